@@ -1,0 +1,39 @@
+# Each command does its own set-up in .venv; a change of pyproject.toml or constraints.txt does it again.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check notebooks clean
+.NOTPARALLEL:
+
+help: ## show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile | expand -t 20
+
+demo: $(VENV)/.test ## train an agent on the guessing game, in some two minutes
+	$(BIN)/python -m badger demo
+
+test: $(VENV)/.test ## run the tests on two cores
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: $(VENV)/.dev ## lint, check the format and the types, run the tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+notebooks: $(VENV)/.test ## run the notebooks in full and write their outputs into them
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=7200 --timeout=0 --overwrite notebooks
+
+clean: ## remove .venv, builds and caches; runs are kept
+	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# .venv/.test and .venv/.dev mark that the extra of that name is installed.
+# torch comes first, by its pin alone, so that no other package has a say in which build is taken.
+$(VENV)/.%: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) with the extra '$*': some minutes the first time"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[$*]"
+	@touch $@

@@ -1,0 +1,83 @@
+"""Badger agents: many experts that share their weights, remember, talk, and act together.
+
+The public names of all four packages are here, so that one import is enough. `badger --help` is the command line.
+"""
+
+import importlib
+
+for _name, _mark in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.items():
+    _found = importlib.import_module(_name)  # common words: another file of that name would be taken for ours
+    if not hasattr(_found, _mark):
+        _where = getattr(_found, "__file__", None) or list(getattr(_found, "__path__", []))
+        raise ImportError(
+            f"`import {_name}` finds {_where}, which is not the package {_name} of badger-agents but hides it: "
+            "rename it, or start Python elsewhere"
+        )
+
+from badger import act, figures, rng, sense  # noqa: E402
+from badger.act import ACTS  # noqa: E402
+from badger.agent import Agent, AgentState  # noqa: E402
+from badger.evaluate import evaluate  # noqa: E402
+from badger.learners import BPTT, LEARNERS, Learner  # noqa: E402
+from badger.look import look  # noqa: E402
+from badger.recipes import RECIPES, build  # noqa: E402
+from badger.recorder import read_metrics  # noqa: E402
+from badger.rng import generator  # noqa: E402
+from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
+from badger.run import Diverged, Run, RunExists  # noqa: E402
+from badger.schedule import Schedule  # noqa: E402
+from badger.train import train  # noqa: E402
+from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, Edges, Gated, Silent  # noqa: E402
+from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private  # noqa: E402
+from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ACTS",
+    "BPTT",
+    "BUSES",
+    "CORES",
+    "GRU",
+    "LEARNERS",
+    "LSTM",
+    "RECIPES",
+    "TASKS",
+    "TOPOLOGIES",
+    "Agent",
+    "AgentState",
+    "Attention",
+    "Bus",
+    "Carry",
+    "Core",
+    "Delivery",
+    "Diverged",
+    "Edges",
+    "EpisodicMemory",
+    "Frames",
+    "GRU",
+    "Gated",
+    "GuessingGame",
+    "Learner",
+    "Private",
+    "RepeatPrevious",
+    "Run",
+    "RunExists",
+    "Schedule",
+    "Silent",
+    "Step",
+    "Task",
+    "act",
+    "build",
+    "direct",
+    "evaluate",
+    "figures",
+    "generator",
+    "look",
+    "read_metrics",
+    "rng",
+    "rollout",
+    "sense",
+    "start",
+    "train",
+]

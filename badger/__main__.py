@@ -1,0 +1,235 @@
+"""The command line: badger train | resume | evaluate | list."""
+
+import dataclasses
+import inspect
+import json as json_format
+import os
+import sys
+import time
+import typing
+from collections.abc import Callable
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tyro.conf import Positional
+
+import badger
+from badger import figures
+from badger.evaluate import evaluate
+from badger.recipes import RECIPES, build, find
+from badger.recorder import read_metrics
+from badger.rng import generator
+from badger.run import Run
+from badger.train import train
+from tasks import Task
+
+USAGE = """usage: badger COMMAND ...
+
+  badger train RECIPE [--flags]     train a new agent; RECIPE is a name or your own module:function
+  badger resume RUN                 go on with a run that was stopped, bit for bit
+  badger evaluate RUN [--flags]     how a trained agent does, also with other sizes or lesions
+  badger list                       recipes, and the names that their flags take
+
+Each has --help. Recipes: {recipes}."""
+
+EPISODES = 1024
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
+    commands = {"train": _train, "resume": _resume, "evaluate": _evaluate, "list": _list}
+    if not words or words[0] not in commands:
+        wanted = bool(words) and words[0] in ("-h", "--help")
+        print(USAGE.format(recipes=", ".join(RECIPES)), file=sys.stdout if wanted else sys.stderr)
+        return 0 if wanted else 2
+    sys.path.insert(0, os.getcwd())  # a user's own recipes
+    try:
+        return commands[words[0]](words[1:])
+    except KeyboardInterrupt as stop:
+        print(f"\nbadger: {stop or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, IndexError, TypeError) as error:
+        if os.environ.get("BADGER_DEBUG"):
+            raise
+        print(f"badger: {error}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
+        return 1
+
+
+def _train(words: list[str]) -> int:
+    if not words or words[0].startswith("-"):
+        print(f"usage: badger train RECIPE [--flags]; recipes: {', '.join(RECIPES)}, or your own module:function")
+        return 0 if words else 2
+    recipe = words[0]
+    given = tyro.cli(_with_folder(find(recipe)), args=words[1:], prog=f"badger train {recipe}")
+    stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, tensorboard = given.pop("folder") or Path("runs") / stamp, given.pop("tensorboard")
+    run = build(recipe, **given)
+    run.folder = folder
+    run.create()
+    return _go(run, tensorboard)
+
+
+def _with_folder(recipe: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
+    """A function with the recipe's keyword arguments and ours, which returns what it was given."""
+
+    def ours(*, folder: Path | None = None, tensorboard: bool = True) -> None: ...
+
+    def given(**arguments: Any) -> dict[str, Any]:
+        return arguments
+
+    parameters = [
+        *inspect.signature(recipe).parameters.values(),
+        *inspect.signature(ours).parameters.values(),
+    ]
+    given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    given.__annotations__ = {**typing.get_type_hints(recipe), **typing.get_type_hints(ours)}
+    about = (inspect.getdoc(recipe) or recipe.__name__).rstrip()
+    given.__doc__ = (about if "Args:" in about else f"{about}\n\nArgs:") + (
+        "\n    folder: where the run is kept; runs/RECIPE-DATE-TIME if not given."
+        "\n    tensorboard: write events for TensorBoard."
+    )
+    return given
+
+
+def _resume(words: list[str]) -> int:
+    def resume(run: Positional[Path], *, tensorboard: bool = True) -> int:
+        """Go on with a run from its last good checkpoint, to the goal that it was started with.
+
+        Args:
+            run: its folder.
+            tensorboard: write events for TensorBoard.
+        """
+        return _go(Run.load(run), tensorboard)
+
+    return tyro.cli(resume, args=words, prog="badger resume")
+
+
+def _go(run: Run, tensorboard: bool) -> int:
+    try:
+        train(run, tensorboard=tensorboard)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"{stop}. Go on with: badger resume {run.folder}") from stop
+    _summarise(run)
+    return 0
+
+
+def _summarise(run: Run) -> None:
+    """The score on episodes never met, the lines to judge it by, a picture, and how to see more."""
+    task, folder = run.learner.task, run.folder
+    assert folder is not None
+    scores = evaluate(run.learner.agent, task, EPISODES, generator(run.learner.seed, "evaluate", device=run.device))
+    rows, name = read_metrics(folder), f"{task.score}_average"
+    references = task.references()
+    curve = ([row["step"] for row in rows], [row[name] for row in rows])
+    picture = folder / "learning_curve.png"
+    drawn = figures.learning_curves(
+        {"moving average in training": [curve]}, references.get(task.score, {}), task.score
+    )
+    drawn.savefig(picture)
+    print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
+    _print_scores(scores, references)
+    print(f"learning curve  {picture}\nlook inside     tensorboard --logdir {folder}")
+    print(f"play again      badger evaluate {folder}")
+
+
+def _evaluate(words: list[str]) -> int:
+    def evaluation(
+        run: Positional[Path],
+        *,
+        experts: int | None = None,
+        dims: int | None = None,
+        steps: int | None = None,
+        episodes: int = EPISODES,
+        lesion: str = "",
+        best: bool = False,
+        seed: int = 0,
+        json: Path | None = None,
+    ) -> int:
+        """Play episodes with a trained agent, its weights fixed.
+
+        Args:
+            run: its folder.
+            experts: how many; as trained if not given.
+            dims: outputs of the task; as trained if not given.
+            steps: inner steps of an episode; as trained if not given.
+            episodes: how many are played.
+            lesion: experts taken out before the first step, such as 0,2.
+            best: play the checkpoint of the best averaged return, not the last one.
+            seed: of the episodes, which no training meets.
+            json: file for the result.
+        """
+        loaded = Run.load(run, best=best)
+        agent = loaded.learner.agent
+        task = _resized(loaded.learner.task, dims=dims, steps=steps)
+        lost = [_integer(word) for word in lesion.split(",") if word]
+        rng = generator(seed, "evaluate", device=loaded.device)
+        scores = evaluate(
+            agent, task, episodes, rng, experts=experts, change=lambda state: agent.remove(state, lost)
+        )
+        references = task.references()
+        _print_scores(scores, references)
+        if json is not None:
+            result = {
+                "run": str(run), "outer_step": loaded.step, "experts": experts or agent.experts, "lesion": lost,
+                "task": {field.name: str(getattr(task, field.name)) for field in dataclasses.fields(task)},
+                "episodes": episodes, "seed": seed, "references": references,
+                "scores": {name: dict(zip(("mean", "error"), _mean(v), strict=True)) for name, v in scores.items()},
+            }  # fmt: skip
+            json.write_text(json_format.dumps(result, indent=2) + "\n")
+        return 0
+
+    return tyro.cli(evaluation, args=words, prog="badger evaluate")
+
+
+def _list(words: list[str]) -> int:
+    if words:
+        print("usage: badger list")
+        return 0 if words[0] in ("-h", "--help") else 2
+    print("recipes")
+    for name, recipe in RECIPES.items():
+        print(f"  {name:<18}{(inspect.getdoc(recipe) or '').splitlines()[0]}")
+    tables: dict[str, dict[str, Any]] = {
+        "cores": badger.CORES, "buses": badger.BUSES, "topologies": badger.TOPOLOGIES, "acts": badger.ACTS,
+        "tasks": badger.TASKS, "learners": badger.LEARNERS,
+    }  # fmt: skip
+    for kind, table in tables.items():
+        print(f"{kind:<20}{', '.join(table)}")
+    return 0
+
+
+def _resized(task: Task, **sizes: int | None) -> Task:
+    wanted: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
+    has = [field.name for field in dataclasses.fields(task)]
+    for name in wanted:
+        if name not in has:
+            raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(has)}")
+    return dataclasses.replace(task, **wanted)
+
+
+def _integer(word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"--lesion wants experts such as 0,2, got {word!r}") from None
+
+
+def _mean(values: torch.Tensor) -> tuple[float, float]:
+    """Mean and standard error."""
+    values = values.double()
+    spread = values.std().item() / sqrt(len(values)) if len(values) > 1 else float("nan")
+    return values.mean().item(), spread
+
+
+def _print_scores(scores: dict[str, torch.Tensor], references: dict[str, dict[str, float]]) -> None:
+    for name, values in scores.items():
+        mean, error = _mean(values)
+        lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
+        print(f"{name:<15} {mean:.4f} +- {error:.4f} over {len(values)} episodes" + (f" ({lines})" if lines else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

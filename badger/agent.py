@@ -1,0 +1,215 @@
+"""A Badger agent: experts that share one core, sense, talk over a bus, and act together.
+
+Shapes: B episode, E expert, O observation, Y output of an expert, M message, D numbers of an action, K edges.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from badger.act import Act
+from badger.sense import Sense
+from comms import Bus, Delivery, EdgeList, Edges, Topology, connect, edge_list, join, mask, silence
+from experts import Core
+from experts import state as states
+from experts.state import State
+
+
+class AgentState(NamedTuple):
+    """All that an agent knows in an episode, and what one may want to see of it.
+
+    core: of the experts. bus: of the bus. y: what the experts last put out. delivery: what they heard of it (inbox,
+    from whom, at what cost). edges: who hears whom. identity: tells experts apart. address: of the acting port.
+    present: which experts are there; None for all.
+    """
+
+    core: State
+    bus: State
+    y: Float[Tensor, "B E Y"]
+    delivery: Delivery
+    edges: Edges
+    identity: Float[Tensor, "B E I"]
+    address: Tensor | None
+    present: Bool[Tensor, "B E"] | None
+
+    @property
+    def inbox(self) -> Float[Tensor, "B E M"]:
+        return self.delivery.inbox
+
+    @property
+    def weights(self) -> Float[Tensor, "B K"]:
+        return self.delivery.weights
+
+
+class Agent(nn.Module):
+    """Many experts, one set of weights (Rosa et al. 2019, arXiv:1912.01513).
+
+    In a step every expert eats what it senses, its inbox and its identity; then the bus carries what the experts put
+    out, to be heard in the next step (or the next of `ticks` rounds); then the acting port makes one action of it.
+    Identities are drawn anew for each episode: without them, experts that share weights stay equal for ever.
+
+    Args:
+        sense: a port of `badger.sense`.
+        core: eats sense.output_size + bus.message_size + identity_size numbers.
+        bus: a bus of `comms`, over the outputs of the core.
+        act: a port of `badger.act`, over the outputs of the core.
+        topology: a name in `comms.TOPOLOGIES`, a networkx graph, or a callable int -> graph.
+        experts: how many there are where nothing else is asked for; free after training.
+        identity_size: numbers in an identity, standard normal.
+        ticks: rounds of communication in a step.
+
+    Raises:
+        ValueError: sizes that do not fit; a graph with another number of nodes than experts.
+    """
+
+    def __init__(
+        self,
+        *,
+        sense: Sense,
+        core: Core,
+        bus: Bus,
+        act: Act,
+        topology: Topology = "complete",
+        experts: int,
+        identity_size: int = 8,
+        ticks: int = 1,
+    ):
+        super().__init__()
+        if ticks < 1:
+            raise ValueError(f"ticks={ticks}, want at least 1 round of communication in a step")
+        wanted = sense.output_size + bus.message_size + identity_size
+        if core.input_size != wanted:
+            raise ValueError(
+                f"core.input_size={core.input_size}, want obs {sense.output_size} + message {bus.message_size} + "
+                f"identity {identity_size} = {wanted}; build the core with input_size={wanted}"
+            )
+        for name, port in (("bus", bus), ("act", act)):
+            if port.input_size != core.output_size:
+                raise ValueError(
+                    f"{name}.input_size={port.input_size}, want the core's output_size={core.output_size}"
+                )
+        self.sense, self.core, self.bus, self.act = sense, core, bus, act
+        self.topology, self.experts, self.identity_size, self.ticks = topology, experts, identity_size, ticks
+        self._lists: dict[int, EdgeList] = {}  # follows from topology: networkx is asked once for each size
+        self._list(experts)
+
+    def _list(self, experts: int) -> EdgeList:
+        if experts not in self._lists:
+            self._lists[experts] = edge_list(self.topology, experts)
+        return self._lists[experts]
+
+    def initial_state(
+        self,
+        obs: Float[Tensor, "B *EO"],
+        rng: torch.Generator,
+        experts: int | None = None,
+        outputs: int | None = None,
+    ) -> AgentState:
+        """The state before the first step: identities, addresses and edges of new episodes.
+
+        Args:
+            obs: of the first step; its values are not read.
+            rng: on obs's device.
+            experts: E, default as built. outputs: D, default as the acting port was built.
+        """
+        experts = self.experts if experts is None else experts
+        outputs = self.act.outputs if outputs is None else outputs
+        like, batch = obs.flatten(1), obs.shape[0]
+        edges = connect(self._list(experts), experts, batch, like)
+        x = like.new_zeros(batch, experts, self.core.input_size)
+        y = like.new_zeros(batch, experts, self.core.output_size)
+        return AgentState(
+            self.core.initial_state(x),
+            self.bus.initial_state(y),
+            y,
+            _unheard(like.new_zeros(batch, experts, self.bus.message_size), edges),
+            edges,
+            self._identities(like, experts, rng),
+            self.act.address(like, experts, outputs, rng),
+            None,
+        )
+
+    def forward(
+        self, obs: Float[Tensor, "B *EO"], state: AgentState, rng: torch.Generator | None = None
+    ) -> tuple[Float[Tensor, "B D"], AgentState]:
+        """One step of every expert, `ticks` rounds of communication, one action."""
+        core, bus, y, delivery, edges, identity, address, present = state
+        seen = self.sense(obs, identity.shape[1])
+        live = edges if present is None else mask(edges, present)
+        for _ in range(self.ticks):
+            y, core = self.core(torch.cat([seen, delivery.inbox, identity], -1), core, present)
+            delivery, bus = self.bus(y, live, bus, rng)
+        output = self.act(y, address, present)
+        return output, AgentState(core, bus, y, delivery, edges, identity, address, present)
+
+    def reset(
+        self, state: AgentState, rows: Bool[Tensor, " B"], obs: Float[Tensor, "B *EO"], rng: torch.Generator
+    ) -> AgentState:
+        """New episodes in the rows of the mask. Edges and absences are the agent's, and stay."""
+        experts = state.identity.shape[1]
+        outputs = None if state.address is None else state.address.shape[1]
+        fresh = self.initial_state(obs, rng, experts, outputs)
+        kept = {"edges": state.edges, "present": state.present}
+        if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
+            fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
+        return states.where(rows, fresh._replace(**kept), state)._replace(**kept)
+
+    def add(self, state: AgentState, n: int, obs: Float[Tensor, "B *EO"], rng: torch.Generator) -> AgentState:
+        """n new experts join, in the middle of an episode or before it.
+
+        They have fresh states and identities. The edges that there are stay as they are; of the topology for so many
+        experts, those that touch a newcomer are added.
+        """
+        if n < 1:
+            raise ValueError(f"n={n}, want at least 1 new expert")
+        before = state.identity.shape[1]
+        after = before + n
+        like, batch = obs.flatten(1), obs.shape[0]
+        edges = join(state.edges, self._list(after), before=before, after=after)
+        index = torch.arange(after, device=obs.device)
+        index[before:] = -1
+        y = like.new_zeros(batch, after, self.core.output_size)
+        y[:, :before] = state.y
+        bus, fresh = states.members(state.bus, index.clamp(min=0)), self.bus.initial_state(y)
+        inbox = torch.cat([state.inbox, like.new_zeros(batch, n, self.bus.message_size)], 1)
+        weights = torch.cat([state.weights, like.new_zeros(batch, edges.weight.shape[1] - state.weights.shape[1])], 1)
+        present = state.present
+        if present is not None:
+            present = torch.cat([present, present.new_ones(batch, n)], 1)
+        return AgentState(
+            self.core.members(state.core, index, like.new_zeros(batch, after, self.core.input_size)),
+            states.where((index < 0).expand(batch, -1), fresh, bus),
+            y,
+            state.delivery._replace(inbox=inbox, weights=weights),
+            edges,
+            torch.cat([state.identity, self._identities(like, n, rng)], 1),
+            self.act.join(state.address, like, after, rng),
+            present,
+        )
+
+    def remove(self, state: AgentState, experts: Sequence[int]) -> AgentState:
+        """A lesion: these experts stop in all episodes. They neither hear, speak, write nor act."""
+        batch, count, _ = state.identity.shape
+        wrong = [i for i in experts if not 0 <= i < count]
+        if wrong:
+            raise IndexError(f"expert {wrong[0]} does not exist, want 0 to {count - 1}")
+        gone = torch.zeros(count, dtype=torch.bool, device=state.identity.device)
+        gone[list(experts)] = True
+        there = torch.ones_like(gone).expand(batch, -1) if state.present is None else state.present
+        return state._replace(present=there & ~gone)
+
+    def silence(self, state: AgentState, experts: Sequence[int]) -> AgentState:
+        """These experts, in all episodes, no longer speak, but still hear and act."""
+        return state._replace(edges=silence(state.edges, experts, of=state.identity.shape[1]))
+
+    def _identities(self, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
+        shape = (like.shape[0], experts, self.identity_size)
+        return torch.randn(shape, generator=rng, device=like.device, dtype=like.dtype)
+
+
+def _unheard(inbox: Tensor, edges: Edges) -> Delivery:
+    nothing = inbox.new_zeros(inbox.shape[0])
+    return Delivery(inbox, torch.zeros_like(edges.weight), nothing, nothing)

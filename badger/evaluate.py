@@ -1,0 +1,44 @@
+"""How well an agent does on episodes that it has never met, with its weights fixed."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from badger.agent import Agent, AgentState
+from badger.rollout import Policy, direct, rollout, start
+from tasks import Task
+
+LARGEST = 1024  # episodes played at once
+
+
+@torch.no_grad()
+def evaluate(
+    agent: Agent,
+    task: Task,
+    episodes: int,
+    rng: torch.Generator,
+    policy: Policy = direct,
+    *,
+    experts: int | None = None,
+    change: Callable[[AgentState], AgentState] | None = None,
+) -> dict[str, Float[Tensor, " episodes"]]:
+    """The task's scores, and the return, of each episode; the mean over the steps in which a score was due.
+
+    Args:
+        rng: on the agent's device. experts: how many; None: as trained.
+        change: what is done to the agent before the first step: a lesion, silence, other edges.
+    """
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes}, want at least 1")
+    parts = []
+    for done in range(0, episodes, LARGEST):
+        carry = start(agent, task, min(LARGEST, episodes - done), rng, experts=experts)
+        if change is not None:
+            carry = carry._replace(state=change(carry.state))
+        frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)
+        reward = frames.reward.sum(0)
+        scores = {name: score.nanmean(0) for name, score in frames.scores.items()}
+        parts.append(scores | {"return": reward.flatten(1).mean(1) if reward.dim() > 1 else reward})
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

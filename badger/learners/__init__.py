@@ -1,0 +1,37 @@
+"""Learners: one outer step each. A learner owns what lives for one training run: optimiser, replay, target nets."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from badger.learners.bptt import BPTT
+from tasks import Task
+
+
+class Learner(Protocol):
+    """What `train` and `Run` need of a learner.
+
+    agent: what learns; its parameters are saved by the learner. step: outer steps done. seed: of all its streams.
+    """
+
+    agent: nn.Module
+    task: Task
+    step: int
+    seed: int
+
+    def update(self) -> dict[str, Tensor | float]:
+        """One outer step; metrics as detached tensors, with `return` (higher is better), `finite`, and the means of
+        the task's scores."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain types and tensors: all that the next update depends on."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From here on every update is as it would have been."""
+
+
+LEARNERS: dict[str, Callable[..., Learner]] = {"bptt": BPTT}
+"""Learners by name, each (agent, task, **options) -> Learner."""
+
+__all__ = ["BPTT", "LEARNERS", "Learner"]

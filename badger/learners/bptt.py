@@ -1,0 +1,146 @@
+"""Backpropagation through the inner loop: the gradient of an episode's reward with respect to the shared policy."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from badger.agent import Agent
+from badger.rng import generator
+from badger.rollout import Frames, direct, rollout, start
+from badger.schedule import Schedule
+from experts import state as states
+from tasks import Task
+
+
+class BPTT:
+    """One outer step: `batch` episodes are played, and AdamW climbs the gradient of their mean total reward.
+
+    The gradient goes through the whole episode: experts, memories, bus, and the task itself, which must be
+    differentiable. A loss or gradient that is not finite never reaches the parameters: the check stays on the device
+    and the optimiser skips that step there; `finite` in the metrics says so.
+
+    Args:
+        agent, task: who learns what. rng streams follow from `seed`.
+        batch: episodes in an outer step.
+        lr: a learning rate or a `Schedule`.
+        truncation: cut the gradient every so many steps of the episode; None: never.
+        auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
+        clip: largest norm of the gradient.
+        weight_decay: decoupled (Loshchilov and Hutter 2019).
+        rank: of this process among those that share a run; each draws its own episodes.
+
+    Raises:
+        ValueError: the task gives no gradient, or an auxiliary loss that the core does not have.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        task: Task,
+        *,
+        batch: int = 64,
+        lr: float | Schedule = 2e-3,
+        truncation: int | None = None,
+        auxiliary: dict[str, float] | None = None,
+        clip: float = 1.0,
+        weight_decay: float = 0.0,
+        seed: int = 0,
+        rank: int = 0,
+    ):
+        if not task.differentiable:
+            raise ValueError(
+                f"{type(task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
+                "use a learner of reinforcement learning, or a task with differentiable=True"
+            )
+        for name, size in {"batch": batch, "truncation": truncation}.items():
+            if size is not None and size < 1:
+                raise ValueError(f"{name}={size}, want at least 1")
+        self.agent, self.task, self.seed, self.rank = agent, task, seed, rank
+        self.batch, self.truncation, self.clip = batch, truncation, clip
+        self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
+        self.auxiliary = dict(auxiliary or {})
+        self.parameters = list(agent.parameters())
+        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=weight_decay, fused=True)
+        self.step = 0
+
+    @property
+    def device(self) -> torch.device:
+        return self.parameters[0].device
+
+    def update(self) -> dict[str, Tensor | float]:
+        """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
+        rng = generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
+        self.optimiser.zero_grad()
+        loss, pieces = self._backward(rng)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = get_total_norm(gradients)
+        clip_grads_with_norm_(self.parameters, self.clip, norm)
+        finite = torch.isfinite(loss) & torch.isfinite(norm)
+        lr = self.schedule(self.step)
+        self._climb(lr, ~finite)
+        self.step += 1
+        return {
+            "loss": loss,
+            "return": torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum(),
+            **{name: _mean(pieces, "scores", name) for name in pieces[0].scores},
+            **{name: _mean(pieces, "losses", name) for name in pieces[0].losses},
+            "gradient_norm": norm,
+            "parameter_norm": get_total_norm(self.parameters).detach(),
+            "lr": lr,
+            "finite": finite,
+        }
+
+    def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
+        """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
+        carry = start(self.agent, self.task, self.batch, rng)
+        total, pieces = torch.zeros((), device=self.device), []
+        size = self.truncation or self.task.steps
+        for begun in range(0, self.task.steps, size):
+            frames, carry = rollout(
+                self.agent, self.task, carry, rng, direct, steps=min(size, self.task.steps - begun)
+            )
+            loss = self._loss(frames)
+            if loss.requires_grad:  # a piece without reward before the episode's end may have none
+                loss.backward()
+            total = total + loss.detach()
+            carry = carry._replace(
+                state=states.detach(carry.state),
+                world=states.detach(carry.world),
+                step=carry.step._replace(obs=carry.step.obs.detach()),
+            )
+            pieces.append(frames)
+        return total, pieces
+
+    def _loss(self, frames: Frames) -> Tensor:
+        unknown = set(self.auxiliary) - set(frames.losses)
+        if unknown:
+            raise ValueError(
+                f"the core {type(self.agent.core).__name__} has no auxiliary loss {sorted(unknown)}; "
+                f"it has {sorted(frames.losses) or 'none'}"
+            )
+        loss = -frames.reward.sum(0).mean()
+        for name, weight in self.auxiliary.items():
+            loss = loss + weight * frames.losses[name].sum(0).mean() / self.task.steps
+        return loss
+
+    def _climb(self, lr: float, skip: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
+        self.optimiser.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"agent": self.agent.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.agent.load_state_dict(state["agent"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step = state["step"]
+
+
+def _mean(pieces: list[Frames], field: str, name: str) -> Tensor:
+    """Over all steps and episodes in which the number was due."""
+    return torch.cat([getattr(piece, field)[name].detach() for piece in pieces]).nanmean()

@@ -1,0 +1,117 @@
+"""A look inside an agent: one batch of episodes, in numbers and in pictures.
+
+Shapes: T inner step, B episode, E expert, K edge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from badger import figures
+from badger.agent import Agent, AgentState
+from badger.rollout import Frames, rollout, start
+from comms import Edges
+from tasks import Task
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+EPISODES = 64
+MOMENTS = 5  # inner steps whose score is plotted over outer steps
+
+
+class View(NamedTuple):
+    """What one look gives: numbers by tag (means over episodes), and pictures of one episode by tag."""
+
+    numbers: dict[str, float]
+    pictures: dict[str, Figure]
+
+
+class _Seen(NamedTuple):
+    similarity: Tensor  # (B,)
+    entropy: Tensor  # (B,)
+    messages: Tensor  # (B,)
+    floats: Tensor  # (B,)
+    shares: Tensor  # (B, K)
+    reads: Tensor | None  # (B, E, slots)
+
+
+@torch.no_grad()
+def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES) -> View:
+    """Plays `episodes` and tells of them:
+
+    evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
+    comms/*: messages and floats a step, entropy of attention in nats; experts/similarity: mean cosine between the
+    outputs of two experts. Pictures: inner curve, reads, message graph, guesses beside their targets.
+    """
+
+    def watch(state: AgentState) -> _Seen:
+        return _Seen(
+            similarity(state.y),
+            attention_entropy(state.edges, state.weights, state.y.shape[1]),
+            state.delivery.messages,
+            state.delivery.floats,
+            state.weights,
+            agent.core.read_weights(state.core),
+        )
+
+    carry = start(agent, task, episodes, rng)
+    frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
+    seen: list[_Seen] = frames.watched
+    numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}
+    numbers |= _moments(frames)
+    numbers |= {f"memory/{name}": value.mean() for name, value in agent.core.metrics(carry.state.core).items()}
+    numbers |= {
+        "comms/messages": torch.stack([s.messages for s in seen]).mean(),
+        "comms/floats": torch.stack([s.floats for s in seen]).mean(),
+        "comms/attention_entropy": torch.stack([s.entropy for s in seen]).mean(),
+        "experts/similarity": torch.stack([s.similarity for s in seen]).mean(),
+    }
+    return View({tag: float(value) for tag, value in numbers.items()}, _pictures(task, frames, carry, seen))
+
+
+def similarity(y: Tensor) -> Tensor:
+    """Mean cosine between the outputs of two different experts, (B, E, Y) -> (B,); 1 where there is only one."""
+    experts = y.shape[1]
+    if experts == 1:
+        return y.new_ones(y.shape[0])
+    total = normalize(y, dim=-1).sum(1).square().sum(-1)  # all pairs, with oneself, which gives 1 each
+    return (total - experts) / (experts * (experts - 1))
+
+
+def attention_entropy(edges: Edges, weights: Tensor, experts: int) -> Tensor:
+    """Entropy in nats of what a receiver hears, mean over experts, (B, K) -> (B,)."""
+    return -torch.xlogy(weights, weights).sum(-1) / experts
+
+
+def _moments(frames: Frames) -> dict[str, Tensor]:
+    """Scores that are due at more than one step, at a few of them."""
+    numbers = {}
+    for name, value in frames.scores.items():
+        curve = value.nanmean(1)  # (T,)
+        due = curve.isfinite().nonzero().flatten().tolist()
+        if len(due) > 1:
+            chosen = sorted({due[round(i * (len(due) - 1) / (MOMENTS - 1))] for i in range(MOMENTS)})
+            numbers |= {f"inner/{name}/step_{t + 1:03d}": curve[t] for t in chosen}
+    return numbers
+
+
+def _pictures(task: Task, frames: Frames, carry, seen: list[_Seen]) -> dict[str, Figure]:
+    shares = figures.first([s.shares for s in seen]).mean(0)
+    edges = Edges(*(part[0].cpu() for part in carry.state.edges))
+    pictures = {"comms/graph": figures.message_graph(edges, shares)}
+    reads = [s.reads for s in seen if s.reads is not None]
+    if reads:
+        pictures["memory/reads"] = figures.read_weights(figures.first(reads))
+    for name, value in frames.scores.items():
+        curve = value.nanmean(1).cpu()
+        if curve.isfinite().sum() > 1:
+            pictures[f"inner/{name}"] = figures.inner_curve(curve, name)
+    target = task.target(carry.world)
+    if target is not None:
+        pictures["inner/guesses"] = figures.guesses(frames.action[:, 0].cpu(), target[0].cpu())
+    return pictures

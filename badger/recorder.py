@@ -1,0 +1,124 @@
+"""What a run writes down as it goes: a line of metrics for each outer step, and TensorBoard events."""
+
+import json
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from badger.look import View
+
+Row = dict[str, Any]
+
+
+def read_metrics(folder: str | Path) -> list[Row]:
+    """The metrics of a run, a row for each outer step. A last line that was cut off by a crash is left out."""
+    file = Path(folder) / "metrics.jsonl"
+    if not file.exists():
+        raise FileNotFoundError(f"{folder} holds no metrics: there is no {file}")
+    return [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+class Recorder:
+    """Writes into a run's folder. Opening it at a step cuts off whatever was written after that step, so that a
+    resumed run has no piece of a curve twice.
+
+    Args:
+        folder: of the run.
+        step: outer steps done.
+        references: score -> {line: value}, drawn beside the curves.
+        tensorboard: write events as well.
+    """
+
+    def __init__(self, folder: Path, step: int, references: dict[str, dict[str, float]], *, tensorboard: bool = True):
+        self.folder, self.references = folder, references
+        self._cut(step)
+        self.file = (folder / "metrics.jsonl").open("a")
+        self.events = _writer(folder, step) if tensorboard else None
+
+    def _cut(self, step: int) -> None:
+        file = self.folder / "metrics.jsonl"
+        rows = read_metrics(self.folder) if file.exists() else []
+        kept = [row for row in rows if row["step"] <= step]
+        if file.exists():
+            temporary = file.with_suffix(".tmp")
+            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            temporary.replace(file)
+
+    def rows(self, rows: list[Row], speed: float) -> None:
+        """Metrics of some outer steps, oldest first; TensorBoard gets their means. speed: outer steps a second."""
+        for row in rows:
+            plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+            self.file.write(json.dumps(plain) + "\n")
+        if self.events is None:
+            return
+        last = rows[-1]["step"]
+        for name in rows[-1].keys() - {"step", "seconds", "finite"}:
+            values = [row[name] for row in rows if math.isfinite(row[name])]
+            if values:
+                averaged = name.endswith("_average") or name == "lr"  # of the moment, not of these steps
+                self.events.add_scalar(_tag(name), values[-1] if averaged else sum(values) / len(values), last)
+        self.events.add_scalar("speed/outer_steps_per_second", speed, last)
+        for score, lines in self.references.items():
+            for line, value in lines.items():
+                self.events.add_scalar(f"{score}/reference/{line.replace(' ', '_')}", value, last)
+
+    def view(self, view: View, step: int) -> None:
+        """A look inside the agent."""
+        if self.events is None:
+            return
+        for tag, value in view.numbers.items():
+            self.events.add_scalar(tag, value, step)
+        for tag, picture in view.pictures.items():
+            self.events.add_figure(tag, picture, step)
+
+    def flush(self) -> None:
+        """Onto the disk: before a checkpoint, so that no step is missing between it and the curves."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        if self.events is not None:
+            self.events.flush()
+
+    def close(self) -> None:
+        self.file.close()
+        if self.events is not None:
+            self.events.close()
+
+    def layout(self, score: str, names: set[str]) -> None:
+        """TensorBoard's custom scalars: what belongs together in one chart."""
+        if self.events is None:
+            return
+        lines = [f"{score}/reference/{line.replace(' ', '_')}" for line in self.references.get(score, {})]
+        charts = {
+            "outer loop": {
+                score: ["Multiline", [f"{score}/train", f"{score}/average", *lines]],
+                "norms": ["Multiline", ["norm/gradient", "norm/parameter"]],
+                "learning rate": ["Multiline", ["learning_rate"]],
+            },
+            "inner loop": {"scores at inner steps": ["Multiline", [r"inner/.*/step_.*"]]},
+            "memory": {name: ["Multiline", [f"memory/{name}"]] for name in sorted(names)},
+            "comms": {
+                "traffic a step": ["Multiline", ["comms/messages", "comms/floats"]],
+                "attention entropy": ["Multiline", ["comms/attention_entropy"]],
+            },
+            "experts": {"similarity": ["Multiline", ["experts/similarity"]]},
+        }
+        self.events.add_custom_scalars({title: chart for title, chart in charts.items() if chart})
+
+
+def _tag(name: str) -> str:
+    """One group of charts a score: error -> error/train, error_average -> error/average."""
+    fixed = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
+    if name in fixed:
+        return fixed[name]
+    return name.removesuffix("_average") + "/average" if name.endswith("_average") else f"{name}/train"
+
+
+def _writer(folder: Path, step: int):
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        warnings.warn("tensorboard is not installed, no events are written: pip install tensorboard", stacklevel=3)
+        return None
+    return SummaryWriter(folder, purge_step=step + 1)

@@ -1,0 +1,142 @@
+"""The inner loop, written once: an agent and a task, step by step.
+
+Shapes: T step, B episode.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from badger.agent import Agent, AgentState
+from experts import state as states
+from tasks import Step, Task
+
+Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]  # (output, legal, rng) -> action
+
+
+def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+    """The agent's output is the action: a guess, or the logits of a differentiable discrete task."""
+    return output
+
+
+class Carry(NamedTuple):
+    """Where an inner loop stands: the world, what it told last, the agent; and, on the host, steps since the start of
+    the episode where the task has a fixed length."""
+
+    world: Any
+    step: Step
+    state: AgentState
+    elapsed: int
+
+
+class Frames(NamedTuple):
+    """What happened, T first: obs was seen, output and action followed, and the world answered with the rest.
+
+    valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
+    scores: as told by the task. watched: what `watch` made of the agent's state, a list of T.
+    """
+
+    obs: Float[Tensor, "T B *EO"]
+    output: Float[Tensor, "T B D"]
+    action: Tensor
+    reward: Float[Tensor, "T B *E"]
+    terminated: Bool[Tensor, "T B *E"]
+    truncated: Bool[Tensor, "T B *E"]
+    valid: Bool[Tensor, "T B"]
+    losses: dict[str, Float[Tensor, "T B"]]
+    scores: dict[str, Float[Tensor, "T B"]]
+    watched: list[Any]
+
+
+def start(agent: Agent, task: Task, batch: int, rng: torch.Generator, *, experts: int | None = None) -> Carry:
+    """New episodes, and an agent that has seen nothing of them. rng gives the device."""
+    world, step = task.reset(batch, rng)
+    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
+
+
+def rollout(
+    agent: Agent,
+    task: Task,
+    carry: Carry,
+    rng: torch.Generator,
+    policy: Policy = direct,
+    *,
+    steps: int,
+    keep_state: bool = False,
+    watch: Callable[[AgentState], Any] | None = None,
+) -> tuple[Frames, Carry]:
+    """`steps` steps on from `carry`, which is a value: the same one may be rolled out again.
+
+    When an episode ends, the agent still sees the final observation (its value bootstraps a truncation); that action
+    is ignored and the frame is not valid; the next step opens a new episode, and the agent's state is reset with it
+    unless `keep_state` (a lifetime of several episodes). A task of fixed length ends at a step known on the host: it
+    starts anew without such a frame.
+    """
+    frames: list[tuple] = []
+    watched: list[Any] = []
+    for _ in range(steps):
+        carry = _reopened(agent, task, carry, rng, keep_state)
+        obs, legal = carry.step.obs, carry.step.legal
+        output, state = agent(obs, carry.state, rng)
+        action = policy(output, legal, rng)
+        carry, valid = _advance(agent, task, carry._replace(state=state), action, rng, keep_state)
+        frames.append((obs, output, action, valid, agent.core.losses(state.core), carry.step))
+        if watch is not None:
+            watched.append(watch(state))
+    return _stacked(frames, watched), carry
+
+
+def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
+    """A new episode, where the task's fixed length says that the last one is over."""
+    if not task.fixed_length or carry.elapsed < task.steps:
+        return carry
+    everyone = torch.ones(carry.step.obs.shape[0], dtype=torch.bool, device=carry.step.obs.device)
+    world, step = task.reset(len(everyone), rng)
+    state = carry.state if keep_state else agent.reset(carry.state, everyone, step.obs, rng)
+    return Carry(world, step, state, 0)
+
+
+def _advance(
+    agent: Agent, task: Task, carry: Carry, action: Tensor, rng: torch.Generator, keep_state: bool
+) -> tuple[Carry, Tensor]:
+    """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
+    world, step = task.step(carry.world, action, rng)
+    if task.fixed_length:
+        everyone = torch.ones(len(action), dtype=torch.bool, device=action.device)
+        return Carry(world, step, carry.state, carry.elapsed + 1), everyone
+    ended = _ended(carry.step)
+    world, opened = task.restart(world, ended, rng)
+    step = _merged(ended, opened, step)
+    state = carry.state if keep_state else agent.reset(carry.state, ended, step.obs, rng)
+    return Carry(world, step, state, 0), ~ended
+
+
+def _ended(step: Step) -> Tensor:
+    """(B,) episodes that are over: for all experts, where each has an end of its own."""
+    over = step.terminated | step.truncated
+    return over if over.dim() == 1 else over.all(-1)
+
+
+def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
+    plain = states.where(mask, opened._replace(scores=None), step._replace(scores=None))
+    scores = {name: torch.where(mask, torch.nan, value) for name, value in step.scores.items()}
+    return plain._replace(scores=scores)
+
+
+def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
+    obs, output, action, valid, losses, steps = zip(*frames, strict=True)
+    return Frames(
+        torch.stack(obs),
+        torch.stack(output),
+        torch.stack(action),
+        torch.stack([step.reward for step in steps]),
+        torch.stack([step.terminated for step in steps]),
+        torch.stack([step.truncated for step in steps]),
+        torch.stack(valid),
+        {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
+        {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
+        watched,
+    )

@@ -1,0 +1,142 @@
+"""The outer loop: updates, what is written down of them, checkpoints; and how it ends, come what may."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from badger import checkpoint
+from badger.look import look
+from badger.recorder import Recorder, Row
+from badger.rng import generator
+from badger.run import SMOOTHING, Diverged, Run
+
+
+def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None, tensorboard: bool = True) -> None:
+    """Trains until the run's goal, or for `outer_steps` more.
+
+    With a folder, everything is written down there and Ctrl-C saves before it ends the training.
+
+    Args:
+        quiet: no progress bar; None: none where standard error is not a terminal.
+        tensorboard: write events, too.
+
+    Raises:
+        Diverged: a loss or gradient was not finite; says where the last good checkpoint is.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
+        OSError: a checkpoint could not be written; the former one is intact.
+    """
+    goal = run.outer_steps if outer_steps is None else run.step + outer_steps
+    recorder = _open(run, tensorboard)
+    bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
+    pending: list[tuple[int, dict[str, Any]]] = []
+    try:
+        with _interrupts() as stop, bar:
+            begun = time.perf_counter()
+            while run.step < goal and not stop:
+                pending.append((run.step + 1, run.learner.update()))
+                last = run.step == goal or bool(stop)
+                if last or run.step % run.log_every == 0 or run.step % run.save_every == 0:
+                    begun = _flush(run, pending, recorder, begun, bar)
+                if recorder and (last or run.step % run.look_every == 0):
+                    rng = generator(run.learner.seed, "look", run.step, device=run.device)
+                    recorder.view(look(run.learner.agent, run.learner.task, rng), run.step)
+                    begun = time.perf_counter()
+                if recorder and (last or run.step % run.save_every == 0):
+                    recorder.flush()
+                    run.save()
+    finally:
+        if recorder:
+            recorder.close()
+    if stop:
+        raise KeyboardInterrupt(f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else ""))
+
+
+def _open(run: Run, tensorboard: bool) -> Recorder | None:
+    if run.folder is None:
+        return None
+    if run.step == 0 and not (run.folder / "run.json").exists():
+        run.create()
+    task, core = run.learner.task, run.learner.agent.core
+    recorder = Recorder(run.folder, run.step, task.references(), tensorboard=tensorboard)
+    example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
+    recorder.layout(task.score, set(core.metrics(example)))
+    return recorder
+
+
+def _flush(run: Run, pending: list, recorder: Recorder | None, begun: float, bar: tqdm) -> float:
+    """Brings what the device has measured to the host, in one transfer; returns when the next steps began."""
+    rows = _fetched(pending)
+    now = time.perf_counter()
+    for row in rows:
+        run.seconds += (now - begun) / len(rows)
+        row["seconds"] = round(run.seconds, 3)
+        for name in ("return", run.learner.task.score):
+            value = row[name]
+            before = run.averages.get(name, value)
+            run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * value
+            row[f"{name}_average"] = run.averages[name]
+    pending.clear()
+    bar.set_postfix({run.learner.task.score: f"{run.averages[run.learner.task.score]:.4f}"}, refresh=False)
+    bar.update(len(rows))
+    if recorder:
+        recorder.rows(rows, len(rows) / (now - begun))
+    else:
+        run.history += rows
+    _check(run, rows, recorder)
+    return time.perf_counter()
+
+
+def _fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[Row]:
+    names = [name for name, value in pending[0][1].items() if isinstance(value, Tensor)]
+    table = torch.stack([torch.stack([m[name].double() for name in names]) for _, m in pending]).tolist()
+    rows = []
+    for (step, metrics), values in zip(pending, table, strict=True):
+        plain = {name: value for name, value in metrics.items() if not isinstance(value, Tensor)}
+        rows.append({"step": step, **dict(zip(names, values, strict=True)), **plain})
+    return rows
+
+
+def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
+    bad = next((row for row in rows if not row["finite"]), None)
+    if bad is None:
+        return
+    if recorder:
+        recorder.flush()
+    good = "none was saved"
+    if run.folder is not None and checkpoint.steps(run.folder / "checkpoints"):
+        files = run.folder / "checkpoints"
+        good = str(checkpoint.path(files, checkpoint.steps(files)[-1]))
+    raise Diverged(
+        f"outer step {bad['step']}: loss {bad['loss']:.4g}, gradient norm {bad['gradient_norm']:.4g}, parameter norm "
+        f"{bad['parameter_norm']:.4g}. That update was not made. Last good checkpoint: {good}. "
+        "A lower learning rate, a smaller clip or shorter episodes usually mend it."
+    )
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that gets the first SIGINT or SIGTERM, so that a step is never cut in two; a second one acts at once."""
+    caught: list[int] = []
+    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+        yield caught
+        return
+
+    def handle(number: int, frame: object) -> None:
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, handle) for number in numbers]
+    try:
+        yield caught
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,0 +1,43 @@
+"""Targeted communication: the receiver's query picks whom to hear."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .bus import Bus, Delivery, State, priced
+from .hear import hear
+from .topology import Edges
+
+
+class Attention(Bus):
+    """A message is a key and a value; receiver j hears sender i's value in proportion to
+
+        weight_ij exp(q_j . k_i / sqrt(key_size))
+
+    in each head. An inbox is the heads' values side by side, zeros for who hears nobody; the delivery's
+    weights are the mean over heads. A message is heads * key_size + message_size floats.
+
+    Raises ValueError where the heads do not divide message_size.
+
+    TarMAC (Das et al. 2019, section 3), with scaled dot products in several heads (Vaswani et al. 2017, 3.2).
+    """
+
+    def __init__(self, input_size: int, message_size: int, *, heads: int = 1, key_size: int = 16) -> None:
+        super().__init__()
+        if not 1 <= heads <= message_size or message_size % heads:
+            raise ValueError(
+                f"message_size={message_size}, want a positive multiple of heads={heads}: change one of them"
+            )
+        self.input_size, self.message_size = input_size, message_size
+        self.heads, self.key_size = heads, key_size
+        self.sizes = [heads * key_size, heads * key_size, message_size]
+        self.query_key_value = nn.Linear(input_size, sum(self.sizes))  # one product instead of three
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+    ) -> tuple[Delivery, State]:
+        """Everyone sends to all that have an edge from it, and hears by its query."""
+        parts = self.query_key_value(y).split(self.sizes, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, E, H, .)
+        inbox, weights = hear(value, edges, query * self.key_size**-0.5, key)
+        return priced(inbox, weights, edges, floats=self.heads * self.key_size + self.message_size), state

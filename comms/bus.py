@@ -1,0 +1,68 @@
+"""The bus carries what experts say along the edges to those who hear them.
+
+Axes: B episode, E expert, K edge, Y output of an expert, M inbox.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .topology import Edges
+
+State: TypeAlias = Tensor | tuple  # nested tuples of tensors, episode first; () where nothing is remembered
+
+
+class Delivery(NamedTuple):
+    """What was heard, from whom, at what cost."""
+
+    inbox: Float[Tensor, "B E M"]
+    weights: Float[
+        Tensor, "B K"
+    ]  # the share of each edge in what its receiver hears: they add up to 1, or to 0
+    messages: Float[Tensor, "B"]  # the live edges that were crossed in this delivery
+    floats: Float[Tensor, "B"]  # the numbers that crossed them
+
+
+class Bus(nn.Module, ABC):
+    """One round of communication. A bus owns its projections and keeps no state of its own between calls."""
+
+    input_size: int  # Y
+    message_size: int  # M
+
+    def initial_state(self, y: Float[Tensor, "B E Y"]) -> State:
+        """The state at the start of an episode; `y` gives sizes, device and dtype."""
+        return ()
+
+    @abstractmethod
+    def forward(
+        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+    ) -> tuple[Delivery, State]:
+        """Deliver the experts' outputs; random choices draw from `rng`."""
+
+
+class Silent(Bus):
+    """Nobody hears anybody: no inbox, or `message_size` columns of zeros, to mute an agent of that size."""
+
+    def __init__(self, input_size: int, message_size: int = 0) -> None:
+        super().__init__()
+        self.input_size, self.message_size = input_size, message_size
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+    ) -> tuple[Delivery, State]:
+        """An empty inbox, at no cost."""
+        nothing = y.new_zeros(y.shape[0])
+        return Delivery(
+            y.new_zeros(*y.shape[:2], self.message_size), torch.zeros_like(edges.weight), nothing, nothing
+        ), state
+
+
+def priced(
+    inbox: Float[Tensor, "B E M"], weights: Float[Tensor, "B K"], edges: Edges, *, floats: int
+) -> Delivery:
+    """The delivery with its cost, where each live edge carries one message of `floats` numbers."""
+    messages = edges.weight.ne(0).sum(-1, dtype=inbox.dtype)
+    return Delivery(inbox, weights, messages, messages * floats)

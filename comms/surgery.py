@@ -1,0 +1,56 @@
+"""Changes of who hears whom, also in the middle of an episode: pure functions from Edges to new Edges."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from .topology import EdgeList, Edges, Topology, connect, edge_list
+
+
+def mask(edges: Edges, present: Bool[Tensor, "B E"]) -> Edges:
+    """Edges with an absent expert at either end die."""
+    alive = present.gather(1, edges.senders) & present.gather(1, edges.receivers)
+    return edges._replace(weight=edges.weight.masked_fill(~alive, 0))
+
+
+def lesion(edges: Edges, experts: Sequence[int], *, of: int) -> Edges:
+    """`experts`, in all episodes, no longer hear or speak; `of` is the number of all experts.
+
+    Raises IndexError for an expert outside 0 to of-1.
+    """
+    hit = _among(edges, experts, of)
+    return edges._replace(weight=edges.weight.masked_fill(hit[edges.senders] | hit[edges.receivers], 0))
+
+
+def silence(edges: Edges, experts: Sequence[int], *, of: int) -> Edges:
+    """`experts`, in all episodes, no longer speak but still hear; `of` is the number of all experts.
+
+    Raises IndexError for an expert outside 0 to of-1.
+    """
+    return edges._replace(weight=edges.weight.masked_fill(_among(edges, experts, of)[edges.senders], 0))
+
+
+def join(edges: Edges, topology: Topology | EdgeList, *, before: int, after: int) -> Edges:
+    """Newcomers, experts `before` to `after`-1, are connected as in `topology` among `after` experts.
+
+    The old edges stay as they are, first and in their order; edges that touch a newcomer are appended,
+    those with absent or lesioned old experts too: apply `mask` or `lesion` again where they must stay so.
+
+    Raises ValueError where `after` < `before`, and as `edge_list` does.
+    """
+    if after < before:
+        raise ValueError(f"after={after}, want at least before={before}: experts leave by mask or lesion")
+    rows = topology if isinstance(topology, EdgeList) else edge_list(topology, after)
+    new = (rows.senders >= before) | (rows.receivers >= before)
+    more = connect(EdgeList(*(x[new] for x in rows)), after, edges.weight.shape[0], edges.weight)
+    return Edges(*(torch.cat(pair, dim=1) for pair in zip(edges, more, strict=True)))
+
+
+def _among(edges: Edges, experts: Sequence[int], of: int) -> Bool[Tensor, "E"]:
+    wrong = [i for i in experts if not 0 <= i < of]
+    if wrong:
+        raise IndexError(f"expert {wrong[0]} does not exist, want 0 to {of - 1}")
+    chosen = set(experts)
+    return torch.tensor([i in chosen for i in range(of)], dtype=torch.bool, device=edges.weight.device)

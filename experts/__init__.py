@@ -1,0 +1,31 @@
+"""What one expert is: recurrent cores, memories, and the verbs of their states."""
+
+from collections.abc import Callable
+from functools import partial
+
+from experts import state
+from experts.core import Core, Private
+from experts.episodic import EpisodicMemory
+from experts.gru import GRU
+from experts.log import Attend, Log
+from experts.lstm import LSTM
+from experts.state import State
+
+
+def _private(input_size: int, hidden_size: int) -> Core:
+    return Private(EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size)))
+
+
+def _shared(input_size: int, hidden_size: int) -> Core:
+    return EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=1024)
+
+
+CORES: dict[str, Callable[[int, int], Core]] = {
+    "gru": GRU,
+    "lstm": LSTM,
+    "episodic": _private,
+    "episodic_shared": _shared,
+}
+"""Cores by name, each a factory (input_size, hidden_size) -> Core."""
+
+__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "state"]

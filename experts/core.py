@@ -1,0 +1,110 @@
+"""The one law: everything with memory is a core, `(x, state) -> (y, state)`. Members share its weights.
+
+Shapes: T step, B episode, N members that share one store, D input, Y output.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from experts import state as states
+from experts.state import State
+
+
+class Core(nn.Module, ABC):
+    """A recurrent module whose state is passed in and returned, never kept.
+
+    A core is written for N members of **one** store: a memory inside is shared by the members of an episode.
+    `Private` gives each member a store of its own.
+    """
+
+    input_size: int
+    output_size: int
+
+    @abstractmethod
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> State:
+        """The state before the first step. x gives sizes, device and dtype; its values are not read."""
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: State, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], State]:
+        """One step. Members that are not present keep their state, write nothing, and give their last output."""
+
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: State, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N Y"], State]:
+        """Many steps; where reset is set, the row starts anew *before* its x is read."""
+        ys = []
+        for t, x in enumerate(xs):
+            if reset is not None:
+                state = states.where(reset[t], self.initial_state(x), state)
+            y, state = self(x, state)
+            ys.append(y)
+        return torch.stack(ys), state
+
+    def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
+        """Auxiliary losses of the step that gave this state, one number an episode."""
+        return {}
+
+    def metrics(self, state: State) -> dict[str, Float[Tensor, " B"]]:
+        """What a researcher wants to plot of this state, one number an episode (mean over members)."""
+        return {}
+
+    def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
+        """How the last read was spread over the slots of the memory; None where there is no such thing."""
+        return None
+
+    def members(self, state: State, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> State:
+        """The state of members `index`, -1 for a fresh one: experts leave, return, and new ones join."""
+        kept = states.members(state, index.clamp(min=0))
+        return states.where((index < 0).expand(x.shape[:2]), self.initial_state(x), kept)
+
+
+class Private(Core):
+    """Gives each member of a core a store of its own, by folding the members into the batch.
+
+    Equal to N separate copies with shared weights. State leaves are (B, N, ...).
+    """
+
+    def __init__(self, core: Core):
+        super().__init__()
+        self.core = core
+        self.input_size, self.output_size = core.input_size, core.output_size
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> State:
+        return states.unfold(self.core.initial_state(_each(x)), x.shape[1])
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: State, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], State]:
+        there = None if present is None else _each(present)
+        y, folded = self.core(_each(x), states.fold(state), there)
+        return y.view(*x.shape[:2], -1), states.unfold(folded, x.shape[1])
+
+    def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
+        return self._averaged(self.core.losses, state)
+
+    def metrics(self, state: State) -> dict[str, Float[Tensor, " B"]]:
+        return self._averaged(self.core.metrics, state)
+
+    def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
+        weights = self.core.read_weights(states.fold(state))  # (B * N, 1, slots)
+        return None if weights is None else weights.unflatten(0, (-1, _count(state))).squeeze(2)
+
+    def _averaged(self, measure, state: State) -> dict[str, Tensor]:
+        n = _count(state)
+        return {name: v.view(-1, n).mean(1) for name, v in measure(states.fold(state)).items()}
+
+
+def _each(x: Tensor) -> Tensor:
+    return x.flatten(0, 1).unsqueeze(1)  # (B, N, ...) -> (B * N, 1, ...)
+
+
+def _count(state: State) -> int:
+    """Members of an unfolded state, read off its first tensor."""
+    while isinstance(state, tuple):
+        state = next(part for part in state if isinstance(part, tuple | Tensor))
+    return state.shape[1]

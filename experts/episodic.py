@@ -1,0 +1,185 @@
+"""Episodic memory beside a recurrent controller (Andersson 2020; Fortunato et al. 2019, MRA; Rae et al. 2016, SAM)."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from experts import state as states
+from experts.core import Core
+from experts.log import WEIGHTINGS, Attend, Log
+from experts.state import State
+
+Similarity = Literal["dot", "scaled_dot", "cosine", "l2"]
+Weighting = Literal["softmax", "similarity", "inverse_distance"]
+Kept = Literal["x", "h", "both"]
+
+SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
+KEPT = ("x", "h", "both")
+DUPLICATE = 0.99  # keys of a higher cosine similarity than this hold the same thing
+
+
+class EpisodicState(NamedTuple):
+    controller: State
+    h: Float[Tensor, "B N H"]
+    row: Float[Tensor, "B N W"]  # made by the last step, written by the next
+    log: Log
+    index: Int[Tensor, "B N k"]  # rows of the last read, -1 for none
+    weights: Float[Tensor, "B N k"]
+
+
+class EpisodicMemory(Core):
+    """A controller that records each step as a row and reads the rows most similar to its query.
+
+    A drop-in for its controller: same input, same output. A step writes the row of the step before,
+    [key(x, h), x, h]; reads m, the weighted sum of the `top_k` rows whose keys are most similar to
+    query(x_t, h_{t-1}); and steps the controller on [x_t, m]. That equals read, step, write
+    (Andersson 2020, "Module implementation").
+
+    The store is a circular buffer of `slots` rows, shared by the N members; a window over several members moves by
+    whole steps (slots // N). Wrap in `Private` for a store each.
+
+    Args:
+        input_size: D.
+        controller: a factory int -> Core, for the controller eats [x, m].
+        slots: rows of one store; the oldest is overwritten.
+        top_k: rows read; all rows if it is not smaller than slots.
+        key_size: K.
+        similarity: of query and key. "dot"; "scaled_dot", divided by sqrt(K); "cosine", times a learned sharpness;
+            "l2", minus the squared distance.
+        weighting: of the rows read. "softmax" of the similarity; "similarity" itself (Andersson 2020);
+            "inverse_distance" 1 / (d^2 + 0.001), normalised, which wants "l2" (Pritzel et al. 2017, eq. 5).
+        keep: what a row holds: "x", "h" or "both".
+        detach_rows: no gradient into what rows hold; keys still learn through their own projection
+            (the "jumpy" backpropagation of Fortunato et al. 2019, sec. 2.1).
+
+    Raises:
+        ValueError: an option out of range, or a controller whose sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        controller: Callable[[int], Core],
+        *,
+        slots: int = 64,
+        top_k: int = 8,
+        key_size: int = 16,
+        similarity: Similarity = "scaled_dot",
+        weighting: Weighting = "softmax",
+        keep: Kept = "both",
+        detach_rows: bool = False,
+    ):
+        super().__init__()
+        _check(slots=slots, top_k=top_k, key_size=key_size)
+        _choose("similarity", similarity, SIMILARITIES)
+        _choose("weighting", weighting, tuple(WEIGHTINGS))
+        _choose("keep", keep, KEPT)
+        if weighting == "inverse_distance" and similarity != "l2":
+            raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
+        self.input_size = input_size
+        hidden = controller(1).output_size if keep != "x" else 0
+        value_size = hidden + (input_size if keep != "h" else 0)
+        self.controller = controller(input_size + value_size)
+        if self.controller.input_size != input_size + value_size:
+            raise ValueError(
+                f"the controller's input_size={self.controller.input_size}, want x {input_size} + m {value_size} = "
+                f"{input_size + value_size}; pass a factory int -> Core such as partial(GRU, hidden_size=64)"
+            )
+        self.output_size = self.controller.output_size
+        self.key = nn.Linear(input_size + self.output_size, key_size)
+        self.query = nn.Linear(input_size + self.output_size, key_size)
+        self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
+        self.slots, self.similarity, self.keep, self.detach_rows = slots, similarity, keep, detach_rows
+        self.attend = Attend(key_size, min(top_k, slots), similarity == "l2", weighting)
+        self.row_size = key_size + value_size + 1
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
+        batch, n, _ = x.shape
+        if n > self.slots:
+            raise ValueError(
+                f"slots={self.slots} do not hold one step of {n} members that share a store; "
+                f"want slots >= {n}, or Private(memory) for a store each"
+            )
+        like = x.new_zeros(()) + self.key.weight.new_zeros(())  # batched wherever x or the weights are (vmap)
+        k = self.attend.top_k
+        return EpisodicState(
+            self.controller.initial_state(like.new_zeros(batch, n, self.controller.input_size)),
+            like.new_zeros(batch, n, self.output_size),
+            like.new_zeros(batch, n, self.row_size),  # flag 0: void
+            Log.empty(like, (batch,), self.row_size, self.slots),
+            like.new_full((batch, n, k), -1, dtype=torch.long),
+            like.new_zeros(batch, n, k),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
+        query = self._compared(self.query(torch.cat([x, state.h], -1)))
+        if self.sharpness is not None:
+            query = query * self.sharpness
+        elif self.similarity == "scaled_dot":
+            query = query * self.attend.key_size**-0.5
+        m, index, weights, log = state.log.write_read(state.row, query, self.attend)
+        h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
+        row = self._row(x, h)
+        if present is not None:
+            row = row * present.unsqueeze(-1)  # an absent member's row is void
+        return h, EpisodicState(controller, h, row, log, index, weights)
+
+    def _row(self, x: Tensor, h: Tensor) -> Tensor:
+        held = {"x": [x], "h": [h], "both": [x, h]}[self.keep]
+        seen = torch.cat([x, h], -1)
+        if self.detach_rows:
+            held, seen = [part.detach() for part in held], seen.detach()
+        key = self._compared(self.key(seen))
+        return torch.cat([key, *held, torch.ones_like(key[..., :1])], -1)
+
+    def _compared(self, vector: Tensor) -> Tensor:
+        return normalize(vector, dim=-1) if self.similarity == "cosine" else vector
+
+    def losses(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
+        return self.controller.losses(state.controller)
+
+    def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
+        """slots_used: rows that count; duplicate_rate: share of them whose nearest other key has cosine > 0.99;
+        read_entropy: of the (normalised, absolute) read weights, in nats."""
+        valid = state.log.valid()  # (B, R)
+        keys = normalize(state.log.rows()[..., : self.attend.key_size], dim=-1)
+        near = (keys @ keys.mT > DUPLICATE) & valid.unsqueeze(1) & valid.unsqueeze(2)
+        twins = (near.sum(-1) > 1) & valid  # a row is near itself
+        used = valid.sum(-1)
+        share = state.weights.abs() / state.weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
+        return {
+            "slots_used": used.to(keys.dtype),
+            "duplicate_rate": twins.sum(-1) / used.clamp(min=1),
+            "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
+            **self.controller.metrics(state.controller),
+        }
+
+    def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"]:
+        spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
+        return spread.scatter_add(-1, state.index.clamp(min=0) % self.slots, state.weights)
+
+    def members(self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> EpisodicState:
+        """The store stays as it is; what belongs to the members is gathered, and fresh ones begin without a row."""
+        fresh = self.initial_state(x)
+        inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
+        own, blank = (s._replace(controller=None, log=None) for s in (state, fresh))
+        new = (index < 0).expand(x.shape[:2])
+        kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
+        return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
+
+
+def _check(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}, want at least 1")
+
+
+def _choose(name: str, got: str, valid: tuple[str, ...]) -> None:
+    if got not in valid:
+        raise ValueError(f"{name}={got!r}, want one of {', '.join(valid)}")

@@ -1,0 +1,25 @@
+"""Distributions of episodes. One task a file."""
+
+from collections.abc import Callable
+
+from tasks.guessing_game import GuessingGame
+from tasks.repeat_previous import RepeatPrevious
+from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "guessing_game": GuessingGame,
+    "repeat_previous": RepeatPrevious,
+}
+"""Tasks by name; every one can be made without arguments."""
+
+__all__ = [
+    "TASKS",
+    "Action",
+    "Continuous",
+    "Discrete",
+    "GuessingGame",
+    "MultiDiscrete",
+    "RepeatPrevious",
+    "Step",
+    "Task",
+]

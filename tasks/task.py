@@ -1,0 +1,124 @@
+"""A task is a distribution of episodes: a frozen dataclass, batched, on the device; its state is a value.
+
+Shapes: B episode, E expert, O observation, A action.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """One of n choices. A policy gives logits (..., n) or integers (...)."""
+
+    n: int
+
+    @property
+    def size(self) -> int:
+        """Numbers that an agent puts out for it."""
+        return self.n
+
+
+@dataclass(frozen=True)
+class MultiDiscrete:
+    """Several choices at once; logits lie side by side (..., sum(ns)), integers are (..., len(ns))."""
+
+    ns: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(self.ns)
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """`size` real numbers between low and high."""
+
+    size: int
+    low: float = float("-inf")
+    high: float = float("inf")
+
+
+Action = Discrete | MultiDiscrete | Continuous
+
+
+class Step(NamedTuple):
+    """What a world tells after an action, or at the start of an episode.
+
+    obs: (B, O), or (B, E, O) where each expert sees its own.
+    reward, terminated, truncated: (B,) or (B, E). Only `terminated` ends the value of the future.
+    scores: named (B,) numbers computed where the truth is known, NaN where none is due.
+    present: (B, E), which agents are alive; None: all. legal: a mask over the action's numbers; None: all.
+    """
+
+    obs: Float[Tensor, "B *EO"]
+    reward: Float[Tensor, "B *E"]
+    terminated: Bool[Tensor, "B *E"]
+    truncated: Bool[Tensor, "B *E"]
+    scores: dict[str, Float[Tensor, " B"]]
+    present: Bool[Tensor, "B E"] | None = None
+    legal: Bool[Tensor, "B *A"] | None = None
+
+
+@dataclass(frozen=True)
+class Task(ABC):
+    """A distribution of episodes of `steps` steps.
+
+    differentiable: rewards carry gradient to the actions; a discrete task then takes logits (the reward is the
+    log-probability of the right choice) as well as integers (0 or 1).
+    fixed_length: every episode ends after exactly `steps` steps, so that its end is known without looking.
+    score: the name in `Step.scores` by which the task is judged; better: whether "lower" or "higher" is better.
+    """
+
+    steps: int
+    dtype: torch.dtype = field(default=torch.float32, kw_only=True)
+
+    differentiable: ClassVar[bool] = False
+    fixed_length: ClassVar[bool] = True
+    score: ClassVar[str]
+    better: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def obs_size(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def action(self) -> Action: ...
+
+    @abstractmethod
+    def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:
+        """New episodes, drawn from rng, on rng's device."""
+
+    @abstractmethod
+    def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
+        """One step of every episode."""
+
+    def restart(self, state: Any, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
+        """New episodes in the rows of mask. The returned step is that of the start, and is valid in these rows."""
+        fresh, step = self.reset(mask.shape[0], rng)
+
+        def choose(new: Tensor, old: Tensor) -> Tensor:
+            return torch.where(mask.reshape(mask.shape + (1,) * (new.dim() - 1)), new, old)
+
+        return type(state)(*(choose(new, old) for new, old in zip(fresh, state, strict=True))), step
+
+    @abstractmethod
+    def references(self) -> dict[str, dict[str, float]]:
+        """score -> {line: value}: what chance, an oracle or a plain algorithm reaches, computed, to draw beside."""
+
+    def target(self, state: Any) -> Tensor | None:
+        """What a continuous action should become, (B, A), to draw beside the agent's; None where there is none."""
+        return None
+
+
+def positive(**sizes: int) -> None:
+    """Raises ValueError unless every size is at least 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}, want at least 1")

@@ -1,0 +1,215 @@
+"""The buses: against slow references, and what they cost."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.func import functional_call, stack_module_state
+from torch.testing import assert_close
+
+import oracles_comms as oracles
+from comms import BUSES, Attention, Edges, Mean, Silent, connect
+from contracts_bus import check_bus
+
+ROOT = Path(__file__).parent.parent
+Y, M = 5, 4
+BUILD = {"mean": partial(Mean, Y, M), "attention": partial(Attention, Y, M, heads=2, key_size=3)}
+both = pytest.mark.parametrize("kind", BUILD)
+
+
+@st.composite
+def multigraphs(draw, dense):
+    """(y, edges): parallel, looping and dead edges, other ones in each row, as many as one path takes."""
+    experts, batch = draw(st.integers(1, 6)), draw(st.integers(1, 3))
+    few = (experts**2 - 1) // 4  # the most that take the sparse path
+    count = draw(st.integers(few + 1, 20) if dense else st.integers(0, few))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    ends = (torch.from_numpy(rng.integers(0, experts, (batch, count))) for _ in range(2))
+    weight = torch.from_numpy(rng.choice([0, 0.5, 1, 3], (batch, count)))
+    return torch.from_numpy(3 * rng.standard_normal((batch, experts, Y))), Edges(*ends, weight)
+
+
+def build(kind, seed=0, **changes):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return BUILD[kind](**changes).double()
+
+
+def padded(edges):
+    """The same with dead edges, enough for the dense path."""
+    dead = edges.senders.new_zeros(edges.senders.shape[0], 9)
+    return Edges(*(torch.cat([x, dead.to(x.dtype)], 1) for x in edges))
+
+
+def example(experts=4, batch=2, topology="complete"):
+    y = torch.randn(batch, experts, Y, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    return y, connect(topology, experts, batch, y)
+
+
+@pytest.mark.parametrize("name", BUSES)
+def test_every_bus_keeps_the_contract(name):
+    check_bus(BUSES[name])
+
+
+@both
+@pytest.mark.parametrize("dense", [True, False])
+@given(data=st.data())
+def test_inbox_and_weights_agree_with_the_slow_reference(kind, dense, data):
+    y, edges = data.draw(multigraphs(dense))
+    bus = build(kind)
+    delivery, _ = bus(y, edges, (), None)
+    inbox, weights = getattr(oracles, kind)(bus, y.numpy(), Edges(*(x.numpy() for x in edges)))
+    np.testing.assert_allclose(delivery.inbox.detach(), inbox, atol=1e-12)
+    np.testing.assert_allclose(delivery.weights.detach(), weights, atol=1e-12)
+
+
+@both
+@given(data=st.data())
+def test_dense_and_sparse_paths_have_the_same_gradients(kind, data):
+    y, edges = data.draw(multigraphs(dense=False))
+    bus = build(kind)
+    gradients = []
+    for lines in (edges, padded(edges)):
+        leaves = [y.clone().requires_grad_(), lines.weight.clone().requires_grad_(), *bus.parameters()]
+        delivery, _ = bus(leaves[0], lines._replace(weight=leaves[1]), (), None)
+        loss = delivery.inbox.square().sum() + delivery.weights.square().sum()
+        gradients.append(torch.autograd.grad(loss, leaves))
+        assert all(g.isfinite().all() for g in gradients[-1])
+    sparse, dense = gradients
+    assert_close(dense[1][:, : edges.weight.shape[1]], sparse[1])
+    assert_close(dense[0], sparse[0])
+    assert_close(dense[2:], sparse[2:])
+
+
+@both
+@pytest.mark.parametrize("topology", ["complete", "ring"])
+def test_gradients_agree_with_finite_differences(kind, topology):
+    y, edges = example(10, 1, topology)
+    bus = build(kind)
+    weight = torch.linspace(0.3, 2, edges.weight.shape[1], dtype=y.dtype)[None]
+
+    def run(y, weight):
+        return bus(y, edges._replace(weight=weight), (), None)[0][:2]
+
+    assert torch.autograd.gradcheck(
+        run, (y[:, :10].requires_grad_(), weight.requires_grad_()), fast_mode=True
+    )
+
+
+@pytest.mark.parametrize("bus", [build("mean"), build("attention", heads=1)])
+def test_a_dead_edge_knows_what_its_opening_would_do(bus):
+    (y, edges), step = example(3, 1), 1e-6
+    quiet = bus(y, edges, (), None)[0].weights[0, :2].argmin()  # of the two that expert 0 hears
+    dead, ajar = edges.weight.clone(), edges.weight.clone()
+    dead[:, quiet], ajar[:, quiet] = 0, step
+    shut, opened = (
+        bus(y, edges._replace(weight=w.requires_grad_()), (), None)[0].inbox for w in (dead, ajar)
+    )
+    (slope,) = torch.autograd.grad(shut.sum(), dead)
+    assert_close(slope[0, quiet] * step, (opened - shut).sum(), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("topology", ["complete", "ring"])
+def test_a_dead_edge_with_a_huge_score_neither_drowns_nor_blows_up_the_live_ones(topology):
+    y, edges = example(9, topology=topology)
+    y[:, 1] *= 1e4
+    weight = edges.weight.masked_fill((edges.senders == 1) | (edges.receivers == 1), 0).requires_grad_()
+    delivery, _ = build("attention")(y, edges._replace(weight=weight), (), None)
+    shares = torch.zeros_like(y[..., 0]).scatter_add(1, edges.receivers, delivery.weights)
+    assert_close(shares, torch.ones_like(shares).index_fill(1, torch.tensor([1]), 0))
+    (slope,) = torch.autograd.grad(delivery.inbox[:, 2:].sum(), weight)
+    assert slope.isfinite().all() and slope.abs().max() < 1e6
+
+
+@pytest.mark.parametrize("topology", ["complete", "ring"])
+@both
+def test_gradients_are_finite_where_all_edges_are_dead(kind, topology):
+    y, edges = example(9, topology=topology)
+    weight = torch.zeros_like(edges.weight).requires_grad_()
+    inbox = build(kind)(y.requires_grad_(), edges._replace(weight=weight), (), None)[0].inbox
+    assert not inbox.any()
+    assert all(g.isfinite().all() for g in torch.autograd.grad(inbox.sum(), (y, weight)))
+
+
+def test_parallel_edges_act_as_their_sum_and_split_it_by_weight():
+    y = example(3)[0]
+    several = nx.MultiDiGraph([(0, 2, {"weight": 1.0}), (0, 2, {"weight": 3.0}), (1, 2, {"weight": 2.0})])
+    one = nx.DiGraph([(0, 2, {"weight": 4.0}), (1, 2, {"weight": 2.0})])
+    bus = build("attention")
+    apart, summed = (bus(y, connect(g, 3, 2, y), (), None)[0] for g in (several, one))
+    assert_close(apart.inbox, summed.inbox)
+    assert_close(apart.weights[:, :2], summed.weights[:, :1] * torch.tensor([0.25, 0.75], dtype=y.dtype))
+
+
+@pytest.mark.parametrize(
+    ("bus", "floats"),
+    [(Silent(Y), 0), (Mean(Y, M), 12 * M), (Attention(Y, M, heads=2, key_size=3), 12 * (2 * 3 + M))],
+)
+def test_each_live_edge_costs_one_message(bus, floats):
+    y, edges = example(4)
+    delivery, _ = bus.double()(y, edges, (), None)
+    assert delivery.messages.tolist() == [12 if floats else 0] * 2
+    assert delivery.floats.tolist() == [floats] * 2
+    first_row_dead = edges.weight.clone()
+    first_row_dead[0] = 0
+    delivery, _ = bus(y, edges._replace(weight=first_row_dead), (), None)
+    assert delivery.floats.tolist() == [0, floats]
+
+
+def test_a_silent_bus_may_keep_the_width_of_the_inbox():
+    y, edges = example()
+    assert [Silent(Y, m)(y, edges, (), None)[0].inbox.shape[-1] for m in (0, M)] == [0, M]
+
+
+@both
+@pytest.mark.parametrize("topology", ["complete", "ring"])
+def test_a_population_of_parameters_runs_under_vmap(kind, topology):
+    y, edges = example(9, topology=topology)
+    buses = [build(kind, seed) for seed in range(3)]
+    stacked, _ = stack_module_state(buses)
+
+    def loss(parameters, bus=buses[0]):
+        delivery, _ = functional_call(bus, parameters, (y, edges, (), None))
+        return delivery.inbox.square().sum()
+
+    gradients, values = torch.func.vmap(torch.func.grad_and_value(loss))(stacked)
+    for i, bus in enumerate(buses):
+        value = loss(dict(bus.named_parameters()), bus)
+        value.backward()
+        assert_close(values[i], value)
+        for name, parameter in bus.named_parameters():
+            assert_close(gradients[name][i], parameter.grad)
+
+
+def test_a_delivery_compiles_into_one_graph():
+    # in a process of its own, where the shape checks of the test run do not break the graph
+    script = """
+import torch
+from comms import Attention, Mean, connect
+for bus in (Attention(5, 4, heads=2), Mean(5, 4)):
+    for topology in ("complete", "ring"):
+        y = torch.randn(2, 9, 5, requires_grad=True)
+        args = y, connect(topology, 9, 2, y), (), None
+        plain, _ = bus(*args)
+        fast, _ = torch.compile(bus, fullgraph=True, backend="aot_eager")(*args)
+        torch.testing.assert_close(fast, plain)
+        gradients = [torch.autograd.grad(d.inbox.square().sum(), y)[0] for d in (fast, plain)]
+        torch.testing.assert_close(*gradients)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("heads", "message_size"), [(3, 4), (0, 4), (5, 4), (1, 0)])
+def test_heads_that_do_not_divide_the_message_are_refused(heads, message_size):
+    with pytest.raises(
+        ValueError, match=f"message_size={message_size}, want a positive multiple of heads={heads}"
+    ):
+        Attention(Y, message_size, heads=heads)

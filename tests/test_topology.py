@@ -1,0 +1,208 @@
+"""Names, callables and graphs become edges; edges are changed in the middle of an episode."""
+
+from functools import partial
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+
+from comms import TOPOLOGIES, connect, edge_list, join, lesion, mask, pick, silence
+from comms.topology import random_regular, small_world
+
+LIKE = torch.zeros((), dtype=torch.float64)
+SIZES = [*range(1, 13), 64]
+
+
+def pairs(edges, row=0):
+    """Live edges of an episode as {(sender, receiver): weight}; parallel edges add up."""
+    senders, receivers, weight = (part[row].tolist() for part in edges)
+    live = {}
+    for i, j, w in zip(senders, receivers, weight, strict=True):
+        if w:
+            live[i, j] = live.get((i, j), 0) + w
+    return live
+
+
+def adjacency(topology, experts):
+    matrix = np.zeros((experts, experts))
+    for (i, j), w in pairs(connect(topology, experts, 1, LIKE)).items():
+        matrix[i, j] = w
+    return matrix
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_every_topology_works_for_any_number_of_experts(name):
+    for experts in SIZES:
+        assert len(TOPOLOGIES[name](experts)) == experts
+        matrix = adjacency(name, experts)
+        assert (matrix == matrix.T).all()
+        assert not matrix.diagonal().any()
+        assert set(np.unique(matrix)) <= {0, 1}
+
+
+@pytest.mark.parametrize("name", sorted(set(TOPOLOGIES) - {"none", "random_regular"}))
+def test_every_message_can_reach_everyone(name):
+    assert all(nx.is_connected(TOPOLOGIES[name](experts)) for experts in SIZES)
+
+
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_a_topology_is_the_same_each_time(name):
+    assert (adjacency(name, 20) == adjacency(name, 20)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "degrees"),
+    [
+        ("complete", [5] * 6),
+        ("ring", [2] * 6),
+        ("grid", [2, 3, 2, 2, 3, 2]),
+        ("star", [5, 1, 1, 1, 1, 1]),
+        ("random_regular", [4] * 6),
+        ("none", [0] * 6),
+    ],
+)
+def test_six_experts_have_these_numbers_of_neighbours(name, degrees):
+    assert adjacency(name, 6).sum(0).tolist() == degrees
+
+
+def test_the_small_world_rewires_some_edges_of_the_ring_lattice():
+    world, lattice = (adjacency(partial(small_world, rewire=p), 64) for p in (0.1, 0.0))
+    assert world.sum() == lattice.sum() == 64 * 4
+    assert 0 < (world != lattice).sum() < 64
+
+
+def test_an_odd_degree_among_an_odd_number_is_lowered():
+    assert set(adjacency(partial(random_regular, degree=3), 7).sum(0)) == {2}
+
+
+@pytest.mark.parametrize("kind", [nx.Graph, nx.DiGraph, nx.MultiGraph, nx.MultiDiGraph])
+def test_edges_agree_with_networkx(kind):
+    rng = np.random.default_rng(0)
+    graph = kind()
+    graph.add_nodes_from("dbcae")
+    for _ in range(12):
+        graph.add_edge(*rng.choice([*"abcde"], 2), weight=float(rng.integers(0, 4)))
+    graph.add_edge("a", "a", weight=2.5)
+    graph.add_edge("a", "b")
+    np.testing.assert_array_equal(adjacency(graph, 5), nx.to_numpy_array(graph, nodelist="dbcae"))
+
+
+def test_parallel_edges_stay_apart():
+    graph = nx.MultiDiGraph([(0, 1, {"weight": 1.0}), (0, 1, {"weight": 2.0})])
+    assert sorted(edge_list(graph, 2).weight) == [1, 2]
+
+
+def test_nodes_labelled_by_number_are_the_experts_of_that_number():
+    assert pairs(connect(nx.DiGraph([(2, 0), (1, 2)]), 3, 1, LIKE)) == {(2, 0): 1, (1, 2): 1}
+
+
+def test_other_labels_are_numbered_as_they_were_inserted():
+    assert pairs(connect(nx.DiGraph([(3, 1), (1, 2)]), 3, 1, LIKE)) == {(0, 1): 1, (1, 2): 1}
+
+
+def test_an_edge_lets_its_second_node_hear_its_first():
+    edges = connect(nx.DiGraph([(0, 1)]), 2, 1, LIKE)
+    assert (edges.senders.item(), edges.receivers.item()) == (0, 1)
+
+
+def test_episodes_share_the_memory_of_one_graph():
+    edges = connect("complete", 4, 64, LIKE.float())
+    assert all(part.shape == (64, 12) and part.stride(0) == 0 for part in edges)
+    assert edges.weight.dtype == torch.float32
+
+
+def test_a_kept_edge_list_connects_like_its_topology():
+    rows = edge_list("small_world", 9)
+    assert pairs(connect(rows, 9, 2, LIKE)) == pairs(connect("small_world", 9, 2, LIKE))
+
+
+def test_edges_are_sorted_by_receiver_then_sender():
+    rows = edge_list("complete", 3)
+    assert (rows.receivers.tolist(), rows.senders.tolist()) == ([0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1])
+
+
+def test_lesioned_experts_neither_speak_nor_hear():
+    edges = lesion(connect("complete", 4, 2, LIKE), [1, 3], of=4)
+    assert [*pairs(edges)] == [(2, 0), (0, 2)]
+
+
+def test_silenced_experts_hear_but_do_not_speak():
+    edges = silence(connect("complete", 3, 2, LIKE), [1], of=3)
+    assert [*pairs(edges, 1)] == [(2, 0), (0, 1), (2, 1), (0, 2)]
+
+
+def test_a_lesion_leaves_the_edges_before_it_alone():
+    edges = connect("ring", 5, 2, LIKE)
+    lesion(edges, [0], of=5)
+    assert edges.weight.all()
+
+
+def test_masked_edges_die_at_either_end_row_by_row():
+    edges = mask(connect("complete", 3, 2, LIKE), torch.tensor([[True, True, False], [True, True, True]]))
+    assert [*pairs(edges, 0)] == [(1, 0), (0, 1)]
+    assert len(pairs(edges, 1)) == 6
+
+
+def test_newcomers_join_and_old_edges_stay_first_and_as_they_are():
+    before = lesion(connect("complete", 3, 2, LIKE), [0], of=3)
+    after = join(before, "complete", before=3, after=5)
+    assert all(torch.equal(new[:, :6], old) for new, old in zip(after, before, strict=True))
+    fresh = pairs(after)
+    assert len(fresh) == 2 + 14
+    assert all(max(pair) >= 3 for pair in set(fresh) - {(1, 2), (2, 1)})
+
+
+def test_newcomers_of_a_star_hang_on_its_hub():
+    assert [*pairs(join(connect("none", 2, 1, LIKE), "star", before=2, after=4))] == [
+        *[(2, 0), (3, 0), (0, 2), (0, 3)]
+    ]
+
+
+def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
+    assert connect("small_world", 10_000, 64, LIKE).weight.shape == (64, 40_000)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: edge_list("rign", 3), "unknown topology 'rign', want one of: complete, ring, .*mean 'ring'"),
+        (lambda: edge_list("ring", 0), "experts=0, want at least 1"),
+        (lambda: edge_list(nx.path_graph(4), 3), "4 nodes, want experts=3: change one"),
+        (lambda: edge_list(lambda n: nx.path_graph(n + 1), 3), "4 nodes, want experts=3"),
+        (lambda: connect(edge_list("ring", 5), 4, 1, LIKE), "names expert 4, want 0 to 3"),
+        (
+            lambda: join(connect("ring", 3, 1, LIKE), "ring", before=3, after=2),
+            "after=2, want at least before=3",
+        ),
+        *[
+            (
+                lambda w=w: edge_list(nx.Graph([("a", "b", {"weight": w})]), 2),
+                "'a' -> 'b' has weight .*finite",
+            )
+            for w in (-1.0, float("nan"), float("inf"), "heavy", None)
+        ],
+    ],
+)
+def test_wrong_values_say_what_was_wanted(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_what_is_no_graph_is_a_type_error():
+    with pytest.raises(TypeError, match="gives ndarray, want a networkx graph"):
+        edge_list(lambda n: np.eye(n), 3)
+    with pytest.raises(TypeError):
+        edge_list(3, 3)
+
+
+@pytest.mark.parametrize("change", [lesion, silence])
+@pytest.mark.parametrize("expert", [-1, 3])
+def test_an_expert_that_does_not_exist_is_an_index_error(change, expert):
+    with pytest.raises(IndexError, match=f"expert {expert} does not exist, want 0 to 2"):
+        change(connect("none", 3, 1, LIKE), [expert], of=3)
+
+
+def test_a_name_like_no_other_gets_no_suggestion():
+    with pytest.raises(ValueError, match=r"unknown bus 'zzz', want one of: mean\.$"):
+        pick({"mean": 1}, "zzz", "bus")
