@@ -11,7 +11,7 @@ help: ## show this list
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile | expand -t 20
 
 demo: $(VENV)/.test ## train an agent on the guessing game, in some two minutes
-	$(BIN)/python -m badger demo
+	$(BIN)/python -m badger train guessing_game
 
 test: $(VENV)/.test ## run the tests on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

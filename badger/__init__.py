@@ -55,7 +55,6 @@ __all__ = [
     "Edges",
     "EpisodicMemory",
     "Frames",
-    "GRU",
     "Gated",
     "GuessingGame",
     "Learner",

@@ -126,9 +126,7 @@ def _summarise(run: Run) -> None:
     references = task.references()
     curve = ([row["step"] for row in rows], [row[name] for row in rows])
     picture = folder / "learning_curve.png"
-    drawn = figures.learning_curves(
-        {"moving average in training": [curve]}, references.get(task.score, {}), task.score
-    )
+    drawn = figures.learning_curves({"moving average in training": [curve]}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)
     print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
     _print_scores(scores, references)
@@ -167,9 +165,7 @@ def _evaluate(words: list[str]) -> int:
         task = _resized(loaded.learner.task, dims=dims, steps=steps)
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
-        scores = evaluate(
-            agent, task, episodes, rng, experts=experts, change=lambda state: agent.remove(state, lost)
-        )
+        scores = evaluate(agent, task, episodes, rng, experts=experts, change=lambda state: agent.remove(state, lost))
         references = task.references()
         _print_scores(scores, references)
         if json is not None:

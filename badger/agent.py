@@ -88,9 +88,7 @@ class Agent(nn.Module):
             )
         for name, port in (("bus", bus), ("act", act)):
             if port.input_size != core.output_size:
-                raise ValueError(
-                    f"{name}.input_size={port.input_size}, want the core's output_size={core.output_size}"
-                )
+                raise ValueError(f"{name}.input_size={port.input_size}, want the core's output_size={core.output_size}")
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
         self.topology, self.experts, self.identity_size, self.ticks = topology, experts, identity_size, ticks
         self._lists: dict[int, EdgeList] = {}  # follows from topology: networkx is asked once for each size
@@ -152,10 +150,10 @@ class Agent(nn.Module):
         experts = state.identity.shape[1]
         outputs = None if state.address is None else state.address.shape[1]
         fresh = self.initial_state(obs, rng, experts, outputs)
-        kept = {"edges": state.edges, "present": state.present}
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
             fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
-        return states.where(rows, fresh._replace(**kept), state)._replace(**kept)
+        fresh = fresh._replace(edges=state.edges, present=state.present)
+        return states.where(rows, fresh, state)._replace(edges=state.edges, present=state.present)
 
     def add(self, state: AgentState, n: int, obs: Float[Tensor, "B *EO"], rng: torch.Generator) -> AgentState:
         """n new experts join, in the middle of an episode or before it.

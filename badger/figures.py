@@ -3,10 +3,8 @@
 Shapes: T inner step, E expert, K edge, D output.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import networkx as nx
 import torch
@@ -14,18 +12,16 @@ from torch import Tensor
 
 from comms import Edges
 
-if TYPE_CHECKING:  # matplotlib is imported where a picture is drawn
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only when a picture is drawn
 
 SHOWN = 8  # experts or outputs that get a panel or a colour of their own
 DRAWN = 40  # experts in a graph
 
 
 def _figure(width: float, height: float) -> Figure:
-    from matplotlib.figure import Figure
+    import matplotlib.figure
 
-    return Figure(figsize=(width, height), dpi=90, layout="constrained")
+    return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
 
 
 def learning_curves(
@@ -133,7 +129,9 @@ def agent(badger: Any) -> Figure:
     for i, (x, y) in enumerate(places):
         axes.annotate("", (x, y), (-2.4, 0), arrowprops={"arrowstyle": "-", "color": "#bbb", "lw": 0.8, "shrinkB": 26})
         axes.annotate("", (2.4, 0), (x, y), arrowprops={"arrowstyle": "-", "color": "#bbb", "lw": 0.8, "shrinkA": 26})
-        _box(axes, x, y, f"expert {i}\n{name}" + (f"\n+ {inner.slots} slots" if remembers and private else ""), "#dde7f3")
+        _box(
+            axes, x, y, f"expert {i}\n{name}" + (f"\n+ {inner.slots} slots" if remembers and private else ""), "#dde7f3"
+        )
     if remembers and not private:
         _box(axes, 0, 0, f"one shared memory\n{inner.slots} slots", "#f6ecd2")
     _box(axes, -2.6, 0, f"sense\n{type(badger.sense).__name__}", "#e4f0e0")
@@ -144,7 +142,7 @@ def agent(badger: Any) -> Figure:
     return figure
 
 
-def _box(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+def _box(axes: Any, x: float, y: float, text: str, colour: str) -> None:
     style = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#345"}
     axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=style, zorder=3)
 

@@ -3,9 +3,7 @@
 Shapes: T inner step, B episode, E expert, K edge.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,12 +11,9 @@ from torch.nn.functional import normalize
 
 from badger import figures
 from badger.agent import Agent, AgentState
-from badger.rollout import Frames, rollout, start
+from badger.rollout import Carry, Frames, rollout, start
 from comms import Edges
 from tasks import Task
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 EPISODES = 64
 MOMENTS = 5  # inner steps whose score is plotted over outer steps
@@ -28,7 +23,7 @@ class View(NamedTuple):
     """What one look gives: numbers by tag (means over episodes), and pictures of one episode by tag."""
 
     numbers: dict[str, float]
-    pictures: dict[str, Figure]
+    pictures: dict[str, figures.Figure]
 
 
 class _Seen(NamedTuple):
@@ -90,7 +85,7 @@ def attention_entropy(edges: Edges, weights: Tensor, experts: int) -> Tensor:
 
 def _moments(frames: Frames) -> dict[str, Tensor]:
     """Scores that are due at more than one step, at a few of them."""
-    numbers = {}
+    numbers: dict[str, Tensor] = {}
     for name, value in frames.scores.items():
         curve = value.nanmean(1)  # (T,)
         due = curve.isfinite().nonzero().flatten().tolist()
@@ -100,7 +95,7 @@ def _moments(frames: Frames) -> dict[str, Tensor]:
     return numbers
 
 
-def _pictures(task: Task, frames: Frames, carry, seen: list[_Seen]) -> dict[str, Figure]:
+def _pictures(task: Task, frames: Frames, carry: Carry, seen: list[_Seen]) -> dict[str, figures.Figure]:
     shares = figures.first([s.shares for s in seen]).mean(0)
     edges = Edges(*(part[0].cpu() for part in carry.state.edges))
     pictures = {"comms/graph": figures.message_graph(edges, shares)}

@@ -145,7 +145,7 @@ def repeat_previous(
     )
 
 
-def _remembering(input_size: int, *, memory: Memory, hidden_size: int, options: dict[str, int]) -> Core:
+def _remembering(input_size: int, *, memory: Memory, hidden_size: int, options: dict[str, Any]) -> Core:
     controller = partial(GRU, hidden_size=hidden_size)
     kinds: dict[str, Callable[[], Core]] = {
         "none": lambda: controller(input_size),

@@ -115,7 +115,7 @@ def _tag(name: str) -> str:
     return name.removesuffix("_average") + "/average" if name.endswith("_average") else f"{name}/train"
 
 
-def _writer(folder: Path, step: int):
+def _writer(folder: Path, step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

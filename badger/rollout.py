@@ -121,9 +121,14 @@ def _ended(step: Step) -> Tensor:
 
 
 def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
-    plain = states.where(mask, opened._replace(scores=None), step._replace(scores=None))
+    """The opening of new episodes in the rows of mask; scores stay those of the step, and are not due there."""
     scores = {name: torch.where(mask, torch.nan, value) for name, value in step.scores.items()}
-    return plain._replace(scores=scores)
+    told = {
+        name: states.where(mask, getattr(opened, name), getattr(step, name))
+        for name in Step._fields
+        if name != "scores"
+    }
+    return Step(**told, scores=scores)
 
 
 def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:

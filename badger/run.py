@@ -1,9 +1,9 @@
 """A run is a learner on its way to a number of outer steps, and a folder that holds all there is to know of it.
 
-    run.json        recipe, arguments, versions, git commit
-    metrics.jsonl   a line for each outer step
-    events.*        for TensorBoard
-    checkpoints/    step_00000100.pt ..., the last few, and best.pt
+run.json        recipe, arguments, versions, git commit
+metrics.jsonl   a line for each outer step
+events.*        for TensorBoard
+checkpoints/    step_00000100.pt ..., the last few, and best.pt
 """
 
 import json

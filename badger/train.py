@@ -55,7 +55,9 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         if recorder:
             recorder.close()
     if stop:
-        raise KeyboardInterrupt(f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else ""))
+        raise KeyboardInterrupt(
+            f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else "")
+        )
 
 
 def _open(run: Run, tensorboard: bool) -> Recorder | None:
@@ -70,7 +72,9 @@ def _open(run: Run, tensorboard: bool) -> Recorder | None:
     return recorder
 
 
-def _flush(run: Run, pending: list, recorder: Recorder | None, begun: float, bar: tqdm) -> float:
+def _flush(
+    run: Run, pending: list[tuple[int, dict[str, Any]]], recorder: Recorder | None, begun: float, bar: Any
+) -> float:
     """Brings what the device has measured to the host, in one transfer; returns when the next steps began."""
     rows = _fetched(pending)
     now = time.perf_counter()
@@ -78,9 +82,8 @@ def _flush(run: Run, pending: list, recorder: Recorder | None, begun: float, bar
         run.seconds += (now - begun) / len(rows)
         row["seconds"] = round(run.seconds, 3)
         for name in ("return", run.learner.task.score):
-            value = row[name]
-            before = run.averages.get(name, value)
-            run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * value
+            before = run.averages.setdefault(name, row[name])
+            run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * row[name]
             row[f"{name}_average"] = run.averages[name]
     pending.clear()
     bar.set_postfix({run.learner.task.score: f"{run.averages[run.learner.task.score]:.4f}"}, refresh=False)

@@ -19,9 +19,7 @@ class Delivery(NamedTuple):
     """What was heard, from whom, at what cost."""
 
     inbox: Float[Tensor, "B E M"]
-    weights: Float[
-        Tensor, "B K"
-    ]  # the share of each edge in what its receiver hears: they add up to 1, or to 0
+    weights: Float[Tensor, "B K"]  # each edge's share in what its receiver hears; they add up to 1 or 0
     messages: Float[Tensor, "B"]  # the live edges that were crossed in this delivery
     floats: Float[Tensor, "B"]  # the numbers that crossed them
 
@@ -54,14 +52,16 @@ class Silent(Bus):
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
         """An empty inbox, at no cost."""
-        nothing = y.new_zeros(y.shape[0])
-        return Delivery(
-            y.new_zeros(*y.shape[:2], self.message_size), torch.zeros_like(edges.weight), nothing, nothing
-        ), state
+        inbox, cost = y.new_zeros(*y.shape[:2], self.message_size), y.new_zeros(y.shape[0])
+        return Delivery(inbox, torch.zeros_like(edges.weight), cost, cost), state
 
 
 def priced(
-    inbox: Float[Tensor, "B E M"], weights: Float[Tensor, "B K"], edges: Edges, *, floats: int
+    inbox: Float[Tensor, "B E M"],
+    weights: Float[Tensor, "B K"],
+    edges: Edges,
+    *,
+    floats: int,
 ) -> Delivery:
     """The delivery with its cost, where each live edge carries one message of `floats` numbers."""
     messages = edges.weight.ne(0).sum(-1, dtype=inbox.dtype)

@@ -37,5 +37,5 @@ class Gated(Bus):
         p = self.gate(y).squeeze(-1).sigmoid()  # (B, E)
         bar = torch.rand(p.shape, generator=rng, device=p.device, dtype=p.dtype) if self.training else 0.5
         # the difference is exactly 0, so that the choice stays 0 or 1
-        choice = (p > bar).to(p.dtype)
+        choice = (p > bar).to(p.dtype) + (p - p.detach())
         return self.bus(y, edges._replace(weight=edges.weight * choice.gather(1, edges.senders)), state, rng)

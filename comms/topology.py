@@ -114,9 +114,7 @@ def connect(topology: Topology | EdgeList, experts: int, batch: int, like: Tenso
     rows = topology if isinstance(topology, EdgeList) else edge_list(topology, experts)
     top = max(rows.senders.max(initial=-1), rows.receivers.max(initial=-1))
     if top >= experts:
-        raise ValueError(
-            f"the edge list names expert {top}, want 0 to {experts - 1}: make it for experts={experts}"
-        )
+        raise ValueError(f"the edge list names expert {top}, want 0 to {experts - 1}: make it for {experts}")
     senders, receivers = (torch.tensor(x, device=like.device).expand(batch, -1) for x in rows[:2])
     weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype)
     return Edges(senders, receivers, weight.expand(batch, -1))

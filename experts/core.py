@@ -4,6 +4,7 @@ Shapes: T step, B episode, N members that share one store, D input, Y output.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -94,7 +95,7 @@ class Private(Core):
         weights = self.core.read_weights(states.fold(state))  # (B * N, 1, slots)
         return None if weights is None else weights.unflatten(0, (-1, _count(state))).squeeze(2)
 
-    def _averaged(self, measure, state: State) -> dict[str, Tensor]:
+    def _averaged(self, measure: Callable[[State], dict[str, Tensor]], state: State) -> dict[str, Tensor]:
         n = _count(state)
         return {name: v.view(-1, n).mean(1) for name, v in measure(states.fold(state)).items()}
 

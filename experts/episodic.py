@@ -27,7 +27,7 @@ class EpisodicState(NamedTuple):
     h: Float[Tensor, "B N H"]
     row: Float[Tensor, "B N W"]  # made by the last step, written by the next
     log: Log
-    index: Int[Tensor, "B N k"]  # rows of the last read, -1 for none
+    positions: Int[Tensor, "B N k"]  # rows of the last read, -1 for none
     weights: Float[Tensor, "B N k"]
 
 
@@ -123,12 +123,12 @@ class EpisodicMemory(Core):
             query = query * self.sharpness
         elif self.similarity == "scaled_dot":
             query = query * self.attend.key_size**-0.5
-        m, index, weights, log = state.log.write_read(state.row, query, self.attend)
+        m, positions, weights, log = state.log.write_read(state.row, query, self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
         row = self._row(x, h)
         if present is not None:
             row = row * present.unsqueeze(-1)  # an absent member's row is void
-        return h, EpisodicState(controller, h, row, log, index, weights)
+        return h, EpisodicState(controller, h, row, log, positions, weights)
 
     def _row(self, x: Tensor, h: Tensor) -> Tensor:
         held = {"x": [x], "h": [h], "both": [x, h]}[self.keep]
@@ -162,13 +162,13 @@ class EpisodicMemory(Core):
 
     def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"]:
         spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
-        return spread.scatter_add(-1, state.index.clamp(min=0) % self.slots, state.weights)
+        return spread.scatter_add(-1, state.positions.clamp(min=0) % self.slots, state.weights)
 
     def members(self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> EpisodicState:
         """The store stays as it is; what belongs to the members is gathered, and fresh ones begin without a row."""
         fresh = self.initial_state(x)
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
-        own, blank = (s._replace(controller=None, log=None) for s in (state, fresh))
+        own, blank = (s._replace(controller=None, log=None) for s in (state, fresh))  # type: ignore[arg-type]
         new = (index < 0).expand(x.shape[:2])
         kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)

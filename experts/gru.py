@@ -15,7 +15,7 @@ class GRUState(NamedTuple):
 
 
 class GRU(Core):
-    """h' = z h + (1 - z) tanh(W x + r (U h)), with the parameters and names of `nn.GRUCell` (Cho et al. 2014, sec. 2.3).
+    """h' = z h + (1 - z) tanh(W x + r (U h)), with the parameters and names of `nn.GRUCell` (Cho et al. 2014).
 
     The output is the new hidden state. As in nn.GRUCell the reset gate acts after the product U h.
     """

@@ -136,7 +136,7 @@ class _WriteRead(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(data, handle, rows, query, start, span, attend):  # type: ignore[override]
+    def forward(data, handle, rows, query, start, span, attend):
         data[:, span.at : span.at + span.n] = rows
         read, index, weights = _read(data, query, start, span, attend)
         return read, data.new_zeros(()).expand(data.shape), index, weights
@@ -184,7 +184,7 @@ class _Rows(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(data, handle, lo, hi):  # type: ignore[override]
+    def forward(data, handle, lo, hi):
         return data[:, lo:hi].clone()
 
     @staticmethod
@@ -206,7 +206,7 @@ class _Adopt(Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(rows, capacity):  # type: ignore[override]
+    def forward(rows, capacity):
         data = rows.new_zeros(rows.shape[0], capacity, rows.shape[2])
         data[:, : rows.shape[1]] = rows
         return data, data.new_zeros(()).expand(data.shape)

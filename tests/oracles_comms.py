@@ -28,8 +28,7 @@ def attention(bus, y, edges):
     """The Attention bus, from its parameters."""
     linear = bus.query_key_value
     size = bus.heads * bus.key_size
-    parts = np.split(
-        y @ linear.weight.detach().numpy().T + linear.bias.detach().numpy(), [size, 2 * size], -1
-    )
+    projected = y @ linear.weight.detach().numpy().T + linear.bias.detach().numpy()
+    parts = np.split(projected, [size, 2 * size], -1)
     query, key, value = (part.reshape(*y.shape[:2], bus.heads, -1) for part in parts)
     return hear(value, edges, query / np.sqrt(bus.key_size), key)

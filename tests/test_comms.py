@@ -98,9 +98,7 @@ def test_gradients_agree_with_finite_differences(kind, topology):
     def run(y, weight):
         return bus(y, edges._replace(weight=weight), (), None)[0][:2]
 
-    assert torch.autograd.gradcheck(
-        run, (y[:, :10].requires_grad_(), weight.requires_grad_()), fast_mode=True
-    )
+    assert torch.autograd.gradcheck(run, (y.requires_grad_(), weight.requires_grad_()), fast_mode=True)
 
 
 @pytest.mark.parametrize("bus", [build("mean"), build("attention", heads=1)])
@@ -109,9 +107,8 @@ def test_a_dead_edge_knows_what_its_opening_would_do(bus):
     quiet = bus(y, edges, (), None)[0].weights[0, :2].argmin()  # of the two that expert 0 hears
     dead, ajar = edges.weight.clone(), edges.weight.clone()
     dead[:, quiet], ajar[:, quiet] = 0, step
-    shut, opened = (
-        bus(y, edges._replace(weight=w.requires_grad_()), (), None)[0].inbox for w in (dead, ajar)
-    )
+    dead.requires_grad_()
+    shut, opened = (bus(y, edges._replace(weight=w), (), None)[0].inbox for w in (dead, ajar))
     (slope,) = torch.autograd.grad(shut.sum(), dead)
     assert_close(slope[0, quiet] * step, (opened - shut).sum(), rtol=1e-4, atol=0)
 
@@ -209,7 +206,5 @@ for bus in (Attention(5, 4, heads=2), Mean(5, 4)):
 
 @pytest.mark.parametrize(("heads", "message_size"), [(3, 4), (0, 4), (5, 4), (1, 0)])
 def test_heads_that_do_not_divide_the_message_are_refused(heads, message_size):
-    with pytest.raises(
-        ValueError, match=f"message_size={message_size}, want a positive multiple of heads={heads}"
-    ):
+    with pytest.raises(ValueError, match=f"message_size={message_size}, .*multiple of heads={heads}: change"):
         Attention(Y, message_size, heads=heads)

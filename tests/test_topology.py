@@ -154,9 +154,8 @@ def test_newcomers_join_and_old_edges_stay_first_and_as_they_are():
 
 
 def test_newcomers_of_a_star_hang_on_its_hub():
-    assert [*pairs(join(connect("none", 2, 1, LIKE), "star", before=2, after=4))] == [
-        *[(2, 0), (3, 0), (0, 2), (0, 3)]
-    ]
+    edges = join(connect("none", 2, 1, LIKE), "star", before=2, after=4)
+    assert [*pairs(edges)] == [(2, 0), (3, 0), (0, 2), (0, 3)]
 
 
 def test_sparse_graphs_of_ten_thousand_experts_are_cheap():

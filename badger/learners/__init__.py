@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from badger.agent import Agent
 from badger.learners.bptt import BPTT
 from tasks import Task
 
@@ -15,7 +16,7 @@ class Learner(Protocol):
     agent: what learns; its parameters are saved by the learner. step: outer steps done. seed: of all its streams.
     """
 
-    agent: nn.Module
+    agent: Agent
     task: Task
     step: int
     seed: int

@@ -99,9 +99,7 @@ class BPTT:
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or self.task.steps
         for begun in range(0, self.task.steps, size):
-            frames, carry = rollout(
-                self.agent, self.task, carry, rng, direct, steps=min(size, self.task.steps - begun)
-            )
+            frames, carry = rollout(self.agent, self.task, carry, rng, direct, steps=min(size, self.task.steps - begun))
             loss = self._loss(frames)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
