@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from .attention import Attention
-from .bus import Bus, Delivery, Silent, State
-from .gated import Gated
-from .mean import Mean
-from .names import pick
-from .surgery import join, lesion, mask, silence
-from .topology import TOPOLOGIES, EdgeList, Edges, Topology, connect, edge_list
+from comms.attention import Attention
+from comms.bus import Bus, Delivery, Silent, State
+from comms.gated import Gated
+from comms.mean import Mean
+from comms.names import pick
+from comms.surgery import join, lesion, mask, silence
+from comms.topology import TOPOLOGIES, EdgeList, Edges, Topology, connect, edge_list
 
 # (input_size, message_size) -> Bus
 BUSES: dict[str, Callable[[int, int], Bus]] = {

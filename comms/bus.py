@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .topology import Edges
+from comms.topology import Edges
 
 State: TypeAlias = Tensor | tuple  # nested tuples of tensors, episode first; () where nothing is remembered
 

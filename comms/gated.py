@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .bus import Bus, Delivery, State
-from .topology import Edges
+from comms.bus import Bus, Delivery, State
+from comms.topology import Edges
 
 
 class Gated(Bus):

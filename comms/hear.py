@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .topology import Edges
+from comms.topology import Edges
 
 
 def hear(

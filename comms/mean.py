@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .bus import Bus, Delivery, State, priced
-from .hear import hear
-from .topology import Edges
+from comms.bus import Bus, Delivery, State, priced
+from comms.hear import hear
+from comms.topology import Edges
 
 
 class Mean(Bus):

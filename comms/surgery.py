@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from .topology import EdgeList, Edges, Topology, connect, edge_list
+from comms.topology import EdgeList, Edges, Topology, connect, edge_list
 
 
 def mask(edges: Edges, present: Bool[Tensor, "B E"]) -> Edges:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from .names import pick
+from comms.names import pick
 
 
 class EdgeList(NamedTuple):

@@ -1,7 +1,7 @@
 """Learners: one outer step each. A learner owns what lives for one training run: optimiser, replay, target nets."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -10,6 +10,7 @@ from badger.learners.bptt import BPTT
 from tasks import Task
 
 
+@runtime_checkable
 class Learner(Protocol):
     """What `train` and `Run` need of a learner.
 
