@@ -14,7 +14,7 @@ for _name, _mark in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.ite
             "rename it, or start Python elsewhere"
         )
 
-from badger import act, figures, rng, sense  # noqa: E402
+from badger import act, figures, report, rng, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
@@ -26,8 +26,8 @@ from badger.rng import generator  # noqa: E402
 from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
-from badger.train import train  # noqa: E402
-from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, Edges, Gated, Silent  # noqa: E402
+from badger.train import train, trained  # noqa: E402
+from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, Edges, Gated, Mean, Silent, connect  # noqa: E402
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private  # noqa: E402
 from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
 
@@ -58,6 +58,7 @@ __all__ = [
     "Gated",
     "GuessingGame",
     "Learner",
+    "Mean",
     "Private",
     "RepeatPrevious",
     "Run",
@@ -68,15 +69,18 @@ __all__ = [
     "Task",
     "act",
     "build",
+    "connect",
     "direct",
     "evaluate",
     "figures",
     "generator",
     "look",
     "read_metrics",
+    "report",
     "rng",
     "rollout",
     "sense",
     "start",
     "train",
+    "trained",
 ]

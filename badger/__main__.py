@@ -20,10 +20,11 @@ import badger
 from badger import figures
 from badger.evaluate import evaluate
 from badger.recipes import RECIPES, build, find
-from badger.recorder import read_metrics
+from badger.recorder import read_metrics, strict
 from badger.rng import generator
 from badger.run import Run
 from badger.train import train
+from comms import pick
 from tasks import Task
 
 USAGE = """usage: badger COMMAND ...
@@ -42,15 +43,18 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
     words = sys.argv[1:] if arguments is None else arguments
     commands = {"train": _train, "resume": _resume, "evaluate": _evaluate, "list": _list}
-    if not words or words[0] not in commands:
-        wanted = bool(words) and words[0] in ("-h", "--help")
-        print(USAGE.format(recipes=", ".join(RECIPES)), file=sys.stdout if wanted else sys.stderr)
-        return 0 if wanted else 2
+    if not words or words[0] in ("-h", "--help"):
+        return _usage(words, USAGE.format(recipes=", ".join(RECIPES)))
+    try:
+        command = pick(commands, words[0], "command")
+    except ValueError as error:
+        print(f"badger: {error}", file=sys.stderr)
+        return 2
     sys.path.insert(0, os.getcwd())  # a user's own recipes
     try:
-        return commands[words[0]](words[1:])
+        return command(words[1:])
     except KeyboardInterrupt as stop:
-        print(f"\nbadger: {stop or 'stopped'}", file=sys.stderr)
+        print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, IndexError, TypeError) as error:
         if os.environ.get("BADGER_DEBUG"):
@@ -59,17 +63,23 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
+def _usage(words: list[str], text: str) -> int:
+    """Exit code 0 where the words ask for help, 2 where they are wrong."""
+    asked = words[:1] in (["-h"], ["--help"])
+    print(text, file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
 def _train(words: list[str]) -> int:
     if not words or words[0].startswith("-"):
-        print(f"usage: badger train RECIPE [--flags]; recipes: {', '.join(RECIPES)}, or your own module:function")
-        return 0 if words else 2
+        recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
+        return _usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
     recipe = words[0]
     given = tyro.cli(_with_folder(find(recipe)), args=words[1:], prog=f"badger train {recipe}")
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}"
     folder, tensorboard = given.pop("folder") or Path("runs") / stamp, given.pop("tensorboard")
     run = build(recipe, **given)
     run.folder = folder
-    run.create()
     return _go(run, tensorboard)
 
 
@@ -124,6 +134,7 @@ def _summarise(run: Run) -> None:
     scores = evaluate(run.learner.agent, task, EPISODES, generator(run.learner.seed, "evaluate", device=run.device))
     rows, name = read_metrics(folder), f"{task.score}_average"
     references = task.references()
+    rows = [row for row in rows if row[name] is not None]  # None: not due yet
     curve = ([row["step"] for row in rows], [row[name] for row in rows])
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": [curve]}, references.get(task.score, {}), task.score)
@@ -167,15 +178,21 @@ def _evaluate(words: list[str]) -> int:
         rng = generator(seed, "evaluate", device=loaded.device)
         scores = evaluate(agent, task, episodes, rng, experts=experts, change=lambda state: agent.remove(state, lost))
         references = task.references()
+        print(
+            f"after {loaded.step} outer steps, with {experts or agent.experts} experts"
+            + (f" less {lost}" if lost else "")
+        )
         _print_scores(scores, references)
         if json is not None:
             result = {
                 "run": str(run), "outer_step": loaded.step, "experts": experts or agent.experts, "lesion": lost,
-                "task": {field.name: str(getattr(task, field.name)) for field in dataclasses.fields(task)},
+                "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "episodes": episodes, "seed": seed, "references": references,
-                "scores": {name: dict(zip(("mean", "error"), _mean(v), strict=True)) for name, v in scores.items()},
+                "scores": {
+                    name: strict(dict(zip(("mean", "error"), _mean(v), strict=True))) for name, v in scores.items()
+                },
             }  # fmt: skip
-            json.write_text(json_format.dumps(result, indent=2) + "\n")
+            json.write_text(json_format.dumps(result, indent=2, default=str) + "\n")  # str: of a dtype
         return 0
 
     return tyro.cli(evaluation, args=words, prog="badger evaluate")
@@ -183,8 +200,7 @@ def _evaluate(words: list[str]) -> int:
 
 def _list(words: list[str]) -> int:
     if words:
-        print("usage: badger list")
-        return 0 if words[0] in ("-h", "--help") else 2
+        return _usage(words, "usage: badger list")
     print("recipes")
     for name, recipe in RECIPES.items():
         print(f"  {name:<18}{(inspect.getdoc(recipe) or '').splitlines()[0]}")

@@ -88,7 +88,10 @@ class Agent(nn.Module):
             )
         for name, port in (("bus", bus), ("act", act)):
             if port.input_size != core.output_size:
-                raise ValueError(f"{name}.input_size={port.input_size}, want the core's output_size={core.output_size}")
+                raise ValueError(
+                    f"{name}.input_size={port.input_size}, want the core's output_size={core.output_size}; "
+                    f"build the {name} with input_size={core.output_size}"
+                )
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
         self.topology, self.experts, self.identity_size, self.ticks = topology, experts, identity_size, ticks
         self._lists: dict[int, EdgeList] = {}  # follows from topology: networkx is asked once for each size

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
@@ -26,6 +26,8 @@ def evaluate(
 ) -> dict[str, Float[Tensor, " episodes"]]:
     """The task's scores, and the return, of each episode; the mean over the steps in which a score was due.
 
+    Where episodes end early, a row counts up to its first end.
+
     Args:
         rng: on the agent's device. experts: how many; None: as trained.
         change: what is done to the agent before the first step: a lesion, silence, other edges.
@@ -38,7 +40,14 @@ def evaluate(
         if change is not None:
             carry = carry._replace(state=change(carry.state))
         frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)
-        reward = frames.reward.sum(0)
-        scores = {name: score.nanmean(0) for name, score in frames.scores.items()}
-        parts.append(scores | {"return": reward.flatten(1).mean(1) if reward.dim() > 1 else reward})
+        first = _first(frames.terminated | frames.truncated)
+        reward = frames.reward.mean(-1) if frames.reward.dim() == 3 else frames.reward
+        scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
+        parts.append(scores | {"return": torch.where(first, reward, 0).sum(0)})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _first(over: Bool[Tensor, "T B *E"]) -> Bool[Tensor, "T B"]:
+    """The steps of each row's first episode, with the one that ends it."""
+    ended = over.all(-1) if over.dim() == 3 else over
+    return ended.cumsum(0) - ended.long() == 0

@@ -10,7 +10,9 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from comms import Edges
+from badger.agent import Agent
+from comms import Edges, edge_list
+from experts import EpisodicMemory, Private
 
 Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only when a picture is drawn
 
@@ -72,15 +74,14 @@ def read_weights(weights: Tensor) -> Figure:
     return figure
 
 
-def message_graph(edges: Edges, weights: Tensor) -> Figure:
+def message_graph(edges: Edges, weights: Tensor, experts: int) -> Figure:
     """Who hears whom in one episode: the width of an edge is the share of the sender in what the receiver hears.
 
     edges: of one episode, each (K,). weights: (K,), 0 to 1.
     """
     rows = zip(edges.senders.tolist(), edges.receivers.tolist(), weights.tolist(), edges.weight.tolist(), strict=True)
     graph = nx.DiGraph()
-    last = max(edges.senders.max().item(), edges.receivers.max().item()) if edges.senders.numel() else 0
-    graph.add_nodes_from(range(min(int(last) + 1, DRAWN)))
+    graph.add_nodes_from(range(min(experts, DRAWN)))
     graph.add_edges_from((i, j, {"share": share}) for i, j, share, live in rows if live and max(i, j) < DRAWN)
     figure = _figure(4, 4)
     axes = figure.add_subplot()
@@ -106,40 +107,40 @@ def guesses(action: Tensor, target: Tensor) -> Figure:
     return figure
 
 
-def agent(badger: Any) -> Figure:
+def agent(agent: Agent) -> Figure:
     """An agent: its experts with their core and memory, the bus between them, what they sense and how they act."""
-    from experts import EpisodicMemory, Private
-
-    core = badger.core
-    private = isinstance(core, Private)
-    inner = core.core if private else core
-    remembers = isinstance(inner, EpisodicMemory)
-    name = type(inner.controller).__name__ if remembers else type(inner).__name__
-    n = min(badger.experts, SHOWN)
-    figure = _figure(8.5, 4.4)
-    axes = figure.add_subplot(xlim=(-3.3, 3.3), ylim=(-1.75, 1.75), aspect="equal")
+    shared = isinstance(agent.core, EpisodicMemory)
+    core = agent.core.core if isinstance(agent.core, Private) else agent.core
+    name = type(core.controller if isinstance(core, EpisodicMemory) else core).__name__
+    if isinstance(core, EpisodicMemory) and not shared:
+        name += f"\n+ {core.slots} slots"
+    n = min(agent.experts, SHOWN)
+    figure = _figure(8.5, 4.2)
+    axes = figure.add_subplot(xlim=(-3.2, 3.2), ylim=(-1.6, 1.6), aspect="equal")
     axes.set_axis_off()
-    places = [(1.15 * math.sin(2 * math.pi * i / n), 1.15 * math.cos(2 * math.pi * i / n)) for i in range(n)]
-    if n == 1:
-        places = [(0.0, 0.0)]
-    edges = badger._list(badger.experts)
-    for i, j in zip(edges.senders, edges.receivers, strict=True):
+    radius = 1.15 if n > 1 else 0.0
+    places = [(radius * math.sin(math.tau * i / n), radius * math.cos(math.tau * i / n)) for i in range(n)]
+    for i, place in enumerate(places):
+        _line(axes, (-2.6, 0.0), place, "-", "#bbb")
+        _line(axes, place, (2.6, 0.0), "-", "#bbb")
+        _box(axes, *place, f"expert {i}\n{name}", "#dde7f3")
+    edges = edge_list(agent.topology, agent.experts)
+    for i, j in zip(edges.senders.tolist(), edges.receivers.tolist(), strict=True):
         if max(i, j) < n:
-            axes.annotate("", places[j], places[i], arrowprops={"arrowstyle": "-|>", "color": "#c77", "shrinkA": 26, "shrinkB": 26, "lw": 1})  # noqa: E501  # fmt: skip
-    for i, (x, y) in enumerate(places):
-        axes.annotate("", (x, y), (-2.4, 0), arrowprops={"arrowstyle": "-", "color": "#bbb", "lw": 0.8, "shrinkB": 26})
-        axes.annotate("", (2.4, 0), (x, y), arrowprops={"arrowstyle": "-", "color": "#bbb", "lw": 0.8, "shrinkA": 26})
-        _box(
-            axes, x, y, f"expert {i}\n{name}" + (f"\n+ {inner.slots} slots" if remembers and private else ""), "#dde7f3"
-        )
-    if remembers and not private:
-        _box(axes, 0, 0, f"one shared memory\n{inner.slots} slots", "#f6ecd2")
-    _box(axes, -2.6, 0, f"sense\n{type(badger.sense).__name__}", "#e4f0e0")
-    _box(axes, 2.6, 0, f"act\n{type(badger.act).__name__}", "#e4f0e0")
-    more = f", {n} of {badger.experts} shown" if badger.experts > n else ""
-    title = f"{badger.experts} experts, one set of weights{more}; bus: {type(badger.bus).__name__}"
-    axes.set_title(title, fontsize=10)
+            _line(axes, places[i], places[j], "-|>", "#c77")
+    if shared:
+        _box(axes, 0, 0, f"one shared memory\n{agent.core.slots} slots", "#f6ecd2")
+    _box(axes, -2.6, 0, f"sense\n{type(agent.sense).__name__}", "#e4f0e0")
+    _box(axes, 2.6, 0, f"act\n{type(agent.act).__name__}", "#e4f0e0")
+    more = f", {n} of {agent.experts} shown" if agent.experts > n else ""
+    axes.set_title(f"{agent.experts} experts, one set of weights{more}; bus: {type(agent.bus).__name__}", fontsize=10)
     return figure
+
+
+def _line(axes: Any, tail: tuple[float, float], head: tuple[float, float], style: str, colour: str) -> None:
+    arrow = {"arrowstyle": style, "color": colour, "lw": 1, "shrinkA": 27, "shrinkB": 27, "zorder": 1}
+    arrow |= {"connectionstyle": "arc3,rad=0.08"} if style != "-" else {}
+    axes.annotate("", head, tail, arrowprops=arrow, zorder=1)
 
 
 def _box(axes: Any, x: float, y: float, text: str, colour: str) -> None:

@@ -57,7 +57,7 @@ def guessing_game(
         message_size: numbers in an inbox.
         identity_size: random numbers that tell experts apart, drawn for each episode.
         memory: episodic memory of the experts: none, one each, or one for all.
-        slots: rows of a memory.
+        slots: rows of memory an expert; one for all has experts x slots.
         top_k: rows read in a step.
         key_size: numbers in a key.
         topology: who hears whom: complete, ring, grid, star, small_world, random_regular, none.
@@ -69,7 +69,8 @@ def guessing_game(
         seed: of everything random.
         device: cpu, cuda, or auto: cuda where there is one.
     """
-    options = {"slots": slots, "top_k": top_k, "key_size": key_size}
+    rows = slots * experts if memory == "shared" else slots
+    options = {"slots": rows, "top_k": top_k, "key_size": key_size}
     core = partial(_remembering, memory=memory, hidden_size=hidden_size, options=options)
     return _by_gradient(
         GuessingGame(dims=dims, steps=steps),

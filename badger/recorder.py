@@ -1,5 +1,6 @@
 """What a run writes down as it goes: a line of metrics for each outer step, and TensorBoard events."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,17 +8,33 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from badger import checkpoint
 from badger.look import View
 
 Row = dict[str, Any]
 
 
 def read_metrics(folder: str | Path) -> list[Row]:
-    """The metrics of a run, a row for each outer step. A last line that was cut off by a crash is left out."""
+    """The metrics of a run, a row for each outer step. A last line that was cut off by a crash is left out.
+
+    Raises:
+        FileNotFoundError: there are none. ValueError: a line is damaged.
+    """
     file = Path(folder) / "metrics.jsonl"
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no metrics: there is no {file}")
-    return [json.loads(line) for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    rows = []
+    for number, line in enumerate(file.read_text().split("\n")[:-1], 1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"line {number} of {file} is damaged: {error}") from error
+    return rows
+
+
+def strict(row: Row) -> Row:
+    """NaN and infinity, which JSON does not know, become null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 class Recorder:
@@ -39,18 +56,14 @@ class Recorder:
 
     def _cut(self, step: int) -> None:
         file = self.folder / "metrics.jsonl"
-        rows = read_metrics(self.folder) if file.exists() else []
-        kept = [row for row in rows if row["step"] <= step]
         if file.exists():
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
-            temporary.replace(file)
+            kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
+            checkpoint.replace(file, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def rows(self, rows: list[Row], speed: float) -> None:
         """Metrics of some outer steps, oldest first; TensorBoard gets their means. speed: outer steps a second."""
         for row in rows:
-            plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            self.file.write(json.dumps(plain) + "\n")
+            self.file.write(json.dumps(strict(row)) + "\n")
         if self.events is None:
             return
         last = rows[-1]["step"]
@@ -81,9 +94,12 @@ class Recorder:
             self.events.flush()
 
     def close(self) -> None:
-        self.file.close()
+        """Rows that no flush has written are lost where the disk is full; that error was heard from `flush`."""
+        with contextlib.suppress(OSError):
+            self.file.close()
         if self.events is not None:
-            self.events.close()
+            with contextlib.suppress(OSError):
+                self.events.close()
 
     def layout(self, score: str, names: set[str]) -> None:
         """TensorBoard's custom scalars: what belongs together in one chart."""

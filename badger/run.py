@@ -57,20 +57,22 @@ class Run:
         look_every: int | None = None,
         keep: int = 3,
     ):
+        look_every = max(1, outer_steps // 5) if look_every is None else look_every
         sizes = {"outer_steps": outer_steps, "log_every": log_every, "save_every": save_every, "keep": keep}
-        for name, size in sizes.items():
+        for name, size in (sizes | {"look_every": look_every}).items():
             if size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
         self.learner, self.outer_steps = learner, outer_steps
         self.folder = None if folder is None else Path(folder)
         self.log_every, self.save_every, self.keep = log_every, save_every, keep
-        self.look_every = look_every or max(1, outer_steps // 5)
+        self.look_every = look_every
         self.recipe: str | None = None
         self.arguments: dict[str, Any] = {}
         self.averages: dict[str, float] = {}  # of return and score, over outer steps
         self.best: float | None = None  # the highest averaged return at a checkpoint
         self.seconds = 0.0  # of training
         self.history: list[dict[str, Any]] = []  # metrics of each outer step, where there is no folder
+        self._own: Path | None = None  # the folder that this run has made, or was loaded from
 
     @property
     def step(self) -> int:
@@ -82,17 +84,18 @@ class Run:
         return next(self.learner.agent.parameters()).device
 
     def create(self) -> None:
-        """Makes the folder.
+        """Makes the folder; nothing to do for one that this run has made, or was loaded from.
 
         Raises:
-            RunExists: it holds a run already. ValueError: the run has no folder.
+            RunExists: it holds another run. ValueError: the run has no folder, or arguments that JSON does not know.
         """
         folder = self._somewhere()
         if (folder / "run.json").exists():
+            if folder == self._own:
+                return
             raise RunExists(
                 f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
             )
-        folder.mkdir(parents=True, exist_ok=True)
         about = {
             "recipe": self.recipe,
             "arguments": self.arguments,
@@ -100,41 +103,40 @@ class Run:
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
             "commit": _commit(),
         }
-        (folder / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+        try:
+            text = json.dumps(about, indent=2) + "\n"
+        except TypeError as error:
+            raise ValueError(f"the arguments of {self.recipe} go into run.json as JSON, but {error}") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        checkpoint.replace(folder / "run.json", text.encode())
+        self._own = folder
 
     def save(self) -> Path:
         """Writes a checkpoint of this moment.
 
         Raises:
             OSError: it could not be written (a full disk, say); the former checkpoints are intact.
+            RunExists: the folder holds another run.
         """
-        folder = self._somewhere()
-        if not (folder / "run.json").exists():
-            self.create()
+        self.create()
         score = self.averages.get("return")
         best = score is not None and (self.best is None or score > self.best)
-        self.best = score if best else self.best
+        top = score if best else self.best
         content = {
             "recipe": self.recipe,
             "arguments": json.dumps(self.arguments),
             "averages": self.averages,
-            "best": self.best,
+            "best": top,
             "seconds": self.seconds,
             "learner": self.learner.state_dict(),
         }
-        try:
-            return checkpoint.write(folder / "checkpoints", self.step, content, keep=self.keep, best=best)
-        except OSError as error:
-            raise type(error)(
-                error.errno,
-                f"{error.strerror}: the checkpoint of outer step {self.step} could not be written; "
-                f"the former one is intact. Make room, then: badger resume {folder}",
-                error.filename,
-            ) from error
+        file = checkpoint.write(self._somewhere() / "checkpoints", self.step, content, keep=self.keep, best=best)
+        self.best = top
+        return file
 
     @classmethod
     def load(cls, folder: str | Path, build: Callable[[], "Run"] | None = None, *, best: bool = False) -> "Run":
-        """The run as of its last good checkpoint (or its best).
+        """The run as of its last good checkpoint; or its best, which is trained on in another folder only.
 
         Args:
             build: makes the run anew, untrained; None: the recipe named in run.json does.
@@ -146,6 +148,7 @@ class Run:
         about = _about(folder)
         run = (build or _builder(folder, about))()
         run.folder, run.recipe, run.arguments = folder, about["recipe"], about["arguments"]
+        run._own = None if best else folder
         files = folder / "checkpoints"
         if best:
             candidates = [files / "best.pt"]
@@ -155,7 +158,7 @@ class Run:
         for file in candidates:
             try:
                 run._restore(file)
-            except (checkpoint.Corrupt, FileNotFoundError, RuntimeError, KeyError) as error:
+            except (ValueError, OSError, RuntimeError, KeyError) as error:
                 problems.append(f"{file.name}: {error}")
                 continue
             if problems:
@@ -186,9 +189,10 @@ def _about(folder: Path) -> dict[str, Any]:
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no run: there is no {file}")
     try:
-        return json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+        about = json.loads(file.read_text())
+        return {"recipe": about["recipe"], "arguments": dict(about["arguments"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{file} is damaged: {error}. Each checkpoint holds recipe and arguments, too") from error
 
 
 def _builder(folder: Path, about: dict[str, Any]) -> Callable[[], Run]:

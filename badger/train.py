@@ -1,10 +1,12 @@
 """The outer loop: updates, what is written down of them, checkpoints; and how it ends, come what may."""
 
+import math
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from tqdm import tqdm
 
 from badger import checkpoint
 from badger.look import look
+from badger.recipes import build
 from badger.recorder import Recorder, Row
 from badger.rng import generator
 from badger.run import SMOOTHING, Diverged, Run
@@ -30,46 +33,84 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
     Raises:
         Diverged: a loss or gradient was not finite; says where the last good checkpoint is.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
-        OSError: a checkpoint could not be written; the former one is intact.
+        RunExists: the folder holds another run.
+        OSError: a checkpoint or the metrics could not be written; the former checkpoint is intact.
     """
     goal = run.outer_steps if outer_steps is None else run.step + outer_steps
-    recorder = _open(run, tensorboard)
+    if run.step >= goal:
+        return
     bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
-    pending: list[tuple[int, dict[str, Any]]] = []
-    try:
-        with _interrupts() as stop, bar:
-            begun = time.perf_counter()
-            while run.step < goal and not stop:
-                pending.append((run.step + 1, run.learner.update()))
-                last = run.step == goal or bool(stop)
-                if last or run.step % run.log_every == 0 or run.step % run.save_every == 0:
+    with _interrupts() as stop, _recording(run, tensorboard) as recorder, bar:
+        pending: list[tuple[int, dict[str, Any]]] = []
+        begun, last = time.perf_counter(), False
+        while not last:
+            pending.append((run.step + 1, run.learner.update()))
+            last = run.step == goal or bool(stop)  # a signal from here on is seen one step later, and loses nothing
+            save = last or run.step % run.save_every == 0
+            with _writing(run):
+                if save or run.step % run.log_every == 0:
                     begun = _flush(run, pending, recorder, begun, bar)
                 if recorder and (last or run.step % run.look_every == 0):
                     rng = generator(run.learner.seed, "look", run.step, device=run.device)
                     recorder.view(look(run.learner.agent, run.learner.task, rng), run.step)
                     begun = time.perf_counter()
-                if recorder and (last or run.step % run.save_every == 0):
+                if recorder and save:
                     recorder.flush()
                     run.save()
-    finally:
-        if recorder:
-            recorder.close()
     if stop:
         raise KeyboardInterrupt(
             f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else "")
         )
 
 
-def _open(run: Run, tensorboard: bool) -> Recorder | None:
+def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+    """The finished run of that folder: trained now, resumed where it was stopped, or only loaded.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe or with other arguments.
+    """
+    if (Path(folder) / "run.json").exists():
+        run = Run.load(folder)
+        if (run.recipe, run.arguments) != (recipe, arguments):
+            raise ValueError(
+                f"{folder} holds a run of {run.recipe} {run.arguments}, want {recipe} {arguments}; use another folder"
+            )
+    else:
+        run = build(recipe, **arguments)
+        run.folder = Path(folder)
+    if run.step < run.outer_steps:
+        train(run)
+    return run
+
+
+@contextmanager
+def _recording(run: Run, tensorboard: bool) -> Iterator[Recorder | None]:
     if run.folder is None:
-        return None
-    if run.step == 0 and not (run.folder / "run.json").exists():
-        run.create()
+        yield None
+        return
+    run.create()
     task, core = run.learner.task, run.learner.agent.core
     recorder = Recorder(run.folder, run.step, task.references(), tensorboard=tensorboard)
     example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
     recorder.layout(task.score, set(core.metrics(example)))
-    return recorder
+    try:
+        yield recorder
+    finally:
+        recorder.close()
+
+
+@contextmanager
+def _writing(run: Run) -> Iterator[None]:
+    """Says what an error of the file system means for the run."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"{error.strerror}: outer step {run.step} could not be written down; the checkpoint before it is intact. "
+            f"When that is mended: badger resume {run.folder}",
+            error.filename,
+        ) from error
 
 
 def _flush(
@@ -82,11 +123,12 @@ def _flush(
         run.seconds += (now - begun) / len(rows)
         row["seconds"] = round(run.seconds, 3)
         for name in ("return", run.learner.task.score):
-            before = run.averages.setdefault(name, row[name])
-            run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * row[name]
-            row[f"{name}_average"] = run.averages[name]
+            if math.isfinite(row[name]):
+                before = run.averages.setdefault(name, row[name])
+                run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * row[name]
+            row[f"{name}_average"] = run.averages.get(name, math.nan)
     pending.clear()
-    bar.set_postfix({run.learner.task.score: f"{run.averages[run.learner.task.score]:.4f}"}, refresh=False)
+    bar.set_postfix({run.learner.task.score: f"{rows[-1][run.learner.task.score + '_average']:.4f}"}, refresh=False)
     bar.update(len(rows))
     if recorder:
         recorder.rows(rows, len(rows) / (now - begun))
@@ -116,9 +158,10 @@ def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
     if run.folder is not None and checkpoint.steps(run.folder / "checkpoints"):
         files = run.folder / "checkpoints"
         good = str(checkpoint.path(files, checkpoint.steps(files)[-1]))
+    seen = ("loss", "gradient_norm", "parameter_norm")
+    told = ", ".join(f"{name.replace('_', ' ')} {bad[name]:.4g}" for name in seen if name in bad)
     raise Diverged(
-        f"outer step {bad['step']}: loss {bad['loss']:.4g}, gradient norm {bad['gradient_norm']:.4g}, parameter norm "
-        f"{bad['parameter_norm']:.4g}. That update was not made. Last good checkpoint: {good}. "
+        f"outer step {bad['step']} is not finite: {told}. That update was not made. Last good checkpoint: {good}. "
         "A lower learning rate, a smaller clip or shorter episodes usually mend it."
     )
 
@@ -133,7 +176,7 @@ def _interrupts() -> Iterator[list[int]]:
 
     def handle(number: int, frame: object) -> None:
         if caught:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt("stopped at once, without saving")
         caught.append(number)
 
     numbers = (signal.SIGINT, signal.SIGTERM)

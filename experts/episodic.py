@@ -42,6 +42,9 @@ class EpisodicMemory(Core):
     The store is a circular buffer of `slots` rows, shared by the N members; a window over several members moves by
     whole steps (slots // N). Wrap in `Private` for a store each.
 
+    The query begins as a copy of the key, so that a random memory already recalls what resembles the present; with two
+    independent projections it recalls the same few rows whatever is asked, and agents take longer to find its use.
+
     Args:
         input_size: D.
         controller: a factory int -> Core, for the controller eats [x, m].
@@ -92,6 +95,10 @@ class EpisodicMemory(Core):
         self.output_size = self.controller.output_size
         self.key = nn.Linear(input_size + self.output_size, key_size)
         self.query = nn.Linear(input_size + self.output_size, key_size)
+        with torch.no_grad():  # from the start, what is alike is found: a query is the key of what is seen now
+            nn.init.normal_(self.key.weight, std=2 * self.key.in_features**-0.5)  # 2: and the rest is not
+            nn.init.zeros_(self.key.bias)
+            self.query.load_state_dict(self.key.state_dict())
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.similarity, self.keep, self.detach_rows = slots, similarity, keep, detach_rows
         self.attend = Attend(key_size, min(top_k, slots), similarity == "l2", weighting)
@@ -151,10 +158,10 @@ class EpisodicMemory(Core):
         keys = normalize(state.log.rows()[..., : self.attend.key_size], dim=-1)
         near = (keys @ keys.mT > DUPLICATE) & valid.unsqueeze(1) & valid.unsqueeze(2)
         twins = (near.sum(-1) > 1) & valid  # a row is near itself
-        used = valid.sum(-1)
+        used = valid.sum(-1).to(keys.dtype)
         share = state.weights.abs() / state.weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
         return {
-            "slots_used": used.to(keys.dtype),
+            "slots_used": used,
             "duplicate_rate": twins.sum(-1) / used.clamp(min=1),
             "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
             **self.controller.metrics(state.controller),

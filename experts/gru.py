@@ -29,6 +29,8 @@ class GRU(Core):
         self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size))
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+        for gate in self.weight_hh.detach().chunk(3):  # keeps the norm of what is remembered (Saxe et al. 2014)
+            nn.init.orthogonal_(gate)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> GRUState:
         return GRUState(x.new_zeros(*x.shape[:2], self.output_size))

@@ -90,7 +90,7 @@ def _similarity(query: Tensor, keys: Tensor, attend: Attend) -> Tensor:
 
 
 def _pick(data: Tensor, index: Tensor, lo: int) -> Tensor:
-    """Rows at (S, M, k) places of the window from lo: (S, M, k, W). -1 gives the first, which its weight of 0 cancels."""
+    """Rows at (S, M, k) places of the window from lo: (S, M, k, W). -1 gives its first, which a weight of 0 cancels."""
     stores, capacity, width = data.shape
     flat = _flat(index, capacity, lo)
     return data.reshape(stores * capacity, width).index_select(0, flat).view(*index.shape, width)
@@ -120,7 +120,7 @@ def _read(data: Tensor, query: Tensor, start: Tensor, span: _Span, attend: Atten
     index = torch.where(chosen, index, -1)
     rows = _pick(data, index, span.lo)
     if attend.distance:  # again, without the cancellation
-        best = _similarity(query, rows[..., : attend.key_size], attend)
+        best = torch.where(chosen, _similarity(query, rows[..., : attend.key_size], attend), lowest)
     weights = WEIGHTINGS[attend.weighting][0](best, chosen)
     read = (weights.unsqueeze(-2) @ rows[..., attend.key_size : -1]).squeeze(-2)
     missing = attend.top_k - index.shape[-1]
@@ -332,7 +332,9 @@ class Log(Leaf):
         new, old = fresh._padded(size), self._padded(size)
         rows = torch.where(mask.reshape(-1, 1, 1), new._kept(), old._kept())
         start = torch.where(mask, new.start, old.start)
-        return Log._of(rows, start, self.slots, 0, self.at.dropped + self.length - size)
+        dropped = max(log.at.dropped + log.length for log in (fresh, self)) - size  # positions stay above -1
+        lo = size - max(log.length - log.at.lo for log in (fresh, self))
+        return Log._of(rows, start, self.slots, max(0, lo), dropped)
 
     def _padded(self, size: int) -> "Log":
         """Void rows in front, so that windows of different lengths end together."""
@@ -358,7 +360,7 @@ class Log(Leaf):
 
     def pack(self) -> dict[str, Any]:
         log = self.detach()
-        rows = log.store.data[:, : log.length]
+        rows = log.store.data[:, : log.length].clone()  # a view would be saved with the whole storage
         return {"rows": rows, "start": log.start.clone(), "lo": log.at.lo, "dropped": log.at.dropped}
 
     def unpack(self, packed: dict[str, Any]) -> "Log":

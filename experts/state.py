@@ -134,4 +134,6 @@ def unpack(packed: Packed, like: State) -> State:
         return _rebuild(like, [unpack(part, template) for part, template in zip(packed, like, strict=True)])
     if isinstance(like, Leaf):
         return like.unpack(packed)
+    if not isinstance(packed, Tensor | None):  # what is None at the start of an episode may have come to be
+        raise ValueError(f"a packed state holds {type(packed).__name__} where the core has {type(like).__name__}")
     return packed

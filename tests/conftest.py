@@ -5,8 +5,9 @@ import jaxtyping
 import pytest
 import torch
 
-# A module is rewritten as it is loaded, so this comes before anything imports one of ours.
-jaxtyping.install_import_hook(["badger", "experts", "comms", "tasks"], "beartype.beartype")
+# A module is rewritten as it is loaded, so this comes before anything imports one of ours. An int is a float (PEP 484).
+CHECK = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+jaxtyping.install_import_hook(["badger", "experts", "comms", "tasks"], CHECK)
 
 torch.set_num_threads(1)  # two workers share two cores
 

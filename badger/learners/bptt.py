@@ -28,6 +28,8 @@ class BPTT:
         truncation: cut the gradient every so many steps of the episode; None: never.
         auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
         clip: largest norm of the gradient.
+        betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
+            of magnitude within some 50 outer steps when a plateau ends.
         weight_decay: decoupled (Loshchilov and Hutter 2019).
         rank: of this process among those that share a run; each draws its own episodes.
 
@@ -45,6 +47,7 @@ class BPTT:
         truncation: int | None = None,
         auxiliary: dict[str, float] | None = None,
         clip: float = 1.0,
+        betas: tuple[float, float] = (0.9, 0.95),
         weight_decay: float = 0.0,
         seed: int = 0,
         rank: int = 0,
@@ -63,7 +66,7 @@ class BPTT:
         self.auxiliary = dict(auxiliary or {})
         self.parameters = list(agent.parameters())
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=1.0, weight_decay=weight_decay, fused=True)
+        self.optimiser = torch.optim.AdamW(self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True)
         self.step = 0
 
     @property

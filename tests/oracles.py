@@ -1,0 +1,113 @@
+"""Slow and obvious references: what the fast code must equal, in plain operations and loops."""
+
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+
+def episodic_memory(
+    weights: dict[str, Tensor],
+    xs: Tensor,
+    *,
+    slots: int,
+    top_k: int,
+    similarity: str,
+    weighting: str,
+    keep: str,
+    detach_rows: bool,
+    private: bool,
+    reset: Tensor | None = None,
+    present: Tensor | None = None,
+    without_grad: Collection[int] = (),
+) -> Tensor:
+    """A dense circular buffer beside a GRU, cloned at each step; one store after the other.
+
+    weights: the parameters of a memory, by name. xs (T, B, N, D), reset (T, B), present (T, B, N) -> ys (T, B, N, H).
+    without_grad: steps that run under no_grad.
+    """
+    steps, batch, n, _ = xs.shape
+    reset = torch.zeros(steps, batch, dtype=torch.bool) if reset is None else reset
+    present = torch.ones(steps, batch, n, dtype=torch.bool) if present is None else present
+    groups = [[i] for i in range(n)] if private else [list(range(n))]
+    memory = _Memory(weights, slots, top_k, similarity, weighting, keep, detach_rows)
+    rows = []
+    for b in range(batch):
+        ys = [memory.episode(xs[:, b, g], reset[:, b], present[:, b, g], without_grad) for g in groups]
+        rows.append(torch.cat(ys, 1))
+    return torch.stack(rows, 1)
+
+
+class _Memory:
+    def __init__(self, weights, slots, top_k, similarity, weighting, keep, detach_rows):
+        self.weights, self.slots, self.top_k, self.keep = weights, slots, top_k, keep
+        self.similarity, self.weighting, self.detach_rows = similarity, weighting, detach_rows
+        self.hidden = weights["controller.weight_hh"].shape[1]
+
+    def episode(self, xs, reset, present, without_grad) -> Tensor:
+        """xs (T, n, D) of the members of one store."""
+        ys = []
+        for t, x in enumerate(xs):
+            with torch.set_grad_enabled(t not in without_grad):
+                if t == 0 or reset[t]:
+                    buffer, h, pending = self.empty(x), xs.new_zeros(len(x), self.hidden), None
+                if pending is not None:
+                    buffer = self.written(buffer, *pending)
+                new = torch.stack([self.step(x[i], h[i], buffer) for i in range(len(x))])
+                h = torch.where(present[t].unsqueeze(-1), new, h)
+                pending = [self.row(x[i], h[i]) for i in range(len(x))], present[t]
+                ys.append(h)
+        return torch.stack(ys)
+
+    def empty(self, x):
+        """The buffer holds whole steps: (steps, n, size) keys and values, which of them count, and the clock."""
+        steps, n = self.slots // len(x), len(x)
+        value = (x.shape[1] if self.keep != "h" else 0) + (self.hidden if self.keep != "x" else 0)
+        keys = x.new_zeros(steps, n, self.weights["key.bias"].shape[0])
+        return keys, x.new_zeros(steps, n, value), torch.zeros(steps, n, dtype=torch.bool), 0
+
+    def written(self, buffer, rows, there):
+        keys, values, counts, clock = buffer
+        keys, values, counts = keys.clone(), values.clone(), counts.clone()
+        oldest = clock % len(keys)
+        for i, (key, value) in enumerate(rows):
+            keys[oldest, i], values[oldest, i], counts[oldest, i] = key, value, there[i]
+        return keys, values, counts, clock + 1
+
+    def row(self, x, h):
+        if self.detach_rows:
+            x, h = x.detach(), h.detach()
+        value = {"x": [x], "h": [h], "both": [x, h]}[self.keep]
+        return self.projected("key", x, h), torch.cat(value)
+
+    def projected(self, name, x, h):
+        vector = self.weights[f"{name}.weight"] @ torch.cat([x, h]) + self.weights[f"{name}.bias"]
+        return vector / vector.square().sum().sqrt() if self.similarity == "cosine" else vector
+
+    def step(self, x, h, buffer):
+        m = self.read(self.projected("query", x, h), buffer)
+        gru = [self.weights[f"controller.{p}"] for p in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        return torch.gru_cell(torch.cat([x, m]).unsqueeze(0), h.unsqueeze(0), *gru).squeeze(0)
+
+    def read(self, query, buffer):
+        keys, values, counts, _ = buffer
+        if not counts.any():
+            return values.new_zeros(values.shape[-1])
+        keys, values = keys[counts], values[counts]
+        scores = torch.stack([self.similar(query, key) for key in keys])
+        best = torch.argsort(scores, descending=True)[: self.top_k]
+        scores, values = scores[best], values[best]
+        if self.weighting == "softmax":
+            weights = scores.exp() / scores.exp().sum()
+        elif self.weighting == "inverse_distance":
+            weights = 1 / (1e-3 - scores)
+            weights = weights / weights.sum()
+        else:
+            weights = scores
+        return sum(w * v for w, v in zip(weights, values, strict=True))
+
+    def similar(self, query, key):
+        if self.similarity == "l2":
+            return -(query - key).square().sum()
+        scale = {"dot": 1.0, "scaled_dot": len(key) ** -0.5, "cosine": self.weights.get("sharpness")}
+        return (query * key).sum() * scale[self.similarity]

@@ -1,0 +1,184 @@
+"""A small recipe of a user's own, processes that are killed, and what two runs must agree on. For the tests of runs."""
+
+import json
+import multiprocessing
+import os
+import pkgutil
+import resource
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from badger import BPTT, Run, build, read_metrics, train
+
+STEPS = 30
+
+
+def tiny(*, outer_steps: int = STEPS, seed: int = 0) -> Run:
+    """Two experts for a moment.
+
+    Args:
+        outer_steps: updates.
+    """
+    sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "message_size": 4, "key_size": 4, "batch": 4}
+    run = build("guessing_game", **sizes, outer_steps=outer_steps, seed=seed, device="cpu")
+    run.log_every, run.save_every, run.look_every = 2, 5, 15
+    return run
+
+
+def made(folder, **arguments) -> Run:
+    run = build("runs:tiny", **arguments)
+    run.folder = folder
+    return run
+
+
+class At(BPTT):
+    """BPTT that does something before an outer step: At.change(run, step, action)."""
+
+    @classmethod
+    def change(cls, run, step, action):
+        run.learner.__class__ = cls
+        run.learner.when, run.learner.action = step, action
+        return run
+
+    def update(self):
+        if self.step + 1 == self.when:
+            self.action()
+        return super().update()
+
+
+class Poisoned(BPTT):
+    """BPTT whose loss is not a number in one outer step."""
+
+    @classmethod
+    def at(cls, run, step):
+        run.learner.__class__ = cls
+        run.learner.bad = step
+        return run
+
+    def _loss(self, frames):
+        return super()._loss(frames) * (torch.nan if self.step + 1 == self.bad else 1)
+
+
+# a server that has imported everything, whose children start at once and may be killed
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["runs", "badger.__main__", "torch.utils.tensorboard", "matplotlib.figure"])
+
+
+def start(target, *arguments):
+    process = processes.Process(target=target, args=arguments)
+    process.start()
+    return process
+
+
+def go(folder, attempt=0):
+    """Trains, or goes on, to the end."""
+    torch.set_num_threads(1)
+    _dated(attempt)
+    train(_opened(folder))
+
+
+def go_for(folder, attempt, steps, seconds):
+    """The same, but killed so many seconds after so many steps."""
+    torch.set_num_threads(1)
+    _dated(attempt)
+    run = _opened(folder)
+    threading.Thread(target=_kill, args=[run, run.step + steps, seconds], daemon=True).start()
+    train(run)
+
+
+def _opened(folder):
+    return Run.load(folder) if (folder / "run.json").exists() else made(folder)
+
+
+def _kill(run, step, seconds):
+    while run.step < step:
+        time.sleep(0.001)
+    time.sleep(seconds)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def go_until(folder, attempt, name, call):
+    """The same, but killed in the `call`-th call of what has that name; after it, if the number is even."""
+    torch.set_num_threads(1)
+    owner, name = pkgutil.resolve_name(name.rpartition(".")[0]), name.rpartition(".")[2]
+    real, calls = getattr(owner, name), 0
+
+    def deadly(*arguments, **options):
+        nonlocal calls
+        calls += 1
+        if calls == call and call % 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = real(*arguments, **options)
+        if calls == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, deadly)
+    go(folder, attempt)
+
+
+def _dated(attempt):
+    """TensorBoard reads its files in the order of their names, which tell seconds: attempts here start faster."""
+    now = time.time
+    time.time = lambda: now() + attempt * 1000
+
+
+def same(a, b) -> bool:
+    """Bit for bit."""
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and a == b
+
+
+def timeless(row):
+    return {name: value for name, value in row.items() if name != "seconds"}
+
+
+def metrics(folder):
+    return [timeless(row) for row in read_metrics(folder)]
+
+
+def checkpoints(folder):
+    """All that are there by name, less the time that they took."""
+    files = sorted((Path(folder) / "checkpoints").glob("*.pt"))
+    return {file.name: timeless(torch.load(file, weights_only=True)) for file in files}
+
+
+def events(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def scalars(folder):
+    """tag -> [(step, value)], less the speed."""
+    found = events(folder)
+    tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("speed/")]
+    return {tag: [(point.step, point.value) for point in found.Scalars(tag)] for tag in sorted(tags)}
+
+
+def strict_json(text):
+    def refuse(word):
+        raise AssertionError(f"{word} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@contextmanager
+def small_disk(size):
+    """No file may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

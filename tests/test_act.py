@@ -1,0 +1,236 @@
+"""The ports: what experts sense, and how they make one action together, worked out by hand."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import ACTS, sense
+from toys import seeded
+
+B, Y = 2, 3
+LIKE = torch.zeros(B, 1, dtype=torch.float64)
+HERE = torch.tensor([[True, False, True, True]]).expand(B, -1)  # expert 1 of 4 is absent
+
+
+def outputs_of(experts, batch=B):
+    return torch.randn(batch, experts, Y, generator=seeded(1), dtype=torch.float64)
+
+
+def port(name, outputs=2, seed=0):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ACTS[name](Y, outputs).double()
+
+
+def said(made, y):
+    """One number an expert: what `Each` and `Owners` average."""
+    return made.linear(y).squeeze(-1)
+
+
+@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize(("experts", "outputs"), [(2, 2), (6, 2), (1, 1), (4, 1)])
+def test_every_port_makes_one_action(name, experts, outputs):
+    made = port(name, outputs)
+    address = made.address(LIKE, experts, outputs, seeded())
+    action = made(outputs_of(experts), address, None)
+    assert action.shape == (B, outputs) and action.dtype == torch.float64
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_gradient_reaches_every_expert(name):
+    made, y = port(name), outputs_of(4).requires_grad_()
+    made(y, made.address(LIKE, 4, 2, seeded()), None).square().sum().backward()
+    assert y.grad.any(-1).all()
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_all_present_is_the_same_as_present_none(name):
+    made, y = port(name), outputs_of(4)
+    address = made.address(LIKE, 4, 2, seeded())
+    assert_close(made(y, address, torch.ones(B, 4, dtype=torch.bool)), made(y, address, None))
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_the_absent_have_no_say(name):
+    made, y = port(name), outputs_of(4).requires_grad_()
+    address = made.address(LIKE, 4, 2, seeded())
+    action = made(y, address, HERE)
+    (slope,) = torch.autograd.grad(action.square().sum(), y)
+    assert not slope[:, 1].any() and slope[:, [0, 2, 3]].any(-1).all()
+    louder = y.detach().clone()
+    louder[:, 1] += 100
+    assert torch.equal(made(louder, address, HERE), action)
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_where_nobody_is_left_the_action_is_zero(name):
+    made = port(name)
+    some = torch.tensor([[False] * 4, [True] * 4])
+    action = made(outputs_of(4), made.address(LIKE, 4, 2, seeded()), some)
+    assert not action[0].any() and action[1].all()
+
+
+@pytest.mark.parametrize("name", ["mean", "readout"])
+def test_the_present_act_as_if_the_others_had_never_been(name):
+    made, y = port(name), outputs_of(4)
+    address = made.address(LIKE, 4, 2, seeded())
+    assert_close(made(y, address, HERE), made(y[:, [0, 2, 3]], address, None))
+
+
+# --- mean
+
+
+def test_mean_is_the_mean_of_a_linear_map():
+    made, y = port("mean"), outputs_of(3)
+    expected = torch.stack([made.linear(y[:, i]) for i in range(3)]).mean(0)
+    assert_close(made(y, None, None), expected)
+
+
+def test_mean_has_a_fixed_number_of_outputs():
+    with pytest.raises(ValueError, match=r"outputs=3, want 2: act\.Mean .* act\.Owners and act\.Readout"):
+        port("mean").address(LIKE, 4, 3, seeded())
+
+
+# --- each
+
+
+def test_each_expert_makes_the_output_of_its_number_modulo_the_outputs():
+    made, y = port("each"), outputs_of(6)
+    words = said(made, y)
+    action = made(y, made.address(LIKE, 6, 2, seeded()), None)
+    assert_close(action, torch.stack([words[:, 0::2].mean(1), words[:, 1::2].mean(1)], 1))
+
+
+def test_the_share_of_an_absent_expert_goes_to_the_others_of_its_output():
+    made, y = port("each"), outputs_of(4)
+    words = said(made, y)
+    action = made(y, made.address(LIKE, 4, 2, seeded()), HERE)
+    assert_close(action, torch.stack([words[:, [0, 2]].mean(1), words[:, 3]], 1))
+
+
+def test_an_output_that_nobody_is_left_to_make_is_zero():
+    made, y = port("each", 4), outputs_of(4)
+    action = made(y, made.address(LIKE, 4, 4, seeded()), HERE)
+    assert not action[:, 1].any() and action[:, [0, 2, 3]].all()
+
+
+@pytest.mark.parametrize(("experts", "outputs"), [(3, 2), (1, 2), (3, 4)])
+def test_each_wants_a_multiple_of_the_outputs(experts, outputs):
+    wrong = rf"experts={experts}, want a multiple of outputs={outputs}: .* act\.Mean and act\.Readout any number"
+    with pytest.raises(ValueError, match=wrong):
+        port("each").address(LIKE, experts, outputs, seeded())
+
+
+# --- owners
+
+
+def owners(experts, outputs, batch=200, seed=0):
+    """(batch, E), the output that each expert owns, after checking that the address is made of fair shares."""
+    address = port("owners").address(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    assert address.shape == (batch, outputs, experts)
+    mine = (address > 0).double()
+    assert (mine.sum(1) == 1).all()  # every expert owns one output
+    assert_close(address, mine / mine.sum(-1, keepdim=True))
+    return mine.argmax(1)
+
+
+@pytest.mark.parametrize(("experts", "outputs"), [(4, 4), (7, 3), (64, 5), (5, 1)])
+def test_all_outputs_are_owned_and_almost_equally_often(experts, outputs):
+    counts = torch.nn.functional.one_hot(owners(experts, outputs), outputs).sum(1)
+    assert counts.min() == experts // outputs and counts.max() == -(-experts // outputs)
+
+
+def test_owners_are_drawn_anew_for_each_episode():
+    owned = owners(4, 4)
+    assert len(owned.unique(dim=0)) == 24  # all orders of 4 among 200 episodes
+    assert torch.equal(owned, owners(4, 4)) and not torch.equal(owned, owners(4, 4, seed=1))
+
+
+def test_an_output_is_the_mean_of_its_owners():
+    made, y = port("owners"), outputs_of(5)
+    address = made.address(LIKE, 5, 2, seeded())
+    action, words = made(y, address, None), said(made, y)
+    for b in range(B):
+        for d in range(2):
+            assert_close(action[b, d], words[b, address[b, d] > 0].mean())
+
+
+def test_owners_want_an_expert_for_each_output():
+    with pytest.raises(ValueError, match=r"experts=3, want at least outputs=4: .* act\.Mean and act\.Readout"):
+        port("owners").address(LIKE, 3, 4, seeded())
+
+
+# --- readout
+
+
+def test_readout_is_attention_by_the_stub_and_the_address():
+    made, y = port("readout"), outputs_of(3)
+    address = made.address(LIKE, 3, 2, seeded())
+    action = made(y, address, None)
+    for b in range(B):
+        parts = made.key_value(y[b])  # (E, K + 1)
+        for d in range(2):
+            scores = parts[:, :-1] @ torch.cat([made.stub, address[b, d]]) / 32**0.5
+            assert_close(action[b, d], (scores.exp() / scores.exp().sum()) @ parts[:, -1])
+
+
+def test_addresses_of_readout_are_normal_and_drawn_from_the_generator():
+    made, many = port("readout"), LIKE[:1].expand(500, -1)
+    address = made.address(many, 3, 2, seeded())
+    assert address.shape == (500, 2, made.address_size)
+    assert_close(address.std(0), torch.ones_like(address[0]), atol=0.15, rtol=0)
+    assert torch.equal(address, made.address(many, 3, 2, seeded()))
+    assert not torch.equal(address, made.address(many, 3, 2, seeded(1)))
+
+
+# --- newcomers
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_an_address_after_newcomers_fits_them(name):
+    made, rng = port(name), seeded()
+    address = made.join(made.address(LIKE, 4, 2, rng), LIKE, 6, rng)
+    assert made(outputs_of(6), address, None).shape == (B, 2)
+
+
+def test_who_owned_an_output_keeps_it_when_others_join():
+    made, rng = port("owners"), seeded()
+    before = made.address(LIKE, 4, 2, rng)
+    after = made.join(before, LIKE, 9, rng)
+    assert torch.equal(after[:, :, :4] > 0, before > 0)
+    assert ((after > 0).sum(1) == 1).all()
+    assert_close(after.sum(-1), torch.ones(B, 2, dtype=torch.float64))
+
+
+def test_each_refuses_newcomers_that_break_the_multiple():
+    made = port("each")
+    with pytest.raises(ValueError, match="experts=5, want a multiple of outputs=2"):
+        made.join(made.address(LIKE, 4, 2, seeded()), LIKE, 5, seeded())
+
+
+# --- sense
+
+
+def test_broadcast_shows_the_same_to_all():
+    obs = torch.randn(B, 3, generator=seeded())
+    seen = sense.Broadcast(3)(obs, 4)
+    assert seen.shape == (B, 4, 3) and all(torch.equal(seen[:, i], obs) for i in range(4))
+
+
+def test_each_expert_senses_its_own_row():
+    obs = torch.randn(B, 4, 3, generator=seeded())
+    assert torch.equal(sense.Each(3)(obs, 4), obs)
+
+
+@pytest.mark.parametrize(
+    ("made", "shape", "wanted"),
+    [
+        (sense.Broadcast(3), (B, 4), r"obs \(2, 4\), want \(batch, 3\): .*sense\.Each takes one for each"),
+        (sense.Broadcast(3), (B, 4, 3), r"obs \(2, 4, 3\), want \(batch, 3\)"),
+        (sense.Each(3), (B, 3), r"obs \(2, 3\), want \(batch, experts 4, 3\): .*sense\.Broadcast"),
+        (sense.Each(3), (B, 5, 3), r"obs \(2, 5, 3\), want \(batch, experts 4, 3\)"),
+    ],
+)
+def test_an_observation_of_another_shape_is_refused(made, shape, wanted):
+    with pytest.raises(ValueError, match=wanted):
+        made(torch.zeros(shape), 4)

@@ -1,0 +1,54 @@
+"""Pictures of agents: what is drawn of what they are given."""
+
+import networkx as nx
+import pytest
+import torch
+
+from badger import figures
+from comms import Edges, connect
+from toys import png
+
+
+def test_the_width_of_an_edge_is_the_share_that_is_heard():
+    y = torch.zeros(1, 3, 1)
+    edges = connect(nx.DiGraph([(0, 1), (2, 1)]), 3, 1, y)
+    drawn = figures.message_graph(Edges(*(part[0] for part in edges)), torch.tensor([0.2, 0.8]), 3)
+    widths = [arrow.get_linewidth() for arrow in drawn.axes[0].patches]
+    assert widths == pytest.approx([0.2 + 5 * 0.2, 0.2 + 5 * 0.8])
+
+
+def test_dead_edges_are_not_drawn():
+    y = torch.zeros(1, 3, 1)
+    senders, receivers, weight = (part[0] for part in connect(nx.DiGraph([(0, 1), (2, 1)]), 3, 1, y))
+    edges = Edges(senders, receivers, weight * torch.tensor([1.0, 0.0]))
+    assert len(figures.message_graph(edges, torch.tensor([1.0, 0.0]), 3).axes[0].patches) == 1
+
+
+def test_reads_are_drawn_up_to_the_last_slot_used():
+    weights = torch.zeros(3, 2, 64)
+    weights[1, 0, 4] = 1.0
+    panels = figures.read_weights(weights).axes
+    assert [panel.images[0].get_array().shape for panel in panels] == [(3, 5)] * 2
+    png(figures.read_weights(torch.zeros(3, 2, 64)))
+
+
+def test_guesses_are_drawn_beside_their_targets():
+    action = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
+    lines = figures.guesses(action, torch.tensor([0.7, -0.8])).axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [
+        pytest.approx(y) for y in ([0.1, 0.3, 0.5], [0.7, 0.7], [0.2, 0.4, 0.6], [-0.8, -0.8])
+    ]
+
+
+def test_learning_curves_are_logarithmic_with_their_references():
+    curves = {"one": [([1, 2, 3], [1.0, 0.5, 0.1]), ([1, 2], [0.9, 0.6])], "other": [([1, 2], [1.0, 0.9])]}
+    figure = figures.learning_curves(curves, {"chance": 1.0, "oracle": 0.0}, "error")
+    axes = figure.axes[0]
+    assert axes.get_yscale() == "log" and axes.get_ylabel() == "error"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "other"]
+    assert [text.get_text().strip() for text in axes.texts] == ["chance 1"]  # 0 has no place on a logarithmic axis
+    png(figure)
+
+
+def test_learning_curves_below_zero_are_linear():
+    assert figures.learning_curves({"a": [([1, 2], [-1.0, 0.5])]}, {}, "return").axes[0].get_yscale() == "linear"

@@ -1,0 +1,53 @@
+"""The learners: each keeps the contract. Learning rates, by hand."""
+
+import pytest
+from torch.testing import assert_close
+
+from badger import LEARNERS, Schedule
+from contracts_learner import check_learner
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_keeps_the_contract(name):
+    check_learner(LEARNERS[name])
+
+
+# --- schedules, by hand
+
+
+def rates(schedule, steps):
+    return [schedule(step) for step in steps]
+
+
+def test_a_schedule_warms_up_and_decays():
+    schedule = Schedule(2.0, total=10, warmup=4)
+    assert_close(rates(schedule, [0, 1, 2, 3, 4]), [0.4, 0.8, 1.2, 1.6, 2.0])
+    assert_close(rates(schedule, [6, 7, 8, 10]), [1.5, 1.0, 0.5, 0.0])  # a half cosine of 6 steps
+
+
+def test_a_schedule_is_flat_after_its_end():
+    assert rates(Schedule(2.0, total=10, final=0.25), [10, 11, 1000]) == [0.5] * 3
+
+
+def test_a_schedule_may_end_above_zero():
+    assert_close(rates(Schedule(1.0, total=4, final=0.2), [0, 2, 4]), [1.0, 0.6, 0.2])
+
+
+def test_a_schedule_without_an_end_stays_at_its_peak():
+    assert rates(Schedule(3.0), [0, 5, 10**6]) == [3.0] * 3
+    assert_close(rates(Schedule(3.0, warmup=2), [0, 1, 2, 10**6]), [1.0, 2.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"peak": 0.0}, "peak=0.0, want a learning rate above 0"),
+        ({"peak": float("nan")}, "peak=nan, want"),
+        ({"peak": 1.0, "total": 5, "warmup": 5}, "warmup=5, want 0 <= warmup < total=5"),
+        ({"peak": 1.0, "total": 5, "warmup": -1}, "warmup=-1, want"),
+        ({"peak": 1.0, "total": 0}, "warmup=0, want 0 <= warmup < total=0"),
+    ],
+)
+def test_a_schedule_that_makes_no_sense_is_refused(options, error):
+    with pytest.raises(ValueError, match=error):
+        Schedule(**options)

@@ -1,0 +1,149 @@
+"""A look inside an agent: its numbers by hand, the pictures that it gives."""
+
+import math
+
+import networkx as nx
+import pytest
+import torch
+
+from badger import CORES, RepeatPrevious, figures, look, rollout, start
+from badger.look import attention_entropy, similarity
+from comms import connect
+from toys import MESSAGE, Walk, game, png, seeded, toy_agent
+
+EPISODES = 5
+cores = pytest.mark.parametrize("core", CORES)
+REMEMBERING = {"episodic": 1, "episodic_shared": 4}  # core -> experts that share a store
+
+
+def seen(core="gru", task=None, **options):
+    task = task or game(steps=6)
+    agent = toy_agent(task, core=core, **options)
+    return look(agent, task, seeded(), EPISODES), agent
+
+
+# --- numbers
+
+
+@cores
+def test_every_number_is_finite_and_has_a_group(core):
+    numbers = seen(core)[0].numbers
+    groups = {tag.split("/")[0] for tag in numbers}
+    assert groups == {"evaluation", "inner", "comms", "experts"} | ({"memory"} if core in REMEMBERING else set())
+    assert all(isinstance(value, float) and math.isfinite(value) for value in numbers.values())
+
+
+def test_scores_are_means_over_steps_and_episodes():
+    view, agent = seen()
+    task = game(steps=6)
+    frames, _ = rollout(agent, task, start(agent, task, EPISODES, seeded()), seeded(), steps=6)
+    assert view.numbers["evaluation/error"] == pytest.approx(frames.scores["error"].mean().item())
+    assert view.numbers["evaluation/final_error"] == pytest.approx(frames.scores["error"][-1].mean().item())
+    moments = {tag: value for tag, value in view.numbers.items() if tag.startswith("inner/")}
+    curve = frames.scores["error"].mean(1)
+    expected = {f"inner/error/step_{t:03d}": curve[t - 1].item() for t in (1, 2, 3, 5, 6)}
+    assert moments == pytest.approx(expected)
+
+
+def test_the_steps_of_a_late_score_are_those_in_which_it_is_due():
+    task = RepeatPrevious(6, 4, dtype=torch.float64)
+    numbers = seen(task=task)[0].numbers
+    assert {tag for tag in numbers if tag.startswith("inner/")} == {f"inner/accuracy/step_{t:03d}" for t in (5, 6)}
+
+
+@pytest.mark.parametrize("core", REMEMBERING)
+def test_a_memory_has_used_a_slot_for_each_row_written(core):
+    numbers = seen(core)[0].numbers
+    assert numbers["memory/slots_used"] == 5 * REMEMBERING[core]  # the row of the last of 6 steps is not yet written
+    assert 0 <= numbers["memory/duplicate_rate"] <= 1
+    assert 0 <= numbers["memory/read_entropy"] <= math.log(8)
+
+
+@pytest.mark.parametrize(
+    ("bus", "topology", "messages", "floats"),
+    [
+        ("attention", "complete", 12, 12 * (16 + MESSAGE)),
+        ("mean", "ring", 8, 8 * MESSAGE),
+        ("silent", "complete", 0, 0),
+        ("attention", "none", 0, 0),
+    ],
+)
+def test_messages_and_floats_of_a_step_are_counted(bus, topology, messages, floats):
+    numbers = seen(bus=bus, topology=topology)[0].numbers
+    assert (numbers["comms/messages"], numbers["comms/floats"]) == (messages, floats)
+
+
+def test_looking_takes_no_gradient_and_changes_nothing():
+    task = game(steps=6)
+    agent = toy_agent(task, core="episodic")
+    before = [p.clone() for p in agent.parameters()]
+    look(agent, task, seeded(), EPISODES)
+    assert all(torch.equal(a, b) for a, b in zip(before, agent.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("task", [Walk(dtype=torch.float64)])
+def test_an_agent_of_a_task_of_variable_length_can_be_looked_into(task):
+    view, _ = seen(task=task)
+    assert 1 <= view.numbers["evaluation/length"] <= task.steps
+
+
+def test_similarity_is_the_mean_cosine_of_two_experts():
+    y = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]], [[1.0, 1.0], [2.0, 2.0], [-1.0, -1.0]]])
+    assert similarity(y).tolist() == pytest.approx([(0 + 1 + 0) / 3, (1 - 1 - 1) / 3], abs=1e-6)
+
+
+def test_one_expert_is_similar_to_itself():
+    assert similarity(torch.randn(2, 1, 3)).tolist() == [1, 1]
+
+
+def test_attention_entropy_is_zero_for_one_voice_and_the_logarithm_of_many():
+    y = torch.zeros(1, 3, 1)
+    edges = connect("complete", 3, 1, y)  # by receiver: each hears two
+    weights = torch.tensor([[0.5, 0.5, 1.0, 0.0, 0.25, 0.75]])
+    expected = (math.log(2) + 0 - 0.25 * math.log(0.25) - 0.75 * math.log(0.75)) / 3
+    assert attention_entropy(edges, weights, 3).item() == pytest.approx(expected)
+
+
+def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
+    assert seen(bus="mean", experts=6)[0].numbers["comms/attention_entropy"] == pytest.approx(math.log(5))
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize("core", ["gru", *REMEMBERING])
+def test_the_pictures_of_a_guessing_game_are_drawn(core):
+    pictures = seen(core)[0].pictures
+    memory = {"memory/reads"} if core in REMEMBERING else set()
+    assert pictures.keys() == {"comms/graph", "inner/error", "inner/guesses"} | memory
+    assert len({png(picture) for picture in pictures.values()}) == len(pictures)
+
+
+def test_where_there_is_no_target_no_guesses_are_drawn():
+    assert seen(task=RepeatPrevious(6, 2, dtype=torch.float64))[0].pictures.keys() == {"comms/graph", "inner/accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("core", "experts", "topology"),
+    [("episodic", 1, "complete"), ("gru", 4, "none"), ("episodic_shared", 64, "ring")],
+)
+def test_pictures_are_drawn_of_any_number_of_experts(core, experts, topology):
+    view, agent = seen(core, task=game(steps=3), experts=experts, topology=topology)
+    assert all(math.isfinite(value) for value in view.numbers.values())
+    for picture in view.pictures.values():
+        png(picture)
+    png(figures.agent(agent))
+
+
+@pytest.mark.parametrize("topology", ["none", "star", nx.DiGraph([(0, 1)])])
+def test_every_expert_is_in_the_graph(topology):
+    nodes = 2 if isinstance(topology, nx.DiGraph) else 5
+    view, _ = seen(experts=nodes, topology=topology)
+    axes = view.pictures["comms/graph"].axes[0]
+    assert {text.get_text() for text in axes.texts} >= {str(i) for i in range(nodes)}
+
+
+def test_a_graph_of_many_experts_is_drawn_in_part():
+    view, _ = seen(task=game(steps=2), experts=64, topology="ring")
+    texts = {text.get_text() for text in view.pictures["comms/graph"].axes[0].texts}
+    assert str(figures.DRAWN - 1) in texts and str(figures.DRAWN) not in texts

@@ -1,0 +1,254 @@
+"""What a run writes down as it goes, read back: by us, and by TensorBoard's own reader."""
+
+import errno
+import math
+import sys
+
+import pytest
+import torch
+
+from badger import Run, build, read_metrics, train
+from badger.recorder import Recorder
+from runs import STEPS, At, checkpoints, events, made, scalars, small_disk, strict_json
+
+LOOKS = [15, 30]  # of runs:tiny
+REFERENCES = {"score": {"chance": 0.5, "an oracle": 1.0}}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    run = made(tmp_path_factory.mktemp("done") / "run")
+    train(run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def curves(done):
+    return scalars(done.folder)
+
+
+def steps(curve):
+    return [step for step, _ in curve]
+
+
+def row(step, **values):
+    return {"step": step, "return": 1.0, **values}
+
+
+def disk_full(*arguments):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_there_is_a_line_of_metrics_for_each_outer_step(done):
+    assert [row["step"] for row in read_metrics(done.folder)] == list(range(1, STEPS + 1))
+
+
+def test_metrics_are_strict_json(tmp_path):
+    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
+    recorder.rows([row(1, loss=math.nan, norm=math.inf, score=0.1)], 1.0)
+    recorder.close()
+    (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert strict_json(line) == {"step": 1, "return": 1.0, "loss": None, "norm": None, "score": 0.1}
+
+
+def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3')
+    assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
+
+
+def test_a_damaged_line_of_metrics_is_named(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n\0\0\0\n{"step": 3}\n')
+    with pytest.raises(ValueError, match=r"line 2 of .*metrics\.jsonl is damaged"):
+        read_metrics(tmp_path)
+
+
+def test_a_folder_without_metrics_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} holds no metrics"):
+        read_metrics(tmp_path)
+
+
+def test_opening_at_a_step_cuts_off_what_came_after(tmp_path):
+    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
+    recorder.rows([row(i, score=i / 3) for i in range(1, 8)], 1.0)
+    recorder.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "re')
+    kept = read_metrics(tmp_path)[:5]
+    recorder = Recorder(tmp_path, 5, {}, tensorboard=False)
+    recorder.rows([row(6, score=7.0)], 1.0)
+    recorder.close()
+    assert read_metrics(tmp_path) == [*kept, row(6, score=7.0)]
+
+
+def test_flushed_metrics_can_be_read_while_the_run_goes_on(tmp_path):
+    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
+    recorder.rows([row(1)], 1.0)
+    recorder.flush()
+    assert read_metrics(tmp_path) == [row(1)]
+    recorder.close()
+
+
+def test_a_score_is_plotted_with_its_average_and_its_reference_lines(curves, done):
+    lines = {"answer_0", "all_outputs_equal", "finite_differences"}
+    wanted = {"final_error/train", "final_error/average", *(f"final_error/reference/{line}" for line in lines)}
+    assert wanted <= set(curves)
+    references = done.learner.task.references()["final_error"]
+    for name, value in references.items():
+        points = [point for _, point in curves[f"final_error/reference/{name.replace(' ', '_')}"]]
+        assert points == [pytest.approx(value)] * len(points)
+
+
+@pytest.mark.parametrize(
+    "tag, name",
+    [
+        ("final_error/train", "final_error"), ("error/train", "error"), ("return/train", "return"),
+        ("loss/train", "loss"), ("norm/gradient", "gradient_norm"), ("norm/parameter", "parameter_norm"),
+    ],
+)  # fmt: skip
+def test_a_point_is_the_mean_of_the_steps_since_the_last(curves, done, tag, name):
+    rows, begun = [row[name] for row in read_metrics(done.folder)], 0
+    assert steps(curves[tag])[-1] == STEPS
+    for step, value in curves[tag]:
+        assert value == pytest.approx(sum(rows[begun:step]) / (step - begun), rel=1e-5)
+        begun = step
+
+
+@pytest.mark.parametrize(
+    "tag, name",
+    [("final_error/average", "final_error_average"), ("return/average", "return_average"), ("learning_rate", "lr")],
+)
+def test_what_is_of_the_moment_is_plotted_as_it_is(curves, done, tag, name):
+    rows = {row["step"]: row[name] for row in read_metrics(done.folder)}
+    assert curves[tag] == [(step, pytest.approx(rows[step], rel=1e-5)) for step in steps(curves[tag])]
+
+
+def test_points_lie_at_logging_steps_and_at_checkpoints(curves):
+    assert steps(curves["loss/train"]) == [step for step in range(1, 31) if step % 2 == 0 or step % 5 == 0]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "evaluation/final_error", "inner/error/step_001", "inner/error/step_003", "memory/slots_used",
+        "memory/duplicate_rate", "memory/read_entropy", "comms/messages", "comms/floats", "comms/attention_entropy",
+        "experts/similarity",
+    ],
+)  # fmt: skip
+def test_a_look_inside_is_plotted_at_its_steps(curves, tag):
+    assert steps(curves[tag]) == LOOKS
+
+
+def test_no_point_is_infinite_or_no_number(curves):
+    assert all(math.isfinite(value) for curve in curves.values() for _, value in curve)
+
+
+def test_the_speed_is_plotted(done):
+    assert all(point.value > 0 for point in events(done.folder).Scalars("speed/outer_steps_per_second"))
+
+
+@pytest.mark.parametrize("tag", ["inner/error", "inner/guesses", "memory/reads", "comms/graph"])
+def test_there_are_pictures_at_each_look(done, tag):
+    pictures = events(done.folder).Images(tag)
+    assert [picture.step for picture in pictures] == LOOKS
+    assert all(picture.encoded_image_string.startswith(b"\x89PNG") and picture.width > 100 for picture in pictures)
+
+
+def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
+    import re
+
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    (written,) = events(done.folder).Tensors("custom_scalars__config__")
+    layout = Layout.FromString(written.tensor_proto.string_val[0])
+    charts = {c.title: {chart.title: list(chart.multiline.tag) for chart in c.chart} for c in layout.category}
+    assert set(charts) == {"outer loop", "inner loop", "memory", "comms", "experts"}
+    assert {"final_error/train", "final_error/average", "final_error/reference/answer_0"} <= set(
+        charts["outer loop"]["final_error"]
+    )
+    for patterns in (chart for category in charts.values() for chart in category.values()):
+        assert all(any(re.fullmatch(pattern, tag) for tag in curves) for pattern in patterns), patterns
+
+
+def test_a_resumed_curve_has_no_piece_twice(tmp_path):
+    recorder = Recorder(tmp_path, 0, REFERENCES)
+    for step in (2, 4, 6, 8):
+        recorder.rows([row(step, score=1.0)], 1.0)
+    recorder.close()
+    recorder = Recorder(tmp_path, 5, REFERENCES)
+    for step in (6, 8, 10):
+        recorder.rows([row(step, score=2.0)], 1.0)
+    recorder.close()
+    assert scalars(tmp_path)["score/train"] == [(2, 1.0), (4, 1.0), (6, 2.0), (8, 2.0), (10, 2.0)]
+    assert steps(scalars(tmp_path)["score/reference/an_oracle"]) == [2, 4, 6, 8, 10]
+
+
+def test_without_tensorboard_the_run_goes_on_with_a_warning(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    with pytest.warns(UserWarning, match="pip install tensorboard"):
+        train(made(tmp_path / "run"), 2)
+    assert not list((tmp_path / "run").glob("events.*"))
+    assert len(read_metrics(tmp_path / "run")) == Run.load(tmp_path / "run").step == 2
+
+
+def test_no_events_are_written_where_none_are_wanted(tmp_path):
+    train(made(tmp_path / "run"), 2, tensorboard=False)
+    assert not list((tmp_path / "run").glob("events.*"))
+
+
+def test_metrics_that_cannot_be_written_stop_the_run(tmp_path):
+    run = made(tmp_path / "run")
+    train(run, 10, tensorboard=False)
+    before = checkpoints(run.folder)
+    with small_disk((run.folder / "metrics.jsonl").stat().st_size + 100), pytest.raises(OSError) as error:
+        train(run, tensorboard=False)
+    assert "outer step 15 could not be written down; the checkpoint before it is intact" in str(error.value)
+    assert f"badger resume {run.folder}" in str(error.value)
+    assert list(checkpoints(run.folder)) == list(before) and Run.load(run.folder).step == 10
+
+
+def test_a_full_disk_is_heard_of_when_metrics_are_flushed(tmp_path):
+    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
+    recorder.file.close()
+    recorder.file = open("/dev/full", "a")  # noqa: SIM115
+    recorder.rows([row(1)], 1.0)
+    with pytest.raises(OSError, match="No space left"):
+        recorder.flush()
+    recorder.close()  # the first error is the one to hear about
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_events_that_cannot_be_written_stop_the_run(tmp_path, monkeypatch):
+    """TensorBoard writes in a thread of its own, whose errors must not get lost there."""
+    from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
+
+    run = made(tmp_path / "run")
+    train(run, 10)
+    At.change(run, 12, lambda: monkeypatch.setattr(LocalFileSystem, "append", disk_full))
+    with pytest.raises(OSError, match=r"No space left on device: outer step 1[2-5] could not be written down"):
+        train(run)
+    assert list(checkpoints(run.folder)) == ["best.pt", "step_00000005.pt", "step_00000010.pt"]
+
+
+def test_a_core_without_memory_and_a_bus_without_traffic_are_looked_into_as_well(tmp_path):
+    run = build(
+        "guessing_game", experts=1, dims=1, steps=2, hidden_size=4, memory="none", bus="silent", topology="none",
+        batch=2, outer_steps=1, device="cpu",
+    )  # fmt: skip
+    run.folder = tmp_path / "run"
+    train(run)
+    curves = scalars(run.folder)
+    assert curves["comms/messages"] == curves["comms/floats"] == [(1, 0.0)]
+    assert not any(tag.startswith("memory/") for tag in curves)
+    assert "memory/reads" not in events(run.folder).Tags()["images"]
+
+
+def test_looking_changes_nothing(tmp_path):
+    """A run with looks and one without learn the same."""
+    looked, blind = made(tmp_path / "a"), made(tmp_path / "b")
+    looked.look_every, blind.look_every = 1, 100
+    for run in (looked, blind):
+        train(run, 3)
+    a, b = (torch.cat([p.flatten() for p in run.learner.agent.parameters()]) for run in (looked, blind))
+    assert torch.equal(a, b)

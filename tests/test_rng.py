@@ -1,0 +1,60 @@
+"""Randomness is derived: the same names give the same stream, and other ones another."""
+
+import pytest
+import torch
+
+from badger.rng import drawing_from, generator
+
+BASE = {"seed": 3, "stream": "train", "step": 5, "rank": 1}
+
+
+def draws(rng):
+    return torch.rand(8, generator=rng).tolist()
+
+
+def test_the_same_names_give_the_same_stream():
+    assert draws(generator(**BASE)) == draws(generator(**BASE))
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"stream": "evaluate"}, {"step": 6}, {"rank": 0}])
+def test_any_other_name_gives_another_stream(change):
+    assert draws(generator(**BASE | change)) != draws(generator(**BASE))
+
+
+def test_names_do_not_stand_in_for_each_other():
+    """Every one of the four has a place of its own in what a stream follows from."""
+    streams = [
+        generator(s, "train", step, rank=r).initial_seed() for s in range(4) for step in range(4) for r in range(4)
+    ]
+    assert len(set(streams)) == 64
+
+
+def test_a_stream_does_not_depend_on_the_process():
+    assert generator(0, "train").initial_seed() == 4599684433949070643  # written down once
+
+
+def test_a_stream_does_not_touch_the_default_generator():
+    before = torch.get_rng_state()
+    draws(generator(0, "train"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_code_that_knows_only_the_default_generator_draws_from_another():
+    with drawing_from(generator(0, "init")):
+        drawn = torch.rand(8).tolist()
+    assert drawn == draws(generator(0, "init"))
+
+
+def test_the_default_generator_is_put_back():
+    before = torch.get_rng_state()
+    with drawing_from(generator(0, "init")):
+        torch.rand(8)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_default_generator_is_put_back_after_an_error():
+    before = torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError), drawing_from(generator(0, "init")):
+        torch.rand(8)
+        raise ZeroDivisionError
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,187 @@
+"""The tasks: each keeps the contract, and does what is particular to it."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import TASKS, GuessingGame, RepeatPrevious
+from contracts_task import check_task, play
+from tasks import Continuous, Discrete, MultiDiscrete
+from toys import Walk, game, seeded
+
+
+@pytest.mark.parametrize("make", [*TASKS.values(), Walk], ids=[*TASKS, "walk"])
+def test_every_task_keeps_the_contract(make):
+    check_task(make)
+
+
+@pytest.mark.parametrize(
+    ("action", "size"), [(Discrete(5), 5), (MultiDiscrete((2, 3)), 5), (Continuous(4, low=-1.0, high=1.0), 4)]
+)
+def test_an_action_tells_how_many_numbers_an_agent_puts_out_for_it(action, size):
+    assert action.size == size
+
+
+# --- the guessing game
+
+
+def guessed(task, guess, batch=3):
+    """The world and what it tells when every answer is the same."""
+    return play(task, [torch.tensor(guess, dtype=task.dtype).expand(batch, -1)] * task.steps)
+
+
+def test_the_error_is_three_times_the_mean_square():
+    task = game(dims=2)
+    state, _ = task.reset(1, seeded())
+    state = state._replace(target=torch.tensor([[0.5, -1.0]], dtype=torch.float64))
+    _, step = task.step(state, torch.tensor([[0.0, 1.0]], dtype=torch.float64), seeded())
+    assert step.obs.item() == 3 * (0.25 + 4) / 2
+    assert step.scores["error"].item() == step.obs.item()
+
+
+def test_targets_are_uniform_between_minus_one_and_one():
+    target = GuessingGame(dims=3).reset(20_000, seeded())[0].target
+    assert target.abs().max() <= 1
+    for moment, value in ((1, 0.0), (2, 1 / 3), (4, 1 / 5)):
+        assert_close(target.pow(moment).mean(0), torch.full((3,), value), atol=0.02, rtol=0)
+
+
+def test_the_first_observation_is_the_error_of_guessing_zero():
+    state, opened = game(dims=2).reset(3, seeded())
+    assert_close(opened.obs, 1.5 * state.target.square().sum(-1, keepdim=True))
+
+
+def test_the_reward_is_minus_the_last_error_and_nothing_before():
+    told = guessed(game(steps=4), [0.3, -0.2])
+    rewards = torch.stack([step.reward for _, step in told])
+    assert not rewards[:-1].any()
+    assert_close(rewards[-1], -told[-1][1].obs.squeeze(-1))
+
+
+def test_the_error_is_scored_at_every_guess_and_the_final_error_at_the_last():
+    told = guessed(game(steps=3), [0.3, -0.2])
+    due = {name: [bool(step.scores[name].isfinite().all()) for _, step in told] for name in told[0][1].scores}
+    assert due == {"error": [False, True, True, True], "final_error": [False, False, False, True]}
+    assert_close(told[-1][1].scores["final_error"], told[-1][1].obs.squeeze(-1))
+
+
+def test_the_target_of_the_guessing_game_is_the_hidden_vector():
+    task = game()
+    state, _ = task.reset(3, seeded())
+    assert torch.equal(task.target(state), state.target)
+
+
+@pytest.mark.parametrize("dims", [1, 4, 10])
+def test_the_reference_lines_are_those_of_the_theory(dims):
+    lines = GuessingGame(steps=12, dims=dims).references()["final_error"]
+    assert lines["answer 0"] == pytest.approx(1, abs=0.02)
+    assert lines["all outputs equal"] == pytest.approx(1 - 1 / dims, abs=0.02)
+
+
+@pytest.mark.parametrize(("dims", "steps"), [(1, 2), (4, 20), (4, 5), (19, 20)])
+def test_the_prober_finds_the_target_when_it_has_a_guess_for_each_dimension(dims, steps):
+    task = GuessingGame(steps, dims, dtype=torch.float64)
+    assert task.references()["final_error"]["finite differences"] < 1e-24
+
+
+@pytest.mark.parametrize(("dims", "steps", "left"), [(20, 20, 1 / 20), (4, 3, 2 / 4), (3, 1, 1)])
+def test_the_prober_leaves_dimensions_that_it_has_no_time_for(dims, steps, left):
+    """A dimension left at 0 costs 3/D E[t^2] = 1/D."""
+    found = GuessingGame(steps, dims).references()["final_error"]["finite differences"]
+    assert found == pytest.approx(left, rel=0.03)
+
+
+def test_the_prober_sees_only_the_errors_told():
+    task = game(steps=6, dims=3)
+    (state, opened), rng = task.reset(4, seeded()), seeded()
+    blind = state._replace(target=torch.full_like(state.target, torch.nan))
+    told = [opened.obs.squeeze(-1)]
+    for _ in range(task.steps):
+        guess = task.probe(told, blind)
+        assert guess.isfinite().all()
+        state, step = task.step(state, guess, rng)
+        told.append(step.obs.squeeze(-1))
+    assert (told[-1] < 1e-24).all()
+
+
+@pytest.mark.parametrize("size", ["steps", "dims"])
+def test_the_guessing_game_refuses_sizes_below_one(size):
+    with pytest.raises(ValueError, match=f"{size}=0, want at least 1"):
+        GuessingGame(**{size: 0})
+
+
+# --- repeat previous
+
+
+def told_symbols(task, batch=1, seed=0):
+    return task.reset(batch, seeded(seed))[0].symbols
+
+
+def test_the_symbol_shown_is_a_one_hot_vector_of_this_step():
+    task = RepeatPrevious(steps=5, k=2, symbols=3, dtype=torch.float64)
+    told = play(task, [torch.zeros(2, dtype=torch.long)] * 5)
+    shown = torch.stack([step.obs for _, step in told[:-1]], 1)  # (B, T, symbols)
+    assert torch.equal(shown.argmax(-1), told[0][0].symbols)
+    assert torch.equal(shown.sum(-1), torch.ones(2, 5, dtype=torch.float64))
+
+
+def test_symbols_are_equally_likely():
+    symbols = told_symbols(RepeatPrevious(symbols=4), batch=5000)
+    assert_close(symbols.flatten().bincount() / symbols.numel(), torch.full((4,), 0.25), atol=0.01, rtol=0)
+
+
+def test_an_answer_is_due_from_step_k_on():
+    told = play(RepeatPrevious(steps=6, k=4), [torch.zeros(2, dtype=torch.long)] * 6)
+    assert [bool(step.scores["accuracy"].isfinite().all()) for _, step in told[1:]] == [False] * 4 + [True] * 2
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_right_answer_is_the_symbol_of_k_steps_before(k):
+    task = RepeatPrevious(steps=6, k=k, dtype=torch.float64)
+    symbols = told_symbols(task, 3)
+    answers = [symbols[:, max(0, t - k)] for t in range(6)]
+    told = play(task, answers)
+    assert all((step.scores["accuracy"] == 1).all() for _, step in told[1 + k :])
+    assert_close(sum(step.reward for _, step in told), torch.ones(3, dtype=torch.float64))
+
+
+def test_a_wrong_integer_earns_nothing():
+    task = RepeatPrevious(steps=5, k=2, symbols=4)
+    symbols = told_symbols(task, 3)
+    told = play(task, [(symbols[:, max(0, t - 2)] + 1) % 4 for t in range(5)])
+    assert not any(step.reward.any() for _, step in told)
+    assert all((step.scores["accuracy"] == 0).all() for _, step in told[3:])
+
+
+def test_logits_earn_their_log_probability_over_the_answers_due():
+    task = RepeatPrevious(steps=5, k=2, symbols=3, dtype=torch.float64)
+    logits = torch.log(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)) + 7  # a shift means nothing
+    symbols = told_symbols(task, 4)
+    told = play(task, [logits.expand(4, -1)] * 5)
+    probability = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    for t, (_, step) in enumerate(told[1:]):
+        expected = probability[symbols[:, t - 2]].log() / 3 if t >= 2 else torch.zeros(4, dtype=torch.float64)
+        assert_close(step.reward, expected)
+        if t >= 2:
+            assert torch.equal(step.scores["accuracy"], (symbols[:, t - 2] == 0).double())
+
+
+def test_the_references_of_repeat_previous_are_chance_and_perfection():
+    assert RepeatPrevious(symbols=5).references() == {"accuracy": {"chance": 0.2, "perfect recall": 1.0}}
+
+
+@pytest.mark.parametrize("size", ["steps", "k", "symbols"])
+def test_repeat_previous_refuses_sizes_below_one(size):
+    with pytest.raises(ValueError, match=f"{size}=0, want at least 1"):
+        RepeatPrevious(**{size: 0})
+
+
+@pytest.mark.parametrize("k", [8, 9])
+def test_an_answer_must_be_due_in_the_episode(k):
+    with pytest.raises(ValueError, match=f"k={k} leaves no answer due in steps=8; want k < steps"):
+        RepeatPrevious(steps=8, k=k)
+
+
+def test_a_task_is_frozen():
+    with pytest.raises(AttributeError):
+        GuessingGame().steps = 3

@@ -1,0 +1,110 @@
+"""Small agents, and tasks of variable length, that the tests share."""
+
+import io
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Step, Task, generator, sense
+from badger.rng import drawing_from
+from tasks import Continuous
+
+HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def toy_agent(
+    task=None, *, core="gru", bus="attention", port="mean", topology="complete", experts=4, ticks=1, seed=0
+) -> Agent:
+    """An agent in float64 whose parts have those names; `core` may be a factory (input_size, hidden_size) -> Core."""
+    task = task or game()
+    with drawing_from(generator(seed, "toy")):
+        ears = BUSES[bus](HIDDEN, MESSAGE)
+        make = CORES[core] if isinstance(core, str) else core
+        return Agent(
+            sense=sense.Broadcast(task.obs_size),
+            core=make(task.obs_size + ears.message_size + IDENTITY, HIDDEN),
+            bus=ears,
+            act=ACTS[port](HIDDEN, task.action.size),
+            topology=topology,
+            experts=experts,
+            identity_size=IDENTITY,
+            ticks=ticks,
+        ).double()
+
+
+def game(steps=5, dims=2) -> GuessingGame:
+    return GuessingGame(steps, dims, dtype=torch.float64)
+
+
+class WalkState(NamedTuple):
+    place: Tensor  # (B,)
+    length: Tensor  # (B,), of the episode
+    cut: Tensor  # (B,), whether it will be truncated, not terminated
+    t: Tensor  # (B,)
+
+
+@dataclass(frozen=True)
+class Walk(Task):
+    """A line to walk along for 1 to `steps` steps, drawn for each episode; half of the episodes end by truncation.
+
+    The observation is [place, t]. The reward is minus the square of the place. Score: `length`, at the end.
+    """
+
+    steps: int = 4
+
+    differentiable: ClassVar[bool] = True
+    fixed_length: ClassVar[bool] = False
+    score: ClassVar[str] = "length"
+    better: ClassVar[str] = "higher"
+
+    @property
+    def obs_size(self):
+        return 2
+
+    @property
+    def action(self):
+        return Continuous(1)
+
+    def reset(self, batch, rng):
+        place = torch.rand(batch, generator=rng, device=rng.device, dtype=self.dtype)
+        length = torch.randint(1, self.steps + 1, (batch,), generator=rng, device=rng.device)
+        cut = torch.rand(batch, generator=rng, device=rng.device) < 0.5
+        state = WalkState(place, length, cut, torch.zeros_like(length))
+        return state, self._told(state, torch.zeros_like(place))
+
+    def step(self, state, action, rng):
+        state = state._replace(place=state.place + action.squeeze(-1), t=state.t + 1)
+        return state, self._told(state, -state.place.square())
+
+    def _told(self, state, reward):
+        over = state.t >= state.length
+        length = torch.where(over, state.length.to(self.dtype), torch.nan)
+        obs = torch.stack([state.place, state.t.to(self.dtype)], -1)
+        return Step(obs, reward, over & ~state.cut, over & state.cut, {"length": length})
+
+    def references(self):
+        return {"length": {"mean": (1 + self.steps) / 2}}
+
+
+class Crowd(Walk):
+    """A walk in which each of 4 experts has a reward and an end of its own; the last comes a step later."""
+
+    def _told(self, state, reward):
+        one = super()._told(state, reward)
+        late = state.t > state.length
+        ends = [torch.stack([end, end, end, end & late], -1) for end in (one.terminated, one.truncated)]
+        return one._replace(reward=one.reward.unsqueeze(-1).expand(-1, 4), terminated=ends[0], truncated=ends[1])
+
+
+def png(figure):
+    """The figure as it would be saved."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    assert file.getvalue().startswith(b"\x89PNG")
+    return file.getvalue()
