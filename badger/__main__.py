@@ -1,5 +1,6 @@
 """The command line: badger train | resume | evaluate | list."""
 
+import copy
 import dataclasses
 import inspect
 import json as json_format
@@ -8,6 +9,7 @@ import sys
 import time
 import typing
 from collections.abc import Callable
+from functools import partial
 from math import sqrt
 from pathlib import Path
 from typing import Any
@@ -75,34 +77,32 @@ def _train(words: list[str]) -> int:
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return _usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
     recipe = words[0]
-    given = tyro.cli(_with_folder(find(recipe)), args=words[1:], prog=f"badger train {recipe}")
-    stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}"
+    given = dict(vars(tyro.cli(_flags(find(recipe)), args=words[1:], prog=f"badger train {recipe}")))
+    stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
     folder, tensorboard = given.pop("folder") or Path("runs") / stamp, given.pop("tensorboard")
     run = build(recipe, **given)
     run.folder = folder
     return _go(run, tensorboard)
 
 
-def _with_folder(recipe: Callable[..., Run]) -> Callable[..., dict[str, Any]]:
-    """A function with the recipe's keyword arguments and ours, which returns what it was given."""
+def _flags(recipe: Callable[..., Run]) -> type:
+    """The recipe's keyword arguments and ours, as a dataclass for tyro to fill."""
 
     def ours(*, folder: Path | None = None, tensorboard: bool = True) -> None: ...
 
-    def given(**arguments: Any) -> dict[str, Any]:
-        return arguments
-
-    parameters = [
-        *inspect.signature(recipe).parameters.values(),
-        *inspect.signature(ours).parameters.values(),
-    ]
-    given.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    given.__annotations__ = {**typing.get_type_hints(recipe), **typing.get_type_hints(ours)}
+    fields = []
+    for function in (recipe, ours):
+        hints = typing.get_type_hints(function)
+        for name, parameter in inspect.signature(function).parameters.items():
+            required = parameter.default is parameter.empty
+            default: Any = dataclasses.MISSING if required else partial(copy.copy, parameter.default)
+            fields.append((name, hints.get(name, Any), dataclasses.field(default_factory=default)))
     about = (inspect.getdoc(recipe) or recipe.__name__).rstrip()
-    given.__doc__ = (about if "Args:" in about else f"{about}\n\nArgs:") + (
-        "\n    folder: where the run is kept; runs/RECIPE-DATE-TIME if not given."
+    about = (about if "Args:" in about else f"{about}\n\nArgs:") + (
+        "\n    folder: where the run is kept; runs/RECIPE-DATE-TIME-PROCESS if not given."
         "\n    tensorboard: write events for TensorBoard."
     )
-    return given
+    return dataclasses.make_dataclass("Flags", fields, namespace={"__doc__": about}, kw_only=True)
 
 
 def _resume(words: list[str]) -> int:

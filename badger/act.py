@@ -1,5 +1,7 @@
 """Ports through which experts act: from what the experts put out to one action of the agent.
 
+Sensing and acting are two modules, for both have an `Each`: `sense.Each(...)`, `act.Each(...)`.
+
 Shapes: B episode, E expert, Y output of an expert, D numbers of an action (the dimensions of a guess, the logits of a
 choice). An *address* is what a port draws anew for each episode; it is part of the agent's state, and its shape tells
 the number of outputs. Experts that are not present have no say; an output that nobody is left to make is 0.

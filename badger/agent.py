@@ -22,7 +22,7 @@ class AgentState(NamedTuple):
     """All that an agent knows in an episode, and what one may want to see of it.
 
     core: of the experts. bus: of the bus. y: what the experts last put out. delivery: what they heard of it (inbox,
-    from whom, at what cost). edges: who hears whom. identity: tells experts apart. address: of the acting port.
+    from whom, at what cost), kept whole, so that traffic can be watched too. edges: who hears whom. identity: tells experts apart. address: of the acting port.
     present: which experts are there; None for all.
     """
 

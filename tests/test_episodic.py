@@ -386,9 +386,17 @@ def test_episodes_of_different_lengths_may_be_mixed():
         equal_runs(core, xs, mixed, whole)
 
 
+def test_a_mixed_episode_still_forgets_what_was_before_its_reset():
+    core, xs, mask = build(), inputs(20), torch.tensor([True, False])
+    short, long = run(core, xs[:1])[1], run(core, xs)[1]
+    _, short = run(core, xs[1:2], states.where(mask, core.initial_state(xs[0]), short))
+    got, _ = run(core, xs, states.where(mask, short, long))
+    equal_runs(core, xs, got[:, :1], run(core, torch.cat([xs[1:2], xs]))[0][1:, :1])
+
+
 def test_mixed_episodes_keep_their_rows_on_slots_of_their_own():
     core, xs = build(top_k=6), inputs(20)
-    short, long = run(core, xs[:3])[1], run(core, xs)[1]
+    short, long = run(core, xs[:1])[1], run(core, xs)[1]
     _, state = core(xs[0], states.where(torch.tensor([True, False]), long, short))
     assert (core.read_weights(state)[0] > 0).sum(-1).tolist() == [6, 6]
 

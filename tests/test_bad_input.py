@@ -1,0 +1,212 @@
+"""Bad input gets a clear error, and nothing is lost: one test for each row of that list. More of each is elsewhere."""
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import networkx as nx
+import pytest
+import torch
+
+from badger import (
+    BPTT,
+    BUSES,
+    GRU,
+    TASKS,
+    Agent,
+    EpisodicMemory,
+    GuessingGame,
+    Private,
+    Run,
+    act,
+    build,
+    rollout,
+    sense,
+    start,
+    train,
+)
+from badger.__main__ import main
+from comms import Attention, connect, pick
+from runs import made, small_disk
+from toys import toy_agent
+
+
+def agent(**parts):
+    fitting = {"sense": sense.Broadcast(1), "core": GRU(1 + 4 + 8, 6), "bus": Attention(6, 4), "act": act.Mean(6, 1)}
+    return Agent(**(fitting | parts), experts=3)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A run of 10 outer steps, finished. Not to be written to."""
+    run = made(tmp_path_factory.mktemp("done") / "run", outer_steps=10)
+    train(run, tensorboard=False)
+    return run.folder
+
+
+@pytest.fixture
+def mine(done, tmp_path):
+    """A copy of it."""
+    return shutil.copytree(done, tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    "recipe, arguments, message",
+    [
+        ("gessing_game", {}, "unknown recipe 'gessing_game', want one of: guessing_game, .* mean 'guessing_game'?"),
+        ("repeat_previous", {"core": "gruu"}, "unknown core 'gruu', want one of: gru, lstm, .*mean 'gru'?"),
+        ("guessing_game", {"bus": "attenton"}, "unknown bus 'attenton', want one of: silent, .*mean 'attention'?"),
+        ("guessing_game", {"topology": "rign"}, "unknown topology 'rign', want one of: complete, .*mean 'ring'?"),
+        ("guessing_game", {"act": "reedout"}, "unknown act 'reedout', want one of: mean, each, .*mean 'readout'?"),
+    ],
+)
+def test_an_unknown_name_is_met_with_the_known_ones_and_the_nearest(recipe, arguments, message):
+    with pytest.raises(ValueError, match=message.replace("?", r"\?")):
+        build(recipe, **arguments)
+
+
+def test_an_unknown_task_is_met_with_the_known_ones_and_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown task 'guesing_game', want one of: .*Did you mean 'guessing_game'\?"):
+        pick(TASKS, "guesing_game", "task")
+
+
+def test_an_argument_that_a_recipe_does_not_have_is_met_with_those_that_it_has():
+    with pytest.raises(ValueError, match=r"'guessing_game' has no argument \['expert'\]; it has experts, dims"):
+        build("guessing_game", expert=3)
+
+
+def test_a_core_of_the_wrong_size_is_told_the_right_one():
+    message = r"core\.input_size=12, want obs 1 \+ message 4 \+ identity 8 = 13; build the core with input_size=13"
+    with pytest.raises(ValueError, match=message):
+        agent(core=GRU(12, 6))
+
+
+@pytest.mark.parametrize("name, part", [("bus", Attention(5, 4)), ("act", act.Mean(5, 1))])
+def test_a_bus_or_a_port_of_the_wrong_size_is_told_the_right_one(name, part):
+    with pytest.raises(ValueError, match=rf"{name}\.input_size=5, want the core's output_size=6"):
+        agent(**{name: part})
+
+
+def test_a_controller_of_the_wrong_size_is_told_the_right_one():
+    with pytest.raises(ValueError, match=r"input_size=3, want x 3 \+ m 9 = 12; pass a factory int -> Core"):
+        EpisodicMemory(3, lambda size: GRU(3, 6))
+
+
+@pytest.mark.parametrize("port, message", [("each", "want a multiple of outputs=2"), ("owners", "at least outputs=2")])
+def test_experts_that_do_not_fit_the_outputs_are_told_what_does(port, message):
+    task = GuessingGame(dims=2)
+    bad = toy_agent(task, port=port, experts=1)
+    with pytest.raises(ValueError, match=f"experts=1, .*{message}.*act.Readout"):
+        start(bad, task, 1, torch.Generator())
+
+
+def test_more_members_than_slots_are_told_what_to_do():
+    memory = EpisodicMemory(3, partial(GRU, hidden_size=4), slots=4)
+    with pytest.raises(ValueError, match=r"slots=4 do not hold one step of 5 members.*Private"):
+        memory.initial_state(torch.zeros(1, 5, 3))
+    Private(memory).initial_state(torch.zeros(1, 5, 3))
+
+
+@pytest.mark.parametrize("name", ["slots", "top_k", "key_size"])
+def test_a_memory_has_at_least_one_slot_and_reads_at_least_one_row(name):
+    with pytest.raises(ValueError, match=f"{name}=0, want at least 1"):
+        EpisodicMemory(3, partial(GRU, hidden_size=4), **{name: 0})
+
+
+def test_a_graph_of_other_size_is_refused():
+    with pytest.raises(ValueError, match=r"graph has 4 nodes, want experts=3: .*function from the number of experts"):
+        agent(topology=nx.cycle_graph(4))
+
+
+def test_a_negative_edge_weight_is_refused():
+    graph = nx.cycle_graph(3)
+    graph.edges[0, 1]["weight"] = -0.5
+    with pytest.raises(ValueError, match=r"edge 0 -> 1 has weight -0\.5, want a finite number >= 0"):
+        agent(topology=graph)
+
+
+@pytest.mark.parametrize("bus", ["mean", "attention", "gated"])
+def test_an_isolated_expert_has_an_empty_inbox_and_no_nan(bus):
+    graph = nx.Graph([(0, 1)])
+    graph.add_node(2)
+    y = torch.randn(5, 3, 6, requires_grad=True)
+    ears = BUSES[bus](6, 4)
+    delivery, _ = ears(y, connect(graph, 3, 5, y), ears.initial_state(y), torch.Generator())
+    assert (delivery.inbox[:, 2] == 0).all()
+    delivery.inbox.square().sum().backward()
+    gradients = [y.grad, *(p.grad for p in ears.parameters() if p.grad is not None)]
+    assert all(g.isfinite().all() for g in gradients)
+
+
+def test_an_agent_with_an_isolated_expert_trains(rng):
+    """All the way through: from the guess back to every parameter."""
+    graph = nx.Graph([(0, 1)])
+    graph.add_node(2)
+    task = GuessingGame(3, 1)
+    isolated = agent(topology=graph)
+    frames, _ = rollout(isolated, task, start(isolated, task, 4, rng), rng, steps=3)
+    (-frames.reward.sum()).backward()
+    assert all(p.grad.isfinite().all() for p in isolated.parameters() if p.grad is not None)
+
+
+@dataclass(frozen=True)
+class Numb(GuessingGame):
+    """The guessing game, had it no gradient."""
+
+    differentiable: ClassVar[bool] = False
+
+
+def test_a_learner_that_needs_gradient_refuses_a_task_without():
+    with pytest.raises(ValueError, match=r"Numb gives rewards without gradient.*differentiable=True"):
+        BPTT(toy_agent(), Numb())
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_the_resume_command_named(mine, capsys):
+    assert main(["train", "runs:tiny", "--folder", str(mine)]) == 1
+    assert f"holds a run already; continue it with `badger resume {mine}`" in capsys.readouterr().err
+    assert Run.load(mine).step == len(read_metrics(mine)) == 10
+
+
+def truncate(folder):
+    file = folder / "checkpoints" / "step_00000010.pt"
+    file.write_bytes(file.read_bytes()[:-1000])
+
+
+def corrupt(folder):
+    file = folder / "checkpoints" / "step_00000010.pt"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def exchange(folder):
+    made(folder / "other", seed=1).save()
+    (folder / "other" / "checkpoints" / "step_00000000.pt").replace(folder / "checkpoints" / "step_00000010.pt")
+
+
+@pytest.mark.parametrize(
+    "harm, message", [(truncate, "is truncated"), (corrupt, "damaged"), (exchange, "made by runs:tiny {'seed': 1}")]
+)
+def test_a_bad_checkpoint_is_named_and_the_former_good_one_used(mine, capsys, harm, message):
+    harm(mine)
+    with pytest.warns(UserWarning, match=rf"step_00000005\.pt, for step_00000010\.pt: .*{message}"):
+        assert main(["resume", str(mine), "--no-tensorboard"]) == 0
+    assert "10 outer steps" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_cuda_is_refused_where_there_is_none(tmp_path, capsys):
+    assert main(["train", "guessing_game", "--device", "cuda", "--folder", str(tmp_path / "run")]) == 1
+    assert "sees no CUDA device here; use cpu or auto" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_ends_the_command_with_a_word_on_what_is_safe(mine, capsys):
+    (mine / "checkpoints" / "step_00000010.pt").unlink()
+    with small_disk((mine / "checkpoints" / "step_00000005.pt").stat().st_size - 1):
+        assert main(["resume", str(mine), "--no-tensorboard"]) == 1
+    told = capsys.readouterr().err
+    assert "outer step 10 could not be written down; the checkpoint before it is intact" in told
+    assert f"badger resume {mine}" in told
+    assert Run.load(mine).step == 5
