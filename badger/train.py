@@ -1,5 +1,6 @@
 """The outer loop: updates, what is written down of them, checkpoints; and how it ends, come what may."""
 
+import json
 import math
 import signal
 import threading
@@ -71,7 +72,7 @@ def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     """
     if (Path(folder) / "run.json").exists():
         run = Run.load(folder)
-        if (run.recipe, run.arguments) != (recipe, arguments):
+        if (run.recipe, run.arguments) != (recipe, json.loads(json.dumps(arguments))):  # tuples come back as lists
             raise ValueError(
                 f"{folder} holds a run of {run.recipe} {run.arguments}, want {recipe} {arguments}; use another folder"
             )

@@ -21,6 +21,7 @@ from badger import (
     Run,
     act,
     build,
+    read_metrics,
     rollout,
     sense,
     start,

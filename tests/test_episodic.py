@@ -387,11 +387,11 @@ def test_episodes_of_different_lengths_may_be_mixed():
 
 
 def test_a_mixed_episode_still_forgets_what_was_before_its_reset():
-    core, xs, mask = build(), inputs(20), torch.tensor([True, False])
-    short, long = run(core, xs[:1])[1], run(core, xs)[1]
-    _, short = run(core, xs[1:2], states.where(mask, core.initial_state(xs[0]), short))
+    core, xs, mask = build(slots=12), inputs(20), torch.tensor([True, False])
+    short, long = run(core, xs[:2])[1], run(core, xs)[1]
+    _, short = run(core, xs[2:3], states.where(mask, core.initial_state(xs[0]), short))
     got, _ = run(core, xs, states.where(mask, short, long))
-    equal_runs(core, xs, got[:, :1], run(core, torch.cat([xs[1:2], xs]))[0][1:, :1])
+    equal_runs(core, xs, got[:, :1], run(core, torch.cat([xs[2:3], xs]))[0][1:, :1])
 
 
 def test_mixed_episodes_keep_their_rows_on_slots_of_their_own():
@@ -431,6 +431,14 @@ def test_slots_used_counts_rows_up_to_the_slots():
     core, xs = build(slots=6), inputs(6)
     counts = [core.metrics(state)["slots_used"].tolist() for state in stepped(core, xs)[1]]
     assert counts == [[0, 0], [0, 0], [2, 2], [4, 4], [6, 6], [6, 6], [6, 6]]
+
+
+def test_slots_used_counts_anew_after_a_reset():
+    core, xs = build(slots=6), inputs(20)
+    _, state = run(core, xs)
+    state = states.where(torch.tensor([True, False]), core.initial_state(xs[0]), state)
+    _, state = run(core, xs[:3], state)
+    assert core.metrics(state)["slots_used"].tolist() == [4, 6]
 
 
 def test_absent_members_use_no_slots():

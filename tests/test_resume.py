@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from badger import Run, read_metrics, train
+from badger import Run, read_metrics, train, trained
 from badger.recorder import Recorder
 from runs import STEPS, At, checkpoints, go, go_for, go_until, made, metrics, same, scalars, start
 
@@ -265,6 +265,23 @@ def test_training_in_pieces_equals_training_at_once(tmp_path, whole):
     train(run, 4, tensorboard=False)
     train(run, tensorboard=False)
     assert_same_end(folder, whole)
+
+
+def test_trained_finishes_what_was_begun_and_loads_what_is_finished(tmp_path, whole):
+    folder = tmp_path / "run"
+    train(made(folder), 20, tensorboard=False)
+    run = trained(folder, "runs:tiny")
+    assert_same_end(folder, whole)
+    before = (folder / "metrics.jsonl").stat().st_mtime_ns
+    assert same(trained(folder, "runs:tiny").learner.state_dict(), run.learner.state_dict())
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_trained_refuses_the_folder_of_another_run(whole):
+    with pytest.raises(
+        ValueError, match=r"holds a run of runs:tiny {}, want runs:tiny {'seed': 1}; use another folder"
+    ):
+        trained(whole, "runs:tiny", seed=1)
 
 
 def test_a_finished_run_is_not_touched(whole):

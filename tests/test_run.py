@@ -310,6 +310,15 @@ def test_a_full_disk_stops_the_run_and_spares_the_former_checkpoint(mine, done):
     assert metrics(mine) == metrics(done)
 
 
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    (tmp_path / "file").write_bytes(b"as it was")
+    with small_disk(100_000), pytest.raises(OSError, match=f"File too large: '{tmp_path / 'file'}'"):
+        checkpoint_files.replace(tmp_path / "file", b"one", b"two" * 100_000)
+    assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"as it was")]
+    checkpoint_files.replace(tmp_path / "file", b"one", b"two")
+    assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"onetwo")]
+
+
 def test_a_save_that_failed_is_not_taken_for_the_best(tmp_path):
     run = made(tmp_path / "run")
     run.averages = {"return": -1.0}

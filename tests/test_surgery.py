@@ -41,15 +41,20 @@ def equal(a, b):
 
 
 def scrambled(state, expert=1):
-    """The same, but for what this expert is, has put out and has heard."""
+    """The same, but for what this expert is, has put out and has heard; what it has written stays."""
 
     def change(x):
         x = x.clone()
         x[:, expert] += 3
         return x
 
+    core = state.core
+    if hasattr(core, "controller"):
+        core = core._replace(controller=states.map(change, core.controller), h=change(core.h))
+    else:
+        core = states.map(change, core)
     heard = state.delivery._replace(inbox=change(state.inbox))
-    return state._replace(identity=change(state.identity), y=change(state.y), delivery=heard)
+    return state._replace(core=core, identity=change(state.identity), y=change(state.y), delivery=heard)
 
 
 # --- lesions
@@ -229,6 +234,19 @@ def test_newcomers_after_a_lesion_are_present_and_the_lesioned_stay_away(core, b
     assert torch.equal(same, outputs)
     assert torch.equal(after.y[:, 1], state.y[:, 1])
     assert not torch.equal(after.y[:, 4], state.y[:, 4])
+
+
+def test_the_old_keep_the_outputs_that_they_own_when_others_join():
+    agent = toy_agent(port="owners")
+    state = midway(agent)
+    after = joined(agent, state)
+    assert torch.equal(after.address[..., :E] > 0, state.address > 0)
+
+
+def test_the_addresses_of_the_outputs_stay_when_others_join():
+    agent = toy_agent(port="readout")
+    state = midway(agent)
+    assert torch.equal(joined(agent, state).address, state.address)
 
 
 def test_newcomers_are_drawn_from_the_generator():
