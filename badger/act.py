@@ -63,16 +63,23 @@ class Mean(Act):
         return torch.where(count > 0, self.linear(mean), 0)
 
 
-class Each(Act):
-    """Expert i makes output i mod D; experts of one output are averaged. The number of experts is a multiple of D.
-
-    The address (B, D, E) holds each expert's share in each output.
-    """
+class Owned(Act):
+    """Every expert makes one output; an output is the mean of its owners. The address (B, D, E) holds their shares."""
 
     def __init__(self, input_size: int, outputs: int):
         super().__init__()
         self.input_size, self.outputs = input_size, outputs
         self.linear = nn.Linear(input_size, 1)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B D"]:
+        assert address is not None
+        return _spread(address, self.linear(y), present)
+
+
+class Each(Owned):
+    """Expert i makes output i mod D; experts of one output are averaged. The number of experts is a multiple of D."""
 
     def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
         if experts % outputs:
@@ -83,28 +90,16 @@ class Each(Act):
         owner = torch.arange(experts, device=like.device) % outputs
         return _shares(owner.expand(like.shape[0], -1), outputs, like)
 
-    def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B D"]:
-        assert address is not None
-        return _spread(address, self.linear(y), present)
-
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         assert address is not None
         return self.address(like, experts, address.shape[1], rng)
 
 
-class Owners(Act):
-    """Every expert owns one output, drawn anew for each episode; an output is the mean of its owners.
+class Owners(Owned):
+    """Every expert owns one output, drawn anew for each episode.
 
     Every output is owned by E // D experts or one more. D and E are free after training, as long as E >= D.
-    The address (B, D, E) holds each expert's share in each output.
     """
-
-    def __init__(self, input_size: int, outputs: int):
-        super().__init__()
-        self.input_size, self.outputs = input_size, outputs
-        self.linear = nn.Linear(input_size, 1)
 
     def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
         if experts < outputs:
@@ -114,12 +109,6 @@ class Owners(Act):
             )
         order = torch.rand(like.shape[0], experts, generator=rng, device=like.device).argsort(-1)
         return _shares(order % outputs, outputs, like)
-
-    def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B D"]:
-        assert address is not None
-        return _spread(address, self.linear(y), present)
 
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         assert address is not None

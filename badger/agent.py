@@ -22,8 +22,8 @@ class AgentState(NamedTuple):
     """All that an agent knows in an episode, and what one may want to see of it.
 
     core: of the experts. bus: of the bus. y: what the experts last put out. delivery: what they heard of it (inbox,
-    from whom, at what cost), kept whole, so that traffic can be watched too. edges: who hears whom. identity: tells experts apart. address: of the acting port.
-    present: which experts are there; None for all.
+    from whom, at what cost), kept whole, so that traffic can be watched too. edges: who hears whom. identity: tells
+    experts apart. address: of the acting port. present: which experts are there; None for all.
     """
 
     core: State
@@ -205,6 +205,12 @@ class Agent(nn.Module):
     def silence(self, state: AgentState, experts: Sequence[int]) -> AgentState:
         """These experts, in all episodes, no longer speak, but still hear and act."""
         return state._replace(edges=silence(state.edges, experts, of=state.identity.shape[1]))
+
+    def rewire(self, state: AgentState, topology: Topology) -> AgentState:
+        """Another topology from here on, for as many experts as there are; those silenced before speak again."""
+        edges = connect(topology, state.identity.shape[1], len(state.y), state.y)
+        delivery = state.delivery._replace(weights=torch.zeros_like(edges.weight))
+        return state._replace(edges=edges, delivery=delivery)
 
     def _identities(self, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         shape = (like.shape[0], experts, self.identity_size)

@@ -214,8 +214,9 @@ def test_the_rate_scales_the_first_update():
 
 
 def test_updates_are_those_of_adamw():
-    learner, reference = bptt(lr=1e-2, weight_decay=0.1), bptt()
-    optimiser = torch.optim.AdamW(reference.agent.parameters(), lr=1e-2, weight_decay=0.1, foreach=False, fused=False)
+    options = {"lr": 1e-2, "betas": (0.8, 0.9), "weight_decay": 0.1}
+    learner, reference = bptt(**options), bptt()
+    optimiser = torch.optim.AdamW(reference.agent.parameters(), **options, foreach=False, fused=False)
     for step in range(3):
         _, gradients = by_hand(reference, step)
         for p, gradient in zip(reference.agent.parameters(), gradients, strict=True):

@@ -92,17 +92,13 @@ def test_an_optional_library_is_imported_in_one_file_only():
 
 
 def test_learners_never_import_each_other():
-    learners = [
-        i for i in imports("badger") if i.file.parts[1] == "learners" and i.file.name != "__init__.py"
-    ]
+    learners = [i for i in imports("badger") if i.file.parts[1] == "learners" and i.file.name != "__init__.py"]
     wrong = [i for i in learners if i.name.startswith("badger.learners")]
     assert not wrong, "\n".join(map(str, wrong))
 
 
 def test_no_file_sets_a_global_seed():
-    calls = [
-        (file, n.func) for file in sources(*PACKAGES) for n in ast.walk(tree(file)) if isinstance(n, ast.Call)
-    ]
+    calls = [(file, n.func) for file in sources(*PACKAGES) for n in ast.walk(tree(file)) if isinstance(n, ast.Call)]
     seeding = re.compile(
         r"(torch(\.random|\.cuda|\.mps)?\.(manual_)?seed(_all)?|(np|numpy)\.random\.seed|random\.seed)"
     )
@@ -130,9 +126,7 @@ def test_badger_exports_every_dict_of_names():
     assert set(DICTS) <= set(badger.__all__)
     for name in DICTS:
         entries = getattr(badger, name)
-        assert entries and all(isinstance(key, str) and callable(entry) for key, entry in entries.items()), (
-            name
-        )
+        assert entries and all(isinstance(key, str) and callable(entry) for key, entry in entries.items()), name
 
 
 def test_ci_runs_the_test_command_of_the_readme():

@@ -5,7 +5,6 @@ import torch
 from torch.testing import assert_close
 
 from badger import ACTS, BUSES, CORES, rollout, start
-from comms import connect
 from experts import state as states
 from toys import game, seeded, toy_agent
 
@@ -324,7 +323,7 @@ def test_owners_are_drawn_anew_at_a_reset():
 def test_another_topology_in_mid_episode(core):
     agent = toy_agent(core=core)
     state = midway(agent)
-    outputs, after = run(agent, state._replace(edges=connect("ring", E, B, OBS)))
+    outputs, after = run(agent, agent.rewire(state, "ring"))
     assert outputs.isfinite().all() and after.delivery.messages.tolist() == [2.0 * E] * B
     reset = agent.reset(after, torch.tensor([True, False, True]), OBS, seeded(5))
     assert run(agent, reset)[1].weights.shape == (B, 2 * E)
