@@ -53,6 +53,10 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"badger: {error}", file=sys.stderr)
         return 2
     sys.path.insert(0, os.getcwd())  # a user's own recipes
+    if (
+        "OMP_NUM_THREADS" not in os.environ
+    ):  # an agent's tensors are small: threads wait longer for each other than work
+        torch.set_num_threads(1)
     try:
         return command(words[1:])
     except KeyboardInterrupt as stop:
