@@ -162,7 +162,7 @@ class Agent(nn.Module):
         """n new experts join, in the middle of an episode or before it.
 
         They have fresh states and identities. The edges that there are stay as they are; of the topology for so many
-        experts, those that touch a newcomer are added.
+        experts, those that touch a newcomer are added, so that one who was silenced speaks to newcomers.
         """
         if n < 1:
             raise ValueError(f"n={n}, want at least 1 new expert")

@@ -1,6 +1,7 @@
 """How well an agent does on episodes that it has never met, with its weights fixed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Bool, Float
@@ -13,7 +14,18 @@ from tasks import Task
 LARGEST = 1024  # episodes played at once
 
 
-@torch.no_grad()
+@contextmanager
+def playing(agent: Agent) -> Iterator[None]:
+    """Evaluation mode and no gradients, for a while: gates and the like choose without chance."""
+    training = agent.training
+    agent.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        agent.train(training)
+
+
 def evaluate(
     agent: Agent,
     task: Task,
@@ -36,10 +48,11 @@ def evaluate(
         raise ValueError(f"episodes={episodes}, want at least 1")
     parts = []
     for done in range(0, episodes, LARGEST):
-        carry = start(agent, task, min(LARGEST, episodes - done), rng, experts=experts)
-        if change is not None:
-            carry = carry._replace(state=change(carry.state))
-        frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)
+        with playing(agent):
+            carry = start(agent, task, min(LARGEST, episodes - done), rng, experts=experts)
+            if change is not None:
+                carry = carry._replace(state=change(carry.state))
+            frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)
         first = _first(frames.terminated | frames.truncated)
         reward = frames.reward.mean(-1) if frames.reward.dim() == 3 else frames.reward
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}

@@ -17,7 +17,7 @@ from experts import EpisodicMemory, Private
 Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only when a picture is drawn
 
 SHOWN = 8  # experts or outputs that get a panel or a colour of their own
-DRAWN = 40  # experts in a graph
+DRAWN, STRONGEST = 16, 120  # experts and edges in a graph: networkx takes long to draw an arrow
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -77,12 +77,15 @@ def read_weights(weights: Tensor) -> Figure:
 def message_graph(edges: Edges, weights: Tensor, experts: int) -> Figure:
     """Who hears whom in one episode: the width of an edge is the share of the sender in what the receiver hears.
 
+    Of many experts the first are drawn, and of many edges the strongest.
+
     edges: of one episode, each (K,). weights: (K,), 0 to 1.
     """
     rows = zip(edges.senders.tolist(), edges.receivers.tolist(), weights.tolist(), edges.weight.tolist(), strict=True)
     graph = nx.DiGraph()
     graph.add_nodes_from(range(min(experts, DRAWN)))
-    graph.add_edges_from((i, j, {"share": share}) for i, j, share, live in rows if live and max(i, j) < DRAWN)
+    heard = sorted(((share, i, j) for i, j, share, live in rows if live and max(i, j) < DRAWN), reverse=True)
+    graph.add_edges_from((i, j, {"share": share}) for share, i, j in heard[:STRONGEST])
     figure = _figure(4, 4)
     axes = figure.add_subplot()
     axes.set_axis_off()

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from badger import figures
 from badger.agent import Agent, AgentState
+from badger.evaluate import playing
 from badger.rollout import Carry, Frames, rollout, start
 from comms import Edges
 from tasks import Task
@@ -35,7 +36,6 @@ class _Seen(NamedTuple):
     reads: Tensor | None  # (B, E, slots)
 
 
-@torch.no_grad()
 def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES) -> View:
     """Plays `episodes` and tells of them:
 
@@ -47,15 +47,16 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
     def watch(state: AgentState) -> _Seen:
         return _Seen(
             similarity(state.y),
-            attention_entropy(state.edges, state.weights, state.y.shape[1]),
+            attention_entropy(state.weights, state.y.shape[1]),
             state.delivery.messages,
             state.delivery.floats,
             state.weights,
             agent.core.read_weights(state.core),
         )
 
-    carry = start(agent, task, episodes, rng)
-    frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
+    with playing(agent):
+        carry = start(agent, task, episodes, rng)
+        frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
     seen: list[_Seen] = frames.watched
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}
     numbers |= _moments(frames)
@@ -78,7 +79,7 @@ def similarity(y: Tensor) -> Tensor:
     return (total - experts) / (experts * (experts - 1))
 
 
-def attention_entropy(edges: Edges, weights: Tensor, experts: int) -> Tensor:
+def attention_entropy(weights: Tensor, experts: int) -> Tensor:
     """Entropy in nats of what a receiver hears, mean over experts, (B, K) -> (B,)."""
     return -torch.xlogy(weights, weights).sum(-1) / experts
 

@@ -74,7 +74,12 @@ def rollout(
     is ignored and the frame is not valid; the next step opens a new episode, and the agent's state is reset with it
     unless `keep_state` (a lifetime of several episodes). A task of fixed length ends at a step known on the host: it
     starts anew without such a frame.
+
+    Raises:
+        ValueError: steps < 1.
     """
+    if steps < 1:
+        raise ValueError(f"steps={steps}, want at least 1")
     frames: list[tuple] = []
     watched: list[Any] = []
     for _ in range(steps):

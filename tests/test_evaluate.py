@@ -76,3 +76,10 @@ def test_an_evaluation_counts_one_episode_where_they_end_early():
 def test_the_return_of_experts_with_rewards_of_their_own_is_their_mean():
     task = Crowd(dtype=torch.float64)
     assert evaluate(toy_agent(task), task, 5, seeded())["return"].shape == (5,)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_evaluation_plays_in_evaluation_mode_and_gives_the_mode_back(training):
+    agent, modes = toy_agent(game(), bus="gated").train(training), []
+    evaluate(agent, game(), 4, seeded(3), change=lambda state: modes.append(agent.training) or state)
+    assert modes == [False] and agent.training is training

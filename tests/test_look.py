@@ -8,7 +8,6 @@ import torch
 
 from badger import CORES, RepeatPrevious, figures, look, rollout, start
 from badger.look import attention_entropy, similarity
-from comms import connect
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
 EPISODES = 5
@@ -97,11 +96,9 @@ def test_one_expert_is_similar_to_itself():
 
 
 def test_attention_entropy_is_zero_for_one_voice_and_the_logarithm_of_many():
-    y = torch.zeros(1, 3, 1)
-    edges = connect("complete", 3, 1, y)  # by receiver: each hears two
-    weights = torch.tensor([[0.5, 0.5, 1.0, 0.0, 0.25, 0.75]])
+    weights = torch.tensor([[0.5, 0.5, 1.0, 0.0, 0.25, 0.75]])  # by receiver: each hears two
     expected = (math.log(2) + 0 - 0.25 * math.log(0.25) - 0.75 * math.log(0.75)) / 3
-    assert attention_entropy(edges, weights, 3).item() == pytest.approx(expected)
+    assert attention_entropy(weights, 3).item() == pytest.approx(expected)
 
 
 def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():

@@ -278,9 +278,7 @@ def test_trained_finishes_what_was_begun_and_loads_what_is_finished(tmp_path, wh
 
 
 def test_trained_refuses_the_folder_of_another_run(whole):
-    with pytest.raises(
-        ValueError, match=r"a run of runs:tiny {}, want runs:tiny {'seed': 1}; use another folder"
-    ):
+    with pytest.raises(ValueError, match=r"a run of runs:tiny {}, want runs:tiny {'seed': 1}; use another folder"):
         trained(whole, "runs:tiny", seed=1)
 
 
