@@ -277,7 +277,7 @@ class Log(Leaf):
         positions = torch.arange(self.at.lo, self.length, device=self.start.device)
         return (self.store.data[:, self.at.lo : self.length, -1] > 0) & (positions >= self.start.reshape(-1, 1))
 
-    @torch.compiler.disable
+    @torch._disable_dynamo  # torch.compiler.disable, which would load the compiler with `import badger`
     def write_read(self, rows: Tensor, query: Tensor, attend: Attend) -> tuple[Tensor, Tensor, Tensor, "Log"]:
         """Appends rows (S, n, W), then reads with query (S, M, K).
 

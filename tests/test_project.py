@@ -22,6 +22,7 @@ SLOW_TO_IMPORT = {
     "scipy",
     "pandas",
     "IPython",
+    "torch._dynamo",
 }
 DICTS = ("CORES", "BUSES", "TOPOLOGIES", "TASKS", "LEARNERS", "RECIPES")
 
