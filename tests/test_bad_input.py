@@ -29,7 +29,7 @@ from badger import (
 )
 from badger.__main__ import main
 from comms import Attention, connect, pick
-from runs import made, small_disk
+from tiny_runs import made, small_disk
 from toys import toy_agent
 
 
@@ -164,7 +164,7 @@ def test_a_learner_that_needs_gradient_refuses_a_task_without():
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_the_resume_command_named(mine, capsys):
-    assert main(["train", "runs:tiny", "--folder", str(mine)]) == 1
+    assert main(["train", "tiny_runs:tiny", "--folder", str(mine)]) == 1
     assert f"holds a run already; continue it with `badger resume {mine}`" in capsys.readouterr().err
     assert Run.load(mine).step == len(read_metrics(mine)) == 10
 
@@ -187,7 +187,8 @@ def exchange(folder):
 
 
 @pytest.mark.parametrize(
-    "harm, message", [(truncate, "is truncated"), (corrupt, "damaged"), (exchange, "made by runs:tiny {'seed': 1}")]
+    "harm, message",
+    [(truncate, "is truncated"), (corrupt, "damaged"), (exchange, "made by tiny_runs:tiny {'seed': 1}")],
 )
 def test_a_bad_checkpoint_is_named_and_the_former_good_one_used(mine, capsys, harm, message):
     harm(mine)

@@ -12,7 +12,7 @@ import torch
 import badger
 from badger import RECIPES, Run, evaluate, generator, read_metrics
 from badger.__main__ import main
-from runs import STEPS, strict_json
+from tiny_runs import STEPS, strict_json
 
 OWN = """
 import badger
@@ -33,7 +33,7 @@ def trained(tmp_path_factory):
         out, err = io.StringIO(), io.StringIO()
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
-        code = main(["train", "runs:tiny", "--folder", str(folder)])
+        code = main(["train", "tiny_runs:tiny", "--folder", str(folder)])
     return code, out.getvalue(), err.getvalue(), folder
 
 
@@ -214,7 +214,7 @@ def test_a_recipe_of_ones_own_that_does_not_work_is_explained(own, command, reci
 
 
 def test_resume_goes_on_to_the_goal(tmp_path, command):
-    run = badger.build("runs:tiny", outer_steps=6)
+    run = badger.build("tiny_runs:tiny", outer_steps=6)
     run.folder = tmp_path / "run"
     badger.train(run, 4, tensorboard=False)
     code, out, _ = command("resume", run.folder, "--no-tensorboard")
@@ -238,7 +238,7 @@ def test_a_folder_without_a_run_is_named(tmp_path, command, command_):
 
 
 def test_a_run_built_by_hand_cannot_be_resumed_from_here(tmp_path, command):
-    run = Run(badger.build("runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
+    run = Run(badger.build("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
     code, _, err = command("resume", run.folder)
     assert code == 1 and "Run.load(" in err and "build=" in err

@@ -3,15 +3,16 @@
 import errno
 import math
 import sys
+import time
 
 import pytest
 import torch
 
-from badger import Run, build, read_metrics, train
+from badger import Run, build, generator, look, read_metrics, train
 from badger.recorder import Recorder
-from runs import STEPS, At, checkpoints, events, made, scalars, small_disk, strict_json
+from tiny_runs import STEPS, At, checkpoints, events, made, scalars, small_disk, strict_json
 
-LOOKS = [15, 30]  # of runs:tiny
+LOOKS = [15, 30]  # of tiny_runs:tiny
 REFERENCES = {"score": {"chance": 0.5, "an oracle": 1.0}}
 
 
@@ -88,6 +89,20 @@ def test_flushed_metrics_can_be_read_while_the_run_goes_on(tmp_path):
     recorder.close()
 
 
+def test_flushed_events_can_be_read_while_the_run_goes_on(tmp_path, monkeypatch):
+    """However slow the disk is, on which a thread of TensorBoard's writes them."""
+    from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
+
+    append = LocalFileSystem.append
+    monkeypatch.setattr(LocalFileSystem, "append", lambda *arguments: (time.sleep(0.02), append(*arguments)))
+    recorder = Recorder(tmp_path, 0, {})
+    for step in range(1, 11):
+        recorder.rows([row(step, score=1.0)], 1.0)
+    recorder.flush()
+    assert steps(scalars(tmp_path)["score/train"]) == list(range(1, 11))
+    recorder.close()
+
+
 def test_a_score_is_plotted_with_its_average_and_its_reference_lines(curves, done):
     lines = {"answer_0", "all_outputs_equal", "finite_differences"}
     wanted = {"final_error/train", "final_error/average", *(f"final_error/reference/{line}" for line in lines)}
@@ -136,6 +151,13 @@ def test_points_lie_at_logging_steps_and_at_checkpoints(curves):
 )  # fmt: skip
 def test_a_look_inside_is_plotted_at_its_steps(curves, tag):
     assert steps(curves[tag]) == LOOKS
+
+
+def test_a_look_plays_episodes_of_its_own_stream(curves, done):
+    """Which training never meets, nor the evaluation at the end."""
+    numbers = look(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).numbers
+    for tag, value in numbers.items():
+        assert curves[tag][-1] == (STEPS, pytest.approx(value, rel=1e-5)), tag
 
 
 def test_no_point_is_infinite_or_no_number(curves):

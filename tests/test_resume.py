@@ -1,6 +1,7 @@
 """A run that was stopped, however it was stopped, ends bit for bit as one that was not."""
 
 import contextlib
+import copy
 import importlib
 import os
 import random
@@ -16,7 +17,7 @@ import torch
 
 from badger import Run, read_metrics, train, trained
 from badger.recorder import Recorder
-from runs import STEPS, At, checkpoints, go, go_for, go_until, made, metrics, same, scalars, start
+from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, made, metrics, same, scalars, start
 
 OUTER = importlib.import_module("badger.train")  # badger.train is the function
 ROOT = Path(__file__).resolve().parent.parent
@@ -167,7 +168,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, whole):
 def test_ctrl_c_at_the_command_line_saves_and_tells_how_to_resume(tmp_path, whole):
     """And the recipe is one's own, found from the current directory."""
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "badger", "train", "runs:tiny", "--folder", str(folder)]
+    command = [sys.executable, "-m", "badger", "train", "tiny_runs:tiny", "--folder", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(
         command, cwd=ROOT / "tests", env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -270,16 +271,18 @@ def test_training_in_pieces_equals_training_at_once(tmp_path, whole):
 def test_trained_finishes_what_was_begun_and_loads_what_is_finished(tmp_path, whole):
     folder = tmp_path / "run"
     train(made(folder), 20, tensorboard=False)
-    run = trained(folder, "runs:tiny")
+    run = trained(folder, "tiny_runs:tiny")
     assert_same_end(folder, whole)
     before = (folder / "metrics.jsonl").stat().st_mtime_ns
-    assert same(trained(folder, "runs:tiny").learner.state_dict(), run.learner.state_dict())
+    assert same(trained(folder, "tiny_runs:tiny").learner.state_dict(), run.learner.state_dict())
     assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
 
 
 def test_trained_refuses_the_folder_of_another_run(whole):
-    with pytest.raises(ValueError, match=r"a run of runs:tiny {}, want runs:tiny {'seed': 1}; use another folder"):
-        trained(whole, "runs:tiny", seed=1)
+    with pytest.raises(
+        ValueError, match=r"a run of tiny_runs:tiny {}, want tiny_runs:tiny {'seed': 1}; use another folder"
+    ):
+        trained(whole, "tiny_runs:tiny", seed=1)
 
 
 def test_a_finished_run_is_not_touched(whole):
@@ -288,7 +291,12 @@ def test_a_finished_run_is_not_touched(whole):
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
-def test_resuming_draws_other_episodes_than_beginning_again(whole):
-    """Were the step forgotten, the metrics would repeat."""
-    rows = metrics(whole)
-    assert len({row["loss"] for row in rows}) == len(rows) == STEPS
+def test_each_outer_step_draws_episodes_of_its_own():
+    """So that a run that is resumed does not play again what it began with."""
+    run = made(None)
+    state = copy.deepcopy(run.learner.state_dict())
+    losses = set()
+    for step in (0, 1, 0):
+        run.learner.load_state_dict(copy.deepcopy(state) | {"step": step})
+        losses.add(run.learner.update()["loss"].item())
+    assert len(losses) == 2

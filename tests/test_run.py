@@ -11,7 +11,7 @@ import torch
 
 from badger import Diverged, Run, RunExists, build, read_metrics, train
 from badger import checkpoint as checkpoint_files
-from runs import STEPS, At, Poisoned, checkpoints, made, metrics, same, small_disk, strict_json, tiny
+from tiny_runs import STEPS, At, Poisoned, checkpoints, made, metrics, same, small_disk, strict_json, tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,11 +40,11 @@ def file(folder, step):
 
 
 def test_run_json_tells_how_the_run_was_made(tmp_path):
-    run = build("runs:tiny", seed=3)
+    run = build("tiny_runs:tiny", seed=3)
     run.folder = tmp_path / "run"
     run.create()
     about = strict_json((tmp_path / "run" / "run.json").read_text())
-    assert (about["recipe"], about["arguments"], about["outer_steps"]) == ("runs:tiny", {"seed": 3}, STEPS)
+    assert (about["recipe"], about["arguments"], about["outer_steps"]) == ("tiny_runs:tiny", {"seed": 3}, STEPS)
     assert about["versions"]["torch"] == torch.__version__
     assert {"python", "numpy"} <= set(about["versions"])
 
@@ -60,7 +60,7 @@ def test_run_json_tells_the_commit(tmp_path):
 def test_arguments_that_json_does_not_know_are_refused_before_anything_is_written(tmp_path):
     run = made(tmp_path / "run")
     run.arguments = {"where": tmp_path}
-    with pytest.raises(ValueError, match=r"arguments of runs:tiny.*PosixPath"):
+    with pytest.raises(ValueError, match=r"arguments of tiny_runs:tiny.*PosixPath"):
         run.create()
     assert not (tmp_path / "run").exists()
 
@@ -227,7 +227,7 @@ def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
     other.save()
     shutil.copy(file(other.folder, 0), file(mine, 40))
     with pytest.warns(
-        UserWarning, match=r"step_00000040\.pt: it was made by guessing_game .*and this run by runs:tiny"
+        UserWarning, match=r"step_00000040\.pt: it was made by guessing_game .*and this run by tiny_runs:tiny"
     ):
         assert Run.load(mine).step == STEPS
 
@@ -235,7 +235,7 @@ def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
 def test_a_checkpoint_of_other_arguments_is_named_and_not_used(mine, tmp_path):
     made(tmp_path / "other", seed=1).save()
     shutil.copy(file(tmp_path / "other", 0), file(mine, 40))
-    with pytest.warns(UserWarning, match=r"step_00000040\.pt: it was made by runs:tiny {'seed': 1}"):
+    with pytest.warns(UserWarning, match=r"step_00000040\.pt: it was made by tiny_runs:tiny {'seed': 1}"):
         assert Run.load(mine).step == STEPS
 
 
@@ -276,7 +276,9 @@ def test_other_files_among_the_checkpoints_are_let_be(mine):
     assert (mine / "checkpoints" / "step_best_so_far.pt").exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"recipe": "runs:tiny"}', '{"recipe": null, "arguments": 3}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"recipe": "tiny_runs:tiny"}', '{"recipe": null, "arguments": 3}']
+)
 def test_a_damaged_run_json_is_named(mine, text):
     (mine / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):

@@ -31,7 +31,7 @@ def tiny(*, outer_steps: int = STEPS, seed: int = 0) -> Run:
 
 
 def made(folder, **arguments) -> Run:
-    run = build("runs:tiny", **arguments)
+    run = build("tiny_runs:tiny", **arguments)
     run.folder = folder
     return run
 
@@ -66,7 +66,7 @@ class Poisoned(BPTT):
 
 # a server that has imported everything, whose children start at once and may be killed
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["runs", "badger.__main__", "torch.utils.tensorboard", "matplotlib.figure"])
+processes.set_forkserver_preload(["tiny_runs", "badger.__main__", "torch.utils.tensorboard", "matplotlib.figure"])
 
 
 def start(target, *arguments):
