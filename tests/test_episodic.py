@@ -465,6 +465,20 @@ def test_a_single_row_is_no_duplicate():
     assert core.metrics(run(core, xs)[1])["duplicate_rate"].tolist() == [0, 0]
 
 
+def test_a_row_of_the_last_episode_makes_no_duplicate():
+    core, xs = build(), inputs(6, n=1)
+    constant(core.key)
+    _, state = run(core, xs)
+    state = states.where(torch.tensor([True, False]), core.initial_state(xs[0]), state)
+    assert core.metrics(run(core, xs[:2], state)[1])["duplicate_rate"].tolist() == [0, 1]
+
+
+def test_members_with_stores_of_their_own_report_their_mean():
+    core, xs = build(private=True), inputs(5)
+    present = torch.tensor([True, False]).expand(5, B, N)
+    assert core.metrics(run(core, xs, present=present)[1])["slots_used"].tolist() == [2, 2]
+
+
 def test_read_entropy_is_that_of_the_weights():
     core, xs = build(), inputs(6)
     constant(core.key)

@@ -66,7 +66,9 @@ class Poisoned(BPTT):
 
 # a server that has imported everything, whose children start at once and may be killed
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tiny_runs", "badger.__main__", "torch.utils.tensorboard", "matplotlib.figure"])
+processes.set_forkserver_preload(
+    ["tiny_runs", "badger.__main__", "torch.utils.tensorboard", "torch._dynamo", "torch.profiler", "matplotlib.pyplot"]
+)
 
 
 def start(target, *arguments):
