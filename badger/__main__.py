@@ -53,9 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"badger: {error}", file=sys.stderr)
         return 2
     sys.path.insert(0, os.getcwd())  # a user's own recipes
-    if (
-        "OMP_NUM_THREADS" not in os.environ
-    ):  # an agent's tensors are small: threads wait longer for each other than work
+    if "OMP_NUM_THREADS" not in os.environ:  # an agent's tensors are small: threads would wait more than they work
         torch.set_num_threads(1)
     try:
         return command(words[1:])
@@ -180,7 +178,8 @@ def _evaluate(words: list[str]) -> int:
         task = _resized(loaded.learner.task, dims=dims, steps=steps)
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
-        scores = evaluate(agent, task, episodes, rng, experts=experts, change=lambda state: agent.remove(state, lost))
+        lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
+        scores = evaluate(agent, task, episodes, rng, experts=experts, change=lesioned)
         references = task.references()
         print(
             f"after {loaded.step} outer steps, with {experts or agent.experts} experts"

@@ -79,8 +79,7 @@ def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     else:
         run = build(recipe, **arguments)
         run.folder = Path(folder)
-    if run.step < run.outer_steps:
-        train(run)
+    train(run)
     return run
 
 

@@ -26,23 +26,10 @@ from badger import (
     sense,
     start,
 )
-from toys import HIDDEN, IDENTITY, MESSAGE, game, seeded, toy_agent
+from toys import HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
 
 B = 3
 OBS = torch.zeros(B, 1, dtype=torch.float64)
-
-
-def observations(steps=3, batch=B):
-    return torch.randn(steps, batch, 1, generator=seeded(7), dtype=torch.float64)
-
-
-def run(agent, state, obs=None, seed=0):
-    """Outputs (T, B, D) and the last state."""
-    outputs, rng = [], seeded(seed)
-    for now in observations() if obs is None else obs:
-        output, state = agent(now, state, rng)
-        outputs.append(output)
-    return torch.stack(outputs), state
 
 
 # --- shapes and sizes

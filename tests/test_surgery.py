@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import ACTS, BUSES, CORES, rollout, start
 from experts import state as states
-from toys import game, seeded, toy_agent
+from toys import game, observations, run, seeded, toy_agent
 
 B, E = 3, 4
 OBS = torch.zeros(B, 1, dtype=torch.float64)
@@ -14,19 +14,6 @@ OTHERS = [0, 2, 3]  # than expert 1
 cores = pytest.mark.parametrize("core", CORES)
 buses = pytest.mark.parametrize("bus", BUSES)
 ports = pytest.mark.parametrize("port", ACTS)
-
-
-def observations(steps=3):
-    return torch.randn(steps, B, 1, generator=seeded(7), dtype=torch.float64)
-
-
-def run(agent, state, obs=None, seed=0):
-    """Outputs (T, B, D) and the last state; the generator (of gates) is always the same."""
-    outputs, rng = [], seeded(seed)
-    for now in observations() if obs is None else obs:
-        output, state = agent(now, state, rng)
-        outputs.append(output)
-    return torch.stack(outputs), state
 
 
 def midway(agent, steps=3):

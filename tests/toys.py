@@ -42,6 +42,19 @@ def game(steps=5, dims=2) -> GuessingGame:
     return GuessingGame(steps, dims, dtype=torch.float64)
 
 
+def observations(steps=3, batch=3):
+    return torch.randn(steps, batch, 1, generator=seeded(7), dtype=torch.float64)
+
+
+def run(agent, state, obs=None, seed=0):
+    """Outputs (T, B, D) and the last state; the generator (of gates) is always the same."""
+    outputs, rng = [], seeded(seed)
+    for now in observations() if obs is None else obs:
+        output, state = agent(now, state, rng)
+        outputs.append(output)
+    return torch.stack(outputs), state
+
+
 class WalkState(NamedTuple):
     place: Tensor  # (B,)
     length: Tensor  # (B,), of the episode
