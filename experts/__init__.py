@@ -7,8 +7,9 @@ from experts import state
 from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
-from experts.log import Attend, Log
+from experts.log import Log
 from experts.lstm import LSTM
+from experts.recall import Attend
 from experts.state import State
 
 
