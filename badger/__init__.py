@@ -28,7 +28,7 @@ from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, Edges, Gated, Mean, Silent, connect  # noqa: E402
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private  # noqa: E402
+from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
 from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
@@ -67,6 +67,7 @@ __all__ = [
     "Silent",
     "Step",
     "Task",
+    "Unrolled",
     "act",
     "build",
     "connect",

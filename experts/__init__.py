@@ -11,6 +11,7 @@ from experts.log import Log
 from experts.lstm import LSTM
 from experts.recall import Attend
 from experts.state import State
+from experts.unrolled import Unrolled
 
 
 def _private(input_size: int, hidden_size: int) -> Core:
@@ -29,4 +30,4 @@ CORES: dict[str, Callable[[int, int], Core]] = {
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
-__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "state"]
+__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "Unrolled", "state"]

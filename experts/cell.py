@@ -26,7 +26,7 @@ class Cell(Core):
     """
 
     gates: ClassVar[int]
-    State: ClassVar[type]  # of the state
+    State: ClassVar[Any]  # the NamedTuple of the state
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()

@@ -133,8 +133,8 @@ class Remember(Function):
         x, present, going, of_x, of_h, of_m, *saved = ctx.saved_tensors
         states, kept = plan.unpacked(saved)
         size, stores, of_m = storage[0].shape[-1], len(storage[0]), of_m[:, ctx.width :]
-        arrived = (*grads, grad_key, grad_value, grad_keys, grad_values)
-        like = next((grad for grad in arrived if grad is not None), storage[0])
+        given = (*grads, grad_key, grad_value, grad_keys, grad_values)
+        like = next((grad for grad in given if grad is not None), storage[0])
         columns = owned(grad_keys, storage[0], like), owned(grad_values, storage[1], like)
         n = x.shape[1] // stores
         to_key = storage[0].new_zeros(stores, n, size) if grad_key is None else grad_key
@@ -230,7 +230,7 @@ def remember(
     there = None if present is None else present.flatten(1).unsqueeze(-1)
     going = None if reset is None else ~reset.unsqueeze(-1).expand(-1, *shape).flatten(1).unsqueeze(-1)
     key, value, *rest = Remember.apply(
-        store.keys, store.values, *log.handles, *log.pending[:2], x.flatten(1, 2), starts, store.flags, there, going,
+        store.keys, store.values, *log.handles, *log.row[:2], x.flatten(1, 2), starts, store.flags, there, going,
         plan, *weights, *(part.flatten(0, 1) for part in state),
     )  # fmt: skip
     key_handle, value_handle, index, shares, *passed = rest

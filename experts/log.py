@@ -226,6 +226,11 @@ class Log(Leaf):
         """Rows before this moment that the storage still holds."""
         return self.at.length
 
+    @property
+    def row(self) -> Rows:
+        """What the next read writes; nothing, zero rows long, at the beginning."""
+        return self.pending or Rows(self.store.keys[:, :0], self.store.values[:, :0])
+
     def keys(self) -> Tensor:
         """Keys of the rows that the last read could see, (S, R, K), oldest first; gradients flow through them."""
         return _Stretch.apply(self.store.keys, self.handles[0], self.at.lo, self.length)
@@ -249,7 +254,7 @@ class Log(Leaf):
         Positions count rows since the episode batch began; -1 stands for no row.
         """
         log, (span,), starts = self.ahead(1, 0)
-        store, (key, value, _) = log.store, log.pending
+        store, (key, value, _) = log.store, log.row
         valid = None if starts is None else span.valid(starts[0], store.flags)
         read, *handles, index, _, weights = _WriteRead.apply(
             store.keys, store.values, *log.handles, key, value, query, valid, span, attend
@@ -265,10 +270,10 @@ class Log(Leaf):
 
         present (T, S, n), reset (T, S): see `Core`. Rows of the absent, and those before a reset, do not count.
         """
-        pending = self.pending or Rows(self.store.keys[:, :0], self.store.values[:, :0])
+        pending = self.row
         first = pending.key.shape[1]
         log = self._with_room(first + (steps - 1) * n, max(first, n))
-        log.pending, at, spans = pending, log.length, []
+        at, spans = log.length, []
         for t in range(steps):
             end = at + (n if t else first)
             whole = max(n if t else first, 1)
@@ -416,7 +421,7 @@ class Log(Leaf):
 
 def _each(change: Any, rows: Any) -> Any:
     """Rows with each of their tensors changed; None stays None."""
-    return rows if rows is None else Rows(*(None if part is None else change(part) for part in rows))
+    return rows if rows is None else Rows._make(None if part is None else change(part) for part in rows)
 
 
 def _chosen(mask: Tensor, fresh: Rows | None, old: Rows | None) -> Rows | None:
@@ -430,5 +435,7 @@ def _chosen(mask: Tensor, fresh: Rows | None, old: Rows | None) -> Rows | None:
     key, value = (torch.where(mask.view(-1, 1, 1), a, b) for a, b in zip(new[:2], kept[:2], strict=True))
     if new.there is None and kept.there is None:
         return Rows(key, value)
-    flags = (mask.new_ones(rows.key.shape[:2]) if rows.there is None else rows.there for rows in (new, kept))
-    return Rows(key, value, torch.where(mask.view(-1, 1), *flags))
+    fresh_there, old_there = (
+        mask.new_ones(rows.key.shape[:2]) if rows.there is None else rows.there for rows in (new, kept)
+    )
+    return Rows(key, value, torch.where(mask.view(-1, 1), fresh_there, old_there))
