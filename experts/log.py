@@ -208,7 +208,7 @@ class Log(Leaf):
     def of(cls, keys: Tensor, values: Tensor, slots: int) -> "Log":
         """A log that begins with these rows, (B, R, K) and (B, R, V), oldest first: what was known beforehand."""
         start = keys.new_zeros(keys.shape[0], dtype=torch.long)
-        return cls._of(Rows(keys, values), start, slots, room=_ROOM)
+        return cls._of(Rows(keys, values), start, slots, room=_MOST_ROOM)
 
     @classmethod
     def _of(
