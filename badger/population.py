@@ -3,17 +3,18 @@
 Shapes: P member, T step, B episode.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from badger.apart import apart, together, visit
 from badger.learners import BPTT, Learner
 from badger.rng import generator
 from badger.rollout import Carry, Frames, rollout, start
-from experts.state import Leaf
 
 
 class Population:
@@ -60,7 +61,7 @@ class Population:
             member.optimiser.zero_grad()
         losses, pieces = self._backward()
         rows = [
-            member.apply(losses[i], [_visit(piece, lambda tensor, i=i: tensor[i]) for piece in pieces])
+            member.apply(losses[i], [visit(itemgetter(i), piece) for piece in pieces])
             for i, member in enumerate(self.members)
         ]
         return self._told(rows)
@@ -69,7 +70,7 @@ class Population:
         """Plays everyone's episodes piece by piece, and leaves the gradients in the parameters; (P,) losses."""
         first = self.members[0]
         rng = generator(self.seed, "population", self.step, rank=first.rank, device=first.device)
-        openings = [_apart(start(member.agent, self.task, member.batch, member.rng())) for member in self.members]
+        openings = [apart(start(member.agent, self.task, member.batch, member.rng())) for member in self.members]
         shell, tensors = openings[0][0], [torch.stack(each) for each in zip(*(o[1] for o in openings), strict=True)]
         total, pieces = torch.zeros(len(self.members), device=first.device), []
         size = first.truncation or self.task.steps
@@ -78,18 +79,18 @@ class Population:
             if loss.requires_grad:
                 loss.sum().backward()  # of each member's own loss: no other depends on its parameters
             total = total + loss.detach()
-            pieces.append(_visit(frames, Tensor.detach))
+            pieces.append(visit(Tensor.detach, frames))
         return total, pieces
 
     def _play(
         self, shell: Any, tensors: list[Tensor], rng: torch.Generator, steps: int
     ) -> tuple[Tensor, Frames, Any, list[Tensor]]:
         """One piece of all episodes; the carry goes in and comes out apart, for vmap knows nothing but tensors."""
-        after = []
+        after: list[Any] = []
 
         def play(weights: dict[str, Tensor], tensors: list[Tensor]) -> tuple[Tensor, Frames, list[Tensor]]:
-            loss, frames, carry = functional_call(inner, weights, (_together(shell, iter(tensors)), rng, steps))
-            left, tensors = _apart(carry)
+            loss, frames, carry = functional_call(inner, weights, (together(shell, tensors), rng, steps))
+            left, tensors = apart(carry)
             after.append(left)
             return loss, frames, tensors
 
@@ -108,7 +109,7 @@ class Population:
                 told[name] = values[0]
                 continue
             each = torch.stack([torch.as_tensor(value, device=finite.device) for value in values])
-            told[name] = torch.where(finite, each, torch.nan).nanmean()
+            told[name] = torch.where(finite, each, torch.nan).nanmean()  # one that has diverged has no say
             told |= {f"{name}/seed_{member.seed}": value for member, value in zip(self.members, each, strict=True)}
         return told | {"finite": finite.any()}
 
@@ -144,47 +145,6 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
-class _Hole(NamedTuple):
-    """Where a tensor was; or a leaf, of which `like` tells the kind and `packed` the rest."""
-
-    like: Leaf | None = None
-    packed: Any = None
-
-
-def _visit(value: Any, visit: Any) -> Any:
-    """The same nest of tuples, lists and dicts, with something else in the place of each tensor, leaf and hole."""
-    if isinstance(value, Tensor | Leaf | _Hole):
-        return visit(value)
-    if isinstance(value, dict):
-        return {name: _visit(part, visit) for name, part in value.items()}
-    if isinstance(value, tuple | list):
-        parts = [_visit(part, visit) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
-
-
-def _apart(value: Any) -> tuple[Any, list[Tensor]]:
-    """What stays on the host, with a hole for each tensor, and the tensors. Leaves are cut off from their graph."""
-    tensors: list[Tensor] = []
-
-    def take(part: Tensor | Leaf) -> _Hole:
-        if isinstance(part, Tensor):
-            tensors.append(part)
-            return _Hole()
-        return _Hole(part.detach(), _visit(part.pack(), take))
-
-    return _visit(value, take), tensors
-
-
-def _together(shell: Any, tensors: Iterator[Tensor]) -> Any:
-    """The way back."""
-
-    def fill(hole: _Hole) -> Tensor | Leaf:
-        return next(tensors) if hole.like is None else hole.like.unpack(_visit(hole.packed, fill))
-
-    return _visit(shell, fill)
-
-
 def _check(members: Sequence[BPTT]) -> None:
     if not members:
         raise ValueError("a population of 0 members, want at least 1")
@@ -201,10 +161,13 @@ def _check(members: Sequence[BPTT]) -> None:
                     f"{name}={got} of the member with seed {member.seed}, want {wanted} as of the first: "
                     "members differ in their weights, seed, learning rate, clip and weight decay only"
                 )
-        shapes, wanted = ({k: (v.shape, v.dtype, v.device) for k, v in _weights(m.agent).items()} for m in (member, first))
-        if shapes != wanted:
-            other = sorted(name for name in {*shapes, *wanted} if shapes.get(name) != wanted.get(name))
+        if _kinds(member.agent) != _kinds(first.agent):
+            other = sorted({name for name, _ in _kinds(member.agent) ^ _kinds(first.agent)})
             raise ValueError(
                 f"the agent of seed {member.seed} has other weights than the first: {', '.join(other)}; "
                 "build all members' agents alike"
             )
+
+
+def _kinds(module: nn.Module) -> set[tuple[str, tuple]]:
+    return {(name, (value.shape, value.dtype, value.device)) for name, value in _weights(module).items()}

@@ -184,7 +184,7 @@ def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
     layout = Layout.FromString(written.tensor_proto.string_val[0])
     charts = {c.title: {chart.title: list(chart.multiline.tag) for chart in c.chart} for c in layout.category}
     assert set(charts) == {"outer loop", "inner loop", "memory", "comms", "experts"}
-    assert {"final_error/train", "final_error/average", "final_error/reference/answer_0"} <= set(
+    assert {"final_error/train$", "final_error/average", "final_error/reference/answer_0"} <= set(
         charts["outer loop"]["final_error"]
     )
     for patterns in (chart for category in charts.values() for chart in category.values()):
