@@ -35,7 +35,8 @@ class Population:
     What is the same for all and known beforehand (the learning rate) is told once.
 
     Args:
-        members: each with an agent and a seed of its own, all built alike. `agent` is the first one's.
+        members: each with an agent and a seed of its own, all built alike. `agent`, which a run looks into, is the
+            first one's; a run's best checkpoint is that of the best mean.
 
     Raises:
         ValueError: members that cannot be played together.
@@ -44,22 +45,15 @@ class Population:
     def __init__(self, members: Sequence[BPTT]):
         _check(members)
         self.members = list(members)
-        self.agent, self.task, self.seed = members[0].agent, members[0].task, members[0].seed
-
-    @property
-    def step(self) -> int:
-        return self.members[0].step
-
-    @step.setter
-    def step(self, step: int) -> None:
-        for member in self.members:
-            member.step = step
+        first = members[0]
+        self.agent, self.task, self.seed, self.step = first.agent, first.task, first.seed, first.step
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step of every member. Returns detached tensors: nothing here waits for the device."""
         for member in self.members:
             member.optimiser.zero_grad()
         losses, pieces = self._backward()
+        self.step += 1
         rows = [
             member.apply(losses[i], [visit(itemgetter(i), piece) for piece in pieces])
             for i, member in enumerate(self.members)
@@ -122,6 +116,7 @@ class Population:
             raise ValueError(f"a population of {len(saved)} was saved, and this one has {len(self.members)} members")
         for member, one in zip(self.members, saved, strict=True):
             member.load_state_dict(one)
+        self.step = self.members[0].step
 
 
 def members(learner: Learner) -> list[Learner]:

@@ -69,8 +69,8 @@ class Restless(GRU):
         return {"size": state.h.square().sum((1, 2))}
 
 
-def test_each_member_has_its_auxiliary_losses():
-    options = {"core": Restless, "auxiliary": {"size": 0.3}}
+def test_each_member_has_its_auxiliary_losses_and_its_process():
+    options = {"core": Restless, "auxiliary": {"size": 0.3}, "rank": 1}
     assert_equal_learning(population(**options), [alone(seed, **options) for seed in SEEDS])
 
 
@@ -151,6 +151,11 @@ def test_what_is_drawn_after_the_opening_differs_between_members_and_steps():
 def test_what_is_drawn_after_the_opening_is_the_same_again():
     one, other = (population(Noisy(4, 2, dtype=torch.float64)) for _ in range(2))
     assert draws(one) == draws(other)
+
+
+def test_what_is_drawn_after_the_opening_is_each_process_s_own():
+    one, other = (population(Noisy(4, 2, dtype=torch.float64), rank=rank) for rank in (0, 1))
+    assert not {*draws(one)} & {*draws(other)}
 
 
 @pytest.mark.parametrize("options", [{"bus": "gated"}, {"task": Walk(dtype=torch.float64)}], ids=["gated", "walk"])
