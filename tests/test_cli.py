@@ -341,11 +341,12 @@ def population(tmp_path_factory):
     return run
 
 
-def test_train_ends_with_the_scores_of_each_member(population, command):
+def test_train_ends_with_the_scores_of_each_member(population, command, monkeypatch):
+    monkeypatch.setattr(badger.__main__, "EPISODES", 32)
     code, out, _ = command("resume", population.folder)
     assert code == 0
     for member in population.learner.members:
-        scores = evaluate(member.agent, member.task, 1024, generator(member.seed, "evaluate"))
+        scores = evaluate(member.agent, member.task, 32, generator(member.seed, "evaluate"))
         assert re.search(rf"seed {member.seed}\n(.*\n)?final_error +{scores['final_error'].mean():.4f}", out)
 
 

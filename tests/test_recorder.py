@@ -137,6 +137,13 @@ def test_what_is_of_the_moment_is_plotted_as_it_is(curves, done, tag, name):
     assert curves[tag] == [(step, pytest.approx(rows[step], rel=1e-5)) for step in steps(curves[tag])]
 
 
+def test_the_learning_rate_of_a_member_is_plotted_as_it_is(tmp_path):
+    recorder = Recorder(tmp_path, 0, {})
+    recorder.rows([row(1, **{"lr/seed_3": 1.0}), row(2, **{"lr/seed_3": 3.0})], 1.0)
+    recorder.close()
+    assert scalars(tmp_path)["learning_rate/seed_3"] == [(2, 3.0)]
+
+
 def test_points_lie_at_logging_steps_and_at_checkpoints(curves):
     assert steps(curves["loss/train"]) == [step for step in range(1, 31) if step % 2 == 0 or step % 5 == 0]
 
