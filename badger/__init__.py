@@ -20,6 +20,7 @@ from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
 from badger.learners import BPTT, LEARNERS, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
+from badger.population import Population  # noqa: E402
 from badger.recipes import RECIPES, build  # noqa: E402
 from badger.recorder import read_metrics  # noqa: E402
 from badger.rng import generator  # noqa: E402
@@ -59,6 +60,7 @@ __all__ = [
     "GuessingGame",
     "Learner",
     "Mean",
+    "Population",
     "Private",
     "RepeatPrevious",
     "Run",

@@ -16,6 +16,7 @@ import torch
 from badger import act, sense
 from badger.agent import Agent
 from badger.learners import BPTT
+from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
 from badger.schedule import Schedule
@@ -45,6 +46,7 @@ def guessing_game(
     lr: float = 2e-3,
     outer_steps: int = 1500,
     seed: int = 0,
+    seeds: int = 1,
     device: str = "auto",
 ) -> Run:
     """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
@@ -67,6 +69,7 @@ def guessing_game(
         lr: peak of the learning rate, after 5 % of the outer steps; a half cosine leads from there to 0.
         outer_steps: updates of the shared policy.
         seed: of everything random.
+        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
     """
     rows = slots * experts if memory == "shared" else slots
@@ -85,6 +88,7 @@ def guessing_game(
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
+        seeds=seeds,
         device=device,
     )
 
@@ -106,6 +110,7 @@ def repeat_previous(
     lr: float = 3e-3,
     outer_steps: int = 500,
     seed: int = 0,
+    seeds: int = 1,
     device: str = "auto",
 ) -> Run:
     """Experts name the symbol that was shown k steps ago (Morad et al. 2023): supervised, through logits.
@@ -126,6 +131,7 @@ def repeat_previous(
         lr: peak of the learning rate, after 5 % of the outer steps; a half cosine leads from there to 0.
         outer_steps: updates of the shared policy.
         seed: of everything random.
+        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
     """
     make = pick(CORES, core, "core")
@@ -142,6 +148,7 @@ def repeat_previous(
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
+        seeds=seeds,
         device=device,
     )
 
@@ -170,14 +177,18 @@ def _by_gradient(
     lr: float,
     outer_steps: int,
     seed: int,
+    seeds: int,
     device: str,
 ) -> Run:
-    """A talking agent for the task, trained by BPTT."""
-    where = resolve_device(device)
-    with drawing_from(generator(seed, "init")):
+    """A talking agent for the task, trained by BPTT; or a population of them, one a seed."""
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds}, want at least 1")
+    where, schedule = resolve_device(device), Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
+
+    def agent() -> Agent:
         messages = message_size if bus != "silent" else 0
         made = core(task.obs_size + messages + identity_size)
-        agent = Agent(
+        return Agent(
             sense=sense.Broadcast(task.obs_size),
             core=made,
             bus=pick(BUSES, bus, "bus")(made.output_size, messages),
@@ -186,8 +197,12 @@ def _by_gradient(
             experts=experts,
             identity_size=identity_size,
         )
-    schedule = Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
-    return Run(BPTT(agent.to(where), task, batch=batch, lr=schedule, seed=seed), outer_steps=outer_steps)
+
+    members = []
+    for each in range(seed, seed + seeds):
+        with drawing_from(generator(each, "init")):
+            members.append(BPTT(agent().to(where), task, batch=batch, lr=schedule, seed=each))
+    return Run(members[0] if seeds == 1 else Population(members), outer_steps=outer_steps)
 
 
 RECIPES: dict[str, Callable[..., Run]] = {"guessing_game": guessing_game, "repeat_previous": repeat_previous}

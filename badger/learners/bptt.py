@@ -73,11 +73,17 @@ class BPTT:
     def device(self) -> torch.device:
         return self.parameters[0].device
 
+    def rng(self) -> torch.Generator:
+        """Of the next outer step's episodes."""
+        return generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
+
     def update(self) -> dict[str, Tensor | float]:
         """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
-        rng = generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
         self.optimiser.zero_grad()
-        loss, pieces = self._backward(rng)
+        return self.apply(*self._backward(self.rng()))
+
+    def apply(self, loss: Tensor, pieces: list[Frames]) -> dict[str, Tensor | float]:
+        """The second half of an outer step, once the gradient is in the parameters: climbs, and tells of it."""
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients)
         clip_grads_with_norm_(self.parameters, self.clip, norm)
