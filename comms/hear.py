@@ -1,8 +1,8 @@
 """Softmax over those whom one hears: each receiver's weighted mean, along the edges of a graph.
 
 Sender i's share in what j hears is weight_ij exp(s_ij) / sum_k weight_kj exp(s_kj), s the scores. `hear` is
-this rule; `Pairs` and `Links` are two ways to hold the scores, for dense and for sparse graphs, with equal
-results.
+this rule; there are four ways to hold the scores, with equal results: of all pairs or of edges alone, and simpler ones
+where everyone hears equally many (comms/regular.py).
 
 Axes: B episode, E expert, K edge, H head, V value, D key.
 """
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from comms.regular import hear_all, hear_near
 from comms.topology import Edges
 
 
@@ -27,18 +28,26 @@ def hear(
     says what opening it would do (a shut gate learns from it); it takes the edge's score as at most the
     best live one, and so stays bounded.
     """
-    experts = values.shape[1]
-    dense = experts**2 <= 4 * edges.weight.shape[1]  # of the shapes alone: no synchronisation
-    graph = (Pairs if dense else Links)(edges, experts)
     if queries is None or keys is None:
-        loud = torch.ones_like(graph.weight)
+        queries = keys = values.new_zeros(*values.shape[:3], 1)
+    dense = values.shape[1] ** 2 <= 4 * edges.weight.shape[1]  # of the shapes alone: no synchronisation
+    if edges.neighbours is not None:
+        inbox, weights = (hear_all if dense else hear_near)(values, edges, queries, keys)
     else:
-        scores = graph.match(queries, keys)
-        peak = graph.peak(scores.detach().masked_fill(graph.weight.logical_not(), -torch.inf))
-        loud = (scores - peak).clamp(max=0).exp()  # where all are dead, inf becomes 0
+        inbox, weights = _hear_any((Pairs if dense else Links)(edges, values.shape[1]), values, edges, queries, keys)
+    return inbox.flatten(2), weights
+
+
+def _hear_any(
+    graph: "Pairs | Links", values: Tensor, edges: Edges, queries: Tensor, keys: Tensor
+) -> tuple[Float[Tensor, "B E H V"], Float[Tensor, "B K"]]:
+    """Any graph: loops, parallel edges, edges in any order."""
+    scores = graph.match(queries, keys)
+    peak = graph.peak(scores.detach().masked_fill(graph.weight.logical_not(), -torch.inf))
+    loud = (scores - peak).clamp(max=0).exp()  # where all are dead, inf becomes 0
     total = graph.total(loud * graph.weight)
     rate = loud * total.masked_fill(total.logical_not(), 1).reciprocal()
-    return graph.carry(rate * graph.weight, values).flatten(2), edges.weight * graph.along(rate)
+    return graph.carry(rate * graph.weight, values), edges.weight * graph.along(rate)
 
 
 class Pairs:
