@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from comms.regular import hear_all, hear_near
-from comms.topology import Edges
+from comms.topology import Edges, is_dense
 
 
 def hear(
@@ -28,23 +28,24 @@ def hear(
     says what opening it would do (a shut gate learns from it); it takes the edge's score as at most the
     best live one, and so stays bounded.
     """
-    if queries is None or keys is None:
-        queries = keys = values.new_zeros(*values.shape[:3], 1)
-    dense = values.shape[1] ** 2 <= 4 * edges.weight.shape[1]  # of the shapes alone: no synchronisation
-    if edges.neighbours is not None:
-        inbox, weights = (hear_all if dense else hear_near)(values, edges, queries, keys)
+    dense = is_dense(values.shape[1], edges.weight.shape[1])
+    if edges.table is not None:
+        inbox, weights = (hear_all if dense else hear_near)(values, edges, edges.table, queries, keys)
     else:
         inbox, weights = _hear_any((Pairs if dense else Links)(edges, values.shape[1]), values, edges, queries, keys)
     return inbox.flatten(2), weights
 
 
 def _hear_any(
-    graph: "Pairs | Links", values: Tensor, edges: Edges, queries: Tensor, keys: Tensor
+    graph: "Pairs | Links", values: Tensor, edges: Edges, queries: Tensor | None, keys: Tensor | None
 ) -> tuple[Float[Tensor, "B E H V"], Float[Tensor, "B K"]]:
     """Any graph: loops, parallel edges, edges in any order."""
-    scores = graph.match(queries, keys)
-    peak = graph.peak(scores.detach().masked_fill(graph.weight.logical_not(), -torch.inf))
-    loud = (scores - peak).clamp(max=0).exp()  # where all are dead, inf becomes 0
+    if queries is None or keys is None:
+        loud = torch.ones_like(graph.weight)
+    else:
+        scores = graph.match(queries, keys)
+        peak = graph.peak(scores.detach().masked_fill(graph.weight.logical_not(), -torch.inf))
+        loud = (scores - peak).clamp(max=0).exp()  # where all are dead, inf becomes 0
     total = graph.total(loud * graph.weight)
     rate = loud * total.masked_fill(total.logical_not(), 1).reciprocal()
     return graph.carry(rate * graph.weight, values), edges.weight * graph.along(rate)

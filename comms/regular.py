@@ -1,54 +1,57 @@
 """Hearing where everyone hears equally many: one softmax over a table of neighbours, dense or gathered.
 
-Axes: B episode, E expert, K edge, N neighbour, H head, V value, D key.
+In tables senders come before receivers: a softmax along many receivers is much quicker than many along few senders.
+
+Axes: B episode, E expert, K edge, N neighbour, H head, V value, D key, S sender, R receiver.
 """
 
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from comms.topology import Edges
+from comms.topology import Edges, Table, tabulate
 
 
 def hear_all(
     values: Float[Tensor, "B E H V"],
     edges: Edges,
-    queries: Float[Tensor, "B E H D"],
-    keys: Float[Tensor, "B E H D"],
+    table: Table,
+    queries: Float[Tensor, "B E H D"] | None,
+    keys: Float[Tensor, "B E H D"] | None,
 ) -> tuple[Float[Tensor, "B E H V"], Float[Tensor, "B K"]]:
-    """Scores of all pairs, (B, H, receiver, sender), for graphs with a fair part of them as edges."""
-    who, batch, experts = _neighbours(edges), *values.shape[:2]
-    weight = edges.weight.new_zeros(batch, experts, experts).scatter(-1, who, edges.weight.unflatten(1, (experts, -1)))
-    scores = queries.transpose(1, 2) @ keys.permute(0, 2, 3, 1)  # (B, H, E, E)
-    shares = share(scores, weight.unsqueeze(1), senders=-1, heads=1)
-    return (shares @ values.transpose(1, 2)).transpose(1, 2), shares.mean(1).gather(-1, who).flatten(1)
+    """Scores of all pairs, (B, H, S, R), for graphs with a fair part of them as edges."""
+    scores = values.new_zeros(())
+    if queries is not None and keys is not None:
+        scores = keys.transpose(1, 2) @ queries.permute(0, 2, 3, 1)
+    shares = _shares(scores, edges, table, heads=1, senders=2)
+    inbox = values.permute(0, 2, 3, 1) @ shares  # (B, H, V, R)
+    return inbox.permute(0, 3, 1, 2), _one(shares, 1).gather(1, table.neighbours).mT.flatten(1)
 
 
 def hear_near(
     values: Float[Tensor, "B E H V"],
     edges: Edges,
-    queries: Float[Tensor, "B E H D"],
-    keys: Float[Tensor, "B E H D"],
+    table: Table,
+    queries: Float[Tensor, "B E H D"] | None,
+    keys: Float[Tensor, "B E H D"] | None,
 ) -> tuple[Float[Tensor, "B E H V"], Float[Tensor, "B K"]]:
-    """Scores of edges alone, (B, N, E, H): nothing has the size of experts times experts.
+    """Scores of edges alone, (B, N, R, H): nothing has the size of experts times experts."""
+    batch, experts = values.shape[:2]
+    first = torch.arange(0, batch * experts, experts, device=values.device).view(-1, 1, 1)
+    rows = (table.neighbours + first).flatten()  # (B N R), in a list of all episodes' experts
 
-    Neighbours come before experts, so that sums over the few neighbours run along the many experts.
-    """
-    who, batch, experts = _neighbours(edges), *values.shape[:2]
-    first = torch.arange(0, batch * experts, experts, device=who.device).view(-1, 1, 1)
-    rows = (who.mT + first).flatten()  # (B N E), in a list of all episodes' experts
-
-    def near(x: Tensor) -> Tensor:  # (B, E, H, V) -> (B, N, E, H, V)
+    def near(x: Tensor) -> Tensor:  # (B, E, H, V) -> (B, N, R, H, V)
         listed = x.flatten(2).flatten(0, 1).contiguous()
         return listed.index_select(0, rows).view(batch, -1, *x.shape[1:])
 
-    scores = (near(keys) * queries.unsqueeze(1)).sum(-1)
-    weight = edges.weight.unflatten(1, (experts, -1)).mT.unsqueeze(-1)  # (B, N, E, 1)
-    shares = share(scores, weight, senders=1, heads=-1)
+    scores = values.new_zeros(())
+    if queries is not None and keys is not None:
+        scores = (near(keys) * queries.unsqueeze(1)).sum(-1)
+    shares = _shares(scores, edges, table, heads=3, senders=1)
     inbox = (shares.unsqueeze(-1) * near(values)).sum(1)
-    return inbox, shares.mean(-1).mT.flatten(1)
+    return inbox, _one(shares, 3).mT.flatten(1)
 
 
 def share(scores: Tensor, weight: Tensor, *, senders: int, heads: int) -> Tensor:
@@ -74,15 +77,17 @@ class _Share(torch.autograd.Function):
         ctx.save_for_backward(scores, weight, output)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         scores, weight, shares = ctx.saved_tensors
         part = shares * slope
         mean = part.sum(ctx.senders, keepdim=True)
-        to_weight = None
+        to_scores = to_weight = None
+        if ctx.needs_input_grad[0]:
+            to_scores = torch.addcmul(part, shares, mean, value=-1)
         if ctx.needs_input_grad[1]:
             rate = _rate(scores, weight, ctx.senders)
             to_weight = (rate * (slope - mean)).sum(ctx.heads, keepdim=True)
-        return torch.addcmul(part, shares, mean, value=-1), to_weight, None, None
+        return to_scores, to_weight, None, None
 
 
 def _alone(weight: Tensor, senders: int) -> Tensor:
@@ -97,6 +102,12 @@ def _rate(scores: Tensor, weight: Tensor, senders: int) -> Tensor:
     return rate.masked_fill(_alone(weight, senders), 1)
 
 
-def _neighbours(edges: Edges) -> Int[Tensor, "B E N"]:
-    assert edges.neighbours is not None
-    return edges.neighbours
+def _shares(scores: Tensor, edges: Edges, table: Table, *, senders: int, heads: int) -> Tensor:
+    if table.weight is edges.weight:  # as connected: nobody has changed or learns them
+        return (scores + table.logs).softmax(senders)
+    return share(scores, tabulate(edges.weight, table.neighbours), senders=senders, heads=heads)
+
+
+def _one(shares: Tensor, heads: int) -> Tensor:
+    """The mean over heads."""
+    return shares.mean(heads) if shares.shape[heads] > 1 else shares.squeeze(heads)

@@ -22,18 +22,28 @@ from comms.graphs import TOPOLOGIES, EdgeList
 from comms.names import pick
 
 
+class Table(NamedTuple):
+    """The edges of a graph in which everyone hears equally many different senders: buses are much quicker so.
+
+    Edge j N + n of the list goes from neighbours[:, n, j] to j. `weight` is the very tensor of the edges from which
+    `logs` was made, so that a change of weights, which makes another tensor, is seen without comparing numbers.
+    """
+
+    neighbours: Int[Tensor, "B N E"]
+    weight: Float[Tensor, "B K"] | None  # None where some edges are dead from the start
+    logs: Float[Tensor, "B _ _ _"] | None  # of the weights, as `tabulate` lays them out
+
+
 class Edges(NamedTuple):
     """Who hears whom in each episode. An edge of weight 0 is dead: nothing crosses it.
 
-    Where everyone hears equally many different senders, N, and edges are sorted by receiver, `neighbours` holds the
-    senders again, row j those that j hears: buses are much quicker so. Whoever changes senders, receivers or their
-    order leaves it out; a change of weights alone keeps it.
+    Whoever changes senders, receivers or their order leaves out the table; a change of weights alone keeps it.
     """
 
     senders: Int[Tensor, "B K"]
     receivers: Int[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
-    neighbours: Int[Tensor, "B E N"] | None = None
+    table: Table | None = None
 
 
 Topology: TypeAlias = str | nx.Graph | EdgeList | Callable[[int], nx.Graph | EdgeList]
@@ -74,15 +84,41 @@ def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges
     rows = edge_list(topology, experts)
     senders, receivers = (torch.tensor(x, device=like.device).unsqueeze(0) for x in rows[:2])
     weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0)
-    neighbours = None
-    if _is_regular(rows, experts):  # in memory neighbour by neighbour, as the buses read them
-        neighbours = senders.view(1, experts, -1).mT.contiguous().mT
-    return repeat(Edges(senders, receivers, weight, neighbours), batch)
+    table = None
+    if _is_regular(rows, experts):
+        neighbours = senders.view(1, experts, -1).mT.contiguous()
+        alive = bool(rows.weight.all())
+        table = Table(neighbours, weight, tabulate(weight, neighbours).log()) if alive else Table(neighbours, None, None)
+    return repeat(Edges(senders, receivers, weight, table), batch)
 
 
 def repeat(edges: Edges, batch: int) -> Edges:
     """The edges of one episode as those of `batch` episodes, without memory of their own."""
-    return Edges(*(None if part is None else part.expand(batch, *part.shape[1:]) for part in edges))
+
+    def many(x: Tensor) -> Tensor:
+        return x.expand(batch, *x.shape[1:])
+
+    senders, receivers, weight = (many(x) for x in edges[:3])
+    table = edges.table
+    if table is not None and table.logs is not None and table.weight is edges.weight:
+        table = Table(many(table.neighbours), weight, many(table.logs))
+    elif table is not None:
+        table = Table(many(table.neighbours), None, None)
+    return Edges(senders, receivers, weight, table)
+
+
+def is_dense(experts: int, edges: int) -> bool:
+    """Whether a matrix of all pairs costs no more than a list of edges: of the shapes alone, no synchronisation."""
+    return experts**2 <= 4 * edges
+
+
+def tabulate(weight: Float[Tensor, "B K"], neighbours: Int[Tensor, "B N E"]) -> Float[Tensor, "B _ _ _"]:
+    """Weights of a table's edges, (B, 1, sender, receiver) of all pairs where that is dense, else (B, N, receiver, 1)."""
+    _, count, experts = neighbours.shape
+    near = weight.unflatten(1, (experts, count)).mT
+    if not is_dense(experts, weight.shape[1]):
+        return near.unsqueeze(-1)
+    return weight.new_zeros(len(weight), experts, experts).scatter(1, neighbours, near).unsqueeze(1)
 
 
 def _is_regular(rows: EdgeList, experts: int) -> bool:

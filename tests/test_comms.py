@@ -15,7 +15,8 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import BUSES, Attention, Edges, Mean, Silent, connect
+from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list
+from comms.topology import Table
 from contracts_bus import check_bus
 
 ROOT = Path(__file__).parent.parent
@@ -47,7 +48,7 @@ def regular_graphs(draw, dense):
     senders = torch.from_numpy(rng.random((batch, experts, experts)).argsort(-1)[..., :count].copy())
     receivers = torch.arange(experts).repeat_interleave(count).expand(batch, -1)
     weight = torch.from_numpy(rng.choice([0, 0, 0.5, 1, 3], (batch, experts * count)))
-    edges = Edges(senders.flatten(1), receivers, weight, senders)
+    edges = Edges(senders.flatten(1), receivers, weight, Table(senders.mT, None, None))
     return torch.from_numpy(3 * rng.standard_normal((batch, experts, Y))), edges
 
 
@@ -110,8 +111,25 @@ def test_dense_and_sparse_paths_have_the_same_gradients(kind, data):
 def test_regular_graphs_are_heard_like_any_others(kind, dense, data):
     y, edges = data.draw(regular_graphs(dense))
     bus = build(kind)
-    fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, edges._replace(neighbours=None)))
+    fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, edges._replace(table=None)))
     assert_close(fast, slow, rtol=1e-9, atol=1e-11)
+
+
+@both
+@every_way
+def test_weights_as_connected_are_heard_like_the_same_weights_anew(kind, topology):
+    y, edges = example(9, topology=topology)
+    as_connected, anew = (build(kind)(y, lines, (), None)[0] for lines in (edges, edges._replace(weight=+edges.weight)))
+    assert_close(as_connected, anew)
+
+
+@pytest.mark.parametrize("topology", ["complete", "ring"])
+def test_weights_of_the_graph_itself_count(topology):
+    y, graph = example(9)[0], edge_list(topology, 9)
+    edges = connect(graph._replace(weight=np.linspace(0.5, 2, len(graph.weight))), 9, 2, y)
+    assert edges.table.weight is edges.weight
+    fast, slow = (build("attention")(y, lines, (), None)[0] for lines in (edges, edges._replace(table=None)))
+    assert_close(fast, slow)
 
 
 @both

@@ -149,8 +149,8 @@ def test_an_edge_lets_its_second_node_hear_its_first():
 
 def test_episodes_share_the_memory_of_one_graph():
     edges = connect("complete", 4, 64, LIKE.float())
-    assert all(part.shape[0] == 64 and part.stride(0) == 0 for part in edges)
-    assert {part.shape[1:] for part in edges[:3]} == {(12,)} and edges.neighbours.shape[1:] == (4, 3)
+    assert all(part.shape[0] == 64 and part.stride(0) == 0 for part in (*edges[:3], *edges.table))
+    assert {part.shape[1:] for part in edges[:3]} == {(12,)}
     assert edges.weight.dtype == torch.float32
 
 
@@ -205,13 +205,13 @@ def test_a_hundred_thousand_experts_are_connected(name):
     edges = connect(name, 100_000, 64, LIKE)
     heard = torch.bincount(edges.receivers[0], minlength=100_000)
     assert heard.max() <= {"ring": 2, "ring_lattice": 8, "grid": 4, "random_regular": 4, "none": 0}[name]
-    assert (heard.min() == heard.max() > 0) == (edges.neighbours is not None)
+    assert (heard.min() == heard.max() > 0) == (edges.table is not None)
 
 
-def test_neighbours_are_the_senders_that_each_hears():
+def test_the_table_holds_the_senders_that_each_hears():
     edges = connect("ring", 5, 3, LIKE)
-    assert edges.neighbours[2].tolist() == [[1, 4], [0, 2], [1, 3], [2, 4], [0, 3]]
-    assert torch.equal(edges.neighbours.flatten(1), edges.senders)
+    assert edges.table.neighbours[2].mT.tolist() == [[1, 4], [0, 2], [1, 3], [2, 4], [0, 3]]
+    assert torch.equal(edges.table.neighbours.mT.flatten(1), edges.senders)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +223,8 @@ def test_neighbours_are_the_senders_that_each_hears():
         nx.DiGraph([(0, 1), (0, 2), (1, 2)]),
     ],
 )
-def test_irregular_and_parallel_edges_have_no_table_of_neighbours(topology):
-    assert connect(topology, 3, 2, LIKE).neighbours is None
+def test_irregular_and_parallel_edges_have_no_table(topology):
+    assert connect(topology, 3, 2, LIKE).table is None
 
 
 def test_an_unsorted_edge_list_is_sorted():
