@@ -46,7 +46,8 @@ def join(edges: Edges, topology: Topology, *, before: int, after: int) -> Edges:
     rows = edge_list(topology, after)
     new = (rows.senders >= before) | (rows.receivers >= before)
     more = connect(EdgeList(*(x[new] for x in rows)), after, edges.weight.shape[0], edges.weight)
-    return Edges(*(torch.cat(pair, dim=1) for pair in zip(edges[:3], more[:3], strict=True)))
+    senders, receivers, weight = (torch.cat(pair, dim=1) for pair in zip(edges[:3], more[:3], strict=True))
+    return Edges(senders, receivers, weight)
 
 
 def _among(edges: Edges, experts: Sequence[int], of: int) -> Bool[Tensor, "E"]:

@@ -23,15 +23,15 @@ from comms.names import pick
 
 
 class Table(NamedTuple):
-    """The edges of a graph in which everyone hears equally many different senders: buses are much quicker so.
+    """A graph in which everyone hears equally many different senders, N: buses are much quicker so.
 
-    Edge j N + n of the list goes from neighbours[:, n, j] to j. `weight` is the very tensor of the edges from which
-    `logs` was made, so that a change of weights, which makes another tensor, is seen without comparing numbers.
+    `weight` is the very tensor of the edges from which `logs` was made, so that a change of weights, which makes
+    another tensor, is seen without comparing numbers.
     """
 
-    neighbours: Int[Tensor, "B N E"]
+    index: Int[Tensor, "B *_"]  # (B, N, E) neighbours of each; where all pairs are held, (B, K) an edge's place in them
     weight: Float[Tensor, "B K"] | None  # None where some edges are dead from the start
-    logs: Float[Tensor, "B _ _ _"] | None  # of the weights, as `tabulate` lays them out
+    logs: Float[Tensor, "B _ _ _"]  # of the weights; (B, N, E, 1), or (B, 1, sender, receiver) of all pairs
 
 
 class Edges(NamedTuple):
@@ -44,6 +44,11 @@ class Edges(NamedTuple):
     receivers: Int[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
     table: Table | None = None
+
+    @property
+    def as_connected(self) -> bool:
+        """Whether all edges are alive, with the weights of the topology: nobody has changed or learns them."""
+        return self.table is not None and self.table.weight is self.weight
 
 
 Topology: TypeAlias = str | nx.Graph | EdgeList | Callable[[int], nx.Graph | EdgeList]
@@ -84,12 +89,10 @@ def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges
     rows = edge_list(topology, experts)
     senders, receivers = (torch.tensor(x, device=like.device).unsqueeze(0) for x in rows[:2])
     weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0)
-    table = None
+    edges = Edges(senders, receivers, weight)
     if _is_regular(rows, experts):
-        neighbours = senders.view(1, experts, -1).mT.contiguous()
-        alive = bool(rows.weight.all())
-        table = Table(neighbours, weight, tabulate(weight, neighbours).log()) if alive else Table(neighbours, None, None)
-    return repeat(Edges(senders, receivers, weight, table), batch)
+        edges = edges._replace(table=_table(edges, experts, alive=bool(rows.weight.all())))
+    return repeat(edges, batch)
 
 
 def repeat(edges: Edges, batch: int) -> Edges:
@@ -98,27 +101,27 @@ def repeat(edges: Edges, batch: int) -> Edges:
     def many(x: Tensor) -> Tensor:
         return x.expand(batch, *x.shape[1:])
 
-    senders, receivers, weight = (many(x) for x in edges[:3])
+    weight = many(edges.weight)
     table = edges.table
-    if table is not None and table.logs is not None and table.weight is edges.weight:
-        table = Table(many(table.neighbours), weight, many(table.logs))
-    elif table is not None:
-        table = Table(many(table.neighbours), None, None)
-    return Edges(senders, receivers, weight, table)
+    if table is not None:
+        table = Table(many(table.index), weight if edges.as_connected else None, many(table.logs))
+    return Edges(many(edges.senders), many(edges.receivers), weight, table)
 
 
 def is_dense(experts: int, edges: int) -> bool:
-    """Whether a matrix of all pairs costs no more than a list of edges: of the shapes alone, no synchronisation."""
+    """Whether buses hold a matrix of all pairs; of the shapes alone, without synchronisation."""
     return experts**2 <= 4 * edges
 
 
-def tabulate(weight: Float[Tensor, "B K"], neighbours: Int[Tensor, "B N E"]) -> Float[Tensor, "B _ _ _"]:
-    """Weights of a table's edges, (B, 1, sender, receiver) of all pairs where that is dense, else (B, N, receiver, 1)."""
-    _, count, experts = neighbours.shape
-    near = weight.unflatten(1, (experts, count)).mT
-    if not is_dense(experts, weight.shape[1]):
-        return near.unsqueeze(-1)
-    return weight.new_zeros(len(weight), experts, experts).scatter(1, neighbours, near).unsqueeze(1)
+def _table(edges: Edges, experts: int, *, alive: bool) -> Table:
+    """The table of one episode's edges, (1, K) each, in a regular graph."""
+    if is_dense(experts, edges.weight.shape[1]):
+        index = edges.senders * experts + edges.receivers
+        weight = edges.weight.new_zeros(1, experts**2).scatter(1, index, edges.weight).view(1, 1, experts, experts)
+    else:
+        index = edges.senders.view(1, experts, -1).mT.contiguous()
+        weight = edges.weight.view(1, experts, -1).mT.unsqueeze(-1).contiguous()
+    return Table(index, edges.weight if alive else None, weight.log())
 
 
 def _is_regular(rows: EdgeList, experts: int) -> bool:
