@@ -167,8 +167,9 @@ class Agent(nn.Module):
         fresh = self.initial_state(obs, rng, experts, outputs)
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
             fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
-        fresh = fresh._replace(edges=state.edges, present=state.present)
-        return states.where(rows, fresh, state)._replace(edges=state.edges, present=state.present)
+        changing = [name for name in AgentState._fields if name not in ("edges", "present")]
+        old, new = (tuple(getattr(s, name) for name in changing) for s in (state, fresh))
+        return state._replace(**dict(zip(changing, states.where(rows, new, old), strict=True)))
 
     def add(self, state: AgentState, n: int, obs: Float[Tensor, "B *EO"], rng: torch.Generator) -> AgentState:
         """n new experts join, in the middle of an episode or before it.

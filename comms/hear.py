@@ -26,15 +26,12 @@ def hear(
     says what opening it would do (a shut gate learns from it); it takes the edge's score as at most the
     best live one, and so stays bounded.
     """
-    table = edges.table
-    few = Links if table is None else Neighbours
+    few = Links if edges.places is None else Neighbours
     dense = is_dense(values.shape[1], edges.weight.shape[1])
     graph: Pairs | Neighbours | Links = (Pairs if dense else few)(edges, values.shape[1])
     scores = None if queries is None or keys is None else graph.match(queries, keys)
-    if (
-        table is not None and edges.as_connected and not isinstance(graph, Links)
-    ):  # all alive, and nobody learns whether
-        shares = (table.logs if scores is None else scores + table.logs).softmax(graph.axis)
+    if edges.as_connected and edges.logs is not None and not isinstance(graph, Links):
+        shares = (edges.logs if scores is None else scores + edges.logs).softmax(graph.axis)
         return graph.carry(shares, values), graph.along(shares)
     weight = graph.weigh()
     if scores is None:

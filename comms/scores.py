@@ -20,7 +20,7 @@ class Pairs:
 
     def __init__(self, edges: Edges, experts: int) -> None:
         self.edges, self.experts = edges, experts
-        self.pair = edges.senders * experts + edges.receivers if edges.table is None else edges.table.index  # (B, K)
+        self.pair = edges.senders * experts + edges.receivers if edges.places is None else edges.places  # (B, K)
 
     def weigh(self) -> Tensor:
         """The edges' weights in the table, parallel ones added up."""
@@ -55,8 +55,8 @@ class Neighbours:
     axis = 1  # of the senders
 
     def __init__(self, edges: Edges, experts: int) -> None:
-        assert edges.table is not None
-        self.weight, near = edges.weight, edges.table.index  # (B, N, R)
+        assert edges.places is not None
+        self.weight, near = edges.weight, edges.places  # (B, N, R)
         first = torch.arange(0, near.shape[0] * experts, experts, device=near.device).view(-1, 1, 1)
         self.rows = (near + first).flatten()  # (B N R), in a list of all episodes' experts
         self.shape = near.shape

@@ -22,33 +22,26 @@ from comms.graphs import TOPOLOGIES, EdgeList
 from comms.names import pick
 
 
-class Table(NamedTuple):
-    """A graph in which everyone hears equally many different senders, N: buses are much quicker so.
-
-    `weight` is the very tensor of the edges from which `logs` was made, so that a change of weights, which makes
-    another tensor, is seen without comparing numbers.
-    """
-
-    index: Int[Tensor, "B *_"]  # (B, N, E) neighbours of each; where all pairs are held, (B, K) an edge's place in them
-    weight: Float[Tensor, "B K"] | None  # None where some edges are dead from the start
-    logs: Float[Tensor, "B _ _ _"]  # of the weights; (B, N, E, 1), or (B, 1, sender, receiver) of all pairs
-
-
 class Edges(NamedTuple):
     """Who hears whom in each episode. An edge of weight 0 is dead: nothing crosses it.
 
-    Whoever changes senders, receivers or their order leaves out the table; a change of weights alone keeps it.
+    The first three are all that there is to say. The others spare the buses most of their work in a graph where
+    everyone hears equally many different senders, N. Whoever changes senders, receivers or their order leaves them
+    out; a change of weights alone keeps them: it makes another tensor than `logged`, which is seen without comparing
+    numbers.
     """
 
     senders: Int[Tensor, "B K"]
     receivers: Int[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
-    table: Table | None = None
+    places: Int[Tensor, "B *_"] | None = None  # (B, N, E) senders; (B, K) an edge's place where all pairs are held
+    logs: Float[Tensor, "B _ _ _"] | None = None  # of the weights: (B, N, E, 1); (B, 1, sender, receiver) of all pairs
+    logged: Float[Tensor, "B K"] | None = None  # the very tensor of weights from which logs was made
 
     @property
     def as_connected(self) -> bool:
         """Whether all edges are alive, with the weights of the topology: nobody has changed or learns them."""
-        return self.table is not None and self.table.weight is self.weight
+        return self.logged is self.weight
 
 
 Topology: TypeAlias = str | nx.Graph | EdgeList | Callable[[int], nx.Graph | EdgeList]
@@ -91,21 +84,16 @@ def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges
     weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0)
     edges = Edges(senders, receivers, weight)
     if _is_regular(rows, experts):
-        edges = edges._replace(table=_table(edges, experts, alive=bool(rows.weight.all())))
+        edges = _placed(edges, experts)
+        if not rows.weight.all():
+            edges = edges._replace(logs=None, logged=None)
     return repeat(edges, batch)
 
 
 def repeat(edges: Edges, batch: int) -> Edges:
     """The edges of one episode as those of `batch` episodes, without memory of their own."""
-
-    def many(x: Tensor) -> Tensor:
-        return x.expand(batch, *x.shape[1:])
-
-    weight = many(edges.weight)
-    table = edges.table
-    if table is not None:
-        table = Table(many(table.index), weight if edges.as_connected else None, many(table.logs))
-    return Edges(many(edges.senders), many(edges.receivers), weight, table)
+    many = Edges(*(None if x is None else x.expand(batch, *x.shape[1:]) for x in edges))  # type: ignore[arg-type]
+    return many._replace(logged=many.weight) if edges.as_connected else many
 
 
 def is_dense(experts: int, edges: int) -> bool:
@@ -113,15 +101,15 @@ def is_dense(experts: int, edges: int) -> bool:
     return experts**2 <= 4 * edges
 
 
-def _table(edges: Edges, experts: int, *, alive: bool) -> Table:
-    """The table of one episode's edges, (1, K) each, in a regular graph."""
-    if is_dense(experts, edges.weight.shape[1]):
-        index = edges.senders * experts + edges.receivers
-        weight = edges.weight.new_zeros(1, experts**2).scatter(1, index, edges.weight).view(1, 1, experts, experts)
-    else:
-        index = edges.senders.view(1, experts, -1).mT.contiguous()
-        weight = edges.weight.view(1, experts, -1).mT.unsqueeze(-1).contiguous()
-    return Table(index, edges.weight if alive else None, weight.log())
+def _placed(edges: Edges, experts: int) -> Edges:
+    """The edges (1, K) of a regular graph, with all that buses want to know of them."""
+    weight = edges.weight
+    if is_dense(experts, weight.shape[1]):
+        places = edges.senders * experts + edges.receivers
+        pairs = weight.new_zeros(1, experts**2).scatter(1, places, weight)
+        return edges._replace(places=places, logs=pairs.log().view(1, 1, experts, experts), logged=weight)
+    places, near = (x.view(1, experts, -1).mT.contiguous() for x in (edges.senders, weight))
+    return edges._replace(places=places, logs=near.log().unsqueeze(-1), logged=weight)
 
 
 def _is_regular(rows: EdgeList, experts: int) -> bool:

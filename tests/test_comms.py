@@ -16,7 +16,6 @@ from torch.testing import assert_close
 
 import oracles_comms as oracles
 from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list
-from comms.topology import Table
 from contracts_bus import check_bus
 
 ROOT = Path(__file__).parent.parent
@@ -49,7 +48,7 @@ def regular_graphs(draw, dense):
     receivers = torch.arange(experts).repeat_interleave(count).expand(batch, -1)
     weight = torch.from_numpy(rng.choice([0, 0, 0.5, 1, 3], (batch, experts * count)))
     index = senders.flatten(1) * experts + receivers if dense else senders.mT
-    edges = Edges(senders.flatten(1), receivers, weight, Table(index, None, weight))
+    edges = Edges(senders.flatten(1), receivers, weight, index)
     return torch.from_numpy(3 * rng.standard_normal((batch, experts, Y))), edges
 
 
@@ -112,7 +111,7 @@ def test_dense_and_sparse_paths_have_the_same_gradients(kind, data):
 def test_regular_graphs_are_heard_like_any_others(kind, dense, data):
     y, edges = data.draw(regular_graphs(dense))
     bus = build(kind)
-    fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, edges._replace(table=None)))
+    fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, Edges(*edges[:3])))
     assert_close(fast, slow, rtol=1e-9, atol=1e-11)
 
 
@@ -128,8 +127,8 @@ def test_weights_as_connected_are_heard_like_the_same_weights_anew(kind, topolog
 def test_weights_of_the_graph_itself_count(topology):
     y, graph = example(9)[0], edge_list(topology, 9)
     edges = connect(graph._replace(weight=np.linspace(0.5, 2, len(graph.weight))), 9, 2, y)
-    assert edges.table.weight is edges.weight
-    fast, slow = (build("attention")(y, lines, (), None)[0] for lines in (edges, edges._replace(table=None)))
+    assert edges.as_connected
+    fast, slow = (build("attention")(y, lines, (), None)[0] for lines in (edges, Edges(*edges[:3])))
     assert_close(fast, slow)
 
 

@@ -149,7 +149,7 @@ def test_an_edge_lets_its_second_node_hear_its_first():
 
 def test_episodes_share_the_memory_of_one_graph():
     edges = connect("complete", 4, 64, LIKE.float())
-    assert all(part.shape[0] == 64 and part.stride(0) == 0 for part in (*edges[:3], *edges.table))
+    assert all(part.shape[0] == 64 and part.stride(0) == 0 for part in edges)
     assert {part.shape[1:] for part in edges[:3]} == {(12,)}
     assert edges.weight.dtype == torch.float32
 
@@ -205,12 +205,12 @@ def test_a_hundred_thousand_experts_are_connected(name):
     edges = connect(name, 100_000, 64, LIKE)
     heard = torch.bincount(edges.receivers[0], minlength=100_000)
     assert heard.max() <= {"ring": 2, "ring_lattice": 8, "grid": 4, "random_regular": 4, "none": 0}[name]
-    assert (heard.min() == heard.max() > 0) == (edges.table is not None)
+    assert (heard.min() == heard.max() > 0) == edges.as_connected
 
 
-def test_the_table_holds_the_senders_that_each_hears():
+def test_the_places_of_a_sparse_graph_are_the_senders_that_each_hears():
     edges = connect("ring", 9, 3, LIKE)
-    assert edges.table.index[2].mT.tolist() == [[1, 8], *([i - 1, i + 1] for i in range(1, 8)), [0, 7]]
+    assert edges.places[2].mT.tolist() == [[1, 8], *([i - 1, i + 1] for i in range(1, 8)), [0, 7]]
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,8 @@ def test_the_table_holds_the_senders_that_each_hears():
         nx.DiGraph([(0, 1), (0, 2), (1, 2)]),
     ],
 )
-def test_irregular_and_parallel_edges_have_no_table(topology):
-    assert connect(topology, 3, 2, LIKE).table is None
+def test_irregular_and_parallel_edges_have_no_places(topology):
+    assert connect(topology, 3, 2, LIKE).places is None
 
 
 def test_an_unsorted_edge_list_is_sorted():
