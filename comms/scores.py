@@ -134,7 +134,7 @@ class Links:
 
 
 def _by_head(x: Tensor) -> Tensor:
-    return x.transpose(1, 2).flatten(0, 1)  # (B, E, H, D) -> (B H, E, D)
+    return x.transpose(1, 2).flatten(0, 1) if x.shape[2] > 1 else x.squeeze(2)  # (B, E, H, D) -> (B H, E, D)
 
 
 def _mean(x: Tensor, heads: int) -> Tensor:
