@@ -7,10 +7,14 @@ than many along a few senders each.
 Axes: B episode, E expert, K edge, N neighbour, H head, V value, D key, S sender, R receiver.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from comms.topology import Edges
+
+LARGEST = 2**22  # numbers gathered at a time: fresh pages for larger tensors cost more than the work on them
 
 
 class Pairs:
@@ -58,7 +62,7 @@ class Neighbours:
         assert edges.places is not None
         self.weight, near = edges.weight, edges.places  # (B, N, R)
         first = torch.arange(0, near.shape[0] * experts, experts, device=near.device).view(-1, 1, 1)
-        self.rows = (near + first).flatten()  # (B N R), in a list of all episodes' experts
+        self.rows = near + first  # in a list of all episodes' experts
         self.shape = near.shape
 
     def weigh(self) -> Tensor:
@@ -67,7 +71,7 @@ class Neighbours:
 
     def match(self, queries: Tensor, keys: Tensor) -> Tensor:
         """k_i . q_j for each edge."""
-        return (self._near(keys) * queries.unsqueeze(1)).sum(-1)
+        return self._in_blocks(keys, lambda near, block: (near * queries[:, None, block]).sum(-1))
 
     def peak(self, scores: Tensor) -> Tensor:
         """Each receiver's highest score."""
@@ -79,15 +83,22 @@ class Neighbours:
 
     def carry(self, shares: Tensor, values: Tensor) -> Tensor:
         """The sum of values by shares, (B, E, H V)."""
-        return (shares.unsqueeze(-1) * self._near(values)).sum(1).flatten(2)
+        return self._in_blocks(values, lambda near, block: (shares[:, :, block, :, None] * near).sum(1).flatten(2))
 
     def along(self, rates: Tensor) -> Tensor:
         """The mean over heads, at each edge, (B, K)."""
         return _mean(rates, 3).mT.flatten(1)
 
-    def _near(self, x: Tensor) -> Tensor:
-        rows = x.flatten(2).flatten(0, 1).contiguous()  # whole rows are copied many times faster than parts
-        return rows.index_select(0, self.rows).view(*self.shape, *x.shape[2:])
+    def _in_blocks(self, x: Tensor, reduce: Callable[[Tensor, slice], Tensor]) -> Tensor:
+        """`reduce` of what is near, (B, N, R, H, V), in blocks of receivers, the last axis but one of what it gives."""
+        listed = x.flatten(2).flatten(0, 1).contiguous()  # whole rows are copied many times faster than parts
+        batch, count, receivers = self.shape
+        size = max(1, LARGEST // (batch * count * listed.shape[1]))
+        parts = []
+        for block in (slice(i, i + size) for i in range(0, receivers, size)):
+            near = listed.index_select(0, self.rows[:, :, block].flatten())
+            parts.append(reduce(near.view(batch, count, -1, *x.shape[2:]), block))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -2)
 
 
 class Links:

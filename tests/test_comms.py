@@ -15,7 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list
+from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list, scores
 from contracts_bus import check_bus
 
 ROOT = Path(__file__).parent.parent
@@ -113,6 +113,15 @@ def test_regular_graphs_are_heard_like_any_others(kind, dense, data):
     bus = build(kind)
     fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, Edges(*edges[:3])))
     assert_close(fast, slow, rtol=1e-9, atol=1e-11)
+
+
+@both
+@pytest.mark.parametrize("largest", [0, 50, 200])
+def test_neighbours_in_blocks_are_heard_like_all_at_once(kind, largest, monkeypatch):
+    y, edges = example(9, topology="ring")
+    whole = values_and_gradients(build(kind), y, edges)
+    monkeypatch.setattr(scores, "LARGEST", largest)
+    assert_close(values_and_gradients(build(kind), y, edges), whole)
 
 
 @both
