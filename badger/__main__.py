@@ -214,6 +214,8 @@ def _bench(words: list[str]) -> int:
     ) -> int:
         """Measure ours and the references in turn, in one process; print a table for BENCHMARKS.md.
 
+        Cases: {cases}.
+
         Args:
             cases: which; all if none is named.
             device: cpu, cuda, or auto: cuda where there is one.
@@ -231,7 +233,8 @@ def _bench(words: list[str]) -> int:
         print(", ".join(f"{name} {value}" for name, value in versions(where).items()), table(rows), sep="\n\n")
         return 0
 
-    return tyro.cli(benchmark, args=words, prog="badger bench", description=f"Cases: {', '.join(CASES)}.")
+    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(CASES))
+    return tyro.cli(benchmark, args=words, prog="badger bench")
 
 
 def _list(words: list[str]) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from itertools import chain, repeat
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -108,11 +109,9 @@ GPU = ("badger-2019/gpu", "outer steps/s", at_least(300, "outer steps/s"))
 
 
 def _against_published(row: Row) -> Row:
-    ours = sorted(row.ours)[len(row.ours) // 2]
-    note = (
-        f"{ORIGINAL / ours:.0f}x fewer than the original's {ORIGINAL}, {REWRITE / ours:.1f}x than a rewrite's {REWRITE}"
-    )
-    return row._replace(note=note)
+    ours = median(row.ours)
+    original, rewrite = (f"{cost / ours:.1f}x fewer than the {cost}" for cost in (ORIGINAL, REWRITE))
+    return row._replace(note=f"{original} of the original, {rewrite} of its rewrite")
 
 
 def _outer_steps(device: torch.device, sides: dict[str, Prepare], repeats: int) -> Row:

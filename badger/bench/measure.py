@@ -4,6 +4,7 @@ Whatever slows a machine down comes and goes, so rivals take turns (A B A B ...)
 """
 
 import contextlib
+import ctypes
 import gc
 import sys
 import time
@@ -18,6 +19,8 @@ import torch
 
 Work: TypeAlias = Callable[[], object]
 Prepare: TypeAlias = Callable[[], Work]  # makes everything ready, untimed, and gives what is to be timed
+
+_MMAP_THRESHOLD = -3  # of <malloc.h>
 
 
 def ready(work: Work) -> Prepare:
@@ -73,12 +76,23 @@ def peak(prepare: Prepare, warm_up: Prepare, device: torch.device) -> float:
 
 def _rise(prepare: Prepare, warm_up: Prepare, device: torch.device, threads: int) -> float:
     torch.set_num_threads(threads)
+    _return_what_is_free()
     warm_up()()
     work = prepare()
     gc.collect()
     before = _high_water(device, anew=True)
     work()
     return (_high_water(device) - before) / 1e6
+
+
+def _return_what_is_free() -> None:
+    """Makes glibc give large blocks back to the system at once, so that the peak is of what the work holds.
+
+    Else a small tensor that lands in the place of a large one spoils it for the next large one, and the process grows
+    by holes: a buffer that is cloned and freed at each step counts as if all its clones were kept.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**20)
 
 
 def _high_water(device: torch.device, *, anew: bool = False) -> int:

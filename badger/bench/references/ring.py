@@ -6,33 +6,34 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-Read = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]  # (queries, rows, top_k) -> scores, values of the best
+Read = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]  # -> scores and values of the best rows
 
 
 def dense_read(
-    query: Float[Tensor, "B N K"], rows: Float[Tensor, "B R W"], top_k: int
+    query: Float[Tensor, "B N K"], store: Float[Tensor, "B S W"], filled: int, top_k: int
 ) -> tuple[Float[Tensor, "B N k"], Float[Tensor, "B N k V"]]:
-    """Scores of all rows, all of them under autograd. W = K + V."""
-    keys, values = rows.split([query.shape[-1], rows.shape[-1] - query.shape[-1]], -1)
-    scores, index = (query @ keys.mT).topk(top_k, -1)  # of (B, N, R)
-    return scores, _picked(values, index)
+    """Scores of all rows that are filled, all of them under autograd. W = K + V."""
+    size = query.shape[-1]
+    scores, index = (query @ store[:, :filled, :size].mT).topk(min(top_k, filled), -1)  # of (B, N, filled)
+    return scores, _picked(store, index)[..., size:]
 
 
 def selected_read(
-    query: Float[Tensor, "B N K"], rows: Float[Tensor, "B R W"], top_k: int
+    query: Float[Tensor, "B N K"], store: Float[Tensor, "B S W"], filled: int, top_k: int
 ) -> tuple[Float[Tensor, "B N k"], Float[Tensor, "B N k V"]]:
-    """The best rows are selected without gradient and scored again, so that no copy of the buffer is kept."""
+    """The best rows are selected without gradient and scored again, so that autograd keeps no copy of the store."""
     size = query.shape[-1]
     with torch.no_grad():
-        index = (query @ rows[..., :size].mT).topk(top_k, -1).indices
-    keys, values = _picked(rows, index).split([size, rows.shape[-1] - size], -1)
+        index = (query @ store[:, :filled, :size].mT).topk(min(top_k, filled), -1).indices
+    keys, values = _picked(store, index).split([size, store.shape[-1] - size], -1)
     return (keys @ query.unsqueeze(-1)).squeeze(-1), values
 
 
-def _picked(rows: Tensor, index: Tensor) -> Tensor:
-    """(B, R, W) at (B, N, k) -> (B, N, k, W)."""
-    flat = index.flatten(1).unsqueeze(-1).expand(-1, -1, rows.shape[-1])
-    return rows.gather(1, flat).unflatten(1, index.shape[1:])
+def _picked(store: Tensor, index: Tensor) -> Tensor:
+    """(B, S, W) at (B, N, k) -> (B, N, k, W). By index_select, which saves no rows; gather would."""
+    first = torch.arange(0, store.shape[0] * store.shape[1], store.shape[1], device=store.device)
+    flat = (index + first.view(-1, 1, 1)).flatten()
+    return store.flatten(0, 1).index_select(0, flat).view(*index.shape, -1)
 
 
 class DenseRing(nn.Module):
@@ -79,7 +80,7 @@ class DenseRing(nn.Module):
                 store = store.clone()
                 store[:, at : at + n] = self._row(xs[t - 1], h)
                 at, filled = (at + n) % size, min(filled + n, size)
-            h = self._step(x, h, store[:, :filled])
+            h = self._step(x, h, store, filled)
             ys.append(h)
         return torch.stack(ys)
 
@@ -87,11 +88,11 @@ class DenseRing(nn.Module):
         seen = torch.cat([x, h], -1)
         return torch.cat([self.key(seen), seen[..., : self.value_size]], -1)
 
-    def _step(self, x: Tensor, h: Tensor, rows: Tensor) -> Tensor:
+    def _step(self, x: Tensor, h: Tensor, store: Tensor, filled: int) -> Tensor:
         m = x.new_zeros(*x.shape[:2], self.value_size)
-        if rows.shape[1]:
+        if filled:
             query = self.query(torch.cat([x, h], -1)) * self.key.out_features**-0.5
-            scores, values = self.read(query, rows, min(self.top_k, rows.shape[1]))
+            scores, values = self.read(query, store, filled, self.top_k)
             m = (scores.softmax(-1).unsqueeze(-2) @ values).squeeze(-2)
         eaten = torch.cat([x, m], -1)
         return self.controller(eaten.flatten(0, 1), h.flatten(0, 1)).view_as(h)
