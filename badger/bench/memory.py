@@ -16,7 +16,7 @@ from badger.rng import drawing_from, generator
 from experts import GRU, Core, EpisodicMemory
 from experts.state import State
 
-Unroll = Callable[[Core, Tensor, State], tuple[Tensor, State]]
+Unroll = Callable[..., tuple[Tensor, State]]
 
 
 class Sizes(NamedTuple):
