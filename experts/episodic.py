@@ -152,6 +152,7 @@ class EpisodicMemory(Core):
         if self.plan is None or mapped():
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
+        state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
         for begun in range(0, len(xs), PIECE):
             part = slice(begun, begun + PIECE)
             y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])

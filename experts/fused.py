@@ -161,8 +161,9 @@ class Remember(Function):
             else:
                 to_x, to_h, carry = plan.cell.retreat(_masked(arrived, present[t]), old, own)
                 carry = tuple(c + a for c, a in zip(carry, _masked(arrived, ~present[t]), strict=True))
-            found, read = Found(index, span.lo, span.end, storage[0].shape[1]), (to_x @ of_m).view(stores, n, -1)
-            to_query = plan.attend.learn(read, query, found, scores, shares, storage, columns, ctx.partial)
+            found = Found(index, span.lo, span.end, storage[0].shape[1], ctx.partial)
+            read = (to_x @ of_m).view(stores, n, -1)
+            to_query = plan.attend.learn(read, query, found, scores, shares, storage, columns)
             to_query = to_query.reshape(-1, size) * plan.scale
             inputs.append(torch.cat([key_grad, to_query, to_x], -1))
             products.append(torch.cat([to_query, to_h], -1))

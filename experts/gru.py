@@ -30,7 +30,7 @@ class GRU(Cell):
         gates = torch.sigmoid(gates_x + gates_h)
         reset, keep = gates.chunk(2, -1)
         candidate = torch.tanh(torch.addcmul(new_x, reset, new_h))
-        return (torch.lerp(candidate, state[0], keep),), (gates, candidate, new_h)
+        return (torch.lerp(candidate, state[0], keep),), (gates, candidate, new_h.clone())  # not the whole product
 
     @staticmethod
     def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:

@@ -81,8 +81,8 @@ class _WriteRead(Function):
             grad_read = query.new_zeros(*query.shape[:-1], ctx.values.shape[-1])
         span, storage = ctx.span, (ctx.keys, ctx.values)
         grads = owned(grad_keys, ctx.keys, grad_read), owned(grad_values, ctx.values, grad_read)
-        found = Found(index, span.lo, span.end, ctx.keys.shape[1])
-        grad_query = ctx.attend.learn(grad_read, query, found, scores, weights, storage, grads, ctx.partial)
+        found = Found(index, span.lo, span.end, ctx.keys.shape[1], ctx.partial)
+        grad_query = ctx.attend.learn(grad_read, query, found, scores, weights, storage, grads)
         written = [grad[:, span.at : span.end] for grad in grads]
         return None, None, *grads, *written, grad_query, *[None] * 3
 
@@ -261,6 +261,10 @@ class Log(Leaf):
         )
         new = log.after((span,), tuple(handles), starts, None)
         return read, *new.told(index, weights, attend.top_k), new
+
+    def reserve(self, rows: int, n: int) -> "Log":
+        """The log with room for so many rows, n a step, or for as many as count: it need not move as it grows."""
+        return self._with_room(min(rows, self.slots), n)
 
     def ahead(
         self, steps: int, n: int, present: Tensor | None = None, reset: Tensor | None = None

@@ -69,7 +69,8 @@ class Attend(NamedTuple):
         A place of -1 stands for no row. valid (S, end - lo): which rows count; None: all.
         """
         scores, index = best_rows(query, keys[:, lo:end], valid, self)
-        found, chosen = Found(index, lo, end, keys.shape[1]), None if valid is None else index >= 0
+        found = Found(index, lo, end, keys.shape[1], valid is not None)
+        chosen = None if valid is None else index >= 0
         if self.distance:  # again, without the cancellation
             exact = -(query.unsqueeze(-2) - found.pick(keys)).square().sum(-1)
             scores = exact if chosen is None else torch.where(chosen, exact, scores)
@@ -85,11 +86,10 @@ class Attend(NamedTuple):
         weights: Tensor,
         storage: tuple[Tensor, Tensor],
         grads: tuple[Tensor, Tensor],
-        partial: bool,
     ) -> Tensor:
         """From the gradient of what was read, that of the query; those of keys and values are added to `grads`."""
         (keys, values), (to_keys, to_values) = storage, grads
-        chosen = found.index >= 0 if partial else None
+        chosen = found.index >= 0 if found.partial else None
         to_weights = found.compare(values, grad)
         to_scores = WEIGHTINGS[self.weighting][1](to_weights, weights, scores, chosen)
         found.give(to_values, weights, grad)
@@ -136,13 +136,13 @@ class Found:
     """Rows that were found in a window: the products of a read and of its gradient, over these rows alone or, where the
     window is small, over all of it with zeros for the rest, which needs no copies of rows.
 
-    index (S, M, k): places from lo on, -1 for none; a weight of 0 cancels what stands there. lo, end: the window.
+    index (S, M, k): places from lo on, -1 for none where `partial`, and a weight of 0. lo, end: the window.
     """
 
-    def __init__(self, index: Tensor, lo: int, end: int, capacity: int):
-        self.index, self.lo, self.size, self.capacity = index, lo, end - lo, capacity
+    def __init__(self, index: Tensor, lo: int, end: int, capacity: int, partial: bool):
+        self.index, self.lo, self.size, self.capacity, self.partial = index, lo, end - lo, capacity, partial
         self.all, self.dense = self.size == index.shape[-1], self.size <= DENSE * index.shape[-1]
-        self.at = index.clamp(min=0)
+        self.at = index.clamp(min=0) if partial else index
 
     def take(self, data: Tensor, weights: Tensor) -> Tensor:
         """(S, C, W), (S, M, k) -> (S, M, W): the weighted sum of rows."""
