@@ -8,8 +8,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger.agent import Agent
 from badger.rng import generator
-from badger.rollout import Frames, direct, rollout, start
+from badger.rollout import Frames, start
 from badger.schedule import Schedule
+from badger.segments import segmented
 from experts import state as states
 from tasks import Task
 
@@ -26,6 +27,8 @@ class BPTT:
         batch: episodes in an outer step.
         lr: a learning rate or a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
+        segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
+            no number, costs a second forward pass, and lets long episodes fit (`badger.segments`). None: keep all.
         auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
         clip: largest norm of the gradient.
         betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
@@ -45,6 +48,7 @@ class BPTT:
         batch: int = 64,
         lr: float | Schedule = 2e-3,
         truncation: int | None = None,
+        segment: int | None = None,
         auxiliary: dict[str, float] | None = None,
         clip: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.95),
@@ -57,11 +61,11 @@ class BPTT:
                 f"{type(task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
                 "use a learner of reinforcement learning, or a task with differentiable=True"
             )
-        for name, size in {"batch": batch, "truncation": truncation}.items():
+        for name, size in {"batch": batch, "truncation": truncation, "segment": segment}.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
         self.agent, self.task, self.seed, self.rank = agent, task, seed, rank
-        self.batch, self.truncation, self.clip = batch, truncation, clip
+        self.batch, self.truncation, self.segment, self.clip = batch, truncation, segment, clip
         self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
         self.auxiliary = dict(auxiliary or {})
         self.parameters = list(agent.parameters())
@@ -102,7 +106,8 @@ class BPTT:
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or self.task.steps
         for begun in range(0, self.task.steps, size):
-            frames, carry = rollout(self.agent, self.task, carry, rng, direct, steps=min(size, self.task.steps - begun))
+            steps = min(size, self.task.steps - begun)
+            frames, carry = segmented(self.agent, self.task, carry, rng, steps=steps, segment=self.segment or steps)
             loss = self._loss(frames)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
