@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from badger import distributed
 from badger.agent import Agent
 from badger.rng import generator
 from badger.rollout import Frames, start
@@ -13,6 +14,8 @@ from badger.schedule import Schedule
 from badger.segments import segmented
 from experts import state as states
 from tasks import Task
+
+FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
 
 
 class BPTT:
@@ -24,7 +27,7 @@ class BPTT:
 
     Args:
         agent, task: who learns what. rng streams follow from `seed`.
-        batch: episodes in an outer step.
+        batch: episodes in an outer step, over all processes that share the run.
         lr: a learning rate or a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
         segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
@@ -34,10 +37,11 @@ class BPTT:
         betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
             of magnitude within some 50 outer steps when a plateau ends.
         weight_decay: decoupled (Loshchilov and Hutter 2019).
-        rank: of this process among those that share a run; each draws its own episodes.
+        rank: which process's episodes are drawn; None: this one's. Each draws its own.
 
     Raises:
-        ValueError: the task gives no gradient, or an auxiliary loss that the core does not have.
+        ValueError: the task gives no gradient, an auxiliary loss that the core does not have, or a batch that the
+            number of processes does not divide.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class BPTT:
         betas: tuple[float, float] = (0.9, 0.95),
         weight_decay: float = 0.0,
         seed: int = 0,
-        rank: int = 0,
+        rank: int | None = None,
     ):
         if not task.differentiable:
             raise ValueError(
@@ -64,7 +68,14 @@ class BPTT:
         for name, size in {"batch": batch, "truncation": truncation, "segment": segment}.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
-        self.agent, self.task, self.seed, self.rank = agent, task, seed, rank
+        if batch % distributed.world():
+            raise ValueError(
+                f"batch={batch} episodes do not divide over {distributed.world()} processes; "
+                "want a multiple, or another number of processes"
+            )
+        self.agent, self.task, self.seed = agent, task, seed
+        self.rank = distributed.rank() if rank is None else rank
+        self.share = batch // distributed.world()  # episodes of this process
         self.batch, self.truncation, self.segment, self.clip = batch, truncation, segment, clip
         self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
         self.auxiliary = dict(auxiliary or {})
@@ -80,29 +91,34 @@ class BPTT:
     def update(self) -> dict[str, Tensor | float]:
         """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
         rng = generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
+        lr = self.schedule(self.step)
+        metrics = self._outer_step(rng, lr)
+        self.step += 1
+        return {**metrics, "lr": lr}
+
+    def _outer_step(self, rng: torch.Generator, lr: float) -> dict[str, Tensor]:
         self.optimiser.zero_grad()
         loss, pieces = self._backward(rng)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
+        told = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
+        distributed.all_mean([*gradients, loss, return_, *told.values()])
         norm = get_total_norm(gradients)
         clip_grads_with_norm_(self.parameters, self.clip, norm)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
-        lr = self.schedule(self.step)
         self._climb(lr, ~finite)
-        self.step += 1
         return {
             "loss": loss,
-            "return": torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum(),
-            **{name: _mean(pieces, "scores", name) for name in pieces[0].scores},
-            **{name: _mean(pieces, "losses", name) for name in pieces[0].losses},
+            "return": return_,
+            **{name: total / count for name, (total, count) in told.items()},
             "gradient_norm": norm,
             "parameter_norm": get_total_norm(self.parameters).detach(),
-            "lr": lr,
             "finite": finite,
         }
 
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
         """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
-        carry = start(self.agent, self.task, self.batch, rng)
+        carry = start(self.agent, self.task, self.share, rng)
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or self.task.steps
         for begun in range(0, self.task.steps, size):
@@ -147,6 +163,8 @@ class BPTT:
         self.step = state["step"]
 
 
-def _mean(pieces: list[Frames], field: str, name: str) -> Tensor:
-    """Over all steps and episodes in which the number was due."""
-    return torch.cat([getattr(piece, field)[name].detach() for piece in pieces]).nanmean()
+def _total(pieces: list[Frames], field: str, name: str) -> Tensor:
+    """Sum and count (2,) over all steps and episodes in which the number was due: means of means would not be right
+    where processes differ in how many were."""
+    values = torch.cat([getattr(piece, field)[name].detach() for piece in pieces])
+    return torch.stack([values.nansum(), (~values.isnan()).sum().to(values.dtype)])
