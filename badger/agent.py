@@ -95,12 +95,21 @@ class Agent(nn.Module):
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
         self.topology, self.experts, self.identity_size, self.ticks = topology, experts, identity_size, ticks
         self._lists: dict[int, EdgeList] = {}  # follows from topology: networkx is asked once for each size
+        self._rows: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # the same, on a GPU
         self._list(experts)
 
     def _list(self, experts: int) -> EdgeList:
         if experts not in self._lists:
             self._lists[experts] = edge_list(self.topology, experts)
         return self._lists[experts]
+
+    def _edges(self, experts: int, like: Tensor) -> Edges:
+        if not like.is_cuda:
+            return connect(self._list(experts), experts, len(like), like)
+        key = (experts, like.device, like.dtype)
+        if key not in self._rows:  # a transfer to the GPU waits for it: once, not in each outer step
+            self._rows[key] = connect(self._list(experts), experts, 1, like)
+        return Edges(*(row.expand(len(like), -1) for row in self._rows[key]))
 
     def initial_state(
         self,
@@ -119,7 +128,7 @@ class Agent(nn.Module):
         experts = self.experts if experts is None else experts
         outputs = self.act.outputs if outputs is None else outputs
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = connect(self._list(experts), experts, batch, like)
+        edges = self._edges(experts, like)
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
         return AgentState(

@@ -19,6 +19,7 @@ from badger.learners import BPTT
 from badger.rng import drawing_from, generator
 from badger.run import Run
 from badger.schedule import Schedule
+from badger.stepping import Precision
 from comms import BUSES, pick
 from experts import CORES, GRU, Core, EpisodicMemory, Private
 from tasks import GuessingGame, RepeatPrevious, Task
@@ -46,6 +47,10 @@ def guessing_game(
     outer_steps: int = 1500,
     seed: int = 0,
     device: str = "auto",
+    segment: int | None = None,
+    precision: Precision = "float32",
+    compile: bool = False,
+    cuda_graph: bool = False,
 ) -> Run:
     """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
 
@@ -68,6 +73,10 @@ def guessing_game(
         outer_steps: updates of the shared policy.
         seed: of everything random.
         device: cpu, cuda, or auto: cuda where there is one.
+        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        compile: the agent's step by torch.compile.
+        cuda_graph: capture an outer step once and replay it; on a GPU.
     """
     rows = slots * experts if memory == "shared" else slots
     options = {"slots": rows, "top_k": top_k, "key_size": key_size}
@@ -81,12 +90,14 @@ def guessing_game(
         topology=topology,
         bus=bus,
         port=act,
-        batch=batch,
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
         device=device,
-    )
+        learning={
+            "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
+        },
+    )  # fmt: skip
 
 
 def repeat_previous(
@@ -107,6 +118,10 @@ def repeat_previous(
     outer_steps: int = 500,
     seed: int = 0,
     device: str = "auto",
+    segment: int | None = None,
+    precision: Precision = "float32",
+    compile: bool = False,
+    cuda_graph: bool = False,
 ) -> Run:
     """Experts name the symbol that was shown k steps ago (Morad et al. 2023): supervised, through logits.
 
@@ -127,6 +142,10 @@ def repeat_previous(
         outer_steps: updates of the shared policy.
         seed: of everything random.
         device: cpu, cuda, or auto: cuda where there is one.
+        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        compile: the agent's step by torch.compile.
+        cuda_graph: capture an outer step once and replay it; on a GPU.
     """
     make = pick(CORES, core, "core")
     return _by_gradient(
@@ -138,12 +157,14 @@ def repeat_previous(
         topology=topology,
         bus=bus,
         port=act,
-        batch=batch,
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
         device=device,
-    )
+        learning={
+            "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
+        },
+    )  # fmt: skip
 
 
 def _remembering(input_size: int, *, memory: Memory, hidden_size: int, options: dict[str, Any]) -> Core:
@@ -166,13 +187,13 @@ def _by_gradient(
     topology: str,
     bus: str,
     port: str,
-    batch: int,
     lr: float,
     outer_steps: int,
     seed: int,
     device: str,
+    learning: dict[str, Any],
 ) -> Run:
-    """A talking agent for the task, trained by BPTT."""
+    """A talking agent for the task, trained by BPTT with the options `learning`."""
     where = resolve_device(device)
     with drawing_from(generator(seed, "init")):
         messages = message_size if bus != "silent" else 0
@@ -187,7 +208,7 @@ def _by_gradient(
             identity_size=identity_size,
         )
     schedule = Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
-    return Run(BPTT(agent.to(where), task, batch=batch, lr=schedule, seed=seed), outer_steps=outer_steps)
+    return Run(BPTT(agent.to(where), task, lr=schedule, seed=seed, **learning), outer_steps=outer_steps)
 
 
 RECIPES: dict[str, Callable[..., Run]] = {"guessing_game": guessing_game, "repeat_previous": repeat_previous}

@@ -1,5 +1,6 @@
 """Backpropagation through the inner loop: the gradient of an episode's reward with respect to the shared policy."""
 
+import warnings
 from typing import Any
 
 import torch
@@ -8,10 +9,12 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
 from badger.agent import Agent
+from badger.graph import Graphed, refuse
 from badger.rng import generator
 from badger.rollout import Frames, start
 from badger.schedule import Schedule
 from badger.segments import segmented
+from badger.stepping import Precision, stepping
 from experts import state as states
 from tasks import Task
 
@@ -37,11 +40,15 @@ class BPTT:
         betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
             of magnitude within some 50 outer steps when a plateau ends.
         weight_decay: decoupled (Loshchilov and Hutter 2019).
+        precision: "bf16" computes the products of the agent's steps in bfloat16; all else stays as it is.
+        compile: the agent's step, by torch.compile or its backend of that name; where that fails, a warning says why
+            and the plain step goes on.
+        cuda_graph: capture the whole outer step once and replay it (`badger.graph`).
         rank: which process's episodes are drawn; None: this one's. Each draws its own.
 
     Raises:
-        ValueError: the task gives no gradient, an auxiliary loss that the core does not have, or a batch that the
-            number of processes does not divide.
+        ValueError: the task gives no gradient, an auxiliary loss that the core does not have, a batch that the
+            number of processes does not divide, or cuda_graph where there can be none.
     """
 
     def __init__(
@@ -57,6 +64,9 @@ class BPTT:
         clip: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.95),
         weight_decay: float = 0.0,
+        precision: Precision = "float32",
+        compile: bool | str = False,
+        cuda_graph: bool = False,
         seed: int = 0,
         rank: int | None = None,
     ):
@@ -80,8 +90,15 @@ class BPTT:
         self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
         self.auxiliary = dict(auxiliary or {})
         self.parameters = list(agent.parameters())
+        self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
+        self.player = stepping(agent, precision=precision, compiled=compile)
+        if cuda_graph:
+            refuse(self.device, segment=segment)
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True, capturable=cuda_graph
+        )
+        self.graph = Graphed(self._outer_step, self.parameters, self.optimiser) if cuda_graph else None
         self.step = 0
 
     @property
@@ -92,13 +109,13 @@ class BPTT:
         """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
         rng = generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
         lr = self.schedule(self.step)
-        metrics = self._outer_step(rng, lr)
+        metrics = (self.graph or self._outer_step)(rng, lr)
         self.step += 1
         return {**metrics, "lr": lr}
 
-    def _outer_step(self, rng: torch.Generator, lr: float) -> dict[str, Tensor]:
+    def _outer_step(self, rng: torch.Generator, lr: float | Tensor) -> dict[str, Tensor]:
         self.optimiser.zero_grad()
-        loss, pieces = self._backward(rng)
+        loss, pieces = self._compiled(rng) if self.compile else self._backward(rng)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
         told = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
@@ -116,14 +133,27 @@ class BPTT:
             "finite": finite,
         }
 
+    def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
+        from torch._dynamo.exc import TorchDynamoException  # slow to import
+
+        try:
+            return self._backward(rng)
+        except TorchDynamoException as error:
+            why = " ".join(str(error).split("\n\n")[0].split())
+            warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
+        self.compile = False
+        self.player = stepping(self.agent, precision=self.precision)
+        self.optimiser.zero_grad()
+        return self._backward(rng.manual_seed(rng.initial_seed()))  # from the start of the same episodes
+
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
         """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
-        carry = start(self.agent, self.task, self.share, rng)
+        carry = start(self.player, self.task, self.share, rng)
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or self.task.steps
         for begun in range(0, self.task.steps, size):
             steps = min(size, self.task.steps - begun)
-            frames, carry = segmented(self.agent, self.task, carry, rng, steps=steps, segment=self.segment or steps)
+            frames, carry = segmented(self.player, self.task, carry, rng, steps=steps, segment=self.segment or steps)
             loss = self._loss(frames)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
@@ -148,7 +178,7 @@ class BPTT:
             loss = loss + weight * frames.losses[name].sum(0).mean() / self.task.steps
         return loss
 
-    def _climb(self, lr: float, skip: Tensor) -> None:
+    def _climb(self, lr: float | Tensor, skip: Tensor) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
@@ -160,6 +190,10 @@ class BPTT:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.agent.load_state_dict(state["agent"])
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["capturable"] = self.cuda_graph  # as built, not as saved
+        if self.cuda_graph:  # what was captured works on the storage of before
+            self.graph = Graphed(self._outer_step, self.parameters, self.optimiser)
         self.step = state["step"]
 
 
