@@ -4,6 +4,7 @@ The many small kernels of an inner loop then cost what they compute, not what th
 numbers are those of the plain step: the generator is registered with the graph and seeded anew before each replay.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 
 import torch
@@ -64,7 +65,8 @@ class Graphed:
         moments = {p: {k: v.clone() for k, v in s.items()} for p, s in self.optimiser.state.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(stream), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*capturable=True")  # torch tells of steps outside of a graph
             for _ in range(WARMUP):
                 self.step(self.rng.manual_seed(seed), self.lr)
         torch.cuda.current_stream().wait_stream(stream)

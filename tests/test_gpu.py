@@ -1,15 +1,17 @@
 """On a GPU: the same numbers as on the CPU, and a whole outer step as a CUDA graph. Skipped where there is none."""
 
 import copy
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, Schedule, distributed, rollout, start
-from badger.learners import bptt
+from badger.graph import Graphed, refuse
 from test_bptt import flat, slopes
-from toys import Walk, seeded, toy_agent
+from toys import Walk, game, seeded, toy_agent
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
@@ -101,6 +103,40 @@ def test_a_graph_with_segments_is_refused():
 # --- without a GPU
 
 
+class Played:
+    """In the place of a CUDA graph: what was captured is run again."""
+
+    def __init__(self, graphed):
+        self.graphed = graphed
+
+    def replay(self):
+        self.graphed.told = self.graphed.step(self.graphed.rng, self.graphed.lr)
+
+
+@pytest.fixture
+def no_streams(monkeypatch):
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(Graphed, "_captured", lambda graphed: Played(graphed))
+
+
+@pytest.mark.parametrize("done", [0, 2])
+def test_warming_up_leaves_no_trace_and_replays_are_seeded_as_plain_steps(no_streams, done):
+    fast, plain = (BPTT(toy_agent(bus="gated"), game(), batch=4, lr=Schedule(1e-2, total=9)) for _ in range(2))
+    for one in (fast, plain):
+        for _ in range(done):
+            one.update()
+    fast.graph = Graphed(fast._outer_step, fast.parameters, fast.optimiser)
+    for _ in range(3):
+        ours, theirs = fast.update(), plain.update()
+        assert ours.keys() == theirs.keys()
+        assert_close(ours["loss"], theirs["loss"])
+        assert_close(flat(fast.agent), flat(plain.agent), rtol=1e-6, atol=1e-8)  # the graph's rate is a float32
+    assert fast.state_dict()["optimiser"]["param_groups"] == plain.state_dict()["optimiser"]["param_groups"]
+
+
 def test_a_graph_on_the_cpu_is_refused():
     with pytest.raises(ValueError, match="cuda_graph=True, but the agent is on cpu, want a CUDA device; or leave"):
         BPTT(toy_agent(), GuessingGame(4, 2), cuda_graph=True)
@@ -109,4 +145,4 @@ def test_a_graph_on_the_cpu_is_refused():
 def test_a_graph_of_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(ValueError, match="2 processes share the run, want 1"):
-        bptt.refuse(torch.device("cuda"), segment=None)
+        refuse(torch.device("cuda"), segment=None)
