@@ -20,6 +20,7 @@ from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
 from badger.learners import BPTT, LEARNERS, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
+from badger.population import Population  # noqa: E402
 from badger.recipes import RECIPES, build  # noqa: E402
 from badger.recorder import read_metrics  # noqa: E402
 from badger.rng import generator  # noqa: E402
@@ -28,7 +29,7 @@ from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, Edges, Gated, Mean, Silent, connect  # noqa: E402
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private  # noqa: E402
+from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
 from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
@@ -59,6 +60,7 @@ __all__ = [
     "GuessingGame",
     "Learner",
     "Mean",
+    "Population",
     "Private",
     "RepeatPrevious",
     "Run",
@@ -67,6 +69,7 @@ __all__ = [
     "Silent",
     "Step",
     "Task",
+    "Unrolled",
     "act",
     "build",
     "connect",

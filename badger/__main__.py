@@ -21,6 +21,7 @@ from tyro.conf import Positional
 import badger
 from badger import distributed, figures
 from badger.evaluate import evaluate
+from badger.population import members
 from badger.recipes import RECIPES, build, find
 from badger.recorder import read_metrics, strict
 from badger.rng import generator
@@ -141,16 +142,21 @@ def _summarise(run: Run) -> None:
     """The score on episodes never met, the lines to judge it by, a picture, and how to see more."""
     task, folder = run.learner.task, run.folder
     assert folder is not None
-    scores = evaluate(run.learner.agent, task, EPISODES, generator(run.learner.seed, "evaluate", device=run.device))
-    rows, name = read_metrics(folder), f"{task.score}_average"
-    references = task.references()
-    rows = [row for row in rows if row[name] is not None]  # None: not due yet
-    curve = ([row["step"] for row in rows], [row[name] for row in rows])
-    picture = folder / "learning_curve.png"
-    drawn = figures.learning_curves({"moving average in training": [curve]}, references.get(task.score, {}), task.score)
-    drawn.savefig(picture)
+    rows, references, learners = read_metrics(folder), task.references(), members(run.learner)
     print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
-    _print_scores(scores, references)
+    curves = []
+    for learner in learners:
+        member = f"/seed_{learner.seed}" if len(learners) > 1 else ""
+        due = [row for row in rows if row[f"{task.score}{member}_average"] is not None]
+        curves.append(([row["step"] for row in due], [row[f"{task.score}{member}_average"] for row in due]))
+        if member:
+            bad = sum(not row[f"finite{member}"] for row in rows)
+            print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
+        rng = generator(learner.seed, "evaluate", device=run.device)
+        _print_scores(evaluate(learner.agent, task, EPISODES, rng), references)
+    picture = folder / "learning_curve.png"
+    drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
+    drawn.savefig(picture)
     print(f"learning curve  {picture}\nlook inside     tensorboard --logdir {folder}")
     print(f"play again      badger evaluate {folder}")
 
@@ -164,6 +170,7 @@ def _evaluate(words: list[str]) -> int:
         steps: int | None = None,
         episodes: int = EPISODES,
         lesion: str = "",
+        member: int = 0,
         best: bool = False,
         seed: int = 0,
         json: Path | None = None,
@@ -177,12 +184,16 @@ def _evaluate(words: list[str]) -> int:
             steps: inner steps of an episode; as trained if not given.
             episodes: how many are played.
             lesion: experts taken out before the first step, such as 0,2.
+            member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
             seed: of the episodes, which no training meets.
             json: file for the result.
         """
         loaded = Run.load(run, best=best)
-        agent = loaded.learner.agent
+        learners = members(loaded.learner)
+        if not 0 <= member < len(learners):
+            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
+        agent = learners[member].agent
         task = _resized(loaded.learner.task, dims=dims, steps=steps)
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
@@ -192,11 +203,13 @@ def _evaluate(words: list[str]) -> int:
         print(
             f"after {loaded.step} outer steps, with {experts or agent.experts} experts"
             + (f" less {lost}" if lost else "")
+            + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
         )
         _print_scores(scores, references)
         if json is not None:
             result = {
                 "run": str(run), "outer_step": loaded.step, "experts": experts or agent.experts, "lesion": lost,
+                "member": member,
                 "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "episodes": episodes, "seed": seed, "references": references,
                 "scores": {

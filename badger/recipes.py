@@ -16,6 +16,7 @@ import torch
 from badger import act, sense
 from badger.agent import Agent
 from badger.learners import BPTT
+from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
 from badger.schedule import Schedule
@@ -46,6 +47,7 @@ def guessing_game(
     lr: float = 2e-3,
     outer_steps: int = 1500,
     seed: int = 0,
+    seeds: int = 1,
     device: str = "auto",
     segment: int | None = None,
     precision: Precision = "float32",
@@ -72,6 +74,7 @@ def guessing_game(
         lr: peak of the learning rate, after 5 % of the outer steps; a half cosine leads from there to 0.
         outer_steps: updates of the shared policy.
         seed: of everything random.
+        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
         segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
         precision: float32, or bf16 for matrix products in bfloat16.
@@ -93,6 +96,7 @@ def guessing_game(
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
+        seeds=seeds,
         device=device,
         learning={
             "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
@@ -117,6 +121,7 @@ def repeat_previous(
     lr: float = 3e-3,
     outer_steps: int = 500,
     seed: int = 0,
+    seeds: int = 1,
     device: str = "auto",
     segment: int | None = None,
     precision: Precision = "float32",
@@ -141,6 +146,7 @@ def repeat_previous(
         lr: peak of the learning rate, after 5 % of the outer steps; a half cosine leads from there to 0.
         outer_steps: updates of the shared policy.
         seed: of everything random.
+        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
         segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
         precision: float32, or bf16 for matrix products in bfloat16.
@@ -160,6 +166,7 @@ def repeat_previous(
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
+        seeds=seeds,
         device=device,
         learning={
             "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
@@ -190,15 +197,19 @@ def _by_gradient(
     lr: float,
     outer_steps: int,
     seed: int,
+    seeds: int,
     device: str,
     learning: dict[str, Any],
 ) -> Run:
-    """A talking agent for the task, trained by BPTT with the options `learning`."""
-    where = resolve_device(device)
-    with drawing_from(generator(seed, "init")):
+    """A talking agent for the task, trained by BPTT with the options `learning`; or a population, one a seed."""
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds}, want at least 1")
+    where, schedule = resolve_device(device), Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
+
+    def agent() -> Agent:
         messages = message_size if bus != "silent" else 0
         made = core(task.obs_size + messages + identity_size)
-        agent = Agent(
+        return Agent(
             sense=sense.Broadcast(task.obs_size),
             core=made,
             bus=pick(BUSES, bus, "bus")(made.output_size, messages),
@@ -207,8 +218,12 @@ def _by_gradient(
             experts=experts,
             identity_size=identity_size,
         )
-    schedule = Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
-    return Run(BPTT(agent.to(where), task, lr=schedule, seed=seed, **learning), outer_steps=outer_steps)
+
+    members = []
+    for each in range(seed, seed + seeds):
+        with drawing_from(generator(each, "init")):
+            members.append(BPTT(agent().to(where), task, lr=schedule, seed=each, **learning))
+    return Run(members[0] if seeds == 1 else Population(members), outer_steps=outer_steps)
 
 
 RECIPES: dict[str, Callable[..., Run]] = {"guessing_game": guessing_game, "repeat_previous": repeat_previous}

@@ -70,7 +70,7 @@ class Recorder:
         for name in rows[-1].keys() - {"step", "seconds", "finite"}:
             values = [row[name] for row in rows if math.isfinite(row[name])]
             if values:
-                averaged = name.endswith("_average") or name == "lr"  # of the moment, not of these steps
+                averaged = name.endswith("_average") or name.split("/")[0] == "lr"  # of the moment, not of these steps
                 self.events.add_scalar(_tag(name), values[-1] if averaged else sum(values) / len(values), last)
         self.events.add_scalar("speed/outer_steps_per_second", speed, last)
         for score, lines in self.references.items():
@@ -102,14 +102,15 @@ class Recorder:
                 self.events.close()
 
     def layout(self, score: str, names: set[str]) -> None:
-        """TensorBoard's custom scalars: what belongs together in one chart."""
+        """TensorBoard's custom scalars: what belongs together in one chart. A tag there stands for all that begin with
+        it: a population's chart has a line for the average of each member."""
         if self.events is None:
             return
         lines = [f"{score}/reference/{line.replace(' ', '_')}" for line in self.references.get(score, {})]
         charts = {
             "outer loop": {
-                score: ["Multiline", [f"{score}/train", f"{score}/average", *lines]],
-                "norms": ["Multiline", ["norm/gradient", "norm/parameter"]],
+                score: ["Multiline", [f"{score}/train$", f"{score}/average", *lines]],
+                "norms": ["Multiline", ["norm/gradient$", "norm/parameter$"]],
                 "learning rate": ["Multiline", ["learning_rate"]],
             },
             "inner loop": {"scores at inner steps": ["Multiline", [r"inner/.*/step_.*"]]},
@@ -124,11 +125,11 @@ class Recorder:
 
 
 def _tag(name: str) -> str:
-    """One group of charts a score: error -> error/train, error_average -> error/average."""
+    """One group of charts a score: error -> error/train, error/seed_3_average -> error/average/seed_3."""
     fixed = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
-    if name in fixed:
-        return fixed[name]
-    return name.removesuffix("_average") + "/average" if name.endswith("_average") else f"{name}/train"
+    score, *member = name.removesuffix("_average").split("/")
+    kind = "average" if name.endswith("_average") else "train"
+    return "/".join([fixed.get(score, f"{score}/{kind}"), *member])
 
 
 def _writer(folder: Path, step: int) -> Any:

@@ -7,7 +7,8 @@ from badger.recorder import Row
 
 
 def milestones(rows: Sequence[Row], score: str, *, threshold: float, at: Sequence[int]) -> dict[Any, Any]:
-    """How fast a run learned, by the moving average of its training batches' score (lower is better).
+    """How fast a run learned, by the moving average of its training batches' score (lower is better). Of one member of
+    a population: score="final_error/seed_3".
 
     Returns under "steps" the first outer step at which the average is below the threshold (None: never, so the run is
     censored at its budget), and the average at each outer step in `at`, by step.

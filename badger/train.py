@@ -151,7 +151,8 @@ def _flush(
     for row in rows:
         run.seconds += (now - begun) / len(rows)
         row["seconds"] = round(run.seconds, 3)
-        for name in ("return", run.learner.task.score):
+        averaged = ("return", run.learner.task.score)  # and each member's of a population: final_error/seed_3
+        for name in [name for name in row if name.split("/")[0] in averaged]:
             if math.isfinite(row[name]):
                 before = run.averages.setdefault(name, row[name])
                 run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * row[name]

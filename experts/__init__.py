@@ -7,9 +7,11 @@ from experts import state
 from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
-from experts.log import Attend, Log
+from experts.log import Log
 from experts.lstm import LSTM
+from experts.recall import Attend
 from experts.state import State
+from experts.unrolled import Unrolled
 
 
 def _private(input_size: int, hidden_size: int) -> Core:
@@ -28,4 +30,4 @@ CORES: dict[str, Callable[[int, int], Core]] = {
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
-__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "state"]
+__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "Unrolled", "state"]

@@ -85,6 +85,15 @@ class Private(Core):
         y, folded = self.core(_each(x), states.fold(state), there)
         return y.view(*x.shape[:2], -1), states.unfold(folded, x.shape[1])
 
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: State, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N Y"], State]:
+        """As the loop of `forward`, by the unroll of the core within."""
+        n = xs.shape[2]
+        each = None if reset is None else reset.repeat_interleave(n, 1)
+        ys, folded = self.core.unroll(xs.flatten(1, 2).unsqueeze(2), states.fold(state), each)
+        return ys.view(*xs.shape[:3], -1), states.unfold(folded, n)
+
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
         return self._averaged(self.core.losses, state)
 

@@ -9,8 +9,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from experts import state as states
+from experts.cell import Cell
 from experts.core import Core
-from experts.log import WEIGHTINGS, Attend, Log
+from experts.fused import Plan, Weights, mapped, remember
+from experts.log import Log
+from experts.recall import WEIGHTINGS, Attend
 from experts.state import State
 
 Similarity = Literal["dot", "scaled_dot", "cosine", "l2"]
@@ -19,13 +22,13 @@ Kept = Literal["x", "h", "both"]
 
 SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
 KEPT = ("x", "h", "both")
+PIECE = 32  # steps that an unroll takes at once
 DUPLICATE = 0.99  # keys of a higher cosine similarity than this hold the same thing
 
 
 class EpisodicState(NamedTuple):
     controller: State
     h: Float[Tensor, "B N H"]
-    row: Float[Tensor, "B N W"]  # made by the last step, written by the next
     log: Log
     positions: Int[Tensor, "B N k"]  # rows of the last read, -1 for none
     weights: Float[Tensor, "B N k"]
@@ -101,8 +104,13 @@ class EpisodicMemory(Core):
             self.query.load_state_dict(self.key.state_dict())
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.similarity, self.keep, self.detach_rows = slots, similarity, keep, detach_rows
-        self.attend = Attend(key_size, min(top_k, slots), similarity == "l2", weighting)
-        self.row_size = key_size + value_size + 1
+        self.key_size, self.value_size = key_size, value_size
+        self.attend = Attend(min(top_k, slots), similarity == "l2", weighting)
+        self.plan: Plan | None = None  # for steps in one function, where keys are linear and the controller is a cell
+        if isinstance(self.controller, Cell) and similarity != "cosine":
+            scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
+            held = {"x": "x", "h": "h", "both": "xh"}[keep]
+            self.plan = Plan(type(self.controller), self.attend, scale, held, detach_rows)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
         batch, n, _ = x.shape
@@ -116,8 +124,7 @@ class EpisodicMemory(Core):
         return EpisodicState(
             self.controller.initial_state(like.new_zeros(batch, n, self.controller.input_size)),
             like.new_zeros(batch, n, self.output_size),
-            like.new_zeros(batch, n, self.row_size),  # flag 0: void
-            Log.empty(like, (batch,), self.row_size, self.slots),
+            Log.empty(like, (batch,), self.key_size, self.value_size, self.slots),
             like.new_full((batch, n, k), -1, dtype=torch.long),
             like.new_zeros(batch, n, k),
         )
@@ -125,25 +132,50 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
+        if self.plan is not None and not mapped():
+            (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
+            return y, state
         query = self._compared(self.query(torch.cat([x, state.h], -1)))
         if self.sharpness is not None:
             query = query * self.sharpness
         elif self.similarity == "scaled_dot":
-            query = query * self.attend.key_size**-0.5
-        m, positions, weights, log = state.log.write_read(state.row, query, self.attend)
+            query = query * self.key_size**-0.5
+        m, positions, weights, log = state.log.read(query, self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
-        row = self._row(x, h)
-        if present is not None:
-            row = row * present.unsqueeze(-1)  # an absent member's row is void
-        return h, EpisodicState(controller, h, row, log, positions, weights)
+        log = log.append(*self._row(x, h), present)  # an absent member's row does not count
+        return h, EpisodicState(controller, h, log, positions, weights)
 
-    def _row(self, x: Tensor, h: Tensor) -> Tensor:
-        held = {"x": [x], "h": [h], "both": [x, h]}[self.keep]
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N Y"], EpisodicState]:
+        """As the loop of `forward`, by one function for some steps at once where the controller is a cell."""
+        if self.plan is None or mapped():
+            return super().unroll(xs, state, reset)
+        ys: list[Tensor] = []
+        for begun in range(0, len(xs), PIECE):
+            part = slice(begun, begun + PIECE)
+            y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])
+            ys += y
+        return torch.stack(ys), state
+
+    def _fused(
+        self, xs: Tensor, state: EpisodicState, present: Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple[tuple[Tensor, ...], EpisodicState]:
+        assert self.plan is not None and isinstance(self.controller, Cell)
+        c = self.controller
+        weights = Weights(
+            self.key.weight, self.key.bias, self.query.weight, self.query.bias,
+            c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh,
+        )  # fmt: skip
+        hs, last, log, positions, shares = remember(self.plan, weights, state.log, state.controller, xs, present, reset)
+        return hs, EpisodicState(c.State(*last), hs[-1], log, positions, shares)
+
+    def _row(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         seen = torch.cat([x, h], -1)
+        held = {"x": x, "h": h, "both": seen}[self.keep]
         if self.detach_rows:
-            held, seen = [part.detach() for part in held], seen.detach()
-        key = self._compared(self.key(seen))
-        return torch.cat([key, *held, torch.ones_like(key[..., :1])], -1)
+            seen, held = seen.detach(), held.detach()
+        return self._compared(self.key(seen)), held
 
     def _compared(self, vector: Tensor) -> Tensor:
         return normalize(vector, dim=-1) if self.similarity == "cosine" else vector
@@ -155,7 +187,7 @@ class EpisodicMemory(Core):
         """slots_used: rows that count; duplicate_rate: share of them whose nearest other key has cosine > 0.99;
         read_entropy: of the (normalised, absolute) read weights, in nats."""
         valid = state.log.valid()  # (B, R)
-        keys = normalize(state.log.rows()[..., : self.attend.key_size], dim=-1)
+        keys = normalize(state.log.keys(), dim=-1)
         near = (keys @ keys.mT > DUPLICATE) & valid.unsqueeze(1) & valid.unsqueeze(2)
         twins = (near.sum(-1) > 1) & valid  # a row is near itself
         used = valid.sum(-1).to(keys.dtype)

@@ -3,47 +3,40 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from jaxtyping import Float
+from torch import Tensor
 
-from experts.core import Core
+from experts.cell import Cell, Parts
 
 
 class GRUState(NamedTuple):
     h: Float[Tensor, "B N H"]
 
 
-class GRU(Core):
+class GRU(Cell):
     """h' = z h + (1 - z) tanh(W x + r (U h)), with the parameters and names of `nn.GRUCell` (Cho et al. 2014).
 
     The output is the new hidden state. As in nn.GRUCell the reset gate acts after the product U h.
     """
 
-    def __init__(self, input_size: int, hidden_size: int):
-        super().__init__()
-        self.input_size, self.output_size = input_size, hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(3 * hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(3 * hidden_size))
-        self.bias_hh = nn.Parameter(torch.empty(3 * hidden_size))
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
-        for gate in self.weight_hh.detach().chunk(3):  # keeps the norm of what is remembered (Saxe et al. 2014)
-            nn.init.orthogonal_(gate)
+    gates = 3
+    State = GRUState
 
-    def initial_state(self, x: Float[Tensor, "B N D"]) -> GRUState:
-        return GRUState(x.new_zeros(*x.shape[:2], self.output_size))
-
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: GRUState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N Y"], GRUState]:
-        h, size = state.h, self.output_size
-        from_x, from_h = linear(x, self.weight_ih, self.bias_ih), linear(h, self.weight_hh, self.bias_hh)
-        gates = torch.sigmoid(from_x[..., : 2 * size] + from_h[..., : 2 * size])
+    @staticmethod
+    def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
+        size = from_x.shape[-1] // 3
+        gates_x, new_x = from_x.split([2 * size, size], -1)
+        gates_h, new_h = from_h.split([2 * size, size], -1)
+        gates = torch.sigmoid(gates_x + gates_h)
         reset, keep = gates.chunk(2, -1)
-        candidate = torch.tanh(torch.addcmul(from_x[..., 2 * size :], reset, from_h[..., 2 * size :]))
-        new = torch.lerp(candidate, h, keep)
-        if present is not None:
-            new = torch.where(present.unsqueeze(-1), new, h)
-        return new, GRUState(new)
+        candidate = torch.tanh(torch.addcmul(new_x, reset, new_h))
+        return (torch.lerp(candidate, state[0], keep),), (gates, candidate, new_h)
+
+    @staticmethod
+    def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:
+        (grad,), (h,), (gates, candidate, new_h) = grads, state, kept
+        reset, keep = gates.chunk(2, -1)
+        grad_h = grad * keep
+        to_new = (grad - grad_h) * (1 - candidate * candidate)
+        to_gates = torch.cat([to_new * new_h, grad * (h - candidate)], -1) * (gates - gates * gates)
+        return torch.cat([to_gates, to_new], -1), torch.cat([to_gates, to_new * reset], -1), (grad_h,)

@@ -4,182 +4,114 @@ A circular buffer of `slots` rows is exactly a window over rows that are written
 cloned at each step, and cost and memory grow with the length of the episode T, not with T x slots: the idea of Sparse
 Access Memory (Rae et al. 2016, sec. 3.4), without its undo records, for an append needs no undoing.
 
-How gradients flow. The storage is plain and written in place; beside it travels a *handle*, a stride-0 tensor of the
-storage's shape that takes no memory and whose gradient **is** the gradient of the log. One function a step writes and
-reads; its backward pass adds the read's part to the incoming handle gradient, hands out the part of the row that it
-wrote, and passes the rest on. Saved for each step: query, places and weights of the read.
+How gradients flow. The storage is plain and written in place; beside it travel *handles*, stride-0 tensors of the
+storage's shape that take no memory and whose gradient **is** the gradient of the log. One function a step writes and
+reads; its backward pass adds the read's part to the incoming handles' gradients, hands out the part of the row that it
+wrote, and passes the rest on. Saved for each step: query, places, scores and weights of the read.
 
-Shapes: S stores, C capacity, R rows in the window, M queries a store, n rows written a step, W row width, k rows read.
-A row is [key | value | flag]; the flag is 1 in a row that counts and 0 in one that is void (never written, absent).
+Shapes: S stores, C capacity, R rows in the window, M queries a store, n rows written a step, K key, V value, k rows
+read.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
+from experts.recall import Attend, Found
 from experts.state import Leaf
 
-_ROOM = 32  # rows' worth of steps in a first storage
+_ROOM = 32  # steps' worth of rows in a first storage
+_MOST_ROOM = 4096  # rows that a storage has beyond its window, at most: each step of a window so large costs more
 
 
-def _softmax(scores: Tensor, valid: Tensor) -> Tensor:
-    return torch.softmax(scores, -1) * valid
+class Rows(NamedTuple):
+    """Rows on their way into a log, the n of a step. there: which of them count; None: all."""
+
+    key: Tensor  # (S, n, K)
+    value: Tensor  # (S, n, V)
+    there: Tensor | None = None  # (S, n)
 
 
-def _softmax_grad(grad: Tensor, weights: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
-    return weights * (grad - (weights * grad).sum(-1, keepdim=True))
+class Span(NamedTuple):
+    """Where a step writes and reads, in rows of the storage: [at, end) is written, then [lo, end) is read.
 
-
-def _raw(scores: Tensor, valid: Tensor) -> Tensor:
-    return scores * valid
-
-
-def _raw_grad(grad: Tensor, weights: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
-    return grad * valid
-
-
-NEAREST = 1e-3  # added to a squared distance before it is inverted (Pritzel et al. 2017, eq. 5)
-
-
-def _inverse(scores: Tensor, valid: Tensor) -> Tensor:
-    nearness = valid / (NEAREST - scores)
-    total = nearness.sum(-1, keepdim=True)
-    return nearness / torch.where(total > 0, total, 1)
-
-
-def _inverse_grad(grad: Tensor, weights: Tensor, scores: Tensor, valid: Tensor) -> Tensor:
-    return _softmax_grad(grad, weights, scores, valid) / (NEAREST - scores)
-
-
-WEIGHTINGS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    "softmax": (_softmax, _softmax_grad),
-    "similarity": (_raw, _raw_grad),
-    "inverse_distance": (_inverse, _inverse_grad),
-}
-
-
-class Attend(NamedTuple):
-    """How a log is read: the `top_k` rows most similar to the query, summed with the weights that `weighting` gives.
-
-    distance: similarity is minus the squared distance; else the dot product.
+    Places of rows count from lo: a checkpointed step runs again on a copy of the window, which lies elsewhere.
     """
-
-    key_size: int
-    top_k: int
-    distance: bool
-    weighting: str
-
-
-class _Span(NamedTuple):
-    """Where a step writes and reads, in rows of the storage: [at, at + n) is written, then [lo, at + n) is read."""
 
     at: int
-    n: int
+    end: int
     lo: int
 
-
-def _similarity(query: Tensor, keys: Tensor, attend: Attend) -> Tensor:
-    """(S, M, K), (S, M, k, K) -> (S, M, k)"""
-    if attend.distance:
-        return -(query.unsqueeze(-2) - keys).square().sum(-1)
-    return (keys @ query.unsqueeze(-1)).squeeze(-1)
-
-
-def _pick(data: Tensor, index: Tensor, lo: int) -> Tensor:
-    """Rows at (S, M, k) places of the window from lo: (S, M, k, W). -1 gives its first, which a weight of 0 cancels."""
-    stores, capacity, width = data.shape
-    flat = _flat(index, capacity, lo)
-    return data.reshape(stores * capacity, width).index_select(0, flat).view(*index.shape, width)
-
-
-def _flat(index: Tensor, capacity: int, lo: int) -> Tensor:
-    offsets = torch.arange(lo, lo + index.shape[0] * capacity, capacity, device=index.device)
-    return (index.clamp(min=0) + offsets.view(-1, 1, 1)).flatten()
-
-
-def _read(data: Tensor, query: Tensor, start: Tensor, span: _Span, attend: Attend) -> tuple[Tensor, Tensor, Tensor]:
-    """(S, M, V) read, with places in the window and weights (S, M, top_k); a place of -1 stands for no row.
-
-    Places count from span.lo: a checkpointed step runs again on a copy of the window, which lies elsewhere.
-    """
-    window = data[:, span.lo : span.at + span.n]  # (S, R, W)
-    size = window.shape[1]
-    positions = torch.arange(span.lo, span.lo + size, device=data.device)
-    valid = (window[..., -1] > 0) & (positions >= start.unsqueeze(-1))  # (S, R)
-    scores = query @ window[..., : attend.key_size].mT  # (S, M, R)
-    if attend.distance:
-        scores = 2 * scores - window[..., : attend.key_size].square().sum(-1).unsqueeze(1)  # + |q|^2: the same order
-    lowest = torch.finfo(scores.dtype).min
-    scores = scores.masked_fill(~valid.unsqueeze(1), lowest)
-    best, index = scores.topk(min(attend.top_k, size), -1, sorted=False)  # (S, M, k)
-    chosen = best > lowest
-    index = torch.where(chosen, index, -1)
-    rows = _pick(data, index, span.lo)
-    if attend.distance:  # again, without the cancellation
-        best = torch.where(chosen, _similarity(query, rows[..., : attend.key_size], attend), lowest)
-    weights = WEIGHTINGS[attend.weighting][0](best, chosen)
-    read = (weights.unsqueeze(-2) @ rows[..., attend.key_size : -1]).squeeze(-2)
-    missing = attend.top_k - index.shape[-1]
-    if missing:  # the first steps of an episode: keep the shape of the state
-        index = torch.nn.functional.pad(index, (0, missing), value=-1)
-        weights = torch.nn.functional.pad(weights, (0, missing))
-    return read, index, weights
+    def valid(self, start: Tensor, flags: Tensor | None) -> Tensor:
+        """Which rows of the window count, (S, R)."""
+        late = torch.arange(self.lo, self.end, device=start.device) >= start.unsqueeze(-1)
+        return late if flags is None else late & flags[:, self.lo : self.end]
 
 
 class _WriteRead(Function):
     """Writes rows into the storage, then reads it. See the module's docstring for the flow of gradients."""
 
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(data, handle, rows, query, start, span, attend):
-        data[:, span.at : span.at + span.n] = rows
-        read, index, weights = _read(data, query, start, span, attend)
-        return read, data.new_zeros(()).expand(data.shape), index, weights
+    def forward(*inputs):  # without names: `apply` would bind them anew in each call
+        keys, values, _, _, key, value, query, valid, span, attend = inputs
+        keys[:, span.at : span.end] = key
+        values[:, span.at : span.end] = value
+        read, index, scores, weights = attend.recall(query, keys, values, span.lo, span.end, valid)
+        nothing = keys.new_zeros(())
+        return read, nothing.expand(keys.shape), nothing.expand(values.shape), index, scores, weights
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        data, _, _, query, _, ctx.span, ctx.attend = inputs
-        _, _, index, weights = output
-        ctx.data = data  # not saved: the version check would refuse the rows that later steps append
-        ctx.mark_non_differentiable(index, weights)
+        # the storage is not saved: the version check would refuse the rows that later steps append
+        ctx.keys, ctx.values, *_, query, valid, ctx.span, ctx.attend = inputs
+        ctx.partial = valid is not None
+        ctx.mark_non_differentiable(*output[3:])
         ctx.set_materialize_grads(False)  # zeros made by autograd would not be batched under vmap(grad)
-        ctx.save_for_backward(query, index, weights)
+        ctx.save_for_backward(query, *output[3:])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_read, grad_log, *_):
-        query, index, weights = ctx.saved_tensors
+    def backward(ctx, grad_read, grad_keys, grad_values, *_):
+        query, index, scores, weights = ctx.saved_tensors
         if grad_read is None:
-            grad_read = query.new_zeros(*query.shape[:-1], ctx.data.shape[-1] - ctx.attend.key_size - 1)
-        attend, span, size = ctx.attend, ctx.span, ctx.attend.key_size
-        rows, valid = _pick(ctx.data, index, span.lo), index >= 0
-        keys, values = rows[..., :size], rows[..., size:-1]
-        scores = torch.where(valid, _similarity(query, keys, attend), 0)
-        grad_weights = (values @ grad_read.unsqueeze(-1)).squeeze(-1)
-        grad_scores = WEIGHTINGS[attend.weighting][1](grad_weights, weights, scores, valid).unsqueeze(-1)
-        if attend.distance:
-            grad_keys = 2 * grad_scores * (query.unsqueeze(-2) - keys)
-            grad_query = -grad_keys.sum(-2)
-        else:
-            grad_keys = grad_scores * query.unsqueeze(-2)
-            grad_query = (grad_scores.mT @ keys).squeeze(-2)
-        grad_values = weights.unsqueeze(-1) * grad_read.unsqueeze(-2)
-        grad_rows = torch.cat([grad_keys, grad_values, torch.zeros_like(grad_scores)], -1)  # (S, M, k, W)
-        if grad_log is None:
-            grad_log = grad_rows.new_zeros(ctx.data.shape)
-        grad_log = grad_log.contiguous()  # ours alone: it came down the chain of handles, or was made just now
-        width = grad_log.shape[-1]
-        grad_log.view(-1, width).index_add_(0, _flat(index, grad_log.shape[1], span.lo), grad_rows.reshape(-1, width))
-        return None, grad_log, grad_log[:, span.at : span.at + span.n], grad_query, None, None, None
+            grad_read = query.new_zeros(*query.shape[:-1], ctx.values.shape[-1])
+        span, storage = ctx.span, (ctx.keys, ctx.values)
+        grads = owned(grad_keys, ctx.keys, grad_read), owned(grad_values, ctx.values, grad_read)
+        found = Found(index, span.lo, span.end, ctx.keys.shape[1])
+        grad_query = ctx.attend.learn(grad_read, query, found, scores, weights, storage, grads, ctx.partial)
+        written = [grad[:, span.at : span.end] for grad in grads]
+        return None, None, *grads, *written, grad_query, *[None] * 3
+
+    @staticmethod
+    def vmap(info, in_dims, *inputs):
+        """Stores know nothing of each other: those of a population are more of them, (P, S, ...) -> (P S, ...)."""
+        *tensors, span, attend = inputs
+        folded = [_folded(x, axis, info.batch_size) for x, axis in zip(tensors, in_dims, strict=False)]
+        outputs = _WriteRead.apply(*folded, span, attend)
+        return tuple(x.unflatten(0, (info.batch_size, -1)) for x in outputs), (0,) * len(outputs)
 
 
-class _Rows(Function):
-    """A stretch of the log as an ordinary tensor."""
+def _folded(x: Tensor | None, axis: int | None, size: int) -> Tensor | None:
+    """The mapped axis and the stores as one. The storage is mapped along axis 0 and so stays the same memory."""
+    if x is None:
+        return None
+    return (x.expand(size, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
+
+
+def owned(grad: Tensor | None, data: Tensor, like: Tensor) -> Tensor:
+    """The gradient of a column of the log, to be added to in place: it came down the chain of handles, and is ours.
+
+    like: another gradient of the step, for a new one must be batched wherever that is (vmap).
+    """
+    return like.new_zeros(data.shape) if grad is None else grad.contiguous()
+
+
+class _Stretch(Function):
+    """A stretch of a column as an ordinary tensor."""
 
     generate_vmap_rule = True
 
@@ -201,13 +133,13 @@ class _Rows(Function):
 
 
 class _Adopt(Function):
-    """An ordinary tensor of rows as the beginning of a new log."""
+    """An ordinary tensor of rows as the beginning of a new column."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(rows, capacity):
-        data = rows.new_zeros(rows.shape[0], capacity, rows.shape[2])
+        data = rows.new_empty(rows.shape[0], capacity, rows.shape[2])
         data[:, : rows.shape[1]] = rows
         return data, data.new_zeros(()).expand(data.shape)
 
@@ -223,130 +155,237 @@ class _Adopt(Function):
 
 
 class _Store:
-    """Storage that several logs of one history share; `used` rows of it are written."""
+    """Storage that several logs of one history share; `used` rows of it are written. flags: rows that count, (S, C);
+    None as long as all do."""
 
-    __slots__ = ("data", "used")
+    __slots__ = ("flags", "keys", "used", "values")
 
-    def __init__(self, data: Tensor, used: int):
-        self.data, self.used = data, used
+    def __init__(self, keys: Tensor, values: Tensor, flags: Tensor | None, used: int):
+        self.keys, self.values, self.flags, self.used = keys, values, flags, used
+
+    def flag(self, at: int, there: Tensor) -> None:
+        if self.flags is None:
+            self.flags = there.new_ones(self.keys.shape[0], self.keys.shape[1])
+        self.flags[:, at : at + there.shape[1]] = there
 
 
 class _Place(NamedTuple):
     """Where a log stands, on the host. length: rows written before it; lo: the first row that its last read could
-    see; dropped: rows that earlier copies left behind; graph: rows may carry gradients."""
+    see; dropped: rows that earlier copies left behind; graph: rows may carry gradients; partial: not all rows count."""
 
     length: int
     lo: int
     dropped: int
     graph: bool
+    partial: bool
 
 
 class Log(Leaf):
     """One moment of an append-only log: the rows before `length`, of which the last `slots` count.
 
-    A log is a value. Stepping an old one again branches: its window is copied, the newer history stays as it was.
-    Without gradients the storage is bounded, for it is cut back to the window whenever it is full.
+    A log is a value. A step reads, and then appends its rows, which wait as `pending` until the next read writes them:
+    so writing and reading are one function. Stepping an old log again branches: its window is copied, the newer history
+    stays as it was. Without gradients the storage is bounded, for it is cut back to the window whenever it is full.
     """
 
-    def __init__(self, store: _Store, handle: Tensor, start: Tensor, slots: int, at: "_Place"):
-        self.store, self.handle, self.start, self.slots, self.at = store, handle, start, slots, at
+    def __init__(
+        self, store: _Store, handles: tuple[Tensor, Tensor], start: Tensor, slots: int, at: _Place, pending: Rows | None
+    ):
+        self.store, self.handles, self.start, self.slots, self.at, self.pending = (
+            store, handles, start, slots, at, pending,
+        )  # fmt: skip
 
     @classmethod
-    def empty(cls, like: Tensor, lead: tuple[int, ...], width: int, slots: int) -> "Log":
+    def empty(cls, like: Tensor, lead: tuple[int, ...], key_size: int, value_size: int, slots: int) -> "Log":
         """A log without rows. like: any tensor, for dtype and device; lead: the leading axes, (B,) or (B, N)."""
         start = like.new_zeros(lead, dtype=torch.long)
-        return cls._of(like.new_zeros(start.numel(), 0, width), start, slots)
+        keys, values = (like.new_zeros(start.numel(), 0, size) for size in (key_size, value_size))
+        handles = like.new_zeros(()).expand(keys.shape), like.new_zeros(()).expand(values.shape)
+        at = _Place(0, 0, 0, False, False)
+        return cls(_Store(keys, values, None, 0), handles, start, slots, at, None)
 
     @classmethod
-    def _of(cls, rows: Tensor, start: Tensor, slots: int, lo: int = 0, dropped: int = 0, room: int = _ROOM) -> "Log":
-        data, handle = _Adopt.apply(rows, rows.shape[1] + room)
-        at = _Place(rows.shape[1], lo, dropped, torch.is_grad_enabled())
-        return cls(_Store(data, rows.shape[1]), handle, start, slots, at)
+    def of(cls, keys: Tensor, values: Tensor, slots: int) -> "Log":
+        """A log that begins with these rows, (B, R, K) and (B, R, V), oldest first: what was known beforehand."""
+        start = keys.new_zeros(keys.shape[0], dtype=torch.long)
+        return cls._of(Rows(keys, values), start, slots, room=_MOST_ROOM)
+
+    @classmethod
+    def _of(
+        cls, rows: Rows, start: Tensor, slots: int, *, lo: int = 0, dropped: int = 0, room: int, partial: bool = False,
+        pending: Rows | None = None,
+    ) -> "Log":  # fmt: skip
+        length = rows.key.shape[1]
+        (keys, key_handle), (values, value_handle) = (_Adopt.apply(part, length + room) for part in rows[:2])
+        flags = None if rows.there is None else pad(rows.there, (0, room), value=True)
+        at = _Place(length, lo, dropped, torch.is_grad_enabled(), partial)
+        return cls(_Store(keys, values, flags, length), (key_handle, value_handle), start, slots, at, pending)
 
     @property
     def length(self) -> int:
         """Rows before this moment that the storage still holds."""
         return self.at.length
 
-    def rows(self) -> Tensor:
-        """The rows that the last read could see, (S, R, W), oldest first; gradients flow through them."""
-        return _Rows.apply(self.store.data, self.handle, self.at.lo, self.length)
+    @property
+    def row(self) -> Rows:
+        """What the next read writes; nothing, zero rows long, at the beginning."""
+        return self.pending or Rows(self.store.keys[:, :0], self.store.values[:, :0])
+
+    def keys(self) -> Tensor:
+        """Keys of the rows that the last read could see, (S, R, K), oldest first; gradients flow through them."""
+        return _Stretch.apply(self.store.keys, self.handles[0], self.at.lo, self.length)
 
     def valid(self) -> Tensor:
-        """Which of `rows()` count, (S, R)."""
-        positions = torch.arange(self.at.lo, self.length, device=self.start.device)
-        return (self.store.data[:, self.at.lo : self.length, -1] > 0) & (positions >= self.start.reshape(-1, 1))
+        """Which of the rows that the last read could see count, (S, R)."""
+        return Span(0, self.length, self.at.lo).valid(self.start.flatten(), self.store.flags)
+
+    def append(self, key: Tensor, value: Tensor, there: Tensor | None = None) -> "Log":
+        """The log after a step's rows, (S, n, K) and (S, n, V); there (S, n): which of them count, None for all.
+
+        One read lies between two appends.
+        """
+        return Log(self.store, self.handles, self.start, self.slots, self.at, Rows(key, value, there))
 
     @torch._disable_dynamo  # torch.compiler.disable, which would load the compiler with `import badger`
-    def write_read(self, rows: Tensor, query: Tensor, attend: Attend) -> tuple[Tensor, Tensor, Tensor, "Log"]:
-        """Appends rows (S, n, W), then reads with query (S, M, K).
+    def read(self, query: Tensor, attend: Attend) -> tuple[Tensor, Tensor, Tensor, "Log"]:
+        """Writes what was appended last, then reads with query (S, M, K).
 
         Returns (S, M, V) values, the positions and weights (S, M, top_k) of the rows they come from, and the new log.
         Positions count rows since the episode batch began; -1 stands for no row.
         """
-        n = rows.shape[1]
-        log = self._with_room(n)
-        store, place = log.store, log.at
-        span = _Span(log.length, n, max(0, log.length + n - self.slots // n * n))
-        start, handle = log.start.flatten(), log.handle
-        if torch.is_grad_enabled():
-            read, handle, index, weights = _WriteRead.apply(store.data, handle, rows, query, start, span, attend)
-        else:
-            store.data[:, span.at : span.at + n] = rows
-            read, index, weights = _read(store.data, query, start, span, attend)
-        store.used = span.at + n
-        new = Log(store, handle, log.start, self.slots, place._replace(length=span.at + n, lo=span.lo))
-        return read, torch.where(index < 0, index, index + span.lo + place.dropped), weights, new
+        log, (span,), starts = self.ahead(1, 0)
+        store, (key, value, _) = log.store, log.row
+        valid = None if starts is None else span.valid(starts[0], store.flags)
+        read, *handles, index, _, weights = _WriteRead.apply(
+            store.keys, store.values, *log.handles, key, value, query, valid, span, attend
+        )
+        new = log.after((span,), tuple(handles), starts, None)
+        return read, *new.told(index, weights, attend.top_k), new
+
+    def ahead(
+        self, steps: int, n: int, present: Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple["Log", tuple[Span, ...], Tensor | None]:
+        """Ready for steps that write the pending rows and then n rows each: the log with room for them, where each
+        step writes and reads, and from which row on rows count at each step, (T, S); None where all rows count.
+
+        present (T, S, n), reset (T, S): see `Core`. Rows of the absent, and those before a reset, do not count.
+        """
+        pending = self.row
+        first = pending.key.shape[1]
+        log = self._with_room(first + (steps - 1) * n, max(first, n))
+        at, spans = log.length, []
+        for t in range(steps):
+            end = at + (n if t else first)
+            whole = max(n if t else first, 1)
+            spans.append(Span(at, end, max(0, end - self.slots // whole * whole)))
+            at = end
+        flags = [] if pending.there is None else [(0, pending.there)]
+        flags += [] if present is None else [(t, present[t - 1]) for t in range(1, steps)]
+        for t, there in flags:
+            log.store.flag(spans[t].at, there)
+        log.store.used = at
+        if not log.at.partial and pending.there is None and present is None and reset is None:
+            return log, tuple(spans), None
+        start, starts = log.start.flatten(), []
+        for t, span in enumerate(spans):
+            start = start if reset is None else torch.where(reset[t], span.end, start)
+            starts.append(start)
+        return log, tuple(spans), torch.stack(starts)
+
+    def after(
+        self, spans: tuple[Span, ...], handles: tuple[Tensor, ...], starts: Tensor | None, pending: Rows | None
+    ) -> "Log":
+        """The log when these steps are done; pending: rows of the last of them."""
+        at = self.at._replace(length=spans[-1].end, lo=spans[-1].lo, partial=starts is not None)
+        start = self.start if starts is None else starts[-1].view(self.start.shape)
+        return Log(self.store, (handles[0], handles[1]), start, self.slots, at, pending)
+
+    def told(self, index: Tensor, weights: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+        """Positions and weights (S, M, top_k) of the last read, from places in its window."""
+        positions = index + (self.at.lo + self.at.dropped)
+        if self.at.partial:
+            positions = torch.where(index < 0, index, positions)
+        missing = top_k - index.shape[-1]
+        if missing:  # the first steps of an episode: keep the shape of the state
+            positions, weights = pad(positions, (0, missing), value=-1), pad(weights, (0, missing))
+        return positions, weights
 
     @property
     def _oldest(self) -> int:
         return max(0, self.length - self.slots)
 
-    def _kept(self) -> Tensor:
-        return _Rows.apply(self.store.data, self.handle, self._oldest, self.length)
+    def _kept(self) -> Rows:
+        lo, hi, flags = self._oldest, self.length, self.store.flags
+        key, value = (
+            _Stretch.apply(column, handle, lo, hi)
+            for column, handle in zip((self.store.keys, self.store.values), self.handles, strict=True)
+        )
+        return Rows(key, value, None if flags is None else flags[:, lo:hi])
 
-    def _with_room(self, n: int) -> "Log":
-        """Self where n rows fit behind it; else a copy of the window: branched, full, or leaving a graph behind."""
-        fits = self.length == self.store.used and self.length + n <= self.store.data.shape[1]
+    def _with_room(self, rows: int, n: int) -> "Log":
+        """Self where so many rows, n a step, fit behind it; else a copy of the window: branched, full, or leaving a
+        graph behind."""
+        fits = self.length == self.store.used and self.length + rows <= self.store.keys.shape[1]
         graph = torch.is_grad_enabled()
         if fits and (graph or not self.at.graph):
-            return Log(self.store, self.handle, self.start, self.slots, self.at._replace(graph=graph))
+            at = self.at._replace(graph=graph)
+            return Log(self.store, self.handles, self.start, self.slots, at, self.pending)
         kept = self.length - self._oldest
-        return self._copy(self._kept(), max((3 if graph else 1) * kept, _ROOM * n))
+        room = 3 * kept if graph and kept == self.slots else kept  # a graph keeps what it leaves: leave less often
+        return self._copy(self._kept(), max(min(room, _MOST_ROOM), _ROOM * n, rows + n))
 
-    def _copy(self, rows: Tensor, room: int = _ROOM) -> "Log":
+    def _copy(self, rows: Rows, room: int = _ROOM) -> "Log":
         """A log of its own with these rows in the place of the kept ones."""
-        start = (self.start - self._oldest).clamp(min=0)
-        lo = max(0, self.at.lo - self._oldest)
-        return Log._of(rows, start, self.slots, lo, self.at.dropped + self._oldest, room)
+        return Log._of(
+            rows,
+            (self.start - self._oldest).clamp(min=0),
+            self.slots,
+            lo=max(0, self.at.lo - self._oldest),
+            dropped=self.at.dropped + self._oldest,
+            room=room,
+            partial=self.at.partial,
+            pending=self.pending,
+        )
 
     def detach(self) -> "Log":
-        return self._copy(self._kept().detach())
+        log = self._copy(_each(Tensor.detach, self._kept()))
+        log.pending = _each(Tensor.detach, self.pending)
+        return log
 
     def where(self, mask: Tensor, fresh: Leaf) -> "Log":
         assert isinstance(fresh, Log)
         mask = mask.reshape(mask.shape + (1,) * (self.start.dim() - mask.dim())).expand(self.start.shape)
-        if fresh.length == 0:  # a reset hides the rows before it, and moves nothing
-            return self._with(torch.where(mask, self.length, self.start))
+        if fresh.length == 0 and fresh.pending is None:  # a reset hides the rows before it, and moves nothing
+            end = self.length + (0 if self.pending is None else self.pending.key.shape[1])
+            return self._with(torch.where(mask, end, self.start), partial=True)
         size = max(fresh.length - fresh._oldest, self.length - self._oldest)
         new, old = fresh._padded(size), self._padded(size)
-        rows = torch.where(mask.reshape(-1, 1, 1), new._kept(), old._kept())
-        start = torch.where(mask, new.start, old.start)
+        rows, pending = (_chosen(mask.flatten(), *pair) for pair in zip(new, old, strict=True))
+        start = torch.where(mask, fresh._shifted(size), self._shifted(size))
         dropped = max(log.at.dropped + log.length for log in (fresh, self)) - size  # positions stay above -1
         lo = size - max(log.length - log.at.lo for log in (fresh, self))
-        return Log._of(rows, start, self.slots, max(0, lo), dropped)
+        assert rows is not None
+        return Log._of(
+            rows, start, self.slots, lo=max(0, lo), dropped=dropped, room=_ROOM, partial=True, pending=pending
+        )
 
-    def _padded(self, size: int) -> "Log":
-        """Void rows in front, so that windows of different lengths end together."""
-        rows = self._kept()
-        void = size - rows.shape[1]
-        log = self._copy(torch.nn.functional.pad(rows, (0, 0, void, 0)))
-        return log._with(log.start + void)
+    def _padded(self, size: int) -> tuple[Rows, Rows | None]:
+        """Void rows in front, so that windows of different lengths end together; and the pending ones."""
+        key, value, there = self._kept()
+        void = size - key.shape[1]
+        there = None if there is None else pad(there, (void, 0))
+        return Rows(pad(key, (0, 0, void, 0)), pad(value, (0, 0, void, 0)), there), self.pending
+
+    def _shifted(self, size: int) -> Tensor:
+        """`start` when the kept rows are the last of `size`."""
+        return (self.start - self._oldest).clamp(min=0) + size - (self.length - self._oldest)
 
     def index(self, rows: Tensor, axis: int = 0) -> "Log":
-        window = self._kept()
-        lead = window.view(*self.start.shape, *window.shape[1:]).index_select(axis, rows)
-        log = self._copy(lead.flatten(0, self.start.dim() - 1))
+        def chosen(part: Tensor) -> Tensor:
+            return part.unflatten(0, self.start.shape).index_select(axis, rows).flatten(0, self.start.dim() - 1)
+
+        log = self._copy(_each(chosen, self._kept()))
+        log.pending = _each(chosen, self.pending)
         return log._with(log.start.index_select(axis, rows))
 
     def fold(self) -> "Log":
@@ -355,16 +394,48 @@ class Log(Leaf):
     def unfold(self, n: int) -> "Log":
         return self._with(self.start.unflatten(0, (-1, n)))
 
-    def _with(self, start: Tensor) -> "Log":
-        return Log(self.store, self.handle, start, self.slots, self.at)
+    def _with(self, start: Tensor, partial: bool = False) -> "Log":
+        at = self.at._replace(partial=self.at.partial or partial)
+        return Log(self.store, self.handles, start, self.slots, at, self.pending)
 
     def pack(self) -> dict[str, Any]:
-        log = self.detach()
-        rows = log.store.data[:, : log.length].clone()  # a view would be saved with the whole storage
-        return {"rows": rows, "start": log.start.clone(), "lo": log.at.lo, "dropped": log.at.dropped}
+        rows = _each(lambda part: part.detach().clone(), self._kept())
+        pending = _each(lambda part: part.detach().clone(), self.pending)
+        return {
+            "rows": list(rows),
+            "pending": None if pending is None else list(pending),
+            "start": (self.start - self._oldest).clamp(min=0),
+            "lo": max(0, self.at.lo - self._oldest),
+            "dropped": self.at.dropped + self._oldest,
+            "partial": self.at.partial,
+        }
 
     def unpack(self, packed: dict[str, Any]) -> "Log":
-        wanted = {"rows", "start", "lo", "dropped"}
+        wanted = {"rows", "pending", "start", "lo", "dropped", "partial"}
         if not isinstance(packed, dict) or set(packed) != wanted:
             raise ValueError(f"no packed log: got {type(packed).__name__}, want a dict of {', '.join(sorted(wanted))}")
-        return Log._of(packed["rows"], packed["start"], self.slots, packed["lo"], packed["dropped"])
+        pending = None if packed["pending"] is None else Rows(*packed["pending"])
+        numbers = {name: packed[name] for name in ("lo", "dropped", "partial")}
+        return Log._of(Rows(*packed["rows"]), packed["start"], self.slots, room=_ROOM, pending=pending, **numbers)
+
+
+def _each(change: Any, rows: Any) -> Any:
+    """Rows with each of their tensors changed; None stays None."""
+    return rows if rows is None else Rows._make(None if part is None else change(part) for part in rows)
+
+
+def _chosen(mask: Tensor, fresh: Rows | None, old: Rows | None) -> Rows | None:
+    """Fresh rows in the stores of mask, old ones elsewhere; where there are none they are void."""
+    if fresh is None and old is None:
+        return None
+    some = old if old is not None else fresh
+    assert some is not None
+    void = Rows(torch.zeros_like(some.key), torch.zeros_like(some.value), mask.new_zeros(some.key.shape[:2]))
+    new, kept = (rows if rows is not None else void for rows in (fresh, old))
+    key, value = (torch.where(mask.view(-1, 1, 1), a, b) for a, b in zip(new[:2], kept[:2], strict=True))
+    if new.there is None and kept.there is None:
+        return Rows(key, value)
+    fresh_there, old_there = (
+        mask.new_ones(rows.key.shape[:2]) if rows.there is None else rows.there for rows in (new, kept)
+    )
+    return Rows(key, value, torch.where(mask.view(-1, 1), fresh_there, old_there))

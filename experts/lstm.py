@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
-from torch import Tensor, nn
-from torch.nn.functional import linear
+from jaxtyping import Float
+from torch import Tensor
 
-from experts.core import Core
+from experts.cell import Cell, Parts
 
 
 class LSTMState(NamedTuple):
@@ -15,36 +14,30 @@ class LSTMState(NamedTuple):
     c: Float[Tensor, "B N H"]
 
 
-class LSTM(Core):
-    """c' = f c + i g, h' = o tanh(c'), with the parameters and names of `nn.LSTMCell` (Gers et al. 2000).
-
-    The output is the new h.
+class LSTM(Cell):
+    """c' = f c + i tanh(g), h' = o tanh(c'), with the parameters and names of `nn.LSTMCell` (Hochreiter and
+    Schmidhuber 1997; forget gate: Gers et al. 2000). The output is the new hidden state h.
     """
 
-    def __init__(self, input_size: int, hidden_size: int):
-        super().__init__()
-        self.input_size, self.output_size = input_size, hidden_size
-        self.weight_ih = nn.Parameter(torch.empty(4 * hidden_size, input_size))
-        self.weight_hh = nn.Parameter(torch.empty(4 * hidden_size, hidden_size))
-        self.bias_ih = nn.Parameter(torch.empty(4 * hidden_size))
-        self.bias_hh = nn.Parameter(torch.empty(4 * hidden_size))
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
-        for gate in self.weight_hh.detach().chunk(4):  # keeps the norm of what is remembered (Saxe et al. 2014)
-            nn.init.orthogonal_(gate)
+    gates = 4
+    State = LSTMState
 
-    def initial_state(self, x: Float[Tensor, "B N D"]) -> LSTMState:
-        zeros = x.new_zeros(*x.shape[:2], self.output_size)
-        return LSTMState(zeros, zeros)
+    @staticmethod
+    def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
+        size = from_x.shape[-1] // 4
+        in_forget, new, out = (from_x + from_h).split([2 * size, size, size], -1)
+        in_forget, new, out = torch.sigmoid(in_forget), torch.tanh(new), torch.sigmoid(out)
+        into, forget = in_forget.chunk(2, -1)
+        c = torch.addcmul(forget * state[1], into, new)
+        level = torch.tanh(c)
+        return (out * level, c), (in_forget, new, out, level)
 
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: LSTMState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N Y"], LSTMState]:
-        pre = linear(x, self.weight_ih, self.bias_ih) + linear(state.h, self.weight_hh, self.bias_hh)
-        write, keep, new, show = pre.chunk(4, -1)  # the order of nn.LSTMCell: i, f, g, o
-        c = torch.sigmoid(keep) * state.c + torch.sigmoid(write) * torch.tanh(new)
-        h = torch.sigmoid(show) * torch.tanh(c)
-        if present is not None:
-            there = present.unsqueeze(-1)
-            h, c = torch.where(there, h, state.h), torch.where(there, c, state.c)
-        return h, LSTMState(h, c)
+    @staticmethod
+    def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:
+        (grad_h, grad_c), (_, c), (in_forget, new, out, level) = grads, state, kept
+        into, forget = in_forget.chunk(2, -1)
+        grad_c = grad_c + grad_h * out * (1 - level * level)
+        to_in_forget = torch.cat([grad_c * new, grad_c * c], -1) * (in_forget - in_forget * in_forget)
+        to_new, to_out = grad_c * into * (1 - new * new), grad_h * level * (out - out * out)
+        gates = torch.cat([to_in_forget, to_new, to_out], -1)
+        return gates, gates, (torch.zeros_like(grad_h), grad_c * forget)

@@ -141,10 +141,20 @@ def a_loaded_state_goes_on_as_if_nothing_had_been(make):
 
 def a_state_of_another_agent_is_refused(make):
     learner = make()
-    state = through_a_file(learner.state_dict())
-    state["agent"] = {name + "_": value for name, value in state["agent"].items()}
+    state = renamed(through_a_file(learner.state_dict()))
     with pytest.raises((RuntimeError, ValueError, KeyError)):
         make().load_state_dict(state)
+
+
+def renamed(state):
+    """The state of a learner, or of several within, whose agents' parameters have other names."""
+    if isinstance(state, list):
+        return [renamed(part) for part in state]
+    if not isinstance(state, dict):
+        return state
+    if "agent" not in state:
+        return {name: renamed(part) for name, part in state.items()}
+    return state | {"agent": {name + "_": value for name, value in state["agent"].items()}}
 
 
 CHECKS = (

@@ -153,7 +153,7 @@ def test_help_for_evaluate_tells_every_flag(command):
     for flag, meaning in {
         "--experts": "how many; as trained if not given", "--dims": "outputs of the task", "--steps": "inner steps",
         "--episodes": "how many are played. (default: 1024)", "--lesion": "such as 0,2", "--seed": "of the episodes",
-        "--best": "best averaged return", "--json": "file for the result",
+        "--member": "which agent of a population", "--best": "best averaged return", "--json": "file for the result",
     }.items():  # fmt: skip
         assert flag in shown and meaning in shown
 
@@ -269,7 +269,7 @@ def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     run = Run.load(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
     assert told == {
-        "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "episodes": 50, "seed": 3,
+        "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
         "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"}, "references": run.learner.task.references(),
         "scores": {
             name: {"mean": value.double().mean().item(), "error": value.double().std().item() / 50**0.5}
@@ -332,3 +332,43 @@ def test_a_size_that_the_task_does_not_have_is_met_with_those_that_it_has(tmp_pa
     run.save()
     code, _, err = command("evaluate", run.folder, "--dims", 3)
     assert code == 1 and "RepeatPrevious has no dims to change; it has steps, " in err
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory):
+    run = badger.build("tiny_runs:tiny", outer_steps=6, seed=4, seeds=3)
+    run.folder = tmp_path_factory.mktemp("population") / "run"
+    badger.train(run, tensorboard=False)
+    return run
+
+
+def test_train_ends_with_the_scores_of_each_member(population, command, monkeypatch):
+    monkeypatch.setattr(badger.__main__, "EPISODES", 32)
+    code, out, _ = command("resume", population.folder)
+    assert code == 0
+    for member in population.learner.members:
+        scores = evaluate(member.agent, member.task, 32, generator(member.seed, "evaluate"))
+        assert re.search(rf"seed {member.seed}\n(.*\n)?final_error +{scores['final_error'].mean():.4f}", out)
+
+
+def test_train_ends_with_the_number_of_steps_that_a_member_did_not_make(tmp_path, command):
+    run = badger.build("tiny_runs:tiny", outer_steps=4, seed=4, seeds=2)
+    run.folder = tmp_path / "run"
+    with torch.no_grad():
+        next(run.learner.members[1].agent.act.parameters()).fill_(1e30)
+    badger.train(run, tensorboard=False)
+    assert "seed 5, not finite in 4 outer steps\n" in command("resume", run.folder)[1]
+
+
+def test_evaluate_plays_one_member_of_a_population(population, tmp_path, command):
+    told, out = result(command, population.folder, tmp_path, "--member", 2, "--episodes", 8)
+    learner = Run.load(population.folder).learner.members[2]
+    scores = evaluate(learner.agent, learner.task, 8, generator(0, "evaluate"))
+    assert told["member"] == 2 and told["scores"]["error"]["mean"] == pytest.approx(scores["error"].mean().item())
+    assert "member 2 of 3, seed 6" in out
+
+
+@pytest.mark.parametrize("member", [-1, 3])
+def test_a_member_that_there_is_not_is_met_with_those_that_there_are(population, command, member):
+    code, _, err = command("evaluate", population.folder, f"--member={member}")
+    assert code == 1 and f"--member {member}: the run has 3 of them, want 0 to 2" in err

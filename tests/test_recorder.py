@@ -137,6 +137,13 @@ def test_what_is_of_the_moment_is_plotted_as_it_is(curves, done, tag, name):
     assert curves[tag] == [(step, pytest.approx(rows[step], rel=1e-5)) for step in steps(curves[tag])]
 
 
+def test_the_learning_rate_of_a_member_is_plotted_as_it_is(tmp_path):
+    recorder = Recorder(tmp_path, 0, {})
+    recorder.rows([row(1, **{"lr/seed_3": 1.0}), row(2, **{"lr/seed_3": 3.0})], 1.0)
+    recorder.close()
+    assert scalars(tmp_path)["learning_rate/seed_3"] == [(2, 3.0)]
+
+
 def test_points_lie_at_logging_steps_and_at_checkpoints(curves):
     assert steps(curves["loss/train"]) == [step for step in range(1, 31) if step % 2 == 0 or step % 5 == 0]
 
@@ -184,7 +191,7 @@ def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
     layout = Layout.FromString(written.tensor_proto.string_val[0])
     charts = {c.title: {chart.title: list(chart.multiline.tag) for chart in c.chart} for c in layout.category}
     assert set(charts) == {"outer loop", "inner loop", "memory", "comms", "experts"}
-    assert {"final_error/train", "final_error/average", "final_error/reference/answer_0"} <= set(
+    assert {"final_error/train$", "final_error/average", "final_error/reference/answer_0"} <= set(
         charts["outer loop"]["final_error"]
     )
     for patterns in (chart for category in charts.values() for chart in category.values()):

@@ -167,14 +167,14 @@ def test_a_saved_memory_is_as_large_as_its_window():
     core = memory(private=False, slots=100)
     file = io.BytesIO()
     torch.save(states.pack(run(core, noise(150, 50, 1, D))[1]), file)
-    assert file.tell() < 1.1 * 8 * 50 * 100 * core.row_size + 20_000
+    assert file.tell() < 1.1 * 8 * 50 * 100 * (core.key_size + core.value_size) + 20_000
 
 
 def plain(packed) -> bool:
     if isinstance(packed, list | dict):
         parts = packed.values() if isinstance(packed, dict) else packed
         return type(packed) in (list, dict) and all(plain(part) for part in parts)
-    return packed is None or type(packed) in (Tensor, int)
+    return packed is None or type(packed) in (Tensor, int, bool)
 
 
 def test_pack_gives_plain_types_without_a_graph():

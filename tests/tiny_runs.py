@@ -18,14 +18,14 @@ from badger import BPTT, Run, build, read_metrics, train
 STEPS = 30
 
 
-def tiny(*, outer_steps: int = STEPS, seed: int = 0) -> Run:
+def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
     """Two experts for a moment.
 
     Args:
         outer_steps: updates.
     """
     sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "message_size": 4, "key_size": 4, "batch": 4}
-    run = build("guessing_game", **sizes, outer_steps=outer_steps, seed=seed, device="cpu")
+    run = build("guessing_game", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
     run.log_every, run.save_every, run.look_every = 2, 5, 15
     return run
 

@@ -105,17 +105,29 @@ class BPTT:
     def device(self) -> torch.device:
         return self.parameters[0].device
 
+    def rng(self) -> torch.Generator:
+        """Of the next outer step's episodes."""
+        return generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
+
     def update(self) -> dict[str, Tensor | float]:
         """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
-        rng = generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
         lr = self.schedule(self.step)
-        metrics = (self.graph or self._outer_step)(rng, lr)
+        metrics = (self.graph or self._outer_step)(self.rng(), lr)
+        self.step += 1
+        return {**metrics, "lr": lr}
+
+    def apply(self, loss: Tensor, pieces: list[Frames]) -> dict[str, Tensor | float]:
+        """The second half of an outer step, once the gradient is in the parameters: climbs, and tells of it."""
+        lr = self.schedule(self.step)
+        metrics = self._applied(loss, pieces, lr)
         self.step += 1
         return {**metrics, "lr": lr}
 
     def _outer_step(self, rng: torch.Generator, lr: float | Tensor) -> dict[str, Tensor]:
         self.optimiser.zero_grad()
-        loss, pieces = self._compiled(rng) if self.compile else self._backward(rng)
+        return self._applied(*(self._compiled(rng) if self.compile else self._backward(rng)), lr)
+
+    def _applied(self, loss: Tensor, pieces: list[Frames], lr: float | Tensor) -> dict[str, Tensor]:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
         told = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}

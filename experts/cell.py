@@ -1,0 +1,80 @@
+"""Gated recurrent cells: what the GRU and the LSTM have in common.
+
+Shapes: B episode, N members, D input, H hidden, G numbers in all gates.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from experts import state as states
+from experts.core import Core
+
+Parts = tuple[Tensor, ...]
+
+
+class Cell(Core):
+    """A core whose gates are a linear map of the input and one of the hidden state, then elementwise operations.
+
+    Parameters have the names and shapes of torch.nn's cells. The state is a NamedTuple `State` of (B, N, H) tensors,
+    zero at first; the first of them is the output. `advance` and its gradient `retreat` are pure: `forward` uses the
+    one, with autograd; `experts.fused` both.
+    """
+
+    gates: ClassVar[int]
+    State: ClassVar[Any]  # the NamedTuple of the state
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.input_size, self.output_size = input_size, hidden_size
+        self.weight_ih = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
+        self.weight_hh = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size))
+        self.bias_ih = nn.Parameter(torch.empty(self.gates * hidden_size))
+        self.bias_hh = nn.Parameter(torch.empty(self.gates * hidden_size))
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
+        for gate in self.weight_hh.detach().chunk(
+            self.gates
+        ):  # keeps the norm of what is remembered (Saxe et al. 2014)
+            nn.init.orthogonal_(gate)
+
+    @staticmethod
+    @abstractmethod
+    def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
+        """The new state, and what `retreat` needs of this step; from_x, from_h: (..., G)."""
+
+    @staticmethod
+    @abstractmethod
+    def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:
+        """From gradients of the new state, the old state, and what was kept: the gradients of from_x, of from_h, and
+        of the old state where it does not pass through from_h."""
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> Any:
+        return self.State(*(x.new_zeros(*x.shape[:2], self.output_size) for _ in self.State._fields))
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: Any, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N H"], Any]:
+        return self._step(linear(x, self.weight_ih, self.bias_ih), state, present)
+
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N H"], Any]:
+        """As the loop of `forward`; the inputs' share of the gates is one product for all steps."""
+        fresh, ys = self.initial_state(xs[0]), []
+        for t, from_x in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):
+            if reset is not None:
+                state = states.where(reset[t], fresh, state)
+            y, state = self._step(from_x, state)
+            ys.append(y)
+        return torch.stack(ys), state
+
+    def _step(self, from_x: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:
+        new, _ = self.advance(from_x, linear(state[0], self.weight_hh, self.bias_hh), state)
+        if present is not None:
+            new = tuple(torch.where(present.unsqueeze(-1), a, b) for a, b in zip(new, state, strict=True))
+        return new[0], self.State(*new)

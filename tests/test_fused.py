@@ -1,0 +1,164 @@
+"""The steps of a memory as one function equal plain reads of its log around the same cell, forward and backward."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from contracts import B, D, H, N, close, grads, inputs, noise, run
+from experts import GRU, LSTM, EpisodicMemory, Private, episodic, recall
+
+STEPS = 10
+
+
+def build(cell=GRU, private=False, **options):
+    """A memory whose steps are one function, and the same one around plain reads."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        defaults = {"slots": 6, "top_k": 3, "key_size": 2}
+        memory = EpisodicMemory(D, partial(cell, hidden_size=H), **defaults | options).double()
+    plain = copy.deepcopy(memory)
+    assert memory.plan is not None
+    plain.plan = None
+    return (Private(memory), Private(plain)) if private else (memory, plain)
+
+
+def episode(steps=STEPS):
+    xs = torch.cat([inputs(seed) for seed in range(4)])[:steps].detach().requires_grad_()
+    return xs
+
+
+def agree(fused, plain, xs, got, want):
+    """Same outputs and gradients, each with its own parameters."""
+    close(got, want)
+    for a, b in zip(grads(got, xs, *fused.parameters()), grads(want, xs, *plain.parameters()), strict=True):
+        close(a, b)
+
+
+OPTIONS = {
+    "scaled_dot": {},
+    "dot": {"similarity": "dot"},
+    "raw": {"weighting": "similarity"},
+    "l2": {"similarity": "l2"},
+    "inverse": {"similarity": "l2", "weighting": "inverse_distance"},
+    "x": {"keep": "x"},
+    "h": {"keep": "h"},
+    "detached": {"detach_rows": True},
+    "all": {"top_k": 6},
+    "one": {"top_k": 1},
+    "few_slots": {"slots": 3},
+}
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
+@pytest.mark.parametrize("cell", [GRU, LSTM])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_steps_equal_plain_reads(options, cell, private):
+    fused, plain = build(cell, private, **options)
+    xs = episode()
+    agree(fused, plain, xs, run(fused, xs)[0], run(plain, xs)[0])
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
+@pytest.mark.parametrize("cell", [GRU, LSTM])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_an_unroll_with_resets_equals_plain_reads(options, cell, private, monkeypatch):
+    monkeypatch.setattr(episodic, "PIECE", 4)
+    fused, plain = build(cell, private, **options)
+    xs, reset = episode(), torch.zeros(STEPS, B, dtype=torch.bool)
+    reset[3, 0] = reset[4, 0] = reset[8, 1] = reset[0, 1] = True
+    got, want = (core.unroll(xs, core.initial_state(xs[0]), reset)[0] for core in (fused, plain))
+    agree(fused, plain, xs, got, want)
+
+
+@pytest.mark.parametrize("cell", [GRU, LSTM])
+def test_absent_members_equal_plain_reads(cell):
+    fused, plain = build(cell)
+    xs = episode()
+    present = torch.rand(STEPS, B, N, generator=torch.Generator().manual_seed(0)) > 0.3
+    agree(fused, plain, xs, run(fused, xs, present=present)[0], run(plain, xs, present=present)[0])
+
+
+@pytest.mark.parametrize("cell", [GRU, LSTM])
+def test_every_part_of_a_state_carries_its_gradient(cell):
+    """What lies behind an unroll learns through the state alone: hidden state, cell, pending row and log."""
+    fused, plain = build(cell)
+    xs = episode()
+    results = []
+    for core in (fused, plain):
+        _, state = core.unroll(xs[:7], core.initial_state(xs[0]))
+        results.append(run(core, xs[7:], state)[0])
+    agree(fused, plain, xs, *results)
+
+
+def test_fused_and_plain_steps_may_alternate():
+    fused, plain = build()
+    plain.load_state_dict(fused.state_dict())
+    xs, ys, state = episode(), [], fused.initial_state(episode()[0])
+    for t, x in enumerate(xs):
+        fused.plan = None if t % 2 else fused.plan or build()[0].plan
+        y, state = fused(x, state)
+        ys.append(y)
+    agree(fused, plain, xs, torch.stack(ys), run(plain, xs)[0])
+
+
+def test_unrolled_pieces_may_be_checkpointed():
+    fused, plain = build()
+    xs, ys, state = episode(), [], fused.initial_state(episode()[0])
+    for piece in xs.split(4):
+        y, state = checkpoint(fused.unroll, piece, state, use_reentrant=False)
+        ys.append(y)
+    agree(fused, plain, xs, torch.cat(ys), run(plain, xs)[0])
+
+
+def test_a_window_read_whole_equals_its_rows_alone(monkeypatch):
+    xs, results = episode(), []
+    for dense in (0, 100):
+        monkeypatch.setattr(recall, "DENSE", dense)
+        core, _ = build()
+        ys, _ = run(core, xs)
+        results.append([ys, *grads(ys, xs, *core.parameters())])
+    for a, b in zip(*results, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5])
+@pytest.mark.parametrize("options", [OPTIONS["scaled_dot"], OPTIONS["inverse"]], ids=["dot", "l2"])
+def test_a_store_searched_in_chunks_equals_one_searched_whole(options, chunk, monkeypatch):
+    xs = episode()
+    whole, pieces = build(slots=30, **options)[0], build(slots=30, **options)[0]
+    want, _ = run(whole, xs)
+    present = torch.ones(STEPS, B, N, dtype=torch.bool)
+    monkeypatch.setattr(recall, "SCORES", chunk * B * N)
+    agree(pieces, whole, xs, run(pieces, xs)[0], want)
+    close(run(pieces, xs, present=present)[0], want)
+
+
+def test_no_more_similarities_are_held_than_asked_for(monkeypatch):
+    held = []
+    best = recall._best
+    monkeypatch.setattr(recall, "_best", lambda q, keys, *rest: held.append(keys.shape[1]) or best(q, keys, *rest))
+    monkeypatch.setattr(recall, "SCORES", 7 * 4)
+    query, keys = noise(1, 4, 2), noise(1, 100, 2)
+    scores, index = recall.best_rows(query, keys, None, recall.Attend(5, False, "softmax"))
+    assert max(held) == 7
+    want = (query @ keys.mT).topk(5, -1)
+    close(scores.sort(-1, descending=True).values, want.values)
+    assert index.sort(-1).values.equal(want.indices.sort(-1).values)
+
+
+def test_an_episode_may_begin_with_a_full_memory():
+    """Rows known beforehand are read like rows of the episode, and gradients reach them."""
+    core, _ = build(slots=39)
+    xs = episode()
+    _, state = run(core, xs[:5])
+    log = state.log
+    window = log.read(noise(B, N, 2), core.attend)[-1]  # writes the last rows
+    keys, values = window.keys().detach(), torch.cat([noise(B, 15, D), noise(B, 15, H)], -1)
+    known = type(log).of(keys.requires_grad_(), values.requires_grad_(), slots=39)
+    fresh = core.initial_state(xs[0])._replace(log=known)
+    ys, after = run(core, xs, fresh)
+    assert core.metrics(after)["slots_used"].tolist() == [39, 39]
+    assert all(g.abs().sum() > 0 for g in grads(ys, keys, values))

@@ -1,0 +1,323 @@
+"""A population: agents that are trained as one batched computation, each as if it were alone."""
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, build, evaluate, generator, train
+from badger.report import milestones
+from badger.run import SMOOTHING
+from contracts_learner import check_learner
+from tiny_runs import checkpoints, made, metrics, same, scalars
+from toys import Walk, game, toy_agent
+
+SEEDS = (3, 4, 6)
+
+
+def alone(seed, task=None, *, core="gru", bus="attention", **options):
+    task = task or game(steps=4)
+    agent = toy_agent(task, core=core, bus=bus, port="readout", seed=seed)
+    return BPTT(agent, task, **{"batch": 3, "lr": 1e-2, "seed": seed} | options)
+
+
+def population(task=None, *, seeds=SEEDS, **options):
+    return Population([alone(seed, task, **options) for seed in seeds])
+
+
+def flat(learner):
+    return torch.cat([p.detach().flatten() for p in learner.agent.parameters()])
+
+
+def assert_equal_learning(together, singles, steps=3):
+    """Metrics, gradients and parameters of each member are those of a run of its own."""
+    for _ in range(steps):
+        told = together.update()
+        for member, single in zip(together.members, singles, strict=True):
+            for name, value in single.update().items():
+                ours = torch.as_tensor(told.get(f"{name}/seed_{single.seed}", told[name]))
+                assert_close(ours, torch.as_tensor(value), rtol=1e-7, atol=1e-9, check_dtype=False)
+            for ours, theirs in zip(member.agent.parameters(), single.agent.parameters(), strict=True):
+                assert (ours.grad is None) == (theirs.grad is None)
+                if ours.grad is not None:
+                    assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-9)
+            assert_close(flat(member), flat(single), rtol=1e-7, atol=1e-9)
+
+
+# --- each is as if it were alone
+
+
+@pytest.mark.parametrize("bus", ["attention", "mean", "silent"])
+@pytest.mark.parametrize("core", CORES)
+def test_each_member_learns_what_it_would_learn_alone(core, bus):
+    assert_equal_learning(population(core=core, bus=bus), [alone(seed, core=core, bus=bus) for seed in SEEDS])
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("truncation", [1, 3])
+def test_each_member_is_truncated_as_it_would_be_alone(core, truncation):
+    options = {"core": core, "truncation": truncation}
+    assert_equal_learning(population(**options), [alone(seed, **options) for seed in SEEDS])
+
+
+class Restless(GRU):
+    """A GRU with a loss of its own."""
+
+    def losses(self, state):
+        return {"size": state.h.square().sum((1, 2))}
+
+
+def test_each_member_has_its_auxiliary_losses_and_its_process():
+    options = {"core": Restless, "auxiliary": {"size": 0.3}, "rank": 1}
+    assert_equal_learning(population(**options), [alone(seed, **options) for seed in SEEDS])
+
+
+def test_members_may_differ_in_what_their_optimisers_do():
+    options = [{"lr": 1e-2}, {"lr": 1e-3, "clip": 1e-3}, {"lr": 1e-2, "weight_decay": 0.1}]
+    ours, theirs = ([alone(s, **o) for s, o in zip(SEEDS, options, strict=True)] for _ in range(2))
+    assert_equal_learning(Population(ours), theirs)
+
+
+def test_a_population_of_one_is_a_learner_like_any_other():
+    assert_equal_learning(population(seeds=[5]), [alone(5)])
+
+
+def test_members_of_a_recipe_are_the_runs_of_their_seeds():
+    sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "batch": 4, "device": "cpu"}
+    members = build("guessing_game", **sizes, seed=7, seeds=2).learner.members
+    assert [member.seed for member in members] == [7, 8]
+    for member in members:
+        single = build("guessing_game", **sizes, seed=member.seed).learner
+        assert isinstance(single, BPTT)
+        assert same(member.state_dict(), single.state_dict())
+
+
+def test_a_recipe_wants_a_seed():
+    with pytest.raises(ValueError, match="seeds=0, want at least 1"):
+        build("guessing_game", seeds=0)
+
+
+# --- a learner
+
+
+def many(agent, task, *, seed=0):
+    agents = [agent, *(copy.deepcopy(agent) for _ in range(2))]
+    return Population([BPTT(agent, task, batch=3, seed=seed + i) for i, agent in enumerate(agents)])
+
+
+def test_a_population_keeps_the_contract_of_learners():
+    check_learner(many)
+
+
+def test_a_mean_is_told_of_all_members():
+    told = population().update()
+    for name in ("loss", "return", "final_error", "gradient_norm", "parameter_norm"):
+        assert_close(told[name], sum(told[f"{name}/seed_{seed}"] for seed in SEEDS) / 3)
+    assert told["lr"] == 1e-2 and not any(name.startswith("lr/") for name in told)
+
+
+def test_rates_that_differ_are_told_of_each():
+    told = Population([alone(3, lr=1e-2), alone(4, lr=3e-2)]).update()
+    assert_close(
+        [float(told[name]) for name in ("lr", "lr/seed_3", "lr/seed_4")], [2e-2, 1e-2, 3e-2], rtol=1e-6, atol=0
+    )
+
+
+# --- chance after the opening
+
+
+@dataclass(frozen=True)
+class Noisy(GuessingGame):
+    """A guessing game that draws a number at each step."""
+
+    def step(self, state, action, rng):
+        state, step = super().step(state, action, rng)
+        drawn = torch.rand(len(action), generator=rng, dtype=self.dtype)
+        return state, step._replace(scores=step.scores | {"drawn": drawn})
+
+
+def draws(learner):
+    told = learner.update()
+    return [told[f"drawn/seed_{seed}"].item() for seed in SEEDS]
+
+
+def test_what_is_drawn_after_the_opening_differs_between_members_and_steps():
+    learner = population(Noisy(4, 2, dtype=torch.float64))
+    assert len({*draws(learner), *draws(learner)}) == 6
+
+
+def test_what_is_drawn_after_the_opening_is_the_same_again():
+    one, other = (population(Noisy(4, 2, dtype=torch.float64)) for _ in range(2))
+    assert draws(one) == draws(other)
+
+
+def test_what_is_drawn_after_the_opening_is_each_process_s_own():
+    one, other = (population(Noisy(4, 2, dtype=torch.float64), rank=rank) for rank in (0, 1))
+    assert not {*draws(one)} & {*draws(other)}
+
+
+@pytest.mark.parametrize("options", [{"bus": "gated"}, {"task": Walk(dtype=torch.float64)}], ids=["gated", "walk"])
+def test_a_bus_or_a_task_that_draws_is_learnt_from_and_the_same_again(options):
+    one, other = population(**options), population(**options)
+    for _ in range(2):
+        told, again = one.update(), other.update()
+        assert told["finite"] and all(told[f"gradient_norm/seed_{seed}"] > 0 for seed in SEEDS)
+        assert same(told, again)
+    assert same(one.state_dict(), other.state_dict())
+
+
+# --- what is not finite
+
+
+def hurt(learner, seeds):
+    """These members' answers are so large that their errors are infinite."""
+    for member in learner.members:
+        if member.seed in seeds:
+            with torch.no_grad():
+                member.agent.act.key_value.bias[-1] = 1e200
+    return learner
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("truncation", [None, 2])
+def test_a_member_that_diverges_leaves_the_others_alone(core, truncation):
+    options = {"core": core, "truncation": truncation}
+    learner, spared = hurt(population(**options), [4]), population(**options)
+    before = copy.deepcopy(learner.members[1].state_dict())
+    for _ in range(2):
+        assert learner.update()["finite"]
+        spared.update()
+    for i in (0, 2):
+        assert same(learner.members[i].state_dict(), spared.members[i].state_dict())
+    after = learner.members[1].state_dict()
+    assert same(after["agent"], before["agent"])
+    assert not any(moment.any() for moments in after["optimiser"]["state"].values() for moment in moments.values())
+
+
+def test_a_member_that_diverges_is_told_and_has_no_say_in_the_mean():
+    told, spared = hurt(population(), [4]).update(), population().update()
+    assert [bool(told[f"finite/seed_{seed}"]) for seed in SEEDS] == [True, False, True]
+    assert told["loss/seed_4"].isinf()
+    assert_close(told["loss"], (spared["loss/seed_3"] + spared["loss/seed_6"]) / 2)
+
+
+def test_training_goes_on_as_long_as_one_member_learns():
+    run = Run(hurt(population(), [3, 6]), outer_steps=3)
+    train(run)
+    assert [row["finite/seed_4"] for row in run.history] == [1, 1, 1]
+    assert [row["finite/seed_3"] for row in run.history] == [0, 0, 0]
+
+
+def test_training_ends_where_all_have_diverged():
+    with pytest.raises(Diverged, match="outer step 1 is not finite"):
+        train(Run(hurt(population(), SEEDS), outer_steps=3))
+
+
+# --- what is kept of it
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    run = made(tmp_path_factory.mktemp("population") / "run", seeds=2, seed=5)
+    train(run)
+    return run
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, whole):
+    folder = tmp_path / "run"
+    train(made(folder, seeds=2, seed=5), 7, tensorboard=False)
+    train(Run.load(folder), 4, tensorboard=False)
+    train(Run.load(folder), tensorboard=False)
+    assert metrics(folder) == metrics(whole.folder)
+    ours, theirs = (checkpoints(run)["step_00000030.pt"] for run in (folder, whole.folder))
+    assert same(ours, theirs)
+
+
+def test_a_member_of_a_saved_run_is_an_ordinary_agent(whole):
+    agent = Run.load(whole.folder).learner.members[1].agent
+    single = build("tiny_runs:tiny", seed=6).learner
+    single.agent.load_state_dict(agent.state_dict())
+    ours, theirs = (evaluate(one, single.task, 5, generator(0, "evaluate")) for one in (agent, single.agent))
+    assert same(ours, theirs)
+
+
+def test_a_member_may_go_on_alone(whole):
+    learner, single = Run.load(whole.folder).learner, build("tiny_runs:tiny", seed=6).learner
+    single.load_state_dict(learner.members[1].state_dict())
+    told = learner.update()
+    assert_close(single.update()["loss"], told["loss/seed_6"])
+    assert_close(flat(single), flat(learner.members[1]))
+
+
+def test_a_population_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="a population of 2 was saved, and this one has 3 members"):
+        population().load_state_dict(population(seeds=(3, 4)).state_dict())
+
+
+@pytest.mark.parametrize("name", ["return", "final_error"])
+def test_each_member_has_its_average_in_the_metrics(whole, name):
+    rows, average = metrics(whole.folder), None
+    for row in rows:
+        value = row[f"{name}/seed_6"]
+        average = value if average is None else SMOOTHING * average + (1 - SMOOTHING) * value
+        assert row[f"{name}/seed_6_average"] == pytest.approx(average, rel=1e-12)
+        both = [row[f"{name}/seed_{seed}_average"] for seed in (5, 6)]
+        assert row[f"{name}_average"] == pytest.approx(sum(both) / 2, rel=1e-6)
+
+
+def test_milestones_are_those_of_a_member(whole):
+    rows = metrics(whole.folder)
+    average = [row["final_error/seed_6_average"] for row in rows]
+    found = milestones(rows, "final_error/seed_6", threshold=min(average) + 1e-9, at=[10])
+    assert found == {"steps": average.index(min(average)) + 1, 10: average[9]}
+
+
+@pytest.mark.parametrize(
+    ("tag", "name"),
+    [
+        ("final_error/train/seed_6", "final_error/seed_6"),
+        ("return/train/seed_5", "return/seed_5"),
+        ("norm/gradient/seed_5", "gradient_norm/seed_5"),
+        ("final_error/train", "final_error"),
+    ],
+)
+def test_tensorboard_has_a_curve_for_each_member_beside_the_mean(whole, tag, name):
+    last = [row[name] for row in metrics(whole.folder)[-2:]]  # the steps since the point before
+    assert scalars(whole.folder)[tag][-1] == (30, pytest.approx(sum(last) / 2, rel=1e-5))
+
+
+def test_tensorboard_has_the_average_of_each_member(whole):
+    average = metrics(whole.folder)[-1]["final_error/seed_6_average"]
+    assert scalars(whole.folder)["final_error/average/seed_6"][-1] == (30, pytest.approx(average, rel=1e-5))
+
+
+# --- what is refused
+
+
+def stranger():
+    return BPTT(toy_agent(game(steps=4), core="lstm", port="readout"), game(steps=4), batch=3)
+
+
+def twice():
+    one = alone(3)
+    return [one, BPTT(one.agent, one.task, batch=3, seed=4)]
+
+
+@pytest.mark.parametrize(
+    ("members", "error"),
+    [
+        (lambda: [], "a population of 0 members"),
+        (lambda: [alone(3), alone(4), alone(3)], r"seeds \[3, 4, 3\], want another one for each"),
+        (twice, "members share an agent"),
+        (lambda: [alone(3), alone(4, batch=5)], "batch=5 of the member with seed 4, want 3"),
+        (lambda: [alone(3), alone(4, truncation=2)], "truncation=2 of the member with seed 4, want None"),
+        (lambda: [alone(3), alone(4, game(steps=5))], r"task=GuessingGame\(.*steps=5.* of the member with seed 4"),
+        (lambda: [alone(3), alone(4, segment=2)], "seed 4 has segment, precision, compile or cuda_graph set"),
+        (lambda: [alone(3), stranger()], "the agent of seed 0 has other weights than the first: core.bias_hh, "),
+    ],
+)
+def test_members_that_cannot_be_played_together_are_refused(members, error):
+    with pytest.raises(ValueError, match=error):
+        Population(members())
