@@ -28,7 +28,7 @@ from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
-from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, Edges, Gated, Mean, Silent, connect  # noqa: E402
+from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
 from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
 
@@ -53,6 +53,7 @@ __all__ = [
     "Core",
     "Delivery",
     "Diverged",
+    "EdgeList",
     "Edges",
     "EpisodicMemory",
     "Frames",

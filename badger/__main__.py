@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | list."""
+"""The command line: badger train | resume | evaluate | bench | list."""
 
 import copy
 import dataclasses
@@ -22,7 +22,7 @@ import badger
 from badger import distributed, figures
 from badger.evaluate import evaluate
 from badger.population import members
-from badger.recipes import RECIPES, build, find
+from badger.recipes import RECIPES, build, find, resolve_device
 from badger.recorder import read_metrics, strict
 from badger.rng import generator
 from badger.run import Diverged, Run
@@ -35,6 +35,7 @@ USAGE = """usage: badger COMMAND ...
   badger train RECIPE [--flags]     train a new agent; RECIPE is a name or your own module:function
   badger resume RUN                 go on with a run that was stopped, bit for bit
   badger evaluate RUN [--flags]     how a trained agent does, also with other sizes or lesions
+  badger bench [CASE ...] [--flags] how fast and how large, against references; all cases take some minutes
   badger list                       recipes, and the names that their flags take
 
 Each has --help. Recipes: {recipes}."""
@@ -45,7 +46,7 @@ EPISODES = 1024
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
     words = sys.argv[1:] if arguments is None else arguments
-    commands = {"train": _train, "resume": _resume, "evaluate": _evaluate, "list": _list}
+    commands = {"train": _train, "resume": _resume, "evaluate": _evaluate, "bench": _bench, "list": _list}
     if not words or words[0] in ("-h", "--help"):
         return _usage(words, USAGE.format(recipes=", ".join(RECIPES)))
     try:
@@ -220,6 +221,41 @@ def _evaluate(words: list[str]) -> int:
         return 0
 
     return tyro.cli(evaluation, args=words, prog="badger evaluate")
+
+
+def _bench(words: list[str]) -> int:
+    from badger.bench import CASES, as_json, bench, table, versions  # what only this command needs
+
+    def benchmark(
+        cases: Positional[tuple[str, ...]] = (),
+        *,
+        device: str = "cpu",
+        json: Path | None = None,
+        threads: int | None = None,
+    ) -> int:
+        """Measure ours and the references in turn, in one process; print a table for BENCHMARKS.md.
+
+        Cases: {cases}.
+
+        Args:
+            cases: which; all if none is named.
+            device: cpu, cuda, or auto: cuda where there is one.
+            json: file for the result, written anew after each row.
+            threads: of torch; 1 if not given, or OMP_NUM_THREADS.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        where, rows = resolve_device(device), []
+        for row in bench(cases, where):
+            rows.append(row)
+            print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
+            if json is not None:
+                json.write_text(json_format.dumps(as_json(rows, where), indent=2) + "\n")
+        print(", ".join(f"{name} {value}" for name, value in versions(where).items()), table(rows), sep="\n\n")
+        return 0
+
+    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(CASES))
+    return tyro.cli(benchmark, args=words, prog="badger bench")
 
 
 def _list(words: list[str]) -> int:

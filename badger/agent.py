@@ -4,6 +4,8 @@ Shapes: B episode, E expert, O observation, Y output of an expert, M message, D 
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from badger.act import Act
 from badger.sense import Sense
-from comms import Bus, Delivery, EdgeList, Edges, Topology, connect, edge_list, join, mask, silence
+from comms import Bus, Delivery, EdgeList, Edges, Topology, connect, edge_list, join, mask, repeat, silence
 from experts import Core
 from experts import state as states
 from experts.state import State
@@ -56,7 +58,7 @@ class Agent(nn.Module):
         core: eats sense.output_size + bus.message_size + identity_size numbers.
         bus: a bus of `comms`, over the outputs of the core.
         act: a port of `badger.act`, over the outputs of the core.
-        topology: a name in `comms.TOPOLOGIES`, a networkx graph, or a callable int -> graph.
+        topology: a name in `comms.TOPOLOGIES`, a networkx graph, an EdgeList, or a callable int -> graph or EdgeList.
         experts: how many there are where nothing else is asked for; free after training.
         identity_size: numbers in an identity, standard normal.
         ticks: rounds of communication in a step.
@@ -94,8 +96,8 @@ class Agent(nn.Module):
                 )
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
         self.topology, self.experts, self.identity_size, self.ticks = topology, experts, identity_size, ticks
-        self._lists: dict[int, EdgeList] = {}  # follows from topology: networkx is asked once for each size
-        self._rows: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # the same, on a GPU
+        self._lists: dict[int, EdgeList] = {}  # follows from topology: it is asked once for each size
+        self._rows: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # follows from _lists: edges of one episode
         self._list(experts)
 
     def _list(self, experts: int) -> EdgeList:
@@ -103,13 +105,14 @@ class Agent(nn.Module):
             self._lists[experts] = edge_list(self.topology, experts)
         return self._lists[experts]
 
-    def _edges(self, experts: int, like: Tensor) -> Edges:
-        if not like.is_cuda:
-            return connect(self._list(experts), experts, len(like), like)
-        key = (experts, like.device, like.dtype)
-        if key not in self._rows:  # a transfer to the GPU waits for it: once, not in each outer step
-            self._rows[key] = connect(self._list(experts), experts, 1, like)
-        return Edges(*(row.expand(len(like), -1) for row in self._rows[key]))
+    def _edges(self, experts: int, batch: int, like: Tensor) -> Edges:
+        """The edges of `batch` episodes, on like's device. Nothing but the first call copies anything."""
+        key = experts, like.device, like.dtype
+        if key not in self._rows:
+            make = partial(_row, self._list(experts), experts, like.device, like.dtype)
+            with ThreadPoolExecutor(1) as thread:  # where no transform of torch.func and no inference mode is on, which
+                self._rows[key] = thread.submit(make).result()  # would mark for good what is made under them
+        return repeat(self._rows[key], batch)
 
     def initial_state(
         self,
@@ -128,7 +131,7 @@ class Agent(nn.Module):
         experts = self.experts if experts is None else experts
         outputs = self.act.outputs if outputs is None else outputs
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = self._edges(experts, like)
+        edges = self._edges(experts, batch, like)
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
         return AgentState(
@@ -164,8 +167,9 @@ class Agent(nn.Module):
         fresh = self.initial_state(obs, rng, experts, outputs)
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
             fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
-        fresh = fresh._replace(edges=state.edges, present=state.present)
-        return states.where(rows, fresh, state)._replace(edges=state.edges, present=state.present)
+        changing = [name for name in AgentState._fields if name not in ("edges", "present")]
+        old, new = (tuple(getattr(s, name) for name in changing) for s in (state, fresh))
+        return state._replace(**dict(zip(changing, states.where(rows, new, old), strict=True)))
 
     def add(self, state: AgentState, n: int, obs: Float[Tensor, "B *EO"], rng: torch.Generator) -> AgentState:
         """n new experts join, in the middle of an episode or before it.
@@ -224,6 +228,10 @@ class Agent(nn.Module):
     def _identities(self, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         shape = (like.shape[0], experts, self.identity_size)
         return torch.randn(shape, generator=rng, device=like.device, dtype=like.dtype)
+
+
+def _row(rows: EdgeList, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
+    return connect(rows, experts, 1, torch.empty(0, device=device, dtype=dtype))
 
 
 def _unheard(inbox: Tensor, edges: Edges) -> Delivery:

@@ -98,7 +98,8 @@ def _moments(frames: Frames) -> dict[str, Tensor]:
 
 def _pictures(task: Task, frames: Frames, carry: Carry, seen: list[_Seen]) -> dict[str, figures.Figure]:
     shares = figures.first([s.shares for s in seen]).mean(0)
-    edges = Edges(*(part[0].cpu() for part in carry.state.edges))
+    senders, receivers, weight = (part[0].cpu() for part in carry.state.edges[:3])
+    edges = Edges(senders, receivers, weight)
     pictures = {"comms/graph": figures.message_graph(edges, shares, carry.state.y.shape[1])}
     reads = [s.reads for s in seen if s.reads is not None]
     if reads:

@@ -67,7 +67,7 @@ def guessing_game(
         slots: rows of memory an expert; one for all has experts x slots.
         top_k: rows read in a step.
         key_size: numbers in a key.
-        topology: who hears whom: complete, ring, grid, star, small_world, random_regular, none.
+        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
         bus: how they hear: silent, mean, attention, gated.
         act: how they answer together: mean, each, owners, readout.
         batch: episodes in an outer step.
@@ -139,7 +139,7 @@ def repeat_previous(
         core: gru, lstm, episodic, episodic_shared.
         message_size: numbers in an inbox.
         identity_size: random numbers that tell experts apart, drawn for each episode.
-        topology: who hears whom: complete, ring, grid, star, small_world, random_regular, none.
+        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
         bus: how they hear: silent, mean, attention, gated.
         act: how they answer together: mean, each, owners, readout.
         batch: episodes in an outer step.

@@ -102,7 +102,7 @@ class Run:
             "arguments": self.arguments,
             "outer_steps": self.outer_steps,
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-            "commit": _commit(),
+            "commit": commit(),
         }
         try:
             text = json.dumps(about, indent=2) + "\n"
@@ -209,7 +209,7 @@ def _builder(folder: Path, about: dict[str, Any]) -> Callable[[], Run]:
     return lambda: build(about["recipe"], **about["arguments"])
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The commit of the code that runs, where it is run from a git checkout."""
     here = Path(__file__).parent
     try:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from comms.attention import Attention
 from comms.bus import Bus, Delivery, Silent, State
 from comms.gated import Gated
+from comms.graphs import TOPOLOGIES, EdgeList
 from comms.mean import Mean
 from comms.names import pick
 from comms.surgery import join, lesion, mask, silence
-from comms.topology import TOPOLOGIES, EdgeList, Edges, Topology, connect, edge_list
+from comms.topology import Edges, Topology, connect, edge_list, repeat
 
 # (input_size, message_size) -> Bus
 BUSES: dict[str, Callable[[int, int], Bus]] = {
@@ -37,5 +38,6 @@ __all__ = [
     "lesion",
     "mask",
     "pick",
+    "repeat",
     "silence",
 ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
@@ -32,7 +33,7 @@ def silence(edges: Edges, experts: Sequence[int], *, of: int) -> Edges:
     return edges._replace(weight=edges.weight.masked_fill(_among(edges, experts, of)[edges.senders], 0))
 
 
-def join(edges: Edges, topology: Topology | EdgeList, *, before: int, after: int) -> Edges:
+def join(edges: Edges, topology: Topology, *, before: int, after: int) -> Edges:
     """Newcomers, experts `before` to `after`-1, are connected as in `topology` among `after` experts.
 
     The old edges stay as they are, first and in their order; edges that touch a newcomer are appended,
@@ -42,15 +43,17 @@ def join(edges: Edges, topology: Topology | EdgeList, *, before: int, after: int
     """
     if after < before:
         raise ValueError(f"after={after}, want at least before={before}: experts leave by mask or lesion")
-    rows = topology if isinstance(topology, EdgeList) else edge_list(topology, after)
+    rows = edge_list(topology, after)
     new = (rows.senders >= before) | (rows.receivers >= before)
     more = connect(EdgeList(*(x[new] for x in rows)), after, edges.weight.shape[0], edges.weight)
-    return Edges(*(torch.cat(pair, dim=1) for pair in zip(edges, more, strict=True)))
+    senders, receivers, weight = (torch.cat(pair, dim=1) for pair in zip(edges[:3], more[:3], strict=True))
+    return Edges(senders, receivers, weight)
 
 
 def _among(edges: Edges, experts: Sequence[int], of: int) -> Bool[Tensor, "E"]:
-    wrong = [i for i in experts if not 0 <= i < of]
-    if wrong:
-        raise IndexError(f"expert {wrong[0]} does not exist, want 0 to {of - 1}")
-    chosen = set(experts)
-    return torch.tensor([i in chosen for i in range(of)], dtype=torch.bool, device=edges.weight.device)
+    chosen = np.zeros(of, dtype=bool)
+    for i in experts:
+        if not 0 <= i < of:
+            raise IndexError(f"expert {i} does not exist, want 0 to {of - 1}")
+        chosen[i] = True
+    return torch.from_numpy(chosen).to(edges.weight.device)

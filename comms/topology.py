@@ -1,16 +1,16 @@
-"""Names, callables and networkx graphs become edges: an edge i -> j lets expert j hear expert i.
+"""Names, callables, edge lists and networkx graphs become edges: an edge i -> j lets expert j hear expert i.
 
-All work with networkx is done on the host, once for a topology and a number of experts (`edge_list`);
-`connect` then gives each batch of episodes its `Edges`, cheaply.
+All work on graphs is done on the host, once for a topology and a number of experts (`edge_list`); `connect` puts it on
+the device, and `repeat` then gives each batch of episodes its `Edges`, cheaply.
 
-Axes: B episode, E expert, K edge. Weights have no unit: a receiver weighs what it hears in proportion to
+Axes: B episode, E expert, K edge, N neighbour. Weights have no unit: a receiver weighs what it hears in proportion to
 them.
 """
 
 from collections.abc import Callable
-from math import inf, isqrt
+from math import inf
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import networkx as nx
 import numpy as np
@@ -18,126 +18,144 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from comms.graphs import TOPOLOGIES, EdgeList
 from comms.names import pick
 
 
-class EdgeList(NamedTuple):
-    """The edges of one graph on the host, sorted by receiver, then by sender."""
-
-    senders: Int[np.ndarray, "K"]
-    receivers: Int[np.ndarray, "K"]
-    weight: Float[np.ndarray, "K"]
-
-
 class Edges(NamedTuple):
-    """Who hears whom in each episode. An edge of weight 0 is dead: nothing crosses it."""
+    """Who hears whom in each episode. An edge of weight 0 is dead: nothing crosses it.
+
+    The first three are all that there is to say. The others spare the buses most of their work in a graph where
+    everyone hears equally many different senders, N. Whoever changes senders, receivers or their order leaves them
+    out; a change of weights alone keeps them: it makes another tensor than `logged`, which is seen without comparing
+    numbers.
+    """
 
     senders: Int[Tensor, "B K"]
     receivers: Int[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
+    places: Int[Tensor, "B *_"] | None = None  # (B, N, E) senders; (B, K) an edge's place where all pairs are held
+    logs: Float[Tensor, "B _ _ _"] | None = None  # of the weights: (B, N, E, 1); (B, 1, sender, receiver) of all pairs
+    logged: Float[Tensor, "B K"] | None = None  # the very tensor of weights from which logs was made
+
+    @property
+    def as_connected(self) -> bool:
+        """Whether all edges are alive, with the weights of the topology: nobody has changed or learns them."""
+        return self.logged is self.weight
 
 
-Topology: TypeAlias = str | nx.Graph | Callable[[int], nx.Graph]
-
-
-def ring(experts: int) -> nx.Graph:
-    """A cycle; nobody neighbours itself, so that one expert is alone."""
-    return nx.cycle_graph(experts) if experts > 1 else nx.empty_graph(experts)
-
-
-def grid(experts: int) -> nx.Graph:
-    """The most nearly square rectangle, row by row, with open borders; a line where the number is prime."""
-    rows = next(r for r in range(isqrt(experts), 0, -1) if experts % r == 0)
-    return nx.grid_2d_graph(rows, experts // rows)
-
-
-def star(experts: int) -> nx.Graph:
-    """Expert 0 is the hub of all the others."""
-    return nx.star_graph(experts - 1)
-
-
-def small_world(experts: int, *, neighbours: int = 4, rewire: float = 0.1, seed: int = 0) -> nx.Graph:
-    """A ring of near neighbours with some edges rewired, connected (Watts and Strogatz 1998, Methods)."""
-    if experts <= neighbours + 1:  # the ring is complete already
-        return nx.complete_graph(experts)
-    return nx.connected_watts_strogatz_graph(experts, neighbours, rewire, seed=seed)
-
-
-def random_regular(experts: int, *, degree: int = 4, seed: int = 0) -> nx.Graph:
-    """Everyone has `degree` random neighbours; fewer among few experts, or one fewer to make it possible."""
-    degree = min(degree, experts - 1)
-    return nx.random_regular_graph(degree - experts * degree % 2, experts, seed=seed)
-
-
-TOPOLOGIES: dict[str, Callable[[int], nx.Graph]] = {
-    "complete": nx.complete_graph,
-    "ring": ring,
-    "grid": grid,
-    "star": star,
-    "small_world": small_world,
-    "random_regular": random_regular,
-    "none": nx.empty_graph,
-}
+Topology: TypeAlias = str | nx.Graph | EdgeList | Callable[[int], nx.Graph | EdgeList]
 
 
 def edge_list(topology: Topology, experts: int) -> EdgeList:
     """The edges of `topology` among `experts` experts.
 
     `topology` is a name in TOPOLOGIES, a networkx graph (directed or not, weighted or not, multigraphs
-    too), or a function from the number of experts to such a graph. An undirected edge goes both ways,
-    parallel edges stay apart, and an edge without the attribute 'weight' weighs 1. Nodes labelled 0 to E-1
+    too), an edge list, or a function from the number of experts to a graph or an edge list. An undirected edge goes
+    both ways, parallel edges stay apart, and an edge without the attribute 'weight' weighs 1. Nodes labelled 0 to E-1
     are the experts of that number; with other labels they are numbered in the order of their insertion.
 
-    Raises ValueError for an unknown name, no experts, a graph with another number of nodes, or a weight that
-    is negative or not finite; TypeError for anything else than a topology.
+    Raises ValueError for an unknown name, no experts, a graph with another number of nodes, an edge list that names
+    other experts, or a weight that is negative or not finite; TypeError for anything else than a topology.
     """
     if experts < 1:
         raise ValueError(f"experts={experts}, want at least 1")
-    graph = _graph(topology, experts)
-    labels = range(experts) if set(graph) == set(range(experts)) else graph
-    number = {label: i for i, label in enumerate(labels)}
-    rows = [(number[u], number[v], _weight(u, v, w)) for u, v, w in graph.edges(data="weight", default=1.0)]
-    if not graph.is_directed():
-        rows += [(v, u, w) for u, v, w in rows if u != v]
-    table = np.array(rows, dtype=np.float64).reshape(-1, 3)  # float64 holds each index exactly
-    senders, receivers = table[:, 0].astype(np.int64), table[:, 1].astype(np.int64)
-    order = np.lexsort((senders, receivers))
-    return EdgeList(senders[order], receivers[order], table[order, 2])
-
-
-def connect(topology: Topology | EdgeList, experts: int, batch: int, like: Tensor) -> Edges:
-    """The edges (B, K) of `batch` episodes, views of one row; device and weights' dtype are those of `like`.
-
-    Takes what `edge_list` takes, and also what it gave: keep that, and networkx is not asked again. Raises
-    as it does, and ValueError for an edge list of more experts.
-    """
-    rows = topology if isinstance(topology, EdgeList) else edge_list(topology, experts)
-    top = max(rows.senders.max(initial=-1), rows.receivers.max(initial=-1))
-    if top >= experts:
-        raise ValueError(f"the edge list names expert {top}, want 0 to {experts - 1}: make it for {experts}")
-    senders, receivers = (torch.tensor(x, device=like.device).expand(batch, -1) for x in rows[:2])
-    weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype)
-    return Edges(senders, receivers, weight.expand(batch, -1))
-
-
-def _graph(topology: Topology, experts: int) -> nx.Graph:
     graph: Any = pick(TOPOLOGIES, topology, "topology") if isinstance(topology, str) else topology
     if callable(graph) and not isinstance(graph, nx.Graph):
         graph = graph(experts)
-    if not isinstance(graph, nx.Graph):
-        raise TypeError(
-            f"topology {topology!r} gives {type(graph).__name__}, want a networkx graph: "
-            f"give one, a function from the number of experts to one, or a name ({', '.join(TOPOLOGIES)})"
-        )
+    if isinstance(graph, EdgeList):
+        return _checked(graph, experts)
+    if isinstance(graph, nx.Graph):
+        return _from_networkx(graph, experts)
+    raise TypeError(
+        f"topology {topology!r} gives {type(graph).__name__}, want a networkx graph or an EdgeList: "
+        f"give one, a function from the number of experts to one, or a name ({', '.join(TOPOLOGIES)})"
+    )
+
+
+def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges:
+    """The edges (B, K) of `batch` episodes, views of one row; device and weights' dtype are those of `like`.
+
+    Takes what `edge_list` takes, and also what it gave: keep that, and networkx is not asked again. Raises
+    as it does.
+    """
+    rows = edge_list(topology, experts)
+    senders, receivers = (torch.tensor(x, device=like.device).unsqueeze(0) for x in rows[:2])
+    weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0)
+    edges = Edges(senders, receivers, weight)
+    if _is_regular(rows, experts):
+        edges = _placed(edges, experts)
+        if not rows.weight.all():
+            edges = edges._replace(logs=None, logged=None)
+    return repeat(edges, batch)
+
+
+def repeat(edges: Edges, batch: int) -> Edges:
+    """The edges of one episode as those of `batch` episodes, without memory of their own."""
+    many = Edges(*(None if x is None else x.expand(batch, *x.shape[1:]) for x in edges))  # type: ignore[arg-type]
+    return many._replace(logged=many.weight) if edges.as_connected else many
+
+
+def is_dense(experts: int, edges: int) -> bool:
+    """Whether buses hold a matrix of all pairs; of the shapes alone, without synchronisation."""
+    return experts**2 <= 4 * edges
+
+
+def _placed(edges: Edges, experts: int) -> Edges:
+    """The edges (1, K) of a regular graph, with all that buses want to know of them."""
+    weight = edges.weight
+    if is_dense(experts, weight.shape[1]):
+        places = edges.senders * experts + edges.receivers
+        pairs = weight.new_zeros(1, experts**2).scatter(1, places, weight)
+        return edges._replace(places=places, logs=pairs.log().view(1, 1, experts, experts), logged=weight)
+    places, near = (x.view(1, experts, -1).mT.contiguous() for x in (edges.senders, weight))
+    return edges._replace(places=places, logs=near.log().unsqueeze(-1), logged=weight)
+
+
+def _is_regular(rows: EdgeList, experts: int) -> bool:
+    """Whether everyone hears equally many different senders."""
+    count, rest = divmod(len(rows.senders), experts)
+    if rest or not count or (rows.receivers != np.arange(experts).repeat(count)).any():
+        return False
+    return bool((np.diff(rows.senders.reshape(experts, count)) > 0).all())
+
+
+def _checked(rows: EdgeList, experts: int) -> EdgeList:
+    """The edge list in its order, if it is one for so many experts."""
+    senders, receivers, weight = rows
+    ends = np.concatenate([senders, receivers])
+    if ends.size and not 0 <= ends.min() <= ends.max() < experts:
+        wrong = ends.min() if ends.min() < 0 else ends.max()
+        raise ValueError(f"the edge list names expert {wrong}, want 0 to {experts - 1}: make it for {experts}")
+    bad = np.flatnonzero(~((weight >= 0) & (weight < inf)))
+    if bad.size:
+        _refuse(*(x[bad[0]].item() for x in rows))
+    keys = receivers * experts + senders
+    if (np.diff(keys) < 0).any():
+        order = np.argsort(keys, kind="stable")
+        return EdgeList(senders[order], receivers[order], weight[order])
+    return rows
+
+
+def _from_networkx(graph: nx.Graph, experts: int) -> EdgeList:
     if len(graph) != experts:
         raise ValueError(
             f"the graph has {len(graph)} nodes, want experts={experts}: "
             "change one of the two, or give a function from the number of experts to a graph"
         )
-    return graph
+    edges = list(graph.edges(data="weight", default=1.0))
+    for u, v, w in edges:
+        if not (isinstance(w, Real) and 0 <= float(w) < inf):
+            _refuse(u, v, w)
+    labels = range(experts) if set(graph) == set(range(experts)) else graph
+    number = {label: i for i, label in enumerate(labels)}
+    ends = np.array([(number[u], number[v]) for u, v, _ in edges], dtype=np.int64).reshape(-1, 2)
+    weight = np.array([w for _, _, w in edges], dtype=np.float64)
+    if not graph.is_directed():
+        back = ends[:, 0] != ends[:, 1]
+        ends, weight = np.concatenate([ends, ends[back, ::-1]]), np.concatenate([weight, weight[back]])
+    return _checked(EdgeList(ends[:, 0], ends[:, 1], weight), experts)
 
 
-def _weight(u: object, v: object, weight: object) -> float:
-    if not (isinstance(weight, Real) and 0 <= float(weight) < inf):
-        raise ValueError(f"edge {u!r} -> {v!r} has weight {weight!r}, want a finite number >= 0 (0 is dead)")
-    return float(weight)
+def _refuse(u: object, v: object, weight: object) -> NoReturn:
+    raise ValueError(f"edge {u!r} -> {v!r} has weight {weight}, want a finite number >= 0 (0 is dead)")

@@ -4,7 +4,7 @@ import networkx as nx
 import torch
 from torch.testing import assert_close
 
-from comms import connect
+from comms import Edges, connect
 
 B, E, Y, M = 3, 5, 6, 4
 ALONE = E - 1  # hears nobody
@@ -16,13 +16,23 @@ def check_bus(make):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             y = torch.randn(B, E, Y, dtype=torch.float64)
-            check(make(Y, M).double(), y, connect(_graph(), E, B, y))
+            for graph in (_any_graph(), _regular_graph()):
+                check(make(Y, M).double(), y.clone(), connect(graph, E, B, y))
 
 
-def _graph():
+def _any_graph():
     graph = nx.gnp_random_graph(E - 1, 0.7, seed=0, directed=True)
     graph.add_edges_from([(ALONE, 0), (ALONE, 1)])
     nx.set_edge_attributes(graph, {edge: 0.5 + i % 3 for i, edge in enumerate(graph.edges)}, "weight")
+    return graph
+
+
+def _regular_graph():
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(E))
+    for i in range(E):
+        graph.add_weighted_edges_from((i, (i + step) % E, 0.5 + i % 3) for step in (1, 2))
+    nx.set_edge_attributes(graph, {edge: 0.0 for edge in graph.in_edges(ALONE)}, "weight")
     return graph
 
 
@@ -53,7 +63,7 @@ def rows_do_not_leak(bus, y, edges):
 
 def experts_permute_with_their_inboxes(bus, y, edges):
     order = torch.randperm(E)  # the new place of each expert; eval mode, since gates are drawn by place
-    moved = edges._replace(senders=order[edges.senders], receivers=order[edges.receivers])
+    moved = Edges(order[edges.senders], order[edges.receivers], edges.weight)
     y_moved = torch.empty_like(y).index_copy(1, order, y)
     plain, permuted = (deliver(bus.eval(), *args) for args in ((y, edges), (y_moved, moved)))
     assert_close(permuted.inbox[:, order], plain.inbox)

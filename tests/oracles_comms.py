@@ -6,7 +6,7 @@ import numpy as np
 def hear(values, edges, queries=None, keys=None):
     """values (B, E, H, V), queries and keys (B, E, H, D) -> inbox (B, E, H V), weights (B, K)."""
     inbox, weights = np.zeros(values.shape), np.zeros(edges.weight.shape)
-    for b, (senders, receivers, weight) in enumerate(zip(*edges, strict=True)):
+    for b, (senders, receivers, weight) in enumerate(zip(*edges[:3], strict=True)):
         for j in range(values.shape[1]):
             ears = [k for k in range(len(weight)) if receivers[k] == j and weight[k] > 0]
             for h in range(values.shape[2]):

@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | list."""
+"""The command line: badger train | resume | evaluate | bench | list."""
 
 import inspect
 import io
@@ -181,7 +181,7 @@ def test_list_takes_nothing(command):
 def test_an_unknown_command_is_met_with_the_known_ones(command):
     code, _, err = command("trian")
     assert code == 2
-    assert "unknown command 'trian', want one of: train, resume, evaluate, list. Did you mean 'train'?" in err
+    assert "unknown command 'trian', want one of: train, resume, evaluate, bench, list. Did you mean 'train'?" in err
 
 
 def test_an_unknown_flag_is_met_with_the_nearest(command):

@@ -15,13 +15,15 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import BUSES, Attention, Edges, Mean, Silent, connect
+from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list, scores
 from contracts_bus import check_bus
 
 ROOT = Path(__file__).parent.parent
 Y, M = 5, 4
 BUILD = {"mean": partial(Mean, Y, M), "attention": partial(Attention, Y, M, heads=2, key_size=3)}
+WAYS = {"Pairs": "complete", "Neighbours": "ring", "irregular Pairs": nx.wheel_graph, "Links": "star"}  # of 9 or 10
 both = pytest.mark.parametrize("kind", BUILD)
+every_way = pytest.mark.parametrize("topology", WAYS.values(), ids=WAYS)
 
 
 @st.composite
@@ -36,6 +38,20 @@ def multigraphs(draw, dense):
     return torch.from_numpy(3 * rng.standard_normal((batch, experts, Y))), Edges(*ends, weight)
 
 
+@st.composite
+def regular_graphs(draw, dense):
+    """(y, edges): every row, and every receiver in it, hears other senders, equally many; some edges are dead."""
+    batch = draw(st.integers(1, 3))
+    experts, count = draw(st.sampled_from([(1, 1), (2, 1), (4, 1), (5, 2), (6, 6)] if dense else [(5, 1), (9, 2)]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    senders = torch.from_numpy(rng.random((batch, experts, experts)).argsort(-1)[..., :count].copy())
+    receivers = torch.arange(experts).repeat_interleave(count).expand(batch, -1)
+    weight = torch.from_numpy(rng.choice([0, 0, 0.5, 1, 3], (batch, experts * count)))
+    index = senders.flatten(1) * experts + receivers if dense else senders.mT
+    edges = Edges(senders.flatten(1), receivers, weight, index)
+    return torch.from_numpy(3 * rng.standard_normal((batch, experts, Y))), edges
+
+
 def build(kind, seed=0, **changes):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -45,7 +61,7 @@ def build(kind, seed=0, **changes):
 def padded(edges):
     """The same with dead edges, enough for the dense path."""
     dead = edges.senders.new_zeros(edges.senders.shape[0], 9)
-    return Edges(*(torch.cat([x, dead.to(x.dtype)], 1) for x in edges))
+    return Edges(*(torch.cat([x, dead.to(x.dtype)], 1) for x in edges[:3]))
 
 
 def example(experts=4, batch=2, topology="complete"):
@@ -65,31 +81,68 @@ def test_inbox_and_weights_agree_with_the_slow_reference(kind, dense, data):
     y, edges = data.draw(multigraphs(dense))
     bus = build(kind)
     delivery, _ = bus(y, edges, (), None)
-    inbox, weights = getattr(oracles, kind)(bus, y.numpy(), Edges(*(x.numpy() for x in edges)))
+    inbox, weights = getattr(oracles, kind)(bus, y.numpy(), Edges(*(x.numpy() for x in edges[:3])))
     np.testing.assert_allclose(delivery.inbox.detach(), inbox, atol=1e-12)
     np.testing.assert_allclose(delivery.weights.detach(), weights, atol=1e-12)
+
+
+def values_and_gradients(bus, y, edges):
+    """Inbox, weights, and how a loss of both depends on the outputs, the edges' weights and the parameters."""
+    leaves = [y.clone().requires_grad_(), edges.weight.clone().requires_grad_(), *bus.parameters()]
+    inbox, weights, *_ = bus(leaves[0], edges._replace(weight=leaves[1]), (), None)[0]
+    weighing = torch.arange(weights.shape[1], dtype=y.dtype) - 2  # tells the edges apart, the dead ones too
+    gradients = torch.autograd.grad(inbox.square().sum() + (weighing * weights).sum(), leaves)
+    assert all(g.isfinite().all() for g in gradients)
+    return inbox, weights, *gradients
 
 
 @both
 @given(data=st.data())
 def test_dense_and_sparse_paths_have_the_same_gradients(kind, data):
     y, edges = data.draw(multigraphs(dense=False))
-    bus = build(kind)
-    gradients = []
-    for lines in (edges, padded(edges)):
-        leaves = [y.clone().requires_grad_(), lines.weight.clone().requires_grad_(), *bus.parameters()]
-        delivery, _ = bus(leaves[0], lines._replace(weight=leaves[1]), (), None)
-        loss = delivery.inbox.square().sum() + delivery.weights.square().sum()
-        gradients.append(torch.autograd.grad(loss, leaves))
-        assert all(g.isfinite().all() for g in gradients[-1])
-    sparse, dense = gradients
-    assert_close(dense[1][:, : edges.weight.shape[1]], sparse[1])
-    assert_close(dense[0], sparse[0])
-    assert_close(dense[2:], sparse[2:])
+    bus, live = build(kind), slice(edges.weight.shape[1])
+    sparse, dense = (values_and_gradients(bus, y, lines) for lines in (edges, padded(edges)))
+    assert_close([x[:, live] if i in (1, 3) else x for i, x in enumerate(dense)], [*sparse])
 
 
 @both
+@pytest.mark.parametrize("dense", [True, False])
+@given(data=st.data())
+def test_regular_graphs_are_heard_like_any_others(kind, dense, data):
+    y, edges = data.draw(regular_graphs(dense))
+    bus = build(kind)
+    fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, Edges(*edges[:3])))
+    assert_close(fast, slow, rtol=1e-9, atol=1e-11)
+
+
+@both
+@pytest.mark.parametrize("largest", [0, 50, 200])
+def test_neighbours_in_blocks_are_heard_like_all_at_once(kind, largest, monkeypatch):
+    y, edges = example(9, topology="ring")
+    whole = values_and_gradients(build(kind), y, edges)
+    monkeypatch.setattr(scores, "LARGEST", largest)
+    assert_close(values_and_gradients(build(kind), y, edges), whole)
+
+
+@both
+@every_way
+def test_weights_as_connected_are_heard_like_the_same_weights_anew(kind, topology):
+    y, edges = example(9, topology=topology)
+    as_connected, anew = (build(kind)(y, lines, (), None)[0] for lines in (edges, edges._replace(weight=+edges.weight)))
+    assert_close(as_connected, anew)
+
+
 @pytest.mark.parametrize("topology", ["complete", "ring"])
+def test_weights_of_the_graph_itself_count(topology):
+    y, graph = example(9)[0], edge_list(topology, 9)
+    edges = connect(graph._replace(weight=np.linspace(0.5, 2, len(graph.weight))), 9, 2, y)
+    assert edges.as_connected
+    fast, slow = (build("attention")(y, lines, (), None)[0] for lines in (edges, Edges(*edges[:3])))
+    assert_close(fast, slow)
+
+
+@both
+@every_way
 def test_gradients_agree_with_finite_differences(kind, topology):
     y, edges = example(10, 1, topology)
     bus = build(kind)
@@ -113,7 +166,7 @@ def test_a_dead_edge_knows_what_its_opening_would_do(bus):
     assert_close(slope[0, quiet] * step, (opened - shut).sum(), rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("topology", ["complete", "ring"])
+@every_way
 def test_a_dead_edge_with_a_huge_score_neither_drowns_nor_blows_up_the_live_ones(topology):
     y, edges = example(9, topology=topology)
     y[:, 1] *= 1e4
@@ -125,7 +178,7 @@ def test_a_dead_edge_with_a_huge_score_neither_drowns_nor_blows_up_the_live_ones
     assert slope.isfinite().all() and slope.abs().max() < 1e6
 
 
-@pytest.mark.parametrize("topology", ["complete", "ring"])
+@every_way
 @both
 def test_gradients_are_finite_where_all_edges_are_dead(kind, topology):
     y, edges = example(9, topology=topology)
@@ -166,7 +219,7 @@ def test_a_silent_bus_may_keep_the_width_of_the_inbox():
 
 
 @both
-@pytest.mark.parametrize("topology", ["complete", "ring"])
+@every_way
 def test_a_population_of_parameters_runs_under_vmap(kind, topology):
     y, edges = example(9, topology=topology)
     buses = [build(kind, seed) for seed in range(3)]
@@ -188,10 +241,11 @@ def test_a_population_of_parameters_runs_under_vmap(kind, topology):
 def test_a_delivery_compiles_into_one_graph():
     # in a process of its own, where the shape checks of the test run do not break the graph
     script = """
+import networkx
 import torch
 from comms import Attention, Mean, connect
 for bus in (Attention(5, 4, heads=2), Mean(5, 4)):
-    for topology in ("complete", "ring"):
+    for topology in ("complete", "ring", "star", networkx.wheel_graph):
         y = torch.randn(2, 9, 5, requires_grad=True)
         args = y, connect(topology, 9, 2, y), (), None
         plain, _ = bus(*args)

@@ -40,9 +40,8 @@ def assert_equal_learning(together, singles, steps=3):
                 ours = torch.as_tensor(told.get(f"{name}/seed_{single.seed}", told[name]))
                 assert_close(ours, torch.as_tensor(value), rtol=1e-7, atol=1e-9, check_dtype=False)
             for ours, theirs in zip(member.agent.parameters(), single.agent.parameters(), strict=True):
-                assert (ours.grad is None) == (theirs.grad is None)
-                if ours.grad is not None:
-                    assert_close(ours.grad, theirs.grad, rtol=1e-7, atol=1e-9)
+                pair = [torch.zeros_like(p) if p.grad is None else p.grad for p in (ours, theirs)]
+                assert_close(*pair, rtol=1e-7, atol=1e-9)
             assert_close(flat(member), flat(single), rtol=1e-7, atol=1e-9)
 
 

@@ -158,7 +158,7 @@ def test_newcomers_leave_the_old_as_they_were(core, bus, port):
     equal(states.members(after.bus, old), state.bus)
     for field in ("y", "inbox", "identity"):
         assert torch.equal(getattr(after, field)[:, :E], getattr(state, field)), field
-    for part, before in zip(after.edges, state.edges, strict=True):
+    for part, before in zip(after.edges[:3], state.edges[:3], strict=True):
         assert torch.equal(part[:, : before.shape[1]], before)
 
 
@@ -281,7 +281,7 @@ def test_a_reset_keeps_edges_and_lesions(core):
     state = agent.silence(agent.remove(midway(agent), [1]), [2])
     reset = agent.reset(state, torch.tensor([True, False, True]), OBS, seeded(5))
     assert torch.equal(reset.present, state.present)
-    assert all(torch.equal(a, b) for a, b in zip(reset.edges, state.edges, strict=True))
+    equal(reset.edges, state.edges)
     assert run(agent, reset)[0].isfinite().all()
 
 

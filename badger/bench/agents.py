@@ -1,0 +1,146 @@
+"""Cases of agents in training: the price of memory, the published agent of 2019, and what it costs to keep a record."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, repeat
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+
+from badger import act, sense
+from badger.agent import Agent
+from badger.bench import measure
+from badger.bench.measure import Prepare, Work, ready
+from badger.bench.references import AttentionAgent, Training, broadcast_multiply, matrix_products
+from badger.bench.references.attention_2019 import Attend
+from badger.bench.result import Goal, Row, at_least, on_gpu, within
+from badger.learners import BPTT
+from badger.recipes import build
+from badger.rng import drawing_from, generator
+from badger.run import Run
+from badger.train import train
+from comms import Attention
+from experts import GRU, Core, EpisodicMemory, Private
+from tasks import GuessingGame
+
+ORIGINAL = 8.4  # CPU-seconds an outer step of the original code, on one core
+REWRITE = 1.3  # of a trial that only put matrix products in it
+PARAMETERS = 80_977  # of the original
+
+
+def price_of_memory(device: torch.device, recipe: dict[str, Any] | None = None, repeats: int = 20) -> Iterator[Row]:
+    """An outer step of the agent that `make demo` trains, with private memory and without."""
+    runs = {memory: _recipe(device, recipe, memory=memory) for memory in ("private", "none")}
+    sides = {memory: ready(run.learner.update) for memory, run in runs.items()}
+    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+    times = {memory: [1e3 * s for s in values] for memory, values in seconds.items()}
+    yield Row("price-of-memory", "ms an outer step", times["private"], times["none"], "no memory", within(1.8))
+
+
+def _recipe(device: torch.device, recipe: dict[str, Any] | None, **more: Any) -> Run:
+    return build("guessing_game", **{**(recipe or {}), **more, "device": str(device)})
+
+
+class Game(NamedTuple):
+    """Rosa et al. 2019. The number of parameters of ours is at least that of the original."""
+
+    batch: int = 100
+    experts: int = 20
+    dims: int = 3
+    steps: int = 20
+    hidden_size: int = 104
+    message_size: int = 64
+    key_size: int = 16
+    identity_size: int = 16
+
+    def learner(self, device: torch.device, *, memory: bool) -> BPTT:
+        """A GRU, attention with 4 heads, and a readout by attention."""
+        task = GuessingGame(dims=self.dims, steps=self.steps)
+        eaten = task.obs_size + self.message_size + self.identity_size
+        controller = partial(GRU, hidden_size=self.hidden_size)
+        with drawing_from(generator(0, "init")):
+            core: Core = Private(EpisodicMemory(eaten, controller)) if memory else controller(eaten)
+            agent = Agent(
+                sense=sense.Broadcast(task.obs_size),
+                core=core,
+                bus=Attention(self.hidden_size, self.message_size, heads=4, key_size=self.key_size),
+                act=act.Readout(self.hidden_size, self.dims),
+                experts=self.experts,
+                identity_size=self.identity_size,
+            )
+        return BPTT(agent.to(device), task, batch=self.batch)
+
+    def reference(self, device: torch.device, attend: Attend) -> Training:
+        with drawing_from(generator(0, "init")):
+            agent = AttentionAgent(attend).to(device)
+        rng = generator(0, "train", device=device)
+        return Training(agent, batch=self.batch, experts=self.experts, dims=self.dims, steps=self.steps, rng=rng)
+
+
+def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> Iterator[Row]:  # noqa: B008
+    """CPU-seconds of an outer step, against two forms of the published agent."""
+    learners: dict[str, BPTT | Training] = {
+        "ours": game.learner(device, memory=False),
+        "memory": game.learner(device, memory=True),
+        "broadcast": game.reference(device, broadcast_multiply),
+        "products": game.reference(device, matrix_products),
+    }
+    sides = {name: ready(learner.update) for name, learner in learners.items()}
+    cpu = measure.in_turn(sides, repeats=repeats, clock=time.process_time)
+    forty = Goal(f">= 40x fewer than {ORIGINAL}", "ours", most=ORIGINAL / 40)
+    ahead = Goal("< 1x", "ratio", most=1)
+    against = {"broadcast": "broadcast multiply", "products": "matrix products"}
+    for name, ours, reference, goal in (
+        ("broadcast-multiply", "ours", "broadcast", forty),
+        ("matrix-products", "ours", "products", ahead),
+        ("memory", "memory", "broadcast", None),
+    ):
+        yield _against_published(
+            Row(f"badger-2019/{name}", "CPU-s", cpu[ours], cpu[reference], against[reference], goal)
+        )
+    yield on_gpu(device, *GPU, lambda: _outer_steps(device, sides, repeats))
+
+
+GPU = ("badger-2019/gpu", "outer steps/s", at_least(300, "outer steps/s"))
+
+
+def _against_published(row: Row) -> Row:
+    ours = median(row.ours)
+    original, rewrite = (f"{cost / ours:.1f}x fewer than the {cost}" for cost in (ORIGINAL, REWRITE))
+    return row._replace(note=f"{original} of the original, {rewrite} of its rewrite")
+
+
+def _outer_steps(device: torch.device, sides: dict[str, Prepare], repeats: int) -> Row:
+    two = {name: sides[name] for name in ("ours", "products")}
+    seconds = measure.in_turn(two, repeats=repeats, clock=measure.wall(device))
+    ours, reference = ([1 / s for s in values] for values in seconds.values())
+    name, unit, goal = GPU
+    return Row(name, unit, ours, reference, "matrix products", goal)
+
+
+def logging(
+    device: torch.device, recipe: dict[str, Any] | None = None, outer_steps: int = 300, repeats: int = 3
+) -> Iterator[Row]:
+    """A fifth of the demo's training with metrics, checkpoints, pictures and TensorBoard, against none of them.
+
+    The first turn, which is not counted, is one step: it loads what logging needs.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        sides: dict[str, Prepare] = {}
+        for name in ("logged", "plain"):
+            lengths = chain([1], repeat(outer_steps))
+            sides[name] = partial(_stretch, device, recipe, lengths, folder if name == "logged" else None)
+        seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+    note = f"{outer_steps} outer steps of the demo, one look inside"
+    yield Row("logging", "s", seconds["logged"], seconds["plain"], "no record", within(1.05), note)
+
+
+def _stretch(device: torch.device, recipe: dict[str, Any] | None, lengths: Iterator[int], folder: str | None) -> Work:
+    """The beginning of a new run, kept in a new folder inside of that one."""
+    run, length = _recipe(device, recipe), next(lengths)
+    run.folder = None if folder is None else Path(tempfile.mkdtemp(dir=folder))
+    return lambda: train(run, length, quiet=True)

@@ -1,0 +1,136 @@
+"""Cases of many experts that act: steps a second, and how time grows with their number."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+
+from badger import act, sense
+from badger.agent import Agent
+from badger.bench import measure
+from badger.bench.measure import Work, ready
+from badger.bench.references import DenseAttention, LoopExperts
+from badger.bench.result import Goal, Row, at_least, on_gpu, within
+from badger.rng import drawing_from, generator
+from badger.rollout import rollout, start
+from comms import Attention, EdgeList, connect
+from comms.graphs import ring_lattice
+from experts import GRU, EpisodicMemory, Private
+from tasks import GuessingGame
+
+
+class Sizes(NamedTuple):
+    """Experts on a ring, each with a memory of its own and as many neighbours on either side."""
+
+    experts: int = 10_000
+    neighbours: int = 8
+    hidden_size: int = 32
+    message_size: int = 16
+    identity_size: int = 8
+    slots: int = 32
+    top_k: int = 8
+    key_size: int = 16
+
+    @property
+    def memory(self) -> dict[str, Any]:
+        return {"slots": self.slots, "top_k": self.top_k, "key_size": self.key_size}
+
+    def topology(self, experts: int) -> EdgeList:
+        return ring_lattice(experts, neighbours=self.neighbours)
+
+    def agent(self) -> Agent:
+        """One that guesses one number."""
+        eaten = 1 + self.message_size + self.identity_size
+        with drawing_from(generator(0, "init")):
+            return Agent(
+                sense=sense.Broadcast(1),
+                core=Private(EpisodicMemory(eaten, partial(GRU, hidden_size=self.hidden_size), **self.memory)),
+                bus=Attention(self.hidden_size, self.message_size, key_size=self.key_size),
+                act=act.Mean(self.hidden_size, 1),
+                topology=self.topology,
+                experts=self.experts,
+                identity_size=self.identity_size,
+            )
+
+
+def acting(sizes: Sizes, device: torch.device) -> Work:
+    """As many steps as a memory has slots, on from where the last turn ended: memories are full after the first."""
+    agent, rng = sizes.agent().to(device), generator(0, "bench", device=device)
+    task = GuessingGame(dims=1, steps=10**9)
+    carry = start(agent, task, 1, rng)
+
+    @torch.no_grad()
+    def work() -> None:
+        nonlocal carry
+        _, carry = rollout(agent, task, carry, rng, steps=sizes.slots)
+
+    return work
+
+
+def loop(sizes: Sizes, device: torch.device) -> Work:
+    """The same by a Python loop over the experts."""
+    identity = torch.randn(sizes.experts, sizes.identity_size, generator=generator(0, "bench")).to(device)
+    heard = sizes.topology(sizes.experts).senders.reshape(sizes.experts, -1).tolist()
+    options = {"hidden_size": sizes.hidden_size, "message_size": sizes.message_size, **sizes.memory}
+    experts = LoopExperts(identity, heard, obs_size=1, outputs=1, **options).to(device)
+    obs = identity.new_ones(1)
+    return lambda: [experts(obs) for _ in range(sizes.slots)]
+
+
+def experts(
+    device: torch.device,
+    sizes: Sizes = Sizes(),  # noqa: B008
+    numbers: tuple[int, int] = (1_000, 100_000),
+    looped: int = 200,
+    dense: int = 4_000,
+    huge: int = 1_000_000,
+    repeats: int = 3,
+) -> Iterator[Row]:
+    """Steps a second of experts that act, and the time of a step for each of them at other numbers.
+
+    The loop is timed with `looped` experts, dense attention with `dense`.
+    """
+    count, (few, many) = sizes.experts, numbers
+    sides = {str(n): ready(acting(sizes._replace(experts=n), device)) for n in (few, count, many)}
+    sides["loop"] = ready(loop(sizes._replace(experts=looped), device))
+    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+    rates = {name: [sizes.slots / s for s in values] for name, values in seconds.items()}
+    each = {n: [1e6 * s / sizes.slots / n for s in seconds[str(n)]] for n in (few, count, many)}
+    scaled = [rate * looped / count for rate in rates["loop"]]
+    note = f"{count} experts; the loop over {looped}, scaled"
+    yield Row("experts", "steps/s", rates[str(count)], scaled, "loop over experts", at_least(20, "steps/s"), note)
+    for n in (count, many):
+        goal = within(LINEAR)
+        yield Row(f"experts/each-of-{n}", "us an expert-step", each[n], each[few], f"each of {few}", goal, "linear")
+    yield from _attention(device, sizes._replace(experts=dense), repeats)
+    for n, least in ((many, 300), (huge, 30)):
+        goal = at_least(least, "steps/s")
+        yield on_gpu(device, f"experts/gpu-{n}", "steps/s", goal, partial(_rate, device, sizes, n, goal, repeats))
+
+
+LINEAR = 1.2  # times the time for each expert: caches are smaller than 100,000 experts
+
+
+def _rate(device: torch.device, sizes: Sizes, experts: int, goal: Goal, repeats: int) -> Row:
+    sides = {"ours": ready(acting(sizes._replace(experts=experts), device))}
+    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))["ours"]
+    return Row(f"experts/gpu-{experts}", "steps/s", [sizes.slots / s for s in seconds], goal=goal)
+
+
+def _attention(device: torch.device, sizes: Sizes, repeats: int) -> Iterator[Row]:
+    """One delivery to all, over the edges alone and from the scores of all pairs."""
+    count, width = sizes.experts, sizes.hidden_size
+    y = torch.randn(1, count, width, generator=generator(0, "bench")).to(device)
+    edges = connect(sizes.topology, count, 1, y)
+    bus = Attention(width, sizes.message_size, key_size=sizes.key_size).to(device)
+    full = DenseAttention(width, sizes.message_size, heads=1, key_size=sizes.key_size).to(device)
+    hears = torch.zeros(count, count, dtype=torch.bool, device=device)
+    hears[edges.receivers[0], edges.senders[0]] = True
+    sides = {
+        "ours": ready(torch.no_grad()(lambda: bus(y, edges, (), None))),
+        "dense": ready(torch.no_grad()(lambda: full(y, hears))),
+    }
+    seconds = measure.in_turn(sides, repeats=5 * repeats, clock=measure.wall(device))
+    ours, dense = ([1e3 * s for s in seconds[name]] for name in ("ours", "dense"))
+    yield Row("experts/attention", "ms a delivery", ours, dense, "dense E x E", None, f"{count} experts")

@@ -1,0 +1,17 @@
+"""What ours is measured against: each computes the same thing as a good engineer would without this library."""
+
+from badger.bench.references.attention_2019 import AttentionAgent, Training, broadcast_multiply, matrix_products
+from badger.bench.references.loop import DenseAttention, LoopExperts
+from badger.bench.references.ring import DenseRing, dense_read, selected_read
+
+__all__ = [
+    "AttentionAgent",
+    "DenseAttention",
+    "DenseRing",
+    "LoopExperts",
+    "Training",
+    "broadcast_multiply",
+    "dense_read",
+    "matrix_products",
+    "selected_read",
+]

@@ -1,0 +1,236 @@
+"""badger bench: how it measures, what it writes down, and each case at a tiny size."""
+
+import json
+import math
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+
+from badger import bench as package
+from badger.__main__ import main
+from badger.bench import CASES, Row, agents, as_json, bench, crowd, measure, memory, million, table
+from badger.bench.agents import Game
+from badger.bench.references import selected_read
+from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
+from tiny_runs import strict_json
+
+CPU = torch.device("cpu")
+RECIPE = {"experts": 2, "dims": 1, "steps": 2, "hidden_size": 4, "batch": 2, "outer_steps": 10}
+SIZES = memory.Sizes(steps=3, rows=2, slots=2, input_size=2, hidden_size=4, key_size=3, top_k=2)
+FEW = crowd.Sizes(experts=12, neighbours=2, hidden_size=4, message_size=4, slots=2, top_k=1, key_size=2)
+TINY = {
+    "memory-vs-dense": {"sizes": SIZES, "repeats": 1},
+    "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
+    "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
+    "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
+    "price-of-memory": {"recipe": RECIPE, "repeats": 1},
+    "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
+    "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
+    "logging": {"recipe": RECIPE, "outer_steps": 2, "repeats": 1},
+}
+
+
+class Clock:
+    """Stands still but for what is slept."""
+
+    def __init__(self):
+        self.now, self.slept = 0.0, []
+
+    def __call__(self):
+        return self.now
+
+    def side(self, name, naps, ready=0.0):
+        naps = iter(naps)
+
+        def prepare():
+            self.now += ready
+            return lambda: self.sleep(name, next(naps))
+
+        return prepare
+
+    def sleep(self, name, seconds):
+        self.slept.append(name)
+        self.now += seconds
+
+
+def test_the_sides_take_turns():
+    clock = Clock()
+    measure.in_turn({"a": clock.side("a", [1] * 4), "b": clock.side("b", [1] * 4)}, repeats=3, clock=clock)
+    assert clock.slept == ["a", "b"] * 4
+
+
+def test_the_first_turn_is_not_counted():
+    clock = Clock()
+    assert measure.in_turn({"a": clock.side("a", [9, 1, 2])}, repeats=2, clock=clock) == {"a": [1, 2]}
+
+
+def test_the_time_to_make_ready_is_not_counted():
+    clock = Clock()
+    sides = {"a": clock.side("a", [0, 1, 2], ready=7), "b": clock.side("b", [0, 3, 4], ready=5)}
+    assert measure.in_turn(sides, repeats=2, clock=clock) == {"a": [1, 2], "b": [3, 4]}
+
+
+def test_work_that_needs_nothing_is_ready():
+    assert measure.ready(Clock.__init__)() is Clock.__init__
+
+
+def test_no_repeats_are_refused():
+    with pytest.raises(ValueError, match="repeats=0, want at least 1"):
+        measure.in_turn({}, repeats=0, clock=Clock())
+
+
+def allocating(megabytes):
+    """Work that holds so many MB for a moment."""
+    return lambda: bytearray(int(megabytes * 1e6)).find(b"x")  # looked at, for a page unseen takes no memory
+
+
+def test_peak_memory_is_that_of_the_work_alone():
+    here = bytearray(400_000_000)  # of this process, and never of the one that is measured
+    assert measure.peak(partial(allocating, 120), partial(allocating, 1), CPU) == pytest.approx(120, abs=10)
+    assert len(here) > 0
+
+
+def test_what_was_freed_does_not_count_as_held():
+    """A buffer of 7 MB that is cloned at each of 60 steps, of which nothing is kept but small tensors in between."""
+    sizes = memory.Sizes(steps=60, rows=64)
+    work, small = (partial(memory.dense, s, CPU, selected_read) for s in (sizes, sizes._replace(steps=2)))
+    assert measure.peak(work, small, CPU) < 150
+
+
+def test_the_ratio_is_the_median_over_turns():
+    assert Row("case", "s", [1, 2, 6], [4, 1, 6]).ratio == 1  # of 1/4, 2 and 1
+
+
+def test_there_is_no_ratio_without_both_sides():
+    assert Row("case", "s", [1.0]).ratio is None
+    assert Row("case", "s").ratio is None
+
+
+@pytest.mark.parametrize(
+    ("goal", "ours", "reference", "reached"),
+    [
+        (by_factor(8, "faster"), 1, 8, True),
+        (by_factor(8, "faster"), 1, 7, False),
+        (within(2), 4, 2, True),
+        (within(2), 5, 2, False),
+        (at_most(50, "ms"), 50, 1, True),
+        (at_most(50, "ms"), 51, 99, False),
+        (at_least(20, "steps/s"), 20, 99, True),
+        (at_least(20, "steps/s"), 19, 1, False),
+    ],
+)
+def test_a_goal_is_reached_or_missed(goal, ours, reference, reached):
+    assert Row("case", "s", [ours], [reference], goal=goal).reached is reached
+
+
+@pytest.mark.parametrize("row", [Row("case", "s", [1.0]), Row("case", "s", goal=at_most(1, "s"))])
+def test_without_a_goal_or_a_measurement_there_is_no_verdict(row):
+    assert row.reached is None
+
+
+def test_a_goal_says_what_it_is():
+    goals = [by_factor(8, "faster"), within(1.05), at_most(50, "ms"), at_least(20, "steps/s")]
+    assert [goal.text for goal in goals] == [">= 8x faster", "<= 1.05x", "<= 50 ms", ">= 20 steps/s"]
+
+
+def test_the_table_shows_median_spread_ratio_goal_and_verdict():
+    rows = [
+        Row("fast", "s", [1, 2, 3], [4, 8, 12], "a loop", by_factor(4, "faster"), "a note"),
+        Row("slow", "ms", [3.0], goal=at_most(2, "ms")),
+    ]
+    assert table(rows).splitlines()[2:] == [
+        "| fast | s | 2 [1, 3] | 8 [4, 12] a loop | 0.25 | >= 4x faster | reached | a note |",
+        "| slow | ms | 3 [3, 3] | - | - | <= 2 ms | missed |  |",
+    ]
+
+
+def test_a_row_for_a_gpu_says_that_it_was_not_measured_where_there_is_none():
+    row = on_gpu(CPU, "case/gpu", "ms", at_most(1, "ms"), lambda: pytest.fail("measured"))
+    assert table([row]).splitlines()[-1] == (
+        "| case/gpu | ms | not measured | - | - | <= 1 ms |  | not measured: wants --device cuda |"
+    )
+
+
+def test_json_holds_for_each_row_what_a_reader_needs():
+    rows = [Row("a/b", "s", [1, 2, 3], [4, 4, 4], "a loop", within(2)), Row("c", "ms")]
+    found = strict_json(json.dumps(as_json(rows, CPU)))
+    assert list(found) == ["a/b", "c"]
+    versions = found["a/b"].pop("versions")
+    assert found["a/b"] == {
+        "ours": 2, "reference": 4, "ratio": 0.5, "unit": "s", "device": "cpu", "against": "a loop",
+        "spread": {"ours": [1, 3], "reference": [4, 4]}, "goal": "<= 2x", "reached": True, "note": "",
+    }  # fmt: skip
+    assert versions["torch"] == torch.__version__ and versions["threads"] == torch.get_num_threads()
+    assert {"python", "badger", "commit", "processor", "cores"} < set(versions)
+    assert found["c"]["ours"] is found["c"]["reference"] is found["c"]["ratio"] is found["c"]["reached"] is None
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
+    """Also what is else measured on a GPU only."""
+
+    def peak(prepare, warm_up, device):
+        warm_up()()
+        prepare()()
+        return 1.0
+
+    monkeypatch.setattr(measure, "peak", peak)  # which takes a process
+    for module in (agents, crowd, million):
+        monkeypatch.setattr(module, "on_gpu", lambda device, name, unit, goal, measured: measured())
+    rows = list(CASES[name](CPU, **TINY[name]))
+    assert rows and all(row.name.split("/")[0] == name for row in rows)
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert row.ours and all(math.isfinite(x) and x > 0 for x in [*row.ours, *row.reference])
+        assert row.goal is None or row.reached is not None
+
+
+def test_a_bench_of_no_case_is_a_bench_of_all(monkeypatch):
+    monkeypatch.setattr(package, "CASES", {n: partial(one, n) for n in ("a", "b")})
+    assert [row.name for row in bench([], CPU)] == ["a", "b"]
+    assert [row.name for row in bench(["b"], CPU)] == ["b"]
+
+
+def one(name, device):
+    yield Row(name, "s", [1.0], [2.0], "a loop", Goal("< 1x", "ratio", most=1))
+
+
+def test_the_command_prints_the_table_and_writes_json(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(package.CASES, "toy", partial(one, "toy"))
+    assert main(["bench", "toy", "--json", str(tmp_path / "out.json")]) == 0
+    out = capsys.readouterr().out
+    assert "| toy | s | 1 [1, 1] | 2 [2, 2] a loop | 0.5 | < 1x | reached |  |" in out
+    assert f"torch {torch.__version__}" in out and "threads 1" in out
+    assert strict_json((tmp_path / "out.json").read_text())["toy"]["ratio"] == 0.5
+
+
+def test_the_command_sets_the_threads(monkeypatch, capsys):
+    monkeypatch.setitem(package.CASES, "toy", partial(one, "toy"))
+    try:
+        assert main(["bench", "toy", "--threads", "2"]) == 0
+    finally:
+        torch.set_num_threads(1)
+    assert "threads 2" in capsys.readouterr().out
+
+
+def test_an_unknown_case_is_answered_with_the_names_before_anything_is_measured(monkeypatch, capsys):
+    monkeypatch.setitem(package.CASES, "logging", lambda device: pytest.fail("measured"))
+    assert main(["bench", "logging", "memory-vs-dens"]) == 1
+    told = capsys.readouterr().err
+    assert "unknown case 'memory-vs-dens'" in told and "Did you mean 'memory-vs-dense'?" in told
+    assert all(name in told for name in CASES)
+
+
+def test_a_device_that_is_not_there_is_refused(capsys):
+    if torch.cuda.is_available():
+        pytest.skip("it is there")
+    assert main(["bench", "logging", "--device", "cuda"]) == 1
+    assert "sees no CUDA device" in capsys.readouterr().err
+
+
+def test_importing_badger_does_not_load_the_benchmark():
+    code = "import sys, badger.__main__; assert 'badger.bench' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
