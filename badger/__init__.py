@@ -14,7 +14,7 @@ for _name, _mark in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.ite
             "rename it, or start Python elsewhere"
         )
 
-from badger import act, figures, report, rng, sense  # noqa: E402
+from badger import act, distributed, figures, report, rng, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
@@ -75,6 +75,7 @@ __all__ = [
     "build",
     "connect",
     "direct",
+    "distributed",
     "evaluate",
     "figures",
     "generator",

@@ -19,13 +19,13 @@ import tyro
 from tyro.conf import Positional
 
 import badger
-from badger import figures
+from badger import distributed, figures
 from badger.evaluate import evaluate
 from badger.population import members
 from badger.recipes import RECIPES, build, find, resolve_device
 from badger.recorder import read_metrics, strict
 from badger.rng import generator
-from badger.run import Run
+from badger.run import Diverged, Run
 from badger.train import train
 from comms import pick
 from tasks import Task
@@ -58,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     if "OMP_NUM_THREADS" not in os.environ:  # an agent's tensors are small: threads would wait more than they work
         torch.set_num_threads(1)
     try:
-        return command(words[1:])
+        with distributed.process_group():
+            return command(words[1:])
     except KeyboardInterrupt as stop:
         print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
@@ -83,7 +84,7 @@ def _train(words: list[str]) -> int:
     recipe = words[0]
     given = dict(vars(tyro.cli(_flags(find(recipe)), args=words[1:], prog=f"badger train {recipe}")))
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder, tensorboard = given.pop("folder") or Path("runs") / stamp, given.pop("tensorboard")
+    folder, tensorboard = given.pop("folder") or Path("runs") / distributed.of_first(stamp), given.pop("tensorboard")
     run = build(recipe, **given)
     run.folder = folder
     return _go(run, tensorboard)
@@ -125,9 +126,16 @@ def _resume(words: list[str]) -> int:
 def _go(run: Run, tensorboard: bool) -> int:
     try:
         train(run, tensorboard=tensorboard)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(f"{stop}. Go on with: badger resume {run.folder}") from stop
-    _summarise(run)
+    except (KeyboardInterrupt, Diverged) as end:
+        if distributed.rank() > 0:
+            return 0  # all processes end here together: rank 0 saves, speaks, and gives the exit code
+        if isinstance(end, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"{end}. Go on with: badger resume {run.folder}") from end
+        raise
+    except distributed.Lost as error:
+        raise distributed.Lost(f"{error}. Go on from the last checkpoint with: badger resume {run.folder}") from error
+    if distributed.rank() == 0:
+        _summarise(run)
     return 0
 
 

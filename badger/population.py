@@ -64,7 +64,7 @@ class Population:
         """Plays everyone's episodes piece by piece, and leaves the gradients in the parameters; (P,) losses."""
         first = self.members[0]
         rng = generator(self.seed, "population", self.step, rank=first.rank, device=first.device)
-        openings = [apart(start(member.agent, self.task, member.batch, member.rng())) for member in self.members]
+        openings = [apart(start(member.agent, self.task, member.share, member.rng())) for member in self.members]
         shell, tensors = openings[0][0], [torch.stack(each) for each in zip(*(o[1] for o in openings), strict=True)]
         total, pieces = torch.zeros(len(self.members), device=first.device), []
         size = first.truncation or self.task.steps
@@ -148,6 +148,12 @@ def _check(members: Sequence[BPTT]) -> None:
         raise ValueError(f"seeds {[member.seed for member in members]}, want another one for each member")
     if len({id(member.agent) for member in members}) < len(members):
         raise ValueError("members share an agent, want one for each: build an agent for each seed")
+    for member in members:
+        if (member.segment, member.precision, member.compile, member.cuda_graph) != (None, "float32", False, False):
+            raise ValueError(
+                f"the member with seed {member.seed} has segment, precision, compile or cuda_graph set, which a "
+                "population does not know: leave them out, or train one agent"
+            )
     for member in members[1:]:
         for name in ("task", "batch", "truncation", "auxiliary", "rank", "step"):
             got, wanted = getattr(member, name), getattr(first, name)

@@ -20,6 +20,7 @@ from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
 from badger.schedule import Schedule
+from badger.stepping import Precision
 from comms import BUSES, pick
 from experts import CORES, GRU, Core, EpisodicMemory, Private
 from tasks import GuessingGame, RepeatPrevious, Task
@@ -48,6 +49,10 @@ def guessing_game(
     seed: int = 0,
     seeds: int = 1,
     device: str = "auto",
+    segment: int | None = None,
+    precision: Precision = "float32",
+    compile: bool = False,
+    cuda_graph: bool = False,
 ) -> Run:
     """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
 
@@ -71,6 +76,10 @@ def guessing_game(
         seed: of everything random.
         seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
+        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        compile: the agent's step by torch.compile.
+        cuda_graph: capture an outer step once and replay it; on a GPU.
     """
     rows = slots * experts if memory == "shared" else slots
     options = {"slots": rows, "top_k": top_k, "key_size": key_size}
@@ -84,13 +93,15 @@ def guessing_game(
         topology=topology,
         bus=bus,
         port=act,
-        batch=batch,
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
         seeds=seeds,
         device=device,
-    )
+        learning={
+            "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
+        },
+    )  # fmt: skip
 
 
 def repeat_previous(
@@ -112,6 +123,10 @@ def repeat_previous(
     seed: int = 0,
     seeds: int = 1,
     device: str = "auto",
+    segment: int | None = None,
+    precision: Precision = "float32",
+    compile: bool = False,
+    cuda_graph: bool = False,
 ) -> Run:
     """Experts name the symbol that was shown k steps ago (Morad et al. 2023): supervised, through logits.
 
@@ -133,6 +148,10 @@ def repeat_previous(
         seed: of everything random.
         seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
+        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        compile: the agent's step by torch.compile.
+        cuda_graph: capture an outer step once and replay it; on a GPU.
     """
     make = pick(CORES, core, "core")
     return _by_gradient(
@@ -144,13 +163,15 @@ def repeat_previous(
         topology=topology,
         bus=bus,
         port=act,
-        batch=batch,
         lr=lr,
         outer_steps=outer_steps,
         seed=seed,
         seeds=seeds,
         device=device,
-    )
+        learning={
+            "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
+        },
+    )  # fmt: skip
 
 
 def _remembering(input_size: int, *, memory: Memory, hidden_size: int, options: dict[str, Any]) -> Core:
@@ -173,14 +194,14 @@ def _by_gradient(
     topology: str,
     bus: str,
     port: str,
-    batch: int,
     lr: float,
     outer_steps: int,
     seed: int,
     seeds: int,
     device: str,
+    learning: dict[str, Any],
 ) -> Run:
-    """A talking agent for the task, trained by BPTT; or a population of them, one a seed."""
+    """A talking agent for the task, trained by BPTT with the options `learning`; or a population, one a seed."""
     if seeds < 1:
         raise ValueError(f"seeds={seeds}, want at least 1")
     where, schedule = resolve_device(device), Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
@@ -201,7 +222,7 @@ def _by_gradient(
     members = []
     for each in range(seed, seed + seeds):
         with drawing_from(generator(each, "init")):
-            members.append(BPTT(agent().to(where), task, batch=batch, lr=schedule, seed=each))
+            members.append(BPTT(agent().to(where), task, lr=schedule, seed=each, **learning))
     return Run(members[0] if seeds == 1 else Population(members), outer_steps=outer_steps)
 
 

@@ -72,6 +72,7 @@ class Run:
         self.best: float | None = None  # the highest averaged return at a checkpoint
         self.seconds = 0.0  # of training
         self.history: list[dict[str, Any]] = []  # metrics of each outer step, where there is no folder
+        self.processes: int | None = None  # that trained together for the last checkpoint
         self._own: Path | None = None  # the folder that this run has made, or was loaded from
 
     @property
@@ -128,6 +129,7 @@ class Run:
             "averages": self.averages,
             "best": top,
             "seconds": self.seconds,
+            "processes": self.processes,
             "learner": self.learner.state_dict(),
         }
         file = checkpoint.write(self._somewhere() / "checkpoints", self.step, content, keep=self.keep, best=best)
@@ -177,6 +179,7 @@ class Run:
             )
         self.learner.load_state_dict(content["learner"])
         self.averages, self.best, self.seconds = content["averages"], content["best"], content["seconds"]
+        self.processes = content.get("processes")  # older checkpoints do not tell
 
     def _somewhere(self) -> Path:
         if self.folder is None:

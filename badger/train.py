@@ -5,6 +5,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from badger import checkpoint
+from badger import checkpoint, distributed
 from badger.look import look
 from badger.recipes import build
 from badger.recorder import Recorder, Row
@@ -25,7 +26,8 @@ from badger.run import SMOOTHING, Diverged, Run
 def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None, tensorboard: bool = True) -> None:
     """Trains until the run's goal, or for `outer_steps` more.
 
-    With a folder, everything is written down there and Ctrl-C saves before it ends the training.
+    With a folder, everything is written down there and Ctrl-C saves before it ends the training. Where processes
+    train together (`badger.distributed`), rank 0 writes, and all stop after the same outer step.
 
     Args:
         quiet: no progress bar; None: none where standard error is not a terminal.
@@ -36,17 +38,21 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
         RunExists: the folder holds another run.
         OSError: a checkpoint or the metrics could not be written; the former checkpoint is intact.
+        Lost: another process has died. RuntimeError: the processes do not hold the same parameters.
     """
     goal = run.outer_steps if outer_steps is None else run.step + outer_steps
     if run.step >= goal:
         return
+    _agreed(run)
+    quiet = True if distributed.rank() else quiet
     bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
     with _interrupts() as stop, _recording(run, tensorboard) as recorder, bar:
         pending: list[tuple[int, dict[str, Any]]] = []
-        begun, last = time.perf_counter(), False
+        begun, last, stopped = time.perf_counter(), False, False
         while not last:
             pending.append((run.step + 1, run.learner.update()))
-            last = run.step == goal or bool(stop)  # a signal from here on is seen one step later, and loses nothing
+            stopped = distributed.any_of(bool(stop))  # a signal from here on is seen one step later, and loses nothing
+            last = stopped or run.step == goal
             save = last or run.step % run.save_every == 0
             with _writing(run):
                 if save or run.step % run.log_every == 0:
@@ -58,7 +64,9 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                 if recorder and save:
                     recorder.flush()
                     run.save()
-    if stop:
+            if save:
+                _alike(run)
+    if stop or stopped:
         raise KeyboardInterrupt(
             f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else "")
         )
@@ -83,9 +91,30 @@ def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     return run
 
 
+def _agreed(run: Run) -> None:
+    """All processes begin alike, and as many as before; or what that means is said."""
+    _alike(run)
+    before, now = run.processes, distributed.world()
+    if before is not None and before != now and distributed.rank() == 0:
+        warnings.warn(
+            f"outer step {run.step} was reached with {before} process(es), and {now} go on: the parameters are exact, "
+            "the episodes from here on are not those that would have been",
+            stacklevel=3,
+        )
+    run.processes = now
+
+
+def _alike(run: Run) -> None:
+    if not distributed.same_everywhere([torch.tensor(run.step), *run.learner.agent.state_dict().values()]):
+        raise RuntimeError(
+            f"the processes do not hold the same parameters (rank {distributed.rank()} at outer step {run.step}): "
+            "each must build the agent from the same seed, load the same checkpoint, and average its gradients"
+        )
+
+
 @contextmanager
 def _recording(run: Run, tensorboard: bool) -> Iterator[Recorder | None]:
-    if run.folder is None:
+    if run.folder is None or distributed.rank() > 0:
         yield None
         return
     run.create()
@@ -133,7 +162,7 @@ def _flush(
     bar.update(len(rows))
     if recorder:
         recorder.rows(rows, len(rows) / (now - begun))
-    else:
+    elif run.folder is None:
         run.history += rows
     _check(run, rows, recorder)
     return time.perf_counter()
@@ -169,14 +198,17 @@ def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """A list that gets the first SIGINT or SIGTERM, so that a step is never cut in two; a second one acts at once."""
+    """A list that gets the first SIGINT or SIGTERM, so that a step is never cut in two; a second one acts at once.
+
+    Not under torchrun: it hands on the signal that the terminal has sent already, and kills who takes too long.
+    """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
         yield caught
         return
 
     def handle(number: int, frame: object) -> None:
-        if caught:
+        if caught and distributed.world() == 1:
             raise KeyboardInterrupt("stopped at once, without saving")
         caught.append(number)
 

@@ -135,8 +135,9 @@ def test_help_tells_every_flag_its_default_and_what_it_means(command, recipe):
     parameters = inspect.signature(RECIPES[recipe]).parameters
     assert set(meanings) == set(parameters)
     for name, parameter in parameters.items():
-        flag = f"--{name.replace('_', '-')}"
-        wanted = rf"{flag} \S+ {re.escape(meanings[name])} \(default: {re.escape(str(parameter.default))}\)"
+        flag = name.replace("_", "-")
+        given = rf"--{flag}, --no-{flag}" if isinstance(parameter.default, bool) else rf"--{flag} \S+"
+        wanted = rf"{given} {re.escape(meanings[name])} \(default: {re.escape(str(parameter.default))}\)"
         assert re.search(wanted, shown), wanted
     assert "--folder" in shown and "runs/RECIPE-DATE-TIME-PROCESS" in shown and "--no-tensorboard" in shown
 

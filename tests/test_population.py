@@ -313,6 +313,7 @@ def twice():
         (lambda: [alone(3), alone(4, batch=5)], "batch=5 of the member with seed 4, want 3"),
         (lambda: [alone(3), alone(4, truncation=2)], "truncation=2 of the member with seed 4, want None"),
         (lambda: [alone(3), alone(4, game(steps=5))], r"task=GuessingGame\(.*steps=5.* of the member with seed 4"),
+        (lambda: [alone(3), alone(4, segment=2)], "seed 4 has segment, precision, compile or cuda_graph set"),
         (lambda: [alone(3), stranger()], "the agent of seed 0 has other weights than the first: core.bias_hh, "),
     ],
 )

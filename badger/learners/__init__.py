@@ -24,7 +24,8 @@ class Learner(Protocol):
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step; metrics as detached tensors, with `return` (higher is better), `finite`, and the means of
-        the task's scores."""
+        the task's scores. Where processes share the run, each ends it with the same parameters and metrics
+        (`badger.distributed.all_mean`)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain types and tensors: all that the next update depends on."""

@@ -1,17 +1,24 @@
 """Backpropagation through the inner loop: the gradient of an episode's reward with respect to the shared policy."""
 
+import warnings
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from badger import distributed
 from badger.agent import Agent
+from badger.graph import Graphed, refuse
 from badger.rng import generator
-from badger.rollout import Frames, direct, rollout, start
+from badger.rollout import Frames, start
 from badger.schedule import Schedule
+from badger.segments import segmented
+from badger.stepping import Precision, stepping
 from experts import state as states
 from tasks import Task
+
+FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
 
 
 class BPTT:
@@ -23,18 +30,25 @@ class BPTT:
 
     Args:
         agent, task: who learns what. rng streams follow from `seed`.
-        batch: episodes in an outer step.
+        batch: episodes in an outer step, over all processes that share the run.
         lr: a learning rate or a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
+        segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
+            no number, costs a second forward pass, and lets long episodes fit (`badger.segments`). None: keep all.
         auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
         clip: largest norm of the gradient.
         betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
             of magnitude within some 50 outer steps when a plateau ends.
         weight_decay: decoupled (Loshchilov and Hutter 2019).
-        rank: of this process among those that share a run; each draws its own episodes.
+        precision: "bf16" computes the products of the agent's steps in bfloat16; all else stays as it is.
+        compile: the agent's step, by torch.compile or its backend of that name; where that fails, a warning says why
+            and the plain step goes on.
+        cuda_graph: capture the whole outer step once and replay it (`badger.graph`).
+        rank: which process's episodes are drawn; None: this one's. Each draws its own.
 
     Raises:
-        ValueError: the task gives no gradient, or an auxiliary loss that the core does not have.
+        ValueError: the task gives no gradient, an auxiliary loss that the core does not have, a batch that the
+            number of processes does not divide, or cuda_graph where there can be none.
     """
 
     def __init__(
@@ -45,28 +59,46 @@ class BPTT:
         batch: int = 64,
         lr: float | Schedule = 2e-3,
         truncation: int | None = None,
+        segment: int | None = None,
         auxiliary: dict[str, float] | None = None,
         clip: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.95),
         weight_decay: float = 0.0,
+        precision: Precision = "float32",
+        compile: bool | str = False,
+        cuda_graph: bool = False,
         seed: int = 0,
-        rank: int = 0,
+        rank: int | None = None,
     ):
         if not task.differentiable:
             raise ValueError(
                 f"{type(task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
                 "use a learner of reinforcement learning, or a task with differentiable=True"
             )
-        for name, size in {"batch": batch, "truncation": truncation}.items():
+        for name, size in {"batch": batch, "truncation": truncation, "segment": segment}.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
-        self.agent, self.task, self.seed, self.rank = agent, task, seed, rank
-        self.batch, self.truncation, self.clip = batch, truncation, clip
+        if batch % distributed.world():
+            raise ValueError(
+                f"batch={batch} episodes do not divide over {distributed.world()} processes; "
+                "want a multiple, or another number of processes"
+            )
+        self.agent, self.task, self.seed = agent, task, seed
+        self.rank = distributed.rank() if rank is None else rank
+        self.share = batch // distributed.world()  # episodes of this process
+        self.batch, self.truncation, self.segment, self.clip = batch, truncation, segment, clip
         self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
         self.auxiliary = dict(auxiliary or {})
         self.parameters = list(agent.parameters())
+        self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
+        self.player = stepping(agent, precision=precision, compiled=compile)
+        if cuda_graph:
+            refuse(self.device, segment=segment)
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
-        self.optimiser = torch.optim.AdamW(self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True, capturable=cuda_graph
+        )
+        self.graph = Graphed(self._outer_step, self.parameters, self.optimiser) if cuda_graph else None
         self.step = 0
 
     @property
@@ -79,36 +111,61 @@ class BPTT:
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
-        self.optimiser.zero_grad()
-        return self.apply(*self._backward(self.rng()))
+        lr = self.schedule(self.step)
+        metrics = (self.graph or self._outer_step)(self.rng(), lr)
+        self.step += 1
+        return {**metrics, "lr": lr}
 
     def apply(self, loss: Tensor, pieces: list[Frames]) -> dict[str, Tensor | float]:
         """The second half of an outer step, once the gradient is in the parameters: climbs, and tells of it."""
+        lr = self.schedule(self.step)
+        metrics = self._applied(loss, pieces, lr)
+        self.step += 1
+        return {**metrics, "lr": lr}
+
+    def _outer_step(self, rng: torch.Generator, lr: float | Tensor) -> dict[str, Tensor]:
+        self.optimiser.zero_grad()
+        return self._applied(*(self._compiled(rng) if self.compile else self._backward(rng)), lr)
+
+    def _applied(self, loss: Tensor, pieces: list[Frames], lr: float | Tensor) -> dict[str, Tensor]:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
+        told = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
+        distributed.all_mean([*gradients, loss, return_, *told.values()])
         norm = get_total_norm(gradients)
         clip_grads_with_norm_(self.parameters, self.clip, norm)
         finite = torch.isfinite(loss) & torch.isfinite(norm)
-        lr = self.schedule(self.step)
         self._climb(lr, ~finite)
-        self.step += 1
         return {
             "loss": loss,
-            "return": torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum(),
-            **{name: _mean(pieces, "scores", name) for name in pieces[0].scores},
-            **{name: _mean(pieces, "losses", name) for name in pieces[0].losses},
+            "return": return_,
+            **{name: total / count for name, (total, count) in told.items()},
             "gradient_norm": norm,
             "parameter_norm": get_total_norm(self.parameters).detach(),
-            "lr": lr,
             "finite": finite,
         }
 
+    def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
+        from torch._dynamo.exc import TorchDynamoException  # slow to import
+
+        try:
+            return self._backward(rng)
+        except TorchDynamoException as error:
+            why = " ".join(str(error).split("\n\n")[0].split())
+            warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
+        self.compile = False
+        self.player = stepping(self.agent, precision=self.precision)
+        self.optimiser.zero_grad()
+        return self._backward(rng.manual_seed(rng.initial_seed()))  # from the start of the same episodes
+
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
         """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
-        carry = start(self.agent, self.task, self.batch, rng)
+        carry = start(self.player, self.task, self.share, rng)
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or self.task.steps
         for begun in range(0, self.task.steps, size):
-            frames, carry = rollout(self.agent, self.task, carry, rng, direct, steps=min(size, self.task.steps - begun))
+            steps = min(size, self.task.steps - begun)
+            frames, carry = segmented(self.player, self.task, carry, rng, steps=steps, segment=self.segment or steps)
             loss = self._loss(frames)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
@@ -133,7 +190,7 @@ class BPTT:
             loss = loss + weight * frames.losses[name].sum(0).mean() / self.task.steps
         return loss
 
-    def _climb(self, lr: float, skip: Tensor) -> None:
+    def _climb(self, lr: float | Tensor, skip: Tensor) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
@@ -145,9 +202,15 @@ class BPTT:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.agent.load_state_dict(state["agent"])
         self.optimiser.load_state_dict(state["optimiser"])
+        for group in self.optimiser.param_groups:
+            group["capturable"] = self.cuda_graph  # as built, not as saved
+        if self.cuda_graph:  # what was captured works on the storage of before
+            self.graph = Graphed(self._outer_step, self.parameters, self.optimiser)
         self.step = state["step"]
 
 
-def _mean(pieces: list[Frames], field: str, name: str) -> Tensor:
-    """Over all steps and episodes in which the number was due."""
-    return torch.cat([getattr(piece, field)[name].detach() for piece in pieces]).nanmean()
+def _total(pieces: list[Frames], field: str, name: str) -> Tensor:
+    """Sum and count (2,) over all steps and episodes in which the number was due: means of means would not be right
+    where processes differ in how many were."""
+    values = torch.cat([getattr(piece, field)[name].detach() for piece in pieces])
+    return torch.stack([values.nansum(), (~values.isnan()).sum().to(values.dtype)])

@@ -1,0 +1,124 @@
+"""What two processes do together, each writing down what came of it. For the tests of distributed runs."""
+
+import os
+import signal
+import socket
+
+import torch
+
+from badger import BPTT, RepeatPrevious, Run, distributed, train
+from tiny_runs import At, made, start, tiny
+from toys import Walk, game, toy_agent
+
+TASKS = {
+    "guessing_game": game(steps=4),
+    "repeat_previous": RepeatPrevious(5, 2, dtype=torch.float64),
+    "walk": Walk(dtype=torch.float64),  # scores are due in a different number of steps on each rank
+}
+
+
+def learner(task, batch, rank=None, **options):
+    return BPTT(toy_agent(TASKS[task], core="episodic", port="readout"), TASKS[task], batch=batch, rank=rank, **options)
+
+
+def together(work, folder, processes=2):
+    """Runs work(folder) in so many processes; gives what each returned."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    children = [start(_as_rank, number, processes, port, work, folder) for number in range(processes)]
+    for child in children:
+        child.join(60)
+        if child.is_alive():
+            child.kill()
+    assert [child.exitcode for child in children] == [0] * processes
+    return [torch.load(folder / f"told_{number}.pt", weights_only=True) for number in range(processes)]
+
+
+def _as_rank(number, processes, port, work, folder):
+    torch.set_num_threads(1)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"RANK": str(number), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(number)}
+    with distributed.process_group():
+        told = work(folder)
+    torch.save(told, folder / f"told_{number}.pt")
+
+
+def updates(folder):
+    """Three updates of each task: the metrics and gradients of the first, and the parameters after the last."""
+    told = {}
+    for task in TASKS:
+        made = learner(task, 6, clip=1e9)
+        metrics = {name: torch.as_tensor(value) for name, value in made.update().items()}
+        told[task] = {"metrics": metrics, "gradients": gradients(made)}
+        made.update()
+        made.update()
+        told[task]["parameters"] = parameters(made)
+    return told
+
+
+def gradients(made):
+    return {name: p.grad.clone() for name, p in made.agent.named_parameters() if p.grad is not None}
+
+
+def parameters(made):
+    return {name: p.detach().clone() for name, p in made.agent.named_parameters()}
+
+
+class HalfBroken(BPTT):
+    """BPTT whose loss is not a number on rank 1, while its gradient is finite."""
+
+    def _loss(self, frames):
+        return super()._loss(frames) + (torch.nan if distributed.rank() == 1 else 0)
+
+
+def broken(folder):
+    """One update that is not finite on one rank."""
+    made = learner("guessing_game", 6)
+    made.__class__ = HalfBroken
+    before = parameters(made)
+    metrics = made.update()
+    return {"finite": metrics["finite"], "before": before, "after": parameters(made)}
+
+
+def apart(folder):
+    """A run in which each rank is told a folder of its own."""
+    train(made(folder / str(distributed.rank()), outer_steps=12), tensorboard=False)
+    return {}
+
+
+def signalled(folder):
+    """A run in which rank 1 is told to end before step 7, twice."""
+    run = made(folder / str(distributed.rank()))
+    if distributed.rank() == 1:
+        At.change(run, 7, lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
+    try:
+        train(run, tensorboard=False)
+    except KeyboardInterrupt as stop:
+        return {"step": run.step, "said": str(stop)}
+    return {"step": run.step, "said": ""}
+
+
+def strangers(folder):
+    """Ranks that were built from different seeds."""
+    try:
+        train(tiny(seed=distributed.rank()))
+    except RuntimeError as error:
+        return str(error)
+    return ""
+
+
+def joined(folder):
+    """A run that one process began, gone on with by two."""
+    run = Run.load(folder / "run")
+    before = parameters(run.learner)
+    train(run, 1, tensorboard=False)
+    return before
+
+
+def mortal() -> Run:
+    """The tiny run, of which rank 1 is killed before step 13."""
+    run = tiny()
+    if distributed.rank() == 1:
+        At.change(run, 13, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    return run
