@@ -11,7 +11,7 @@ from badger import distributed
 from badger.agent import Agent
 from badger.graph import Graphed, refuse
 from badger.rng import generator
-from badger.rollout import Frames, start
+from badger.rollout import Carry, Frames, start
 from badger.schedule import Schedule
 from badger.segments import segmented
 from badger.stepping import Precision, stepping
@@ -164,17 +164,14 @@ class BPTT:
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or self.task.steps
         for begun in range(0, self.task.steps, size):
+            if begun:
+                carry = _cut(carry)
             steps = min(size, self.task.steps - begun)
             frames, carry = segmented(self.player, self.task, carry, rng, steps=steps, segment=self.segment or steps)
             loss = self._loss(frames)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
             total = total + loss.detach()
-            carry = carry._replace(
-                state=states.detach(carry.state),
-                world=states.detach(carry.world),
-                step=carry.step._replace(obs=carry.step.obs.detach()),
-            )
             pieces.append(frames)
         return total, pieces
 
@@ -207,6 +204,15 @@ class BPTT:
         if self.cuda_graph:  # what was captured works on the storage of before
             self.graph = Graphed(self._outer_step, self.parameters, self.optimiser)
         self.step = state["step"]
+
+
+def _cut(carry: Carry) -> Carry:
+    """Where the gradient ends."""
+    return carry._replace(
+        state=states.detach(carry.state),
+        world=states.detach(carry.world),
+        step=carry.step._replace(obs=carry.step.obs.detach()),
+    )
 
 
 def _total(pieces: list[Frames], field: str, name: str) -> Tensor:
