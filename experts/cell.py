@@ -15,6 +15,7 @@ from experts import state as states
 from experts.core import Core
 
 Parts = tuple[Tensor, ...]
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward  # (grad, output)
 
 
 class Cell(Core):

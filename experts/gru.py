@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experts.cell import Cell, Parts
+from experts.cell import Cell, Parts, sigmoid_backward, tanh_backward
 
 
 class GRUState(NamedTuple):
@@ -29,7 +29,7 @@ class GRU(Cell):
         gates_h, new_h = from_h.split([2 * size, size], -1)
         gates = torch.sigmoid(gates_x + gates_h)
         reset, keep = gates.chunk(2, -1)
-        candidate = torch.tanh(torch.addcmul(new_x, reset, new_h))
+        candidate = torch.tanh(new_x + reset * new_h)
         return (torch.lerp(candidate, state[0], keep),), (gates, candidate, new_h.clone())  # not the whole product
 
     @staticmethod
@@ -37,6 +37,6 @@ class GRU(Cell):
         (grad,), (h,), (gates, candidate, new_h) = grads, state, kept
         reset, keep = gates.chunk(2, -1)
         grad_h = grad * keep
-        to_new = (grad - grad_h) * (1 - candidate * candidate)
-        to_gates = torch.cat([to_new * new_h, grad * (h - candidate)], -1) * (gates - gates * gates)
+        to_new = tanh_backward(grad - grad_h, candidate)
+        to_gates = sigmoid_backward(torch.cat([to_new * new_h, grad * (h - candidate)], -1), gates)
         return torch.cat([to_gates, to_new], -1), torch.cat([to_gates, to_new * reset], -1), (grad_h,)

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experts.cell import Cell, Parts
+from experts.cell import Cell, Parts, sigmoid_backward, tanh_backward
 
 
 class LSTMState(NamedTuple):
@@ -36,8 +36,8 @@ class LSTM(Cell):
     def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:
         (grad_h, grad_c), (_, c), (in_forget, new, out, level) = grads, state, kept
         into, forget = in_forget.chunk(2, -1)
-        grad_c = grad_c + grad_h * out * (1 - level * level)
-        to_in_forget = torch.cat([grad_c * new, grad_c * c], -1) * (in_forget - in_forget * in_forget)
-        to_new, to_out = grad_c * into * (1 - new * new), grad_h * level * (out - out * out)
+        grad_c = grad_c + tanh_backward(grad_h * out, level)
+        to_in_forget = sigmoid_backward(torch.cat([grad_c * new, grad_c * c], -1), in_forget)
+        to_new, to_out = tanh_backward(grad_c * into, new), sigmoid_backward(grad_h * level, out)
         gates = torch.cat([to_in_forget, to_new, to_out], -1)
         return gates, gates, (torch.zeros_like(grad_h), grad_c * forget)

@@ -72,7 +72,7 @@ class Game(NamedTuple):
                 experts=self.experts,
                 identity_size=self.identity_size,
             )
-        return BPTT(agent.to(device), task, batch=self.batch)
+        return BPTT(agent.to(device), task, batch=self.batch, cuda_graph=device.type == "cuda")
 
     def reference(self, device: torch.device, attend: Attend) -> Training:
         with drawing_from(generator(0, "init")):
