@@ -17,7 +17,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from experts.cell import Cell, Parts
-from experts.log import Log, Rows, Span, owned
+from experts.columns import Span, owned
+from experts.log import Log, Rows
 from experts.recall import Attend, Found
 
 

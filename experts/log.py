@@ -4,10 +4,7 @@ A circular buffer of `slots` rows is exactly a window over rows that are written
 cloned at each step, and cost and memory grow with the length of the episode T, not with T x slots: the idea of Sparse
 Access Memory (Rae et al. 2016, sec. 3.4), without its undo records, for an append needs no undoing.
 
-How gradients flow. The storage is plain and written in place; beside it travel *handles*, stride-0 tensors of the
-storage's shape that take no memory and whose gradient **is** the gradient of the log. One function a step writes and
-reads; its backward pass adds the read's part to the incoming handles' gradients, hands out the part of the row that it
-wrote, and passes the rest on. Saved for each step: query, places, scores and weights of the read.
+The functions that write and read, and the flow of gradients through them, are in `experts.columns`.
 
 Shapes: S stores, C capacity, R rows in the window, M queries a store, n rows written a step, K key, V value, k rows
 read.
@@ -17,11 +14,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-from experts.recall import Attend, Found
+from experts.columns import Adopt, Span, Stretch, WriteRead
+from experts.recall import Attend
 from experts.state import Leaf
 
 _ROOM = 32  # steps' worth of rows in a first storage
@@ -34,124 +30,6 @@ class Rows(NamedTuple):
     key: Tensor  # (S, n, K)
     value: Tensor  # (S, n, V)
     there: Tensor | None = None  # (S, n)
-
-
-class Span(NamedTuple):
-    """Where a step writes and reads, in rows of the storage: [at, end) is written, then [lo, end) is read.
-
-    Places of rows count from lo: a checkpointed step runs again on a copy of the window, which lies elsewhere.
-    """
-
-    at: int
-    end: int
-    lo: int
-
-    def valid(self, start: Tensor, flags: Tensor | None) -> Tensor:
-        """Which rows of the window count, (S, R)."""
-        late = torch.arange(self.lo, self.end, device=start.device) >= start.unsqueeze(-1)
-        return late if flags is None else late & flags[:, self.lo : self.end]
-
-
-class _WriteRead(Function):
-    """Writes rows into the storage, then reads it. See the module's docstring for the flow of gradients."""
-
-    @staticmethod
-    def forward(*inputs):  # without names: `apply` would bind them anew in each call
-        keys, values, _, _, key, value, query, valid, span, attend = inputs
-        keys[:, span.at : span.end] = key
-        values[:, span.at : span.end] = value
-        read, index, scores, weights = attend.recall(query, keys, values, span.lo, span.end, valid)
-        nothing = keys.new_zeros(())
-        return read, nothing.expand(keys.shape), nothing.expand(values.shape), index, scores, weights
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        # the storage is not saved: the version check would refuse the rows that later steps append
-        ctx.keys, ctx.values, *_, query, valid, ctx.span, ctx.attend = inputs
-        ctx.partial = valid is not None
-        ctx.mark_non_differentiable(*output[3:])
-        ctx.set_materialize_grads(False)  # zeros made by autograd would not be batched under vmap(grad)
-        ctx.save_for_backward(query, *output[3:])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad_read, grad_keys, grad_values, *_):
-        query, index, scores, weights = ctx.saved_tensors
-        if grad_read is None:
-            grad_read = query.new_zeros(*query.shape[:-1], ctx.values.shape[-1])
-        span, storage = ctx.span, (ctx.keys, ctx.values)
-        grads = owned(grad_keys, ctx.keys, grad_read), owned(grad_values, ctx.values, grad_read)
-        found = Found(index, span.lo, span.end, ctx.keys.shape[1], ctx.partial)
-        grad_query = ctx.attend.learn(grad_read, query, found, scores, weights, storage, grads)
-        written = [grad[:, span.at : span.end] for grad in grads]
-        return None, None, *grads, *written, grad_query, *[None] * 3
-
-    @staticmethod
-    def vmap(info, in_dims, *inputs):
-        """Stores know nothing of each other: those of a population are more of them, (P, S, ...) -> (P S, ...)."""
-        *tensors, span, attend = inputs
-        folded = [_folded(x, axis, info.batch_size) for x, axis in zip(tensors, in_dims, strict=False)]
-        outputs = _WriteRead.apply(*folded, span, attend)
-        return tuple(x.unflatten(0, (info.batch_size, -1)) for x in outputs), (0,) * len(outputs)
-
-
-def _folded(x: Tensor | None, axis: int | None, size: int) -> Tensor | None:
-    """The mapped axis and the stores as one. The storage is mapped along axis 0 and so stays the same memory."""
-    if x is None:
-        return None
-    return (x.expand(size, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
-
-
-def owned(grad: Tensor | None, data: Tensor, like: Tensor) -> Tensor:
-    """The gradient of a column of the log, to be added to in place: it came down the chain of handles, and is ours.
-
-    like: another gradient of the step, for a new one must be batched wherever that is (vmap).
-    """
-    return like.new_zeros(data.shape) if grad is None else grad.contiguous()
-
-
-class _Stretch(Function):
-    """A stretch of a column as an ordinary tensor."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(data, handle, lo, hi):
-        return data[:, lo:hi].clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        data, _, ctx.lo, ctx.hi = inputs
-        ctx.capacity = data.shape[1]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        grad_log = grad.new_zeros(grad.shape[0], ctx.capacity, grad.shape[2])
-        grad_log[:, ctx.lo : ctx.hi] = grad
-        return None, grad_log, None, None
-
-
-class _Adopt(Function):
-    """An ordinary tensor of rows as the beginning of a new column."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(rows, capacity):
-        data = rows.new_empty(rows.shape[0], capacity, rows.shape[2])
-        data[:, : rows.shape[1]] = rows
-        return data, data.new_zeros(()).expand(data.shape)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.size = inputs[0].shape[1]
-        ctx.mark_non_differentiable(output[0])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, _, grad_log):
-        return grad_log[:, : ctx.size], None
 
 
 class _Store:
@@ -216,7 +94,7 @@ class Log(Leaf):
         pending: Rows | None = None,
     ) -> "Log":  # fmt: skip
         length = rows.key.shape[1]
-        (keys, key_handle), (values, value_handle) = (_Adopt.apply(part, length + room) for part in rows[:2])
+        (keys, key_handle), (values, value_handle) = (Adopt.apply(part, length + room) for part in rows[:2])
         flags = None if rows.there is None else pad(rows.there, (0, room), value=True)
         at = _Place(length, lo, dropped, torch.is_grad_enabled(), partial)
         return cls(_Store(keys, values, flags, length), (key_handle, value_handle), start, slots, at, pending)
@@ -233,7 +111,7 @@ class Log(Leaf):
 
     def keys(self) -> Tensor:
         """Keys of the rows that the last read could see, (S, R, K), oldest first; gradients flow through them."""
-        return _Stretch.apply(self.store.keys, self.handles[0], self.at.lo, self.length)
+        return Stretch.apply(self.store.keys, self.handles[0], self.at.lo, self.length)
 
     def valid(self) -> Tensor:
         """Which of the rows that the last read could see count, (S, R)."""
@@ -256,7 +134,7 @@ class Log(Leaf):
         log, (span,), starts = self.ahead(1, 0)
         store, (key, value, _) = log.store, log.row
         valid = None if starts is None else span.valid(starts[0], store.flags)
-        read, *handles, index, _, weights = _WriteRead.apply(
+        read, *handles, index, _, weights = WriteRead.apply(
             store.keys, store.values, *log.handles, key, value, query, valid, span, attend
         )
         new = log.after((span,), tuple(handles), starts, None)
@@ -321,7 +199,7 @@ class Log(Leaf):
     def _kept(self) -> Rows:
         lo, hi, flags = self._oldest, self.length, self.store.flags
         key, value = (
-            _Stretch.apply(column, handle, lo, hi)
+            Stretch.apply(column, handle, lo, hi)
             for column, handle in zip((self.store.keys, self.store.values), self.handles, strict=True)
         )
         return Rows(key, value, None if flags is None else flags[:, lo:hi])
