@@ -41,6 +41,11 @@ USAGE = """usage: badger COMMAND ...
 Each has --help. Recipes: {recipes}."""
 
 EPISODES = 1024
+CROWD = 2**17  # experts in the episodes played if not told otherwise, at most
+
+
+def _episodes(experts: int) -> int:
+    return max(4, min(EPISODES, CROWD // experts))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -154,7 +159,7 @@ def _summarise(run: Run) -> None:
             bad = sum(not row[f"finite{member}"] for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
-        _print_scores(evaluate(learner.agent, task, EPISODES, rng), references)
+        _print_scores(evaluate(learner.agent, task, _episodes(learner.agent.experts), rng), references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)
@@ -169,7 +174,7 @@ def _evaluate(words: list[str]) -> int:
         experts: int | None = None,
         dims: int | None = None,
         steps: int | None = None,
-        episodes: int = EPISODES,
+        episodes: int | None = None,
         lesion: str = "",
         member: int = 0,
         best: bool = False,
@@ -183,7 +188,7 @@ def _evaluate(words: list[str]) -> int:
             experts: how many; as trained if not given.
             dims: outputs of the task; as trained if not given.
             steps: inner steps of an episode; as trained if not given.
-            episodes: how many are played.
+            episodes: how many are played; 1024 if not given, fewer of more than 128 experts.
             lesion: experts taken out before the first step, such as 0,2.
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
@@ -199,17 +204,19 @@ def _evaluate(words: list[str]) -> int:
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
         lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
-        scores = evaluate(agent, task, episodes, rng, experts=experts, change=lesioned)
+        count = agent.experts if experts is None else experts
+        episodes = _episodes(count) if episodes is None else episodes
+        scores = evaluate(agent, task, episodes, rng, experts=count, change=lesioned)
         references = task.references()
         print(
-            f"after {loaded.step} outer steps, with {experts or agent.experts} experts"
+            f"after {loaded.step} outer steps, with {count} experts"
             + (f" less {lost}" if lost else "")
             + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
         )
         _print_scores(scores, references)
         if json is not None:
             result = {
-                "run": str(run), "outer_step": loaded.step, "experts": experts or agent.experts, "lesion": lost,
+                "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lost,
                 "member": member,
                 "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
                 "episodes": episodes, "seed": seed, "references": references,

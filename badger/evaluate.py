@@ -12,6 +12,12 @@ from badger.rollout import Policy, direct, rollout, start
 from tasks import Task
 
 LARGEST = 1024  # episodes played at once
+CROWD = 2**16  # experts in them, at most
+
+
+def at_once(experts: int) -> int:
+    """Episodes that are played at once, so that many experts fit in memory, too."""
+    return max(1, min(LARGEST, CROWD // experts))
 
 
 @contextmanager
@@ -46,10 +52,10 @@ def evaluate(
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    parts = []
-    for done in range(0, episodes, LARGEST):
+    parts, size = [], at_once(agent.experts if experts is None else experts)
+    for done in range(0, episodes, size):
         with playing(agent):
-            carry = start(agent, task, min(LARGEST, episodes - done), rng, experts=experts)
+            carry = start(agent, task, min(size, episodes - done), rng, experts=experts)
             if change is not None:
                 carry = carry._replace(state=change(carry.state))
             frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)

@@ -17,6 +17,7 @@ from comms import Edges
 from tasks import Task
 
 EPISODES = 64
+CROWD = 2**13  # experts in them, at most: a look must not cost more than what it looks at
 MOMENTS = 5  # inner steps whose score is plotted over outer steps
 
 
@@ -32,12 +33,12 @@ class _Seen(NamedTuple):
     entropy: Tensor  # (B,)
     messages: Tensor  # (B,)
     floats: Tensor  # (B,)
-    shares: Tensor  # (B, K)
-    reads: Tensor | None  # (B, E, slots)
+    shares: Tensor  # (1, K): pictures show the first episode
+    reads: Tensor | None  # (1, E, slots)
 
 
 def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES) -> View:
-    """Plays `episodes` and tells of them:
+    """Plays `episodes`, fewer of very many experts, and tells of them:
 
     evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
     comms/*: messages and floats a step, entropy of attention in nats; experts/similarity: mean cosine between the
@@ -45,17 +46,18 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
     """
 
     def watch(state: AgentState) -> _Seen:
+        reads = agent.core.read_weights(state.core)
         return _Seen(
             similarity(state.y),
             attention_entropy(state.weights, state.y.shape[1]),
             state.delivery.messages,
             state.delivery.floats,
-            state.weights,
-            agent.core.read_weights(state.core),
+            state.weights[:1],
+            None if reads is None else reads[:1],
         )
 
     with playing(agent):
-        carry = start(agent, task, episodes, rng)
+        carry = start(agent, task, min(episodes, max(1, CROWD // agent.experts)), rng)
         frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
     seen: list[_Seen] = frames.watched
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}

@@ -43,6 +43,13 @@ def test_many_episodes_are_played_in_parts():
     assert len(many.unique()) == 1027  # all of them are new episodes
 
 
+def test_no_more_experts_are_played_at_once_than_fit():
+    task = GuessingGame(2, 1, dtype=torch.float64)
+    agent, seen = toy_agent(task), []
+    evaluate(agent, task, 40, seeded(), experts=5000, change=lambda state: seen.append(state.y.shape[:2]) or state)
+    assert max(batch * experts for batch, experts in seen) <= 2**16 and sum(batch for batch, _ in seen) == 40
+
+
 @pytest.mark.parametrize("episodes", [2, 1026])
 def test_a_change_is_made_before_the_first_step_of_every_part(episodes):
     task = GuessingGame(2, 1, dtype=torch.float64)

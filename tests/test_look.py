@@ -1,6 +1,7 @@
 """A look inside an agent: its numbers by hand, the pictures that it gives."""
 
 import math
+import sys
 
 import networkx as nx
 import pytest
@@ -144,3 +145,13 @@ def test_a_graph_of_many_experts_is_drawn_in_part():
     view, _ = seen(task=game(steps=2), experts=64, topology="ring")
     texts = {text.get_text() for text in view.pictures["comms/graph"].axes[0].texts}
     assert str(figures.DRAWN - 1) in texts and str(figures.DRAWN) not in texts
+
+
+def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
+    """As many numbers and pictures, from a batch that fits."""
+    task, played = game(), []
+    agent = toy_agent(task, experts=4)
+    module = sys.modules["badger.look"]  # badger.look is the function
+    monkeypatch.setattr(module, "CROWD", 12)
+    monkeypatch.setattr(module, "start", lambda a, t, n, rng: played.append(n) or start(a, t, n, rng))
+    assert look(agent, task, seeded()).numbers and played == [3]
