@@ -45,7 +45,7 @@ CROWD = 2**17  # experts in the episodes played if not told otherwise, at most
 
 
 def _episodes(experts: int) -> int:
-    return max(4, min(EPISODES, CROWD // experts))
+    return max(4, min(EPISODES, CROWD // max(1, experts)))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ CROWD = 2**16  # experts in them, at most
 
 def at_once(experts: int) -> int:
     """Episodes that are played at once, so that many experts fit in memory, too."""
-    return max(1, min(LARGEST, CROWD // experts))
+    return max(1, min(LARGEST, CROWD // max(1, experts)))
 
 
 @contextmanager

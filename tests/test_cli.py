@@ -152,7 +152,7 @@ def test_help_for_evaluate_tells_every_flag(command):
     shown = plain(command("evaluate", "--help")[1])
     for flag, meaning in {
         "--experts": "how many; as trained if not given", "--dims": "outputs of the task", "--steps": "inner steps",
-        "--episodes": "how many are played. (default: 1024)", "--lesion": "such as 0,2", "--seed": "of the episodes",
+        "--episodes": "how many are played; 1024 if not given", "--lesion": "such as 0,2", "--seed": "of the episodes",
         "--member": "which agent of a population", "--best": "best averaged return", "--json": "file for the result",
     }.items():  # fmt: skip
         assert flag in shown and meaning in shown
