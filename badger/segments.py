@@ -2,7 +2,7 @@
 
 Exact: the backward pass plays each segment once more, from the state in which it began and with the same draws. The
 numbers that autograd keeps beyond the log itself then grow with T / segment + segment, for one more forward pass. What
-grows with T are the nodes of the graph, some 100 KB a step however large the agent and the batch.
+grows with T are the nodes of the graph, some 70 KB a step however large the agent and the batch.
 """
 
 from typing import Any
