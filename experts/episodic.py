@@ -22,7 +22,7 @@ Kept = Literal["x", "h", "both"]
 
 SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
 KEPT = ("x", "h", "both")
-PIECE = 32  # steps that an unroll takes at once
+PIECE = 16  # steps that an unroll takes at once
 DUPLICATE = 0.99  # keys of a higher cosine similarity than this hold the same thing
 
 

@@ -18,6 +18,6 @@ def test_the_ten_lines_train_an_agent(tmp_path, monkeypatch):
 
 
 def test_a_memory_takes_the_place_of_a_gru():
-    names = {"xs": torch.zeros(3, 2, 28), "more": torch.ones(1, 2, 28)}
+    names = {"xs": torch.zeros(3, 2, 28)}
     exec(CODE[1], names)
-    assert names["ys"].shape == (1, 2, 64) and len(CODE) == 2
+    assert names["ys"].shape == (3, 2, 64)
