@@ -23,6 +23,8 @@ Kept = Literal["x", "h", "both"]
 SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
 KEPT = ("x", "h", "both")
 PIECE = 16  # steps that an unroll takes at once
+PICTURED = 4096  # slots
+SAMPLE, PART = 256, 1024  # rows that are looked at for duplicates, and how many they are compared with at a time
 DUPLICATE = 0.99  # keys of a higher cosine similarity than this hold the same thing
 
 
@@ -47,6 +49,9 @@ class EpisodicMemory(Core):
 
     The query begins as a copy of the key, so that a random memory already recalls what resembles the present; with two
     independent projections it recalls the same few rows whatever is asked, and agents take longer to find its use.
+
+    Around a `Cell` (GRU, LSTM), unless similarity is "cosine", a step is one function with its backward pass written
+    out (`experts.fused`), and `unroll` takes many at once; hooks on the parts within are then not called.
 
     Args:
         input_size: D.
@@ -107,10 +112,11 @@ class EpisodicMemory(Core):
         self.key_size, self.value_size = key_size, value_size
         self.attend = Attend(min(top_k, slots), similarity == "l2", weighting)
         self.plan: Plan | None = None  # for steps in one function, where keys are linear and the controller is a cell
-        if isinstance(self.controller, Cell) and similarity != "cosine":
+        cell = isinstance(self.controller, Cell) and type(self.controller).forward is Cell.forward
+        if cell and similarity != "cosine":
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
             held = {"x": "x", "h": "h", "both": "xh"}[keep]
-            self.plan = Plan(type(self.controller), self.attend, scale, held, detach_rows)
+            self.plan = Plan(type(self.controller), self.attend, scale, held, detach_rows)  # type: ignore[arg-type]
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
         batch, n, _ = x.shape
@@ -185,22 +191,21 @@ class EpisodicMemory(Core):
         return self.controller.losses(state.controller)
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
-        """slots_used: rows that count; duplicate_rate: share of them whose nearest other key has cosine > 0.99;
-        read_entropy: of the (normalised, absolute) read weights, in nats."""
+        """slots_used: rows that count; duplicate_rate: share of them (of a sample, where they are many) whose nearest
+        other key has cosine > 0.99; read_entropy: of the (normalised, absolute) read weights, in nats."""
         valid = state.log.valid()  # (B, R)
-        keys = normalize(state.log.keys(), dim=-1)
-        near = (keys @ keys.mT > DUPLICATE) & valid.unsqueeze(1) & valid.unsqueeze(2)
-        twins = (near.sum(-1) > 1) & valid  # a row is near itself
-        used = valid.sum(-1).to(keys.dtype)
         share = state.weights.abs() / state.weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
         return {
-            "slots_used": used,
-            "duplicate_rate": twins.sum(-1) / used.clamp(min=1),
+            "slots_used": valid.sum(-1).to(share.dtype),
+            "duplicate_rate": _duplicates(normalize(state.log.keys(), dim=-1), valid),
             "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
             **self.controller.metrics(state.controller),
         }
 
-    def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"]:
+    def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"] | None:
+        """None of more slots than a picture has room for."""
+        if self.slots > PICTURED:
+            return None
         spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
         return spread.scatter_add(-1, state.positions.clamp(min=0) % self.slots, state.weights)
 
@@ -212,6 +217,18 @@ class EpisodicMemory(Core):
         new = (index < 0).expand(x.shape[:2])
         kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
+
+
+def _duplicates(keys: Tensor, valid: Tensor) -> Tensor:
+    """The share (B,) of rows that have a twin: of SAMPLE of them at most, each compared with all. keys (B, R, K)."""
+    size = keys.shape[1]
+    some = slice(None, None, max(1, -(-size // SAMPLE)))
+    sample, counts = keys[:, some], valid[:, some]
+    near = counts.new_zeros(counts.shape, dtype=torch.long)
+    for part in (slice(lo, lo + PART) for lo in range(0, size, PART)):
+        near = near + ((sample @ keys[:, part].mT > DUPLICATE) & valid[:, part].unsqueeze(1)).sum(-1)
+    twins = (near > 1) & counts  # a row is near itself
+    return twins.sum(-1) / counts.sum(-1).clamp(min=1).to(keys.dtype)
 
 
 def _check(**sizes: int) -> None:

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import oracles
 from contracts import close, compiled, equal_runs, grads, noise, run, unchecked
-from experts import GRU, Core, EpisodicMemory, Private, State
+from experts import GRU, Core, EpisodicMemory, Private, State, episodic
 from experts import state as states
 
 D, H, B, N = 2, 3, 2, 2
@@ -458,6 +458,22 @@ def test_rows_of_the_same_key_are_duplicates():
     constant(core.key)
     same = core.metrics(run(core, xs)[1])["duplicate_rate"]
     assert same.tolist() == [1, 1] and (different < 1).all()
+
+
+def test_duplicates_of_many_rows_are_told_from_a_sample(monkeypatch):
+    core, xs = build(slots=40), inputs(20)
+    _, state = run(core, xs)
+    exact = core.metrics(state)["duplicate_rate"]
+    monkeypatch.setattr(episodic, "PART", 7)
+    close(core.metrics(state)["duplicate_rate"], exact)  # parts change nothing
+    monkeypatch.setattr(episodic, "SAMPLE", 5)
+    constant(core.key)
+    assert core.metrics(run(core, xs)[1])["duplicate_rate"].tolist() == [1, 1]
+
+
+def test_a_memory_too_large_for_a_picture_has_none():
+    core, xs = build(slots=episodic.PICTURED + 1), inputs(2)
+    assert core.read_weights(run(core, xs)[1]) is None
 
 
 def test_a_single_row_is_no_duplicate():

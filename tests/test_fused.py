@@ -93,6 +93,18 @@ def test_every_part_of_a_state_carries_its_gradient(cell):
     agree(fused, plain, xs, *results)
 
 
+def test_a_cell_with_a_step_of_its_own_is_taken_at_its_word():
+    """Not at that of the class that it was made from."""
+
+    class Frozen(GRU):
+        def forward(self, x, state, present=None):
+            return state.h, state
+
+    memory = EpisodicMemory(D, partial(Frozen, hidden_size=H)).double()
+    ys, _ = run(memory, episode())
+    assert memory.plan is None and not ys.any()
+
+
 def test_fused_and_plain_steps_may_alternate():
     fused, plain = build()
     plain.load_state_dict(fused.state_dict())
