@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from experts import Core, Private, State
 from experts import state as states
+from experts.cell import Cell
 
 Make = Callable[[int, int], Core]
 T, B, N, D, H = 6, 2, 3, 4, 6
@@ -326,6 +327,23 @@ def overridden_members_equal_the_default(make: Make) -> None:
 # Ways to step
 
 
+def a_cells_written_out_gradient_is_that_of_autograd(make: Make) -> None:
+    """Of cores that are a `Cell`: memories around them take its word for it."""
+    core = build(make)
+    if not isinstance(core, Cell):
+        return
+    parts = len(core.initial_state(noise(B, N, D)))
+    from_x, from_h = (noise(B, N, core.gates * H, seed=i).requires_grad_() for i in (1, 2))
+    state = tuple(noise(B, N, H, seed=3 + i).requires_grad_() for i in range(parts))
+    given = tuple(noise(B, N, H, seed=6 + i) for i in range(parts))
+    new, kept = core.advance(from_x, from_h, state)
+    want = torch.autograd.grad(new, (from_x, from_h, *state), given, materialize_grads=True)
+    with torch.no_grad():
+        to_x, to_h, to_state = core.retreat(given, state, kept)
+    for a, b in zip((to_x, to_h, *to_state), want, strict=True):
+        close(a, b)
+
+
 def unroll_equals_the_loop_of_forward(make: Make) -> None:
     core, xs = build(make), inputs()
     _, state = run(core, inputs(1))
@@ -423,6 +441,7 @@ CORE_PROPERTIES: list[Callable[[Make], None]] = [
     members_leave_and_fresh_ones_join,
     fresh_members_of_a_fresh_state_are_fresh,
     overridden_members_equal_the_default,
+    a_cells_written_out_gradient_is_that_of_autograd,
     unroll_equals_the_loop_of_forward,
     branches_of_an_old_state_do_not_meet,
     rows_of_a_state_may_be_picked,
