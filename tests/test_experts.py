@@ -73,6 +73,13 @@ class RowsSecond(Plain):
         return y, GRUState(new.h.transpose(0, 1))
 
 
+class Backwards(GRU):
+    @staticmethod
+    def retreat(grads, state, kept):
+        to_x, to_h, to_state = GRU.retreat(grads, state, kept)
+        return to_x, to_x, to_state
+
+
 class NoReset(Plain):
     def unroll(self, xs, state, reset=None):
         return super().unroll(xs, state)
@@ -143,6 +150,7 @@ BROKEN = {
     "rows_do_not_leak_into_each_other": moved(lambda x: x.mean(0)),
     "an_episode_does_not_leak_into_the_next": Counts,
     "a_reset_touches_only_its_rows": NoReset,
+    "a_cells_written_out_gradient_is_that_of_autograd": Backwards,
     "the_future_cannot_change_the_past": Foresees,
     "a_step_leaves_the_old_state_as_it_was": WritesInPlace,
     "a_core_keeps_nothing_between_calls": Counts,
