@@ -76,7 +76,7 @@ class RowsSecond(Plain):
 class Backwards(GRU):
     @staticmethod
     def retreat(grads, state, kept):
-        to_x, to_h, to_state = GRU.retreat(grads, state, kept)
+        to_x, _, to_state = GRU.retreat(grads, state, kept)
         return to_x, to_x, to_state
 
 
