@@ -73,6 +73,11 @@ class WriteRead(Function):
     def vmap(info, in_dims, *inputs):
         """Stores know nothing of each other: those of a population are more of them, (P, S, ...) -> (P S, ...)."""
         *tensors, span, attend = inputs
+        if in_dims[0] is None:  # folded it would be a copy, and what is written there be lost
+            raise RuntimeError(
+                "rows that vmap maps are written into a log that it does not map; begin the log inside of the mapped "
+                "function, from a tensor that is mapped"
+            )
         folded = [_folded(x, axis, info.batch_size) for x, axis in zip(tensors, in_dims, strict=False)]
         outputs = WriteRead.apply(*folded, span, attend)
         return tuple(x.unflatten(0, (info.batch_size, -1)) for x in outputs), (0,) * len(outputs)

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import oracles
 from contracts import close, compiled, equal_runs, grads, noise, run, unchecked
-from experts import GRU, Core, EpisodicMemory, Private, State, episodic
+from experts import GRU, Core, EpisodicMemory, Log, Private, State, episodic
 from experts import state as states
 
 D, H, B, N = 2, 3, 2, 2
@@ -258,6 +258,19 @@ def test_gradients_inside_vmap_equal_those_outside(slots, private):
         outside = torch.autograd.grad(loss(weights, xs.detach()), list(weights.values()))
         for stack, one in zip(inside.values(), outside, strict=True):
             close(stack[i], one)
+
+
+def test_a_log_outside_of_vmap_does_not_swallow_rows_from_inside():
+    """Folded into the stores it would be copied, and what is written into the copy be lost."""
+    core, xs = build(slots=40), inputs(3)
+    keys, values = noise(B, 4, 2), noise(B, 4, D + H)
+
+    class Known(Unroll):
+        def forward(self, xs):
+            return run(self.core, xs, self.core.initial_state(xs[0])._replace(log=Log.of(keys, values, 40)))[0]
+
+    with pytest.raises(RuntimeError, match="a log that it does not map"):
+        vmap(lambda weights: functional_call(Known(core), weights, (xs.detach(),)))(ensemble(core))
 
 
 def test_episodes_under_vmap_equal_a_batch_of_them():
