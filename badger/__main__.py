@@ -20,7 +20,7 @@ from tyro.conf import Positional
 
 import badger
 from badger import distributed, figures
-from badger.evaluate import evaluate
+from badger.evaluate import evaluate, fitting
 from badger.population import members
 from badger.recipes import RECIPES, build, find, resolve_device
 from badger.recorder import read_metrics, strict
@@ -45,7 +45,7 @@ CROWD = 2**17  # experts in the episodes played if not told otherwise, at most
 
 
 def _episodes(experts: int) -> int:
-    return max(4, min(EPISODES, CROWD // max(1, experts)))
+    return max(4, fitting(EPISODES, experts, CROWD))
 
 
 def main(arguments: list[str] | None = None) -> int:

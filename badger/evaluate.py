@@ -15,9 +15,9 @@ LARGEST = 1024  # episodes played at once
 CROWD = 2**16  # experts in them, at most
 
 
-def at_once(experts: int) -> int:
-    """Episodes that are played at once, so that many experts fit in memory, too."""
-    return max(1, min(LARGEST, CROWD // max(1, experts)))
+def fitting(episodes: int, experts: int, crowd: int) -> int:
+    """So many episodes, or as many as hold a crowd of experts in all, and one at least."""
+    return max(1, min(episodes, crowd // max(1, experts)))
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def evaluate(
     """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    parts, size = [], at_once(agent.experts if experts is None else experts)
+    parts, size = [], fitting(LARGEST, agent.experts if experts is None else experts, CROWD)
     for done in range(0, episodes, size):
         with playing(agent):
             carry = start(agent, task, min(size, episodes - done), rng, experts=experts)

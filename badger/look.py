@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from badger import figures
 from badger.agent import Agent, AgentState
-from badger.evaluate import playing
+from badger.evaluate import fitting, playing
 from badger.rollout import Carry, Frames, rollout, start
 from comms import Edges
 from tasks import Task
@@ -57,7 +57,7 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
         )
 
     with playing(agent):
-        carry = start(agent, task, min(episodes, max(1, CROWD // agent.experts)), rng)
+        carry = start(agent, task, fitting(episodes, agent.experts, CROWD), rng)
         frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
     seen: list[_Seen] = frames.watched
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}

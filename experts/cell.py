@@ -38,10 +38,8 @@ class Cell(Core):
         self.bias_hh = nn.Parameter(torch.empty(self.gates * hidden_size))
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
-        for gate in self.weight_hh.detach().chunk(
-            self.gates
-        ):  # keeps the norm of what is remembered (Saxe et al. 2014)
-            nn.init.orthogonal_(gate)
+        for gate in self.weight_hh.detach().chunk(self.gates):
+            nn.init.orthogonal_(gate)  # keeps the norm of what is remembered (Saxe et al. 2014)
 
     @staticmethod
     @abstractmethod

@@ -115,8 +115,7 @@ class EpisodicMemory(Core):
         cell = isinstance(self.controller, Cell) and type(self.controller).forward is Cell.forward
         if cell and similarity != "cosine":
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
-            held = {"x": "x", "h": "h", "both": "xh"}[keep]
-            self.plan = Plan(type(self.controller), self.attend, scale, held, detach_rows)  # type: ignore[arg-type]
+            self.plan = Plan(type(self.controller), self.attend, scale, keep, detach_rows)  # type: ignore[arg-type]
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
         batch, n, _ = x.shape

@@ -23,13 +23,13 @@ from experts.recall import Attend, Found
 
 
 class Plan(NamedTuple):
-    """What is known on the host. scale: of the queries; held: what a row's value holds, of "x" and "h"; detach: no
+    """What is known on the host. scale: of the queries; keep: what a row's value holds, "x", "h" or "both"; detach: no
     gradient into what rows hold; spans: one a step."""
 
     cell: type[Cell]
     attend: Attend
     scale: float
-    held: str
+    keep: str
     detach: bool
     spans: tuple[Span, ...] = ()
 
@@ -49,15 +49,17 @@ class Plan(NamedTuple):
         )
 
     def value(self, x: Tensor, h: Tensor) -> Tensor:
-        return torch.cat([x, h], -1) if self.held == "xh" else (x if self.held == "x" else h).clone()
+        if self.keep == "both":
+            return torch.cat([x, h], -1)
+        return (x if self.keep == "x" else h).clone()  # an output of its own, beside the one that it is
 
     def unvalue(self, grad: Tensor, size: int) -> tuple[Tensor | None, Tensor | None]:
         """What of a value's gradient goes to x and to h; size: D."""
         if self.detach:
             return None, None
-        if self.held == "xh":
+        if self.keep == "both":
             return grad[..., :size], grad[..., size:]
-        return (grad, None) if self.held == "x" else (None, grad)
+        return (grad, None) if self.keep == "x" else (None, grad)
 
 
 class Weights(NamedTuple):

@@ -10,6 +10,7 @@ Shapes: S stores, C capacity, R rows in the window, M queries a store, n rows wr
 read.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -202,7 +203,7 @@ class Log(Leaf):
             Stretch.apply(column, handle, lo, hi)
             for column, handle in zip((self.store.keys, self.store.values), self.handles, strict=True)
         )
-        return Rows(key, value, None if flags is None else flags[:, lo:hi])
+        return Rows(key, value, None if flags is None else flags[:, lo:hi].clone())
 
     def _with_room(self, rows: int, n: int) -> "Log":
         """Self where so many rows, n a step, fit behind it; else a copy of the window: branched, full, or leaving a
@@ -218,27 +219,31 @@ class Log(Leaf):
 
     def _copy(self, rows: Rows, room: int = _ROOM) -> "Log":
         """A log of its own with these rows in the place of the kept ones."""
-        return Log._of(
-            rows,
-            (self.start - self._oldest).clamp(min=0),
-            self.slots,
-            lo=max(0, self.at.lo - self._oldest),
-            dropped=self.at.dropped + self._oldest,
-            room=room,
-            partial=self.at.partial,
-            pending=self.pending,
-        )
+        return Log._of(rows, slots=self.slots, room=room, pending=self.pending, **self._rest())
+
+    def _rest(self) -> dict[str, Any]:
+        """What there is to say of the kept rows once those before them are left behind."""
+        return {
+            "start": (self.start - self._oldest).clamp(min=0),
+            "lo": max(0, self.at.lo - self._oldest),
+            "dropped": self.at.dropped + self._oldest,
+            "partial": self.at.partial,
+        }
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Log":
+        """A log of its own with each tensor of its rows changed."""
+        log = self._copy(_each(change, self._kept()))
+        log.pending = _each(change, self.pending)
+        return log
 
     def detach(self) -> "Log":
-        log = self._copy(_each(Tensor.detach, self._kept()))
-        log.pending = _each(Tensor.detach, self.pending)
-        return log
+        return self._changed(Tensor.detach)
 
     def where(self, mask: Tensor, fresh: Leaf) -> "Log":
         assert isinstance(fresh, Log)
         mask = mask.reshape(mask.shape + (1,) * (self.start.dim() - mask.dim())).expand(self.start.shape)
         if fresh.length == 0 and fresh.pending is None:  # a reset hides the rows before it, and moves nothing
-            end = self.length + (0 if self.pending is None else self.pending.key.shape[1])
+            end = self.length + self.row.key.shape[1]
             return self._with(torch.where(mask, end, self.start), partial=True)
         size = max(fresh.length - fresh._oldest, self.length - self._oldest)
         new, old = fresh._padded(size), self._padded(size)
@@ -260,15 +265,13 @@ class Log(Leaf):
 
     def _shifted(self, size: int) -> Tensor:
         """`start` when the kept rows are the last of `size`."""
-        return (self.start - self._oldest).clamp(min=0) + size - (self.length - self._oldest)
+        return self._rest()["start"] + size - (self.length - self._oldest)
 
     def index(self, rows: Tensor, axis: int = 0) -> "Log":
         def chosen(part: Tensor) -> Tensor:
             return part.unflatten(0, self.start.shape).index_select(axis, rows).flatten(0, self.start.dim() - 1)
 
-        log = self._copy(_each(chosen, self._kept()))
-        log.pending = _each(chosen, self.pending)
-        return log._with(log.start.index_select(axis, rows))
+        return self._changed(chosen)._with(self._rest()["start"].index_select(axis, rows))
 
     def fold(self) -> "Log":
         return self._with(self.start.flatten(0, 1))
@@ -281,24 +284,22 @@ class Log(Leaf):
         return Log(self.store, self.handles, start, self.slots, at, self.pending)
 
     def pack(self) -> dict[str, Any]:
-        rows = _each(lambda part: part.detach().clone(), self._kept())
+        rows = _each(Tensor.detach, self._kept())
         pending = _each(lambda part: part.detach().clone(), self.pending)
         return {
             "rows": list(rows),
             "pending": None if pending is None else list(pending),
-            "start": (self.start - self._oldest).clamp(min=0),
-            "lo": max(0, self.at.lo - self._oldest),
-            "dropped": self.at.dropped + self._oldest,
-            "partial": self.at.partial,
+            **self._rest(),
         }
 
     def unpack(self, packed: dict[str, Any]) -> "Log":
         wanted = {"rows", "pending", "start", "lo", "dropped", "partial"}
         if not isinstance(packed, dict) or set(packed) != wanted:
             raise ValueError(f"no packed log: got {type(packed).__name__}, want a dict of {', '.join(sorted(wanted))}")
-        pending = None if packed["pending"] is None else Rows(*packed["pending"])
-        numbers = {name: packed[name] for name in ("lo", "dropped", "partial")}
-        return Log._of(Rows(*packed["rows"]), packed["start"], self.slots, room=_ROOM, pending=pending, **numbers)
+        rest = dict(packed)
+        rows, pending = rest.pop("rows"), rest.pop("pending")
+        pending = None if pending is None else Rows(*pending)
+        return Log._of(Rows(*rows), slots=self.slots, room=_ROOM, pending=pending, **rest)
 
 
 def _each(change: Any, rows: Any) -> Any:

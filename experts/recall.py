@@ -70,11 +70,10 @@ class Attend(NamedTuple):
         """
         scores, index = best_rows(query, keys[:, lo:end], valid, self)
         found = Found(index, lo, end, keys.shape[1], valid is not None)
-        chosen = None if valid is None else index >= 0
         if self.distance:  # again, without the cancellation
             exact = -(query.unsqueeze(-2) - found.pick(keys)).square().sum(-1)
-            scores = exact if chosen is None else torch.where(chosen, exact, scores)
-        weights = WEIGHTINGS[self.weighting][0](scores, chosen)
+            scores = exact if found.chosen is None else torch.where(found.chosen, exact, scores)
+        weights = WEIGHTINGS[self.weighting][0](scores, found.chosen)
         return found.take(values, weights), index, scores, weights
 
     def learn(
@@ -89,9 +88,8 @@ class Attend(NamedTuple):
     ) -> Tensor:
         """From the gradient of what was read, that of the query; those of keys and values are added to `grads`."""
         (keys, values), (to_keys, to_values) = storage, grads
-        chosen = found.index >= 0 if found.partial else None
         to_weights = found.compare(values, grad)
-        to_scores = WEIGHTINGS[self.weighting][1](to_weights, weights, scores, chosen)
+        to_scores = WEIGHTINGS[self.weighting][1](to_weights, weights, scores, found.chosen)
         found.give(to_values, weights, grad)
         if self.distance:
             away = 2 * to_scores.unsqueeze(-1) * (query.unsqueeze(-2) - found.pick(keys))
@@ -140,8 +138,9 @@ class Found:
     """
 
     def __init__(self, index: Tensor, lo: int, end: int, capacity: int, partial: bool):
-        self.index, self.lo, self.size, self.capacity, self.partial = index, lo, end - lo, capacity, partial
+        self.index, self.lo, self.size, self.capacity = index, lo, end - lo, capacity
         self.all, self.dense = self.size == index.shape[-1], self.size <= DENSE * index.shape[-1]
+        self.chosen = index >= 0 if partial else None  # which places are rows; None: all
         self.at = index.clamp(min=0) if partial else index
 
     def take(self, data: Tensor, weights: Tensor) -> Tensor:

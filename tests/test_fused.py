@@ -26,8 +26,7 @@ def build(cell=GRU, private=False, **options):
 
 
 def episode(steps=STEPS):
-    xs = torch.cat([inputs(seed) for seed in range(4)])[:steps].detach().requires_grad_()
-    return xs
+    return torch.cat([inputs(seed) for seed in range(4)])[:steps].detach().requires_grad_()
 
 
 def agree(fused, plain, xs, got, want):
