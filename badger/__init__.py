@@ -30,7 +30,7 @@ from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
-from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
+from tasks import TASKS, GuessingGame, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -67,6 +67,7 @@ __all__ = [
     "Run",
     "RunExists",
     "Schedule",
+    "SequentialMNIST",
     "Silent",
     "Step",
     "Task",

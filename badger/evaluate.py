@@ -1,6 +1,6 @@
 """How well an agent does on episodes that it has never met, with its weights fixed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -35,7 +35,7 @@ def playing(agent: Agent) -> Iterator[None]:
 def evaluate(
     agent: Agent,
     task: Task,
-    episodes: int,
+    episodes: int | None,
     rng: torch.Generator,
     policy: Policy = direct,
     *,
@@ -47,15 +47,16 @@ def evaluate(
     Where episodes end early, a row counts up to its first end.
 
     Args:
+        episodes: how many are drawn; None: each one of a finite task, once and in order.
         rng: on the agent's device. experts: how many; None: as trained.
         change: what is done to the agent before the first step: a lesion, silence, other edges.
+    Raises:
+        ValueError: episodes < 1; None where the task is endless.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes}, want at least 1")
     parts, size = [], fitting(LARGEST, agent.experts if experts is None else experts, CROWD)
-    for done in range(0, episodes, size):
+    for batch in _batches(task, episodes, size, rng.device):
         with playing(agent):
-            carry = start(agent, task, min(size, episodes - done), rng, experts=experts)
+            carry = start(agent, task, batch, rng, experts=experts)
             if change is not None:
                 carry = carry._replace(state=change(carry.state))
             frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)
@@ -64,6 +65,18 @@ def evaluate(
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
         parts.append(scores | {"return": torch.where(first, reward, 0).sum(0)})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batches(task: Task, episodes: int | None, size: int, device: torch.device) -> Sequence[int | Tensor]:
+    """How many episodes to draw at a time, or the numbers of those to play."""
+    if episodes is None:
+        if task.episodes is None:
+            raise ValueError(f"episodes=None: {type(task).__name__} is endless, want a number of episodes to draw")
+        return torch.arange(task.episodes, device=device).split(size)
+    if episodes < 1:
+        raise ValueError(f"episodes={episodes}, want at least 1")
+    size = size if task.episodes is None else min(size, task.episodes)  # no more are drawn at once than there are
+    return [min(size, episodes - done) for done in range(0, episodes, size)]
 
 
 def _first(over: Bool[Tensor, "T B *E"]) -> Bool[Tensor, "T B"]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
@@ -51,9 +51,14 @@ class Frames(NamedTuple):
     watched: list[Any]
 
 
-def start(agent: Agent, task: Task, batch: int, rng: torch.Generator, *, experts: int | None = None) -> Carry:
-    """New episodes, and an agent that has seen nothing of them. rng gives the device."""
-    world, step = task.reset(batch, rng)
+def start(
+    agent: Agent, task: Task, batch: int | Int[Tensor, " B"], rng: torch.Generator, *, experts: int | None = None
+) -> Carry:
+    """New episodes, and an agent that has seen nothing of them. rng gives the device.
+
+    batch: how many to draw; or, of a finite task, the numbers of those to play.
+    """
+    world, step = task.reset(batch, rng) if isinstance(batch, int) else task.pick(batch, rng)
     return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable
 
 from tasks.guessing_game import GuessingGame
 from tasks.repeat_previous import RepeatPrevious
+from tasks.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
 
 TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
     "repeat_previous": RepeatPrevious,
+    "sequential_mnist": SequentialMNIST,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -20,6 +22,7 @@ __all__ = [
     "GuessingGame",
     "MultiDiscrete",
     "RepeatPrevious",
+    "SequentialMNIST",
     "Step",
     "Task",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -90,6 +90,15 @@ class Task(ABC):
     @property
     @abstractmethod
     def action(self) -> Action: ...
+
+    @property
+    def episodes(self) -> int | None:
+        """How many there are in all, where they have numbers (the images of a data set); None: endless."""
+        return None
+
+    def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
+        """The episodes of these numbers, from 0 to episodes - 1, as `reset` opens those that it draws."""
+        raise ValueError(f"{type(self).__name__} is endless: its episodes have no numbers, draw them with reset")
 
     @abstractmethod
     def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:

@@ -1,0 +1,73 @@
+"""Files of a data set: in a folder of the user's, or fetched once from one of several mirrors."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+FOLDER = "BADGER_DATA"  # the environment variable that names where data sets lie
+
+
+class Source(NamedTuple):
+    """Where a data set comes from.
+
+    name: of its folder. md5: file name -> checksum, as fetched. mirrors: addresses of folders that hold these files.
+    """
+
+    name: str
+    md5: dict[str, str]
+    mirrors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(f"  {file}  md5 {md5}" for file, md5 in self.md5.items())
+
+
+def find(source: Source, names: tuple[str, ...], folder: str | Path | None = None) -> list[Path]:
+    """The files of these names: from `folder` if there is one; else from $BADGER_DATA or its subfolder of the data
+    set's name, if any of them lie there; else fetched. A .gz file may lie unpacked.
+
+    What lies in a folder of the user's is taken as it is, so that data sets of one's own work: who reads it checks it.
+
+    Raises:
+        FileNotFoundError: names what is missing, where it was looked for, and what to do.
+    """
+    named = os.environ.get(FOLDER)
+    places = [Path(named), Path(named) / source.name] if named else []
+    for place in places if folder is None else [Path(folder)]:
+        found = {name: path for name in names if (path := _in(place, name))}
+        if len(found) == len(names):
+            return list(found.values())
+        if found or folder is not None:  # files of another place beside these would be a mixture of two data sets
+            missing = [name for name in names if name not in found]
+            raise FileNotFoundError(f"{', '.join(missing)} not in {place.resolve()}; {_mend(source)}")
+    return [_fetched(source, name, places) for name in names]
+
+
+def _in(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder / name.removesuffix(".gz")) if path.is_file()), None)
+
+
+def _fetched(source: Source, name: str, places: list[Path]) -> Path:
+    looked = f"${FOLDER} " + (f"({' and '.join(map(str, places))})" if places else "(which is not set)")
+    try:
+        import pooch
+    except ImportError as error:
+        raise FileNotFoundError(
+            f"{name} not in {looked}, and nothing can be fetched without pooch: pip install pooch; or {_mend(source)}"
+        ) from error
+    cache, failed = pooch.os_cache("badger-agents") / source.name, []
+    for mirror in source.mirrors:
+        try:
+            return Path(pooch.retrieve(mirror + name, f"md5:{source.md5[name]}", fname=name, path=cache))
+        except (OSError, ValueError) as error:  # no network or no such file; another checksum
+            failed.append(f"  {mirror}{name}: {type(error).__name__}: {error}")
+    raise FileNotFoundError(
+        f"{name} is neither in {looked} nor in {cache}, and could not be fetched; {_mend(source)}\n"
+        + "\n".join(["tried:", *failed])
+    )
+
+
+def _mend(source: Source) -> str:
+    return (
+        f"put these files, packed or unpacked, into a folder and name it as data_dir or in ${FOLDER} "
+        f"(or a folder of name {source.name} in it):\n{source}"
+    )
