@@ -22,10 +22,11 @@ import badger
 from badger import distributed, figures
 from badger.evaluate import evaluate, fitting
 from badger.population import members
-from badger.recipes import RECIPES, build, find, resolve_device
+from badger.recipes import RECIPES, build, find
 from badger.recorder import read_metrics, strict
 from badger.rng import generator
 from badger.run import Diverged, Run
+from badger.setup import resolve_device
 from badger.train import train
 from comms import pick
 from tasks import Task

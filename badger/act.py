@@ -8,6 +8,7 @@ the number of outputs. Experts that are not present have no say; an output that 
 """
 
 from abc import ABC, abstractmethod
+from math import pi
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +20,7 @@ class Act(nn.Module, ABC):
 
     input_size: int
     outputs: int  # D where nothing else is asked for
+    name_size: int = 0  # numbers that an expert is told of the outputs that it makes
 
     @abstractmethod
     def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
@@ -35,6 +37,10 @@ class Act(nn.Module, ABC):
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
         """The address after newcomers have made it `experts` experts. Those who were there keep what they had."""
         return address
+
+    def names(self, address: Tensor | None, experts: int) -> Tensor | None:
+        """What each expert is told of the outputs that it makes, (B, E, name_size); it becomes part of its identity."""
+        return None
 
 
 class Mean(Act):
@@ -107,8 +113,7 @@ class Owners(Owned):
                 f"experts={experts}, want at least outputs={outputs}: act.Owners gives every output an owner; "
                 "act.Mean and act.Readout take any number of experts"
             )
-        order = torch.rand(like.shape[0], experts, generator=rng, device=like.device).argsort(-1)
-        return _shares(order % outputs, outputs, like)
+        return _shares(_orders(like, experts, rng) % outputs, outputs, like)
 
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         assert address is not None
@@ -116,6 +121,60 @@ class Owners(Owned):
         kept = address.argmax(1)  # (B, E)
         new = torch.randint(outputs, (batch, experts - before), generator=rng, device=address.device)
         return _shares(torch.cat([kept, new], 1), outputs, like)
+
+
+class Named(Act):
+    """Owners that are told the name of what they own.
+
+    As with `Owners`, every expert makes one output, drawn anew for each episode. Besides, the D outputs draw D
+    different names out of `NAMES`, and an expert's identity holds the name of its output: those who make the same
+    output know it, and those who make others know that, so that experts need not find out from the errors whom they
+    work with, however many they are. Names are places on a circle, as waves of four frequencies (after Vaswani et
+    al. 2017, arXiv:1706.03762, sec. 3.5); an agent that has met a few of them at a time has met them all, and can tell
+    more outputs apart than it was trained with. Beyond NAMES outputs some share a name.
+
+    D and E are free after training; where E < D, an expert makes several outputs, all alike.
+
+    The address is (B, D, E + name_size): the shares of the experts, and the output's name.
+    """
+
+    NAMES, FREQUENCIES = 20, (0.5, 1, 2, 4)
+    name_size = 2 * len(FREQUENCIES)
+
+    def __init__(self, input_size: int, outputs: int):
+        super().__init__()
+        self.input_size, self.outputs = input_size, outputs
+        self.linear = nn.Linear(input_size, 1)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
+        order = _orders(like, experts, rng)
+        makes = torch.arange(max(experts, outputs), device=like.device)  # pairs of an expert and an output
+        mine = like.new_zeros(like.shape[0], outputs, experts)
+        mine[torch.arange(len(mine), device=like.device).unsqueeze(-1), makes % outputs, order[:, makes % experts]] = 1
+        angle = (_orders(like, max(self.NAMES, outputs), rng)[:, :outputs, None] % self.NAMES) * (2 * pi / self.NAMES)
+        waves = angle * like.new_tensor(self.FREQUENCIES)
+        return torch.cat([mine / mine.sum(-1, keepdim=True), waves.sin(), waves.cos()], -1)
+
+    def names(self, address: Tensor | None, experts: int) -> Tensor:
+        assert address is not None
+        shares, names = address.split([experts, self.name_size], -1)
+        makes = (shares > 0).to(names.dtype)
+        return makes.mT @ names / makes.sum(1).unsqueeze(-1)  # one who makes several is told their mean
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
+        assert address is not None
+        batch, outputs, width = address.shape
+        before = width - self.name_size
+        shares, names = address.split([before, self.name_size], -1)
+        new = torch.randint(outputs, (batch, experts - before), generator=rng, device=address.device)
+        mine = torch.cat([(shares > 0).to(like.dtype), _owned(new, outputs, like)], -1)
+        return torch.cat([mine / mine.sum(-1, keepdim=True), names], -1)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B D"]:
+        assert address is not None
+        return _spread(address[..., : y.shape[1]], self.linear(y), present)
 
 
 class Readout(Act):
@@ -152,8 +211,18 @@ class Readout(Act):
 
 def _shares(owner: Tensor, outputs: int, like: Tensor) -> Tensor:
     """(B, E) owned outputs -> (B, D, E) shares that add up to 1 over the owners of an output."""
-    mine = (owner.unsqueeze(1) == torch.arange(outputs, device=owner.device).unsqueeze(-1)).to(like.dtype)
+    mine = _owned(owner, outputs, like)
     return mine / mine.sum(-1, keepdim=True)
+
+
+def _owned(owner: Tensor, outputs: int, like: Tensor) -> Tensor:
+    """(B, E) owned outputs -> (B, D, E), 1 where it is owned."""
+    return (owner.unsqueeze(1) == torch.arange(outputs, device=owner.device).unsqueeze(-1)).to(like.dtype)
+
+
+def _orders(like: Tensor, count: int, rng: torch.Generator) -> Tensor:
+    """A random order of `count` things for each episode, (B, count)."""
+    return torch.rand(like.shape[0], count, generator=rng, device=like.device).argsort(-1)
 
 
 def _spread(shares: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
@@ -166,5 +235,5 @@ def _spread(shares: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
     return (shares @ values).squeeze(-1)
 
 
-ACTS: dict[str, type[Act]] = {"mean": Mean, "each": Each, "owners": Owners, "readout": Readout}
+ACTS: dict[str, type[Act]] = {"mean": Mean, "each": Each, "owners": Owners, "named": Named, "readout": Readout}
 """Acting ports by name, each (input_size, outputs) -> Act."""

@@ -55,12 +55,12 @@ class Agent(nn.Module):
 
     Args:
         sense: a port of `badger.sense`.
-        core: eats sense.output_size + bus.message_size + identity_size numbers.
+        core: eats sense.output_size + bus.message_size + identity_size + act.name_size numbers.
         bus: a bus of `comms`, over the outputs of the core.
         act: a port of `badger.act`, over the outputs of the core.
         topology: a name in `comms.TOPOLOGIES`, a networkx graph, an EdgeList, or a callable int -> graph or EdgeList.
         experts: how many there are where nothing else is asked for; free after training.
-        identity_size: numbers in an identity, standard normal.
+        identity_size: random numbers in an identity, standard normal; beside what the acting port tells an expert.
         ticks: rounds of communication in a step.
 
     Raises:
@@ -82,11 +82,11 @@ class Agent(nn.Module):
         super().__init__()
         if ticks < 1:
             raise ValueError(f"ticks={ticks}, want at least 1 round of communication in a step")
-        wanted = sense.output_size + bus.message_size + identity_size
+        wanted = sense.output_size + bus.message_size + identity_size + act.name_size
         if core.input_size != wanted:
             raise ValueError(
                 f"core.input_size={core.input_size}, want obs {sense.output_size} + message {bus.message_size} + "
-                f"identity {identity_size} = {wanted}; build the core with input_size={wanted}"
+                f"identity {identity_size} + name {act.name_size} = {wanted}; build the core with input_size={wanted}"
             )
         for name, port in (("bus", bus), ("act", act)):
             if port.input_size != core.output_size:
@@ -134,14 +134,16 @@ class Agent(nn.Module):
         edges = self._edges(experts, batch, like)
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
+        identity = self._identities(like, experts, rng)
+        address = self.act.address(like, experts, outputs, rng)
         return AgentState(
             self.core.initial_state(x),
             self.bus.initial_state(y),
             y,
             _unheard(like.new_zeros(batch, experts, self.bus.message_size), edges),
             edges,
-            self._identities(like, experts, rng),
-            self.act.address(like, experts, outputs, rng),
+            self._told(identity, address),
+            address,
             None,
         )
 
@@ -193,14 +195,17 @@ class Agent(nn.Module):
         present = state.present
         if present is not None:
             present = torch.cat([present, present.new_ones(batch, n)], 1)
+        random = state.identity[..., : self.identity_size]
+        identity = torch.cat([random, self._identities(like, n, rng)], 1)
+        address = self.act.join(state.address, like, after, rng)
         return AgentState(
             self.core.members(state.core, index, like.new_zeros(batch, after, self.core.input_size)),
             states.where((index < 0).expand(batch, -1), fresh, bus),
             y,
             state.delivery._replace(inbox=inbox, weights=weights),
             edges,
-            torch.cat([state.identity, self._identities(like, n, rng)], 1),
-            self.act.join(state.address, like, after, rng),
+            self._told(identity, address),
+            address,
             present,
         )
 
@@ -228,6 +233,11 @@ class Agent(nn.Module):
     def _identities(self, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         shape = (like.shape[0], experts, self.identity_size)
         return torch.randn(shape, generator=rng, device=like.device, dtype=like.dtype)
+
+    def _told(self, identity: Tensor, address: Tensor | None) -> Tensor:
+        """An identity with what the acting port tells the experts beside it."""
+        names = self.act.names(address, identity.shape[1])
+        return identity if names is None else torch.cat([identity, names], -1)
 
 
 def _row(rows: EdgeList, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:

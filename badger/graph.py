@@ -18,12 +18,13 @@ WARMUP = 3  # steps before the capture, in which libraries choose their kernels 
 OuterStep = Callable[[torch.Generator, float | Tensor], dict[str, Tensor]]
 
 
-def refuse(device: torch.device, *, segment: int | None) -> None:
+def refuse(device: torch.device, *, segment: int | None, varied: bool = False) -> None:
     """Raises ValueError where an outer step cannot be captured."""
     why = {
         f"the agent is on {device}, want a CUDA device": device.type != "cuda",
         f"{distributed.world()} processes share the run, want 1": distributed.world() > 1,
         f"segment={segment} plays segments again from saved generators, want None": segment is not None,
+        "sizes are drawn anew for each outer step, want the same in all": varied,
     }
     reasons = [reason for reason, holds in why.items() if holds]
     if reasons:

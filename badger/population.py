@@ -64,7 +64,10 @@ class Population:
         """Plays everyone's episodes piece by piece, and leaves the gradients in the parameters; (P,) losses."""
         first = self.members[0]
         rng = generator(self.seed, "population", self.step, rank=first.rank, device=first.device)
-        openings = [apart(start(member.agent, self.task, member.share, member.rng())) for member in self.members]
+        openings = [
+            apart(start(member.agent, self.task, member.share, member.rng(), experts=member.experts[0]))
+            for member in self.members
+        ]
         shell, tensors = openings[0][0], [torch.stack(each) for each in zip(*(o[1] for o in openings), strict=True)]
         total, pieces = torch.zeros(len(self.members), device=first.device), []
         size = first.truncation or self.task.steps
@@ -133,7 +136,7 @@ class _InnerLoop(nn.Module):
 
     def forward(self, carry: Carry, rng: torch.Generator, steps: int) -> tuple[Tensor, Frames, Carry]:
         frames, carry = rollout(self.agent, self.learner.task, carry, rng, steps=steps)
-        return self.learner._loss(frames), frames, carry
+        return self.learner._loss(frames, self.learner.task.steps), frames, carry
 
 
 def _weights(module: nn.Module) -> dict[str, Tensor]:
@@ -154,8 +157,13 @@ def _check(members: Sequence[BPTT]) -> None:
                 f"the member with seed {member.seed} has segment, precision, compile or cuda_graph set, which a "
                 "population does not know: leave them out, or train one agent"
             )
+        if member.varied:
+            raise ValueError(
+                f"the member with seed {member.seed} draws its sizes anew for each outer step, each member others, and "
+                "a population plays all at once: give one size, or train one agent"
+            )
     for member in members[1:]:
-        for name in ("task", "batch", "truncation", "auxiliary", "rank", "step"):
+        for name in ("task", "experts", "batch", "truncation", "auxiliary", "rank", "step"):
             got, wanted = getattr(member, name), getattr(first, name)
             if got != wanted:
                 raise ValueError(

@@ -11,122 +11,47 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-import torch
-
-from badger import act, sense
-from badger.agent import Agent
-from badger.learners import BPTT
-from badger.population import Population
-from badger.rng import drawing_from, generator
 from badger.run import Run
-from badger.schedule import Schedule
-from badger.stepping import Precision
-from comms import BUSES, pick
-from experts import CORES, GRU, Core, EpisodicMemory, Private
-from tasks import GuessingGame, RepeatPrevious, Task
+from badger.setup import Setup, recipe
+from comms import pick
+from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private
+from tasks import GuessingGame, Ranges, RepeatPrevious, SequentialMNIST, Size, ends
 
 Memory = Literal["none", "private", "shared"]
 
 
+@recipe()
 def guessing_game(
+    setup: Setup,
     *,
-    experts: int = 4,
-    dims: int = 4,
-    steps: int = 20,
+    dims: Size = 4,
+    steps: Size = 20,
     hidden_size: int = 64,
-    message_size: int = 16,
-    identity_size: int = 8,
     memory: Memory = "private",
     slots: int = 64,
     top_k: int = 8,
     key_size: int = 16,
-    topology: str = "complete",
-    bus: str = "attention",
-    act: str = "each",
-    batch: int = 64,
-    lr: float = 2e-3,
-    outer_steps: int = 1500,
-    seed: int = 0,
-    seeds: int = 1,
-    device: str = "auto",
-    segment: int | None = None,
-    precision: Precision = "float32",
-    compile: bool = False,
-    cuda_graph: bool = False,
 ) -> Run:
     """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
 
     Args:
-        experts: how many, free after training.
-        dims: numbers to be guessed.
-        steps: guesses in an episode.
+        dims: numbers to be guessed; two numbers: a range, drawn anew for each outer step.
+        steps: guesses in an episode; two numbers: a range, drawn anew for each outer step.
         hidden_size: of an expert's GRU.
-        message_size: numbers in an inbox.
-        identity_size: random numbers that tell experts apart, drawn for each episode.
         memory: episodic memory of the experts: none, one each, or one for all.
         slots: rows of memory an expert; one for all has experts x slots.
         top_k: rows read in a step.
         key_size: numbers in a key.
-        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
-        bus: how they hear: silent, mean, attention, gated.
-        act: how they answer together: mean, each, owners, readout.
-        batch: episodes in an outer step.
-        lr: peak of the learning rate, after 5 % of the outer steps; a half cosine leads from there to 0.
-        outer_steps: updates of the shared policy.
-        seed: of everything random.
-        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
-        device: cpu, cuda, or auto: cuda where there is one.
-        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
-        precision: float32, or bf16 for matrix products in bfloat16.
-        compile: the agent's step by torch.compile.
-        cuda_graph: capture an outer step once and replay it; on a GPU.
     """
-    rows = slots * experts if memory == "shared" else slots
+    rows = slots * ends(experts=setup.experts)[1] if memory == "shared" else slots
     options = {"slots": rows, "top_k": top_k, "key_size": key_size}
-    core = partial(_remembering, memory=memory, hidden_size=hidden_size, options=options)
-    return _by_gradient(
-        GuessingGame(dims=dims, steps=steps),
-        core,
-        experts=experts,
-        message_size=message_size,
-        identity_size=identity_size,
-        topology=topology,
-        bus=bus,
-        port=act,
-        lr=lr,
-        outer_steps=outer_steps,
-        seed=seed,
-        seeds=seeds,
-        device=device,
-        learning={
-            "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
-        },
-    )  # fmt: skip
+    core = partial(_remembering, memory=memory, controller=partial(GRU, hidden_size=hidden_size), options=options)
+    return setup.run(Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone(), core)
 
 
+@recipe(act="readout", lr=3e-3, outer_steps=500)
 def repeat_previous(
-    *,
-    k: int = 4,
-    symbols: int = 4,
-    steps: int = 16,
-    experts: int = 4,
-    hidden_size: int = 32,
-    core: str = "gru",
-    message_size: int = 16,
-    identity_size: int = 8,
-    topology: str = "complete",
-    bus: str = "attention",
-    act: str = "readout",
-    batch: int = 64,
-    lr: float = 3e-3,
-    outer_steps: int = 500,
-    seed: int = 0,
-    seeds: int = 1,
-    device: str = "auto",
-    segment: int | None = None,
-    precision: Precision = "float32",
-    compile: bool = False,
-    cuda_graph: bool = False,
+    setup: Setup, *, k: int = 4, symbols: int = 4, steps: int = 16, hidden_size: int = 32, core: str = "gru"
 ) -> Run:
     """Experts name the symbol that was shown k steps ago (Morad et al. 2023): supervised, through logits.
 
@@ -134,48 +59,53 @@ def repeat_previous(
         k: how far back.
         symbols: how many there are.
         steps: symbols shown in an episode.
-        experts: how many.
         hidden_size: of an expert's core.
-        core: gru, lstm, episodic, episodic_shared.
-        message_size: numbers in an inbox.
-        identity_size: random numbers that tell experts apart, drawn for each episode.
-        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
-        bus: how they hear: silent, mean, attention, gated.
-        act: how they answer together: mean, each, owners, readout.
-        batch: episodes in an outer step.
-        lr: peak of the learning rate, after 5 % of the outer steps; a half cosine leads from there to 0.
-        outer_steps: updates of the shared policy.
-        seed: of everything random.
-        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
-        device: cpu, cuda, or auto: cuda where there is one.
-        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
-        precision: float32, or bf16 for matrix products in bfloat16.
-        compile: the agent's step by torch.compile.
-        cuda_graph: capture an outer step once and replay it; on a GPU.
+        core: of an expert; `badger list` names all.
     """
     make = pick(CORES, core, "core")
-    return _by_gradient(
-        RepeatPrevious(k=k, symbols=symbols, steps=steps),
-        lambda size: make(size, hidden_size),
-        experts=experts,
-        message_size=message_size,
-        identity_size=identity_size,
-        topology=topology,
-        bus=bus,
-        port=act,
-        lr=lr,
-        outer_steps=outer_steps,
-        seed=seed,
-        seeds=seeds,
-        device=device,
-        learning={
-            "batch": batch, "segment": segment, "precision": precision, "compile": compile, "cuda_graph": cuda_graph
-        },
-    )  # fmt: skip
+    return setup.run(RepeatPrevious(k=k, symbols=symbols, steps=steps), lambda size: make(size, hidden_size))
 
 
-def _remembering(input_size: int, *, memory: Memory, hidden_size: int, options: dict[str, Any]) -> Core:
-    controller = partial(GRU, hidden_size=hidden_size)
+@recipe(experts=1, topology="none", bus="silent", act="mean", identity_size=0, batch=128, lr=1e-3, schedule="constant")
+def sequential_mnist(
+    setup: Setup,
+    *,
+    pixels: int = 7,
+    permuted: bool = False,
+    split: str = "train",
+    data_dir: str | None = None,
+    hidden_size: int = 128,
+    memory: Memory = "private",
+    slots: int = 112,
+    top_k: int = 8,
+    key_size: int = 32,
+) -> Run:
+    """One expert reads an image a few pixels a step and names the digit at the end (Andersson 2020; Le et al. 2015).
+
+    An epoch of the 50,000 images is 391 outer steps of 128.
+
+    Args:
+        pixels: read in a step; 1 for pixel by pixel.
+        permuted: pixels come in one random order.
+        split: images to train on: train (50,000), or train+validation (60,000).
+        data_dir: folder with the four idx files; $BADGER_DATA, or a download, if not given.
+        hidden_size: of the LSTM.
+        memory: episodic memory of the expert: none or private.
+        slots: rows of memory.
+        top_k: rows read in a step.
+        key_size: numbers in a key.
+    """
+    options = {"slots": slots, "top_k": top_k, "key_size": key_size}
+    core = partial(_remembering, memory=memory, controller=partial(LSTM, hidden_size=hidden_size), options=options)
+    if pixels < 1 or 784 % pixels:
+        raise ValueError(f"pixels={pixels}, want a divisor of 784, such as 7")
+    task = SequentialMNIST(784 // pixels, data_dir=data_dir, split=split, permuted=permuted)
+    return setup.run(task, core, betas=(0.9, 0.999))
+
+
+def _remembering(
+    input_size: int, *, memory: Memory, controller: Callable[[int], Core], options: dict[str, Any]
+) -> Core:
     kinds: dict[str, Callable[[], Core]] = {
         "none": lambda: controller(input_size),
         "private": lambda: Private(EpisodicMemory(input_size, controller, **options)),
@@ -184,60 +114,12 @@ def _remembering(input_size: int, *, memory: Memory, hidden_size: int, options: 
     return pick(kinds, memory, "memory")()
 
 
-def _by_gradient(
-    task: Task,
-    core: Callable[[int], Core],
-    *,
-    experts: int,
-    message_size: int,
-    identity_size: int,
-    topology: str,
-    bus: str,
-    port: str,
-    lr: float,
-    outer_steps: int,
-    seed: int,
-    seeds: int,
-    device: str,
-    learning: dict[str, Any],
-) -> Run:
-    """A talking agent for the task, trained by BPTT with the options `learning`; or a population, one a seed."""
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}, want at least 1")
-    where, schedule = resolve_device(device), Schedule(lr, total=outer_steps, warmup=outer_steps // 20)
-
-    def agent() -> Agent:
-        messages = message_size if bus != "silent" else 0
-        made = core(task.obs_size + messages + identity_size)
-        return Agent(
-            sense=sense.Broadcast(task.obs_size),
-            core=made,
-            bus=pick(BUSES, bus, "bus")(made.output_size, messages),
-            act=pick(act.ACTS, port, "act")(made.output_size, task.action.size),
-            topology=topology,
-            experts=experts,
-            identity_size=identity_size,
-        )
-
-    members = []
-    for each in range(seed, seed + seeds):
-        with drawing_from(generator(each, "init")):
-            members.append(BPTT(agent().to(where), task, lr=schedule, seed=each, **learning))
-    return Run(members[0] if seeds == 1 else Population(members), outer_steps=outer_steps)
-
-
-RECIPES: dict[str, Callable[..., Run]] = {"guessing_game": guessing_game, "repeat_previous": repeat_previous}
+RECIPES: dict[str, Callable[..., Run]] = {
+    "guessing_game": guessing_game,
+    "repeat_previous": repeat_previous,
+    "sequential_mnist": sequential_mnist,
+}
 """Recipes by name."""
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of that name; "auto" is cuda where there is one. Raises ValueError for cuda where there is none."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={name!r}, but torch {torch.__version__} sees no CUDA device here; use cpu or auto")
-    return device
 
 
 def find(name: str) -> Callable[..., Run]:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
+from badger.ahead import ahead
 from experts import state as states
 from tasks import Step, Task
 
@@ -87,10 +88,11 @@ def rollout(
         raise ValueError(f"steps={steps}, want at least 1")
     frames: list[tuple] = []
     watched: list[Any] = []
+    player = ahead(agent, task, carry, rng, steps) if watch is None else agent
     for _ in range(steps):
         carry = _reopened(agent, task, carry, rng, keep_state)
         obs, legal = carry.step.obs, carry.step.legal
-        output, state = agent(obs, carry.state, rng)
+        output, state = player(obs, carry.state, rng)
         action = policy(output, legal, rng)
         carry, valid = _advance(agent, task, carry._replace(state=state), action, rng, keep_state)
         frames.append((obs, output, action, valid, agent.core.losses(state.core), carry.step))

@@ -146,19 +146,20 @@ def _flush(
     run: Run, pending: list[tuple[int, dict[str, Any]]], recorder: Recorder | None, begun: float, bar: Any
 ) -> float:
     """Brings what the device has measured to the host, in one transfer; returns when the next steps began."""
-    rows = _fetched(pending)
+    rows, score = _fetched(pending), run.learner.task.score
     now = time.perf_counter()
     for row in rows:
         run.seconds += (now - begun) / len(rows)
         row["seconds"] = round(run.seconds, 3)
-        averaged = ("return", run.learner.task.score)  # and each member's of a population: final_error/seed_3
+        averaged = ("return", score)  # and each member's of a population: final_error/seed_3
+        row.setdefault(score, math.nan)  # of a mixture, not every task tells it
         for name in [name for name in row if name.split("/")[0] in averaged]:
             if math.isfinite(row[name]):
                 before = run.averages.setdefault(name, row[name])
                 run.averages[name] = SMOOTHING * before + (1 - SMOOTHING) * row[name]
             row[f"{name}_average"] = run.averages.get(name, math.nan)
     pending.clear()
-    bar.set_postfix({run.learner.task.score: f"{rows[-1][run.learner.task.score + '_average']:.4f}"}, refresh=False)
+    bar.set_postfix({score: f"{rows[-1][score + '_average']:.4f}"}, refresh=False)
     bar.update(len(rows))
     if recorder:
         recorder.rows(rows, len(rows) / (now - begun))
@@ -169,12 +170,15 @@ def _flush(
 
 
 def _fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[Row]:
-    names = [name for name, value in pending[0][1].items() if isinstance(value, Tensor)]
-    table = torch.stack([torch.stack([m[name].double() for name in names]) for _, m in pending]).tolist()
+    """All rows have the same names: the tasks of a mixture may tell different ones, which the others do not know."""
+    names = {name: isinstance(value, Tensor) for _, metrics in pending for name, value in metrics.items()}
+    measured = [name for name, on_device in names.items() if on_device]
+    unknown = torch.tensor(math.nan, device=next(v for v in pending[0][1].values() if isinstance(v, Tensor)).device)
+    table = torch.stack([torch.stack([m.get(name, unknown).double() for name in measured]) for _, m in pending])
     rows = []
-    for (step, metrics), values in zip(pending, table, strict=True):
-        plain = {name: value for name, value in metrics.items() if not isinstance(value, Tensor)}
-        rows.append({"step": step, **dict(zip(names, values, strict=True)), **plain})
+    for (step, metrics), values in zip(pending, table.tolist(), strict=True):
+        plain = {name: value for name, value in metrics.items() if not names[name]}
+        rows.append({"step": step, **dict(zip(measured, values, strict=True)), **plain})
     return rows
 
 

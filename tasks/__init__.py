@@ -6,6 +6,7 @@ from tasks.guessing_game import GuessingGame
 from tasks.repeat_previous import RepeatPrevious
 from tasks.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
+from tasks.varied import Mixture, Ranges, Size, Varied, drawn, ends, nominal
 
 TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
@@ -20,9 +21,16 @@ __all__ = [
     "Continuous",
     "Discrete",
     "GuessingGame",
+    "Mixture",
     "MultiDiscrete",
+    "Ranges",
     "RepeatPrevious",
     "SequentialMNIST",
+    "Size",
     "Step",
     "Task",
+    "Varied",
+    "drawn",
+    "ends",
+    "nominal",
 ]

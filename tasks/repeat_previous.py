@@ -36,6 +36,7 @@ class RepeatPrevious(Task):
     symbols: int = 4
 
     differentiable: ClassVar[bool] = True
+    open_loop: ClassVar[bool] = True
     score: ClassVar[str] = "accuracy"
     better: ClassVar[str] = "higher"
 

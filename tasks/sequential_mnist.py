@@ -81,6 +81,7 @@ class SequentialMNIST(Task):
     seed: int = field(default=0, kw_only=True)
 
     differentiable: ClassVar[bool] = True
+    open_loop: ClassVar[bool] = True
     score: ClassVar[str] = "error"
     better: ClassVar[str] = "lower"
 

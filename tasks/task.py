@@ -72,6 +72,7 @@ class Task(ABC):
     differentiable: rewards carry gradient to the actions; a discrete task then takes logits (the reward is the
     log-probability of the right choice) as well as integers (0 or 1).
     fixed_length: every episode ends after exactly `steps` steps, so that its end is known without looking.
+    open_loop: no action changes what will be seen, so that an agent may read ahead (`preview`).
     score: the name in `Step.scores` by which the task is judged; better: whether "lower" or "higher" is better.
     """
 
@@ -80,6 +81,7 @@ class Task(ABC):
 
     differentiable: ClassVar[bool] = False
     fixed_length: ClassVar[bool] = True
+    open_loop: ClassVar[bool] = False
     score: ClassVar[str]
     better: ClassVar[str]
 
@@ -116,6 +118,16 @@ class Task(ABC):
             return torch.where(mask.reshape(mask.shape + (1,) * (new.dim() - 1)), new, old)
 
         return type(state)(*(choose(new, old) for new, old in zip(fresh, state, strict=True))), step
+
+    def preview(self, state: Any, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
+        """The next `steps` observations of an open_loop task, the present one first. rng: a copy, to be drawn on."""
+        seen = [step.obs]
+        nothing = step.obs.new_zeros(step.obs.shape[0], self.action.size)
+        with torch.no_grad():
+            for _ in range(steps - 1):
+                state, step = self.step(state, nothing, rng)
+                seen.append(step.obs)
+        return seen
 
     @abstractmethod
     def references(self) -> dict[str, dict[str, float]]:

@@ -60,8 +60,8 @@ class Poisoned(BPTT):
         run.learner.bad = step
         return run
 
-    def _loss(self, frames):
-        return super()._loss(frames) * (torch.nan if self.step + 1 == self.bad else 1)
+    def _loss(self, *args):
+        return super()._loss(*args) * (torch.nan if self.step + 1 == self.bad else 1)
 
 
 # a server that has imported everything, whose children start at once and may be killed

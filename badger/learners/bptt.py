@@ -16,7 +16,7 @@ from badger.schedule import Schedule
 from badger.segments import segmented
 from badger.stepping import Precision, stepping
 from experts import state as states
-from tasks import Task
+from tasks import Size, Task, Varied, drawn, ends, nominal
 
 FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
 
@@ -29,7 +29,8 @@ class BPTT:
     and the optimiser skips that step there; `finite` in the metrics says so.
 
     Args:
-        agent, task: who learns what. rng streams follow from `seed`.
+        agent, task: who learns what. rng streams follow from `seed`. Of a distribution of tasks (`tasks.Ranges`,
+            `tasks.Mixture`) each outer step draws one; `task` is then the nominal one.
         batch: episodes in an outer step, over all processes that share the run.
         lr: a learning rate or a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
@@ -44,6 +45,7 @@ class BPTT:
         compile: the agent's step, by torch.compile or its backend of that name; where that fails, a warning says why
             and the plain step goes on.
         cuda_graph: capture the whole outer step once and replay it (`badger.graph`).
+        experts: how many, or a range of which each outer step draws a number; None: as the agent was built.
         rank: which process's episodes are drawn; None: this one's. Each draws its own.
 
     Raises:
@@ -54,8 +56,9 @@ class BPTT:
     def __init__(
         self,
         agent: Agent,
-        task: Task,
+        task: Task | Varied,
         *,
+        experts: Size | None = None,
         batch: int = 64,
         lr: float | Schedule = 2e-3,
         truncation: int | None = None,
@@ -70,9 +73,10 @@ class BPTT:
         seed: int = 0,
         rank: int | None = None,
     ):
-        if not task.differentiable:
+        self.tasks, self.task = task, nominal(task)
+        if not self.task.differentiable:
             raise ValueError(
-                f"{type(task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
+                f"{type(self.task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
                 "use a learner of reinforcement learning, or a task with differentiable=True"
             )
         for name, size in {"batch": batch, "truncation": truncation, "segment": segment}.items():
@@ -83,7 +87,10 @@ class BPTT:
                 f"batch={batch} episodes do not divide over {distributed.world()} processes; "
                 "want a multiple, or another number of processes"
             )
-        self.agent, self.task, self.seed = agent, task, seed
+        low, high = ends(experts=agent.experts if experts is None else experts)
+        if low < 1:
+            raise ValueError(f"experts={experts}, want at least 1")
+        self.agent, self.seed, self.experts = agent, seed, (low, high)
         self.rank = distributed.rank() if rank is None else rank
         self.share = batch // distributed.world()  # episodes of this process
         self.batch, self.truncation, self.segment, self.clip = batch, truncation, segment, clip
@@ -93,7 +100,7 @@ class BPTT:
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
         self.player = stepping(agent, precision=precision, compiled=compile)
         if cuda_graph:
-            refuse(self.device, segment=segment)
+            refuse(self.device, segment=segment, varied=self.varied)
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
         self.optimiser = torch.optim.AdamW(
             self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True, capturable=cuda_graph
@@ -104,6 +111,18 @@ class BPTT:
     @property
     def device(self) -> torch.device:
         return self.parameters[0].device
+
+    @property
+    def varied(self) -> bool:
+        """Whether the task or the number of experts is drawn anew for each outer step."""
+        return isinstance(self.tasks, Varied) or self.experts[0] < self.experts[1]
+
+    def drawn(self) -> tuple[Task, int]:
+        """The task and the number of experts of the next outer step, the same for all processes that share the run."""
+        if not self.varied:
+            return self.task, self.experts[0]
+        rng = generator(self.seed, "sizes", self.step)
+        return self.tasks.draw(rng) if isinstance(self.tasks, Varied) else self.task, drawn(self.experts, rng)
 
     def rng(self) -> torch.Generator:
         """Of the next outer step's episodes."""
@@ -160,22 +179,24 @@ class BPTT:
 
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
         """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
-        carry = start(self.player, self.task, self.share, rng)
+        task, experts = self.drawn()
+        carry = start(self.player, task, self.share, rng, experts=experts)
         total, pieces = torch.zeros((), device=self.device), []
-        size = self.truncation or self.task.steps
-        for begun in range(0, self.task.steps, size):
+        size = self.truncation or task.steps
+        for begun in range(0, task.steps, size):
             if begun:
                 carry = _cut(carry)
-            steps = min(size, self.task.steps - begun)
-            frames, carry = segmented(self.player, self.task, carry, rng, steps=steps, segment=self.segment or steps)
-            loss = self._loss(frames)
+            steps = min(size, task.steps - begun)
+            frames, carry = segmented(self.player, task, carry, rng, steps=steps, segment=self.segment or steps)
+            loss = self._loss(frames, task.steps)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
             total = total + loss.detach()
             pieces.append(frames)
         return total, pieces
 
-    def _loss(self, frames: Frames) -> Tensor:
+    def _loss(self, frames: Frames, steps: int) -> Tensor:
+        """Of a piece of an episode of so many steps."""
         unknown = set(self.auxiliary) - set(frames.losses)
         if unknown:
             raise ValueError(
@@ -184,7 +205,7 @@ class BPTT:
             )
         loss = -frames.reward.sum(0).mean()
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * frames.losses[name].sum(0).mean() / self.task.steps
+            loss = loss + weight * frames.losses[name].sum(0).mean() / steps
         return loss
 
     def _climb(self, lr: float | Tensor, skip: Tensor) -> None:

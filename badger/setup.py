@@ -1,0 +1,168 @@
+"""What recipes have in common: a talking agent for a task, trained by gradient. Said once, and part of every recipe.
+
+A recipe is written as `function(setup, *, own flags)`; `recipe` makes of it a function whose keyword arguments are its
+own and those of `Setup`, in its signature and in its docstring.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import torch
+
+from badger import act, sense
+from badger.agent import Agent
+from badger.learners import BPTT
+from badger.population import Population
+from badger.rng import drawing_from, generator
+from badger.run import Run
+from badger.schedule import Schedule
+from badger.stepping import Precision
+from comms import BUSES, pick
+from experts import Core
+from tasks import Size, Task, Varied, ends, nominal
+
+WIDTH = 8  # of an identity, where nothing else tells experts apart
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """An agent, how it learns, and on what machine.
+
+    Args:
+        experts: how many, free after training; two numbers: a range, drawn anew for each outer step.
+        message_size: numbers in an inbox.
+        identity_size: random numbers that tell experts apart, drawn for each episode; 8 if not given, or 0 where the
+            acting port names them.
+        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
+        bus: how they hear; `badger list` names all.
+        act: how they answer together: mean, each, owners, named, readout.
+        batch: episodes in an outer step.
+        lr: peak of the learning rate.
+        schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout.
+        outer_steps: updates of the shared policy.
+        seed: of everything random.
+        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
+        device: cpu, cuda, or auto: cuda where there is one.
+        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        compile: the agent's step by torch.compile.
+        cuda_graph: capture an outer step once and replay it; on a GPU.
+    """
+
+    experts: Size = 4
+    message_size: int = 16
+    identity_size: int | None = None
+    topology: str = "complete"
+    bus: str = "attention"
+    act: str = "named"
+    batch: int = 64
+    lr: float = 2e-3
+    schedule: str = "cosine"
+    outer_steps: int = 1500
+    seed: int = 0
+    seeds: int = 1
+    device: str = "auto"
+    segment: int | None = None
+    precision: Precision = "float32"
+    compile: bool = False
+    cuda_graph: bool = False
+
+    def run(
+        self,
+        tasks: Task | Varied,
+        core: Callable[[int], Core],
+        *,
+        senses: type[sense.Sense] = sense.Broadcast,
+        **learning: Any,
+    ) -> Run:
+        """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
+
+        Args:
+            core: what an expert is, a factory of the size of its input. senses: how it senses.
+            learning: more options of `BPTT`.
+
+        Raises:
+            ValueError: a name that is not there, or sizes that do not fit.
+        """
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}, want at least 1")
+        where, schedule = resolve_device(self.device), self._schedule()
+        members = []
+        for seed in range(self.seed, self.seed + self.seeds):
+            with drawing_from(generator(seed, "init")):
+                agent = self._agent(nominal(tasks), core, senses).to(where)
+            members.append(
+                BPTT(
+                    agent, tasks, experts=self.experts, batch=self.batch, lr=schedule, seed=seed, segment=self.segment,
+                    precision=self.precision, compile=self.compile, cuda_graph=self.cuda_graph, **learning,
+                )
+            )  # fmt: skip
+        return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
+
+    def _agent(self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense]) -> Agent:
+        messages = self.message_size if self.bus != "silent" else 0
+        port = pick(act.ACTS, self.act, "act")
+        identity = self.identity_size
+        if identity is None:
+            identity = 0 if port.name_size else WIDTH
+        made = core(task.obs_size + messages + identity + port.name_size)
+        return Agent(
+            sense=senses(task.obs_size),
+            core=made,
+            bus=pick(BUSES, self.bus, "bus")(made.output_size, messages),
+            act=port(made.output_size, task.action.size),
+            topology=self.topology,
+            experts=ends(experts=self.experts)[1],
+            identity_size=identity,
+        )
+
+    def _schedule(self) -> Schedule:
+        kinds = {
+            "cosine": Schedule(self.lr, total=self.outer_steps, warmup=self.outer_steps // 20),
+            "constant": Schedule(self.lr),
+        }
+        return pick(kinds, self.schedule, "schedule")
+
+
+def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
+    """Makes a recipe of `function(setup, *, own flags)`. defaults: of Setup's flags, where this recipe has others."""
+
+    def flat(function: Callable[..., Run]) -> Callable[..., Run]:
+        _, *own = inspect.signature(function).parameters.values()
+        hints = get_type_hints(function) | get_type_hints(Setup)
+        common = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name, getattr(Setup, name)))
+            for name in (each.name for each in dataclasses.fields(Setup))
+        ]
+
+        @functools.wraps(function)
+        def made(**arguments: Any) -> Run:
+            parameters = {name: arguments.pop(name) for name in [p.name for p in own] if name in arguments}
+            return function(Setup(**{**defaults, **arguments}), **parameters)
+
+        flags = [each.replace(annotation=hints[each.name]) for each in (*own, *common)]
+        made.__signature__ = inspect.Signature(flags, return_annotation=Run)  # type: ignore[attr-defined]
+        made.__annotations__ = {each.name: hints[each.name] for each in flags}
+        made.__doc__ = _documented(function)
+        return made
+
+    return flat
+
+
+def _documented(function: Callable[..., Run]) -> str:
+    """The function's docstring, and beneath its own flags those of Setup."""
+    common = (inspect.getdoc(Setup) or "").partition("Args:\n")[2]
+    return f"{inspect.getdoc(function)}\n{common}"
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" is cuda where there is one. Raises ValueError for cuda where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}, but torch {torch.__version__} sees no CUDA device here; use cpu or auto")
+    return device

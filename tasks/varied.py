@@ -1,0 +1,125 @@
+"""Distributions of tasks: what is played is drawn anew for each batch of episodes, so that an agent learns for all."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from tasks.task import Task
+
+Size = int | tuple[int, int]
+"""A number, or a range of numbers with both its ends."""
+
+
+class Varied(ABC):
+    """Not one task but many. A learner draws one for each outer step."""
+
+    @property
+    @abstractmethod
+    def nominal(self) -> Task:
+        """The task by which an agent is built and judged where only one can be."""
+
+    @abstractmethod
+    def draw(self, rng: torch.Generator) -> Task:
+        """The task of one batch of episodes. rng is on the CPU: what is drawn are sizes, which the host must know."""
+
+
+@dataclass(frozen=True)
+class Ranges(Varied):
+    """One task of many sizes: each named field is drawn uniformly from its range.
+
+    `Ranges(GuessingGame(), {"dims": (3, 6), "steps": (10, 20)})`. The nominal task has the upper ends.
+
+    Raises:
+        ValueError: a field that the task does not have, or a range that is empty.
+    """
+
+    task: Task
+    ranges: dict[str, Size] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        has = [one.name for one in dataclasses.fields(self.task)]
+        for name, size in self.ranges.items():
+            if name not in has:
+                raise ValueError(f"{type(self.task).__name__} has no {name} to be drawn; it has {', '.join(has)}")
+            ends(**{name: size})
+        _ = self.nominal
+
+    @property
+    def nominal(self) -> Task:
+        return self._sized({name: ends(**{name: size})[1] for name, size in self.ranges.items()})
+
+    def alone(self) -> "Task | Ranges":
+        """The nominal task itself, where no range has more than one number."""
+        fixed = all(low == high for low, high in (ends(**{name: size}) for name, size in self.ranges.items()))
+        return self.nominal if fixed else self
+
+    def draw(self, rng: torch.Generator) -> Task:
+        return self._sized({name: drawn(size, rng) for name, size in self.ranges.items()})
+
+    def _sized(self, sizes: dict[str, int]) -> Task:
+        return dataclasses.replace(self.task, **sizes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Mixture(Varied):
+    """Several tasks that one agent learns at once: each batch of episodes is of one of them.
+
+    The first is the nominal one. Observations must be alike; a port with a fixed number of outputs wants actions alike.
+
+    Args:
+        tasks: each a task or a distribution of tasks.
+        weights: how often each is drawn, in any unit; None: all alike.
+
+    Raises:
+        ValueError: no tasks, tasks whose observations differ, or weights that do not fit.
+    """
+
+    tasks: Sequence[Task | Varied]
+    weights: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError("a mixture of 0 tasks, want at least 1")
+        sizes = {type(nominal(task)).__name__: nominal(task).obs_size for task in self.tasks}
+        if len({nominal(task).obs_size for task in self.tasks}) > 1:
+            raise ValueError(f"observations of sizes {sizes}, want the same of all tasks in a mixture")
+        if self.weights is not None and (
+            len(self.weights) != len(self.tasks) or min(self.weights) < 0 or not sum(self.weights)
+        ):
+            raise ValueError(f"weights={list(self.weights)}, want {len(self.tasks)} that are not negative, nor all 0")
+
+    @property
+    def nominal(self) -> Task:
+        return nominal(self.tasks[0])
+
+    def draw(self, rng: torch.Generator) -> Task:
+        weights = torch.tensor(self.weights or [1.0] * len(self.tasks))
+        chosen = self.tasks[int(torch.multinomial(weights, 1, generator=rng))]
+        return chosen.draw(rng) if isinstance(chosen, Varied) else chosen
+
+
+def nominal(task: Task | Varied) -> Task:
+    """The task itself, or the one that stands for a distribution."""
+    return task.nominal if isinstance(task, Varied) else task
+
+
+def ends(**sizes: Size) -> tuple[int, int]:
+    """Both ends of a named size; those of a number are the number.
+
+    Raises:
+        ValueError: the range is empty, or no pair.
+    """
+    ((name, size),) = sizes.items()
+    pair = (size, size) if isinstance(size, int) else tuple(size)  # JSON makes lists of pairs
+    if len(pair) != 2 or pair[0] > pair[1]:
+        raise ValueError(f"{name}={size}, want a number, or a range such as (3, 6)")
+    return pair
+
+
+def drawn(size: Size, rng: torch.Generator) -> int:
+    """The number itself, or one of the range, both ends included."""
+    low, high = ends(size=size)
+    return low if low == high else int(torch.randint(low, high + 1, (), generator=rng))
