@@ -27,10 +27,11 @@ from badger.rng import generator  # noqa: E402
 from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
+from badger.setup import Setup, recipe  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
-from tasks import TASKS, GuessingGame, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
+from tasks import TASKS, GuessingGame, Mixture, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -61,13 +62,16 @@ __all__ = [
     "GuessingGame",
     "Learner",
     "Mean",
+    "Mixture",
     "Population",
     "Private",
+    "Ranges",
     "RepeatPrevious",
     "Run",
     "RunExists",
     "Schedule",
     "SequentialMNIST",
+    "Setup",
     "Silent",
     "Step",
     "Task",
@@ -82,6 +86,7 @@ __all__ = [
     "generator",
     "look",
     "read_metrics",
+    "recipe",
     "report",
     "rng",
     "rollout",

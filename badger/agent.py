@@ -84,9 +84,10 @@ class Agent(nn.Module):
             raise ValueError(f"ticks={ticks}, want at least 1 round of communication in a step")
         wanted = sense.output_size + bus.message_size + identity_size + act.name_size
         if core.input_size != wanted:
+            name = f" + name {act.name_size}" if act.name_size else ""
             raise ValueError(
                 f"core.input_size={core.input_size}, want obs {sense.output_size} + message {bus.message_size} + "
-                f"identity {identity_size} + name {act.name_size} = {wanted}; build the core with input_size={wanted}"
+                f"identity {identity_size}{name} = {wanted}; build the core with input_size={wanted}"
             )
         for name, port in (("bus", bus), ("act", act)):
             if port.input_size != core.output_size:

@@ -44,8 +44,8 @@ class Ranges(Varied):
         for name, size in self.ranges.items():
             if name not in has:
                 raise ValueError(f"{type(self.task).__name__} has no {name} to be drawn; it has {', '.join(has)}")
-            ends(**{name: size})
-        _ = self.nominal
+            for end in ends(**{name: size}):
+                self._sized({name: end})  # refuses what the task refuses, now and not in the middle of a training
 
     @property
     def nominal(self) -> Task:
@@ -96,7 +96,7 @@ class Mixture(Varied):
         return nominal(self.tasks[0])
 
     def draw(self, rng: torch.Generator) -> Task:
-        weights = torch.tensor(self.weights or [1.0] * len(self.tasks))
+        weights = torch.tensor(self.weights or [1] * len(self.tasks), dtype=torch.float64)
         chosen = self.tasks[int(torch.multinomial(weights, 1, generator=rng))]
         return chosen.draw(rng) if isinstance(chosen, Varied) else chosen
 
@@ -113,8 +113,8 @@ def ends(**sizes: Size) -> tuple[int, int]:
         ValueError: the range is empty, or no pair.
     """
     ((name, size),) = sizes.items()
-    pair = (size, size) if isinstance(size, int) else tuple(size)  # JSON makes lists of pairs
-    if len(pair) != 2 or pair[0] > pair[1]:
+    pair = (size, size) if isinstance(size, int) else size
+    if pair[0] > pair[1]:
         raise ValueError(f"{name}={size}, want a number, or a range such as (3, 6)")
     return pair
 

@@ -160,6 +160,72 @@ def test_owners_want_an_expert_for_each_output():
         port("owners").address(LIKE, 3, 4, seeded())
 
 
+# --- named
+
+
+def named(experts, outputs, batch=200, seed=0):
+    """Shares (batch, D, E) and names (batch, D, N) of an address, and what each expert is told (batch, E, N)."""
+    made = port("named")
+    address = made.address(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    assert address.shape == (batch, outputs, experts + made.name_size)
+    return *address.split([experts, made.name_size], -1), made.names(address, experts)
+
+
+@pytest.mark.parametrize(("experts", "outputs"), [(4, 4), (7, 3), (5, 1), (3, 7), (1, 4)])
+def test_named_outputs_are_shared_out_fairly_and_all_are_owned(experts, outputs):
+    shares, _, _ = named(experts, outputs)
+    mine = (shares > 0).double()
+    assert_close(shares, mine / mine.sum(-1, keepdim=True))
+    for counts, total in ((mine.sum(-1), experts / outputs), (mine.sum(1), outputs / experts)):
+        assert counts.min() == max(1, int(total)) and counts.max() == max(1, -(-total // 1))
+
+
+@pytest.mark.parametrize("outputs", [1, 6, 20])
+def test_outputs_of_an_episode_have_different_names(outputs):
+    _, names, _ = named(3, outputs)
+    apart = torch.cdist(names, names) + 10 * torch.eye(outputs)
+    assert apart.min() > 0.3
+    assert len(names[:, 0].unique(dim=0)) > 15  # of 20, drawn anew for each episode
+
+
+def test_there_are_twenty_names_and_more_outputs_share_them():
+    _, names, _ = named(3, 25, batch=1)
+    assert len(names[0].round(decimals=9).unique(dim=0)) == 20
+
+
+def test_an_expert_is_told_the_name_of_what_it_makes():
+    shares, names, told = named(7, 3)
+    for b in range(5):
+        for e in range(7):
+            assert_close(told[b, e], names[b, shares[b, :, e].argmax()])
+
+
+def test_an_expert_with_several_outputs_is_told_their_mean():
+    shares, names, told = named(2, 5)
+    for b in range(5):
+        for e in range(2):
+            assert_close(told[b, e], names[b, shares[b, :, e] > 0].mean(0))
+
+
+def test_a_named_output_is_the_mean_of_those_who_make_it():
+    made, y = port("named"), outputs_of(5)
+    address = made.address(LIKE, 5, 2, seeded())
+    action, words = made(y, address, None), said(made, y)
+    for b in range(B):
+        for d in range(2):
+            assert_close(action[b, d], words[b, address[b, d, :5] > 0].mean())
+
+
+def test_newcomers_learn_the_names_that_there_are():
+    made, rng = port("named"), seeded()
+    before = made.address(LIKE, 4, 2, rng)
+    after = made.join(before, LIKE, 9, rng)
+    assert torch.equal(after[..., 9:], before[..., 4:])  # the names
+    assert torch.equal(after[..., :4] > 0, before[..., :4] > 0)
+    assert ((after[..., :9] > 0).sum(1) == 1).all()
+    assert torch.equal(made.names(after, 9)[:, :4], made.names(before, 4))
+
+
 # --- readout
 
 

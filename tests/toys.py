@@ -28,7 +28,7 @@ def toy_agent(
         make = CORES[core] if isinstance(core, str) else core
         return Agent(
             sense=sense.Broadcast(task.obs_size),
-            core=make(task.obs_size + ears.message_size + IDENTITY, HIDDEN),
+            core=make(task.obs_size + ears.message_size + IDENTITY + ACTS[port].name_size, HIDDEN),
             bus=ears,
             act=ACTS[port](HIDDEN, task.action.size),
             topology=topology,

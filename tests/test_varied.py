@@ -1,0 +1,180 @@
+"""Distributions of tasks: sizes out of ranges, and mixtures; how a learner draws from them."""
+
+from collections import Counter
+
+import pytest
+import torch
+
+from badger import BPTT, GuessingGame, Mixture, Population, Ranges, RepeatPrevious, Run, build, train
+from badger.recorder import read_metrics
+from tasks import ends, nominal
+from toys import game, seeded, toy_agent
+
+GAME = game()
+
+
+def draws(tasks, count=300):
+    rng = seeded()
+    return [tasks.draw(rng) for _ in range(count)]
+
+
+def test_each_size_of_a_range_is_drawn_equally_often():
+    counts = Counter(task.dims for task in draws(Ranges(GAME, {"dims": (3, 6)}), 2000))
+    assert sorted(counts) == [3, 4, 5, 6]
+    assert max(abs(count - 500) for count in counts.values()) < 80  # 4 standard deviations
+
+
+def test_sizes_are_drawn_independently_and_the_rest_stays():
+    tasks = draws(Ranges(GAME, {"dims": (1, 2), "steps": (4, 5)}))
+    assert {(task.dims, task.steps) for task in tasks} == {(1, 4), (1, 5), (2, 4), (2, 5)}
+    assert {task.dtype for task in tasks} == {torch.float64}
+
+
+def test_the_nominal_task_has_the_upper_ends():
+    assert nominal(Ranges(GAME, {"dims": (3, 6), "steps": 7})) == GuessingGame(7, 6, dtype=torch.float64)
+
+
+def test_ranges_of_one_number_are_that_task_alone():
+    assert Ranges(GAME, {"dims": 3, "steps": (7, 7)}).alone() == GuessingGame(7, 3, dtype=torch.float64)
+    assert isinstance(Ranges(GAME, {"dims": (3, 4)}).alone(), Ranges)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "error"),
+    [
+        ({"dim": (3, 6)}, "GuessingGame has no dim to be drawn; it has steps, dtype, dims"),
+        ({"dims": (6, 3)}, r"dims=\(6, 3\), want a number, or a range such as \(3, 6\)"),
+        ({"dims": (0, 2)}, "dims=0, want at least 1"),
+    ],
+)
+def test_ranges_that_make_no_sense_are_refused(ranges, error):
+    with pytest.raises(ValueError, match=error):
+        Ranges(GAME, ranges)
+
+
+def test_a_mixture_draws_by_its_weights():
+    easy, hard = game(3), game(9)
+    counts = Counter(task.steps for task in draws(Mixture([easy, hard], [3, 1]), 2000))
+    assert abs(counts[3] - 1500) < 80 and set(counts) == {3, 9}
+
+
+def test_a_mixture_may_hold_ranges():
+    mixed = Mixture([Ranges(GAME, {"dims": (3, 4)}), game(9)])
+    assert {(task.dims, task.steps) for task in draws(mixed)} == {(3, 5), (4, 5), (2, 9)}
+    assert nominal(mixed) == GuessingGame(5, 4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "weights", "error"),
+    [
+        ([], None, "a mixture of 0 tasks"),
+        ([GAME, RepeatPrevious(symbols=3)], None, r"observations of sizes \{'GuessingGame': 1, 'RepeatPrevious': 3\}"),
+        ([GAME, GAME], [1.0], r"weights=\[1\.0\], want 2 that are not negative, nor all 0"),
+        ([GAME, GAME], [1.0, -1.0], r"weights=\[1\.0, -1\.0\], want 2"),
+        ([GAME], [0.0], r"weights=\[0\.0\], want 1"),
+    ],
+)
+def test_mixtures_that_make_no_sense_are_refused(tasks, weights, error):
+    with pytest.raises(ValueError, match=error):
+        Mixture(tasks, weights)
+
+
+@pytest.mark.parametrize("size", [3, (3, 3)])
+def test_both_ends_of_a_number_are_the_number(size):
+    assert ends(dims=size) == (3, 3)
+
+
+# --- a learner
+
+
+def varied(tasks=None, seed=0, **options):
+    tasks = tasks or Ranges(GAME, {"dims": (2, 3), "steps": (3, 5)})
+    return BPTT(toy_agent(nominal(tasks), port="named", core="episodic"), tasks, batch=2, seed=seed, **options)
+
+
+def test_each_outer_step_has_sizes_of_its_own():
+    learner, seen = varied(experts=(3, 6)), set()
+    for step in range(100):
+        learner.step = step
+        task, experts = learner.drawn()
+        seen.add((task.dims, task.steps, experts))
+    assert len(seen) == 2 * 3 * 4
+
+
+def test_what_is_drawn_is_what_is_played(monkeypatch):
+    learner, played = varied(experts=(3, 6)), []
+    forward = type(learner.agent).forward
+    monkeypatch.setattr(
+        type(learner.agent), "forward", lambda *args: played.append(args[2].address.shape) or forward(*args)
+    )
+    for _ in range(4):
+        played.clear()
+        task, experts = learner.drawn()
+        assert learner.update()["finite"]
+        assert played == [(2, task.dims, experts + learner.agent.act.name_size)] * task.steps
+
+
+def test_a_run_of_ranges_is_the_same_again_and_goes_on_the_same():
+    def parameters(learner):
+        return torch.cat([p.flatten() for p in learner.agent.parameters()])
+
+    whole, first, second = varied(experts=(3, 6)), varied(experts=(3, 6)), varied(experts=(3, 6))
+    for _ in range(4):
+        whole.update()
+    for _ in range(2):
+        first.update()
+    second.load_state_dict(first.state_dict())
+    for _ in range(2):
+        second.update()
+    assert torch.equal(parameters(whole), parameters(second))
+
+
+def test_a_task_that_is_drawn_without_gradient_is_refused():
+    class Blind(GuessingGame):
+        differentiable = False
+
+    with pytest.raises(ValueError, match="Blind gives rewards without gradient"):
+        varied(Ranges(Blind(3, 2), {"steps": (3, 4)}))
+
+
+@pytest.mark.parametrize("experts", [0, (0, 3)])
+def test_no_experts_are_refused(experts):
+    with pytest.raises(ValueError, match="want at least 1"):
+        varied(experts=experts)
+
+
+def test_a_population_plays_one_size():
+    with pytest.raises(ValueError, match="the member with seed 0 draws its sizes anew"):
+        Population([varied(seed=0), varied(seed=1)])
+
+
+def test_a_cuda_graph_wants_one_size():
+    with pytest.raises(ValueError, match="sizes are drawn anew for each outer step, want the same in all"):
+        varied(cuda_graph=True)
+
+
+def test_tasks_of_a_mixture_may_tell_different_scores(tmp_path):
+    class Other(GuessingGame):
+        def step(self, state, action, rng):
+            state, step = super().step(state, action, rng)
+            return state, step._replace(scores={"other": step.scores["final_error"]})
+
+    tasks = Mixture([GAME, Other(5, 2, dtype=torch.float64)])
+    run = Run(varied(tasks), outer_steps=12, folder=tmp_path / "run", log_every=3)
+    train(run, quiet=True, tensorboard=False)
+    rows = read_metrics(tmp_path / "run")
+    assert len(rows) == 12
+    for row in rows:
+        assert (row.get("other") is None) != (row["final_error"] is None)  # each told by one of the tasks
+    assert rows[-1]["final_error_average"] is not None
+
+
+# --- a recipe
+
+
+def test_a_recipe_takes_ranges_also_as_json_gives_them():
+    run = build(
+        "guessing_game", dims=[2, 3], steps=(3, 4), experts=[4, 9], hidden_size=6, key_size=4, message_size=4, batch=4
+    )
+    assert run.learner.task == GuessingGame(4, 3) and run.learner.experts == (4, 9) and run.learner.agent.experts == 9
+    assert run.learner.update()["finite"]
