@@ -109,6 +109,19 @@ def a_state_is_a_value(task):
     same(step, task.step(state, action(task), rng)[1])
 
 
+def an_open_loop_shows_the_same_whatever_is_done(task):
+    """And only then may an agent read ahead; `preview` tells what will be seen."""
+    if not (task.open_loop and task.fixed_length):
+        return
+    plays = [play(task, [action(task, seed + t) for t in range(task.steps)]) for seed in (1, 50)]
+    seen = [[step.obs for _, step in told[:-1]] for told in plays]
+    rng = seeded()
+    state, step = task.reset(B, rng)
+    seen.append(task.preview(state, step, task.steps, rng.clone_state()))
+    for one, other, ahead in zip(*seen, strict=True):
+        assert torch.equal(one, other) and torch.equal(one, ahead)
+
+
 def restart_touches_only_its_rows(task):
     mask = torch.arange(B) % 2 == 0
     state, _ = play(task, [action(task)])[-1]
@@ -210,6 +223,7 @@ CHECKS = (
     the_same_generator_gives_the_same_episode,
     rows_do_not_leak,
     a_state_is_a_value,
+    an_open_loop_shows_the_same_whatever_is_done,
     restart_touches_only_its_rows,
     episodes_end_in_time,
     scores_are_named_and_due_by_the_end,
