@@ -155,7 +155,7 @@ class SequentialMNIST(Task):
         }
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=8)
 def _held(
     data_dir: str | Path | None, environment: str | None, split: str, device: torch.device
 ) -> tuple[Tensor, Tensor]:
