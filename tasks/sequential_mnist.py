@@ -60,7 +60,7 @@ class SequentialMNIST(Task):
     The images of a batch are drawn without replacement, so that a batch of all is each image once; batches are
     independent of each other. A number from 0 to episodes - 1 is the image's place in its split.
 
-    Scores, at the last step: `error` and `accuracy` (0 or 1), `loss` (cross entropy in nats; NaN for integers).
+    Scores, at the last step: `error` and `accuracy` (0 or 1), `cross_entropy` (in nats; NaN for integers).
 
     Nothing is looked for or read before the first episode, so that a task may be made, compared and named where there
     is no data. Then the split is read once in a process, and lies whole, as bytes, on each device that plays it.
@@ -129,18 +129,18 @@ class SequentialMNIST(Task):
         if action.is_floating_point():
             given = action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
             right = (action.argmax(-1) == wanted).to(self.dtype)
-            loss = -given.detach()
+            surprise = -given.detach()
         else:
             given = right = (action == wanted).to(self.dtype)
-            loss = torch.full_like(right, torch.nan)
+            surprise = torch.full_like(right, torch.nan)
         state = ImageState(state.image, state.t + 1)
-        return state, self._shown(state, given, right, loss)
+        return state, self._shown(state, given, right, surprise)
 
-    def _shown(self, state: ImageState, reward: Tensor, right: Tensor, loss: Tensor) -> Step:
+    def _shown(self, state: ImageState, reward: Tensor, right: Tensor, surprise: Tensor) -> Step:
         images, last = self._images(state.image.device), state.t >= self.steps
         places = images.order[state.t.clamp(max=self.steps - 1)]  # (B, p)
         obs = images.pixels[state.image.unsqueeze(-1), places].to(self.dtype) / 255
-        scores = {"accuracy": right, "error": 1 - right, "loss": loss}
+        scores = {"accuracy": right, "error": 1 - right, "cross_entropy": surprise}
         scores = {name: torch.where(last, score, torch.nan) for name, score in scores.items()}
         return Step(obs, torch.where(last, reward, 0), last, torch.zeros_like(last), scores)
 
@@ -151,7 +151,10 @@ class SequentialMNIST(Task):
         return {
             "error": {"chance": 1 - chance, "commonest digit": 1 - most},
             "accuracy": {"chance": chance, "commonest digit": most},
-            "loss": {"chance": math.log(CLASSES), "frequencies of digits": torch.special.entr(often).sum().item()},
+            "cross_entropy": {
+                "chance": math.log(CLASSES),
+                "frequencies of digits": torch.special.entr(often).sum().item(),
+            },
         }
 
 
