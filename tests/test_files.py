@@ -10,7 +10,7 @@ import pytest
 
 from badger import SequentialMNIST
 from tasks import files, idx
-from tasks.sequential_mnist import MNIST
+from tasks.mnist import MNIST
 from tiny_mnist import NAMES, packed, write
 
 IMAGES, LABELS = (f"{name}.gz" for name in NAMES["train"])
