@@ -59,7 +59,7 @@ def start(
 
     batch: how many to draw; or, of a finite task, the numbers of those to play.
     """
-    world, step = task.reset(batch, rng) if isinstance(batch, int) else task.pick(batch, rng)
+    world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
     return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
 
 

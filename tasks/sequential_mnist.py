@@ -1,7 +1,6 @@
 """Sequential MNIST: an image is read a few pixels a step, and named at the end. A finite task of long memory."""
 
 import math
-import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -9,39 +8,11 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int
 from torch import Tensor
 
-from tasks import files, idx
+from tasks.mnist import CLASSES, PIXELS, SPLITS, Split, load
 from tasks.task import Discrete, Step, Task, positive
-
-SIDE, PIXELS, CLASSES = 28, 784, 10
-SPLITS = ("train", "validation", "train+validation", "test")
-PAIRS = {  # images, labels
-    "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
-    "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
-}
-MNIST = files.Source(
-    "mnist",
-    {
-        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
-        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
-        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
-        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
-    },
-    (
-        "https://storage.googleapis.com/cvdf-datasets/mnist/",
-        "https://ossci-datasets.s3.amazonaws.com/mnist/",
-    ),
-)
-
-
-class Images(NamedTuple):
-    """A split of the data set, and in which order its pixels are read."""
-
-    pixels: UInt8[Tensor, "N P"]
-    labels: Int[Tensor, " N"]
-    order: Int[Tensor, "T p"]
 
 
 class ImageState(NamedTuple):
@@ -60,7 +31,7 @@ class SequentialMNIST(Task):
     The images of a batch are drawn without replacement, so that a batch of all is each image once; batches are
     independent of each other. A number from 0 to episodes - 1 is the image's place in its split.
 
-    Scores, at the last step: `error` and `accuracy` (0 or 1), `loss` (cross entropy in nats; NaN for integers).
+    Scores, at the last step: `error` and `accuracy` (0 or 1), `cross_entropy` (in nats; NaN for integers).
 
     Nothing is looked for or read before the first episode, so that a task may be made, compared and named where there
     is no data. Then the split is read once in a process, and lies whole, as bytes, on each device that plays it.
@@ -105,9 +76,8 @@ class SequentialMNIST(Task):
     def episodes(self) -> int:
         return len(self._images(torch.device("cpu")).labels)
 
-    def _images(self, device: torch.device) -> Images:
-        pixels, labels = _held(self.data_dir, os.environ.get(files.FOLDER), self.split, device)
-        return Images(pixels, labels, _order(self.steps, self.seed if self.permuted else None, device))
+    def _images(self, device: torch.device) -> Split:
+        return load(self.data_dir, self.split, device)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[ImageState, Step]:
         if batch > self.episodes:
@@ -116,7 +86,8 @@ class SequentialMNIST(Task):
 
     def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[ImageState, Step]:
         if bool(((index < 0) | (index >= self.episodes)).any()):
-            raise IndexError(f"index={index.tolist()}, want numbers from 0 to {self.episodes - 1}")
+            lowest, highest = index.min().item(), index.max().item()
+            raise IndexError(f"index from {lowest} to {highest}, want numbers from 0 to {self.episodes - 1}")
         return self._opened(index)
 
     def _opened(self, index: Tensor) -> tuple[ImageState, Step]:
@@ -130,18 +101,19 @@ class SequentialMNIST(Task):
         if action.is_floating_point():
             given = action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
             right = (action.argmax(-1) == wanted).to(self.dtype)
-            loss = -given.detach()
+            surprise = -given.detach()
         else:
             given = right = (action == wanted).to(self.dtype)
-            loss = torch.full_like(right, torch.nan)
+            surprise = torch.full_like(right, torch.nan)
         state = ImageState(state.image, state.t + 1)
-        return state, self._shown(state, given, right, loss)
+        return state, self._shown(state, given, right, surprise)
 
-    def _shown(self, state: ImageState, reward: Tensor, right: Tensor, loss: Tensor) -> Step:
-        images, last = self._images(state.image.device), state.t >= self.steps
-        places = images.order[state.t.clamp(max=self.steps - 1)]  # (B, p)
-        obs = images.pixels[state.image.unsqueeze(-1), places].to(self.dtype) / 255
-        scores = {"accuracy": right, "error": 1 - right, "loss": loss}
+    def _shown(self, state: ImageState, reward: Tensor, right: Tensor, surprise: Tensor) -> Step:
+        last, device = state.t >= self.steps, state.image.device
+        order = _order(self.steps, self.seed if self.permuted else None, device)
+        places = order[state.t.clamp(max=self.steps - 1)]  # (B, O)
+        obs = self._images(device).pixels[state.image.unsqueeze(-1), places].to(self.dtype) / 255
+        scores = {"accuracy": right, "error": 1 - right, "cross_entropy": surprise}
         scores = {name: torch.where(last, score, torch.nan) for name, score in scores.items()}
         return Step(obs, torch.where(last, reward, 0), last, torch.zeros_like(last), scores)
 
@@ -152,41 +124,15 @@ class SequentialMNIST(Task):
         return {
             "error": {"chance": 1 - chance, "commonest digit": 1 - most},
             "accuracy": {"chance": chance, "commonest digit": most},
-            "loss": {"chance": math.log(CLASSES), "frequencies of digits": torch.special.entr(often).sum().item()},
+            "cross_entropy": {
+                "chance": math.log(CLASSES),
+                "frequencies of digits": torch.special.entr(often).sum().item(),
+            },
         }
 
 
 @lru_cache(maxsize=16)
-def _held(
-    data_dir: str | Path | None, environment: str | None, split: str, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """The images (N, 784) and labels (N,) of a split. environment: stands in the key, for it moves the files."""
-    if device.type != "cpu":
-        pixels, labels = _held(data_dir, environment, split, torch.device("cpu"))
-        return pixels.to(device), labels.to(device)
-    pair = PAIRS["test" if split == "test" else "train"]
-    images, digits = _read(*files.find(MNIST, pair, data_dir))
-    rest = len(images) - len(images) // 6
-    part = {"train": slice(rest), "validation": slice(rest, None)}.get(split, slice(None))
-    if not len(images[part]):
-        raise ValueError(f"split={split!r} is empty: there are {len(images)} images, want at least 6 to take a sixth")
-    return torch.tensor(images[part]), torch.tensor(digits[part], dtype=torch.long)
-
-
-@lru_cache(maxsize=16)
 def _order(steps: int, seed: int | None, device: torch.device) -> Tensor:
-    """Which pixels are read in each step, (T, p). RandomState, for its stream is the same in all versions of numpy."""
+    """Which pixels are read in each step, (T, O). RandomState, for its stream is the same in all versions of numpy."""
     order = np.arange(PIXELS) if seed is None else np.random.RandomState(seed).permutation(PIXELS)
     return torch.tensor(order, device=device).view(steps, -1)
-
-
-def _read(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Both arrays, (N, 784) and (N,), once they are known to belong together."""
-    pixels, digits = idx.read(images), idx.read(labels)
-    if pixels.ndim != 3 or pixels.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"{images} holds an array {pixels.shape}, want images (N, {SIDE}, {SIDE})")
-    if digits.shape != (len(pixels),):
-        raise ValueError(f"{labels} holds an array {digits.shape}, want the labels ({len(pixels)},) of {images}")
-    if (digits >= CLASSES).any():
-        raise ValueError(f"{labels} holds the label {digits.max()}, want 0 to {CLASSES - 1}")
-    return pixels.reshape(-1, PIXELS), digits

@@ -10,7 +10,7 @@ import pytest
 
 from badger import SequentialMNIST
 from tasks import files, idx
-from tasks.sequential_mnist import MNIST
+from tasks.mnist import MNIST
 from tiny_mnist import NAMES, packed, write
 
 IMAGES, LABELS = (f"{name}.gz" for name in NAMES["train"])
@@ -196,7 +196,9 @@ def test_what_is_no_whole_array_is_refused_by_name(held, message, tmp_path):
             idx.read(path)
 
 
-@pytest.mark.parametrize("harm", [lambda b: b[:-9], lambda b: b[: len(b) // 2], lambda b: b"no" + b[2:]])
+@pytest.mark.parametrize(
+    "harm", [lambda b: b[:-9], lambda b: b[: len(b) // 2], lambda b: b"no" + b[2:], lambda b: b[:10] + b"\xff" * 8]
+)
 def test_a_gzip_file_that_is_cut_or_foreign_is_refused_by_name(harm, tmp_path):
     write(tmp_path)
     (tmp_path / IMAGES).write_bytes(harm((tmp_path / IMAGES).read_bytes()))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, Schedule, distributed, rollout, start
+from badger import BPTT, GuessingGame, Schedule, SequentialMNIST, distributed, rollout, start
 from badger.graph import Graphed, refuse
 from test_bptt import flat, slopes
 from toys import Walk, game, seeded, toy_agent
@@ -67,6 +67,13 @@ def test_a_graph_in_pieces_and_with_episodes_of_any_length():
         fast, plain = (learner(task, truncation=truncation, cuda_graph=flag) for flag in (True, False))
         for _ in range(3):
             assert_close(fast.update()["loss"], plain.update()["loss"], rtol=1e-4, atol=1e-5)
+
+
+@on_gpu
+def test_a_graph_draws_the_images_that_the_plain_step_draws():
+    fast, plain = (learner(SequentialMNIST(4), cuda_graph=flag) for flag in (True, False))
+    for _ in range(4):
+        assert_close(fast.update()["loss"], plain.update()["loss"], rtol=1e-4, atol=1e-5)
 
 
 @on_gpu
