@@ -66,7 +66,10 @@ def repeat_previous(
     return setup.run(RepeatPrevious(k=k, symbols=symbols, steps=steps), lambda size: make(size, hidden_size))
 
 
-@recipe(experts=1, topology="none", bus="silent", act="mean", identity_size=0, batch=128, lr=1e-3, schedule="constant")
+@recipe(
+    experts=1, topology="none", bus="silent", act="mean", identity_size=0, batch=128, lr=1e-3, schedule="constant",
+    outer_steps=7820,
+)  # fmt: skip
 def sequential_mnist(
     setup: Setup,
     *,
@@ -82,7 +85,7 @@ def sequential_mnist(
 ) -> Run:
     """One expert reads an image a few pixels a step and names the digit at the end (Andersson 2020; Le et al. 2015).
 
-    An epoch of the 50,000 images is 391 outer steps of 128.
+    An epoch of the 50,000 images is 391 outer steps of 128, and 7,820 of them are 20 epochs.
 
     Args:
         pixels: read in a step; 1 for pixel by pixel.

@@ -335,3 +335,14 @@ def test_sizes_below_one_are_refused(option):
 
 def test_each_process_of_a_run_plays_its_own_episodes():
     assert bptt(rank=0).update()["return"] != bptt(rank=1).update()["return"]
+
+
+def test_a_score_with_the_name_of_the_learners_own_is_refused():
+    class Hiding(GuessingGame):
+        def step(self, state, action, rng):
+            state, step = super().step(state, action, rng)
+            return state, step._replace(scores={"loss": step.scores["error"]})
+
+    task = Hiding(3, 2, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"Hiding or its agent tells \['loss'\], which BPTT tells itself"):
+        BPTT(toy_agent(task), task, batch=2).update()

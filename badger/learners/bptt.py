@@ -19,6 +19,7 @@ from experts import state as states
 from tasks import Size, Task, Varied, drawn, ends, nominal
 
 FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
+OWN = {"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"}  # what an update tells itself
 
 
 class BPTT:
@@ -150,6 +151,11 @@ class BPTT:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
         told = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
+        if told.keys() & OWN:
+            raise ValueError(
+                f"{type(self.task).__name__} or its agent tells {sorted(told.keys() & OWN)}, which BPTT tells itself; "
+                "give the score or the loss another name"
+            )
         distributed.all_mean([*gradients, loss, return_, *told.values()])
         norm = get_total_norm(gradients)
         clip_grads_with_norm_(self.parameters, self.clip, norm)
