@@ -12,6 +12,7 @@ from badger.study.compare import compared
 from badger.study.evidence import Evidence
 from badger.study.report import write
 from badger.study.run import run
+from badger.study.studies import STUDIES
 from badger.study.study import find
 
 

@@ -86,8 +86,7 @@ def perform(job: Job) -> None:
     if study.score != task.score:
         raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, that of {task}")
     tasks = {name: _replaced(task, name, fields) for name, fields in study.evaluations.items()}
-    before = result(job.folder)
-    scores: dict[str, dict[str, Scores]] = before["scores"] if before else {}
+    scores = _before(job)
     about = {**asked, "milestones": milestones, "better": task.better, "references": task.references()}
     _write(job.folder, about, scores)
     for step in milestones:
@@ -113,6 +112,15 @@ def played(learner: Learner, task: Task, episodes: int | None, step: int, device
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
     return {name: _mean(values) for name, values in evaluate(learner.agent, task, count, rng).items()}
+
+
+def _before(job: Job) -> dict[str, dict[str, Scores]]:
+    """What was written down of the run when it was stopped."""
+    found = result(job.folder) or {**job.asked, "scores": {}}
+    for name, wanted in job.asked.items():
+        if found[name] != wanted:
+            raise ValueError(f"{job.folder} was evaluated with {name}={found[name]}, want {wanted}; use another folder")
+    return found["scores"]
 
 
 def _mean(values: torch.Tensor) -> dict[str, float | None]:

@@ -59,9 +59,9 @@ def _between(name: str, interval: tuple[Any, Any]) -> Row:
 
 
 def improvements(evidence: Evidence) -> list[Row]:
-    """A row a pair of arms: how probably a run of the first does better than one of the second."""
+    """A row a pair of arms, the later one over the earlier: how probably a run of the one beats one of the other."""
     rows = []
-    for one, other in itertools.combinations([arm for arm in evidence.arms if evidence.of(arm)], 2):
+    for other, one in itertools.combinations([arm for arm in evidence.arms if evidence.of(arm)], 2):
         row: Row = {"arm": one, "over": other}
         if evidence.threshold is not None:
             row |= _improved("steps", np.array(evidence.steps(one)), np.array(evidence.steps(other)))

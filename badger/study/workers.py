@@ -39,8 +39,9 @@ def spread(
     """
     if workers < 1:
         raise ValueError(f"jobs={workers}, want at least 1 process")
-    left, busy = list(reversed(jobs)), {}
+    left = list(reversed(jobs))
     free: list[_Worker] = []
+    busy: dict[Any, tuple[_Worker, Any]] = {}  # by pipe
     try:
         with _terminable():
             while left or busy:
@@ -66,7 +67,7 @@ def _heard(worker: _Worker) -> tuple[Failure | None, bool]:
     """How a job ended, and whether its worker lives to take another."""
     try:
         return worker.pipe.recv(), True
-    except EOFError:
+    except (EOFError, OSError):
         worker.process.join()
         return Failure("Killed", f"its process ended with exit code {worker.process.exitcode}"), False
 
