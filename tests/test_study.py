@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import fcntl
 import json
 import math
 import os
@@ -19,11 +20,12 @@ import pytest
 import badger.rng
 from badger import STUDIES, Arm, Run, build, evaluate, generator, read_metrics, study, train
 from badger.__main__ import main
-from badger.study import Quick, find, tables, workers, write
+from badger.report import crossing
+from badger.study import Quick, find, pictures, tables, workers, write
 from badger.study.evidence import Evidence, Outcome
 from badger.study.job import Job, finished, perform, played
 from badger.study.run import _alone
-from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, start
+from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, spread_hold, start
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -234,6 +236,20 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not_and_leaves_no_worker(t
     assert_same(folder, whole)
 
 
+@pytest.mark.timeout(45)
+def test_a_worker_ends_with_its_parent_and_leaves_ctrl_c_to_it(tmp_path):
+    file = tmp_path / "held"
+    process = start(spread_hold, file)
+    wait_for(file)
+    assert file.read_text() == "True True"  # a process group of its own, and deaf until it trains
+    with file.open() as held:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        process.kill()
+        fcntl.flock(held, fcntl.LOCK_EX)  # at once, and not when the worker is done, a minute later
+    process.join()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_saves_every_run_and_tells_how_to_go_on(tmp_path, whole, monkeypatch, command, number):
     folder = tmp_path / "study"
@@ -359,7 +375,7 @@ def test_the_summary_of_an_arm_by_hand():
     assert (row["reached_low"], row["reached_high"]) == pytest.approx((0.2077, 0.9385), abs=1e-4)
     assert (row["score"], row["score_se"]) == pytest.approx((0.4, 0.2 / math.sqrt(3)))
     assert row["iqm"] == pytest.approx((0.25 * 0.2 + 0.4 + 0.25 * 0.6) / 1.5)
-    assert 0.2 <= row["iqm_low"] < 0.4 < row["iqm_high"] <= 0.6
+    assert row["iqm_low"] == pytest.approx(0.2) and row["iqm_high"] == pytest.approx(0.6)  # 1 of 27 resamples each
 
 
 @pytest.mark.parametrize("better, wanted", [("lower", 0.75), ("higher", 0.25)])
@@ -409,6 +425,29 @@ def test_the_report_of_a_study(whole):
     for picture in re.findall(r"!\[.*\]\((.*)\)", text):
         assert (whole / picture).read_bytes().startswith(b"\x89PNG")
     assert text.count("![") == 2
+
+
+@pytest.mark.parametrize("better, values", [("lower", [3, None, 1, 0.5]), ("higher", [1, None, 3, 9])])
+def test_the_threshold_is_crossed_when_the_average_is_better_than_it(better, values):
+    rows = [{"step": i, "error_average": value} for i, value in enumerate(values)]
+    assert crossing(rows, "error", 2, better)["step"] == 2
+    assert crossing(rows[:2], "error", 2, better) is None and crossing(rows, "error", values[2], better)["step"] == 3
+
+
+def test_curves_are_medians_with_the_middle_half_up_to_where_the_first_run_ended():
+    runs = [outcome("a", i, curve=([1, 2, 3], [i, 10.0 * i, 0.0])) for i in range(1, 5)]
+    runs.append(outcome("a", 5, curve=([1, 2], [5.0, 50.0])))
+    axes = pictures.drawn(evidence(runs))["learning_curves"].axes[0]
+    assert axes.lines[0].get_xydata().tolist() == [[1, 3], [2, 30]]
+    edge = axes.collections[0].get_paths()[0].vertices
+    assert {tuple(point) for point in edge.tolist()} == {(1, 2), (2, 20), (2, 40), (1, 4)}
+
+
+def test_profiles_are_the_fractions_of_runs_with_a_run_that_diverged_below_none():
+    runs = [outcome("a", 0, final=1.0), outcome("a", 1, final=4.0), outcome("b", 0, final=2.0, diverged=True)]
+    lines = pictures.drawn(evidence(runs))["performance_profiles"].axes[0].lines
+    assert dict(lines[0].get_xydata().tolist())[1] == 0.5 and dict(lines[0].get_xydata().tolist())[4] == 1
+    assert set(lines[1].get_ydata()) == {0}
 
 
 def test_the_steps_to_the_threshold_are_those_of_the_moving_average(whole):

@@ -1,5 +1,6 @@
 """A small recipe of a user's own, processes that are killed, and what two runs must agree on. For the tests of runs."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 
 from badger import BPTT, Run, build, read_metrics, train
-from badger.study import Arm, Study
+from badger.study import Arm, Study, workers
 from badger.study.job import perform
 
 STEPS = 30
@@ -140,6 +141,22 @@ def perform_until(job, name, call):
     torch.set_num_threads(1)
     _deadly(name, call)
     perform(job)
+
+
+def hold(file):
+    """Keeps a lock of the file for as long as this process lives, and tells there how it hears Ctrl-C."""
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write(f"{os.getpgrp() == os.getpid()} {signal.getsignal(signal.SIGINT) == signal.SIG_IGN}")
+        held.flush()
+        time.sleep(60)
+
+
+def spread_hold(file):
+    """Lets a worker do that."""
+    context = multiprocessing.get_context("fork")
+    workers.multiprocessing.get_context = lambda method: context
+    workers.spread(hold, [file], 1, print)
 
 
 def _deadly(name, call):
