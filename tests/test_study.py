@@ -436,7 +436,7 @@ def test_the_threshold_is_crossed_when_the_average_is_better_than_it(better, val
 
 def test_curves_are_medians_with_the_middle_half_up_to_where_the_first_run_ended():
     runs = [outcome("a", i, curve=([1, 2, 3], [i, 10.0 * i, 0.0])) for i in range(1, 5)]
-    runs.append(outcome("a", 5, curve=([1, 2], [5.0, 50.0])))
+    runs += [outcome("a", 5, curve=([1, 2], [5.0, 50.0])), outcome("a", 6, curve=([1], [99.0]), diverged=True)]
     axes = pictures.drawn(evidence(runs))["learning_curves"].axes[0]
     assert axes.lines[0].get_xydata().tolist() == [[1, 3], [2, 30]]
     edge = axes.collections[0].get_paths()[0].vertices

@@ -38,7 +38,7 @@ def study(words: list[str]) -> int:
             jobs: processes that train side by side, one thread each; as many as there are cores if not given.
             quick: the tiny version, to see it work.
             folder: where runs and report are kept; runs/NAME if not given.
-            arms: some of them; all if none is named.
+            arms: some of them, and the report tells of no other; all if none is named.
             tensorboard: write events for TensorBoard.
         """
         chosen = find(name).tiny() if quick else find(name)

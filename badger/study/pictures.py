@@ -25,8 +25,9 @@ def drawn(evidence: Evidence) -> dict[str, figures.Figure]:
 
 
 def _curve(evidence: Evidence, arm: str) -> figures.Band:
-    """The median over runs, and their middle half; up to where the first of them ended."""
-    curves = [outcome.curve for outcome in evidence.of(arm) if outcome.curve[0]]
+    """The median over runs, and their middle half, up to where the first of them ended; less those that diverged."""
+    outcomes = [outcome for outcome in evidence.of(arm) if outcome.curve[0]]
+    curves = [outcome.curve for outcome in outcomes if not outcome.diverged] or [o.curve for o in outcomes]
     length = min(len(steps) for steps, _ in curves)
     values = np.array([values[:length] for _, values in curves])
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
@@ -34,7 +35,7 @@ def _curve(evidence: Evidence, arm: str) -> figures.Band:
 
 
 def _profiles(evidence: Evidence) -> dict[str, figures.Band]:
-    """With 95 % bootstrap intervals, at each threshold by itself; a run that diverged is better than none."""
+    """With 95 % bootstrap intervals, at each threshold by itself; a run that diverged meets no threshold."""
     worst = np.inf if evidence.better == "lower" else -np.inf
     finals = {arm: np.array(evidence.finals(arm)) for arm in evidence.arms if evidence.of(arm)}
     known = np.array([value for values in finals.values() for value in values if not np.isnan(value)])
