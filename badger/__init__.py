@@ -28,6 +28,7 @@ from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.setup import Setup, recipe  # noqa: E402
+from badger.study import STUDIES, Arm, Study  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
@@ -44,10 +45,12 @@ __all__ = [
     "LEARNERS",
     "LSTM",
     "RECIPES",
+    "STUDIES",
     "TASKS",
     "TOPOLOGIES",
     "Agent",
     "AgentState",
+    "Arm",
     "Attention",
     "Bus",
     "Carry",
@@ -74,6 +77,7 @@ __all__ = [
     "Setup",
     "Silent",
     "Step",
+    "Study",
     "Task",
     "Unrolled",
     "act",

@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | bench | list."""
+"""The command line: badger train | resume | evaluate | study | compare | bench | list."""
 
 import copy
 import dataclasses
@@ -36,6 +36,8 @@ USAGE = """usage: badger COMMAND ...
   badger train RECIPE [--flags]     train a new agent; RECIPE is a name or your own module:function
   badger resume RUN                 go on with a run that was stopped, bit for bit
   badger evaluate RUN [--flags]     how a trained agent does, also with other sizes or lesions
+  badger study NAME [--flags]       arms x seeds, and a report with error bars; goes on where it was stopped
+  badger compare RUN ... [--flags]  the same report of any runs
   badger bench [CASE ...] [--flags] how fast and how large, against references; all cases take some minutes
   badger list                       recipes, and the names that their flags take
 
@@ -52,7 +54,10 @@ def _episodes(experts: int) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
     words = sys.argv[1:] if arguments is None else arguments
-    commands = {"train": _train, "resume": _resume, "evaluate": _evaluate, "bench": _bench, "list": _list}
+    commands = {
+        "train": _train, "resume": _resume, "evaluate": _evaluate, "study": _study, "compare": _compare,
+        "bench": _bench, "list": _list,
+    }  # fmt: skip
     if not words or words[0] in ("-h", "--help"):
         return _usage(words, USAGE.format(recipes=", ".join(RECIPES)))
     try:
@@ -231,6 +236,18 @@ def _evaluate(words: list[str]) -> int:
     return tyro.cli(evaluation, args=words, prog="badger evaluate")
 
 
+def _study(words: list[str]) -> int:
+    from badger.study import commands  # what only this command needs
+
+    return commands.study(words)
+
+
+def _compare(words: list[str]) -> int:
+    from badger.study import commands
+
+    return commands.compare(words)
+
+
 def _bench(words: list[str]) -> int:
     from badger.bench import CASES, as_json, bench, table, versions  # what only this command needs
 
@@ -272,6 +289,9 @@ def _list(words: list[str]) -> int:
     print("recipes")
     for name, recipe in RECIPES.items():
         print(f"  {name:<18}{(inspect.getdoc(recipe) or '').splitlines()[0]}")
+    print("studies")
+    for name, study in badger.STUDIES.items():
+        print(f"  {name:<18}{study.claim}")
     tables: dict[str, dict[str, Any]] = {
         "cores": badger.CORES, "buses": badger.BUSES, "topologies": badger.TOPOLOGIES, "acts": badger.ACTS,
         "tasks": badger.TASKS, "learners": badger.LEARNERS,

@@ -4,9 +4,10 @@ Shapes: T inner step, E expert, K edge, D output.
 """
 
 import math
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import networkx as nx
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,37 @@ def learning_curves(
         if axes.get_yscale() == "linear" or value > floor:
             axes.axhline(value, color="0.6", lw=0.9, ls="--")
             axes.text(1, value, f" {line} {value:.3g}", transform=axes.get_yaxis_transform(), fontsize=8, va="center")
+    axes.legend(fontsize=8)
+    return figure
+
+
+class Band(NamedTuple):
+    """A line with what it may be off, each (K,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def learning_bands(bands: dict[str, Band], references: dict[str, float], score: str) -> Figure:
+    """`learning_curves` of several runs each, x in outer steps."""
+    lines = {name: [(band.x.tolist(), band.y.tolist())] for name, band in bands.items()}
+    figure = learning_curves(lines, references, score)
+    for i, band in enumerate(bands.values()):
+        figure.axes[0].fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
+    return figure
+
+
+def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> Figure:
+    """Fractions over thresholds of a score. Logarithmic where all of these are above 0."""
+    figure = _figure(7, 4)
+    axes = figure.add_subplot(xlabel=score, ylabel=fraction, ylim=(-0.03, 1.03))
+    for i, (name, band) in enumerate(bands.items()):
+        axes.step(band.x, band.y, where="post", color=f"C{i}", lw=1.3, label=name)
+        axes.fill_between(band.x, band.low, band.high, step="post", color=f"C{i}", alpha=0.18, lw=0)
+    if all((band.x > 0).all() for band in bands.values()):
+        axes.set_xscale("log")
     axes.legend(fontsize=8)
     return figure
 

@@ -86,6 +86,17 @@ class Recorder:
         for tag, picture in view.pictures.items():
             self.events.add_figure(tag, picture, step)
 
+    def hparams(self, arguments: dict[str, Any], score: str) -> None:
+        """For TensorBoard's HPARAMS tab: this run's arguments, and which of its curves tell how it ended."""
+        if self.events is None:
+            return
+        from torch.utils.tensorboard.summary import hparams
+
+        known = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in arguments.items()}
+        # the events' own writer: add_hparams would make a sub-folder, another run in TensorBoard's eyes, at each call
+        for summary in hparams(known, dict.fromkeys([f"{score}/average", evaluated_tag(score)])):
+            self.events.file_writer.add_summary(summary)
+
     def flush(self) -> None:
         """Onto the disk: before a checkpoint, so that no step is missing between it and the curves."""
         self.file.flush()
@@ -124,6 +135,19 @@ class Recorder:
         self.events.add_custom_scalars({title: chart for title, chart in charts.items() if chart})
 
 
+def evaluated_tag(score: str) -> str:
+    """Of a score on evaluation episodes: a curve with a point for each time that it was looked at."""
+    return f"{score}/evaluated"
+
+
+def evaluated(folder: Path, score: str, value: float, step: int) -> None:
+    """A point of that curve."""
+    events = _writer(folder, None)
+    if events is not None:
+        events.add_scalar(evaluated_tag(score), value, step)
+        events.close()
+
+
 def _tag(name: str) -> str:
     """One group of charts a score: error -> error/train, error/seed_3_average -> error/average/seed_3."""
     fixed = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
@@ -132,10 +156,11 @@ def _tag(name: str) -> str:
     return "/".join([fixed.get(score, f"{score}/{kind}"), *member])
 
 
-def _writer(folder: Path, step: int) -> Any:
+def _writer(folder: Path, step: int | None) -> Any:
+    """TensorBoard forgets what stands in the folder's older events after that step; None: nothing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         warnings.warn("tensorboard is not installed, no events are written: pip install tensorboard", stacklevel=3)
         return None
-    return SummaryWriter(folder, purge_step=step + 1)
+    return SummaryWriter(folder, purge_step=None if step is None else step + 1)

@@ -13,13 +13,19 @@ def milestones(rows: Sequence[Row], score: str, *, threshold: float, at: Sequenc
     Returns under "steps" the first outer step at which the average is below the threshold (None: never, so the run is
     censored at its budget), and the average at each outer step in `at`, by step.
     """
-    name = f"{score}_average"
-    below = (row["step"] for row in rows if row[name] < threshold)
-    values = {row["step"]: row[name] for row in rows}
+    first = crossing(rows, score, threshold)
+    values = {row["step"]: row[f"{score}_average"] for row in rows}
     missing = [step for step in at if step not in values]
     if missing:
         raise ValueError(f"the run has no outer step {missing[0]}; it has {len(values)} steps, up to {max(values)}")
-    return {"steps": next(below, None), **{step: values[step] for step in at}}
+    return {"steps": None if first is None else first["step"], **{step: values[step] for step in at}}
+
+
+def crossing(rows: Sequence[Row], score: str, threshold: float, better: str = "lower") -> Row | None:
+    """The first row whose moving average of the score is better than the threshold, "lower" or "higher"."""
+    sign = 1 if better == "lower" else -1
+    due = (row for row in rows if row[f"{score}_average"] is not None)  # null: no score was due so far
+    return next((row for row in due if sign * row[f"{score}_average"] < sign * threshold), None)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

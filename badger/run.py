@@ -6,6 +6,7 @@ events.*        for TensorBoard
 checkpoints/    step_00000100.pt ..., the last few, and best.pt
 """
 
+import inspect
 import json
 import platform
 import subprocess
@@ -83,6 +84,17 @@ class Run:
     @property
     def device(self) -> torch.device:
         return next(self.learner.agent.parameters()).device
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The recipe and all its arguments, defaults included; {} of a run built by hand."""
+        if self.recipe is None:
+            return {}
+        from badger.recipes import find  # recipes make runs: imported here, for they import this module
+
+        known = inspect.signature(find(self.recipe)).parameters.items()
+        defaults = {name: p.default for name, p in known if p.default is not p.empty}
+        return {"recipe": self.recipe, **defaults, **self.arguments}
 
     def create(self) -> None:
         """Makes the folder; nothing to do for one that this run has made, or was loaded from.

@@ -61,6 +61,8 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                     rng = generator(run.learner.seed, "look", run.step, device=run.device)
                     recorder.view(look(run.learner.agent, run.learner.task, rng), run.step)
                     begun = time.perf_counter()
+                if recorder and run.step == run.outer_steps:
+                    recorder.hparams(run.configuration, run.learner.task.score)
                 if recorder and save:
                     recorder.flush()
                     run.save()
@@ -78,16 +80,26 @@ def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     Raises:
         ValueError: the folder holds a run of another recipe or with other arguments.
     """
-    if (Path(folder) / "run.json").exists():
-        run = Run.load(folder)
-        if (run.recipe, run.arguments) != (recipe, json.loads(json.dumps(arguments))):  # tuples come back as lists
-            raise ValueError(
-                f"{folder} holds a run of {run.recipe} {run.arguments}, want {recipe} {arguments}; use another folder"
-            )
-    else:
+    run = begun(folder, recipe, **arguments)
+    train(run)
+    return run
+
+
+def begun(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+    """The run of that folder as it was left, or a new one that will be kept there.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe or with other arguments.
+    """
+    if not (Path(folder) / "run.json").exists():
         run = build(recipe, **arguments)
         run.folder = Path(folder)
-    train(run)
+        return run
+    run = Run.load(folder)
+    if (run.recipe, run.arguments) != (recipe, json.loads(json.dumps(arguments))):  # tuples come back as lists
+        raise ValueError(
+            f"{folder} holds a run of {run.recipe} {run.arguments}, want {recipe} {arguments}; use another folder"
+        )
     return run
 
 

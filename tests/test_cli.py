@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | bench | list."""
+"""The command line: badger train | resume | evaluate | bench | list; of studies in test_study.py."""
 
 import inspect
 import io
@@ -180,8 +180,9 @@ def test_list_takes_nothing(command):
 
 def test_an_unknown_command_is_met_with_the_known_ones(command):
     code, _, err = command("trian")
+    known = "train, resume, evaluate, study, compare, bench, list"
     assert code == 2
-    assert "unknown command 'trian', want one of: train, resume, evaluate, bench, list. Did you mean 'train'?" in err
+    assert f"unknown command 'trian', want one of: {known}. Did you mean 'train'?" in err
 
 
 def test_an_unknown_flag_is_met_with_the_nearest(command):

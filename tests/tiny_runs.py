@@ -1,5 +1,6 @@
 """A small recipe of a user's own, processes that are killed, and what two runs must agree on. For the tests of runs."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 import torch
 
 from badger import BPTT, Run, build, read_metrics, train
+from badger.study import Arm, Study, workers
+from badger.study.job import perform
 
 STEPS = 30
 
@@ -28,6 +31,18 @@ def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
     run = build("guessing_game", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
     run.log_every, run.save_every, run.look_every = 2, 5, 15
     return run
+
+
+TINY = Study(
+    name="tiny",
+    claim="A longer run goes on for longer.",
+    arms={name: Arm("tiny_runs:tiny", {"outer_steps": steps}) for name, steps in {"short": 6, "long": 12}.items()},
+    score="final_error",
+    threshold=1.5,
+    milestones=(4,),
+    episodes=8,
+    seeds=2,
+)
 
 
 def made(folder, **arguments) -> Run:
@@ -49,6 +64,16 @@ class At(BPTT):
         if self.step + 1 == self.when:
             self.action()
         return super().update()
+
+
+def dying(*, outer_steps: int = STEPS, seed: int = 0) -> Run:
+    """One that is killed at its third outer step."""
+    return At.change(tiny(outer_steps=outer_steps, seed=seed), 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def poisoned(*, outer_steps: int = STEPS, seed: int = 0, bad: int = 3) -> Run:
+    """One that diverges at an outer step."""
+    return Poisoned.at(tiny(outer_steps=outer_steps, seed=seed), bad)
 
 
 class Poisoned(BPTT):
@@ -107,6 +132,34 @@ def _kill(run, step, seconds):
 def go_until(folder, attempt, name, call):
     """The same, but killed in the `call`-th call of what has that name; after it, if the number is even."""
     torch.set_num_threads(1)
+    _deadly(name, call)
+    go(folder, attempt)
+
+
+def perform_until(job, name, call):
+    """A study's run, killed likewise."""
+    torch.set_num_threads(1)
+    _deadly(name, call)
+    perform(job)
+
+
+def hold(file):
+    """Keeps a lock of the file for as long as this process lives, and tells there how it hears Ctrl-C."""
+    with file.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write(f"{os.getpgrp() == os.getpid()} {signal.getsignal(signal.SIGINT) == signal.SIG_IGN}")
+        held.flush()
+        time.sleep(60)
+
+
+def spread_hold(file):
+    """Lets a worker do that."""
+    context = multiprocessing.get_context("fork")
+    workers.multiprocessing.get_context = lambda method: context
+    workers.spread(hold, [file], 1, print)
+
+
+def _deadly(name, call):
     owner, name = pkgutil.resolve_name(name.rpartition(".")[0]), name.rpartition(".")[2]
     real, calls = getattr(owner, name), 0
 
@@ -121,7 +174,6 @@ def go_until(folder, attempt, name, call):
         return result
 
     setattr(owner, name, deadly)
-    go(folder, attempt)
 
 
 def _dated(attempt):

@@ -1,0 +1,88 @@
+"""Evidence from any run folders: arms are the runs that differ in nothing but their seed."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from badger.evaluate import fitting
+from badger.population import members
+from badger.recorder import read_metrics
+from badger.run import Run
+from badger.study.evidence import Evidence, Outcome, outcome
+from badger.study.job import played, result
+
+EPISODES, CROWD = 1024, 2**17  # of an evaluation; and experts in them, at most
+
+
+def compared(folders: Sequence[str | Path], threshold: float | None = None, episodes: int | None = None) -> Evidence:
+    """What these runs have shown, finished or not; nothing is written into their folders.
+
+    A run of a study was evaluated by it. Any other is evaluated here as of its last checkpoint, and a population's
+    members one by one.
+
+    Raises:
+        ValueError: no runs, two that are the same, or runs that are judged by different scores.
+    """
+    if not folders:
+        raise ValueError("no runs to compare, want the folder of one at least")
+    runs = {Path(folder): Run.load(folder) for folder in folders}
+    task = next(iter(runs.values())).learner.task
+    for folder, run in runs.items():
+        if run.learner.task.score != task.score:
+            raise ValueError(f"{folder} is judged by {run.learner.task.score}, want {task.score}, as of the first run")
+    outcomes, missing = [], {}
+    for (folder, run), arm in zip(runs.items(), _arms(list(runs.values())), strict=True):
+        outcomes += _outcomes(run, folder, arm, threshold, episodes)
+        if run.step < run.outer_steps:
+            missing[str(folder)] = f"is at outer step {run.step} of {run.outer_steps}, and counts as it is"
+    _distinct(outcomes)
+    return Evidence(
+        name=f"{len(folders)} runs",
+        claim="",
+        arms=list(dict.fromkeys(each.arm for each in outcomes)),
+        score=task.score,
+        better=task.better,
+        threshold=threshold,
+        references=task.references().get(task.score, {}),
+        outcomes=outcomes,
+        missing=missing,
+    )
+
+
+def _arms(runs: list[Run]) -> list[str]:
+    """A name for each run: the arguments in which runs differ, but for the seed."""
+    known = [{k: v for k, v in run.configuration.items() if k not in ("seed", "seeds")} for run in runs]
+    names = list(dict.fromkeys(name for each in known for name in each))
+    differ = [name for name in names if len({json.dumps(each.get(name)) for each in known}) > 1]
+    recipes = [run.recipe or "built by hand" for run in runs]
+    return [
+        " ".join(f"{name}={each[name]}" for name in differ if name in each) or recipe
+        for each, recipe in zip(known, recipes, strict=True)
+    ]
+
+
+def _outcomes(run: Run, folder: Path, arm: str, threshold: float | None, episodes: int | None) -> list[Outcome]:
+    """Of each member, as of the run's last checkpoint."""
+    rows = [row for row in read_metrics(folder) if row["step"] <= run.step] if run.step else []
+    task, found = run.learner.task, result(folder)
+    outcomes = []
+    for learner in members(run.learner):
+        column = task.score if len(members(run.learner)) == 1 else f"{task.score}/seed_{learner.seed}"
+        if found and episodes is None:
+            scores = {int(step): each for step, each in found["scores"].items()}
+        else:
+            count = fitting(EPISODES, learner.agent.experts, CROWD) if episodes is None else episodes
+            scores = {run.step: {"": played(learner, task, count, run.step, run.device)}}
+        known: dict[str, Any] = {"arm": arm, "seed": learner.seed, "goal": run.outer_steps, "scores": scores}
+        outcomes.append(outcome(rows, task.score, task.better, threshold, column=column, **known))
+    return outcomes
+
+
+def _distinct(outcomes: list[Outcome]) -> None:
+    for one, other in itertools.combinations(outcomes, 2):
+        if (one.arm, one.seed) == (other.arm, other.seed):
+            raise ValueError(
+                f"two runs of {one.arm} with seed {one.seed}: one run counted twice is no evidence; leave one out"
+            )
