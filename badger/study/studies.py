@@ -18,5 +18,63 @@ MEMORY_HELPS = Study(
     ),
 )  # fmt: skip
 
-STUDIES: dict[str, Study] = {study.name: study for study in (MEMORY_HELPS,)}
+EPOCH = 391  # outer steps of 128 images in 50,000
+
+SEQUENTIAL_MNIST = Study(
+    name="sequential-mnist",
+    claim="An LSTM with an episodic memory makes half the errors of the LSTM alone, at 5, 10 and 20 epochs.",
+    arms={
+        memory: Arm("sequential_mnist", {"memory": memory, "outer_steps": 20 * EPOCH}) for memory in ("none", "private")
+    },
+    score="error",
+    threshold=0.05,  # 95 % right
+    milestones=(5 * EPOCH, 10 * EPOCH, 20 * EPOCH),
+    episodes=None,
+    evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
+    seeds=3,
+    quick=Quick(
+        arguments={"pixels": 28, "hidden_size": 32, "slots": 28, "key_size": 16, "outer_steps": 300},
+        milestones=(100,),
+        episodes=None,
+        threshold=0.6,
+    ),
+)
+
+SYMMETRY = Study(
+    name="symmetry",
+    claim="Experts that are told the name of their output leave the plateau as soon as few experts do, however many.",
+    arms={
+        f"{port}-{experts}": Arm(
+            "guessing_game",
+            {
+                "act": port, "experts": experts, "dims": 3, "hidden_size": 32, "bus": "mean", "batch": 32,
+                "outer_steps": 800,
+            },
+        )
+        for experts in (3, 9, 27)
+        for port in ("each", "owners", "readout", "named")
+    },
+    score="final_error",
+    threshold=0.3,
+    seeds=3,
+    quick=Quick(arguments={"outer_steps": 60, "steps": 8, "batch": 8, "hidden_size": 8}, milestones=()),
+)  # fmt: skip
+
+LEARNING_SPEED = Study(
+    name="learning-speed",
+    claim="Twenty experts learn three dimensions, with both numbers free after training, in 5,000 outer steps of 100.",
+    arms={
+        "named": Arm(
+            "guessing_game",
+            {"experts": 20, "dims": 3, "batch": 100, "hidden_size": 32, "bus": "mean", "outer_steps": 5000},
+        )
+    },
+    score="final_error",
+    threshold=0.3,
+    milestones=(1000, 2000),
+    seeds=3,
+    quick=Quick(arguments={"experts": 6, "batch": 16, "outer_steps": 100}, milestones=(50,)),
+)
+
+STUDIES: dict[str, Study] = {study.name: study for study in (MEMORY_HELPS, SEQUENTIAL_MNIST, SYMMETRY, LEARNING_SPEED)}
 """Studies by name."""
