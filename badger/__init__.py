@@ -28,7 +28,22 @@ from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
-from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
+from comms import (  # noqa: E402
+    BUSES,
+    TOPOLOGIES,
+    Attention,
+    Bus,
+    Delayed,
+    Delivery,
+    EdgeList,
+    Edges,
+    Gated,
+    Mean,
+    Noisy,
+    Silent,
+    Workspace,
+    connect,
+)
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
 from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
 
@@ -51,6 +66,7 @@ __all__ = [
     "Bus",
     "Carry",
     "Core",
+    "Delayed",
     "Delivery",
     "Diverged",
     "EdgeList",
@@ -61,6 +77,7 @@ __all__ = [
     "GuessingGame",
     "Learner",
     "Mean",
+    "Noisy",
     "Population",
     "Private",
     "RepeatPrevious",
@@ -71,6 +88,7 @@ __all__ = [
     "Step",
     "Task",
     "Unrolled",
+    "Workspace",
     "act",
     "build",
     "connect",
