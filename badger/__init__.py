@@ -18,6 +18,7 @@ from badger import act, distributed, figures, report, rng, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
+from badger.grid import grid, with_slots  # noqa: E402
 from badger.learners import BPTT, LEARNERS, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
 from badger.population import Population  # noqa: E402
@@ -97,6 +98,7 @@ __all__ = [
     "evaluate",
     "figures",
     "generator",
+    "grid",
     "look",
     "read_metrics",
     "report",
@@ -106,4 +108,5 @@ __all__ = [
     "start",
     "train",
     "trained",
+    "with_slots",
 ]
