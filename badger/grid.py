@@ -142,8 +142,8 @@ def _cell(agent: Agent, task: Task, at: Sizes, episodes: int, rng: torch.Generat
         player = agent if at["slots"] == sizes(agent, task)["slots"] else with_slots(agent, at["slots"] or 0)
         own = generator(rng.initial_seed(), f"grid {list(at.values())}", device=rng.device)
         scores = evaluate(player, task, many, own, experts=count, change=watch.begin, watch=watch.see)
-    except (ValueError, IndexError, RuntimeError) as problem:  # RuntimeError: memory that a device does not have
-        return row._replace(problem=str(problem).split("\n")[0], published=beside)
+    except (ValueError, IndexError, RuntimeError, MemoryError) as problem:  # torch tells of lacking memory by the third
+        return row._replace(problem=str(problem).split("\n")[0] or type(problem).__name__, published=beside)
     return row._replace(published=beside, **_measured(scores[task.score].double(), watch.largest()))
 
 

@@ -117,6 +117,18 @@ def test_newcomers_are_heard_when_their_first_words_arrive(inner):
     assert all(d.inbox[:, 1].any() for d in heard)  # the old go on
 
 
+def test_delays_add_up_for_newcomers():
+    bus, (ys, edges) = made(INNER["attention"]), episode()
+    heard = []
+    for late in (Delayed(bus, 3), Delayed(Delayed(bus, 1), 2)):
+        _, state = deliveries(late, ys[:3, :, :3], connect("ring", 3, B, ys[0]))
+        state = late.members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
+        heard.append(deliveries(late, ys[3:], edges, state)[0])
+    for a, b in zip(*heard, strict=True):
+        assert_close(a, b)
+    assert heard[0][-1].inbox[:, 3:].any()
+
+
 def test_gradient_comes_back_through_the_delay():
     bus, (ys, edges) = Delayed(made(INNER["attention"]), 2), episode()
     heard, _ = deliveries(bus, ys.requires_grad_(), edges)
@@ -207,10 +219,18 @@ def test_a_channel_that_cannot_be_is_refused(options, error):
 # --- in an agent
 
 
-def test_wrappers_compose_and_train_in_an_agent():
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda bus: Delayed(Noisy(Gated(bus), drop=0.1, noise=0.1), 2),
+        lambda bus: Noisy(Delayed(Gated(bus)), noise=0.1),
+        lambda bus: Gated(Delayed(bus)),
+    ],
+)
+def test_wrappers_compose_and_train_in_an_agent(wrap):
     task = game(steps=4)
     agent = toy_agent(task)
-    agent.bus = made(lambda: Delayed(Noisy(Gated(Attention(HIDDEN, MESSAGE)), drop=0.1, noise=0.1), 2))
+    agent.bus = made(lambda: wrap(Attention(HIDDEN, MESSAGE)))
     frames, carry = rollout(agent, task, start(agent, task, 64, seeded()), seeded(), steps=4)
     frames.reward.sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in agent.parameters())

@@ -156,6 +156,27 @@ def test_a_score_that_stays_finite_does_not_hide_states_that_are_not():
     assert math.isfinite(row.mean) and 0.2 < row.bad < 0.8 and row.norm == math.inf
 
 
+class Blinking(Growing):
+    """Puts out NaN in the second step alone."""
+
+    def forward(self, x, state, present=None):
+        _, state = super().forward(x, state, present)
+        bad = state.sum == -6 * self.rate
+        return torch.where(bad.unsqueeze(-1), torch.nan, torch.ones_like(state.h)), state
+
+
+def test_what_was_not_a_number_once_is_not_forgotten():
+    (row,) = grid(toy_agent(core=Blinking, bus="silent"), game(), episodes=4, rng=seeded())
+    assert math.isfinite(row.mean) and row.bad == 1 and math.isnan(row.norm)
+
+
+def test_a_score_that_is_not_finite_counts_though_all_states_are():
+    agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1.0), bus="silent")
+    torch.nn.init.constant_(agent.act.linear.weight, 1e308)
+    (row,) = grid(agent, game(), episodes=4, rng=seeded())
+    assert row.mean == math.inf and row.bad == 1 and row.norm == pytest.approx(15)
+
+
 def test_a_norm_of_numbers_whose_squares_overflow_is_finite():
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1e10), bus="silent").float()
     (row,) = grid(agent, GuessingGame(3, 2), episodes=8, rng=seeded())
@@ -210,6 +231,24 @@ def test_a_cell_that_cannot_be_says_why_and_the_others_are_there():
     assert rows[1].problem == "dims=0, want at least 1"
     assert rows[4].problem.startswith("slots=8 do not hold one step of 10 members")
     assert all(math.isnan(number) for number in rows[0][5:11])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("not enough memory\nfor this"), "not enough memory"),
+        (ValueError("no such graph"), "no such graph"),
+    ],
+)
+def test_a_problem_is_told_by_the_first_line_of_its_error(error, told):
+    def topology(experts):
+        if experts > 4:
+            raise error
+        return badger.TOPOLOGIES["ring"](experts)
+
+    rows = grid(toy_agent(topology=topology), game(), experts=[4, 5], episodes=2, rng=seeded())
+    assert [row.problem for row in rows] == ["", told]
 
 
 @pytest.mark.parametrize(
