@@ -207,6 +207,8 @@ def test_changed_slots_are_as_if_built_with_so_many(core, slots):
     built = toy_agent(task, core=lambda i, h: core(i, h, slots=slots), experts=2)
     a, b = (evaluate(agent, task, 6, seeded())["error"] for agent in (changed, built))
     assert torch.equal(a, b)
+    mine, theirs = ([m for m in agent.modules() if isinstance(m, EpisodicMemory)] for agent in (changed, built))
+    assert [(m.slots, m.attend, m.plan) for m in mine] == [(m.slots, m.attend, m.plan) for m in theirs]
 
 
 def test_slots_are_changed_in_every_cell_and_matter():
