@@ -18,6 +18,7 @@ from badger import act, distributed, figures, report, rng, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
+from badger.grid import grid, with_slots  # noqa: E402
 from badger.learners import BPTT, LEARNERS, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
 from badger.population import Population  # noqa: E402
@@ -30,7 +31,22 @@ from badger.schedule import Schedule  # noqa: E402
 from badger.setup import Setup, recipe  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
 from badger.train import train, trained  # noqa: E402
-from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
+from comms import (  # noqa: E402
+    BUSES,
+    TOPOLOGIES,
+    Attention,
+    Bus,
+    Delayed,
+    Delivery,
+    EdgeList,
+    Edges,
+    Gated,
+    Mean,
+    Noisy,
+    Silent,
+    Workspace,
+    connect,
+)
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
 from tasks import TASKS, GuessingGame, Mixture, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
 
@@ -55,6 +71,7 @@ __all__ = [
     "Bus",
     "Carry",
     "Core",
+    "Delayed",
     "Delivery",
     "Diverged",
     "EdgeList",
@@ -66,6 +83,7 @@ __all__ = [
     "Learner",
     "Mean",
     "Mixture",
+    "Noisy",
     "Population",
     "Private",
     "Ranges",
@@ -80,6 +98,7 @@ __all__ = [
     "Study",
     "Task",
     "Unrolled",
+    "Workspace",
     "act",
     "build",
     "connect",
@@ -88,6 +107,7 @@ __all__ = [
     "evaluate",
     "figures",
     "generator",
+    "grid",
     "look",
     "read_metrics",
     "recipe",
@@ -98,4 +118,5 @@ __all__ = [
     "start",
     "train",
     "trained",
+    "with_slots",
 ]

@@ -20,7 +20,7 @@ from tyro.conf import Positional
 
 import badger
 from badger import distributed, figures
-from badger.evaluate import evaluate, fitting
+from badger.evaluate import evaluate, fitting, resized
 from badger.population import members
 from badger.recipes import RECIPES, build, find
 from badger.recorder import read_metrics, strict
@@ -29,13 +29,13 @@ from badger.run import Diverged, Run
 from badger.setup import resolve_device
 from badger.train import train
 from comms import pick
-from tasks import Task
 
 USAGE = """usage: badger COMMAND ...
 
   badger train RECIPE [--flags]     train a new agent; RECIPE is a name or your own module:function
   badger resume RUN                 go on with a run that was stopped, bit for bit
   badger evaluate RUN [--flags]     how a trained agent does, also with other sizes or lesions
+  badger evaluate RUN --grid [...]  with all combinations of lists of sizes: a table, CSV and heat maps
   badger study NAME [--flags]       arms x seeds, and a report with error bars; goes on where it was stopped
   badger compare RUN ... [--flags]  the same report of any runs
   badger bench [CASE ...] [--flags] how fast and how large, against references; all cases take some minutes
@@ -174,6 +174,11 @@ def _summarise(run: Run) -> None:
 
 
 def _evaluate(words: list[str]) -> int:
+    if "--grid" in words:
+        from badger.grid_command import command  # what only this needs
+
+        return command([word for word in words if word != "--grid"])
+
     def evaluation(
         run: Positional[Path],
         *,
@@ -188,6 +193,8 @@ def _evaluate(words: list[str]) -> int:
         json: Path | None = None,
     ) -> int:
         """Play episodes with a trained agent, its weights fixed.
+
+        With --grid, sizes may be lists, and other flags hold: badger evaluate --grid --help.
 
         Args:
             run: its folder.
@@ -206,7 +213,7 @@ def _evaluate(words: list[str]) -> int:
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
         agent = learners[member].agent
-        task = _resized(loaded.learner.task, dims=dims, steps=steps)
+        task = resized(loaded.learner.task, dims=dims, steps=steps)
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
         lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
@@ -299,15 +306,6 @@ def _list(words: list[str]) -> int:
     for kind, table in tables.items():
         print(f"{kind:<20}{', '.join(table)}")
     return 0
-
-
-def _resized(task: Task, **sizes: int | None) -> Task:
-    wanted: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
-    has = [field.name for field in dataclasses.fields(task)]
-    for name in wanted:
-        if name not in has:
-            raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(has)}")
-    return dataclasses.replace(task, **wanted)
 
 
 def _integer(word: str) -> int:

@@ -190,7 +190,6 @@ class Agent(nn.Module):
         index[before:] = -1
         y = like.new_zeros(batch, after, self.core.output_size)
         y[:, :before] = state.y
-        bus, fresh = states.members(state.bus, index.clamp(min=0)), self.bus.initial_state(y)
         inbox = torch.cat([state.inbox, like.new_zeros(batch, n, self.bus.message_size)], 1)
         weights = torch.cat([state.weights, like.new_zeros(batch, edges.weight.shape[1] - state.weights.shape[1])], 1)
         present = state.present
@@ -201,7 +200,7 @@ class Agent(nn.Module):
         address = self.act.join(state.address, like, after, rng)
         return AgentState(
             self.core.members(state.core, index, like.new_zeros(batch, after, self.core.input_size)),
-            states.where((index < 0).expand(batch, -1), fresh, bus),
+            self.bus.members(state.bus, index, y),
             y,
             state.delivery._replace(inbox=inbox, weights=weights),
             edges,

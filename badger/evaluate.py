@@ -1,7 +1,9 @@
 """How well an agent does on episodes that it has never met, with its weights fixed."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,6 +43,7 @@ def evaluate(
     *,
     experts: int | None = None,
     change: Callable[[AgentState], AgentState] | None = None,
+    watch: Callable[[AgentState], Any] | None = None,
 ) -> dict[str, Float[Tensor, " episodes"]]:
     """The task's scores, and the return, of each episode; the mean over the steps in which a score was due.
 
@@ -50,6 +53,8 @@ def evaluate(
         episodes: how many are drawn; None: each one of a finite task, once and in order.
         rng: on the agent's device. experts: how many; None: as trained.
         change: what is done to the agent before the first step: a lesion, silence, other edges.
+        watch: called after each step; what it gives is not kept.
+
     Raises:
         ValueError: episodes < 1; None where the task is endless.
     """
@@ -59,7 +64,7 @@ def evaluate(
             carry = start(agent, task, batch, rng, experts=experts)
             if change is not None:
                 carry = carry._replace(state=change(carry.state))
-            frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps)
+            frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, watch=watch)
         first = _first(frames.terminated | frames.truncated)
         reward = frames.reward.mean(-1) if frames.reward.dim() == 3 else frames.reward
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
@@ -77,6 +82,16 @@ def _batches(task: Task, episodes: int | None, size: int, device: torch.device) 
         raise ValueError(f"episodes={episodes}, want at least 1")
     size = size if task.episodes is None else min(size, task.episodes)  # no more are drawn at once than there are
     return [min(size, episodes - done) for done in range(0, episodes, size)]
+
+
+def resized(task: Task, **sizes: int | None) -> Task:
+    """The same task of other sizes; None leaves one as it is. Raises ValueError for one that it does not have."""
+    wanted: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
+    has = [field.name for field in dataclasses.fields(task)]
+    for name in wanted:
+        if name not in has:
+            raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(has)}")
+    return dataclasses.replace(task, **wanted)
 
 
 def _first(over: Bool[Tensor, "T B *E"]) -> Bool[Tensor, "T B"]:

@@ -21,7 +21,8 @@ SHOWN = 8  # experts or outputs that get a panel or a colour of their own
 DRAWN, STRONGEST = 16, 120  # experts and edges in a graph: networkx takes long to draw an arrow
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank(width: float, height: float) -> Figure:
+    """An empty one, its size in inches."""
     import matplotlib.figure
 
     return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
@@ -34,7 +35,7 @@ def learning_curves(
 
     curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0.
     """
-    figure = _figure(7, 4)
+    figure = blank(7, 4)
     axes = figure.add_subplot(xlabel="outer step", ylabel=score)
     for i, (name, seeds) in enumerate(curves.items()):
         for j, (steps, values) in enumerate(seeds):
@@ -84,7 +85,7 @@ def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> F
 
 def inner_curve(values: Tensor, name: str) -> Figure:
     """A score over the steps of an episode, (T,)."""
-    figure = _figure(5, 3)
+    figure = blank(5, 3)
     axes = figure.add_subplot(xlabel="inner step", ylabel=name)
     axes.plot(range(1, len(values) + 1), values.tolist(), marker="o", ms=3)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
@@ -97,7 +98,7 @@ def read_weights(weights: Tensor) -> Figure:
     used = int(weights.abs().sum((0, 1)).nonzero().max().item()) + 1 if weights.any() else 1
     columns = min(4, weights.shape[1])
     rows = math.ceil(weights.shape[1] / columns)
-    figure = _figure(2.6 * columns, 2.4 * rows)
+    figure = blank(2.6 * columns, 2.4 * rows)
     for expert in range(weights.shape[1]):
         axes = figure.add_subplot(rows, columns, expert + 1, title=f"expert {expert}")
         axes.imshow(weights[:, expert, :used].numpy(), aspect="auto", cmap="magma", vmin=0, interpolation="nearest")
@@ -118,7 +119,7 @@ def message_graph(edges: Edges, weights: Tensor, experts: int) -> Figure:
     graph.add_nodes_from(range(min(experts, DRAWN)))
     heard = sorted(((share, i, j) for i, j, share, live in rows if live and max(i, j) < DRAWN), reverse=True)
     graph.add_edges_from((i, j, {"share": share}) for share, i, j in heard[:STRONGEST])
-    figure = _figure(4, 4)
+    figure = blank(4, 4)
     axes = figure.add_subplot()
     axes.set_axis_off()
     place = nx.circular_layout(graph)
@@ -134,7 +135,7 @@ def message_graph(edges: Edges, weights: Tensor, experts: int) -> Figure:
 
 def guesses(action: Tensor, target: Tensor) -> Figure:
     """Guesses (T, D) of one episode, and the targets (D,) that they should approach."""
-    figure = _figure(5, 3.2)
+    figure = blank(5, 3.2)
     axes = figure.add_subplot(xlabel="inner step", ylabel="guess, and target (dashed)")
     for d in range(min(SHOWN, action.shape[1])):
         axes.plot(range(1, len(action) + 1), action[:, d].tolist(), color=f"C{d}", marker="o", ms=3)
@@ -150,7 +151,7 @@ def agent(agent: Agent) -> Figure:
     if isinstance(core, EpisodicMemory) and not shared:
         name += f"\n+ {core.slots} slots"
     n = min(agent.experts, SHOWN)
-    figure = _figure(8.5, 4.2)
+    figure = blank(8.5, 4.2)
     axes = figure.add_subplot(xlim=(-3.2, 3.2), ylim=(-1.6, 1.6), aspect="equal")
     axes.set_axis_off()
     radius = 1.15 if n > 1 else 0.0

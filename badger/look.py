@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from badger import figures
+from badger.act import Owned
 from badger.agent import Agent, AgentState
 from badger.evaluate import fitting, playing
 from badger.rollout import Carry, Frames, rollout, start
@@ -18,14 +19,24 @@ from tasks import Task
 
 EPISODES = 64
 CROWD = 2**13  # experts in them, at most: a look must not cost more than what it looks at
+POINTS = 1000  # experts whose outputs are laid out as points, at most
 MOMENTS = 5  # inner steps whose score is plotted over outer steps
 
 
+class Embeddings(NamedTuple):
+    """What experts put out in the last step of some episodes: a point and a row of labels each."""
+
+    points: Tensor  # (P, Y), on the host
+    header: list[str]  # episode, expert; and output, where each expert owns one
+    labels: list[list[int]]
+
+
 class View(NamedTuple):
-    """What one look gives: numbers by tag (means over episodes), and pictures of one episode by tag."""
+    """What one look gives: numbers by tag (means over episodes), pictures of one episode by tag, and points."""
 
     numbers: dict[str, float]
     pictures: dict[str, figures.Figure]
+    embeddings: Embeddings
 
 
 class _Seen(NamedTuple):
@@ -69,7 +80,8 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
         "comms/attention_entropy": torch.stack([s.entropy for s in seen]).mean(),
         "experts/similarity": torch.stack([s.similarity for s in seen]).mean(),
     }
-    return View({tag: float(value) for tag, value in numbers.items()}, _pictures(task, frames, carry, seen))
+    told = {tag: float(value) for tag, value in numbers.items()}
+    return View(told, _pictures(task, frames, carry, seen), embeddings(agent, carry.state))
 
 
 def similarity(y: Tensor) -> Tensor:
@@ -84,6 +96,17 @@ def similarity(y: Tensor) -> Tensor:
 def attention_entropy(weights: Tensor, experts: int) -> Tensor:
     """Entropy in nats of what a receiver hears, mean over experts, (B, K) -> (B,)."""
     return -torch.xlogy(weights, weights).sum(-1) / experts
+
+
+def embeddings(agent: Agent, state: AgentState) -> Embeddings:
+    """The experts' last outputs in the first episodes; of very many experts, the first ones of one episode."""
+    experts = min(state.y.shape[1], POINTS)
+    y = state.y[: POINTS // experts, :experts].cpu()
+    columns = {"episode": torch.arange(len(y)).unsqueeze(1), "expert": torch.arange(experts)}
+    if isinstance(agent.act, Owned) and state.address is not None:  # (B, D, E)
+        columns["output"] = state.address[: len(y), :, :experts].argmax(1).cpu()
+    labels = torch.stack(torch.broadcast_tensors(*columns.values()), -1)  # (B, E, columns)
+    return Embeddings(y.flatten(0, 1), list(columns), labels.flatten(0, 1).tolist())
 
 
 def _moments(frames: Frames) -> dict[str, Tensor]:

@@ -4,14 +4,17 @@ import contextlib
 import json
 import math
 import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
 
 from badger import checkpoint
-from badger.look import View
+from badger.look import Embeddings, View
 
 Row = dict[str, Any]
+
+PROJECTED = "experts"  # the name of the points in TensorBoard's projector, in the folder STEP/experts
 
 
 def read_metrics(folder: str | Path) -> list[Row]:
@@ -96,6 +99,17 @@ class Recorder:
         # the events' own writer: add_hparams would make a sub-folder, another run in TensorBoard's eyes, at each call
         for summary in hparams(known, dict.fromkeys([f"{score}/average", evaluated_tag(score)])):
             self.events.file_writer.add_summary(summary)
+
+    def embeddings(self, embeddings: Embeddings, step: int) -> None:
+        """Points for TensorBoard's projector, in the place of those of an earlier step: once, when a training ends."""
+        if self.events is None:
+            return
+        for old in self.folder.glob(f"[0-9]*/{PROJECTED}"):
+            shutil.rmtree(old)
+            with contextlib.suppress(OSError):  # it holds something else, which is not ours
+                old.parent.rmdir()
+        points, header, labels = embeddings
+        self.events.add_embedding(points, labels, metadata_header=header, global_step=step, tag=PROJECTED)
 
     def flush(self) -> None:
         """Onto the disk: before a checkpoint, so that no step is missing between it and the curves."""

@@ -2,7 +2,7 @@
 
 run.json        recipe, arguments, versions, git commit
 metrics.jsonl   a line for each outer step
-events.*        for TensorBoard
+events.*        for TensorBoard; projector_config.pbtxt and STEP/experts/ for its projector, when the training has ended
 checkpoints/    step_00000100.pt ..., the last few, and best.pt
 """
 

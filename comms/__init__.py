@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 from comms.attention import Attention
 from comms.bus import Bus, Delivery, Silent, State
+from comms.delayed import Delayed
 from comms.gated import Gated
 from comms.graphs import TOPOLOGIES, EdgeList
 from comms.mean import Mean
 from comms.names import pick
+from comms.noisy import Noisy
 from comms.surgery import join, lesion, mask, silence
-from comms.topology import Edges, Topology, connect, edge_list, repeat
+from comms.topology import Edges, Topology, connect, edge_list, loudest, repeat
+from comms.workspace import Workspace
 
 # (input_size, message_size) -> Bus
 BUSES: dict[str, Callable[[int, int], Bus]] = {
@@ -17,6 +20,9 @@ BUSES: dict[str, Callable[[int, int], Bus]] = {
     "mean": Mean,
     "attention": Attention,
     "gated": lambda input_size, message_size: Gated(Attention(input_size, message_size)),
+    "workspace": Workspace,
+    "delayed": lambda input_size, message_size: Delayed(Attention(input_size, message_size)),
+    "noisy": lambda input_size, message_size: Noisy(Attention(input_size, message_size)),
 }
 
 __all__ = [
@@ -24,18 +30,22 @@ __all__ = [
     "TOPOLOGIES",
     "Attention",
     "Bus",
+    "Delayed",
     "Delivery",
     "EdgeList",
     "Edges",
     "Gated",
     "Mean",
+    "Noisy",
     "Silent",
     "State",
     "Topology",
+    "Workspace",
     "connect",
     "edge_list",
     "join",
     "lesion",
+    "loudest",
     "mask",
     "pick",
     "repeat",

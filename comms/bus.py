@@ -4,10 +4,10 @@ Axes: B episode, E expert, K edge, Y output of an expert, M inbox.
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from comms.topology import Edges
@@ -40,6 +40,10 @@ class Bus(nn.Module, ABC):
     ) -> tuple[Delivery, State]:
         """Deliver the experts' outputs; random choices draw from `rng`."""
 
+    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+        """The state of experts `index`, -1 for a fresh one: new ones join. By default axis 1 is that of the experts."""
+        return picked(index, self.initial_state(y), state)
+
 
 class Silent(Bus):
     """Nobody hears anybody: no inbox, or `message_size` columns of zeros, to mute an agent of that size."""
@@ -69,3 +73,13 @@ def priced(
         return Delivery(inbox, weights, inbox.new_full((batch,), live), inbox.new_full((batch,), live * floats))
     messages = edges.weight.ne(0).sum(-1, dtype=inbox.dtype)
     return Delivery(inbox, weights, messages, messages * floats)
+
+
+def picked(index: Int[Tensor, " E"], fresh: State, old: State) -> Any:
+    """`old` of experts `index`, `fresh` where that is -1; axis 1 of every leaf is that of the experts."""
+    if isinstance(old, tuple):
+        parts = [picked(index, new, part) for new, part in zip(fresh, old, strict=True)]
+        return type(old)(*parts) if hasattr(old, "_fields") else tuple(parts)
+    assert isinstance(fresh, Tensor)
+    joins = (index < 0).view(-1, *[1] * (old.dim() - 2))  # (E, 1, ...)
+    return torch.where(joins, fresh, old[:, index.clamp(min=0)])

@@ -1,7 +1,7 @@
 """Experts that choose when to speak, around any bus."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from comms.bus import Bus, Delivery, State
@@ -39,3 +39,7 @@ class Gated(Bus):
         # the difference is exactly 0, so that the choice stays 0 or 1
         choice = (p > bar).to(p.dtype) + (p - p.detach())
         return self.bus(y, edges._replace(weight=edges.weight * choice.gather(1, edges.senders)), state, rng)
+
+    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+        """As the bus within."""
+        return self.bus.members(state, index, y)

@@ -101,6 +101,13 @@ def is_dense(experts: int, edges: int) -> bool:
     return experts**2 <= 4 * edges
 
 
+def loudest(edges: Edges, experts: int) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
+    """The largest weight among each expert's outgoing edges, and among its incoming ones; 0 where none is alive."""
+    none = edges.weight.new_zeros(edges.weight.shape[0], experts)
+    said, heard = (none.scatter_reduce(1, ends, edges.weight, "amax") for ends in edges[:2])
+    return said, heard
+
+
 def _placed(edges: Edges, experts: int) -> Edges:
     """The edges (1, K) of a regular graph, with all that buses want to know of them."""
     weight = edges.weight

@@ -117,6 +117,14 @@ class EpisodicMemory(Core):
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
             self.plan = Plan(type(self.controller), self.attend, scale, keep, detach_rows)  # type: ignore[arg-type]
 
+    def resize(self, slots: int) -> None:
+        """Another number of slots for the episodes to come; as many rows are read as before, or all where fewer."""
+        _check(slots=slots)
+        self.slots = slots
+        self.attend = self.attend._replace(top_k=min(self.attend.top_k, slots))
+        if self.plan is not None:
+            self.plan = self.plan._replace(attend=self.attend)
+
     def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
         batch, n, _ = x.shape
         if n > self.slots:

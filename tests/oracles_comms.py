@@ -32,3 +32,38 @@ def attention(bus, y, edges):
     parts = np.split(projected, [size, 2 * size], -1)
     query, key, value = (part.reshape(*y.shape[:2], bus.heads, -1) for part in parts)
     return hear(value, edges, query / np.sqrt(bus.key_size), key)
+
+
+def workspace(bus, y, edges, slots):
+    """A round of the Workspace bus, from its parameters: inbox, weights, messages, the slots as they have become."""
+    p = {name: value.detach().numpy() for name, value in bus.named_parameters()}
+    projected = y @ p["query_key_value.weight"].T + p["query_key_value.bias"]
+    query, key, value = np.split(projected, [bus.key_size, 2 * bus.key_size], -1)
+    inbox, weights, messages, slots = np.zeros(value.shape), np.zeros(edges.weight.shape), [], slots.copy()
+    for b, lines in enumerate(zip(*edges[:3], strict=True)):
+        live = [(i, j, w, k) for k, (i, j, w) in enumerate(zip(*lines, strict=True)) if w > 0]
+        writers = {i: max(w for s, _, w, _ in live if s == i) for i, *_ in live}
+        readers = {j for _, j, _, _ in live}
+        messages.append(len(writers) + len(slots[b]) * len(readers))
+        written = []
+        for s, address in enumerate(p["address"]):
+            asked = p["query.weight"] @ (slots[b, s] + address)
+            score = {i: asked @ key[b, i] / np.sqrt(bus.key_size) for i in writers}
+            winners = sorted(score, key=score.get)[-(bus.top_k or len(score)) :] if score else []
+            loud = {i: writers[i] * np.exp(score[i]) for i in winners}
+            written.append({i: part / sum(loud.values()) for i, part in loud.items()})
+            if winners:
+                new = np.tanh(sum(part * value[b, i] for i, part in written[s].items()))
+                gate = p["gate.weight"] @ np.concatenate([slots[b, s], new]) + p["gate.bias"]
+                slots[b, s] += (new - slots[b, s]) / (1 + np.exp(-gate))
+        for j in readers:
+            score = [query[b, j] @ p["key.weight"] @ (m + a) for m, a in zip(slots[b], p["address"], strict=True)]
+            read = np.exp(np.array(score) / np.sqrt(bus.key_size))
+            read /= read.sum()
+            inbox[b, j] = read @ slots[b]
+            part = {
+                k: sum(r * w.get(i, 0) for r, w in zip(read, written, strict=True)) for i, t, _, k in live if t == j
+            }
+            for k, rate in part.items():
+                weights[b, k] = rate / sum(part.values()) if sum(part.values()) else 0
+    return inbox, weights, np.array(messages), slots

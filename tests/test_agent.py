@@ -170,7 +170,7 @@ def test_experts_without_identities_stay_equal():
 
 
 @pytest.mark.parametrize("port", ["mean", "readout"])
-@pytest.mark.parametrize("bus", BUSES)
+@pytest.mark.parametrize("bus", [bus for bus in BUSES if bus != "noisy"])  # which drops edges by place
 @pytest.mark.parametrize("core", CORES)
 def test_experts_permute_with_their_identities(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn by place

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from badger import CORES, RepeatPrevious, figures, look, rollout, start
-from badger.look import attention_entropy, similarity
+from badger.look import attention_entropy, embeddings, similarity
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
 EPISODES = 5
@@ -155,3 +155,26 @@ def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
     monkeypatch.setattr(module, "CROWD", 12)
     monkeypatch.setattr(module, "start", lambda a, t, n, rng: played.append(n) or start(a, t, n, rng))
     assert look(agent, task, seeded()).numbers and played == [3]
+
+
+# --- points
+
+
+@pytest.mark.parametrize(("port", "columns"), [("each", 3), ("owners", 3), ("mean", 2), ("readout", 2)])
+def test_points_are_labelled_with_episode_expert_and_the_output_that_it_owns(port, columns):
+    agent = toy_agent(port=port)
+    state = start(agent, game(), 3, seeded()).state
+    state = state._replace(y=torch.randn(state.y.shape, generator=seeded(), dtype=state.y.dtype))
+    found = embeddings(agent, state)
+    assert found.header == ["episode", "expert", "output"][:columns]
+    for point, (episode, expert, *owned) in zip(found.points, found.labels, strict=True):
+        assert torch.equal(point, state.y[episode, expert])
+        assert all(state.address[episode, output, expert] > 0 for output in owned)
+
+
+@pytest.mark.parametrize(("experts", "points"), [(4, 1000), (300, 900), (2000, 1000)])
+def test_points_are_at_most_a_thousand(experts, points):
+    agent = toy_agent(port="each", bus="silent", topology="none")
+    state = start(agent, game(), 300 if experts == 4 else 10, seeded(), experts=experts).state
+    found = embeddings(agent, state)
+    assert len(found.points) == len(found.labels) == points

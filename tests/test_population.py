@@ -54,6 +54,11 @@ def test_each_member_learns_what_it_would_learn_alone(core, bus):
     assert_equal_learning(population(core=core, bus=bus), [alone(seed, core=core, bus=bus) for seed in SEEDS])
 
 
+@pytest.mark.parametrize("bus", ["workspace", "delayed"])
+def test_each_member_with_a_bus_that_remembers_learns_what_it_would_learn_alone(bus):
+    assert_equal_learning(population(bus=bus), [alone(seed, bus=bus) for seed in SEEDS])
+
+
 @pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("truncation", [1, 3])
 def test_each_member_is_truncated_as_it_would_be_alone(core, truncation):
@@ -157,7 +162,11 @@ def test_what_is_drawn_after_the_opening_is_each_process_s_own():
     assert not {*draws(one)} & {*draws(other)}
 
 
-@pytest.mark.parametrize("options", [{"bus": "gated"}, {"task": Walk(dtype=torch.float64)}], ids=["gated", "walk"])
+@pytest.mark.parametrize(
+    "options",
+    [{"bus": "gated"}, {"bus": "noisy"}, {"task": Walk(dtype=torch.float64)}],
+    ids=["gated", "noisy", "walk"],
+)
 def test_a_bus_or_a_task_that_draws_is_learnt_from_and_the_same_again(options):
     one, other = population(**options), population(**options)
     for _ in range(2):

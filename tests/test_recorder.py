@@ -281,3 +281,43 @@ def test_looking_changes_nothing(tmp_path):
         train(run, 3)
     a, b = (torch.cat([p.flatten() for p in run.learner.agent.parameters()]) for run in (looked, blind))
     assert torch.equal(a, b)
+
+
+# --- points for the projector
+
+
+def projected(folder):
+    """(step, points, header, labels) of each set of points that TensorBoard's projector finds."""
+    from google.protobuf import text_format
+    from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
+
+    found = []
+    config = text_format.Parse((folder / "projector_config.pbtxt").read_text(), ProjectorConfig())
+    for info in config.embeddings:
+        points = [[float(x) for x in line.split("\t")] for line in (folder / info.tensor_path).read_text().splitlines()]
+        header, *labels = [line.split("\t") for line in (folder / info.metadata_path).read_text().splitlines()]
+        found.append((info.tensor_name, torch.tensor(points), header, [[int(x) for x in row] for row in labels]))
+    return found
+
+
+def test_the_experts_last_outputs_are_points_for_the_projector(done):
+    ((name, points, header, labels),) = projected(done.folder)
+    seen = look(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).embeddings
+    assert name == f"experts:{STEPS:05d}" and header == ["episode", "expert", "output"]
+    assert labels == [[episode, expert, expert] for episode in range(64) for expert in range(2)]
+    assert points.shape == (128, 6) and torch.allclose(points, seen.points)
+
+
+def test_there_are_points_of_the_end_of_a_training_only(tmp_path):
+    folder = tmp_path / "run"
+    train(made(folder), 20)  # a look at step 15 is not the end
+    assert [path.name for path in folder.glob("[0-9]*")] == ["00020"]
+    (folder / "00020" / "mine").mkdir()
+    train(Run.load(folder))
+    assert [name for name, *_ in projected(folder)] == ["experts:00030"]
+    assert sorted(str(path.relative_to(folder)) for path in folder.glob("[0-9]*/*")) == ["00020/mine", "00030/experts"]
+
+
+def test_no_points_are_written_without_tensorboard(tmp_path):
+    train(made(tmp_path / "run"), 2, tensorboard=False)
+    assert not list((tmp_path / "run").glob("[0-9]*"))

@@ -39,6 +39,11 @@ def test_gates_draw_the_same_numbers_when_a_segment_is_played_again(segment):
     assert_same_update(bus="gated", segment=segment)
 
 
+@pytest.mark.parametrize("bus", ["workspace", "delayed", "noisy"])
+def test_what_a_bus_remembers_and_draws_is_the_same_when_a_segment_is_played_again(bus):
+    assert_same_update(bus=bus, segment=2)
+
+
 def test_a_memory_that_wraps_around_is_played_again_as_it_was():
     assert_same_update(task=game(steps=75), segment=9)
 

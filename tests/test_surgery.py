@@ -155,7 +155,7 @@ def test_newcomers_leave_the_old_as_they_were(core, bus, port):
     after = joined(agent, state)
     old, x = torch.arange(E), OBS.new_zeros(B, E, agent.core.input_size)
     equal(agent.core.members(after.core, old, x), agent.core.members(state.core, old, x))
-    equal(states.members(after.bus, old), state.bus)
+    equal(agent.bus.members(after.bus, old, state.y), state.bus)
     for field in ("y", "inbox", "identity"):
         assert torch.equal(getattr(after, field)[:, :E], getattr(state, field)), field
     for part, before in zip(after.edges[:3], state.edges[:3], strict=True):

@@ -1,0 +1,417 @@
+"""Evaluation over many sizes: scores and norms by hand, cells that cannot be, and what a user gets to see."""
+
+import csv
+import math
+import re
+from typing import NamedTuple
+
+import pytest
+import torch
+
+import badger
+from badger import (
+    GRU,
+    EpisodicMemory,
+    GuessingGame,
+    Private,
+    RepeatPrevious,
+    Run,
+    evaluate,
+    generator,
+    grid,
+    with_slots,
+)
+from badger.__main__ import main
+from badger.grid import Row, Watch, sizes
+from badger.grid_command import table, write
+from badger.heat import heat_maps
+from badger.published import OVER_DIMS, OVER_EXPERTS, published
+from experts import Core
+from toys import HIDDEN, game, png, seeded, toy_agent
+
+
+def memory(input_size, hidden_size, slots=8, top_k=4):
+    return EpisodicMemory(input_size, lambda size: GRU(size, hidden_size), slots=slots, top_k=top_k, key_size=3)
+
+
+def private(input_size, hidden_size, **options):
+    return Private(memory(input_size, hidden_size, **options))
+
+
+class Count(NamedTuple):
+    h: torch.Tensor  # (B, N, Y)
+    sum: torch.Tensor  # (B, N)
+
+
+class Growing(Core):
+    """Puts out `rate` to the power of the step, in every number, in the episodes whose identities begin above 0."""
+
+    def __init__(self, input_size, output_size, rate=2.0):
+        super().__init__()
+        self.input_size, self.output_size, self.rate = input_size, output_size, rate
+
+    def initial_state(self, x):
+        return Count(x.new_ones(*x.shape[:2], self.output_size), x.new_zeros(x.shape[:2]))
+
+    def forward(self, x, state, present=None):
+        grows = (x[:, :1, -3:-2] > 0).to(x.dtype)
+        h = state.h * (1 + grows * (self.rate - 1))
+        return h, Count(h, state.sum - 3 * self.rate)
+
+
+# --- numbers
+
+
+def test_there_is_a_cell_for_each_combination_and_sizes_not_given_are_as_trained():
+    rows = grid(
+        toy_agent(core=private, port="readout"),
+        game(),
+        experts=[2, 4],
+        dims=[1, 2, 2],
+        slots=[3],
+        episodes=2,
+        rng=seeded(),
+    )
+    assert [row[:5] for row in rows] == [(e, d, 5, 3, 2) for e in (2, 4) for d in (1, 2)]
+    assert all(math.isfinite(row.mean) for row in rows)
+    (row,) = grid(toy_agent(core=private), game(), episodes=2, rng=seeded())
+    assert row[:5] == (4, 2, 5, 8, 2) and not row.problem and row.bad == 0
+
+
+def test_a_cell_is_an_evaluation_with_its_mean_its_error_and_its_interval():
+    agent, task = toy_agent(port="each"), game()
+    (row,) = grid(agent, task, experts=[6], steps=[7], episodes=50, rng=seeded(3))
+    rng = generator(3, "grid [6, 2, 7, None]")
+    score = evaluate(agent, game(steps=7), 50, rng, experts=6)["final_error"]
+    error = score.std().item() / 50**0.5
+    want = [score.mean().item(), error, score.mean().item() - 1.96 * error, score.mean().item() + 1.96 * error]
+    assert [row.mean, row.error, row.low, row.high] == pytest.approx(want)
+
+
+def test_a_cell_is_the_same_in_any_grid_and_others_have_other_episodes():
+    agent, options = toy_agent(), {"episodes": 8}
+    (alone,) = grid(agent, game(), experts=[3], rng=seeded(1), **options)
+    several = grid(agent, game(), experts=[4, 3], steps=[5, 6], rng=seeded(1), **options)
+    assert alone in several and len({row.mean for row in several}) == 4
+    assert grid(agent, game(), experts=[3], rng=seeded(2), **options) != [alone]
+
+
+def test_a_grid_leaves_the_agent_and_the_generator_as_they_were():
+    agent, rng = toy_agent(core=private), seeded()
+    before = {name: p.clone() for name, p in agent.state_dict().items()}, rng.get_state()
+    grid(agent, game(), slots=[2, 3], episodes=2, rng=rng)
+    assert all(torch.equal(p, before[0][name]) for name, p in agent.state_dict().items())
+    assert torch.equal(rng.get_state(), before[1]) and agent.core.core.slots == 8 and agent.training
+
+
+def test_no_more_experts_are_played_than_fit_and_a_few_episodes_at_least():
+    agent = toy_agent(bus="silent", topology="none")
+    rows = grid(agent, GuessingGame(1, 2, dtype=torch.float64), experts=[4, 5000, 2**17], episodes=64, rng=seeded())
+    assert [row.episodes for row in rows] == [64, 2**17 // 5000, 4]
+
+
+def test_a_single_episode_has_no_standard_error():
+    (row,) = grid(toy_agent(), game(), episodes=1, rng=seeded())
+    assert math.isfinite(row.mean) and math.isnan(row.error) and row.bad == 0
+
+
+# --- states
+
+
+@pytest.mark.parametrize("steps", [3, 6])
+def test_the_largest_norm_is_that_of_any_part_of_a_state_in_any_step(steps):
+    agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=2.0), bus="silent")
+    (row,) = grid(agent, game(), steps=[steps], episodes=16, rng=seeded())
+    assert row.norm == pytest.approx(max(2.0**steps * HIDDEN**0.5, 6 * steps)) and row.bad == 0
+    shrinking = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=0.5), bus="silent")
+    (row,) = grid(shrinking, game(), steps=[steps], episodes=16, rng=seeded())
+    assert row.norm == pytest.approx(max(HIDDEN**0.5, 1.5 * steps))
+
+
+def test_each_episode_has_a_norm_of_its_own():
+    agent, watch = toy_agent(core=Growing, bus="silent"), Watch()
+    heads = []
+
+    def begin(state):
+        heads.append(state.identity[:, 0, 0])
+        return watch.begin(state)
+
+    evaluate(agent, game(steps=5), 1030, seeded(), change=begin, watch=watch.see)  # in two parts
+    wanted = torch.where(torch.cat(heads) > 0, 2.0**5 * HIDDEN**0.5, 5 * 6.0).double()
+    assert torch.allclose(watch.largest(), wanted)
+
+
+def test_episodes_that_are_not_finite_are_counted_and_make_the_score_so():
+    agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1e200), bus="silent")
+    (row,) = grid(agent, game(), episodes=400, rng=seeded())
+    assert row.bad == pytest.approx(0.5, abs=0.1) and not math.isfinite(row.norm)
+    assert not math.isfinite(row.mean) and math.isnan(row.error) and not row.problem
+
+
+def test_a_score_that_stays_finite_does_not_hide_states_that_are_not():
+    """Of infinite logits, one is still the largest."""
+    task = RepeatPrevious(6, 4, dtype=torch.float64)
+    agent = toy_agent(task, core=lambda size, hidden: Growing(size, hidden, rate=1e200), bus="silent")
+    (row,) = grid(agent, task, episodes=64, rng=seeded())
+    assert math.isfinite(row.mean) and 0.2 < row.bad < 0.8 and row.norm == math.inf
+
+
+class Blinking(Growing):
+    """Puts out NaN in the second step alone."""
+
+    def forward(self, x, state, present=None):
+        _, state = super().forward(x, state, present)
+        bad = state.sum == -6 * self.rate
+        return torch.where(bad.unsqueeze(-1), torch.nan, torch.ones_like(state.h)), state
+
+
+def test_what_was_not_a_number_once_is_not_forgotten():
+    (row,) = grid(toy_agent(core=Blinking, bus="silent"), game(), episodes=4, rng=seeded())
+    assert math.isfinite(row.mean) and row.bad == 1 and math.isnan(row.norm)
+
+
+def test_a_score_that_is_not_finite_counts_though_all_states_are():
+    agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1.0), bus="silent")
+    torch.nn.init.constant_(agent.act.linear.weight, 1e308)
+    (row,) = grid(agent, game(), episodes=4, rng=seeded())
+    assert row.mean == math.inf and row.bad == 1 and row.norm == pytest.approx(15)
+
+
+def test_a_norm_of_numbers_whose_squares_overflow_is_finite():
+    agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1e10), bus="silent").float()
+    (row,) = grid(agent, GuessingGame(3, 2), episodes=8, rng=seeded())
+    assert row.norm == pytest.approx(1e30 * HIDDEN**0.5, rel=1e-5)
+
+
+# --- slots
+
+
+@pytest.mark.parametrize("core", [private, memory], ids=["private", "shared"])
+@pytest.mark.parametrize(("slots", "used", "read"), [(4, 4, 4), (8, 8, 4), (16, 11, 4)])
+def test_another_number_of_slots_is_acted_with(core, slots, used, read):
+    agent = toy_agent(core=core, experts=1)
+    other, task = with_slots(agent, slots), game(steps=12)
+    with torch.no_grad():
+        carry = badger.start(other, task, 3, seeded())
+        _, carry = badger.rollout(other, task, carry, seeded(), steps=12)
+    assert other.core.metrics(carry.state.core)["slots_used"].tolist() == [used] * 3
+    assert (other.core.read_weights(carry.state.core) > 0).sum(-1).unique().tolist() == [read]
+    assert other.core.read_weights(carry.state.core).shape[-1] == slots
+
+
+@pytest.mark.parametrize("slots", [2, 5, 16])
+@pytest.mark.parametrize("core", [private, memory], ids=["private", "shared"])
+def test_changed_slots_are_as_if_built_with_so_many(core, slots):
+    task = game(steps=12)
+    changed = with_slots(toy_agent(task, core=core, experts=2), slots)
+    built = toy_agent(task, core=lambda i, h: core(i, h, slots=slots), experts=2)
+    a, b = (evaluate(agent, task, 6, seeded())["error"] for agent in (changed, built))
+    assert torch.equal(a, b)
+    mine, theirs = ([m for m in agent.modules() if isinstance(m, EpisodicMemory)] for agent in (changed, built))
+    assert [(m.slots, m.attend, m.plan) for m in mine] == [(m.slots, m.attend, m.plan) for m in theirs]
+
+
+def test_slots_are_changed_in_every_cell_and_matter():
+    agent, task = toy_agent(core=private), game(steps=12)
+    few, as_built = grid(agent, task, slots=[1, 8], episodes=8, rng=seeded())
+    rng = generator(0, "grid [4, 2, 12, 1]")
+    assert few.mean == pytest.approx(evaluate(with_slots(agent, 1), task, 8, rng)["final_error"].mean().item())
+    rng = generator(0, "grid [4, 2, 12, 1]")
+    assert few.mean != pytest.approx(evaluate(agent, task, 8, rng)["final_error"].mean().item(), rel=1e-9)
+    rng = generator(0, "grid [4, 2, 12, 8]")
+    assert as_built.mean == pytest.approx(evaluate(agent, task, 8, rng)["final_error"].mean().item())
+
+
+# --- what cannot be
+
+
+def test_a_cell_that_cannot_be_says_why_and_the_others_are_there():
+    agent = toy_agent(port="each", core=memory)
+    rows = grid(agent, game(), experts=[3, 4, 10], dims=[2, 0], episodes=2, rng=seeded())
+    assert [bool(row.problem) for row in rows] == [True, True, False, True, True, True]
+    assert rows[0].problem.startswith("experts=3, want a multiple of outputs=2: act.Each")
+    assert rows[1].problem == "dims=0, want at least 1"
+    assert rows[4].problem.startswith("slots=8 do not hold one step of 10 members")
+    assert all(math.isnan(number) for number in rows[0][5:11])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RuntimeError("not enough memory\nfor this"), "not enough memory"),
+        (ValueError("no such graph"), "no such graph"),
+    ],
+)
+def test_a_problem_is_told_by_the_first_line_of_its_error(error, told):
+    def topology(experts):
+        if experts > 4:
+            raise error
+        return badger.TOPOLOGIES["ring"](experts)
+
+    rows = grid(toy_agent(topology=topology), game(), experts=[4, 5], episodes=2, rng=seeded())
+    assert [row.problem for row in rows] == ["", told]
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        ({"slots": [3]}, r"slots=\[3\], but the agent has no episodic memory: leave slots out"),
+        ({"dims": [3]}, r"dims=\[3\], but RepeatPrevious has no dims: leave dims out"),
+        ({"episodes": 0}, "episodes=0, want at least 1"),
+    ],
+)
+def test_sizes_that_there_are_not_are_refused_at_once(asked, error):
+    task = RepeatPrevious(6, 4, dtype=torch.float64)
+    with pytest.raises(ValueError, match=error):
+        grid(toy_agent(task), task, **{"episodes": 2, **asked}, rng=seeded())
+
+
+def test_slots_of_an_agent_without_a_memory_cannot_be_changed():
+    with pytest.raises(ValueError, match="slots=3, but the agent has no episodic memory"):
+        with_slots(toy_agent(), 3)
+    with pytest.raises(ValueError, match="slots=0, want at least 1"):
+        with_slots(toy_agent(core=private), 0)
+
+
+# --- figures of others
+
+
+def test_published_figures_stand_beside_the_cells_that_they_are_of():
+    agent = toy_agent(port="readout")
+    rows = grid(agent, game(20), experts=[6, 20], dims=[3, 6], steps=[20, 21], episodes=1, rng=seeded())
+    found = {row[:3]: row.published for row in rows if row.published is not None}
+    assert found == {(20, 3, 20): 0.028, (20, 6, 20): 0.133, (6, 6, 20): 0.30}
+
+
+def test_there_are_published_figures_of_the_guessing_game_only():
+    assert published(GuessingGame(20, 6), 76) == 0.144 and published(GuessingGame(20, 19), 20) == 0.822
+    assert published(RepeatPrevious(20, 4), 20) is None and published(GuessingGame(20, 5), 76) is None
+    assert len(OVER_DIMS) == 12 and len(OVER_EXPERTS) == 10
+
+
+# --- what is written
+
+
+ROWS = [
+    Row(2, 1, 5, None, 8, 0.5, 0.1, 0.304, 0.696, 3.25, 0.0),
+    Row(2, 2, 5, None, 8, 0.25, 0.1, 0.054, 0.446, 3.25, 0.0, 0.133),
+    Row(3, 1, 5, None, 8, math.inf, math.nan, math.nan, math.nan, math.nan, 0.125),
+    Row(3, 2, 5, None, 8, problem="experts=3, want a multiple of outputs=2: act.Each, \"and so on\""),
+]  # fmt: skip
+TRAINED = {"experts": 2, "dims": 1, "steps": 5, "slots": None}
+
+
+def test_csv_is_read_back(tmp_path):
+    write(ROWS, tmp_path / "grid.csv")
+    with (tmp_path / "grid.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == list(Row._fields)
+    for line, row in zip(lines, ROWS, strict=True):
+        for name, value in row._asdict().items():
+            if isinstance(value, str):
+                assert line[name] == value
+            else:
+                want = pytest.approx(value, nan_ok=True) if value is not None else None
+                assert (float(line[name]) if line[name] else None) == want
+
+
+def test_the_table_has_what_was_measured_and_what_could_not_be():
+    lines = table(ROWS, "final_error").splitlines()
+    assert lines[0].startswith("| experts | dims | steps | final_error | published |")  # nobody has slots
+    assert lines[2] == "| 2 | 1 | 5 | 0.5000 +- 0.1000 |  | 0.3040 to 0.6960 | 8 | 3.25 | 0.0% |"
+    assert lines[3].startswith("| 2 | 2 | 5 | 0.2500 +- 0.1000 | 0.133 |")
+    assert "inf +- nan" in lines[4] and lines[4].endswith("| nan | 12.5% |")
+    assert "cannot be: experts=3, want a multiple" in lines[5]
+    assert "Rosa et al. 2019" in lines[-1] and len({line.count(" | ") for line in lines[:5]} - {8}) <= 1
+    assert "published" not in table(ROWS[:1], "final_error")
+
+
+def test_a_heat_map_has_the_numbers_the_problems_and_the_training():
+    figure = heat_maps(ROWS, TRAINED, "final_error")
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["0.5", "0.25\n(0.133)", "inf\n12% not finite", "cannot be"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1*", "2"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["2*", "3"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("dims", "experts")
+    (frame,) = axes.lines
+    assert (frame.get_xdata().min(), frame.get_xdata().max(), frame.get_ydata().max()) == (-0.5, 0.5, 0.5)
+    (image,) = axes.images
+    assert type(image.norm).__name__ == "LogNorm" and image.get_array().mask.tolist() == [[False, False], [True, True]]
+    png(figure)
+
+
+def test_there_is_a_heat_map_for_each_pair_of_sizes_that_vary():
+    rows = [Row(e, d, t, 4, 8, e + d / 4 + (t - 5) / 8) for e in (1, 2) for d in (1, 2) for t in (5, 6)]
+    figure = heat_maps(rows, {"experts": 2, "dims": 7, "steps": 5, "slots": 4}, "final_error")
+    assert [(a.get_ylabel(), a.get_xlabel()) for a in figure.axes] == [
+        ("experts", "dims"), ("experts", "steps"), ("dims", "steps")
+    ]  # fmt: skip
+    assert figure.axes[0].images[0].get_array().tolist() == [[1.25, 1.5], [2.25, 2.5]]  # steps as trained
+    assert figure.axes[1].images[0].get_array().tolist() == [[1.25, 1.375], [2.25, 2.375]]  # dims: the first
+    assert figure.axes[0].get_title() == "final_error\nsteps 5, slots 4"
+    assert [len(a.lines) for a in figure.axes] == [0, 1, 0]  # 7 dims are not shown
+    png(figure)
+
+
+@pytest.mark.parametrize("rows", [ROWS[:1], ROWS[:2], ROWS[2:], ROWS[3:], [ROWS[0]._replace(mean=-1.0), ROWS[1]]])
+def test_any_grid_can_be_drawn(rows):
+    figure = heat_maps(rows, TRAINED, "final_error")
+    assert len(figure.axes) == 1 and len(figure.axes[0].texts) == len(rows)
+    png(figure)
+
+
+# --- the command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    run = badger.build("tiny_runs:tiny")
+    run.folder = tmp_path_factory.mktemp("grid") / "run"
+    run.save()
+    return run.folder
+
+
+def told(capsys, *words):
+    try:
+        code = main([str(word) for word in words])
+    except SystemExit as stop:  # of tyro
+        code = stop.code
+    return code, *capsys.readouterr()
+
+
+def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+    words = "--experts 2 3 4 --dims 1 2 --steps 3 6 --slots 2 64 --episodes 3 --seed 5 --out"
+    code, text, err = told(capsys, "evaluate", folder, "--grid", *words.split(), out)
+    assert (code, err) == (0, "") and text.startswith("after 0 outer steps")
+    with (out / "grid.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 24 and [line["slots"] for line in lines[:2]] == ["2", "64"]
+    run = Run.load(folder)
+    rows = grid(
+        run.learner.agent, run.learner.task, experts=[4], dims=[2], slots=[2], episodes=3, rng=generator(5, "evaluate")
+    )
+    assert f"| 4 | 2 | 3 | 2 | {rows[0].mean:.4f} +- " in text
+    assert len(re.findall("cannot be: experts=3, want a multiple of outputs=2", text)) == 4
+    assert (out / "grid.png").read_bytes().startswith(b"\x89PNG") and (out / "grid.png").stat().st_size > 5000
+
+
+def test_the_command_writes_into_the_runs_folder(folder, capsys):
+    assert told(capsys, "evaluate", "--grid", folder, "--episodes", 2)[0] == 0
+    assert (folder / "grid.csv").exists() and (folder / "grid.png").exists()
+    assert Run.load(folder).step == 0
+
+
+def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
+    code, text, _ = told(capsys, "evaluate", "--grid", "--help")
+    assert code == 0 and "--slots" in text and "such as 5 10 20" in text
+    assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]
+    code, _, err = told(capsys, "evaluate", folder, "--grid", "--member", 1)
+    assert code == 1 and "--member 1: the run has 1 of them, want 0 to 0" in err
+    assert "episodes=0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--episodes", 0)[2]
+
+
+def test_trained_sizes_are_those_of_the_run(folder):
+    run = Run.load(folder)
+    assert sizes(run.learner.agent, run.learner.task) == {"experts": 2, "dims": 2, "steps": 3, "slots": 64}
