@@ -153,7 +153,7 @@ class Agent(nn.Module):
     ) -> tuple[Float[Tensor, "B D"], AgentState]:
         """One step of every expert, `ticks` rounds of communication, one action."""
         core, bus, y, delivery, edges, identity, address, present = state
-        seen = self.sense(obs, identity.shape[1])
+        seen = self.sense(obs, identity.shape[1], self.outputs_of(address))
         live = edges if present is None else mask(edges, present)
         for _ in range(self.ticks):
             y, core = self.core(torch.cat([seen, delivery.inbox, identity], -1), core, present)
@@ -166,8 +166,7 @@ class Agent(nn.Module):
     ) -> AgentState:
         """New episodes in the rows of the mask. Edges and absences are the agent's, and stay."""
         experts = state.identity.shape[1]
-        outputs = None if state.address is None else state.address.shape[1]
-        fresh = self.initial_state(obs, rng, experts, outputs)
+        fresh = self.initial_state(obs, rng, experts, self.outputs_of(state.address))
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
             fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
         changing = [name for name in AgentState._fields if name not in ("edges", "present")]
@@ -229,6 +228,10 @@ class Agent(nn.Module):
         edges = connect(topology, state.identity.shape[1], len(state.y), state.y)
         delivery = state.delivery._replace(weights=torch.zeros_like(edges.weight))
         return state._replace(edges=edges, delivery=delivery)
+
+    def outputs_of(self, address: Tensor | None) -> int:
+        """How many numbers the action of an episode has."""
+        return self.act.outputs if address is None else address.shape[1]
 
     def _identities(self, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         shape = (like.shape[0], experts, self.identity_size)

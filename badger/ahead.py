@@ -40,7 +40,8 @@ class Ahead:
     def __init__(self, agent: Agent, state: AgentState, seen: list[Tensor]):
         self.act, self.done = agent.act, 0
         told = torch.cat([state.inbox, state.identity], -1).expand(len(seen), -1, -1, -1)
-        sensed = torch.stack([agent.sense(obs, state.identity.shape[1]) for obs in seen])
+        experts, outputs = state.identity.shape[1], agent.outputs_of(state.address)
+        sensed = torch.stack([agent.sense(obs, experts, outputs) for obs in seen])
         self.ys, core = agent.core.unroll(torch.cat([sensed, told], -1), state.core)  # (T, B, E, D) -> (T, B, E, Y)
         y = self.ys[-1]
         delivery, bus = agent.bus(y, state.edges, state.bus, None)

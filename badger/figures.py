@@ -72,7 +72,7 @@ def learning_bands(bands: dict[str, Band], references: dict[str, float], score: 
 
 def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> Figure:
     """Fractions over thresholds of a score. Logarithmic where all of these are above 0."""
-    figure = _figure(7, 4)
+    figure = blank(7, 4)
     axes = figure.add_subplot(xlabel=score, ylabel=fraction, ylim=(-0.03, 1.03))
     for i, (name, band) in enumerate(bands.items()):
         axes.step(band.x, band.y, where="post", color=f"C{i}", lw=1.3, label=name)

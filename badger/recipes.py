@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+from badger import sense
 from badger.run import Run
 from badger.setup import Setup, recipe
 from comms import pick
@@ -46,7 +47,8 @@ def guessing_game(
     rows = slots * ends(experts=setup.experts)[1] if memory == "shared" else slots
     options = {"slots": rows, "top_k": top_k, "key_size": key_size}
     core = partial(_remembering, memory=memory, controller=partial(GRU, hidden_size=hidden_size), options=options)
-    return setup.run(Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone(), core)
+    senses = partial(sense.Total, scale=1 / 3)  # 3 mean -> the sum of squared errors
+    return setup.run(Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone(), core, senses=senses)
 
 
 @recipe(act="readout", lr=3e-3, outer_steps=500)

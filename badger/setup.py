@@ -75,7 +75,7 @@ class Setup:
         tasks: Task | Varied,
         core: Callable[[int], Core],
         *,
-        senses: type[sense.Sense] = sense.Broadcast,
+        senses: Callable[[int], sense.Sense] = sense.Broadcast,
         **learning: Any,
     ) -> Run:
         """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.

@@ -279,13 +279,20 @@ def test_each_refuses_newcomers_that_break_the_multiple():
 
 def test_broadcast_shows_the_same_to_all():
     obs = torch.randn(B, 3, generator=seeded())
-    seen = sense.Broadcast(3)(obs, 4)
+    seen = sense.Broadcast(3)(obs, 4, 2)
     assert seen.shape == (B, 4, 3) and all(torch.equal(seen[:, i], obs) for i in range(4))
+
+
+def test_a_mean_over_the_outputs_is_sensed_as_their_total():
+    guess, target = torch.randn(2, B, 5, generator=seeded())
+    told = 3 * (guess - target).square().mean(-1, keepdim=True)
+    seen = sense.Total(1, scale=1 / 3)(told, 4, 5)
+    assert_close(seen, (guess - target).square().sum(-1).view(B, 1, 1).expand(B, 4, 1))
 
 
 def test_each_expert_senses_its_own_row():
     obs = torch.randn(B, 4, 3, generator=seeded())
-    assert torch.equal(sense.Each(3)(obs, 4), obs)
+    assert torch.equal(sense.Each(3)(obs, 4, 2), obs)
 
 
 @pytest.mark.parametrize(
@@ -299,4 +306,4 @@ def test_each_expert_senses_its_own_row():
 )
 def test_an_observation_of_another_shape_is_refused(made, shape, wanted):
     with pytest.raises(ValueError, match=wanted):
-        made(torch.zeros(shape), 4)
+        made(torch.zeros(shape), 4, 2)
