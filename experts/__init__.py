@@ -10,6 +10,7 @@ from experts.gru import GRU
 from experts.log import Log
 from experts.lstm import LSTM
 from experts.recall import Attend
+from experts.shared import Shared
 from experts.state import State
 from experts.unrolled import Unrolled
 
@@ -30,4 +31,17 @@ CORES: dict[str, Callable[[int, int], Core]] = {
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
-__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "Unrolled", "state"]
+__all__ = [
+    "CORES",
+    "GRU",
+    "LSTM",
+    "Attend",
+    "Core",
+    "EpisodicMemory",
+    "Log",
+    "Private",
+    "Shared",
+    "State",
+    "Unrolled",
+    "state",
+]

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 
 from tasks.guessing_game import GuessingGame
+from tasks.pooled_recall import PooledRecall
 from tasks.repeat_previous import RepeatPrevious
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
 
 TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
+    "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
 }
 """Tasks by name; every one can be made without arguments."""
@@ -19,6 +21,7 @@ __all__ = [
     "Discrete",
     "GuessingGame",
     "MultiDiscrete",
+    "PooledRecall",
     "RepeatPrevious",
     "Step",
     "Task",
