@@ -29,7 +29,7 @@ from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Shared, Unrolled  # noqa: E402
+from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Shared, Unrolled, both  # noqa: E402
 from tasks import TASKS, GuessingGame, PooledRecall, RepeatPrevious, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
@@ -74,6 +74,7 @@ __all__ = [
     "Task",
     "Unrolled",
     "act",
+    "both",
     "build",
     "connect",
     "direct",

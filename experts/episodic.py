@@ -50,8 +50,9 @@ class EpisodicMemory(Core):
     The query begins as a copy of the key, so that a random memory already recalls what resembles the present; with two
     independent projections it recalls the same few rows whatever is asked, and agents take longer to find its use.
 
-    Around a `Cell` (GRU, LSTM), unless similarity is "cosine" or rows are compressed, a step is one function with its backward pass written
-    out (`experts.fused`), and `unroll` takes many at once; hooks on the parts within are then not called.
+    Around a `Cell` (GRU, LSTM), unless similarity is "cosine" or rows are compressed, a step is one function with its
+    backward pass written out (`experts.fused`), and `unroll` takes many at once; hooks on the parts within are then not
+    called.
 
     Args:
         input_size: D.
@@ -203,15 +204,17 @@ class EpisodicMemory(Core):
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
         """slots_used: rows that count; duplicate_rate: share of them (of a sample, where they are many) whose nearest
-        other key has cosine > 0.99; read_entropy: of the (normalised, absolute) read weights, in nats."""
+        other key has cosine > 0.99; read_entropy: of the (normalised, absolute) read weights, in nats. Those of a
+        memory within are called inner_slots_used and so on."""
         valid = state.log.valid()  # (B, R)
         share = state.weights.abs() / state.weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
-        return {
+        own = {
             "slots_used": valid.sum(-1).to(share.dtype),
             "duplicate_rate": _duplicates(normalize(state.log.keys(), dim=-1), valid),
             "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
-            **self.controller.metrics(state.controller),
         }
+        within = self.controller.metrics(state.controller).items()
+        return own | {f"inner_{name}" if name in own else name: value for name, value in within}
 
     def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"] | None:
         """None of more slots than a picture has room for."""

@@ -5,14 +5,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from experts import state as states
 from experts.core import Core
 from experts.episodic import EpisodicMemory, EpisodicState, positive
 from experts.log import Log
-from experts.state import State
-
 
 OPEN = 3.0  # bias of the gate at first: 0.95 of what was read passes
 
@@ -51,7 +48,7 @@ class Shared(Core):
         self.memory, self.tags, self.writers = memory, tags, writers
         self.input_size, self.output_size = memory.input_size, memory.output_size
         self.bonus = nn.Parameter(torch.zeros(())) if tags else None
-        self.gate = nn.Linear(self.input_size + self.output_size + (tags > 0), memory.value_size) if gate else None
+        self.gate = nn.Linear(self.input_size + self.output_size + 1, memory.value_size) if gate else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
             nn.init.constant_(self.gate.bias, OPEN)
@@ -75,21 +72,19 @@ class Shared(Core):
         read, whose = read.split([m.value_size, self.tags], -1)
         gate = None
         if self.gate is not None:
-            own = (whose * tag).sum(-1, keepdim=True)[..., : self.tags]
+            own = (whose * tag).sum(-1, keepdim=True)  # 0 without tags
             gate = torch.sigmoid(self.gate(torch.cat([x, old.h, own], -1)))
             read = gate * read
         h, controller = m.controller(torch.cat([x, read], -1), old.controller, present)
-        key, value = m.row(x, h)
-        rows = torch.cat([key, tag], -1), torch.cat([value, tag], -1)
-        log = log.append(
-            *(part[:, : self.writers] for part in rows), None if present is None else present[:, : self.writers]
-        )
+        there = None if present is None else present[:, : self.writers]
+        key, value = (torch.cat([part, tag], -1)[:, : self.writers] for part in m.row(x, h))
+        log = log.append(key, value, there)
         memory = EpisodicState(controller, h, log, positions, weights)
         return h, SharedState(memory, state.tag, whose, None if gate is None else gate.mean(-1))
 
     def _tag(self, state: SharedState) -> Tensor:
-        like = state.memory.h
-        return one_hot(state.tag % max(self.tags, 1), max(self.tags, 1)).to(like.dtype)[..., : self.tags]
+        places = torch.arange(self.tags, device=state.tag.device)
+        return ((state.tag % max(self.tags, 1)).unsqueeze(-1) == places).to(state.memory.h.dtype)  # (B, N, tags)
 
     def losses(self, state: SharedState) -> dict[str, Float[Tensor, " B"]]:
         return self.memory.losses(state.memory)
@@ -108,9 +103,9 @@ class Shared(Core):
         return self.memory.read_weights(state.memory)
 
     def members(self, state: SharedState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> SharedState:
-        """As the memory's; fresh members get tags that nobody had before."""
+        """As the memory's; fresh members get tags that none of them has."""
         new = (index < 0).expand(x.shape[:2])
-        own, blank = (s._replace(memory=None) for s in (state, self.initial_state(x)))
+        own, blank = (s._replace(memory=None) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
         kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
         tag = torch.where(new, state.tag.amax(1, keepdim=True) + new.cumsum(1), kept.tag)
         return kept._replace(memory=self.memory.members(state.memory, index, x), tag=tag)

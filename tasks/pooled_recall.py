@@ -78,8 +78,9 @@ class PooledRecall(Task):
         pair = torch.randint(self.keys, asks, generator=rng, device=device)
         whom = torch.randint(self.experts, asks, generator=rng, device=device)
         asked = torch.where(one_hot(whom, self.experts) > 0, keys.gather(1, pair).unsqueeze(-1), -1)
-        seen = (part.unflatten(1, (self.shown, self.experts)) for part in (keys, values))
-        state = PooledState(*seen, asked, values.gather(1, pair), torch.zeros(batch, dtype=torch.long, device=device))
+        seen_keys, seen_values = (part.unflatten(1, (self.shown, self.experts)) for part in (keys, values))
+        t = torch.zeros(batch, dtype=torch.long, device=device)
+        state = PooledState(seen_keys, seen_values, asked, values.gather(1, pair), t)
         nothing = torch.zeros(batch, dtype=self.dtype, device=device)
         return state, self._told(state, nothing, torch.full_like(nothing, torch.nan))
 
