@@ -50,9 +50,8 @@ class EpisodicMemory(Core):
     The query begins as a copy of the key, so that a random memory already recalls what resembles the present; with two
     independent projections it recalls the same few rows whatever is asked, and agents take longer to find its use.
 
-    Around a `Cell` (GRU, LSTM), unless similarity is "cosine" or rows are compressed, a step is one function with its
-    backward pass written out (`experts.fused`), and `unroll` takes many at once; hooks on the parts within are then not
-    called.
+    Around a `Cell` (GRU, LSTM), unless similarity is "cosine", a step is one function with its backward pass written
+    out (`experts.fused`), and `unroll` takes many at once; hooks on the parts within are then not called.
 
     Args:
         input_size: D.
@@ -121,7 +120,7 @@ class EpisodicMemory(Core):
         self.attend = Attend(min(top_k, slots), similarity == "l2", weighting)
         self.plan: Plan | None = None  # for steps in one function, where keys are linear and the controller is a cell
         cell = isinstance(self.controller, Cell) and type(self.controller).forward is Cell.forward
-        if cell and similarity != "cosine" and row_size is None:
+        if cell and similarity != "cosine":
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
             self.plan = Plan(type(self.controller), self.attend, scale, keep, detach_rows)  # type: ignore[arg-type]
 
@@ -191,7 +190,7 @@ class EpisodicMemory(Core):
         c = self.controller
         weights = Weights(
             self.key.weight, self.key.bias, self.query.weight, self.query.bias,
-            c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh,
+            c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
         hs, last, log, positions, shares = remember(self.plan, weights, state.log, state.controller, xs, present, reset)
         return hs, EpisodicState(c.State(*last), hs[-1], log, positions, shares)
