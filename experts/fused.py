@@ -205,7 +205,8 @@ def _weight_gradients(
     inputs: Tensor, products: Tensor, x: Tensor, states: list[Parts], going: Tensor | None, recalled: list[Tensor],
     size: int,
 ) -> Parts:  # fmt: skip
-    """In the order of `Weights`, but for the last, from the gradients of the products with x (T S N, 2 K + G) and with h (., K + G)."""
+    """In the order of `Weights`, but for the last, from the gradients of the products with x (T S N, 2 K + G) and
+    with h (., K + G)."""
     before, after = _joined([s[0] for s in states[:-1]]), _joined([s[0] for s in states[1:]])
     if going is not None:
         before = torch.where(going.flatten(0, 1), before, 0)
