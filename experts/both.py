@@ -36,4 +36,4 @@ def both(
     memory = EpisodicMemory(
         input_size, lambda size: Private(private(size)), slots=shared_slots, top_k=top_k, key_size=key_size
     )
-    return Shared(memory, tags=tags, gate=gate, writers=writers) if tags or gate or writers else memory
+    return Shared(memory, tags=tags, gate=gate, writers=writers) if tags or gate or writers is not None else memory

@@ -42,7 +42,9 @@ class Shared(Core):
 
     def __init__(self, memory: EpisodicMemory, *, tags: int = 0, gate: bool = False, writers: int | None = None):
         super().__init__()
-        positive(tags=tags or 1, writers=1 if writers is None else writers)
+        if tags < 0:
+            raise ValueError(f"tags={tags}, want 0 for none, or as many as there are writers to be told apart")
+        positive(writers=1 if writers is None else writers)
         if tags and memory.similarity == "l2":
             raise ValueError('tags want a similarity that is a product, got "l2"; take "scaled_dot", "dot" or "cosine"')
         self.memory, self.tags, self.writers = memory, tags, writers

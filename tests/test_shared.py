@@ -136,12 +136,14 @@ def test_both_read_their_own_and_the_common_store():
 def test_both_may_share_with_care():
     core = both(D, partial(GRU, hidden_size=H), tags=4, gate=True, writers=2)
     assert isinstance(core, Shared) and (core.tags, core.writers) == (4, 2) and core.gate is not None
+    with pytest.raises(ValueError, match="writers=0"):
+        both(D, partial(GRU, hidden_size=H), writers=0)
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"tags": -1}, "tags=-1, want at least 1"),
+        ({"tags": -1}, "tags=-1, want 0 for none, or as many as there are writers"),
         ({"writers": 0}, "writers=0, want at least 1"),
         ({"tags": 2, "similarity": "l2"}, 'a product, got "l2"; take "scaled_dot"'),
     ],

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import TASKS, GuessingGame, PooledRecall, RepeatPrevious
+from badger import BPTT, TASKS, GuessingGame, PooledRecall, RepeatPrevious, sense
 from contracts_task import check_task, play
 from tasks import Continuous, Discrete, MultiDiscrete
-from toys import Walk, game, seeded
+from toys import Walk, game, seeded, toy_agent
 
 
 @pytest.mark.parametrize("make", [*TASKS.values(), Walk], ids=[*TASKS, "walk"])
@@ -263,6 +263,13 @@ def test_logits_earn_their_log_probability_over_the_questions():
     rewards = torch.stack([step.reward for _, step in told[1:]], 1)
     assert not rewards[:, :2].any()
     assert_close(rewards[:, 2:], (logits - 7)[wanted] / 5)
+
+
+def test_experts_that_see_their_own_pairs_learn_from_pooled_recall():
+    agent = toy_agent(pooled(), core="episodic_shared", bus="silent", experts=3)
+    agent.sense = sense.Each(pooled().obs_size)
+    metrics = BPTT(agent, pooled(), batch=8).update()
+    assert metrics["finite"] and metrics["gradient_norm"] > 0 and 0 <= metrics["accuracy"] <= 1
 
 
 @pytest.mark.parametrize("size", ["steps", "experts", "values", "asks"])
