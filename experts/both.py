@@ -5,7 +5,6 @@ from functools import partial
 
 from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
-from experts.shared import Shared
 
 
 def both(
@@ -16,9 +15,7 @@ def both(
     shared_slots: int = 1024,
     top_k: int = 8,
     key_size: int = 16,
-    tags: int = 0,
-    gate: bool = False,
-    writers: int | None = None,
+    share: Callable[[EpisodicMemory], Core] | None = None,
 ) -> Core:
     """A shared memory whose controller is a private one: members read [x, what all know, what each knows itself].
 
@@ -30,10 +27,10 @@ def both(
         controller: a factory int -> Core, as for `EpisodicMemory`.
         slots: rows of each private store. shared_slots: of the shared one.
         top_k, key_size: of both.
-        tags, gate, writers: of the shared store, see `Shared`.
+        share: what is made of the shared memory, such as partial(Shared, gate=True); None: it stays as it is.
     """
     private = partial(EpisodicMemory, controller=controller, slots=slots, top_k=top_k, key_size=key_size, keep="h")
     memory = EpisodicMemory(
         input_size, lambda size: Private(private(size)), slots=shared_slots, top_k=top_k, key_size=key_size
     )
-    return Shared(memory, tags=tags, gate=gate, writers=writers) if tags or gate or writers is not None else memory
+    return memory if share is None else share(memory)

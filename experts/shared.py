@@ -33,6 +33,7 @@ class Shared(Core):
     Args:
         memory: whose store is shared; it is stepped around its log, not as one function.
         tags: how many writers can be told apart; 0: none.
+        bonus: added to the similarity of one's own rows, at first; learned.
         gate: whether there is one; it begins almost open.
         writers: the first so many members write; None: all.
 
@@ -40,7 +41,15 @@ class Shared(Core):
         ValueError: a number out of range, or tags where similarity is no product.
     """
 
-    def __init__(self, memory: EpisodicMemory, *, tags: int = 0, gate: bool = False, writers: int | None = None):
+    def __init__(
+        self,
+        memory: EpisodicMemory,
+        *,
+        tags: int = 0,
+        bonus: float = 0.0,
+        gate: bool = False,
+        writers: int | None = None,
+    ):
         super().__init__()
         if tags < 0:
             raise ValueError(f"tags={tags}, want 0 for none, or as many as there are writers to be told apart")
@@ -49,7 +58,7 @@ class Shared(Core):
             raise ValueError('tags want a similarity that is a product, got "l2"; take "scaled_dot", "dot" or "cosine"')
         self.memory, self.tags, self.writers = memory, tags, writers
         self.input_size, self.output_size = memory.input_size, memory.output_size
-        self.bonus = nn.Parameter(torch.zeros(())) if tags else None
+        self.bonus = nn.Parameter(torch.tensor(float(bonus))) if tags else None
         self.gate = nn.Linear(self.input_size + self.output_size + 1, memory.value_size) if gate else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)

@@ -19,17 +19,15 @@ OPTIONS = [
 
 
 def build(size=D, hidden=H, *, slots=7, top_k=3, bonus=1.5, **options):
-    """Gate and bonus are moved from where they begin, where much is zero."""
+    """The gate is moved from where it begins, where much is zero."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         memory = EpisodicMemory(size, partial(GRU, hidden_size=hidden), slots=slots, top_k=top_k, key_size=2)
-        core = Shared(memory, **options).double()
+        core = Shared(memory, bonus=bonus, **options).double()
         with torch.no_grad():
             if core.gate is not None:
                 core.gate.weight.normal_()
                 core.gate.bias.zero_()
-            if core.bonus is not None:
-                core.bonus.fill_(bonus)
     return core
 
 
@@ -134,10 +132,9 @@ def test_both_read_their_own_and_the_common_store():
 
 
 def test_both_may_share_with_care():
-    core = both(D, partial(GRU, hidden_size=H), tags=4, gate=True, writers=2)
-    assert isinstance(core, Shared) and (core.tags, core.writers) == (4, 2) and core.gate is not None
-    with pytest.raises(ValueError, match="writers=0"):
-        both(D, partial(GRU, hidden_size=H), writers=0)
+    core = both(D, partial(GRU, hidden_size=H), share=partial(Shared, tags=4, gate=True)).double()
+    told = core.metrics(run(core, inputs())[1])
+    assert isinstance(core, Shared) and {"own_share", "gate", "inner_slots_used"} <= told.keys()
 
 
 @pytest.mark.parametrize(
