@@ -47,8 +47,8 @@ from comms import (  # noqa: E402
     Workspace,
     connect,
 )
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
-from tasks import TASKS, GuessingGame, Mixture, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
+from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Shared, Unrolled, both  # noqa: E402
+from tasks import TASKS, GuessingGame, Mixture, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
 
@@ -84,6 +84,7 @@ __all__ = [
     "Mean",
     "Mixture",
     "Noisy",
+    "PooledRecall",
     "Population",
     "Private",
     "Ranges",
@@ -93,6 +94,7 @@ __all__ = [
     "Schedule",
     "SequentialMNIST",
     "Setup",
+    "Shared",
     "Silent",
     "Step",
     "Study",
@@ -100,6 +102,7 @@ __all__ = [
     "Unrolled",
     "Workspace",
     "act",
+    "both",
     "build",
     "connect",
     "direct",

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 from experts import state
+from experts.both import both
 from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
 from experts.lstm import LSTM
 from experts.recall import Attend
+from experts.shared import Shared
 from experts.state import State
 from experts.unrolled import Unrolled
 
@@ -22,12 +24,36 @@ def _shared(input_size: int, hidden_size: int) -> Core:
     return EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=1024)
 
 
+def _tagged(input_size: int, hidden_size: int) -> Core:
+    memory = EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=1024)
+    return Shared(memory, tags=8, gate=True)
+
+
+def _both(input_size: int, hidden_size: int) -> Core:
+    return both(input_size, partial(GRU, hidden_size=hidden_size))
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "episodic": _private,
     "episodic_shared": _shared,
+    "episodic_tagged": _tagged,
+    "episodic_both": _both,
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
-__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "Unrolled", "state"]
+__all__ = [
+    "CORES",
+    "GRU",
+    "LSTM",
+    "Attend",
+    "Core",
+    "EpisodicMemory",
+    "Log",
+    "Private",
+    "Shared",
+    "State",
+    "Unrolled",
+    "state",
+]

@@ -64,8 +64,10 @@ class EpisodicMemory(Core):
         weighting: of the rows read. "softmax" of the similarity; "similarity" itself (Andersson 2020);
             "inverse_distance" 1 / (d^2 + 0.001), normalised, which wants "l2" (Pritzel et al. 2017, eq. 5).
         keep: what a row holds: "x", "h" or "both".
-        detach_rows: no gradient into what rows hold; keys still learn through their own projection
-            (the "jumpy" backpropagation of Fortunato et al. 2019, sec. 2.1).
+        row_size: V, numbers to which a row's content is compressed by a learned linear map before it is stored, so that
+            stores of very many rows stay small; None: it is stored as it is.
+        detach_rows: no gradient into what rows hold; keys and compressed rows still learn through their own
+            projections (the "jumpy" backpropagation of Fortunato et al. 2019, sec. 2.1).
 
     Raises:
         ValueError: an option out of range, or a controller whose sizes do not fit.
@@ -82,10 +84,11 @@ class EpisodicMemory(Core):
         similarity: Similarity = "scaled_dot",
         weighting: Weighting = "softmax",
         keep: Kept = "both",
+        row_size: int | None = None,
         detach_rows: bool = False,
     ):
         super().__init__()
-        _check(slots=slots, top_k=top_k, key_size=key_size)
+        positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
         _choose("similarity", similarity, SIMILARITIES)
         _choose("weighting", weighting, tuple(WEIGHTINGS))
         _choose("keep", keep, KEPT)
@@ -93,7 +96,8 @@ class EpisodicMemory(Core):
             raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
         self.input_size = input_size
         hidden = controller(1).output_size if keep != "x" else 0
-        value_size = hidden + (input_size if keep != "h" else 0)
+        held_size = hidden + (input_size if keep != "h" else 0)
+        value_size = held_size if row_size is None else row_size
         self.controller = controller(input_size + value_size)
         if self.controller.input_size != input_size + value_size:
             raise ValueError(
@@ -107,6 +111,9 @@ class EpisodicMemory(Core):
             nn.init.normal_(self.key.weight, std=2 * self.key.in_features**-0.5)  # 2: and the rest is not
             nn.init.zeros_(self.key.bias)
             self.query.load_state_dict(self.key.state_dict())
+        self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
+        if self.compress is not None:
+            nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.similarity, self.keep, self.detach_rows = slots, similarity, keep, detach_rows
         self.key_size, self.value_size = key_size, value_size
@@ -119,7 +126,7 @@ class EpisodicMemory(Core):
 
     def resize(self, slots: int) -> None:
         """Another number of slots for the episodes to come; as many rows are read as before, or all where fewer."""
-        _check(slots=slots)
+        positive(slots=slots)
         self.slots = slots
         self.attend = self.attend._replace(top_k=min(self.attend.top_k, slots))
         if self.plan is not None:
@@ -148,15 +155,27 @@ class EpisodicMemory(Core):
         if self.plan is not None and not mapped():
             (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
             return y, state
-        query = self._compared(self.query(torch.cat([x, state.h], -1)))
-        if self.sharpness is not None:
-            query = query * self.sharpness
-        elif self.similarity == "scaled_dot":
-            query = query * self.key_size**-0.5
-        m, positions, weights, log = state.log.read(query, self.attend)
+        m, positions, weights, log = state.log.read(self.ask(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
-        log = log.append(*self._row(x, h), present)  # an absent member's row does not count
+        log = log.append(*self.row(x, h), present)  # an absent member's row does not count
         return h, EpisodicState(controller, h, log, positions, weights)
+
+    def ask(self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]) -> Float[Tensor, "B N K"]:
+        """What a step looks for."""
+        query = self._compared(self.query(torch.cat([x, h], -1)))
+        if self.sharpness is not None:
+            return query * self.sharpness
+        return query * self.key_size**-0.5 if self.similarity == "scaled_dot" else query
+
+    def row(
+        self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]
+    ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N V"]]:
+        """Key and value of the row that a step leaves behind."""
+        seen = torch.cat([x, h], -1)
+        held = {"x": x, "h": h, "both": seen}[self.keep]
+        if self.detach_rows:
+            seen, held = seen.detach(), held.detach()
+        return self._compared(self.key(seen)), held if self.compress is None else self.compress(held)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
@@ -179,17 +198,10 @@ class EpisodicMemory(Core):
         c = self.controller
         weights = Weights(
             self.key.weight, self.key.bias, self.query.weight, self.query.bias,
-            c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh,
+            c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
         hs, last, log, positions, shares = remember(self.plan, weights, state.log, state.controller, xs, present, reset)
         return hs, EpisodicState(c.State(*last), hs[-1], log, positions, shares)
-
-    def _row(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        seen = torch.cat([x, h], -1)
-        held = {"x": x, "h": h, "both": seen}[self.keep]
-        if self.detach_rows:
-            seen, held = seen.detach(), held.detach()
-        return self._compared(self.key(seen)), held
 
     def _compared(self, vector: Tensor) -> Tensor:
         return normalize(vector, dim=-1) if self.similarity == "cosine" else vector
@@ -199,15 +211,17 @@ class EpisodicMemory(Core):
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
         """slots_used: rows that count; duplicate_rate: share of them (of a sample, where they are many) whose nearest
-        other key has cosine > 0.99; read_entropy: of the (normalised, absolute) read weights, in nats."""
+        other key has cosine > 0.99; read_entropy: of the (normalised, absolute) read weights, in nats. Those of a
+        memory within are called inner_slots_used and so on."""
         valid = state.log.valid()  # (B, R)
         share = state.weights.abs() / state.weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
-        return {
+        own = {
             "slots_used": valid.sum(-1).to(share.dtype),
             "duplicate_rate": _duplicates(normalize(state.log.keys(), dim=-1), valid),
             "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
-            **self.controller.metrics(state.controller),
         }
+        within = self.controller.metrics(state.controller).items()
+        return own | {f"inner_{name}" if name in own else name: value for name, value in within}
 
     def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"] | None:
         """None of more slots than a picture has room for."""
@@ -238,7 +252,8 @@ def _duplicates(keys: Tensor, valid: Tensor) -> Tensor:
     return twins.sum(-1) / counts.sum(-1).clamp(min=1).to(keys.dtype)
 
 
-def _check(**sizes: int) -> None:
+def positive(**sizes: int) -> None:
+    """Raises ValueError unless every size is at least 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}, want at least 1")

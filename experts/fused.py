@@ -73,6 +73,7 @@ class Weights(NamedTuple):
     gates_h: Tensor
     bias_x: Tensor
     bias_h: Tensor
+    compress: Tensor | None  # of what a row holds; None: it is stored as it is
 
     def by_input(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
         """The products with x, h, and m: (2 K + G, D), (2 K + G, H), (G, V). size: D."""
@@ -87,12 +88,12 @@ class Remember(Function):
     Inputs: keys and values, storages of the log, and their handles; key and value, the pending row (S, n, .); x
     (T, S N, D); starts (T, S) and flags (S, C), from which on and which rows count, or None where all do; present
     (T, S N, 1): who is there, and going (T, S N, 1): who is in the same episode as the step before, or None for all; a
-    `Plan`; the eight of `Weights`; the parts of the cell's state, (S N, H). States are those of all steps.
+    `Plan`; the nine of `Weights`; the parts of the cell's state, (S N, H). States are those of all steps.
     """
 
     @staticmethod
     def forward(ctx, keys, values, _, __, key, value, x, starts, flags, present, going, plan, *rest):
-        weights, state = Weights(*rest[:8]), rest[8:]
+        weights, state = Weights(*rest[:9]), rest[9:]
         of_x, of_h, of_m = weights.by_input(x.shape[-1])
         size, stores = key.shape[-1], key.shape[0]
         sizes = [size, size, of_m.shape[0]]
@@ -116,13 +117,17 @@ class Remember(Function):
             gates_x = torch.addmm(gates_x, recalled, of_m.t())
             new, saved = plan.cell.advance(gates_x, product[:, size:] + weights.bias_h, state)
             state = new if present is None else tuple(map(torch.where, [present[t]] * len(new), new, state))
-            value, last_x, from_h = plan.value(x[t], state[0]).view(stores, -1, values.shape[-1]), key_x, of_h.t()
+            value, last_x, from_h = plan.value(x[t], state[0]), key_x, of_h.t()
+            value = value if weights.compress is None else value @ weights.compress.t()
+            value = value.view(stores, -1, values.shape[-1])
             passed += state
             kept += (query, recalled, *read, *saved)
         key = torch.addmm(last_x, state[0], of_h[:size].t()).view(stores, -1, size)
         # the storage is not saved: the version check would refuse the rows that later steps append
         ctx.keys, ctx.values, ctx.plan, ctx.partial, ctx.width = keys, values, plan, starts is not None, x.shape[-1]
-        ctx.save_for_backward(x, present, going, of_x, of_h, weights.gates_x, *rest[8:], *passed, *kept)
+        ctx.save_for_backward(
+            x, present, going, of_x, of_h, weights.gates_x, weights.compress, *rest[9:], *passed, *kept
+        )
         index, _, shares = read
         ctx.mark_non_differentiable(index, shares, *(s for i, s in enumerate(passed[: -plan.parts]) if i % plan.parts))
         ctx.set_materialize_grads(False)
@@ -133,7 +138,7 @@ class Remember(Function):
     @once_differentiable
     def backward(ctx, grad_key, grad_value, grad_keys, grad_values, _, __, *grads):
         plan, storage = ctx.plan, (ctx.keys, ctx.values)
-        x, present, going, of_x, of_h, of_m, *saved = ctx.saved_tensors
+        x, present, going, of_x, of_h, of_m, compress, *saved = ctx.saved_tensors
         states, kept = plan.unpacked(saved)
         size, stores, of_m = storage[0].shape[-1], len(storage[0]), of_m[:, ctx.width :]
         given = (*grads, grad_key, grad_value, grad_keys, grad_values)
@@ -144,7 +149,8 @@ class Remember(Function):
         to_value = storage[1].new_zeros(stores, n, storage[1].shape[-1]) if grad_value is None else grad_value
         carry: Parts = tuple(torch.zeros_like(part) for part in states[0])
         to_product, of_product = to_key.reshape(-1, size), of_h[:size]
-        inputs, products, held = [], [], []  # gradients of the products with x and with h, and of x as part of a row
+        inputs, products = [], []  # gradients of the products with x and with h
+        held, wrote = [], []  # gradients of x as part of a row, and of compressed rows
         for t, span in reversed(list(enumerate(plan.spans))):
             (query, _, index, scores, shares), own = kept[t][:5], kept[t][5:]
             key_grad = to_key.reshape(-1, size)
@@ -154,7 +160,11 @@ class Remember(Function):
             if going is not None and t + 1 < len(kept):
                 carry = _masked(carry, going[t + 1])
             arrived = tuple(c if g is None else c + g for c, g in zip(carry, grads[t * plan.parts :], strict=False))
-            as_x, as_h = plan.unvalue(to_value.reshape(-1, to_value.shape[-1]), ctx.width)
+            to_content = to_value.reshape(-1, to_value.shape[-1])
+            if compress is not None:
+                wrote.append(to_content)
+                to_content = to_content @ compress
+            as_x, as_h = plan.unvalue(to_content, ctx.width)
             held.append(as_x)
             if as_h is not None:
                 arrived = (arrived[0] + as_h, *arrived[1:])
@@ -179,19 +189,24 @@ class Remember(Function):
             carry = _masked(carry, going[0])
         inputs, products = _joined(inputs[::-1]), _joined(products[::-1])
         to_weights = _weight_gradients(inputs, products, x.flatten(0, 1), states, going, [k[1] for k in kept], size)
+        to_compress = None
+        if compress is not None:
+            content = plan.value(x.flatten(0, 1), _joined([s[0] for s in states[1:]]))
+            to_compress = _joined(wrote[::-1]).t() @ content
         to_x = None
         if ctx.needs_input_grad[6]:
             to_x = (inputs[:, size:] @ of_x[size:] if plan.detach else inputs @ of_x).view(x.shape)
             if held[0] is not None:
                 to_x = to_x + torch.stack(held[::-1])
-        return None, None, *columns, to_key, to_value, to_x, *[None] * 5, *to_weights, *carry
+        return None, None, *columns, to_key, to_value, to_x, *[None] * 5, *to_weights, to_compress, *carry
 
 
 def _weight_gradients(
     inputs: Tensor, products: Tensor, x: Tensor, states: list[Parts], going: Tensor | None, recalled: list[Tensor],
     size: int,
 ) -> Parts:  # fmt: skip
-    """In the order of `Weights`, from the gradients of the products with x (T S N, 2 K + G) and with h (., K + G)."""
+    """In the order of `Weights`, but for the last, from the gradients of the products with x (T S N, 2 K + G) and
+    with h (., K + G)."""
     before, after = _joined([s[0] for s in states[:-1]]), _joined([s[0] for s in states[1:]])
     if going is not None:
         before = torch.where(going.flatten(0, 1), before, 0)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from tasks.guessing_game import GuessingGame
+from tasks.pooled_recall import PooledRecall
 from tasks.repeat_previous import RepeatPrevious
 from tasks.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
@@ -10,6 +11,7 @@ from tasks.varied import Mixture, Ranges, Size, Varied, drawn, ends, nominal
 
 TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
+    "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
 }
@@ -23,6 +25,7 @@ __all__ = [
     "GuessingGame",
     "Mixture",
     "MultiDiscrete",
+    "PooledRecall",
     "Ranges",
     "RepeatPrevious",
     "SequentialMNIST",

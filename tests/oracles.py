@@ -63,6 +63,8 @@ class _Memory:
         """The buffer holds whole steps: (steps, n, size) keys and values, which of them count, and the clock."""
         steps, n = self.slots // len(x), len(x)
         value = (x.shape[1] if self.keep != "h" else 0) + (self.hidden if self.keep != "x" else 0)
+        if "compress.weight" in self.weights:
+            value = len(self.weights["compress.weight"])
         keys = x.new_zeros(steps, n, self.weights["key.bias"].shape[0])
         return keys, x.new_zeros(steps, n, value), torch.zeros(steps, n, dtype=torch.bool), 0
 
@@ -77,8 +79,10 @@ class _Memory:
     def row(self, x, h):
         if self.detach_rows:
             x, h = x.detach(), h.detach()
-        value = {"x": [x], "h": [h], "both": [x, h]}[self.keep]
-        return self.projected("key", x, h), torch.cat(value)
+        value = torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.keep])
+        if "compress.weight" in self.weights:
+            value = self.weights["compress.weight"] @ value
+        return self.projected("key", x, h), value
 
     def projected(self, name, x, h):
         vector = self.weights[f"{name}.weight"] @ torch.cat([x, h]) + self.weights[f"{name}.bias"]
@@ -111,3 +115,52 @@ class _Memory:
             return -(query - key).square().sum()
         scale = {"dot": 1.0, "scaled_dot": len(key) ** -0.5, "cosine": self.weights.get("sharpness")}
         return (query * key).sum() * scale[self.similarity]
+
+
+def shared_memory(
+    weights: dict[str, Tensor], xs: Tensor, *, slots: int, top_k: int, tags: int, writers: int | None, present: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A list of rows that all members read, scaled dot product and softmax, beside a GRU; no reset.
+
+    weights: the parameters of a `Shared` memory, by name. xs (T, B, N, D), present (T, B, N) -> ys (T, B, N, H), and
+    the share of the read weight that lay on rows of one's own tag (T, B, N).
+    """
+    both = [_shared_episode(weights, xs[:, b], present[:, b], slots, top_k, tags, writers) for b in range(xs.shape[1])]
+    ys, shares = zip(*both, strict=True)
+    return torch.stack(ys, 1), torch.stack(shares, 1)
+
+
+def _shared_episode(weights, xs, present, slots, top_k, tags, writers):
+    gru = [weights[f"memory.controller.{p}"] for p in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    n, hidden = xs.shape[1], gru[1].shape[1]
+    writers = n if writers is None else min(writers, n)
+
+    def linear(name, *parts):
+        return weights[f"{name}.weight"] @ torch.cat(parts) + weights[f"{name}.bias"]
+
+    steps, h, ys, shares = [], xs.new_zeros(n, hidden), [], []  # steps: the rows (key, value, writer) of each
+    for t, x in enumerate(xs):
+        rows = [row for step in steps[-(slots // writers) :] for row in step]
+        new, own = [], []
+        for i in range(n):
+            query = linear("memory.query", x[i], h[i])
+            read, mine = x.new_zeros(x.shape[1] + hidden), x.new_zeros(())
+            if rows:
+                kin = torch.tensor([tags > 0 and j % tags == i % tags for _, _, j in rows])
+                scores = torch.stack([query @ key for key, _, _ in rows]) * len(query) ** -0.5
+                scores = scores + kin * weights.get("bonus", 0)
+                best = scores.argsort(descending=True)[:top_k]
+                share = scores[best].softmax(0)
+                read, mine = sum(s * rows[k][1] for s, k in zip(share, best, strict=True)), (share * kin[best]).sum()
+            if "gate.weight" in weights:
+                read = read * torch.sigmoid(linear("gate", x[i], h[i], mine.unsqueeze(0)))
+            stepped = torch.gru_cell(torch.cat([x[i], read]).unsqueeze(0), h[i].unsqueeze(0), *gru).squeeze(0)
+            new.append(stepped if present[t, i] else h[i])
+            own.append(mine)
+        h = torch.stack(new)
+        steps.append(
+            [(linear("memory.key", x[j], h[j]), torch.cat([x[j], h[j]]), j) for j in range(writers) if present[t, j]]
+        )
+        ys.append(h)
+        shares.append(torch.stack(own))
+    return torch.stack(ys), torch.stack(shares)

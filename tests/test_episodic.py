@@ -93,6 +93,22 @@ def test_every_combination_of_options_equals_the_oracle(similarity, weighting, k
 
 
 @STORES
+@pytest.mark.parametrize("detach_rows", [False, True], ids=["attached", "detached"])
+@pytest.mark.parametrize("row_size, keep", [(1, "both"), (2, "h"), (7, "x")])
+def test_compressed_rows_equal_the_oracle(row_size, keep, detach_rows, private):
+    options = {"keep": keep, "detach_rows": detach_rows}
+    core, xs, episodes = build(private, row_size=row_size, **options), inputs(9), {"reset": resets(9)}
+    ys, passed = stepped(core, xs, **episodes)
+    assert passed[-1].log.store.values.shape[-1] == row_size
+    equal_runs(core, xs, ys, oracle(core, xs, **episodes, **options))
+
+
+def test_an_unroll_over_compressed_rows_equals_the_oracle():
+    core, xs, reset = build(row_size=2), inputs(9), resets(9)
+    equal_runs(core, xs, core.unroll(xs, core.initial_state(xs[0]), reset)[0], oracle(core, xs, reset))
+
+
+@STORES
 @pytest.mark.parametrize("top_k", [1, 2, 5, 6, 50])
 def test_any_number_of_rows_may_be_read(top_k, private):
     core, xs = build(private, top_k=top_k), inputs(9)
@@ -516,6 +532,13 @@ def test_read_entropy_is_that_of_the_weights():
     close(torch.stack(entropy), want.unsqueeze(1).expand(6, B))
 
 
+def test_a_memory_within_a_memory_reports_beside_it():
+    inner = partial(EpisodicMemory, controller=partial(GRU, hidden_size=H), slots=3)
+    core, xs = EpisodicMemory(D, inner, slots=16).double(), inputs(9)
+    told = core.metrics(run(core, xs)[1])
+    assert told["slots_used"].tolist() == [16, 16] and told["inner_slots_used"].tolist() == [2, 2]
+
+
 # What it refuses
 
 
@@ -525,6 +548,7 @@ def test_read_entropy_is_that_of_the_weights():
         ({"slots": 0}, "slots=0, want at least 1"),
         ({"top_k": 0}, "top_k=0, want at least 1"),
         ({"key_size": 0}, "key_size=0, want at least 1"),
+        ({"row_size": 0}, "row_size=0, want at least 1"),
         ({"similarity": "angle"}, "similarity='angle', want one of dot, scaled_dot, cosine, l2"),
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
         ({"keep": "y"}, "keep='y', want one of x, h, both"),

@@ -15,8 +15,15 @@ from experts.gru import GRUState
 PROPERTIES = {holds.__name__: holds for holds in contracts.CORE_PROPERTIES}
 
 
-@pytest.mark.parametrize("holds", PROPERTIES)
-@pytest.mark.parametrize("name", CORES)
+SLOW = {("episodic_both", "one_step_may_be_compiled")}  # two memories, one in the other
+EVERY = [
+    pytest.param(name, holds, marks=[pytest.mark.slow] if (name, holds) in SLOW else [], id=f"{name}-{holds}")
+    for name in CORES
+    for holds in PROPERTIES
+]
+
+
+@pytest.mark.parametrize("name, holds", EVERY)
 def test_every_core_holds_the_contract(name, holds):
     PROPERTIES[holds](CORES[name])
 

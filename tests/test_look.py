@@ -13,7 +13,12 @@ from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
 EPISODES = 5
 cores = pytest.mark.parametrize("core", CORES)
-REMEMBERING = {"episodic": 1, "episodic_shared": 4}  # core -> experts that share a store
+REMEMBERING = {
+    "episodic": 1,
+    "episodic_shared": 4,
+    "episodic_tagged": 4,
+    "episodic_both": 4,
+}  # core -> experts that share a store
 
 
 def seen(core="gru", task=None, **options):

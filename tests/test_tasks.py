@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import TASKS, GuessingGame, RepeatPrevious
+from badger import BPTT, TASKS, GuessingGame, PooledRecall, RepeatPrevious, sense
 from contracts_task import check_task, play
 from tasks import Continuous, Discrete, MultiDiscrete
-from toys import Walk, game, seeded
+from toys import Walk, game, seeded, toy_agent
 
 
 @pytest.mark.parametrize("make", [*TASKS.values(), Walk], ids=[*TASKS, "walk"])
@@ -180,6 +180,107 @@ def test_repeat_previous_refuses_sizes_below_one(size):
 def test_an_answer_must_be_due_in_the_episode(k):
     with pytest.raises(ValueError, match=f"k={k} leaves no answer due in steps=8; want k < steps"):
         RepeatPrevious(steps=8, k=k)
+
+
+# --- pooled recall
+
+
+def pooled(**options):
+    return PooledRecall(**{"steps": 7, "experts": 3, "values": 4, "asks": 5, "dtype": torch.float64} | options)
+
+
+def shown(task, batch=4, seed=0):
+    """Observations of an episode, [keys (B, T, E, keys), values (B, T, E, values)]."""
+    told = play(task, [torch.zeros(batch, dtype=torch.long)] * task.steps, seed)
+    return torch.stack([step.obs for _, step in told[:-1]], 1).split([task.keys, task.values], -1)
+
+
+def answers(task, player, batch=2000):
+    """Accuracy of a player: (keys and values seen until now by each expert, key asked for, expert asked) -> answer."""
+    keys, values = shown(task, batch)
+    seen_keys, seen_values = (part[:, : task.shown].argmax(-1) for part in (keys, values))  # (B, shown, E)
+    actions = [torch.zeros(batch, dtype=torch.long)] * task.shown
+    for t in range(task.shown, task.steps):
+        whom, key = keys[:, t].amax(-1).argmax(-1), keys[:, t].amax(1).argmax(-1)
+        known = seen_keys == key.view(-1, 1, 1)
+        actions.append(player(known, seen_values, whom))
+    told = play(task, actions)
+    return torch.stack([step.scores["accuracy"] for _, step in told[task.shown + 1 :]]).mean()
+
+
+def everything(known, values, whom):
+    return (values * known).sum((1, 2))
+
+
+def own(known, values, whom):
+    mine = torch.arange(known.shape[-1]) == whom.unsqueeze(-1)
+    return everything(known & mine.unsqueeze(1), values, whom)  # 0 where it does not know
+
+
+def test_every_key_is_shown_once_to_one_expert():
+    task = pooled()
+    keys, values = shown(task)
+    assert task.keys == 6 and torch.equal(keys[:, :2].sum((1, 2)), torch.ones(4, 6, dtype=torch.float64))
+    assert (keys[:, :2].sum(-1) == 1).all() and (values[:, :2].sum(-1) == 1).all()
+
+
+def test_one_expert_at_a_time_is_asked_for_a_key_and_no_value_is_shown():
+    keys, values = shown(pooled(), batch=500)
+    assert not values[:, 2:].any() and (keys[:, 2:].sum((-1, -2)) == 1).all()
+    for axis, n in ((-1, 3), (-2, 6)):  # every expert, and every key, as often
+        assert_close(
+            keys[:, 2:].sum(axis).mean((0, 1)), torch.full((n,), 1 / n, dtype=torch.float64), atol=0.03, rtol=0
+        )
+
+
+def test_values_are_equally_likely():
+    _, values = shown(pooled(), batch=2000)
+    assert_close(values[:, :2].mean((0, 1, 2)), torch.full((4,), 0.25, dtype=torch.float64), atol=0.02, rtol=0)
+
+
+def test_the_right_answer_is_the_value_shown_with_the_key():
+    assert answers(pooled(), everything) == 1
+
+
+def test_who_knows_its_own_pairs_only_answers_as_the_reference_says():
+    task = pooled()
+    lines = task.references()["accuracy"]
+    assert lines == {"chance": 1 / 4, "no sharing": pytest.approx(1 / 3 + 2 / 3 / 4), "perfect recall": 1.0}
+    assert answers(task, own).item() == pytest.approx(lines["no sharing"], abs=0.02)
+    assert answers(task, lambda *_: torch.ones(2000, dtype=torch.long)).item() == pytest.approx(0.25, abs=0.02)
+
+
+def test_answers_are_due_while_somebody_is_asked():
+    told = play(pooled(), [torch.zeros(2, dtype=torch.long)] * 7)
+    assert [bool(step.scores["accuracy"].isfinite().all()) for _, step in told[1:]] == [False] * 2 + [True] * 5
+
+
+def test_logits_earn_their_log_probability_over_the_questions():
+    logits = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)) + 7
+    task = pooled()
+    told = play(task, [logits.expand(4, -1)] * 7)
+    wanted = told[0][0].wanted
+    rewards = torch.stack([step.reward for _, step in told[1:]], 1)
+    assert not rewards[:, :2].any()
+    assert_close(rewards[:, 2:], (logits - 7)[wanted] / 5)
+
+
+def test_experts_that_see_their_own_pairs_learn_from_pooled_recall():
+    agent = toy_agent(pooled(), core="episodic_shared", bus="silent", experts=3)
+    agent.sense = sense.Each(pooled().obs_size)
+    metrics = BPTT(agent, pooled(), batch=8).update()
+    assert metrics["finite"] and metrics["gradient_norm"] > 0 and 0 <= metrics["accuracy"] <= 1
+
+
+@pytest.mark.parametrize("size", ["steps", "experts", "values", "asks"])
+def test_pooled_recall_refuses_sizes_below_one(size):
+    with pytest.raises(ValueError, match=f"{size}=0, want at least 1"):
+        PooledRecall(**{size: 0})
+
+
+def test_something_must_be_shown_before_it_is_asked_for():
+    with pytest.raises(ValueError, match="asks=8 leave no step to show anything in steps=8; want asks < steps"):
+        PooledRecall(steps=8, asks=8)
 
 
 def test_a_task_is_frozen():
