@@ -4,12 +4,15 @@ from collections.abc import Callable
 from functools import partial
 
 from experts import state
+from experts.clustered import ClusteredMemory
 from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
 from experts.lstm import LSTM
+from experts.predictive import Predictive
 from experts.recall import Attend
+from experts.reconstruction import Reconstruction
 from experts.state import State
 from experts.unrolled import Unrolled
 
@@ -22,12 +25,42 @@ def _shared(input_size: int, hidden_size: int) -> Core:
     return EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=1024)
 
 
+def _clustered(input_size: int, hidden_size: int) -> Core:
+    return Private(ClusteredMemory(input_size, partial(GRU, hidden_size=hidden_size)))
+
+
+def _predictive(input_size: int, hidden_size: int) -> Core:
+    return Predictive(_private(input_size, hidden_size))
+
+
+def _reconstructing(input_size: int, hidden_size: int) -> Core:
+    return Reconstruction(_private(input_size, hidden_size))
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "episodic": _private,
     "episodic_shared": _shared,
+    "episodic_cpc": _predictive,
+    "episodic_reconstruction": _reconstructing,
+    "clustered": _clustered,
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
-__all__ = ["CORES", "GRU", "LSTM", "Attend", "Core", "EpisodicMemory", "Log", "Private", "State", "Unrolled", "state"]
+__all__ = [
+    "CORES",
+    "GRU",
+    "LSTM",
+    "Attend",
+    "ClusteredMemory",
+    "Core",
+    "EpisodicMemory",
+    "Log",
+    "Predictive",
+    "Private",
+    "Reconstruction",
+    "State",
+    "Unrolled",
+    "state",
+]

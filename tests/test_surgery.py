@@ -34,13 +34,13 @@ def scrambled(state, expert=1):
         x[:, expert] += 3
         return x
 
-    core = state.core
-    if hasattr(core, "controller"):
-        core = core._replace(controller=states.map(change, core.controller), h=change(core.h))
-    else:
-        core = states.map(change, core)
+    def inside(core):
+        if hasattr(core, "controller"):
+            return core._replace(controller=states.map(change, core.controller), h=change(core.h))
+        return core._replace(core=inside(core.core)) if hasattr(core, "core") else states.map(change, core)
+
     heard = state.delivery._replace(inbox=change(state.inbox))
-    return state._replace(core=core, identity=change(state.identity), y=change(state.y), delivery=heard)
+    return state._replace(core=inside(state.core), identity=change(state.identity), y=change(state.y), delivery=heard)
 
 
 # --- lesions
