@@ -160,23 +160,15 @@ class ClusteredMemory(Core):
         alike = cosine_similarity(store.keys.detach(), key.detach().unsqueeze(1), dim=-1)  # (B, S)
         nearest, at = alike.masked_fill(store.counts == 0, -2).max(-1)
         merges = nearest > self.threshold
-        at = torch.where(merges, at, store.written.argmin(-1)).unsqueeze(1)  # (B, 1); a free slot comes first
-        counts = store.counts.gather(1, at)
-        before = torch.where(merges.unsqueeze(1), counts, 0)  # rows that the slot stands for, and goes on to
-
-        def put(column: Tensor, new: Tensor) -> Tensor:
-            old = column.gather(1, _wide(at, column))
-            return column.scatter(1, _wide(at, column), torch.where(_wide(there, old), new, old))
-
-        def mean(column: Tensor, new: Tensor) -> Tensor:
-            old, share = column.gather(1, _wide(at, column)), before.unsqueeze(-1)
-            return put(column, (old * share + new.unsqueeze(1)) / (share + 1))
-
+        at = torch.where(merges, at, store.written.argmin(-1))  # -1 is a free slot: it comes first
+        chosen = (at.unsqueeze(-1) == torch.arange(self.slots, device=at.device)) & there.unsqueeze(-1)  # (B, S)
+        counts = torch.where(chosen & ~merges.unsqueeze(-1), 0, store.counts)  # what another row takes begins anew
+        share = (chosen / (counts + 1)).unsqueeze(-1)  # (B, S, 1): of the new row in each slot
         return Clusters(
-            mean(store.keys, key),
-            mean(store.values, value),
-            put(store.counts, before + 1),
-            put(store.written, store.written.amax(1, keepdim=True) + 1),
+            torch.addcmul(store.keys * (1 - share), share, key.unsqueeze(1)),
+            torch.addcmul(store.values * (1 - share), share, value.unsqueeze(1)),
+            counts + chosen,
+            torch.where(chosen, store.written.amax(1, keepdim=True) + 1, store.written),
             store.merged + (merges & there),
         )
 
@@ -200,9 +192,3 @@ class ClusteredMemory(Core):
         own, blank = (s._replace(controller=None, store=None) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
         controller = self.controller.members(state.controller, index, inner)
         return states.renew(own, blank, index)._replace(controller=controller, store=state.store)
-
-
-def _wide(mask: Tensor, column: Tensor) -> Tensor:
-    """(B,) or (B, 1) to the shape (B, 1) or (B, 1, W) of one row of a column (B, S) or (B, S, W)."""
-    shape = (column.shape[0], 1, *column.shape[2:])
-    return mask.view(-1, *(1,) * (column.dim() - 1)).expand(shape)

@@ -157,7 +157,7 @@ class _Clustered(_Memory):
         for (key, value), here in zip(rows, there, strict=True):
             if not here:
                 continue
-            alike = [float(key @ k / (key.norm() * k.norm())) for k, *_ in slots]
+            alike = [(key @ k / (key.norm() * k.norm())).item() for k, *_ in slots]
             if alike and max(alike) > self.threshold:
                 at = alike.index(max(alike))
                 k, v, n, _ = slots[at]

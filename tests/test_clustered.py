@@ -36,11 +36,14 @@ def build(private: bool = False, kind: type[Core] = ClusteredMemory, **options) 
 def equals_the_oracle(private: bool, **options) -> None:
     options = {**OPTIONS, **options}
     core, xs, episodes = build(private, **options), inputs(30), {"reset": resets(30), "present": absences(30)}
+    memory = core.core if private else core
+    if memory.sharpness is not None:
+        nn.init.ones_(memory.sharpness)  # unnormalised weights of 10 make gradients, and their rounding, grow each step
     ys, passed = stepped(core, xs, **episodes)
     counts = [state.store.counts for state in passed]
     assert any((c > 1).any() for c in counts)  # rows were merged
     assert any((now < before).any() for before, now in pairwise(counts[17:]))  # and replaced
-    weights = dict((core.core if private else core).named_parameters())
+    weights = dict(memory.named_parameters())
     equal_runs(core, xs, ys, oracles.clustered_memory(weights, xs, private=private, **episodes, **options))
 
 
