@@ -29,7 +29,18 @@ from badger.run import Diverged, Run, RunExists  # noqa: E402
 from badger.schedule import Schedule  # noqa: E402
 from badger.train import train, trained  # noqa: E402
 from comms import BUSES, TOPOLOGIES, Attention, Bus, Delivery, EdgeList, Edges, Gated, Mean, Silent, connect  # noqa: E402
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Unrolled  # noqa: E402
+from experts import (  # noqa: E402
+    CORES,
+    GRU,
+    LSTM,
+    ClusteredMemory,
+    Core,
+    EpisodicMemory,
+    Predictive,
+    Private,
+    Reconstruction,
+    Unrolled,
+)
 from tasks import TASKS, GuessingGame, RepeatPrevious, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
@@ -50,6 +61,7 @@ __all__ = [
     "Attention",
     "Bus",
     "Carry",
+    "ClusteredMemory",
     "Core",
     "Delivery",
     "Diverged",
@@ -62,7 +74,9 @@ __all__ = [
     "Learner",
     "Mean",
     "Population",
+    "Predictive",
     "Private",
+    "Reconstruction",
     "RepeatPrevious",
     "Run",
     "RunExists",
