@@ -70,7 +70,7 @@ class ClusteredMemory(Core):
         slots: int = 64,
         top_k: int = 8,
         key_size: int = 16,
-        threshold: float = 0.95,
+        threshold: float = 0.99,
         similarity: Similarity = "scaled_dot",
         weighting: Weighting = "softmax",
         keep: Kept = "both",

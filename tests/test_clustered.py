@@ -110,7 +110,7 @@ A_KEY, B_KEY, C_KEY = [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]
 
 
 def test_similar_rows_become_their_mean():
-    keys, values, counts = written(build(slots=2), A_KEY, [3.0, 0.5, 0.0], B_KEY, A_KEY)
+    keys, values, counts = written(build(slots=2, threshold=0.9), A_KEY, [3.0, 0.5, 0.0], B_KEY, A_KEY)
     assert keys == [[pytest.approx(5 / 3), pytest.approx(1 / 6), 0], B_KEY]
     assert values == [pytest.approx((1 + 2 + 4) / 3), 3] and counts == [3, 1]
 
