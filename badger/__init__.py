@@ -47,7 +47,20 @@ from comms import (  # noqa: E402
     Workspace,
     connect,
 )
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private, Shared, Unrolled, both  # noqa: E402
+from experts import (  # noqa: E402
+    CORES,
+    GRU,
+    LSTM,
+    ClusteredMemory,
+    Core,
+    EpisodicMemory,
+    Predictive,
+    Private,
+    Reconstruction,
+    Shared,
+    Unrolled,
+    both,
+)
 from tasks import TASKS, GuessingGame, Mixture, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
 
 __version__ = "0.1.0"
@@ -70,6 +83,7 @@ __all__ = [
     "Attention",
     "Bus",
     "Carry",
+    "ClusteredMemory",
     "Core",
     "Delayed",
     "Delivery",
@@ -86,8 +100,10 @@ __all__ = [
     "Noisy",
     "PooledRecall",
     "Population",
+    "Predictive",
     "Private",
     "Ranges",
+    "Reconstruction",
     "RepeatPrevious",
     "Run",
     "RunExists",

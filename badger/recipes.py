@@ -15,10 +15,10 @@ from badger import sense
 from badger.run import Run
 from badger.setup import Setup, recipe
 from comms import pick
-from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private
-from tasks import GuessingGame, Ranges, RepeatPrevious, SequentialMNIST, Size, ends
+from experts import CORES, GRU, LSTM, ClusteredMemory, Core, EpisodicMemory, Predictive, Private, Reconstruction, both
+from tasks import GuessingGame, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Size, ends
 
-Memory = Literal["none", "private", "shared"]
+Memory = Literal["none", "private", "shared", "both", "clustered"]
 
 
 @recipe()
@@ -32,6 +32,8 @@ def guessing_game(
     slots: int = 64,
     top_k: int = 8,
     key_size: int = 16,
+    cpc: float = 0.0,
+    reconstruction: float = 0.0,
 ) -> Run:
     """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
 
@@ -39,16 +41,27 @@ def guessing_game(
         dims: numbers to be guessed; two numbers: a range, drawn anew for each outer step.
         steps: guesses in an episode; two numbers: a range, drawn anew for each outer step.
         hidden_size: of an expert's GRU.
-        memory: episodic memory of the experts: none, one each, or one for all.
+        memory: episodic memory of the experts: none, one each, one for all, both; or one each that merges what is alike.
         slots: rows of memory an expert; one for all has experts x slots.
         top_k: rows read in a step.
         key_size: numbers in a key.
+        cpc: weight of contrastive predictive coding of what is sensed and heard; 0: none.
+        reconstruction: weight of the reconstruction of what is sensed and heard; 0: none.
     """
-    rows = slots * ends(experts=setup.experts)[1] if memory == "shared" else slots
-    options = {"slots": rows, "top_k": top_k, "key_size": key_size}
-    core = partial(_remembering, memory=memory, controller=partial(GRU, hidden_size=hidden_size), options=options)
+    remember = _remembering(
+        memory, partial(GRU, hidden_size=hidden_size), setup, slots=slots, top_k=top_k, key_size=key_size
+    )
+    heard = GuessingGame().obs_size + (0 if setup.bus == "silent" else setup.message_size)  # an input less its identity
+    auxiliary = {name: weight for name, weight in {"cpc": cpc, "reconstruction": reconstruction}.items() if weight}
+
+    def core(size: int) -> Core:
+        made = remember(size)
+        made = Predictive(made, of=heard) if cpc else made
+        return Reconstruction(made, of=heard) if reconstruction else made
+
     senses = partial(sense.Total, scale=1 / 3)  # 3 mean -> the sum of squared errors
-    return setup.run(Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone(), core, senses=senses)
+    tasks = Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone()
+    return setup.run(tasks, core, senses=senses, auxiliary=auxiliary)
 
 
 @recipe(act="readout", lr=3e-3, outer_steps=500)
@@ -95,32 +108,72 @@ def sequential_mnist(
         split: images to train on: train (50,000), or train+validation (60,000).
         data_dir: folder with the four idx files; $BADGER_DATA, or a download, if not given.
         hidden_size: of the LSTM.
-        memory: episodic memory of the expert: none or private.
+        memory: episodic memory of the expert: none, private, or clustered: one that merges what is alike.
         slots: rows of memory.
         top_k: rows read in a step.
         key_size: numbers in a key.
     """
-    options = {"slots": slots, "top_k": top_k, "key_size": key_size}
-    core = partial(_remembering, memory=memory, controller=partial(LSTM, hidden_size=hidden_size), options=options)
+    core = _remembering(
+        memory, partial(LSTM, hidden_size=hidden_size), setup, slots=slots, top_k=top_k, key_size=key_size
+    )
     if pixels < 1 or 784 % pixels:
         raise ValueError(f"pixels={pixels}, want a divisor of 784, such as 7")
     task = SequentialMNIST(784 // pixels, data_dir=data_dir, split=split, permuted=permuted)
     return setup.run(task, core, betas=(0.9, 0.999))
 
 
+@recipe(act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400)
+def pooled_recall(
+    setup: Setup,
+    *,
+    values: int = 4,
+    steps: int = 8,
+    asks: int = 4,
+    hidden_size: int = 32,
+    memory: Memory = "shared",
+    slots: int = 64,
+    top_k: int = 8,
+    key_size: int = 16,
+) -> Run:
+    """Experts are asked for what any of them has seen, and have no time to ask around: sharing a memory must help.
+
+    Args:
+        values: that there are to be told apart.
+        steps: pairs shown to each expert, and questions.
+        asks: questions.
+        hidden_size: of an expert's GRU.
+        memory: episodic memory of the experts: none, one each, one for all, both; or one each that merges what is alike.
+        slots: rows of memory an expert; one for all has experts x slots.
+        top_k: rows read in a step.
+        key_size: numbers in a key.
+    """
+    core = _remembering(
+        memory, partial(GRU, hidden_size=hidden_size), setup, slots=slots, top_k=top_k, key_size=key_size
+    )
+    if not isinstance(setup.experts, int):
+        raise ValueError(f"experts={setup.experts}, want one number: so many are shown something")
+    task = PooledRecall(steps=steps, experts=setup.experts, values=values, asks=asks)
+    return setup.run(task, core, senses=sense.Each)
+
+
 def _remembering(
-    input_size: int, *, memory: Memory, controller: Callable[[int], Core], options: dict[str, Any]
-) -> Core:
-    kinds: dict[str, Callable[[], Core]] = {
-        "none": lambda: controller(input_size),
-        "private": lambda: Private(EpisodicMemory(input_size, controller, **options)),
-        "shared": lambda: EpisodicMemory(input_size, controller, **options),
+    memory: Memory, controller: Callable[[int], Core], setup: Setup, *, slots: int, **options: int
+) -> Callable[[int], Core]:
+    """A core with that memory, as a factory of the size of its input. slots: an expert's."""
+    pooled = slots * ends(experts=setup.experts)[1]
+    kinds: dict[str, Callable[[int], Core]] = {
+        "none": controller,
+        "private": lambda size: Private(EpisodicMemory(size, controller, slots=slots, **options)),
+        "shared": lambda size: EpisodicMemory(size, controller, slots=pooled, **options),
+        "both": lambda size: both(size, controller, slots=slots, shared_slots=pooled, **options),
+        "clustered": lambda size: Private(ClusteredMemory(size, controller, slots=slots, **options)),
     }
-    return pick(kinds, memory, "memory")()
+    return pick(kinds, memory, "memory")
 
 
 RECIPES: dict[str, Callable[..., Run]] = {
     "guessing_game": guessing_game,
+    "pooled_recall": pooled_recall,
     "repeat_previous": repeat_previous,
     "sequential_mnist": sequential_mnist,
 }

@@ -5,12 +5,15 @@ from functools import partial
 
 from experts import state
 from experts.both import both
+from experts.clustered import ClusteredMemory
 from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
 from experts.lstm import LSTM
+from experts.predictive import Predictive
 from experts.recall import Attend
+from experts.reconstruction import Reconstruction
 from experts.shared import Shared
 from experts.state import State
 from experts.unrolled import Unrolled
@@ -33,13 +36,28 @@ def _both(input_size: int, hidden_size: int) -> Core:
     return both(input_size, partial(GRU, hidden_size=hidden_size))
 
 
+def _clustered(input_size: int, hidden_size: int) -> Core:
+    return Private(ClusteredMemory(input_size, partial(GRU, hidden_size=hidden_size)))
+
+
+def _predictive(input_size: int, hidden_size: int) -> Core:
+    return Predictive(_private(input_size, hidden_size))
+
+
+def _reconstructing(input_size: int, hidden_size: int) -> Core:
+    return Reconstruction(_private(input_size, hidden_size))
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "episodic": _private,
     "episodic_shared": _shared,
-    "episodic_tagged": _tagged,
+    "clustered": _clustered,
     "episodic_both": _both,
+    "episodic_cpc": _predictive,
+    "episodic_reconstruction": _reconstructing,
+    "episodic_tagged": _tagged,
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
@@ -48,10 +66,13 @@ __all__ = [
     "GRU",
     "LSTM",
     "Attend",
+    "ClusteredMemory",
     "Core",
     "EpisodicMemory",
     "Log",
+    "Predictive",
     "Private",
+    "Reconstruction",
     "Shared",
     "State",
     "Unrolled",

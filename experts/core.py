@@ -60,8 +60,7 @@ class Core(nn.Module, ABC):
 
     def members(self, state: State, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> State:
         """The state of members `index`, -1 for a fresh one: experts leave, return, and new ones join."""
-        kept = states.members(state, index.clamp(min=0))
-        return states.where((index < 0).expand(x.shape[:2]), self.initial_state(x), kept)
+        return states.renew(state, self.initial_state(x), index)
 
 
 class Private(Core):

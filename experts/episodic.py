@@ -13,6 +13,7 @@ from experts.cell import Cell
 from experts.core import Core
 from experts.fused import Plan, Weights, mapped, remember
 from experts.log import Log
+from experts.measures import measures
 from experts.recall import WEIGHTINGS, Attend
 from experts.state import State
 
@@ -24,8 +25,6 @@ SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
 KEPT = ("x", "h", "both")
 PIECE = 16  # steps that an unroll takes at once
 PICTURED = 4096  # slots
-SAMPLE, PART = 256, 1024  # rows that are looked at for duplicates, and how many they are compared with at a time
-DUPLICATE = 0.99  # keys of a higher cosine similarity than this hold the same thing
 
 
 class EpisodicState(NamedTuple):
@@ -210,16 +209,8 @@ class EpisodicMemory(Core):
         return self.controller.losses(state.controller)
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
-        """slots_used: rows that count; duplicate_rate: share of them (of a sample, where they are many) whose nearest
-        other key has cosine > 0.99; read_entropy: of the (normalised, absolute) read weights, in nats. Those of a
-        memory within are called inner_slots_used and so on."""
-        valid = state.log.valid()  # (B, R)
-        share = state.weights.abs() / state.weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
-        own = {
-            "slots_used": valid.sum(-1).to(share.dtype),
-            "duplicate_rate": _duplicates(normalize(state.log.keys(), dim=-1), valid),
-            "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
-        }
+        """Of `experts.measures`, and the controller's; those of a memory within are called inner_slots_used etc."""
+        own = measures(state.log.keys(), state.log.valid(), state.weights)
         within = self.controller.metrics(state.controller).items()
         return own | {f"inner_{name}" if name in own else name: value for name, value in within}
 
@@ -238,18 +229,6 @@ class EpisodicMemory(Core):
         new = (index < 0).expand(x.shape[:2])
         kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
-
-
-def _duplicates(keys: Tensor, valid: Tensor) -> Tensor:
-    """The share (B,) of rows that have a twin: of SAMPLE of them at most, each compared with all. keys (B, R, K)."""
-    size = keys.shape[1]
-    some = slice(None, None, max(1, -(-size // SAMPLE)))
-    sample, counts = keys[:, some], valid[:, some]
-    near = counts.new_zeros(counts.shape, dtype=torch.long)
-    for part in (slice(lo, lo + PART) for lo in range(0, size, PART)):
-        near = near + ((sample @ keys[:, part].mT > DUPLICATE) & valid[:, part].unsqueeze(1)).sum(-1)
-    twins = (near > 1) & counts  # a row is near itself
-    return twins.sum(-1) / counts.sum(-1).clamp(min=1).to(keys.dtype)
 
 
 def positive(**sizes: int) -> None:

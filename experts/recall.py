@@ -68,13 +68,21 @@ class Attend(NamedTuple):
 
         A place of -1 stands for no row. valid (S, end - lo): which rows count; None: all.
         """
+        scores, found = self.find(query, keys, lo, end, valid)
+        weights = self.weigh(scores, found)
+        return found.take(values, weights), found.index, scores, weights
+
+    def find(self, query: Tensor, keys: Tensor, lo: int, end: int, valid: Tensor | None) -> tuple[Tensor, "Found"]:
+        """The rows that `recall` reads, and their scores (S, M, <= top_k)."""
         scores, index = best_rows(query, keys[:, lo:end], valid, self)
         found = Found(index, lo, end, keys.shape[1], valid is not None)
         if self.distance:  # again, without the cancellation
             exact = -(query.unsqueeze(-2) - found.pick(keys)).square().sum(-1)
             scores = exact if found.chosen is None else torch.where(found.chosen, exact, scores)
-        weights = WEIGHTINGS[self.weighting][0](scores, found.chosen)
-        return found.take(values, weights), index, scores, weights
+        return scores, found
+
+    def weigh(self, scores: Tensor, found: "Found") -> Tensor:
+        return WEIGHTINGS[self.weighting][0](scores, found.chosen)
 
     def learn(
         self,

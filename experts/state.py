@@ -99,6 +99,11 @@ def members(state: State, index: Tensor) -> State:
     return _walk(lambda leaf: leaf.index(index, 1) if isinstance(leaf, Leaf) else leaf[:, index], state)
 
 
+def renew(state: State, fresh: State, index: Tensor) -> State:
+    """Members `index` of a state; where it is -1, those of `fresh`, which has as many as the index."""
+    return where((index < 0).unsqueeze(0), fresh, members(state, index.clamp(min=0)))
+
+
 def fold(state: State) -> State:
     """(B, N, ...) leaves become (B * N, ...)."""
     return _walk(lambda leaf: leaf.fold() if isinstance(leaf, Leaf) else leaf.flatten(0, 1), state)

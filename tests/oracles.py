@@ -26,11 +26,36 @@ def episodic_memory(
     weights: the parameters of a memory, by name. xs (T, B, N, D), reset (T, B), present (T, B, N) -> ys (T, B, N, H).
     without_grad: steps that run under no_grad.
     """
+    memory = _Memory(weights, slots, top_k, similarity, weighting, keep, detach_rows)
+    return _played(memory, xs, private, reset, present, without_grad)
+
+
+def clustered_memory(
+    weights: dict[str, Tensor],
+    xs: Tensor,
+    *,
+    slots: int,
+    top_k: int,
+    threshold: float,
+    similarity: str,
+    weighting: str,
+    keep: str,
+    detach_rows: bool,
+    private: bool,
+    reset: Tensor | None = None,
+    present: Tensor | None = None,
+) -> Tensor:
+    """A list of slots beside a GRU, each the mean of similar rows; a read takes a slot's row as often as it counts."""
+    memory = _Clustered(weights, slots, top_k, similarity, weighting, keep, detach_rows)
+    memory.threshold = threshold
+    return _played(memory, xs, private, reset, present, ())
+
+
+def _played(memory, xs, private, reset, present, without_grad) -> Tensor:
     steps, batch, n, _ = xs.shape
     reset = torch.zeros(steps, batch, dtype=torch.bool) if reset is None else reset
     present = torch.ones(steps, batch, n, dtype=torch.bool) if present is None else present
     groups = [[i] for i in range(n)] if private else [list(range(n))]
-    memory = _Memory(weights, slots, top_k, similarity, weighting, keep, detach_rows)
     rows = []
     for b in range(batch):
         ys = [memory.episode(xs[:, b, g], reset[:, b], present[:, b, g], without_grad) for g in groups]
@@ -164,3 +189,54 @@ def _shared_episode(weights, xs, present, slots, top_k, tags, writers):
         ys.append(h)
         shares.append(torch.stack(own))
     return torch.stack(ys), torch.stack(shares)
+
+
+class _Clustered(_Memory):
+    """The buffer holds slots (key, value, count, when last written), and the clock."""
+
+    threshold: float
+
+    def empty(self, x):
+        return [], 0
+
+    def row(self, x, h):
+        if self.detach_rows:
+            x, h = x.detach(), h.detach()
+        key = self.weights["key.weight"] @ torch.cat([x, h]) + self.weights["key.bias"]
+        return key, torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.keep])
+
+    def written(self, buffer, rows, there):
+        slots, clock = [*buffer[0]], buffer[1]
+        for (key, value), here in zip(rows, there, strict=True):
+            if not here:
+                continue
+            alike = [(key @ k / (key.norm() * k.norm())).item() for k, *_ in slots]
+            if alike and max(alike) > self.threshold:
+                at = alike.index(max(alike))
+                k, v, n, _ = slots[at]
+                slots[at] = (k * n + key) / (n + 1), (v * n + value) / (n + 1), n + 1, clock
+            elif len(slots) < self.slots:
+                slots.append((key, value, 1, clock))
+            else:
+                oldest = min(range(len(slots)), key=lambda i: slots[i][3])
+                slots[oldest] = key, value, 1, clock
+            clock += 1
+        return slots, clock
+
+    def read(self, query, buffer):
+        slots, _ = buffer
+        if not slots:
+            return query.new_zeros(self.weights["controller.weight_ih"].shape[1] - self.inputs)
+        keys = [key / key.norm() if self.similarity == "cosine" else key for key, *_ in slots]
+        scores = [self.similar(query, key) for key in keys]
+        best = sorted(range(len(slots)), key=lambda i: -scores[i].item())[: self.top_k]
+        rows = [i for i in best for _ in range(slots[i][2])]
+        values, scores = torch.stack([slots[i][1] for i in rows]), torch.stack([scores[i] for i in rows])
+        if self.weighting == "similarity":
+            return scores @ values
+        shares = scores.exp() if self.weighting == "softmax" else 1 / (1e-3 - scores)
+        return shares / shares.sum() @ values
+
+    @property
+    def inputs(self):
+        return self.weights["key.weight"].shape[1] - self.hidden

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 import oracles
 from contracts import close, compiled, equal_runs, grads, noise, run, unchecked
-from experts import GRU, Core, EpisodicMemory, Log, Private, State, episodic
+from experts import GRU, Core, EpisodicMemory, Log, Private, State, episodic, measures
 from experts import state as states
 
 D, H, B, N = 2, 3, 2, 2
@@ -493,9 +493,9 @@ def test_duplicates_of_many_rows_are_told_from_a_sample(monkeypatch):
     core, xs = build(slots=40), inputs(20)
     _, state = run(core, xs)
     exact = core.metrics(state)["duplicate_rate"]
-    monkeypatch.setattr(episodic, "PART", 7)
+    monkeypatch.setattr(measures, "PART", 7)
     close(core.metrics(state)["duplicate_rate"], exact)  # parts change nothing
-    monkeypatch.setattr(episodic, "SAMPLE", 5)
+    monkeypatch.setattr(measures, "SAMPLE", 5)
     constant(core.key)
     assert core.metrics(run(core, xs)[1])["duplicate_rate"].tolist() == [1, 1]
 

@@ -35,15 +35,16 @@ def scrambled(state, expert=1):
         x[:, expert] += 3
         return x
 
-    def changed(core):
-        """Without its log."""
-        if isinstance(core, tuple):
-            return type(core)(*(changed(part) for part in core))
-        return change(core) if isinstance(core, torch.Tensor) and core.is_floating_point() else core
+    def inside(core):
+        for name in ("core", "memory"):  # of a wrapper
+            if hasattr(core, name):
+                return core._replace(**{name: inside(getattr(core, name))})
+        if hasattr(core, "controller"):
+            return core._replace(controller=inside(core.controller), h=change(core.h))
+        return states.map(change, core)
 
-    core = changed(state.core)
     heard = state.delivery._replace(inbox=change(state.inbox))
-    return state._replace(core=core, identity=change(state.identity), y=change(state.y), delivery=heard)
+    return state._replace(core=inside(state.core), identity=change(state.identity), y=change(state.y), delivery=heard)
 
 
 # --- lesions

@@ -1,0 +1,90 @@
+"""Reconstruction: what a core puts out must tell what it sees now (Fortunato et al. 2019, MRA)."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from experts import state as states
+from experts.core import Core
+from experts.state import State
+
+
+class ReconstructionState(NamedTuple):
+    """y, x: the last output and input. there: who took part in the last step."""
+
+    core: State
+    y: Float[Tensor, "B N Y"]
+    x: Float[Tensor, "B N D"]
+    there: Bool[Tensor, "B N"]
+
+
+class Reconstruction(Core):
+    """A core with the auxiliary loss "reconstruction": the mean squared error of x_t as a linear map of y_t.
+
+    From the output, which has seen x_t and what was recalled (Fortunato et al. 2019, sec. 2.1), and not from the row
+    that a memory recalled alone: rows are from the past, so that x_t is not in them but by chance, and a row that keeps
+    x holds an older x already. Such a loss would be small where keys bring up the most similar x, which is what they do
+    from the start, and would teach rows nothing.
+
+    x is a goal here, no gradient flows into it: who is heard need not be easy to repeat.
+
+    Args:
+        core: what is wrapped; outputs stay as they are.
+        of: only the first `of` numbers of x are reconstructed; None: all. In an agent x is [obs, inbox, identity].
+
+    Raises:
+        ValueError: of is out of range.
+    """
+
+    def __init__(self, core: Core, *, of: int | None = None):
+        super().__init__()
+        of = core.input_size if of is None else of
+        if not 1 <= of <= core.input_size:
+            raise ValueError(f"of={of}, want 1 to the core's input_size={core.input_size}: the first numbers of x")
+        self.core, self.of = core, of
+        self.input_size, self.output_size = core.input_size, core.output_size
+        self.decoder = nn.Linear(core.output_size, of)
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> ReconstructionState:
+        return ReconstructionState(
+            self.core.initial_state(x),
+            x.new_zeros(*x.shape[:2], self.output_size),
+            x.new_zeros(*x.shape[:2], self.of),
+            x.new_zeros(x.shape[:2], dtype=torch.bool),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: ReconstructionState, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], ReconstructionState]:
+        y, core = self.core(x, state.core, present)
+        there = torch.ones_like(state.there) if present is None else present
+        return y, ReconstructionState(core, y, x[..., : self.of].detach(), there)
+
+    def losses(self, state: ReconstructionState) -> dict[str, Float[Tensor, " B"]]:
+        return {**self.core.losses(state.core), "reconstruction": self._error(state)}
+
+    def metrics(self, state: ReconstructionState) -> dict[str, Float[Tensor, " B"]]:
+        """The core's, and reconstruction_error: the root of the loss, in the units of x."""
+        return {**self.core.metrics(state.core), "reconstruction_error": self._error(state).detach().sqrt()}
+
+    def _error(self, state: ReconstructionState) -> Tensor:
+        return squared_error(self.decoder(state.y), state.x, state.there)
+
+    def read_weights(self, state: ReconstructionState) -> Float[Tensor, "B N slots"] | None:
+        return self.core.read_weights(state.core)
+
+    def members(
+        self, state: ReconstructionState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
+    ) -> ReconstructionState:
+        own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
+        return states.renew(own, blank, index)._replace(core=self.core.members(state.core, index, x))
+
+
+def squared_error(
+    guess: Float[Tensor, "B N D"], goal: Float[Tensor, "B N D"], there: Bool[Tensor, "B N"]
+) -> Float[Tensor, " B"]:
+    """The mean over the numbers and the members that are there; 0 where there is none."""
+    each = (guess - goal).square().mean(-1)
+    return torch.where(there, each, 0).sum(1) / there.sum(1).clamp(min=1)
