@@ -41,7 +41,7 @@ def guessing_game(
         dims: numbers to be guessed; two numbers: a range, drawn anew for each outer step.
         steps: guesses in an episode; two numbers: a range, drawn anew for each outer step.
         hidden_size: of an expert's GRU.
-        memory: episodic memory of the experts: none, one each, one for all, both; or one each that merges what is alike.
+        memory: episodic memory of the experts: none, one each, one for all, both, or one each that merges rows.
         slots: rows of memory an expert; one for all has experts x slots.
         top_k: rows read in a step.
         key_size: numbers in a key.
@@ -142,7 +142,7 @@ def pooled_recall(
         steps: pairs shown to each expert, and questions.
         asks: questions.
         hidden_size: of an expert's GRU.
-        memory: episodic memory of the experts: none, one each, one for all, both; or one each that merges what is alike.
+        memory: episodic memory of the experts: none, one each, one for all, both, or one each that merges rows.
         slots: rows of memory an expert; one for all has experts x slots.
         top_k: rows read in a step.
         key_size: numbers in a key.
@@ -157,7 +157,7 @@ def pooled_recall(
 
 
 def _remembering(
-    memory: Memory, controller: Callable[[int], Core], setup: Setup, *, slots: int, **options: int
+    memory: Memory, controller: Callable[[int], Core], setup: Setup, *, slots: int, **options: Any
 ) -> Callable[[int], Core]:
     """A core with that memory, as a factory of the size of its input. slots: an expert's."""
     pooled = slots * ends(experts=setup.experts)[1]
