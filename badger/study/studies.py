@@ -5,7 +5,7 @@ from badger.study.study import Arm, Quick, Study
 MEMORY_HELPS = Study(
     name="memory-helps",
     claim="Experts with an episodic memory solve the guessing game in fewer outer steps, and better, than without.",
-    arms={memory: Arm("guessing_game", {"memory": memory}) for memory in ("none", "private", "shared")},
+    arms={memory: Arm("guessing_game", {"memory": memory}) for memory in ("none", "private", "shared", "both")},
     score="final_error",
     threshold=0.1,
     milestones=(800, 1500),
@@ -76,5 +76,35 @@ LEARNING_SPEED = Study(
     quick=Quick(arguments={"experts": 6, "batch": 16, "outer_steps": 100}, milestones=(50,)),
 )
 
-STUDIES: dict[str, Study] = {study.name: study for study in (MEMORY_HELPS, SEQUENTIAL_MNIST, SYMMETRY, LEARNING_SPEED)}
+SHARING = Study(
+    name="sharing",
+    claim="Where experts see different parts of what is asked, one memory for all answers what their own cannot.",
+    arms={memory: Arm("pooled_recall", {"memory": memory}) for memory in ("none", "private", "shared", "both")},
+    score="accuracy",
+    threshold=0.9,
+    seeds=5,
+    quick=Quick(arguments={"outer_steps": 60, "hidden_size": 16, "batch": 16}, milestones=()),
+)
+
+IMPROVEMENTS = Study(
+    name="memory-improvements",
+    claim="What clustering of rows and auxiliary losses add to a private memory.",
+    arms={
+        "private": Arm("guessing_game", {"memory": "private"}),
+        "clustered": Arm("guessing_game", {"memory": "clustered"}),
+        "cpc": Arm("guessing_game", {"memory": "private", "cpc": 0.1}),
+        "reconstruction": Arm("guessing_game", {"memory": "private", "reconstruction": 0.1}),
+    },
+    score="final_error",
+    threshold=0.1,
+    seeds=3,
+    quick=Quick(
+        arguments={"dims": 2, "experts": 2, "steps": 8, "hidden_size": 16, "slots": 8, "batch": 16, "outer_steps": 60},
+        milestones=(),
+    ),
+)
+
+STUDIES: dict[str, Study] = {
+    study.name: study for study in (MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED)
+}
 """Studies by name."""
