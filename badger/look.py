@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from badger import figures
-from badger.act import Owned
+from badger.act import Named, Owned
 from badger.agent import Agent, AgentState
 from badger.evaluate import fitting, playing
 from badger.rollout import Carry, Frames, rollout, start
@@ -103,7 +103,7 @@ def embeddings(agent: Agent, state: AgentState) -> Embeddings:
     experts = min(state.y.shape[1], POINTS)
     y = state.y[: POINTS // experts, :experts].cpu()
     columns = {"episode": torch.arange(len(y)).unsqueeze(1), "expert": torch.arange(experts)}
-    if isinstance(agent.act, Owned) and state.address is not None:  # (B, D, E)
+    if isinstance(agent.act, Owned | Named) and state.address is not None:  # (B, D, E)
         columns["output"] = state.address[: len(y), :, :experts].argmax(1).cpu()
     labels = torch.stack(torch.broadcast_tensors(*columns.values()), -1)  # (B, E, columns)
     return Embeddings(y.flatten(0, 1), list(columns), labels.flatten(0, 1).tolist())

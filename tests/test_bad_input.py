@@ -73,7 +73,7 @@ def test_an_unknown_task_is_met_with_the_known_ones_and_the_nearest():
 
 
 def test_an_argument_that_a_recipe_does_not_have_is_met_with_those_that_it_has():
-    with pytest.raises(ValueError, match=r"'guessing_game' has no argument \['expert'\]; it has experts, dims"):
+    with pytest.raises(ValueError, match=r"'guessing_game' has no argument \['expert'\]; it has dims, steps"):
         build("guessing_game", expert=3)
 
 

@@ -73,8 +73,8 @@ def plain(text):
 
 def documented(recipe):
     """name -> what the docstring says of it."""
-    lines = inspect.getdoc(recipe).split("Args:\n")[1].splitlines()
-    return dict(line.strip().split(": ", 1) for line in lines)
+    args = re.sub(r"\n {8,}", " ", inspect.getdoc(recipe).split("Args:\n")[1])  # what goes on in the next line
+    return dict(line.strip().split(": ", 1) for line in args.splitlines())
 
 
 def test_train_ends_with_the_scores_and_what_to_do_next(trained):
@@ -136,7 +136,8 @@ def test_help_tells_every_flag_its_default_and_what_it_means(command, recipe):
     assert set(meanings) == set(parameters)
     for name, parameter in parameters.items():
         flag = name.replace("_", "-")
-        given = rf"--{flag}, --no-{flag}" if isinstance(parameter.default, bool) else rf"--{flag} \S+"
+        on_off = isinstance(parameter.default, bool)
+        given = rf"--{flag}, --no-{flag}" if on_off else rf"--{flag} \S+( INT.)?"  # a range: INT|{INT INT}
         wanted = rf"{given} {re.escape(meanings[name])} \(default: {re.escape(str(parameter.default))}\)"
         assert re.search(wanted, shown), wanted
     assert "--folder" in shown and "runs/RECIPE-DATE-TIME-PROCESS" in shown and "--no-tensorboard" in shown

@@ -28,7 +28,7 @@ def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
         outer_steps: updates.
     """
     sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "message_size": 4, "key_size": 4, "batch": 4}
-    run = build("guessing_game", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
+    run = build("guessing_game", act="each", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
     run.log_every, run.save_every, run.look_every = 2, 5, 15
     return run
 
