@@ -133,7 +133,8 @@ class Named(Act):
     al. 2017, arXiv:1706.03762, sec. 3.5); an agent that has met a few of them at a time has met them all, and can tell
     more outputs apart than it was trained with. Beyond NAMES outputs some share a name.
 
-    D and E are free after training; where E < D, an expert makes several outputs, all alike.
+    D and E are free after training; where E < D, an expert makes several outputs, all
+    alike, and is told the name of the first.
 
     The address is (B, D, E + name_size): the shares of the experts, and the output's name.
     """
@@ -158,8 +159,8 @@ class Named(Act):
     def names(self, address: Tensor | None, experts: int) -> Tensor:
         assert address is not None
         shares, names = address.split([experts, self.name_size], -1)
-        makes = (shares > 0).to(names.dtype)
-        return makes.mT @ names / makes.sum(1).unsqueeze(-1)  # one who makes several is told their mean
+        makes = (shares > 0).to(torch.uint8).argmax(1)  # (B, E), the first of several
+        return names.gather(1, makes.unsqueeze(-1).expand(-1, -1, self.name_size))
 
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         assert address is not None

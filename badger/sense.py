@@ -35,22 +35,23 @@ class Broadcast(Sense):
         return obs.unsqueeze(1).expand(-1, experts, -1)
 
 
-class Total(Sense):
-    """Every expert senses the whole observation, times the number of outputs: a mean over outputs becomes their total.
+class Scaled(Sense):
+    """Every expert senses the whole observation, times outputs^power: for tasks that tell a mean over the outputs.
 
-    Where the task tells a mean, what one output adds to it shrinks as there are more; of the total it is the same,
-    however many there are, so that an agent may make more of them than it was trained with.
+    What one output adds to a mean is the less, the more there are; what it adds to their total (power 1) is always the
+    same, but the total grows beyond what was met in training. Half way (1/2) both change slowly, so that an agent may
+    make fewer or more outputs than it was trained with.
 
     Args:
         scale: by which all is multiplied.
     """
 
-    def __init__(self, obs_size: int, *, scale: float = 1.0):
+    def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0):
         super().__init__()
-        self.output_size, self.scale, self.all = obs_size, scale, Broadcast(obs_size)
+        self.output_size, self.power, self.scale, self.all = obs_size, power, scale, Broadcast(obs_size)
 
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
-        return self.all(obs, experts, outputs) * (outputs * self.scale)
+        return self.all(obs, experts, outputs) * (outputs**self.power * self.scale)
 
 
 class Each(Sense):

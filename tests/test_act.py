@@ -200,11 +200,11 @@ def test_an_expert_is_told_the_name_of_what_it_makes():
             assert_close(told[b, e], names[b, shares[b, :, e].argmax()])
 
 
-def test_an_expert_with_several_outputs_is_told_their_mean():
+def test_an_expert_with_several_outputs_is_told_the_first_name():
     shares, names, told = named(2, 5)
     for b in range(5):
         for e in range(2):
-            assert_close(told[b, e], names[b, shares[b, :, e] > 0].mean(0))
+            assert_close(told[b, e], names[b, shares[b, :, e] > 0][0])
 
 
 def test_a_named_output_is_the_mean_of_those_who_make_it():
@@ -283,11 +283,17 @@ def test_broadcast_shows_the_same_to_all():
     assert seen.shape == (B, 4, 3) and all(torch.equal(seen[:, i], obs) for i in range(4))
 
 
-def test_a_mean_over_the_outputs_is_sensed_as_their_total():
+def test_a_mean_over_the_outputs_may_be_sensed_as_their_total():
     guess, target = torch.randn(2, B, 5, generator=seeded())
     told = 3 * (guess - target).square().mean(-1, keepdim=True)
-    seen = sense.Total(1, scale=1 / 3)(told, 4, 5)
+    seen = sense.Scaled(1, power=1, scale=1 / 3)(told, 4, 5)
     assert_close(seen, (guess - target).square().sum(-1).view(B, 1, 1).expand(B, 4, 1))
+
+
+@pytest.mark.parametrize(("outputs", "factor"), [(1, 1), (4, 2), (9, 3)])
+def test_scaled_by_the_root_of_the_number_of_outputs(outputs, factor):
+    obs = torch.randn(B, 2, generator=seeded())
+    assert_close(sense.Scaled(2)(obs, 3, outputs), factor * obs.unsqueeze(1).expand(B, 3, 2))
 
 
 def test_each_expert_senses_its_own_row():

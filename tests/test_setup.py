@@ -69,8 +69,8 @@ def test_a_silent_bus_has_no_messages():
     assert own(bus="silent").learner.agent.bus.message_size == 0
 
 
-def test_the_guessing_game_is_sensed_as_a_total():
-    assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Total)
+def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
+    assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
 @pytest.mark.parametrize("memory", ["none", "private", "shared", "both", "clustered"])
