@@ -62,11 +62,11 @@ SYMMETRY = Study(
 
 LEARNING_SPEED = Study(
     name="learning-speed",
-    claim="Twenty experts learn three dimensions, with both numbers free after training, in 5,000 outer steps of 100.",
+    claim="Twenty experts learn three dimensions, with both numbers free after training, in 2,500 outer steps of 100.",
     arms={
         "named": Arm(
             "guessing_game",
-            {"experts": 20, "dims": 3, "batch": 100, "hidden_size": 32, "bus": "mean", "outer_steps": 5000},
+            {"experts": 20, "dims": 3, "batch": 100, "hidden_size": 32, "bus": "mean", "outer_steps": 2500},
         )
     },
     score="final_error",
