@@ -68,7 +68,8 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
         )
 
     with playing(agent):
-        carry = start(agent, task, fitting(episodes, agent.experts, CROWD), rng)
+        count = fitting(episodes, agent.experts, CROWD)
+        carry = start(agent, task, min(count, task.episodes or count), rng)  # of a finite task no more than there are
         frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
     seen: list[_Seen] = frames.watched
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}

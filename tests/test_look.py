@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import CORES, RepeatPrevious, figures, look, rollout, start
+from badger import CORES, RepeatPrevious, SequentialMNIST, figures, look, rollout, start
 from badger.look import attention_entropy, embeddings, similarity
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
@@ -187,3 +187,9 @@ def test_points_are_at_most_a_thousand(experts, points):
     state = start(agent, game(), 300 if experts == 4 else 10, seeded(), experts=experts).state
     found = embeddings(agent, state)
     assert len(found.points) == len(found.labels) == points
+
+
+def test_of_a_finite_task_no_more_episodes_are_looked_at_than_there_are():
+    task = SequentialMNIST(28, split="validation", dtype=torch.float64)  # of the tests' own images, 4
+    view = look(toy_agent(task), task, seeded())
+    assert 0 <= view.numbers["evaluation/error"] <= 1
