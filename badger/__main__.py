@@ -29,6 +29,7 @@ from badger.run import Diverged, Run
 from badger.setup import resolve_device
 from badger.train import train
 from comms import pick
+from tasks import Task
 
 USAGE = """usage: badger COMMAND ...
 
@@ -47,8 +48,9 @@ EPISODES = 1024
 CROWD = 2**17  # experts in the episodes played if not told otherwise, at most
 
 
-def _episodes(experts: int) -> int:
-    return max(4, fitting(EPISODES, experts, CROWD))
+def _episodes(task: Task, experts: int) -> int | None:
+    """How many are played; None for all of a finite task."""
+    return None if task.episodes is not None else max(4, fitting(EPISODES, experts, CROWD))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -152,7 +154,7 @@ def _go(run: Run, tensorboard: bool) -> int:
 
 def _summarise(run: Run) -> None:
     """The score on episodes never met, the lines to judge it by, a picture, and how to see more."""
-    task, folder = run.learner.task, run.folder
+    task, folder = run.learner.task.unseen, run.folder
     assert folder is not None
     rows, references, learners = read_metrics(folder), task.references(), members(run.learner)
     print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
@@ -165,7 +167,7 @@ def _summarise(run: Run) -> None:
             bad = sum(not row[f"finite{member}"] for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
-        _print_scores(evaluate(learner.agent, task, _episodes(learner.agent.experts), rng), references)
+        _print_scores(evaluate(learner.agent, task, _episodes(task, learner.agent.experts), rng), references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)
@@ -201,7 +203,7 @@ def _evaluate(words: list[str]) -> int:
             experts: how many; as trained if not given.
             dims: outputs of the task; as trained if not given.
             steps: inner steps of an episode; as trained if not given.
-            episodes: how many are played; 1024 if not given, fewer of more than 128 experts.
+            episodes: how many are played; 1024 if not given, fewer of more than 128 experts, all of a finite task.
             lesion: experts taken out before the first step, such as 0,2.
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
@@ -213,13 +215,13 @@ def _evaluate(words: list[str]) -> int:
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
         agent = learners[member].agent
-        task = resized(loaded.learner.task, dims=dims, steps=steps)
+        task = resized(loaded.learner.task.unseen, dims=dims, steps=steps)
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
         lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
         count = agent.experts if experts is None else experts
-        episodes = _episodes(count) if episodes is None else episodes
-        scores = evaluate(agent, task, episodes, rng, experts=count, change=lesioned)
+        chosen = _episodes(task, count) if episodes is None else episodes
+        scores = evaluate(agent, task, chosen, rng, experts=count, change=lesioned)
         references = task.references()
         print(
             f"after {loaded.step} outer steps, with {count} experts"
@@ -232,7 +234,7 @@ def _evaluate(words: list[str]) -> int:
                 "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lost,
                 "member": member,
                 "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
-                "episodes": episodes, "seed": seed, "references": references,
+                "episodes": len(scores["return"]), "seed": seed, "references": references,
                 "scores": {
                     name: strict(dict(zip(("mean", "error"), _mean(v), strict=True))) for name, v in scores.items()
                 },

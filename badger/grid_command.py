@@ -54,7 +54,7 @@ def command(words: list[str]) -> int:
         learners = members(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
-        agent, task = learners[member].agent, loaded.learner.task
+        agent, task = learners[member].agent, loaded.learner.task.unseen
         asked = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
         total = math.prod(len(set(values)) or 1 for values in asked.values())
         rng = generator(seed, "evaluate", device=loaded.device)

@@ -1,7 +1,7 @@
 """Sequential MNIST: an image is read a few pixels a step, and named at the end. A finite task of long memory."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -63,6 +63,11 @@ class SequentialMNIST(Task):
             raise ValueError(f"steps={self.steps}, want a divisor of {PIXELS} pixels, such as {near}")
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}, want one of: {', '.join(SPLITS)}")
+
+    @property
+    def unseen(self) -> "SequentialMNIST":
+        """Validation images; of an agent that was trained on those, too, the test's."""
+        return replace(self, split={"train": "validation", "train+validation": "test"}.get(self.split, self.split))
 
     @property
     def obs_size(self) -> int:

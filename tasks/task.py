@@ -119,6 +119,12 @@ class Task(ABC):
 
         return type(state)(*(choose(new, old) for new, old in zip(fresh, state, strict=True))), step
 
+    @property
+    def unseen(self) -> "Task":
+        """The task by which an agent that was trained on this one is judged: this one, whose episodes are always new,
+        unless they are finitely many."""
+        return self
+
     def preview(self, state: Any, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
         """The next `steps` observations of an open_loop task, the present one first. rng: a copy, to be drawn on."""
         seen = [step.obs]

@@ -1,6 +1,7 @@
 """Sequential MNIST, compared with what NumPy reads from the bytes; and its episodes, each of which has a number."""
 
 import pickle
+import re
 import sys
 from dataclasses import replace
 from math import log
@@ -11,6 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, rollout, start
+from badger.__main__ import main
 from contracts_task import play
 from tasks import idx
 from tiny_mnist import TEST, TRAIN, by_hand, images, write
@@ -238,3 +240,21 @@ def test_a_split_that_would_be_empty_is_refused(tmp_path):
 
 def test_the_tiny_images_are_not_all_of_one_digit():
     assert len(set(images("train", TRAIN)[1])) > 5
+
+
+@pytest.mark.parametrize(
+    ("trained", "judged"),
+    [("train", "validation"), ("train+validation", "test"), ("validation", "validation"), ("test", "test")],
+)
+def test_an_agent_is_judged_by_images_that_it_was_not_trained_on(trained, judged):
+    task = SequentialMNIST(28, split=trained, permuted=True)
+    assert task.unseen == replace(task, split=judged)
+
+
+def test_the_command_line_tells_of_all_images_that_training_did_not_meet(tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    flags = {"pixels": 28, "hidden-size": 4, "slots": 4, "key-size": 2, "batch": 2, "outer-steps": 1}
+    words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
+    assert main(["train", "sequential_mnist", *words, "--folder", folder, "--no-tensorboard"]) == 0
+    assert main(["evaluate", folder]) == 0
+    assert re.findall(r"error +[\d.]+ \+- [\d.]+ over (\d+) episodes", capsys.readouterr().out) == ["4", "4"]
