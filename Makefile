@@ -23,7 +23,7 @@ check: $(VENV)/.dev ## lint, check the format and the types, run the tests
 	$(MAKE) test
 
 notebooks: $(VENV)/.test ## run the notebooks in full and write their outputs into them
-	$(BIN)/python -m pytest --nbmake --nbmake-timeout=7200 --timeout=0 --overwrite notebooks
+	$(BIN)/python -m pytest --nbmake --nbmake-timeout=86400 --timeout=0 --overwrite notebooks
 
 clean: ## remove .venv, builds and caches; runs are kept
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
