@@ -4,7 +4,7 @@ from badger.study.study import Arm, Quick, Study
 
 MEMORY_HELPS = Study(
     name="memory-helps",
-    claim="Experts with an episodic memory solve the guessing game in fewer outer steps, and better, than without.",
+    claim="Experts with an episodic memory solve the guessing game in fewer outer steps than without.",
     arms={memory: Arm("guessing_game", {"memory": memory}) for memory in ("none", "private", "shared", "both")},
     score="final_error",
     threshold=0.1,
