@@ -59,7 +59,7 @@ def guessing_game(
         made = Predictive(made, of=heard) if cpc else made
         return Reconstruction(made, of=heard) if reconstruction else made
 
-    senses = partial(sense.Scaled, scale=2 / 3)
+    senses = partial(sense.Scaled, scale=2 / 3)  # of four dimensions, the sum of squared errors
     tasks = Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone()
     return setup.run(tasks, core, senses=senses, auxiliary=auxiliary)
 

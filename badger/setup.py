@@ -140,9 +140,8 @@ def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]
 
         @functools.wraps(function)
         def made(**arguments: Any) -> Run:
-            arguments = {
-                n: tuple(v) if isinstance(v, list) else v for n, v in arguments.items()
-            }  # as JSON gives ranges
+            # JSON gives ranges back as lists
+            arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()}
             parameters = {name: arguments.pop(name) for name in [p.name for p in own] if name in arguments}
             return function(Setup(**{**defaults, **arguments}), **parameters)
 
