@@ -595,3 +595,9 @@ def test_an_unfinished_run_is_not_in_the_hparams_tab(tmp_path):
     train(made(tmp_path / "run"), 5)
     with pytest.raises(KeyError):
         hparams(tmp_path / "run")
+
+
+def test_of_single_runs_no_probability_is_told():
+    runs = [outcome("a", 0, final=1.0), outcome("b", 0, final=2.0)]
+    assert "P(improvement)" not in study.report(evidence(runs))
+    assert "P(improvement)" in study.report(evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)]))

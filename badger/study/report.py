@@ -78,6 +78,8 @@ def _summary(evidence: Evidence) -> str:
 
 
 def _improvements(evidence: Evidence) -> str:
+    if min((len(evidence.of(arm)) for arm in evidence.arms), default=0) < 2:
+        return ""  # of single runs it would be 0 or 1, whatever they are
     rows = tables.improvements(evidence)
     columns: dict[str, Callable[[Row], str]] = {"P(improvement)": lambda row: f"{row['arm']} over {row['over']}"}
     if evidence.threshold is not None:
