@@ -129,7 +129,7 @@ class Named(Act):
     As with `Owners`, every expert makes one output, drawn anew for each episode. Besides, the D outputs draw D
     different names out of `NAMES`, and an expert's identity holds the name of its output: those who make the same
     output know it, and those who make others know that, so that experts need not find out from the errors whom they
-    work with, however many they are. Names are places on a circle, as waves of four frequencies (after Vaswani et
+    work with, however many they are. Names are places on a line, as waves of four frequencies (after Vaswani et
     al. 2017, arXiv:1706.03762, sec. 3.5); an agent that has met a few of them at a time has met them all, and can tell
     more outputs apart than it was trained with. Beyond NAMES outputs some share a name.
 

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.task import Discrete, Step, Task, positive
+from tasks.task import Discrete, Step, Task, judged, positive
 
 
 class PooledState(NamedTuple):
@@ -87,15 +87,10 @@ class PooledRecall(Task):
     def step(self, state: PooledState, action: Tensor, rng: torch.Generator) -> tuple[PooledState, Step]:
         rows = torch.arange(len(action), device=action.device)
         wanted = state.wanted[rows, (state.t - self.shown).clamp(0, self.asks - 1)]
-        if action.is_floating_point():
-            given = action.log_softmax(-1)[rows, wanted]
-            right = action.argmax(-1) == wanted
-        else:
-            right = action == wanted
-            given = right.to(self.dtype)
+        given, right = judged(action, wanted, self.dtype)
         due = state.t >= self.shown
         reward = torch.where(due, given / self.asks, 0)
-        accuracy = torch.where(due, right.to(self.dtype), torch.nan)
+        accuracy = torch.where(due, right, torch.nan)
         state = state._replace(t=state.t + 1)
         return state, self._told(state, reward, accuracy)
 

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.task import Discrete, Step, Task, positive
+from tasks.task import Discrete, Step, Task, judged, positive
 
 
 class RepeatState(NamedTuple):
@@ -63,15 +63,10 @@ class RepeatPrevious(Task):
     def step(self, state: RepeatState, action: Tensor, rng: torch.Generator) -> tuple[RepeatState, Step]:
         rows = torch.arange(len(action), device=action.device)
         wanted = state.symbols[rows, (state.t - self.k).clamp(0, self.steps - 1)]
-        if action.is_floating_point():
-            given = action.log_softmax(-1)[rows, wanted]
-            right = action.argmax(-1) == wanted
-        else:
-            right = action == wanted
-            given = right.to(self.dtype)
+        given, right = judged(action, wanted, self.dtype)
         due = state.t >= self.k
         reward = torch.where(due, given / (self.steps - self.k), 0)
-        accuracy = torch.where(due, right.to(self.dtype), torch.nan)
+        accuracy = torch.where(due, right, torch.nan)
         state = RepeatState(state.symbols, state.t + 1)
         return state, self._shown(state, reward, accuracy)
 

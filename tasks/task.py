@@ -144,6 +144,18 @@ class Task(ABC):
         return None
 
 
+def judged(
+    action: Tensor, wanted: Int[Tensor, " B"], dtype: torch.dtype
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """The reward of a discrete choice, the log-probability of what was wanted for logits and 1 or 0 for integers; and
+    whether it was right, 1 or 0."""
+    if not action.is_floating_point():
+        right = (action == wanted).to(dtype)
+        return right, right
+    right = (action.argmax(-1) == wanted).to(dtype)
+    return action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1), right
+
+
 def positive(**sizes: int) -> None:
     """Raises ValueError unless every size is at least 1."""
     for name, size in sizes.items():
