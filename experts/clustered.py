@@ -11,9 +11,9 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
 from experts.core import Core
-from experts.episodic import KEPT, SIMILARITIES, Kept, Similarity, Weighting, _choose, positive
+from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive
 from experts.measures import measures
-from experts.recall import WEIGHTINGS, Attend
+from experts.recall import Attend
 from experts.state import State
 
 
@@ -78,13 +78,9 @@ class ClusteredMemory(Core):
     ):
         super().__init__()
         positive(slots=slots, top_k=top_k, key_size=key_size)
-        _choose("similarity", similarity, SIMILARITIES)
-        _choose("weighting", weighting, tuple(WEIGHTINGS))
-        _choose("keep", keep, KEPT)
+        check_reading(similarity, weighting, keep)
         if threshold <= -1:
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
-        if weighting == "inverse_distance" and similarity != "l2":
-            raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
         hidden = controller(1).output_size
         value_size = (hidden if keep != "x" else 0) + (input_size if keep != "h" else 0)
         self.controller = controller(input_size + value_size)
@@ -94,12 +90,7 @@ class ClusteredMemory(Core):
                 f"{input_size + value_size}; pass a factory int -> Core such as partial(GRU, hidden_size=64)"
             )
         self.input_size, self.output_size = input_size, hidden
-        self.key = nn.Linear(input_size + hidden, key_size)
-        self.query = nn.Linear(input_size + hidden, key_size)
-        with torch.no_grad():  # as in EpisodicMemory: what is alike is found from the start
-            nn.init.normal_(self.key.weight, std=2 * self.key.in_features**-0.5)
-            nn.init.zeros_(self.key.bias)
-            self.query.load_state_dict(self.key.state_dict())
+        self.key, self.query = addressing(input_size + hidden, key_size)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.threshold, self.similarity, self.keep = slots, threshold, similarity, keep
         self.detach_rows, self.key_size, self.value_size = detach_rows, key_size, value_size

@@ -88,11 +88,7 @@ class EpisodicMemory(Core):
     ):
         super().__init__()
         positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
-        _choose("similarity", similarity, SIMILARITIES)
-        _choose("weighting", weighting, tuple(WEIGHTINGS))
-        _choose("keep", keep, KEPT)
-        if weighting == "inverse_distance" and similarity != "l2":
-            raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
+        check_reading(similarity, weighting, keep)
         self.input_size = input_size
         hidden = controller(1).output_size if keep != "x" else 0
         held_size = hidden + (input_size if keep != "h" else 0)
@@ -104,12 +100,7 @@ class EpisodicMemory(Core):
                 f"{input_size + value_size}; pass a factory int -> Core such as partial(GRU, hidden_size=64)"
             )
         self.output_size = self.controller.output_size
-        self.key = nn.Linear(input_size + self.output_size, key_size)
-        self.query = nn.Linear(input_size + self.output_size, key_size)
-        with torch.no_grad():  # from the start, what is alike is found: a query is the key of what is seen now
-            nn.init.normal_(self.key.weight, std=2 * self.key.in_features**-0.5)  # 2: and the rest is not
-            nn.init.zeros_(self.key.bias)
-            self.query.load_state_dict(self.key.state_dict())
+        self.key, self.query = addressing(input_size + self.output_size, key_size)
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
         if self.compress is not None:
             nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
@@ -229,6 +220,25 @@ class EpisodicMemory(Core):
         new = (index < 0).expand(x.shape[:2])
         kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
+
+
+def addressing(size: int, key_size: int) -> tuple[nn.Linear, nn.Linear]:
+    """Key and query of a memory: from the start, what is alike is found, as a query is the key of what is seen now."""
+    key, query = nn.Linear(size, key_size), nn.Linear(size, key_size)
+    with torch.no_grad():
+        nn.init.normal_(key.weight, std=2 * key.in_features**-0.5)  # 2: and the rest is not
+        nn.init.zeros_(key.bias)
+        query.load_state_dict(key.state_dict())
+    return key, query
+
+
+def check_reading(similarity: str, weighting: str, keep: str) -> None:
+    """Raises ValueError for a way of reading that there is not."""
+    _choose("similarity", similarity, SIMILARITIES)
+    _choose("weighting", weighting, tuple(WEIGHTINGS))
+    _choose("keep", keep, KEPT)
+    if weighting == "inverse_distance" and similarity != "l2":
+        raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
 
 
 def positive(**sizes: int) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tasks.mnist import CLASSES, PIXELS, SPLITS, Split, load
-from tasks.task import Discrete, Step, Task, positive
+from tasks.task import Discrete, Step, Task, judged, positive
 
 
 class ImageState(NamedTuple):
@@ -103,13 +103,8 @@ class SequentialMNIST(Task):
 
     def step(self, state: ImageState, action: Tensor, rng: torch.Generator) -> tuple[ImageState, Step]:
         wanted = self._images(state.image.device).labels[state.image]
-        if action.is_floating_point():
-            given = action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1)
-            right = (action.argmax(-1) == wanted).to(self.dtype)
-            surprise = -given.detach()
-        else:
-            given = right = (action == wanted).to(self.dtype)
-            surprise = torch.full_like(right, torch.nan)
+        given, right = judged(action, wanted, self.dtype)
+        surprise = -given.detach() if action.is_floating_point() else torch.full_like(right, torch.nan)
         state = ImageState(state.image, state.t + 1)
         return state, self._shown(state, given, right, surprise)
 
