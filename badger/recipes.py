@@ -7,6 +7,7 @@ one's own is any function that returns a `Run`, named `module:function`.
 import difflib
 import importlib
 import inspect
+import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
@@ -208,12 +209,24 @@ def build(recipe: str, **arguments: Any) -> Run:
         ValueError: unknown recipe, an argument that it does not have, or a value that it refuses.
     """
     function = find(recipe)
-    unknown = set(arguments) - set(inspect.signature(function).parameters)
+    known = inspect.signature(function).parameters
+    unknown = set(arguments) - set(known)
     if unknown:
-        has = ", ".join(inspect.signature(function).parameters)
+        has = ", ".join(known)
         raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
     run = function(**arguments)
     if not isinstance(run, Run):
         raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
     run.recipe, run.arguments = recipe, arguments
+    defaults = {name: flag.default for name, flag in known.items() if name not in arguments}
+    run.defaults = {name: default for name, default in defaults.items() if _plain(default)}
     return run
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON knows it."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

@@ -1,12 +1,11 @@
 """A run is a learner on its way to a number of outer steps, and a folder that holds all there is to know of it.
 
-run.json        recipe, arguments, versions, git commit
+run.json        recipe, arguments, defaults of the others, versions, git commit
 metrics.jsonl   a line for each outer step
 events.*        for TensorBoard; projector_config.pbtxt and STEP/experts/ for its projector, when the training has ended
 checkpoints/    step_00000100.pt ..., the last few, and best.pt
 """
 
-import inspect
 import json
 import platform
 import subprocess
@@ -68,7 +67,8 @@ class Run:
         self.log_every, self.save_every, self.keep = log_every, save_every, keep
         self.look_every = look_every
         self.recipe: str | None = None
-        self.arguments: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}  # that the recipe was given
+        self.defaults: dict[str, Any] = {}  # of its other arguments, as they were then
         self.averages: dict[str, float] = {}  # of return and score, over outer steps
         self.best: float | None = None  # the highest averaged return at a checkpoint
         self.seconds = 0.0  # of training
@@ -88,13 +88,7 @@ class Run:
     @property
     def configuration(self) -> dict[str, Any]:
         """The recipe and all its arguments, defaults included; {} of a run built by hand."""
-        if self.recipe is None:
-            return {}
-        from badger.recipes import find  # recipes make runs: imported here, for they import this module
-
-        known = inspect.signature(find(self.recipe)).parameters.items()
-        defaults = {name: p.default for name, p in known if p.default is not p.empty}
-        return {"recipe": self.recipe, **defaults, **self.arguments}
+        return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
 
     def create(self) -> None:
         """Makes the folder; nothing to do for one that this run has made, or was loaded from.
@@ -112,6 +106,7 @@ class Run:
         about = {
             "recipe": self.recipe,
             "arguments": self.arguments,
+            "defaults": self.defaults,
             "outer_steps": self.outer_steps,
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
             "commit": commit(),
@@ -161,7 +156,7 @@ class Run:
         folder = Path(folder)
         about = _about(folder)
         run = (build or _builder(folder, about))()
-        run.folder, run.recipe, run.arguments = folder, about["recipe"], about["arguments"]
+        run.folder, run.recipe, run.arguments, run.defaults = folder, *about.values()
         run._own = None if best else folder
         files = folder / "checkpoints"
         if best:
@@ -205,7 +200,8 @@ def _about(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} holds no run: there is no {file}")
     try:
         about = json.loads(file.read_text())
-        return {"recipe": about["recipe"], "arguments": dict(about["arguments"])}
+        known = {"recipe": about["recipe"], "arguments": dict(about["arguments"])}
+        return known | {"defaults": dict(about.get("defaults", {}))}  # older runs do not tell
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is damaged: {error}. Each checkpoint holds recipe and arguments, too") from error
 
@@ -218,7 +214,7 @@ def _builder(folder: Path, about: dict[str, Any]) -> Callable[[], Run]:
         )
     from badger.recipes import build  # recipes make runs: imported here, for they import this module
 
-    return lambda: build(about["recipe"], **about["arguments"])
+    return lambda: build(about["recipe"], **about["defaults"], **about["arguments"])
 
 
 def commit() -> str | None:

@@ -127,6 +127,16 @@ def test_a_recipe_of_ones_own_takes_its_flags(own, command):
     assert (run.recipe, run.arguments) == ("my_recipes:small", {"experts": 3, "steps": 2})
 
 
+def test_a_default_that_has_changed_since_changes_no_run(own, command):
+    command("train", "my_recipes:small", "--folder", "run", "--no-tensorboard")
+    experts = Run.load("run").learner.agent.experts
+    recipe = sys.modules["my_recipes"].small
+    assert recipe.__kwdefaults__["experts"] == experts
+    recipe.__kwdefaults__["experts"] = experts + 2
+    run = Run.load("run")
+    assert (run.learner.agent.experts, run.configuration["experts"], run.step) == (experts, experts, 3)
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_help_tells_every_flag_its_default_and_what_it_means(command, recipe):
     code, out, _ = command("train", recipe, "--help")
