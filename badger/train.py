@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from badger import checkpoint, distributed
+from badger.autopsy import autopsy
 from badger.look import look
 from badger.recipes import build
 from badger.recorder import Recorder, Row
@@ -209,9 +210,10 @@ def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
         good = str(checkpoint.path(files, checkpoint.steps(files)[-1]))
     seen = ("loss", "gradient_norm", "parameter_norm")
     told = ", ".join(f"{name.replace('_', ' ')} {bad[name]:.4g}" for name in seen if name in bad)
+    held = autopsy(run.learner.agent, run.learner.task, generator(run.learner.seed, "autopsy", device=run.device))
     raise Diverged(
-        f"outer step {bad['step']} is not finite: {told}. That update was not made. Last good checkpoint: {good}. "
-        "A lower learning rate, a smaller clip or shorter episodes usually mend it."
+        f"outer step {bad['step']} is not finite: {told}{held and '; '}{held}. That update was not made. Last good "
+        f"checkpoint: {good}. A lower learning rate, a smaller clip or shorter episodes usually mend it."
     )
 
 

@@ -4,7 +4,6 @@ That file is written anew, whole or not at all, after each evaluation and before
 evaluation of every milestone that the run has passed, whenever it was killed; it is finished when it holds them all.
 """
 
-import dataclasses
 import json
 import math
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 
 from badger import checkpoint, recorder
-from badger.evaluate import evaluate
+from badger.evaluate import evaluate, resized
 from badger.learners import Learner
 from badger.rng import generator
 from badger.run import Run
@@ -85,7 +84,7 @@ def perform(job: Job) -> None:
     task, milestones = run.learner.task, _milestones(run, study)
     if study.score != task.score:
         raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, that of {task}")
-    tasks = {name: _replaced(task, name, fields) for name, fields in study.evaluations.items()}
+    tasks = {name: resized(task, **fields) for name, fields in study.evaluations.items()}
     scores = _before(job)
     about = {**asked, "milestones": milestones, "better": task.better, "references": task.references()}
     _write(job.folder, about, scores)
@@ -134,16 +133,6 @@ def _milestones(run: Run, study: Study) -> list[int]:
     if late:
         raise ValueError(f"study {study.name!r}: milestone {late[0]}, but runs end after {run.outer_steps} outer steps")
     return sorted({*study.milestones, run.outer_steps})
-
-
-def _replaced(task: Task, name: str, fields: dict[str, Any]) -> Task:
-    has = [field.name for field in dataclasses.fields(task)]
-    unknown = sorted(set(fields) - set(has))
-    if unknown:
-        raise ValueError(
-            f"evaluation {name!r}: {type(task).__name__} has no {', '.join(unknown)}; it has {', '.join(has)}"
-        )
-    return dataclasses.replace(task, **fields)
 
 
 def _told(run: Run, scores: dict[str, Scores], score: str) -> None:
