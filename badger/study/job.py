@@ -84,7 +84,7 @@ def perform(job: Job) -> None:
     task, milestones = run.learner.task, _milestones(run, study)
     if study.score != task.score:
         raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, that of {task}")
-    tasks = {name: resized(task, **fields) for name, fields in study.evaluations.items()}
+    tasks = {name: _changed(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _before(job)
     about = {**asked, "milestones": milestones, "better": task.better, "references": task.references()}
     _write(job.folder, about, scores)
@@ -133,6 +133,13 @@ def _milestones(run: Run, study: Study) -> list[int]:
     if late:
         raise ValueError(f"study {study.name!r}: milestone {late[0]}, but runs end after {run.outer_steps} outer steps")
     return sorted({*study.milestones, run.outer_steps})
+
+
+def _changed(task: Task, name: str, fields: dict[str, Any]) -> Task:
+    try:
+        return resized(task, **fields)
+    except ValueError as error:
+        raise ValueError(f"evaluation {name!r}: {error}") from error
 
 
 def _told(run: Run, scores: dict[str, Scores], score: str) -> None:
