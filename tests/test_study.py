@@ -153,7 +153,10 @@ def test_evaluations_play_the_task_with_their_fields(tmp_path):
     [
         ({"score": "return"}, "score='return', want 'final_error', that of GuessingGame"),
         ({"milestones": (7,)}, "milestone 7, but runs end after 6 outer steps"),
-        ({"evaluations": {"test": {"split": 1}}}, "evaluation 'test': GuessingGame has no split to change; it has steps, "),
+        (
+            {"evaluations": {"test": {"split": 1}}},
+            "evaluation 'test': GuessingGame has no split to change; it has steps, ",
+        ),
     ],
 )
 def test_a_study_that_does_not_fit_its_task_is_explained_before_it_trains(tmp_path, changes, message):
