@@ -4,8 +4,6 @@
 one's own is any function that returns a `Run`, named `module:function`.
 """
 
-import difflib
-import importlib
 import inspect
 import json
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from functools import partial
 from typing import Any, Literal
 
 from badger import sense
+from badger.named import named
 from badger.run import Run
 from badger.setup import Setup, recipe
 from comms import pick
@@ -187,19 +186,7 @@ def find(name: str) -> Callable[..., Run]:
     Raises:
         ValueError: no such recipe, module or function.
     """
-    if ":" not in name:
-        return pick(RECIPES, name, "recipe")
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function, None)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"recipe {name!r}: {error}; run badger where `import {module}` works") from error
-    if not callable(found):
-        there = [n for n, v in vars(importlib.import_module(module)).items() if inspect.isfunction(v)]
-        near = difflib.get_close_matches(function, there, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(there) or 'no functions'}"
-        raise ValueError(f"recipe {name!r}: module {module} has no function {function}{hint}")
-    return found
+    return named(RECIPES, name, "recipe", lambda found: inspect.isfunction(found) or isinstance(found, partial))
 
 
 def build(recipe: str, **arguments: Any) -> Run:

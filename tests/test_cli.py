@@ -215,8 +215,8 @@ def test_a_choice_that_there_is_not_is_met_with_those_that_there_are(command):
     "recipe, message",
     [
         ("no_such_module:small", r"No module named 'no_such_module'; run badger where `import no_such_module` works"),
-        ("my_recipes:smal", r"module my_recipes has no function smal; did you mean 'small'\?"),
-        ("my_recipes:quite_another", r"module my_recipes has no function quite_another; it has small, wrong"),
+        ("my_recipes:smal", r"module my_recipes has no recipe smal; did you mean 'small'\?"),
+        ("my_recipes:quite_another", r"module my_recipes has no recipe quite_another; it has small, wrong"),
         ("my_recipes:wrong", r"returned int, want a badger\.Run"),
     ],
 )

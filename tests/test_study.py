@@ -539,7 +539,7 @@ def test_study_without_a_name_and_list_tell_which_there_are(command):
     "name, message",
     [
         ("memory-help", "unknown study 'memory-help', want one of: .*Did you mean 'memory-helps'?"),
-        ("tiny_runs:TINI", "module tiny_runs has no study TINI; it has TINY"),
+        ("tiny_runs:TINI", "module tiny_runs has no study TINI; did you mean 'TINY'?"),
         ("no_such_module:X", "No module named 'no_such_module'; run badger where `import no_such_module` works"),
     ],
 )

@@ -1,10 +1,11 @@
 """What a study is: a claim, the arms that it compares, and what is looked at."""
 
 import dataclasses
-import importlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
+
+from badger.named import named
 
 
 @dataclass(frozen=True)
@@ -107,18 +108,5 @@ def find(name: str) -> Study:
         ValueError: there is no such study or module.
     """
     from badger.study.studies import STUDIES  # they are made of what this module defines
-    from comms import pick
 
-    if ":" not in name:
-        return pick(STUDIES, name, "study")
-    module, _, variable = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), variable, None)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"study {name!r}: {error}; run badger where `import {module}` works") from error
-    if not isinstance(found, Study):
-        there = [n for n, v in vars(importlib.import_module(module)).items() if isinstance(v, Study)]
-        raise ValueError(
-            f"study {name!r}: module {module} has no study {variable}; it has {', '.join(there) or 'none'}"
-        )
-    return found
+    return named(STUDIES, name, "study", lambda found: isinstance(found, Study))
