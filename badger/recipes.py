@@ -8,30 +8,26 @@ import inspect
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from badger import sense
+from badger.memories import Memories
 from badger.named import named
 from badger.run import Run
 from badger.setup import Setup, recipe
 from comms import pick
-from experts import CORES, GRU, LSTM, ClusteredMemory, Core, EpisodicMemory, Predictive, Private, Reconstruction, both
-from tasks import GuessingGame, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Size, ends
-
-Memory = Literal["none", "private", "shared", "both", "clustered"]
+from experts import CORES, GRU, LSTM, Core, Predictive, Reconstruction
+from tasks import GuessingGame, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Size
 
 
 @recipe()
 def guessing_game(
     setup: Setup,
+    memories: Memories,
     *,
     dims: Size = 4,
     steps: Size = 20,
     hidden_size: int = 64,
-    memory: Memory = "private",
-    slots: int = 64,
-    top_k: int = 8,
-    key_size: int = 16,
     cpc: float = 0.0,
     reconstruction: float = 0.0,
 ) -> Run:
@@ -41,16 +37,10 @@ def guessing_game(
         dims: numbers to be guessed; two numbers: a range, drawn anew for each outer step.
         steps: guesses in an episode; two numbers: a range, drawn anew for each outer step.
         hidden_size: of an expert's GRU.
-        memory: episodic memory of the experts: none, one each, one for all, both, or one each that merges rows.
-        slots: rows of memory an expert; one for all has experts x slots.
-        top_k: rows read in a step.
-        key_size: numbers in a key.
         cpc: weight of contrastive predictive coding of what is sensed and heard; 0: none.
         reconstruction: weight of the reconstruction of what is sensed and heard; 0: none.
     """
-    remember = _remembering(
-        memory, partial(GRU, hidden_size=hidden_size), setup, slots=slots, top_k=top_k, key_size=key_size
-    )
+    remember = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
     heard = GuessingGame().obs_size + (0 if setup.bus == "silent" else setup.message_size)  # an input less its identity
     auxiliary = {name: weight for name, weight in {"cpc": cpc, "reconstruction": reconstruction}.items() if weight}
 
@@ -83,20 +73,17 @@ def repeat_previous(
 
 @recipe(
     experts=1, topology="none", bus="silent", act="mean", identity_size=0, batch=128, lr=1e-3, schedule="constant",
-    outer_steps=7820,
+    outer_steps=7820, slots=112, key_size=32,
 )  # fmt: skip
 def sequential_mnist(
     setup: Setup,
+    memories: Memories,
     *,
     pixels: int = 7,
     permuted: bool = False,
     split: str = "train",
     data_dir: str | None = None,
     hidden_size: int = 128,
-    memory: Memory = "private",
-    slots: int = 112,
-    top_k: int = 8,
-    key_size: int = 32,
 ) -> Run:
     """One expert reads an image a few pixels a step and names the digit at the end (Andersson 2020; Le et al. 2015).
 
@@ -108,32 +95,23 @@ def sequential_mnist(
         split: images to train on: train (50,000), or train+validation (60,000).
         data_dir: folder with the four idx files; $BADGER_DATA, or a download, if not given.
         hidden_size: of the LSTM.
-        memory: episodic memory of the expert: none, private, or clustered: one that merges what is alike.
-        slots: rows of memory.
-        top_k: rows read in a step.
-        key_size: numbers in a key.
     """
-    core = _remembering(
-        memory, partial(LSTM, hidden_size=hidden_size), setup, slots=slots, top_k=top_k, key_size=key_size
-    )
+    core = memories.core(partial(LSTM, hidden_size=hidden_size), setup.experts)
     if pixels < 1 or 784 % pixels:
         raise ValueError(f"pixels={pixels}, want a divisor of 784, such as 7")
     task = SequentialMNIST(784 // pixels, data_dir=data_dir, split=split, permuted=permuted)
     return setup.run(task, core, betas=(0.9, 0.999))
 
 
-@recipe(act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400)
+@recipe(act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400, memory="shared")
 def pooled_recall(
     setup: Setup,
+    memories: Memories,
     *,
     values: int = 4,
     steps: int = 8,
     asks: int = 4,
     hidden_size: int = 32,
-    memory: Memory = "shared",
-    slots: int = 64,
-    top_k: int = 8,
-    key_size: int = 16,
 ) -> Run:
     """Experts are asked for what any of them has seen, and have no time to ask around: sharing a memory must help.
 
@@ -142,33 +120,12 @@ def pooled_recall(
         steps: pairs shown to each expert, and questions.
         asks: questions.
         hidden_size: of an expert's GRU.
-        memory: episodic memory of the experts: none, one each, one for all, both, or one each that merges rows.
-        slots: rows of memory an expert; one for all has experts x slots.
-        top_k: rows read in a step.
-        key_size: numbers in a key.
     """
-    core = _remembering(
-        memory, partial(GRU, hidden_size=hidden_size), setup, slots=slots, top_k=top_k, key_size=key_size
-    )
+    core = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
     if not isinstance(setup.experts, int):
         raise ValueError(f"experts={setup.experts}, want one number: so many are shown something")
     task = PooledRecall(steps=steps, experts=setup.experts, values=values, asks=asks)
     return setup.run(task, core, senses=sense.Each)
-
-
-def _remembering(
-    memory: Memory, controller: Callable[[int], Core], setup: Setup, *, slots: int, **options: Any
-) -> Callable[[int], Core]:
-    """A core with that memory, as a factory of the size of its input. slots: an expert's."""
-    pooled = slots * ends(experts=setup.experts)[1]
-    kinds: dict[str, Callable[[int], Core]] = {
-        "none": controller,
-        "private": lambda size: Private(EpisodicMemory(size, controller, slots=slots, **options)),
-        "shared": lambda size: EpisodicMemory(size, controller, slots=pooled, **options),
-        "both": lambda size: both(size, controller, slots=slots, shared_slots=pooled, **options),
-        "clustered": lambda size: Private(ClusteredMemory(size, controller, slots=slots, **options)),
-    }
-    return pick(kinds, memory, "memory")
 
 
 RECIPES: dict[str, Callable[..., Run]] = {

@@ -128,36 +128,50 @@ class Setup:
 
 
 def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
-    """Makes a recipe of `function(setup, *, own flags)`. defaults: of Setup's flags, where this recipe has others."""
+    """Makes a recipe of `function(setup, *, own flags)`. defaults: of shared flags, where this recipe has others.
+
+    What comes before the star are groups of shared flags, each a dataclass: a `Setup`, and others
+    (`badger.memories.Memories`) as the function wants them.
+    """
 
     def flat(function: Callable[..., Run]) -> Callable[..., Run]:
-        _, *own = inspect.signature(function).parameters.values()
-        hints = get_type_hints(function) | get_type_hints(Setup)
-        common = [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name, getattr(Setup, name)))
-            for name in (each.name for each in dataclasses.fields(Setup))
-        ]
+        parameters, hints = inspect.signature(function).parameters.values(), get_type_hints(function)
+        own = [p.replace(annotation=hints[p.name]) for p in parameters if p.kind is p.KEYWORD_ONLY]
+        groups = [hints[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        flags = [*own, *(flag for group in reversed(groups) for flag in _flags(group, defaults))]
+        signature = inspect.Signature(flags, return_annotation=Run)
 
         @functools.wraps(function)
         def made(**arguments: Any) -> Run:
+            given = signature.bind(**arguments)
+            given.apply_defaults()
             # JSON gives ranges back as lists
-            arguments = {name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()}
-            parameters = {name: arguments.pop(name) for name in [p.name for p in own] if name in arguments}
-            return function(Setup(**{**defaults, **arguments}), **parameters)
+            known = {name: tuple(v) if isinstance(v, list) else v for name, v in given.arguments.items()}
+            shared = [group(**{f.name: known.pop(f.name) for f in dataclasses.fields(group)}) for group in groups]
+            return function(*shared, **known)
 
-        flags = [each.replace(annotation=hints[each.name]) for each in (*own, *common)]
-        made.__signature__ = inspect.Signature(flags, return_annotation=Run)  # type: ignore[attr-defined]
-        made.__annotations__ = {each.name: hints[each.name] for each in flags}
-        made.__doc__ = _documented(function)
+        made.__signature__ = signature  # type: ignore[attr-defined]
+        made.__annotations__ = {flag.name: flag.annotation for flag in flags}
+        made.__doc__ = "\n".join([inspect.getdoc(function) or "", *map(_arguments, reversed(groups))])
         return made
 
     return flat
 
 
-def _documented(function: Callable[..., Run]) -> str:
-    """The function's docstring, and beneath its own flags those of Setup."""
-    common = (inspect.getdoc(Setup) or "").partition("Args:\n")[2]
-    return f"{inspect.getdoc(function)}\n{common}"
+def _flags(group: type, defaults: dict[str, Any]) -> list[inspect.Parameter]:
+    """Of a dataclass of shared flags."""
+    hints = get_type_hints(group)
+    return [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(f.name, f.default), annotation=hints[f.name]
+        )
+        for f in dataclasses.fields(group)
+    ]
+
+
+def _arguments(group: type) -> str:
+    """What its docstring tells of its flags."""
+    return (inspect.getdoc(group) or "").partition("Args:\n")[2]
 
 
 def resolve_device(name: str) -> torch.device:
