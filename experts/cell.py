@@ -4,6 +4,7 @@ Shapes: B episode, N members, D input, H hidden, G numbers in all gates.
 """
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -28,6 +29,7 @@ class Cell(Core):
 
     gates: ClassVar[int]
     State: ClassVar[Any]  # the NamedTuple of the state
+    sequence: ClassVar[Callable[..., Any]]  # torch's function of a whole sequence, with the same weights
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
@@ -63,7 +65,9 @@ class Cell(Core):
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], Any]:
-        """As the loop of `forward`; the inputs' share of the gates is one product for all steps."""
+        """As the loop of `forward`; by torch's own function for all steps where no row begins anew in between."""
+        if reset is None and not mapped():  # vmap has no rule for it
+            return self._whole(xs, state)
         fresh, ys = self.initial_state(xs[0]), []
         for t, from_x in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):
             if reset is not None:
@@ -72,8 +76,22 @@ class Cell(Core):
             ys.append(y)
         return torch.stack(ys), state
 
+    def _whole(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        parts = tuple(part.flatten(0, 1).unsqueeze(0) for part in state)
+        hidden = parts if len(parts) > 1 else parts[0]
+        ys, *last = type(self).sequence(
+            xs.flatten(1, 2), hidden, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
+        )
+        return ys.view(*xs.shape[:3], -1), self.State(*(part.view(xs.shape[1:3] + part.shape[-1:]) for part in last))
+
     def _step(self, from_x: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:
         new, _ = self.advance(from_x, linear(state[0], self.weight_hh, self.bias_hh), state)
         if present is not None:
             new = tuple(torch.where(present.unsqueeze(-1), a, b) for a, b in zip(new, state, strict=True))
         return new[0], self.State(*new)
+
+
+def mapped() -> bool:
+    """Whether torch.func (vmap, grad) looks on: weights may then be batched, and plain operations know how to."""
+    return torch._C._are_functorch_transforms_active()

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from experts import state as states
-from experts.cell import Cell
+from experts.cell import Cell, mapped
 from experts.core import Core
-from experts.fused import Plan, Weights, mapped, remember
+from experts.fused import Plan, Weights, remember
 from experts.log import Log
 from experts.measures import measures
 from experts.recall import WEIGHTINGS, Attend

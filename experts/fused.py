@@ -258,8 +258,3 @@ def remember(
     hs = tuple(h.view(*shape, -1) for h in passed[:: plan.parts])
     last = (hs[-1], *(part.view(*shape, -1) for part in passed[1 - plan.parts :] if plan.parts > 1))
     return hs, last, log, *log.told(index, shares, plan.attend.top_k)
-
-
-def mapped() -> bool:
-    """Whether torch.func (vmap, grad) looks on: weights may then be batched, and plain operations know how to."""
-    return torch._C._are_functorch_transforms_active()

@@ -21,6 +21,7 @@ class GRU(Cell):
 
     gates = 3
     State = GRUState
+    sequence = torch.gru
 
     @staticmethod
     def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:

@@ -21,6 +21,7 @@ class LSTM(Cell):
 
     gates = 4
     State = LSTMState
+    sequence = torch.lstm
 
     @staticmethod
     def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
