@@ -1,0 +1,87 @@
+"""Games of many experts that act together."""
+
+from functools import partial
+
+from badger import sense
+from badger.memories import Memories
+from badger.run import Run
+from badger.setup import Setup, recipe
+from comms import pick
+from experts import CORES, GRU, Core, Predictive, Reconstruction
+from tasks import GuessingGame, PooledRecall, Ranges, RepeatPrevious, Size
+
+
+@recipe()
+def guessing_game(
+    setup: Setup,
+    memories: Memories,
+    *,
+    dims: Size = 4,
+    steps: Size = 20,
+    hidden_size: int = 64,
+    cpc: float = 0.0,
+    reconstruction: float = 0.0,
+) -> Run:
+    """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
+
+    Args:
+        dims: numbers to be guessed; two numbers: a range, drawn anew for each outer step.
+        steps: guesses in an episode; two numbers: a range, drawn anew for each outer step.
+        hidden_size: of an expert's GRU.
+        cpc: weight of contrastive predictive coding of what is sensed and heard; 0: none.
+        reconstruction: weight of the reconstruction of what is sensed and heard; 0: none.
+    """
+    remember = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
+    heard = GuessingGame().obs_size + (0 if setup.bus == "silent" else setup.message_size)  # an input less its identity
+    auxiliary = {name: weight for name, weight in {"cpc": cpc, "reconstruction": reconstruction}.items() if weight}
+
+    def core(size: int) -> Core:
+        made = remember(size)
+        made = Predictive(made, of=heard) if cpc else made
+        return Reconstruction(made, of=heard) if reconstruction else made
+
+    senses = partial(sense.Scaled, scale=2 / 3)  # of four dimensions, the sum of squared errors
+    tasks = Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone()
+    return setup.run(tasks, core, senses=senses, auxiliary=auxiliary)
+
+
+@recipe(act="readout", lr=3e-3, outer_steps=500)
+def repeat_previous(
+    setup: Setup, *, k: int = 4, symbols: int = 4, steps: int = 16, hidden_size: int = 32, core: str = "gru"
+) -> Run:
+    """Experts name the symbol that was shown k steps ago (Morad et al. 2023): supervised, through logits.
+
+    Args:
+        k: how far back.
+        symbols: how many there are.
+        steps: symbols shown in an episode.
+        hidden_size: of an expert's core.
+        core: of an expert; `badger list` names all.
+    """
+    make = pick(CORES, core, "core")
+    return setup.run(RepeatPrevious(k=k, symbols=symbols, steps=steps), lambda size: make(size, hidden_size))
+
+
+@recipe(act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400, memory="shared")
+def pooled_recall(
+    setup: Setup,
+    memories: Memories,
+    *,
+    values: int = 4,
+    steps: int = 8,
+    asks: int = 4,
+    hidden_size: int = 32,
+) -> Run:
+    """Experts are asked for what any of them has seen, and have no time to ask around: sharing a memory must help.
+
+    Args:
+        values: that there are to be told apart.
+        steps: pairs shown to each expert, and questions.
+        asks: questions.
+        hidden_size: of an expert's GRU.
+    """
+    core = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
+    if not isinstance(setup.experts, int):
+        raise ValueError(f"experts={setup.experts}, want one number: so many are shown something")
+    task = PooledRecall(steps=steps, experts=setup.experts, values=values, asks=asks)
+    return setup.run(task, core, senses=sense.Each)
