@@ -16,13 +16,17 @@ MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
 
 class Labyrinth(NamedTuple):
     """walls: of the grid. places: row and column of a free cell. ahead: where a move leads, to the cell itself where
-    there is a wall. view: the walls around it, row by row. centre: the cell in the middle."""
+    there is a wall. view: the walls around it, row by row."""
 
     walls: Bool[Tensor, "N N"]
     places: Int[Tensor, "C 2"]
     ahead: Int[Tensor, "C 4"]
     view: Bool[Tensor, "C 9"]
-    centre: int
+
+    @property
+    def centre(self) -> int:
+        """The cell in the middle, as many before it as behind: the grid is the same upside down."""
+        return len(self.places) // 2
 
 
 @lru_cache(maxsize=16)
@@ -40,8 +44,7 @@ def labyrinth(size: int, device: torch.device) -> Labyrinth:
     around = places[:, None] + np.argwhere(np.ones((3, 3))) - 1  # (C, 9, 2)
     ahead = np.where(there < 0, np.arange(len(places))[:, None], there)
     view = walls[around[..., 0], around[..., 1]]
-    tables = [torch.tensor(table, device=device) for table in (walls, places, ahead, view)]
-    return Labyrinth(*tables, centre=int(number[size // 2, size // 2]))
+    return Labyrinth(*(torch.tensor(table, device=device) for table in (walls, places, ahead, view)))
 
 
 def distances(grid: Labyrinth) -> Int[Tensor, "C C"]:
@@ -49,7 +52,7 @@ def distances(grid: Labyrinth) -> Int[Tensor, "C C"]:
     cells = len(grid.places)
     steps = torch.where(torch.eye(cells, dtype=torch.bool), 0, cells)  # no way is as long as there are cells
     while True:
-        nearer = torch.minimum(steps, 1 + steps[grid.ahead.cpu()].amin(1))  # over the four neighbours
+        nearer = torch.minimum(steps, 1 + steps[grid.ahead].amin(1))  # over the four neighbours
         if torch.equal(nearer, steps):
             return steps
         steps = nearer
