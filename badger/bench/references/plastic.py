@@ -37,7 +37,7 @@ class PlasticNetwork(nn.Module):
         recurrent = torch.bmm(h.unsqueeze(1), self.w + self.alpha * trace).squeeze(1)
         new = torch.tanh(self.input(x) + recurrent)
         out = new.unsqueeze(1)
-        trace = trace + self.rate * (torch.bmm(h.unsqueeze(2), out) - trace * out.square())  # Oja's rule
+        trace = trace + self.rate * out * (h.unsqueeze(2) - trace * out)  # Oja's rule
         return self.policy(new), self.value(new).squeeze(-1), new, trace
 
 
