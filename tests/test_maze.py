@@ -17,6 +17,7 @@ CPU = torch.device("cpu")
 SETTINGS = {
     "plasticity": Maze.plasticity(dtype=torch.float64),
     "backpropamine": Maze.backpropamine(dtype=torch.float64),
+    "small": Maze(30, 5, dtype=torch.float64),
     "large": Maze(60, 13, dtype=torch.float64),
 }
 settings = pytest.mark.parametrize("task", SETTINGS.values(), ids=SETTINGS)
