@@ -61,7 +61,18 @@ from experts import (  # noqa: E402
     Unrolled,
     both,
 )
-from tasks import TASKS, GuessingGame, Mixture, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
+from tasks import (  # noqa: E402
+    TASKS,
+    GuessingGame,
+    Maze,
+    Mixture,
+    PooledRecall,
+    Ranges,
+    RepeatPrevious,
+    SequentialMNIST,
+    Step,
+    Task,
+)
 
 __version__ = "0.1.0"
 
@@ -95,6 +106,7 @@ __all__ = [
     "Gated",
     "GuessingGame",
     "Learner",
+    "Maze",
     "Mean",
     "Mixture",
     "Noisy",

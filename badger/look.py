@@ -13,7 +13,8 @@ from badger import figures
 from badger.act import Named, Owned
 from badger.agent import Agent, AgentState
 from badger.evaluate import fitting, playing
-from badger.rollout import Carry, Frames, rollout, start
+from badger.paths import paths
+from badger.rollout import Carry, Frames, Policy, direct, rollout, start
 from comms import Edges
 from tasks import Task
 
@@ -48,12 +49,12 @@ class _Seen(NamedTuple):
     reads: Tensor | None  # (1, E, slots)
 
 
-def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES) -> View:
+def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, policy: Policy = direct) -> View:
     """Plays `episodes`, fewer of very many experts, and tells of them:
 
     evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
     comms/*: messages and floats a step, entropy of attention in nats; experts/similarity: mean cosine between the
-    outputs of two experts. Pictures: inner curve, reads, message graph, guesses beside their targets.
+    outputs of two experts. Pictures: inner curve, reads, message graph, guesses beside their targets, paths on a grid.
     """
 
     def watch(state: AgentState) -> _Seen:
@@ -69,8 +70,8 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
 
     with playing(agent):
         count = fitting(episodes, agent.experts, CROWD)
-        carry = start(agent, task, min(count, task.episodes or count), rng)  # of a finite task no more than there are
-        frames, carry = rollout(agent, task, carry, rng, steps=task.steps, watch=watch)
+        opened = start(agent, task, min(count, task.episodes or count), rng)  # of a finite task no more than there are
+        frames, carry = rollout(agent, task, opened, rng, policy, steps=task.steps, watch=watch)
     seen: list[_Seen] = frames.watched
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}
     numbers |= _moments(frames)
@@ -82,7 +83,11 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
         "experts/similarity": torch.stack([s.similarity for s in seen]).mean(),
     }
     told = {tag: float(value) for tag, value in numbers.items()}
-    return View(told, _pictures(task, frames, carry, seen), embeddings(agent, carry.state))
+    pictures = _pictures(task, frames, carry, seen)
+    path = task.path(opened.world, frames.action)
+    if path is not None:
+        pictures["inner/paths"] = paths(path)
+    return View(told, pictures, embeddings(agent, carry.state))
 
 
 def similarity(y: Tensor) -> Tensor:

@@ -3,14 +3,16 @@
 from collections.abc import Callable
 
 from tasks.guessing_game import GuessingGame
+from tasks.maze import Maze
 from tasks.pooled_recall import PooledRecall
 from tasks.repeat_previous import RepeatPrevious
 from tasks.sequential_mnist import SequentialMNIST
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
+from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task
 from tasks.varied import Mixture, Ranges, Size, Varied, drawn, ends, nominal
 
 TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
+    "maze": Maze,
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
@@ -23,8 +25,10 @@ __all__ = [
     "Continuous",
     "Discrete",
     "GuessingGame",
+    "Maze",
     "Mixture",
     "MultiDiscrete",
+    "Path",
     "PooledRecall",
     "Ranges",
     "RepeatPrevious",

@@ -65,6 +65,16 @@ class Step(NamedTuple):
     legal: Bool[Tensor, "B *A"] | None = None
 
 
+class Path(NamedTuple):
+    """Where agents went on a grid: walls; row and column of each before the first step and after each one; of their
+    goals; and whether a step reached the goal, and put the agent elsewhere."""
+
+    walls: Bool[Tensor, "rows columns"]
+    places: Int[Tensor, "T1 B 2"]  # T + 1
+    goals: Int[Tensor, "B 2"]
+    reached: Bool[Tensor, "T B"]
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """A distribution of episodes of `steps` steps.
@@ -141,6 +151,10 @@ class Task(ABC):
 
     def target(self, state: Any) -> Tensor | None:
         """What a continuous action should become, (B, A), to draw beside the agent's; None where there is none."""
+        return None
+
+    def path(self, opened: Any, action: Tensor) -> Path | None:
+        """Where these actions, (T, B), led from the state `opened`, to be drawn; None where there is no grid."""
         return None
 
 

@@ -2,6 +2,8 @@
 
 from badger.bench.references.attention_2019 import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.loop import DenseAttention, LoopExperts
+from badger.bench.references.mazes import ManyMazes, OneMaze
+from badger.bench.references.plastic import PlasticNetwork, PlasticTraining, a2c_loss
 from badger.bench.references.ring import DenseRing, dense_read, selected_read
 
 __all__ = [
@@ -9,7 +11,12 @@ __all__ = [
     "DenseAttention",
     "DenseRing",
     "LoopExperts",
+    "ManyMazes",
+    "OneMaze",
+    "PlasticNetwork",
+    "PlasticTraining",
     "Training",
+    "a2c_loss",
     "broadcast_multiply",
     "dense_read",
     "matrix_products",

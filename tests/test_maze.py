@@ -1,0 +1,296 @@
+"""The maze, against one that is played cell by cell; its references, against a search; its picture."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import Maze, RepeatPrevious, look
+from badger.paths import SHOWN, paths, strides
+from contracts_task import play
+from tasks.labyrinth import distances, labyrinth
+from toys import png, seeded, toy_agent
+
+CPU = torch.device("cpu")
+SETTINGS = {
+    "plasticity": Maze.plasticity(dtype=torch.float64),
+    "backpropamine": Maze.backpropamine(dtype=torch.float64),
+    "small": Maze(30, 5, dtype=torch.float64),
+    "large": Maze(60, 13, dtype=torch.float64),
+}
+settings = pytest.mark.parametrize("task", SETTINGS.values(), ids=SETTINGS)
+
+
+def walks(task, batch=6, seed=1):
+    """Random actions, (T, B)."""
+    return torch.randint(4, (task.steps, batch), generator=seeded(seed))
+
+
+class PlainMaze:
+    """One episode, in rows and columns. landings: where to put who reaches the goal, by step."""
+
+    def __init__(self, task, goal, landings):
+        n = task.size
+        self.task, self.goal, self.landings, self.t, self.total = task, goal, landings, 0, 0.0
+        self.place = (n // 2, n // 2)
+        self.wall = {
+            (y, x): x in (0, n - 1) or y in (0, n - 1) or (x % 2 == 0 and y % 2 == 0 and (y, x) != self.place)
+            for y, x in itertools.product(range(n), repeat=2)
+        }
+
+    def step(self, action):
+        """obs, reward, whether the goal was reached, whether a wall was in the way."""
+        y, x = self.place
+        there = {0: (y - 1, x), 1: (y, x + 1), 2: (y + 1, x), 3: (y, x - 1)}[action]
+        reached, bumped, reward = there == self.goal, self.wall[there], 0.0
+        if bumped:
+            reward = -0.1
+        elif reached:
+            reward = 10.0
+            self.place = self.landings[self.t]
+        else:
+            self.place = there
+        self.t += 1
+        self.total += reward
+        return self.seen(action, reward), reward, reached, bumped
+
+    def seen(self, action=None, reward=0.0):
+        y, x = self.place
+        around = [self.wall[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+        told = [float(self.task.tell_action and action == a) for a in range(4)]
+        time = self.t / self.task.steps if self.task.relative_time else self.t
+        return np.array([*around, *told, 0, reward, time, 1], dtype=float)
+
+
+def plain(task, state):
+    """The same episodes, one by one."""
+    places = [tuple(place) for place in labyrinth(task.size, CPU).places.tolist()]
+    return [
+        PlainMaze(task, places[goal], [places[cell] for cell in landings])
+        for goal, landings in zip(state.goal.tolist(), state.landings.tolist(), strict=True)
+    ]
+
+
+@settings
+def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
+    actions = walks(task)
+    told = play(task, list(actions))
+    mazes = plain(task, told[0][0])
+    places = labyrinth(task.size, CPU).places
+    assert_close(told[0][1].obs, torch.tensor(np.stack([maze.seen() for maze in mazes])))
+    for (state, step), given in zip(told[1:], actions.tolist(), strict=True):
+        obs, reward, reached, bumped = zip(*(m.step(a) for m, a in zip(mazes, given, strict=True)), strict=True)
+        assert_close(step.obs, torch.tensor(np.stack(obs)))
+        assert_close(step.reward, torch.tensor(reward, dtype=torch.float64))
+        assert step.scores["goal"].tolist() == list(reached) and step.scores["bump"].tolist() == list(bumped)
+        assert [tuple(place) for place in places[state.cell].tolist()] == [maze.place for maze in mazes]
+    assert_close(step.scores["total_reward"], torch.tensor([maze.total for maze in mazes], dtype=torch.float64))
+    assert torch.stack([step.scores["goal"] for _, step in told[1:]]).any()  # the walks were long enough to tell
+
+
+def test_the_maze_of_the_papers_has_41_free_cells():
+    walls = labyrinth(9, CPU).walls.int().tolist()
+    assert ["".join(".#"[cell] for cell in row) for row in walls] == [
+        "#########",
+        "#.......#",
+        "#.#.#.#.#",
+        "#.......#",
+        "#.#...#.#",
+        "#.......#",
+        "#.#.#.#.#",
+        "#.......#",
+        "#########",
+    ]
+
+
+def test_the_published_settings_differ_in_steps_action_and_time():
+    _, first = Maze.plasticity().step(Maze.plasticity().reset(2, seeded())[0], torch.tensor([0, 3]), seeded())
+    task = Maze.backpropamine()
+    _, second = task.step(task.reset(2, seeded())[0], torch.tensor([0, 3]), seeded())
+    assert first.obs[:, 9:].tolist() == [[0] * 6 + [1, 1]] * 2
+    time = torch.tensor(1 / 200).item()
+    assert second.obs[:, 9:].tolist() == [[1, 0, 0, 0, 0, 0, time, 1], [0, 0, 0, 1, 0, 0, time, 1]]
+    assert (Maze.plasticity().steps, task.steps) == (250, 200)
+    assert Maze.plasticity() == Maze() and Maze.plasticity(dtype=torch.float64).dtype == torch.float64
+
+
+def test_goals_and_landings_are_all_free_cells_alike_but_for_the_one_that_is_left_out():
+    task, cells, centre = Maze(40), 41, labyrinth(9, CPU).centre
+    state, _ = task.reset(8_000, seeded())
+    often = state.goal.bincount(minlength=cells)
+    assert often[centre] == 0
+    others = torch.arange(cells) != centre
+    assert_close(often[others] / 8_000, torch.full((cells - 1,), 1 / (cells - 1)), rtol=0, atol=0.01)
+    assert not (state.landings == state.goal.unsqueeze(1)).any()
+    lands = state.landings[state.goal == 0].flatten().bincount(minlength=cells).double()
+    assert_close(lands[1:] / lands.sum(), torch.full((cells - 1,), 1 / (cells - 1)).double(), rtol=0, atol=0.006)
+
+
+@settings
+def test_nobody_ever_stands_on_the_goal(task):
+    assert not any((state.cell == state.goal).any() for state, _ in play(task, list(walks(task, batch=50))))
+
+
+def test_the_goal_stays_where_it_is_for_the_whole_episode():
+    told = play(Maze(), list(walks(Maze())))
+    assert all(torch.equal(state.goal, told[0][0].goal) for state, _ in told)
+
+
+def test_what_happens_follows_from_the_start_and_the_actions():
+    """All chance is drawn by reset: other generators later on change nothing."""
+    task = Maze(50)
+    (state, _), actions = task.reset(6, seeded()), walks(task)
+    one, other = state, state
+    for t, given in enumerate(actions):
+        (one, a), (other, b) = task.step(one, given, seeded(t)), task.step(other, given, seeded(-t))
+        assert torch.equal(a.obs, b.obs)
+
+
+def test_an_episode_terminates_at_its_last_step_and_is_never_truncated():
+    told = [step for _, step in play(Maze(3), list(walks(Maze(3))))]
+    assert [step.terminated.all().item() for step in told] == [step.terminated.any().item() for step in told]
+    assert [step.terminated.any().item() for step in told] == [False, False, False, True]
+    assert not any(step.truncated.any() for step in told)
+
+
+def test_the_total_reward_is_due_at_the_end_and_is_the_sum_of_rewards():
+    told = [step for _, step in play(Maze(dtype=torch.float64), list(walks(Maze())))]
+    assert all(step.scores["total_reward"].isnan().all() for step in told[:-1])
+    assert_close(told[-1].scores["total_reward"], sum(step.reward for step in told))
+
+
+# --- references
+
+
+def best(task):
+    """The expected reward of who knows the goal and acts as well as can be, by a search over all actions."""
+    grid = labyrinth(task.size, CPU)
+    ahead, cells = grid.ahead.numpy(), len(grid.places)
+    totals = []
+    for goal in set(range(cells)) - {grid.centre}:
+        others = [cell for cell in range(cells) if cell != goal]
+        worth = np.zeros(cells)  # of each cell with so many steps to go
+        for _ in range(task.steps):
+            landed = worth[others].mean()
+            gains = np.where(ahead == goal, 10 + landed, worth[ahead] - 0.1 * (ahead == np.arange(cells)[:, None]))
+            worth = gains.max(1)
+        totals.append(worth[grid.centre])
+    return np.mean(totals)
+
+
+@pytest.mark.parametrize("task", [Maze(20), Maze(7, 7), Maze(200, 5)])
+def test_nobody_does_better_than_who_knows_the_goal(task):
+    assert task.references()["total_reward"]["knows the goal"] == pytest.approx(best(task), rel=1e-12)
+
+
+def test_a_random_walk_is_paid_what_was_worked_out():
+    task = Maze(100, dtype=torch.float64)
+    told = play(task, list(walks(task, batch=20_000)))
+    rewards = told[-1][1].scores["total_reward"]
+    lines = task.references()
+    assert lines["total_reward"]["random walk"] == pytest.approx(
+        rewards.mean().item(), abs=4 * rewards.std().item() / 20_000**0.5
+    )
+    for score in ("goal", "bump"):
+        found = torch.stack([step.scores[score] for _, step in told[1:]]).mean().item()
+        assert lines[score]["random walk"] == pytest.approx(found, rel=0.03)
+
+
+def test_who_knows_the_goal_never_runs_into_a_wall():
+    assert Maze().references()["bump"]["knows the goal"] == 0
+
+
+@pytest.mark.parametrize("size", [5, 9])
+def test_distances_are_those_of_a_search_through_the_grid(size):
+    grid = labyrinth(size, CPU)
+    for start in range(len(grid.places)):
+        reached, wave, steps = {start: 0}, {start}, 0
+        while wave:
+            steps += 1
+            wave = {there for cell in wave for there in grid.ahead[cell].tolist()} - reached.keys()
+            reached |= dict.fromkeys(wave, steps)
+        assert distances(grid)[start].tolist() == [reached[cell] for cell in range(len(grid.places))]
+
+
+# --- bad input
+
+
+@pytest.mark.parametrize("size", [4, 3, 10])
+def test_a_size_without_a_centre_or_a_goal_is_refused(size):
+    with pytest.raises(ValueError, match=f"size={size}, want an odd number from 5 on"):
+        Maze(size=size)
+
+
+def test_no_steps_are_refused():
+    with pytest.raises(ValueError, match="steps=0, want at least 1"):
+        Maze(0)
+
+
+@pytest.mark.parametrize("action", [torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, 1, dtype=torch.long)])
+def test_actions_that_are_no_integers_of_each_row_are_refused(action):
+    state, _ = Maze().reset(2, seeded())
+    with pytest.raises(ValueError, match=r"want integers \(batch,\) from 0 to 3.*policy that draws"):
+        Maze().step(state, action, seeded())
+
+
+# --- pictures
+
+
+def drawn_at_random(output, legal, rng):
+    return output.softmax(-1).multinomial(1, generator=rng).squeeze(-1)
+
+
+def pathed(task, batch=6):
+    actions = walks(task, batch)
+    told = play(task, list(actions))
+    return task.path(told[0][0], actions), told
+
+
+def test_a_path_is_where_the_agent_stood_after_each_step():
+    task = Maze()
+    path, told = pathed(task)
+    places = labyrinth(9, CPU).places
+    assert torch.equal(path.places, torch.stack([places[state.cell] for state, _ in told]))
+    assert torch.equal(path.goals, places[told[0][0].goal])
+    assert torch.equal(path.reached, torch.stack([step.scores["goal"] > 0 for _, step in told[1:]]))
+    assert not path.walls[tuple(path.places.flatten(0, 1).T)].any()
+
+
+def test_strides_lead_to_the_goal_when_it_is_reached_and_go_one_cell_or_none():
+    path, _ = pathed(Maze())
+    reached = 0
+    for episode in range(6):
+        tails, heads = strides(path, episode)
+        lengths = (heads - tails).abs().sum(1).round()
+        assert set(lengths.tolist()) == {0, 1}
+        hits = path.reached[:, episode]
+        assert (lengths[hits] == 1).all()
+        assert_close((heads[hits] - path.goals[episode]).abs().amax(1) < 0.5, torch.ones(int(hits.sum())).bool())
+        reached += int(hits.sum())
+    assert reached
+
+
+def test_paths_are_drawn_of_the_first_episodes():
+    path, _ = pathed(Maze())
+    figure = paths(path)
+    assert len(figure.axes) == SHOWN
+    for episode, axes in enumerate(figure.axes):
+        assert axes.get_title() == f"goal reached {int(path.reached[:, episode].sum())} times"
+        arrows = axes.collections[0]
+        assert arrows.N == 250
+    png(figure)
+    png(paths(pathed(Maze(3), batch=1)[0]))
+
+
+def test_a_look_at_an_agent_in_a_maze_draws_its_paths():
+    task = Maze(8, dtype=torch.float64)
+    view = look(toy_agent(task), task, seeded(), 3, drawn_at_random)
+    assert "inner/paths" in view.pictures and len(view.pictures["inner/paths"].axes) == 3
+    assert {"evaluation/total_reward", "evaluation/goal", "evaluation/bump"} <= view.numbers.keys()
+
+
+def test_of_a_task_without_a_grid_no_paths_are_drawn():
+    task = RepeatPrevious(3, 1)
+    assert task.path(task.reset(2, seeded())[0], torch.zeros(3, 2, dtype=torch.long)) is None

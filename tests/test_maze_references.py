@@ -1,0 +1,178 @@
+"""What training in a maze is measured against: its mazes are ours, its network and its loss as worked out by hand."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import Maze
+from badger.bench.references import ManyMazes, OneMaze, PlasticNetwork, PlasticTraining, a2c_loss
+from tasks.labyrinth import labyrinth
+from toys import seeded
+
+SETTINGS = {"plasticity": Maze.plasticity(), "backpropamine": Maze.backpropamine()}
+KINDS = {"one": (OneMaze, 1), "many": (lambda task, rng: ManyMazes(task, rng, batch=7), 7)}
+
+
+def walked(mazes, actions):
+    """The opening and what each step told; and where they stood after each, (T + 1, B)."""
+    numbers = {
+        tuple(place): cell for cell, place in enumerate(labyrinth(mazes.task.size, torch.device("cpu")).places.tolist())
+    }
+
+    def cells(places):
+        return [numbers[tuple(int(i) for i in place)] for place in np.atleast_2d(places)]
+
+    opening = mazes.reset()
+    told, stood, goals = [], [cells(mazes.place)], cells(mazes.goal)
+    for given in actions:
+        told.append(mazes.step(given))
+        stood.append(cells(mazes.place))
+    return opening, told, torch.tensor(stood), torch.tensor(goals)
+
+
+@pytest.mark.parametrize("task", SETTINGS.values(), ids=SETTINGS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_observations_and_rewards_are_those_of_our_maze(kind, task):
+    make, batch = KINDS[kind]
+    actions = torch.randint(4, (task.steps, batch), generator=seeded(2))
+    opening, told, stood, goals = walked(make(task, np.random.default_rng(3)), actions.numpy())
+    state, step = task.reset(batch, seeded())
+    state = state._replace(goal=goals, landings=stood[1:].T.contiguous())  # they landed where they stood then
+    assert_close(torch.from_numpy(opening), step.obs)
+    for given, (obs, reward) in zip(actions, told, strict=True):
+        state, step = task.step(state, given, seeded())
+        assert_close(torch.from_numpy(obs), step.obs)
+        assert_close(torch.from_numpy(reward), step.reward)
+    assert {10, 0} <= {round(float(r), 1) for _, reward in told for r in reward} or kind == "one"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_free_cell_but_one_is_drawn_alike(kind):
+    mazes = KINDS[kind][0](Maze(), np.random.default_rng(0))
+    drawn = [mazes.elsewhere((1, 1)) for _ in range(8_000)]
+    often = {place: drawn.count(place) / 8_000 for place in set(drawn)}
+    assert len(often) == 40 and (1, 1) not in often
+    assert all(abs(share - 1 / 40) < 0.01 for share in often.values())
+
+
+# --- the network
+
+
+def test_the_network_follows_ojas_rule_row_by_row():
+    network = PlasticNetwork(3, 2, 4).double()
+    x, h, trace = (
+        torch.randn(2, *shape, generator=seeded(i), dtype=torch.float64) for i, shape in enumerate(((3,), (2,), (2, 2)))
+    )
+    logits, value, new, after = network(x, h, trace)
+    p = {name: parameter.detach().numpy() for name, parameter in network.named_parameters()}
+    for b in range(2):
+        total = p["input.weight"] @ x[b].numpy() + p["input.bias"]
+        for j in range(2):
+            for i in range(2):
+                total[j] += h[b, i].item() * (p["w"][i, j] + p["alpha"][i, j] * trace[b, i, j].item())
+        y = np.tanh(total)
+        assert_close(new[b], torch.tensor(y))
+        for i in range(2):
+            for j in range(2):
+                change = y[j] * (h[b, i].item() - y[j] * trace[b, i, j].item())
+                assert after[b, i, j].item() == pytest.approx(trace[b, i, j].item() + float(p["rate"]) * change)
+        assert_close(logits[b], torch.tensor(p["policy.weight"] @ y + p["policy.bias"]))
+        assert value[b].item() == pytest.approx((p["value.weight"] @ y + p["value.bias"]).item())
+
+
+def test_the_network_begins_with_small_weights_and_a_rate_of_a_hundredth():
+    network = PlasticNetwork(17, 50, 4)
+    assert network.rate.item() == pytest.approx(0.01)
+    for weight in (network.w, network.alpha):
+        assert weight.min() >= 0 and 0.009 < weight.max() <= 0.01
+
+
+# --- the loss
+
+
+def given(rows):
+    """Log-probabilities, values, probabilities and rewards of 2 steps; in other rows the values are others."""
+    shares = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64).unsqueeze(1).expand(-1, rows, -1)
+    value = torch.tensor([[0.5], [0.0]], dtype=torch.float64) + torch.arange(rows)
+    return shares[..., 0].log(), value, shares, torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(-1, rows)
+
+
+OPTIONS = {"gamma": 0.5, "value_weight": 0.1, "concentration": 0.03}
+
+
+def test_the_loss_of_two_steps_is_the_one_worked_out_by_hand():
+    """Returns are 1/2 and 1, so that the advantages are 0 and 1."""
+    first = 0 + 0 + 0.03 * (1 / 4 + 1 / 4)
+    second = math.log(4) + 0.1 * 1 + 0.03 * (1 / 16 + 9 / 16)
+    assert a2c_loss(*given(1), **OPTIONS).item() == pytest.approx((first + second) / 2)
+
+
+def test_each_row_is_judged_by_its_own_value():
+    """The loss of a batch is the mean of what its rows lose alone."""
+    together = given(3)
+    alone = [a2c_loss(*(part[:, row : row + 1] for part in together), **OPTIONS) for row in range(3)]
+    assert len({loss.item() for loss in alone}) == 3
+    assert_close(a2c_loss(*together, **OPTIONS), torch.stack(alone).mean())
+
+
+def test_the_policy_does_not_pull_at_the_value():
+    log_probability, value, shares, reward = given(2)
+    value.requires_grad_()
+    loss = a2c_loss(log_probability, value, shares, reward, **OPTIONS)
+    returns = torch.tensor([[0.5], [1.0]], dtype=torch.float64)
+    assert_close(torch.autograd.grad(loss, value)[0], -2 * 0.1 * (returns - value.detach()) / 4)
+
+
+# --- the training
+
+
+def tiny(kind, seed=0):
+    with torch.random.fork_rng():
+        torch.set_rng_state(seeded(seed).get_state())
+        if kind == "one":
+            return PlasticTraining.of_2018(seeded(seed), task=replace(Maze.plasticity(), steps=12), hidden_size=5)
+        task = replace(Maze.backpropamine(), steps=12)
+        return PlasticTraining.of_2019(seeded(seed), task=task, hidden_size=5, batch=3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_update_changes_every_parameter_and_tells_the_reward_of_each_episode(kind):
+    training = tiny(kind)
+    before = {name: p.clone() for name, p in training.network.named_parameters()}
+    rewards = training.update()
+    assert rewards.shape == ({"one": 1, "many": 3}[kind],)
+    assert all((p != before[name]).any() for name, p in training.network.named_parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_trains_alike_and_another_does_not(kind):
+    def weights(seed):
+        training = tiny(kind, seed)
+        training.update()
+        return training.network.policy.weight
+
+    assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_log_probabilities_are_of_what_was_done(kind):
+    training = tiny(kind)
+    done, step = [], training.mazes.step
+    training.mazes.step = lambda action: (done.append(action.copy()), step(action))[1]
+    (log_probability, _, shares), _ = training.play()
+    chosen = torch.from_numpy(np.stack(done)).unsqueeze(-1)
+    assert_close(log_probability, shares.gather(-1, chosen).squeeze(-1).log())
+
+
+def test_the_settings_are_those_of_the_papers():
+    one, many = PlasticTraining.of_2018(seeded()), PlasticTraining.of_2019(seeded())
+    assert (one.hidden_size, one.mazes.task, one.clip) == (200, Maze.plasticity(), None)
+    assert (many.hidden_size, many.mazes.task, many.mazes.batch, many.clip) == (100, Maze.backpropamine(), 30, 4)
+    assert one.loss.keywords == {"gamma": 0.9, "value_weight": 0.03, "concentration": 0.1}
+    assert many.loss.keywords == {"gamma": 0.9, "value_weight": 0.1, "concentration": 0.03}
+    for training in (one, many):
+        assert training.optimiser.defaults["lr"] == training.optimiser.defaults["eps"] == 1e-4
