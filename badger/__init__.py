@@ -61,7 +61,20 @@ from experts import (  # noqa: E402
     Unrolled,
     both,
 )
-from tasks import TASKS, GuessingGame, Mixture, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
+from tasks import (  # noqa: E402
+    TASKS,
+    BAbI,
+    GuessingGame,
+    Mixture,
+    Parts,
+    PooledRecall,
+    Ranges,
+    RepeatPrevious,
+    SequentialMNIST,
+    Step,
+    Task,
+    task_errors,
+)
 
 __version__ = "0.1.0"
 
@@ -81,6 +94,7 @@ __all__ = [
     "AgentState",
     "Arm",
     "Attention",
+    "BAbI",
     "Bus",
     "Carry",
     "ClusteredMemory",
@@ -98,6 +112,7 @@ __all__ = [
     "Mean",
     "Mixture",
     "Noisy",
+    "Parts",
     "PooledRecall",
     "Population",
     "Predictive",
@@ -135,6 +150,7 @@ __all__ = [
     "rollout",
     "sense",
     "start",
+    "task_errors",
     "train",
     "trained",
     "with_slots",

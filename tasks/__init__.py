@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 
+from tasks.babi import BAbI
+from tasks.babi_results import task_errors
 from tasks.guessing_game import GuessingGame
 from tasks.pooled_recall import PooledRecall
 from tasks.repeat_previous import RepeatPrevious
 from tasks.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
-from tasks.varied import Mixture, Ranges, Size, Varied, drawn, ends, nominal
+from tasks.varied import Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal
 
 TASKS: dict[str, Callable[..., Task]] = {
+    "babi": BAbI,
     "guessing_game": GuessingGame,
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
@@ -20,11 +23,13 @@ TASKS: dict[str, Callable[..., Task]] = {
 __all__ = [
     "TASKS",
     "Action",
+    "BAbI",
     "Continuous",
     "Discrete",
     "GuessingGame",
     "Mixture",
     "MultiDiscrete",
+    "Parts",
     "PooledRecall",
     "Ranges",
     "RepeatPrevious",
@@ -36,4 +41,5 @@ __all__ = [
     "drawn",
     "ends",
     "nominal",
+    "task_errors",
 ]
