@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -36,7 +36,7 @@ class BAbI(Task):
 
     Observations are one-hot (B, 159): 156 words in alphabetical order, `.`, `?`, and the placeholder (the words are in
     `tasks.babi_text.WORDS`). Actions are logits (B, 158) or integers (B,), the same words without the placeholder. The
-    reward of a word of the answer is its log-probability, or 1 for the right integer, divided by the words of the answer.
+    reward of a word of the answer is its log-probability, or 1 for the right integer, over the number of such words.
 
     Questions are drawn with replacement. A number from 0 to episodes - 1 is a question's place in its split, ordered by
     length. `Parts(BAbI())` trains on all of them in batches of similar length; an evaluation of all goes part by part.
@@ -190,7 +190,7 @@ class BAbI(Task):
         return list(self._read(state.question, state.t + ahead))
 
     def words(self, state: StoryState, row: int) -> list[str]:
-        """What is read in the episode of a row, a word a step: placeholders are "-", and after the question comes ""."""
+        """What is read in the episode of a row, a word a step; a placeholder is "-", and what follows is ""."""
         obs = self._read(state.question[row : row + 1], torch.arange(self.steps, device=state.t.device).unsqueeze(-1))
         read = torch.where(obs.any(-1), obs.argmax(-1), ASKED + 1).squeeze(-1)
         return [(*WORDS, "-", "")[number] for number in read.tolist()]
@@ -207,14 +207,14 @@ class BAbI(Task):
         return references(*(part[first:end] for part in (questions.tasks, questions.answers, questions.counts)))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _tell_once(asked: Asked, limit: int) -> None:
     longer = {task: count for task, count in left_out(asked, limit).items() if count}
     if longer:
         told = ", ".join(f"{count} of task {task}" for task, count in longer.items())
         warnings.warn(
-            f"{sum(longer.values())} questions of split={asked.split!r} have more than steps={limit} words, and are left "
-            f"out: {told}",
+            f"{sum(longer.values())} questions of split={asked.split!r} have more than steps={limit} words, and are "
+            f"left out: {told}",
             stacklevel=2,
         )
 

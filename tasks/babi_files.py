@@ -141,8 +141,8 @@ def _substituted(task: int, split: str, shelf: _Shelf, patterns: list[str]) -> l
     chosen = {"train": distinct[:rest], "validation": distinct[rest:]}.get(split, distinct)
     if not chosen:
         raise FileNotFoundError(
-            f"{', '.join(patterns)}: of task {task} there are {len(distinct)} stories in {shelf.place}, which leaves none "
-            f"for split={split!r}; leave {task} out of tasks"
+            f"{', '.join(patterns)}: of task {task} there are {len(distinct)} stories in {shelf.place}, none "
+            f"is left for split={split!r}; leave {task} out of tasks"
         )
     warnings.warn(
         f"task {task}: there is no {patterns[0]}; the {sum(map(len, chosen))} questions of split={split!r} are of "
@@ -164,7 +164,7 @@ def _found(patterns: list[str], data_dir: str | Path | None) -> _Shelf:
         (archive,) = files.find(BABI, (ARCHIVE,), data_dir)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"{patterns[0]} lies nowhere, be it in a folder {ROOT}, nor does the archive: {error}"
+            f"there is neither {patterns[0]} nor {ROOT}/{patterns[0]}, nor the archive: {error}"
         ) from error
     return _Shelf(archive, _unpacked(archive, patterns))
 

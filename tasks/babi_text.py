@@ -78,7 +78,7 @@ def _numbered(sentence: str, end: str, where: str) -> bytes:
 def _answer(fields: list[str], where: str) -> bytes:
     if len(fields) != 2 or not fields[0]:
         raise ValueError(
-            f"{where}: {len(fields)} fields after the question, want an answer and its facts, tabs between"
+            f"{where}: want question, answer and its facts with tabs between; behind the question is {fields}"
         )
     return _known(fields[0].lower().split(","), where)
 
