@@ -153,12 +153,12 @@ def _substituted(task: int, split: str, shelf: _Shelf, patterns: list[str]) -> l
 
 
 def _found(patterns: list[str], data_dir: str | Path | None) -> _Shelf:
-    """All files whose names fit, from the first place that has any."""
+    """All files whose names fit, from the first place that has their folder."""
     named = os.environ.get(files.FOLDER)
     places = [Path(data_dir)] if data_dir is not None else [Path(named), Path(named) / BABI.name] if named else []
     for folder in [inside for place in places for inside in (place, place / ROOT)]:
-        paths = {path for pattern in patterns for path in folder.glob(pattern)}
-        if paths:
+        if (folder / patterns[0]).parent.is_dir():  # what it lacks is not made up from another place
+            paths = {path for pattern in patterns for path in folder.glob(pattern)}
             return _Shelf(folder, {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)})
     try:
         (archive,) = files.find(BABI, (ARCHIVE,), data_dir)
