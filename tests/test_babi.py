@@ -13,6 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, BAbI, Parts, evaluate, task_errors
+from badger.__main__ import _print_scores
 from tasks import babi, babi_files, babi_text, nominal
 from tasks.babi_text import WORDS
 from tiny_babi import by_hand, write
@@ -288,6 +289,11 @@ def test_task_errors_are_means_over_tasks_and_some_may_be_told_apart():
     assert task_errors(scores, apart=[3]) == each | {"mean": pytest.approx(1 / 6), "failed": 1}
     with pytest.raises(ValueError, match=r"apart=\[1, 3, 4\], want a task that counts"):
         task_errors(scores, apart=(1, 3, 4))
+
+
+def test_the_command_line_tells_of_a_task_over_its_own_questions(capsys):
+    _print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {})
+    assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes\n"
 
 
 # --- the dataclass
