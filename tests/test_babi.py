@@ -195,8 +195,14 @@ def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatc
     monkeypatch.setattr(babi, "LEAST", 5)
     task, guess = story(tasks=(1, 4, 8), split="train+validation"), WORDS.index("kitchen")
     agent = toy_agent(task, core="lstm", bus="silent", topology="none", experts=1)
-    scores = evaluate(agent, task, None, seeded(), policy=lambda output, legal, rng: output.argmax(-1) * 0 + guess)
-    assert len(task.parts) > 2
+    batches = []
+
+    def policy(output, legal, rng):
+        batches.append(len(output))
+        return output.argmax(-1) * 0 + guess
+
+    scores = evaluate(agent, task, None, seeded(), policy=policy)
+    assert len(task.parts) > 2 and sum(batches) == sum(part.steps * part.episodes for part in task.parts)
     assert scores["error"].tolist() == [float(set(answer) != {"kitchen"}) for _, answer in told(task)]
     assert all(score.shape == (task.episodes,) for score in scores.values())
 
