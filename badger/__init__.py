@@ -63,15 +63,18 @@ from experts import (  # noqa: E402
 )
 from tasks import (  # noqa: E402
     TASKS,
+    BAbI,
     GuessingGame,
     Maze,
     Mixture,
+    Parts,
     PooledRecall,
     Ranges,
     RepeatPrevious,
     SequentialMNIST,
     Step,
     Task,
+    task_errors,
 )
 
 __version__ = "0.1.0"
@@ -92,6 +95,7 @@ __all__ = [
     "AgentState",
     "Arm",
     "Attention",
+    "BAbI",
     "Bus",
     "Carry",
     "ClusteredMemory",
@@ -110,6 +114,7 @@ __all__ = [
     "Mean",
     "Mixture",
     "Noisy",
+    "Parts",
     "PooledRecall",
     "Population",
     "Predictive",
@@ -147,6 +152,7 @@ __all__ = [
     "rollout",
     "sense",
     "start",
+    "task_errors",
     "train",
     "trained",
     "with_slots",

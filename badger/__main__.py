@@ -318,17 +318,17 @@ def _integer(word: str) -> int:
 
 
 def _mean(values: torch.Tensor) -> tuple[float, float]:
-    """Mean and standard error."""
-    values = values.double()
+    """Mean and standard error over the episodes in which a score was due."""
+    values = values[~values.isnan()].double()
     spread = values.std().item() / sqrt(len(values)) if len(values) > 1 else float("nan")
     return values.mean().item(), spread
 
 
 def _print_scores(scores: dict[str, torch.Tensor], references: dict[str, dict[str, float]]) -> None:
     for name, values in scores.items():
-        mean, error = _mean(values)
+        (mean, error), due = _mean(values), int((~values.isnan()).sum())
         lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
-        print(f"{name:<15} {mean:.4f} +- {error:.4f} over {len(values)} episodes" + (f" ({lines})" if lines else ""))
+        print(f"{name:<15} {mean:.4f} +- {error:.4f} over {due} episodes" + (f" ({lines})" if lines else ""))
 
 
 if __name__ == "__main__":

@@ -59,12 +59,12 @@ def evaluate(
         ValueError: episodes < 1; None where the task is endless.
     """
     parts, size = [], fitting(LARGEST, agent.experts if experts is None else experts, CROWD)
-    for batch in _batches(task, episodes, size, rng.device):
+    for part, batch in _batches(task, episodes, size, rng.device):
         with playing(agent):
-            carry = start(agent, task, batch, rng, experts=experts)
+            carry = start(agent, part, batch, rng, experts=experts)
             if change is not None:
                 carry = carry._replace(state=change(carry.state))
-            frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, watch=watch)
+            frames, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, watch=watch)
         first = _first(frames.terminated | frames.truncated)
         reward = frames.reward.mean(-1) if frames.reward.dim() == 3 else frames.reward
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
@@ -72,16 +72,17 @@ def evaluate(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _batches(task: Task, episodes: int | None, size: int, device: torch.device) -> Sequence[int | Tensor]:
-    """How many episodes to draw at a time, or the numbers of those to play."""
+def _batches(task: Task, episodes: int | None, size: int, device: torch.device) -> Sequence[tuple[Task, int | Tensor]]:
+    """What to play, and how many episodes to draw at a time, or the numbers of those to play."""
     if episodes is None:
         if task.episodes is None:
             raise ValueError(f"episodes=None: {type(task).__name__} is endless, want a number of episodes to draw")
-        return torch.arange(task.episodes, device=device).split(size)
+        numbers = [(part, torch.arange(part.episodes or 0, device=device)) for part in task.parts]
+        return [(part, some) for part, every in numbers for some in every.split(size)]
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
     size = size if task.episodes is None else min(size, task.episodes)  # no more are drawn at once than there are
-    return [min(size, episodes - done) for done in range(0, episodes, size)]
+    return [(task, min(size, episodes - done)) for done in range(0, episodes, size)]
 
 
 def resized(task: Task, **sizes: int | None) -> Task:

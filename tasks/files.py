@@ -10,15 +10,20 @@ FOLDER = "BADGER_DATA"  # the environment variable that names where data sets li
 class Source(NamedTuple):
     """Where a data set comes from.
 
-    name: of its folder. md5: file name -> checksum, as fetched. mirrors: addresses of folders that hold these files.
+    name: of its folder. sums: file name -> checksum, as fetched: of md5, or with its kind, such as "sha256:...".
+    mirrors: addresses of folders that hold these files.
     """
 
     name: str
-    md5: dict[str, str]
+    sums: dict[str, str]
     mirrors: tuple[str, ...]
 
+    def checksum(self, file: str) -> str:
+        """With its kind."""
+        return self.sums[file] if ":" in self.sums[file] else f"md5:{self.sums[file]}"
+
     def __str__(self) -> str:
-        return "\n".join(f"  {file}  md5 {md5}" for file, md5 in self.md5.items())
+        return "\n".join(f"  {file}  {self.checksum(file).replace(':', ' ')}" for file in self.sums)
 
 
 def find(source: Source, names: tuple[str, ...], folder: str | Path | None = None) -> list[Path]:
@@ -57,7 +62,7 @@ def _fetched(source: Source, name: str, places: list[Path]) -> Path:
     cache, failed = pooch.os_cache("badger-agents") / source.name, []
     for mirror in source.mirrors:
         try:
-            return Path(pooch.retrieve(mirror + name, f"md5:{source.md5[name]}", fname=name, path=cache))
+            return Path(pooch.retrieve(mirror + name, source.checksum(name), fname=name, path=cache))
         except (OSError, ValueError) as error:  # no network or no such file; another checksum
             failed.append(f"  {mirror}{name}: {type(error).__name__}: {error}")
     raise FileNotFoundError(

@@ -4,6 +4,7 @@ Shapes: B episode, E expert, O observation, A action.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
@@ -111,6 +112,12 @@ class Task(ABC):
     def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
         """The episodes of these numbers, from 0 to episodes - 1, as `reset` opens those that it draws."""
         raise ValueError(f"{type(self).__name__} is endless: its episodes have no numbers, draw them with reset")
+
+    @property
+    def parts(self) -> "Sequence[Task]":
+        """Tasks that have the episodes of this one between them, in its order, and are quicker to play: where episodes
+        differ in length, those of similar length."""
+        return [self]
 
     @abstractmethod
     def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:

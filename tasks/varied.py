@@ -101,6 +101,32 @@ class Mixture(Varied):
         return chosen.draw(rng) if isinstance(chosen, Varied) else chosen
 
 
+@dataclass(frozen=True)
+class Parts(Varied):
+    """One part of a finite task for each batch (`Task.parts`), as often as it has episodes: all are as likely.
+
+    `Parts(BAbI())` plays batches of questions of similar length. The nominal task is the whole.
+
+    Nothing is read before the first draw.
+
+    Raises:
+        ValueError: on the first draw, of an endless task.
+    """
+
+    task: Task
+
+    @property
+    def nominal(self) -> Task:
+        return self.task
+
+    def draw(self, rng: torch.Generator) -> Task:
+        parts = self.task.parts
+        if self.task.episodes is None:
+            raise ValueError(f"{type(self.task).__name__} is endless, want a finite task, which has parts")
+        weights = torch.tensor([part.episodes for part in parts], dtype=torch.float64)
+        return parts[int(torch.multinomial(weights, 1, generator=rng))]
+
+
 def nominal(task: Task | Varied) -> Task:
     """The task itself, or the one that stands for a distribution."""
     return task.nominal if isinstance(task, Varied) else task

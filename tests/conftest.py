@@ -8,6 +8,7 @@ import jaxtyping
 import pytest
 import torch
 
+import tiny_babi
 import tiny_mnist
 
 # A module is rewritten as it is loaded, so this comes before anything imports one of ours. An int is a float (PEP 484).
@@ -25,6 +26,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Data sets are small and made here: no test looks for the user's, and none is fetched."""
     folder = tmp_path_factory.mktemp("data")
     tiny_mnist.write(folder / "mnist")
+    tiny_babi.write(folder / "babi" / "tasks_1-20_v1-2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BADGER_DATA", str(folder))
         yield folder / "mnist"

@@ -187,9 +187,10 @@ def gradient_flows_from_the_reward_to_every_step_that_it_is_for(task):
     total = torch.stack([step.reward for _, step in told]).sum()
     slopes = torch.autograd.grad(total, given, allow_unused=True)
     assert all(slope.isfinite().all() for slope in slopes if slope is not None)
-    paid = slopes[-1]  # the last step is paid for in every task of fixed length
-    assert not task.fixed_length or (paid is not None and paid.any(-1).all())
-    assert any(slope is not None and slope.any() for slope in slopes)
+    paid = torch.stack([torch.zeros(B, dtype=torch.bool) if slope is None else slope.any(-1) for slope in slopes])
+    due = ~torch.stack([step.scores[task.score].isnan() for _, step in told[1:]])
+    assert not task.fixed_length or (paid.any(0).all() and paid[due].all())  # every row, and all that is judged
+    assert paid.any()
     assert not any(score.requires_grad for _, step in told for score in step.scores.values())
 
 

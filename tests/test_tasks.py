@@ -1,16 +1,20 @@
 """The tasks: each keeps the contract, and does what is particular to it."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, TASKS, GuessingGame, PooledRecall, RepeatPrevious, sense
+from badger import BPTT, TASKS, BAbI, GuessingGame, PooledRecall, RepeatPrevious, sense
 from contracts_task import check_task, play
 from tasks import Continuous, Discrete, MultiDiscrete
 from toys import Walk, game, seeded, toy_agent
 
+MAKE = TASKS | {"walk": Walk, "babi": partial(BAbI, 52, (1, 8))}  # all of the tests' own questions; 256 steps take long
 
-@pytest.mark.parametrize("make", [*TASKS.values(), Walk], ids=[*TASKS, "walk"])
+
+@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 def test_every_task_keeps_the_contract(make):
     check_task(make)
 
