@@ -61,7 +61,22 @@ from experts import (  # noqa: E402
     Unrolled,
     both,
 )
-from tasks import TASKS, GuessingGame, Mixture, PooledRecall, Ranges, RepeatPrevious, SequentialMNIST, Step, Task  # noqa: E402
+from tasks import (  # noqa: E402
+    TASKS,
+    AssociativeRecall,
+    Copy,
+    DictionaryInference,
+    DoubleCopy,
+    GuessingGame,
+    Mixture,
+    PooledRecall,
+    PrioritySort,
+    Ranges,
+    RepeatPrevious,
+    SequentialMNIST,
+    Step,
+    Task,
+)
 
 __version__ = "0.1.0"
 
@@ -80,14 +95,18 @@ __all__ = [
     "Agent",
     "AgentState",
     "Arm",
+    "AssociativeRecall",
     "Attention",
     "Bus",
     "Carry",
     "ClusteredMemory",
+    "Copy",
     "Core",
     "Delayed",
     "Delivery",
+    "DictionaryInference",
     "Diverged",
+    "DoubleCopy",
     "EdgeList",
     "Edges",
     "EpisodicMemory",
@@ -101,6 +120,7 @@ __all__ = [
     "PooledRecall",
     "Population",
     "Predictive",
+    "PrioritySort",
     "Private",
     "Ranges",
     "Reconstruction",

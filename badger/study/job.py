@@ -20,7 +20,7 @@ from badger.rng import generator
 from badger.run import Run
 from badger.study.study import Study
 from badger.train import begun, train
-from tasks import Task
+from tasks import Task, changeable
 
 Scores = dict[str, dict[str, float | None]]  # score -> its mean, and the standard error of that
 
@@ -137,7 +137,7 @@ def _milestones(run: Run, study: Study) -> list[int]:
 
 
 def _replaced(task: Task, name: str, fields: dict[str, Any]) -> Task:
-    has = [field.name for field in dataclasses.fields(task)]
+    has = changeable(task)
     unknown = sorted(set(fields) - set(has))
     if unknown:
         raise ValueError(
