@@ -19,8 +19,8 @@ class AssociativeRecall(Sequences):
     each: logits (B, 2 bits), two beside each other for each bit, or integers (B, bits). The query is any item but the
     last, equally likely; should the same item stand twice in the list, the first counts.
 
-    Graves et al. 2014, arXiv:1410.5401, section 4.3: items of 3 vectors of 6 bits, 2 to 6 of them in an episode of
-    training, `Ranges(AssociativeRecall(), {"items": (2, 6)})`. There the sign of the query closes it, too, and the steps of
+    Graves et al. 2014, arXiv:1410.5401, section 4.3: items of 3 vectors of 6 bits, in training 2 to 6 of them, so
+    `Ranges(AssociativeRecall(), {"items": (2, 6)})`. There the sign of the query closes it, too, and the steps of
     answers show nothing; here they show that an answer is due, as in the other tasks.
 
     Args:

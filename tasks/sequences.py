@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import embedding
 
 from tasks.task import Discrete, MultiDiscrete, Step, Task, judged
 
@@ -16,7 +16,7 @@ class SequenceState(NamedTuple):
     """All that will be shown, and all that is wanted: drawn at the start, for nothing that is done changes it.
 
     shown: tokens (B, T), or numbers (B, T, O). wanted: the answer to what is shown in this step, -1 where none is due;
-    (B, T), or (B, T, n) where an answer is n choices at once. due: how many answers are, in the episode.
+    (B, T), or (B, T, n) where an answer is n choices at once. due: how many answers are, in the episode, at least 1.
     flawless: none was wrong until now.
     """
 
@@ -41,7 +41,7 @@ class Sequences(Task):
     steps: follow from the sizes; a task sets them in `__post_init__` by `_lasts`.
     """
 
-    steps: int = field(init=False)
+    steps: int = field(init=False, repr=False)
 
     differentiable: ClassVar[bool] = True
     open_loop: ClassVar[bool] = True
@@ -67,28 +67,27 @@ class Sequences(Task):
         return self._opened(*self._draw(batch, rng))
 
     def _opened(self, shown: Tensor, wanted: Tensor) -> tuple[SequenceState, Step]:
-        due = wanted.reshape(*wanted.shape[:2], -1)[..., 0] >= 0  # (B, T)
+        due = _due(wanted, 2)  # (B, T)
         begun = torch.zeros_like(due[:, 0], dtype=torch.long)
-        state = SequenceState(shown, wanted, due.sum(1), torch.ones_like(due[:, 0]), begun)
+        state = SequenceState(shown, wanted, due.sum(1).clamp(min=1), torch.ones_like(due[:, 0]), begun)
         nothing = torch.zeros_like(begun, dtype=self.dtype)
-        unknown = torch.full_like(nothing, torch.nan)
-        return state, self._told(state, nothing, {"error": unknown, "accuracy": unknown})
+        return state, self._told(state, nothing, torch.full_like(nothing, torch.nan))
 
     def step(self, state: SequenceState, action: Tensor, rng: torch.Generator) -> tuple[SequenceState, Step]:
         wanted = self._at(state.wanted, state.t)
-        due = wanted.reshape(len(wanted), -1)[:, 0] >= 0
+        due = _due(wanted, 1)
         ns = self.action.ns if isinstance(self.action, MultiDiscrete) else None
         given, right = judged(action, wanted.clamp(min=0), self.dtype, ns)
-        reward = torch.where(due, given / state.due.clamp(min=1), 0)
-        scores = {"error": torch.where(due, 1 - right, torch.nan), "accuracy": torch.where(due, right, torch.nan)}
-        state = state._replace(flawless=state.flawless & ~(due & (right < 1)), t=state.t + 1)
-        return state, self._told(state, reward, scores)
+        reward = torch.where(due, given / state.due, 0)
+        error = torch.where(due, 1 - right, torch.nan)
+        state = state._replace(flawless=state.flawless & ~(error > 0), t=state.t + 1)
+        return state, self._told(state, reward, error)
 
-    def _told(self, state: SequenceState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
+    def _told(self, state: SequenceState, reward: Tensor, error: Tensor) -> Step:
         last = state.t >= self.steps
         solved = torch.where(last, state.flawless.to(self.dtype), torch.nan)
-        seen = self._seen(self._at(state.shown, state.t))
-        return Step(seen, reward, last, torch.zeros_like(last), scores | {"solved": solved})
+        scores = {"error": error, "accuracy": 1 - error, "solved": solved}
+        return Step(self._seen(self._at(state.shown, state.t)), reward, last, torch.zeros_like(last), scores)
 
     def _at(self, sequence: Tensor, t: Int[Tensor, "*S B"]) -> Tensor:
         """What stands in these steps of each row, (*S, B, ...); after the end, what stands in the last."""
@@ -96,7 +95,9 @@ class Sequences(Task):
         return sequence[rows, t.clamp(max=self.steps - 1)]
 
     def _seen(self, shown: Tensor) -> Float[Tensor, "*S O"]:
-        return shown.to(self.dtype) if shown.is_floating_point() else one_hot(shown, self.obs_size).to(self.dtype)
+        if shown.is_floating_point():
+            return shown
+        return embedding(shown, torch.eye(self.obs_size, dtype=self.dtype, device=shown.device))  # one-hot, in one go
 
     def preview(self, state: SequenceState, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
         to_come = state.t + torch.arange(steps, device=state.t.device).unsqueeze(-1)  # (steps, B)
@@ -105,3 +106,8 @@ class Sequences(Task):
     def references(self) -> dict[str, dict[str, float]]:
         accuracy = self._lines() | {"perfect memory": 1.0}
         return {"error": {name: 1 - share for name, share in accuracy.items()}, "accuracy": accuracy}
+
+
+def _due(wanted: Tensor, axes: int) -> Bool[Tensor, "*S"]:
+    """Whether an answer is, of as many axes; one of several choices is due as a whole."""
+    return wanted.reshape(*wanted.shape[:axes], -1)[..., 0] >= 0

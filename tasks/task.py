@@ -157,7 +157,7 @@ def judged(
     if ns is None:
         return _judged(action, wanted, dtype)
     reward, right = _judged(_apart(action, ns) if action.is_floating_point() else action, wanted, dtype)
-    return reward.mean(-1), right.mean(-1)
+    return reward.mean(-1), 1 - (1 - right).mean(-1)  # 1 exactly where all are right: a mean may multiply by 1 / n
 
 
 def _judged(action: Tensor, wanted: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
