@@ -11,7 +11,7 @@ from torch import Tensor
 
 from badger.agent import Agent, AgentState
 from badger.rollout import Policy, direct, rollout, start
-from tasks import Task
+from tasks import Task, changeable
 
 LARGEST = 1024  # episodes played at once
 CROWD = 2**16  # experts in them, at most
@@ -88,7 +88,7 @@ def _batches(task: Task, episodes: int | None, size: int, device: torch.device) 
 def resized(task: Task, **sizes: int | None) -> Task:
     """The same task of other sizes; None leaves one as it is. Raises ValueError for one that it does not have."""
     wanted: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
-    has = [field.name for field in dataclasses.fields(task)]
+    has = changeable(task)
     for name in wanted:
         if name not in has:
             raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(has)}")

@@ -2,14 +2,19 @@
 
 from collections.abc import Callable
 
+from tasks.associative_recall import AssociativeRecall
 from tasks.babi import BAbI
 from tasks.babi_results import task_errors
+from tasks.copying import Copy, DoubleCopy
+from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
 from tasks.maze import Maze
 from tasks.pooled_recall import PooledRecall
+from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
+from tasks.sequences import Sequences, SequenceState
 from tasks.sequential_mnist import SequentialMNIST
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task
+from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
 from tasks.varied import Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -19,15 +24,24 @@ TASKS: dict[str, Callable[..., Task]] = {
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
+    "associative_recall": AssociativeRecall,
+    "copy": Copy,
+    "dictionary_inference": DictionaryInference,
+    "double_copy": DoubleCopy,
+    "priority_sort": PrioritySort,
 }
 """Tasks by name; every one can be made without arguments."""
 
 __all__ = [
     "TASKS",
     "Action",
+    "AssociativeRecall",
     "BAbI",
     "Continuous",
+    "Copy",
+    "DictionaryInference",
     "Discrete",
+    "DoubleCopy",
     "GuessingGame",
     "Maze",
     "Mixture",
@@ -35,13 +49,17 @@ __all__ = [
     "Parts",
     "Path",
     "PooledRecall",
+    "PrioritySort",
     "Ranges",
     "RepeatPrevious",
+    "SequenceState",
+    "Sequences",
     "SequentialMNIST",
     "Size",
     "Step",
     "Task",
     "Varied",
+    "changeable",
     "drawn",
     "ends",
     "nominal",

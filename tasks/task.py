@@ -5,12 +5,13 @@ Shapes: B episode, E expert, O observation, A action.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 
 @dataclass(frozen=True)
@@ -166,15 +167,40 @@ class Task(ABC):
 
 
 def judged(
-    action: Tensor, wanted: Int[Tensor, " B"], dtype: torch.dtype
+    action: Tensor, wanted: Int[Tensor, "B *n"], dtype: torch.dtype, ns: tuple[int, ...] | None = None
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """The reward of a discrete choice, the log-probability of what was wanted for logits and 1 or 0 for integers; and
-    whether it was right, 1 or 0."""
+    whether it was right, 1 or 0.
+
+    ns: of a `MultiDiscrete` action, of how many each choice is one. `wanted` and integers are then (B, len(ns)),
+    logits (B, sum(ns)), and both numbers are means over the choices: the log-probability of one, the share of right.
+    """
+    if ns is None:
+        return _judged(action, wanted, dtype)
+    reward, right = _judged(_apart(action, ns) if action.is_floating_point() else action, wanted, dtype)
+    return reward.mean(-1), 1 - (1 - right).mean(-1)  # 1 exactly where all are right: a mean may multiply by 1 / n
+
+
+def _judged(action: Tensor, wanted: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Of each choice, (..., n) logits or (...) integers."""
     if not action.is_floating_point():
         right = (action == wanted).to(dtype)
         return right, right
     right = (action.argmax(-1) == wanted).to(dtype)
     return action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1), right
+
+
+def _apart(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
+    """(B, sum(ns)) -> (B, len(ns), max(ns)); what a choice does not have is impossible."""
+    if len(set(ns)) == 1:
+        return logits.unflatten(-1, (len(ns), ns[0]))
+    parts = logits.split(ns, -1)
+    return torch.stack([pad(part, (0, max(ns) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
+
+
+def changeable(task: Task) -> list[str]:
+    """The fields that `dataclasses.replace` may change: all but those that follow from others."""
+    return [one.name for one in fields(task) if one.init]
 
 
 def positive(**sizes: int) -> None:

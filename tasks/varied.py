@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tasks.task import Task
+from tasks.task import Task, changeable
 
 Size = int | tuple[int, int]
 """A number, or a range of numbers with both its ends."""
@@ -40,7 +40,7 @@ class Ranges(Varied):
     ranges: dict[str, Size] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        has = [one.name for one in dataclasses.fields(self.task)]
+        has = changeable(self.task)
         for name, size in self.ranges.items():
             if name not in has:
                 raise ValueError(f"{type(self.task).__name__} has no {name} to be drawn; it has {', '.join(has)}")

@@ -198,15 +198,17 @@ def logits_and_integers_agree(task):
     if not task.differentiable or isinstance(task.action, Continuous):
         return
     chosen = [action(task, t) for t in range(task.steps)]
-    sure = [100 * _one_hot(task, a) for a in chosen]
+    sure = [1000 * _one_hot(task, a) for a in chosen]
+    best = {"higher": 1, "lower": 0}[task.better]
     for (_, hard), (_, soft) in zip(play(task, chosen), play(task, sure), strict=True):
         assert hard.scores.keys() == soft.scores.keys()
         for name, score in hard.scores.items():
             due = slice(None) if name == task.score else ~score.isnan()  # integers have no cross entropy
             assert_close(score[due], soft.scores[name][due], equal_nan=True)
-        right = hard.reward > 0
+        right = hard.scores[task.score] == best
+        assert (hard.reward[right] > 0).all() and (hard.reward[hard.scores[task.score].isnan()] == 0).all()
         assert (soft.reward <= 0).all() and (soft.reward[right].abs() < 1e-9).all()  # a log-probability of ~0
-        wrong = ~right & ~hard.scores[task.score].isnan()
+        wrong = ~right & ~hard.scores[task.score].isnan()  # in one choice at least, where an answer is several
         assert (soft.reward[wrong] < -1).all()
         same(hard._replace(reward=soft.reward, scores={}), soft._replace(scores={}))
 
