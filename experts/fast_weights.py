@@ -7,6 +7,7 @@ Shapes: S stores, Q writes, R reads, L layers, D width.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from torch import Tensor
 from experts.cell import tanh_backward
 
 Memory = tuple[Tensor, ...]  # L of (S, D, D): f(k) = M_L tanh(... tanh(M_1 k)), without biases
-Rule = Callable[[Memory, list[Tensor], Tensor], list[Tensor]]  # (memory, activations, targets) -> errors
+Errors = Callable[[Memory, list[Tensor], Tensor], list[Tensor]]  # (memory, activations, targets) -> errors
 
 
 def activations(memory: Memory, keys: Float[Tensor, "S Q D"]) -> list[Tensor]:
@@ -40,11 +41,51 @@ def descent(memory: Memory, zs: list[Tensor], targets: Float[Tensor, "S Q D"]) -
     return errors[::-1]
 
 
-RULES: dict[str, Rule] = {"local": local, "gradient": descent}
+def local_learn(
+    memory: Memory, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
+    to_memory: list[Tensor],
+) -> Tensor:  # fmt: skip
+    """See `Rule`."""
+    for i, to_error in enumerate(to_errors, 1):
+        to_zs[i] = to_zs[i] + to_error
+    return -torch.cat(to_errors, -1)
+
+
+def descent_learn(
+    memory: Memory, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
+    to_memory: list[Tensor],
+) -> Tensor:  # fmt: skip
+    """See `Rule`."""
+    carried = to_errors[0]
+    for i in range(1, len(memory)):
+        z, error, m = zs[i], errors[i], memory[i]
+        to_zs[i] = torch.addcmul(to_zs[i], carried * z, error @ m, value=-2)
+        through = tanh_backward(carried, z)
+        to_memory[i].baddbmm_(error.mT, through)
+        carried = torch.baddbmm(to_errors[i], through, m.mT)
+    to_zs[-1] = to_zs[-1] + carried
+    return -carried
+
+
+class Rule(NamedTuple):
+    """errors: of each layer. learn: its backward pass, (memory, activations, errors, gradients of the errors, of the
+    activations, of the memory) -> gradient of the targets; it adds to the gradients of activations and memory."""
+
+    errors: Errors
+    learn: Callable[..., Tensor]
+
+
+RULES = {"local": Rule(local, local_learn), "gradient": Rule(descent, descent_learn)}
+
+
+def write(memory: Memory, zs: list[Tensor], errors: list[Tensor], share: Float[Tensor, "S Q 1"]) -> Memory:
+    """The memory with each write in it, as much as its share says."""
+    # the method, for as a function it is among the products that `precision="bf16"` rounds, with the memory in it
+    return tuple(m.baddbmm((share * e).mT, z, alpha=-1) for m, e, z in zip(memory, errors, zs, strict=False))
 
 
 def write_read(
-    rule: Rule,
+    errors: Errors,
     memory: Memory,
     keys: Float[Tensor, "S Q D"],
     targets: Float[Tensor, "S Q _"],
@@ -56,7 +97,5 @@ def write_read(
     targets: what the rule wants of each write. share: how much each counts, 0 for none.
     """
     zs = activations(memory, keys)
-    deltas = [share * error for error in rule(memory, zs, targets)]
-    # the method, for as a function it is among the products that `precision="bf16"` rounds, with the memory in it
-    memory = tuple(m.baddbmm(delta.mT, z, alpha=-1) for m, delta, z in zip(memory, deltas, zs, strict=False))
+    memory = write(memory, zs, errors(memory, zs, targets), share)
     return memory, activations(memory, queries)[-1]

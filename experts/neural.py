@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.core import Core
 from experts.episodic import positive
-from experts.fast_weights import RULES, Memory, write_read
+from experts.fast_weights import RULES, Memory
 from experts.state import State
+from experts.undone import remember
 
 
 class NeuralState(NamedTuple):
@@ -153,7 +154,7 @@ class NeuralMemory(Core):
         if self.feedback is not None:
             targets = self.feedback(targets)
         asked = queries.reshape(batch, -1, self.width)
-        memory, recalled = write_read(RULES[self.rule], memory, keys, targets, share, asked)
+        memory, recalled = remember(self.rule, memory, keys, targets, share, asked)
         return memory, recalled.view(queries.shape)
 
     def _meta(self, recalled: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
