@@ -49,6 +49,8 @@ class NeuralMemory(Core):
     The auxiliary loss "meta" is the mean squared error of f(write key) and the write value *after* the write. Give it a
     weight: without it, little teaches the controller to write. Both key and value learn from it.
 
+    For the backward pass only what was written is kept, not the weights of each step (`experts.undone`).
+
     Args:
         input_size: D.
         controller: a factory int -> Core, for the controller eats [x, read].
