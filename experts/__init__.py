@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from experts import state
 from experts.both import both
@@ -11,6 +12,7 @@ from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
 from experts.lstm import LSTM
+from experts.neural import NeuralMemory
 from experts.predictive import Predictive
 from experts.recall import Attend
 from experts.reconstruction import Reconstruction
@@ -48,6 +50,11 @@ def _reconstructing(input_size: int, hidden_size: int) -> Core:
     return Reconstruction(_private(input_size, hidden_size))
 
 
+def _neural(input_size: int, hidden_size: int, rule: Literal["local", "gradient"] = "local") -> Core:
+    memory = NeuralMemory(input_size, partial(LSTM, hidden_size=hidden_size), width=hidden_size, rule=rule)
+    return Private(memory)
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
@@ -58,6 +65,8 @@ CORES: dict[str, Callable[[int, int], Core]] = {
     "episodic_cpc": _predictive,
     "episodic_reconstruction": _reconstructing,
     "episodic_tagged": _tagged,
+    "neural_memory": _neural,
+    "neural_memory_gradient": partial(_neural, rule="gradient"),
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
@@ -70,6 +79,7 @@ __all__ = [
     "Core",
     "EpisodicMemory",
     "Log",
+    "NeuralMemory",
     "Predictive",
     "Private",
     "Reconstruction",
