@@ -84,7 +84,7 @@ def linked(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
     L[i, j] (1 - w[i] - w[j]) + w[i] p[j], and 0 where i = j; here as L + w[i] (p[j] - L) - w[j] L.
     """
     after = torch.lerp(link, precedence.unsqueeze(-2), written.unsqueeze(-1))
-    after = after.addcmul_(link, written.unsqueeze(-2), value=-1)
+    after = torch.addcmul(after, link, written.unsqueeze(-2), value=-1)
     after.diagonal(dim1=-2, dim2=-1).zero_()
     return after
 
@@ -97,7 +97,7 @@ def linked_backward(
     row, column = written.unsqueeze(-1), written.unsqueeze(-2)
     kept = grad * link
     to_precedence = (column @ grad).squeeze(-2)
-    to_written = (grad @ precedence.unsqueeze(-1)).squeeze(-1) - kept.sum(-1) - kept.sum(-2)
+    to_written = (grad * precedence.unsqueeze(-2)).sum(-1) - kept.sum(-1) - kept.sum(-2)
     return grad.mul_(1 - row - column), to_precedence, to_written
 
 
