@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from experts.fused import mapped
+
 SMALL = 1e-6  # in a norm, of a usage, of a link: where 0 has no direction, no inverse, or no logarithm
 STEPS = 1e4  # in a usage of 1: slots whose usages are rounded to the same are taken in their order
 
-Kept = tuple[Tensor, ...]
+Kept = tuple[Tensor, Tensor, Tensor]
 
 
 def softmax_backward(grad: Tensor, shares: Tensor) -> Tensor:
@@ -22,7 +24,7 @@ def softmax_backward(grad: Tensor, shares: Tensor) -> Tensor:
 
 
 def by_content(keys: Tensor, strengths: Tensor, memory: Tensor, masks: Tensor | None) -> tuple[Tensor, Kept]:
-    """Shares (B, H, S): a softmax of strength times cosine. keys and masks (B, H, W), strengths (B, H), memory (B, S, W).
+    """Shares (B, H, S): softmax of strength times cosine. keys, masks (B, H, W), strengths (B, H), memory (B, S, W).
 
     |v| is sqrt(sum v^2 + 1e-6), so that an empty slot is like no key. A mask multiplies key and slot alike.
     """
@@ -58,7 +60,7 @@ def by_content_backward(
 
 
 def by_freedom(usage: Tensor) -> tuple[Tensor, Kept]:
-    """Shares (B, S), at most 1 together: what is free of each slot, (1 - usage), times the usages of all that are freer.
+    """Shares (B, S), at most 1 together: what is free of a slot, (1 - usage), times the usages of all that are freer.
 
     Usages u are taken for 1e-6 + (1 - 1e-6) u, so that a product over empty slots has a gradient. In which order the
     slots come has none; where it hardly matters, rounding errors shall not choose.
@@ -84,30 +86,29 @@ def linked(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
     L[i, j] (1 - w[i] - w[j]) + w[i] p[j], and 0 where i = j; here as L + w[i] (p[j] - L) - w[j] L.
     """
     after = torch.lerp(link, precedence.unsqueeze(-2), written.unsqueeze(-1))
-    after = torch.addcmul(after, link, written.unsqueeze(-2), value=-1)
+    less = torch.addcmul if mapped() else Tensor.addcmul_  # in place, which vmap cannot: new room is what costs most
+    after = less(after, link, written.unsqueeze(-2), value=-1)
     after.diagonal(dim1=-2, dim2=-1).zero_()
     return after
 
 
-def linked_backward(
-    grad: Tensor, link: Tensor, precedence: Tensor, written: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def linked_backward(grad: Tensor, link: Tensor, precedence: Tensor, written: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of link, precedence and weights; `grad` is overwritten."""
     grad.diagonal(dim1=-2, dim2=-1).zero_()
     row, column = written.unsqueeze(-1), written.unsqueeze(-2)
-    kept = grad * link
     to_precedence = (column @ grad).squeeze(-2)
-    to_written = (grad * precedence.unsqueeze(-2)).sum(-1) - kept.sum(-1) - kept.sum(-2)
-    return grad.mul_(1 - row - column), to_precedence, to_written
+    room = grad * link
+    lost = room.sum(-1) + room.sum(-2)
+    to_written = torch.mul(grad, precedence.unsqueeze(-2), out=room).sum(-1) - lost
+    return grad.mul_(torch.sub(1 - row, column, out=room)), to_precedence, to_written
 
 
-def sharpened(shares: Tensor, power: Tensor) -> tuple[Tensor, Kept]:
+def sharpened(shares: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
     """shares ** power, divided by their sum: (B, H, S) and (B, H); shares are taken for 1e-6 more than they are."""
     logs = (shares + SMALL).log()
-    return torch.softmax(logs * power.unsqueeze(-1), -1), (logs,)
+    return torch.softmax(logs * power.unsqueeze(-1), -1), logs
 
 
-def sharpened_backward(grad: Tensor, out: Tensor, kept: Kept, power: Tensor) -> tuple[Tensor, Tensor]:
-    (logs,) = kept
+def sharpened_backward(grad: Tensor, out: Tensor, logs: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
     to_scores = softmax_backward(grad, out)
     return to_scores * power.unsqueeze(-1) / logs.exp(), (to_scores * logs).sum(-1)

@@ -121,6 +121,23 @@ class DNC(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: DNCState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], DNCState]:
+        told, state = self._step(x, state, present)
+        return self.output(told), state
+
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: DNCState, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N Y"], DNCState]:
+        """As the loop of `forward`; the outputs are one product for all steps."""
+        told = []
+        for t, x in enumerate(xs):
+            if reset is not None:
+                state = states.where(reset[t], self.initial_state(x), state)
+            now, state = self._step(x, state)
+            told.append(now)
+        return self.output(torch.stack(told)), state
+
+    def _step(self, x: Tensor, state: DNCState, present: Tensor | None = None) -> tuple[Tensor, DNCState]:
+        """[h, read], of which the output is made, and the new state."""
         h, controller = self.controller(torch.cat([x, state.read], -1), state.controller, present)
         interface = self.interface(h)
         store = Store(state.memory, state.usage, state.link, state.precedence)
@@ -130,8 +147,8 @@ class DNC(Core):
         if present is not None:
             held = state[len(DNCState._fields) - len(own) :]
             own = states.where(present, own, held)
-        new = DNCState(controller, *found[: len(STORE)], *own)
-        return self.output(torch.cat([h, new.read], -1)), new
+        new = DNCState(controller, found.memory, found.usage, found.link, found.precedence, *own)
+        return torch.cat([h, new.read], -1), new
 
     def losses(self, state: DNCState) -> dict[str, Float[Tensor, " B"]]:
         return self.controller.losses(state.controller)

@@ -48,7 +48,7 @@ class Wrote(NamedTuple):
 
 
 def write(plan: Plan, store: Store, read: Tensor, ask: Ask) -> tuple[Store, Wrote]:
-    """The store after a member has freed what it has read, as it says, and written; read (B, R, S): its last weights."""
+    """The store after a member has freed what it read and has written; read (B, R, S): its last weights."""
     memory, usage, link, precedence = store
     spared = 1 - ask.gates[:, 2:].unsqueeze(-1) * read
     retained = spared.prod(1)
@@ -144,21 +144,28 @@ def read(plan: Plan, store: Store, last: Tensor, ask: Ask) -> tuple[Tensor, Foun
     """What all heads read, (B, H, W); last (B, H, S): their weights in the step before."""
     keys, strengths, masks, powers, modes = of_heads(plan, ask)
     before, after = last @ store.link, last @ store.link.mT
-    logs: tuple[Tensor | None, ...] = None, None
+    first = second = None
     if powers is not None:
-        before, (first,) = addressing.sharpened(before, powers[..., 0])
-        after, (second,) = addressing.sharpened(after, powers[..., 1])
-        logs = first, second
+        before, first = addressing.sharpened(before, powers[..., 0])
+        after, second = addressing.sharpened(after, powers[..., 1])
     similar, compared = addressing.by_content(keys, strengths, store.memory, masks)
     ways = torch.stack([before, similar, after], 2)
     weights = (modes.unsqueeze(-2) @ ways).squeeze(-2)
-    return weights @ store.memory, Found(ways, *compared, weights, *logs)
+    return weights @ store.memory, Found(ways, *compared, weights, first, second)
 
 
 def read_backward(
-    plan: Plan, grad: Store, to_weights: Tensor, to_values: Tensor, kept: Found, store: Store, last: Tensor, ask: Ask, to: Ask
+    plan: Plan,
+    grad: Store,
+    to_weights: Tensor,
+    to_values: Tensor,
+    kept: Found,
+    store: Store,
+    last: Tensor,
+    ask: Ask,
+    to: Ask,
 ) -> tuple[Store, Tensor]:
-    """Gradients of the store that was read, in tensors of their own, and of `last`; those of `ask` are put into `to`."""
+    """Gradients of the store that was read, in tensors of their own, and of `last`; those of `ask` go into `to`."""
     keys, strengths, masks, powers, modes = of_heads(plan, ask)
     to_weights = torch.baddbmm(to_weights, to_values, store.memory.mT)
     to_memory = torch.baddbmm(grad.memory, kept.weights.mT, to_values)
@@ -177,8 +184,8 @@ def read_backward(
         to.masks.copy_(to_masks.view_as(to.masks))
     if powers is not None and to.sharpness is not None and kept.logs is not None and kept.more_logs is not None:
         before, _, after = kept.ways.unbind(2)
-        to_before, first = addressing.sharpened_backward(to_before, before, (kept.logs,), powers[..., 0])
-        to_after, second = addressing.sharpened_backward(to_after, after, (kept.more_logs,), powers[..., 1])
+        to_before, first = addressing.sharpened_backward(to_before, before, kept.logs, powers[..., 0])
+        to_after, second = addressing.sharpened_backward(to_after, after, kept.more_logs, powers[..., 1])
         to.sharpness.copy_(torch.stack([first, second], -1).view_as(to.sharpness))
     to_last = torch.baddbmm(to_after @ store.link, to_before, store.link.mT)
     to_link = torch.baddbmm(grad.link, torch.cat([to_after, last], 1).mT, torch.cat([last, to_before], 1))
@@ -202,7 +209,7 @@ def of_heads(plan: Plan, ask: Ask) -> tuple[Tensor, Tensor, Tensor | None, Tenso
 
 
 class Stepped(NamedTuple):
-    """What comes of a step: the store's parts, each member's weights of writing and reading, what it read, its gates."""
+    """What comes of a step: the store's parts; of each member weights of writing and reading, what it read, gates."""
 
     memory: Tensor
     usage: Tensor
@@ -263,9 +270,7 @@ class Step(Function):
             ask = ask._replace(gates=ask.gates * present.unsqueeze(-1))
         heads = last.flatten(1, 2)
         to_weights, to_values = grad.weights.flatten(1, 2), grad.values.reshape(len(heads), heads.shape[1], -1)
-        to_store, to_last = read_backward(
-            plan, Store(*grads[:4]), to_weights, to_values, found, store, heads, ask, to
-        )
+        to_store, to_last = read_backward(plan, Store(*grads[:4]), to_weights, to_values, found, store, heads, ask, to)
         to_last = to_last.view_as(last)
         size = len(Wrote._fields)
         for member in reversed(range(ctx.members)):

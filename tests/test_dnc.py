@@ -1,7 +1,6 @@
 """A differentiable neural computer equals its equations slot by slot, and its written-out gradient that of autograd."""
 
 from functools import partial
-from itertools import product
 
 import numpy as np
 import pytest
@@ -53,8 +52,8 @@ def walked(core: DNC, xs: torch.Tensor, present: torch.Tensor, row: int, **optio
 @pytest.mark.parametrize("members, gone", [(1, False), (3, False), (3, True)])
 @OPTIONS
 def test_outputs_and_states_are_those_of_the_equations(options, members, gone):
-    core, xs = build(**options), 3 * noise(12, B, members, D)
-    present = noise(12, B, members, seed=5) < (0.5 if gone else 9)
+    core, xs = build(**options), 3 * noise(8, B, members, D)
+    present = noise(8, B, members, seed=5) < (0.5 if gone else 9)
     ys, state = run(core, xs, present=present)
     for row in range(B):
         want, store = walked(core, xs, present, row, **options)
@@ -76,7 +75,7 @@ def test_outputs_and_states_are_those_of_the_equations(options, members, gone):
 @STORES
 @OPTIONS
 def test_the_written_out_gradient_is_that_of_autograd(options, private, monkeypatch):
-    core, xs, episodes = build(private, **options), inputs(9), {"reset": resets(9), "present": absences(9)}
+    core, xs, episodes = build(private, **options), inputs(6), {"reset": resets(6), "present": absences(6)}
     ys, _ = stepped(core, xs, **episodes)
     plain, _ = plainly(monkeypatch, core, xs, **episodes)
     equal_runs(core, xs, ys, plain)
@@ -94,7 +93,17 @@ def test_every_part_of_a_state_passes_its_gradient_on(options, monkeypatch):
     """Also those that no output of the next step shows."""
     core, xs = build(**options), inputs(4)
     parts = [stepped(core, xs)[1][-1], plainly(monkeypatch, core, xs)[1][-1]]
-    fields = ("memory", "usage", "link", "precedence", "write_weights", "read_weights", "read", "write_key", "write_value")
+    fields = (
+        "memory",
+        "usage",
+        "link",
+        "precedence",
+        "write_weights",
+        "read_weights",
+        "read",
+        "write_key",
+        "write_value",
+    )
     for name in fields:
         got, want = (grads(getattr(state, name), xs, *core.parameters()) for state in parts)
         for a, b in zip(got, want, strict=True):
@@ -104,7 +113,7 @@ def test_every_part_of_a_state_passes_its_gradient_on(options, monkeypatch):
 @OPTIONS
 def test_gradients_are_those_of_finite_differences(options):
     core = build(slots=3, slot_size=2, **options)
-    unroll, xs = Unroll(core), inputs(4, batch=1)
+    unroll, xs = Unroll(core), inputs(3, batch=1)
     named = {name: p.detach().requires_grad_() for name, p in unroll.named_parameters()}
 
     def episode(x, *weights):
@@ -113,10 +122,10 @@ def test_gradients_are_those_of_finite_differences(options):
     assert torch.autograd.gradcheck(episode, (xs, *named.values()), fast_mode=True)
 
 
-def test_a_slot_that_is_freed_for_certain_by_two_heads_has_a_gradient():
+def test_a_slot_that_a_head_frees_for_certain_has_a_gradient():
     """The product of what each head spares is 0, and so are all but one of its factors' others."""
-    factors = torch.tensor([[[0.0, 0.5], [0.0, 0.4], [0.3, 0.2]]])
-    close(linked.others(factors), torch.tensor([[[0.0, 0.08], [0.0, 0.1], [0.0, 0.2]]]))
+    factors = torch.tensor([[[0.0, 0.5], [0.5, 0.0], [0.25, 0.0]]]).double()
+    close(linked.others(factors), torch.tensor([[[0.125, 0.0], [0.0, 0.0], [0.0, 0.0]]]).double())
 
 
 # What holds for every store
@@ -125,8 +134,8 @@ def test_a_slot_that_is_freed_for_certain_by_two_heads_has_a_gradient():
 @STORES
 @OPTIONS
 def test_weights_links_and_usages_stay_what_they_are(options, private):
-    core, xs = build(private, **options), 3 * noise(30, B, N, D)
-    for state in stepped(core, xs, present=absences(30))[1]:
+    core, xs = build(private, **options), 3 * noise(15, B, N, D)
+    for state in stepped(core, xs, present=absences(15))[1]:
         weights, link = state.read_weights, state.link
         for share in (weights, state.write_weights, state.precedence, state.usage, link):
             assert (share >= 0).all() and (share <= 1 + 1e-9).all()
@@ -224,24 +233,23 @@ def test_a_mask_hides_numbers_of_a_key():
     rows = [told(core, write_value=v, gates=[SURE, SURE, -SURE], erase=SURE) for v in ([1.0, 1, 5], [1.0, -1, 7])]
     asked = {"keys": [1.0, 1, -9], "strengths": 99.0, "modes": [0, SURE, 0], "gates": [-SURE, 0, -SURE]}
     *_, blind = played(core, *rows, told(core, masks=[SURE, SURE, -SURE], **asked))
-    close(blind.values[0, 0], torch.tensor([1.0, 1, 5]).double(), atol=1e-3)
+    assert blind.values[0, 0].tolist() == pytest.approx([1, 1, 5], abs=1e-3)
 
 
 # However it is stepped
 
 
-@pytest.mark.parametrize("holds", [
-    h for h in contracts.CORE_PROPERTIES
-    if h not in (contracts.members_permute, contracts.members_may_change_places, contracts.one_step_may_be_compiled)
-], ids=lambda h: h.__name__)
-def test_a_store_that_members_share_holds_the_contract(holds):
+def test_a_store_that_members_share_holds_the_contract():
     """Its writes are ordered, so that members need not permute. Compiled it is tested in CORES."""
 
     def make(input_size: int, hidden_size: int) -> Core:
         controller = partial(LSTM, hidden_size=hidden_size)
         return DNC(input_size, controller, slots=SLOTS, slot_size=WIDTH, heads=HEADS, **IMPROVED)
 
-    holds(make)
+    exempt = (contracts.members_permute, contracts.members_may_change_places, contracts.one_step_may_be_compiled)
+    for holds in contracts.CORE_PROPERTIES:
+        if holds not in exempt:
+            holds(make)
 
 
 @STORES
@@ -290,7 +298,8 @@ def test_metrics_tell_gates_modes_and_use():
     state = stepped(core, xs)[1][-1]
     numbers = core.metrics(state)
     close(numbers["usage"], state.usage.mean((1, 2)))
-    close(numbers["write_gate"], state.gates[..., 0].mean((1, 2)) if state.gates.dim() == 4 else state.gates[..., 0].mean(1))
+    close(numbers["write_gate"], state.gates[..., 0].mean((1, 2)))
+    close(numbers["free_gates"], state.gates[..., 2:].mean((1, 2, 3)))
     close(sum(numbers[f"read_{way}"] for way in ("backward", "content", "forward")), torch.ones(B).double())
     close(core.read_weights(state), state.read_weights.squeeze(2).mean(2))
 
@@ -320,7 +329,10 @@ def test_the_output_may_have_another_size():
         ({"slot_size": 0}, "slot_size=0, want at least 1"),
         ({"heads": 0}, "heads=0, want at least 1"),
         ({"output_size": 0}, "output_size=0, want at least 1"),
-        ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ 2 heads x slot_size 3 = 8; pass a factory"),
+        (
+            {"controller": lambda size: GRU(6, H)},
+            "input_size=6, want x 2 \\+ 2 heads x slot_size 3 = 8; pass a factory",
+        ),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

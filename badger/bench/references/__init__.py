@@ -2,6 +2,7 @@
 
 from badger.bench.references.attention_2019 import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.loop import DenseAttention, LoopExperts
+from badger.bench.references.plain_dnc import PlainDNC
 from badger.bench.references.ring import DenseRing, dense_read, selected_read
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "DenseAttention",
     "DenseRing",
     "LoopExperts",
+    "PlainDNC",
     "Training",
     "broadcast_multiply",
     "dense_read",

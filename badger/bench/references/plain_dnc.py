@@ -1,5 +1,5 @@
-"""The reference of a differentiable neural computer: the equations of Graves et al. 2016 one after the other, head by head,
-in plain operations under autograd.
+"""The reference of a differentiable neural computer: the equations of Graves et al. 2016 one after the other, head by
+head, in plain operations under autograd.
 
 Shapes: T step, B episode, D input, Y output, S slot, W numbers in a slot.
 """
@@ -25,7 +25,7 @@ def allocation(usage: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
 
 
 class PlainDNC(nn.Module):
-    """What `DNC` around an `LSTM` computes with one member, without the improvements; its parameters have the same names.
+    """What `DNC` around an `LSTM` computes with one member, without improvements; its parameters have the same names.
 
     Vectorised over the slots; heads are a loop.
 
@@ -33,7 +33,9 @@ class PlainDNC(nn.Module):
         by_row: so are the episodes, each played alone.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, slots: int, slot_size: int, heads: int, by_row: bool = False):
+    def __init__(
+        self, input_size: int, hidden_size: int, *, slots: int, slot_size: int, heads: int, by_row: bool = False
+    ):
         super().__init__()
         self.slots, self.width, self.heads, self.by_row = slots, slot_size, heads, by_row
         reads = heads * slot_size
