@@ -122,7 +122,7 @@ def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
 @pytest.mark.parametrize("core", ["gru", *MEMORIES])
 def test_the_pictures_of_a_guessing_game_are_drawn(core):
     pictures = seen(core)[0].pictures
-    memory = {"memory/reads"} if core in REMEMBERING else set()
+    memory = {"memory/reads"} if core in MEMORIES else set()
     assert pictures.keys() == {"comms/graph", "inner/error", "inner/guesses"} | memory
     assert len({png(picture) for picture in pictures.values()}) == len(pictures)
 
