@@ -8,6 +8,7 @@ from experts import state
 from experts.both import both
 from experts.clustered import ClusteredMemory
 from experts.core import Core, Private
+from experts.dnc import DNC
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
@@ -42,6 +43,10 @@ def _clustered(input_size: int, hidden_size: int) -> Core:
     return Private(ClusteredMemory(input_size, partial(GRU, hidden_size=hidden_size)))
 
 
+def _dnc(input_size: int, hidden_size: int) -> Core:
+    return Private(DNC(input_size, partial(LSTM, hidden_size=hidden_size), slots=16, slot_size=16, heads=2))
+
+
 def _predictive(input_size: int, hidden_size: int) -> Core:
     return Predictive(_private(input_size, hidden_size))
 
@@ -61,6 +66,7 @@ CORES: dict[str, Callable[[int, int], Core]] = {
     "episodic": _private,
     "episodic_shared": _shared,
     "clustered": _clustered,
+    "dnc": _dnc,
     "episodic_both": _both,
     "episodic_cpc": _predictive,
     "episodic_reconstruction": _reconstructing,
@@ -72,6 +78,7 @@ CORES: dict[str, Callable[[int, int], Core]] = {
 
 __all__ = [
     "CORES",
+    "DNC",
     "GRU",
     "LSTM",
     "Attend",

@@ -13,6 +13,7 @@ from badger import bench as package
 from badger.__main__ import main
 from badger.bench import CASES, Row, agents, as_json, bench, crowd, measure, memory, million, table
 from badger.bench.agents import Game
+from badger.bench.dnc import Sizes as DNCSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
 from tiny_runs import strict_json
@@ -26,6 +27,7 @@ TINY = {
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
     "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
+    "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "price-of-memory": {"recipe": RECIPE, "repeats": 1},
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},

@@ -14,11 +14,13 @@ from badger.bench.references import (
     DenseAttention,
     DenseRing,
     LoopExperts,
+    PlainDNC,
     broadcast_multiply,
     dense_read,
     matrix_products,
     selected_read,
 )
+from experts import DNC, LSTM
 from toys import seeded
 
 CPU = torch.device("cpu")
@@ -52,6 +54,21 @@ def test_the_dense_ring_gives_the_outputs_and_gradients_of_our_memory(read, keep
     ours, theirs = memory.unroll(xs, memory.initial_state(xs[0]))[0], ring(xs)
     torch.testing.assert_close(theirs, ours)
     torch.testing.assert_close(gradients(theirs, xs, ring), gradients(ours, xs, memory))
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+def test_the_plain_differentiable_neural_computer_gives_the_outputs_and_gradients_of_ours(by_row):
+    sizes = {"slots": 5, "slot_size": 3, "heads": 2}
+    core, plain = (
+        DNC(D, partial(LSTM, hidden_size=H), **sizes).double(),
+        PlainDNC(D, H, **sizes, by_row=by_row).double(),
+    )
+    torch.nn.init.normal_(core.interface.weight, generator=seeded(4))
+    plain.load_state_dict(core.state_dict())
+    xs = inputs(1, steps=12)
+    ours, theirs = core.unroll(xs, core.initial_state(xs[0]))[0], plain(xs.squeeze(2)).unsqueeze(2)
+    torch.testing.assert_close(theirs, ours)
+    torch.testing.assert_close(gradients(theirs, xs, plain), gradients(ours, xs, core))
 
 
 def split(rows):

@@ -3,6 +3,7 @@
 from badger.bench.references.attention_2019 import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.loop import DenseAttention, LoopExperts
 from badger.bench.references.mazes import ManyMazes, OneMaze
+from badger.bench.references.plain_dnc import PlainDNC
 from badger.bench.references.plastic import PlasticNetwork, PlasticTraining, a2c_loss
 from badger.bench.references.ring import DenseRing, dense_read, selected_read
 
@@ -13,6 +14,7 @@ __all__ = [
     "LoopExperts",
     "ManyMazes",
     "OneMaze",
+    "PlainDNC",
     "PlasticNetwork",
     "PlasticTraining",
     "Training",
