@@ -10,6 +10,7 @@ from experts.core import Core, Private
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
+from experts.lookup import LookupTable
 from experts.lstm import LSTM
 from experts.predictive import Predictive
 from experts.recall import Attend
@@ -48,6 +49,10 @@ def _reconstructing(input_size: int, hidden_size: int) -> Core:
     return Reconstruction(_private(input_size, hidden_size))
 
 
+def _lookup_table(input_size: int, hidden_size: int) -> Core:
+    return Private(LookupTable(input_size, partial(LSTM, hidden_size=hidden_size), key_size=16, value_size=16))
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
@@ -58,6 +63,7 @@ CORES: dict[str, Callable[[int, int], Core]] = {
     "episodic_cpc": _predictive,
     "episodic_reconstruction": _reconstructing,
     "episodic_tagged": _tagged,
+    "lookup_table": _lookup_table,
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
@@ -70,6 +76,7 @@ __all__ = [
     "Core",
     "EpisodicMemory",
     "Log",
+    "LookupTable",
     "Predictive",
     "Private",
     "Reconstruction",

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from experts.columns import Adopt, Span, Stretch, WriteRead
-from experts.recall import Attend
+from experts.recall import ALL, Attend
 from experts.state import Leaf
 
 _ROOM = 32  # steps' worth of rows in a first storage
@@ -129,8 +129,9 @@ class Log(Leaf):
     def read(self, query: Tensor, attend: Attend) -> tuple[Tensor, Tensor, Tensor, "Log"]:
         """Writes what was appended last, then reads with query (S, M, K).
 
-        Returns (S, M, V) values, the positions and weights (S, M, top_k) of the rows they come from, and the new log.
-        Positions count rows since the episode batch began; -1 stands for no row.
+        Returns (S, M, V) values, the positions and weights (S, M, top_k) of the rows they come from, as many as there
+        are where top_k is `ALL`, and the new log. Positions count rows since the episode batch began; -1 stands for no
+        row.
         """
         log, (span,), starts = self.ahead(1, 0)
         store, (key, value, _) = log.store, log.row
@@ -189,7 +190,7 @@ class Log(Leaf):
         if self.at.partial:
             positions = torch.where(index < 0, index, positions)
         missing = top_k - index.shape[-1]
-        if missing:  # the first steps of an episode: keep the shape of the state
+        if missing and top_k != ALL:  # the first steps of an episode: keep the shape of the state
             positions, weights = pad(positions, (0, missing), value=-1), pad(weights, (0, missing))
         return positions, weights
 

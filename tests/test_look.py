@@ -21,6 +21,7 @@ REMEMBERING = {  # core -> rows of 6 steps: an episodic memory writes that of th
     "episodic_cpc": 5,
     "episodic_reconstruction": 5,
     "clustered": 6,
+    "lookup_table": 6,
 }
 
 
