@@ -12,6 +12,7 @@ from experts.gru import GRU
 from experts.log import Log
 from experts.lookup import LookupTable
 from experts.lstm import LSTM
+from experts.plastic import Plastic
 from experts.predictive import Predictive
 from experts.recall import Attend
 from experts.reconstruction import Reconstruction
@@ -64,6 +65,8 @@ CORES: dict[str, Callable[[int, int], Core]] = {
     "episodic_reconstruction": _reconstructing,
     "episodic_tagged": _tagged,
     "lookup_table": _lookup_table,
+    "plastic": Plastic,
+    "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
@@ -77,6 +80,7 @@ __all__ = [
     "EpisodicMemory",
     "Log",
     "LookupTable",
+    "Plastic",
     "Predictive",
     "Private",
     "Reconstruction",
