@@ -1,7 +1,7 @@
 """Products with a Hebbian trace, each with its gradient written out: no step keeps more of the trace than the trace.
 
-Autograd would keep alpha * trace and what is between the operations too, three to four traces a step; and its products
-of a matrix of each row with a vector of each row are slow where the vector stands to the right.
+Autograd would keep alpha * trace and what is between the operations too, three to four traces a step. A vector stands
+to the left of its matrix, which may be transposed: on a CPU batched products with one to the right take far longer.
 
 Shapes: M networks, H neurons; of a trace (M, H, H) the first H send, the second receive.
 """
@@ -40,7 +40,7 @@ class Decaying(Function):
 
     @staticmethod
     def forward(trace, keep, x, step):
-        return addcmul(trace * _row(keep), _column(x), _row(step))
+        return (trace * _row(keep)).addcmul_(_column(x), _row(step))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -50,8 +50,7 @@ class Decaying(Function):
     @once_differentiable
     def backward(ctx, grad):
         trace, keep, x, step = ctx.saved_tensors
-        to_keep, to_x, to_step = (grad * trace).sum(-2), (grad * _row(step)).sum(-1), _row(x) @ grad
-        return grad * _row(keep), to_keep, to_x, to_step.squeeze(-2)
+        return grad * _row(keep), (grad * trace).sum(-2), *_outer_backward(grad, x, step)
 
 
 class Clamped(Function):
@@ -72,7 +71,7 @@ class Clamped(Function):
     def backward(ctx, grad):
         trace, x, step = ctx.saved_tensors
         grad = grad * (addcmul(trace, _column(x), _row(step)).abs_() <= 1)  # of what was clamped there is none
-        return grad, (grad * _row(step)).sum(-1), (_row(x) @ grad).squeeze(-2)
+        return grad, *_outer_backward(grad, x, step)
 
 
 def oja(trace: Tensor, x: Tensor, y: Tensor, rate: Tensor) -> Tensor:
@@ -84,6 +83,11 @@ def oja(trace: Tensor, x: Tensor, y: Tensor, rate: Tensor) -> Tensor:
 def hebb(trace: Tensor, x: Tensor, y: Tensor, rate: Tensor) -> Tensor:
     """trace + rate x y, clamped between -1 and 1."""
     return Clamped.apply(trace, x, rate * y)
+
+
+def _outer_backward(grad, x, step):
+    """The gradients of x and step from that of x_i step_j."""
+    return (_row(step) @ grad.mT).squeeze(-2), (_row(x) @ grad).squeeze(-2)
 
 
 def _row(vector):

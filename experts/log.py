@@ -114,6 +114,13 @@ class Log(Leaf):
         """Keys of the rows that the last read could see, (S, R, K), oldest first; gradients flow through them."""
         return Stretch.apply(self.store.keys, self.handles[0], self.at.lo, self.length)
 
+    def again(self, positions: Tensor, weights: Tensor) -> Tensor:
+        """What the last read gave, (S, M, V), from the positions and weights (S, M, k) that it told; no gradient."""
+        values = self.store.values[:, self.at.lo : self.length].detach()
+        places = (positions - (self.at.lo + self.at.dropped)).clamp(min=0)
+        shares = weights.new_zeros(*weights.shape[:2], max(1, values.shape[1])).scatter_add(-1, places, weights)
+        return shares[..., : values.shape[1]] @ values
+
     def valid(self) -> Tensor:
         """Which of the rows that the last read could see count, (S, R)."""
         return Span(0, self.length, self.at.lo).valid(self.start.flatten(), self.store.flags)

@@ -143,6 +143,11 @@ class Task(ABC):
         """What a continuous action should become, (B, A), to draw beside the agent's; None where there is none."""
         return None
 
+    def words(self, state: Any) -> list[str] | None:
+        """What the first episode shows at each step, a short word each, to write along an axis; state: as `reset` gave
+        it. Fewer where the episode ends earlier; None where it cannot be said in words."""
+        return None
+
 
 def judged(
     action: Tensor, wanted: Int[Tensor, " B"], dtype: torch.dtype
