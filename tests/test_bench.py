@@ -15,6 +15,7 @@ from badger.bench import CASES, Row, agents, as_json, bench, crowd, lengths, mea
 from badger.bench.agents import Game
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
+from experts import Core
 from tiny_runs import strict_json
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from badger import CORES, GuessingGame, look, rollout, start
 from badger.similarity import WORDS, cosines, figure, similarities
 from contracts import close, noise, run
 from experts import EpisodicMemory, LookupTable, Private
-from toys import game, png, seeded, toy_agent
+from toys import Walk, game, png, seeded, toy_agent
 
 TOLD = ["episodic", "episodic_shared", "episodic_both", "episodic_cpc", "episodic_reconstruction", "episodic_tagged"]
 TOLD += ["lookup_table"]
@@ -130,6 +130,15 @@ def test_the_words_of_a_task_are_on_both_axes():
     for axes in picture.axes[:3]:
         assert [label.get_text() for label in axes.get_xticklabels()] == words
         assert [label.get_text() for label in axes.get_yticklabels()] == words
+
+
+def test_only_the_first_episode_is_compared_where_lengths_differ():
+    task = Walk(8)
+    agent, rng = toy_agent(task, core="lookup_table"), seeded()
+    frames, _ = rollout(agent, task, start(agent, task, 3, rng), rng, steps=8)
+    first = frames.valid[:, 0].tolist().index(False)
+    picture = look(agent, task, seeded(), 3).pictures["memory/similarity"]
+    assert 0 < first < 8 and [axes.images[0].get_array().shape for axes in picture.axes[:3]] == [(first, first)] * 3
 
 
 def test_of_very_many_steps_no_words_are_written():
