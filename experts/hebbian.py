@@ -40,7 +40,7 @@ class Decaying(Function):
 
     @staticmethod
     def forward(trace, keep, x, step):
-        return (trace * _row(keep)).addcmul_(_column(x), _row(step))
+        return addcmul(trace * _row(keep), _column(x), _row(step))
 
     @staticmethod
     def setup_context(ctx, inputs, output):
