@@ -14,7 +14,7 @@ for _name, _mark in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.ite
             "rename it, or start Python elsewhere"
         )
 
-from badger import act, distributed, figures, report, rng, sense  # noqa: E402
+from badger import act, distributed, figures, report, rng, sense, similarity  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
@@ -54,6 +54,8 @@ from experts import (  # noqa: E402
     ClusteredMemory,
     Core,
     EpisodicMemory,
+    LookupTable,
+    Plastic,
     Predictive,
     Private,
     Reconstruction,
@@ -119,11 +121,13 @@ __all__ = [
     "Gated",
     "GuessingGame",
     "Learner",
+    "LookupTable",
     "Maze",
     "Mean",
     "Mixture",
     "Noisy",
     "Parts",
+    "Plastic",
     "PooledRecall",
     "Population",
     "Predictive",
@@ -161,6 +165,7 @@ __all__ = [
     "rng",
     "rollout",
     "sense",
+    "similarity",
     "start",
     "task_errors",
     "train",

@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from badger.agent import Agent
 from comms import Edges, edge_list
@@ -182,6 +183,12 @@ def _line(axes: Any, tail: tuple[float, float], head: tuple[float, float], style
 def _box(axes: Any, x: float, y: float, text: str, colour: str) -> None:
     style = {"boxstyle": "round,pad=0.45", "facecolor": colour, "edgecolor": "#345"}
     axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=style, zorder=3)
+
+
+def as_wide(weights: list[Tensor]) -> list[Tensor]:
+    """Read weights (..., slots) of a memory that grows, each with as many slots as the widest."""
+    most = max(part.shape[-1] for part in weights)
+    return [pad(part, (0, most - part.shape[-1])) for part in weights]
 
 
 def first(tensors: list[Tensor]) -> Tensor:

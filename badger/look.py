@@ -15,6 +15,7 @@ from badger.agent import Agent, AgentState
 from badger.evaluate import fitting, playing
 from badger.paths import paths
 from badger.rollout import Carry, Frames, Policy, direct, rollout, start
+from badger.similarity import figure, similarities
 from comms import Edges
 from tasks import Task
 
@@ -47,6 +48,7 @@ class _Seen(NamedTuple):
     floats: Tensor  # (B,)
     shares: Tensor  # (1, K): pictures show the first episode
     reads: Tensor | None  # (1, E, slots)
+    traces: dict[str, Tensor]  # (1, 1, V) each
 
 
 def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, policy: Policy = direct) -> View:
@@ -54,7 +56,8 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
 
     evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
     comms/*: messages and floats a step, entropy of attention in nats; experts/similarity: mean cosine between the
-    outputs of two experts. Pictures: inner curve, reads, message graph, guesses beside their targets, paths on a grid.
+    outputs of two experts. Pictures: inner curve, reads, what the first expert read and wrote at pairs of steps,
+    message graph, guesses beside their targets, paths on a grid.
     """
 
     def watch(state: AgentState) -> _Seen:
@@ -66,11 +69,13 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
             state.delivery.floats,
             state.weights[:1],
             None if reads is None else reads[:1],
+            {name: trace[:1, :1] for name, trace in agent.core.traces(state.core).items()},
         )
 
     with playing(agent):
         count = fitting(episodes, agent.experts, CROWD)
         opened = start(agent, task, min(count, task.episodes or count), rng)  # of a finite task no more than there are
+        words = task.words(opened.world)
         frames, carry = rollout(agent, task, opened, rng, policy, steps=task.steps, watch=watch)
     seen: list[_Seen] = frames.watched
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}
@@ -83,7 +88,7 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
         "experts/similarity": torch.stack([s.similarity for s in seen]).mean(),
     }
     told = {tag: float(value) for tag, value in numbers.items()}
-    pictures = _pictures(task, frames, carry, seen)
+    pictures = _pictures(task, frames, carry, seen, words)
     path = task.path(opened.world, frames.action)
     if path is not None:
         pictures["inner/paths"] = paths(path)
@@ -127,14 +132,25 @@ def _moments(frames: Frames) -> dict[str, Tensor]:
     return numbers
 
 
-def _pictures(task: Task, frames: Frames, carry: Carry, seen: list[_Seen]) -> dict[str, figures.Figure]:
+def _length(frames: Frames) -> int:
+    """Steps of the first episode."""
+    over = (~frames.valid[:, 0]).nonzero()
+    return int(over[0]) if len(over) else len(frames.valid)
+
+
+def _pictures(
+    task: Task, frames: Frames, carry: Carry, seen: list[_Seen], words: list[str] | None
+) -> dict[str, figures.Figure]:
     shares = figures.first([s.shares for s in seen]).mean(0)
     senders, receivers, weight = (part[0].cpu() for part in carry.state.edges[:3])
     edges = Edges(senders, receivers, weight)
     pictures = {"comms/graph": figures.message_graph(edges, shares, carry.state.y.shape[1])}
     reads = [s.reads for s in seen if s.reads is not None]
     if reads:
-        pictures["memory/reads"] = figures.read_weights(figures.first(reads))
+        pictures["memory/reads"] = figures.read_weights(figures.first(figures.as_wide(reads)))
+    alike = similarities([s.traces for s in seen[: _length(frames)]])
+    if alike:
+        pictures["memory/similarity"] = figure(alike, words)
     for name, value in frames.scores.items():
         curve = value.nanmean(1).cpu()
         if curve.isfinite().sum() > 1:

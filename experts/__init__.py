@@ -12,8 +12,10 @@ from experts.dnc import DNC
 from experts.episodic import EpisodicMemory
 from experts.gru import GRU
 from experts.log import Log
+from experts.lookup import LookupTable
 from experts.lstm import LSTM
 from experts.neural import NeuralMemory
+from experts.plastic import Plastic
 from experts.predictive import Predictive
 from experts.recall import Attend
 from experts.reconstruction import Reconstruction
@@ -60,6 +62,10 @@ def _neural(input_size: int, hidden_size: int, rule: Literal["local", "gradient"
     return Private(memory)
 
 
+def _lookup_table(input_size: int, hidden_size: int) -> Core:
+    return Private(LookupTable(input_size, partial(LSTM, hidden_size=hidden_size), key_size=16, value_size=16))
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
@@ -73,6 +79,9 @@ CORES: dict[str, Callable[[int, int], Core]] = {
     "episodic_tagged": _tagged,
     "neural_memory": _neural,
     "neural_memory_gradient": partial(_neural, rule="gradient"),
+    "lookup_table": _lookup_table,
+    "plastic": Plastic,
+    "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
@@ -86,7 +95,9 @@ __all__ = [
     "Core",
     "EpisodicMemory",
     "Log",
+    "LookupTable",
     "NeuralMemory",
+    "Plastic",
     "Predictive",
     "Private",
     "Reconstruction",

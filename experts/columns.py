@@ -54,7 +54,9 @@ class WriteRead(Function):
         ctx.partial = valid is not None
         ctx.mark_non_differentiable(*output[3:])
         ctx.set_materialize_grads(False)  # zeros made by autograd would not be batched under vmap(grad)
-        ctx.save_for_backward(query, *output[3:])
+        index, scores, weights = output[3:]
+        kept = scores if ctx.attend.needs_scores else weights  # which are kept in any case
+        ctx.save_for_backward(query, index, kept, weights)
 
     @staticmethod
     @once_differentiable

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.state import State
 
+TRACES = ("read", "write_key", "write_value")  # of `Core.traces`
+
 
 class Core(nn.Module, ABC):
     """A recurrent module whose state is passed in and returned, never kept.
@@ -58,6 +60,13 @@ class Core(nn.Module, ABC):
         """How the last read was spread over the slots of the memory; None where there is no such thing."""
         return None
 
+    def traces(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
+        """What the last step read and wrote, by the names in `TRACES`; empty where there is no such thing.
+
+        Fields of the state that are called so, unless a core says it otherwise. Heads lie side by side.
+        """
+        return {name: getattr(state, name) for name in TRACES if hasattr(state, name)}
+
     def members(self, state: State, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> State:
         """The state of members `index`, -1 for a fresh one: experts leave, return, and new ones join."""
         return states.renew(state, self.initial_state(x), index)
@@ -102,6 +111,10 @@ class Private(Core):
     def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
         weights = self.core.read_weights(states.fold(state))  # (B * N, 1, slots)
         return None if weights is None else weights.unflatten(0, (-1, _count(state))).squeeze(2)
+
+    def traces(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
+        found = self.core.traces(states.fold(state))  # (B * N, 1, V)
+        return {name: trace.unflatten(0, (-1, _count(state))).squeeze(2) for name, trace in found.items()}
 
     def _averaged(self, measure: Callable[[State], dict[str, Tensor]], state: State) -> dict[str, Tensor]:
         n = _count(state)

@@ -212,6 +212,12 @@ class EpisodicMemory(Core):
         spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
         return spread.scatter_add(-1, state.positions.clamp(min=0) % self.slots, state.weights)
 
+    def traces(self, state: EpisodicState) -> dict[str, Float[Tensor, "B N _"]]:
+        """What was written is the row of this step, which the next one can read; of writers, where not all write."""
+        row = state.log.row
+        read = state.log.again(state.positions, state.weights.detach())
+        return {"read": read, "write_key": row.key, "write_value": row.value}
+
     def members(self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> EpisodicState:
         """The store stays as it is; what belongs to the members is gathered, and fresh ones begin without a row."""
         fresh = self.initial_state(x)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from experts.columns import Adopt, Span, Stretch, WriteRead
-from experts.recall import Attend
+from experts.recall import ALL, Attend
 from experts.state import Leaf
 
 _ROOM = 32  # steps' worth of rows in a first storage
@@ -114,6 +114,13 @@ class Log(Leaf):
         """Keys of the rows that the last read could see, (S, R, K), oldest first; gradients flow through them."""
         return Stretch.apply(self.store.keys, self.handles[0], self.at.lo, self.length)
 
+    def again(self, positions: Tensor, weights: Tensor) -> Tensor:
+        """What the last read gave, (S, M, V), from the positions and weights (S, M, k) that it told; no gradient."""
+        values = self.store.values[:, self.at.lo : self.length].detach()
+        places = (positions - (self.at.lo + self.at.dropped)).clamp(min=0)
+        shares = weights.new_zeros(*weights.shape[:2], max(1, values.shape[1])).scatter_add(-1, places, weights)
+        return shares[..., : values.shape[1]] @ values
+
     def valid(self) -> Tensor:
         """Which of the rows that the last read could see count, (S, R)."""
         return Span(0, self.length, self.at.lo).valid(self.start.flatten(), self.store.flags)
@@ -129,8 +136,9 @@ class Log(Leaf):
     def read(self, query: Tensor, attend: Attend) -> tuple[Tensor, Tensor, Tensor, "Log"]:
         """Writes what was appended last, then reads with query (S, M, K).
 
-        Returns (S, M, V) values, the positions and weights (S, M, top_k) of the rows they come from, and the new log.
-        Positions count rows since the episode batch began; -1 stands for no row.
+        Returns (S, M, V) values, the positions and weights (S, M, top_k) of the rows they come from, as many as there
+        are where top_k is `ALL`, and the new log. Positions count rows since the episode batch began; -1 stands for no
+        row.
         """
         log, (span,), starts = self.ahead(1, 0)
         store, (key, value, _) = log.store, log.row
@@ -189,7 +197,7 @@ class Log(Leaf):
         if self.at.partial:
             positions = torch.where(index < 0, index, positions)
         missing = top_k - index.shape[-1]
-        if missing:  # the first steps of an episode: keep the shape of the state
+        if missing and top_k != ALL:  # the first steps of an episode: keep the shape of the state
             positions, weights = pad(positions, (0, missing), value=-1), pad(weights, (0, missing))
         return positions, weights
 

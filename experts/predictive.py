@@ -101,6 +101,9 @@ class Predictive(Core):
     def read_weights(self, state: PredictiveState) -> Float[Tensor, "B N slots"] | None:
         return self.core.read_weights(state.core)
 
+    def traces(self, state: PredictiveState) -> dict[str, Float[Tensor, "B N _"]]:
+        return self.core.traces(state.core)
+
     def members(self, state: PredictiveState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> PredictiveState:
         own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
         return states.renew(own, blank, index)._replace(core=self.core.members(state.core, index, x))

@@ -3,6 +3,7 @@
 Shapes: S stores, C capacity, R rows of a window, M queries a store, K key, V value, k rows read.
 """
 
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from typing import NamedTuple
@@ -10,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+ALL = sys.maxsize  # a top_k: every row, however many there come to be
 SCORES = 1 << 22  # similarities held at once, at most: larger stores are searched chunk by chunk
 DENSE = 4  # a window of so many times the rows found, or less, is read as a whole
 NEAREST = 1e-3  # added to a squared distance before it is inverted (Pritzel et al. 2017, eq. 5)
@@ -54,12 +56,17 @@ WEIGHTINGS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
 class Attend(NamedTuple):
     """How a log is read: the `top_k` rows most similar to the query, summed with the weights that `weighting` gives.
 
-    distance: similarity is minus the squared distance; else the dot product.
+    top_k: `ALL` for all rows. distance: similarity is minus the squared distance; else the dot product.
     """
 
     top_k: int
     distance: bool
     weighting: str
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether `learn` looks at them."""
+        return self.weighting == "inverse_distance"
 
     def recall(
         self, query: Tensor, keys: Tensor, values: Tensor, lo: int, end: int, valid: Tensor | None

@@ -75,6 +75,9 @@ class Reconstruction(Core):
     def read_weights(self, state: ReconstructionState) -> Float[Tensor, "B N slots"] | None:
         return self.core.read_weights(state.core)
 
+    def traces(self, state: ReconstructionState) -> dict[str, Float[Tensor, "B N _"]]:
+        return self.core.traces(state.core)
+
     def members(
         self, state: ReconstructionState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
     ) -> ReconstructionState:

@@ -113,6 +113,9 @@ class Shared(Core):
     def read_weights(self, state: SharedState) -> Float[Tensor, "B N slots"] | None:
         return self.memory.read_weights(state.memory)
 
+    def traces(self, state: SharedState) -> dict[str, Float[Tensor, "B N _"]]:
+        return self.memory.traces(state.memory)
+
     def members(self, state: SharedState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> SharedState:
         """As the memory's; fresh members get tags that none of them has."""
         new = (index < 0).expand(x.shape[:2])

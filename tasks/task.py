@@ -165,6 +165,11 @@ class Task(ABC):
         """Where these actions, (T, B), led from the state `opened`, to be drawn; None where there is no grid."""
         return None
 
+    def words(self, state: Any) -> list[str] | None:
+        """What the first episode shows at each step, a short word each, to write along an axis; state: as `reset` gave
+        it. Fewer where the episode ends earlier; None where it cannot be said in words."""
+        return None
+
 
 def judged(
     action: Tensor, wanted: Int[Tensor, "B *n"], dtype: torch.dtype, ns: tuple[int, ...] | None = None

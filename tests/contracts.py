@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from experts import Core, Private, State
 from experts import state as states
 from experts.cell import Cell
+from experts.core import TRACES
 
 Make = Callable[[int, int], Core]
 T, B, N, D, H = 6, 2, 3, 4, 6
@@ -133,6 +134,20 @@ def read_weights_are_one_row_of_slots_a_member(make: Make) -> None:
     for state in (core.initial_state(xs[0]), after):
         weights = core.read_weights(state)
         assert weights is None or (weights.dim() == 3 and weights.shape[:2] == (B, N))
+
+
+def traces_are_vectors_of_each_member(make: Make) -> None:
+    """Of the last step, in one size throughout an episode: those of many steps are compared with each other."""
+    core, xs = build(make), inputs()
+    sizes = []
+    for steps in (1, 2, T):
+        found = core.traces(run(core, xs[:steps])[1])
+        assert set(found) <= set(TRACES)
+        assert all(
+            trace.dim() == 3 and trace.shape[:2] == (B, N) and trace.isfinite().all() for trace in found.values()
+        )
+        sizes.append({name: trace.shape for name, trace in found.items()})
+    assert sizes[0] == sizes[1] == sizes[2]
 
 
 def any_number_of_members_works(make: Make) -> None:
@@ -420,6 +435,7 @@ CORE_PROPERTIES: list[Callable[[Make], None]] = [
     sizes_are_those_asked_for,
     losses_and_metrics_are_one_number_an_episode,
     read_weights_are_one_row_of_slots_a_member,
+    traces_are_vectors_of_each_member,
     any_number_of_members_works,
     precision_follows_the_input,
     device_follows_the_input,

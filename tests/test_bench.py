@@ -11,11 +11,12 @@ import torch
 
 from badger import bench as package
 from badger.__main__ import main
-from badger.bench import CASES, Row, agents, as_json, bench, crowd, measure, memory, million, table
+from badger.bench import CASES, Row, agents, as_json, bench, crowd, lengths, measure, memory, million, table
 from badger.bench.agents import Game
 from badger.bench.dnc import Sizes as DNCSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
+from experts import Core
 from tiny_runs import strict_json
 
 CPU = torch.device("cpu")
@@ -26,6 +27,7 @@ TINY = {
     "memory-vs-dense": {"sizes": SIZES, "repeats": 1},
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
     "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
+    "input-length": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "price-of-memory": {"recipe": RECIPE, "repeats": 1},
@@ -188,6 +190,54 @@ def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
     for row in rows:
         assert row.ours and all(math.isfinite(x) and x > 0 for x in [*row.ours, *row.reference])
         assert row.goal is None or row.reached is not None
+
+
+def test_the_power_of_a_length_is_that_of_the_best_line_of_logarithms():
+    assert lengths.power([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+    assert lengths.power([1, 2, 4], [1, 4, 4]) == pytest.approx(1)  # by hand: slope of (0, 0), (1, 2), (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "at"),
+    [
+        ([0.5, 0.5, 2], 200),  # halfway between 100 and 400 in logarithms
+        ([0.5, 2, 2], 10 * 10**0.5),
+        ([2, 0.5, 2], 200),  # noise at short lengths
+        ([0.5, 0.6, 0.7], None),
+        ([2, 2, 2], None),
+        ([0.5, 2, 0.5], None),
+    ],
+)
+def test_the_crossing_is_the_length_from_which_on_the_table_stays_slower(ratios, at):
+    found = lengths.crossing([10, 100, 400], ratios)
+    assert found == (at if at is None else pytest.approx(at))
+
+
+def test_where_there_is_no_crossing_none_is_told():
+    times = {"lookup_table": [[1.0], [2.0]], "neural_memory": [[4.0], [4.0]]}
+    row = lengths._crossing([10, 20], times)
+    assert row.ours == () and row.note.startswith("none within 10 to 20; table / neural, T = 10: 0.25")
+    later = lengths._crossing([10, 20], times | {"neural_memory": [[4.0], [1.0]]})
+    assert later.ours == [pytest.approx(10 * 2 ** (2 / 3))]
+
+
+class Pays(Core):
+    """Has an auxiliary loss that is the number of the step, and puts out nothing."""
+
+    input_size, output_size = 2, 1
+
+    def initial_state(self, x):
+        return x.new_zeros(len(x))
+
+    def forward(self, x, state, present=None):
+        return x.new_zeros(*x.shape[:2], 1), state + 1
+
+    def losses(self, state):
+        return {"paid": state}
+
+
+def test_a_training_step_has_the_auxiliary_losses_of_every_step():
+    assert lengths._loss(Pays(), torch.zeros(3, 2, 1, 2)) == (1 + 2 + 3) / 3
 
 
 def test_a_bench_of_no_case_is_a_bench_of_all(monkeypatch):

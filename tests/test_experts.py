@@ -58,6 +58,11 @@ class Reports(Plain):
         return state.h[:, 0]
 
 
+class TracesOne(Plain):
+    def traces(self, state):
+        return {"read": state.h[:1]}
+
+
 class Counts(Plain):
     def forward(self, x, state, present=None):
         self.calls += 1
@@ -151,6 +156,7 @@ BROKEN = {
     "sizes_are_those_asked_for": lambda d, h: Plain(d, h + 1),
     "losses_and_metrics_are_one_number_an_episode": Reports,
     "read_weights_are_one_row_of_slots_a_member": Reports,
+    "traces_are_vectors_of_each_member": TracesOne,
     "any_number_of_members_works": moved(lambda x: x.new_ones(N, 1)),
     "precision_follows_the_input": Double,
     "device_follows_the_input": moved(lambda x: torch.ones(D)),

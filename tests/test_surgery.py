@@ -40,7 +40,8 @@ def scrambled(state, expert=1):
             if hasattr(core, name):
                 return core._replace(**{name: inside(getattr(core, name))})
         if hasattr(core, "controller"):
-            return core._replace(controller=inside(core.controller), h=change(core.h))
+            own = {name: change(getattr(core, name)) for name in ("h", "read") if hasattr(core, name)}
+            return core._replace(controller=inside(core.controller), **own)
         return states.map(change, core)
 
     heard = state.delivery._replace(inbox=change(state.inbox))

@@ -10,6 +10,7 @@ import torch
 from badger.bench.agents import badger_2019, logging, price_of_memory
 from badger.bench.crowd import experts
 from badger.bench.dnc import dnc
+from badger.bench.lengths import input_length
 from badger.bench.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.million import million_slots
 from badger.bench.result import Row, as_json, table, versions
@@ -20,6 +21,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
     "memory-vs-gru": memory_vs_gru,
     "price-of-memory": price_of_memory,
     "episode-length": episode_length,
+    "input-length": input_length,
     "million-slots": million_slots,
     "dnc": dnc,
     "badger-2019": badger_2019,

@@ -1,0 +1,179 @@
+"""A plastic network equals its equations, neuron by neuron; its traces stay within bounds; its gradients are right."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from contracts import close, equal_runs, grads, noise, run, unchecked
+from experts import Plastic
+from experts import state as states
+from experts.hebbian import Clamped, Decaying, Through
+
+D, H, B, N, T = 2, 3, 2, 2, 6
+FORMS = pytest.mark.parametrize(
+    "options", [{"rule": rule, "modulated": told} for rule in ("oja", "hebb") for told in (False, True)], ids=str
+)
+
+
+def build(hidden_size: int = H, **options) -> Plastic:
+    """With connections strong enough to matter, and a rate at which traces are clamped."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        core = Plastic(D, hidden_size, **{"rate": 0.5, **options}).double()
+        torch.nn.init.normal_(core.w)
+        torch.nn.init.normal_(core.alpha)
+    return core
+
+
+def inputs(seed: int = 0, steps: int = T) -> Tensor:
+    return (3 * noise(steps, B, N, D, seed=seed)).requires_grad_()
+
+
+def absences() -> Tensor:
+    return noise(T, B, N, seed=5) > -0.5
+
+
+def stepped(p: dict[str, np.ndarray], rule: str, x: np.ndarray, h: np.ndarray, trace: np.ndarray):
+    """One step of one network: h (H,), trace (H, H), and the rate of each neuron."""
+    size = len(h)
+    new, follows, rate = np.zeros(size), np.zeros((size, size)), np.zeros(size)
+    for j in range(size):
+        arrives = sum(h[i] * (p["w"][i, j] + p["alpha"][i, j] * trace[i, j]) for i in range(size))
+        new[j] = np.tanh(p["eat.weight"][j] @ x + p["eat.bias"][j] + arrives)
+    for j in range(size):
+        if "rate" in p:
+            rate[j] = p["rate"]
+        else:
+            m = np.tanh(p["modulator.weight"][0] @ new + p["modulator.bias"][0])
+            rate[j] = p["fan.weight"][j, 0] * m + p["fan.bias"][j]
+            rate[j] = rate[j] if rule == "hebb" else 1 / (1 + np.exp(-rate[j]))
+        for i in range(size):
+            if rule == "oja":
+                follows[i, j] = trace[i, j] + rate[j] * new[j] * (h[i] - new[j] * trace[i, j])
+            else:
+                follows[i, j] = min(max(trace[i, j] + rate[j] * h[i] * new[j], -1), 1)
+    return new, follows, rate
+
+
+@FORMS
+def test_a_network_equals_its_equations(options):
+    core, xs, present = build(**options), inputs(), absences()
+    assert not present.all()
+    p = {name: value.detach().numpy() for name, value in core.named_parameters()}
+    ys, state = run(core, xs, present=present)
+    for b in range(B):
+        for n in range(N):
+            h, trace, rate = np.zeros(H), np.zeros((H, H)), np.zeros(H)
+            for t in range(T):
+                if present[t, b, n]:
+                    h, trace, rate = stepped(p, options["rule"], xs[t, b, n].detach().numpy(), h, trace)
+                close(ys[t, b, n], torch.tensor(h))
+            close(state.trace[b, n], torch.tensor(trace))
+            close(state.rate[b, n], torch.tensor(rate.mean()))
+
+
+def by_autograd(core: Plastic, xs: Tensor) -> Tensor:
+    """The same in operations whose gradient torch knows."""
+    h, trace, ys = xs.new_zeros(B, N, H), xs.new_zeros(B, N, H, H), []
+    for x in xs:
+        y = torch.tanh(core.eat(x) + torch.einsum("bni,bnij->bnj", h, core.w + core.alpha * trace))
+        rate = core._rate(y).unsqueeze(-2)  # (B, N, 1, H)
+        sent, received = h.unsqueeze(-1), y.unsqueeze(-2)
+        if core.rule == "oja":
+            trace = trace + rate * received * (sent - received * trace)
+        else:
+            trace = (trace + rate * sent * received).clamp(-1, 1)
+        h = y
+        ys.append(h)
+    return torch.stack(ys)
+
+
+@FORMS
+def test_the_gradients_written_out_are_those_of_autograd(options):
+    core, xs = build(**options), inputs()
+    equal_runs(core, xs, run(core, xs)[0], by_autograd(core, xs))
+
+
+def test_what_was_clamped_has_no_gradient_and_what_was_not_has():
+    core, xs = build(rule="hebb", rate=0.9), inputs(steps=12)
+    _, state = run(core, xs)
+    at_the_bound = (state.trace.abs() == 1).double().mean()
+    assert 0.1 < at_the_bound < 0.9
+    trace = (3 * noise(2, H, H)).requires_grad_()
+    x, step = noise(2, H, seed=1), noise(2, H, seed=2)
+    (grad,) = grads(Clamped.apply(trace, x, step), trace)
+    inside = (trace + x.unsqueeze(-1) * step.unsqueeze(-2)).abs() <= 1
+    assert (grad != 0).equal(inside) and inside.any() and not inside.all()
+
+
+@pytest.mark.parametrize(
+    "function, shapes",
+    [
+        (Through, [(2, H), (2, H, H), (H, H)]),
+        (Decaying, [(2, H, H), (2, H), (2, H), (2, H)]),
+        (Clamped, [(2, H, H), (2, H), (2, H)]),
+    ],
+)
+def test_each_product_has_the_gradient_of_finite_differences(function, shapes):
+    parts = [0.5 * noise(*shape, seed=i) for i, shape in enumerate(shapes)]
+    assert torch.autograd.gradcheck(function.apply, [part.requires_grad_() for part in parts])
+
+
+@FORMS
+def test_a_trace_stays_within_bounds(options):
+    core = build(**options)
+    _, state = run(core, inputs(steps=100).detach())
+    assert state.trace.abs().max() <= (1 if options["rule"] == "hebb" else 3)
+    assert state.trace.abs().max() > 0.1
+
+
+def test_a_trace_begins_anew_with_an_episode():
+    core, xs = build(), inputs()
+    _, state = run(core, xs)
+    assert state.trace.any()
+    state = states.where(torch.tensor([True, False]), core.initial_state(xs[0]), state)
+    assert not state.trace[0].any() and state.trace[1].any()
+
+
+def test_connections_and_plasticity_begin_small_and_positive_and_the_rate_at_a_hundredth():
+    core = Plastic(D, 50)
+    for weights in (core.w, core.alpha):
+        assert weights.min() >= 0 and 0.009 < weights.max() <= 0.01
+    assert core.rate is not None and core.rate.item() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("rule, allowed", [("oja", 0.001), ("hebb", 0.15)])
+def test_a_modulated_rate_begins_near_the_given_one(rule, allowed):
+    core = Plastic(D, 50, rule=rule, modulated=True)
+    rate = core._rate(torch.zeros(1, 1, 50))
+    assert rate.shape == (1, 1, 50)
+    assert rate.mean().item() == pytest.approx(0.01, abs=allowed)
+
+
+def test_only_the_traces_are_kept_for_the_gradient():
+    """Of an episode, one trace a step: what autograd alone would keep is several times that."""
+    core, xs, kept = build(hidden_size=40), inputs(), {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
+        run(core, xs)
+    assert sum(x.numel() for x in kept.values() if x.shape[1:] == (40, 40)) <= T * B * N * 40 * 40
+
+
+def test_metrics_tell_the_size_of_the_trace_and_the_rate():
+    core = build()
+    state = core.initial_state(torch.zeros(B, N, D).double())
+    told = core.metrics(state._replace(trace=state.trace + 2, rate=state.rate + 0.25))
+    assert told["trace_norm"].tolist() == [2] * B and told["rate"].tolist() == [0.25] * B
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"rule": "bcm"}, "rule='bcm', want one of oja, hebb"),
+        ({"rate": 0.0}, "rate=0.0, want more than 0 and less than 1"),
+        ({"hidden_size": 0}, "hidden_size=0, want at least 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, message):
+    with unchecked(), pytest.raises(ValueError, match=message):
+        Plastic(D, **{"hidden_size": H, **options})

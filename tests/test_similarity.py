@@ -1,0 +1,152 @@
+"""What a memory read and wrote, compared between steps: by hand, with words on the axes, of every memory that tells."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from badger import CORES, GuessingGame, look, rollout, start
+from badger.similarity import WORDS, cosines, figure, similarities
+from contracts import close, noise, run
+from experts import EpisodicMemory, LookupTable, Private
+from toys import Walk, game, png, seeded, toy_agent
+
+TOLD = ["episodic", "episodic_shared", "episodic_both", "episodic_cpc", "episodic_reconstruction", "episodic_tagged"]
+TOLD += ["lookup_table"]
+B, N, D, T = 2, 3, 4, 6
+
+
+def double(*rows):
+    return torch.tensor(rows, dtype=torch.double)
+
+
+def test_similarities_are_cosines_of_a_step_down_with_a_step_across():
+    a, b = double([1, 0], [0, 2]), double([3, 0], [1, 1])
+    close(cosines(a, b), double([1, 0.5**0.5], [0, 0.5**0.5]))
+
+
+def test_a_vector_of_zeros_is_like_nothing():
+    close(cosines(double([0, 0], [1, 0]), double([1, 0], [0, 0])), double([0, 0], [1, 0]))
+
+
+def told(steps, heads=1, v=2):
+    """Traces of `steps` steps, random, of B episodes and N experts."""
+    sizes = {"read": v, "write_key": 3 * heads, "write_value": v * heads}
+    seeds = {name: i for i, name in enumerate(sizes)}
+    return [{name: noise(B, N, size, seed=10 * t + seeds[name]) for name, size in sizes.items()} for t in range(steps)]
+
+
+def test_reads_are_down_and_what_was_written_is_across_of_the_episode_and_expert_asked_for():
+    traces = told(4)
+    found = similarities(traces, episode=1, expert=2)
+    assert list(found) == ["read values, written values", "written values", "written keys"]
+    read, written, key = (torch.stack([t[name][1, 2] for t in traces]) for name in ("read", "write_value", "write_key"))
+    for got, (a, b) in zip(found.values(), [(read, written), (written, written), (key, key)], strict=True):
+        close(got, cosines(a, b))
+    assert not torch.equal(found["read values, written values"], found["read values, written values"].mT)
+
+
+def test_a_read_is_compared_with_the_mean_of_what_the_heads_wrote():
+    traces = told(4, heads=3)
+    read, written = (torch.stack([t[name][0, 0] for t in traces]) for name in ("read", "write_value"))
+    means = (written[:, :2] + written[:, 2:4] + written[:, 4:]) / 3
+    close(similarities(traces)["read values, written values"], cosines(read, means))
+
+
+def test_vectors_that_cannot_be_compared_are_refused():
+    traces = [{"read": noise(1, 1, 2), "write_value": noise(1, 1, 3)}]
+    with pytest.raises(ValueError, match="vectors of 2 and of 3 numbers cannot be compared"):
+        similarities(traces)
+
+
+def test_a_core_without_a_memory_has_nothing_to_compare():
+    agent, task = toy_agent(core="gru"), game()
+    frames, _ = rollout(
+        agent, task, start(agent, task, 2, seeded()), seeded(), steps=3, watch=lambda s: agent.core.traces(s.core)
+    )
+    assert similarities(frames.watched) == {}
+    with pytest.raises(ValueError, match="the core tells no traces"):
+        figure({})
+
+
+# What memories tell
+
+
+@pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
+def test_an_episodic_memory_tells_again_what_it_read(private):
+    """Also after its window has moved, and where members are absent: by the values written and the weights told."""
+    memory = EpisodicMemory(D, lambda size: CORES["gru"](size, 5), slots=12, top_k=3)
+    core = (Private(memory) if private else memory).double()
+    xs, state, rows = noise(40, B, N, D), None, []
+    for t, x in enumerate(xs):
+        with torch.set_grad_enabled(t < 20):
+            state = core.initial_state(x) if state is None else state
+            _, state = core(x, state)
+        found = core.traces(state)
+        assert found["write_value"].shape == (B, N, D + 5) and found["write_key"].shape == (B, N, 16)
+        want = torch.zeros(B, N, D + 5).double()
+        for b in range(B):
+            for n in range(N):
+                for at, weight in zip(state.positions[b, n].flatten(), state.weights[b, n].flatten(), strict=True):
+                    if at >= 0:
+                        want[b, n] += weight * (rows[at][b, n] if private else rows[at // N][b, at % N])
+        close(found["read"], want)
+        rows.append(found["write_value"].detach())
+
+
+def test_a_table_tells_what_its_step_read_and_wrote():
+    core = Private(LookupTable(D, lambda size: CORES["lstm"](size, 5), key_size=3, value_size=2, heads=2)).double()
+    _, state = run(core, noise(T, B, N, D))
+    sizes = {name: trace.shape for name, trace in core.traces(state).items()}
+    assert sizes == {"read": (B, N, 2), "write_key": (B, N, 6), "write_value": (B, N, 4)}
+    assert core.traces(state)["read"].equal(state.read.squeeze(2))
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_a_look_shows_the_similarities_of_every_memory_that_tells_what_it_did(core):
+    task = game(steps=3)
+    pictures = look(toy_agent(task, core=core, experts=2), task, seeded(), 2).pictures
+    assert ("memory/similarity" in pictures) >= (core in TOLD)
+    if core in TOLD:
+        png(pictures["memory/similarity"])
+
+
+# Words
+
+
+@dataclass(frozen=True)
+class Worded(GuessingGame):
+    """Says of each step the target of the first episode: as the state that `reset` gave has it."""
+
+    def words(self, state):
+        return [f"{self.target(state)[0, 0]:.3f} {t}" for t in range(self.steps)]
+
+
+def test_the_words_of_a_task_are_on_both_axes():
+    task = Worded(4, 1, dtype=torch.float64)
+    agent = toy_agent(task, core="lookup_table")
+    words = task.words(start(agent, task, 2, seeded()).world)
+    picture = look(agent, task, seeded(), 2).pictures["memory/similarity"]
+    for axes in picture.axes[:3]:
+        assert [label.get_text() for label in axes.get_xticklabels()] == words
+        assert [label.get_text() for label in axes.get_yticklabels()] == words
+
+
+def test_only_the_first_episode_is_compared_where_lengths_differ():
+    task = Walk(8)
+    agent, rng = toy_agent(task, core="lookup_table"), seeded(3)
+    frames, _ = rollout(agent, task, start(agent, task, 3, rng), rng, steps=8)
+    first = frames.valid[:, 0].tolist().index(False)
+    picture = look(agent, task, seeded(3), 3).pictures["memory/similarity"]
+    assert first == 4 and [axes.images[0].get_array().shape for axes in picture.axes[:3]] == [(first, first)] * 3
+
+
+def test_of_very_many_steps_no_words_are_written():
+    many = WORDS + 1
+    picture = figure({"written keys": torch.eye(many)}, ["word"] * many)
+    assert "word" not in {label.get_text() for label in picture.axes[0].get_xticklabels()}
+
+
+def test_a_task_has_no_words_unless_it_says_so():
+    task = game()
+    assert task.words(task.reset(2, seeded())[0]) is None
