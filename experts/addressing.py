@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experts.fused import mapped
+from experts.cell import mapped
 
 SMALL = 1e-6  # in a norm, of a usage, of a link: where 0 has no direction, no inverse, or no logarithm
 STEPS = 1e4  # in a usage of 1: slots whose usages are rounded to the same are taken in their order

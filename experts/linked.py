@@ -14,7 +14,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from experts import addressing
-from experts.fused import mapped
+from experts.cell import mapped
 from experts.interface import Ask, Plan
 
 

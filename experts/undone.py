@@ -20,9 +20,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from experts.cell import tanh_backward
+from experts.cell import mapped, tanh_backward
 from experts.fast_weights import RULES, Memory, activations, write, write_read
-from experts.fused import mapped
 
 EVERY = 64
 
