@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from badger.apart import apart, together, visit
 from badger.learners import BPTT, Learner
 from badger.rng import generator
-from badger.rollout import Carry, Frames, rollout, start
+from badger.rollout import Carry, Frames, Policy, rollout, start
 
 
 class Population:
@@ -47,6 +47,7 @@ class Population:
         self.members = list(members)
         first = members[0]
         self.agent, self.task, self.seed, self.step = first.agent, first.task, first.seed, first.step
+        self.policy: Policy = first.policy
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step of every member. Returns detached tensors: nothing here waits for the device."""
@@ -147,6 +148,9 @@ def _check(members: Sequence[BPTT]) -> None:
     if not members:
         raise ValueError("a population of 0 members, want at least 1")
     first = members[0]
+    others = sorted({type(member).__name__ for member in members if not isinstance(member, BPTT)})
+    if others:
+        raise ValueError(f"members of {others}, want BPTT: a population plays nothing else; train them one by one")
     if len({member.seed for member in members}) < len(members):
         raise ValueError(f"seeds {[member.seed for member in members]}, want another one for each member")
     if len({id(member.agent) for member in members}) < len(members):
