@@ -229,7 +229,7 @@ class Valued(Act):
 
     def forward(
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B D+1"]:
+    ) -> Float[Tensor, "B D"]:
         return torch.cat([self.port(y, address, present), self.value(y, None, present)], -1)
 
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:

@@ -23,7 +23,7 @@ Choice = Discrete | MultiDiscrete
 class Sampled:
     """Each choice with its probability: the logits' softmax over what is legal. Raises ValueError: see `choice`."""
 
-    action: Choice
+    action: Action
 
     def __post_init__(self) -> None:
         choice(self.action)
@@ -35,23 +35,23 @@ class Sampled:
             waits = torch.empty_like(logs).exponential_(generator=rng).clamp(min=torch.finfo(logs.dtype).tiny)
             return (logs - waits.log()).argmax(-1)
 
-        return _chosen(draw, output, self.action, legal)
+        return _chosen(draw, output, choice(self.action), legal)
 
 
 @dataclass(frozen=True)
 class Greedy:
     """The most likely of what is legal; of several the first. Raises ValueError: see `choice`."""
 
-    action: Choice
+    action: Action
 
     def __post_init__(self) -> None:
         choice(self.action)
 
     def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
-        return _chosen(lambda logs: logs.argmax(-1), output, self.action, legal)
+        return _chosen(lambda logs: logs.argmax(-1), output, choice(self.action), legal)
 
 
-POLICIES: dict[str, Callable[[Choice], Policy]] = {"sampled": Sampled, "greedy": Greedy}
+POLICIES: dict[str, Callable[[Action], Policy]] = {"sampled": Sampled, "greedy": Greedy}
 """Policies by name, each Discrete | MultiDiscrete -> Policy."""
 
 

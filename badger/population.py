@@ -42,10 +42,9 @@ class Population:
         ValueError: members that cannot be played together.
     """
 
-    def __init__(self, members: Sequence[BPTT]):
-        _check(members)
-        self.members = list(members)
-        first = members[0]
+    def __init__(self, members: Sequence[Learner]):
+        self.members = _checked(members)
+        first = self.members[0]
         self.agent, self.task, self.seed, self.step = first.agent, first.task, first.seed, first.step
         self.policy: Policy = first.policy
 
@@ -144,13 +143,14 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
-def _check(members: Sequence[BPTT]) -> None:
-    if not members:
+def _checked(learners: Sequence[Learner]) -> list[BPTT]:
+    if not learners:
         raise ValueError("a population of 0 members, want at least 1")
-    first = members[0]
-    others = sorted({type(member).__name__ for member in members if not isinstance(member, BPTT)})
-    if others:
+    members = [learner for learner in learners if isinstance(learner, BPTT)]
+    if len(members) < len(learners):
+        others = sorted({type(learner).__name__ for learner in learners if not isinstance(learner, BPTT)})
         raise ValueError(f"members of {others}, want BPTT: a population plays nothing else; train them one by one")
+    first = members[0]
     if len({member.seed for member in members}) < len(members):
         raise ValueError(f"seeds {[member.seed for member in members]}, want another one for each member")
     if len({id(member.agent) for member in members}) < len(members):
@@ -180,6 +180,7 @@ def _check(members: Sequence[BPTT]) -> None:
                 f"the agent of seed {member.seed} has other weights than the first: {', '.join(other)}; "
                 "build all members' agents alike"
             )
+    return members
 
 
 def _kinds(module: nn.Module) -> set[tuple[str, tuple]]:

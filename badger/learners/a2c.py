@@ -71,7 +71,7 @@ class A2C:
     def __init__(
         self,
         agent: Agent,
-        task: Task,
+        task: Task | Varied,
         *,
         experts: int | None = None,
         batch: int = 64,
@@ -92,7 +92,7 @@ class A2C:
         seed: int = 0,
         rank: int | None = None,
     ):
-        _check(agent, task)
+        task = _checked(agent, task)
         sizes = {"batch": batch, "horizon": horizon, "segment": segment, "experts": experts}
         for name, size in sizes.items():
             if size is not None and size < 1:
@@ -109,7 +109,7 @@ class A2C:
             "policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight, "simpson": simpson_weight
         }  # fmt: skip
         self.auxiliary = dict(auxiliary or {})
-        self.sampled, self.policy = Sampled(choice(task.action)), pick(POLICIES, policy, "policy")(choice(task.action))
+        self.sampled, self.policy = Sampled(task.action), pick(POLICIES, policy, "policy")(task.action)
         self.climber = Climber(agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay)
         self.stream: Stream | None = None  # of a horizon, from the first update on
         self.step = 0
@@ -189,7 +189,7 @@ class A2C:
 
     def _parts(self, frames: Frames, return_: Float[Tensor, "T B"]) -> dict[str, Float[Tensor, "T B"]]:
         """The terms of the loss, of each step."""
-        action, value = self.sampled.action, frames.output[..., -1]
+        action, value = choice(self.task.action), frames.output[..., -1]
         legal = torch.stack(frames.legal) if frames.legal else None
         advantage = return_ - value.detach()
         return {
@@ -223,7 +223,7 @@ class A2C:
         return Stream(carry, packed["total"], packed["known"])
 
 
-def _check(agent: Agent, task: Task) -> None:
+def _checked(agent: Agent, task: Task | Varied) -> Task:
     name = type(task).__name__
     if isinstance(task, Varied):
         raise ValueError(f"{name} draws another task for each outer step, and A2C learns one: give it a single task")
@@ -236,6 +236,7 @@ def _check(agent: Agent, task: Task) -> None:
             f"the agent acts by act.{type(agent.act).__name__}, which gives no value, and A2C needs one to compare "
             "rewards with: build the agent with act=act.Valued(port)"
         )
+    return task
 
 
 def _counted(frames: Frames, counts: Bool[Tensor, "T B"]) -> Frames:
