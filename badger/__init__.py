@@ -19,8 +19,9 @@ from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
 from badger.grid import grid, with_slots  # noqa: E402
-from badger.learners import BPTT, LEARNERS, Learner  # noqa: E402
+from badger.learners import A2C, BPTT, LEARNERS, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
+from badger.policy import POLICIES, Greedy, Sampled  # noqa: E402
 from badger.population import Population  # noqa: E402
 from badger.recipes import RECIPES, build  # noqa: E402
 from badger.recorder import read_metrics  # noqa: E402
@@ -89,6 +90,7 @@ from tasks import (  # noqa: E402
 __version__ = "0.1.0"
 
 __all__ = [
+    "A2C",
     "ACTS",
     "BPTT",
     "BUSES",
@@ -97,6 +99,7 @@ __all__ = [
     "GRU",
     "LEARNERS",
     "LSTM",
+    "POLICIES",
     "RECIPES",
     "STUDIES",
     "TASKS",
@@ -122,6 +125,7 @@ __all__ = [
     "EpisodicMemory",
     "Frames",
     "Gated",
+    "Greedy",
     "GuessingGame",
     "Learner",
     "LookupTable",
@@ -142,6 +146,7 @@ __all__ = [
     "RepeatPrevious",
     "Run",
     "RunExists",
+    "Sampled",
     "Schedule",
     "SequentialMNIST",
     "Setup",

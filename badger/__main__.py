@@ -167,7 +167,8 @@ def _summarise(run: Run) -> None:
             bad = sum(not row[f"finite{member}"] for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
-        _print_scores(evaluate(learner.agent, task, _episodes(task, learner.agent.experts), rng), references)
+        count = _episodes(task, learner.agent.experts)
+        _print_scores(evaluate(learner.agent, task, count, rng, learner.policy), references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)
@@ -221,7 +222,7 @@ def _evaluate(words: list[str]) -> int:
         lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
         count = agent.experts if experts is None else experts
         chosen = _episodes(task, count) if episodes is None else episodes
-        scores = evaluate(agent, task, chosen, rng, experts=count, change=lesioned)
+        scores = evaluate(agent, task, chosen, rng, learners[member].policy, experts=count, change=lesioned)
         references = task.references()
         print(
             f"after {loaded.step} outer steps, with {count} experts"

@@ -210,6 +210,35 @@ class Readout(Act):
         return (weights @ values).squeeze(-1)
 
 
+class Valued(Act):
+    """A port, and a critic: what the port puts out, and as one number more the value of what may come, a linear map of
+    the mean over experts that begins at 0 (actor and critic of one body, Mnih et al. 2016, arXiv:1602.01783).
+
+    Addresses, names and the number of outputs are the port's.
+    """
+
+    def __init__(self, port: Act):
+        super().__init__()
+        self.port, self.value = port, Mean(port.input_size, 1)
+        self.input_size, self.outputs, self.name_size = port.input_size, port.outputs, port.name_size
+        nn.init.zeros_(self.value.linear.weight)
+        nn.init.zeros_(self.value.linear.bias)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
+        return self.port.address(like, experts, outputs, rng)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B D"]:
+        return torch.cat([self.port(y, address, present), self.value(y, None, present)], -1)
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+        return self.port.join(address, like, experts, rng)
+
+    def names(self, address: Tensor | None, experts: int) -> Tensor | None:
+        return self.port.names(address, experts)
+
+
 def _shares(owner: Tensor, outputs: int, like: Tensor) -> Tensor:
     """(B, E) owned outputs -> (B, D, E) shares that add up to 1 over the owners of an output."""
     mine = _owned(owner, outputs, like)

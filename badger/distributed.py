@@ -36,6 +36,20 @@ def world() -> int:
     return dist.get_world_size() if _together() else 1
 
 
+def share(episodes: int) -> int:
+    """How many of an outer step's episodes this process plays.
+
+    Raises:
+        ValueError: they do not divide over the processes.
+    """
+    if episodes % world():
+        raise ValueError(
+            f"batch={episodes} episodes do not divide over {world()} processes; "
+            "want a multiple, or another number of processes"
+        )
+    return episodes // world()
+
+
 def all_mean(tensors: Sequence[Tensor]) -> None:
     """Each tensor becomes its mean over the processes, in place and in one collective; nothing waits for the device."""
     if world() == 1:

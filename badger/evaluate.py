@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.rollout import Policy, direct, rollout, start
+from badger.rollout import Policy, direct, first_episodes, rollout, start
 from tasks import Task, changeable
 
 LARGEST = 1024  # episodes played at once
@@ -65,7 +65,7 @@ def evaluate(
             if change is not None:
                 carry = carry._replace(state=change(carry.state))
             frames, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, watch=watch)
-        first = _first(frames.terminated | frames.truncated)
+        first = first_episodes(frames)
         reward = frames.reward.mean(-1) if frames.reward.dim() == 3 else frames.reward
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
         parts.append(scores | {"return": torch.where(first, reward, 0).sum(0)})
@@ -93,9 +93,3 @@ def resized(task: Task, **sizes: int | None) -> Task:
         if name not in has:
             raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(has)}")
     return dataclasses.replace(task, **wanted)
-
-
-def _first(over: Bool[Tensor, "T B *E"]) -> Bool[Tensor, "T B"]:
-    """The steps of each row's first episode, with the one that ends it."""
-    ended = over.all(-1) if over.dim() == 3 else over
-    return ended.cumsum(0) - ended.long() == 0

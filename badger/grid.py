@@ -18,6 +18,7 @@ from badger.agent import Agent, AgentState
 from badger.evaluate import evaluate, fitting, resized
 from badger.published import published
 from badger.rng import generator
+from badger.rollout import Policy, direct
 from experts import EpisodicMemory
 from tasks import Task
 
@@ -63,6 +64,7 @@ def grid(
     slots: Sequence[int] = (),
     episodes: int = 1024,
     rng: torch.Generator,
+    policy: Policy = direct,
 ) -> list[Row]:
     """Every combination of the sizes; those not given are as trained. The agent is left as it was.
 
@@ -74,14 +76,24 @@ def grid(
             `with_slots`.
         episodes: in each cell; fewer of very many experts.
         rng: on the agent's device; nothing is drawn from it.
+        policy: how the agent acts; that of the learner which has trained it.
 
     Raises:
         ValueError: no episodes; sizes that the task or agent does not have.
     """
-    return list(cells(agent, task, experts=experts, dims=dims, steps=steps, slots=slots, episodes=episodes, rng=rng))
+    asked = {"experts": experts, "dims": dims, "steps": steps, "slots": slots}
+    return list(cells(agent, task, episodes=episodes, rng=rng, policy=policy, **asked))
 
 
-def cells(agent: Agent, task: Task, *, episodes: int, rng: torch.Generator, **asked: Sequence[int]) -> Iterator[Row]:
+def cells(
+    agent: Agent,
+    task: Task,
+    *,
+    episodes: int,
+    rng: torch.Generator,
+    policy: Policy = direct,
+    **asked: Sequence[int],
+) -> Iterator[Row]:
     """The cells of a grid as they come; the arguments are those of `grid`."""
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
@@ -90,7 +102,7 @@ def cells(agent: Agent, task: Task, *, episodes: int, rng: torch.Generator, **as
         if trained[axis] is None and asked.get(axis):
             raise ValueError(f"{axis}={list(asked[axis])}, but {_lacking(axis, task)}: leave {axis} out")
     for cell in product(*(dict.fromkeys(asked.get(axis) or [trained[axis]]) for axis in AXES)):  # type: ignore[list-item]
-        yield _cell(agent, task, dict(zip(AXES, cell, strict=True)), episodes, rng)
+        yield _cell(agent, task, dict(zip(AXES, cell, strict=True)), episodes, rng, policy)
 
 
 def sizes(agent: Agent, task: Task) -> Sizes:
@@ -131,7 +143,7 @@ class Watch:
         return torch.cat(self.parts)
 
 
-def _cell(agent: Agent, task: Task, at: Sizes, episodes: int, rng: torch.Generator) -> Row:
+def _cell(agent: Agent, task: Task, at: Sizes, episodes: int, rng: torch.Generator, policy: Policy) -> Row:
     count = at["experts"]
     assert count is not None
     many, watch = max(min(FEWEST, episodes), fitting(episodes, count, CROWD)), Watch()
@@ -141,7 +153,7 @@ def _cell(agent: Agent, task: Task, at: Sizes, episodes: int, rng: torch.Generat
         beside = published(task, count)
         player = agent if at["slots"] == sizes(agent, task)["slots"] else with_slots(agent, at["slots"] or 0)
         own = generator(rng.initial_seed(), f"grid {list(at.values())}", device=rng.device)
-        scores = evaluate(player, task, many, own, experts=count, change=watch.begin, watch=watch.see)
+        scores = evaluate(player, task, many, own, policy, experts=count, change=watch.begin, watch=watch.see)
     except (ValueError, IndexError, RuntimeError, MemoryError) as problem:  # torch tells of lacking memory by the third
         return row._replace(problem=str(problem).split("\n")[0] or type(problem).__name__, published=beside)
     return row._replace(published=beside, **_measured(scores[task.score].double(), watch.largest()))

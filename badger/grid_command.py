@@ -54,16 +54,16 @@ def command(words: list[str]) -> int:
         learners = members(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
-        agent, task = learners[member].agent, loaded.learner.task.unseen
+        learner, task = learners[member], loaded.learner.task.unseen
         asked = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
         total = math.prod(len(set(values)) or 1 for values in asked.values())
         rng = generator(seed, "evaluate", device=loaded.device)
-        playing = cells(agent, task, episodes=episodes, rng=rng, **asked)
+        playing = cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.policy, **asked)
         rows = list(tqdm(playing, total=total, unit="cell", disable=None))
         folder = out or run
         folder.mkdir(parents=True, exist_ok=True)
         write(rows, folder / "grid.csv")
-        heat_maps(rows, sizes(agent, task), task.score).savefig(folder / "grid.png")
+        heat_maps(rows, sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
         print(f"after {loaded.step} outer steps\n\n{table(rows, task.score)}\n")
         print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
         return 0

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from badger import figures
-from badger.act import Named, Owned
+from badger.act import Named, Owned, Valued
 from badger.agent import Agent, AgentState
 from badger.evaluate import fitting, playing
 from badger.paths import paths
@@ -51,7 +51,7 @@ class _Seen(NamedTuple):
     traces: dict[str, Tensor]  # (1, 1, V) each
 
 
-def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, policy: Policy = direct) -> View:
+def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, *, policy: Policy = direct) -> View:
     """Plays `episodes`, fewer of very many experts, and tells of them:
 
     evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
@@ -114,7 +114,8 @@ def embeddings(agent: Agent, state: AgentState) -> Embeddings:
     experts = min(state.y.shape[1], POINTS)
     y = state.y[: POINTS // experts, :experts].cpu()
     columns = {"episode": torch.arange(len(y)).unsqueeze(1), "expert": torch.arange(experts)}
-    if isinstance(agent.act, Owned | Named) and state.address is not None:  # (B, D, E)
+    port = agent.act.port if isinstance(agent.act, Valued) else agent.act
+    if isinstance(port, Owned | Named) and state.address is not None:  # (B, D, E)
         columns["output"] = state.address[: len(y), :, :experts].argmax(1).cpu()
     labels = torch.stack(torch.broadcast_tensors(*columns.values()), -1)  # (B, E, columns)
     return Embeddings(y.flatten(0, 1), list(columns), labels.flatten(0, 1).tolist())

@@ -14,7 +14,7 @@ from torch.func import functional_call, vmap
 from badger.apart import apart, together, visit
 from badger.learners import BPTT, Learner
 from badger.rng import generator
-from badger.rollout import Carry, Frames, rollout, start
+from badger.rollout import Carry, Frames, Policy, rollout, start
 
 
 class Population:
@@ -42,11 +42,11 @@ class Population:
         ValueError: members that cannot be played together.
     """
 
-    def __init__(self, members: Sequence[BPTT]):
-        _check(members)
-        self.members = list(members)
-        first = members[0]
+    def __init__(self, members: Sequence[Learner]):
+        self.members = _checked(members)
+        first = self.members[0]
         self.agent, self.task, self.seed, self.step = first.agent, first.task, first.seed, first.step
+        self.policy: Policy = first.policy
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step of every member. Returns detached tensors: nothing here waits for the device."""
@@ -143,9 +143,13 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
-def _check(members: Sequence[BPTT]) -> None:
-    if not members:
+def _checked(learners: Sequence[Learner]) -> list[BPTT]:
+    if not learners:
         raise ValueError("a population of 0 members, want at least 1")
+    members = [learner for learner in learners if isinstance(learner, BPTT)]
+    if len(members) < len(learners):
+        others = sorted({type(learner).__name__ for learner in learners if not isinstance(learner, BPTT)})
+        raise ValueError(f"members of {others}, want BPTT: a population plays nothing else; train them one by one")
     first = members[0]
     if len({member.seed for member in members}) < len(members):
         raise ValueError(f"seeds {[member.seed for member in members]}, want another one for each member")
@@ -176,6 +180,7 @@ def _check(members: Sequence[BPTT]) -> None:
                 f"the agent of seed {member.seed} has other weights than the first: {', '.join(other)}; "
                 "build all members' agents alike"
             )
+    return members
 
 
 def _kinds(module: nn.Module) -> set[tuple[str, tuple]]:

@@ -37,7 +37,8 @@ class Frames(NamedTuple):
     """What happened, T first: obs was seen, output and action followed, and the world answered with the rest.
 
     valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
-    scores: as told by the task. watched: what `watch` made of the agent's state, a list of T.
+    scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
+    actions were chosen under, a list of T; empty where the task tells none.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -50,6 +51,7 @@ class Frames(NamedTuple):
     losses: dict[str, Float[Tensor, "T B"]]
     scores: dict[str, Float[Tensor, "T B"]]
     watched: list[Any]
+    legal: list[Bool[Tensor, "B *A"]]
 
 
 def start(
@@ -61,6 +63,15 @@ def start(
     """
     world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
     return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
+
+
+def cut(carry: Carry) -> Carry:
+    """The same, and no gradient goes further back."""
+    return carry._replace(
+        state=states.detach(carry.state),
+        world=states.detach(carry.world),
+        step=carry.step._replace(obs=carry.step.obs.detach()),
+    )
 
 
 def rollout(
@@ -95,10 +106,17 @@ def rollout(
         output, state = player(obs, carry.state, rng)
         action = policy(output, legal, rng)
         carry, valid = _advance(agent, task, carry._replace(state=state), action, rng, keep_state)
-        frames.append((obs, output, action, valid, agent.core.losses(state.core), carry.step))
+        frames.append((obs, output, action, valid, agent.core.losses(state.core), legal, carry.step))
         if watch is not None:
             watched.append(watch(state))
     return _stacked(frames, watched), carry
+
+
+def first_episodes(frames: Frames) -> Bool[Tensor, "T B"]:
+    """The steps of each row's first episode, with the one that ends it."""
+    over = frames.terminated | frames.truncated
+    ended = over.all(-1) if over.dim() == 3 else over
+    return ended.cumsum(0) - ended.long() == 0
 
 
 def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
@@ -144,7 +162,7 @@ def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
 
 
 def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
-    obs, output, action, valid, losses, steps = zip(*frames, strict=True)
+    obs, output, action, valid, losses, legal, steps = zip(*frames, strict=True)
     return Frames(
         torch.stack(obs),
         torch.stack(output),
@@ -156,4 +174,5 @@ def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
         {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
         {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
         watched,
+        [mask for mask in legal if mask is not None],
     )

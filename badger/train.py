@@ -60,7 +60,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                     begun = _flush(run, pending, recorder, begun, bar)
                 if recorder and (last or run.step % run.look_every == 0):
                     rng = generator(run.learner.seed, "look", run.step, device=run.device)
-                    view = look(run.learner.agent, run.learner.task.unseen, rng)
+                    view = look(run.learner.agent, run.learner.task.unseen, rng, policy=run.learner.policy)
                     recorder.view(view, run.step)
                     if last:
                         recorder.embeddings(view.embeddings, run.step)

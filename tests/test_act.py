@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import ACTS, sense
+from badger import ACTS, act, sense
 from toys import seeded
 
 B, Y = 2, 3
@@ -75,6 +75,42 @@ def test_the_present_act_as_if_the_others_had_never_been(name):
     made, y = port(name), outputs_of(4)
     address = made.address(LIKE, 4, 2, seeded())
     assert_close(made(y, address, HERE), made(y[:, [0, 2, 3]], address, None))
+
+
+# --- a value beside the action
+
+
+def valued(name):
+    made = act.Valued(port(name)).double()
+    torch.nn.init.constant_(made.value.linear.weight, 0.5)
+    return made
+
+
+@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("present", [None, HERE])
+def test_a_value_is_put_out_behind_the_action_of_the_port(name, present):
+    made, y = valued(name), outputs_of(4)
+    address = made.address(LIKE, 4, 2, seeded())
+    action, value = made(y, address, present).split([2, 1], -1)
+    assert torch.equal(action, made.port(y, address, present))
+    heard = y if present is None else y[:, [0, 2, 3]]
+    assert_close(value.squeeze(-1), 0.5 * heard.mean(1).sum(-1))
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_names_addresses_and_newcomers_are_those_of_the_port(name):
+    made, plain = valued(name), port(name)
+    assert (made.input_size, made.outputs, made.name_size) == (Y, 2, plain.name_size)
+    for each in (made, plain):
+        each.told = each.address(LIKE, 4, 2, seeded())
+        each.after = each.join(each.told, LIKE, 6, seeded())
+        each.called = each.names(each.after, 6)
+    for ours, theirs in zip((made.told, made.after, made.called), (plain.told, plain.after, plain.called), strict=True):
+        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+
+
+def test_nothing_is_expected_at_first():
+    assert not act.Valued(port("mean"))(outputs_of(4).double(), None, None)[:, -1].any()
 
 
 # --- mean

@@ -14,6 +14,8 @@ from tiny_ranks import (
     TASKS,
     apart,
     broken,
+    choices,
+    chooser,
     gradients,
     joined,
     learner,
@@ -95,6 +97,21 @@ def test_a_score_is_the_mean_over_all_due_not_the_mean_of_means(told):
 def test_parameters_stay_equal_bit_for_bit(told, task):
     assert same(told[0][task]["parameters"], told[1][task]["parameters"])
     assert not same(told[0][task]["parameters"], parameters(learner(task, 6)))
+
+
+def test_of_choices_too_every_step_of_all_processes_counts_alike(tmp_path):
+    zero, one = together(choices, tmp_path)
+    alone = [chooser(12, rank) for rank in (0, 1)]
+    apart = [each.update() for each in alone]
+    steps = [12 * each["length"] for each in apart]  # that count: each row plays one episode
+    assert steps[0] != steps[1]
+    shares = [count / sum(steps) for count in steps]
+    parts = [gradients(each) for each in alone]
+    expected = {name: sum(share * part[name] for share, part in zip(shares, parts, strict=True)) for name in parts[0]}
+    assert_close(zero["gradients"], expected)
+    assert_close(zero["metrics"]["loss"], sum(share * each["loss"] for share, each in zip(shares, apart, strict=True)))
+    assert_close(zero["metrics"]["return"], (apart[0]["return"] + apart[1]["return"]) / 2)
+    assert same(zero["metrics"], one["metrics"]) and same(zero["parameters"], one["parameters"])
 
 
 def test_what_is_not_finite_on_one_rank_changes_the_parameters_of_none(tmp_path):

@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import CORES, RepeatPrevious, SequentialMNIST, figures, look, rollout, start
+from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, look, rollout, start
 from badger.look import attention_entropy, embeddings, similarity
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
@@ -174,9 +174,11 @@ def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
 # --- points
 
 
+@pytest.mark.parametrize("valued", [False, True])
 @pytest.mark.parametrize(("port", "columns"), [("each", 3), ("owners", 3), ("mean", 2), ("readout", 2)])
-def test_points_are_labelled_with_episode_expert_and_the_output_that_it_owns(port, columns):
+def test_points_are_labelled_with_episode_expert_and_the_output_that_it_owns(port, columns, valued):
     agent = toy_agent(port=port)
+    agent.act = act.Valued(agent.act) if valued else agent.act
     state = start(agent, game(), 3, seeded()).state
     state = state._replace(y=torch.randn(state.y.shape, generator=seeded(), dtype=state.y.dtype))
     found = embeddings(agent, state)

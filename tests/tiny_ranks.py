@@ -6,9 +6,9 @@ import socket
 
 import torch
 
-from badger import BPTT, RepeatPrevious, Run, distributed, train
+from badger import A2C, BPTT, RepeatPrevious, Run, act, distributed, train
 from tiny_runs import At, made, start, tiny
-from toys import Walk, game, toy_agent
+from toys import Steps, Walk, game, toy_agent
 
 TASKS = {
     "guessing_game": game(steps=4),
@@ -63,6 +63,20 @@ def gradients(made):
 
 def parameters(made):
     return {name: p.detach().clone() for name, p in made.agent.named_parameters()}
+
+
+def chooser(batch, rank=None):
+    """A2C on episodes of any length, so that ranks differ in how many steps count."""
+    agent = toy_agent(Steps(dtype=torch.float64), core="episodic")
+    agent.act = act.Valued(agent.act).double()
+    return A2C(agent, Steps(dtype=torch.float64), batch=batch, rank=rank, clip=None)
+
+
+def choices(folder):
+    """One update of A2C."""
+    made = chooser(24)
+    metrics = {name: torch.as_tensor(value) for name, value in made.update().items()}
+    return {"metrics": metrics, "gradients": gradients(made), "parameters": parameters(made)}
 
 
 class HalfBroken(BPTT):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Step, Task, generator, sense
 from badger.rng import drawing_from
-from tasks import Continuous
+from tasks import Continuous, Discrete
 
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 
@@ -103,6 +103,25 @@ class Walk(Task):
 
     def references(self):
         return {"length": {"mean": (1 + self.steps) / 2}}
+
+
+class Steps(Walk):
+    """A walk by choice: left, stay or right; never left where the place is below 0. Paid less the farther from 1."""
+
+    differentiable = False
+
+    @property
+    def action(self):
+        return Discrete(3)
+
+    def step(self, state, action, rng):
+        state = state._replace(place=state.place + 0.3 * (action - 1), t=state.t + 1)
+        return state, self._told(state, -(state.place - 1).square())
+
+    def _told(self, state, reward):
+        legal = torch.ones(len(reward), 3, dtype=torch.bool)
+        legal[:, 0] = state.place >= 0
+        return super()._told(state, reward)._replace(legal=legal)
 
 
 class Crowd(Walk):

@@ -6,7 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from badger.agent import Agent
+from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
+from badger.rollout import Policy
 from tasks import Task
 
 
@@ -15,12 +17,14 @@ class Learner(Protocol):
     """What `train` and `Run` need of a learner.
 
     agent: what learns; its parameters are saved by the learner. step: outer steps done. seed: of all its streams.
+    policy: how the agent acts when it is looked at and judged.
     """
 
     agent: Agent
     task: Task
     step: int
     seed: int
+    policy: Policy
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step; metrics as detached tensors, with `return` (higher is better), `finite`, and the means of
@@ -34,7 +38,7 @@ class Learner(Protocol):
         """From here on every update is as it would have been."""
 
 
-LEARNERS: dict[str, Callable[..., Learner]] = {"bptt": BPTT}
+LEARNERS: dict[str, Callable[..., Learner]] = {"a2c": A2C, "bptt": BPTT}
 """Learners by name, each (agent, task, **options) -> Learner."""
 
-__all__ = ["BPTT", "LEARNERS", "Learner"]
+__all__ = ["A2C", "BPTT", "LEARNERS", "Learner"]

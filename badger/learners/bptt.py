@@ -5,21 +5,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
+from badger.act import Valued
 from badger.agent import Agent
+from badger.climb import Climber, penalties, told
 from badger.graph import Graphed, refuse
 from badger.rng import generator
-from badger.rollout import Carry, Frames, start
+from badger.rollout import Frames, Policy, cut, direct, start
 from badger.schedule import Schedule
 from badger.segments import segmented
 from badger.stepping import Precision, stepping
-from experts import state as states
 from tasks import Size, Task, Varied, drawn, ends, nominal
-
-FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
-OWN = {"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"}  # what an update tells itself
 
 
 class BPTT:
@@ -50,8 +47,8 @@ class BPTT:
         rank: which process's episodes are drawn; None: this one's. Each draws its own.
 
     Raises:
-        ValueError: the task gives no gradient, an auxiliary loss that the core does not have, a batch that the
-            number of processes does not divide, or cuda_graph where there can be none.
+        ValueError: the task gives no gradient, an agent that puts out a value, an auxiliary loss that the core does
+            not have, a batch that the number of processes does not divide, or cuda_graph where there can be none.
     """
 
     def __init__(
@@ -83,35 +80,35 @@ class BPTT:
         for name, size in {"batch": batch, "truncation": truncation, "segment": segment}.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
-        if batch % distributed.world():
+        if isinstance(agent.act, Valued):
             raise ValueError(
-                f"batch={batch} episodes do not divide over {distributed.world()} processes; "
-                "want a multiple, or another number of processes"
+                "the agent puts out a value beside its action, and BPTT takes all that it puts out for the action; "
+                "build it without act.Valued"
             )
         low, high = ends(experts=agent.experts if experts is None else experts)
         if low < 1:
             raise ValueError(f"experts={experts}, want at least 1")
         self.agent, self.seed, self.experts = agent, seed, (low, high)
         self.rank = distributed.rank() if rank is None else rank
-        self.share = batch // distributed.world()  # episodes of this process
-        self.batch, self.truncation, self.segment, self.clip = batch, truncation, segment, clip
-        self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
+        self.share = distributed.share(batch)
+        self.batch, self.truncation, self.segment = batch, truncation, segment
         self.auxiliary = dict(auxiliary or {})
-        self.parameters = list(agent.parameters())
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
         self.player = stepping(agent, precision=precision, compiled=compile)
         if cuda_graph:
-            refuse(self.device, segment=segment, varied=self.varied)
-        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
-        self.optimiser = torch.optim.AdamW(
-            self.parameters, lr=1.0, betas=betas, weight_decay=weight_decay, fused=True, capturable=cuda_graph
+            refuse(next(agent.parameters()).device, segment=segment, varied=self.varied)
+        self.climber = Climber(
+            agent.parameters(), lr=lr, clip=clip, betas=betas, weight_decay=weight_decay, capturable=cuda_graph
         )
+        self.schedule = self.climber.schedule
+        self.parameters, self.optimiser = self.climber.parameters, self.climber.optimiser
         self.graph = Graphed(self._outer_step, self.parameters, self.optimiser) if cuda_graph else None
+        self.policy: Policy = direct
         self.step = 0
 
     @property
     def device(self) -> torch.device:
-        return self.parameters[0].device
+        return self.climber.device
 
     @property
     def varied(self) -> bool:
@@ -148,27 +145,8 @@ class BPTT:
         return self._applied(*(self._compiled(rng) if self.compile else self._backward(rng)), lr)
 
     def _applied(self, loss: Tensor, pieces: list[Frames], lr: float | Tensor) -> dict[str, Tensor]:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
         return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
-        told = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
-        if told.keys() & OWN:
-            raise ValueError(
-                f"{type(self.task).__name__} or its agent tells {sorted(told.keys() & OWN)}, which BPTT tells itself; "
-                "give the score or the loss another name"
-            )
-        distributed.all_mean([*gradients, loss, return_, *told.values()])
-        norm = get_total_norm(gradients)
-        clip_grads_with_norm_(self.parameters, self.clip, norm)
-        finite = torch.isfinite(loss) & torch.isfinite(norm)
-        self._climb(lr, ~finite)
-        return {
-            "loss": loss,
-            "return": return_,
-            **{name: total / count for name, (total, count) in told.items()},
-            "gradient_norm": norm,
-            "parameter_norm": get_total_norm(self.parameters).detach(),
-            "finite": finite,
-        }
+        return self.climber.climb(lr, {"loss": loss, "return": return_}, told(pieces, self.task, self))
 
     def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
         from torch._dynamo.exc import TorchDynamoException  # slow to import
@@ -191,7 +169,7 @@ class BPTT:
         size = self.truncation or task.steps
         for begun in range(0, task.steps, size):
             if begun:
-                carry = _cut(carry)
+                carry = cut(carry)
             steps = min(size, task.steps - begun)
             frames, carry = segmented(self.player, task, carry, rng, steps=steps, segment=self.segment or steps)
             loss = self._loss(frames, task.steps)
@@ -203,22 +181,10 @@ class BPTT:
 
     def _loss(self, frames: Frames, steps: int) -> Tensor:
         """Of a piece of an episode of so many steps."""
-        unknown = set(self.auxiliary) - set(frames.losses)
-        if unknown:
-            raise ValueError(
-                f"the core {type(self.agent.core).__name__} has no auxiliary loss {sorted(unknown)}; "
-                f"it has {sorted(frames.losses) or 'none'}"
-            )
         loss = -frames.reward.sum(0).mean()
-        for name, weight in self.auxiliary.items():
-            loss = loss + weight * frames.losses[name].sum(0).mean() / steps
+        for weight, penalty in penalties(frames.losses, self.auxiliary, self.agent.core):
+            loss = loss + weight * penalty.sum(0).mean() / steps
         return loss
-
-    def _climb(self, lr: float | Tensor, skip: Tensor) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
-        self.optimiser.step()
 
     def state_dict(self) -> dict[str, Any]:
         return {"agent": self.agent.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
@@ -231,19 +197,3 @@ class BPTT:
         if self.cuda_graph:  # what was captured works on the storage of before
             self.graph = Graphed(self._outer_step, self.parameters, self.optimiser)
         self.step = state["step"]
-
-
-def _cut(carry: Carry) -> Carry:
-    """Where the gradient ends."""
-    return carry._replace(
-        state=states.detach(carry.state),
-        world=states.detach(carry.world),
-        step=carry.step._replace(obs=carry.step.obs.detach()),
-    )
-
-
-def _total(pieces: list[Frames], field: str, name: str) -> Tensor:
-    """Sum and count (2,) over all steps and episodes in which the number was due: means of means would not be right
-    where processes differ in how many were."""
-    values = torch.cat([getattr(piece, field)[name].detach() for piece in pieces])
-    return torch.stack([values.nansum(), (~values.isnan()).sum().to(values.dtype)])

@@ -110,7 +110,8 @@ def played(learner: Learner, task: Task, episodes: int | None, step: int, device
     step, and no learner, look or opening draws from the stream of this name. Arms share seeds: they meet the same."""
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
-    return {name: _mean(values) for name, values in evaluate(learner.agent, task, count, rng).items()}
+    scores = evaluate(learner.agent, task, count, rng, learner.policy)
+    return {name: _mean(values) for name, values in scores.items()}
 
 
 def _before(job: Job) -> dict[str, dict[str, Scores]]:

@@ -1,0 +1,121 @@
+"""The second half of an outer step, the same for all who learn by gradient: from gradients to new parameters."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from badger import distributed
+from badger.rollout import Frames
+from badger.schedule import Schedule
+from tasks import Task
+
+FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
+OWN = frozenset({"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"})  # what every update tells
+
+
+class Climber:
+    """AdamW, which never makes a step of which the loss or the gradient is not finite.
+
+    The check stays on the device: the optimiser skips that step there, and `finite` in the metrics says so.
+
+    Args:
+        lr: a learning rate or a `Schedule`. betas, eps, weight_decay: of AdamW (Loshchilov and Hutter 2019).
+        clip: largest norm of the gradient; None: any.
+        capturable: by a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: float | Schedule,
+        clip: float | None,
+        betas: tuple[float, float],
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        capturable: bool = False,
+    ):
+        self.parameters, self.clip = list(parameters), clip
+        self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
+        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
+        self.optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=1.0,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            fused=True,
+            capturable=capturable,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.parameters[0].device
+
+    def climb(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """A step along the gradient that is in the parameters, averaged over processes; and the metrics to tell of it.
+
+        Args:
+            means: numbers of which the processes tell the mean; `loss` is among them. They are changed in place.
+            totals: sum and count, (2,), of numbers of which they tell the mean over all of them.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        distributed.all_mean([*gradients, *means.values(), *totals.values()])
+        norm = get_total_norm(gradients)
+        if self.clip is not None:
+            clip_grads_with_norm_(self.parameters, self.clip, norm)
+        finite = torch.isfinite(means["loss"]) & torch.isfinite(norm)
+        self._step(lr, ~finite)
+        return {
+            **means,
+            **{name: total / count for name, (total, count) in totals.items()},
+            "gradient_norm": norm,
+            "parameter_norm": get_total_norm(self.parameters).detach(),
+            "finite": finite,
+        }
+
+    def _step(self, lr: float | Tensor, skip: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
+        self.optimiser.step()
+
+
+def told(pieces: Sequence[Frames], task: Task, learner: object, own: frozenset[str] = OWN) -> dict[str, Tensor]:
+    """Sum and count (2,) of each score and auxiliary loss over all steps and episodes in which it was due: means of
+    means would not be right where processes differ in how many were.
+
+    Raises:
+        ValueError: one has a name of the learner's own metrics.
+    """
+    totals = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
+    if totals.keys() & own:
+        raise ValueError(
+            f"{type(task).__name__} or its agent tells {sorted(totals.keys() & own)}, which {type(learner).__name__} "
+            "tells itself; give the score or the loss another name"
+        )
+    return totals
+
+
+def penalties(
+    losses: dict[str, Tensor], weights: dict[str, float], core: nn.Module
+) -> list[tuple[float, Float[Tensor, "T B"]]]:
+    """The auxiliary losses that are trained on, and their weights.
+
+    Raises:
+        ValueError: the core does not have one of them.
+    """
+    unknown = set(weights) - set(losses)
+    if unknown:
+        raise ValueError(
+            f"the core {type(core).__name__} has no auxiliary loss {sorted(unknown)}; it has {sorted(losses) or 'none'}"
+        )
+    return [(weight, losses[name]) for name, weight in weights.items()]
+
+
+def _total(pieces: Sequence[Frames], field: str, name: str) -> Tensor:
+    values = torch.cat([getattr(piece, field)[name].detach() for piece in pieces])
+    return torch.stack([values.nansum(), (~values.isnan()).sum().to(values.dtype)])
