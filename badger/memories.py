@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from comms import pick
-from experts import ClusteredMemory, Core, EpisodicMemory, Private, both
+from experts import DNC, ClusteredMemory, Core, EpisodicMemory, LookupTable, NeuralMemory, Plastic, Private, both
 from tasks import Size, ends
 
-Memory = Literal["none", "private", "shared", "both", "clustered"]
+Memory = Literal[
+    "none", "private", "shared", "both", "clustered", "neural", "neural_gradient", "lookup", "dnc", "plastic"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,16 +19,22 @@ class Memories:
     """The memory of an expert, by name, and its sizes.
 
     Args:
-        memory: episodic memory of the experts: none, one each, one for all, both, or one each that merges rows.
-        slots: rows of memory an expert; one for all has experts x slots.
-        top_k: rows read in a step.
-        key_size: numbers in a key.
+        memory: none; episodic: private, one each, shared, one for all, both, or clustered, one each that merges rows;
+            or one each of another kind: neural, with the local rule, neural_gradient, a lookup table, a dnc, or plastic
+            weights instead of a controller.
+        slots: rows of memory an expert; one for all has experts x slots. Of a DNC, too.
+        top_k: rows read in a step, of an episodic memory.
+        key_size: numbers in a key; also in a value of a neural memory or a lookup table, and in a slot of a DNC.
+        heads: of a neural memory, a lookup table or a DNC.
+        meta: weight of a neural memory's meta loss.
     """
 
     memory: Memory = "private"
     slots: int = 64
     top_k: int = 8
     key_size: int = 16
+    heads: int = 1
+    meta: float = 1.0
 
     def core(self, controller: Callable[[int], Core], experts: Size) -> Callable[[int], Core]:
         """A core with that memory around the controller; both are factories of the size of their input.
@@ -33,8 +42,12 @@ class Memories:
         Raises:
             ValueError: there is no such memory.
         """
-        slots = self.slots
-        options: dict[str, Any] = {"top_k": self.top_k, "key_size": self.key_size}
+        slots, width, heads = self.slots, self.key_size, self.heads
+        options: dict[str, Any] = {"top_k": self.top_k, "key_size": width}
+
+        def neural(size: int, rule: Literal["local", "gradient"]) -> Core:
+            return Private(NeuralMemory(size, controller, width=width, heads=heads, rule=rule))
+
         pooled = slots * ends(experts=experts)[1]
         kinds: dict[str, Callable[[int], Core]] = {
             "none": controller,
@@ -42,5 +55,17 @@ class Memories:
             "shared": lambda size: EpisodicMemory(size, controller, slots=pooled, **options),
             "both": lambda size: both(size, controller, slots=slots, shared_slots=pooled, **options),
             "clustered": lambda size: Private(ClusteredMemory(size, controller, slots=slots, **options)),
+            "neural": partial(neural, rule="local"),
+            "neural_gradient": partial(neural, rule="gradient"),
+            "lookup": lambda size: Private(
+                LookupTable(size, controller, key_size=width, value_size=width, heads=heads)
+            ),
+            "dnc": lambda size: Private(DNC(size, controller, slots=slots, slot_size=width, heads=heads)),
+            "plastic": lambda size: Plastic(size, controller(1).output_size),
         }
         return pick(kinds, self.memory, "memory")
+
+    @property
+    def auxiliary(self) -> dict[str, float]:
+        """Weights of the losses that this memory brings along."""
+        return {"meta": self.meta} if self.memory in ("neural", "neural_gradient") and self.meta else {}

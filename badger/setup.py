@@ -14,7 +14,7 @@ import torch
 
 from badger import act, sense
 from badger.agent import Agent
-from badger.learners import BPTT
+from badger.learners import A2C, BPTT
 from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
@@ -76,44 +76,57 @@ class Setup:
         core: Callable[[int], Core],
         *,
         senses: Callable[[int], sense.Sense] = sense.Broadcast,
+        learner: Callable[..., Any] = BPTT,
         **learning: Any,
     ) -> Run:
         """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
 
         Args:
             core: what an expert is, a factory of the size of its input. senses: how it senses.
-            learning: more options of `BPTT`.
+            learner: `BPTT`, or `A2C`, whose agent gets a critic. learning: more options of the learner.
 
         Raises:
-            ValueError: a name that is not there, or sizes that do not fit.
+            ValueError: a name that is not there, a flag that the learner does not know, or sizes that do not fit.
         """
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}, want at least 1")
-        where, schedule = resolve_device(self.device), self._schedule()
+        where, options = resolve_device(self.device), {**self._options(learner), **learning}
+        critic = learner is A2C
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
-                agent = self._agent(nominal(tasks), core, senses).to(where)
-            members.append(
-                BPTT(
-                    agent, tasks, experts=self.experts, batch=self.batch, lr=schedule, seed=seed, segment=self.segment,
-                    precision=self.precision, compile=self.compile, cuda_graph=self.cuda_graph, **learning,
-                )
-            )  # fmt: skip
+                agent = self._agent(nominal(tasks), core, senses, critic=critic).to(where)
+            members.append(learner(agent, tasks, seed=seed, **options))
         return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
 
-    def _agent(self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense]) -> Agent:
+    def _options(self, learner: Callable[..., Any]) -> dict[str, Any]:
+        """Of the learner, as these flags say; what it does not know is left out if nobody asked for it."""
+        known = inspect.signature(learner).parameters
+        options: dict[str, Any] = {"lr": self._schedule()}
+        for name in ("experts", "batch", "segment", "precision", "compile", "cuda_graph"):
+            value = getattr(self, name)
+            if name in known:
+                options[name] = value
+            elif value != getattr(Setup, name):
+                raise ValueError(f"{name}={value}: {learner.__name__} has no {name}; leave it out")
+        return options
+
+    def _agent(
+        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense], *, critic: bool
+    ) -> Agent:
         messages = self.message_size if self.bus != "silent" else 0
         port = pick(act.ACTS, self.act, "act")
         identity = self.identity_size
         if identity is None:
             identity = 0 if port.name_size else WIDTH
         made = core(task.obs_size + messages + identity + port.name_size)
+        bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
+        acting = port(made.output_size, task.action.size)
         return Agent(
             sense=senses(task.obs_size),
             core=made,
-            bus=pick(BUSES, self.bus, "bus")(made.output_size, messages),
-            act=port(made.output_size, task.action.size),
+            bus=bus,
+            act=act.Valued(acting) if critic else acting,
             topology=self.topology,
             experts=ends(experts=self.experts)[1],
             identity_size=identity,

@@ -189,7 +189,7 @@ class BAbI(Task):
         ahead = torch.arange(steps, device=state.t.device).unsqueeze(-1)
         return list(self._read(state.question, state.t + ahead))
 
-    def words(self, state: StoryState, row: int) -> list[str]:
+    def words(self, state: StoryState, row: int = 0) -> list[str]:
         """What is read in the episode of a row, a word a step; a placeholder is "-", and what follows is ""."""
         obs = self._read(state.question[row : row + 1], torch.arange(self.steps, device=state.t.device).unsqueeze(-1))
         read = torch.where(obs.any(-1), obs.argmax(-1), ASKED + 1).squeeze(-1)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tasks.sequences import Sequences
+from tasks.sequences import Sequences, SequenceState
 from tasks.task import Discrete, positive
 
 LETTERS, HALF = 26, 13
@@ -53,6 +53,10 @@ class DictionaryInference(Sequences):
         if not 1 <= number <= len(cls.levels):
             raise ValueError(f"level {number}, want 1 to {len(cls.levels)}; other sizes: DictionaryInference(8, 4)")
         return cls(*cls.levels[number - 1], dtype=dtype)
+
+    def words(self, state: SequenceState, row: int = 0) -> list[str]:
+        """The tokens of the episode of a row."""
+        return [TOKENS[token] for token in state.shown[row].tolist()]
 
     @property
     def obs_size(self) -> int:

@@ -165,9 +165,9 @@ class Task(ABC):
         """Where these actions, (T, B), led from the state `opened`, to be drawn; None where there is no grid."""
         return None
 
-    def words(self, state: Any) -> list[str] | None:
-        """What the first episode shows at each step, a short word each, to write along an axis; state: as `reset` gave
-        it. Fewer where the episode ends earlier; None where it cannot be said in words."""
+    def words(self, state: Any, row: int = 0) -> list[str] | None:
+        """What the episode of a row shows at each step, a short word each, to write along an axis; state: as `reset`
+        gave it. Fewer where the episode ends earlier; None where it cannot be said in words."""
         return None
 
 

@@ -12,12 +12,26 @@ from typing import Any
 
 from badger.named import named
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
-from badger.recipes.sequences import sequential_mnist
+from badger.recipes.mazes import maze
+from badger.recipes.sequences import (
+    associative_recall,
+    babi,
+    copy,
+    dictionary_inference,
+    priority_sort,
+    sequential_mnist,
+)
 from badger.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
+    "associative_recall": associative_recall,
+    "babi": babi,
+    "copy": copy,
+    "dictionary_inference": dictionary_inference,
     "guessing_game": guessing_game,
+    "maze": maze,
     "pooled_recall": pooled_recall,
+    "priority_sort": priority_sort,
     "repeat_previous": repeat_previous,
     "sequential_mnist": sequential_mnist,
 }
@@ -63,4 +77,4 @@ def _plain(value: Any) -> bool:
     return True
 
 
-__all__ = ["RECIPES", "build", "find", "guessing_game", "pooled_recall", "repeat_previous", "sequential_mnist"]
+__all__ = ["RECIPES", "build", "find"]

@@ -34,6 +34,7 @@ def guessing_game(
     remember = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
     heard = GuessingGame().obs_size + (0 if setup.bus == "silent" else setup.message_size)  # an input less its identity
     auxiliary = {name: weight for name, weight in {"cpc": cpc, "reconstruction": reconstruction}.items() if weight}
+    auxiliary |= memories.auxiliary
 
     def core(size: int) -> Core:
         made = remember(size)
@@ -84,4 +85,4 @@ def pooled_recall(
     if not isinstance(setup.experts, int):
         raise ValueError(f"experts={setup.experts}, want one number: so many are shown something")
     task = PooledRecall(steps=steps, experts=setup.experts, values=values, asks=asks)
-    return setup.run(task, core, senses=sense.Each)
+    return setup.run(task, core, senses=sense.Each, auxiliary=memories.auxiliary)

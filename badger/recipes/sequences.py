@@ -1,18 +1,23 @@
 """Sequences that one expert reads, to say something of them at the end or in between."""
 
 from functools import partial
+from typing import Any
 
 from badger.memories import Memories
 from badger.run import Run
 from badger.setup import Setup, recipe
 from experts import LSTM
-from tasks import SequentialMNIST
+from tasks import AssociativeRecall, BAbI, Copy, DictionaryInference, Parts, PrioritySort, SequentialMNIST, Task, Varied
+
+ADAM = (0.9, 0.999)  # torch's own betas, as published
+READER: dict[str, Any] = {
+    "experts": 1, "topology": "none", "bus": "silent", "act": "mean", "identity_size": 0, "schedule": "constant",
+    "lr": 1e-3,
+}  # fmt: skip
+ALGORITHMIC = READER | {"batch": 32, "outer_steps": 10_000, "memory": "neural", "key_size": 100, "slots": 128}
 
 
-@recipe(
-    experts=1, topology="none", bus="silent", act="mean", identity_size=0, batch=128, lr=1e-3, schedule="constant",
-    outer_steps=7820, slots=112, key_size=32,
-)  # fmt: skip
+@recipe(**READER, batch=128, outer_steps=7820, slots=112, key_size=32)
 def sequential_mnist(
     setup: Setup,
     memories: Memories,
@@ -38,4 +43,123 @@ def sequential_mnist(
     if pixels < 1 or 784 % pixels:
         raise ValueError(f"pixels={pixels}, want a divisor of 784, such as 7")
     task = SequentialMNIST(784 // pixels, data_dir=data_dir, split=split, permuted=permuted)
-    return setup.run(task, core, betas=(0.9, 0.999))
+    return setup.run(task, core, betas=ADAM, auxiliary=memories.auxiliary)
+
+
+@recipe(**ALGORITHMIC)
+def dictionary_inference(
+    setup: Setup, memories: Memories, *, pairs: int = 4, length: int = 1, hidden_size: int = 100, clip: float = 10.0
+) -> Run:
+    """One expert infers a dictionary from examples, and translates with it (Munkhdalai et al. 2019, section 4.1).
+
+    Args:
+        pairs: examples; the paper has 4, 8, 12 and 16.
+        length: letters of a word; in the paper 1, 4, 8 and 12.
+        hidden_size: of the LSTM.
+        clip: largest norm of the gradient.
+    """
+    return _reading(setup, memories, DictionaryInference(pairs, length), hidden_size, clip=clip)
+
+
+@recipe(**ALGORITHMIC)
+def copy(
+    setup: Setup,
+    memories: Memories,
+    *,
+    length: int = 50,
+    repeats: int = 2,
+    symbols: int = 10,
+    hidden_size: int = 100,
+    clip: float = 10.0,
+) -> Run:
+    """One expert repeats a sequence, twice if not told otherwise (Munkhdalai et al. 2019, section 4.1).
+
+    Args:
+        length: symbols of the sequence.
+        repeats: how often it is put out.
+        symbols: different ones.
+        hidden_size: of the LSTM.
+        clip: largest norm of the gradient.
+    """
+    return _reading(setup, memories, Copy(length, symbols, repeats), hidden_size, clip=clip)
+
+
+@recipe(**ALGORITHMIC)
+def priority_sort(
+    setup: Setup,
+    memories: Memories,
+    *,
+    vectors: int = 20,
+    answers: int = 16,
+    bits: int = 8,
+    hidden_size: int = 100,
+    clip: float = 10.0,
+) -> Run:
+    """One expert puts vectors out in the order of their priorities (Graves et al. 2014, section 4.5).
+
+    Args:
+        vectors: shown.
+        answers: put out, those of the highest priorities.
+        bits: of a vector.
+        hidden_size: of the LSTM.
+        clip: largest norm of the gradient.
+    """
+    return _reading(setup, memories, PrioritySort(vectors, answers, bits), hidden_size, clip=clip)
+
+
+@recipe(**ALGORITHMIC)
+def associative_recall(
+    setup: Setup,
+    memories: Memories,
+    *,
+    items: int = 6,
+    vectors: int = 3,
+    bits: int = 6,
+    hidden_size: int = 100,
+    clip: float = 10.0,
+) -> Run:
+    """One expert names the item that came after the one it is asked for (Graves et al. 2014, section 4.3).
+
+    Args:
+        items: shown.
+        vectors: of an item.
+        bits: of a vector.
+        hidden_size: of the LSTM.
+        clip: largest norm of the gradient.
+    """
+    return _reading(setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, clip=clip)
+
+
+@recipe(**READER, batch=128, outer_steps=60_000, memory="neural", key_size=100, slots=256, heads=3)
+def babi(
+    setup: Setup,
+    memories: Memories,
+    *,
+    tasks: tuple[int, ...] = tuple(range(1, 21)),
+    limit: int = 256,
+    split: str = "train",
+    folder: str = "en-valid-10k",
+    data_dir: str | None = None,
+    substitute: bool = False,
+    hidden_size: int = 256,
+    clip: float = 10.0,
+) -> Run:
+    """One expert reads stories word by word and answers questions (Weston et al. 2015; Munkhdalai et al. 2019).
+
+    Args:
+        tasks: which of the 20.
+        limit: words of the longest story, with its question; longer ones are counted and left out.
+        split: questions to train on: train, or train+validation.
+        folder: of the files: en-valid-10k, or en-valid, with a tenth of the questions.
+        data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
+        substitute: train on what else there is of a task whose training file is missing, which a warning tells.
+        hidden_size: of the LSTM.
+        clip: largest norm of the gradient.
+    """
+    task = BAbI(limit, tasks, data_dir=data_dir, folder=folder, split=split, substitute=substitute)
+    return _reading(setup, memories, Parts(task), hidden_size, clip=clip)
+
+
+def _reading(setup: Setup, memories: Memories, task: Task | Varied, hidden_size: int, **learning: Any) -> Run:
+    core = memories.core(partial(LSTM, hidden_size=hidden_size), setup.experts)
+    return setup.run(task, core, betas=ADAM, auxiliary=memories.auxiliary, **learning)
