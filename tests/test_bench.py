@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 
+from badger import Maze
 from badger import bench as package
 from badger.__main__ import main
 from badger.bench import CASES, Row, agents, as_json, bench, crowd, lengths, measure, memory, million, table
@@ -23,6 +24,7 @@ CPU = torch.device("cpu")
 RECIPE = {"experts": 2, "dims": 1, "steps": 2, "hidden_size": 4, "batch": 2, "outer_steps": 10}
 SIZES = memory.Sizes(steps=3, rows=2, slots=2, input_size=2, hidden_size=4, key_size=3, top_k=2)
 FEW = crowd.Sizes(experts=12, neighbours=2, hidden_size=4, message_size=4, slots=2, top_k=1, key_size=2)
+MAZES = {"plasticity": Maze(3, 5), "backpropamine": Maze(3, 5, True, True)}
 TINY = {
     "memory-vs-dense": {"sizes": SIZES, "repeats": 1},
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
@@ -30,6 +32,7 @@ TINY = {
     "input-length": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
+    "maze": {"rows": 2, "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
     "price-of-memory": {"recipe": RECIPE, "repeats": 1},
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},

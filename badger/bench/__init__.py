@@ -11,6 +11,7 @@ from badger.bench.agents import badger_2019, logging, price_of_memory
 from badger.bench.crowd import experts
 from badger.bench.dnc import dnc
 from badger.bench.lengths import input_length
+from badger.bench.maze import maze
 from badger.bench.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.million import million_slots
 from badger.bench.result import Row, as_json, table, versions
@@ -24,6 +25,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
     "input-length": input_length,
     "million-slots": million_slots,
     "dnc": dnc,
+    "maze": maze,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,

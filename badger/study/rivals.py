@@ -1,0 +1,78 @@
+"""Studies of the memories against each other, on the tasks of metalearned neural memory (Munkhdalai et al. 2019)."""
+
+from typing import Any
+
+from badger.study.study import Arm, Quick, Study
+
+RIVALS = ("none", "private", "neural", "neural_gradient", "lookup", "dnc", "plastic")
+TINY = {"hidden_size": 16, "key_size": 8, "slots": 16, "batch": 8, "outer_steps": 60}
+
+
+def _rivals(recipe: str, memories: tuple[str, ...] = RIVALS, **arguments: Any) -> dict[str, Arm]:
+    return {memory: Arm(recipe, {"memory": memory, **arguments}) for memory in memories}
+
+
+def _dictionary(pairs: int, length: int, outer_steps: int) -> Study:
+    return Study(
+        name=f"dictionary-{pairs}-{length}",
+        claim=f"A neural memory learns dictionaries from {pairs} examples of {length} letters, with errors below 1 %.",
+        arms=_rivals("dictionary_inference", pairs=pairs, length=length, outer_steps=outer_steps),
+        score="error",
+        threshold=0.01,
+        seeds=3,
+        quick=Quick(arguments=TINY | {"pairs": 2, "length": 1}, milestones=(), threshold=0.9),
+    )
+
+
+DICTIONARIES = (_dictionary(4, 1, 10_000), _dictionary(8, 4, 20_000))
+
+DOUBLE_COPY = Study(
+    name="double-copy",
+    claim="With a neural memory 50 symbols are said twice with an error below 1 %.",
+    arms=_rivals("copy", outer_steps=10_000),
+    score="error",
+    threshold=0.01,
+    seeds=3,
+    quick=Quick(arguments=TINY | {"length": 3}, milestones=(), threshold=0.85),
+)
+
+PRIORITY_SORT = Study(
+    name="priority-sort",
+    claim="A look-up table and a neural memory sort 20 vectors with an error below 2 %.",
+    arms=_rivals("priority_sort", outer_steps=20_000),
+    score="error",
+    threshold=0.02,
+    seeds=3,
+    quick=Quick(arguments=TINY | {"vectors": 3, "answers": 2, "bits": 3}, milestones=(), threshold=0.49),
+)
+
+BABI = Study(
+    name="babi",
+    claim="A neural memory answers the questions of all 20 tasks of bAbI with a mean error below that of an LSTM.",
+    arms=_rivals("babi", ("none", "private", "neural"), substitute=True),
+    score="error",
+    threshold=0.05,
+    milestones=(5_000, 15_000, 30_000),
+    episodes=None,
+    evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
+    seeds=1,
+    quick=Quick(
+        arguments=TINY | {"tasks": [1], "folder": "en-valid", "limit": 40, "heads": 1},
+        milestones=(),
+        episodes=None,
+        threshold=0.9,
+    ),
+)
+
+MAZE = Study(
+    name="maze",
+    claim="With a neural memory a maze is learnt from fewer episodes than with plastic weights.",
+    arms=_rivals("maze", ("none", "plastic", "neural")),
+    score="total_reward",
+    threshold=100.0,
+    milestones=(1_000, 3_000),
+    seeds=3,
+    quick=Quick(arguments=TINY | {"outer_steps": 4, "heads": 1}, milestones=(), threshold=0.0, episodes=16),
+)
+
+RIVAL_STUDIES = (*DICTIONARIES, DOUBLE_COPY, PRIORITY_SORT, BABI, MAZE)
