@@ -10,7 +10,6 @@ import time
 import typing
 from collections.abc import Callable
 from functools import partial
-from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,17 @@ import tyro
 from tyro.conf import Positional
 
 import badger
-from badger import distributed, figures
-from badger.evaluate import evaluate, fitting, resized
+from badger import distributed, evaluate_command, figures
+from badger.evaluate import evaluate
+from badger.evaluate_command import played, print_scores
 from badger.population import members
 from badger.recipes import RECIPES, build, find
-from badger.recorder import read_metrics, strict
+from badger.recorder import read_metrics
 from badger.rng import generator
 from badger.run import Diverged, Run
 from badger.setup import resolve_device
 from badger.train import train
 from comms import pick
-from tasks import Task
 
 USAGE = """usage: badger COMMAND ...
 
@@ -43,14 +42,6 @@ USAGE = """usage: badger COMMAND ...
   badger list                       recipes, and the names that their flags take
 
 Each has --help. Recipes: {recipes}."""
-
-EPISODES = 1024
-CROWD = 2**17  # experts in the episodes played if not told otherwise, at most
-
-
-def _episodes(task: Task, experts: int) -> int | None:
-    """How many are played; None for all of a finite task."""
-    return None if task.episodes is not None else max(4, fitting(EPISODES, experts, CROWD))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -167,8 +158,8 @@ def _summarise(run: Run) -> None:
             bad = sum(not row[f"finite{member}"] for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
-        count = _episodes(task, learner.agent.experts)
-        _print_scores(evaluate(learner.agent, task, count, rng, learner.policy), references)
+        count = played(task, learner.agent.experts)
+        print_scores(evaluate(learner.agent, task, count, rng, learner.policy), references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)
@@ -178,72 +169,10 @@ def _summarise(run: Run) -> None:
 
 def _evaluate(words: list[str]) -> int:
     if "--grid" in words:
-        from badger.grid_command import command  # what only this needs
+        from badger import grid_command  # what only this needs
 
-        return command([word for word in words if word != "--grid"])
-
-    def evaluation(
-        run: Positional[Path],
-        *,
-        experts: int | None = None,
-        dims: int | None = None,
-        steps: int | None = None,
-        episodes: int | None = None,
-        lesion: str = "",
-        member: int = 0,
-        best: bool = False,
-        seed: int = 0,
-        json: Path | None = None,
-    ) -> int:
-        """Play episodes with a trained agent, its weights fixed.
-
-        With --grid, sizes may be lists, and other flags hold: badger evaluate --grid --help.
-
-        Args:
-            run: its folder.
-            experts: how many; as trained if not given.
-            dims: outputs of the task; as trained if not given.
-            steps: inner steps of an episode; as trained if not given.
-            episodes: how many are played; 1024 if not given, fewer of more than 128 experts, all of a finite task.
-            lesion: experts taken out before the first step, such as 0,2.
-            member: which agent of a population, from 0 on.
-            best: play the checkpoint of the best averaged return, not the last one.
-            seed: of the episodes, which no training meets.
-            json: file for the result.
-        """
-        loaded = Run.load(run, best=best)
-        learners = members(loaded.learner)
-        if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
-        agent = learners[member].agent
-        task = resized(loaded.learner.task.unseen, dims=dims, steps=steps)
-        lost = [_integer(word) for word in lesion.split(",") if word]
-        rng = generator(seed, "evaluate", device=loaded.device)
-        lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
-        count = agent.experts if experts is None else experts
-        chosen = _episodes(task, count) if episodes is None else episodes
-        scores = evaluate(agent, task, chosen, rng, learners[member].policy, experts=count, change=lesioned)
-        references = task.references()
-        print(
-            f"after {loaded.step} outer steps, with {count} experts"
-            + (f" less {lost}" if lost else "")
-            + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
-        )
-        _print_scores(scores, references)
-        if json is not None:
-            result = {
-                "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lost,
-                "member": member,
-                "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
-                "episodes": len(scores["return"]), "seed": seed, "references": references,
-                "scores": {
-                    name: strict(dict(zip(("mean", "error"), _mean(v), strict=True))) for name, v in scores.items()
-                },
-            }  # fmt: skip
-            json.write_text(json_format.dumps(result, indent=2, default=str) + "\n")  # str: of a dtype
-        return 0
-
-    return tyro.cli(evaluation, args=words, prog="badger evaluate")
+        return grid_command.command([word for word in words if word != "--grid"])
+    return evaluate_command.command(words)
 
 
 def _study(words: list[str]) -> int:
@@ -309,27 +238,6 @@ def _list(words: list[str]) -> int:
     for kind, table in tables.items():
         print(f"{kind:<20}{', '.join(table)}")
     return 0
-
-
-def _integer(word: str) -> int:
-    try:
-        return int(word)
-    except ValueError:
-        raise ValueError(f"--lesion wants experts such as 0,2, got {word!r}") from None
-
-
-def _mean(values: torch.Tensor) -> tuple[float, float]:
-    """Mean and standard error over the episodes in which a score was due."""
-    values = values[~values.isnan()].double()
-    spread = values.std().item() / sqrt(len(values)) if len(values) > 1 else float("nan")
-    return values.mean().item(), spread
-
-
-def _print_scores(scores: dict[str, torch.Tensor], references: dict[str, dict[str, float]]) -> None:
-    for name, values in scores.items():
-        (mean, error), due = _mean(values), int((~values.isnan()).sum())
-        lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
-        print(f"{name:<15} {mean:.4f} +- {error:.4f} over {due} episodes" + (f" ({lines})" if lines else ""))
 
 
 if __name__ == "__main__":
