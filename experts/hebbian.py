@@ -60,7 +60,7 @@ class Clamped(Function):
 
     @staticmethod
     def forward(trace, x, step):
-        return addcmul(trace, _column(x), _row(step)).clamp_(-1, 1)
+        return addcmul(trace, _column(x), _row(step)).clamp(-1, 1)  # vmap knows no clamp_
 
     @staticmethod
     def setup_context(ctx, inputs, output):

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from experts import state as states
 from experts.core import Core
@@ -114,7 +115,9 @@ class Shared(Core):
         return self.memory.read_weights(state.memory)
 
     def traces(self, state: SharedState) -> dict[str, Float[Tensor, "B N _"]]:
-        return self.memory.traces(state.memory)
+        """Who does not write has written zeros."""
+        told, n = self.memory.traces(state.memory), state.tag.shape[1]
+        return {name: pad(trace, (0, 0, 0, n - trace.shape[1])) for name, trace in told.items()}
 
     def members(self, state: SharedState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> SharedState:
         """As the memory's; fresh members get tags that none of them has."""

@@ -110,7 +110,7 @@ def test_names_addresses_and_newcomers_are_those_of_the_port(name):
 
 
 def test_nothing_is_expected_at_first():
-    assert not act.Valued(port("mean"))(outputs_of(4).double(), None, None)[:, -1].any()
+    assert not act.Valued(port("mean")).double()(outputs_of(4).double(), None, None)[:, -1].any()
 
 
 # --- mean

@@ -55,7 +55,7 @@ def mine(done, tmp_path):
 @pytest.mark.parametrize(
     "recipe, arguments, message",
     [
-        ("gessing_game", {}, "unknown recipe 'gessing_game', want one of: guessing_game, .* mean 'guessing_game'?"),
+        ("gessing_game", {}, "unknown recipe 'gessing_game', want one of: .*, guessing_game, .* mean 'guessing_game'?"),
         ("repeat_previous", {"core": "gruu"}, "unknown core 'gruu', want one of: gru, lstm, .*mean 'gru'?"),
         ("guessing_game", {"bus": "attenton"}, "unknown bus 'attenton', want one of: silent, .*mean 'attention'?"),
         ("guessing_game", {"topology": "rign"}, "unknown topology 'rign', want one of: complete, .*mean 'ring'?"),

@@ -147,8 +147,11 @@ def test_help_tells_every_flag_its_default_and_what_it_means(command, recipe):
     for name, parameter in parameters.items():
         flag = name.replace("_", "-")
         on_off = isinstance(parameter.default, bool)
-        given = rf"--{flag}, --no-{flag}" if on_off else rf"--{flag} \S+( INT.)?"  # a range: INT|{INT INT}
-        wanted = rf"{given} {re.escape(meanings[name])} \(default: {re.escape(str(parameter.default))}\)"
+        # choices: {one,two}; a range: INT|{INT INT}; many: INT [INT ...]
+        given = rf"--{flag}, --no-{flag}" if on_off else rf"--{flag} \S.{{0,130}}?"
+        many = isinstance(parameter.default, tuple)
+        default = " ".join(map(str, parameter.default)) if many else str(parameter.default)
+        wanted = rf"{given} {re.escape(meanings[name])} \(default: {re.escape(default)}\)"
         assert re.search(wanted, shown), wanted
     assert "--folder" in shown and "runs/RECIPE-DATE-TIME-PROCESS" in shown and "--no-tensorboard" in shown
 

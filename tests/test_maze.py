@@ -286,7 +286,7 @@ def test_paths_are_drawn_of_the_first_episodes():
 
 def test_a_look_at_an_agent_in_a_maze_draws_its_paths():
     task = Maze(8, dtype=torch.float64)
-    view = look(toy_agent(task), task, seeded(), 3, drawn_at_random)
+    view = look(toy_agent(task), task, seeded(), 3, policy=drawn_at_random)
     assert "inner/paths" in view.pictures and len(view.pictures["inner/paths"].axes) == 3
     assert {"evaluation/total_reward", "evaluation/goal", "evaluation/bump"} <= view.numbers.keys()
 

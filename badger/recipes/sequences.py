@@ -138,7 +138,7 @@ def babi(
     tasks: tuple[int, ...] = tuple(range(1, 21)),
     limit: int = 256,
     split: str = "train",
-    folder: str = "en-valid-10k",
+    version: str = "en-valid-10k",
     data_dir: str | None = None,
     substitute: bool = False,
     hidden_size: int = 256,
@@ -150,13 +150,13 @@ def babi(
         tasks: which of the 20.
         limit: words of the longest story, with its question; longer ones are counted and left out.
         split: questions to train on: train, or train+validation.
-        folder: of the files: en-valid-10k, or en-valid, with a tenth of the questions.
+        version: folder of the files: en-valid-10k, or en-valid, with a tenth of the questions.
         data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
         substitute: train on what else there is of a task whose training file is missing, which a warning tells.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = BAbI(limit, tasks, data_dir=data_dir, folder=folder, split=split, substitute=substitute)
+    task = BAbI(limit, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute)
     return _reading(setup, memories, Parts(task), hidden_size, clip=clip)
 
 
