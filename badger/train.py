@@ -210,7 +210,8 @@ def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
         good = str(checkpoint.path(files, checkpoint.steps(files)[-1]))
     seen = ("loss", "gradient_norm", "parameter_norm")
     told = ", ".join(f"{name.replace('_', ' ')} {bad[name]:.4g}" for name in seen if name in bad)
-    held = autopsy(run.learner.agent, run.learner.task, generator(run.learner.seed, "autopsy", device=run.device))
+    learner = run.learner
+    held = autopsy(learner.agent, learner.task, generator(learner.seed, "autopsy", device=run.device), learner.policy)
     raise Diverged(
         f"outer step {bad['step']} is not finite: {told}{held and '; '}{held}. That update was not made. Last good "
         f"checkpoint: {good}. A lower learning rate, a smaller clip or shorter episodes usually mend it."

@@ -3,9 +3,10 @@
 import re
 from dataclasses import dataclass
 
+import pytest
 import torch
 
-from badger import GuessingGame
+from badger import Diverged, GuessingGame, build, train
 from badger.autopsy import autopsy
 from toys import seeded, toy_agent
 
@@ -35,3 +36,11 @@ def test_the_first_step_at_which_a_memory_is_not_finite_is_named():
 
 def test_a_core_without_a_memory_has_nothing_to_tell():
     assert autopsy(toy_agent(GAME, core="gru"), GAME, seeded()) == ""
+
+
+def test_an_agent_that_learns_by_reward_plays_as_it_does():
+    run = build("maze", memory="neural", hidden_size=4, key_size=3, heads=1, batch=2)
+    with torch.no_grad():
+        run.learner.agent.core.core.rate.weight.fill_(torch.nan)
+    with pytest.raises(Diverged, match=r"outer step 1 is not finite.*memory at inner step 1 of 250 .*rate nan"):
+        train(run, 1)
