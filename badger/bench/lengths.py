@@ -106,7 +106,9 @@ def _grown(row: str, unit: str, name: str, lengths: Sequence[int], measured: lis
     """fitted: of how many of the lengths, the longest, the power is told."""
     medians = [median(values) for values in measured]
     shown = ", ".join(f"{steps}: {value:.3g}" for steps, value in zip(lengths, medians, strict=True))
-    note = f"grows as T^{power(lengths[-fitted:], medians[-fitted:]):.2f}; {shown}"
+    little = min(medians[-fitted:]) <= 0  # a peak that was reached before
+    growth = "too little to tell how" if little else f"as T^{power(lengths[-fitted:], medians[-fitted:]):.2f}"
+    note = f"grows {growth}; {shown}"
     goal = within(1.1 * lengths[-1] / lengths[-2]) if name in LINEAR else None
     return Row(row, unit, measured[-1], measured[-2], f"T = {lengths[-2]}", goal, f"T = {lengths[-1]}; {note}")
 
