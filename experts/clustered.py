@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, controlled
 from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive
 from experts.measures import measures
 from experts.recall import Attend
@@ -83,12 +83,7 @@ class ClusteredMemory(Core):
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
         hidden = controller(1).output_size
         value_size = (hidden if keep != "x" else 0) + (input_size if keep != "h" else 0)
-        self.controller = controller(input_size + value_size)
-        if self.controller.input_size != input_size + value_size:
-            raise ValueError(
-                f"the controller's input_size={self.controller.input_size}, want x {input_size} + m {value_size} = "
-                f"{input_size + value_size}; pass a factory int -> Core such as partial(GRU, hidden_size=64)"
-            )
+        self.controller = controlled(controller, input_size, value_size)
         self.input_size, self.output_size = input_size, hidden
         self.key, self.query = addressing(input_size + hidden, key_size)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None

@@ -130,3 +130,18 @@ def _count(state: State) -> int:
     while isinstance(state, tuple):
         state = next(part for part in state if isinstance(part, tuple | Tensor))
     return state.shape[1]
+
+
+def controlled(controller: Callable[[int], Core], input_size: int, read_size: int) -> Core:
+    """The controller of a memory: it eats [x, what is read].
+
+    Raises:
+        ValueError: it eats something else.
+    """
+    made, wanted = controller(input_size + read_size), input_size + read_size
+    if made.input_size != wanted:
+        raise ValueError(
+            f"the controller's input_size={made.input_size}, want x {input_size} + read {read_size} = {wanted}; "
+            "pass a factory int -> Core such as partial(GRU, hidden_size=64)"
+        )
+    return made

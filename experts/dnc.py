@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, controlled
 from experts.episodic import positive
 from experts.interface import Plan
 from experts.linked import Store, step
@@ -86,13 +86,7 @@ class DNC(Core):
         super().__init__()
         positive(slots=slots, slot_size=slot_size, heads=heads, output_size=1 if output_size is None else output_size)
         reads = heads * slot_size
-        self.controller = controller(input_size + reads)
-        if self.controller.input_size != input_size + reads:
-            raise ValueError(
-                f"the controller's input_size={self.controller.input_size}, want x {input_size} + {heads} heads x "
-                f"slot_size {slot_size} = {input_size + reads}; pass a factory int -> Core such as "
-                "partial(LSTM, hidden_size=64)"
-            )
+        self.controller = controlled(controller, input_size, reads)
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.slots, self.slot_size, self.heads = slots, slot_size, heads

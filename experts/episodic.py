@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from experts import state as states
 from experts.cell import Cell, mapped
-from experts.core import Core
+from experts.core import Core, controlled
 from experts.fused import Plan, Weights, remember
 from experts.log import Log
 from experts.measures import measures
@@ -93,12 +93,7 @@ class EpisodicMemory(Core):
         hidden = controller(1).output_size if keep != "x" else 0
         held_size = hidden + (input_size if keep != "h" else 0)
         value_size = held_size if row_size is None else row_size
-        self.controller = controller(input_size + value_size)
-        if self.controller.input_size != input_size + value_size:
-            raise ValueError(
-                f"the controller's input_size={self.controller.input_size}, want x {input_size} + m {value_size} = "
-                f"{input_size + value_size}; pass a factory int -> Core such as partial(GRU, hidden_size=64)"
-            )
+        self.controller = controlled(controller, input_size, value_size)
         self.output_size = self.controller.output_size
         self.key, self.query = addressing(input_size + self.output_size, key_size)
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)

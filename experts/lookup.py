@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, controlled
 from experts.episodic import positive
 from experts.log import Log
 from experts.measures import measures
@@ -67,12 +67,7 @@ class LookupTable(Core):
     ):
         super().__init__()
         positive(key_size=key_size, value_size=value_size, heads=heads, output_size=output_size or 1)
-        self.controller = controller(input_size + value_size)
-        if self.controller.input_size != input_size + value_size:
-            raise ValueError(
-                f"the controller's input_size={self.controller.input_size}, want x {input_size} + read {value_size} = "
-                f"{input_size + value_size}; pass a factory int -> Core such as partial(LSTM, hidden_size=100)"
-            )
+        self.controller = controlled(controller, input_size, value_size)
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.key_size, self.value_size, self.heads = key_size, value_size, heads

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, controlled
 from experts.episodic import positive
 from experts.fast_weights import RULES, Memory
 from experts.state import State
@@ -88,12 +88,7 @@ class NeuralMemory(Core):
         positive(layers=layers, width=width, heads=heads, output_size=1 if output_size is None else output_size)
         scale = 2 / (heads * width) if scale is None else scale
         _check(rule, scale, delay, decay)
-        self.controller = controller(input_size + width)
-        if self.controller.input_size != input_size + width:
-            raise ValueError(
-                f"the controller's input_size={self.controller.input_size}, want x {input_size} + read {width} = "
-                f"{input_size + width}; pass a factory int -> Core such as partial(LSTM, hidden_size=100)"
-            )
+        self.controller = controlled(controller, input_size, width)
         self.input_size, hidden = input_size, self.controller.output_size
         self.output_size = hidden if output_size is None else output_size
         self.layers, self.width, self.heads, self.rule = layers, width, heads, rule

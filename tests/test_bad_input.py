@@ -90,7 +90,7 @@ def test_a_bus_or_a_port_of_the_wrong_size_is_told_the_right_one(name, part):
 
 
 def test_a_controller_of_the_wrong_size_is_told_the_right_one():
-    with pytest.raises(ValueError, match=r"input_size=3, want x 3 \+ m 9 = 12; pass a factory int -> Core"):
+    with pytest.raises(ValueError, match=r"input_size=3, want x 3 \+ read 9 = 12; pass a factory int -> Core"):
         EpisodicMemory(3, lambda size: GRU(3, 6))
 
 

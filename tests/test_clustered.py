@@ -137,16 +137,11 @@ def test_a_key_of_zeros_is_like_no_other():
 
 
 def test_a_small_store_whose_members_merge_rows_holds_the_contract():
-    """Its writes are ordered, so that members need not permute. Compiled it is tested in CORES."""
-
     def make(input_size: int, hidden_size: int) -> Core:
         controller = partial(GRU, hidden_size=hidden_size)
         return ClusteredMemory(input_size, controller, slots=5, top_k=2, key_size=2, threshold=0.5)
 
-    exempt = (contracts.members_permute, contracts.members_may_change_places, contracts.one_step_may_be_compiled)
-    for holds in contracts.CORE_PROPERTIES:
-        if holds not in exempt:
-            holds(make)
+    contracts.check_core(make, ordered=True, but=[contracts.one_step_may_be_compiled])  # compiled in CORES
 
 
 @STORES
@@ -215,7 +210,7 @@ def test_read_weights_lie_on_the_slots_that_were_read():
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
         ({"keep": "y"}, "keep='y', want one of x, h, both"),
         ({"weighting": "inverse_distance"}, "wants similarity=\"l2\", got 'scaled_dot'"),
-        ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ m 5 = 7"),
+        ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ read 5 = 7"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

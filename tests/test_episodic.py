@@ -553,7 +553,7 @@ def test_a_memory_within_a_memory_reports_beside_it():
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
         ({"keep": "y"}, "keep='y', want one of x, h, both"),
         ({"weighting": "inverse_distance"}, "wants similarity=\"l2\", got 'scaled_dot'"),
-        ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ m 5 = 7"),
+        ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ read 5 = 7"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
