@@ -13,7 +13,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, BAbI, Parts, evaluate, task_errors
-from badger.__main__ import _print_scores
+from badger.evaluate_command import print_scores
 from tasks import babi, babi_files, babi_text, nominal
 from tasks.babi_text import WORDS
 from tiny_babi import by_hand, write
@@ -298,7 +298,7 @@ def test_task_errors_are_means_over_tasks_and_some_may_be_told_apart():
 
 
 def test_the_command_line_tells_of_a_task_over_its_own_questions(capsys):
-    _print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {})
+    print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {})
     assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes\n"
 
 

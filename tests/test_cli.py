@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import badger
-from badger import RECIPES, Run, evaluate, generator, read_metrics
+from badger import RECIPES, Run, evaluate, evaluate_command, generator, read_metrics
 from badger.__main__ import main
 from tiny_runs import STEPS, strict_json
 
@@ -268,7 +268,7 @@ def test_errors_are_one_line_unless_they_are_looked_into(monkeypatch, command):
 
 
 def test_ctrl_c_outside_of_training_ends_quietly(monkeypatch, folder, command):
-    monkeypatch.setattr(badger.__main__, "evaluate", lambda *a, **k: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(evaluate_command, "evaluate", lambda *a, **k: signal.raise_signal(signal.SIGINT))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind
     try:
         code, _, err = command("evaluate", folder)
@@ -362,7 +362,7 @@ def population(tmp_path_factory):
 
 
 def test_train_ends_with_the_scores_of_each_member(population, command, monkeypatch):
-    monkeypatch.setattr(badger.__main__, "EPISODES", 32)
+    monkeypatch.setattr(evaluate_command, "EPISODES", 32)
     code, out, _ = command("resume", population.folder)
     assert code == 0
     for member in population.learner.members:
