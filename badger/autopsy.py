@@ -6,11 +6,9 @@ import torch
 
 from badger.agent import Agent, AgentState
 from badger.evaluate import fitting, playing
+from badger.look import CROWD, EPISODES
 from badger.rollout import Policy, direct, rollout, start
 from tasks import Task
-
-EPISODES = 64
-CROWD = 2**13  # experts in them, at most
 
 
 def autopsy(agent: Agent, task: Task, rng: torch.Generator, policy: Policy = direct) -> str:

@@ -1,6 +1,7 @@
 """How well an agent does on episodes that it has never met, with its weights fixed."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -83,6 +84,12 @@ def _batches(task: Task, episodes: int | None, size: int, device: torch.device) 
         raise ValueError(f"episodes={episodes}, want at least 1")
     size = size if task.episodes is None else min(size, task.episodes)  # no more are drawn at once than there are
     return [(task, min(size, episodes - done)) for done in range(0, episodes, size)]
+
+
+def mean_error(values: Float[Tensor, " episodes"]) -> tuple[float, float]:
+    """Mean and standard error over the episodes in which a score was due."""
+    due = values[~values.isnan()].double()
+    return due.mean().item(), due.std().item() / math.sqrt(len(due)) if len(due) > 1 else math.nan
 
 
 def resized(task: Task, **sizes: int | None) -> Task:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json as json_format
-import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
-from badger.evaluate import evaluate, fitting, resized
+from badger.evaluate import evaluate, fitting, mean_error, resized
 from badger.population import members
 from badger.recorder import strict
 from badger.rng import generator
@@ -93,27 +92,20 @@ def played(task: Task, experts: int) -> int | None:
 
 def print_scores(scores: Scores, references: dict[str, dict[str, float]]) -> None:
     for name, values in scores.items():
-        (mean, error), due = _mean(values), int((~values.isnan()).sum())
+        (mean, error), due = mean_error(values), int((~values.isnan()).sum())
         lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
         print(f"{name:<15} {mean:.4f} +- {error:.4f} over {due} episodes" + (f" ({lines})" if lines else ""))
 
 
 def _told(task: Task, scores: Scores) -> dict[str, Any]:
     """The task and its scores, for JSON."""
-    means = {name: dict(zip(("mean", "error"), _mean(values), strict=True)) for name, values in scores.items()}
+    means = {name: dict(zip(("mean", "error"), mean_error(values), strict=True)) for name, values in scores.items()}
     return {
         "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
         "episodes": len(scores["return"]),
         "references": task.references(),
         "scores": {name: strict(mean) for name, mean in means.items()},
     }
-
-
-def _mean(values: Tensor) -> tuple[float, float]:
-    """Mean and standard error over the episodes in which a score was due."""
-    values = values[~values.isnan()].double()
-    spread = values.std().item() / math.sqrt(len(values)) if len(values) > 1 else float("nan")
-    return values.mean().item(), spread
 
 
 def _integer(word: str) -> int:

@@ -39,11 +39,10 @@ def sequential_mnist(
         data_dir: folder with the four idx files; $BADGER_DATA, or a download, if not given.
         hidden_size: of the LSTM.
     """
-    core = memories.core(partial(LSTM, hidden_size=hidden_size), setup.experts)
     if pixels < 1 or 784 % pixels:
         raise ValueError(f"pixels={pixels}, want a divisor of 784, such as 7")
     task = SequentialMNIST(784 // pixels, data_dir=data_dir, split=split, permuted=permuted)
-    return setup.run(task, core, betas=ADAM, auxiliary=memories.auxiliary)
+    return _reading(setup, memories, task, hidden_size)
 
 
 @recipe(**ALGORITHMIC)

@@ -5,7 +5,6 @@ evaluation of every milestone that the run has passed, whenever it was killed; i
 """
 
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from badger import checkpoint, recorder
-from badger.evaluate import evaluate, resized
+from badger.evaluate import evaluate, mean_error, resized
 from badger.learners import Learner
 from badger.rng import generator
 from badger.run import Run
@@ -111,7 +110,8 @@ def played(learner: Learner, task: Task, episodes: int | None, step: int, device
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
     scores = evaluate(learner.agent, task, count, rng, learner.policy)
-    return {name: _mean(values) for name, values in scores.items()}
+    means = {name: dict(zip(("mean", "error"), mean_error(values), strict=True)) for name, values in scores.items()}
+    return {name: recorder.strict(mean) for name, mean in means.items()}
 
 
 def _before(job: Job) -> dict[str, dict[str, Scores]]:
@@ -121,12 +121,6 @@ def _before(job: Job) -> dict[str, dict[str, Scores]]:
         if found[name] != wanted:
             raise ValueError(f"{job.folder} was evaluated with {name}={found[name]}, want {wanted}; use another folder")
     return found["scores"]
-
-
-def _mean(values: torch.Tensor) -> dict[str, float | None]:
-    due = values[~values.isnan()].double()
-    error = due.std().item() / math.sqrt(len(due)) if len(due) > 1 else math.nan
-    return recorder.strict({"mean": due.mean().item(), "error": error})
 
 
 def _milestones(run: Run, study: Study) -> list[int]:
