@@ -54,6 +54,25 @@ class Scaled(Sense):
         return self.all(obs, experts, outputs) * (outputs**self.power * self.scale)
 
 
+class Embedding(Sense):
+    """Every expert senses a learned linear map of the whole observation, whose weights begin standard normal.
+
+    For observations that are symbols, seen one-hot: each has `size` numbers of its own, as in `nn.Embedding`. Read
+    directly, a one moves a gate of a core of H units by some H^-1/2 at first, so that all symbols look alike, and a
+    memory that shall be asked by one of them is hardly ever found (notebooks/LOG.md).
+    """
+
+    def __init__(self, obs_size: int, size: int = 64):
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size={size}, want at least 1 number for each symbol")
+        self.output_size, self.all, self.linear = size, Broadcast(obs_size), nn.Linear(obs_size, size, bias=False)
+        nn.init.normal_(self.linear.weight)
+
+    def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
+        return self.linear(self.all(obs, experts, outputs))
+
+
 class Each(Sense):
     """Expert i senses row i of an observation (B, E, O)."""
 

@@ -119,11 +119,12 @@ class Setup:
         identity = self.identity_size
         if identity is None:
             identity = 0 if port.name_size else WIDTH
-        made = core(task.obs_size + messages + identity + port.name_size)
+        sensing = senses(task.obs_size)
+        made = core(sensing.output_size + messages + identity + port.name_size)
         bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
         acting = port(made.output_size, task.action.size)
         return Agent(
-            sense=senses(task.obs_size),
+            sense=sensing,
             core=made,
             bus=bus,
             act=act.Valued(acting) if critic else acting,

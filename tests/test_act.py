@@ -332,6 +332,22 @@ def test_scaled_by_the_root_of_the_number_of_outputs(outputs, factor):
     assert_close(sense.Scaled(2)(obs, 3, outputs), factor * obs.unsqueeze(1).expand(B, 3, 2))
 
 
+def test_a_symbol_is_sensed_as_the_numbers_of_its_own():
+    embedding = sense.Embedding(3, 5).double()
+    seen = embedding(torch.eye(3, dtype=torch.float64)[[2, 0]], 4, 2)
+    assert torch.equal(seen, embedding.linear.weight.T[[2, 0]].unsqueeze(1).expand(2, 4, 5))
+
+
+def test_an_embedding_begins_standard_normal():
+    weights = sense.Embedding(30, 200).linear.weight
+    assert abs(weights.std() - 1) < 0.05 and abs(weights.mean()) < 0.05
+
+
+def test_an_embedding_has_numbers():
+    with pytest.raises(ValueError, match="size=0, want at least 1"):
+        sense.Embedding(3, 0)
+
+
 def test_each_expert_senses_its_own_row():
     obs = torch.randn(B, 4, 3, generator=seeded())
     assert torch.equal(sense.Each(3)(obs, 4, 2), obs)

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any
 
+from badger import sense
 from badger.memories import Memories
 from badger.run import Run
 from badger.setup import Setup, recipe
@@ -47,17 +48,25 @@ def sequential_mnist(
 
 @recipe(**ALGORITHMIC)
 def dictionary_inference(
-    setup: Setup, memories: Memories, *, pairs: int = 4, length: int = 1, hidden_size: int = 100, clip: float = 10.0
+    setup: Setup,
+    memories: Memories,
+    *,
+    pairs: int = 4,
+    length: int = 1,
+    embedding: int = 64,
+    hidden_size: int = 100,
+    clip: float = 10.0,
 ) -> Run:
     """One expert infers a dictionary from examples, and translates with it (Munkhdalai et al. 2019, section 4.1).
 
     Args:
         pairs: examples; the paper has 4, 8, 12 and 16.
         length: letters of a word; in the paper 1, 4, 8 and 12.
+        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, DictionaryInference(pairs, length), hidden_size, clip=clip)
+    return _reading(setup, memories, DictionaryInference(pairs, length), hidden_size, embedding, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
@@ -68,6 +77,7 @@ def copy(
     length: int = 50,
     repeats: int = 2,
     symbols: int = 10,
+    embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -77,10 +87,11 @@ def copy(
         length: symbols of the sequence.
         repeats: how often it is put out.
         symbols: different ones.
+        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, Copy(length, symbols, repeats), hidden_size, clip=clip)
+    return _reading(setup, memories, Copy(length, symbols, repeats), hidden_size, embedding, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
@@ -91,6 +102,7 @@ def priority_sort(
     vectors: int = 20,
     answers: int = 16,
     bits: int = 8,
+    embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -100,10 +112,11 @@ def priority_sort(
         vectors: shown.
         answers: put out, those of the highest priorities.
         bits: of a vector.
+        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, PrioritySort(vectors, answers, bits), hidden_size, clip=clip)
+    return _reading(setup, memories, PrioritySort(vectors, answers, bits), hidden_size, embedding, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
@@ -114,6 +127,7 @@ def associative_recall(
     items: int = 6,
     vectors: int = 3,
     bits: int = 6,
+    embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -123,10 +137,11 @@ def associative_recall(
         items: shown.
         vectors: of an item.
         bits: of a vector.
+        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, clip=clip)
+    return _reading(setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, embedding, clip=clip)
 
 
 @recipe(**READER, batch=128, outer_steps=60_000, memory="neural", key_size=100, slots=256, heads=3)
@@ -140,6 +155,7 @@ def babi(
     version: str = "en-valid-10k",
     data_dir: str | None = None,
     substitute: bool = False,
+    embedding: int = 64,
     hidden_size: int = 256,
     clip: float = 10.0,
 ) -> Run:
@@ -152,13 +168,17 @@ def babi(
         version: folder of the files: en-valid-10k, or en-valid, with a tenth of the questions.
         data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
         substitute: train on what else there is of a task whose training file is missing, which a warning tells.
+        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
     task = BAbI(limit, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute)
-    return _reading(setup, memories, Parts(task), hidden_size, clip=clip)
+    return _reading(setup, memories, Parts(task), hidden_size, embedding, clip=clip)
 
 
-def _reading(setup: Setup, memories: Memories, task: Task | Varied, hidden_size: int, **learning: Any) -> Run:
+def _reading(
+    setup: Setup, memories: Memories, task: Task | Varied, hidden_size: int, embedding: int = 0, **learning: Any
+) -> Run:
     core = memories.core(partial(LSTM, hidden_size=hidden_size), setup.experts)
-    return setup.run(task, core, betas=ADAM, auxiliary=memories.auxiliary, **learning)
+    senses = partial(sense.Embedding, size=embedding) if embedding else sense.Broadcast
+    return setup.run(task, core, senses=senses, betas=ADAM, auxiliary=memories.auxiliary, **learning)
