@@ -223,14 +223,22 @@ class EpisodicMemory(Core):
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
 
 
-def addressing(size: int, key_size: int) -> tuple[nn.Linear, nn.Linear]:
+def addressing(size: int, key_size: int, *, spread: float = 2) -> tuple[nn.Linear, nn.Linear]:
     """Key and query of a memory: from the start, what is alike is found, as a query is the key of what is seen now."""
     key, query = nn.Linear(size, key_size), nn.Linear(size, key_size)
-    with torch.no_grad():
-        nn.init.normal_(key.weight, std=2 * key.in_features**-0.5)  # 2: and the rest is not
-        nn.init.zeros_(key.bias)
-        query.load_state_dict(key.state_dict())
+    apart(key, spread=spread)  # 2: and the rest is not
+    query.load_state_dict(key.state_dict())
     return key, query
+
+
+def apart(linear: nn.Linear, *, spread: float) -> None:
+    """First weights that tell what goes in apart: normal, of deviation spread / sqrt(inputs), and no biases.
+
+    An output h of a core is small at first. By torch's own first weights all keys made of it are nearly the biases, all
+    the same; and where they go through a tanh, 10 makes them of size one.
+    """
+    nn.init.normal_(linear.weight, std=spread * linear.in_features**-0.5)
+    nn.init.zeros_(linear.bias)
 
 
 def check_reading(similarity: str, weighting: str, keep: str) -> None:

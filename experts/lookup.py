@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.core import Core, controlled
-from experts.episodic import positive
+from experts.episodic import addressing, apart, positive
 from experts.log import Log
 from experts.measures import measures
 from experts.recall import ALL, Attend
@@ -72,9 +72,9 @@ class LookupTable(Core):
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.key_size, self.value_size, self.heads = key_size, value_size, heads
         self.scale = key_size**-0.5 if scale is None else scale
-        self.ask = nn.Linear(hidden, heads * key_size)
-        self.key = nn.Linear(hidden, heads * key_size)
+        self.key, self.ask = addressing(hidden, heads * key_size, spread=10)
         self.value = nn.Linear(hidden, heads * value_size)
+        apart(self.value, spread=10)
         self.out = nn.Linear(hidden + value_size, self.output_size)
         self.attend = Attend(ALL, False, "softmax")
 

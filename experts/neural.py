@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.core import Core, controlled
-from experts.episodic import positive
+from experts.episodic import apart, positive
 from experts.fast_weights import RULES, Memory
 from experts.state import State
 from experts.undone import remember
@@ -96,25 +96,13 @@ class NeuralMemory(Core):
         self.interact = nn.Linear(hidden, width + 3 * heads * width)  # rate; read keys, write keys, write values
         self.rate = nn.Linear(width, 1)
         self.feedback = nn.Linear(width, layers * width) if rule == "local" else None
+        apart(self.interact, spread=10)
+        if self.feedback is not None:
+            apart(self.feedback, spread=2)
         self.output = nn.Linear(hidden + width, self.output_size)
-        self._begin()
         bound = width**-0.5
         self.register_buffer("initial", torch.empty(layers, width, width).uniform_(-bound, bound))
         self.register_buffer("fading", decay ** torch.arange(1.0 + delay), persistent=False)
-
-    def _begin(self) -> None:
-        """First weights with which a write can be found again.
-
-        An h is small at first. By torch's own first weights all keys would then be nearly the biases, all the same, and
-        so short that a write moves next to nothing. These make keys and values of size one, different for each h.
-        """
-        with torch.no_grad():
-            told = slice(self.width, None)  # all but what the rate is made of
-            nn.init.normal_(self.interact.weight[told], std=10 * self.interact.in_features**-0.5)
-            nn.init.zeros_(self.interact.bias[told])
-            if self.feedback is not None:
-                nn.init.normal_(self.feedback.weight, std=2 * self.width**-0.5)
-                nn.init.zeros_(self.feedback.bias)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> NeuralState:
         batch, n, _ = x.shape

@@ -4,6 +4,7 @@ from typing import Any
 
 from badger.study.study import Arm, Quick, Study
 
+SMALL: dict[str, Any] = {"batch": 128, "lr": 3e-3, "hidden_size": 64, "key_size": 32}  # what two cores can train; LOG
 RIVALS = ("none", "private", "neural", "neural_gradient", "lookup", "dnc", "plastic")
 TINY = {"hidden_size": 16, "key_size": 8, "slots": 16, "batch": 8, "outer_steps": 60}
 
@@ -16,7 +17,7 @@ def _dictionary(pairs: int, length: int, outer_steps: int) -> Study:
     return Study(
         name=f"dictionary-{pairs}-{length}",
         claim=f"A neural memory learns dictionaries from {pairs} examples of {length} letters, with errors below 1 %.",
-        arms=_rivals("dictionary_inference", pairs=pairs, length=length, outer_steps=outer_steps),
+        arms=_rivals("dictionary_inference", **SMALL, pairs=pairs, length=length, outer_steps=outer_steps),
         score="error",
         threshold=0.01,
         seeds=3,
@@ -24,7 +25,7 @@ def _dictionary(pairs: int, length: int, outer_steps: int) -> Study:
     )
 
 
-DICTIONARIES = (_dictionary(4, 1, 10_000), _dictionary(8, 4, 20_000))
+DICTIONARIES = (_dictionary(4, 1, 2_500), _dictionary(8, 4, 5_000))
 
 DOUBLE_COPY = Study(
     name="double-copy",
