@@ -60,8 +60,10 @@ class Flock(Task):
 
     def step(self, state, action, rng):
         assert action.shape == state.place.shape
-        state = FlockState(state.place + 0.25 * action, state.t + 1)
-        return state, self._told(state, state.place * (state.t.unsqueeze(-1) <= torch.tensor([2, 3, 4])))
+        t = state.t.unsqueeze(-1)
+        acts = (t >= torch.tensor([0, 1, 0])) & (t < torch.tensor([2, 3, 4]))
+        state = FlockState(state.place + 0.25 * action * acts, state.t + 1)
+        return state, self._told(state, state.place * acts)
 
     def _told(self, state, reward):
         t = state.t.unsqueeze(-1)
@@ -77,6 +79,10 @@ class Flock(Task):
 
 
 THREE = Discrete(3)
+
+
+class BallotState(NamedTuple):
+    t: Tensor  # (B,)
 
 
 @dataclass(frozen=True)
@@ -99,11 +105,11 @@ class Ballot(Task):
 
     def reset(self, batch, rng):
         t = torch.zeros(batch, dtype=torch.long)
-        return (t,), self._told(t, torch.zeros(batch))
+        return BallotState(t), self._told(t, torch.zeros(batch))
 
     def step(self, state, action, rng):
         shown = action.reshape(len(action), -1)
-        return (state[0] + 1,), self._told(state[0] + 1, (shown * 10.0 ** torch.arange(shown.shape[1])).sum(-1))
+        return BallotState(state.t + 1), self._told(state.t + 1, (shown * 10.0 ** torch.arange(shown.shape[1])).sum(-1))
 
     def _told(self, t, reward):
         obs = torch.stack([torch.arange(3).expand(len(t), -1), t.unsqueeze(-1).expand(-1, 3)], -1).to(self.dtype)
@@ -364,7 +370,7 @@ def test_the_global_generators_are_left_alone():
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
 def test_an_episode_may_be_copied_in_the_middle(copied):
-    env = to_parallel_env(Maze(5, steps=9), render_mode="ansi")
+    env = to_parallel_env(Maze(9, size=5), render_mode="ansi")
     env.reset(seed=0)
     env.step({"expert_0": 1})
     other = copied(env)
@@ -379,7 +385,7 @@ def test_an_episode_may_be_copied_in_the_middle(copied):
 
 
 def test_a_maze_is_shown_as_a_grid():
-    env = to_parallel_env(Maze(5, steps=9), render_mode="ansi")
+    env = to_parallel_env(Maze(9, size=5), render_mode="ansi")
     env.reset(seed=0)
     lines = env.render().splitlines()
     assert lines[0] == "Maze, step 0 of 9" and lines[1] == "#####" and lines[3][2] == "@"
