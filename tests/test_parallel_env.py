@@ -16,6 +16,7 @@ from torch import Tensor
 
 from badger import TASKS, GuessingGame, Maze, PooledRecall, RepeatPrevious, Step, Task
 from tasks import AssociativeRecall, Continuous, DictionaryInference, Discrete, MultiDiscrete, to_parallel_env
+from tasks.labyrinth import labyrinth
 from tasks.picture import COLOURS, SIGNS
 from toys import Steps, Walk, seeded
 
@@ -274,6 +275,26 @@ def test_who_is_not_there_any_more_is_terminated():
     assert terminated["expert_0"] and not truncated["expert_0"] and "expert_0" not in env.agents
 
 
+class Lazarus(Flock):
+    """All are there again after their ends."""
+
+    def _told(self, state, reward):
+        told = super()._told(state, reward)
+        begun = state.t.unsqueeze(-1) >= torch.tensor([0, 1, 0])
+        short = state.t.unsqueeze(-1) == torch.tensor([2, 3, 4])  # their ends are told but once
+        return told._replace(present=begun, terminated=told.terminated & short, truncated=told.truncated & short)
+
+
+def test_who_has_gone_does_not_come_back():
+    env = to_parallel_env(Lazarus())
+    env.reset(seed=0)
+    there = []
+    for _ in range(4):
+        env.step(dict.fromkeys(env.agents, 0))
+        there.append([name[-1] for name in env.agents])
+    assert there == [["0", "1", "2"], ["1", "2"], ["2"], []]
+
+
 # --- what is told
 
 
@@ -391,6 +412,10 @@ def test_a_maze_is_shown_as_a_grid():
     assert lines[0] == "Maze, step 0 of 9" and lines[1] == "#####" and lines[3][2] == "@"
     env.step({"expert_0": 0})
     drawn = "".join(env.render().splitlines()[1:6])
+    assert (
+        list(divmod(drawn.index("@"), 5))
+        == labyrinth(5, torch.device("cpu")).places[env.episode.state.cell[0]].tolist()
+    )
     assert drawn.count("@") == 1 and drawn.count("*") <= 1 and set(drawn) <= set(SIGNS)
     env.render_mode = env.episode.render_mode = "rgb_array"
     picture = env.render()

@@ -6,7 +6,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import AssociativeRecall, BAbI, Maze, PooledRecall, RepeatPrevious, Sampled, evaluate, sense
+from badger import (
+    AssociativeRecall,
+    BAbI,
+    Maze,
+    PooledRecall,
+    RepeatPrevious,
+    Sampled,
+    evaluate,
+    evaluate_command,
+    sense,
+)
 from badger.__main__ import main
 from badger.libraries import LIBRARIES
 from badger.rollout import direct
@@ -149,13 +159,16 @@ def folder(tmp_path_factory):
 
 
 @of_libraries
-def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp_path, command):
-    told = []
+def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp_path, command, monkeypatch):
+    told, played = [], []
+    spied = lambda agent, task, *rest, **more: played.append(task) or evaluate(agent, task, *rest, **more)  # noqa: E731
+    monkeypatch.setattr(evaluate_command, "evaluate", spied)
     for words in ([], ["--through", library]):
         code, out, _ = command("evaluate", folder, "--episodes", 8, "--json", tmp_path / "told.json", *words)
         told.append(json.loads((tmp_path / "told.json").read_text()))
         assert code == 0 and (f"through {library}" in out) == bool(words)
     ours, theirs = told
+    assert [type(task).__name__ for task in played] == ["GuessingGame", "Through"]
     assert ours["through"] is None and theirs["through"] == library
     assert ours["task"] == theirs["task"] and ours["references"] == theirs["references"]
     for name, score in ours["scores"].items():
