@@ -15,6 +15,7 @@ from badger.population import members
 from badger.recorder import strict
 from badger.rng import generator
 from badger.run import Run
+from badger.through import Through, chosen
 from tasks import Task
 
 EPISODES = 1024
@@ -34,6 +35,7 @@ def command(words: list[str]) -> int:
         steps: int | None = None,
         episodes: int | None = None,
         lesion: str = "",
+        through: str | None = None,
         member: int = 0,
         best: bool = False,
         seed: int = 0,
@@ -50,6 +52,7 @@ def command(words: list[str]) -> int:
             steps: inner steps of an episode; as trained if not given.
             episodes: how many are played; 1024 if not given, fewer of more than 128 experts, all of a finite task.
             lesion: experts taken out before the first step, such as 0,2.
+            through: pettingzoo or gymnasium: episodes are played in environments of that library, made of the task.
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
             seed: of the episodes, which no training meets.
@@ -65,18 +68,22 @@ def command(words: list[str]) -> int:
         rng = generator(seed, "evaluate", device=loaded.device)
         lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
         count = agent.experts if experts is None else experts
-        chosen = played(task, count) if episodes is None else episodes
-        scores = evaluate(agent, task, chosen, rng, learners[member].policy, experts=count, change=lesioned)
+        many = played(task, count) if episodes is None else episodes
+        world, policy = task, learners[member].policy
+        if through is not None:
+            world, policy = Through(task, through), chosen(policy, task.action)
+        scores = evaluate(agent, world, many, rng, policy, experts=count, change=lesioned)
         print(
             f"after {loaded.step} outer steps, with {count} experts"
             + (f" less {lost}" if lost else "")
+            + (f", through {through}" if through is not None else "")
             + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
         )
         print_scores(scores, task.references())
         if json is not None:
             about = {
                 "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lost, "member": member,
-                "seed": seed,
+                "seed": seed, "through": through,
             }  # fmt: skip
             text = json_format.dumps(about | _told(task, scores), indent=2, default=str)  # str: of a dtype
             json.write_text(text + "\n")

@@ -8,7 +8,9 @@ from tasks.babi_results import task_errors
 from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
+from tasks.gymnasium_env import to_gymnasium
 from tasks.maze import Maze
+from tasks.parallel_env import to_parallel_env
 from tasks.pooled_recall import PooledRecall
 from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
@@ -64,4 +66,6 @@ __all__ = [
     "ends",
     "nominal",
     "task_errors",
+    "to_gymnasium",
+    "to_parallel_env",
 ]

@@ -167,6 +167,7 @@ def test_help_for_evaluate_tells_every_flag(command):
     for flag, meaning in {
         "--experts": "how many; as trained if not given", "--dims": "outputs of the task", "--steps": "inner steps",
         "--episodes": "how many are played; 1024 if not given", "--lesion": "such as 0,2", "--seed": "of the episodes",
+        "--through": "pettingzoo or gymnasium",
         "--member": "which agent of a population", "--best": "best averaged return", "--json": "file for the result",
     }.items():  # fmt: skip
         assert flag in shown and meaning in shown
@@ -289,7 +290,8 @@ def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
     assert told == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
-        "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"}, "references": run.learner.task.references(),
+        "through": None, "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
+        "references": run.learner.task.references(),
         "scores": {
             name: {"mean": value.double().mean().item(), "error": value.double().std().item() / 50**0.5}
             for name, value in scores.items()
