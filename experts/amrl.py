@@ -34,6 +34,7 @@ class AMRLState(NamedTuple):
     controller: State
     sums: Sums
     read: Float[Tensor, "B N A"]  # what the last step was told by the aggregate
+    write_value: Float[Tensor, "B N A"]  # and what it added to that
 
 
 class AMRL(Core):
@@ -82,16 +83,17 @@ class AMRL(Core):
         nothing = x.new_zeros(*x.shape[:2], self.aggregated)
         steps = torch.zeros_like(nothing[..., :1], dtype=torch.long)
         sums = Sums(nothing, torch.full_like(nothing, -torch.inf), steps)
-        return AMRLState(self.controller.initial_state(x), sums, nothing)
+        return AMRLState(self.controller.initial_state(x), sums, nothing, nothing)
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: AMRLState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], AMRLState]:
         h, controller = self.controller(x, state.controller, present)
-        sums = _with(state.sums, self._halves(h)[1])
+        a = self._halves(h)[1]
+        sums = _with(state.sums, a)
         sums = sums if present is None else states.where(present, sums, state.sums)
         read = self._read(sums)
-        return self._out(h, read), AMRLState(controller, sums, read)
+        return self._out(h, read), AMRLState(controller, sums, read, a)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: AMRLState, reset: Bool[Tensor, "T B"] | None = None
@@ -99,10 +101,11 @@ class AMRL(Core):
         """As the loop of `forward`: controller, aggregate and head each take all steps."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
         fresh = None if reset is None else self.initial_state(xs[0]).sums
-        sums = _over(state.sums, self._halves(hs)[1], fresh, reset)
+        every = self._halves(hs)[1]
+        sums = _over(state.sums, every, fresh, reset)
         read = self._read(sums)
         last = Sums(*(part[-1] for part in sums))
-        return self._out(hs, read), AMRLState(controller, last, read[-1])
+        return self._out(hs, read), AMRLState(controller, last, read[-1], every[-1])
 
     def _halves(self, h: Tensor) -> tuple[Tensor, Tensor]:
         """What skips, and what is aggregated."""

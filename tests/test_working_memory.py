@@ -144,6 +144,7 @@ def test_of_three_steps_the_sum_the_mean_and_the_maximum():
         for x in xs:
             _, state = core(x, state)
             reads.append(state.read.item())
+            assert state.write_value == x[..., 1]
         assert reads == want
 
 
