@@ -67,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
-    except (ValueError, OSError, RuntimeError, IndexError, TypeError) as error:
+    except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise
         print(f"badger: {error}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)

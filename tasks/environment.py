@@ -36,7 +36,8 @@ def factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: in
 
 def called(env: str | Callable[..., Any]) -> str:
     """The name of an environment as long as it has not been made."""
-    return env if isinstance(env, str) else getattr(env, "__name__", type(env).__name__)
+    made = env.func if isinstance(env, partial) else env
+    return made if isinstance(made, str) else getattr(made, "__name__", type(made).__name__)
 
 
 def _own(env: str) -> Callable[..., Any] | None:

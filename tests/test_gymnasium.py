@@ -164,7 +164,7 @@ BAD = [
     ({"env": dict}, "env='dict' made a dict, want a gymnasium.Env"),
     (
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
-        "made a SyncVectorEnv, .* of one copy, .* as many as it needs",
+        "env='make_vec' made a CartPoleVectorEnv, .* of one copy",
     ),
     ({"env": toy_worlds.Counter}, "Counter has no limit of steps; say .*steps=1000"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
@@ -231,7 +231,7 @@ def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tm
     train(run, quiet=True, tensorboard=False)
     assert run.step == 8 and run.learner.stream is not None
     task = run.learner.task
-    assert tuple(read_metrics(tmp_path / "run")["step"]) == tuple(range(1, 9))
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 9))
     scores = evaluate(run.learner.agent, task, 4, generator(0, "evaluate"), Sampled(task.action))
     assert set(scores) == {"reward", "length", "return"}
     assert_close(scores["reward"], scores["return"])
