@@ -32,7 +32,7 @@ SCORES = ("reward", "length")
 
 
 class GymnasiumState(NamedTuple):
-    """total: reward so far. length: steps so far. over: whether the episode has ended."""
+    """total: reward so far. length: steps so far, until it has ended. over: whether the episode has ended."""
 
     world: World
     total: Float[Tensor, " B"]
@@ -135,7 +135,7 @@ class Gymnasium(Task):
 
     def step(self, state: GymnasiumState, action: Tensor, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
         world, told = state.world.step(self._facts.acts.outside(action))
-        return self._told(world, told, state.total, state.length + (~state.over).to(self.dtype), state.over)
+        return self._told(world, told, state.total, state.length + 1, state.over)
 
     def restart(
         self, state: GymnasiumState, mask: Bool[Tensor, " B"], rng: torch.Generator

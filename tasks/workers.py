@@ -38,17 +38,17 @@ class Workers:
     def reset(self, *, options: dict[str, Any]) -> tuple[dict[str, Any]]:
         self.seeds[options["mask"]] = np.asarray(options["seeds"])[options["mask"]]
         self.t[options["mask"]] = 0
-        self.vector.reset_async(options=options)
-        return self._answers(self.vector.reset_wait)
+        return self._answers(lambda: self.vector.reset_async(options=options), self.vector.reset_wait)
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any]]:
         self.t += 1
-        self.vector.step_async(np.asarray(action).reshape(-1, self.size, *action.shape[1:]))
-        return self._answers(self.vector.step_wait)
+        shares = action.reshape(-1, self.size, *action.shape[1:])
+        return self._answers(lambda: self.vector.step_async(shares), self.vector.step_wait)
 
-    def _answers(self, wait: Callable[..., tuple]) -> tuple[dict[str, Any]]:
+    def _answers(self, ask: Callable[[], None], wait: Callable[..., tuple]) -> tuple[dict[str, Any]]:
         limit = self.watch.timeout
         try:
+            ask()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # gymnasium warns of the error that it then raises
                 told = wait(timeout=None if limit is None else limit * self.size + GRACE)[0]

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from functools import partial
 
 import gymnasium
@@ -235,6 +236,23 @@ def test_workers_end_when_their_world_goes_wrong():
         for _ in range(4):
             world, _ = world.step(np.zeros(B, int))
     assert not any(p.is_alive() for p in processes)
+
+
+def test_signals_of_the_parent_are_not_its_workers_to_handle():
+    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as while a run trains
+    try:
+        world, processes = workers(worlds(processes=2))
+        for process in processes:
+            os.kill(process.pid, signal.SIGINT)
+        world, told = world.step(np.zeros(B, int))
+        assert_array_equal(told.obs[:, 1], np.ones(B))
+        processes[0].terminate()
+        processes[0].join(10)
+        assert processes[0].exitcode == -signal.SIGTERM
+        with pytest.raises(WorldError, match=r"worker of row 0 .* died with exit code \[-15\]"):
+            world.step(np.zeros(B, int))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_copies_are_closed_when_no_longer_used():
