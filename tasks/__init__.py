@@ -8,12 +8,15 @@ from tasks.babi_results import task_errors
 from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
+from tasks.gymnasium import Gymnasium
 from tasks.gymnasium_env import to_gymnasium
 from tasks.maze import Maze
+from tasks.outside import Told, World, Worlds
 from tasks.parallel_env import to_parallel_env
 from tasks.pooled_recall import PooledRecall
 from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
+from tasks.rows import Watch, WorldError
 from tasks.sequences import Sequences, SequenceState
 from tasks.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
@@ -45,6 +48,7 @@ __all__ = [
     "Discrete",
     "DoubleCopy",
     "GuessingGame",
+    "Gymnasium",
     "Maze",
     "Mixture",
     "MultiDiscrete",
@@ -60,7 +64,12 @@ __all__ = [
     "Size",
     "Step",
     "Task",
+    "Told",
     "Varied",
+    "Watch",
+    "World",
+    "WorldError",
+    "Worlds",
     "changeable",
     "drawn",
     "ends",

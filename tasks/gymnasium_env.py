@@ -8,7 +8,7 @@ import torch
 
 from tasks import installed
 from tasks.episode import MODES, Episode
-from tasks.spaces import acted, masked, numbers, observed, taken
+from tasks.outward import acted, masked, numbers, observed, taken
 from tasks.task import Step, Task
 
 

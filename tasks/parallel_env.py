@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tasks import installed
 from tasks.episode import MODES, Episode
+from tasks.outward import Space, acted, masked, numbers, observed, taken
 from tasks.seats import seats
-from tasks.spaces import Space, acted, masked, numbers, observed, taken
 from tasks.task import Step, Task
 
 

@@ -1,72 +1,86 @@
-"""Actions and observations as gymnasium's spaces, and what comes from there as tensors.
+"""Spaces of Gymnasium, as an agent has them: observations are flat, actions are choices or real numbers."""
 
-Shapes: O observation, A action.
-"""
-
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Bool
 from torch import Tensor
 
-from tasks import installed
+from tasks.installed import gymnasium
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete
 
-Space = Any  # gymnasium.spaces.Space: gymnasium is imported only when a space is made
-Mask = np.ndarray | tuple[np.ndarray, ...]
+
+class Acts(NamedTuple):
+    """action: as an agent has it. outside: actions of a batch, as the vectorised action space has them."""
+
+    action: Action
+    outside: Callable[[Tensor], np.ndarray]
 
 
-def numbers(tensor: Tensor) -> np.ndarray:
-    """A copy, which nobody else will write to."""
-    return tensor.detach().cpu().numpy().copy()
-
-
-def observed(obs: Tensor) -> Space:
-    """The space of observations of this shape and dtype: any numbers, for a task does not tell bounds."""
-    kind = numbers(obs).dtype
-    return installed.gymnasium().spaces.Box(-np.inf, np.inf, tuple(obs.shape), kind.type)
-
-
-def acted(action: Action, dtype: torch.dtype) -> Space:
-    spaces = installed.gymnasium().spaces
-    match action:
-        case Discrete(n=n):
-            return spaces.Discrete(n)
-        case MultiDiscrete(ns=ns):
-            return spaces.MultiDiscrete(ns)
-        case Continuous(size=size, low=low, high=high):
-            return spaces.Box(low, high, (size,), numbers(torch.zeros((), dtype=dtype)).dtype.type)
-
-
-def masked(action: Action, legal: Bool[Tensor, " A"]) -> Mask:
-    """What is legal, as `Space.sample` takes it: 1 or 0 for each choice, a tuple of such where there are several."""
-    parts = legal.cpu().split(list(action.ns) if isinstance(action, MultiDiscrete) else legal.shape[0])
-    masks = tuple(part.numpy().astype(np.int8) for part in parts)
-    return masks if isinstance(action, MultiDiscrete) else masks[0]
-
-
-def taken(given: Any, action: Action, dtype: torch.dtype, who: str) -> Tensor:
-    """An action from outside, () or (A,), as a tensor.
+def flat_size(space: Any, whose: str) -> int:
+    """Numbers in an observation that `gymnasium.spaces.flatten` has made flat: of a choice one for each option.
 
     Raises:
-        ValueError: it is not in the space of such actions.
+        ValueError: a space whose observations have no fixed number of parts.
     """
-    array = np.asarray(given)
-    match action:
-        case Discrete(n=n):
-            fits, wanted = _whole(array, np.array(n)), f"an integer from 0 to {n - 1}"
-        case MultiDiscrete(ns=ns):
-            fits, wanted = _whole(array, np.array(ns)), f"{len(ns)} integers from 0 to below {list(ns)}"
-        case Continuous(size=size, low=low, high=high):
-            fits = array.shape == (size,) and array.dtype.kind in "fiu" and bool(np.isfinite(array).all())
-            fits = fits and bool((array >= low).all() and (array <= high).all())
-            wanted = f"{size} numbers from {low} to {high} that are finite, in an array ({size},)"
-    if not fits:
-        raise ValueError(f"{who} gave the action {given!r}, want {wanted}")
-    return torch.tensor(array).to(dtype if isinstance(action, Continuous) else torch.long)
+    spaces = gymnasium().spaces
+    flat = spaces.flatten_space(space) if space.is_np_flattenable else space
+    if not isinstance(flat, spaces.Box):
+        raise ValueError(
+            f"{whose} has the observation space {space}, want Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or "
+            "Tuple of these; wrap it in gymnasium.wrappers.TransformObservation"
+        )
+    return int(np.prod(flat.shape))
 
 
-def _whole(array: np.ndarray, below: np.ndarray) -> bool:
-    """Whether these are integers from 0 to below the limits."""
-    return array.shape == below.shape and array.dtype.kind in "iu" and bool(((array >= 0) & (array < below)).all())
+def acts(space: Any, whose: str) -> Acts:
+    """Choices stay choices (a MultiBinary is several of two), and a Box is real numbers: between its bounds, or, where
+    each number has bounds of its own, between -1 and 1, from where they are scaled. What lies beyond is clipped.
+
+    Raises:
+        ValueError: any other space.
+    """
+    spaces = gymnasium().spaces
+    if isinstance(space, spaces.Discrete):
+        first = int(space.start)
+        return Acts(Discrete(int(space.n)), lambda action: _integers(action, (), whose) + first)
+    if isinstance(space, spaces.MultiDiscrete):
+        first = space.start
+        choices = MultiDiscrete(tuple(int(n) for n in space.nvec.ravel()))
+        return Acts(choices, lambda action: _integers(action, space.shape, whose) + first)
+    if isinstance(space, spaces.MultiBinary):
+        choices = MultiDiscrete((2,) * int(np.prod(space.shape)))
+        return Acts(choices, lambda action: _integers(action, space.shape, whose))
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f":
+        return _real(space)
+    raise ValueError(
+        f"{whose} has the action space {space}, want Discrete, MultiDiscrete, MultiBinary, or a Box of real numbers; "
+        "wrap it in gymnasium.wrappers.TransformAction"
+    )
+
+
+def _real(box: Any) -> Acts:
+    size, low, high = int(np.prod(box.shape)), box.low, box.high
+    alike = (low == low.flat[0]).all() and (high == high.flat[0]).all()
+    scaled = not alike and bool(np.isfinite(low).all() and np.isfinite(high).all())
+
+    def outside(action: Tensor) -> np.ndarray:
+        given = action.detach().cpu().double().numpy().reshape(-1, *box.shape)
+        given = low + (given + 1) / 2 * (high.astype(float) - low) if scaled else given
+        return np.clip(given, low, high).astype(box.dtype)
+
+    if scaled:
+        return Acts(Continuous(size, -1.0, 1.0), outside)
+    return Acts(Continuous(size, float(low.min()), float(high.max())), outside)
+
+
+def _integers(action: Tensor, shape: tuple[int, ...], whose: str) -> np.ndarray:
+    """(B,) or (B, k) choices, in the shape that the world wants."""
+    dims = 2 if shape else 1
+    if action.is_floating_point() or action.dim() != dims:
+        wanted = "(batch, choices)" if shape else "(batch,)"
+        raise ValueError(
+            f"actions {tuple(action.shape)} of {action.dtype}, want integers {wanted}: {whose} gives no gradient to "
+            "logits; roll out with a policy that draws a choice from them"
+        )
+    return action.cpu().numpy().reshape(-1, *shape)
