@@ -78,9 +78,8 @@ def beside(passages: Sequence[Passage]) -> Passage:
     state = states.cat([one.state for one in passages], [one.obs.shape[1] for one in passages])
     if all(one.state.edges.as_connected for one in passages):
         state = state._replace(edges=state.edges._replace(logged=state.edges.weight))
-    rest = [
-        None if parts[0] is None else torch.cat(parts, 1) for parts in zip(*(one[1:] for one in passages), strict=True)
-    ]
+    parts = zip(*(one[1:] for one in passages), strict=True)
+    rest: list[Any] = [None if part[0] is None else torch.cat(part, 1) for part in parts]
     return Passage(state, *rest)
 
 
