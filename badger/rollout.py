@@ -24,13 +24,15 @@ def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor
 
 
 class Carry(NamedTuple):
-    """Where an inner loop stands: the world, what it told last, the agent; and, on the host, steps since the start of
-    the episode where the task has a fixed length."""
+    """Where an inner loop stands: the world, what it told last, the agent; on the host, steps since the start of the
+    episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
+    """
 
     world: Any
     step: Step
     state: AgentState
     elapsed: int
+    begun: Bool[Tensor, " B"]
 
 
 class Frames(NamedTuple):
@@ -40,6 +42,7 @@ class Frames(NamedTuple):
     scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
     actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
     obs. acted: whose action the world took; in a world of several agents, of those who were there and had not ended.
+    begun: a new episode opened before this step was seen, and the agent's state began anew with it.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -55,6 +58,7 @@ class Frames(NamedTuple):
     legal: list[Bool[Tensor, "B *A"]]
     present: list[Bool[Tensor, "B P"]]
     acted: Bool[Tensor, "T B *P"]
+    begun: Bool[Tensor, "T B"]
 
 
 def start(
@@ -65,7 +69,7 @@ def start(
     batch: how many to draw; or, of a finite task, the numbers of those to play.
     """
     world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
-    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
+    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0, _all(step))
 
 
 def cut(carry: Carry) -> Carry:
@@ -106,12 +110,12 @@ def rollout(
     player = ahead(agent, task, carry, rng, steps) if watch is None else agent
     for _ in range(steps):
         carry = _reopened(agent, task, carry, rng, keep_state)
-        seen, absent = carry.step, carry.state.present
+        seen, begun, absent = carry.step, carry.begun, carry.state.present
         output, state = player(seen.obs, carry.state.amid(seen.present), rng)
         action = policy(output, seen.legal, rng)
         after = state._replace(present=absent)  # who is not there in the world has no lesion
         carry, valid = _advance(agent, task, carry._replace(state=after), action, rng, keep_state)
-        frames.append((seen, output, action, valid, agent.core.losses(state.core), carry.step))
+        frames.append((seen, output, action, valid, agent.core.losses(state.core), begun, carry.step))
         if watch is not None:
             watched.append(watch(state))
     return _stacked(frames, watched), carry
@@ -128,10 +132,10 @@ def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep
     """A new episode, where the task's fixed length says that the last one is over."""
     if not task.fixed_length or carry.elapsed < task.steps:
         return carry
-    everyone = torch.ones(carry.step.obs.shape[0], dtype=torch.bool, device=carry.step.obs.device)
+    everyone = _all(carry.step)
     world, step = task.reset(len(everyone), rng)
     state = carry.state if keep_state else agent.reset(carry.state, everyone, step.obs, rng)
-    return Carry(world, step, state, 0)
+    return Carry(world, step, state, 0, ~everyone if keep_state else everyone)
 
 
 def _advance(
@@ -140,13 +144,18 @@ def _advance(
     """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
     world, step = task.step(carry.world, action, rng)
     if task.fixed_length:
-        everyone = torch.ones(len(action), dtype=torch.bool, device=action.device)
-        return Carry(world, step, carry.state, carry.elapsed + 1), everyone
+        everyone = _all(step)
+        return Carry(world, step, carry.state, carry.elapsed + 1, ~everyone), everyone
     ended = _ended(carry.step)
     world, opened = task.restart(world, ended, rng)
     step = _merged(ended, opened, step)
     state = carry.state if keep_state else agent.reset(carry.state, ended, step.obs, rng)
-    return Carry(world, step, state, 0), ~ended
+    return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
+
+
+def _all(step: Step) -> Tensor:
+    """(B,) every row."""
+    return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)
 
 
 def _ended(step: Step) -> Tensor:
@@ -175,7 +184,7 @@ def _acted(seen: Step, valid: Tensor) -> Tensor:
 
 
 def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
-    seen, output, action, valid, losses, steps = zip(*frames, strict=True)
+    seen, output, action, valid, losses, begun, steps = zip(*frames, strict=True)
     return Frames(
         torch.stack([step.obs for step in seen]),
         torch.stack(output),
@@ -190,4 +199,5 @@ def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
         [step.legal for step in seen if step.legal is not None],
         [step.present for step in seen if step.present is not None],
         torch.stack([_acted(step, took) for step, took in zip(seen, valid, strict=True)]),
+        torch.stack(begun),
     )
