@@ -13,7 +13,9 @@ from torch import Tensor
 from badger.agent import Agent, AgentState
 from badger.ahead import ahead
 from experts import state as states
-from tasks import Step, Task
+from tasks import Step, Task, World
+
+states.Leaf.register(World)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
 
 Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]  # (output, legal, rng) -> action
 

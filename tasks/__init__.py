@@ -9,9 +9,11 @@ from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
 from tasks.maze import Maze
+from tasks.outside import Told, World, Worlds
 from tasks.pooled_recall import PooledRecall
 from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
+from tasks.rows import Watch, WorldError
 from tasks.sequences import Sequences, SequenceState
 from tasks.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
@@ -58,7 +60,12 @@ __all__ = [
     "Size",
     "Step",
     "Task",
+    "Told",
     "Varied",
+    "Watch",
+    "World",
+    "WorldError",
+    "Worlds",
     "changeable",
     "drawn",
     "ends",

@@ -88,6 +88,8 @@ class Task(ABC):
     log-probability of the right choice) as well as integers (0 or 1).
     fixed_length: every episode ends after exactly `steps` steps, so that its end is known without looking.
     open_loop: no action changes what will be seen, so that an agent may read ahead (`preview`).
+    outside: the state is a handle to worlds that are not ours (`tasks.Worlds`), and not a value: only the latest can be
+        stepped, and none is written to a checkpoint, so that after loading episodes begin anew.
     score: the name in `Step.scores` by which the task is judged; better: whether "lower" or "higher" is better.
     """
 
@@ -97,6 +99,7 @@ class Task(ABC):
     differentiable: ClassVar[bool] = False
     fixed_length: ClassVar[bool] = True
     open_loop: ClassVar[bool] = False
+    outside: ClassVar[bool] = False
     score: ClassVar[str]
     better: ClassVar[str]
 

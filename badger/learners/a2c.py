@@ -200,11 +200,12 @@ class A2C:
         }
 
     def state_dict(self) -> dict[str, Any]:
+        stream = None if self.task.outside else self.stream  # worlds that are not ours begin anew after loading
         return {
             "agent": self.agent.state_dict(),
             "optimiser": self.climber.optimiser.state_dict(),
             "step": self.step,
-            "stream": None if self.stream is None else _packed(self.stream),
+            "stream": None if stream is None else _packed(stream),
             "rank": self.rank,
         }
 

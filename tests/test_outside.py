@@ -1,0 +1,285 @@
+"""Worlds outside torch: batches of copies, in this process and in others, and what goes wrong in them."""
+
+import gc
+import os
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+
+import toy_worlds
+from badger.rollout import Carry, cut
+from experts import state as states
+from tasks import Step, Watch, WorldError, Worlds
+from tasks.rows import Row
+
+B = 4
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def worlds(factory=toy_worlds.Counter, processes=1, **watch):
+    return Worlds(factory, Watch("Toy-v0", **watch), processes=processes)
+
+
+def mask(*rows):
+    return torch.isin(torch.arange(B), torch.tensor(rows))
+
+
+def play(made, choose, steps, seed=0):
+    """All that was told; rows that have ended start anew after their next step, as they do in a rollout."""
+    rng = seeded(seed)
+    world, told = made.reset(B, rng)
+    everything = [told]
+    for t in range(steps):
+        over = torch.from_numpy(told.terminated | told.truncated)
+        world, told = world.step(choose(t))
+        world, told = world.restart(over, rng)
+        everything.append(told)
+    return everything
+
+
+def choices(n=4):
+    return lambda t: np.random.default_rng(t).integers(n, size=B)
+
+
+def same(one, other):
+    for a, b in zip(one, other, strict=True):
+        for x, y in zip(a, b, strict=True):
+            assert_array_equal(x, y)
+
+
+def by_hand(factory, seeds, choose, steps):
+    """The same, in the plainest way: one environment a row, reset in the step after an end, the action ignored.
+
+    seeds: a list of B for each reset that anyone makes, the first one's first.
+    """
+    seeds = iter(seeds)
+    envs, first = [factory() for _ in range(B)], next(seeds)
+    rows = [[(env.reset(seed=seed)[0], 0.0, False, False)] for env, seed in zip(envs, first, strict=True)]
+    for t in range(steps):
+        drawn, action = next(seeds), choose(t)
+        for row, env in enumerate(envs):
+            *_, terminated, truncated = rows[row][-1]
+            over = terminated or truncated
+            told = (env.reset(seed=drawn[row])[0], 0.0, False, False) if over else env.step(action[row])[:4]
+            rows[row].append(told)
+    return [tuple(np.stack(part) for part in zip(*(row[t] for row in rows), strict=True)) for t in range(steps + 1)]
+
+
+def drawn(rng):
+    while True:
+        yield torch.randint(2**31 - 1, (B,), generator=rng).tolist()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_cartpole_is_as_gymnasium_has_it_over_the_ends_of_episodes(processes):
+    factory = partial(gymnasium.make, "CartPole-v1", max_episode_steps=15)
+    told = play(worlds(factory, processes), choices(2), 50)
+    wanted = by_hand(factory, drawn(seeded()), choices(2), 50)
+    same(told, wanted)
+    assert sum(part.terminated.sum() for part in told) > B
+    assert sum(part.truncated.sum() for part in told) > 1
+
+
+def test_workers_tell_what_one_process_tells():
+    factory = toy_worlds.Counter
+    same(play(worlds(factory), choices(), 20), play(worlds(factory, processes=4), choices(), 20))
+
+
+def test_the_same_generator_gives_the_same_episodes_and_another_one_others():
+    made = worlds()
+    told, again, other = (play(made, choices(), 12, seed) for seed in (0, 0, 1))
+    same(told, again)
+    assert not set(np.concatenate([t.obs[:, 0] for t in told])) & set(np.concatenate([t.obs[:, 0] for t in other]))
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_restart_touches_only_its_rows_and_each_has_a_seed_of_its_own(processes):
+    made = worlds(partial(toy_worlds.Counter, 9), processes)
+    world, opened = made.reset(B, seeded())
+    world, told = world.step(np.arange(B))
+    world, new = world.restart(mask(0, 3), seeded(1))
+    _, fresh = made.reset(B, seeded(1))
+    assert_array_equal(new.obs[[0, 3]], fresh.obs[[0, 3]])
+    assert_array_equal(new.obs[1:3], told.obs[1:3])
+    assert_array_equal(new.reward, [0, 1, 2, 0])
+    assert len({*opened.obs[:, 0], *fresh.obs[:, 0]}) == 2 * B
+    _, later = world.step(np.zeros(B, int))
+    assert_array_equal(later.obs[:, 1], [1, 2, 2, 1])
+
+
+def test_a_row_that_has_ended_waits_and_pays_nothing():
+    world, _ = worlds(partial(toy_worlds.Counter, 2)).reset(B, seeded())
+    for _ in range(2):
+        world, ended = world.step(np.full(B, 3))
+    world, told = world.step(np.full(B, 3))
+    assert ended.terminated.all() and told.terminated.all()
+    assert_array_equal(told.obs, ended.obs)
+    assert_array_equal(told.reward, np.zeros(B))
+
+
+def test_a_world_without_an_end_is_truncated():
+    told = play(worlds(partial(toy_worlds.Counter, 1000), steps=5), choices(), 5)
+    assert told[5].truncated.all() and not told[5].terminated.any() and not told[4].truncated.any()
+
+
+def test_a_world_that_ends_in_its_last_step_is_not_truncated():
+    told = play(worlds(partial(toy_worlds.Counter, 5), steps=5), choices(), 5)
+    assert told[5].terminated.all() and not told[5].truncated.any()
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_observations_may_have_parts(processes):
+    world, told = worlds(toy_worlds.Rooms, processes).reset(B, seeded())
+    _, later = world.step(np.zeros(B, int))
+    assert told.obs["place"].shape == (B, 2, 2) and later.obs["door"].shape == (B,)
+    assert_array_equal(later.obs["door"], np.ones(B))
+    assert len(np.unique(told.obs["place"])) == B
+
+
+def test_an_old_state_is_void():
+    world, _ = worlds().reset(B, seeded())
+    world.step(np.zeros(B, int))
+    with pytest.raises(
+        RuntimeError, match=r"turn 1 of Toy-v0, whose copies have gone on to turn 2: .*cannot be rolled"
+    ):
+        world.step(np.zeros(B, int))
+    with pytest.raises(RuntimeError, match="start new episodes"):
+        world.restart(mask(0), seeded())
+
+
+def test_a_handle_is_detached_and_nothing_else_is_done_with_it():
+    world, _ = worlds().reset(B, seeded())
+    opened = Step(torch.ones(B, 2), *torch.zeros(3, B).unbind(), {})
+    assert cut(Carry((world,), opened, (), 0)).world == (world,)
+    for verb in (states.pack, lambda state: states.index(state, torch.arange(2))):
+        with pytest.raises(TypeError, match=r"Toy-v0 runs outside torch: .*cannot be copied, mixed or packed"):
+            verb((world,))
+
+
+WRONG = {
+    toy_worlds.Raising: r"raised KeyError in step: 'the door is locked'(.|\n)*toy_worlds.py",
+    toy_worlds.NaN: r"observation nan at \(1,\), want finite numbers",
+    toy_worlds.Infinite: "reward inf, want a finite number",
+    toy_worlds.Shapeless: r"observation of shape \(1,\), want \(2,\)",
+}
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("world", WRONG, ids=lambda world: world.__name__)
+def test_what_goes_wrong_is_told_with_row_seed_and_step(world, processes):
+    seeds = next(drawn(seeded()))
+    with pytest.raises(
+        WorldError, match=rf"Toy-v0, row \d \(seed ({'|'.join(map(str, seeds))}), step 3\) .*{WRONG[world]}"
+    ):
+        play(worlds(partial(world, 9), processes), choices(), 4)
+
+
+def test_a_world_that_hangs_is_interrupted_and_tells_where():
+    with pytest.raises(WorldError, match=r"step 3\) took longer than 0.1 s in step(.|\n)*toy_worlds.py(.|\n)*in wrong"):
+        play(worlds(partial(toy_worlds.Hanging, 9), 2, timeout=0.1), choices(), 4)
+
+
+def test_a_world_that_cannot_be_interrupted_is_given_up(monkeypatch):
+    monkeypatch.setattr("tasks.workers.GRACE", 0.1)
+    with pytest.raises(WorldError, match=r"worker of row 0 \(seed \d+, step 3\).* did not answer.* within 0.1 s"):
+        play(worlds(partial(toy_worlds.Deaf, 9), 2, timeout=0.1), choices(), 4)
+
+
+def test_a_worker_that_dies_is_told():
+    with pytest.raises(WorldError, match=r"worker of row 0 \(seed \d+, step 3\), .* died with exit code \[3"):
+        play(worlds(partial(toy_worlds.Dying, 9), 2), choices(), 4)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_spaces_that_change_between_resets_are_refused(processes):
+    with pytest.raises(WorldError, match=r"changed its action_space in reset from Discrete\(4\) to Discrete\(5\)"):
+        play(worlds(toy_worlds.Changing, processes), choices(), 9)
+
+
+def test_after_an_error_new_episodes_may_begin():
+    made = worlds(partial(toy_worlds.Raising, 9), 2)
+    for _ in range(2):
+        with pytest.raises(WorldError):
+            play(made, choices(), 4)
+    assert len(play(made, choices(), 2)) == 3
+
+
+def workers(made, batch=B):
+    """Of a batch, while it is in use."""
+    world, _ = made.reset(batch, seeded())
+    return world, world._copies.rows.vector.processes
+
+
+def test_workers_serve_again_and_end_with_the_last_who_could_use_them():
+    made = worlds(processes=2)
+    world, first = workers(made)
+    del world
+    world, second = workers(made)
+    assert [p.pid for p in first] == [p.pid for p in second]
+    del world, made
+    gc.collect()
+    assert not any(p.is_alive() for p in second)
+
+
+def test_workers_end_when_their_world_goes_wrong():
+    made = worlds(partial(toy_worlds.Raising, 9), 2)
+    world, processes = workers(made)
+    with pytest.raises(WorldError):
+        for _ in range(4):
+            world, _ = world.step(np.zeros(B, int))
+    assert not any(p.is_alive() for p in processes)
+
+
+def test_copies_are_closed_when_no_longer_used():
+    closed = []
+
+    class Closing(toy_worlds.Counter):
+        def close(self):
+            closed.append(os.getpid())
+
+    made = worlds(Closing)
+    one, other = made.reset(2, seeded())[0], made.reset(2, seeded())[0]
+    assert not closed
+    del one, other  # one of each size is kept
+    assert len(closed) == 2
+    del made
+    assert len(closed) == 4
+
+
+def test_a_batch_that_workers_do_not_divide_gets_fewer():
+    world, processes = workers(worlds(processes=4), 6)
+    assert len(processes) == 3
+    assert world.step(np.zeros(6, int))[1].obs.shape == (6, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"processes": 0}, "processes=0, want at least 1"),
+        ({"timeout": 1.0}, "timeout=1.0: a world that hangs in this process cannot be stopped; say processes=2"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, told):
+    with pytest.raises(ValueError, match=told):
+        worlds(**options)
+
+
+def test_a_batch_has_rows():
+    with pytest.raises(ValueError, match="batch=0, want at least 1"):
+        worlds().reset(0, seeded())
+
+
+def test_a_dict_with_other_names_is_refused():
+    class Other(toy_worlds.Rooms):
+        def seen(self):
+            return {"door": 1}
+
+    with pytest.raises(WorldError, match=r"gave the observation \['door'\], want a dict of \['door', 'place'\]"):
+        Row(Other, 0, Watch("Toy-v0")).reset(seed=0)
