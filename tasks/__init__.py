@@ -10,6 +10,7 @@ from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
 from tasks.maze import Maze
 from tasks.outside import Told, World, Worlds
+from tasks.pettingzoo import PettingZoo
 from tasks.pooled_recall import PooledRecall
 from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
@@ -50,6 +51,7 @@ __all__ = [
     "MultiDiscrete",
     "Parts",
     "Path",
+    "PettingZoo",
     "PooledRecall",
     "PrioritySort",
     "Ranges",

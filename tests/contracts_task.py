@@ -72,7 +72,7 @@ def same(a, b, rows=slice(None)):
 def reset_step_and_restart_tell_the_right_shapes(task):
     for dtype in (torch.float32, torch.float64):
         task = replace(task, dtype=dtype)
-        (state, opened), (_, step) = play(task, [action(task)])
+        (_, opened), (state, step) = play(task, [action(task)])
         _, again = task.restart(state, torch.ones(B, dtype=torch.bool), seeded())
         for told in (opened, step, again):
             assert told.obs.shape[0] == B and told.obs.shape[-1] == task.obs_size
