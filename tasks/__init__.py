@@ -8,6 +8,7 @@ from tasks.babi_results import task_errors
 from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
+from tasks.gymnasium import Gymnasium
 from tasks.maze import Maze
 from tasks.outside import Told, World, Worlds
 from tasks.pettingzoo import PettingZoo
@@ -46,6 +47,7 @@ __all__ = [
     "Discrete",
     "DoubleCopy",
     "GuessingGame",
+    "Gymnasium",
     "Maze",
     "Mixture",
     "MultiDiscrete",

@@ -23,11 +23,13 @@ class WorldError(RuntimeError):
 
 class Watch(NamedTuple):
     """name: of the world, in errors. steps: after which an episode is truncated, if it has not ended by itself; None:
-    never. timeout: seconds that a step or reset may take; None: any; only in a worker process."""
+    never. timeout: seconds that a step or reset may take; None: any; only in a worker process. flat: observations are
+    made flat, by `gymnasium.spaces.flatten`."""
 
     name: str
     steps: int | None = None
     timeout: float | None = None
+    flat: bool = False
 
 
 class Row:
@@ -42,16 +44,19 @@ class Row:
 
     def __init__(self, factory: Factory, row: int, watch: Watch):
         self.env, self.row, self.watch = factory(), row, watch
-        self.observation_space, self.action_space = self.env.observation_space, self.env.action_space
+        self.spaces = self.env.observation_space, self.env.action_space
+        self.observation_space, self.action_space = self.spaces
+        if watch.flat:
+            self.observation_space = gymnasium().spaces.flatten_space(self.observation_space)
         self.seed: int | None = None
         self.t, self.last, self.ends = 0, None, {"terminated": False, "truncated": False}
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         self.seed, self.t = seed, 0
         with self._watched("reset"):
-            self.last, _ = self.env.reset(seed=seed)
+            obs, _ = self.env.reset(seed=seed)
         self._unchanged()
-        self._sound(self.last, self.observation_space, "observation")
+        self.last = self._seen(obs)
         self.ends = {"terminated": False, "truncated": False}
         return self.last, {}
 
@@ -60,8 +65,8 @@ class Row:
         if not any(self.ends.values()):
             self.t += 1
             with self._watched("step"):
-                self.last, reward, terminated, truncated, _ = self.env.step(action)
-            self._sound(self.last, self.observation_space, "observation")
+                obs, reward, terminated, truncated, _ = self.env.step(action)
+            self.last = self._seen(obs)
             if not np.isfinite(reward):
                 raise self._error(f"gave the reward {reward}, want a finite number")
             late = self.watch.steps is not None and self.t >= self.watch.steps
@@ -92,10 +97,14 @@ class Row:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _unchanged(self) -> None:
-        for name in ("observation_space", "action_space"):
-            now, before = getattr(self.env, name), getattr(self, name)
+        for name, before in zip(("observation_space", "action_space"), self.spaces, strict=True):
+            now = getattr(self.env, name)
             if now is not before and now != before:
                 raise self._error(f"changed its {name} in reset from {before} to {now}, and an agent's sizes are fixed")
+
+    def _seen(self, obs: Any) -> Any:
+        self._sound(obs, self.spaces[0], "observation")
+        return gymnasium().spaces.flatten(self.spaces[0], obs) if self.watch.flat else obs
 
     def _sound(self, value: Any, space: Any, where: str) -> None:
         """Raises unless the value has the space's shape and is finite, in all its parts."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from badger.named import named
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
+from badger.recipes.gymnasium_worlds import gymnasium
 from badger.recipes.mazes import maze
 from badger.recipes.sequences import (
     associative_recall,
@@ -29,6 +30,7 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "copy": copy,
     "dictionary_inference": dictionary_inference,
     "guessing_game": guessing_game,
+    "gymnasium": gymnasium,
     "maze": maze,
     "pooled_recall": pooled_recall,
     "priority_sort": priority_sort,

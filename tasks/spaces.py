@@ -1,0 +1,86 @@
+"""Spaces of Gymnasium, as an agent has them: observations are flat, actions are choices or real numbers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from tasks.installed import gymnasium
+from tasks.task import Action, Continuous, Discrete, MultiDiscrete
+
+
+class Acts(NamedTuple):
+    """action: as an agent has it. outside: actions of a batch, as the vectorised action space has them."""
+
+    action: Action
+    outside: Callable[[Tensor], np.ndarray]
+
+
+def flat_size(space: Any, whose: str) -> int:
+    """Numbers in an observation that `gymnasium.spaces.flatten` has made flat: of a choice one for each option.
+
+    Raises:
+        ValueError: a space whose observations have no fixed number of parts.
+    """
+    spaces = gymnasium().spaces
+    flat = spaces.flatten_space(space) if space.is_np_flattenable else space
+    if not isinstance(flat, spaces.Box):
+        raise ValueError(
+            f"{whose} has the observation space {space}, want Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or "
+            "Tuple of these; wrap it in gymnasium.wrappers.TransformObservation"
+        )
+    return int(np.prod(flat.shape))
+
+
+def acts(space: Any, whose: str) -> Acts:
+    """Choices stay choices (a MultiBinary is several of two), and a Box is real numbers: between its bounds, or, where
+    each number has bounds of its own, between -1 and 1, from where they are scaled. What lies beyond is clipped.
+
+    Raises:
+        ValueError: any other space.
+    """
+    spaces = gymnasium().spaces
+    if isinstance(space, spaces.Discrete):
+        first = int(space.start)
+        return Acts(Discrete(int(space.n)), lambda action: _integers(action, (), whose) + first)
+    if isinstance(space, spaces.MultiDiscrete):
+        first = space.start
+        choices = MultiDiscrete(tuple(int(n) for n in space.nvec.ravel()))
+        return Acts(choices, lambda action: _integers(action, space.shape, whose) + first)
+    if isinstance(space, spaces.MultiBinary):
+        choices = MultiDiscrete((2,) * int(np.prod(space.shape)))
+        return Acts(choices, lambda action: _integers(action, space.shape, whose))
+    if isinstance(space, spaces.Box) and space.dtype.kind == "f":
+        return _real(space)
+    raise ValueError(
+        f"{whose} has the action space {space}, want Discrete, MultiDiscrete, MultiBinary, or a Box of real numbers; "
+        "wrap it in gymnasium.wrappers.TransformAction"
+    )
+
+
+def _real(box: Any) -> Acts:
+    size, low, high = int(np.prod(box.shape)), box.low, box.high
+    alike = (low == low.flat[0]).all() and (high == high.flat[0]).all()
+    scaled = not alike and bool(np.isfinite(low).all() and np.isfinite(high).all())
+
+    def outside(action: Tensor) -> np.ndarray:
+        given = action.detach().cpu().double().numpy().reshape(-1, *box.shape)
+        given = low + (given + 1) / 2 * (high.astype(float) - low) if scaled else given
+        return np.clip(given, low, high).astype(box.dtype)
+
+    if scaled:
+        return Acts(Continuous(size, -1.0, 1.0), outside)
+    return Acts(Continuous(size, float(low.min()), float(high.max())), outside)
+
+
+def _integers(action: Tensor, shape: tuple[int, ...], whose: str) -> np.ndarray:
+    """(B,) or (B, k) choices, in the shape that the world wants."""
+    dims = 2 if shape else 1
+    if action.is_floating_point() or action.dim() != dims:
+        wanted = "(batch, choices)" if shape else "(batch,)"
+        raise ValueError(
+            f"actions {tuple(action.shape)} of {action.dtype}, want integers {wanted}: {whose} gives no gradient to "
+            "logits; roll out with a policy that draws a choice from them"
+        )
+    return action.cpu().numpy().reshape(-1, *shape)
