@@ -35,7 +35,7 @@ class Setup:
 
     Args:
         experts: how many, free after training; two numbers: a range, drawn anew for each outer step. In a world of
-            several agents a multiple of them: as many play for each.
+            several agents a multiple of them: as many play for each; 0: one.
         message_size: numbers in an inbox.
         identity_size: random numbers that tell experts apart, drawn for each episode; 8 if not given, or 0 where the
             acting port names them.
@@ -73,6 +73,10 @@ class Setup:
     precision: Precision = "float32"
     compile: bool = False
     cuda_graph: bool = False
+
+    def peopled(self, task: Task) -> "Setup":
+        """With an expert for each agent of the world, where no number of them is given."""
+        return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
 
     def run(
         self,

@@ -59,9 +59,8 @@ class Reals:
     def __init__(self, spaces: Mapping[str, Any]):
         self.spaces = dict(spaces)
         self.sizes = {name: int(np.prod(space.shape)) for name, space in spaces.items()}
-        lows, highs = (
-            np.concatenate([getattr(s, end).reshape(-1) for s in spaces.values()]) for end in ("low", "high")
-        )
+        ends = ([getattr(space, end).reshape(-1) for space in spaces.values()] for end in ("low", "high"))
+        lows, highs = (np.concatenate(end) for end in ends)
         alike = (lows == lows[0]).all() and (highs == highs[0]).all()
         self.scaled = bool(not alike and np.isfinite(lows).all() and np.isfinite(highs).all())
         low, high = (-1.0, 1.0) if self.scaled else (float(lows.min()), float(highs.max()))

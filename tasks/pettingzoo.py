@@ -21,8 +21,8 @@ class PettingZoo(Task):
 
     Observations are flattened with Gymnasium's own functions, and those of agents that see less are filled up with 0;
     agents that have fewer choices are told so by `legal`, as is an `action_mask`. Who has died or not yet come is not
-    `present`. A choice is `Discrete` or `MultiDiscrete`, a box `Continuous`, between its bounds, or -1 and 1 where those
-    of the agents differ.
+    `present`. Choices are `Discrete` or `MultiDiscrete`, a box is `Continuous`: between its bounds, or between -1 and 1
+    where those of the agents differ.
 
     The states are handles (`tasks.outside`). Scores: `reward`, the sum of an agent's rewards, mean over those that
     acted; `length`, in steps. Both are told where an episode ends.

@@ -17,8 +17,8 @@ from badger import PettingZoo
 from tasks import Continuous, WorldError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
-from tasks.parallel import Parallel
 from tasks.moves import moves
+from tasks.parallel import Parallel
 from tasks.views import Views
 from toys import seeded
 
