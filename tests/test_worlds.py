@@ -59,7 +59,8 @@ def unknown(tmp_path, monkeypatch):
 @pytest.mark.parametrize("flags", [{}, {"experts": 4, "bus": "silent"}, {"memory": "shared", "horizon": 3}])
 def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, tmp_path):
     run = build("pettingzoo", **TINY | {"env": unknown} | flags)
-    train(run, folder=tmp_path / "run", tensorboard=False)
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
     agent, task = run.learner.agent, run.learner.task
     scores = evaluate(agent, task, 3, seeded(), run.learner.policy)
     assert scores.keys() == {"reward", "length", "return"}
@@ -83,12 +84,14 @@ def test_every_update_is_finite(env):
     learner = build("pettingzoo", **TINY | {"env": f"toy_zoo:{env}"}, horizon=3).learner
     for _ in range(4):
         metrics = learner.update()
-        assert metrics["finite"] and all(torch.as_tensor(value).isfinite().all() for value in metrics.values())
+        due = [value for name, value in metrics.items() if name not in ("reward", "length")]  # at an end only
+        assert metrics["finite"] and all(torch.as_tensor(value).isfinite().all() for value in due)
 
 
 def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
     run = build("pettingzoo", **TINY, horizon=3)
-    train(run, folder=tmp_path / "run", tensorboard=False)
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
     again = Run.load(tmp_path / "run")
     assert again.step == 2 and again.learner.update()["finite"]
     assert torch.equal(again.learner.task.reset(2, seeded())[1].obs, run.learner.task.reset(2, seeded())[1].obs)
