@@ -1,6 +1,6 @@
 """The inner loop, written once: an agent and a task, step by step.
 
-Shapes: T step, B episode.
+Shapes: T step, B episode, P agent of the world.
 """
 
 from collections.abc import Callable
@@ -40,21 +40,24 @@ class Frames(NamedTuple):
 
     valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
     scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
-    actions were chosen under, a list of T; empty where the task tells none. begun: a new episode opened before this
-    step was seen, and the agent's state began anew with it.
+    actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
+    obs. acted: whose action the world took; in a world of several agents, of those who were there and had not ended.
+    begun: a new episode opened before this step was seen, and the agent's state began anew with it.
     """
 
     obs: Float[Tensor, "T B *EO"]
-    output: Float[Tensor, "T B D"]
+    output: Float[Tensor, "T B *PD"]
     action: Tensor
-    reward: Float[Tensor, "T B *E"]
-    terminated: Bool[Tensor, "T B *E"]
-    truncated: Bool[Tensor, "T B *E"]
+    reward: Float[Tensor, "T B *P"]
+    terminated: Bool[Tensor, "T B *P"]
+    truncated: Bool[Tensor, "T B *P"]
     valid: Bool[Tensor, "T B"]
     losses: dict[str, Float[Tensor, "T B"]]
     scores: dict[str, Float[Tensor, "T B"]]
     watched: list[Any]
     legal: list[Bool[Tensor, "B *A"]]
+    present: list[Bool[Tensor, "B P"]]
+    acted: Bool[Tensor, "T B *P"]
     begun: Bool[Tensor, "T B"]
 
 
@@ -94,7 +97,8 @@ def rollout(
     When an episode ends, the agent still sees the final observation (its value bootstraps a truncation); that action
     is ignored and the frame is not valid; the next step opens a new episode, and the agent's state is reset with it
     unless `keep_state` (a lifetime of several episodes). A task of fixed length ends at a step known on the host: it
-    starts anew without such a frame.
+    starts anew without such a frame. In a world of several agents the experts of one who is not there have no part in
+    the step.
 
     Raises:
         ValueError: steps < 1.
@@ -106,11 +110,12 @@ def rollout(
     player = ahead(agent, task, carry, rng, steps) if watch is None else agent
     for _ in range(steps):
         carry = _reopened(agent, task, carry, rng, keep_state)
-        obs, legal, begun = carry.step.obs, carry.step.legal, carry.begun
-        output, state = player(obs, carry.state, rng)
-        action = policy(output, legal, rng)
-        carry, valid = _advance(agent, task, carry._replace(state=state), action, rng, keep_state)
-        frames.append((obs, output, action, valid, agent.core.losses(state.core), legal, begun, carry.step))
+        seen, begun, absent = carry.step, carry.begun, carry.state.present
+        output, state = player(seen.obs, carry.state.amid(seen.present), rng)
+        action = policy(output, seen.legal, rng)
+        after = state._replace(present=absent)  # who is not there in the world has no lesion
+        carry, valid = _advance(agent, task, carry._replace(state=after), action, rng, keep_state)
+        frames.append((seen, output, action, valid, agent.core.losses(state.core), begun, carry.step))
         if watch is not None:
             watched.append(watch(state))
     return _stacked(frames, watched), carry
@@ -154,7 +159,7 @@ def _all(step: Step) -> Tensor:
 
 
 def _ended(step: Step) -> Tensor:
-    """(B,) episodes that are over: for all experts, where each has an end of its own."""
+    """(B,) episodes that are over: for all agents, where each has an end of its own."""
     over = step.terminated | step.truncated
     return over if over.dim() == 1 else over.all(-1)
 
@@ -170,10 +175,18 @@ def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
     return Step(**told, scores=scores)
 
 
+def _acted(seen: Step, valid: Tensor) -> Tensor:
+    """(B,), or (B, P): whose action the world took."""
+    if seen.reward.dim() == 1:
+        return valid
+    going = valid.unsqueeze(-1) & ~(seen.terminated | seen.truncated)
+    return going if seen.present is None else going & seen.present
+
+
 def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
-    obs, output, action, valid, losses, legal, begun, steps = zip(*frames, strict=True)
+    seen, output, action, valid, losses, begun, steps = zip(*frames, strict=True)
     return Frames(
-        torch.stack(obs),
+        torch.stack([step.obs for step in seen]),
         torch.stack(output),
         torch.stack(action),
         torch.stack([step.reward for step in steps]),
@@ -183,6 +196,8 @@ def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
         {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
         {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
         watched,
-        [mask for mask in legal if mask is not None],
+        [step.legal for step in seen if step.legal is not None],
+        [step.present for step in seen if step.present is not None],
+        torch.stack([_acted(step, took) for step, took in zip(seen, valid, strict=True)]),
         torch.stack(begun),
     )

@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import torch
 
 from badger import act, sense
+from badger.act import Act
 from badger.agent import Agent
 from badger.learners import A2C, BPTT
 from badger.population import Population
@@ -20,6 +21,7 @@ from badger.rng import drawing_from, generator
 from badger.run import Run
 from badger.schedule import Schedule
 from badger.stepping import Precision
+from badger.teams import team
 from comms import BUSES, pick
 from experts import Core
 from tasks import Size, Task, Varied, ends, nominal
@@ -32,13 +34,15 @@ class Setup:
     """An agent, how it learns, and on what machine.
 
     Args:
-        experts: how many, free after training; two numbers: a range, drawn anew for each outer step.
+        experts: how many, free after training; two numbers: a range, drawn anew for each outer step. In a world of
+            several agents a multiple of them: as many play for each.
         message_size: numbers in an inbox.
         identity_size: random numbers that tell experts apart, drawn for each episode; 8 if not given, or 0 where the
             acting port names them.
         topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
         bus: how they hear; `badger list` names all.
-        act: how they answer together: mean, each, owners, named, readout.
+        act: how they answer together: mean, each, owners, named, readout; not in a world of several agents, where
+            each acts by its own team.
         batch: episodes in an outer step.
         lr: peak of the learning rate.
         schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout.
@@ -75,14 +79,15 @@ class Setup:
         tasks: Task | Varied,
         core: Callable[[int], Core],
         *,
-        senses: Callable[[int], sense.Sense] = sense.Broadcast,
+        senses: Callable[[int], sense.Sense] | None = None,
         learner: Callable[..., Any] = BPTT,
         **learning: Any,
     ) -> Run:
         """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
 
         Args:
-            core: what an expert is, a factory of the size of its input. senses: how it senses.
+            core: what an expert is, a factory of the size of its input. senses: how it senses; None: what there is to
+                be seen, or in a world of several agents what the one sees that it plays for.
             learner: `BPTT`, or `A2C`, whose agent gets a critic. learning: more options of the learner.
 
         Raises:
@@ -112,25 +117,42 @@ class Setup:
         return options
 
     def _agent(
-        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense], *, critic: bool
+        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense] | None, *, critic: bool
     ) -> Agent:
         messages = self.message_size if self.bus != "silent" else 0
-        port = pick(act.ACTS, self.act, "act")
+        port = self._port(task)
         identity = self.identity_size
         if identity is None:
             identity = 0 if port.name_size else WIDTH
         made = core(task.obs_size + messages + identity + port.name_size)
         bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
-        acting = port(made.output_size, task.action.size)
+        several = () if task.agents is None else (task.agents,)
+        acting = port(made.output_size, task.action.size, *several)
+        worth = act.Team(made.output_size, 1, *several) if critic and several else None
+        senses = senses or (sense.Broadcast if task.agents is None else sense.Team)
         return Agent(
             sense=senses(task.obs_size),
             core=made,
             bus=bus,
-            act=act.Valued(acting) if critic else acting,
+            act=act.Valued(acting, worth) if critic else acting,
             topology=self.topology,
             experts=ends(experts=self.experts)[1],
             identity_size=identity,
         )
+
+    def _port(self, task: Task) -> type[Act]:
+        """How experts act; in a world of several agents by teams, whose sizes must fit."""
+        if task.agents is None:
+            return pick(act.ACTS, self.act, "act")
+        if self.act != Setup.act:
+            raise ValueError(
+                f"act={self.act}: each of the {task.agents} agents of this world acts by its own team; leave it out"
+            )
+        low, high = ends(experts=self.experts)
+        if low < high:
+            raise ValueError(f"experts={self.experts}, want one number that is a multiple of {task.agents}, the agents")
+        team(high, task.agents)
+        return act.Team
 
     def _schedule(self) -> Schedule:
         kinds = {
