@@ -84,6 +84,7 @@ from tasks import (  # noqa: E402
     SequentialMNIST,
     Step,
     Task,
+    TMaze,
     task_errors,
 )
 
@@ -154,6 +155,7 @@ __all__ = [
     "Silent",
     "Step",
     "Study",
+    "TMaze",
     "Task",
     "Unrolled",
     "Workspace",

@@ -14,6 +14,7 @@ from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
 from tasks.sequences import Sequences, SequenceState
 from tasks.sequential_mnist import SequentialMNIST
+from tasks.t_maze import TMaze
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
 from tasks.varied import Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal
 
@@ -29,6 +30,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "dictionary_inference": DictionaryInference,
     "double_copy": DoubleCopy,
     "priority_sort": PrioritySort,
+    "t_maze": TMaze,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -57,6 +59,7 @@ __all__ = [
     "SequentialMNIST",
     "Size",
     "Step",
+    "TMaze",
     "Task",
     "Varied",
     "changeable",
