@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tasks.associative_recall import AssociativeRecall
 from tasks.babi import BAbI
 from tasks.babi_results import task_errors
+from tasks.cart_pole import CartPole
 from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
@@ -25,6 +26,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
+    "cart_pole": CartPole,
     "associative_recall": AssociativeRecall,
     "copy": Copy,
     "dictionary_inference": DictionaryInference,
@@ -39,6 +41,7 @@ __all__ = [
     "Action",
     "AssociativeRecall",
     "BAbI",
+    "CartPole",
     "Continuous",
     "Copy",
     "DictionaryInference",
