@@ -13,7 +13,7 @@ from badger import returns
 from badger.agent import Agent
 from badger.rollout import Carry, Frames, cut, start
 from experts import state as states
-from tasks import Step, Task
+from tasks import Task
 
 
 class Stream(NamedTuple):
@@ -42,12 +42,12 @@ def opened(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: 
     """
     carry = start(agent, task, batch, rng, experts=experts)
     reward = carry.step.reward
-    if reward.dim() > 1 and getattr(task, "agents", None) is None:
+    if reward.dim() > 1 and task.agents is None:
         raise ValueError(
             f"{type(task).__name__} rewards each expert, {tuple(reward.shape)}, and the agent wants one reward, (B,): "
             "let the task give their mean, or say in Task.agents that it is a world of several agents"
         )
-    total = torch.zeros_like(reward.flatten(1).sum(1) if reward.dim() > 1 else reward)
+    total = reward.new_zeros(len(reward))
     return Stream(carry, total, torch.full_like(total[0], torch.nan))
 
 
@@ -58,35 +58,21 @@ def unpack(packed: dict[str, Any], like: Carry) -> Stream:
     return Stream(carry, packed["total"], packed["known"])
 
 
-def counts(frames: Frames, before: Step) -> Bool[Tensor, "T *B"]:
-    """The steps of each reward that somebody's action led to: those of episodes that had not ended, and of agents that
-    were there and had no end yet. before: what the world told last before these steps."""
-    over = torch.cat([_over(before).unsqueeze(0), _over(frames)[:-1]])
-    valid = frames.valid.unsqueeze(-1) if over.dim() == 3 else frames.valid
-    counted = valid & ~over
-    present = getattr(frames, "present", None)  # a list of T masks
-    return counted & torch.stack(present) if present and over.dim() == 3 else counted
-
-
-def ends(frames: Frames, counted: Bool[Tensor, "T *B"]) -> Bool[Tensor, "T B"]:
+def ends(frames: Frames, counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
     """The steps in which a row's episode ended, for all its agents."""
-    over = _over(frames)
-    return (over & counted) if over.dim() == 2 else over.all(-1) & counted.any(-1)
+    over = frames.terminated | frames.truncated
+    return over & counts if over.dim() == 2 else over.all(-1) & counts.any(-1)
 
 
-def totals(frames: Frames, counted: Bool[Tensor, "T *B"], before: Tensor) -> tuple[Tensor, Tensor]:
-    """`returns.totals` of what counts; of several agents the mean."""
-    reward = torch.where(counted, frames.reward, 0).detach()
-    return returns.totals(reward.mean(-1) if reward.dim() == 3 else reward, ends(frames, counted), before)
+def totals(frames: Frames, counts: Bool[Tensor, "T B *P"], before: Float[Tensor, " B"]) -> tuple[Tensor, Tensor]:
+    """`returns.totals` of the steps that count; of several agents the mean."""
+    reward = torch.where(counts, frames.reward, 0).detach()
+    return returns.totals(reward.mean(-1) if reward.dim() == 3 else reward, ends(frames, counts), before)
 
 
-def rows(counted: Bool[Tensor, "T *B"]) -> Bool[Tensor, "T B"]:
+def rows(counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
     """The steps of each row in which anybody counts."""
-    return counted.any(-1) if counted.dim() == 3 else counted
-
-
-def _over(step: Step | Frames) -> Tensor:
-    return step.terminated | step.truncated
+    return counts.any(-1) if counts.dim() == 3 else counts
 
 
 def _plain(carry: Carry) -> tuple:
