@@ -15,7 +15,7 @@ from badger.act import Gaussian, Valued
 from badger.agent import Agent
 from badger.climb import OWN, Climber, penalties, told
 from badger.policy import POLICIES, Sampled
-from badger.returns import explained, mean
+from badger.returns import mean
 from badger.rng import generator
 from badger.rollout import Carry, Frames
 from badger.schedule import Schedule
@@ -23,8 +23,10 @@ from badger.stream import Stream
 from comms import pick
 from tasks import Continuous, Task, Varied
 
-MEANS = {"entropy", "env_steps", "explained_variance", "policy_loss", "simpson", "value_loss"}  # told besides
-PPO_MEANS = {"approx_kl", "clip_fraction"}
+OURS = OWN | {  # what an update tells besides scores and the core's losses
+    "approx_kl", "clip_fraction", "ended", "entropy", "env_steps", "explained_variance", "policy_loss", "simpson",
+    "sofar", "value_loss",
+}  # fmt: skip
 
 
 class ByReward(ABC):
@@ -92,7 +94,7 @@ class ByReward(ABC):
         """Sums and counts of what is told of the episodes; and the reward so far of those that go on."""
         sums, total = stream.totals(frames, counts, before.total)
         ended = stream.ends(frames, counts)
-        scored = told([_due(frames, stream.rows(counts))], self.task, self, OWN | MEANS | PPO_MEANS | {"ended", "sofar"})
+        scored = told([_due(frames, stream.rows(counts))], self.task, self, OURS)
         scored["ended"] = torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
         scored["sofar"] = torch.stack([sums[-1].sum(), torch.ones_like(total).sum()])
         return scored, total
@@ -100,8 +102,8 @@ class ByReward(ABC):
     def _finished(
         self, metrics: dict[str, Tensor], known: Tensor, lr: float | Tensor, steps: int
     ) -> tuple[dict[str, Tensor | float], Tensor]:
-        """The metrics of an outer step of so many steps; `return` is the mean total reward of the episodes that ended in
-        it, or last, or before any has ended, of all so far: known, which is given back for the next."""
+        """The metrics of an outer step of so many steps; `return` is the mean total reward of the episodes that ended
+        in it, or last, or before any has ended, of all so far: known, which is given back for the next."""
         ended, sofar = metrics.pop("ended"), metrics.pop("sofar")
         known = torch.where(ended.isnan(), known, ended)
         self.step += 1
@@ -115,9 +117,10 @@ class ByReward(ABC):
         """The weighted sum of what the parts and the core's losses are in the mean over what counts; and each part's
         mean. Where processes share the run, over what counts in all of them."""
         acted = stream.rows(counts)
-        numbers = [counts.sum().float(), acted.sum().float()]
+        dtype = parts["policy_loss"].dtype
+        numbers = [counts.sum().to(dtype), acted.sum().to(dtype)]
         distributed.all_mean(numbers)  # before the backward pass: processes may differ in how many steps count
-        number, rows = (n.to(self._dtype(parts)).clamp(min=1) for n in numbers)
+        number, rows = (n.clamp(min=1) for n in numbers)
         means = {name: mean(part, counts, number) for name, part in parts.items()}
         loss = torch.zeros_like(number)
         for name, part in means.items():
@@ -125,13 +128,6 @@ class ByReward(ABC):
         for weight, penalty in penalties(losses, self.auxiliary, self.agent.core):
             loss = loss + weight * mean(penalty, acted, rows)
         return loss, {name: part.detach() for name, part in {"loss": loss, **means}.items()}
-
-    @staticmethod
-    def _dtype(parts: dict[str, Tensor]) -> torch.dtype:
-        return next(iter(parts.values())).dtype
-
-    def _explained(self, value: Tensor, return_: Tensor, counts: Tensor) -> dict[str, Tensor]:
-        return {"explained_variance": explained(value.detach(), return_, counts)}
 
     def state_dict(self) -> dict[str, Any]:
         return {

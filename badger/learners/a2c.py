@@ -30,7 +30,8 @@ class A2C(ByReward):
 
     Metrics: `return` is the mean total reward of the episodes played; of a stream, of those that ended in this rollout,
     or last, or before any has ended, of all so far; of several agents the mean. `env_steps`: steps of the world so far,
-    over all rows, with those that only open an episode. A loss or gradient that is not finite never reaches the parameters.
+    over all rows, with those that only open an episode. A loss or gradient that is not finite never reaches the
+    parameters.
 
     Args:
         agent, task: who learns what. rng streams follow from `seed`.
@@ -40,6 +41,8 @@ class A2C(ByReward):
         horizon: steps in an outer step, where episodes go on from one to the next; an end of a task of fixed length is
             never crossed. None: each outer step plays new episodes from their beginning to their end.
         gamma: discount of a step. lam: of `returns.lambda_returns`; 1: Monte-Carlo or n-step returns.
+        reward_scale: by which rewards are multiplied before anything is learned from them, so that values, which begin
+            at 0, are near 1; metrics tell rewards as they are.
         auxiliary: weights of the core's auxiliary losses by name, mean over steps.
         policy: how the agent acts when it is evaluated, "sampled" or "greedy". As it was trained, if not told
             otherwise: rewards are then those that it learns from, and a policy that draws does not go in circles where
@@ -64,6 +67,7 @@ class A2C(ByReward):
         horizon: int | None = None,
         gamma: float = 0.99,
         lam: float = 1.0,
+        reward_scale: float = 1.0,
         value_weight: float = 0.5,
         entropy_weight: float = 0.01,
         simpson_weight: float = 0.0,
@@ -77,7 +81,8 @@ class A2C(ByReward):
         seed: int = 0,
         rank: int | None = None,
     ):
-        self.horizon, self.segment, self.gamma, self.lam = horizon, segment, gamma, lam
+        self.horizon, self.segment = horizon, segment
+        self.gamma, self.lam, self.reward_scale = gamma, lam, reward_scale
         super().__init__(
             agent,
             task,
@@ -122,7 +127,7 @@ class A2C(ByReward):
         """Leaves the gradient in the parameters; the loss and its parts, detached."""
         value = frames.output[..., -1]
         return_ = returns.lambda_returns(
-            frames.reward.detach(),
+            frames.reward.detach() * self.reward_scale,
             torch.cat([value.detach()[1:], worth.unsqueeze(0)]),
             frames.terminated,
             frames.truncated,
@@ -131,7 +136,7 @@ class A2C(ByReward):
         )
         loss, means = self._loss(self._parts(frames, return_), frames.losses, counts)
         loss.backward()
-        return means | self._explained(value, return_, counts)
+        return means | {"explained_variance": returns.explained(value.detach(), return_, counts)}
 
     def _parts(self, frames: Frames, return_: Float[Tensor, "T B *P"]) -> dict[str, Float[Tensor, "T B *P"]]:
         """The terms of the loss, of each step."""
@@ -146,6 +151,6 @@ class A2C(ByReward):
         }
 
 
-def _first(frames: Frames) -> Bool[Tensor, "T B *1"]:
+def _first(frames: Frames) -> Bool[Tensor, "T B *_"]:
     first = first_episodes(frames)
     return first.unsqueeze(-1) if frames.acted.dim() == 3 else first

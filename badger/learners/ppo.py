@@ -60,6 +60,8 @@ class PPO(ByReward):
         sequence: steps of a piece; None: of the horizon.
         epochs: how often everything is lived through again. minibatches: in how many parts, of about as many pieces.
         gamma: discount of a step. lam: of `returns.lambda_returns`.
+        reward_scale: by which rewards are multiplied before anything is learned from them, so that values, which begin
+            at 0, are near 1; metrics tell rewards as they are.
         ratio_clip: how much likelier or less likely a choice may get. value_clip: the same of values, by how much they
             may move; None: any.
         normalise: advantages to mean 0 and variance 1, "minibatch" by "minibatch", over the "batch", or "never".
@@ -89,6 +91,7 @@ class PPO(ByReward):
         minibatches: int = 4,
         gamma: float = 0.99,
         lam: float = 0.95,
+        reward_scale: float = 1.0,
         ratio_clip: float = 0.2,
         value_clip: float | None = None,
         value_weight: float = 0.5,
@@ -105,7 +108,13 @@ class PPO(ByReward):
         rank: int | None = None,
     ):
         self.horizon, self.sequence, self.epochs, self.minibatches = horizon, sequence or horizon, epochs, minibatches
-        self.gamma, self.lam, self.ratio_clip, self.value_clip = gamma, lam, ratio_clip, value_clip
+        self.gamma, self.lam, self.reward_scale, self.ratio_clip, self.value_clip = (
+            gamma,
+            lam,
+            reward_scale,
+            ratio_clip,
+            value_clip,
+        )
         self.normalise, self.target_kl = normalise, target_kl
         super().__init__(
             agent,
@@ -143,15 +152,16 @@ class PPO(ByReward):
         stream = self.stream or self._opened(rng)
         frames, lived, carry = self._played(stream.carry, rng)
         totals, total = self._told(frames, frames.acted, stream)
+        once = {"explained_variance": returns.explained(lived.value, lived.return_, lived.counts)}
         told: list[dict[str, Tensor]] = []
         for index in self._orders(lived, rng):
             means = self._backward(lived.rows(index), rng)
             if self._far(means):
                 break
-            told.append(self.climber.climb(lr, means, {} if told else totals))
+            told.append(self.climber.climb(lr, means, {}) if told else self.climber.climb(lr, means | once, totals))
         metrics, known = self._finished(_averaged(told), stream.known, lr, self.horizon)
         self.stream = stream.on(carry, total, known)
-        return metrics | self._explained(lived.value, lived.return_, lived.counts)
+        return metrics
 
     def _played(self, carry: Carry, rng: torch.Generator) -> tuple[Frames, Lived, Carry]:
         """The rollout of this outer step, in pieces."""
@@ -175,7 +185,12 @@ class PPO(ByReward):
             torch.cat([part[1:], worth.unsqueeze(0)]) for part, worth in zip(value.split(lengths), worths, strict=True)
         ]
         return_ = returns.lambda_returns(
-            frames.reward, torch.cat(after), frames.terminated, frames.truncated, gamma=self.gamma, lam=self.lam
+            frames.reward * self.reward_scale,
+            torch.cat(after),
+            frames.terminated,
+            frames.truncated,
+            gamma=self.gamma,
+            lam=self.lam,
         )
         advantage = return_ - value
         if self.normalise == "batch":
