@@ -8,7 +8,6 @@ from torch.testing import assert_close
 from badger import LEARNERS, PPO, Schedule
 from contracts_learner import check_learner
 
-
 QUICK = {"ppo": partial(PPO, batch=4, horizon=7, sequence=4, epochs=2, minibatches=3)}
 
 
