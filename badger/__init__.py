@@ -19,7 +19,7 @@ from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
 from badger.grid import grid, with_slots  # noqa: E402
-from badger.learners import A2C, BPTT, LEARNERS, Learner  # noqa: E402
+from badger.learners import A2C, BPTT, LEARNERS, PPO, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
 from badger.policy import POLICIES, Greedy, Sampled  # noqa: E402
 from badger.population import Population  # noqa: E402
@@ -70,6 +70,7 @@ from tasks import (  # noqa: E402
     TASKS,
     AssociativeRecall,
     BAbI,
+    CartPole,
     Copy,
     DictionaryInference,
     DoubleCopy,
@@ -85,6 +86,7 @@ from tasks import (  # noqa: E402
     SequentialMNIST,
     Step,
     Task,
+    TMaze,
     task_errors,
 )
 
@@ -101,6 +103,7 @@ __all__ = [
     "LEARNERS",
     "LSTM",
     "POLICIES",
+    "PPO",
     "RECIPES",
     "STUDIES",
     "TASKS",
@@ -113,6 +116,7 @@ __all__ = [
     "BAbI",
     "Bus",
     "Carry",
+    "CartPole",
     "ClusteredMemory",
     "Copy",
     "Core",
@@ -156,6 +160,7 @@ __all__ = [
     "Silent",
     "Step",
     "Study",
+    "TMaze",
     "Task",
     "Unrolled",
     "Workspace",

@@ -239,6 +239,35 @@ class Readout(Act):
         return (weights @ values).squeeze(-1)
 
 
+class Gaussian(Act):
+    """A port whose outputs are the means of real numbers to be drawn, and behind them the logarithms of their standard
+    deviations (`badger.gaussian`): one learned number for all outputs, whatever is seen.
+
+    So addresses, names and the number of outputs are the port's, and this stays free after training where it is free.
+    """
+
+    def __init__(self, port: Act, *, log_std: float = 0.0):
+        super().__init__()
+        self.port, self.log_std = port, nn.Parameter(torch.tensor(log_std))
+        self.input_size, self.outputs, self.name_size = port.input_size, port.outputs, port.name_size
+        self.agents = getattr(port, "agents", None)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
+        return self.port.address(like, experts, outputs, rng)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B *PD"]:
+        mean = self.port(y, address, present)
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+        return self.port.join(address, like, experts, rng)
+
+    def names(self, address: Tensor | None, experts: int) -> Tensor | None:
+        return self.port.names(address, experts)
+
+
 class Valued(Act):
     """A port, and a critic: what the port puts out, and as one number more the value of what may come, a linear map of
     the mean over experts that begins at 0 (actor and critic of one body, Mnih et al. 2016, arXiv:1602.01783).

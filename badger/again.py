@@ -46,6 +46,15 @@ class Passage(NamedTuple):
         """What follows after `step` steps, where the agent stands then: stored there, or what `again` has come to."""
         return Passage(state, *self._each(lambda part: part[step:]))
 
+    def padded(self, steps: int) -> "Passage":
+        """So many steps: what is missing is filled up with the last one. What comes of it is of no meaning."""
+        void = steps - len(self.obs)
+        if not void:
+            return self
+        begun = torch.cat([self.begun, self.begun.new_zeros(void, self.begun.shape[1])])
+        longer = self._each(lambda part: torch.cat([part, part[-1:].expand(void, *part.shape[1:])]))
+        return Passage(self.state, *longer)._replace(begun=begun)
+
     def detach(self) -> "Passage":
         """The same, and no gradient goes further back."""
         edges = changed(self.state.edges, Tensor.detach)

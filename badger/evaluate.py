@@ -16,6 +16,7 @@ from tasks import Task, changeable
 
 LARGEST = 1024  # episodes played at once
 CROWD = 2**16  # experts in them, at most
+COPIES = 64  # of a world that is not ours, at most
 
 
 def fitting(episodes: int, experts: int, crowd: int) -> int:
@@ -91,7 +92,7 @@ def _batches(task: Task, episodes: int | None, size: int, device: torch.device) 
         return [(part, some) for part, every in numbers for some in every.split(size)]
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    size = size if task.episodes is None else min(size, task.episodes)  # no more are drawn at once than there are
+    size = min(size, task.episodes or size, COPIES if task.outside else size)  # no more at once than there are
     return [(task, min(size, episodes - done)) for done in range(0, episodes, size)]
 
 

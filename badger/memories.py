@@ -6,12 +6,26 @@ from functools import partial
 from typing import Any, Literal
 
 from comms import pick
-from experts import DNC, ClusteredMemory, Core, EpisodicMemory, LookupTable, NeuralMemory, Plastic, Private, both
+from experts import (
+    AMRL,
+    DNC,
+    ClusteredMemory,
+    Core,
+    EpisodicMemory,
+    GTrXL,
+    LookupTable,
+    NeuralMemory,
+    Plastic,
+    Private,
+    Window,
+    both,
+)
 from tasks import Size, ends
 
 Memory = Literal[
-    "none", "private", "shared", "both", "clustered", "neural", "neural_gradient", "lookup", "dnc", "plastic"
-]
+    "none", "private", "shared", "both", "clustered", "neural", "neural_gradient", "lookup", "dnc", "plastic", "amrl",
+    "gtrxl", "window",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +34,15 @@ class Memories:
 
     Args:
         memory: none; episodic: private, one each, shared, one for all, both, or clustered, one each that merges rows;
-            or one each of another kind: neural, with the local rule, neural_gradient, a lookup table, a dnc, or plastic
-            weights instead of a controller.
-        slots: rows of memory an expert; one for all has experts x slots. Of a DNC, too.
+            or one each of another kind: neural, with the local rule, neural_gradient, a lookup table, a dnc, amrl, the
+            maximum of half of the controller's outputs, or a window over the last inputs; or instead of a controller:
+            plastic weights, or gtrxl, a gated transformer.
+        slots: rows of memory an expert; one for all has experts x slots. Of a DNC, too; steps that a window or each
+            layer of a gtrxl sees.
         top_k: rows read in a step, of an episodic memory.
-        key_size: numbers in a key; also in a value of a neural memory or a lookup table, and in a slot of a DNC.
-        heads: of a neural memory, a lookup table or a DNC.
+        key_size: numbers in a key; also in a value of a neural memory, a lookup table, a window or a gtrxl, and in a
+            slot of a DNC.
+        heads: of a neural memory, a lookup table, a DNC, a window or a gtrxl.
         meta: weight of a neural memory's meta loss.
     """
 
@@ -62,6 +79,9 @@ class Memories:
             ),
             "dnc": lambda size: Private(DNC(size, controller, slots=slots, slot_size=width, heads=heads)),
             "plastic": lambda size: Plastic(size, controller(1).output_size),
+            "amrl": lambda size: AMRL(size, controller),
+            "gtrxl": lambda size: GTrXL(size, controller(1).output_size, memory=slots, heads=heads, key_size=width),
+            "window": lambda size: Window(size, controller, slots=slots, key_size=width, value_size=width, heads=heads),
         }
         return pick(kinds, self.memory, "memory")
 

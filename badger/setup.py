@@ -15,7 +15,7 @@ import torch
 from badger import act, sense
 from badger.act import Act
 from badger.agent import Agent
-from badger.learners import A2C, BPTT
+from badger.learners import A2C, BPTT, PPO
 from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
@@ -24,7 +24,7 @@ from badger.stepping import Precision
 from badger.teams import team
 from comms import BUSES, pick
 from experts import Core
-from tasks import Size, Task, Varied, ends, nominal
+from tasks import Continuous, Size, Task, Varied, ends, nominal
 
 WIDTH = 8  # of an identity, where nothing else tells experts apart
 
@@ -92,7 +92,7 @@ class Setup:
         Args:
             core: what an expert is, a factory of the size of its input. senses: how it senses; None: what there is to
                 be seen, or in a world of several agents what the one sees that it plays for.
-            learner: `BPTT`, or `A2C`, whose agent gets a critic. learning: more options of the learner.
+            learner: `BPTT`, or `A2C` or `PPO`, whose agent gets a critic. learning: more options of the learner.
 
         Raises:
             ValueError: a name that is not there, a flag that the learner does not know, or sizes that do not fit.
@@ -100,7 +100,7 @@ class Setup:
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}, want at least 1")
         where, options = resolve_device(self.device), {**self._options(learner), **learning}
-        critic = learner is A2C
+        critic = learner in (A2C, PPO)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
@@ -132,6 +132,8 @@ class Setup:
         bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
         several = () if task.agents is None else (task.agents,)
         acting = port(made.output_size, task.action.size, *several)
+        if critic and isinstance(task.action, Continuous):
+            acting = act.Gaussian(acting)
         worth = act.Team(made.output_size, 1, *several) if critic and several else None
         senses = senses or (sense.Broadcast if task.agents is None else sense.Team)
         return Agent(

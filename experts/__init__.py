@@ -5,12 +5,15 @@ from functools import partial
 from typing import Literal
 
 from experts import state
+from experts.amrl import AMRL
 from experts.both import both
 from experts.clustered import ClusteredMemory
 from experts.core import Core, Private
 from experts.dnc import DNC
 from experts.episodic import EpisodicMemory
+from experts.feedforward import Feedforward
 from experts.gru import GRU
+from experts.gtrxl import GTrXL
 from experts.log import Log
 from experts.lookup import LookupTable
 from experts.lstm import LSTM
@@ -22,6 +25,7 @@ from experts.reconstruction import Reconstruction
 from experts.shared import Shared
 from experts.state import State
 from experts.unrolled import Unrolled
+from experts.window import Window
 
 
 def _private(input_size: int, hidden_size: int) -> Core:
@@ -66,6 +70,14 @@ def _lookup_table(input_size: int, hidden_size: int) -> Core:
     return Private(LookupTable(input_size, partial(LSTM, hidden_size=hidden_size), key_size=16, value_size=16))
 
 
+def _amrl(input_size: int, hidden_size: int) -> Core:
+    return AMRL(input_size, partial(LSTM, hidden_size=hidden_size))
+
+
+def _window(input_size: int, hidden_size: int) -> Core:
+    return Window(input_size, partial(Feedforward, hidden_size=hidden_size), slots=16)
+
+
 CORES: dict[str, Callable[[int, int], Core]] = {
     "gru": GRU,
     "lstm": LSTM,
@@ -80,12 +92,17 @@ CORES: dict[str, Callable[[int, int], Core]] = {
     "neural_memory": _neural,
     "neural_memory_gradient": partial(_neural, rule="gradient"),
     "lookup_table": _lookup_table,
+    "feedforward": Feedforward,
+    "amrl": _amrl,
+    "gtrxl": partial(GTrXL, memory=16),
+    "window": _window,
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
 }
 """Cores by name, each a factory (input_size, hidden_size) -> Core."""
 
 __all__ = [
+    "AMRL",
     "CORES",
     "DNC",
     "GRU",
@@ -94,6 +111,8 @@ __all__ = [
     "ClusteredMemory",
     "Core",
     "EpisodicMemory",
+    "Feedforward",
+    "GTrXL",
     "Log",
     "LookupTable",
     "NeuralMemory",
@@ -104,5 +123,6 @@ __all__ = [
     "Shared",
     "State",
     "Unrolled",
+    "Window",
     "state",
 ]

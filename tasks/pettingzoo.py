@@ -1,8 +1,8 @@
 """Any world of PettingZoo (Terry et al. 2021, arXiv:2009.14471) as a task of several agents."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
@@ -45,9 +45,6 @@ class PettingZoo(Task):
     numbered: bool = False
     processes: int = 1
     timeout: float | None = None
-    names: tuple[str, ...] = field(init=False, compare=False)
-    _world: Parallel = field(init=False, repr=False, compare=False)
-    _worlds: Worlds = field(init=False, repr=False, compare=False)
 
     fixed_length: ClassVar[bool] = False
     outside: ClassVar[bool] = True
@@ -56,21 +53,36 @@ class PettingZoo(Task):
 
     def __post_init__(self) -> None:
         positive(steps=self.steps)
-        make = partial(Parallel, self.env, self.steps, numbered=self.numbered)
-        title = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", repr(self.env))
-        one = make()  # to be asked what there is to see and to do
+        _ = self._first, self._worlds  # which may refuse the world, or so many processes
+
+    @cached_property
+    def _factory(self) -> Callable[[], Parallel]:
+        return partial(Parallel, self.env, self.steps, numbered=self.numbered)
+
+    @cached_property
+    def _first(self) -> Parallel:
+        """A copy to be asked what there is to see and to do."""
+        one = self._factory()
         one.close()
-        object.__setattr__(self, "names", tuple(map(str, one.names)))
-        object.__setattr__(self, "_world", one)
-        object.__setattr__(self, "_worlds", Worlds(make, Watch(title, timeout=self.timeout), processes=self.processes))
+        return one
+
+    @cached_property
+    def _worlds(self) -> Worlds:
+        title = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", str(self._first.env))
+        return Worlds(self._factory, Watch(title, timeout=self.timeout), processes=self.processes)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the agents."""
+        return tuple(map(str, self._first.names))
 
     @property
     def obs_size(self) -> int:
-        return self._world.size
+        return self._first.size
 
     @property
     def action(self) -> Action:
-        return self._world.moves.action
+        return self._first.moves.action
 
     @property
     def agents(self) -> int:

@@ -22,6 +22,8 @@ REMEMBERING = {  # core -> rows of 6 steps: an episodic memory writes that of th
     "episodic_reconstruction": 5,
     "clustered": 6,
     "lookup_table": 6,
+    "gtrxl": 6,
+    "window": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
 TELLING = {*REMEMBERING, "dnc", *NEURAL, "plastic", "plastic_modulated"}  # that have metrics

@@ -74,7 +74,7 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-@pytest.mark.parametrize("memory", ["none", "private", "shared", "both", "clustered"])
+@pytest.mark.parametrize("memory", ["none", "private", "shared", "both", "clustered", "amrl", "gtrxl", "window"])
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_memory_learns(name, memory):
     assert build(name, memory=memory, steps=5, hidden_size=6, key_size=4, batch=2).learner.update()["finite"]

@@ -12,7 +12,7 @@ from experts import EpisodicMemory, LookupTable, Private
 from toys import Walk, game, png, seeded, toy_agent
 
 TOLD = ["episodic", "episodic_shared", "episodic_both", "episodic_cpc", "episodic_reconstruction", "episodic_tagged"]
-TOLD += ["lookup_table"]
+TOLD += ["lookup_table", "amrl", "gtrxl", "window"]
 B, N, D, T = 2, 3, 4, 6
 
 

@@ -1,0 +1,131 @@
+"""Cores of a working memory as lists of what was seen: slow and obvious, one member of one episode at a time."""
+
+import math
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+
+def lives(of, xs: Tensor, reset: Tensor | None = None, present: Tensor | None = None) -> Tensor:
+    """ys (T, B, N, Y) by `of`, which makes of a whole life (T', D) its outputs (T', Y); xs (T, B, N, D).
+
+    reset (T, B) begins a new life, present (T, B, N) leaves steps out of it: their output is that of the step before.
+    """
+    reset = torch.zeros(xs.shape[:2], dtype=torch.bool) if reset is None else reset
+    present = torch.ones(xs.shape[:3], dtype=torch.bool) if present is None else present
+    rows = []
+    for b in range(xs.shape[1]):
+        members = []
+        for n in range(xs.shape[2]):
+            spans = [0, *(t for t in range(1, len(xs)) if reset[t, b]), len(xs)]
+            ys = []
+            for lo, hi in pairwise(spans):
+                there = present[lo:hi, b, n]
+                assert there[0], "nothing is said of who is absent from the beginning"
+                lived = of(xs[lo:hi, b, n][there])
+                ys += [lived[i] for i in (there.cumsum(0) - 1).tolist()]
+            members.append(torch.stack(ys))
+        rows.append(torch.stack(members, 1))
+    return torch.stack(rows, 1)
+
+
+def stepped(core, xs: Tensor) -> list[Tensor]:
+    """The outputs of a controller, (T', D) -> T' of (H,)."""
+    state, hs = core.initial_state(xs[:1].unsqueeze(0)), []
+    for x in xs:
+        h, state = core(x.view(1, 1, -1), state)
+        hs.append(h.view(-1))
+    return hs
+
+
+def linear(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    bias = weights.get(f"{name}.bias")
+    return weights[f"{name}.weight"] @ x + (0 if bias is None else bias)
+
+
+def amrl(core, xs: Tensor) -> Tensor:
+    weights, seen, ys = dict(core.named_parameters()), [], []
+    for h in stepped(core.controller, xs):
+        half = len(h) - len(h) // 2
+        seen.append(h[half:])
+        total = torch.stack(seen).sum(0)
+        value = {"sum": total, "avg": total / len(seen), "max": torch.stack(seen).amax(0)}[core.kind]
+        through = total + (value - total).detach()
+        hidden = linear(weights, "out.0", torch.cat([h[:half], through])).clamp(min=0)
+        ys.append(linear(weights, "out.2", hidden))
+    return torch.stack(ys)
+
+
+def window(core, xs: Tensor) -> Tensor:
+    weights, ys = dict(core.named_parameters()), []
+    for t, h in enumerate(stepped(core.controller, xs)):
+        queries = linear(weights, "ask", h).chunk(core.heads)
+        reads = []
+        for i, query in enumerate(queries):
+            scores, values = [], []
+            for s in range(max(0, t - core.slots), t + 1):
+                key = linear(weights, "key", xs[s]).chunk(core.heads)[i] + weights["place"][i, core.slots - (t - s)]
+                scores.append(query @ key / math.sqrt(len(key)))
+                values.append(linear(weights, "value", xs[s]).chunk(core.heads)[i])
+            shares = torch.stack(scores).exp()
+            reads.append(sum(share * value for share, value in zip(shares, values, strict=True)) / shares.sum())
+        ys.append(linear(weights, "out", torch.cat([h, *reads])))
+    return torch.stack(ys)
+
+
+def gtrxl(core, xs: Tensor, *, cut: tuple[int, ...] = ()) -> Tensor:
+    """cut: steps at which a segment begins, that gets no gradient through what is older."""
+    weights = dict(core.named_parameters())
+    steps = [linear(weights, "embed", x) for x in xs]
+    for i, layer in enumerate(core.layers):
+        own = {name[len(f"layers.{i}.") :]: w for name, w in weights.items() if name.startswith(f"layers.{i}.")}
+        steps = [_layer(own, layer.heads, _past(steps, t, core.memory, cut)) for t in range(len(steps))]
+    return torch.stack(steps)
+
+
+def _past(steps, t, memory, cut):
+    begun = max((c for c in cut if c <= t), default=0)
+    return [steps[s] if s >= begun else steps[s].detach() for s in range(max(0, t - memory), t + 1)]
+
+
+def _layer(weights, heads, past):
+    x = past[-1]
+    seen = [_norm(weights, "norm", row) for row in past]
+    query = linear(weights, "ask", seen[-1])
+    asked = [(query + weights[name]).chunk(heads) for name in ("content_bias", "place_bias")]
+    reads = []
+    for h in range(heads):
+        scores, values = [], []
+        for age, row in zip(reversed(range(len(past))), seen, strict=True):
+            key = linear(weights, "key", row).chunk(heads)[h]
+            place = linear(weights, "place", _wave(age, len(x))).chunk(heads)[h]
+            scores.append((asked[0][h] @ key + asked[1][h] @ place) / math.sqrt(len(key)))
+            values.append(linear(weights, "value", row).chunk(heads)[h])
+        shares = torch.stack(scores).exp()
+        reads.append(sum(share * value for share, value in zip(shares, values, strict=True)) / shares.sum())
+    x = _gate(weights, "gate", x, linear(weights, "out", torch.cat(reads)).clamp(min=0))
+    inner = linear(weights, "mlp.0", _norm(weights, "norm_within", x)).clamp(min=0)
+    return _gate(weights, "gate_within", x, linear(weights, "mlp.2", inner).clamp(min=0))
+
+
+def _norm(weights, name, x):
+    scaled = (x - x.mean()) / torch.sqrt(((x - x.mean()) ** 2).mean() + 1e-5)
+    return weights[f"{name}.weight"] * scaled + weights[f"{name}.bias"]
+
+
+def _gate(weights, name, x, y):
+    of_y, of_x = weights[f"{name}.of_y.weight"], weights[f"{name}.of_x.weight"]
+    w_r, w_z, w_g = of_y.chunk(3)
+    u_r, u_z = of_x.chunk(2)
+    r = torch.sigmoid(w_r @ y + u_r @ x)
+    z = torch.sigmoid(w_z @ y + u_z @ x - weights[f"{name}.bias"])
+    new = torch.tanh(w_g @ y + weights[f"{name}.of_reset.weight"] @ (r * x))
+    return (1 - z) * x + z * new
+
+
+def _wave(age, width):
+    half = (width + 1) // 2
+    angles = [age / 10_000 ** (i / half) for i in range(half)]
+    wave = [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+    return torch.tensor(wave[:width], dtype=torch.float32).double()  # as precise as the table is
