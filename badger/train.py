@@ -22,6 +22,7 @@ from badger.recipes import build
 from badger.recorder import Recorder, Row
 from badger.rng import generator
 from badger.run import SMOOTHING, Diverged, Run
+from tasks import WorldError
 
 
 def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None, tensorboard: bool = True) -> None:
@@ -36,6 +37,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
 
     Raises:
         Diverged: a loss or gradient was not finite; says where the last good checkpoint is.
+        WorldError: a world that is not ours went wrong; says where the last checkpoint is.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
         RunExists: the folder holds another run.
         OSError: a checkpoint or the metrics could not be written; the former checkpoint is intact.
@@ -47,7 +49,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
     _agreed(run)
     quiet = True if distributed.rank() else quiet
     bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
-    with _interrupts() as stop, _recording(run, tensorboard) as recorder, bar:
+    with _interrupts() as stop, _playing(run), _recording(run, tensorboard) as recorder, bar:
         pending: list[tuple[int, dict[str, Any]]] = []
         begun, last, stopped = time.perf_counter(), False, False
         while not last:
@@ -158,6 +160,25 @@ def _writing(run: Run) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _playing(run: Run) -> Iterator[None]:
+    """Says what a world that went wrong means for the run."""
+    try:
+        yield
+    except WorldError as error:
+        again = "" if run.folder is None else f" When that is mended: badger resume {run.folder}"
+        raise WorldError(
+            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last(run)}.{again}"
+        ) from error
+
+
+def _last(run: Run) -> str:
+    """Where the last checkpoint is."""
+    files = None if run.folder is None else run.folder / "checkpoints"
+    saved = checkpoint.steps(files) if files else []
+    return str(checkpoint.path(files, saved[-1])) if files and saved else "none was saved"
+
+
 def _flush(
     run: Run, pending: list[tuple[int, dict[str, Any]]], recorder: Recorder | None, begun: float, bar: Any
 ) -> float:
@@ -204,17 +225,13 @@ def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
         return
     if recorder:
         recorder.flush()
-    good = "none was saved"
-    if run.folder is not None and checkpoint.steps(run.folder / "checkpoints"):
-        files = run.folder / "checkpoints"
-        good = str(checkpoint.path(files, checkpoint.steps(files)[-1]))
     seen = ("loss", "gradient_norm", "parameter_norm")
     told = ", ".join(f"{name.replace('_', ' ')} {bad[name]:.4g}" for name in seen if name in bad)
     learner = run.learner
     held = autopsy(learner.agent, learner.task, generator(learner.seed, "autopsy", device=run.device), learner.policy)
     raise Diverged(
         f"outer step {bad['step']} is not finite: {told}{held and '; '}{held}. That update was not made. Last good "
-        f"checkpoint: {good}. A lower learning rate, a smaller clip or shorter episodes usually mend it."
+        f"checkpoint: {_last(run)}. A lower learning rate, a smaller clip or shorter episodes usually mend it."
     )
 
 

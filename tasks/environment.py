@@ -70,7 +70,10 @@ def looked_at(factory: Factory, name: str, mode: str | None) -> Facts:
     except Exception as error:
         raise ValueError(f"env={name!r} cannot be made: {type(error).__name__}: {error}") from error
     if not isinstance(env, gym.Env):
-        raise ValueError(f"env={name!r} made a {type(env).__name__}, want a gymnasium.Env")
+        raise ValueError(
+            f"env={name!r} made a {type(env).__name__}, want a gymnasium.Env: a factory of one copy, of which the task "
+            "makes as many as it needs"
+        )
     modes = env.metadata.get("render_modes") or []
     if mode is not None and mode not in modes and mode.removesuffix("_list") not in modes:
         raise ValueError(f"render_mode={mode!r} is not there: {name} has {', '.join(modes) or 'none'}")

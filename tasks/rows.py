@@ -33,7 +33,7 @@ class Watch(NamedTuple):
 
 
 class Row:
-    """One copy, as an environment of Gymnasium whose ends are told beside: in `info`, as "terminated" and "truncated".
+    """One copy, as an environment of Gymnasium that never tells of its ends: they are in `terminated` and `truncated`.
 
     After an end it stays as it is, and pays nothing, until it is reset: a rollout shows the agent the final observation
     and ignores the action that follows.
@@ -46,10 +46,12 @@ class Row:
         self.env, self.row, self.watch = factory(), row, watch
         self.spaces = self.env.observation_space, self.env.action_space
         self.observation_space, self.action_space = self.spaces
+        self.flatten = False
         if watch.flat:
             self.observation_space = gymnasium().spaces.flatten_space(self.observation_space)
+            self.flatten = self.observation_space != self.spaces[0]
         self.seed: int | None = None
-        self.t, self.last, self.ends = 0, None, {"terminated": False, "truncated": False}
+        self.t, self.last, self.terminated, self.truncated = 0, None, False, False
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         self.seed, self.t = seed, 0
@@ -57,12 +59,12 @@ class Row:
             obs, _ = self.env.reset(seed=seed)
         self._unchanged()
         self.last = self._seen(obs)
-        self.ends = {"terminated": False, "truncated": False}
+        self.terminated = self.truncated = False
         return self.last, {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         reward = 0.0
-        if not any(self.ends.values()):
+        if not (self.terminated or self.truncated):
             self.t += 1
             with self._watched("step"):
                 obs, reward, terminated, truncated, _ = self.env.step(action)
@@ -70,8 +72,8 @@ class Row:
             if not np.isfinite(reward):
                 raise self._error(f"gave the reward {reward}, want a finite number")
             late = self.watch.steps is not None and self.t >= self.watch.steps
-            self.ends = {"terminated": bool(terminated), "truncated": bool(truncated) or (late and not terminated)}
-        return self.last, reward, False, False, self.ends
+            self.terminated, self.truncated = bool(terminated), bool(truncated) or (late and not terminated)
+        return self.last, reward, False, False, {}
 
     def close(self) -> None:
         self.env.close()
@@ -104,7 +106,7 @@ class Row:
 
     def _seen(self, obs: Any) -> Any:
         self._sound(obs, self.spaces[0], "observation")
-        return gymnasium().spaces.flatten(self.spaces[0], obs) if self.watch.flat else obs
+        return gymnasium().spaces.flatten(self.spaces[0], obs) if self.flatten else obs
 
     def _sound(self, value: Any, space: Any, where: str) -> None:
         """Raises unless the value has the space's shape and is finite, in all its parts."""
@@ -160,15 +162,18 @@ class Block:
         mask, seeds = options["mask"][self.rows], options["seeds"][self.rows]
         if mask.any():
             obs, _ = self.vector.reset(seed=list(seeds), options={"reset_mask": mask})
-            zero = {"reward": np.zeros(len(mask)), "terminated": np.zeros_like(mask), "truncated": np.zeros_like(mask)}
-            kept = {name: np.where(mask, none, self.told.get(name, none)) for name, none in zero.items()}
-            self.told = {"obs": obs, **kept}
+            reward = np.where(mask, 0.0, self.told["reward"]) if self.told else np.zeros(len(mask))
+            self.told = self._told(obs, reward)
         return self.told, {}
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        obs, reward, _, _, info = self.vector.step(action)
-        self.told = {"obs": obs, "reward": reward, "terminated": info["terminated"], "truncated": info["truncated"]}
+        obs, reward, *_ = self.vector.step(action)
+        self.told = self._told(obs, reward)
         return self.told, 0.0, False, False, {}
+
+    def _told(self, obs: Any, reward: np.ndarray) -> dict[str, Any]:
+        flags = {name: [getattr(row, name) for row in self.vector.envs] for name in ("terminated", "truncated")}
+        return {"obs": obs, "reward": reward, **{name: np.array(flag) for name, flag in flags.items()}}
 
     def close(self) -> None:
         self.vector.close()

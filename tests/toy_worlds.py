@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import gymnasium
 import numpy as np
-from gymnasium.spaces import Box, Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
 BAD = 3  # the step in which something goes wrong
 
@@ -98,3 +98,63 @@ class Rooms(Counter):
 
     def seen(self):
         return {"door": self.t % 3, "place": np.full((2, 2), self.drawn, np.float32)}
+
+
+class Wearing(Counter):
+    """Breaks when all copies together have been stepped `left` times."""
+
+    left = 60
+
+    def step(self, action):
+        Wearing.left -= 1
+        if Wearing.left < 0:
+            raise OSError("worn out")
+        return super().step(action)
+
+
+class Asked(Counter):
+    """Ends after six steps, and shows which action it was given; the action is of any space."""
+
+    def __init__(self, action_space):
+        super().__init__(6)
+        self.action_space = action_space
+        self.observation_space = Box(-np.inf, np.inf, action_space.shape or (1,), np.float64)
+        self.given = np.zeros(self.observation_space.shape)
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.given = np.reshape(action, self.observation_space.shape).astype(float)
+        return self.seen(), 0.0, self.t == self.end, False, {}
+
+    def seen(self):
+        return self.given
+
+
+class Shown(Counter):
+    """Shows a sample of any space, drawn from its seed."""
+
+    def __init__(self, observation_space):
+        super().__init__(6)
+        self.observation_space = observation_space
+
+    def reset(self, *, seed=None, options=None):
+        self.observation_space.seed(seed)
+        return super().reset(seed=seed)
+
+    def seen(self):
+        return self.observation_space.sample()
+
+
+def spoken():
+    return Shown(Tuple((Text(3), Text(2))))
+
+
+def spoken_to():
+    return Asked(Text(4))
+
+
+PARTS = Dict(
+    choice=Discrete(3, start=1),
+    place=Box(-1, 1, (2, 2), np.float32),
+    pair=Tuple((MultiBinary(2), MultiDiscrete([2, 3]))),
+)

@@ -1,0 +1,264 @@
+"""Any environment of Gymnasium is a task: steps, ends, spaces, scores, bad input, and a run that trains on it."""
+
+import sys
+from dataclasses import replace
+from functools import partial
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from torch.testing import assert_close
+
+import contracts_task
+import toy_worlds
+from badger import Run, build, evaluate, generator, read_metrics, train
+from badger.policy import Sampled
+from badger.rollout import cut, rollout, start
+from tasks import Continuous, Gymnasium, WorldError
+from tasks import Discrete as Choice
+from tasks import MultiDiscrete as Choices
+from toys import seeded, toy_agent
+
+B = 3
+OF_VALUES = {"a_state_is_a_value", "restart_touches_only_its_rows"}  # a state is a handle; see test_outside.py
+
+
+@pytest.mark.parametrize(
+    "check", [c for c in contracts_task.CHECKS if c.__name__ not in OF_VALUES], ids=lambda c: c.__name__
+)
+def test_a_gymnasium_task_keeps_the_contract(check):
+    check(Gymnasium(dtype=torch.float64, steps=60))
+
+
+def cartpoles(task, actions, seed=0):
+    """Rewards and lengths of the episodes that gymnasium's own environments play, and all observations, by hand."""
+    seeds = torch.randint(2**31 - 1, (B,), generator=seeded(seed)).tolist()
+    for row, first in enumerate(seeds):
+        env = gymnasium.make("CartPole-v1")
+        told = [(env.reset(seed=first)[0], 0.0, False, False)]
+        for given in actions[:, row].tolist():
+            told.append(env.step(given)[:4])
+            if any(told[-1][2:]):
+                break
+        yield told
+
+
+def test_rows_are_what_gymnasium_plays_until_the_end():
+    task = Gymnasium(dtype=torch.float64)
+    actions = torch.randint(2, (80, B), generator=seeded(9))
+    state, step = task.reset(B, seeded())
+    steps = [step]
+    for given in actions:
+        state, step = task.step(state, given, seeded())
+        steps.append(step)
+    for row, told in enumerate(cartpoles(task, actions)):
+        obs, reward, terminated, truncated = (np.stack(part) for part in zip(*told, strict=True))
+        n = len(told)
+        assert n < 80  # it fell
+        assert_close(torch.stack([s.obs[row] for s in steps[:n]]), torch.from_numpy(obs).double(), rtol=0, atol=0)
+        assert [s.reward[row].item() for s in steps[:n]] == reward.tolist()
+        assert [s.terminated[row].item() for s in steps[:n]] == terminated.tolist()
+        assert [s.truncated[row].item() for s in steps[:n]] == truncated.tolist()
+        lengths = torch.stack([s.scores["length"][row] for s in steps])
+        rewards = torch.stack([s.scores["reward"][row] for s in steps])
+        assert lengths[n - 1] == n - 1 and rewards[n - 1] == reward.sum()
+        assert lengths.isfinite().sum() == rewards.isfinite().sum() == 1  # told once, where it ends
+
+
+def test_a_rollout_shows_the_last_observation_and_opens_a_new_episode_with_a_new_seed():
+    task = Gymnasium(partial(toy_worlds.Counter, 3), steps=9, dtype=torch.float64)
+    agent, rng = toy_agent(task), seeded()
+    frames, _ = rollout(agent, task, start(agent, task, B, rng), rng, Sampled(task.action), steps=8)
+    assert frames.obs[:, 0, 1].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    assert frames.valid[:, 0].tolist() == [True] * 3 + [False] + [True] * 3 + [False]
+    assert frames.terminated[:, 0].tolist() == [False, False, True, False, False, False, True, False]
+    assert len(frames.obs[..., 0].unique()) == 2 * B
+    paid = frames.reward.view(2, 4, B).sum(1)
+    assert_close(frames.scores["reward"][[2, 6]], paid, rtol=0, atol=0)
+    assert (frames.scores["length"][[2, 6]] == 3).all()
+
+
+def test_a_carry_is_rolled_out_once():
+    task = Gymnasium(toy_worlds.Counter, steps=9, dtype=torch.float64)
+    agent, rng = toy_agent(task), seeded()
+    opened = start(agent, task, B, rng)
+    _, later = rollout(agent, task, opened, rng, Sampled(task.action), steps=2)
+    rollout(agent, task, cut(later), rng, Sampled(task.action), steps=2)
+    with pytest.raises(RuntimeError, match="cannot be rolled out twice from the same place"):
+        rollout(agent, task, opened, rng, Sampled(task.action), steps=2)
+
+
+def test_masked_numbers_are_not_seen():
+    whole, some, still = Gymnasium(), Gymnasium(mask=(0, 2)), Gymnasium(mask_velocity=True)
+    obs = [task.reset(B, seeded())[1].obs for task in (whole, some, still)]
+    assert_close(obs[1], obs[0][:, [1, 3]])
+    assert_close(obs[2], obs[0][:, [0, 2]])
+    assert (whole.obs_size, some.obs_size, still.obs_size) == (4, 2, 2)
+
+
+def test_observations_are_flattened_as_gymnasium_flattens_them():
+    task = Gymnasium(partial(toy_worlds.Shown, toy_worlds.PARTS), steps=9, dtype=torch.float64)
+    _, step = task.reset(B, seeded())
+    seeds = torch.randint(2**31 - 1, (B,), generator=seeded()).tolist()
+    for row, seed in enumerate(seeds):
+        obs, _ = toy_worlds.Shown(toy_worlds.PARTS).reset(seed=seed)
+        flat = gymnasium.spaces.flatten(toy_worlds.PARTS, obs)
+        assert_close(step.obs[row], torch.from_numpy(flat).double())
+    assert task.obs_size == 3 + 4 + 2 + 5
+
+
+UNEVEN = Box(np.array([0, -2], np.float32), np.array([1, 2], np.float32))
+ACTIONS = [
+    (Discrete(3, start=5), Choice(3), torch.tensor([0, 1, 2]), [[5], [6], [7]]),
+    (MultiDiscrete([2, 3]), Choices((2, 3)), torch.tensor([[0, 1], [1, 2]]), [[0, 1], [1, 2]]),
+    (MultiDiscrete([2, 3], start=[1, 4]), Choices((2, 3)), torch.tensor([[0, 1]] * B), [[1, 5]] * B),
+    (MultiBinary(2), Choices((2, 2)), torch.tensor([[0, 1]] * B), [[0, 1]] * B),
+    (
+        Box(-1, 1, (2,)),
+        Continuous(2, -1.0, 1.0),
+        torch.tensor([[0.5, 3], [-2, 0], [0, 0]]),
+        [[0.5, 1], [-1, 0], [0, 0]],
+    ),
+    (Box(-2, 2, (1, 2)), Continuous(2, -2.0, 2.0), torch.tensor([[0.5, 2]] * B), [[[0.5, 2]]] * B),
+    (UNEVEN, Continuous(2, -1.0, 1.0), torch.tensor([[0.0, 0.5], [-1, 2]]), [[0.5, 1], [0, 2]]),
+]
+
+
+@pytest.mark.parametrize(("space", "action", "given", "wanted"), ACTIONS, ids=lambda part: str(part)[:20])
+def test_actions_reach_the_world_in_its_own_form(space, action, given, wanted):
+    task = Gymnasium(partial(toy_worlds.Asked, space), steps=9, dtype=torch.float64)
+    assert task.action == action
+    state, _ = task.reset(len(given), seeded())
+    _, step = task.step(state, given, seeded())
+    assert_close(step.obs, torch.tensor(wanted).double().flatten(1))
+
+
+def test_wrappers_are_kept():
+    def doubled():
+        return gymnasium.wrappers.TransformReward(gymnasium.make("CartPole-v1"), lambda reward: 2 * reward)
+
+    task = Gymnasium(doubled)
+    state, _ = task.reset(B, seeded())
+    assert (task.step(state, torch.zeros(B, dtype=torch.long), seeded())[1].reward == 2).all()
+    assert (task.steps, task.references()) == (500, {"reward": {"threshold": 475.0}})
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", toy_worlds.Counter, "toy_worlds:Counter"])
+def test_an_environment_is_an_id_a_factory_or_a_name(env):
+    task = Gymnasium(env, steps=7)
+    assert task.steps == 7 and replace(task, dtype=torch.float64).reset(B, seeded())[1].obs.dtype == torch.float64
+
+
+def test_options_reach_the_environment_and_steps_its_limit():
+    task = Gymnasium("CartPole-v1", {"render_mode": "rgb_array"}, steps=1000)
+    env = task._factory()
+    assert (env.render_mode, env.spec.max_episode_steps, task.steps) == ("rgb_array", 1000, 1000)
+
+
+BAD = [
+    ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be made: .*Did you mean: `CartPole`"),
+    ({"env": "toy_worlds:Countre"}, "module toy_worlds has no function Countre"),
+    ({"env": "no_such_module:make"}, "No module named 'no_such_module'; run badger where"),
+    ({"env": dict}, "env='dict' made a dict, want a gymnasium.Env"),
+    (
+        {"env": partial(gymnasium.make_vec, "CartPole-v1")},
+        "made a SyncVectorEnv, .* of one copy, .* as many as it needs",
+    ),
+    ({"env": toy_worlds.Counter}, "Counter has no limit of steps; say .*steps=1000"),
+    ({"steps": -1}, "steps=-1, want at least 1, or 0"),
+    ({"mask": (4,)}, "CartPole-v1 has no number 4 to hide, want 0 to 3"),
+    ({"mask": (0, 1, 2, 3)}, "nothing is left to see of the 4 numbers of CartPole-v1"),
+    (
+        {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
+        "only those of CartPole-v0, .*mask=",
+    ),
+    ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to has the action space Text.*, want Discrete, MultiDiscrete"),
+    ({"processes": 0}, "processes=0, want at least 1"),
+    ({"timeout": 3.0}, "say processes=2 or more"),
+]
+
+
+@pytest.mark.parametrize(("options", "told"), BAD)
+def test_what_cannot_be_served_is_refused(options, told):
+    with pytest.raises(ValueError, match=told):
+        Gymnasium(**options)
+
+
+@pytest.mark.filterwarnings("ignore:.*render_mode")
+def test_a_render_mode_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(ValueError, match="render_mode='film' is not there: CartPole-v1 has human, rgb_array"):
+        Gymnasium(options={"render_mode": "film"})
+
+
+def test_logits_are_refused():
+    task = Gymnasium()
+    state, _ = task.reset(B, seeded())
+    with pytest.raises(ValueError, match=r"want integers \(batch,\): CartPole-v1 gives no gradient to logits"):
+        task.step(state, torch.zeros(B, 2), seeded())
+
+
+def test_without_gymnasium_the_command_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnasium", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install 'gymnasium"):
+        Gymnasium()
+
+
+def test_popgym_is_served():
+    pytest.importorskip("popgym")
+    task = Gymnasium("popgym:popgym-RepeatPreviousEasy-v0", steps=60)
+    state, step = task.reset(B, seeded())
+    for _ in range(60):
+        state, step = task.step(state, torch.zeros(B, dtype=torch.long), seeded())
+    assert step.obs.shape == (B, task.obs_size) and (step.terminated | step.truncated).all()
+
+
+# --- runs
+
+
+def tiny(folder, env="toy_worlds:Counter", **arguments):
+    sizes = {"env": env, "steps": 9, "hidden_size": 6, "batch": 2, "horizon": 5, "outer_steps": 8}
+    run = build("gymnasium", **sizes, device="cpu", **arguments)
+    run.folder, run.save_every, run.log_every, run.look_every = folder, 2, 2, 100
+    return run
+
+
+def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tmp_path):
+    train(tiny(tmp_path / "run"), 3, quiet=True, tensorboard=False)
+    run = Run.load(tmp_path / "run")
+    assert run.step == 3 and run.learner.stream is None
+    train(run, quiet=True, tensorboard=False)
+    assert run.step == 8 and run.learner.stream is not None
+    task = run.learner.task
+    assert tuple(read_metrics(tmp_path / "run")["step"]) == tuple(range(1, 9))
+    scores = evaluate(run.learner.agent, task, 4, generator(0, "evaluate"), Sampled(task.action))
+    assert set(scores) == {"reward", "length", "return"}
+    assert_close(scores["reward"], scores["return"])
+    assert ((scores["length"] >= 3) & (scores["length"] <= 6)).all()
+
+
+def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(toy_worlds.Wearing, "left", 45)
+    run = tiny(tmp_path / "run", "toy_worlds:Wearing")
+    wanted = r"Wearing, row \d \(seed \d+, step \d\) raised OSError in step: worn out(.|\n)*Last checkpoint: \S*run"
+    with pytest.raises(WorldError, match=wanted):
+        train(run, quiet=True, tensorboard=False)
+    monkeypatch.setattr(toy_worlds.Wearing, "left", 10**6)
+    again = Run.load(tmp_path / "run")
+    assert again.step == run.step // 2 * 2 == 4
+    train(again, quiet=True, tensorboard=False)
+    assert again.step == 8
+
+
+@pytest.mark.parametrize(("text", "told"), [("{", "is no JSON"), ("[1]", "want names and values in JSON")])
+def test_options_of_a_recipe_are_json(text, told):
+    with pytest.raises(ValueError, match=told):
+        build("gymnasium", options=text)
+
+
+def test_a_recipe_hands_its_flags_to_the_task():
+    task = build(
+        "gymnasium", options='{"render_mode": "rgb_array"}', mask=(0,), mask_velocity=True, steps=30
+    ).learner.task
+    assert (task.options, task.obs_size, task.steps) == ({"render_mode": "rgb_array"}, 1, 30)
