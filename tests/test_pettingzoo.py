@@ -57,7 +57,7 @@ def by_hand(env, seed, actions):
         fresh = {name: "died" if died[name] else "cut" for name in died if died[name] or cut[name]}
         ended = ended | fresh
         seen = {name: obs[name] for name in obs if fresh.get(name) != "died"}
-        told.append(({name: (seen.get(name), reward.get(name, 0.0)) for name in obs}, dict(ended)))
+        told.append(({name: (seen.get(name), reward[name] if name in given else 0.0) for name in obs}, dict(ended)))
         if not env.agents:
             return told
     return told
@@ -138,8 +138,9 @@ def test_whoever_never_came_has_ended_with_the_episode():
 
     copy = Parallel(Lonely, 9)
     copy.reset(seed=0)
-    told, _, over, _, _ = copy.step(np.zeros(3, int))
+    told, _, over, _, _ = copy.step(np.ones(3, int))
     assert over and (told["terminated"] | told["truncated"]).all() and not told["present"][2]
+    assert told["mean"] == 1  # of the two who have acted
 
 
 def test_scores_are_of_those_who_acted_and_told_at_the_end():
@@ -161,6 +162,17 @@ def test_scores_are_of_those_who_acted_and_told_at_the_end():
             else:
                 assert now.scores["reward"][row].isnan()
     assert ends > B
+
+
+def test_an_episode_that_has_ended_pays_nothing_and_tells_no_score_until_it_starts_anew():
+    task, rng = zoo(toy_zoo.Turns), seeded()
+    world, _ = task.reset(B, rng)
+    told = []
+    for _ in range(5):
+        world, step = task.step(world, torch.ones(B, 2, dtype=torch.long), rng)
+        told.append(step)
+    assert [step.reward.mean().item() for step in told] == [1, 1, 1, 0, 0]
+    assert [bool(step.scores["reward"].isfinite().all()) for step in told] == [False, False, True, False, False]
 
 
 def test_a_number_tells_an_agent_who_it_is():

@@ -11,7 +11,8 @@ BAD = 2  # the step in which something goes wrong
 
 class Meadow(ParallelEnv):
     """Three agents that die or are cut short when the seed says so; the last one comes after the first step. Each sees
-    the number that was drawn for it, the step and its last action, and is paid its action."""
+    the number that was drawn for it, the step and its last action, and is paid its action; who comes is paid for it,
+    too, which is for nothing that it has done."""
 
     metadata: ClassVar = {"name": "meadow_v0"}
     render_mode = None
@@ -49,7 +50,7 @@ class Meadow(ParallelEnv):
             self.agents.append("calf_0")
             told.append("calf_0")
         ends = ({name: bool(over.get(name) and self.cut[name] == cut) for name in told} for cut in (False, True))
-        rewards = {name: float(actions.get(name, 0)) for name in told}
+        rewards = {name: float(actions.get(name, 9)) for name in told}
         return {name: self.obs(name) for name in told}, rewards, *ends, {name: {} for name in told}
 
     def obs(self, name):
