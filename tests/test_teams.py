@@ -1,6 +1,6 @@
 """Worlds of several agents: who plays for whom, who is there, and what of it counts. `Herd` is such a world."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -242,8 +242,18 @@ def test_a_policy_chooses_for_each_agent_what_is_legal_for_it():
     assert torch.equal(log_probability(frames.output, frames.action, WORLD.action, legal), torch.stack(apart, -1))
 
 
+class Missed(Herd):
+    """In every other row the last agent would have ended before it came."""
+
+    def reset(self, batch, rng):
+        state, step = super().reset(batch, rng)
+        state.end[::2, -1] = 1
+        return state, self._told(state, step.reward)
+
+
 def test_the_return_is_the_mean_over_the_agents_that_acted():
-    world, agent = replace(WORLD, agents=2), herders(replace(WORLD, agents=2))
+    world = Missed(agents=2, dtype=torch.float64)
+    agent = herders(world)
     found = evaluate(agent, world, 8, seeded(), POLICY)["return"]
     with torch.no_grad():
         frames, _ = rollout(agent, world, start(agent, world, 8, rng := seeded()), rng, POLICY, steps=world.steps)
@@ -251,6 +261,7 @@ def test_the_return_is_the_mean_over_the_agents_that_acted():
         end = [*frames.valid[:, row].tolist(), False]
         acted = [(t, p) for t, p in lives(world, frames, row) if t < end.index(False)]
         totals = [sum(frames.reward[t, row, p].item() for t, who in acted if who == p) for p in range(2)]
+        assert len({who for _, who in acted}) == 1 + row % 2
         some = [total for p, total in enumerate(totals) if p in {who for _, who in acted}]
         assert found[row].item() == pytest.approx(sum(some) / len(some))
 
