@@ -19,7 +19,13 @@ from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
 from badger.grid import grid, with_slots  # noqa: E402
-from badger.learners import A2C, BPTT, LEARNERS, Learner  # noqa: E402
+from badger.learners import (  # noqa: E402
+    A2C,
+    BPTT,
+    LEARNERS,
+    PPO,
+    Learner,
+)
 from badger.look import look  # noqa: E402
 from badger.policy import POLICIES, Greedy, Sampled  # noqa: E402
 from badger.population import Population  # noqa: E402
@@ -70,6 +76,7 @@ from tasks import (  # noqa: E402
     TASKS,
     AssociativeRecall,
     BAbI,
+    CartPole,
     Copy,
     DictionaryInference,
     DoubleCopy,
@@ -78,6 +85,7 @@ from tasks import (  # noqa: E402
     Maze,
     Mixture,
     Parts,
+    PettingZoo,
     PooledRecall,
     PrioritySort,
     Ranges,
@@ -85,6 +93,7 @@ from tasks import (  # noqa: E402
     SequentialMNIST,
     Step,
     Task,
+    TMaze,
     Watch,
     WorldError,
     Worlds,
@@ -104,6 +113,7 @@ __all__ = [
     "LEARNERS",
     "LSTM",
     "POLICIES",
+    "PPO",
     "RECIPES",
     "STUDIES",
     "TASKS",
@@ -116,6 +126,7 @@ __all__ = [
     "BAbI",
     "Bus",
     "Carry",
+    "CartPole",
     "ClusteredMemory",
     "Copy",
     "Core",
@@ -140,6 +151,7 @@ __all__ = [
     "NeuralMemory",
     "Noisy",
     "Parts",
+    "PettingZoo",
     "Plastic",
     "PooledRecall",
     "Population",
@@ -159,6 +171,7 @@ __all__ = [
     "Silent",
     "Step",
     "Study",
+    "TMaze",
     "Task",
     "Unrolled",
     "Watch",

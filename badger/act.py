@@ -2,9 +2,10 @@
 
 Sensing and acting are two modules, for both have an `Each`: `sense.Each(...)`, `act.Each(...)`.
 
-Shapes: B episode, E expert, Y output of an expert, D numbers of an action (the dimensions of a guess, the logits of a
-choice). An *address* is what a port draws anew for each episode; it is part of the agent's state, and its shape tells
-the number of outputs. Experts that are not present have no say; an output that nobody is left to make is 0.
+Shapes: B episode, E expert, P agent of the world, Y output of an expert, D numbers of an action (the dimensions of a
+guess, the logits of a choice). An *address* is what a port draws anew for each episode; it is part of the agent's
+state, and its shape tells the number of outputs. Experts that are not present have no say; an output that nobody is
+left to make is 0.
 """
 
 from abc import ABC, abstractmethod
@@ -14,9 +15,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from badger.teams import team
+
 
 class Act(nn.Module, ABC):
-    """(B, E, Y) -> (B, D)."""
+    """(B, E, Y) -> (B, D); of `Team`, (B, P, D)."""
 
     input_size: int
     outputs: int  # D where nothing else is asked for
@@ -32,7 +35,7 @@ class Act(nn.Module, ABC):
     @abstractmethod
     def forward(
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B D"]: ...
+    ) -> Float[Tensor, "B *PD"]: ...
 
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
         """The address after newcomers have made it `experts` experts. Those who were there keep what they had."""
@@ -63,10 +66,36 @@ class Mean(Act):
     ) -> Float[Tensor, "B D"]:
         if present is None:
             return self.linear(y.mean(1))
-        there = present.unsqueeze(-1)
-        count = there.sum(1)  # (B, 1)
-        mean = torch.where(there, y, 0).sum(1) / count.clamp(min=1)
-        return torch.where(count > 0, self.linear(mean), 0)
+        return _mean(self.linear, y, present.unsqueeze(-1))
+
+
+class Team(Act):
+    """In a world of several agents, each acts as its team says: the mean over experts e, e mod P = p, of a linear map.
+
+    All teams share the map. The number of experts is a multiple of P; how many play for each is free after training.
+    """
+
+    def __init__(self, input_size: int, outputs: int, agents: int):
+        super().__init__()
+        self.input_size, self.outputs, self.agents = input_size, outputs, agents
+        self.linear = nn.Linear(input_size, outputs)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
+        if outputs != self.outputs:
+            raise ValueError(f"outputs={outputs}, want {self.outputs}: act.Team has a fixed number for each agent")
+        team(experts, self.agents)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B P D"]:
+        teams = y.unflatten(1, (-1, self.agents))  # (B, k, P, Y)
+        if present is None:
+            return self.linear(teams.mean(1))
+        there = present.unflatten(1, (-1, self.agents)).unsqueeze(-1)
+        return _mean(self.linear, teams, there)
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
+        team(experts, self.agents)
 
 
 class Owned(Act):
@@ -210,16 +239,53 @@ class Readout(Act):
         return (weights @ values).squeeze(-1)
 
 
+class Gaussian(Act):
+    """A port whose outputs are the means of real numbers to be drawn, and behind them the logarithms of their standard
+    deviations (`badger.gaussian`): one learned number for all outputs, whatever is seen.
+
+    So addresses, names and the number of outputs are the port's, and this stays free after training where it is free.
+    """
+
+    def __init__(self, port: Act, *, log_std: float = 0.0):
+        super().__init__()
+        self.port, self.log_std = port, nn.Parameter(torch.tensor(log_std))
+        self.input_size, self.outputs, self.name_size = port.input_size, port.outputs, port.name_size
+        self.agents = getattr(port, "agents", None)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
+        return self.port.address(like, experts, outputs, rng)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B *PD"]:
+        mean = self.port(y, address, present)
+        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+        return self.port.join(address, like, experts, rng)
+
+    def names(self, address: Tensor | None, experts: int) -> Tensor | None:
+        return self.port.names(address, experts)
+
+
 class Valued(Act):
     """A port, and a critic: what the port puts out, and as one number more the value of what may come, a linear map of
     the mean over experts that begins at 0 (actor and critic of one body, Mnih et al. 2016, arXiv:1602.01783).
 
     Addresses, names and the number of outputs are the port's.
+
+    Args:
+        critic: who tells the value; None: all experts together. Agents that act by a `Team` have a value each, told by
+            a `Team` with one output.
+
+    Raises:
+        ValueError: a critic that does not fit the port.
     """
 
-    def __init__(self, port: Act):
+    def __init__(self, port: Act, critic: Mean | Team | None = None):
         super().__init__()
-        self.port, self.value = port, Mean(port.input_size, 1)
+        self.port, self.value = port, Mean(port.input_size, 1) if critic is None else critic
+        _fitting(self.port, self.value)
         self.input_size, self.outputs, self.name_size = port.input_size, port.outputs, port.name_size
         nn.init.zeros_(self.value.linear.weight)
         nn.init.zeros_(self.value.linear.bias)
@@ -229,7 +295,7 @@ class Valued(Act):
 
     def forward(
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B D"]:
+    ) -> Float[Tensor, "B *PD"]:
         return torch.cat([self.port(y, address, present), self.value(y, None, present)], -1)
 
     def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
@@ -237,6 +303,29 @@ class Valued(Act):
 
     def names(self, address: Tensor | None, experts: int) -> Tensor | None:
         return self.port.names(address, experts)
+
+
+def _mean(linear: nn.Linear, y: Tensor, there: Tensor) -> Tensor:
+    """The linear map of the mean over axis 1 of y, of those who are there, (..., 1); 0 where nobody is."""
+    count = there.sum(1)
+    mean = torch.where(there, y, 0).sum(1) / count.clamp(min=1)
+    return torch.where(count > 0, linear(mean), 0)
+
+
+def _fitting(port: Act, critic: Mean | Team) -> None:
+    agents = getattr(port, "agents", None)
+    if (critic.input_size, critic.outputs, getattr(critic, "agents", None)) != (port.input_size, 1, agents):
+        plain = f"act.Mean({port.input_size}, 1)"
+        wanted = plain if agents is None else f"act.Team({port.input_size}, 1, {agents})"
+        raise ValueError(
+            f"the critic is {_told(critic)}, want {wanted}: a value for whatever act.{type(port).__name__} makes an "
+            "action for"
+        )
+
+
+def _told(port: Mean | Team) -> str:
+    agents = f", {port.agents}" if isinstance(port, Team) else ""
+    return f"act.{type(port).__name__}({port.input_size}, {port.outputs}{agents})"
 
 
 def _shares(owner: Tensor, outputs: int, like: Tensor) -> Tensor:
@@ -266,4 +355,4 @@ def _spread(shares: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
 
 
 ACTS: dict[str, type[Act]] = {"mean": Mean, "each": Each, "owners": Owners, "named": Named, "readout": Readout}
-"""Acting ports by name, each (input_size, outputs) -> Act."""
+"""Acting ports of one actor by name, each (input_size, outputs) -> Act. A world of several agents takes a `Team`."""

@@ -1,6 +1,7 @@
 """A Badger agent: experts that share one core, sense, talk over a bus, and act together.
 
-Shapes: B episode, E expert, O observation, Y output of an expert, M message, D numbers of an action, K edges.
+Shapes: B episode, E expert, P agent of the world, O observation, Y output of an expert, M message, D numbers of an
+action, K edges.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from badger.act import Act
 from badger.sense import Sense
+from badger.teams import team
 from comms import Bus, Delivery, EdgeList, Edges, Topology, connect, edge_list, join, mask, repeat, silence
 from experts import Core
 from experts import state as states
@@ -44,6 +46,14 @@ class AgentState(NamedTuple):
     @property
     def weights(self) -> Float[Tensor, "B K"]:
         return self.delivery.weights
+
+    def amid(self, alive: Bool[Tensor, "B P"] | None) -> "AgentState":
+        """The same for a step in a world in which only these agents are there; None: all. The experts of the others
+        neither hear, speak, write nor act in it. A lesion stays one."""
+        if alive is None:
+            return self
+        there = alive.repeat(1, team(self.identity.shape[1], alive.shape[1]))  # (B, P) -> (B, E)
+        return self._replace(present=there if self.present is None else self.present & there)
 
 
 class Agent(nn.Module):
@@ -150,7 +160,7 @@ class Agent(nn.Module):
 
     def forward(
         self, obs: Float[Tensor, "B *EO"], state: AgentState, rng: torch.Generator | None = None
-    ) -> tuple[Float[Tensor, "B D"], AgentState]:
+    ) -> tuple[Float[Tensor, "B *PD"], AgentState]:
         """One step of every expert, `ticks` rounds of communication, one action."""
         core, bus, y, delivery, edges, identity, address, present = state
         seen = self.sense(obs, identity.shape[1], self.outputs_of(address))
@@ -165,8 +175,11 @@ class Agent(nn.Module):
         self, state: AgentState, rows: Bool[Tensor, " B"], obs: Float[Tensor, "B *EO"], rng: torch.Generator
     ) -> AgentState:
         """New episodes in the rows of the mask. Edges and absences are the agent's, and stay."""
-        experts = state.identity.shape[1]
-        fresh = self.initial_state(obs, rng, experts, self.outputs_of(state.address))
+        fresh = self.initial_state(obs, rng, state.identity.shape[1], self.outputs_of(state.address))
+        return self.renewed(state, rows, fresh)
+
+    def renewed(self, state: AgentState, rows: Bool[Tensor, " B"], fresh: AgentState) -> AgentState:
+        """What is fresh in the rows of the mask, but for edges and absences."""
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
             fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
         changing = [name for name in AgentState._fields if name not in ("edges", "present")]

@@ -24,7 +24,8 @@ def ahead(agent: Agent, task: Task, carry: "Carry", rng: torch.Generator, steps:
     step by step.
     """
     known = task.open_loop and task.fixed_length and carry.elapsed + steps <= task.steps
-    plain = type(agent) is Agent and "forward" not in vars(agent) and carry.state.present is None
+    everyone = carry.state.present is None and carry.step.present is None
+    plain = type(agent) is Agent and "forward" not in vars(agent) and everyone
     silent = type(agent.bus) is Silent and agent.ticks == 1
     if not (known and plain and silent) or agent.core.losses(carry.state.core):
         return agent

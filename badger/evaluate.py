@@ -7,15 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.rollout import Policy, direct, first_episodes, rollout, start
+from badger.rollout import Frames, Policy, direct, first_episodes, rollout, start
 from tasks import Task, changeable
 
 LARGEST = 1024  # episodes played at once
 CROWD = 2**16  # experts in them, at most
+COPIES = 64  # of a world that is not ours, at most
 
 
 def fitting(episodes: int, experts: int, crowd: int) -> int:
@@ -48,7 +49,8 @@ def evaluate(
 ) -> dict[str, Float[Tensor, " episodes"]]:
     """The task's scores, and the return, of each episode; the mean over the steps in which a score was due.
 
-    Where episodes end early, a row counts up to its first end.
+    Where episodes end early, a row counts up to its first end. In a world of several agents the return is the mean over
+    those that acted in the episode.
 
     Args:
         episodes: how many are drawn; None: each one of a finite task, once and in order.
@@ -67,10 +69,18 @@ def evaluate(
                 carry = carry._replace(state=change(carry.state))
             frames, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, watch=watch)
         first = first_episodes(frames)
-        reward = frames.reward.mean(-1) if frames.reward.dim() == 3 else frames.reward
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
-        parts.append(scores | {"return": torch.where(first, reward, 0).sum(0)})
+        parts.append(scores | {"return": _return(frames, first)})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _return(frames: Frames, first: Bool[Tensor, "T B"]) -> Float[Tensor, " B"]:
+    """Of each row's first episode; of several agents, the mean over those that acted in it."""
+    if frames.reward.dim() == 2:
+        return torch.where(first, frames.reward, 0).sum(0)
+    counts = first.unsqueeze(-1) & frames.acted
+    total, there = torch.where(counts, frames.reward, 0).sum(0), counts.any(0)  # (B, P)
+    return total.sum(-1) / there.sum(-1).clamp(min=1)
 
 
 def _batches(task: Task, episodes: int | None, size: int, device: torch.device) -> Sequence[tuple[Task, int | Tensor]]:
@@ -82,7 +92,7 @@ def _batches(task: Task, episodes: int | None, size: int, device: torch.device) 
         return [(part, some) for part, every in numbers for some in every.split(size)]
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    size = size if task.episodes is None else min(size, task.episodes)  # no more are drawn at once than there are
+    size = min(size, task.episodes or size, COPIES if task.outside else size)  # no more at once than there are
     return [(task, min(size, episodes - done)) for done in range(0, episodes, size)]
 
 

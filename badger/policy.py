@@ -1,92 +1,92 @@
-"""From what an agent puts out to one of a number of choices: how it is drawn, and how likely it was.
+"""From what an agent puts out to an action: how it is drawn, and how likely it was.
 
-The first numbers of an output are the logits of an action; one more may follow, the value (`badger.act.Valued`).
-`Discrete` and `MultiDiscrete` alike: the choices of the latter are independent, given the output.
+The first numbers of an output are the logits of one of a number of choices; one more may follow, the value
+(`badger.act.Valued`). `Discrete` and `MultiDiscrete` alike: the choices of the latter are independent, given the
+output. Real numbers, `Continuous`, are those of `badger.gaussian`.
 
-Shapes: ... any leading axes (T step, B episode), A logits of all choices side by side.
+Shapes: ... any leading axes (T step, B episode, P agent of the world), A logits of all choices side by side.
 """
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from badger import gaussian
 from badger.rollout import Policy
-from tasks import Action, Discrete, MultiDiscrete
+from tasks import Action, Continuous, Discrete, MultiDiscrete
 
 Choice = Discrete | MultiDiscrete
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Each choice with its probability: the logits' softmax over what is legal. Raises ValueError: see `choice`."""
+    """Each choice with its probability: the logits' softmax over what is legal. Real numbers from their normal
+    distribution."""
 
     action: Action
 
-    def __post_init__(self) -> None:
-        choice(self.action)
-
     def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+        if isinstance(self.action, Continuous):
+            return gaussian.drawn(output, self.action, rng)
+
         # of independent exponential waits at rates p, the shortest is that of choice i with probability p_i; where
         # a number is not finite it still chooses something, and never waits for the device
         def draw(logs: Tensor) -> Tensor:
             waits = torch.empty_like(logs).exponential_(generator=rng).clamp(min=torch.finfo(logs.dtype).tiny)
             return (logs - waits.log()).argmax(-1)
 
-        return _chosen(draw, output, choice(self.action), legal)
+        return _chosen(draw, output, self.action, legal)
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """The most likely of what is legal; of several the first. Raises ValueError: see `choice`."""
+    """The most likely of what is legal; of several the first. The mean of real numbers."""
 
     action: Action
 
-    def __post_init__(self) -> None:
-        choice(self.action)
-
     def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
-        return _chosen(lambda logs: logs.argmax(-1), output, choice(self.action), legal)
+        if isinstance(self.action, Continuous):
+            return gaussian.likeliest(output, self.action)
+        return _chosen(lambda logs: logs.argmax(-1), output, self.action, legal)
 
 
 POLICIES: dict[str, Callable[[Action], Policy]] = {"sampled": Sampled, "greedy": Greedy}
-"""Policies by name, each Discrete | MultiDiscrete -> Policy."""
-
-
-def choice(action: Action) -> Choice:
-    """The action, which must be one of a number of choices. Raises ValueError for real numbers."""
-    if not isinstance(action, Choice):
-        raise ValueError(
-            f"actions are {action}, want tasks.Discrete or tasks.MultiDiscrete: a choice is made of logits"
-        )
-    return action
+"""Policies by name, each Action -> Policy."""
 
 
 def log_probability(
-    output: Float[Tensor, "*B D"], chosen: Int[Tensor, "..."], action: Choice, legal: Bool[Tensor, "*B A"] | None = None
+    output: Float[Tensor, "*B D"], chosen: Tensor, action: Action, legal: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
-    """Of what was chosen: integers (...) of a Discrete, (..., choices) of a MultiDiscrete."""
+    """Of what was chosen: integers (...) of a Discrete, (..., choices) of a MultiDiscrete, real numbers (..., size) of
+    a Continuous."""
+    if isinstance(action, Continuous):
+        return gaussian.log_probability(output, chosen, action)
     each = chosen.unsqueeze(-1) if isinstance(action, Discrete) else chosen
     logs = _logs(output, action, legal)
     return _total(part.gather(-1, each[..., i : i + 1]).squeeze(-1) for i, part in enumerate(logs))
 
 
 def entropy(
-    output: Float[Tensor, "*B D"], action: Choice, legal: Bool[Tensor, "*B A"] | None = None
+    output: Float[Tensor, "*B D"], action: Action, legal: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
     """In nats."""
+    if isinstance(action, Continuous):
+        return gaussian.entropy(output, action)
     return _total(-(part.exp() * part).sum(-1) for part in _logs(output, action, legal))
 
 
 def simpson(
-    output: Float[Tensor, "*B D"], action: Choice, legal: Bool[Tensor, "*B A"] | None = None
+    output: Float[Tensor, "*B D"], action: Action, legal: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
     """The chance that two draws agree, sum_a pi(a)^2 (Simpson 1949): 1 of a policy that is sure; summed over choices.
 
     A penalty on it keeps a policy from being sure too early, as Miconi et al. 2018 (arXiv:1804.02464) do in mazes.
     """
+    if isinstance(action, Continuous):
+        return gaussian.simpson(output, action)
     return _total(part.exp().square().sum(-1) for part in _logs(output, action, legal))
 
 

@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from badger import distributed
+
 
 def lambda_returns(
     reward: Float[Tensor, "T *B"],
@@ -41,6 +43,17 @@ def totals(
         sums.append(before + now)
         before = torch.where(over, 0, sums[-1])
     return torch.stack(sums), before
+
+
+def normalised(x: Float[Tensor, "*B"], counts: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """To mean 0 and variance 1 over what counts; where processes share a run, over all of theirs."""
+    number = counts.sum().to(x.dtype)
+    first = [number, torch.where(counts, x, 0).sum()]
+    distributed.all_mean(first)
+    centred = x - first[1] / first[0].clamp(min=1)
+    second = [torch.where(counts, centred, 0).square().sum()]
+    distributed.all_mean(second)
+    return centred / ((second[0] / first[0].clamp(min=1)).sqrt() + 1e-8)
 
 
 def explained(value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts: Bool[Tensor, "..."]) -> Tensor:

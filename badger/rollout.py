@@ -1,6 +1,6 @@
 """The inner loop, written once: an agent and a task, step by step.
 
-Shapes: T step, B episode.
+Shapes: T step, B episode, P agent of the world.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,15 @@ def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor
 
 
 class Carry(NamedTuple):
-    """Where an inner loop stands: the world, what it told last, the agent; and, on the host, steps since the start of
-    the episode where the task has a fixed length."""
+    """Where an inner loop stands: the world, what it told last, the agent; on the host, steps since the start of the
+    episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
+    """
 
     world: Any
     step: Step
     state: AgentState
     elapsed: int
+    begun: Bool[Tensor, " B"]
 
 
 class Frames(NamedTuple):
@@ -40,20 +42,25 @@ class Frames(NamedTuple):
 
     valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
     scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
-    actions were chosen under, a list of T; empty where the task tells none.
+    actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
+    obs. acted: whose action the world took; in a world of several agents, of those who were there and had not ended.
+    begun: a new episode opened before this step was seen, and the agent's state began anew with it.
     """
 
     obs: Float[Tensor, "T B *EO"]
-    output: Float[Tensor, "T B D"]
+    output: Float[Tensor, "T B *PD"]
     action: Tensor
-    reward: Float[Tensor, "T B *E"]
-    terminated: Bool[Tensor, "T B *E"]
-    truncated: Bool[Tensor, "T B *E"]
+    reward: Float[Tensor, "T B *P"]
+    terminated: Bool[Tensor, "T B *P"]
+    truncated: Bool[Tensor, "T B *P"]
     valid: Bool[Tensor, "T B"]
     losses: dict[str, Float[Tensor, "T B"]]
     scores: dict[str, Float[Tensor, "T B"]]
     watched: list[Any]
     legal: list[Bool[Tensor, "B *A"]]
+    present: list[Bool[Tensor, "B P"]]
+    acted: Bool[Tensor, "T B *P"]
+    begun: Bool[Tensor, "T B"]
 
 
 def start(
@@ -64,7 +71,7 @@ def start(
     batch: how many to draw; or, of a finite task, the numbers of those to play.
     """
     world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
-    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
+    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0, _all(step))
 
 
 def cut(carry: Carry) -> Carry:
@@ -92,7 +99,8 @@ def rollout(
     When an episode ends, the agent still sees the final observation (its value bootstraps a truncation); that action
     is ignored and the frame is not valid; the next step opens a new episode, and the agent's state is reset with it
     unless `keep_state` (a lifetime of several episodes). A task of fixed length ends at a step known on the host: it
-    starts anew without such a frame.
+    starts anew without such a frame. In a world of several agents the experts of one who is not there have no part in
+    the step.
 
     Raises:
         ValueError: steps < 1.
@@ -104,11 +112,12 @@ def rollout(
     player = ahead(agent, task, carry, rng, steps) if watch is None else agent
     for _ in range(steps):
         carry = _reopened(agent, task, carry, rng, keep_state)
-        obs, legal = carry.step.obs, carry.step.legal
-        output, state = player(obs, carry.state, rng)
-        action = policy(output, legal, rng)
-        carry, valid = _advance(agent, task, carry._replace(state=state), action, rng, keep_state)
-        frames.append((obs, output, action, valid, agent.core.losses(state.core), legal, carry.step))
+        seen, begun, absent = carry.step, carry.begun, carry.state.present
+        output, state = player(seen.obs, carry.state.amid(seen.present), rng)
+        action = policy(output, seen.legal, rng)
+        after = state._replace(present=absent)  # who is not there in the world has no lesion
+        carry, valid = _advance(agent, task, carry._replace(state=after), action, rng, keep_state)
+        frames.append((seen, output, action, valid, agent.core.losses(state.core), begun, carry.step))
         if watch is not None:
             watched.append(watch(state))
     return _stacked(frames, watched), carry
@@ -125,10 +134,10 @@ def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep
     """A new episode, where the task's fixed length says that the last one is over."""
     if not task.fixed_length or carry.elapsed < task.steps:
         return carry
-    everyone = torch.ones(carry.step.obs.shape[0], dtype=torch.bool, device=carry.step.obs.device)
+    everyone = _all(carry.step)
     world, step = task.reset(len(everyone), rng)
     state = carry.state if keep_state else agent.reset(carry.state, everyone, step.obs, rng)
-    return Carry(world, step, state, 0)
+    return Carry(world, step, state, 0, ~everyone if keep_state else everyone)
 
 
 def _advance(
@@ -137,17 +146,22 @@ def _advance(
     """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
     world, step = task.step(carry.world, action, rng)
     if task.fixed_length:
-        everyone = torch.ones(len(action), dtype=torch.bool, device=action.device)
-        return Carry(world, step, carry.state, carry.elapsed + 1), everyone
+        everyone = _all(step)
+        return Carry(world, step, carry.state, carry.elapsed + 1, ~everyone), everyone
     ended = _ended(carry.step)
     world, opened = task.restart(world, ended, rng)
     step = _merged(ended, opened, step)
     state = carry.state if keep_state else agent.reset(carry.state, ended, step.obs, rng)
-    return Carry(world, step, state, 0), ~ended
+    return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
+
+
+def _all(step: Step) -> Tensor:
+    """(B,) every row."""
+    return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)
 
 
 def _ended(step: Step) -> Tensor:
-    """(B,) episodes that are over: for all experts, where each has an end of its own."""
+    """(B,) episodes that are over: for all agents, where each has an end of its own."""
     over = step.terminated | step.truncated
     return over if over.dim() == 1 else over.all(-1)
 
@@ -163,10 +177,18 @@ def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
     return Step(**told, scores=scores)
 
 
+def _acted(seen: Step, valid: Tensor) -> Tensor:
+    """(B,), or (B, P): whose action the world took."""
+    if seen.reward.dim() == 1:
+        return valid
+    going = valid.unsqueeze(-1) & ~(seen.terminated | seen.truncated)
+    return going if seen.present is None else going & seen.present
+
+
 def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
-    obs, output, action, valid, losses, legal, steps = zip(*frames, strict=True)
+    seen, output, action, valid, losses, begun, steps = zip(*frames, strict=True)
     return Frames(
-        torch.stack(obs),
+        torch.stack([step.obs for step in seen]),
         torch.stack(output),
         torch.stack(action),
         torch.stack([step.reward for step in steps]),
@@ -176,5 +198,8 @@ def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
         {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
         {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
         watched,
-        [mask for mask in legal if mask is not None],
+        [step.legal for step in seen if step.legal is not None],
+        [step.present for step in seen if step.present is not None],
+        torch.stack([_acted(step, took) for step, took in zip(seen, valid, strict=True)]),
+        torch.stack(begun),
     )

@@ -5,6 +5,7 @@ numbers that autograd keeps beyond the log itself then grow with T / segment + s
 grows with T are the nodes of the graph, some 70 KB a step however large the agent and the batch.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -46,7 +47,12 @@ def segmented(
         frames, carry, after = checkpoint(play, carry, rng.clone_state(), count, use_reentrant=False)
         rng.set_state(after.get_state())
         pieces.append(frames)
-    return Frames(*(_joined(list(field)) for field in zip(*pieces, strict=True))), carry
+    return joined(pieces), carry
+
+
+def joined(pieces: Sequence[Frames]) -> Frames:
+    """Frames that follow each other, as one."""
+    return Frames(*(_joined(list(field)) for field in zip(*pieces, strict=True)))
 
 
 def _joined(parts: list[Any]) -> Any:

@@ -1,12 +1,14 @@
 """Ports through which experts sense: from a task's observation to each expert's share of it.
 
-Shapes: B episode, E expert, O observation, S what an expert senses.
+Shapes: B episode, E expert, P agent of the world, O observation, S what an expert senses.
 """
 
 from abc import ABC, abstractmethod
 
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from badger.teams import team
 
 
 class Sense(nn.Module, ABC):
@@ -87,3 +89,19 @@ class Each(Sense):
                 "sense.Each takes one observation for each expert; sense.Broadcast takes one for all"
             )
         return obs
+
+
+class Team(Sense):
+    """Expert e senses what agent e mod P of the world does, (B, P, O): a team of E / P experts behind each."""
+
+    def __init__(self, obs_size: int):
+        super().__init__()
+        self.output_size = obs_size
+
+    def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
+        if obs.dim() != 3 or obs.shape[-1] != self.output_size:
+            raise ValueError(
+                f"obs {tuple(obs.shape)}, want (batch, agents, {self.output_size}): sense.Team takes one observation "
+                "for each agent of the world; sense.Broadcast takes one for all experts"
+            )
+        return obs.repeat(1, team(experts, obs.shape[1]), 1)

@@ -13,16 +13,18 @@ from typing import Any, get_type_hints
 import torch
 
 from badger import act, sense
+from badger.act import Act
 from badger.agent import Agent
-from badger.learners import A2C, BPTT
+from badger.learners import A2C, BPTT, PPO
 from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
 from badger.schedule import Schedule
 from badger.stepping import Precision
+from badger.teams import team
 from comms import BUSES, pick
 from experts import Core
-from tasks import Size, Task, Varied, ends, nominal
+from tasks import Continuous, Size, Task, Varied, ends, nominal
 
 WIDTH = 8  # of an identity, where nothing else tells experts apart
 
@@ -32,13 +34,15 @@ class Setup:
     """An agent, how it learns, and on what machine.
 
     Args:
-        experts: how many, free after training; two numbers: a range, drawn anew for each outer step.
+        experts: how many, free after training; two numbers: a range, drawn anew for each outer step. In a world of
+            several agents a multiple of them: as many play for each; 0: one.
         message_size: numbers in an inbox.
         identity_size: random numbers that tell experts apart, drawn for each episode; 8 if not given, or 0 where the
             acting port names them.
         topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
         bus: how they hear; `badger list` names all.
-        act: how they answer together: mean, each, owners, named, readout.
+        act: how they answer together: mean, each, owners, named, readout; not in a world of several agents, where
+            each acts by its own team.
         batch: episodes in an outer step.
         lr: peak of the learning rate.
         schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout.
@@ -70,20 +74,25 @@ class Setup:
     compile: bool = False
     cuda_graph: bool = False
 
+    def peopled(self, task: Task) -> "Setup":
+        """With an expert for each agent of the world, where no number of them is given."""
+        return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
+
     def run(
         self,
         tasks: Task | Varied,
         core: Callable[[int], Core],
         *,
-        senses: Callable[[int], sense.Sense] = sense.Broadcast,
+        senses: Callable[[int], sense.Sense] | None = None,
         learner: Callable[..., Any] = BPTT,
         **learning: Any,
     ) -> Run:
         """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
 
         Args:
-            core: what an expert is, a factory of the size of its input. senses: how it senses.
-            learner: `BPTT`, or `A2C`, whose agent gets a critic. learning: more options of the learner.
+            core: what an expert is, a factory of the size of its input. senses: how it senses; None: what there is to
+                be seen, or in a world of several agents what the one sees that it plays for.
+            learner: `BPTT`, or `A2C` or `PPO`, whose agent gets a critic. learning: more options of the learner.
 
         Raises:
             ValueError: a name that is not there, a flag that the learner does not know, or sizes that do not fit.
@@ -91,7 +100,7 @@ class Setup:
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}, want at least 1")
         where, options = resolve_device(self.device), {**self._options(learner), **learning}
-        critic = learner is A2C
+        critic = learner in (A2C, PPO)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
@@ -112,26 +121,44 @@ class Setup:
         return options
 
     def _agent(
-        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense], *, critic: bool
+        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense] | None, *, critic: bool
     ) -> Agent:
         messages = self.message_size if self.bus != "silent" else 0
-        port = pick(act.ACTS, self.act, "act")
+        port = self._port(task)
         identity = self.identity_size
         if identity is None:
             identity = 0 if port.name_size else WIDTH
-        sensing = senses(task.obs_size)
+        sensing = (senses or (sense.Broadcast if task.agents is None else sense.Team))(task.obs_size)
         made = core(sensing.output_size + messages + identity + port.name_size)
         bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
-        acting = port(made.output_size, task.action.size)
+        several = () if task.agents is None else (task.agents,)
+        acting = port(made.output_size, task.action.size, *several)
+        if critic and isinstance(task.action, Continuous):
+            acting = act.Gaussian(acting)
+        worth = act.Team(made.output_size, 1, *several) if critic and several else None
         return Agent(
             sense=sensing,
             core=made,
             bus=bus,
-            act=act.Valued(acting) if critic else acting,
+            act=act.Valued(acting, worth) if critic else acting,
             topology=self.topology,
             experts=ends(experts=self.experts)[1],
             identity_size=identity,
         )
+
+    def _port(self, task: Task) -> type[Act]:
+        """How experts act; in a world of several agents by teams, whose sizes must fit."""
+        if task.agents is None:
+            return pick(act.ACTS, self.act, "act")
+        if self.act != Setup.act:
+            raise ValueError(
+                f"act={self.act}: each of the {task.agents} agents of this world acts by its own team; leave it out"
+            )
+        low, high = ends(experts=self.experts)
+        if low < high:
+            raise ValueError(f"experts={self.experts}, want one number that is a multiple of {task.agents}, the agents")
+        team(high, task.agents)
+        return act.Team
 
     def _schedule(self) -> Schedule:
         kinds = {

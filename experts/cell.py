@@ -14,6 +14,7 @@ from torch.nn.functional import linear
 
 from experts import state as states
 from experts.core import Core
+from experts.pieces import pieces
 
 Parts = tuple[Tensor, ...]
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward  # (grad, output)
@@ -65,9 +66,11 @@ class Cell(Core):
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], Any]:
-        """As the loop of `forward`; by torch's own function for all steps where no row begins anew in between."""
+        """As the loop of `forward`; by torch's own function for all steps, of all pieces between two beginnings."""
         if reset is None and not mapped():  # vmap has no rule for it
             return self._whole(xs, state)
+        if reset is not None and not (mapped() or torch.compiler.is_compiling()):
+            return self._pieces(xs, state, reset)
         fresh, ys = self.initial_state(xs[0]), []
         for t, from_x in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):
             if reset is not None:
@@ -77,13 +80,27 @@ class Cell(Core):
         return torch.stack(ys), state
 
     def _whole(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        parts = tuple(part.flatten(0, 1).unsqueeze(0) for part in state)
-        hidden = parts if len(parts) > 1 else parts[0]
-        ys, *last = type(self).sequence(
-            xs.flatten(1, 2), hidden, weights, True, 1, 0.0, torch.is_grad_enabled(), False, False
-        )
+        ys, last = self._sequence((xs.flatten(1, 2),), tuple(part.flatten(0, 1) for part in state), False)
         return ys.view(*xs.shape[:3], -1), self.State(*(part.view(xs.shape[1:3] + part.shape[-1:]) for part in last))
+
+    def _pieces(self, xs: Tensor, state: Any, reset: Tensor) -> tuple[Tensor, Any]:
+        cut = pieces(reset.repeat_interleave(xs.shape[2], 1))
+        packed = xs.flatten(1, 2).transpose(0, 1).flatten(0, 1)[cut.order]  # (T, R, D) -> (R * T, D)
+        began = (torch.where(cut.on.unsqueeze(-1), part.flatten(0, 1)[cut.row], 0) for part in state)
+        ys, last = self._sequence((packed, cut.sizes), tuple(began))
+        ys = ys[cut.back].unflatten(0, (-1, len(xs))).transpose(0, 1)  # (T, R, H)
+        return ys.unflatten(1, xs.shape[1:3]), self.State(
+            *(part[cut.last].unflatten(0, xs.shape[1:3]) for part in last)
+        )
+
+    def _sequence(self, xs: Parts, state: Parts, *batch_first: bool) -> tuple[Tensor, Parts]:
+        """torch's function, of sequences (T, R, D), or of packed ones and their sizes; states are (R, H)."""
+        weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
+        parts = tuple(part.unsqueeze(0) for part in state)
+        hidden = parts if len(parts) > 1 else parts[0]
+        options = (True, 1, 0.0, torch.is_grad_enabled(), False, *batch_first)
+        ys, *last = type(self).sequence(*xs, hidden, weights, *options)
+        return ys, tuple(part.squeeze(0) for part in last)
 
     def _step(self, from_x: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:
         new, _ = self.advance(from_x, linear(state[0], self.weight_hh, self.bias_hh), state)

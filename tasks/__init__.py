@@ -5,6 +5,7 @@ from collections.abc import Callable
 from tasks.associative_recall import AssociativeRecall
 from tasks.babi import BAbI
 from tasks.babi_results import task_errors
+from tasks.cart_pole import CartPole
 from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
 from tasks.guessing_game import GuessingGame
@@ -13,12 +14,14 @@ from tasks.gymnasium_env import to_gymnasium
 from tasks.maze import Maze
 from tasks.outside import Told, World, Worlds
 from tasks.parallel_env import to_parallel_env
+from tasks.pettingzoo import PettingZoo
 from tasks.pooled_recall import PooledRecall
 from tasks.priority_sort import PrioritySort
 from tasks.repeat_previous import RepeatPrevious
 from tasks.rows import Watch, WorldError
 from tasks.sequences import Sequences, SequenceState
 from tasks.sequential_mnist import SequentialMNIST
+from tasks.t_maze import TMaze
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
 from tasks.varied import Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal
 
@@ -34,6 +37,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "dictionary_inference": DictionaryInference,
     "double_copy": DoubleCopy,
     "priority_sort": PrioritySort,
+    "cart_pole": CartPole,
+    "t_maze": TMaze,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -42,6 +47,7 @@ __all__ = [
     "Action",
     "AssociativeRecall",
     "BAbI",
+    "CartPole",
     "Continuous",
     "Copy",
     "DictionaryInference",
@@ -54,6 +60,7 @@ __all__ = [
     "MultiDiscrete",
     "Parts",
     "Path",
+    "PettingZoo",
     "PooledRecall",
     "PrioritySort",
     "Ranges",
@@ -63,6 +70,7 @@ __all__ = [
     "SequentialMNIST",
     "Size",
     "Step",
+    "TMaze",
     "Task",
     "Told",
     "Varied",

@@ -4,30 +4,25 @@ from typing import Any
 
 
 def gymnasium() -> Any:
-    """The module gymnasium.
-
-    Raises:
-        ModuleNotFoundError: it is not installed; says how to install it.
-    """
+    """The module gymnasium. Raises ModuleNotFoundError where it is not installed; says how to install it."""
     try:
         import gymnasium as module
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error}: worlds of Gymnasium and PettingZoo need it; pip install 'gymnasium>=1.1'", name=error.name
-        ) from error
+        raise _missing(error, "gymnasium>=1.1") from error
     return module
 
 
 def pettingzoo() -> Any:
-    """The module pettingzoo.
-
-    Raises:
-        ModuleNotFoundError: it is not installed; says how to install it.
-    """
+    """The module pettingzoo. Raises ModuleNotFoundError where it is not installed; says how to install it."""
     try:
         import pettingzoo as module
+        import pettingzoo.utils
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"{error}: worlds of PettingZoo need it; pip install 'pettingzoo>=1.25'", name=error.name
-        ) from error
+        raise _missing(error, "pettingzoo>=1.25") from error
     return module
+
+
+def _missing(error: ModuleNotFoundError, package: str) -> ModuleNotFoundError:
+    return ModuleNotFoundError(
+        f"{error}: worlds of Gymnasium and PettingZoo need it; pip install '{package}'", name=error.name
+    )

@@ -1,6 +1,6 @@
 """A task is a distribution of episodes: a frozen dataclass, batched, on the device; its state is a value.
 
-Shapes: B episode, E expert, O observation, A action.
+Shapes: B episode, E expert, P agent of the world, O observation, A action.
 """
 
 from abc import ABC, abstractmethod
@@ -52,18 +52,21 @@ Action = Discrete | MultiDiscrete | Continuous
 class Step(NamedTuple):
     """What a world tells after an action, or at the start of an episode.
 
-    obs: (B, O), or (B, E, O) where each expert sees its own.
-    reward, terminated, truncated: (B,) or (B, E). Only `terminated` ends the value of the future.
+    obs: (B, O), or (B, E, O) where each expert sees its own; in a world of P agents (B, P, O).
+    reward, terminated, truncated: (B,), or (B, P). Only `terminated` ends the value of the future. The end of an agent
+        is told until its episode is over, which it is when all agents' ends are.
     scores: named (B,) numbers computed where the truth is known, NaN where none is due.
-    present: (B, E), which agents are alive; None: all. legal: a mask over the action's numbers; None: all.
+    present: (B, P), which agents are there to see this: those who are alive, and those who were truncated in this very
+        step, so that they see what they are worth; None: all. The obs and reward of the absent are numbers, too.
+    legal: a mask over the action's numbers, (B, A) or (B, P, A); None: all.
     """
 
     obs: Float[Tensor, "B *EO"]
-    reward: Float[Tensor, "B *E"]
-    terminated: Bool[Tensor, "B *E"]
-    truncated: Bool[Tensor, "B *E"]
+    reward: Float[Tensor, "B *P"]
+    terminated: Bool[Tensor, "B *P"]
+    truncated: Bool[Tensor, "B *P"]
     scores: dict[str, Float[Tensor, " B"]]
-    present: Bool[Tensor, "B E"] | None = None
+    present: Bool[Tensor, "B P"] | None = None
     legal: Bool[Tensor, "B *A"] | None = None
 
 
@@ -109,6 +112,12 @@ class Task(ABC):
     def action(self) -> Action: ...
 
     @property
+    def agents(self) -> int | None:
+        """P, of a world in which several agents act: each sees (B, P, O), acts as `action` says, (B, P), (B, P, k) or
+        (B, P, size), and has rewards and ends of its own, (B, P). None: one actor, whose shapes are without P."""
+        return None
+
+    @property
     def episodes(self) -> int | None:
         """How many there are in all, where they have numbers (the images of a data set); None: endless."""
         return None
@@ -149,7 +158,8 @@ class Task(ABC):
     def preview(self, state: Any, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
         """The next `steps` observations of an open_loop task, the present one first. rng: a copy, to be drawn on."""
         seen = [step.obs]
-        nothing = step.obs.new_zeros(step.obs.shape[0], self.action.size)
+        actors = () if self.agents is None else (self.agents,)
+        nothing = step.obs.new_zeros(step.obs.shape[0], *actors, self.action.size)
         with torch.no_grad():
             for _ in range(steps - 1):
                 state, step = self.step(state, nothing, rng)
@@ -204,6 +214,16 @@ def _apart(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
         return logits.unflatten(-1, (len(ns), ns[0]))
     parts = logits.split(ns, -1)
     return torch.stack([pad(part, (0, max(ns) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
+
+
+def chosen(task: Task, action: Tensor) -> None:
+    """Raises ValueError unless these are choices of a `Discrete` action, for a task whose rewards give no gradient."""
+    if action.is_floating_point() or action.dim() != 1:
+        raise ValueError(
+            f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch,) from 0 to "
+            f"{task.action.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with a "
+            "policy that draws a choice from them"
+        )
 
 
 def changeable(task: Task) -> list[str]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from badger import GuessingGame, RepeatPrevious, act, evaluate
+from tasks import Continuous
 from toys import seeded, toy_agent
 
 
@@ -44,9 +45,10 @@ def learner_of(make, task, seed=0):
     try:
         return make(agent, task, seed=seed)
     except ValueError as error:
-        if "act=act.Valued(port)" not in str(error):
+        if "act=act.Valued(" not in str(error):
             raise
-    agent.act = act.Valued(agent.act).double()
+    port = act.Gaussian(agent.act) if isinstance(task.action, Continuous) else agent.act
+    agent.act = act.Valued(port).double()
     return make(agent, task, seed=seed)
 
 

@@ -1,5 +1,6 @@
 """What every task must do, given a factory (**options) -> Task that needs none."""
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -22,8 +23,13 @@ def seeded(seed=0):
 
 
 def numbers(task, seed=1, batch=B):
-    """What an agent might put out, (batch, A)."""
-    return torch.randn(batch, task.action.size, generator=seeded(seed), dtype=task.dtype)
+    """What an agent might put out, (batch, A), or (batch, P, A) for several agents of the world."""
+    return torch.randn(batch, *actors(task), task.action.size, generator=seeded(seed), dtype=task.dtype)
+
+
+def actors(task):
+    """The axis of the agents of the world, where there are several."""
+    return () if task.agents is None else (task.agents,)
 
 
 def action(task, seed=1):
@@ -73,10 +79,11 @@ def reset_step_and_restart_tell_the_right_shapes(task):
             assert told.obs.dtype == told.reward.dtype == dtype
             assert told.terminated.dtype == told.truncated.dtype == torch.bool
             assert told.reward.shape == told.terminated.shape == told.truncated.shape
-            assert told.reward.shape in {(B,), told.obs.shape[:-1]}
+            assert told.reward.shape == (B, *actors(task))
+            assert task.agents is None or told.obs.shape == (B, task.agents, task.obs_size)
             assert all(score.shape == (B,) and score.dtype == dtype for score in told.scores.values())
-            assert told.legal is None or told.legal.shape[-1] == task.action.size
-            assert told.present is None or told.present.shape == told.obs.shape[:-1]
+            assert told.legal is None or told.legal.shape == (B, *actors(task), task.action.size)
+            assert told.present is None or told.present.shape == (B, *actors(task)) != (B,)
             assert {x.device for x in (told.obs, told.reward, *told.scores.values())} == {seeded().device}
 
 
@@ -144,6 +151,33 @@ def episodes_end_in_time(task):
         assert not ends[0].any() and ends.any(0).all()
 
 
+def an_end_of_an_agent_is_told_until_the_episode_is_over(task):
+    told = [step for _, step in play(task, [action(task, t) for t in range(task.steps)])]
+    for before, now in itertools.pairwise(told):
+        going = ~over(before)
+        for end, then in ((before.terminated, now.terminated), (before.truncated, now.truncated)):
+            assert then[going][end[going]].all()
+
+
+def who_has_ended_is_there_no_more_unless_it_was_truncated_just_now(task):
+    """So that the end of an episode is seen by those who were cut short, and nobody acts after its end."""
+    told = [step for _, step in play(task, [action(task, t) for t in range(task.steps)])]
+    if told[0].present is None:
+        return
+    for before, now in itertools.pairwise(told):
+        going = ~over(before).unsqueeze(-1)
+        done = before.terminated | before.truncated
+        assert not (now.present & going & (done | now.terminated)).any()
+        assert (now.present | done | ~before.present)[now.truncated & going].all()
+
+
+def what_is_told_are_numbers_for_the_absent_too(task):
+    for _, step in play(task, [action(task, t) for t in range(task.steps)]):
+        assert step.obs.isfinite().all() and step.reward.isfinite().all()
+        if step.present is not None:
+            assert not step.obs[~step.present].any()
+
+
 def scores_are_named_and_due_by_the_end(task):
     assert task.better in ("lower", "higher")
     told = [step for _, step in play(task, [action(task, t) for t in range(task.steps)])]
@@ -174,7 +208,7 @@ def a_target_is_an_action_and_the_best_one(task):
     state, _ = play(task, [action(task, t) for t in range(task.steps - 1)])[-1]
     target = task.target(state)
     if target is not None:
-        assert target.shape == (B, task.action.size)
+        assert target.shape == (B, *actors(task), task.action.size)
         best, less = (task.step(state, given, seeded())[1].reward for given in (target, target + 0.1))
         assert (best > less).all()
 
@@ -229,6 +263,9 @@ CHECKS = (
     an_open_loop_shows_the_same_whatever_is_done,
     restart_touches_only_its_rows,
     episodes_end_in_time,
+    an_end_of_an_agent_is_told_until_the_episode_is_over,
+    who_has_ended_is_there_no_more_unless_it_was_truncated_just_now,
+    what_is_told_are_numbers_for_the_absent_too,
     scores_are_named_and_due_by_the_end,
     references_belong_to_scores_and_are_finite,
     the_action_has_its_size,

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from badger import POLICIES, Greedy, Sampled
 from badger.policy import entropy, log_probability, simpson
-from tasks import Continuous, Discrete, MultiDiscrete
+from tasks import Discrete, MultiDiscrete
 from toys import seeded
 
 QUARTERS = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64).log()
@@ -127,12 +127,6 @@ def test_the_gradient_of_log_probabilities_is_that_of_the_mean_reward():
 
 
 # --- what is refused
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-def test_real_numbers_are_no_choice(policy):
-    with pytest.raises(ValueError, match=r"actions are Continuous\(size=2.*, want tasks\.Discrete or tasks\.Multi"):
-        POLICIES[policy](Continuous(2))
 
 
 def test_an_output_of_another_action_is_refused():

@@ -125,13 +125,76 @@ class Steps(Walk):
 
 
 class Crowd(Walk):
-    """A walk in which each of 4 experts has a reward and an end of its own; the last comes a step later."""
+    """A walk in which each of 4 has a reward and an end of its own; the last comes a step later."""
 
     def _told(self, state, reward):
         one = super()._told(state, reward)
         late = state.t > state.length
         ends = [torch.stack([end, end, end, end & late], -1) for end in (one.terminated, one.truncated)]
         return one._replace(reward=one.reward.unsqueeze(-1).expand(-1, 4), terminated=ends[0], truncated=ends[1])
+
+
+class HerdState(NamedTuple):
+    place: Tensor  # (B, P)
+    end: Tensor  # (B, P), the step at which an agent ends
+    cut: Tensor  # (B, P), whether it will be truncated, not terminated
+    t: Tensor  # (B,)
+
+
+@dataclass(frozen=True)
+class Herd(Task):
+    """A world of several agents, each as `Steps` is: they die, or are truncated, at times of their own, and the last
+    one comes a step later than the others.
+
+    The observation of an agent is [its place, the mean place of all, t]. Score: `length`, at the end.
+    """
+
+    steps: int = 5
+    agents: int = 3
+
+    fixed_length: ClassVar[bool] = False
+    score: ClassVar[str] = "length"
+    better: ClassVar[str] = "higher"
+
+    @property
+    def obs_size(self):
+        return 3
+
+    @property
+    def action(self):
+        return Discrete(3)
+
+    @property
+    def birth(self):
+        return (torch.arange(self.agents) == self.agents - 1).long()
+
+    def reset(self, batch, rng):
+        place = torch.rand(batch, self.agents, generator=rng, device=rng.device, dtype=self.dtype)
+        end = torch.randint(2, self.steps + 1, (batch, self.agents), generator=rng, device=rng.device)
+        cut = torch.rand(batch, self.agents, generator=rng, device=rng.device) < 0.5
+        state = HerdState(place, end, cut, torch.zeros_like(end[:, 0]))
+        return state, self._told(state, torch.zeros_like(place))
+
+    def step(self, state, action, rng):
+        t = state.t.unsqueeze(-1)
+        acts = (self.birth <= t) & (t < state.end)
+        place = torch.where(acts, state.place + 0.3 * (action - 1), state.place)
+        state = state._replace(place=place, t=state.t + 1)
+        return state, self._told(state, torch.where(acts, -(place - 1).square(), 0))
+
+    def _told(self, state, reward):
+        t = state.t.unsqueeze(-1)
+        over, cut = t >= state.end, state.cut
+        present = (self.birth <= t) & (~over | ((t == state.end) & cut))
+        all_ = [state.place, state.place.mean(1, keepdim=True).expand_as(state.place), t.expand_as(state.place)]
+        obs = torch.where(present.unsqueeze(-1), torch.stack(all_, -1), 0)
+        length = torch.where(over.all(1), state.t.to(self.dtype), torch.nan)
+        legal = torch.ones(*over.shape, 3, dtype=torch.bool)
+        legal[..., 0] = state.place >= 0
+        return Step(obs, reward, over & ~cut, over & cut, {"length": length}, present, legal)
+
+    def references(self):
+        return {"length": {"most": float(self.steps)}}
 
 
 def png(figure):

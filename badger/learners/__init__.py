@@ -8,6 +8,7 @@ from torch import Tensor
 from badger.agent import Agent
 from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
+from badger.learners.ppo import PPO
 from badger.rollout import Policy
 from tasks import Task
 
@@ -38,7 +39,7 @@ class Learner(Protocol):
         """From here on every update is as it would have been."""
 
 
-LEARNERS: dict[str, Callable[..., Learner]] = {"a2c": A2C, "bptt": BPTT}
+LEARNERS: dict[str, Callable[..., Learner]] = {"a2c": A2C, "bptt": BPTT, "ppo": PPO}
 """Learners by name, each (agent, task, **options) -> Learner."""
 
-__all__ = ["A2C", "BPTT", "LEARNERS", "Learner"]
+__all__ = ["A2C", "BPTT", "LEARNERS", "PPO", "Learner"]

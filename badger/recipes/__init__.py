@@ -22,6 +22,7 @@ from badger.recipes.sequences import (
     priority_sort,
     sequential_mnist,
 )
+from badger.recipes.worlds import pettingzoo
 from badger.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
@@ -32,6 +33,7 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "guessing_game": guessing_game,
     "gymnasium": gymnasium,
     "maze": maze,
+    "pettingzoo": pettingzoo,
     "pooled_recall": pooled_recall,
     "priority_sort": priority_sort,
     "repeat_previous": repeat_previous,

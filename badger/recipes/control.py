@@ -1,0 +1,48 @@
+"""Worlds to be kept in balance, by an agent that is paid for each step."""
+
+from functools import partial
+from typing import Any
+
+from badger import sense
+from badger.learners import A2C, PPO
+from badger.run import Run
+from badger.setup import Setup, recipe
+from comms import pick
+from experts import CORES, Core
+from tasks import CartPole
+
+LEARNERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ppo": (PPO, {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95}),
+    "a2c": (A2C, {"horizon": 32, "lam": 0.95, "value_weight": 0.5, "entropy_weight": 0.0, "clip": 0.5}),
+}
+CONTROL = {"experts": 1, "bus": "silent", "topology": "none", "act": "mean", "identity_size": 0}
+
+
+@recipe(**CONTROL, batch=8, lr=2e-3, outer_steps=97)
+def cartpole(
+    setup: Setup, *, velocities: bool = False, learner: str = "ppo", core: str = "gru", hidden_size: int = 64
+) -> Run:
+    """One expert balances a pole of which it sees no velocities, so that it must remember where things were.
+
+    Args:
+        velocities: whether it sees them.
+        learner: ppo, or a2c.
+        core: of the expert: gru, any that `badger list` names, or none, a control without memory.
+        hidden_size: of the core.
+    """
+    make, options = pick(LEARNERS, learner, "learner")
+    senses = partial(sense.Scaled, power=0.0, scale=5.0)  # 12 degrees are 0.2
+    cores = CORES if core != "none" else {"none": _memoryless}
+    return setup.run(
+        CartPole(velocities=velocities),
+        lambda size: pick(cores, core, "core")(size, hidden_size),
+        senses=senses,
+        learner=make,
+        gamma=0.98,
+        reward_scale=0.05,
+        **options,
+    )
+
+
+def _memoryless(input_size: int, hidden_size: int) -> Core:
+    raise NotImplementedError

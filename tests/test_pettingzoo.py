@@ -1,0 +1,357 @@
+"""Worlds of PettingZoo as tasks: what is told, to whom, and what goes wrong in them."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete, Graph, MultiBinary, MultiDiscrete, Sequence, Tuple, flatten
+from numpy.testing import assert_array_equal
+from pettingzoo.test import parallel_api_test
+from torch.testing import assert_close
+
+import contracts_task
+import toy_zoo
+from badger import PettingZoo
+from tasks import Continuous, WorldError
+from tasks import Discrete as Choice
+from tasks import MultiDiscrete as Several
+from tasks.moves import moves
+from tasks.parallel import Parallel
+from tasks.views import Views
+from toys import seeded
+
+B = 4
+
+
+def zoo(env=toy_zoo.Meadow, **options):
+    return PettingZoo(**{"env": env, "steps": 6, "dtype": torch.float64, **options})
+
+
+def play(task, steps=8, seed=0):
+    """The steps of a rollout with random legal actions: rows that have ended start anew in the step after."""
+    rng = seeded(seed)
+    world, step = task.reset(B, rng)
+    told = [step]
+    for t in range(steps):
+        over = (step.terminated | step.truncated).all(-1)
+        world, after = task.step(world, contracts_task.action(task, t), rng)
+        world, opened = task.restart(world, over, rng)
+        step = opened if over.any() else after
+        told.append(step)
+    return told
+
+
+# --- what is told
+
+
+def by_hand(env, seed, actions):
+    """One episode, in the plainest way: for each step, for each agent, what it was told, in dictionaries."""
+    obs, _ = env.reset(seed=seed)
+    told = [({name: (obs[name], 0.0) for name in env.agents}, {})]
+    ended = {}
+    for action in actions:
+        given = {name: action[env.possible_agents.index(name)] for name in env.agents}
+        obs, reward, died, cut, _ = env.step(given)
+        fresh = {name: "died" if died[name] else "cut" for name in died if died[name] or cut[name]}
+        ended = ended | fresh
+        seen = {name: obs[name] for name in obs if fresh.get(name) != "died"}
+        told.append(({name: (seen.get(name), reward[name] if name in given else 0.0) for name in obs}, dict(ended)))
+        if not env.agents:
+            return told
+    return told
+
+
+def test_the_toy_is_a_world_of_pettingzoo():
+    parallel_api_test(toy_zoo.Meadow(), num_cycles=30)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_copy_tells_what_its_world_tells(seed):
+    actions = np.random.default_rng(seed).integers(3, size=(6, 3))
+    copy = Parallel(toy_zoo.Meadow, 99)
+    told = [copy.reset(seed=seed)[0]] + [copy.step(action)[0] for action in actions]
+    for (wanted, ended), got in zip(by_hand(toy_zoo.Meadow(), seed, actions), told, strict=False):
+        for p, name in enumerate(copy.names):
+            obs, reward = wanted.get(name, (None, 0.0))
+            assert got["present"][p] == (obs is not None)
+            assert_array_equal(got["obs"][p], np.zeros(3) if obs is None else obs)
+            assert got["reward"][p] == reward
+            over = len(ended) == 3
+            assert got["terminated"][p] == (ended.get(name) == "died") or over
+            assert got["truncated"][p] == (ended.get(name) == "cut")
+
+
+VALUES = {  # of the contract: they go on from a state that is no longer the latest
+    contracts_task.a_state_is_a_value,
+    contracts_task.restart_touches_only_its_rows,
+    contracts_task.references_belong_to_scores_and_are_finite,  # of a world that nobody knows there are none
+}
+
+
+@pytest.mark.parametrize("check", [c for c in contracts_task.CHECKS if c not in VALUES], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("env", [toy_zoo.Meadow, toy_zoo.Farm, toy_zoo.Pond, toy_zoo.Turns])
+def test_a_world_keeps_the_contract_of_tasks(env, check):
+    check(zoo(env))
+
+
+def test_several_processes_tell_what_one_does():
+    one, two = (play(zoo(processes=n), steps=4) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        contracts_task.same(a, b)
+
+
+def test_a_restart_touches_only_its_rows():
+    task, mask = zoo(), torch.tensor([True, False, True, False])
+    rng = seeded()
+    world, _ = task.reset(B, rng)
+    world, before = task.step(world, contracts_task.action(task), rng)
+    _, after = task.restart(world, mask, rng)
+    contracts_task.same(before._replace(reward=after.reward), after, ~mask)
+    assert not torch.equal(before.obs[mask], after.obs[mask]) and not after.obs[mask][..., 1].any()
+
+
+def test_who_is_left_after_the_last_step_is_cut_short_and_sees_it():
+    copy = Parallel(toy_zoo.Bad, 2)
+    copy.env.wrong = lambda *told: told
+    copy.reset(seed=0)
+    copy.step(np.zeros(3, int))
+    told, _, over, _, _ = copy.step(np.zeros(3, int))
+    assert over and told["truncated"].all() and not told["terminated"].any() and told["present"].all()
+    assert_array_equal(told["obs"][:, 1], [2, 2, 2])
+
+
+def test_who_is_no_longer_named_has_died():
+    copy = Parallel(toy_zoo.Silently, 9)
+    copy.reset(seed=0)
+    for _ in range(toy_zoo.BAD):
+        told = copy.step(np.zeros(3, int))[0]
+    assert told["terminated"].tolist() == [False, True, False] == (~told["present"]).tolist()
+
+
+def test_whoever_never_came_has_ended_with_the_episode():
+    class Lonely(toy_zoo.Meadow):
+        def step(self, actions):
+            self.t = 5
+            return super().step(actions)
+
+    copy = Parallel(Lonely, 9)
+    copy.reset(seed=0)
+    told, _, over, _, _ = copy.step(np.ones(3, int))
+    assert over and (told["terminated"] | told["truncated"]).all() and not told["present"][2]
+    assert told["mean"] == 1  # of the two who have acted
+
+
+def test_scores_are_of_those_who_acted_and_told_at_the_end():
+    task = zoo()
+    told = play(task, steps=12)
+    total, acted, length = torch.zeros(B, 3), torch.zeros(B, 3, dtype=torch.bool), torch.zeros(B)
+    ends = 0
+    for before, now in itertools.pairwise(told):
+        was, over = ((step.terminated | step.truncated).all(-1) for step in (before, now))
+        acts = before.present & ~(before.terminated | before.truncated)
+        total, acted, length = total + now.reward, acted | acts, length + 1
+        for row in range(B):
+            if was[row]:
+                total[row], acted[row], length[row] = 0, False, 0
+            if over[row]:
+                ends += 1
+                assert_close(now.scores["reward"][row], (total[row].sum() / acted[row].sum()).double())
+                assert now.scores["length"][row] == length[row]
+            else:
+                assert now.scores["reward"][row].isnan()
+    assert ends > B
+
+
+def test_an_episode_that_has_ended_pays_nothing_and_tells_no_score_until_it_starts_anew():
+    task, rng = zoo(toy_zoo.Turns), seeded()
+    world, _ = task.reset(B, rng)
+    told = []
+    for _ in range(5):
+        world, step = task.step(world, torch.ones(B, 2, dtype=torch.long), rng)
+        told.append(step)
+    assert [step.reward.mean().item() for step in told] == [1, 1, 1, 0, 0]
+    assert [bool(step.scores["reward"].isfinite().all()) for step in told] == [False, False, True, False, False]
+
+
+def test_a_number_tells_an_agent_who_it_is():
+    plain, numbered = (play(zoo(numbered=n), steps=3) for n in (False, True))
+    assert zoo(numbered=True).obs_size == zoo().obs_size + 3
+    for a, b in zip(plain, numbered, strict=True):
+        assert torch.equal(a.obs, b.obs[..., :3])
+        assert torch.equal(b.obs[..., 3:], torch.eye(3).double() * a.present.unsqueeze(-1))
+
+
+# --- spaces
+
+
+def test_what_is_seen_is_flattened_by_gymnasium_and_filled_up():
+    spaces = {
+        "a": Dict(day=Discrete(3), field=Box(-1, 1, (2, 2))),
+        "b": Tuple((MultiBinary(2), Discrete(2))),
+        "c": MultiDiscrete([2, 3]),
+        "d": Discrete(4, start=1),
+    }
+    views = Views(spaces)
+    assert views.size == 7
+    for i, (name, space) in enumerate(spaces.items()):
+        space.seed(i)
+        sample = space.sample()
+        flat = views.flat(name, sample)
+        wanted = flatten(space, sample)
+        assert_array_equal(flat[: len(wanted)], wanted)
+        assert not flat[len(wanted) :].any() and flat.shape == (7,)
+
+
+def test_an_action_mask_is_no_part_of_what_is_seen():
+    views = Views({"a": Dict(observation=Box(0, 1, (2,)), action_mask=MultiBinary(3))})
+    obs = {"observation": np.array([0.5, 1]), "action_mask": np.array([1, 0, 1])}
+    assert_array_equal(views.flat("a", obs), [0.5, 1])
+    assert_array_equal(views.mask(obs, {}), [1, 0, 1])
+    assert views.mask(np.zeros(2), {"action_mask": 5}) == 5 and views.mask(np.zeros(2), {}) is None
+
+
+@pytest.mark.parametrize("space", [Graph(Box(0, 1, (1,)), None), Sequence(Discrete(2))], ids=["graph", "sequence"])
+def test_an_observation_of_no_fixed_size_is_refused(space):
+    with pytest.raises(ValueError, match=r"agent 'a' observes (Graph|Sequence).*no fixed size"):
+        Views({"a": space})
+
+
+def test_choices_of_different_sizes_are_filled_up_and_masked():
+    made = moves({"a": Discrete(2), "b": Discrete(4, start=1)})
+    assert made.action == Choice(4)
+    assert_array_equal(made.legal("a"), [1, 1, 0, 0])
+    assert_array_equal(made.legal("b", np.array([0, 1, 1, 0])), [0, 1, 1, 0])
+    assert_array_equal(made.legal("a", np.array([0, 0])), [1, 1, 0, 0])  # nothing is legal: all of its own is
+    assert made.given("a", np.array(1)) == 1 and made.given("b", np.array(3)) == 4
+    assert all(space.contains(made.given(name, np.array(1))) for name, space in made.spaces.items())
+
+
+def test_several_choices_are_filled_up_and_masked():
+    made = moves({"a": MultiDiscrete([2, 3], start=[0, 5]), "b": Discrete(4), "c": MultiBinary(1)})
+    assert made.action == Several((4, 3))
+    assert_array_equal(made.legal("a"), [1, 1, 0, 0, 1, 1, 1])
+    assert_array_equal(made.legal("a", (np.array([0, 1]), np.array([1, 0, 1]))), [0, 1, 0, 0, 1, 0, 1])
+    assert_array_equal(made.legal("b"), [1, 1, 1, 1, 1, 0, 0])
+    assert_array_equal(made.given("a", np.array([1, 2])), [1, 7])
+    assert made.given("b", np.array([3, 0])) == 3 and made.given("c", np.array([1, 0])).tolist() == [1]
+    assert all(space.contains(made.given(name, np.array([1, 0]))) for name, space in made.spaces.items())
+
+
+def test_a_mask_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="agent 'a' was told an action_mask of 3 numbers, want 2"):
+        moves({"a": Discrete(2)}).legal("a", np.ones(3))
+
+
+def test_real_numbers_are_cut_to_the_bounds_of_all():
+    made = moves({"a": Box(0, 3, (2,)), "b": Box(0, 3, (1, 3))})
+    assert made.action == Continuous(3, 0, 3) and made.legal("a") is None
+    assert_array_equal(made.given("a", np.array([-2.0, 0.5, 9])), np.array([0, 0.5], np.float32))
+    assert_array_equal(made.given("b", np.array([-2.0, 0.5, 9])), np.array([[0, 0.5, 3]], np.float32))
+
+
+def test_real_numbers_are_scaled_where_bounds_differ():
+    made = moves({"a": Box(-1, 1, (2,)), "b": Box(np.array([0, 2.0]), np.array([3, 6.0]), dtype=np.float64)})
+    assert made.action == Continuous(2, -1, 1)
+    assert_array_equal(made.given("a", np.array([-2.0, 0.5])), np.array([-1, 0.5], np.float32))
+    assert_array_equal(made.given("b", np.array([-2.0, 0.5])), np.array([0, 5.0]))
+
+
+def test_real_numbers_without_bounds_are_not_scaled():
+    made = moves({"a": Box(-1, 1, (1,)), "b": Box(0, np.inf, (2,))})
+    assert made.action == Continuous(2, -1, np.inf)
+    assert_array_equal(made.given("b", np.array([-2.0, 50])), np.array([0, 50], np.float32))
+
+
+@pytest.mark.parametrize(
+    ("spaces", "told"),
+    [
+        ({"a": Dict(x=Discrete(2))}, r"agent 'a' acts in Dict.*cannot be served; served are Discrete, Multi.*Box"),
+        ({"a": Box(0, 9, (2,), np.int64)}, "agent 'a' acts in Box.*int64.*cannot be served.*Box of real numbers"),
+        ({"a": Discrete(2), "b": Box(0, 1, (2,))}, r"a: Discrete\(2\), b: Box.*want choices for all of them or real"),
+    ],
+)
+def test_actions_that_cannot_be_served_are_named(spaces, told):
+    with pytest.raises(ValueError, match=told):
+        moves(spaces)
+
+
+def test_agents_that_differ_are_told_and_asked_what_is_theirs():
+    copy = Parallel(toy_zoo.Farm, 9)
+    told, _ = copy.reset(seed=0)
+    assert copy.moves.action == Several((3, 4, 2))
+    assert_array_equal(told["legal"][0], [1, 0, 1, 1, 0, 0, 0, 1, 0])
+    assert_array_equal(told["legal"][1], [0, 1, 0, 1, 1, 0, 0, 1, 0])
+    assert_array_equal(told["legal"][2], [1, 1, 0, 1, 1, 0, 0, 1, 1])
+    copy.step(np.array([[2, 0, 0], [1, 3, 0], [0, 0, 0]]))
+    assert copy.env.given["cow_0"] == 3 and copy.env.given["cow_1"].tolist() == [1, 3]
+    assert "calf_0" not in copy.env.given
+
+
+# --- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (toy_zoo.NaN, "agent 'cow_1' was told nan, want finite numbers"),
+        (toy_zoo.Infinite, r"agent 'cow_1' got the reward \[.*inf"),
+        (toy_zoo.Raising, "KeyError.*the gate is locked"),
+        (toy_zoo.Stranger, r"names \['wolf_0'\], who are not in its possible_agents: \['cow_0', 'cow_1', 'calf_0'\]"),
+        (toy_zoo.StrangerSeen, r"names \['wolf_0'\], who are not in its possible_agents"),
+        (toy_zoo.Unseen, "agent 'cow_1' is alive and was told no observation"),
+        (toy_zoo.Short, "agent 'cow_1' was told 2 numbers, want those of Box"),
+    ],
+)
+def test_what_goes_wrong_is_told_with_seed_and_step(env, told):
+    with pytest.raises(WorldError, match=rf"(?s){env.__name__}, row 0 \(seed \d+, step {toy_zoo.BAD}\).*{told}"):
+        play(zoo(env), steps=toy_zoo.BAD)
+
+
+def test_a_worker_tells_what_goes_wrong_too():
+    with pytest.raises(WorldError, match=rf"(?s)Raising, row \d \(seed \d+, step {toy_zoo.BAD}\).*the gate is locked"):
+        play(zoo(toy_zoo.Raising, processes=2), steps=toy_zoo.BAD)
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (toy_zoo.Changing, r"the space of agent 'cow_1' changed from Discrete\(3\) to Discrete\(5\)"),
+        (toy_zoo.Renaming, "possible_agents changed from .*'calf_0'.* to .*'calf_1'"),
+    ],
+)
+def test_a_world_that_changes_between_resets_is_refused(env, told):
+    task = zoo(env)
+    world, _ = task.reset(1, seeded())
+    with pytest.raises(WorldError, match=rf"(?s){told}"):
+        task.restart(world, torch.tensor([True]), seeded())
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (toy_zoo.Nameless, "does not say who its possible_agents are"),
+        (toy_zoo.Ordered, r"agents take turns.*is_parallelizable=True"),
+        (dict, "the world made dict, want a pettingzoo.ParallelEnv, or an AECEnv"),
+        ("no_such_world.grass_v1", "pip install no_such_world"),
+        ("toy_zoo", "module toy_zoo has no parallel_env or env; name a function of yours as module:function"),
+        ("toy_zoo:Medow", "module toy_zoo has no function Medow"),
+    ],
+)
+def test_a_world_that_cannot_be_served_is_refused(env, told):
+    with pytest.raises(ValueError, match=told):
+        zoo(env)
+
+
+@pytest.mark.parametrize("library", ["gymnasium", "pettingzoo"])
+def test_a_library_that_is_not_installed_is_named(monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"pip install '{library}>="):
+        zoo(toy_zoo.Turns)
+
+
+@pytest.mark.parametrize("options", [{"steps": 0}, {"processes": 0}])
+def test_sizes_are_positive(options):
+    with pytest.raises(ValueError, match="=0, want at least 1"):
+        zoo(**options)

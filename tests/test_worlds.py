@@ -1,0 +1,119 @@
+"""Agents in worlds that are not ours: trained, evaluated and resumed by the recipe, from nothing but a factory."""
+
+import sys
+
+import pytest
+import torch
+
+from badger import Run, act, build, evaluate, generator, rollout, start, train
+from toys import seeded
+
+TINY = {"env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "hidden_size": 6, "message_size": 4, "outer_steps": 2}
+
+UNKNOWN = '''
+"""A world that knows no PettingZoo, and that nobody knows."""
+
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+
+
+class Guards:
+    """Two agents are paid for doing the same."""
+
+    possible_agents = ["guard_0", "guard_1"]
+
+    def observation_space(self, agent):
+        return Box(-1, 1, (2,))
+
+    def action_space(self, agent):
+        return Discrete(2)
+
+    def seen(self):
+        return {name: self.rng.uniform(-1, 1, 2).astype(np.float32) for name in self.agents}
+
+    def reset(self, seed=None, options=None):
+        self.rng, self.agents = np.random.default_rng(seed), list(self.possible_agents)
+        return self.seen(), {name: {} for name in self.agents}
+
+    def step(self, actions):
+        same = float(len(set(actions.values())) == 1)
+        over, obs = self.rng.random() < 0.3, self.seen()
+        told = [dict.fromkeys(self.agents, value) for value in (same, over, False)]
+        infos = {name: {} for name in self.agents}
+        self.agents = [] if over else self.agents
+        return obs, *told, infos
+
+    def close(self):
+        pass
+'''
+
+
+@pytest.fixture
+def unknown(tmp_path, monkeypatch):
+    (tmp_path / "castle_guards.py").write_text(UNKNOWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "castle_guards:Guards"
+    sys.modules.pop("castle_guards", None)
+
+
+@pytest.mark.parametrize("flags", [{}, {"experts": 4, "bus": "silent"}, {"memory": "shared", "horizon": 3}])
+def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, tmp_path):
+    run = build("pettingzoo", **TINY | {"env": unknown} | flags)
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
+    agent, task = run.learner.agent, run.learner.task
+    scores = evaluate(agent, task, 3, seeded(), run.learner.policy)
+    assert scores.keys() == {"reward", "length", "return"}
+    assert all(score.shape == (3,) and score.isfinite().all() for score in scores.values())
+    torch.testing.assert_close(scores["return"], scores["reward"])  # of whole episodes
+
+
+def test_each_agent_gets_an_expert_if_nothing_is_said():
+    agent = build("pettingzoo", **TINY).learner.agent
+    assert agent.experts == 3 and isinstance(agent.act.value, act.Team)
+    assert build("pettingzoo", **TINY, experts=9).learner.agent.experts == 9
+
+
+def test_a_team_that_is_no_multiple_of_the_agents_is_refused():
+    with pytest.raises(ValueError, match="experts=4, want a multiple of 3"):
+        build("pettingzoo", **TINY, experts=4)
+
+
+@pytest.mark.parametrize("env", ["Meadow", "Farm", "Turns"])
+def test_every_update_is_finite(env):
+    learner = build("pettingzoo", **TINY | {"env": f"toy_zoo:{env}"}, horizon=3).learner
+    for _ in range(4):
+        metrics = learner.update()
+        due = [value for name, value in metrics.items() if name not in ("reward", "length")]  # at an end only
+        assert metrics["finite"] and all(torch.as_tensor(value).isfinite().all() for value in due)
+
+
+def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
+    run = build("pettingzoo", **TINY, horizon=3)
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
+    again = Run.load(tmp_path / "run")
+    assert again.step == 2 and again.learner.update()["finite"]
+    assert torch.equal(again.learner.task.reset(2, seeded())[1].obs, run.learner.task.reset(2, seeded())[1].obs)
+
+
+def test_experts_of_the_absent_are_silent_and_nothing_is_nan():
+    learner = build("pettingzoo", **TINY, experts=6).learner
+    agent, task = learner.agent, learner.task
+    carry = start(agent, task, 4, seeded())
+    frames, _ = rollout(agent, task, carry, seeded(), learner.sampled, steps=9, watch=lambda s: s.present)
+    present = torch.stack(frames.present)
+    assert not present.all() and torch.equal(torch.stack(frames.watched), present.repeat(1, 1, 2))
+    assert not frames.output[~present].any() and not frames.reward[~frames.acted].any()
+    assert frames.output.isfinite().all() and frames.reward.isfinite().all()
+
+
+@pytest.mark.parametrize("experts", [2, 6])
+def test_speakers_and_listeners_play(experts):
+    pytest.importorskip("mpe2")
+    run = build("pettingzoo", **TINY | {"env": "mpe2.simple_speaker_listener_v4"}, experts=experts)
+    agent, task = run.learner.agent, run.learner.task
+    assert task.names == ("speaker_0", "listener_0") and task.obs_size == 11 + 2 and task.action.n == 5
+    assert run.learner.update()["finite"]
+    scores = evaluate(agent, task, 2, generator(0, "evaluate"), run.learner.policy, experts=2 * experts)
+    assert scores["length"].tolist() == [4, 4] and (scores["reward"] < 0).all()

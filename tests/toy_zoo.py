@@ -1,0 +1,227 @@
+"""Small worlds of PettingZoo, and what can go wrong in one."""
+
+from typing import ClassVar
+
+import numpy as np
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from pettingzoo import AECEnv, ParallelEnv
+
+BAD = 2  # the step in which something goes wrong
+
+
+class Meadow(ParallelEnv):
+    """Three agents that die or are cut short when the seed says so; the last one comes after the first step. Each sees
+    the number that was drawn for it, the step and its last action, and is paid its action; who comes is paid for it,
+    too, which is for nothing that it has done."""
+
+    metadata: ClassVar = {"name": "meadow_v0"}
+    render_mode = None
+
+    def __init__(self, steps=6):
+        self.steps = steps
+        self.possible_agents = ["cow_0", "cow_1", "calf_0"]
+        self.agents = []
+        self.seen = {name: Box(-np.inf, np.inf, (3,), np.float64) for name in self.possible_agents}
+        self.done = {name: Discrete(3) for name in self.possible_agents}
+
+    def observation_space(self, agent):
+        return self.seen[agent]
+
+    def action_space(self, agent):
+        return self.done[agent]
+
+    def reset(self, seed=None, options=None):
+        rng = np.random.default_rng(seed)
+        self.t, self.last = 0, dict.fromkeys(self.possible_agents, 0)
+        self.drawn = dict(zip(self.possible_agents, rng.random(3), strict=True))
+        self.ends = dict(zip(self.possible_agents, rng.integers(2, self.steps + 1, 3), strict=True))
+        self.cut = dict(zip(self.possible_agents, rng.random(3) < 0.5, strict=True))
+        self.agents = self.possible_agents[:2]
+        return {name: self.obs(name) for name in self.agents}, {name: {} for name in self.agents}
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents), (actions, self.agents)
+        self.t += 1
+        self.last.update({name: int(action) for name, action in actions.items()})
+        told = list(actions)
+        over = {name: self.t >= self.ends[name] for name in told}
+        self.agents = [name for name in told if not over[name]]
+        if self.t == 1:
+            self.agents.append("calf_0")
+            told.append("calf_0")
+        ends = ({name: bool(over.get(name) and self.cut[name] == cut) for name in told} for cut in (False, True))
+        rewards = {name: float(actions.get(name, 9)) for name in told}
+        return {name: self.obs(name) for name in told}, rewards, *ends, {name: {} for name in told}
+
+    def obs(self, name):
+        return np.array([self.drawn[name], self.t, self.last[name]], float)
+
+
+class Bad(Meadow):
+    """Goes wrong in step BAD."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 9
+
+    def reset(self, seed=None, options=None):
+        told = super().reset(seed, options)
+        self.ends = dict.fromkeys(self.ends, 9)
+        return told
+
+    def step(self, actions):
+        told = super().step(actions)
+        return self.wrong(*told) if self.t == BAD else told
+
+
+class NaN(Bad):
+    def wrong(self, obs, *rest):
+        obs["cow_1"][1] = np.nan
+        return obs, *rest
+
+
+class Infinite(Bad):
+    def wrong(self, obs, rewards, *rest):
+        return obs, rewards | {"cow_1": np.inf}, *rest
+
+
+class Raising(Bad):
+    def wrong(self, *told):
+        raise KeyError("the gate is locked")
+
+
+class Stranger(Bad):
+    def wrong(self, *told):
+        self.agents.append("wolf_0")
+        return told
+
+
+class StrangerSeen(Bad):
+    def wrong(self, obs, *rest):
+        return obs | {"wolf_0": obs["cow_0"]}, *rest
+
+
+class Unseen(Bad):
+    def wrong(self, obs, *rest):
+        return {name: told for name, told in obs.items() if name != "cow_1"}, *rest
+
+
+class Short(Bad):
+    def wrong(self, obs, *rest):
+        return obs | {"cow_1": np.zeros(2)}, *rest
+
+
+class Silently(Bad):
+    """An agent is gone, and nobody says that it has ended."""
+
+    def wrong(self, *told):
+        self.agents.remove("cow_1")
+        return told
+
+
+class Changing(Meadow):
+    """Has another choice in its second episode."""
+
+    def reset(self, seed=None, options=None):
+        if hasattr(self, "t"):
+            self.done["cow_1"] = Discrete(5)
+        return super().reset(seed, options)
+
+
+class Renaming(Meadow):
+    def reset(self, seed=None, options=None):
+        if hasattr(self, "t"):
+            self.possible_agents = ["cow_0", "cow_1", "calf_1"]
+        return super().reset(seed, options)
+
+
+class Nameless(Meadow):
+    def __init__(self):
+        super().__init__()
+        del self.possible_agents
+
+
+class Farm(Meadow):
+    """Each agent sees, and does, something else; the first is told what is legal with what it sees, the second beside
+    it."""
+
+    def __init__(self):
+        super().__init__()
+        count = Dict(
+            observation=Dict(day=Discrete(3), field=Box(-1, 1, (2, 2), np.float32)), action_mask=MultiBinary(3)
+        )
+        self.seen = {"cow_0": count, "cow_1": Tuple((MultiBinary(2), Discrete(2))), "calf_0": MultiDiscrete([2, 3])}
+        self.done = {"cow_0": Discrete(3, start=1), "cow_1": MultiDiscrete([2, 4]), "calf_0": MultiBinary(3)}
+
+    def reset(self, seed=None, options=None):
+        obs, infos = super().reset(seed, options)
+        return obs, infos | {"cow_1": {"action_mask": (np.array([0, 1]), np.array([1, 1, 0, 0]))}}
+
+    def step(self, actions):
+        self.given = actions
+        return super().step({name: np.sum(action) for name, action in actions.items()})
+
+    def obs(self, name):
+        seen = {"day": self.t % 3, "field": np.full((2, 2), self.drawn[name], np.float32)}
+        return {
+            "cow_0": {"observation": seen, "action_mask": np.array([1, 0, 1], np.int8)},
+            "cow_1": (np.array([1, 0], np.int8), self.t % 2),
+            "calf_0": np.array([1, 2]),
+        }[name]
+
+
+class Pond(Meadow):
+    """Actions are real numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.done = {"cow_0": Box(-1, 1, (2,)), "cow_1": Box(0, 3, (1, 3)), "calf_0": Box(-2, 0, (1,))}
+
+    def step(self, actions):
+        self.given = actions
+        return super().step({name: np.sum(action) for name, action in actions.items()})
+
+
+class Turns(AECEnv):
+    """Two agents that act one after the other, for so many rounds; each is paid its action."""
+
+    metadata: ClassVar = {"name": "turns_v0", "is_parallelizable": True}
+    render_mode = None
+
+    def __init__(self, rounds=3):
+        self.rounds = rounds
+        self.possible_agents = ["left_0", "right_0"]
+
+    def observation_space(self, agent):
+        return Box(-np.inf, np.inf, (2,), np.float64)
+
+    def action_space(self, agent):
+        return Discrete(4)
+
+    def observe(self, agent):
+        return np.array([self.drawn, self.round], float)
+
+    def reset(self, seed=None, options=None):
+        self.drawn, self.round = np.random.default_rng(seed).random(), 0
+        self.agents = self.possible_agents[:]
+        self.agent_selection = self.agents[0]
+        self.rewards, self._cumulative_rewards = ({name: 0.0 for name in self.agents} for _ in range(2))
+        self.terminations, self.truncations = (dict.fromkeys(self.agents, False) for _ in range(2))
+        self.infos = {name: {} for name in self.agents}
+
+    def step(self, action):
+        name = self.agent_selection
+        if self.terminations[name]:
+            return self._was_dead_step(action)
+        self._cumulative_rewards[name] = 0.0
+        self.rewards = {one: float(action) if one == name else 0.0 for one in self.agents}
+        last = name == self.agents[-1]
+        if last:
+            self.round += 1
+            self.terminations = dict.fromkeys(self.agents, self.round == self.rounds)
+        self.agent_selection = self.agents[0 if last else 1]
+        self._accumulate_rewards()
+
+
+class Ordered(Turns):
+    metadata: ClassVar = {"name": "ordered_v0"}
