@@ -5,17 +5,22 @@ from collections.abc import Callable
 from tasks.associative_recall import AssociativeRecall
 from tasks.babi import BAbI
 from tasks.babi_results import task_errors
+from tasks.card_game import CardGame
+from tasks.card_lesson import CardLesson
 from tasks.cart_pole import CartPole
 from tasks.copying import Copy, DoubleCopy
 from tasks.dictionary_inference import DictionaryInference
+from tasks.feedback import Feedback
 from tasks.guessing_game import GuessingGame
 from tasks.maze import Maze
 from tasks.pooled_recall import PooledRecall
 from tasks.priority_sort import PrioritySort
+from tasks.proof_of_memory import ProofOfMemory
 from tasks.repeat_previous import RepeatPrevious
 from tasks.sequences import Sequences, SequenceState
 from tasks.sequential_mnist import SequentialMNIST
 from tasks.t_maze import TMaze
+from tasks.t_maze_long import TMazeLong
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
 from tasks.varied import Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal
 
@@ -26,13 +31,17 @@ TASKS: dict[str, Callable[..., Task]] = {
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
+    "card_game": CardGame,
+    "card_lesson": CardLesson,
     "cart_pole": CartPole,
     "associative_recall": AssociativeRecall,
     "copy": Copy,
     "dictionary_inference": DictionaryInference,
     "double_copy": DoubleCopy,
     "priority_sort": PrioritySort,
+    "proof_of_memory": ProofOfMemory,
     "t_maze": TMaze,
+    "t_maze_long": TMazeLong,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -41,12 +50,15 @@ __all__ = [
     "Action",
     "AssociativeRecall",
     "BAbI",
+    "CardGame",
+    "CardLesson",
     "CartPole",
     "Continuous",
     "Copy",
     "DictionaryInference",
     "Discrete",
     "DoubleCopy",
+    "Feedback",
     "GuessingGame",
     "Maze",
     "Mixture",
@@ -55,6 +67,7 @@ __all__ = [
     "Path",
     "PooledRecall",
     "PrioritySort",
+    "ProofOfMemory",
     "Ranges",
     "RepeatPrevious",
     "SequenceState",
@@ -63,6 +76,7 @@ __all__ = [
     "Size",
     "Step",
     "TMaze",
+    "TMazeLong",
     "Task",
     "Varied",
     "changeable",

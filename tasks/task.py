@@ -147,6 +147,8 @@ class Task(ABC):
         """The next `steps` observations of an open_loop task, the present one first. rng: a copy, to be drawn on."""
         seen = [step.obs]
         nothing = step.obs.new_zeros(step.obs.shape[0], self.action.size)
+        if isinstance(self.action, Discrete) and not self.differentiable:
+            nothing = nothing[:, 0].long()
         with torch.no_grad():
             for _ in range(steps - 1):
                 state, step = self.step(state, nothing, rng)

@@ -21,19 +21,24 @@ from badger.recipes.sequences import (
     priority_sort,
     sequential_mnist,
 )
+from badger.recipes.worlds import card_game, proof_of_memory, t_maze, t_maze_long
 from badger.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
     "associative_recall": associative_recall,
     "babi": babi,
+    "card_game": card_game,
     "copy": copy,
     "dictionary_inference": dictionary_inference,
     "guessing_game": guessing_game,
     "maze": maze,
     "pooled_recall": pooled_recall,
     "priority_sort": priority_sort,
+    "proof_of_memory": proof_of_memory,
     "repeat_previous": repeat_previous,
     "sequential_mnist": sequential_mnist,
+    "t_maze": t_maze,
+    "t_maze_long": t_maze_long,
 }
 """Recipes by name."""
 
