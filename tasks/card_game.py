@@ -8,7 +8,6 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
 
 from tasks.task import Discrete, Step, Task, chosen
 
@@ -121,10 +120,10 @@ class CardGame(Task):
         return ~(state.taken | up) | over.unsqueeze(-1)
 
     def _shown(self, state: CardState, turned: Turned) -> Tensor:
-        parts = []
+        places, parts = torch.arange(self.cards, device=state.t.device), []
         for card in turned:
-            face, there = _of(state.faces, card), (card >= 0).unsqueeze(-1)
-            parts += [one_hot(card.clamp(min=0), self.cards) * there, one_hot(face, self.cards // 2) * there]
+            face = torch.where(card >= 0, _of(state.faces, card), -1)
+            parts += [places == card.unsqueeze(-1), places[: self.cards // 2] == face.unsqueeze(-1)]
         return torch.cat([*parts, state.taken], -1).to(self.dtype)
 
     def expert(self, state: CardState) -> Int[Tensor, " B"]:
