@@ -28,7 +28,7 @@ class TMaze(Task):
 
     Reward and time are those of the passive T-maze of Ni et al. 2023 (arXiv:2307.03864), where only remembering is
     hard: an episode has length + 1 steps, just enough to walk and to turn. The last step pays 1 in the right arm, and 0
-    anywhere else. Every step before it costs `penalty` where one is behind, x < t: who never moves is paid about -1. A
+    anywhere else. Every step before it costs `penalty` where one is behind, x < t: who never moves is paid -1 in all. A
     wrong move therefore makes the goal unreachable, but ends nothing. As the horizon belongs to the problem, its end
     is a termination: nothing is expected of the time beyond.
 
