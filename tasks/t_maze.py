@@ -1,6 +1,7 @@
 """The passive T-maze: a cue is seen once, and says many steps later which way to turn."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from tasks.task import Discrete, Path, Step, Task, chosen, positive
 
-RIGHT, UP, LEFT, DOWN = range(4)
+MOVES = ((1, 0, -1, 0), (0, 1, 0, -1))  # right, up, left, down: ahead; and to the side
 
 
 class TMazeState(NamedTuple):
@@ -27,7 +28,7 @@ class TMaze(Task):
 
     Reward and time are those of the passive T-maze of Ni et al. 2023 (arXiv:2307.03864), where only remembering is
     hard: an episode has length + 1 steps, just enough to walk and to turn. The last step pays 1 in the right arm, and 0
-    anywhere else. Every step before it costs `penalty` where one is behind, x < t: who never moves is paid about -1. A
+    anywhere else. Every step before it costs `penalty` where one is behind, x < t: who never moves is paid -1 in all. A
     wrong move therefore makes the goal unreachable, but ends nothing. As the horizon belongs to the problem, its end
     is a termination: nothing is expected of the time beyond.
 
@@ -86,8 +87,7 @@ class TMaze(Task):
 
     def _moved(self, state: TMazeState, action: Tensor) -> tuple[TMazeState, Tensor]:
         """And which arm one is in: it takes all the time there is to get into one, so that nobody comes out again."""
-        ahead = (action == RIGHT).long() - (action == LEFT).long()
-        aside = (action == UP).long() - (action == DOWN).long()
+        ahead, aside = _moves(action.device).index_select(1, action)
         y = torch.where(state.x == self.length, aside, 0)
         return TMazeState((state.x + ahead).clamp(0, self.length), state.cue, state.t + 1), y
 
@@ -116,3 +116,8 @@ class TMaze(Task):
         """Exact: of who remembers the cue; of who walks on and turns at will, which is the best that can be done
         without remembering; and of who draws all moves, one in four of which is right in each step."""
         return {"success": {"optimum": 1.0, "memoryless": 0.5, "chance": 0.25**self.steps}}
+
+
+@lru_cache(maxsize=16)
+def _moves(device: torch.device) -> Int[Tensor, "2 4"]:
+    return torch.tensor(MOVES, device=device)

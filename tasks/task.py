@@ -160,6 +160,8 @@ class Task(ABC):
         seen = [step.obs]
         actors = () if self.agents is None else (self.agents,)
         nothing = step.obs.new_zeros(step.obs.shape[0], *actors, self.action.size)
+        if isinstance(self.action, Discrete) and not self.differentiable:
+            nothing = nothing[..., 0].long()
         with torch.no_grad():
             for _ in range(steps - 1):
                 state, step = self.step(state, nothing, rng)

@@ -12,9 +12,9 @@ from toys import seeded
 
 RIGHT, UP, LEFT, DOWN = range(4)
 TASKS = {
-    "ni": TMaze(4, dtype=torch.float64),
+    "ni": TMaze(3, dtype=torch.float64),
     "short": TMaze(1, dtype=torch.float64),
-    "bakker": TMaze(3, 0.0, dtype=torch.float64),
+    "bakker": TMaze(2, 0.0, dtype=torch.float64),
 }
 tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 

@@ -6,12 +6,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, TASKS, BAbI, CartPole, GuessingGame, PooledRecall, RepeatPrevious, sense
+from badger import BPTT, TASKS, BAbI, CartPole, GuessingGame, PooledRecall, RepeatPrevious, TMazeLong, sense
 from contracts_task import check_task, play
 from tasks import Continuous, Discrete, MultiDiscrete
 from toys import Herd, Walk, game, seeded, toy_agent
 
-QUICK = {"babi": partial(BAbI, 52, (1, 8)), "cart_pole": partial(CartPole, 40)}  # all of the tests' own questions
+QUICK = {  # episodes that are not long; all of the tests' own questions
+    "babi": partial(BAbI, 52, (1, 8)), "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
+}  # fmt: skip
 MAKE = TASKS | {"walk": Walk, "herd": Herd} | QUICK
 
 

@@ -15,6 +15,7 @@ from badger.bench.maze import maze
 from badger.bench.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.million import million_slots
 from badger.bench.result import Row, as_json, table, versions
+from badger.bench.worlds import worlds
 from comms import pick
 
 CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
@@ -26,6 +27,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
     "million-slots": million_slots,
     "dnc": dnc,
     "maze": maze,
+    "worlds": worlds,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,

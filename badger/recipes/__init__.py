@@ -14,6 +14,7 @@ from badger.named import named
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
 from badger.recipes.gymnasium_worlds import gymnasium
 from badger.recipes.mazes import maze
+from badger.recipes.remembering import card_game, proof_of_memory, t_maze, t_maze_long
 from badger.recipes.sequences import (
     associative_recall,
     babi,
@@ -28,6 +29,7 @@ from badger.run import Run
 RECIPES: dict[str, Callable[..., Run]] = {
     "associative_recall": associative_recall,
     "babi": babi,
+    "card_game": card_game,
     "copy": copy,
     "dictionary_inference": dictionary_inference,
     "guessing_game": guessing_game,
@@ -36,8 +38,11 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "pettingzoo": pettingzoo,
     "pooled_recall": pooled_recall,
     "priority_sort": priority_sort,
+    "proof_of_memory": proof_of_memory,
     "repeat_previous": repeat_previous,
     "sequential_mnist": sequential_mnist,
+    "t_maze": t_maze,
+    "t_maze_long": t_maze_long,
 }
 """Recipes by name."""
 
