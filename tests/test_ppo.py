@@ -30,7 +30,7 @@ def herded():
         bus = Attention(HIDDEN, MESSAGE)
         port = act.Valued(act.Team(HIDDEN, 3, 3), act.Team(HIDDEN, 1, 3))
         agent = Agent(
-            sense=Team(3, 3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
+            sense=Team(3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
         ).double()
     torch.nn.init.normal_(agent.act.value.linear.weight, generator=seeded())
     return agent

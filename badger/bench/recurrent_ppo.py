@@ -44,7 +44,9 @@ def recurrent_ppo(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 5
         learner = ours(sizes)
         works: dict[str, Work] = {"ours": learner.update, "theirs": reference}
         seconds = measure.in_turn(
-            {side: ready(work) for side, work in works.items()}, repeats=repeats, clock=measure.wall(torch.device("cpu"))
+            {side: ready(work) for side, work in works.items()},
+            repeats=repeats,
+            clock=measure.wall(torch.device("cpu")),
         )
         steps = sizes.rows * sizes.horizon
         counted = steps * acting(learner)
@@ -54,8 +56,14 @@ def recurrent_ppo(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 5
 
 def ours(sizes: Sizes) -> PPO:
     setup = Setup(experts=1, bus="silent", act="mean", identity_size=0, batch=sizes.rows, lr=1e-3, device="cpu")
-    learning = {"horizon": sizes.horizon, "epochs": sizes.epochs, "minibatches": sizes.minibatches}
-    run = setup.run(CartPole(), lambda size: GRU(size, sizes.hidden_size), learner=PPO, **learning)
+    run = setup.run(
+        CartPole(),
+        lambda size: GRU(size, sizes.hidden_size),
+        learner=PPO,
+        horizon=sizes.horizon,
+        epochs=sizes.epochs,
+        minibatches=sizes.minibatches,
+    )
     assert isinstance(run.learner, PPO)
     return run.learner
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from badger.named import named
+from badger.recipes.control import cartpole
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
 from badger.recipes.mazes import maze
 from badger.recipes.sequences import (
@@ -26,6 +27,7 @@ from badger.run import Run
 RECIPES: dict[str, Callable[..., Run]] = {
     "associative_recall": associative_recall,
     "babi": babi,
+    "cartpole": cartpole,
     "copy": copy,
     "dictionary_inference": dictionary_inference,
     "guessing_game": guessing_game,
