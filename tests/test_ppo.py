@@ -126,7 +126,7 @@ def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
 def test_in_a_world_of_several_agents_some_die_early_and_do_not_count():
     pieces = ByHand(ppo(HERD)).played()
     frames = pieces[0][0]
-    assert (frames.valid.unsqueeze(-1) & ~frames.acted).any() and frames.acted.any(1).all()
+    assert (frames.valid.unsqueeze(-1) & ~frames.acted).any() and frames.acted.any(0).all()
 
 
 @pytest.mark.parametrize("make", [A2C, PPO])
