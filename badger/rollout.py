@@ -13,6 +13,7 @@ from torch import Tensor
 from badger.agent import Agent, AgentState
 from badger.ahead import ahead
 from experts import state as states
+from experts.cell import mapped
 from tasks import Step, Task, World
 
 states.Leaf.register(World)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
@@ -149,6 +150,8 @@ def _advance(
         everyone = _all(step)
         return Carry(world, step, carry.state, carry.elapsed + 1, ~everyone), everyone
     ended = _ended(carry.step)
+    if _none(ended):
+        return Carry(world, step, carry.state, 0, ended), ~ended
     world, opened = task.restart(world, ended, rng)
     step = _merged(ended, opened, step)
     state = carry.state if keep_state else agent.reset(carry.state, ended, step.obs, rng)
@@ -158,6 +161,11 @@ def _advance(
 def _all(step: Step) -> Tensor:
     """(B,) every row."""
     return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)
+
+
+def _none(mask: Tensor) -> bool:
+    """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
+    return mask.device.type == "cpu" and not mapped() and not mask.any()
 
 
 def _ended(step: Step) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 class Pieces(NamedTuple):
     """Longest first, as `torch.gru` and its kin want packed sequences: the first step of all, then the second, ...
 
-    order: steps in that order, as places r * T + t. back: where each place is in that order. sizes: pieces that are as
-    long, for each step, on the host. row: of a piece. on: it goes on from the state before. last: each row's last piece.
+    order: steps in that order, as places r * T + t. back: where each place is in that order. sizes: for each step, how
+    many pieces are as long, on the host. row: of a piece. on: it goes on from the state before. last: each row's last
+    piece.
     """
 
     order: Int[Tensor, " TR"]

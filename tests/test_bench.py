@@ -15,6 +15,7 @@ from badger.__main__ import main
 from badger.bench import CASES, Row, agents, as_json, bench, crowd, lengths, measure, memory, million, table
 from badger.bench.agents import Game
 from badger.bench.dnc import Sizes as DNCSizes
+from badger.bench.recurrent_ppo import Sizes as PPOSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
 from experts import Core
@@ -34,6 +35,7 @@ TINY = {
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "maze": {"rows": 2, "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
     "worlds": {"rows": 2, "steps": 3, "single": 3, "repeats": 1},
+    "recurrent-ppo": {"sizes": PPOSizes(2, 4, 1, 2, 3), "repeats": 1},
     "price-of-memory": {"recipe": RECIPE, "repeats": 1},
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
@@ -188,6 +190,8 @@ def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
     monkeypatch.setattr(measure, "peak", peak)  # which takes a process
     for module in (agents, crowd, million):
         monkeypatch.setattr(module, "on_gpu", lambda device, name, unit, goal, measured: measured())
+    if name == "recurrent-ppo":
+        pytest.importorskip("sb3_contrib")
     rows = list(CASES[name](CPU, **TINY[name]))
     assert rows and all(row.name.split("/")[0] == name for row in rows)
     assert len({row.name for row in rows}) == len(rows)
@@ -196,6 +200,12 @@ def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
             math.isfinite(x) and (x > 0 or row.unit == "MB") for x in [*row.ours, *row.reference]
         )
         assert row.goal is None or row.reached is not None
+
+
+def test_what_a_case_wants_that_is_not_installed_is_said(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sb3_contrib", None)
+    (row,) = CASES["recurrent-ppo"](CPU)
+    assert not row.ours and row.note == "not measured: wants sb3-contrib; pip install sb3-contrib gymnasium"
 
 
 def test_a_peak_that_does_not_rise_has_no_power_of_growth():

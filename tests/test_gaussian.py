@@ -96,9 +96,7 @@ def test_a_port_tells_one_spread_for_all_its_outputs():
 
 
 def test_an_output_without_a_spread_is_refused():
-    with pytest.raises(
-        ValueError, match=r"an output of 3 numbers, want the 2 means of Continuous.*act\.Gaussian\(port"
-    ):
+    with pytest.raises(ValueError, match=r"of 3 numbers, want the 2 means of Continuous.*act\.Gaussian\(port"):
         Sampled(FREE)(torch.zeros(4, 3), None, seeded())
     with pytest.raises(ValueError, match="want the 2 means"):
         gaussian.entropy(torch.zeros(4, 2), FREE)

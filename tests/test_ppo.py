@@ -30,7 +30,7 @@ def herded():
         bus = Attention(HIDDEN, MESSAGE)
         port = act.Valued(act.Team(HIDDEN, 3, 3), act.Team(HIDDEN, 1, 3))
         agent = Agent(
-            sense=Team(3, 3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
+            sense=Team(3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
         ).double()
     torch.nn.init.normal_(agent.act.value.linear.weight, generator=seeded())
     return agent
@@ -126,7 +126,7 @@ def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
 def test_in_a_world_of_several_agents_some_die_early_and_do_not_count():
     pieces = ByHand(ppo(HERD)).played()
     frames = pieces[0][0]
-    assert (frames.valid.unsqueeze(-1) & ~frames.acted).any() and frames.acted.any(1).all()
+    assert (frames.valid.unsqueeze(-1) & ~frames.acted).any() and frames.acted.any(0).all()
 
 
 @pytest.mark.parametrize("make", [A2C, PPO])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("experts", "comms", "tasks")
 PACKAGES = (*PARTS, "badger")
 BASE = {"torch", "numpy", "networkx", "jaxtyping"} | sys.stdlib_module_names
-OPTIONAL = {"pettingzoo", "gymnasium", "matplotlib", "tensorboard", "pooch"}
+OPTIONAL = {"pettingzoo", "gymnasium", "matplotlib", "tensorboard", "pooch", "sb3_contrib", "stable_baselines3"}
 SLOW_TO_IMPORT = {
     "matplotlib",
     "pettingzoo",

@@ -14,6 +14,7 @@ from badger.bench.lengths import input_length
 from badger.bench.maze import maze
 from badger.bench.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.million import million_slots
+from badger.bench.recurrent_ppo import recurrent_ppo
 from badger.bench.result import Row, as_json, table, versions
 from badger.bench.worlds import worlds
 from comms import pick
@@ -28,6 +29,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
     "dnc": dnc,
     "maze": maze,
     "worlds": worlds,
+    "recurrent-ppo": recurrent_ppo,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,

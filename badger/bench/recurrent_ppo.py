@@ -56,8 +56,14 @@ def recurrent_ppo(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 5
 
 def ours(sizes: Sizes) -> PPO:
     setup = Setup(experts=1, bus="silent", act="mean", identity_size=0, batch=sizes.rows, lr=1e-3, device="cpu")
-    learning = {"horizon": sizes.horizon, "epochs": sizes.epochs, "minibatches": sizes.minibatches}
-    run = setup.run(CartPole(), lambda size: GRU(size, sizes.hidden_size), learner=PPO, **learning)
+    run = setup.run(
+        CartPole(),
+        lambda size: GRU(size, sizes.hidden_size),
+        learner=PPO,
+        horizon=sizes.horizon,
+        epochs=sizes.epochs,
+        minibatches=sizes.minibatches,
+    )
     assert isinstance(run.learner, PPO)
     return run.learner
 

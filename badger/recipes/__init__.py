@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any
 
 from badger.named import named
+from badger.recipes.control import cartpole
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
 from badger.recipes.gymnasium_worlds import gymnasium
 from badger.recipes.mazes import maze
@@ -30,6 +31,7 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "associative_recall": associative_recall,
     "babi": babi,
     "card_game": card_game,
+    "cartpole": cartpole,
     "copy": copy,
     "dictionary_inference": dictionary_inference,
     "guessing_game": guessing_game,
