@@ -165,8 +165,11 @@ class Agent(nn.Module):
         self, state: AgentState, rows: Bool[Tensor, " B"], obs: Float[Tensor, "B *EO"], rng: torch.Generator
     ) -> AgentState:
         """New episodes in the rows of the mask. Edges and absences are the agent's, and stay."""
-        experts = state.identity.shape[1]
-        fresh = self.initial_state(obs, rng, experts, self.outputs_of(state.address))
+        fresh = self.initial_state(obs, rng, state.identity.shape[1], self.outputs_of(state.address))
+        return self.renewed(state, rows, fresh)
+
+    def renewed(self, state: AgentState, rows: Bool[Tensor, " B"], fresh: AgentState) -> AgentState:
+        """What is fresh in the rows of the mask, but for edges and absences."""
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
             fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
         changing = [name for name in AgentState._fields if name not in ("edges", "present")]

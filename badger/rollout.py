@@ -24,13 +24,15 @@ def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor
 
 
 class Carry(NamedTuple):
-    """Where an inner loop stands: the world, what it told last, the agent; and, on the host, steps since the start of
-    the episode where the task has a fixed length."""
+    """Where an inner loop stands: the world, what it told last, the agent; on the host, steps since the start of the
+    episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
+    """
 
     world: Any
     step: Step
     state: AgentState
     elapsed: int
+    begun: Bool[Tensor, " B"]
 
 
 class Frames(NamedTuple):
@@ -38,7 +40,8 @@ class Frames(NamedTuple):
 
     valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
     scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
-    actions were chosen under, a list of T; empty where the task tells none.
+    actions were chosen under, a list of T; empty where the task tells none. begun: a new episode opened before this
+    step was seen, and the agent's state began anew with it.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -52,6 +55,7 @@ class Frames(NamedTuple):
     scores: dict[str, Float[Tensor, "T B"]]
     watched: list[Any]
     legal: list[Bool[Tensor, "B *A"]]
+    begun: Bool[Tensor, "T B"]
 
 
 def start(
@@ -62,7 +66,7 @@ def start(
     batch: how many to draw; or, of a finite task, the numbers of those to play.
     """
     world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
-    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0)
+    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0, _all(step))
 
 
 def cut(carry: Carry) -> Carry:
@@ -102,11 +106,11 @@ def rollout(
     player = ahead(agent, task, carry, rng, steps) if watch is None else agent
     for _ in range(steps):
         carry = _reopened(agent, task, carry, rng, keep_state)
-        obs, legal = carry.step.obs, carry.step.legal
+        obs, legal, begun = carry.step.obs, carry.step.legal, carry.begun
         output, state = player(obs, carry.state, rng)
         action = policy(output, legal, rng)
         carry, valid = _advance(agent, task, carry._replace(state=state), action, rng, keep_state)
-        frames.append((obs, output, action, valid, agent.core.losses(state.core), legal, carry.step))
+        frames.append((obs, output, action, valid, agent.core.losses(state.core), legal, begun, carry.step))
         if watch is not None:
             watched.append(watch(state))
     return _stacked(frames, watched), carry
@@ -123,10 +127,10 @@ def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep
     """A new episode, where the task's fixed length says that the last one is over."""
     if not task.fixed_length or carry.elapsed < task.steps:
         return carry
-    everyone = torch.ones(carry.step.obs.shape[0], dtype=torch.bool, device=carry.step.obs.device)
+    everyone = _all(carry.step)
     world, step = task.reset(len(everyone), rng)
     state = carry.state if keep_state else agent.reset(carry.state, everyone, step.obs, rng)
-    return Carry(world, step, state, 0)
+    return Carry(world, step, state, 0, ~everyone if keep_state else everyone)
 
 
 def _advance(
@@ -135,13 +139,18 @@ def _advance(
     """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
     world, step = task.step(carry.world, action, rng)
     if task.fixed_length:
-        everyone = torch.ones(len(action), dtype=torch.bool, device=action.device)
-        return Carry(world, step, carry.state, carry.elapsed + 1), everyone
+        everyone = _all(step)
+        return Carry(world, step, carry.state, carry.elapsed + 1, ~everyone), everyone
     ended = _ended(carry.step)
     world, opened = task.restart(world, ended, rng)
     step = _merged(ended, opened, step)
     state = carry.state if keep_state else agent.reset(carry.state, ended, step.obs, rng)
-    return Carry(world, step, state, 0), ~ended
+    return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
+
+
+def _all(step: Step) -> Tensor:
+    """(B,) every row."""
+    return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)
 
 
 def _ended(step: Step) -> Tensor:
@@ -162,7 +171,7 @@ def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
 
 
 def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
-    obs, output, action, valid, losses, legal, steps = zip(*frames, strict=True)
+    obs, output, action, valid, losses, legal, begun, steps = zip(*frames, strict=True)
     return Frames(
         torch.stack(obs),
         torch.stack(output),
@@ -175,4 +184,5 @@ def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
         {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
         watched,
         [mask for mask in legal if mask is not None],
+        torch.stack(begun),
     )

@@ -11,7 +11,7 @@ from comms.mean import Mean
 from comms.names import pick
 from comms.noisy import Noisy
 from comms.surgery import join, lesion, mask, silence
-from comms.topology import Edges, Topology, connect, edge_list, loudest, repeat
+from comms.topology import Edges, Topology, changed, connect, edge_list, loudest, repeat
 from comms.workspace import Workspace
 
 # (input_size, message_size) -> Bus
@@ -41,6 +41,7 @@ __all__ = [
     "State",
     "Topology",
     "Workspace",
+    "changed",
     "connect",
     "edge_list",
     "join",

@@ -92,8 +92,13 @@ def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges
 
 def repeat(edges: Edges, batch: int) -> Edges:
     """The edges of one episode as those of `batch` episodes, without memory of their own."""
-    many = Edges(*(None if x is None else x.expand(batch, *x.shape[1:]) for x in edges))  # type: ignore[arg-type]
-    return many._replace(logged=many.weight) if edges.as_connected else many
+    return changed(edges, lambda x: x.expand(batch, *x.shape[1:]))
+
+
+def changed(edges: Edges, change: Callable[[Tensor], Tensor]) -> Edges:
+    """Edges with each of their tensors changed alike; those that are as connected stay so."""
+    other = Edges(*(None if x is None else change(x) for x in edges))  # type: ignore[arg-type]
+    return other._replace(logged=other.weight) if edges.as_connected else other
 
 
 def is_dense(experts: int, edges: int) -> bool:

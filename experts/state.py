@@ -94,6 +94,30 @@ def index(state: State, rows: Tensor) -> State:
     return _walk(lambda leaf: leaf.index(rows) if isinstance(leaf, Leaf) else leaf[rows], state)
 
 
+def cat(parts: Sequence[State], sizes: Sequence[int]) -> State:
+    """The episodes of several states, one after the other; sizes: how many each has."""
+
+    def joined(*leaves: Any) -> Any:
+        if not isinstance(leaves[0], Leaf):
+            return torch.cat(leaves)
+        whole, count = leaves[0], sizes[0]
+        for leaf, size in zip(leaves[1:], sizes[1:], strict=True):
+            row = torch.arange(count + size, device=device)
+            later = leaf.index((row - count).clamp(min=0))
+            whole, count = whole.index(row.clamp(max=count - 1)).where(row >= count, later), count + size
+        return whole
+
+    device = _device(parts[0])
+    return _walk(joined, *parts)
+
+
+def _device(state: State) -> torch.device | None:
+    """Of its first tensor."""
+    if isinstance(state, tuple):
+        return next((device for part in state if (device := _device(part)) is not None), None)
+    return state.device if isinstance(state, Tensor) else None
+
+
 def members(state: State, index: Tensor) -> State:
     """Members `index` (int64) of axis 1, in that order. Every leaf must have that axis."""
     return _walk(lambda leaf: leaf.index(index, 1) if isinstance(leaf, Leaf) else leaf[:, index], state)

@@ -219,7 +219,7 @@ class A2C:
     def _unpacked(self, packed: dict[str, Any]) -> Stream:
         like = self._opened(generator(self.seed, "like", device=self.climber.device)).carry
         world, step, state = states.unpack(packed["carry"], _plain(like))
-        carry = Carry(world, step._replace(scores={}), state, packed["elapsed"])
+        carry = Carry(world, step._replace(scores={}), state, packed["elapsed"], packed["begun"])
         return Stream(carry, packed["total"], packed["known"])
 
 
@@ -250,7 +250,8 @@ def _counted(frames: Frames, counts: Bool[Tensor, "T B"]) -> Frames:
 
 def _packed(stream: Stream) -> dict[str, Any]:
     carry = states.pack(_plain(stream.carry))
-    return {"carry": carry, "elapsed": stream.carry.elapsed, "total": stream.total, "known": stream.known}
+    where = {"elapsed": stream.carry.elapsed, "begun": stream.carry.begun}
+    return {"carry": carry, **where, "total": stream.total, "known": stream.known}
 
 
 def _plain(carry: Carry) -> tuple:
