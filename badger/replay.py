@@ -3,7 +3,7 @@
 Shapes: T step, B sequence, O observation, A action, E expert, I identity.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -32,11 +32,15 @@ class Steps(NamedTuple):
     begun: Bool[Tensor, "T B"]
     legal: Bool[Tensor, "T B A"] | None
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> "Steps":
+        return Steps(*(None if part is None else change(part) for part in self))  # type: ignore[arg-type]
+
 
 class Sequences(NamedTuple):
-    """Pieces of one episode each. identity, address: of its agent (`AgentState`). first: what the agent knew before the
-    first step, one row each; None: nothing, an episode begins in the sequence, or is taken to. last: what it knew before
-    the last observation; None where that is not kept."""
+    """Pieces of one episode each. identity, address: of its agent (`AgentState`).
+
+    first: what the agent knew before the first step, one row each; None: nothing, an episode begins in the sequence, or
+    is taken to. last: what it knew before the last observation; None where that is not kept."""
 
     steps: Steps
     identity: Float[Tensor, "B E I"]
@@ -126,9 +130,7 @@ class Replay:
         self.next = (self.next + total) % self.capacity
         self.count = min(self.capacity, self.count + total)
 
-    def sample(
-        self, size: int, rng: torch.Generator
-    ) -> tuple[Sequences, Int[Tensor, " B"], Float[Tensor, " B"]]:
+    def sample(self, size: int, rng: torch.Generator) -> tuple[Sequences, Int[Tensor, " B"], Float[Tensor, " B"]]:
         """So many, one perhaps several times: the sequences, their places, and how much each counts.
 
         Raises:
@@ -143,14 +145,13 @@ class Replay:
         return self.at(places), places, self.draw.weights(shares[places], upto[-1] / self.count)
 
     def at(self, places: Int[Tensor, " B"]) -> Sequences:
-        parts = [None if kept is None else kept[places] for kept in self.kept]
-        *steps, identity, address = parts
-        known = [(None, None)] * len(places)
+        *steps, identity, address = (None if kept is None else kept[places] for kept in self.kept)
+        known: list[tuple[State | None, State | None]] = [(None, None)] * len(places)
         if any(pair != (None, None) for pair in self.states):  # else the host need not know which are wanted
             known = [self.states[i] for i in places.tolist()]
         first, last = zip(*known, strict=True)
-        each = Steps(*(None if x is None else x.transpose(0, 1) for x in steps))
-        return Sequences(each, identity, address, first, last)
+        each = Steps(*steps).each(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
+        return Sequences(each, identity, address, first, last)  # type: ignore[arg-type]
 
     def update(self, places: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
         """One that was drawn twice has the same priority twice. What is not finite changes nothing."""
@@ -185,7 +186,11 @@ class Replay:
             if kept is not None:
                 kept[: self.count] = part
         self.priority[: self.count] = packed["priority"]
-        known = [tuple(None if s is None else states.unpack(s, like) for s in pair) for pair in packed["states"]]
+
+        def unpacked(state: Any) -> State | None:
+            return None if state is None else states.unpack(state, like)
+
+        known = [(unpacked(first), unpacked(last)) for first, last in packed["states"]]
         self.states = [*known, *[(None, None)] * (self.capacity - self.count)]
 
     def _room(self, parts: list[Any]) -> None:
@@ -194,5 +199,4 @@ class Replay:
 
 
 def _rows_first(new: Sequences) -> list[Any]:
-    steps = [None if part is None else part.transpose(0, 1) for part in new.steps]
-    return [*steps, new.identity, new.address]
+    return [*new.steps.each(lambda part: part.transpose(0, 1)), new.identity, new.address]

@@ -3,6 +3,7 @@
 Shapes: T step, B row of the stream, L longest sequence.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from badger.agent import Agent, AgentState
+from badger.agent import AgentState
 from badger.replay import Sequences, Steps
 from experts import state as states
 from experts.state import State
+
+WHOLE = sys.maxsize  # steps that no episode has
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ class Trail:
     def __init__(self, cut: Cut, rows: int):
         self.cut = cut
         self.age = np.zeros(rows, dtype=np.int64)  # steps of the episode so far
+        self.made = 0  # steps in all
         self.tail: Steps | None = None
         self.known: list[dict[int, State]] = [{} for _ in range(rows)]  # of each row: age -> what the agent knew
 
@@ -88,24 +92,26 @@ class Trail:
         its last observation. lived: the agent before each, and after the last.
         """
         there = steps.there.cpu().numpy()
+        self.made += int(there.sum())
         whole, found = self._joined(steps), []
         for t, now in enumerate(there):
             self._remember(lived[t], now)
             for row in range(len(now)):
                 k = self.cut.done(int(self.age[row]), not now[row])
                 if k is not None:
-                    known = self.known[row].pop(k * self.cut.stride - self.cut.burn_in, None)
+                    begin = k * self.cut.stride - self.cut.burn_in
                     last = knowledge(lived[t], row) if self.cut.last else None
-                    found.append((t, row, int(self.age[row]), k * self.cut.stride - self.cut.burn_in, known, last))
+                    found.append((t, row, int(self.age[row]), begin, self.known[row].pop(begin, None), last))
                 if not now[row]:
                     self.known[row].clear()
             self.age = np.where(now, self.age + 1, 0)
-        self.tail = _each(whole, lambda part: part[-self.cut.length :])
+        self.tail = whole.each(lambda part: part[-self.cut.length :])
         return self._gathered(whole, lived, found) if found else None
 
     def _joined(self, steps: Steps) -> Steps:
-        tail = self.tail or _each(steps, lambda part: part.new_zeros(self.cut.length, *part.shape[1:]))
-        return Steps(*(None if new is None else torch.cat([old, new]) for old, new in zip(tail, steps, strict=True)))
+        tail = self.tail or steps.each(lambda part: part.new_zeros(self.cut.length, *part.shape[1:]))
+        pairs = zip(tail, steps, strict=True)
+        return Steps(*(None if new is None else torch.cat([old, new]) for old, new in pairs))  # type: ignore
 
     def _remember(self, state: AgentState, there: np.ndarray) -> None:
         """Where a sequence may begin in the midst of an episode."""
@@ -124,11 +130,13 @@ class Trail:
 
         def taken(part: Tensor, mask: Tensor) -> Tensor:
             piece = part[places, b]
-            return torch.where(mask.reshape(mask.shape + (1,) * (piece.dim() - 2)), piece, 0)
+            return torch.where(mask.reshape(mask.shape + (1,) * (piece.dim() - 2)), piece, torch.zeros_like(piece))
 
         steps = Steps(
             taken(whole.obs, seen),
-            *(taken(part, there) for part in (whole.action, whole.reward, whole.terminated)),
+            taken(whole.action, there),
+            taken(whole.reward, there),
+            taken(whole.terminated, there),
             there,
             there & (ages == 0),
             None if whole.legal is None else taken(whole.legal, seen),
@@ -141,6 +149,7 @@ class Trail:
         """Plain types and tensors only."""
         return {
             "age": self.age.tolist(),
+            "made": self.made,
             "tail": None if self.tail is None else list(self.tail),
             "known": [{age: states.pack(state) for age, state in row.items()} for row in self.known],
         }
@@ -148,6 +157,7 @@ class Trail:
     def unpack(self, packed: dict[str, Any], like: State) -> None:
         """What `pack` gave; like: what an agent knows, of any batch."""
         self.age = np.array(packed["age"], dtype=np.int64)
+        self.made = packed["made"]
         self.tail = None if packed["tail"] is None else Steps(*packed["tail"])
         self.known = [{age: states.unpack(state, like) for age, state in row.items()} for row in packed["known"]]
 
@@ -158,7 +168,7 @@ def knowledge(state: AgentState, row: int | None = None) -> State:
     return known if row is None else states.index(known, torch.tensor([row], device=state.inbox.device))
 
 
-def knowing(agent: Agent, known: Sequence[State | None], fresh: AgentState) -> AgentState:
+def knowing(known: Sequence[State | None], fresh: AgentState) -> AgentState:
     """The state of an agent that knows this, row by row; None: what is fresh."""
     if all(one is None for one in known):
         return fresh
@@ -172,7 +182,3 @@ def _beside(rows: Sequence[State]) -> State:
         return rows[0]
     half = len(rows) // 2
     return states.cat([_beside(rows[:half]), _beside(rows[half:])], [half, len(rows) - half])
-
-
-def _each(steps: Steps, change: Any) -> Steps:
-    return Steps(*(None if part is None else change(part) for part in steps))
