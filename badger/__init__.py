@@ -70,6 +70,7 @@ from tasks import (  # noqa: E402
     TASKS,
     AssociativeRecall,
     BAbI,
+    CartPole,
     Copy,
     DictionaryInference,
     DoubleCopy,
@@ -84,6 +85,7 @@ from tasks import (  # noqa: E402
     SequentialMNIST,
     Step,
     Task,
+    TMaze,
     task_errors,
 )
 
@@ -112,6 +114,7 @@ __all__ = [
     "BAbI",
     "Bus",
     "Carry",
+    "CartPole",
     "ClusteredMemory",
     "Copy",
     "Core",
@@ -154,6 +157,7 @@ __all__ = [
     "Silent",
     "Step",
     "Study",
+    "TMaze",
     "Task",
     "Unrolled",
     "Workspace",

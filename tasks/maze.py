@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tasks.labyrinth import Labyrinth, distances, labyrinth
-from tasks.task import Discrete, Path, Step, Task, positive
+from tasks.task import Discrete, Path, Step, Task, chosen, positive
 
 WALLS, ACTION, REWARD, TIME, ONE = slice(0, 9), slice(9, 13), 14, 15, 16  # places in an observation
 
@@ -98,11 +98,7 @@ class Maze(Task):
         return state, self._seen(state, None, nothing, {"goal": unknown, "bump": unknown})
 
     def step(self, state: MazeState, action: Tensor, rng: torch.Generator) -> tuple[MazeState, Step]:
-        if action.is_floating_point() or action.dim() != 1:
-            raise ValueError(
-                f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch,) from 0 to 3: rewards of "
-                "Maze give no gradient to logits; roll out with a policy that draws a choice from them"
-            )
+        chosen(self, action)
         state, reached, bumped = self._moved(state, action)
         scores = {"goal": reached.to(self.dtype), "bump": bumped.to(self.dtype)}
         reward = self.PAY * scores["goal"] - self.COST * scores["bump"]

@@ -203,6 +203,16 @@ def _apart(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
     return torch.stack([pad(part, (0, max(ns) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
 
 
+def chosen(task: Task, action: Tensor) -> None:
+    """Raises ValueError unless these are choices of a `Discrete` action, for a task whose rewards give no gradient."""
+    if action.is_floating_point() or action.dim() != 1:
+        raise ValueError(
+            f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch,) from 0 to "
+            f"{task.action.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with a "
+            "policy that draws a choice from them"
+        )
+
+
 def changeable(task: Task) -> list[str]:
     """The fields that `dataclasses.replace` may change: all but those that follow from others."""
     return [one.name for one in fields(task) if one.init]

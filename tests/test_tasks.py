@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, TASKS, BAbI, GuessingGame, PooledRecall, RepeatPrevious, sense
+from badger import BPTT, TASKS, BAbI, CartPole, GuessingGame, PooledRecall, RepeatPrevious, sense
 from contracts_task import check_task, play
 from tasks import Continuous, Discrete, MultiDiscrete
 from toys import Walk, game, seeded, toy_agent
 
-MAKE = TASKS | {"walk": Walk, "babi": partial(BAbI, 52, (1, 8))}  # all of the tests' own questions; 256 steps take long
+QUICK = {"babi": partial(BAbI, 52, (1, 8)), "cart_pole": partial(CartPole, 40)}  # all of the tests' own questions
+MAKE = TASKS | {"walk": Walk} | QUICK
 
 
 @pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
