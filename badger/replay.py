@@ -5,7 +5,7 @@ Shapes: T step, B sequence, O observation, A action, E expert, I identity.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,6 +49,7 @@ class Sequences(NamedTuple):
     last: Sequence[State | None]
 
 
+@runtime_checkable
 class Draw(Protocol):
     """Which sequences are drawn, and how much they count then."""
 
