@@ -19,16 +19,16 @@ from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluate import evaluate  # noqa: E402
 from badger.grid import grid, with_slots  # noqa: E402
-from badger.learners import A2C, BPTT, LEARNERS, Learner  # noqa: E402
+from badger.learners import A2C, BPTT, DRQN, LEARNERS, R2D2, Learner  # noqa: E402
 from badger.look import look  # noqa: E402
-from badger.policy import POLICIES, Greedy, Sampled  # noqa: E402
+from badger.policy import POLICIES, EpsilonGreedy, Greedy, Sampled  # noqa: E402
 from badger.population import Population  # noqa: E402
 from badger.recipes import RECIPES, build  # noqa: E402
 from badger.recorder import read_metrics  # noqa: E402
 from badger.rng import generator  # noqa: E402
 from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
-from badger.schedule import Schedule  # noqa: E402
+from badger.schedule import Decay, Ladder, Schedule  # noqa: E402
 from badger.setup import Setup, recipe  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
 from badger.train import train, trained  # noqa: E402
@@ -98,10 +98,12 @@ __all__ = [
     "BUSES",
     "CORES",
     "DNC",
+    "DRQN",
     "GRU",
     "LEARNERS",
     "LSTM",
     "POLICIES",
+    "R2D2",
     "RECIPES",
     "STUDIES",
     "TASKS",
@@ -118,6 +120,7 @@ __all__ = [
     "ClusteredMemory",
     "Copy",
     "Core",
+    "Decay",
     "Delayed",
     "Delivery",
     "DictionaryInference",
@@ -126,10 +129,12 @@ __all__ = [
     "EdgeList",
     "Edges",
     "EpisodicMemory",
+    "EpsilonGreedy",
     "Frames",
     "Gated",
     "Greedy",
     "GuessingGame",
+    "Ladder",
     "Learner",
     "LookupTable",
     "Maze",

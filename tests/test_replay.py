@@ -16,7 +16,7 @@ def sequences(*numbers, states=True):
     flat, yes = n.expand(3, -1), torch.ones(3, len(n), dtype=torch.bool)
     steps = Steps(flat.unsqueeze(-1), flat.long(), flat, yes, yes, yes, None)
     first = [(torch.full((1, 2), x),) if states and x % 2 else None for x in numbers]
-    return Sequences(steps, n.reshape(-1, 1, 1), None, first, [None] * len(n))
+    return Sequences(steps, n.reshape(-1, 1, 1), None, first, [(torch.full((1, 2), -x),) for x in numbers])
 
 
 def replay(*numbers, capacity=4, draw=None):
@@ -45,13 +45,14 @@ def test_of_more_than_it_holds_the_last_are_kept():
 
 def test_all_that_is_said_of_a_sequence_stays_together():
     kept = replay(1, 2, 3, 4, 5, 6)
-    drawn, places, _ = kept.sample(50, seeded())
+    drawn, _, _ = kept.sample(50, seeded())
     number = drawn.identity.flatten()
     assert len(set(number.tolist())) == 4
     assert (drawn.steps.obs == number.unsqueeze(-1)).all() and (drawn.steps.action == number).all()
     assert drawn.steps.obs.shape == (3, 50, 1)
     for x, first in zip(number.tolist(), drawn.first, strict=True):
         assert first is None if x % 2 == 0 else (first[0] == x).all()
+    assert [last[0][0, 0].item() for last in drawn.last] == (-number).tolist()
 
 
 def shares(kept, draws=40_000):
@@ -112,7 +113,8 @@ def test_it_is_the_same_after_loading(numbers):
         one.add(sequences(8))
     assert content(kept) == content(other) and torch.equal(kept.priority, other.priority)
     for one, same in zip(kept.states, other.states, strict=True):
-        assert (one[0] is None) == (same[0] is None) and (one[0] is None or torch.equal(one[0][0], same[0][0]))
+        for known, still in zip(one, same, strict=True):
+            assert (known is None) == (still is None) and (known is None or torch.equal(known[0], still[0]))
 
 
 def test_an_empty_replay_gives_nothing():
