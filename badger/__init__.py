@@ -22,19 +22,30 @@ from badger.grid import grid, with_slots  # noqa: E402
 from badger.learners import (  # noqa: E402
     A2C,
     BPTT,
+    DRQN,
     LEARNERS,
     PPO,
+    R2D2,
     Learner,
 )
 from badger.look import look  # noqa: E402
-from badger.policy import POLICIES, Greedy, Sampled  # noqa: E402
+from badger.policy import (  # noqa: E402
+    POLICIES,
+    EpsilonGreedy,
+    Greedy,
+    Sampled,
+)
 from badger.population import Population  # noqa: E402
 from badger.recipes import RECIPES, build  # noqa: E402
 from badger.recorder import read_metrics  # noqa: E402
 from badger.rng import generator  # noqa: E402
 from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
-from badger.schedule import Schedule  # noqa: E402
+from badger.schedule import (
+    Decay,
+    Ladder,
+    Schedule,
+)
 from badger.setup import Setup, recipe  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
 from badger.train import train, trained  # noqa: E402
@@ -114,11 +125,13 @@ __all__ = [
     "BUSES",
     "CORES",
     "DNC",
+    "DRQN",
     "GRU",
     "LEARNERS",
     "LSTM",
     "POLICIES",
     "PPO",
+    "R2D2",
     "RECIPES",
     "STUDIES",
     "TASKS",
@@ -137,6 +150,7 @@ __all__ = [
     "ClusteredMemory",
     "Copy",
     "Core",
+    "Decay",
     "Delayed",
     "Delivery",
     "DictionaryInference",
@@ -145,12 +159,14 @@ __all__ = [
     "EdgeList",
     "Edges",
     "EpisodicMemory",
+    "EpsilonGreedy",
     "Feedback",
     "Frames",
     "Gated",
     "Greedy",
     "GuessingGame",
     "Gymnasium",
+    "Ladder",
     "Learner",
     "LookupTable",
     "Maze",

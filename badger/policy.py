@@ -53,6 +53,37 @@ class Greedy:
         return _chosen(lambda logs: logs.argmax(-1), output, self.action, legal)
 
 
+@dataclass(frozen=True)
+class EpsilonGreedy:
+    """What has the largest value of what is legal; but with probability epsilon, any that is legal.
+
+    epsilon: of all rows, or of each (B,), on the device of what is decided; `badger.schedule.Decay` and `Ladder` say
+    how large.
+
+    Raises:
+        ValueError: actions that are not one choice; an epsilon that is no probability.
+    """
+
+    action: Action
+    epsilon: float | Tensor
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.action, Discrete):
+            raise ValueError(f"actions are {self.action}, want tasks.Discrete: each choice has a value of its own")
+        if isinstance(self.epsilon, float | int) and not 0 <= self.epsilon <= 1:
+            raise ValueError(f"epsilon={self.epsilon}, want a probability, 0 to 1")
+
+    def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+        def draw(logs: Tensor) -> Tensor:
+            any_of_them = torch.rand(logs.shape, generator=rng, device=rng.device, dtype=logs.dtype)
+            if legal is not None:
+                any_of_them = torch.where(legal, any_of_them, any_of_them - 1)
+            explores = torch.rand(logs.shape[:-1], generator=rng, device=rng.device) < self.epsilon
+            return torch.where(explores, any_of_them.argmax(-1), logs.argmax(-1))
+
+        return _chosen(draw, output, choice(self.action), legal)
+
+
 POLICIES: dict[str, Callable[[Action], Policy]] = {"sampled": Sampled, "greedy": Greedy}
 """Policies by name, each Action -> Policy."""
 

@@ -1,7 +1,10 @@
-"""Learning rates as pure functions of the outer step."""
+"""Learning rates as pure functions of the outer step, and chances to explore as those of steps in the world."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
+
+Exploration = Callable[[int, int], list[float]]  # (steps made in the world, rows) -> epsilon of each row
 
 
 @dataclass(frozen=True)
@@ -36,3 +39,45 @@ class Schedule:
             return self.peak
         done = min(1.0, (step - self.warmup) / (self.total - self.warmup))
         return self.peak * (self.final + (1 - self.final) * (1 + cos(pi * done)) / 2)
+
+
+@dataclass(frozen=True)
+class Decay:
+    """From `first` in a straight line to `last`, after so many steps in the world, and flat from there; all rows alike
+    (Mnih et al. 2015)."""
+
+    first: float = 1.0
+    last: float = 0.05
+    steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        _chances(first=self.first, last=self.last)
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps}, want 0 or more steps in the world")
+
+    def __call__(self, step: int, rows: int) -> list[float]:
+        done = min(1.0, step / self.steps) if self.steps else 1.0
+        return [self.first + (self.last - self.first) * done] * rows
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Each row its own, for ever: first ^ (1 + power i / (rows - 1)), from one that explores to one that hardly does
+    (Horgan et al. 2018, arXiv:1803.00933, as in R2D2)."""
+
+    first: float = 0.4
+    power: float = 7.0
+
+    def __post_init__(self) -> None:
+        _chances(first=self.first)
+        if not self.power >= 0:
+            raise ValueError(f"power={self.power}, want at least 0")
+
+    def __call__(self, step: int, rows: int) -> list[float]:
+        return [self.first ** (1 + self.power * row / max(1, rows - 1)) for row in range(rows)]
+
+
+def _chances(**chances: float) -> None:
+    for name, chance in chances.items():
+        if not 0 <= chance <= 1:
+            raise ValueError(f"{name}={chance}, want a probability, 0 to 1")

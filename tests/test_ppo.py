@@ -314,7 +314,7 @@ def test_options_that_make_no_sense_are_refused(option, error):
 def test_what_it_cannot_learn_is_refused_by_its_name():
     with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and PPO learns one"):
         PPO(valued(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
-    with pytest.raises(ValueError, match="GuessingGame: actions are Continuous.*build it with act=act.Valued"):
+    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*build it with act=act\.Valued"):
         PPO(valued(game()), game())
     with pytest.raises(ValueError, match="Paid rewards each expert"):
         PPO(valued(STEPS), Paid(dtype=torch.float64), batch=2, horizon=2, minibatches=2).update()

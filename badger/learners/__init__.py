@@ -8,7 +8,9 @@ from torch import Tensor
 from badger.agent import Agent
 from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
+from badger.learners.drqn import DRQN
 from badger.learners.ppo import PPO
+from badger.learners.r2d2 import R2D2
 from badger.rollout import Policy
 from tasks import Task
 
@@ -39,7 +41,7 @@ class Learner(Protocol):
         """From here on every update is as it would have been."""
 
 
-LEARNERS: dict[str, Callable[..., Learner]] = {"a2c": A2C, "bptt": BPTT, "ppo": PPO}
+LEARNERS: dict[str, Callable[..., Learner]] = {"a2c": A2C, "bptt": BPTT, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}
 """Learners by name, each (agent, task, **options) -> Learner."""
 
-__all__ = ["A2C", "BPTT", "LEARNERS", "PPO", "Learner"]
+__all__ = ["A2C", "BPTT", "DRQN", "LEARNERS", "PPO", "R2D2", "Learner"]

@@ -1,0 +1,92 @@
+"""Q-learning's pure functions, worked out by hand."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import qlearning
+from badger.qlearning import best, chosen, discrepancy, n_step, priority, squash, unsquash
+from toys import seeded
+
+
+def column(*numbers):
+    return torch.tensor(numbers, dtype=torch.float64).unsqueeze(-1)
+
+
+def flags(*bits):
+    return torch.tensor(bits, dtype=torch.bool).unsqueeze(-1)
+
+
+def wanted(n, *, reward=(1, 2, 3, 4), value=(10, 20, 30, 40, 50), terminated=(0, 0, 0, 0), there=(1, 1, 1, 1)):
+    returns = n_step(column(*reward), column(*value), flags(*terminated), flags(*there), gamma=0.5, n=n)
+    return returns.squeeze(-1).tolist()
+
+
+def test_one_step_is_the_reward_and_the_value_that_follows():
+    assert wanted(1) == [1 + 10, 2 + 15, 3 + 20, 4 + 25]
+
+
+def test_n_steps_end_where_the_sequence_does():
+    assert wanted(2) == [1 + 1 + 7.5, 2 + 1.5 + 10, 3 + 2 + 12.5, 4 + 25]
+    assert wanted(9) == [1 + 1 + 0.75 + 0.5 + 3.125, 2 + 1.5 + 1 + 6.25, 3 + 2 + 12.5, 4 + 25]
+
+
+def test_a_termination_ends_the_future():
+    ended = {"terminated": (0, 1, 0, 0), "there": (1, 1, 0, 0)}
+    assert wanted(1, **ended)[:2] == [1 + 10, 2]
+    assert wanted(3, **ended)[:2] == [1 + 1, 2]
+
+
+def test_a_truncation_is_worth_the_value_of_what_it_led_to():
+    ended = {"there": (1, 1, 0, 0)}
+    assert wanted(1, **ended)[:2] == [1 + 10, 2 + 15]
+    assert wanted(3, **ended)[:2] == [1 + 1 + 7.5, 2 + 15]
+
+
+@pytest.mark.parametrize("terminated", [(0, 1, 0, 0), (0, 0, 0, 0)])
+def test_what_follows_an_end_is_never_reached(terminated):
+    nan = float("nan")
+    ended = {"terminated": terminated, "there": (1, 1, 0, 0), "reward": (1, 2, nan, nan)}
+    value = (10, 20, nan if terminated[1] else 30, nan, nan)
+    for n in (1, 2, 5):
+        assert wanted(n, **ended, value=value)[:2] == wanted(n, terminated=terminated, there=(1, 1, 0, 0))[:2]
+
+
+def test_rescaling_by_hand():
+    assert_close(squash(column(3, -8, 0)), column(1.003, -2.008, 0))
+
+
+def test_rescaling_has_an_inverse():
+    x = torch.randn(1000, dtype=torch.float64, generator=seeded()) * 10 ** torch.linspace(-6, 6, 1000)
+    assert_close(unsquash(squash(x)), x, rtol=1e-9, atol=1e-15)
+    assert_close(squash(unsquash(x)), x, rtol=1e-9, atol=1e-15)
+
+
+def test_no_rescaling_is_none():
+    assert qlearning.PLAIN.back(qlearning.PLAIN.into(3.5)) == 3.5
+
+
+def test_double_q_takes_the_value_of_what_another_finds_best():
+    q, by = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 9.0, 5.0]])
+    assert best(q, q).tolist() == [3.0]
+    assert best(q, by).tolist() == [2.0]
+
+
+def test_what_is_not_legal_is_never_best():
+    q = torch.tensor([[1.0, 2.0, 3.0]] * 3)
+    legal = torch.tensor([[True, True, False], [True, False, False], [False] * 3])
+    assert best(q, q, legal).tolist() == [2.0, 1.0, 3.0]
+
+
+def test_the_value_of_what_was_done():
+    assert chosen(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0])).tolist() == [2.0, 3.0]
+
+
+def test_a_priority_mixes_the_largest_error_and_the_mean():
+    errors, counts = torch.tensor([[1.0], [-3.0], [7.0]]), torch.tensor([[True], [True], [False]])
+    assert_close(priority(errors, counts, peak=0.9), torch.tensor([0.9 * 3 + 0.1 * 2]))
+
+
+def test_a_discrepancy_is_relative_to_the_largest_value_so_far():
+    replayed = torch.tensor([[[1.0, -4.0]], [[3.0, 0.0]], [[100.0, 100.0]]])
+    assert_close(discrepancy(replayed, torch.tensor([[0.0, 4.0]]), torch.tensor([1])), torch.tensor([5 / 4]))

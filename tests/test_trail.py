@@ -1,0 +1,180 @@
+"""Sequences cut of a stream are those that are cut of whole episodes."""
+
+import io
+
+import pytest
+import torch
+
+from badger import Greedy, RepeatPrevious, rollout, start
+from badger.replay import Steps
+from badger.trail import WHOLE, Cut, Trail, knowing
+from toys import Steps as Walking
+from toys import seeded, toy_agent
+
+CUTS = [Cut(4, 2, 2), Cut(3, 3, 1), Cut(2, 5, 1), Cut(5, 0, 0), Cut(6, 1, 3, stored=False), Cut(1, 0, 0, last=True)]
+
+
+def pieces_of(lengths, cut):
+    """Of each episode, slowly: (its number, begin, the steps that are learnt from, where it ends)."""
+    found = []
+    for number, length in enumerate(lengths):
+        new, k = 0, 0  # steps before `new` are in a sequence already
+        while new < length:
+            learn = k * (cut.train - cut.overlap)
+            end = min(length, learn + cut.train)
+            found.append((number, learn - cut.burn_in, max(0, learn), end))
+            new, k = end, k + 1
+    return found
+
+
+def stream(lengths, rows):
+    """Frames of a stream whose episodes have these lengths, dealt to the rows; an observation is [episode, age]; the
+    agent knows what it has seen before. Cut off where the first row ends."""
+    told = [[] for _ in range(rows)]
+    for number, length in enumerate(lengths):
+        row = min(range(rows), key=lambda i: len(told[i]))
+        told[row] += [(number, age, age < length, length) for age in range(length + 1)]
+    steps = min(len(row) for row in told)
+    table = torch.tensor([[row[t] for row in told] for t in range(steps)], dtype=torch.float64)
+    number, age, there, length = table.unbind(-1)
+    there = there.bool()
+    ends = there & (age == length - 1) & (number % 2 == 0)
+    return Steps(
+        torch.stack([number, age], -1), (number + age).long(), 10 * number + age, ends, there, there & (age == 0), None
+    )
+
+
+def lived(steps, at, agent):
+    """The states before step `at`, and after it."""
+    like = agent.initial_state(steps.obs[0, :, :1], seeded())
+    obs = steps.obs[min(at, len(steps.obs) - 1)].unsqueeze(1)
+    now = steps.obs[max(0, at - 1)].unsqueeze(1).expand(-1, 4, 1 + 1)
+    identity = torch.cat([now, now[..., :1]], -1)
+    return like._replace(core=obs.clone(), bus=(), identity=identity)
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+@pytest.mark.parametrize("cut", CUTS)
+def test_a_stream_gives_the_sequences_of_its_episodes(cut, size):
+    lengths = torch.randint(1, 14, (30,), generator=seeded()).tolist()
+    steps, agent = stream(lengths, 3), toy_agent()
+    trail, found = Trail(cut, 3), {}
+    for at in range(0, len(steps.obs), size):
+        piece = steps.each(lambda part, at=at: part[at : at + size])
+        states = [lived(steps, t, agent) for t in range(at, at + len(piece.obs) + 1)]
+        if at == 2 * size:
+            trail = through_a_file(trail, cut, states[0])
+        new = trail.add(piece, states)
+        for row in range(0 if new is None else len(new.first)):
+            key, one = said(new, row, cut)
+            assert key not in found
+            found[key] = one
+    expected = pieces_of(lengths, cut)
+    # what was not over when the stream was cut off is not told
+    missing = [piece for piece in expected if piece not in found]
+    assert set(found) <= set(expected) and len(missing) < 3 * (1 + 14 // cut.stride)
+    over = {int(number) for number in steps.obs[~steps.there][:, 0].tolist()}
+    assert not [piece for piece in missing if piece[0] in over]
+
+
+def through_a_file(trail, cut, state):
+    file = io.BytesIO()
+    torch.save(trail.pack(), file)
+    file.seek(0)
+    other = Trail(cut, 3)
+    other.unpack(torch.load(file, weights_only=True), (state.core, state.bus, state.inbox))
+    return other
+
+
+def said(new, row, cut):
+    """Which sequence it is, after all that it says has been compared with what that one must say."""
+    steps = new.steps.each(lambda part: part[:, row]) if new.steps.legal is None else None
+    length, there = cut.burn_in + cut.train, steps.there
+    assert len(there) == length + 1 and not there[-1]
+    first, last = there.nonzero().min().item(), there.nonzero().max().item()
+    assert there[first : last + 1].all()
+    number, age = (int(x) for x in steps.obs[first].tolist())
+    begin = age - first
+    for p in range(length + 1):
+        seen = first <= p <= last + 1
+        assert steps.obs[p].tolist() == ([number, begin + p] if seen else [0, 0])
+        assert steps.action[p] == (number + begin + p if there[p] else 0)
+        assert steps.reward[p] == (10 * number + begin + p if there[p] else 0)
+        assert steps.begun[p] == (bool(there[p]) and begin + p == 0)
+    assert (new.identity[row, 0, 0] == number).all()
+    if begin > 0 and cut.stored:
+        assert new.first[row][0].tolist() == [[[number, begin]]]
+    else:
+        assert new.first[row] is None
+    assert new.last[row] is None if not cut.last else new.last[row][0].tolist() == [[[number, begin + last + 1]]]
+    return (number, begin, begin + cut.burn_in, begin + last + 1), steps
+
+
+def test_no_sequence_is_longer_than_an_episode():
+    assert Cut(80, 40, 40).within(21) == Cut(21, 0, 0)
+    assert Cut(WHOLE, 0, 0).within(21) == Cut(21, 0, 0)
+    assert Cut(8, 6, 4).within(10) == Cut(8, 4, 4)
+    assert Cut(8, 6, 4).within(100) == Cut(8, 6, 4)
+
+
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize("steps", [1, 3, 5, 9])
+def test_what_is_shortened_gives_the_same_sequences(cut, steps):
+    lengths = [steps, 1, (steps + 1) // 2]
+    shorter = cut.within(steps)
+    ours, theirs = pieces_of(lengths, shorter), pieces_of(lengths, cut)
+    assert [(n, max(0, b), learn, end) for n, b, learn, end in ours] == [
+        (n, max(0, b), learn, end) for n, b, learn, end in theirs
+    ]
+
+
+@pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared", "dnc"])
+def test_an_agent_goes_on_with_what_it_knew(core):
+    task = Walking(dtype=torch.float64, steps=9)
+    agent = toy_agent(task, core=core)
+    carry = start(agent, task, 3, rng := seeded())
+    with torch.no_grad():
+        frames, _ = rollout(agent, task, carry, rng, Greedy(task.action), steps=5, watch=lambda state: state)
+    trail = Trail(Cut(1, 0, 0), 3)
+    kept = []
+    for t in range(1, 5):
+        known = [trail_knowledge(frames.watched[t - 1], row) for row in range(3)]
+        fresh = agent.initial_state(frames.obs[t], seeded(5))
+        same = frames.watched[t]
+        output, _ = agent(frames.obs[t], knowing(known, fresh._replace(identity=same.identity)))
+        still = ~frames.begun[t]
+        kept.append(still)
+        torch.testing.assert_close(output[still], frames.output[t][still])
+    assert torch.stack(kept).any() and trail.made == 0
+
+
+def trail_knowledge(state, row):
+    from badger.trail import knowledge
+
+    return knowledge(state, row)
+
+
+def test_episodes_of_fixed_length_show_their_last_observation():
+    from badger.lived import Lived
+
+    task = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
+    lived = Lived(toy_agent(task), task, Cut(5, 0, 0), rows=2, experts=4, rng=seeded())
+    frames, found, ended = lived.on(99, Greedy(task.action), seeded())
+    assert len(frames.obs) == task.steps and len(found.first) == 2 and ended[1] == 2
+    assert found.steps.there.sum(0).tolist() == [task.steps] * 2
+    torch.testing.assert_close(found.steps.obs[task.steps], lived.carry.step.obs)
+    assert found.steps.terminated[task.steps - 1].all() == frames.terminated[-1].all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"train": 0, "overlap": 0}, "train=0, want at least 1"),
+        ({"train": 4, "overlap": 4}, "overlap=4, want 0 to train - 1 = 3"),
+        ({"overlap": -1}, "overlap=-1, want"),
+        ({"burn_in": -1}, "burn_in=-1, want 0 steps or more"),
+    ],
+)
+def test_cuts_that_make_no_sense_are_refused(options, error):
+    with pytest.raises(ValueError, match=error):
+        Cut(**options)
