@@ -64,7 +64,7 @@ class EpsilonGreedy:
         ValueError: actions that are not one choice; an epsilon that is no probability.
     """
 
-    action: Action
+    action: Discrete
     epsilon: float | Tensor
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class EpsilonGreedy:
             explores = torch.rand(logs.shape[:-1], generator=rng, device=rng.device) < self.epsilon
             return torch.where(explores, any_of_them.argmax(-1), logs.argmax(-1))
 
-        return _chosen(draw, output, choice(self.action), legal)
+        return _chosen(draw, output, self.action, legal)
 
 
 POLICIES: dict[str, Callable[[Action], Policy]] = {"sampled": Sampled, "greedy": Greedy}
