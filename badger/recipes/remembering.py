@@ -1,19 +1,30 @@
 """Worlds in which one expert must remember to act well, and learns it from reward by a learner of one's choice."""
 
 import inspect
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
+from badger import sense
 from badger.learners import LEARNERS
 from badger.memories import Memories
 from badger.recipes.sequences import READER
 from badger.run import Run
+from badger.schedule import Decay
 from badger.setup import Setup, recipe
 from comms import pick
-from experts import GRU
+from experts import GRU, LSTM, Core, Feedforward
 from tasks import CardGame, CardLesson, Feedback, ProofOfMemory, Task, TMaze, TMazeLong
 
-WORLD: dict[str, Any] = READER | {"memory": "none", "outer_steps": 2000, "key_size": 32}
+WORLD: dict[str, Any] = READER | {"memory": "none", "outer_steps": 2000, "key_size": 32, "lr": 2e-3}
+SOON: dict[str, Any] = {"exploration": Decay(0.3, 0.02, 20_000), "sequences": 64, "updates": 2, "target_every": 50}
+CONTROLLERS: dict[str, Callable[[int, int], Core]] = {"gru": GRU, "lstm": LSTM, "feedforward": Feedforward}
+LEARNING: dict[str, dict[str, Any]] = {  # what differs from the learner's own defaults; found on a T-maze, see LOG
+    "a2c": {"lam": 0.9, "entropy_weight": 0.03},
+    "ppo": {"entropy_weight": 0.02},
+    "drqn": SOON | {"n": 5, "double": True},
+    "r2d2": SOON | {"eps": 1e-8},
+}
 
 
 @recipe(**WORLD)
@@ -26,6 +37,7 @@ def t_maze(
     learner: str = "a2c",
     entropy: float | None = None,
     feedback: bool = False,
+    controller: str = "gru",
     hidden_size: int = 64,
 ) -> Run:
     """One expert walks down a corridor and turns where the cue at its start said (Bakker 2001; Ni et al. 2023).
@@ -34,11 +46,12 @@ def t_maze(
         length: steps to the junction.
         penalty: for a step behind; 1 / length if not given.
         learner: by reward alone; `badger list` names all.
-        entropy: weight of the policy's entropy; the learner's own if not given.
+        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
         feedback: whether the last action, reward and end are seen, too.
-        hidden_size: of the GRU.
+        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
+        hidden_size: of the controller.
     """
-    return _acting(setup, memories, TMaze(length, penalty), learner, entropy, feedback, hidden_size)
+    return _acting(setup, memories, TMaze(length, penalty), learner, entropy, feedback, controller, hidden_size)
 
 
 @recipe(**WORLD)
@@ -51,6 +64,7 @@ def t_maze_long(
     learner: str = "a2c",
     entropy: float | None = None,
     feedback: bool = False,
+    controller: str = "gru",
     hidden_size: int = 64,
 ) -> Run:
     """One expert is moved down a corridor, through noise, and turns where the cue at its start said (Beck et al. 2020).
@@ -59,11 +73,12 @@ def t_maze_long(
         length: steps to the end; 100 in the paper.
         noise: whether a random bit is seen in each step.
         learner: by reward alone; `badger list` names all.
-        entropy: weight of the policy's entropy; the learner's own if not given.
+        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
         feedback: whether the last action, reward and end are seen, too.
-        hidden_size: of the GRU.
+        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
+        hidden_size: of the controller.
     """
-    return _acting(setup, memories, TMazeLong(length, noise), learner, entropy, feedback, hidden_size)
+    return _acting(setup, memories, TMazeLong(length, noise), learner, entropy, feedback, controller, hidden_size)
 
 
 @recipe(**WORLD)
@@ -74,17 +89,19 @@ def proof_of_memory(
     learner: str = "a2c",
     entropy: float | None = None,
     feedback: bool = False,
+    controller: str = "gru",
     hidden_size: int = 64,
 ) -> Run:
     """One expert goes to the end of a line that was shown to be the good one (Pleines et al. 2023).
 
     Args:
         learner: by reward alone; `badger list` names all.
-        entropy: weight of the policy's entropy; the learner's own if not given.
+        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
         feedback: whether the last action, reward and end are seen, too.
-        hidden_size: of the GRU.
+        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
+        hidden_size: of the controller.
     """
-    return _acting(setup, memories, ProofOfMemory(), learner, entropy, feedback, hidden_size)
+    return _acting(setup, memories, ProofOfMemory(), learner, entropy, feedback, controller, hidden_size)
 
 
 @recipe(**WORLD | {"memory": "private"})
@@ -97,6 +114,7 @@ def card_game(
     learner: str = "a2c",
     entropy: float | None = None,
     feedback: bool = False,
+    controller: str = "gru",
     hidden_size: int = 64,
 ) -> Run:
     """One expert turns cards, two at a time, to find pairs: by reward, or taught by a player who forgets nothing.
@@ -106,15 +124,16 @@ def card_game(
         teacher: none: by reward; else the moves of a perfect player are learnt through logits: expert, in the games
             that it plays; own, in the games that the agent plays.
         learner: by reward, where there is no teacher; `badger list` names all.
-        entropy: weight of the policy's entropy; the learner's own if not given.
+        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
         feedback: whether the last action, reward and end are seen, too.
-        hidden_size: of the GRU.
+        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
+        hidden_size: of the controller.
     """
     if teacher == "none":
-        return _acting(setup, memories, CardGame(cards), learner, entropy, feedback, hidden_size)
+        return _acting(setup, memories, CardGame(cards), learner, entropy, feedback, controller, hidden_size)
     kinds = {"expert": False, "own": True}
     lesson = CardLesson(cards, own=pick(kinds, teacher, "teacher"))
-    return _acting(setup, memories, lesson, "bptt", None, feedback, hidden_size)
+    return _acting(setup, memories, lesson, "bptt", None, feedback, controller, hidden_size)
 
 
 def _acting(
@@ -124,14 +143,18 @@ def _acting(
     learner: str,
     entropy: float | None,
     feedback: bool,
+    controller: str,
     hidden_size: int,
 ) -> Run:
-    """What these flags do not say is as the learner has it."""
     make = pick(LEARNERS, learner, "learner")
-    learning: dict[str, Any] = {"auxiliary": memories.auxiliary} if memories.auxiliary else {}
+    learning = LEARNING.get(learner, {}) | ({"auxiliary": memories.auxiliary} if memories.auxiliary else {})
     if entropy is not None:
         if "entropy_weight" not in inspect.signature(make).parameters:
             raise ValueError(f"entropy={entropy}: {make.__name__} weighs no entropy; leave it out")
         learning["entropy_weight"] = entropy
-    core = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
-    return setup.run(Feedback(task) if feedback else task, core, learner=make, **learning)
+    if learner == "ppo":
+        learning["horizon"] = task.steps  # whole episodes, where all are as long
+    kind = pick(CONTROLLERS, controller, "controller")
+    core = memories.core(lambda size: kind(size, hidden_size), setup.experts)
+    senses = partial(sense.Scaled, power=0.0, scale=3.0)  # a cue of one would hardly move a gate
+    return setup.run(Feedback(task) if feedback else task, core, senses=senses, learner=make, **learning)

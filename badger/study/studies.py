@@ -1,5 +1,6 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
+from badger.study.remembering import REMEMBERING
 from badger.study.rivals import RIVAL_STUDIES
 from badger.study.study import Arm, Quick, Study
 
@@ -108,7 +109,8 @@ IMPROVEMENTS = Study(
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *RIVAL_STUDIES
+        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *RIVAL_STUDIES,
+        *REMEMBERING
     )
 }  # fmt: skip
 """Studies by name."""

@@ -1,0 +1,67 @@
+"""Studies of learners by reward and of what they remember with, in worlds where only remembering is hard."""
+
+from typing import Any
+
+from badger.study.study import Arm, Quick, Study
+
+TINY = {"hidden_size": 8, "batch": 4, "outer_steps": 3}
+
+
+def _study(recipe: str, arms: dict[str, dict[str, Any]], tiny: dict[str, Any], **rest: Any) -> Study:
+    """Five seeds an arm."""
+    return Study(
+        arms={arm: Arm(recipe, arguments) for arm, arguments in arms.items()},
+        seeds=5,
+        quick=Quick(arguments=TINY | tiny, milestones=(), threshold=-100.0, episodes=64),
+        **rest,
+    )
+
+
+POLICY = {"learner": "ppo", "batch": 32, "lr": 1e-3, "outer_steps": 150}  # 672 steps of the world in an outer step
+REPLAY = {"batch": 16, "lr": 3e-3, "hidden_size": 32, "outer_steps": 500}  # 320, and more in the first
+
+T_MAZE = _study(
+    "t_maze",
+    {
+        "ppo": POLICY,
+        "a2c": {"learner": "a2c", "batch": 64, "outer_steps": 1200},
+        "drqn": REPLAY | {"learner": "drqn"},
+        "r2d2": REPLAY | {"learner": "r2d2"},
+        "memoryless": POLICY | {"controller": "feedforward"},
+    },
+    {"length": 3},
+    name="t-maze",
+    claim="Recurrent learners by reward find their way in a T-maze of 20 steps; without memory every other time.",
+    score="success",
+    threshold=0.95,
+)
+
+NOISY = {"learner": "ppo", "batch": 32, "lr": 1e-3, "controller": "lstm", "outer_steps": 300}  # 960 steps each
+
+T_MAZE_LONG = _study(
+    "t_maze_long",
+    {"lstm": NOISY, "amrl": NOISY | {"memory": "amrl"}},
+    {"length": 3},
+    name="t-maze-long",
+    claim="The maximum over time of half of an LSTM's outputs is seen through noise sooner than what the LSTM keeps.",
+    score="reward",
+    threshold=3.6,
+)
+
+PROOF = {"learner": "ppo", "batch": 16, "lr": 1e-3, "outer_steps": 97}  # 256 steps each: 24,832
+
+PROOF_OF_MEMORY = _study(
+    "proof_of_memory",
+    {
+        "gtrxl": PROOF | {"memory": "gtrxl", "slots": 16, "key_size": 64, "heads": 2},
+        "gru": PROOF,
+        "memoryless": PROOF | {"controller": "feedforward"},
+    },
+    {},
+    name="proof-of-memory",
+    claim="A gated transformer proves its memory within 25,000 steps.",
+    score="reward",
+    threshold=1.1,
+)
+
+REMEMBERING = (T_MAZE, T_MAZE_LONG, PROOF_OF_MEMORY)
