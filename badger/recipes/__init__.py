@@ -15,7 +15,7 @@ from badger.recipes.control import cartpole
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
 from badger.recipes.gymnasium_worlds import gymnasium
 from badger.recipes.mazes import maze
-from badger.recipes.remembering import card_game, proof_of_memory, t_maze, t_maze_long
+from badger.recipes.remembering import card_game, proof_of_memory, t_maze, t_maze_in_pieces, t_maze_long
 from badger.recipes.sequences import (
     associative_recall,
     babi,
@@ -44,6 +44,7 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "repeat_previous": repeat_previous,
     "sequential_mnist": sequential_mnist,
     "t_maze": t_maze,
+    "t_maze_in_pieces": t_maze_in_pieces,
     "t_maze_long": t_maze_long,
 }
 """Recipes by name."""

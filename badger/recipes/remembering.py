@@ -54,6 +54,34 @@ def t_maze(
     return _acting(setup, memories, TMaze(length, penalty), learner, entropy, feedback, controller, hidden_size)
 
 
+@recipe(**WORLD | {"lr": 3e-3, "batch": 16, "outer_steps": 400})
+def t_maze_in_pieces(
+    setup: Setup,
+    memories: Memories,
+    *,
+    length: int = 20,
+    train: int = 8,
+    overlap: int = 4,
+    burn_in: int = 8,
+    stored: bool = True,
+    measure_every: int = 10,
+    hidden_size: int = 32,
+) -> Run:
+    """R2D2 in a T-maze whose sequences are shorter than its episodes, so that it matters what an agent is taken to know
+    at their beginning; the metric `discrepancy` tells how far its Q values are off (Kapturowski et al. 2019, sec. 3.2).
+
+    Args:
+        length: steps to the junction.
+        train: steps of a sequence that are learnt from. overlap: shared with the next sequence.
+        burn_in: steps before them that are only lived through again.
+        stored: whether a sequence begins with what the agent knew then; or with nothing.
+        measure_every: outer steps between two measurements of the discrepancy.
+        hidden_size: of the GRU.
+    """
+    pieces = {"train": train, "overlap": overlap, "burn_in": burn_in, "stored": stored, "measure_every": measure_every}
+    return _acting(setup, memories, TMaze(length), "r2d2", None, False, "gru", hidden_size, **pieces)
+
+
 @recipe(**WORLD)
 def t_maze_long(
     setup: Setup,
@@ -145,9 +173,10 @@ def _acting(
     feedback: bool,
     controller: str,
     hidden_size: int,
+    **learning: Any,
 ) -> Run:
     make = pick(LEARNERS, learner, "learner")
-    learning = LEARNING.get(learner, {}) | ({"auxiliary": memories.auxiliary} if memories.auxiliary else {})
+    learning |= LEARNING.get(learner, {}) | ({"auxiliary": memories.auxiliary} if memories.auxiliary else {})
     if entropy is not None:
         if "entropy_weight" not in inspect.signature(make).parameters:
             raise ValueError(f"entropy={entropy}: {make.__name__} weighs no entropy; leave it out")
