@@ -102,15 +102,17 @@ class ProofOfMemory(Task):
         return [f"good {arrow}"] * (self.shown + 1) + [arrow] * (END - good * place - 1)
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Exact: of who goes the shortest way to the good end; of who goes to the nearest end, the best that can be
-        done without remembering; and of a random walk."""
+        """Exact: of who goes the shortest way to the good end; of who remembers nothing: the first move is made while
+        the ends are still shown, and then the nearest end is the best that can be gone to; and of a random walk."""
         ways = range(END - STARTS, END + STARTS + 1)
         best = sum(PAY - TIME * (way - 1) for way in ways) / len(ways)
-        near = sum(-TIME * (min(way, 2 * END - way) - 1) for way in ways) / len(ways)
+        left = [way - 1 for way in ways]  # to the good end, after a move towards it
+        found = [1.0 if one < END else 0.5 if one == END else 0.0 for one in left]  # of the middle, one side is chosen
+        near = [PAY * (2 * good - 1) - TIME * min(one, 2 * END - one) for one, good in zip(left, found, strict=True)]
         reward, reached = _random_walk(self.steps - self.shown)
         return {
-            "reward": {"optimum": best, "memoryless": near, "chance": reward},
-            "success": {"optimum": 1.0, "memoryless": 0.5, "chance": reached / 2},
+            "reward": {"optimum": best, "memoryless": sum(near) / len(near), "chance": reward},
+            "success": {"optimum": 1.0, "memoryless": sum(found) / len(found), "chance": reached / 2},
         }
 
 

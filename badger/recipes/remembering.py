@@ -54,15 +54,15 @@ def t_maze(
     return _acting(setup, memories, TMaze(length, penalty), learner, entropy, feedback, controller, hidden_size)
 
 
-@recipe(**WORLD | {"lr": 3e-3, "batch": 16, "outer_steps": 400})
+@recipe(**WORLD | {"lr": 3e-3, "batch": 16, "outer_steps": 1000})
 def t_maze_in_pieces(
     setup: Setup,
     memories: Memories,
     *,
     length: int = 20,
-    train: int = 8,
-    overlap: int = 4,
-    burn_in: int = 8,
+    train: int = 10,
+    overlap: int = 5,
+    burn_in: int = 10,
     stored: bool = True,
     measure_every: int = 10,
     hidden_size: int = 32,
@@ -78,7 +78,8 @@ def t_maze_in_pieces(
         measure_every: outer steps between two measurements of the discrepancy.
         hidden_size: of the GRU.
     """
-    pieces = {"train": train, "overlap": overlap, "burn_in": burn_in, "stored": stored, "measure_every": measure_every}
+    pieces: dict[str, Any] = {"updates": 4, "target_every": 25}
+    pieces |= {"train": train, "overlap": overlap, "burn_in": burn_in, "stored": stored, "measure_every": measure_every}
     return _acting(setup, memories, TMaze(length), "r2d2", None, False, "gru", hidden_size, **pieces)
 
 
@@ -176,7 +177,9 @@ def _acting(
     **learning: Any,
 ) -> Run:
     make = pick(LEARNERS, learner, "learner")
-    learning |= LEARNING.get(learner, {}) | ({"auxiliary": memories.auxiliary} if memories.auxiliary else {})
+    learning = LEARNING.get(learner, {}) | learning
+    if memories.auxiliary:
+        learning["auxiliary"] = memories.auxiliary
     if entropy is not None:
         if "entropy_weight" not in inspect.signature(make).parameters:
             raise ValueError(f"entropy={entropy}: {make.__name__} weighs no entropy; leave it out")
