@@ -121,10 +121,9 @@ class ByReward(ABC):
         numbers = [counts.sum().to(dtype), acted.sum().to(dtype)]
         distributed.all_mean(numbers)  # before the backward pass: processes may differ in how many steps count
         number, rows = (n.clamp(min=1) for n in numbers)
-        means = {name: mean(part, counts, number) for name, part in parts.items()}
-        loss = torch.zeros_like(number)
-        for name, part in means.items():
-            loss = loss + self.weights.get(name, 0.0) * part
+        each = torch.where(counts.unsqueeze(-1), torch.stack(list(parts.values()), -1), 0)
+        means = dict(zip(parts, (each.flatten(0, -2).sum(0) / number).unbind(), strict=True))
+        loss = sum((weight * means[name] for name, weight in self.weights.items() if weight), torch.zeros_like(number))
         for weight, penalty in penalties(losses, self.auxiliary, self.agent.core):
             loss = loss + weight * mean(penalty, acted, rows)
         return loss, {name: part.detach() for name, part in {"loss": loss, **means}.items()}

@@ -7,6 +7,7 @@ output. Real numbers, `Continuous`, are those of `badger.gaussian`.
 Shapes: ... any leading axes (T step, B episode, P agent of the world), A logits of all choices side by side.
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -139,9 +140,9 @@ def _logs(output: Tensor, action: Choice, legal: Tensor | None) -> list[Tensor]:
     logits = output[..., : action.size]
     if legal is not None:
         logits = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
-    sizes = [action.n] if isinstance(action, Discrete) else list(action.ns)
-    return [part.log_softmax(-1) for part in logits.split(sizes, -1)]
+    parts = [logits] if isinstance(action, Discrete) else logits.split(list(action.ns), -1)
+    return [part.log_softmax(-1) for part in parts]
 
 
 def _total(parts: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(parts)).sum(0)
+    return functools.reduce(torch.add, parts)

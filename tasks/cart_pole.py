@@ -91,12 +91,12 @@ class CartPole(Task):
 def moved(motion: Float[Tensor, "B 4"], action: Int[Tensor, " B"]) -> Float[Tensor, "B 4"]:
     """A step of Euler's later."""
     _, speed, angle, turning = motion.unbind(-1)
-    push = (2 * FORCE) * action - FORCE
     cos, sin = angle.cos(), angle.sin()
-    pushed = (push + POLE * HALF * turning.square() * sin) / TOTAL
-    spin = (GRAVITY * sin - cos * pushed) / (HALF * (4 / 3 - POLE * cos.square() / TOTAL))
-    speeding = pushed - POLE * HALF * spin * cos / TOTAL
-    return motion + TICK * torch.stack([speed, speeding, turning, spin], -1)
+    push = (2 * FORCE) * action - FORCE
+    pushed = torch.add(push, turning.square() * sin, alpha=POLE * HALF) / TOTAL
+    spin = (GRAVITY * sin).addcmul_(cos, pushed, value=-1) / (cos.square() * (-HALF * POLE / TOTAL) + HALF * 4 / 3)
+    speeding = torch.addcmul(pushed, spin, cos, value=-POLE * HALF / TOTAL)
+    return torch.add(motion, torch.stack([speed, speeding, turning, spin], -1), alpha=TICK)
 
 
 @lru_cache(maxsize=16)

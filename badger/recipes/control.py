@@ -40,5 +40,6 @@ def cartpole(
         learner=make,
         gamma=0.98,
         reward_scale=0.05,
+        policy="greedy",  # when it is judged: a push drawn at random now and then ends many an episode
         **options,
     )

@@ -3,6 +3,7 @@
 from badger.study.remembering import REMEMBERING
 from badger.study.rivals import RIVAL_STUDIES
 from badger.study.study import Arm, Quick, Study
+from badger.study.worlds import WORLD_STUDIES
 
 MEMORY_HELPS = Study(
     name="memory-helps",
@@ -110,7 +111,8 @@ STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
         MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *RIVAL_STUDIES,
-        *REMEMBERING
+        *REMEMBERING,
+        *WORLD_STUDIES,
     )
 }  # fmt: skip
 """Studies by name."""
