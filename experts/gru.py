@@ -3,7 +3,7 @@
 Shapes: B episode, N members, H hidden, D input; T step; S steps of R sequences, packed.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -68,7 +68,7 @@ class Sequence(Function):
     """
 
     @staticmethod
-    def forward(ctx, xs, sizes, h, *weights):
+    def forward(ctx: Any, xs: Tensor, sizes: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
         ys, last = torch.gru(xs, sizes, h.unsqueeze(0), list(weights), True, 1, 0.0, False, False)
         ctx.sizes = sizes
         ctx.save_for_backward(xs, h, ys, *weights)
@@ -76,7 +76,7 @@ class Sequence(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_ys, grad_last):
+    def backward(ctx: Any, grad_ys: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         xs, h, ys, weight_ih, weight_hh, bias_ih, bias_hh = ctx.saved_tensors
         before, size = _before(h, ys, ctx.sizes), h.shape[-1]
         from_x = torch.addmm(bias_ih, xs, weight_ih.t())
