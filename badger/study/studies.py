@@ -2,6 +2,7 @@
 
 from badger.study.rivals import RIVAL_STUDIES
 from badger.study.study import Arm, Quick, Study
+from badger.study.zoo import ZOO_STUDIES
 
 MEMORY_HELPS = Study(
     name="memory-helps",
@@ -108,7 +109,8 @@ IMPROVEMENTS = Study(
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *RIVAL_STUDIES
+        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *RIVAL_STUDIES,
+        *ZOO_STUDIES,
     )
 }  # fmt: skip
 """Studies by name."""
