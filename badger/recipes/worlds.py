@@ -37,7 +37,7 @@ def pettingzoo(
         env: a module with a parallel_env, as those of PettingZoo, or a function that makes a world, module:function.
         steps: after which an episode is truncated.
         numbered: each agent sees its number, too, so that one policy may have several roles.
-        learner: a2c; or ppo, which goes through what was played four times, in four minibatches.
+        learner: a2c; or ppo, which goes through what was played four times, in two minibatches.
         processes: more than 1: workers that step the copies of the world.
         timeout: seconds that a step may take; needs workers.
         hidden_size: of the GRU.
@@ -51,7 +51,8 @@ def pettingzoo(
     task = PettingZoo(env=env, steps=steps, numbered=numbered, processes=processes, timeout=timeout)
     setup = setup.peopled(task)
     core = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
-    kind, whole = pick({"a2c": (A2C, None), "ppo": (PPO, steps + 1)}, learner, "learner")
-    learning: dict[str, Any] = {"horizon": whole if horizon is None else horizon, "gamma": gamma, "lam": lam}
-    learning |= {"reward_scale": reward_scale, "entropy_weight": entropy_weight, "auxiliary": memories.auxiliary}
+    learning: dict[str, Any] = {"gamma": gamma, "lam": lam, "reward_scale": reward_scale}
+    learning |= {"entropy_weight": entropy_weight, "auxiliary": memories.auxiliary}
+    kind, own = pick({"a2c": (A2C, {}), "ppo": (PPO, {"horizon": steps + 1, "minibatches": 2})}, learner, "learner")
+    learning |= own | ({} if horizon is None else {"horizon": horizon})
     return setup.run(task, core, learner=kind, **learning)
