@@ -49,6 +49,7 @@ class Parallel:
         self.views, self.moves = Views(self.observed), moves(self.acted)
         gym, count = gymnasium(), len(self.names)
         self.size = self.views.size + count * numbered
+        self.free: list[Any] = [self.moves.legal(name) for name in self.names]  # where the world forbids nothing
         box, flags = gym.spaces.Box, gym.spaces.MultiBinary(count)
         parts = {"terminated": flags, "truncated": flags, "present": flags}
         parts |= {name: box(-np.inf, np.inf, (), np.float64) for name in ("mean", "length")}
@@ -100,13 +101,15 @@ class Parallel:
     def _told(self, obs: Mapping[str, Any], infos: Mapping[str, Any], seen: np.ndarray, reward: np.ndarray) -> dict:
         self._those(obs)  # nobody else is told anything
         told = np.zeros((len(self.names), self.size), self.views.dtype)
-        legal: list[Any] = [self.moves.legal(name) for name in self.names]
+        legal = self.free[:]
         for p in seen.nonzero()[0]:
             name = self.names[p]
             if name not in obs:
                 raise ValueError(f"agent {name!r} is alive and was told no observation; those of {list(obs)} were told")
             told[p, : self.views.size] = self.views.flat(name, obs[name])
-            legal[p] = self.moves.legal(name, self.views.mask(obs[name], infos.get(name) or {}))
+            mask = self.views.mask(obs[name], infos.get(name) or {})
+            if mask is not None:
+                legal[p] = self.moves.legal(name, mask)
         if self.numbered:
             told[seen, self.views.size :] = np.eye(len(self.names))[seen]
         answer = {"obs": told, "reward": reward, "present": seen.copy()}

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from badger import Run, act, build, evaluate, generator, rollout, start, train
+from badger import PPO, Run, act, build, evaluate, generator, rollout, start, train
 from toys import seeded
 
 TINY = {"env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "hidden_size": 6, "message_size": 4, "outer_steps": 2}
@@ -117,3 +117,15 @@ def test_speakers_and_listeners_play(experts):
     assert run.learner.update()["finite"]
     scores = evaluate(agent, task, 2, generator(0, "evaluate"), run.learner.policy, experts=2 * experts)
     assert scores["length"].tolist() == [4, 4] and (scores["reward"] < 0).all()
+
+
+def test_a_team_learns_by_ppo_from_whole_episodes_unless_told_otherwise():
+    learner = build("pettingzoo", **TINY, learner="ppo", reward_scale=0.5).learner
+    assert type(learner) is PPO and learner.horizon == learner.task.steps + 1 and learner.reward_scale == 0.5
+    assert learner.update()["finite"]
+    assert build("pettingzoo", **TINY, learner="ppo", horizon=3).learner.horizon == 3
+
+
+def test_a_learner_that_the_recipe_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"learner.*a2c, ppo"):
+        build("pettingzoo", **TINY, learner="drqn")
