@@ -64,7 +64,7 @@ class EpsilonGreedy:
         ValueError: actions that are not one choice; an epsilon that is no probability.
     """
 
-    action: Discrete
+    action: Action
     epsilon: float | Tensor
 
     def __post_init__(self) -> None:
@@ -81,6 +81,7 @@ class EpsilonGreedy:
             explores = torch.rand(logs.shape[:-1], generator=rng, device=rng.device) < self.epsilon
             return torch.where(explores, any_of_them.argmax(-1), logs.argmax(-1))
 
+        assert isinstance(self.action, Discrete)
         return _chosen(draw, output, self.action, legal)
 
 
