@@ -21,8 +21,7 @@ from tasks import Task
 class Lived:
     """Where the episodes of `rows` rows stand, and the sequences that are cut of them.
 
-    total: reward of each row's episode so far. known: the mean
-    of those that ended last, NaN before any has.
+    total: reward of each row's episode so far. known: the mean of those that ended last, NaN before any has.
 
     Raises:
         ValueError: the task rewards each expert.
@@ -63,7 +62,10 @@ class Lived:
         return torch.where(self.known.isnan(), self.total.mean(), self.known)
 
     def pack(self) -> dict[str, Any]:
-        """Plain types and tensors only."""
+        """Plain types and tensors only. Where worlds that are not ours stand cannot be told (`Task.outside`): of those
+        what was counted."""
+        if self.task.outside:
+            return {"carry": None, "total": self.total, "known": self.known, "made": self.trail.made}
         return {
             "carry": states.pack(_plain(self.carry)),
             "elapsed": self.carry.elapsed,
@@ -74,6 +76,10 @@ class Lived:
         }
 
     def unpack(self, packed: dict[str, Any]) -> None:
+        """From where `pack` was called; worlds that are not ours stay where they have just been opened."""
+        if packed["carry"] is None:
+            self.known, self.trail.made = packed["known"], packed["made"]
+            return
         world, step, state = states.unpack(packed["carry"], _plain(self.carry))
         like = knowledge(self.carry.state)
         self.carry = Carry(world, step._replace(scores={}), state, packed["elapsed"], packed["begun"])

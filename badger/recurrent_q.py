@@ -256,17 +256,18 @@ class RecurrentQ:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """A stream and a replay that another process has saved, or of another batch, are not this one's: both begin
-        anew. Raises ValueError where sequences were cut otherwise or another number of them is kept."""
+        anew. Of worlds that are not ours the stream alone. Raises ValueError where another number of sequences is
+        kept."""
         self.agent.load_state_dict(state["agent"])
         self.target.load_state_dict(state["target"])
         self.climber.optimiser.load_state_dict(state["optimiser"])
         self.step, self.climbs, lived = state["step"], state["climbs"], state["lived"]
         self.lived, self.replay = None, Replay(self.replay.capacity, self.replay.draw)
         if lived is not None and state["rank"] == self.rank and len(lived["total"]) == self.share:
-            self.lived = self._opened(generator(self.seed, "like", device=self.climber.device))
-            like = knowledge(self.lived.carry.state)
+            like = generator(self.seed, "like", self.step, rank=self.rank, device=self.climber.device)
+            self.lived = self._opened(like)
+            self.replay.unpack(state["replay"], knowledge(self.lived.carry.state))
             self.lived.unpack(lived)
-            self.replay.unpack(state["replay"], like)
 
 
 def _checked(agent: Agent, task: Task | Varied) -> Task:

@@ -1,16 +1,19 @@
 """DRQN and R2D2 climb the gradient of a loss worked out row by row and step by step, without any padding."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch.testing import assert_close
 
+import toy_worlds
 from badger import DRQN, R2D2, RepeatPrevious, Run, act, train
 from badger.schedule import Decay
 from badger.trail import knowing
 from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been
-from tasks import Ranges
+from tasks import Gymnasium, Ranges
+from tiny_runs import same
 from toys import Steps, game, seeded, toy_agent
 
 LONG = Steps(9, dtype=torch.float64)  # walks of 1 to 9 steps, half of them truncated
@@ -178,6 +181,23 @@ def test_a_run_of_it_is_saved_and_gone_on_with(tmp_path):
     for one in (resumed, whole):
         train(one, quiet=True, tensorboard=False)
     assert resumed.step == 4 and torch.equal(flat(resumed.learner.agent), flat(whole.learner.agent))
+
+
+@pytest.mark.parametrize("core", ["gru", "episodic"])
+def test_of_worlds_that_are_not_ours_the_replay_is_kept_and_episodes_begin_anew(core, tmp_path):
+    def run():
+        task = Gymnasium(partial(toy_worlds.Counter, 3), steps=9, dtype=torch.float64)
+        return Run(r2d2(task, core=core), outer_steps=3, folder=tmp_path / "run", save_every=2)
+
+    stopped = run()
+    train(stopped, 2, quiet=True, tensorboard=False)
+    before, after = stopped.learner, Run.load(tmp_path / "run", build=run).learner
+    assert same(after.replay.pack(), before.replay.pack()) and len(after.replay) > 4
+    assert not after.lived.total.any() and not after.lived.trail.age.any() and after.lived.known == before.lived.known
+    made, rng = before.lived.trail.made, seeded()
+    assert same(drawn_by(after, rng.clone_state()), drawn_by(before, rng))
+    metrics = after.update()
+    assert metrics["finite"] and made < metrics["env_steps"] <= made + 3 * 7
 
 
 class Broken(Steps):
