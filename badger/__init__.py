@@ -62,6 +62,7 @@ from comms import (  # noqa: E402
     connect,
 )
 from experts import (  # noqa: E402
+    AMRL,
     CORES,
     DNC,
     GRU,
@@ -69,6 +70,8 @@ from experts import (  # noqa: E402
     ClusteredMemory,
     Core,
     EpisodicMemory,
+    Feedforward,
+    GTrXL,
     LookupTable,
     NeuralMemory,
     Plastic,
@@ -77,6 +80,7 @@ from experts import (  # noqa: E402
     Reconstruction,
     Shared,
     Unrolled,
+    Window,
     both,
 )
 from tasks import (  # noqa: E402
@@ -110,6 +114,8 @@ from tasks import (  # noqa: E402
     WorldError,
     Worlds,
     task_errors,
+    to_gymnasium,
+    to_parallel_env,
 )
 
 __version__ = "0.1.0"
@@ -117,6 +123,7 @@ __version__ = "0.1.0"
 __all__ = [
     "A2C",
     "ACTS",
+    "AMRL",
     "BPTT",
     "BUSES",
     "CORES",
@@ -157,7 +164,9 @@ __all__ = [
     "EpisodicMemory",
     "EpsilonGreedy",
     "Feedback",
+    "Feedforward",
     "Frames",
+    "GTrXL",
     "Gated",
     "Greedy",
     "GuessingGame",
@@ -197,6 +206,7 @@ __all__ = [
     "Task",
     "Unrolled",
     "Watch",
+    "Window",
     "Workspace",
     "WorldError",
     "Worlds",
@@ -220,6 +230,8 @@ __all__ = [
     "similarity",
     "start",
     "task_errors",
+    "to_gymnasium",
+    "to_parallel_env",
     "train",
     "trained",
     "with_slots",

@@ -21,3 +21,11 @@ def test_a_memory_takes_the_place_of_a_gru():
     names = {"xs": torch.zeros(3, 2, 28)}
     exec(CODE[1], names)
     assert names["ys"].shape == (3, 2, 64)
+
+
+def test_worlds_go_in_and_out(tmp_path, monkeypatch):
+    names = {}
+    monkeypatch.chdir(tmp_path)
+    exec(CODE[2].replace("batch=8", "batch=2, horizon=4, epochs=1, minibatches=1"), names)
+    assert names["run"].learner.update()["finite"]
+    assert len(names["env"].reset(seed=0)[0]) == 4
