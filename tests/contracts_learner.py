@@ -134,8 +134,8 @@ def another_seed_gives_other_updates(make):
 
 def every_update_plays_new_episodes(make):
     learner = make()
-    first = learner.update()["return"]
-    assert learner.update()["return"] != first
+    returns = {float(learner.update()["return"]) for _ in range(4)}  # two of choices that are right or not may agree
+    assert len(returns) > 1
 
 
 def the_default_generator_is_left_alone(make):

@@ -19,7 +19,7 @@ def gymnasium(
     memories: Memories,
     *,
     env: str = "CartPole-v1",
-    options: str = "",
+    options: str | None = None,
     mask: tuple[int, ...] = (),
     mask_velocity: bool = False,
     steps: int = 0,
@@ -54,7 +54,7 @@ def gymnasium(
     return setup.run(task, core, learner=A2C, auxiliary=memories.auxiliary, **learning)
 
 
-def _options(text: str) -> dict[str, Any]:
+def _options(text: str | None) -> dict[str, Any]:
     try:
         options = json.loads(text or "{}")
     except json.JSONDecodeError as error:

@@ -72,7 +72,8 @@ def t_maze_in_pieces(
 
     Args:
         length: steps to the junction.
-        train: steps of a sequence that are learnt from. overlap: shared with the next sequence.
+        train: steps of a sequence that are learnt from.
+        overlap: of these, shared with the next sequence.
         burn_in: steps before them that are only lived through again.
         stored: whether a sequence begins with what the agent knew then; or with nothing.
         measure_every: outer steps between two measurements of the discrepancy.
