@@ -69,9 +69,8 @@ class Cell(Core):
         """As the loop of `forward`; by torch's own function for all steps, of all pieces between two beginnings."""
         if reset is None and not mapped():  # vmap has no rule for it
             return self._whole(xs, state)
-        if reset is not None and not (
-            mapped() or torch.compiler.is_compiling() or reset.is_meta
-        ):  # values are looked at
+        looked_at = not (mapped() or torch.compiler.is_compiling())  # where a row begins anew
+        if reset is not None and looked_at and not reset.is_meta:
             return self._pieces(xs, state, reset)
         fresh, ys = self.initial_state(xs[0]), []
         for t, from_x in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):

@@ -158,7 +158,7 @@ def test_an_old_state_is_void():
 def test_a_handle_is_detached_and_nothing_else_is_done_with_it():
     world, _ = worlds().reset(B, seeded())
     opened = Step(torch.ones(B, 2), *torch.zeros(3, B).unbind(), {})
-    assert cut(Carry((world,), opened, (), 0)).world == (world,)
+    assert cut(Carry((world,), opened, (), 0, torch.ones(B, dtype=torch.bool))).world == (world,)
     for verb in (states.pack, lambda state: states.index(state, torch.arange(2))):
         with pytest.raises(TypeError, match=r"Toy-v0 runs outside torch: .*cannot be copied, mixed or packed"):
             verb((world,))

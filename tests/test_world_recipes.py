@@ -30,8 +30,8 @@ def test_options_reach_the_world():
     assert build("t_maze", feedback=True, **TINY).learner.task == Feedback(TMaze(20))
 
 
-def test_the_weight_of_entropy_is_the_learners_unless_told():
-    assert build("t_maze", **TINY).learner.weights["entropy"] == -0.01
+def test_the_weight_of_entropy_is_what_a_t_maze_wants_unless_told():
+    assert build("t_maze", **TINY).learner.weights["entropy"] == -0.03
     assert build("t_maze", entropy=0.2, **TINY).learner.weights["entropy"] == -0.2
 
 
