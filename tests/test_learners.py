@@ -5,10 +5,15 @@ from functools import partial
 import pytest
 from torch.testing import assert_close
 
-from badger import LEARNERS, PPO, Schedule
+from badger import DRQN, LEARNERS, PPO, R2D2, Schedule
 from contracts_learner import check_learner
 
-QUICK = {"ppo": partial(PPO, batch=4, horizon=7, sequence=4, epochs=2, minibatches=3)}
+REPLAY = {"batch": 4, "horizon": 5, "updates": 1, "sequences": 4, "prefill": 4}
+QUICK = {
+    "ppo": partial(PPO, batch=4, horizon=5, sequence=4, epochs=1, minibatches=2),
+    "drqn": partial(DRQN, **REPLAY),
+    "r2d2": partial(R2D2, **REPLAY),
+}
 
 
 @pytest.mark.parametrize("name", LEARNERS)
