@@ -30,9 +30,9 @@ TASKS = (
 )
 
 
-def check_learner(make):
+def check_learner(make, tasks=TASKS):
     """All the properties below, on each task that the learner takes."""
-    taken = [task for task in TASKS if takes_or_refuses(make, task)]
+    taken = [task for task in tasks if takes_or_refuses(make, task)]
     assert taken, "the learner refuses every task"
     for task in taken:
         for check in CHECKS:
@@ -105,11 +105,10 @@ def a_learner_tells_how_its_agent_acts(make):
     assert all(score.shape == (3,) and score.isfinite().all() for score in scores.values())
 
 
-def updates_change_the_parameters(make):
+def an_update_changes_the_parameters(make):
     learner = make()
     before = parameters(learner)
-    for _ in range(3):  # a stream's first may end before anything is paid, and its second with the episode
-        learner.update()
+    learner.update()
     after = parameters(learner)
     assert not any(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(p.isfinite().all() for p in after)
@@ -182,7 +181,7 @@ def renamed(state):
 CHECKS = (
     an_update_tells_detached_numbers,
     a_learner_tells_how_its_agent_acts,
-    updates_change_the_parameters,
+    an_update_changes_the_parameters,
     an_update_is_a_step,
     the_same_seed_gives_the_same_updates,
     another_seed_gives_other_updates,

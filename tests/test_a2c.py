@@ -186,7 +186,8 @@ def test_it_learns():
 
 
 def test_a_learner_of_streams_keeps_the_contract():
-    check_learner(partial(A2C, horizon=3, batch=6))
+    paid_each_step = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)  # so that 3 steps have something to tell
+    check_learner(partial(A2C, horizon=3, batch=6), [paid_each_step])
 
 
 def test_a_stream_of_episodes_of_any_length_goes_on_after_loading():
