@@ -21,16 +21,18 @@ def paths(path: Path) -> Figure:
     was put. A step that ran into a wall is a point.
     """
     count = min(SHOWN, path.goals.shape[0])
-    columns = math.ceil(math.sqrt(count))
+    high, wide = path.walls.shape
+    columns = math.ceil(math.sqrt(count * high / wide))  # a long corridor is drawn above the next one
     rows = math.ceil(count / columns)
-    figure = blank(3.6 * columns, 3.8 * rows)
+    across = 3.6 * min(2, max(1, wide / high))
+    figure = blank(across * columns, (across * high / wide + 0.4) * rows + 0.4)
     figure.suptitle("from the first step, dark, to the last, bright", fontsize=9)
     for episode in range(count):
         axes = figure.add_subplot(rows, columns, episode + 1)
         axes.set_axis_off()
         axes.set_title(f"goal reached {int(path.reached[:, episode].sum())} times", fontsize=9)
         _draw(axes, path, episode)
-    figure.axes[0].legend(fontsize=7, loc="upper left")
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), fontsize=7, loc="lower center", ncols=3)
     return figure
 
 
