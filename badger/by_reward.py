@@ -13,7 +13,7 @@ from torch import Tensor
 from badger import distributed, stream
 from badger.act import Gaussian, Valued
 from badger.agent import Agent
-from badger.climb import OWN, Climber, penalties, told
+from badger.climb import OWN, Climber, due, penalties, told, within
 from badger.policy import POLICIES, Sampled
 from badger.returns import mean
 from badger.rng import generator
@@ -57,12 +57,7 @@ class ByReward(ABC):
         climbing: dict[str, Any],
     ):
         self.agent, self.task, self.seed = agent, self._checked(agent, task), seed
-        for name, size in {"batch": batch, "experts": experts, **sizes}.items():
-            if size is not None and size < 1:
-                raise ValueError(f"{name}={size}, want at least 1")
-        for name, share in shares.items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"{name}={share}, want 0 to 1")
+        within({"batch": batch, "experts": experts, **sizes}, shares)
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.share = batch, distributed.share(batch)
@@ -94,7 +89,7 @@ class ByReward(ABC):
         """Sums and counts of what is told of the episodes; and the reward so far of those that go on."""
         sums, total = stream.totals(frames, counts, before.total)
         ended = stream.ends(frames, counts)
-        scored = told([_due(frames, stream.rows(counts))], self.task, self, OURS)
+        scored = told([due(frames, stream.rows(counts))], self.task, self, OURS)
         scored["ended"] = torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
         scored["sofar"] = torch.stack([sums[-1].sum(), torch.ones_like(total).sum()])
         return scored, total
@@ -174,12 +169,3 @@ def climbing(
 ) -> dict[str, Any]:
     """Options of the `Climber`."""
     return {"lr": lr, "clip": clip, "betas": betas, "eps": eps, "weight_decay": weight_decay}
-
-
-def _due(frames: Frames, counts: Bool[Tensor, "T B"]) -> Frames:
-    """What was told of other steps is not due."""
-
-    def due(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: torch.where(counts, value.detach(), torch.nan) for name, value in values.items()}
-
-    return frames._replace(scores=due(frames.scores), losses=due(frames.losses))

@@ -1,9 +1,9 @@
 """The second half of an outer step, the same for all who learn by gradient: from gradients to new parameters."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -98,6 +98,25 @@ def told(pieces: Sequence[Frames], task: Task, learner: object, own: frozenset[s
             "tells itself; give the score or the loss another name"
         )
     return totals
+
+
+def due(frames: Frames, counts: Bool[Tensor, "T B"]) -> Frames:
+    """The same, detached; what was told of other steps is not due."""
+
+    def those(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: torch.where(counts, value.detach(), torch.nan) for name, value in values.items()}
+
+    return frames._replace(scores=those(frames.scores), losses=those(frames.losses))
+
+
+def within(sizes: Mapping[str, int | None], shares: Mapping[str, float]) -> None:
+    """Raises ValueError unless every size that is given is at least 1, and every share from 0 to 1."""
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name}={size}, want at least 1")
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise ValueError(f"{name}={share}, want 0 to 1")
 
 
 def penalties(

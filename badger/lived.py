@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from badger import returns
+from badger import returns, stream
 from badger.agent import Agent, AgentState
+from badger.climb import due
 from badger.replay import Sequences, Steps
 from badger.rollout import Carry, Frames, Policy, rollout, start
 from badger.trail import Cut, Trail, knowledge
-from experts import state as states
 from tasks import Task
 
 
@@ -51,7 +51,7 @@ class Lived:
             )
         over = self.task.fixed_length and self.carry.elapsed == self.task.steps
         found = self.trail.add(*_whole(frames, [before, *frames.watched], self.carry if over else None))
-        frames = _counted(frames)
+        frames = due(frames, frames.valid)._replace(watched=[])  # nobody watches any more
         ended = (frames.terminated | frames.truncated) & frames.valid
         sums, self.total = returns.totals(torch.where(frames.valid, frames.reward, 0), ended, self.total)
         return frames, found, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
@@ -67,9 +67,7 @@ class Lived:
         if self.task.outside:
             return {"carry": None, "total": self.total, "known": self.known, "made": self.trail.made}
         return {
-            "carry": states.pack(_plain(self.carry)),
-            "elapsed": self.carry.elapsed,
-            "begun": self.carry.begun,
+            **stream.packed(self.carry),
             "total": self.total,
             "known": self.known,
             "trail": self.trail.pack(),
@@ -80,9 +78,8 @@ class Lived:
         if packed["carry"] is None:
             self.known, self.trail.made = packed["known"], packed["made"]
             return
-        world, step, state = states.unpack(packed["carry"], _plain(self.carry))
         like = knowledge(self.carry.state)
-        self.carry = Carry(world, step._replace(scores={}), state, packed["elapsed"], packed["begun"])
+        self.carry = stream.unpacked(packed, self.carry)
         self.total, self.known = packed["total"], packed["known"]
         self.trail.unpack(packed["trail"], like)
 
@@ -101,17 +98,3 @@ def _whole(frames: Frames, lived: list[AgentState], end: Carry | None) -> tuple[
     if more.legal is not None and end.step.legal is not None:
         more.legal[-1] = end.step.legal
     return more, [*lived, end.state]
-
-
-def _counted(frames: Frames) -> Frames:
-    """What was told of steps that are none is not due; and nobody watches any more."""
-
-    def due(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: torch.where(frames.valid, value, torch.nan) for name, value in values.items()}
-
-    return frames._replace(scores=due(frames.scores), losses=due(frames.losses), watched=[])
-
-
-def _plain(carry: Carry) -> tuple:
-    """What is packed of it: all but numbers of the host, and scores, which have been told."""
-    return carry.world, carry.step._replace(scores=None), carry.state  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from badger import distributed, qlearning, returns
 from badger.act import Valued
 from badger.again import Passage, again
 from badger.agent import Agent
-from badger.climb import OWN, Climber, penalties, told
+from badger.climb import OWN, Climber, penalties, told, within
 from badger.lived import Lived
 from badger.policy import EpsilonGreedy, Greedy
 from badger.qlearning import Scale
@@ -101,12 +101,7 @@ class RecurrentQ:
             "experts": experts, "batch": batch, "horizon": horizon, "n": n, "updates": updates, "sequences": sequences,
             "prefill": prefill, "target_every": target_every, "measure_every": measure_every,
         }  # fmt: skip
-        for name, size in sizes.items():
-            if size is not None and size < 1:
-                raise ValueError(f"{name}={size}, want at least 1")
-        for name, part in {"gamma": gamma, "peak": peak}.items():
-            if not 0 <= part <= 1:
-                raise ValueError(f"{name}={part}, want 0 to 1")
+        within(sizes, {"gamma": gamma, "peak": peak})
         if prefill > capacity:
             raise ValueError(f"prefill={prefill}, want at most capacity={capacity}: no more sequences are kept")
         self.agent, self.seed = agent, seed

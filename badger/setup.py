@@ -193,7 +193,9 @@ def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]
 
         made.__signature__ = signature  # type: ignore[attr-defined]
         made.__annotations__ = {flag.name: flag.annotation for flag in flags}
-        made.__doc__ = "\n".join([inspect.getdoc(function) or "", *map(_arguments, reversed(groups))])
+        doc = inspect.getdoc(function) or ""
+        own_doc = doc if "Args:" in doc else f"{doc}\n\nArgs:"  # of a recipe that has only shared flags
+        made.__doc__ = "\n".join([own_doc, *map(_arguments, reversed(groups))])
         return made
 
     return flat

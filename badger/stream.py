@@ -30,8 +30,7 @@ class Stream(NamedTuple):
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
-        where = {"elapsed": self.carry.elapsed, "begun": self.carry.begun}
-        return {"carry": states.pack(_plain(self.carry)), **where, "total": self.total, "known": self.known}
+        return {**packed(self.carry), "total": self.total, "known": self.known}
 
 
 def opened(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: int) -> Stream:
@@ -51,11 +50,20 @@ def opened(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: 
     return Stream(carry, total, torch.full_like(total[0], torch.nan))
 
 
-def unpack(packed: dict[str, Any], like: Carry) -> Stream:
+def unpack(kept: dict[str, Any], like: Carry) -> Stream:
     """The stream that was packed; like: new episodes of the same agent and task, of any batch."""
-    world, step, state = states.unpack(packed["carry"], _plain(like))
-    carry = Carry(world, step._replace(scores={}), state, packed["elapsed"], packed["begun"])
-    return Stream(carry, packed["total"], packed["known"])
+    return Stream(unpacked(kept, like), kept["total"], kept["known"])
+
+
+def packed(carry: Carry) -> dict[str, Any]:
+    """Plain types and tensors, for a checkpoint."""
+    return {"carry": states.pack(_plain(carry)), "elapsed": carry.elapsed, "begun": carry.begun}
+
+
+def unpacked(kept: dict[str, Any], like: Carry) -> Carry:
+    """The carry that was packed; like: of new episodes of the same agent and task, of any batch."""
+    world, step, state = states.unpack(kept["carry"], _plain(like))
+    return Carry(world, step._replace(scores={}), state, kept["elapsed"], kept["begun"])
 
 
 def ends(frames: Frames, counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:

@@ -57,7 +57,7 @@ class Through(Task):
 
     @property
     def agents(self) -> int | None:
-        return getattr(self.task, "agents", None)
+        return self.task.agents
 
     @property
     def episodes(self) -> int | None:

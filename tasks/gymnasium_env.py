@@ -42,7 +42,7 @@ class _TaskEnv:
     metadata = {"render_modes": MODES, "render_fps": 4}  # noqa: RUF012  (gymnasium wants a dict)
 
     def __init__(self, task: Task, render_mode: str | None):
-        agents = getattr(task, "agents", None)
+        agents = task.agents
         if agents is not None:
             raise ValueError(f"{task} is a world of {agents} agents, want one actor: use tasks.to_parallel_env")
         self.episode, self.task, self.render_mode = Episode(task, render_mode), task, render_mode

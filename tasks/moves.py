@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tasks.installed import gymnasium
+from tasks.spaces import into, span
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete
 
 SERVED = "served are Discrete, MultiDiscrete, MultiBinary and Box of real numbers"
@@ -59,11 +60,7 @@ class Reals:
     def __init__(self, spaces: Mapping[str, Any]):
         self.spaces = dict(spaces)
         self.sizes = {name: int(np.prod(space.shape)) for name, space in spaces.items()}
-        ends = ([getattr(space, end).reshape(-1) for space in spaces.values()] for end in ("low", "high"))
-        lows, highs = (np.concatenate(end) for end in ends)
-        alike = (lows == lows[0]).all() and (highs == highs[0]).all()
-        self.scaled = bool(not alike and np.isfinite(lows).all() and np.isfinite(highs).all())
-        low, high = (-1.0, 1.0) if self.scaled else (float(lows.min()), float(highs.max()))
+        low, high, self.scaled = span(spaces.values())
         self.action: Action = Continuous(max(self.sizes.values()), low, high)
 
     def legal(self, name: str, mask: Any = None) -> None:
@@ -72,10 +69,7 @@ class Reals:
     def given(self, name: str, chosen: np.ndarray) -> np.ndarray:
         """What the world is given; chosen: (A,)."""
         space = self.spaces[name]
-        own = chosen[: self.sizes[name]].reshape(space.shape)
-        if self.scaled:
-            own = space.low + (own + 1) / 2 * (space.high.astype(float) - space.low)
-        return own.clip(space.low, space.high).astype(space.dtype)
+        return into(space, chosen[: self.sizes[name]].reshape(space.shape), self.scaled)
 
 
 def moves(spaces: Mapping[str, Any]) -> Choices | Reals:

@@ -115,7 +115,7 @@ class Parts(Seats):
 
 def seats(task: Task, opened: Step) -> Seats:
     """Those of the task, given what it tells of any episode."""
-    agents, rows = getattr(task, "agents", None), opened.obs.dim() == 3
+    agents, rows = task.agents, opened.obs.dim() == 3
     if agents is not None:
         return Own(agents, task.action)
     if rows:

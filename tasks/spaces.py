@@ -1,6 +1,6 @@
 """Spaces of Gymnasium, as an agent has them: observations are flat, actions are choices or real numbers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,18 +60,28 @@ def acts(space: Any, whose: str) -> Acts:
 
 
 def _real(box: Any) -> Acts:
-    size, low, high = int(np.prod(box.shape)), box.low, box.high
-    alike = (low == low.flat[0]).all() and (high == high.flat[0]).all()
-    scaled = not alike and bool(np.isfinite(low).all() and np.isfinite(high).all())
+    low, high, scaled = span([box])
 
     def outside(action: Tensor) -> np.ndarray:
-        given = action.detach().cpu().double().numpy().reshape(-1, *box.shape)
-        given = low + (given + 1) / 2 * (high.astype(float) - low) if scaled else given
-        return np.clip(given, low, high).astype(box.dtype)
+        return into(box, action.detach().cpu().double().numpy().reshape(-1, *box.shape), scaled)
 
-    if scaled:
-        return Acts(Continuous(size, -1.0, 1.0), outside)
-    return Acts(Continuous(size, float(low.min()), float(high.max())), outside)
+    return Acts(Continuous(int(np.prod(box.shape)), low, high), outside)
+
+
+def span(boxes: Iterable[Any]) -> tuple[float, float, bool]:
+    """Between what bounds an agent gives its real numbers: those that all have; -1 and 1 where these differ and are
+    finite, from where they are scaled (True)."""
+    lows, highs = (np.concatenate(ends) for ends in zip(*((b.low.ravel(), b.high.ravel()) for b in boxes), strict=True))
+    alike = (lows == lows[0]).all() and (highs == highs[0]).all()
+    if not alike and np.isfinite(lows).all() and np.isfinite(highs).all():
+        return -1.0, 1.0, True
+    return float(lows.min()), float(highs.max()), False
+
+
+def into(box: Any, given: np.ndarray, scaled: bool) -> np.ndarray:
+    """(..., shape of the box) as the box has it; what lies beyond is cut off."""
+    own = box.low + (given + 1) / 2 * (box.high.astype(float) - box.low) if scaled else given
+    return np.clip(own, box.low, box.high).astype(box.dtype)
 
 
 def _integers(action: Tensor, shape: tuple[int, ...], whose: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -27,31 +28,58 @@ LEARNING: dict[str, dict[str, Any]] = {  # what differs from the learner's own d
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Acting:
+    """Who learns by reward, and what it sees.
+
+    Args:
+        learner: by reward alone; `badger list` names all. Of a card game that is taught, there is no choice.
+        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
+        feedback: whether the last action, reward and end are seen, too.
+        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
+        hidden_size: of the controller.
+    """
+
+    learner: str = "a2c"
+    entropy: float | None = None
+    feedback: bool = False
+    controller: str = "gru"
+    hidden_size: int = 64
+
+    def run(self, setup: Setup, memories: Memories, task: Task, **learning: Any) -> Run:
+        """learning: options of the learner, before those of `LEARNING`."""
+        make = pick(LEARNERS, self.learner, "learner")
+        learning = LEARNING.get(self.learner, {}) | learning
+        if memories.auxiliary:
+            learning["auxiliary"] = memories.auxiliary
+        if self.entropy is not None:
+            if "entropy_weight" not in inspect.signature(make).parameters:
+                raise ValueError(f"entropy={self.entropy}: {make.__name__} weighs no entropy; leave it out")
+            learning["entropy_weight"] = self.entropy
+        if self.learner == "ppo":
+            learning["horizon"] = task.steps  # whole episodes, where all are as long
+        kind = pick(CONTROLLERS, self.controller, "controller")
+        core = memories.core(lambda size: kind(size, self.hidden_size), setup.experts)
+        senses = partial(sense.Scaled, power=0.0, scale=3.0)  # a cue of one would hardly move a gate
+        return setup.run(Feedback(task) if self.feedback else task, core, senses=senses, learner=make, **learning)
+
+
 @recipe(**WORLD)
 def t_maze(
     setup: Setup,
     memories: Memories,
+    acting: Acting,
     *,
     length: int = 20,
     penalty: float | None = None,
-    learner: str = "a2c",
-    entropy: float | None = None,
-    feedback: bool = False,
-    controller: str = "gru",
-    hidden_size: int = 64,
 ) -> Run:
     """One expert walks down a corridor and turns where the cue at its start said (Bakker 2001; Ni et al. 2023).
 
     Args:
         length: steps to the junction.
         penalty: for a step behind; 1 / length if not given.
-        learner: by reward alone; `badger list` names all.
-        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
-        feedback: whether the last action, reward and end are seen, too.
-        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
-        hidden_size: of the controller.
     """
-    return _acting(setup, memories, TMaze(length, penalty), learner, entropy, feedback, controller, hidden_size)
+    return acting.run(setup, memories, TMaze(length, penalty))
 
 
 @recipe(**WORLD | {"lr": 3e-3, "batch": 16, "outer_steps": 1000})
@@ -81,71 +109,41 @@ def t_maze_in_pieces(
     """
     pieces: dict[str, Any] = {"updates": 4, "target_every": 25}
     pieces |= {"train": train, "overlap": overlap, "burn_in": burn_in, "stored": stored, "measure_every": measure_every}
-    return _acting(setup, memories, TMaze(length), "r2d2", None, False, "gru", hidden_size, **pieces)
+    return Acting(learner="r2d2", hidden_size=hidden_size).run(setup, memories, TMaze(length), **pieces)
 
 
 @recipe(**WORLD)
 def t_maze_long(
     setup: Setup,
     memories: Memories,
+    acting: Acting,
     *,
     length: int = 30,
     noise: bool = True,
-    learner: str = "a2c",
-    entropy: float | None = None,
-    feedback: bool = False,
-    controller: str = "gru",
-    hidden_size: int = 64,
 ) -> Run:
     """One expert is moved down a corridor, through noise, and turns where the cue at its start said (Beck et al. 2020).
 
     Args:
         length: steps to the end; 100 in the paper.
         noise: whether a random bit is seen in each step.
-        learner: by reward alone; `badger list` names all.
-        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
-        feedback: whether the last action, reward and end are seen, too.
-        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
-        hidden_size: of the controller.
     """
-    return _acting(setup, memories, TMazeLong(length, noise), learner, entropy, feedback, controller, hidden_size)
+    return acting.run(setup, memories, TMazeLong(length, noise))
 
 
 @recipe(**WORLD)
-def proof_of_memory(
-    setup: Setup,
-    memories: Memories,
-    *,
-    learner: str = "a2c",
-    entropy: float | None = None,
-    feedback: bool = False,
-    controller: str = "gru",
-    hidden_size: int = 64,
-) -> Run:
-    """One expert goes to the end of a line that was shown to be the good one (Pleines et al. 2023).
-
-    Args:
-        learner: by reward alone; `badger list` names all.
-        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
-        feedback: whether the last action, reward and end are seen, too.
-        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
-        hidden_size: of the controller.
-    """
-    return _acting(setup, memories, ProofOfMemory(), learner, entropy, feedback, controller, hidden_size)
+def proof_of_memory(setup: Setup, memories: Memories, acting: Acting) -> Run:
+    """One expert goes to the end of a line that was shown to be the good one (Pleines et al. 2023)."""
+    return acting.run(setup, memories, ProofOfMemory())
 
 
 @recipe(**WORLD | {"memory": "private"})
 def card_game(
     setup: Setup,
     memories: Memories,
+    acting: Acting,
     *,
     cards: int = 4,
     teacher: Literal["none", "expert", "own"] = "none",
-    learner: str = "a2c",
-    entropy: float | None = None,
-    feedback: bool = False,
-    controller: str = "gru",
-    hidden_size: int = 64,
 ) -> Run:
     """One expert turns cards, two at a time, to find pairs: by reward, or taught by a player who forgets nothing.
 
@@ -153,41 +151,9 @@ def card_game(
         cards: how many.
         teacher: none: by reward; else the moves of a perfect player are learnt through logits: expert, in the games
             that it plays; own, in the games that the agent plays.
-        learner: by reward, where there is no teacher; `badger list` names all.
-        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
-        feedback: whether the last action, reward and end are seen, too.
-        controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
-        hidden_size: of the controller.
     """
     if teacher == "none":
-        return _acting(setup, memories, CardGame(cards), learner, entropy, feedback, controller, hidden_size)
+        return acting.run(setup, memories, CardGame(cards))
     kinds = {"expert": False, "own": True}
     lesson = CardLesson(cards, own=pick(kinds, teacher, "teacher"))
-    return _acting(setup, memories, lesson, "bptt", None, feedback, controller, hidden_size)
-
-
-def _acting(
-    setup: Setup,
-    memories: Memories,
-    task: Task,
-    learner: str,
-    entropy: float | None,
-    feedback: bool,
-    controller: str,
-    hidden_size: int,
-    **learning: Any,
-) -> Run:
-    make = pick(LEARNERS, learner, "learner")
-    learning = LEARNING.get(learner, {}) | learning
-    if memories.auxiliary:
-        learning["auxiliary"] = memories.auxiliary
-    if entropy is not None:
-        if "entropy_weight" not in inspect.signature(make).parameters:
-            raise ValueError(f"entropy={entropy}: {make.__name__} weighs no entropy; leave it out")
-        learning["entropy_weight"] = entropy
-    if learner == "ppo":
-        learning["horizon"] = task.steps  # whole episodes, where all are as long
-    kind = pick(CONTROLLERS, controller, "controller")
-    core = memories.core(lambda size: kind(size, hidden_size), setup.experts)
-    senses = partial(sense.Scaled, power=0.0, scale=3.0)  # a cue of one would hardly move a gate
-    return setup.run(Feedback(task) if feedback else task, core, senses=senses, learner=make, **learning)
+    return replace(acting, learner="bptt", entropy=None).run(setup, memories, lesson)
