@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from badger import PPO, Run, act, build, evaluate, generator, rollout, start, train
+from badger import A2C, PPO, Run, act, build, evaluate, generator, rollout, start, train
 from toys import seeded
 
 TINY = {"env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "hidden_size": 6, "message_size": 4, "outer_steps": 2}
@@ -56,7 +56,9 @@ def unknown(tmp_path, monkeypatch):
     sys.modules.pop("castle_guards", None)
 
 
-@pytest.mark.parametrize("flags", [{}, {"experts": 4, "bus": "silent"}, {"memory": "shared", "horizon": 3}])
+@pytest.mark.parametrize(
+    "flags", [{}, {"learner": "a2c"}, {"experts": 4, "bus": "silent"}, {"memory": "shared", "horizon": 3}]
+)
 def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, tmp_path):
     run = build("pettingzoo", **TINY | {"env": unknown} | flags)
     run.folder = tmp_path / "run"
@@ -119,13 +121,24 @@ def test_speakers_and_listeners_play(experts):
     assert scores["length"].tolist() == [4, 4] and (scores["reward"] < 0).all()
 
 
-def test_a_team_learns_by_ppo_from_whole_episodes_unless_told_otherwise():
-    learner = build("pettingzoo", **TINY, learner="ppo", reward_scale=0.5).learner
-    assert type(learner) is PPO and learner.horizon == learner.task.steps + 1 and learner.reward_scale == 0.5
-    assert learner.update()["finite"]
-    assert build("pettingzoo", **TINY, learner="ppo", horizon=3).learner.horizon == 3
+@pytest.mark.parametrize(
+    ("flags", "kind", "horizon"),
+    [
+        ({}, PPO, 5),  # an episode of 4, and the step that opens the next
+        ({"steps": 500}, PPO, 128),
+        ({"horizon": 3}, PPO, 3),
+        ({"learner": "a2c"}, A2C, None),  # whole episodes
+        ({"learner": "a2c", "steps": 500}, A2C, 32),
+        ({"learner": "a2c", "horizon": 3}, A2C, 3),
+    ],
+)
+@pytest.mark.parametrize("world", ["pettingzoo", "gymnasium"])
+def test_a_learner_plays_as_long_as_fits_the_world(world, flags, kind, horizon):
+    env = {"pettingzoo": "toy_zoo:Meadow", "gymnasium": "toy_worlds:Counter"}[world]
+    learner = build(world, **TINY | {"env": env} | flags, reward_scale=0.5).learner
+    assert (type(learner), learner.horizon, learner.reward_scale) == (kind, horizon, 0.5)
 
 
 def test_a_learner_that_the_recipe_does_not_have_is_refused():
-    with pytest.raises(ValueError, match=r"learner.*a2c, ppo"):
+    with pytest.raises(ValueError, match=r"learner.*ppo, a2c"):
         build("pettingzoo", **TINY, learner="drqn")

@@ -13,8 +13,8 @@ from typing import Any
 from badger.named import named
 from badger.recipes.control import cartpole
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
-from badger.recipes.gymnasium_worlds import gymnasium
 from badger.recipes.mazes import maze
+from badger.recipes.outside import gymnasium, pettingzoo
 from badger.recipes.remembering import card_game, proof_of_memory, t_maze, t_maze_in_pieces, t_maze_long
 from badger.recipes.sequences import (
     associative_recall,
@@ -24,7 +24,6 @@ from badger.recipes.sequences import (
     priority_sort,
     sequential_mnist,
 )
-from badger.recipes.worlds import pettingzoo
 from badger.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
