@@ -92,11 +92,15 @@ class Each(Sense):
 
 
 class Team(Sense):
-    """Expert e senses what agent e mod P of the world does, (B, P, O): a team of E / P experts behind each."""
+    """Expert e senses what agent e mod P of the world does, (B, P, O): a team of E / P experts behind each.
 
-    def __init__(self, obs_size: int):
+    Args:
+        scale: by which all is multiplied.
+    """
+
+    def __init__(self, obs_size: int, *, scale: float = 1.0):
         super().__init__()
-        self.output_size = obs_size
+        self.output_size, self.scale = obs_size, scale
 
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
         if obs.dim() != 3 or obs.shape[-1] != self.output_size:
@@ -104,4 +108,4 @@ class Team(Sense):
                 f"obs {tuple(obs.shape)}, want (batch, agents, {self.output_size}): sense.Team takes one observation "
                 "for each agent of the world; sense.Broadcast takes one for all experts"
             )
-        return obs.repeat(1, team(experts, obs.shape[1]), 1)
+        return obs.repeat(1, team(experts, obs.shape[1]), 1) * self.scale

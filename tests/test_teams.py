@@ -50,6 +50,11 @@ def test_expert_e_senses_what_agent_e_mod_p_does(experts):
         assert torch.equal(sensed[:, e], obs[:, e % P])
 
 
+def test_what_a_team_senses_can_be_scaled():
+    obs = linear((B, P, 2))
+    assert torch.equal(sense.Team(2, scale=4.0)(obs, 6, 1), 4 * sense.Team(2)(obs, 6, 1))
+
+
 @pytest.mark.parametrize("shape", [(B, 2), (B, P, 3)])
 def test_observations_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match=r"obs .*, want \(batch, agents, 2\)"):

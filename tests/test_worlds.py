@@ -135,8 +135,9 @@ def test_speakers_and_listeners_play(experts):
 @pytest.mark.parametrize("world", ["pettingzoo", "gymnasium"])
 def test_a_learner_plays_as_long_as_fits_the_world(world, flags, kind, horizon):
     env = {"pettingzoo": "toy_zoo:Meadow", "gymnasium": "toy_worlds:Counter"}[world]
-    learner = build(world, **TINY | {"env": env} | flags, reward_scale=0.5).learner
+    learner = build(world, **TINY | {"env": env} | flags, reward_scale=0.5, scale=4.0).learner
     assert (type(learner), learner.horizon, learner.reward_scale) == (kind, horizon, 0.5)
+    assert learner.agent.sense.scale == 4.0
 
 
 def test_a_learner_that_the_recipe_does_not_have_is_refused():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from badger import sense
 from badger.learners import A2C, PPO
 from badger.memories import Memories
 from badger.recipes.sequences import READER
@@ -24,6 +25,7 @@ class Playing:
         processes: more than 1: workers that step the copies of the world.
         timeout: seconds that a step may take; needs workers.
         learner: ppo, which goes through what was played four times, in two minibatches; or a2c.
+        scale: by which observations are multiplied: a number of .1 or so hardly moves a gate at first.
         hidden_size: of the GRU.
         horizon: steps in an outer step, where episodes go on from one to the next. If not given: with ppo one more than
             the longest episode has, for the step that opens the next, and at most 128; with a2c whole episodes if
@@ -38,6 +40,7 @@ class Playing:
     processes: int = 1
     timeout: float | None = None
     learner: str = "ppo"
+    scale: float = 1.0
     hidden_size: int = 64
     horizon: int | None = None
     gamma: float = 0.99
@@ -61,7 +64,9 @@ class Playing:
         if self.horizon is not None:
             learning["horizon"] = self.horizon
         core = memories.core(partial(GRU, hidden_size=self.hidden_size), setup.experts)
-        return setup.run(task, core, learner=learner, **learning)
+        one = partial(sense.Scaled, power=0.0, scale=self.scale)
+        senses = one if task.agents is None else partial(sense.Team, scale=self.scale)
+        return setup.run(task, core, senses=senses, learner=learner, **learning)
 
 
 @recipe(**READER | {"batch": 16, "lr": 3e-3, "outer_steps": 2000, "memory": "none"})
