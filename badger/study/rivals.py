@@ -50,15 +50,15 @@ PRIORITY_SORT = Study(
 BABI = Study(
     name="babi",
     claim="A neural memory answers the questions of all 20 tasks of bAbI with a mean error below that of an LSTM.",
-    arms=_rivals("babi", ("none", "private", "neural"), substitute=True),
+    arms=_rivals("babi", ("none", "private", "neural"), **SMALL, heads=1, substitute=True, outer_steps=3_000),
     score="error",
     threshold=0.05,
-    milestones=(5_000, 15_000, 30_000),
+    milestones=(1_000,),  # 128,000 questions; an epoch has some 170,000
     episodes=None,
     evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
     seeds=1,
     quick=Quick(
-        arguments=TINY | {"tasks": [1], "version": "en-valid", "limit": 40, "heads": 1},
+        arguments=TINY | {"tasks": [1], "version": "en-valid", "limit": 40},
         milestones=(),
         episodes=None,
         threshold=0.9,
