@@ -1,0 +1,19 @@
+"""Ports through which experts act: from what the experts put out to one action of the agent.
+
+Sensing and acting are two modules, for both have an `Each`: `sense.Each(...)`, `act.Each(...)`.
+
+Shapes: B episode, E expert, P agent of the world, Y output of an expert, D numbers of an action (the dimensions of a
+guess, the logits of a choice). An *address* is what a port draws anew for each episode; it is part of the agent's
+state, and its shape tells the number of outputs. Experts that are not present have no say; an output that nobody is
+left to make is 0.
+"""
+
+from badger.act.around import Gaussian, Valued
+from badger.act.owned import Each, Named, Owned, Owners
+from badger.act.port import Act, Mean, Team
+from badger.act.readout import Readout
+
+ACTS: dict[str, type[Act]] = {"mean": Mean, "each": Each, "owners": Owners, "named": Named, "readout": Readout}
+"""Acting ports of one actor by name, each (input_size, outputs) -> Act. A world of several agents takes a `Team`."""
+
+__all__ = ["ACTS", "Act", "Each", "Gaussian", "Mean", "Named", "Owned", "Owners", "Readout", "Team", "Valued"]

@@ -1,0 +1,99 @@
+"""The socket, and the ports whose number of outputs is fixed.
+
+Shapes as in `badger.act`.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from badger.teams import team
+
+
+class Act(nn.Module, ABC):
+    """(B, E, Y) -> (B, D); of `Team`, (B, P, D)."""
+
+    input_size: int
+    outputs: int  # D where nothing else is asked for
+    name_size: int = 0  # numbers that an expert is told of the outputs that it makes
+
+    @abstractmethod
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
+        """What an episode's outputs are bound to; like (B, ...) gives batch, dtype and device.
+
+        Raises ValueError where so many experts and outputs do not fit.
+        """
+
+    @abstractmethod
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B *PD"]: ...
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+        """The address after newcomers have made it `experts` experts. Those who were there keep what they had."""
+        return address
+
+    def names(self, address: Tensor | None, experts: int) -> Tensor | None:
+        """What each expert is told of the outputs that it makes, (B, E, name_size); it becomes part of its identity."""
+        return None
+
+
+class Mean(Act):
+    """The mean over experts of a linear map. Any number of experts; the number of outputs is fixed."""
+
+    def __init__(self, input_size: int, outputs: int):
+        super().__init__()
+        self.input_size, self.outputs = input_size, outputs
+        self.linear = nn.Linear(input_size, outputs)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
+        if outputs != self.outputs:
+            raise ValueError(
+                f"outputs={outputs}, want {self.outputs}: act.Mean has a fixed number; "
+                "act.Owners and act.Readout leave it free after training"
+            )
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B D"]:
+        if present is None:
+            return self.linear(y.mean(1))
+        return _mean(self.linear, y, present.unsqueeze(-1))
+
+
+class Team(Act):
+    """In a world of several agents, each acts as its team says: the mean over experts e, e mod P = p, of a linear map.
+
+    All teams share the map. The number of experts is a multiple of P; how many play for each is free after training.
+    """
+
+    def __init__(self, input_size: int, outputs: int, agents: int):
+        super().__init__()
+        self.input_size, self.outputs, self.agents = input_size, outputs, agents
+        self.linear = nn.Linear(input_size, outputs)
+
+    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
+        if outputs != self.outputs:
+            raise ValueError(f"outputs={outputs}, want {self.outputs}: act.Team has a fixed number for each agent")
+        team(experts, self.agents)
+
+    def forward(
+        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+    ) -> Float[Tensor, "B P D"]:
+        teams = y.unflatten(1, (-1, self.agents))  # (B, k, P, Y)
+        if present is None:
+            return self.linear(teams.mean(1))
+        there = present.unflatten(1, (-1, self.agents)).unsqueeze(-1)
+        return _mean(self.linear, teams, there)
+
+    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
+        team(experts, self.agents)
+
+
+def _mean(linear: nn.Linear, y: Tensor, there: Tensor) -> Tensor:
+    """The linear map of the mean over axis 1 of y, of those who are there, (..., 1); 0 where nobody is."""
+    count = there.sum(1)
+    mean = torch.where(there, y, 0).sum(1) / count.clamp(min=1)
+    return torch.where(count > 0, linear(mean), 0)
