@@ -143,3 +143,9 @@ def test_a_learner_plays_as_long_as_fits_the_world(world, flags, kind, horizon):
 def test_a_learner_that_the_recipe_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"learner.*ppo, a2c"):
         build("pettingzoo", **TINY, learner="drqn")
+
+
+def test_sequences_are_those_of_ppo_alone():
+    assert build("pettingzoo", **TINY, sequence=2).learner.sequence == 2
+    with pytest.raises(ValueError, match="sequence=2: only ppo"):
+        build("pettingzoo", **TINY, learner="a2c", sequence=2)

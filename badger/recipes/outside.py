@@ -30,6 +30,7 @@ class Playing:
         horizon: steps in an outer step, where episodes go on from one to the next. If not given: with ppo one more than
             the longest episode has, for the step that opens the next, and at most 128; with a2c whole episodes if
             they have at most 32 steps, else 32.
+        sequence: of ppo, steps through which a gradient goes back; the horizon if not given.
         gamma: discount of a step.
         lam: of lambda-returns; 1: Monte-Carlo or n-step returns.
         reward_scale: of rewards before anything is learned from them, so that values are near 1.
@@ -43,6 +44,7 @@ class Playing:
     scale: float = 1.0
     hidden_size: int = 64
     horizon: int | None = None
+    sequence: int | None = None
     gamma: float = 0.99
     lam: float = 0.95
     reward_scale: float = 1.0
@@ -63,6 +65,10 @@ class Playing:
         learning |= {"reward_scale": self.reward_scale, "auxiliary": memories.auxiliary}
         if self.horizon is not None:
             learning["horizon"] = self.horizon
+        if self.sequence is not None:
+            if learner is not PPO:
+                raise ValueError(f"sequence={self.sequence}: only ppo goes through sequences again; leave it out")
+            learning["sequence"] = self.sequence
         core = memories.core(partial(GRU, hidden_size=self.hidden_size), setup.experts)
         one = partial(sense.Scaled, power=0.0, scale=self.scale)
         senses = one if task.agents is None else partial(sense.Team, scale=self.scale)

@@ -22,7 +22,7 @@ CARTPOLE = Study(
 # Settings were looked for on seeds from 100 on (notebooks/LOG.md); both arms have the same but for the bus.
 TEAM: dict[str, Any] = {
     "env": "mpe2.simple_speaker_listener_v4", "steps": 25, "identity_size": 0, "message_size": 8, "hidden_size": 32,
-    "scale": 4.0, "batch": 64, "lr": 5e-3, "gamma": 0.8, "reward_scale": 0.3, "outer_steps": 400,
+    "scale": 4.0, "sequence": 13, "batch": 64, "lr": 5e-3, "gamma": 0.8, "reward_scale": 0.3, "outer_steps": 400,
 }  # fmt: skip
 
 SPEAKER_LISTENER = Study(
