@@ -11,7 +11,7 @@ from gymnasium.spaces import Box, Discrete
 from pettingzoo import ParallelEnv
 from pettingzoo.utils.wrappers import BaseParallelWrapper
 
-from badger.study import STUDIES, Arm, Study
+from badger.study import Arm, Study
 
 MOVES = np.array([[0, 0], [-1, 0], [1, 0], [0, -1], [0, 1]], np.float32) * 0.2
 COLOURS = np.array([[200, 40, 40], [40, 140, 40], [40, 60, 200], [180, 140, 0]], np.uint8)
@@ -119,18 +119,3 @@ ERRANDS = Study(
     seeds=5,
 )
 """A study of one's own, of a world of one's own: `cd notebooks && badger study worlds:ERRANDS`."""
-
-WORDLESS = Study(
-    name="wordless",
-    claim="Where the world carries no words, a listener goes where the speaker means if they talk over the bus.",
-    arms={
-        name: Arm("pettingzoo", arm.arguments | {"env": "worlds:wordless"})
-        for name, arm in STUDIES["speaker-listener"].arms.items()
-    },
-    score="reward",
-    threshold=-15.0,
-    milestones=(200,),
-    episodes=1024,
-    seeds=5,
-)
-"""The same settings as `badger study speaker-listener`: `cd notebooks && badger study worlds:WORDLESS`."""
