@@ -7,11 +7,10 @@ from badger.study.study import Arm, Quick, Study
 TINY = {"hidden_size": 8, "batch": 4, "outer_steps": 3}
 
 
-def _study(recipe: str, arms: dict[str, dict[str, Any]], tiny: dict[str, Any], **rest: Any) -> Study:
-    """Five seeds an arm."""
+def _study(recipe: str, arms: dict[str, dict[str, Any]], tiny: dict[str, Any], *, seeds: int = 5, **rest: Any) -> Study:
     return Study(
         arms={arm: Arm(recipe, arguments) for arm, arguments in arms.items()},
-        seeds=5,
+        seeds=seeds,
         quick=Quick(arguments=TINY | tiny, milestones=(), threshold=-100.0, episodes=64),
         **rest,
     )
@@ -57,6 +56,7 @@ T_MAZE_LONG = _study(
     claim="The maximum over time of half of an LSTM's outputs is seen through noise sooner than what the LSTM keeps.",
     score="reward",
     threshold=3.6,
+    seeds=10,
 )
 
 PROOF = {"learner": "ppo", "batch": 16, "lr": 1e-3, "outer_steps": 97}  # 256 steps each: 24,832
