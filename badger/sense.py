@@ -108,4 +108,4 @@ class Team(Sense):
                 f"obs {tuple(obs.shape)}, want (batch, agents, {self.output_size}): sense.Team takes one observation "
                 "for each agent of the world; sense.Broadcast takes one for all experts"
             )
-        return obs.repeat(1, team(experts, obs.shape[1]), 1) * self.scale
+        return (obs * self.scale).repeat(1, team(experts, obs.shape[1]), 1)
