@@ -43,7 +43,8 @@ class Memories:
         key_size: numbers in a key; also in a value of a neural memory, a lookup table, a window or a gtrxl, and in a
             slot of a DNC.
         heads: of a neural memory, a lookup table, a DNC, a window or a gtrxl.
-        meta: weight of a neural memory's meta loss.
+        meta: weight of a neural memory's meta loss; with 1, which is the paper's, values go to zero, which costs
+            nothing, before the task has found a use for them (notebooks/LOG.md).
     """
 
     memory: Memory = "private"
@@ -51,7 +52,7 @@ class Memories:
     top_k: int = 8
     key_size: int = 16
     heads: int = 1
-    meta: float = 1.0
+    meta: float = 0.1
 
     def core(self, controller: Callable[[int], Core], experts: Size) -> Callable[[int], Core]:
         """A core with that memory around the controller; both are factories of the size of their input.

@@ -42,8 +42,10 @@ class NeuralMemory(Core):
     Rule "local" (MNM-p) moves what each layer gives towards a target of its own, an affine map of the write value.
     Rule "gradient" (MNM-g) makes one step down the gradient of the mean squared error of f(write key).
 
-    f begins each episode as the same random network, a buffer: learned, it overfits. The store is shared by the N
-    members: each writes with its own rate, the mean of the changes is made, then all read. So f moves no further the
+    f begins each episode as the same random network, a buffer: learned, it overfits. Its matrices are orthogonal, which
+    the paper leaves open: what the lower layers were taught then comes out at the top as strong as it went in. Read
+    keys begin as write keys, so that what resembles the present is recalled from the start. The store is shared by the
+    N members: each writes with its own rate, the mean of the changes is made, then all read. So f moves no further the
     more they are. Wrap in `Private` for a network each.
 
     The auxiliary loss "meta" is the mean squared error of f(write key) and the write value *after* the write. Give it a
@@ -96,13 +98,23 @@ class NeuralMemory(Core):
         self.interact = nn.Linear(hidden, width + 3 * heads * width)  # rate; read keys, write keys, write values
         self.rate = nn.Linear(width, 1)
         self.feedback = nn.Linear(width, layers * width) if rule == "local" else None
-        apart(self.interact, spread=10)
-        if self.feedback is not None:
-            apart(self.feedback, spread=2)
+        self._begin()
         self.output = nn.Linear(hidden + width, self.output_size)
-        bound = width**-0.5
-        self.register_buffer("initial", torch.empty(layers, width, width).uniform_(-bound, bound))
+        initial = torch.empty(layers, width, width)
+        for m in initial:
+            nn.init.orthogonal_(m)
+        self.register_buffer("initial", initial)
         self.register_buffer("fading", decay ** torch.arange(1.0 + delay), persistent=False)
+
+    def _begin(self) -> None:
+        """First weights by which what was written can already be told from what else was (notebooks/LOG.md)."""
+        apart(self.interact, spread=10)
+        width, size = self.width, self.heads * self.width
+        _, ask, key, value = self.interact.weight.detach().split([width, size, size, size])
+        ask.copy_(key)
+        value.div_(5)
+        if self.feedback is not None:
+            apart(self.feedback, spread=1)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> NeuralState:
         batch, n, _ = x.shape

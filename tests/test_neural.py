@@ -129,12 +129,18 @@ def test_a_delay_changes_the_loss_alone():
 def test_an_episode_begins_with_the_network_of_the_buffer():
     core = build()
     assert {"initial"} <= core.state_dict().keys() and "initial" not in dict(core.named_parameters())
-    assert core.initial.abs().max() <= W**-0.5 and core.initial.std() > 0.2 * W**-0.5
+    assert torch.dist(core.initial @ core.initial.mT, torch.eye(W).double()) < 1e-5  # orthogonal, drawn in float32
     for m, initial in zip(core.initial_state(noise(B, N, D)).memory, core.initial, strict=True):
         close(m, initial.expand(B, -1, -1))
     other = build()
     other.load_state_dict({name: value + 1 for name, value in core.state_dict().items()})
     close(other.initial, core.initial + 1)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+def test_at_first_a_read_key_is_the_write_key_of_its_head(heads):
+    keys = build(heads=heads).interact.weight[W:].split(heads * W)
+    assert torch.equal(keys[0], keys[1]) and not torch.equal(keys[0], keys[2])
 
 
 def test_the_loss_teaches_values_too():
