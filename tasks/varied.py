@@ -2,8 +2,10 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 
@@ -22,8 +24,9 @@ class Varied(ABC):
         """The task by which an agent is built and judged where only one can be."""
 
     @abstractmethod
-    def draw(self, rng: torch.Generator) -> Task:
-        """The task of one batch of episodes. rng is on the CPU: what is drawn are sizes, which the host must know."""
+    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
+        """The task of one batch of episodes, in that outer step. rng is on the CPU: what is drawn are sizes, which the
+        host must know."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Ranges(Varied):
         fixed = all(low == high for low, high in (ends(**{name: size}) for name, size in self.ranges.items()))
         return self.nominal if fixed else self
 
-    def draw(self, rng: torch.Generator) -> Task:
+    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
         return self._sized({name: drawn(size, rng) for name, size in self.ranges.items()})
 
     def _sized(self, sizes: dict[str, int]) -> Task:
@@ -81,11 +84,7 @@ class Mixture(Varied):
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        if not self.tasks:
-            raise ValueError("a mixture of 0 tasks, want at least 1")
-        sizes = {type(nominal(task)).__name__: nominal(task).obs_size for task in self.tasks}
-        if len({nominal(task).obs_size for task in self.tasks}) > 1:
-            raise ValueError(f"observations of sizes {sizes}, want the same of all tasks in a mixture")
+        alike(self.tasks, "mixture")
         if self.weights is not None and (
             len(self.weights) != len(self.tasks) or min(self.weights) < 0 or not sum(self.weights)
         ):
@@ -95,10 +94,42 @@ class Mixture(Varied):
     def nominal(self) -> Task:
         return nominal(self.tasks[0])
 
-    def draw(self, rng: torch.Generator) -> Task:
+    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
         weights = torch.tensor(self.weights or [1] * len(self.tasks), dtype=torch.float64)
         chosen = self.tasks[int(torch.multinomial(weights, 1, generator=rng))]
-        return chosen.draw(rng) if isinstance(chosen, Varied) else chosen
+        return chosen.draw(rng, step) if isinstance(chosen, Varied) else chosen
+
+
+@dataclass(frozen=True)
+class Curriculum(Varied):
+    """One task after the other: what is learnt of an easy one is a beginning for a harder one (Bengio et al. 2009).
+
+    The last is the nominal one. Observations must be alike; a port with a fixed number of outputs wants actions alike.
+
+    Args:
+        tasks: each a task or a distribution of tasks.
+        until: the outer step at which each of them but the last is over.
+
+    Raises:
+        ValueError: no tasks, tasks whose observations differ, or outer steps that are not as many, or do not rise.
+    """
+
+    tasks: Sequence[Task | Varied]
+    until: Sequence[int]
+
+    def __post_init__(self) -> None:
+        alike(self.tasks, "curriculum")
+        steps = [0, *self.until]
+        if len(steps) != len(self.tasks) or any(a >= b for a, b in pairwise(steps)):
+            raise ValueError(f"until={list(self.until)}, want {len(self.tasks) - 1} outer steps above 0 that rise")
+
+    @property
+    def nominal(self) -> Task:
+        return nominal(self.tasks[-1])
+
+    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
+        task = self.tasks[bisect_right(self.until, step)]
+        return task.draw(rng, step) if isinstance(task, Varied) else task
 
 
 @dataclass(frozen=True)
@@ -119,12 +150,21 @@ class Parts(Varied):
     def nominal(self) -> Task:
         return self.task
 
-    def draw(self, rng: torch.Generator) -> Task:
+    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
         parts = self.task.parts
         if self.task.episodes is None:
             raise ValueError(f"{type(self.task).__name__} is endless, want a finite task, which has parts")
         weights = torch.tensor([part.episodes for part in parts], dtype=torch.float64)
         return parts[int(torch.multinomial(weights, 1, generator=rng))]
+
+
+def alike(tasks: Sequence[Task | Varied], kind: str) -> None:
+    """Raises ValueError where there are none, or their observations are of different sizes."""
+    if not tasks:
+        raise ValueError(f"a {kind} of 0 tasks, want at least 1")
+    sizes = {type(nominal(task)).__name__: nominal(task).obs_size for task in tasks}
+    if len({nominal(task).obs_size for task in tasks}) > 1:
+        raise ValueError(f"observations of sizes {sizes}, want the same of all tasks in a {kind}")
 
 
 def nominal(task: Task | Varied) -> Task:

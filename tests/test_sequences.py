@@ -9,7 +9,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, AssociativeRecall, Copy, DictionaryInference, DoubleCopy, Population, PrioritySort, Ranges
+from badger import (
+    BPTT,
+    AssociativeRecall,
+    Copy,
+    DictionaryInference,
+    DoubleCopy,
+    Population,
+    PrioritySort,
+    Ranges,
+    build,
+)
 from contracts_task import check_task, numbers, play, seeded
 from tasks import Discrete, MultiDiscrete, Sequences
 from tasks.dictionary_inference import END, EOS, SEP, TOKENS
@@ -200,6 +210,19 @@ def test_sizes_may_be_drawn():
     tasks, rng = Ranges(DictionaryInference(), {"pairs": (2, 4), "length": (1, 3)}), seeded()
     drawn = {(task.pairs, task.length, task.steps) for task in (tasks.draw(rng) for _ in range(200))}
     assert drawn == {(k, n, 2 * (k + 1) * (n + 1)) for k in (2, 3, 4) for n in (1, 2, 3)}
+
+
+def test_a_recipe_may_begin_with_the_smallest():
+    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "small_until": 5}
+    learner, rng = build("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
+    assert learner.task == DictionaryInference(3, 4)
+    assert learner.tasks.draw(rng, 4) == DictionaryInference(2, 1)
+    assert len({learner.tasks.draw(rng, 5) for _ in range(200)}) == 8
+
+
+def test_the_smallest_is_of_a_range():
+    with pytest.raises(ValueError, match="small_until=5, want 0, or a range among"):
+        build("copy", memory="none", length=4, small_until=5)
 
 
 @pytest.mark.parametrize("task", [DictionaryInference(2, 1), Copy(2, 3), PrioritySort(3, 2, 2)])

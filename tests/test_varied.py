@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 
-from badger import BPTT, GuessingGame, Mixture, Population, Ranges, RepeatPrevious, Run, build, train
+from badger import BPTT, Curriculum, GuessingGame, Mixture, Population, Ranges, RepeatPrevious, Run, build, train
 from badger.recorder import read_metrics
 from tasks import ends, nominal
 from toys import game, seeded, toy_agent
@@ -77,6 +77,43 @@ def test_a_mixture_may_hold_ranges():
 def test_mixtures_that_make_no_sense_are_refused(tasks, weights, error):
     with pytest.raises(ValueError, match=error):
         Mixture(tasks, weights)
+
+
+def test_a_curriculum_goes_from_one_to_the_next():
+    steps = [
+        Curriculum([game(3), Ranges(game(4), {"dims": 2}), game(9)], [2, 5]).draw(seeded(), s).steps for s in range(7)
+    ]
+    assert steps == [3, 3, 4, 4, 4, 9, 9]
+
+
+def test_a_curriculum_ends_with_the_nominal_one():
+    easy, hard = Ranges(GAME, {"dims": (1, 2)}), Ranges(GAME, {"dims": (3, 4)})
+    assert nominal(Curriculum([easy, hard], [3])) == nominal(hard)
+
+
+def test_a_learner_tells_a_curriculum_its_outer_step():
+    tasks = Curriculum([game(3), game(4)], [2])
+    learner = BPTT(toy_agent(tasks.nominal), tasks, batch=2)
+    played = []
+    for _ in range(4):
+        played.append(learner.drawn()[0].steps)
+        learner.update()
+    assert played == [3, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "until", "error"),
+    [
+        ([], [], "a curriculum of 0 tasks"),
+        ([GAME, RepeatPrevious(symbols=3)], [5], "observations of sizes .* want the same of all tasks in a curriculum"),
+        ([GAME, GAME], [], r"until=\[\], want 1 outer steps above 0 that rise"),
+        ([GAME, GAME], [0], r"until=\[0\], want 1"),
+        ([GAME] * 3, [5, 5], r"until=\[5, 5\], want 2"),
+    ],
+)
+def test_curricula_that_make_no_sense_are_refused(tasks, until, error):
+    with pytest.raises(ValueError, match=error):
+        Curriculum(tasks, until)
 
 
 @pytest.mark.parametrize("size", [3, (3, 3)])

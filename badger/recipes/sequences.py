@@ -8,7 +8,21 @@ from badger.memories import Memories
 from badger.run import Run
 from badger.setup import Setup, recipe
 from experts import LSTM
-from tasks import AssociativeRecall, BAbI, Copy, DictionaryInference, Parts, PrioritySort, SequentialMNIST, Task, Varied
+from tasks import (
+    AssociativeRecall,
+    BAbI,
+    Copy,
+    Curriculum,
+    DictionaryInference,
+    Parts,
+    PrioritySort,
+    Ranges,
+    SequentialMNIST,
+    Size,
+    Task,
+    Varied,
+    ends,
+)
 
 ADAM = (0.9, 0.999)  # torch's own betas, as published
 READER: dict[str, Any] = {
@@ -51,8 +65,9 @@ def dictionary_inference(
     setup: Setup,
     memories: Memories,
     *,
-    pairs: int = 4,
-    length: int = 1,
+    pairs: Size = 4,
+    length: Size = 1,
+    small_until: int = 0,
     embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
@@ -60,13 +75,15 @@ def dictionary_inference(
     """One expert infers a dictionary from examples, and translates with it (Munkhdalai et al. 2019, section 4.1).
 
     Args:
-        pairs: examples; the paper has 4, 8, 12 and 16.
-        length: letters of a word; in the paper 1, 4, 8 and 12.
+        pairs: examples; the paper has 4, 8, 12 and 16. A range: drawn for each outer step.
+        length: letters of a word; in the paper 1, 4, 8 and 12. A range: drawn for each outer step.
+        small_until: outer steps with the lower ends of the ranges, before sizes are drawn.
         embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, DictionaryInference(pairs, length), hidden_size, embedding, clip=clip)
+    task = _drawn(DictionaryInference(), small_until, pairs=pairs, length=length)
+    return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
@@ -74,9 +91,10 @@ def copy(
     setup: Setup,
     memories: Memories,
     *,
-    length: int = 50,
+    length: Size = 50,
     repeats: int = 2,
     symbols: int = 10,
+    small_until: int = 0,
     embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
@@ -84,14 +102,16 @@ def copy(
     """One expert repeats a sequence, twice if not told otherwise (Munkhdalai et al. 2019, section 4.1).
 
     Args:
-        length: symbols of the sequence.
+        length: symbols of the sequence. A range: drawn for each outer step.
         repeats: how often it is put out.
         symbols: different ones.
+        small_until: outer steps with the lower end of the range, before lengths are drawn.
         embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, Copy(length, symbols, repeats), hidden_size, embedding, clip=clip)
+    task = _drawn(Copy(symbols=symbols, repeats=repeats), small_until, length=length)
+    return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
@@ -174,6 +194,21 @@ def babi(
     """
     task = BAbI(limit, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute)
     return _reading(setup, memories, Parts(task), hidden_size, embedding, clip=clip)
+
+
+def _drawn(task: Task, small_until: int, **sizes: Size) -> Task | Varied:
+    """The task with sizes drawn for each outer step; until that one, the smallest sizes.
+
+    Raises:
+        ValueError: there are no ranges of which one could be the smallest.
+    """
+    drawn = Ranges(task, sizes)
+    if not small_until:
+        return drawn.alone()
+    if not isinstance(drawn.alone(), Ranges):
+        raise ValueError(f"small_until={small_until}, want 0, or a range among {sizes}")
+    smallest = Ranges(task, {name: ends(**{name: size})[0] for name, size in sizes.items()}).alone()
+    return Curriculum([smallest, drawn], [small_until])
 
 
 def _reading(
