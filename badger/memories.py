@@ -42,6 +42,8 @@ class Memories:
         top_k: rows read in a step, of an episodic memory.
         key_size: numbers in a key; also in a value of a neural memory, a lookup table, a window or a gtrxl, and in a
             slot of a DNC.
+        key_input_scale: of the first weights of the input in keys of an episodic memory, beside those of the output;
+            below 1 where the input is the louder one.
         heads: of a neural memory, a lookup table, a DNC, a window or a gtrxl.
         meta: weight of a neural memory's meta loss; with 1, which is the paper's, values go to zero, which costs
             nothing, before the task has found a use for them (notebooks/LOG.md).
@@ -51,6 +53,7 @@ class Memories:
     slots: int = 64
     top_k: int = 8
     key_size: int = 16
+    key_input_scale: float = 1.0
     heads: int = 1
     meta: float = 0.1
 
@@ -61,7 +64,9 @@ class Memories:
             ValueError: there is no such memory.
         """
         slots, width, heads = self.slots, self.key_size, self.heads
-        options: dict[str, Any] = {"top_k": self.top_k, "key_size": width}
+        options: dict[str, Any] = {
+            "top_k": self.top_k, "key_size": width, "key_input_scale": self.key_input_scale,
+        }  # fmt: skip
 
         def neural(size: int, rule: Literal["local", "gradient"]) -> Core:
             return Private(NeuralMemory(size, controller, width=width, heads=heads, rule=rule))

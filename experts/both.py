@@ -15,6 +15,7 @@ def both(
     shared_slots: int = 1024,
     top_k: int = 8,
     key_size: int = 16,
+    key_input_scale: float = 1.0,
     share: Callable[[EpisodicMemory], Core] | None = None,
 ) -> Core:
     """A shared memory whose controller is a private one: members read [x, what all know, what each knows itself].
@@ -26,11 +27,10 @@ def both(
         input_size: D.
         controller: a factory int -> Core, as for `EpisodicMemory`.
         slots: rows of each private store. shared_slots: of the shared one.
-        top_k, key_size: of both.
+        top_k, key_size, key_input_scale: of both.
         share: what is made of the shared memory, such as partial(Shared, gate=True); None: it stays as it is.
     """
-    private = partial(EpisodicMemory, controller=controller, slots=slots, top_k=top_k, key_size=key_size, keep="h")
-    memory = EpisodicMemory(
-        input_size, lambda size: Private(private(size)), slots=shared_slots, top_k=top_k, key_size=key_size
-    )
+    reading = partial(EpisodicMemory, top_k=top_k, key_size=key_size, key_input_scale=key_input_scale)
+    private = partial(reading, controller=controller, slots=slots, keep="h")
+    memory = reading(input_size, lambda size: Private(private(size)), slots=shared_slots)
     return memory if share is None else share(memory)

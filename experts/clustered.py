@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
 from experts.core import Core, controlled
-from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive
+from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, check_scale, positive, quieten
 from experts.measures import measures
 from experts.recall import Attend
 from experts.state import State
@@ -54,7 +54,8 @@ class ClusteredMemory(Core):
     step, and an episode with gradients takes room for steps x slots rows. With few slots, for that is the aim.
 
     Args:
-        input_size, controller, top_k, key_size, similarity, weighting, keep, detach_rows: of `EpisodicMemory`.
+        input_size, controller, top_k, key_size, key_input_scale, similarity, weighting, keep, detach_rows: of
+            `EpisodicMemory`.
         slots: things that a store holds.
         threshold: of the cosine of two keys, above which their rows are merged; above 1, none are.
 
@@ -70,6 +71,7 @@ class ClusteredMemory(Core):
         slots: int = 64,
         top_k: int = 8,
         key_size: int = 16,
+        key_input_scale: float = 1.0,
         threshold: float = 0.99,
         similarity: Similarity = "scaled_dot",
         weighting: Weighting = "softmax",
@@ -79,6 +81,7 @@ class ClusteredMemory(Core):
         super().__init__()
         positive(slots=slots, top_k=top_k, key_size=key_size)
         check_reading(similarity, weighting, keep)
+        check_scale(key_input_scale)
         if threshold <= -1:
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
         hidden = controller(1).output_size
@@ -86,6 +89,7 @@ class ClusteredMemory(Core):
         self.controller = controlled(controller, input_size, value_size)
         self.input_size, self.output_size = input_size, hidden
         self.key, self.query = addressing(input_size + hidden, key_size)
+        quieten(self.key, self.query, inputs=input_size, scale=key_input_scale)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.threshold, self.similarity, self.keep = slots, threshold, similarity, keep
         self.detach_rows, self.key_size, self.value_size = detach_rows, key_size, value_size

@@ -58,6 +58,8 @@ class EpisodicMemory(Core):
         slots: rows of one store; the oldest is overwritten.
         top_k: rows read; all rows if it is not smaller than slots.
         key_size: K.
+        key_input_scale: of the first weights of x in key and query, beside those of h. Below 1 where x is louder than
+            h, as an embedded symbol is: else all that is found is when the same was seen, not what came before it.
         similarity: of query and key. "dot"; "scaled_dot", divided by sqrt(K); "cosine", times a learned sharpness;
             "l2", minus the squared distance.
         weighting: of the rows read. "softmax" of the similarity; "similarity" itself (Andersson 2020);
@@ -80,6 +82,7 @@ class EpisodicMemory(Core):
         slots: int = 64,
         top_k: int = 8,
         key_size: int = 16,
+        key_input_scale: float = 1.0,
         similarity: Similarity = "scaled_dot",
         weighting: Weighting = "softmax",
         keep: Kept = "both",
@@ -88,6 +91,7 @@ class EpisodicMemory(Core):
     ):
         super().__init__()
         positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
+        check_scale(key_input_scale)
         check_reading(similarity, weighting, keep)
         self.input_size = input_size
         hidden = controller(1).output_size if keep != "x" else 0
@@ -96,6 +100,7 @@ class EpisodicMemory(Core):
         self.controller = controlled(controller, input_size, value_size)
         self.output_size = self.controller.output_size
         self.key, self.query = addressing(input_size + self.output_size, key_size)
+        quieten(self.key, self.query, inputs=input_size, scale=key_input_scale)
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
         if self.compress is not None:
             nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
@@ -239,6 +244,18 @@ def apart(linear: nn.Linear, *, spread: float) -> None:
     """
     nn.init.normal_(linear.weight, std=spread * linear.in_features**-0.5)
     nn.init.zeros_(linear.bias)
+
+
+def quieten(*linears: nn.Linear, inputs: int, scale: float) -> None:
+    """Makes the weights of the first so many inputs smaller."""
+    for linear in linears:
+        linear.weight.detach()[:, :inputs].mul_(scale)
+
+
+def check_scale(scale: float) -> None:
+    """Raises ValueError for a scale of keys that makes no sense."""
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"key_input_scale={scale}, want a number above 0; 1 leaves all weights alike")
 
 
 def check_reading(similarity: str, weighting: str, keep: str) -> None:

@@ -29,7 +29,8 @@ READER: dict[str, Any] = {
     "experts": 1, "topology": "none", "bus": "silent", "act": "mean", "identity_size": 0, "schedule": "constant",
     "lr": 1e-3,
 }  # fmt: skip
-ALGORITHMIC = READER | {"batch": 32, "outer_steps": 10_000, "memory": "neural", "key_size": 100, "slots": 128}
+SYMBOLS = READER | {"memory": "neural", "key_size": 100, "key_input_scale": 0.1}  # embedded, they are loud
+ALGORITHMIC = SYMBOLS | {"batch": 32, "outer_steps": 10_000, "slots": 128}
 
 
 @recipe(**READER, batch=128, outer_steps=7820, slots=112, key_size=32)
@@ -164,7 +165,7 @@ def associative_recall(
     return _reading(setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, embedding, clip=clip)
 
 
-@recipe(**READER, batch=128, outer_steps=60_000, memory="neural", key_size=100, slots=256, heads=3)
+@recipe(**SYMBOLS, batch=128, outer_steps=60_000, slots=256, heads=3)
 def babi(
     setup: Setup,
     memories: Memories,

@@ -28,7 +28,7 @@ def _dictionary(level: tuple[int, int], milestones: tuple[int, ...] = (), **argu
 
 
 # judged by the largest sizes; where these alone are trained on, the plateau is not left within 1,200 updates (LOG)
-RANGES: dict[str, Any] = {"pairs": (4, 8), "length": (1, 4), "small_until": 500, "schedule": "cosine"}
+RANGES: dict[str, Any] = {"pairs": (4, 8), "length": (1, 4), "small_until": 700}
 DICTIONARIES = (
     _dictionary((4, 1), outer_steps=2_500),
     _dictionary((8, 4), (1_000, 2_000, 3_000), outer_steps=4_000, **RANGES),
