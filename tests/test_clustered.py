@@ -196,6 +196,13 @@ def test_read_weights_lie_on_the_slots_that_were_read():
         close(spread.gather(-1, state.positions), state.weights)
 
 
+def test_the_input_may_be_quieter_in_first_keys():
+    plain, quiet = (build(key_input_scale=scale) for scale in (1.0, 0.125))
+    for name in ("key", "query"):
+        loud, soft = getattr(plain, name).weight, getattr(quiet, name).weight
+        assert torch.equal(soft, torch.cat([0.125 * loud[:, :D], loud[:, D:]], 1))
+
+
 # What it refuses
 
 
@@ -205,6 +212,7 @@ def test_read_weights_lie_on_the_slots_that_were_read():
         ({"slots": 0}, "slots=0, want at least 1"),
         ({"top_k": 0}, "top_k=0, want at least 1"),
         ({"key_size": 0}, "key_size=0, want at least 1"),
+        ({"key_input_scale": 0.0}, "key_input_scale=0.0, want a number above 0"),
         ({"threshold": -1.0}, "threshold=-1.0, want a cosine above -1; above 1 nothing is merged"),
         ({"similarity": "angle"}, "similarity='angle', want one of dot, scaled_dot, cosine, l2"),
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
