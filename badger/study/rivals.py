@@ -36,12 +36,12 @@ DICTIONARIES = (
 
 DOUBLE_COPY = Study(
     name="double-copy",
-    claim="With a neural memory 50 symbols are said twice with an error below 1 %.",
-    arms=_rivals("copy", outer_steps=10_000),
+    claim="With a neural memory 50 symbols are said twice, with an error below 1 %.",
+    arms=_rivals("copy", **SMALL, length=(10, 50), small_until=400, outer_steps=1_500),
     score="error",
     threshold=0.01,
     seeds=3,
-    quick=Quick(arguments=TINY | {"length": 3}, milestones=(), threshold=0.85),
+    quick=Quick(arguments=TINY | {"length": 3, "small_until": 0}, milestones=(), threshold=0.85),
 )
 
 PRIORITY_SORT = Study(
