@@ -27,6 +27,8 @@ Memory = Literal[
     "gtrxl", "window",
 ]  # fmt: skip
 
+METAS = {"neural": 0.1, "neural_gradient": 0.01}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Memories:
@@ -45,8 +47,9 @@ class Memories:
         key_input_scale: of the first weights of the input in keys of an episodic memory, beside those of the output;
             below 1 where the input is the louder one.
         heads: of a neural memory, a lookup table, a DNC, a window or a gtrxl.
-        meta: weight of a neural memory's meta loss; with 1, which is the paper's, values go to zero, which costs
-            nothing, before the task has found a use for them (notebooks/LOG.md).
+        meta: weight of a neural memory's meta loss; None: .1 with the local rule, .01 with the gradient rule. With 1,
+            which is the paper's, values go to zero, which costs nothing, before the task has found a use for them
+            (notebooks/LOG.md).
     """
 
     memory: Memory = "private"
@@ -55,7 +58,7 @@ class Memories:
     key_size: int = 16
     key_input_scale: float = 1.0
     heads: int = 1
-    meta: float = 0.1
+    meta: float | None = None
 
     def core(self, controller: Callable[[int], Core], experts: Size) -> Callable[[int], Core]:
         """A core with that memory around the controller; both are factories of the size of their input.
@@ -94,4 +97,6 @@ class Memories:
     @property
     def auxiliary(self) -> dict[str, float]:
         """Weights of the losses that this memory brings along."""
-        return {"meta": self.meta} if self.memory in ("neural", "neural_gradient") and self.meta else {}
+        usual = METAS.get(self.memory, 0.0)
+        weight = self.meta if usual and self.meta is not None else usual
+        return {"meta": weight} if weight else {}

@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 from badger import Run, Schedule, Setup, act, build, recipe, sense
+from badger.memories import Memories
 from badger.recipes.games import guessing_game
 from badger.recipes.sequences import sequential_mnist
 from experts import GRU, Predictive, Reconstruction
@@ -78,6 +79,20 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_memory_learns(name, memory):
     assert build(name, memory=memory, steps=5, hidden_size=6, key_size=4, batch=2).learner.update()["finite"]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"memory": "neural"}, {"meta": 0.1}),
+        ({"memory": "neural_gradient"}, {"meta": 0.01}),
+        ({"memory": "neural_gradient", "meta": 0.5}, {"meta": 0.5}),
+        ({"memory": "neural", "meta": 0.0}, {}),
+        ({"memory": "lookup", "meta": 0.5}, {}),
+    ],
+)
+def test_a_memory_brings_along_the_weight_of_its_loss(given, wanted):
+    assert Memories(**given).auxiliary == wanted
 
 
 def test_auxiliary_losses_are_trained_on_with_their_weights():
