@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
 from experts.core import Core, controlled
-from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, check_scale, positive, quieten
+from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive, quieten
 from experts.measures import measures
 from experts.recall import Attend
 from experts.state import State
@@ -80,8 +80,7 @@ class ClusteredMemory(Core):
     ):
         super().__init__()
         positive(slots=slots, top_k=top_k, key_size=key_size)
-        check_reading(similarity, weighting, keep)
-        check_scale(key_input_scale)
+        check_reading(similarity, weighting, keep, key_input_scale)
         if threshold <= -1:
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
         hidden = controller(1).output_size

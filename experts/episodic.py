@@ -91,8 +91,7 @@ class EpisodicMemory(Core):
     ):
         super().__init__()
         positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
-        check_scale(key_input_scale)
-        check_reading(similarity, weighting, keep)
+        check_reading(similarity, weighting, keep, key_input_scale)
         self.input_size = input_size
         hidden = controller(1).output_size if keep != "x" else 0
         held_size = hidden + (input_size if keep != "h" else 0)
@@ -252,19 +251,15 @@ def quieten(*linears: nn.Linear, inputs: int, scale: float) -> None:
         linear.weight.detach()[:, :inputs].mul_(scale)
 
 
-def check_scale(scale: float) -> None:
-    """Raises ValueError for a scale of keys that makes no sense."""
-    if not 0 < scale < float("inf"):
-        raise ValueError(f"key_input_scale={scale}, want a number above 0; 1 leaves all weights alike")
-
-
-def check_reading(similarity: str, weighting: str, keep: str) -> None:
+def check_reading(similarity: str, weighting: str, keep: str, key_input_scale: float) -> None:
     """Raises ValueError for a way of reading that there is not."""
     _choose("similarity", similarity, SIMILARITIES)
     _choose("weighting", weighting, tuple(WEIGHTINGS))
     _choose("keep", keep, KEPT)
     if weighting == "inverse_distance" and similarity != "l2":
         raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
+    if not 0 < key_input_scale < float("inf"):
+        raise ValueError(f"key_input_scale={key_input_scale}, want a number above 0; 1 leaves all weights alike")
 
 
 def positive(**sizes: int) -> None:

@@ -120,9 +120,8 @@ class BPTT:
         if not self.varied:
             return self.task, self.experts[0]
         rng = generator(self.seed, "sizes", self.step)
-        return self.tasks.draw(rng, self.step) if isinstance(self.tasks, Varied) else self.task, drawn(
-            self.experts, rng
-        )
+        task = self.tasks.draw(rng, self.step) if isinstance(self.tasks, Varied) else self.task
+        return task, drawn(self.experts, rng)
 
     def rng(self) -> torch.Generator:
         """Of the next outer step's episodes."""
