@@ -35,7 +35,8 @@ class Study:
         name: also that of its folder. claim: what it is to show, in one sentence.
         arms: by name.
         score: the task's score by which all is judged.
-        threshold: "outer steps to" is when the moving average of the training batches' score is better than this.
+        threshold: "outer steps to" is when the moving average of the training batches' score is better than this; None:
+            it is not told, for training begins with something easier.
         milestones: outer steps after which a run is evaluated; after its last one it always is.
         episodes: of an evaluation; None: each one of a finite task.
         evaluations: by name, fields of the task that are replaced for it, such as {"test": {"split": "test"}}; the
@@ -51,7 +52,7 @@ class Study:
     claim: str
     arms: dict[str, Arm]
     score: str
-    threshold: float
+    threshold: float | None
     milestones: tuple[int, ...] = ()
     episodes: int | None = 1024
     evaluations: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
