@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
 from experts.core import Core, controlled
-from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive, quieten
+from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive
 from experts.measures import measures
 from experts.recall import Attend
 from experts.state import State
@@ -87,8 +87,7 @@ class ClusteredMemory(Core):
         value_size = (hidden if keep != "x" else 0) + (input_size if keep != "h" else 0)
         self.controller = controlled(controller, input_size, value_size)
         self.input_size, self.output_size = input_size, hidden
-        self.key, self.query = addressing(input_size + hidden, key_size)
-        quieten(self.key, self.query, inputs=input_size, scale=key_input_scale)
+        self.key, self.query = addressing(hidden, key_size, inputs=input_size, input_scale=key_input_scale)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.threshold, self.similarity, self.keep = slots, threshold, similarity, keep
         self.detach_rows, self.key_size, self.value_size = detach_rows, key_size, value_size

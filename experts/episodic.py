@@ -98,8 +98,7 @@ class EpisodicMemory(Core):
         value_size = held_size if row_size is None else row_size
         self.controller = controlled(controller, input_size, value_size)
         self.output_size = self.controller.output_size
-        self.key, self.query = addressing(input_size + self.output_size, key_size)
-        quieten(self.key, self.query, inputs=input_size, scale=key_input_scale)
+        self.key, self.query = addressing(self.output_size, key_size, inputs=input_size, input_scale=key_input_scale)
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
         if self.compress is not None:
             nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
@@ -227,10 +226,20 @@ class EpisodicMemory(Core):
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
 
 
-def addressing(size: int, key_size: int, *, spread: float = 2) -> tuple[nn.Linear, nn.Linear]:
-    """Key and query of a memory: from the start, what is alike is found, as a query is the key of what is seen now."""
-    key, query = nn.Linear(size, key_size), nn.Linear(size, key_size)
+def addressing(
+    hidden: int, key_size: int, *, inputs: int = 0, input_scale: float = 1, spread: float = 2
+) -> tuple[nn.Linear, nn.Linear]:
+    """Key and query of a memory, of [x, h]: from the start, what is alike is found, as a query is the key of what is
+    seen now.
+
+    Args:
+        hidden, inputs: sizes of h, and of x, which comes first.
+        input_scale: of the weights of x beside those of h.
+        spread: see `apart`.
+    """
+    key, query = nn.Linear(inputs + hidden, key_size), nn.Linear(inputs + hidden, key_size)
     apart(key, spread=spread)  # 2: and the rest is not
+    key.weight.detach()[:, :inputs].mul_(input_scale)
     query.load_state_dict(key.state_dict())
     return key, query
 
@@ -243,12 +252,6 @@ def apart(linear: nn.Linear, *, spread: float) -> None:
     """
     nn.init.normal_(linear.weight, std=spread * linear.in_features**-0.5)
     nn.init.zeros_(linear.bias)
-
-
-def quieten(*linears: nn.Linear, inputs: int, scale: float) -> None:
-    """Makes the weights of the first so many inputs smaller."""
-    for linear in linears:
-        linear.weight.detach()[:, :inputs].mul_(scale)
 
 
 def check_reading(similarity: str, weighting: str, keep: str, key_input_scale: float) -> None:

@@ -28,7 +28,7 @@ from tasks.sequential_mnist import SequentialMNIST
 from tasks.t_maze import TMaze
 from tasks.t_maze_long import TMazeLong
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
-from tasks.varied import Curriculum, Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal
+from tasks.varied import Curriculum, Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal, played
 
 TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,
@@ -97,6 +97,7 @@ __all__ = [
     "drawn",
     "ends",
     "nominal",
+    "played",
     "task_errors",
     "to_gymnasium",
     "to_parallel_env",

@@ -96,8 +96,7 @@ class Mixture(Varied):
 
     def draw(self, rng: torch.Generator, step: int = 0) -> Task:
         weights = torch.tensor(self.weights or [1] * len(self.tasks), dtype=torch.float64)
-        chosen = self.tasks[int(torch.multinomial(weights, 1, generator=rng))]
-        return chosen.draw(rng, step) if isinstance(chosen, Varied) else chosen
+        return played(self.tasks[int(torch.multinomial(weights, 1, generator=rng))], rng, step)
 
 
 @dataclass(frozen=True)
@@ -128,8 +127,7 @@ class Curriculum(Varied):
         return nominal(self.tasks[-1])
 
     def draw(self, rng: torch.Generator, step: int = 0) -> Task:
-        task = self.tasks[bisect_right(self.until, step)]
-        return task.draw(rng, step) if isinstance(task, Varied) else task
+        return played(self.tasks[bisect_right(self.until, step)], rng, step)
 
 
 @dataclass(frozen=True)
@@ -170,6 +168,11 @@ def alike(tasks: Sequence[Task | Varied], kind: str) -> None:
 def nominal(task: Task | Varied) -> Task:
     """The task itself, or the one that stands for a distribution."""
     return task.nominal if isinstance(task, Varied) else task
+
+
+def played(task: Task | Varied, rng: torch.Generator, step: int) -> Task:
+    """The task itself, or the one that is drawn from a distribution for that outer step."""
+    return task.draw(rng, step) if isinstance(task, Varied) else task
 
 
 def ends(**sizes: Size) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from badger.rollout import Frames, Policy, cut, direct, start
 from badger.schedule import Schedule
 from badger.segments import segmented
 from badger.stepping import Precision, stepping
-from tasks import Size, Task, Varied, drawn, ends, nominal
+from tasks import Size, Task, Varied, drawn, ends, nominal, played
 
 
 class BPTT:
@@ -120,8 +120,7 @@ class BPTT:
         if not self.varied:
             return self.task, self.experts[0]
         rng = generator(self.seed, "sizes", self.step)
-        task = self.tasks.draw(rng, self.step) if isinstance(self.tasks, Varied) else self.task
-        return task, drawn(self.experts, rng)
+        return played(self.tasks, rng, self.step), drawn(self.experts, rng)
 
     def rng(self) -> torch.Generator:
         """Of the next outer step's episodes."""
