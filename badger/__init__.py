@@ -41,7 +41,7 @@ from badger.recorder import read_metrics  # noqa: E402
 from badger.rng import generator  # noqa: E402
 from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
 from badger.run import Diverged, Run, RunExists  # noqa: E402
-from badger.schedule import Decay, Ladder, Schedule  # noqa: E402
+from badger.schedule import Cooldown, Decay, Ladder, Schedule  # noqa: E402
 from badger.setup import Setup, recipe  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
 from badger.train import train, trained  # noqa: E402
@@ -152,6 +152,7 @@ __all__ = [
     "Carry",
     "CartPole",
     "ClusteredMemory",
+    "Cooldown",
     "Copy",
     "Core",
     "Curriculum",

@@ -18,7 +18,7 @@ from badger.policy import POLICIES, Sampled
 from badger.returns import mean
 from badger.rng import generator
 from badger.rollout import Carry, Frames
-from badger.schedule import Schedule
+from badger.schedule import LearningRate
 from badger.stream import Stream
 from comms import pick
 from tasks import Continuous, Task, Varied
@@ -165,7 +165,7 @@ class ByReward(ABC):
 
 
 def climbing(
-    *, lr: float | Schedule, clip: float | None, betas: tuple[float, float], eps: float, weight_decay: float
+    *, lr: LearningRate, clip: float | None, betas: tuple[float, float], eps: float, weight_decay: float
 ) -> dict[str, Any]:
     """Options of the `Climber`."""
     return {"lr": lr, "clip": clip, "betas": betas, "eps": eps, "weight_decay": weight_decay}

@@ -9,7 +9,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
 from badger.rollout import Frames
-from badger.schedule import Schedule
+from badger.schedule import LearningRate, Schedule
 from tasks import Task
 
 FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
@@ -22,7 +22,8 @@ class Climber:
     The check stays on the device: the optimiser skips that step there, and `finite` in the metrics says so.
 
     Args:
-        lr: a learning rate or a `Schedule`. betas, eps, weight_decay: of AdamW (Loshchilov and Hutter 2019).
+        lr: a learning rate, or one for each outer step, such as a `Schedule`.
+        betas, eps, weight_decay: of AdamW (Loshchilov and Hutter 2019).
         clip: largest norm of the gradient; None: any.
         capturable: by a CUDA graph.
     """
@@ -31,7 +32,7 @@ class Climber:
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: float | Schedule,
+        lr: LearningRate,
         clip: float | None,
         betas: tuple[float, float],
         eps: float = 1e-8,
@@ -39,7 +40,7 @@ class Climber:
         capturable: bool = False,
     ):
         self.parameters, self.clip = list(parameters), clip
-        self.schedule = lr if isinstance(lr, Schedule) else Schedule(lr)
+        self.schedule = lr if callable(lr) else Schedule(lr)
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
         self.optimiser = torch.optim.AdamW(
             self.parameters,

@@ -22,7 +22,7 @@ from badger.qlearning import Scale
 from badger.replay import Draw, Replay, Sequences, Steps
 from badger.rng import generator
 from badger.rollout import Policy
-from badger.schedule import Exploration, Schedule
+from badger.schedule import Exploration, LearningRate
 from badger.trail import Cut, knowing, knowledge
 from tasks import Discrete, Task, Varied
 
@@ -87,7 +87,7 @@ class RecurrentQ:
         prefill: int,
         target_every: int,
         measure_every: int | None,
-        lr: float | Schedule,
+        lr: LearningRate,
         auxiliary: dict[str, float] | None,
         clip: float | None,
         betas: tuple[float, float],

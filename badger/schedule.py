@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, pi
 
+LearningRate = float | Callable[[int], float]  # the same throughout, or one for each outer step
 Exploration = Callable[[int, int], list[float]]  # (steps made in the world, rows) -> epsilon of each row
 
 
@@ -27,8 +28,7 @@ class Schedule:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        if not self.peak > 0:
-            raise ValueError(f"peak={self.peak}, want a learning rate above 0")
+        _rate(self.peak)
         if self.total is not None and not 0 <= self.warmup < self.total:
             raise ValueError(f"warmup={self.warmup}, want 0 <= warmup < total={self.total} outer steps")
 
@@ -39,6 +39,31 @@ class Schedule:
             return self.peak
         done = min(1.0, (step - self.warmup) / (self.total - self.warmup))
         return self.peak * (self.final + (1 - self.final) * (1 + cos(pi * done)) / 2)
+
+
+@dataclass(frozen=True)
+class Cooldown:
+    """`peak` throughout, and in the last outer steps a straight line down to 0 (Hägele et al. 2024, arXiv:2405.18392).
+
+    Without a warm-up, and high for longer than a cosine: for what must first leave a plateau.
+
+    Args:
+        peak: the highest learning rate.
+        total: outer steps.
+        share: of them, in which the rate falls.
+    """
+
+    peak: float
+    total: int
+    share: float = 0.3
+
+    def __post_init__(self) -> None:
+        _rate(self.peak)
+        if self.total < 1 or not 0 < self.share <= 1:
+            raise ValueError(f"total={self.total}, share={self.share}, want outer steps, and 0 < share <= 1")
+
+    def __call__(self, step: int) -> float:
+        return self.peak * min(1.0, max(0.0, (self.total - step) / (self.share * self.total)))
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,11 @@ class Ladder:
 
     def __call__(self, step: int, rows: int) -> list[float]:
         return [self.first ** (1 + self.power * row / max(1, rows - 1)) for row in range(rows)]
+
+
+def _rate(peak: float) -> None:
+    if not peak > 0:
+        raise ValueError(f"peak={peak}, want a learning rate above 0")
 
 
 def _chances(**chances: float) -> None:

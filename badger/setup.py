@@ -19,7 +19,7 @@ from badger.learners import A2C, BPTT, PPO
 from badger.population import Population
 from badger.rng import drawing_from, generator
 from badger.run import Run
-from badger.schedule import Schedule
+from badger.schedule import Cooldown, LearningRate, Schedule
 from badger.stepping import Precision
 from badger.teams import team
 from comms import BUSES, pick
@@ -45,7 +45,8 @@ class Setup:
             each acts by its own team.
         batch: episodes in an outer step.
         lr: peak of the learning rate.
-        schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout.
+        schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout;
+            cooldown: lr, and in the last 30 % of the outer steps a straight line down to 0.
         outer_steps: updates of the shared policy.
         seed: of everything random.
         seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
@@ -160,10 +161,11 @@ class Setup:
         team(high, task.agents)
         return act.Team
 
-    def _schedule(self) -> Schedule:
-        kinds = {
+    def _schedule(self) -> LearningRate:
+        kinds: dict[str, LearningRate] = {
             "cosine": Schedule(self.lr, total=self.outer_steps, warmup=self.outer_steps // 20),
             "constant": Schedule(self.lr),
+            "cooldown": Cooldown(self.lr, self.outer_steps),
         }
         return pick(kinds, self.schedule, "schedule")
 

@@ -59,6 +59,27 @@ class Ranges(Varied):
         fixed = all(low == high for low, high in (ends(**{name: size}) for name, size in self.ranges.items()))
         return self.nominal if fixed else self
 
+    def growing(self, begin: int, end: int) -> "Curriculum":
+        """The lower ends alone, until outer step `begin`; from then on the upper ends of the ranges rise evenly; from
+        outer step `end` on the upper ends alone.
+
+        Raises:
+            ValueError: no range has more than one number, or there are fewer outer steps than sizes to grow by.
+        """
+        both = {name: ends(**{name: size}) for name, size in self.ranges.items()}
+        stages = max((high - low for low, high in both.values()), default=0)
+        if not stages:
+            raise ValueError(f"nothing grows in {self.ranges}, want a range such as (3, 6)")
+        if not 0 < begin <= end - stages:
+            raise ValueError(f"growing from {begin} to {end}, want outer steps above 0, at least {stages} of them")
+        tasks = [
+            Ranges(self.task, {name: (low, low + stage * (high - low) // stages) for name, (low, high) in both.items()})
+            for stage in range(stages + 1)
+        ]
+        return Curriculum(
+            [*tasks, self.nominal], [begin + stage * (end - begin) // stages for stage in range(stages + 1)]
+        )
+
     def draw(self, rng: torch.Generator, step: int = 0) -> Task:
         return self._sized({name: drawn(size, rng) for name, size in self.ranges.items()})
 

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 from torch.testing import assert_close
 
-from badger import DRQN, LEARNERS, PPO, R2D2, Schedule
+from badger import DRQN, LEARNERS, PPO, R2D2, Cooldown, Schedule
 from contracts_learner import check_learner
 
 REPLAY = {"batch": 4, "horizon": 5, "updates": 1, "sequences": 4, "prefill": 4}
@@ -45,6 +45,24 @@ def test_a_schedule_may_end_above_zero():
 def test_a_schedule_without_an_end_stays_at_its_peak():
     assert rates(Schedule(3.0), [0, 5, 10**6]) == [3.0] * 3
     assert_close(rates(Schedule(3.0, warmup=2), [0, 1, 2, 10**6]), [1.0, 2.0, 3.0, 3.0])
+
+
+def test_a_cooldown_is_flat_and_then_a_straight_line():
+    assert_close(rates(Cooldown(2.0, 10, share=0.4), [0, 5, 6, 7, 9, 10, 100]), [2.0, 2.0, 2.0, 1.5, 0.5, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"peak": 0.0, "total": 9}, "peak=0.0, want a learning rate above 0"),
+        ({"peak": 1.0, "total": 0}, "total=0, share=0.3, want outer steps"),
+        ({"peak": 1.0, "total": 9, "share": 0.0}, r"share=0\.0, want outer steps, and 0 < share <= 1"),
+        ({"peak": 1.0, "total": 9, "share": 1.5}, r"share=1\.5, want"),
+    ],
+)
+def test_a_cooldown_that_makes_no_sense_is_refused(options, error):
+    with pytest.raises(ValueError, match=error):
+        Cooldown(**options)
 
 
 @pytest.mark.parametrize(

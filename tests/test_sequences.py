@@ -213,16 +213,11 @@ def test_sizes_may_be_drawn():
 
 
 def test_a_recipe_may_begin_with_the_smallest():
-    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "small_until": 5}
+    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "grow": (5, 20)}
     learner, rng = build("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
-    assert learner.task == DictionaryInference(3, 4)
+    assert learner.task == learner.tasks.draw(rng, 20) == DictionaryInference(3, 4)
     assert learner.tasks.draw(rng, 4) == DictionaryInference(2, 1)
-    assert len({learner.tasks.draw(rng, 5) for _ in range(200)}) == 8
-
-
-def test_the_smallest_is_of_a_range():
-    with pytest.raises(ValueError, match="small_until=5, want 0, or a range among"):
-        build("copy", memory="none", length=4, small_until=5)
+    assert len({learner.tasks.draw(rng, 19) for _ in range(200)}) == 8
 
 
 @pytest.mark.parametrize("task", [DictionaryInference(2, 1), Copy(2, 3), PrioritySort(3, 2, 2)])

@@ -56,6 +56,11 @@ def test_a_constant_schedule_is_the_same_throughout():
     assert schedule(0) == schedule(10_000) == 0.5
 
 
+def test_a_cooldown_ends_with_the_run():
+    schedule = own(schedule="cooldown", outer_steps=10).learner.schedule
+    assert schedule(0) == schedule(7) == 0.5 and 0 < schedule(9) < 0.5 and schedule(10) == 0
+
+
 def test_an_unknown_schedule_is_refused_with_those_that_there_are():
     with pytest.raises(ValueError, match=r"unknown schedule 'cosin'.*Did you mean 'cosine'"):
         own(schedule="cosin")

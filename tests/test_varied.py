@@ -101,6 +101,30 @@ def test_a_learner_tells_a_curriculum_its_outer_step():
     assert played == [3, 3, 4, 4]
 
 
+def test_ranges_may_grow():
+    growing, rng = Ranges(GAME, {"dims": (1, 2), "steps": (3, 6)}).growing(2, 8), seeded()
+    sizes = [{(task.dims, task.steps) for task in (growing.draw(rng, step) for _ in range(100))} for step in range(9)]
+    assert sizes[0] == sizes[1] == {(1, 3)}  # from here on, steps grow by one every two outer steps
+    assert sizes[2] == sizes[3] == {(1, 3), (1, 4)}
+    assert sizes[4] == sizes[5] == {(1, 3), (1, 4), (1, 5)}
+    assert sizes[6] == sizes[7] == {(dims, steps) for dims in (1, 2) for steps in (3, 4, 5, 6)}
+    assert sizes[8] == {(2, 6)}
+
+
+@pytest.mark.parametrize(
+    ("ranges", "begin", "end", "error"),
+    [
+        ({"dims": 2, "steps": (3, 3)}, 2, 8, r"nothing grows in \{'dims': 2, 'steps': \(3, 3\)\}, want a range"),
+        ({}, 2, 8, r"nothing grows in \{\}"),
+        ({"steps": (3, 6)}, 0, 8, "growing from 0 to 8, want outer steps above 0, at least 3 of them"),
+        ({"steps": (3, 6)}, 4, 6, "growing from 4 to 6, want outer steps above 0, at least 3 of them"),
+    ],
+)
+def test_ranges_that_cannot_grow_are_refused(ranges, begin, end, error):
+    with pytest.raises(ValueError, match=error):
+        Ranges(GAME, ranges).growing(begin, end)
+
+
 @pytest.mark.parametrize(
     ("tasks", "until", "error"),
     [

@@ -9,7 +9,7 @@ from badger.agent import Agent
 from badger.by_reward import ByReward, climbing
 from badger.policy import entropy, log_probability, simpson
 from badger.rollout import Carry, Frames, first_episodes
-from badger.schedule import Schedule
+from badger.schedule import LearningRate
 from badger.segments import segmented
 from tasks import Task, Varied
 
@@ -37,7 +37,7 @@ class A2C(ByReward):
         agent, task: who learns what. rng streams follow from `seed`.
         experts: how many; None: as the agent was built.
         batch: episodes at once, over all processes that share the run.
-        lr: a learning rate or a `Schedule`.
+        lr: a learning rate, or one for each outer step, such as a `Schedule`.
         horizon: steps in an outer step, where episodes go on from one to the next; an end of a task of fixed length is
             never crossed. None: each outer step plays new episodes from their beginning to their end.
         gamma: discount of a step. lam: of `returns.lambda_returns`; 1: Monte-Carlo or n-step returns.
@@ -63,7 +63,7 @@ class A2C(ByReward):
         *,
         experts: int | None = None,
         batch: int = 64,
-        lr: float | Schedule = 1e-3,
+        lr: LearningRate = 1e-3,
         horizon: int | None = None,
         gamma: float = 0.99,
         lam: float = 1.0,

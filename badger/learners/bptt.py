@@ -13,7 +13,7 @@ from badger.climb import Climber, penalties, told
 from badger.graph import Graphed, refuse
 from badger.rng import generator
 from badger.rollout import Frames, Policy, cut, direct, start
-from badger.schedule import Schedule
+from badger.schedule import LearningRate
 from badger.segments import segmented
 from badger.stepping import Precision, stepping
 from tasks import Size, Task, Varied, drawn, ends, nominal, played
@@ -30,7 +30,7 @@ class BPTT:
         agent, task: who learns what. rng streams follow from `seed`. Of a distribution of tasks (`tasks.Ranges`,
             `tasks.Mixture`) each outer step draws one; `task` is then the nominal one.
         batch: episodes in an outer step, over all processes that share the run.
-        lr: a learning rate or a `Schedule`.
+        lr: a learning rate, or one for each outer step, such as a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
         segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
             no number, costs a second forward pass, and lets long episodes fit (`badger.segments`). None: keep all.
@@ -58,7 +58,7 @@ class BPTT:
         *,
         experts: Size | None = None,
         batch: int = 64,
-        lr: float | Schedule = 2e-3,
+        lr: LearningRate = 2e-3,
         truncation: int | None = None,
         segment: int | None = None,
         auxiliary: dict[str, float] | None = None,

@@ -4,7 +4,7 @@ from badger.agent import Agent
 from badger.qlearning import PLAIN
 from badger.recurrent_q import RecurrentQ
 from badger.replay import Uniform
-from badger.schedule import Decay, Exploration, Schedule
+from badger.schedule import Decay, Exploration, LearningRate
 from badger.trail import WHOLE, Cut
 from tasks import Task, Varied
 
@@ -28,7 +28,7 @@ def DRQN(
     prefill: int = 16,
     target_every: int = 100,
     measure_every: int | None = None,
-    lr: float | Schedule = 1e-3,
+    lr: LearningRate = 1e-3,
     auxiliary: dict[str, float] | None = None,
     clip: float | None = 10.0,
     betas: tuple[float, float] = (0.9, 0.999),

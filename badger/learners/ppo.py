@@ -12,7 +12,7 @@ from badger.agent import Agent
 from badger.by_reward import ByReward, climbing
 from badger.policy import entropy, log_probability
 from badger.rollout import Carry, Frames, cut
-from badger.schedule import Schedule
+from badger.schedule import LearningRate
 from badger.segments import joined
 from tasks import Task, Varied
 
@@ -55,7 +55,7 @@ class PPO(ByReward):
         agent, task: who learns what. rng streams follow from `seed`.
         experts: how many; None: as the agent was built.
         batch: episodes at once, over all processes that share the run.
-        lr: a learning rate or a `Schedule`.
+        lr: a learning rate, or one for each outer step, such as a `Schedule`.
         horizon: steps of each row in an outer step.
         sequence: steps of a piece; None: of the horizon.
         epochs: how often everything is lived through again. minibatches: in how many parts, of about as many pieces.
@@ -84,7 +84,7 @@ class PPO(ByReward):
         *,
         experts: int | None = None,
         batch: int = 8,
-        lr: float | Schedule = 1e-3,
+        lr: LearningRate = 1e-3,
         horizon: int = 128,
         sequence: int | None = None,
         epochs: int = 4,

@@ -5,7 +5,7 @@ from badger.agent import Agent
 from badger.qlearning import SQUASHED
 from badger.recurrent_q import RecurrentQ
 from badger.replay import Draw, Prioritised
-from badger.schedule import Exploration, Ladder, Schedule
+from badger.schedule import Exploration, Ladder, LearningRate
 from badger.trail import Cut
 from tasks import Task, Varied
 
@@ -32,7 +32,7 @@ def R2D2(
     prefill: int = 16,
     target_every: int = 100,
     measure_every: int | None = None,
-    lr: float | Schedule = 1e-3,
+    lr: LearningRate = 1e-3,
     auxiliary: dict[str, float] | None = None,
     clip: float | None = 40.0,
     betas: tuple[float, float] = (0.9, 0.999),

@@ -12,7 +12,6 @@ from tasks import (
     AssociativeRecall,
     BAbI,
     Copy,
-    Curriculum,
     DictionaryInference,
     Parts,
     PrioritySort,
@@ -21,7 +20,6 @@ from tasks import (
     Size,
     Task,
     Varied,
-    ends,
 )
 
 ADAM = (0.9, 0.999)  # torch's own betas, as published
@@ -68,7 +66,7 @@ def dictionary_inference(
     *,
     pairs: Size = 4,
     length: Size = 1,
-    small_until: int = 0,
+    grow: tuple[int, int] | None = None,
     embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
@@ -78,12 +76,13 @@ def dictionary_inference(
     Args:
         pairs: examples; the paper has 4, 8, 12 and 16. A range: drawn for each outer step.
         length: letters of a word; in the paper 1, 4, 8 and 12. A range: drawn for each outer step.
-        small_until: outer steps with the lower ends of the ranges, before sizes are drawn.
+        grow: outer steps from which on, and until which, sizes grow from the lower ends of the ranges to the upper
+            ones (`tasks.Ranges.growing`); None: they are drawn from the whole ranges throughout.
         embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _drawn(DictionaryInference(), small_until, pairs=pairs, length=length)
+    task = _drawn(DictionaryInference(), grow, pairs=pairs, length=length)
     return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
@@ -95,7 +94,7 @@ def copy(
     length: Size = 50,
     repeats: int = 2,
     symbols: int = 10,
-    small_until: int = 0,
+    grow: tuple[int, int] | None = None,
     embedding: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
@@ -106,12 +105,13 @@ def copy(
         length: symbols of the sequence. A range: drawn for each outer step.
         repeats: how often it is put out.
         symbols: different ones.
-        small_until: outer steps with the lower end of the range, before lengths are drawn.
+        grow: outer steps from which on, and until which, lengths grow from the lower end of the range to the upper
+            one (`tasks.Ranges.growing`); None: they are drawn from the whole range throughout.
         embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _drawn(Copy(symbols=symbols, repeats=repeats), small_until, length=length)
+    task = _drawn(Copy(symbols=symbols, repeats=repeats), grow, length=length)
     return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
@@ -197,19 +197,10 @@ def babi(
     return _reading(setup, memories, Parts(task), hidden_size, embedding, clip=clip)
 
 
-def _drawn(task: Task, small_until: int, **sizes: Size) -> Task | Varied:
-    """The task with sizes drawn for each outer step; until that one, the smallest sizes.
-
-    Raises:
-        ValueError: there are no ranges of which one could be the smallest.
-    """
-    drawn = Ranges(task, sizes)
-    if not small_until:
-        return drawn.alone()
-    if not isinstance(drawn.alone(), Ranges):
-        raise ValueError(f"small_until={small_until}, want 0, or a range among {sizes}")
-    smallest = Ranges(task, {name: ends(**{name: size})[0] for name, size in sizes.items()}).alone()
-    return Curriculum([smallest, drawn], [small_until])
+def _drawn(task: Task, grow: tuple[int, int] | None, **sizes: Size) -> Task | Varied:
+    """The task with sizes drawn for each outer step, and growing between those two if there are two."""
+    ranges = Ranges(task, sizes)
+    return ranges.growing(*grow) if grow else ranges.alone()
 
 
 def _reading(

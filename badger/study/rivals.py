@@ -25,25 +25,25 @@ def _dictionary(
         threshold=threshold,
         milestones=milestones,
         seeds=3,
-        quick=Quick(arguments=TINY | {"pairs": 2, "length": 1, "small_until": 0}, milestones=(), threshold=0.9),
+        quick=Quick(arguments=TINY | {"pairs": 2, "length": 1, "grow": None}, milestones=(), threshold=0.9),
     )
 
 
 # judged by the largest sizes; where these alone are trained on, the plateau is not left within 1,200 updates (LOG)
-RANGES: dict[str, Any] = {"pairs": (4, 8), "length": (1, 4), "small_until": 700}
+GROWING: dict[str, Any] = {"pairs": (4, 8), "length": (1, 4), "grow": (700, 1_300), "schedule": "cooldown"}
 DICTIONARIES = (
     _dictionary((4, 1), 0.01, outer_steps=2_500),
-    _dictionary((8, 4), None, (1_000, 2_000, 3_000), outer_steps=4_000, **RANGES),
+    _dictionary((8, 4), None, (1_000, 2_000, 3_000), outer_steps=4_000, **GROWING),
 )
 
 DOUBLE_COPY = Study(
     name="double-copy",
     claim="With a neural memory 50 symbols are said twice, with an error below 1 %.",
-    arms=_rivals("copy", **SMALL, length=(10, 50), small_until=400, outer_steps=1_500),
+    arms=_rivals("copy", **SMALL, length=(3, 50), grow=(100, 1_200), outer_steps=2_000, schedule="cooldown"),
     score="error",
     threshold=None,
     seeds=3,
-    quick=Quick(arguments=TINY | {"length": 3, "small_until": 0}, milestones=(), threshold=0.85),
+    quick=Quick(arguments=TINY | {"length": 3, "grow": None}, milestones=(), threshold=0.85),
 )
 
 PRIORITY_SORT = Study(
