@@ -33,7 +33,7 @@ def _dictionary(
 GROWING: dict[str, Any] = {"pairs": (4, 8), "length": (1, 4), "grow": (700, 1_300), "schedule": "cooldown"}
 DICTIONARIES = (
     _dictionary((4, 1), 0.01, outer_steps=2_500),
-    _dictionary((8, 4), None, (1_000, 2_000, 3_000), outer_steps=4_000, **GROWING),
+    _dictionary((8, 4), None, (2_000, 4_000), outer_steps=6_000, **GROWING),
 )
 
 DOUBLE_COPY = Study(
