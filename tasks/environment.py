@@ -1,11 +1,10 @@
 """An environment of Gymnasium: where to find it, how copies are made, and what one of them tells of all."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from tasks.installed import gymnasium
+from tasks.installed import gymnasium, imported
 from tasks.rows import Factory
 from tasks.spaces import Acts, acts, flat_size
 
@@ -45,10 +44,7 @@ def _own(env: str) -> Callable[..., Any] | None:
     module, _, name = env.partition(":")
     if not name.isidentifier():
         return None
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"env={env!r}: {error}; run badger where `import {module}` works") from error
+    found = getattr(imported(module, env), name, None)
     if not callable(found):
         raise ValueError(f"env={env!r}: module {module} has no function {name} that makes an environment")
     return found

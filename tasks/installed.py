@@ -1,6 +1,22 @@
 """Libraries that a task needs and that most tasks do without, imported when they are first asked for."""
 
+import importlib
 from typing import Any
+
+
+def imported(module: str, env: str) -> Any:
+    """The module, of which the environment of that name is to come.
+
+    Raises:
+        ValueError: it, or what it imports, is not there; says how to install it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        missing = error.name or package
+        advice = f"pip install {package}" if missing == package else f"it needs {missing}: pip install {missing}"
+        raise ValueError(f"env={env!r}: {error}; {advice}, or run badger where `import {module}` works") from error
 
 
 def gymnasium() -> Any:

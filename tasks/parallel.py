@@ -5,13 +5,12 @@ Nothing here knows torch: it runs in worker processes, too.
 Shapes: P agent, O numbers of the longest observation, A numbers of the largest action.
 """
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from tasks.installed import gymnasium, pettingzoo
+from tasks.installed import gymnasium, imported, pettingzoo
 from tasks.moves import Choices, Reals, moves
 from tasks.views import Views
 
@@ -157,13 +156,7 @@ def factory(world: World) -> Callable[[], Any]:
     if callable(world):
         return world
     module, _, own = world.partition(":")
-    try:
-        there = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        package = module.partition(".")[0]
-        missing = error.name or package
-        advice = f"pip install {package}" if missing == package else f"it needs {missing}: pip install {missing}"
-        raise ValueError(f"env={world!r}: {error}; {advice}, or run badger where `import {module}` works") from error
+    there = imported(module, world)
     for name in [own] if own else ["parallel_env", "env"]:
         if callable(getattr(there, name, None)):
             return getattr(there, name)

@@ -160,7 +160,10 @@ def test_options_reach_the_environment_and_steps_its_limit():
 BAD = [
     ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be made: .*Did you mean: `CartPole`"),
     ({"env": "toy_worlds:Countre"}, "module toy_worlds has no function Countre"),
-    ({"env": "no_such_module:make"}, "No module named 'no_such_module'; run badger where"),
+    (
+        {"env": "no_such_module:make"},
+        "No module named 'no_such_module'; pip install no_such_module, or run badger where",
+    ),
     ({"env": dict}, "env='dict' made a dict, want a gymnasium.Env"),
     (
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
