@@ -111,8 +111,9 @@ class NeuralMemory(Core):
         apart(self.interact, spread=10)
         width, size = self.width, self.heads * self.width
         _, ask, key, value = self.interact.weight.detach().split([width, size, size, size])
+        key.mul_(0.3)  # louder ones are all in the tanh's flat ends
         ask.copy_(key)
-        value.div_(5)
+        value.mul_(0.2)
         if self.feedback is not None:
             apart(self.feedback, spread=1)
 
