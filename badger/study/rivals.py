@@ -39,11 +39,12 @@ DICTIONARIES = (
 DOUBLE_COPY = Study(
     name="double-copy",
     claim="With a neural memory 50 symbols are said twice, with an error below 1 %.",
-    arms=_rivals("copy", **SMALL, length=(3, 50), grow=(100, 1_200), outer_steps=2_000, schedule="cooldown"),
+    arms=_rivals("copy", **SMALL, length=50, outer_steps=2_000, schedule="cooldown"),
     score="error",
-    threshold=None,
+    threshold=0.01,
+    milestones=(1_000,),
     seeds=3,
-    quick=Quick(arguments=TINY | {"length": 3, "grow": None}, milestones=(), threshold=0.85),
+    quick=Quick(arguments=TINY | {"length": 3}, milestones=(), threshold=0.85),
 )
 
 PRIORITY_SORT = Study(
