@@ -97,6 +97,7 @@ class Memories:
     @property
     def auxiliary(self) -> dict[str, float]:
         """Weights of the losses that this memory brings along."""
-        usual = METAS.get(self.memory, 0.0)
-        weight = self.meta if usual and self.meta is not None else usual
+        if self.memory not in METAS:
+            return {}
+        weight = METAS[self.memory] if self.meta is None else self.meta
         return {"meta": weight} if weight else {}

@@ -52,11 +52,11 @@ class Ranges(Varied):
 
     @property
     def nominal(self) -> Task:
-        return self._sized({name: ends(**{name: size})[1] for name, size in self.ranges.items()})
+        return self._sized({name: high for name, (_, high) in self._ends.items()})
 
     def alone(self) -> "Task | Ranges":
         """The nominal task itself, where no range has more than one number."""
-        fixed = all(low == high for low, high in (ends(**{name: size}) for name, size in self.ranges.items()))
+        fixed = all(low == high for low, high in self._ends.values())
         return self.nominal if fixed else self
 
     def growing(self, begin: int, end: int) -> "Curriculum":
@@ -66,22 +66,27 @@ class Ranges(Varied):
         Raises:
             ValueError: no range has more than one number, or there are fewer outer steps than sizes to grow by.
         """
-        both = {name: ends(**{name: size}) for name, size in self.ranges.items()}
-        stages = max((high - low for low, high in both.values()), default=0)
+        stages = max((high - low for low, high in self._ends.values()), default=0)
         if not stages:
             raise ValueError(f"nothing grows in {self.ranges}, want a range such as (3, 6)")
         if not 0 < begin <= end - stages:
             raise ValueError(f"growing from {begin} to {end}, want outer steps above 0, at least {stages} of them")
-        tasks = [
-            Ranges(self.task, {name: (low, low + stage * (high - low) // stages) for name, (low, high) in both.items()})
-            for stage in range(stages + 1)
-        ]
-        return Curriculum(
-            [*tasks, self.nominal], [begin + stage * (end - begin) // stages for stage in range(stages + 1)]
-        )
+        tasks: list[Task | Varied] = []
+        until = []
+        for stage in range(stages + 1):
+            reached: dict[str, Size] = {
+                name: (low, low + stage * (high - low) // stages) for name, (low, high) in self._ends.items()
+            }
+            tasks.append(Ranges(self.task, reached))
+            until.append(begin + stage * (end - begin) // stages)
+        return Curriculum([*tasks, self.nominal], until)
 
     def draw(self, rng: torch.Generator, step: int = 0) -> Task:
         return self._sized({name: drawn(size, rng) for name, size in self.ranges.items()})
+
+    @property
+    def _ends(self) -> dict[str, tuple[int, int]]:
+        return {name: ends(**{name: size}) for name, size in self.ranges.items()}
 
     def _sized(self, sizes: dict[str, int]) -> Task:
         return dataclasses.replace(self.task, **sizes)  # type: ignore[arg-type]
