@@ -11,19 +11,21 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.core import Core
 from experts.episodic import positive
-from experts.hebbian import Through, hebb, oja
+from experts.hebbian import hebb, oja
+from experts.outer_sum import OuterSum
 
 Rule = Literal["oja", "hebb"]
 
-RULES: dict[str, Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]] = {"oja": oja, "hebb": hebb}
+RULES: dict[str, Callable[[OuterSum, Tensor, Tensor, Tensor], OuterSum]] = {"oja": oja, "hebb": hebb}
 SMALL = 0.01  # connections and their plasticity are at most so large at first (Miconi et al. 2018, maze)
 
 
 class PlasticState(NamedTuple):
-    """trace: how often i, which sends, and j, which receives, were active together. rate: the last one, mean over j."""
+    """trace: how often i, which sends, and j, which receives, were active together; (B, N, H, H) as `trace.dense()`.
+    rate: the last one, mean over j."""
 
     h: Float[Tensor, "B N H"]
-    trace: Float[Tensor, "B N H H"]
+    trace: OuterSum
     rate: Float[Tensor, "B N"]
 
 
@@ -73,7 +75,7 @@ class Plastic(Core):
     def initial_state(self, x: Float[Tensor, "B N D"]) -> PlasticState:
         like, size = x.new_zeros(()) + self.w.new_zeros(()), self.output_size  # batched wherever x or w are (vmap)
         shape = x.shape[:2]
-        return PlasticState(like.new_zeros(*shape, size), like.new_zeros(*shape, size, size), like.new_zeros(shape))
+        return PlasticState(like.new_zeros(*shape, size), OuterSum.of(like.new_zeros(*shape, size, size)), like.new_zeros(shape))
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: PlasticState, present: Bool[Tensor, "B N"] | None = None
@@ -93,14 +95,15 @@ class Plastic(Core):
         return torch.stack(ys), state
 
     def _step(self, from_x: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
-        before, trace = state.h.flatten(0, 1), state.trace.flatten(0, 1)
-        plastic = Through.apply(before, trace, self.alpha).view(from_x.shape)
-        h = torch.tanh(from_x + state.h @ self.w + plastic)
+        sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
+        plastic, trace = state.trace.through(sent, self.alpha)
+        h = torch.tanh(from_x + state.h @ self.w + plastic.view(from_x.shape))
         rate = self._rate(h)
         if present is not None:
             rate = rate * present.unsqueeze(-1)  # at rate 0 a trace stays as it is: no need to choose between two
             h = torch.where(present.unsqueeze(-1), h, state.h)
-        trace = RULES[self.rule](trace, before, h.flatten(0, 1), rate.flatten(0, 1)).view(state.trace.shape)
+        received, rates = (part.flatten(0, 1).unsqueeze(1) for part in (h, rate))
+        trace = RULES[self.rule](trace, sent, received, rates)
         told = rate.mean(-1)
         return h, PlasticState(h, trace, told if present is None else torch.where(present, told, state.rate))
 
@@ -114,4 +117,4 @@ class Plastic(Core):
 
     def metrics(self, state: PlasticState) -> dict[str, Float[Tensor, " B"]]:
         """trace_norm: root of the mean square of a trace; rate: of the last step, mean over neurons."""
-        return {"trace_norm": state.trace.square().mean((-1, -2)).sqrt().mean(-1), "rate": state.rate.mean(-1)}
+        return {"trace_norm": state.trace.dense().square().mean((-1, -2)).sqrt().mean(-1), "rate": state.rate.mean(-1)}

@@ -8,7 +8,8 @@ from torch import Tensor
 from contracts import close, equal_runs, grads, noise, run, unchecked
 from experts import Plastic
 from experts import state as states
-from experts.hebbian import Clamped, Decaying, Through
+from experts.hebbian import Clamped
+from experts.outer_sum import ROOM, OuterSum
 
 D, H, B, N, T = 2, 3, 2, 2, 6
 FORMS = pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_a_network_equals_its_equations(options):
                 if present[t, b, n]:
                     h, trace, rate = stepped(p, options["rule"], xs[t, b, n].detach().numpy(), h, trace)
                 close(ys[t, b, n], torch.tensor(h))
-            close(state.trace[b, n], torch.tensor(trace))
+            close(state.trace.dense()[b, n], torch.tensor(trace))
             close(state.rate[b, n], torch.tensor(rate.mean()))
 
 
@@ -98,42 +99,35 @@ def test_the_gradients_written_out_are_those_of_autograd(options):
 def test_what_was_clamped_has_no_gradient_and_what_was_not_has():
     core, xs = build(rule="hebb", rate=0.9), inputs(steps=12)
     _, state = run(core, xs)
-    at_the_bound = (state.trace.abs() == 1).double().mean()
+    at_the_bound = (state.trace.dense().abs() == 1).double().mean()
     assert 0.1 < at_the_bound < 0.9
     trace = (3 * noise(2, H, H)).requires_grad_()
-    x, step = noise(2, H, seed=1), noise(2, H, seed=2)
+    x, step = noise(2, 1, H, seed=1), noise(2, 1, H, seed=2)
     (grad,) = grads(Clamped.apply(trace, x, step), trace)
-    inside = (trace + x.unsqueeze(-1) * step.unsqueeze(-2)).abs() <= 1
+    inside = (trace + x.mT * step).abs() <= 1
     assert (grad != 0).equal(inside) and inside.any() and not inside.all()
 
 
-@pytest.mark.parametrize(
-    "function, shapes",
-    [
-        (Through, [(2, H), (2, H, H), (H, H)]),
-        (Decaying, [(2, H, H), (2, H), (2, H), (2, H)]),
-        (Clamped, [(2, H, H), (2, H), (2, H)]),
-    ],
-)
-def test_each_product_has_the_gradient_of_finite_differences(function, shapes):
-    parts = [0.5 * noise(*shape, seed=i) for i, shape in enumerate(shapes)]
-    assert torch.autograd.gradcheck(function.apply, [part.requires_grad_() for part in parts])
+def test_clamping_has_the_gradient_of_finite_differences():
+    parts = [0.5 * noise(*shape, seed=i) for i, shape in enumerate([(2, H, H), (2, 1, H), (2, 1, H)])]
+    assert torch.autograd.gradcheck(Clamped.apply, [part.requires_grad_() for part in parts])
 
 
 @FORMS
 def test_a_trace_stays_within_bounds(options):
     core = build(**options)
     _, state = run(core, inputs(steps=100).detach())
-    assert state.trace.abs().max() <= (1 if options["rule"] == "hebb" else 3)
-    assert state.trace.abs().max() > 0.1
+    assert state.trace.dense().abs().max() <= (1 if options["rule"] == "hebb" else 3)
+    assert state.trace.dense().abs().max() > 0.1
 
 
 def test_a_trace_begins_anew_with_an_episode():
     core, xs = build(), inputs()
     _, state = run(core, xs)
-    assert state.trace.any()
+    assert state.trace.dense().any()
     state = states.where(torch.tensor([True, False]), core.initial_state(xs[0]), state)
-    assert not state.trace[0].any() and state.trace[1].any()
+    trace = state.trace.dense()
+    assert not trace[0].any() and trace[1].any()
 
 
 def test_connections_and_plasticity_begin_small_and_positive_and_the_rate_at_a_hundredth():
@@ -151,18 +145,18 @@ def test_a_modulated_rate_begins_near_the_given_one(rule, allowed):
     assert rate.mean().item() == pytest.approx(0.01, abs=allowed)
 
 
-def test_only_the_traces_are_kept_for_the_gradient():
-    """Of an episode, one trace a step: what autograd alone would keep is several times that."""
-    core, xs, kept = build(hidden_size=40), inputs(), {}
+def test_traces_are_kept_for_the_gradient_once_in_so_many_steps():
+    """Of `ROOM` steps the trace and its plastic part: what autograd alone would keep is several of these a step."""
+    core, xs, kept = build(hidden_size=40), inputs(steps=3 * ROOM), {}
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
         run(core, xs)
-    assert sum(x.numel() for x in kept.values() if x.shape[1:] == (40, 40)) <= T * B * N * 40 * 40
+    assert sum(x.numel() for x in kept.values() if x.shape[1:] == (40, 40)) <= 3 * 2 * B * N * 40 * 40
 
 
 def test_metrics_tell_the_size_of_the_trace_and_the_rate():
     core = build()
     state = core.initial_state(torch.zeros(B, N, D).double())
-    told = core.metrics(state._replace(trace=state.trace + 2, rate=state.rate + 0.25))
+    told = core.metrics(state._replace(trace=OuterSum.of(state.trace.dense() + 2), rate=state.rate + 0.25))
     assert told["trace_norm"].tolist() == [2] * B and told["rate"].tolist() == [0.25] * B
 
 

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from badger import ACTS, BUSES, CORES, rollout, start
 from experts import state as states
+from experts.outer_sum import OuterSum
 from toys import game, observations, run, seeded, toy_agent
 
 B, E = 3, 4
@@ -42,6 +43,9 @@ def scrambled(state, expert=1):
         if hasattr(core, "controller"):
             own = {name: change(getattr(core, name)) for name in ("h", "read") if hasattr(core, name)}
             return core._replace(controller=inside(core.controller), **own)
+        if hasattr(core, "trace"):
+            trace = OuterSum.of(change(core.trace.dense()))
+            return core._replace(h=change(core.h), trace=trace, rate=change(core.rate))
         return states.map(change, core)
 
     heard = state.delivery._replace(inbox=change(state.inbox))
