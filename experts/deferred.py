@@ -46,7 +46,7 @@ class Held:
 
     def __init__(self, grown: Grown, alpha: Float[Tensor, "I J"], after: "Held | None" = None):
         self.alpha, self.key = alpha, object()
-        self.place = _Place() if after is None else after.place
+        self.place: _Place = _Place() if after is None else after.place
         self.token: Tensor | None = None
         if plain():
             self.matrix = grown.made()
@@ -70,9 +70,9 @@ class Make(Function):
     @staticmethod
     def forward(ctx, alpha, matrix, keep, left, right):
         made = torch.empty_like(matrix)
-        for m, k, l, r, out in blocks(matrix, keep, left, right, made):
+        for m, k, a, b, out in blocks(matrix, keep, left, right, made):
             # the method, for as a function it is among the products that `precision="bf16"` rounds, with m in it
-            torch.mul(m, k, out=out).baddbmm_(l.mT, r)
+            torch.mul(m, k, out=out).baddbmm_(a.mT, b)
         ctx.notes, ctx.place, ctx.key, ctx.saved = {}, None, object(), None  # notes: of each backward pass that goes on
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(alpha, matrix, keep, left, right, made)
@@ -88,7 +88,7 @@ class Make(Function):
         xs, grads = (torch.cat(part, 1) for part in zip(*noted, strict=True)) if noted else grown[2:]
         to_alpha = torch.zeros_like(alpha) if noted else None
         to_made = torch.zeros_like(given[0]) if to_made is None else to_made
-        for m, k, l, r, x, g, now, to, to_m, to_k, to_l, to_r in blocks(*grown, xs, grads, made, to_made, *given):
+        for m, k, a, b, x, g, now, to, to_m, to_k, to_a, to_b in blocks(*grown, xs, grads, made, to_made, *given):
             if noted:
                 own = x.mT @ g
                 to_alpha += (own * now).sum(0)
@@ -96,8 +96,8 @@ class Make(Function):
             torch.mul(to, m, out=to_m)
             torch.sum(to_m, 1, keepdim=True, out=to_k)
             torch.mul(to, k, out=to_m)
-            torch.bmm(r, to.mT, out=to_l)
-            torch.bmm(l, to, out=to_r)
+            torch.bmm(b, to.mT, out=to_a)
+            torch.bmm(a, to, out=to_b)
         return to_alpha, *given
 
 

@@ -75,7 +75,8 @@ class Plastic(Core):
     def initial_state(self, x: Float[Tensor, "B N D"]) -> PlasticState:
         like, size = x.new_zeros(()) + self.w.new_zeros(()), self.output_size  # batched wherever x or w are (vmap)
         shape = x.shape[:2]
-        return PlasticState(like.new_zeros(*shape, size), OuterSum.of(like.new_zeros(*shape, size, size)), like.new_zeros(shape))
+        trace = OuterSum.of(like.new_zeros(*shape, size, size))
+        return PlasticState(like.new_zeros(*shape, size), trace, like.new_zeros(shape))
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: PlasticState, present: Bool[Tensor, "B N"] | None = None

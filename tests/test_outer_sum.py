@@ -8,14 +8,14 @@ from contracts import close, grads, noise
 from experts import state as states
 from experts.outer_sum import ROOM, OuterSum
 
-B, N, I, J = 2, 2, 3, 4
+B, N, IN, OUT = 2, 2, 3, 4
 S = B * N
 STEPS = 2 * ROOM + 3
 
 
 def given(steps: int = STEPS) -> list[Tensor]:
     """The matrix at first, alpha, and of each step what goes through, what is added, and what fades."""
-    shapes = [(B, N, I, J), (I, J), (steps, S, 1, I), (steps, S, 1, I), (steps, S, 1, J), (steps, S, 1, J)]
+    shapes = [(B, N, IN, OUT), (IN, OUT), (steps, S, 1, IN), (steps, S, 1, IN), (steps, S, 1, OUT), (steps, S, 1, OUT)]
     parts = [noise(*shape, seed=i) for i, shape in enumerate(shapes)]
     parts[-1] = 1 - 0.3 * parts[-1].sigmoid()
     return [part.requires_grad_() for part in parts]
@@ -112,7 +112,7 @@ def test_rows_of_sums_of_different_length_are_chosen(steps):
 
 
 def test_what_is_not_finite_does_not_reach_an_episode_that_begins_anew():
-    matrix = noise(B, N, I, J)
+    matrix = noise(B, N, IN, OUT)
     _, old = summed(matrix * torch.nan, *given(2)[1:])
     chosen = states.where(torch.tensor([True, False]), OuterSum.of(matrix), old).dense()
     assert chosen[0].isfinite().all() and chosen[1].isnan().all()
@@ -121,7 +121,7 @@ def test_what_is_not_finite_does_not_reach_an_episode_that_begins_anew():
 def test_what_was_packed_goes_on_to_the_last_bit():
     parts = [part.detach() for part in given()]
     _, kept = summed(*parts)
-    there = states.unpack(states.pack(kept), OuterSum.of(noise(1, 1, I, J)))
+    there = states.unpack(states.pack(kept), OuterSum.of(noise(1, 1, IN, OUT)))
     for x, *step in zip(*parts[2:], strict=True):
         (one, kept), (other, there) = (each.through(x, parts[1]) for each in (kept, there))
         kept, there = kept.then(*step), there.then(*step)
@@ -140,4 +140,4 @@ def test_axes_fold_and_unfold_and_rows_are_picked():
 
 def test_a_packed_state_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="no packed matrix: got dict, want a dict of"):
-        states.unpack({"rows": []}, OuterSum.of(noise(1, I, J)))
+        states.unpack({"rows": []}, OuterSum.of(noise(1, IN, OUT)))
