@@ -33,7 +33,7 @@ TINY = {
     "input-length": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
-    "maze": {"rows": 2, "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
+    "maze": {"rows": (2,), "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
     "worlds": {"rows": 2, "steps": 3, "single": 3, "repeats": 1},
     "recurrent-ppo": {"sizes": PPOSizes(2, 4, 1, 2, 3), "repeats": 1},
     "price-of-memory": {"recipe": RECIPE, "repeats": 1},

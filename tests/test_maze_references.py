@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from badger import Maze
-from badger.bench.references import ManyMazes, OneMaze, PlasticNetwork, PlasticTraining, a2c_loss
+from badger.bench.references import ManyMazes, MazeTraining, OneMaze, PlainNeural, PlasticNetwork, a2c_loss
+from experts import LSTM, NeuralMemory
 from tasks.labyrinth import labyrinth
 from toys import seeded
 
@@ -67,7 +69,8 @@ def test_the_network_follows_ojas_rule_row_by_row():
     x, h, trace = (
         torch.randn(2, *shape, generator=seeded(i), dtype=torch.float64) for i, shape in enumerate(((3,), (2,), (2, 2)))
     )
-    logits, value, new, after = network(x, h, trace)
+    (logits, value, penalty), (new, after) = network(x, (h, trace))
+    assert not penalty.any()
     p = {name: parameter.detach().numpy() for name, parameter in network.named_parameters()}
     for b in range(2):
         total = p["input.weight"] @ x[b].numpy() + p["input.bias"]
@@ -89,6 +92,29 @@ def test_the_network_begins_with_small_weights_and_a_rate_of_a_hundredth():
     assert network.rate.item() == pytest.approx(0.01)
     for weight in (network.w, network.alpha):
         assert weight.min() >= 0 and 0.009 < weight.max() <= 0.01
+
+
+def test_the_plain_neural_memory_is_ours_written_down_plainly():
+    core = NeuralMemory(3, partial(LSTM, hidden_size=5), width=4, heads=2).double()
+    network = PlainNeural(3, 5, 4, width=4, heads=2).double()
+    theirs = {f"cell.{name}": value for name, value in core.controller.state_dict().items()} | {
+        name: value for name, value in core.state_dict().items() if not name.startswith("controller.")
+    }
+    network.load_state_dict(network.state_dict() | theirs)
+    xs = torch.randn(6, 2, 3, generator=seeded(), dtype=torch.float64)
+    state, ours, told, losses = network.begin(2), core.initial_state(xs[0].unsqueeze(1)), [], []
+    for x in xs:
+        said, state = network(x, state)
+        y, ours = core(x.unsqueeze(1), ours)
+        assert_close(said.logits, network.policy(y.squeeze(1)))
+        assert_close(said.value, network.value(y).flatten())
+        assert_close(said.penalty, 0.1 * core.losses(ours)["meta"])
+        told.append(said.logits.square().sum() + said.penalty.sum())
+        losses.append(network.policy(y).square().sum() + 0.1 * core.losses(ours)["meta"].sum())
+    given = torch.autograd.grad(torch.stack(told).sum(), [network.interact.weight, network.cell.weight_hh])
+    wanted = torch.autograd.grad(torch.stack(losses).sum(), [core.interact.weight, core.controller.weight_hh])
+    for a, b in zip(given, wanted, strict=True):
+        assert_close(a, b)
 
 
 # --- the loss
@@ -130,18 +156,22 @@ def test_the_policy_does_not_pull_at_the_value():
 # --- the training
 
 
-def tiny(kind, seed=0):
+def tiny(kind, seed=0, network=PlasticNetwork):
     with torch.random.fork_rng():
         torch.set_rng_state(seeded(seed).get_state())
-        if kind == "one":
-            return PlasticTraining.of_2018(seeded(seed), task=replace(Maze.plasticity(), steps=12), hidden_size=5)
-        task = replace(Maze.backpropamine(), steps=12)
-        return PlasticTraining.of_2019(seeded(seed), task=task, hidden_size=5, batch=3)
+        network = network(17, 5, 4)
+    if kind == "one":
+        return MazeTraining.of_2018(network, seeded(seed), task=replace(Maze.plasticity(), steps=12))
+    return MazeTraining.of_2019(network, seeded(seed), task=replace(Maze.backpropamine(), steps=12), batch=3)
 
 
+NETWORKS = pytest.mark.parametrize("network", [PlasticNetwork, partial(PlainNeural, width=3, heads=2)])
+
+
+@NETWORKS
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_update_changes_every_parameter_and_tells_the_reward_of_each_episode(kind):
-    training = tiny(kind)
+def test_an_update_changes_every_parameter_and_tells_the_reward_of_each_episode(kind, network):
+    training = tiny(kind, network=network)
     before = {name: p.clone() for name, p in training.network.named_parameters()}
     rewards = training.update()
     assert rewards.shape == ({"one": 1, "many": 3}[kind],)
@@ -163,15 +193,16 @@ def test_log_probabilities_are_of_what_was_done(kind):
     training = tiny(kind)
     done, step = [], training.mazes.step
     training.mazes.step = lambda action: (done.append(action.copy()), step(action))[1]
-    (log_probability, _, shares), _ = training.play()
+    (log_probability, _, shares), *_ = training.play()
     chosen = torch.from_numpy(np.stack(done)).unsqueeze(-1)
     assert_close(log_probability, shares.gather(-1, chosen).squeeze(-1).log())
 
 
 def test_the_settings_are_those_of_the_papers():
-    one, many = PlasticTraining.of_2018(seeded()), PlasticTraining.of_2019(seeded())
-    assert (one.hidden_size, one.mazes.task, one.clip) == (200, Maze.plasticity(), None)
-    assert (many.hidden_size, many.mazes.task, many.mazes.batch, many.clip) == (100, Maze.backpropamine(), 30, 4)
+    network = PlasticNetwork(17, 5, 4)
+    one, many = MazeTraining.of_2018(network, seeded()), MazeTraining.of_2019(network, seeded())
+    assert (one.mazes.task, one.clip) == (Maze.plasticity(), None)
+    assert (many.mazes.task, many.mazes.batch, many.clip) == (Maze.backpropamine(), 30, 4)
     assert one.loss.keywords == {"gamma": 0.9, "value_weight": 0.03, "concentration": 0.1}
     assert many.loss.keywords == {"gamma": 0.9, "value_weight": 0.1, "concentration": 0.03}
     for training in (one, many):

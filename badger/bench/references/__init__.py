@@ -2,9 +2,11 @@
 
 from badger.bench.references.attention_2019 import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.loop import DenseAttention, LoopExperts
+from badger.bench.references.maze_training import MazeTraining, a2c_loss
 from badger.bench.references.mazes import ManyMazes, OneMaze
 from badger.bench.references.plain_dnc import PlainDNC
-from badger.bench.references.plastic import PlasticNetwork, PlasticTraining, a2c_loss
+from badger.bench.references.plain_neural import PlainNeural
+from badger.bench.references.plastic import PlasticNetwork
 from badger.bench.references.ring import DenseRing, dense_read, selected_read
 
 __all__ = [
@@ -13,10 +15,11 @@ __all__ = [
     "DenseRing",
     "LoopExperts",
     "ManyMazes",
+    "MazeTraining",
     "OneMaze",
     "PlainDNC",
+    "PlainNeural",
     "PlasticNetwork",
-    "PlasticTraining",
     "Training",
     "a2c_loss",
     "broadcast_multiply",
