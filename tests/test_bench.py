@@ -31,6 +31,7 @@ TINY = {
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
     "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
     "input-length": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
+    "input-crossing": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "maze": {"rows": (2,), "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
@@ -236,10 +237,23 @@ def test_the_crossing_is_the_length_from_which_on_the_table_stays_slower(ratios,
 
 def test_where_there_is_no_crossing_none_is_told():
     times = {"lookup_table": [[1.0], [2.0]], "neural_memory": [[4.0], [4.0]]}
-    row = lengths._crossing([10, 20], times)
+    row = lengths._crossing("long", [10, 20], times)
     assert row.ours == () and row.note.startswith("none within 10 to 20; table / neural, T = 10: 0.25")
-    later = lengths._crossing([10, 20], times | {"neural_memory": [[4.0], [1.0]]})
+    later = lengths._crossing("long", [10, 20], times | {"neural_memory": [[4.0], [1.0]]})
     assert later.ours == [pytest.approx(10 * 2 ** (2 / 3))]
+
+
+def test_longer_inputs_are_measured_until_they_cross(monkeypatch):
+    asked = []
+
+    def in_turn(sides, repeats, clock):
+        steps = next(iter(sides.values())).args[1]
+        asked.append(steps)
+        return {"lookup_table": [steps**2.0], "neural_memory": [3.0 * steps]}
+
+    monkeypatch.setattr(measure, "in_turn", in_turn)
+    (row,) = lengths.input_crossing(CPU, lengths=(1, 2, 4, 8))
+    assert asked == [1, 2, 4] and row.ours == [pytest.approx(3)]
 
 
 class Pays(Core):

@@ -10,7 +10,7 @@ import torch
 from badger.bench.agents import badger_2019, logging, price_of_memory
 from badger.bench.crowd import experts
 from badger.bench.dnc import dnc
-from badger.bench.lengths import input_length
+from badger.bench.lengths import input_crossing, input_length
 from badger.bench.maze import maze
 from badger.bench.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.million import million_slots
@@ -25,6 +25,7 @@ CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
     "price-of-memory": price_of_memory,
     "episode-length": episode_length,
     "input-length": input_length,
+    "input-crossing": input_crossing,
     "million-slots": million_slots,
     "dnc": dnc,
     "maze": maze,

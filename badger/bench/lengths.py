@@ -95,7 +95,28 @@ def input_length(
         yield _grown(f"input-length/{name}/time", "ms", name, lengths, times[name], len(longer))
         yield _grown(f"input-length/{name}/memory", "MB", name, longer, peaks, len(longer))
     if {TABLE, NEURAL} <= set(names):
-        yield _crossing(lengths, times)
+        yield _crossing("input-length/crossing", lengths, times)
+
+
+def input_crossing(
+    device: torch.device,
+    sizes: Sizes = Sizes(),  # noqa: B008
+    lengths: Sequence[int] = (800, 1600, 3200, 6400),
+    repeats: int = 1,
+) -> Iterator[Row]:
+    """The length from which on the look-up table is slower than the neural memory, where inputs are long: at each of
+    the lengths, until it is."""
+    measured: list[int] = []
+    times: dict[str, list[list[float]]] = {TABLE: [], NEURAL: []}
+    for steps in lengths:
+        sides = {name: partial(training_step, name, steps, sizes, device) for name in times}
+        seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+        measured.append(steps)
+        for name, series in times.items():
+            series.append(seconds[name])
+        if median(seconds[TABLE]) > median(seconds[NEURAL]):
+            break
+    yield _crossing("input-crossing", measured, times)
 
 
 def _side(name: str, steps: int) -> str:
@@ -120,12 +141,12 @@ def power(lengths: Sequence[int], values: Sequence[float]) -> float:
     return sum((a - middle) * (b - level) for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
 
 
-def _crossing(lengths: Sequence[int], times: dict[str, list[list[float]]]) -> Row:
+def _crossing(name: str, lengths: Sequence[int], times: dict[str, list[list[float]]]) -> Row:
     ratios = [median(a) / median(b) for a, b in zip(times[TABLE], times[NEURAL], strict=True)]
     at = crossing(lengths, ratios)
     shown = ", ".join(f"T = {steps}: {ratio:.2f}" for steps, ratio in zip(lengths, ratios, strict=True))
     says = "" if at is not None else f"none within {lengths[0]} to {lengths[-1]}; "
-    return Row("input-length/crossing", "steps", () if at is None else [at], note=f"{says}table / neural, {shown}")
+    return Row(name, "steps", () if at is None else [at], note=f"{says}table / neural, {shown}")
 
 
 def crossing(lengths: Sequence[int], ratios: Sequence[float]) -> float | None:
