@@ -135,10 +135,10 @@ class _Place:
         return room
 
 
-def kept(node: Any) -> tuple[Tensor, ...]:
+def kept(node: Any) -> tuple[Any, ...]:
     """What was saved. A checkpoint gives it once."""
-    if node.saved is None:
-        node.saved = node.saved_tensors
+    if node.saved is None:  # detached, for what a node has made knows the node: neither would ever be freed
+        node.saved = tuple(None if part is None else part.detach() for part in node.saved_tensors)
     return node.saved
 
 

@@ -2,9 +2,8 @@
 
 To read and write a D x D matrix for every outer product that is added to it is what a step of a memory made of fast
 weights costs. But a product with the sum of a matrix and few outer products needs none of them multiplied out:
-x (M + l^T r) = x M + (x l^T) r. So the last `ROOM` are kept as they are, as is done for linear attention (Yang et al.
-2024, "Parallelizing linear transformers with the delta rule over sequence length", section 3), and M is the same for
-so many steps.
+x (M + l^T r) = x M + (x l^T) r. So the last `ROOM` are kept as they are, and M is the same for so many steps: the
+chunkwise form of linear attention (Yang et al. 2024, arXiv:2406.06484), here one step at a time.
 
 Shapes: S stores, I and J sides of the matrix, p outer products that are not multiplied out.
 """

@@ -1,5 +1,7 @@
 """A sum of outer products that are not multiplied out is the matrix that they make, and so are its gradients."""
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -63,6 +65,16 @@ def test_a_gradient_that_does_not_ask_for_the_matrix_leaves_nothing_behind():
     close(grads(ys, parts[2])[0], grads(want, parts[2])[0])
     for _ in range(2):  # and a graph may be walked again
         agree(parts, ys, want)
+
+
+def test_what_such_a_gradient_has_left_is_freed_with_the_graph():
+    parts = given()
+    ys, kept = summed(*parts)
+    grads(ys, parts[2])
+    freed = []
+    weakref.finalize(kept.ready.held.place, freed.append, True)  # all nodes have it
+    del ys, kept
+    assert freed
 
 
 def test_a_branch_changes_nothing():
