@@ -43,7 +43,7 @@ def scrambled(state, expert=1):
         if hasattr(core, "controller"):
             own = {name: change(getattr(core, name)) for name in ("h", "read") if hasattr(core, name)}
             return core._replace(controller=inside(core.controller), **own)
-        if hasattr(core, "trace"):
+        if isinstance(getattr(core, "trace", None), OuterSum):
             trace = OuterSum.of(change(core.trace.dense()))
             return core._replace(h=change(core.h), trace=trace, rate=change(core.rate))
         return states.map(change, core)
