@@ -45,7 +45,7 @@ class Held:
     """
 
     def __init__(self, grown: Grown, alpha: Float[Tensor, "I J"], after: "Held | None" = None):
-        self.alpha, self.key = alpha, object()
+        self.alpha, self.key, self.moment = alpha, object(), _moment(alpha)
         self.place: _Place = _Place() if after is None else after.place
         self.token: Tensor | None = None
         if plain():
@@ -54,6 +54,10 @@ class Held:
         self.matrix, token = Make.apply(alpha, *grown)
         if token.requires_grad:
             self.token, token.grad_fn.place = token, self.place
+
+    def fits(self, alpha: Tensor) -> bool:
+        """Whether it holds good for products with this alpha, as it is now."""
+        return self.alpha is alpha and self.moment == _moment(alpha)
 
     def times(self, x: Float[Tensor, "S Q I"]) -> Float[Tensor, "S Q J"]:
         """x @ (alpha * matrix)"""
@@ -133,6 +137,11 @@ class _Place:
                 torch.mul(alpha, matrix, out=room)
             self.owner, self.room = owner, room
         return room
+
+
+def _moment(alpha: Tensor) -> tuple[int, bool]:
+    """What a product with alpha holds good for: the tensor may be changed in place, or be needed with its gradient."""
+    return -1 if alpha.is_inference() else alpha._version, torch.is_grad_enabled()
 
 
 def kept(node: Any) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ chunkwise form of linear attention (Yang et al. 2024, arXiv:2406.06484), here on
 Shapes: S stores, I and J sides of the matrix, p outer products that are not multiplied out.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -21,27 +21,12 @@ from experts.state import Leaf
 ROOM = 8  # outer products, at most; with more of them, what they cost is more than what they save
 
 
-class _Ready(NamedTuple):
-    """alpha * M for the products to come; of which alpha, in which version, and whether with gradient."""
-
-    held: Held
-    alpha: Tensor
-    version: int
-    graph: bool
-
-    @classmethod
-    def of(cls, grown: Grown, alpha: Tensor, after: Held | None = None) -> "_Ready":
-        return cls(Held(grown, alpha, after), alpha, *_moment(alpha))
-
-    def fits(self, alpha: Tensor) -> bool:
-        return (self.alpha is alpha, self.version, self.graph) == (True, *_moment(alpha))
-
-
 class OuterSum(Leaf):
-    """One moment of such a matrix: a value. lead: the axes of its stores, (B,) or (B, N)."""
+    """One moment of such a matrix: a value. lead: the axes of its stores, (B,) or (B, N). held: alpha * M for the
+    products to come, where there was one."""
 
-    def __init__(self, parts: Grown, lead: tuple[int, ...], ready: _Ready | None = None):
-        self.parts, self.lead, self.ready = parts, lead, ready
+    def __init__(self, parts: Grown, lead: tuple[int, ...], held: Held | None = None):
+        self.parts, self.lead, self.held = parts, lead, held
 
     @classmethod
     def of(cls, matrix: Float[Tensor, "*lead I J"]) -> "OuterSum":
@@ -59,15 +44,15 @@ class OuterSum(Leaf):
         self, x: Float[Tensor, "S 1 I"], alpha: Float[Tensor, "I J"]
     ) -> tuple[Float[Tensor, "S 1 J"], "OuterSum"]:
         """x (alpha * matrix), and self, ready for more of these."""
-        parts, ready = self.parts, self.ready
-        if ready is None or not ready.fits(alpha):
-            ready = _Ready.of(_alone(parts.matrix), alpha)
-            parts = parts._replace(matrix=ready.held.matrix)
+        parts, held = self.parts, self.held
+        if held is None or not held.fits(alpha):
+            held = Held(_alone(parts.matrix), alpha)
+            parts = parts._replace(matrix=held.matrix)
         _, keep, left, right = parts
-        y = ready.held.times(x) * keep
+        y = held.times(x) * keep
         if left.shape[1]:
             y = y + (((x * left) @ alpha) * right).sum(1, keepdim=True)
-        return y, OuterSum(parts, self.lead, ready)
+        return y, OuterSum(parts, self.lead, held)
 
     @torch._disable_dynamo
     def then(
@@ -77,11 +62,11 @@ class OuterSum(Leaf):
         matrix, kept, lefts, rights = self.parts
         parts = Grown(matrix, kept * keep, torch.cat([lefts, left], 1), torch.cat([rights * keep, right], 1))
         if parts.left.shape[1] < ROOM:
-            return OuterSum(parts, self.lead, self.ready)
-        if self.ready is None or not self.ready.fits(self.ready.alpha):
+            return OuterSum(parts, self.lead, self.held)
+        if self.held is None or not self.held.fits(self.held.alpha):
             return OuterSum(_alone(parts.made()), self.lead)
-        ready = _Ready.of(parts, self.ready.alpha, self.ready.held)
-        return OuterSum(_alone(ready.held.matrix), self.lead, ready)
+        held = Held(parts, self.held.alpha, self.held)
+        return OuterSum(_alone(held.matrix), self.lead, held)
 
     def _changed(self, parts: Any, lead: tuple[int, ...] | None = None) -> "OuterSum":
         return OuterSum(Grown(*parts), self.lead if lead is None else lead)
@@ -103,10 +88,10 @@ class OuterSum(Leaf):
         return self._changed(each, tuple(lead))
 
     def fold(self) -> "OuterSum":
-        return OuterSum(self.parts, (self.lead[0] * self.lead[1], *self.lead[2:]), self.ready)
+        return OuterSum(self.parts, (self.lead[0] * self.lead[1], *self.lead[2:]), self.held)
 
     def unfold(self, n: int) -> "OuterSum":
-        return OuterSum(self.parts, (self.lead[0] // n, n, *self.lead[1:]), self.ready)
+        return OuterSum(self.parts, (self.lead[0] // n, n, *self.lead[1:]), self.held)
 
     def pack(self) -> dict[str, Any]:
         return {"lead": list(self.lead), **{name: part.detach().clone() for name, part in self.parts._asdict().items()}}
@@ -128,8 +113,3 @@ def _padded(parts: Grown, p: int) -> Grown:
     """With outer products of zeros, so that there are p."""
     void = p - parts.left.shape[1]
     return parts._replace(left=pad(parts.left, (0, 0, void, 0)), right=pad(parts.right, (0, 0, void, 0)))
-
-
-def _moment(alpha: Tensor) -> tuple[int, bool]:
-    """What a product with alpha holds good for: the tensor may be changed in place, or be needed with its gradient."""
-    return -1 if alpha.is_inference() else alpha._version, torch.is_grad_enabled()

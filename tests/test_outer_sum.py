@@ -72,7 +72,7 @@ def test_what_such_a_gradient_has_left_is_freed_with_the_graph():
     ys, kept = summed(*parts)
     grads(ys, parts[2])
     freed = []
-    weakref.finalize(kept.ready.held.place, freed.append, True)  # all nodes have it
+    weakref.finalize(kept.held.place, freed.append, True)  # all nodes have it
     del ys, kept
     assert freed
 
