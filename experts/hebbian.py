@@ -3,6 +3,9 @@
 Shapes: S networks, H neurons; of a trace the first H send, the second receive.
 """
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from jaxtyping import Float
 from torch import Tensor, addcmul
 from torch.autograd import Function
@@ -11,6 +14,28 @@ from torch.autograd.function import once_differentiable
 from experts.outer_sum import OuterSum
 
 Vector = Float[Tensor, "S 1 H"]
+
+
+class Through(Function):
+    """x (alpha * trace), each step by itself. Autograd would keep alpha * trace too."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x, trace, alpha):
+        return x @ (alpha * trace)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, trace, alpha = ctx.saved_tensors
+        arriving, sent = trace * grad, x.mT
+        to_x = (arriving * alpha).sum(-1).unsqueeze(-2)
+        return to_x, (sent * grad).mul_(alpha), arriving.mul_(sent).sum(0)
 
 
 class Clamped(Function):
@@ -44,3 +69,19 @@ def hebb(trace: OuterSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) ->
     """trace + rate x y, clamped between -1 and 1: which must be multiplied out in each step."""
     dense = trace.dense()
     return OuterSum.of(Clamped.apply(dense.flatten(0, -3), x, rate * y).view(dense.shape))
+
+
+def at_once(trace: OuterSum, x: Vector, alpha: Float[Tensor, "H H"]) -> tuple[Vector, OuterSum]:
+    """As `OuterSum.through`, of a trace that is another one in the next step."""
+    return Through.apply(x, trace.dense().flatten(0, -3), alpha), trace
+
+
+class Rule(NamedTuple):
+    """through: what arrives by the plastic part, of (trace, x, alpha), and the trace. follow: the trace after x and y,
+    of (trace, x, y, rate)."""
+
+    through: Callable[..., tuple[Tensor, OuterSum]]
+    follow: Callable[..., OuterSum]
+
+
+RULES = {"oja": Rule(OuterSum.through, oja), "hebb": Rule(at_once, hebb)}

@@ -1,7 +1,6 @@
 """Differentiable plasticity: a recurrent network whose connections learn while it runs (Miconi et al. 2018)."""
 
 import math
-from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,12 +10,11 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.core import Core
 from experts.episodic import positive
-from experts.hebbian import hebb, oja
+from experts.hebbian import RULES
 from experts.outer_sum import OuterSum
 
 Rule = Literal["oja", "hebb"]
 
-RULES: dict[str, Callable[[OuterSum, Tensor, Tensor, Tensor], OuterSum]] = {"oja": oja, "hebb": hebb}
 SMALL = 0.01  # connections and their plasticity are at most so large at first (Miconi et al. 2018, maze)
 
 
@@ -97,14 +95,14 @@ class Plastic(Core):
 
     def _step(self, from_x: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
         sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
-        plastic, trace = state.trace.through(sent, self.alpha)
+        plastic, trace = RULES[self.rule].through(state.trace, sent, self.alpha)
         h = torch.tanh(from_x + state.h @ self.w + plastic.view(from_x.shape))
         rate = self._rate(h)
         if present is not None:
             rate = rate * present.unsqueeze(-1)  # at rate 0 a trace stays as it is: no need to choose between two
             h = torch.where(present.unsqueeze(-1), h, state.h)
         received, rates = (part.flatten(0, 1).unsqueeze(1) for part in (h, rate))
-        trace = RULES[self.rule](trace, sent, received, rates)
+        trace = RULES[self.rule].follow(trace, sent, received, rates)
         told = rate.mean(-1)
         return h, PlasticState(h, trace, told if present is None else torch.where(present, told, state.rate))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from contracts import close, equal_runs, grads, noise, run, unchecked
 from experts import Plastic
 from experts import state as states
-from experts.hebbian import Clamped
+from experts.hebbian import Clamped, Through
 from experts.outer_sum import ROOM, OuterSum
 
 D, H, B, N, T = 2, 3, 2, 2, 6
@@ -108,9 +108,13 @@ def test_what_was_clamped_has_no_gradient_and_what_was_not_has():
     assert (grad != 0).equal(inside) and inside.any() and not inside.all()
 
 
-def test_clamping_has_the_gradient_of_finite_differences():
-    parts = [0.5 * noise(*shape, seed=i) for i, shape in enumerate([(2, H, H), (2, 1, H), (2, 1, H)])]
-    assert torch.autograd.gradcheck(Clamped.apply, [part.requires_grad_() for part in parts])
+@pytest.mark.parametrize(
+    "function, shapes",
+    [(Through, [(2, 1, H), (2, H, H), (H, H)]), (Clamped, [(2, H, H), (2, 1, H), (2, 1, H)])],
+)
+def test_each_product_has_the_gradient_of_finite_differences(function, shapes):
+    parts = [0.5 * noise(*shape, seed=i) for i, shape in enumerate(shapes)]
+    assert torch.autograd.gradcheck(function.apply, [part.requires_grad_() for part in parts])
 
 
 @FORMS
