@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -66,19 +66,30 @@ class Ranges(Varied):
         Raises:
             ValueError: no range has more than one number, or there are fewer outer steps than sizes to grow by.
         """
+        return self._growing(begin, end, lambda low, reached: (low, reached))
+
+    def rising(self, begin: int, end: int) -> "Curriculum":
+        """As `growing`, but of the sizes reached the last one alone: each is given up for the next one.
+
+        What was learnt for a size need not be kept then, only be near to what the next one wants.
+
+        Raises:
+            ValueError: as `growing`.
+        """
+        return self._growing(begin, end, lambda _, reached: reached)
+
+    def _growing(self, begin: int, end: int, sizes: Callable[[int, int], Size]) -> "Curriculum":
+        """sizes: what is drawn of, given the lower end and how far the range has come."""
         stages = max((high - low for low, high in self._ends.values()), default=0)
         if not stages:
             raise ValueError(f"nothing grows in {self.ranges}, want a range such as (3, 6)")
         if not 0 < begin <= end - stages:
             raise ValueError(f"growing from {begin} to {end}, want outer steps above 0, at least {stages} of them")
         tasks: list[Task | Varied] = []
-        until = []
         for stage in range(stages + 1):
-            reached: dict[str, Size] = {
-                name: (low, low + stage * (high - low) // stages) for name, (low, high) in self._ends.items()
-            }
-            tasks.append(Ranges(self.task, reached))
-            until.append(begin + stage * (end - begin) // stages)
+            far = {name: sizes(low, low + stage * (high - low) // stages) for name, (low, high) in self._ends.items()}
+            tasks.append(Ranges(self.task, far))
+        until = [begin + stage * (end - begin) // stages for stage in range(stages + 1)]
         return Curriculum([*tasks, self.nominal], until)
 
     def draw(self, rng: torch.Generator, step: int = 0) -> Task:

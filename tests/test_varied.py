@@ -111,6 +111,13 @@ def test_ranges_may_grow():
     assert sizes[8] == {(2, 6)}
 
 
+def test_ranges_may_rise_a_size_at_a_time():
+    rising, rng = Ranges(GAME, {"dims": (1, 2), "steps": (3, 6)}).rising(2, 8), seeded()
+    sizes = [{(task.dims, task.steps) for task in (rising.draw(rng, step) for _ in range(100))} for step in range(9)]
+    assert sizes == [{(1, 3)}] * 2 + [{(1, 4)}] * 2 + [{(1, 5)}] * 2 + [{(2, 6)}] * 3
+
+
+@pytest.mark.parametrize("how", [Ranges.growing, Ranges.rising])
 @pytest.mark.parametrize(
     ("ranges", "begin", "end", "error"),
     [
@@ -120,9 +127,9 @@ def test_ranges_may_grow():
         ({"steps": (3, 6)}, 4, 6, "growing from 4 to 6, want outer steps above 0, at least 3 of them"),
     ],
 )
-def test_ranges_that_cannot_grow_are_refused(ranges, begin, end, error):
+def test_ranges_that_cannot_grow_are_refused(ranges, begin, end, error, how):
     with pytest.raises(ValueError, match=error):
-        Ranges(GAME, ranges).growing(begin, end)
+        how(Ranges(GAME, ranges), begin, end)
 
 
 @pytest.mark.parametrize(

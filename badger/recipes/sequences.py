@@ -82,7 +82,8 @@ def dictionary_inference(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _drawn(DictionaryInference(), grow, pairs=pairs, length=length)
+    sizes = Ranges(DictionaryInference(), {"pairs": pairs, "length": length})
+    task = sizes.growing(*grow) if grow else sizes.alone()
     return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
@@ -105,13 +106,14 @@ def copy(
         length: symbols of the sequence. A range: drawn for each outer step.
         repeats: how often it is put out.
         symbols: different ones.
-        grow: outer steps from which on, and until which, lengths grow from the lower end of the range to the upper
-            one (`tasks.Ranges.growing`); None: they are drawn from the whole range throughout.
+        grow: outer steps from which on, and until which, lengths rise one at a time from the lower end of the range to
+            the upper one (`tasks.Ranges.rising`); None: they are drawn from the whole range throughout.
         embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _drawn(Copy(symbols=symbols, repeats=repeats), grow, length=length)
+    lengths = Ranges(Copy(symbols=symbols, repeats=repeats), {"length": length})
+    task = lengths.rising(*grow) if grow else lengths.alone()
     return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
@@ -195,12 +197,6 @@ def babi(
     """
     task = BAbI(limit, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute)
     return _reading(setup, memories, Parts(task), hidden_size, embedding, clip=clip)
-
-
-def _drawn(task: Task, grow: tuple[int, int] | None, **sizes: Size) -> Task | Varied:
-    """The task with sizes drawn for each outer step, and growing between those two if there are two."""
-    ranges = Ranges(task, sizes)
-    return ranges.growing(*grow) if grow else ranges.alone()
 
 
 def _reading(

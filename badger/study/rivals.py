@@ -53,12 +53,18 @@ DICTIONARIES = (
 DOUBLE_COPY = Study(
     name="double-copy",
     claim="With a neural memory 50 symbols are said twice, with an error below 1 %.",
-    arms=_rivals("copy", **SMALL, length=50, embedding=8, outer_steps=2_000, schedule="cooldown"),
+    arms=_rivals(
+        "copy",
+        **SMALL | {"batch": 64, "outer_steps": 3_000, "schedule": "cooldown"},
+        length=(20, 50),
+        grow=(500, 1_100),
+        embedding=8,
+    ),
     score="error",
-    threshold=0.01,
-    milestones=(1_000,),
+    threshold=None,  # shorter ones are learnt first
+    milestones=(1_100, 2_000),
     seeds=3,
-    quick=Quick(arguments=TINY | {"length": 3}, milestones=(), threshold=0.85),
+    quick=Quick(arguments=TINY | {"length": 3, "grow": None}, milestones=(), threshold=0.85),
 )
 
 PRIORITY_SORT = Study(
