@@ -175,20 +175,24 @@ class Parts(Varied):
 
     Nothing is read before the first draw.
 
+    Args:
+        task: or a distribution of finite tasks, of which one is drawn first.
+
     Raises:
         ValueError: on the first draw, of an endless task.
     """
 
-    task: Task
+    task: Task | Varied
 
     @property
     def nominal(self) -> Task:
-        return self.task
+        return nominal(self.task)
 
     def draw(self, rng: torch.Generator, step: int = 0) -> Task:
-        parts = self.task.parts
-        if self.task.episodes is None:
-            raise ValueError(f"{type(self.task).__name__} is endless, want a finite task, which has parts")
+        whole = played(self.task, rng, step)
+        if whole.episodes is None:
+            raise ValueError(f"{type(whole).__name__} is endless, want a finite task, which has parts")
+        parts = whole.parts
         weights = torch.tensor([part.episodes for part in parts], dtype=torch.float64)
         return parts[int(torch.multinomial(weights, 1, generator=rng))]
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, BAbI, Parts, evaluate, task_errors
+from badger import BPTT, BAbI, Parts, Ranges, build, evaluate, task_errors
 from badger.evaluate_command import print_scores
 from tasks import babi, babi_files, babi_text, nominal
 from tasks.babi_text import WORDS
@@ -216,6 +216,23 @@ def test_training_by_parts_meets_all_questions_as_often(monkeypatch):
         met.update(state.question.tolist())
     often = np.array([met[question] for question in range(task.episodes)]) / 4000 * task.episodes
     assert abs(often - 1).max() < 0.35 and nominal(parts) == task
+
+
+def test_stories_may_grow_part_by_part(monkeypatch):
+    monkeypatch.setattr(babi, "LEAST", 5)
+    task, rng = story(steps=60, tasks=(1, 2), split="test", limit=60), seeded()
+    short = min(part.steps for part in task.parts)
+    growing = Parts(Ranges(task, {"steps": (short, 60)}).rising(2, 62))
+    assert {growing.draw(rng, step).steps for step in (0, 1) for _ in range(20)} == {short}
+    assert {growing.draw(rng, 62).steps for _ in range(200)} == {part.steps for part in task.parts}
+    assert nominal(growing) == task
+
+
+def test_the_recipe_makes_stories_grow_and_leaves_out_what_is_longer_than_the_longest():
+    learner = build("babi", tasks=(1,), limit=(20, 60), grow=(3, 43), hidden_size=4, key_size=4).learner
+    learner.step = 1
+    task, _ = learner.drawn()
+    assert task.steps <= 20 and task.limit == 60 == learner.task.steps
 
 
 def test_parts_of_an_endless_task_are_refused_and_a_plain_task_is_its_only_part():

@@ -20,6 +20,7 @@ from tasks import (
     Size,
     Task,
     Varied,
+    ends,
 )
 
 ADAM = (0.9, 0.999)  # torch's own betas, as published
@@ -173,7 +174,8 @@ def babi(
     memories: Memories,
     *,
     tasks: tuple[int, ...] = tuple(range(1, 21)),
-    limit: int = 256,
+    limit: Size = 256,
+    grow: tuple[int, int] | None = None,
     split: str = "train",
     version: str = "en-valid-10k",
     data_dir: str | None = None,
@@ -186,7 +188,10 @@ def babi(
 
     Args:
         tasks: which of the 20.
-        limit: words of the longest story, with its question; longer ones are counted and left out.
+        limit: words of the longest story, with its question; longer ones are counted and left out. A range: drawn for
+            each outer step, and only stories beyond its upper end are left out.
+        grow: outer steps from which on, and until which, that limit rises from the lower end of its range to the upper
+            one (`tasks.Ranges.rising`); None: it is drawn from the whole range throughout.
         split: questions to train on: train, or train+validation.
         version: folder of the files: en-valid-10k, or en-valid, with a tenth of the questions.
         data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
@@ -195,8 +200,13 @@ def babi(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = BAbI(limit, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute)
-    return _reading(setup, memories, Parts(task), hidden_size, embedding, clip=clip)
+    _, longest = ends(limit=limit)
+    task = BAbI(
+        longest, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute, limit=longest
+    )  # fmt: skip
+    lengths = Ranges(task, {"steps": limit})
+    stories = Parts(lengths.rising(*grow) if grow else lengths.alone())
+    return _reading(setup, memories, stories, hidden_size, embedding, clip=clip)
 
 
 def _reading(

@@ -80,15 +80,25 @@ PRIORITY_SORT = Study(
 BABI = Study(
     name="babi",
     claim="A neural memory answers the questions of all 20 tasks of bAbI with a mean error below that of an LSTM.",
-    arms=_rivals("babi", ("none", "private", "neural"), **SMALL, heads=1, substitute=True, outer_steps=3_000),
+    arms=_rivals(
+        "babi",
+        ("none", "private", "neural"),
+        **SMALL,
+        heads=1,
+        substitute=True,
+        limit=(24, 256),  # from stories of some two sentences on; LOG
+        grow=(800, 4_000),
+        outer_steps=8_000,
+        schedule="cooldown",
+    ),
     score="error",
-    threshold=0.05,
-    milestones=(1_000,),  # 128,000 questions; an epoch has some 170,000
+    threshold=None,  # shorter ones are learnt first
+    milestones=(4_000,),  # 512,000 questions; an epoch has some 170,000
     episodes=None,
     evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
     seeds=1,
     quick=Quick(
-        arguments=TINY | {"tasks": [1], "version": "en-valid", "limit": 40},
+        arguments=TINY | {"tasks": [1], "version": "en-valid", "limit": 40, "grow": None},
         milestones=(),
         episodes=None,
         threshold=0.9,
