@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 from experts.columns import Adopt, Span, Stretch, WriteRead
 from experts.recall import ALL, Attend
-from experts.state import Leaf
+from experts.state import Leaf, along
 
 _ROOM = 32  # steps' worth of rows in a first storage
 _MOST_ROOM = 4096  # rows that a storage has beyond its window, at most: each step of a window so large costs more
@@ -249,7 +249,7 @@ class Log(Leaf):
 
     def where(self, mask: Tensor, fresh: Leaf) -> "Log":
         assert isinstance(fresh, Log)
-        mask = mask.reshape(mask.shape + (1,) * (self.start.dim() - mask.dim())).expand(self.start.shape)
+        mask = along(mask, self.start.dim()).expand(self.start.shape)
         if fresh.length == 0 and fresh.pending is None:  # a reset hides the rows before it, and moves nothing
             end = self.length + self.row.key.shape[1]
             return self._with(torch.where(mask, end, self.start), partial=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from experts.deferred import Grown, Held
-from experts.state import Leaf
+from experts.state import Leaf, along
 
 ROOM = 8  # outer products, at most; with more of them, what they cost is more than what they save
 
@@ -76,7 +76,7 @@ class OuterSum(Leaf):
 
     def where(self, mask: Bool[Tensor, "..."], fresh: Leaf) -> "OuterSum":
         assert isinstance(fresh, OuterSum)
-        mask = mask.reshape(mask.shape + (1,) * (len(self.lead) - mask.dim())).expand(self.lead).reshape(-1, 1, 1)
+        mask = along(mask, len(self.lead)).expand(self.lead).reshape(-1, 1, 1)
         p = max(fresh.parts.left.shape[1], self.parts.left.shape[1])
         pairs = zip(_padded(fresh.parts, p), _padded(self.parts, p), strict=True)
         return self._changed(torch.where(mask, new, old) for new, old in pairs)

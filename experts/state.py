@@ -63,9 +63,9 @@ def _rebuild(like: tuple, parts: Sequence[Any]) -> tuple:
     return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
 
-def _along(mask: Tensor, leaf: Tensor) -> Tensor:
-    """A mask over leading axes, shaped to broadcast against the leaf."""
-    return mask.reshape(mask.shape + (1,) * (leaf.dim() - mask.dim()))
+def along(mask: Tensor, axes: int) -> Tensor:
+    """A mask over leading axes, shaped to broadcast against a tensor of so many."""
+    return mask.reshape(mask.shape + (1,) * (axes - mask.dim()))
 
 
 def map(visit: Callable[[Tensor], Tensor], state: State) -> State:
@@ -84,7 +84,7 @@ def where(mask: Tensor, fresh: State, state: State) -> State:
     def choose(new: Any, old: Any) -> Any:
         if isinstance(old, Leaf):
             return old.where(mask, new)
-        return torch.where(_along(mask, old), new, old)
+        return torch.where(along(mask, old.dim()), new, old)
 
     return _walk(choose, fresh, state)
 
