@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,35 +67,54 @@ def _loss(core: Core, xs: Tensor) -> Tensor:
     return total / len(xs)
 
 
-def input_length(
+class Costs(NamedTuple):
+    """Of training steps: for each memory, at each of the lengths, a number for each turn. times: in ms, wall-clock, of
+    all rows together. peaks: in MB, at the lengths `longer`, by how much the step raises the peak of a process of its
+    own: all that is resident, and so also what functions keep outside of autograd's own list."""
+
+    lengths: Sequence[int]
+    times: dict[str, list[list[float]]]
+    longer: Sequence[int]
+    peaks: dict[str, list[list[float]]]
+
+
+def costs(
     device: torch.device,
     sizes: Sizes = Sizes(),  # noqa: B008
     lengths: Sequence[int] = (50, 100, 200, 400, 800),
     names: Sequence[str] = RIVALS,
     repeats: int = 3,
-) -> Iterator[Row]:
-    """Time and peak memory of a training step at the greatest length against that at the one before, with those at all
-    lengths and the power of the length by which they grow; and the length from which on the look-up table is slower
-    than the neural memory.
-
-    Times are wall-clock, of all rows together. Memory is by how much the step raises the peak of a process of its own:
-    all that is resident, and so also what functions keep outside of autograd's own list. It is not measured at the
-    shorter lengths, and the powers are fitted without them, for there what does not grow hides what does.
-    """
+) -> Costs:
+    """What figure 3 of the paper shows. Memory is not measured at the shorter half of the lengths, where what does not
+    grow hides what does."""
     names = [name for name in names if name in CORES]
     sides: dict[str, Prepare] = {
         _side(name, steps): partial(training_step, name, steps, sizes, device) for steps in lengths for name in names
     }
     seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
     times = {name: [[1e3 * s for s in seconds[_side(name, steps)]] for steps in lengths] for name in names}
-    longer = lengths[min(len(lengths) // 2, len(lengths) - 2) :]
+    longer, peaks = lengths[min(len(lengths) // 2, len(lengths) - 2) :], {}
     for name in names:
         few = partial(training_step, name, 2, sizes, device)
-        peaks = [[measure.peak(sides[_side(name, steps)], few, device)] for steps in longer]
-        yield _grown(f"input-length/{name}/time", "ms", name, lengths, times[name], len(longer))
-        yield _grown(f"input-length/{name}/memory", "MB", name, longer, peaks, len(longer))
-    if {TABLE, NEURAL} <= set(names):
-        yield _crossing("input-length/crossing", lengths, times)
+        peaks[name] = [[measure.peak(sides[_side(name, steps)], few, device)] for steps in longer]
+    return Costs(lengths, times, longer, peaks)
+
+
+def input_length(device: torch.device, **asked: Any) -> Iterator[Row]:
+    """Time and peak memory of a training step at the greatest length against that at the one before, with those at all
+    lengths and the power of the length by which they grow, fitted to the longer half; and the length from which on the
+    look-up table is slower than the neural memory. Arguments: those of `costs`."""
+    yield from told(costs(device, **asked))
+
+
+def told(found: Costs) -> Iterator[Row]:
+    """Those rows."""
+    fitted = len(found.longer)
+    for name, series in found.times.items():
+        yield _grown(f"input-length/{name}/time", "ms", name, found.lengths, series, fitted)
+        yield _grown(f"input-length/{name}/memory", "MB", name, found.longer, found.peaks[name], fitted)
+    if {TABLE, NEURAL} <= found.times.keys():
+        yield _crossing("input-length/crossing", found.lengths, found.times)
 
 
 def input_crossing(
