@@ -130,7 +130,7 @@ class Trail:
 
         def taken(part: Tensor, mask: Tensor) -> Tensor:
             piece = part[places, b]
-            return torch.where(mask.reshape(mask.shape + (1,) * (piece.dim() - 2)), piece, torch.zeros_like(piece))
+            return torch.where(states.along(mask, piece.dim()), piece, torch.zeros_like(piece))
 
         steps = Steps(
             taken(whole.obs, seen),

@@ -16,18 +16,22 @@ from experts.outer_sum import OuterSum
 Vector = Float[Tensor, "S 1 H"]
 
 
-class Through(Function):
-    """x (alpha * trace), each step by itself. Autograd would keep alpha * trace too."""
+class OfInputs(Function):
+    """A function whose gradient is made of its inputs, which are all that is kept."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x, trace, alpha):
-        return x @ (alpha * trace)
-
-    @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
+
+
+class Through(OfInputs):
+    """x (alpha * trace), each step by itself. Autograd would keep alpha * trace too."""
+
+    @staticmethod
+    def forward(x, trace, alpha):
+        return x @ (alpha * trace)
 
     @staticmethod
     @once_differentiable
@@ -38,18 +42,12 @@ class Through(Function):
         return to_x, (sent * grad).mul_(alpha), arriving.mul_(sent).sum(0)
 
 
-class Clamped(Function):
+class Clamped(OfInputs):
     """trace_ij + x_i step_j, between -1 and 1. Autograd would keep what is between the two as well."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(trace, x, step):
         return addcmul(trace, x.mT, step).clamp(-1, 1)  # vmap knows no clamp_
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     @once_differentiable

@@ -1,5 +1,6 @@
 """Sequences that one expert reads, to say something of them at the end or in between."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -83,8 +84,7 @@ def dictionary_inference(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    sizes = Ranges(DictionaryInference(), {"pairs": pairs, "length": length})
-    task = sizes.growing(*grow) if grow else sizes.alone()
+    task = _drawn(Ranges(DictionaryInference(), {"pairs": pairs, "length": length}), Ranges.growing, grow)
     return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
@@ -113,8 +113,7 @@ def copy(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    lengths = Ranges(Copy(symbols=symbols, repeats=repeats), {"length": length})
-    task = lengths.rising(*grow) if grow else lengths.alone()
+    task = _drawn(Ranges(Copy(symbols=symbols, repeats=repeats), {"length": length}), Ranges.rising, grow)
     return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
 
 
@@ -204,9 +203,13 @@ def babi(
     task = BAbI(
         longest, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute, limit=longest
     )  # fmt: skip
-    lengths = Ranges(task, {"steps": limit})
-    stories = Parts(lengths.rising(*grow) if grow else lengths.alone())
+    stories = Parts(_drawn(Ranges(task, {"steps": limit}), Ranges.rising, grow))
     return _reading(setup, memories, stories, hidden_size, embedding, clip=clip)
+
+
+def _drawn(sizes: Ranges, how: Callable[[Ranges, int, int], Varied], grow: tuple[int, int] | None) -> Task | Varied:
+    """The task with sizes drawn for each outer step, and, if there are two of these, growing between them."""
+    return how(sizes, *grow) if grow else sizes.alone()
 
 
 def _reading(
