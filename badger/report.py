@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from badger.recorder import Row
+from badger.run import SMOOTHING
+
+SETTLED = round(1 / (1 - SMOOTHING))  # batches that a moving average tells of; before, a lucky one can make it
 
 
 def milestones(rows: Sequence[Row], score: str, *, threshold: float, at: Sequence[int]) -> dict[Any, Any]:
@@ -22,10 +25,12 @@ def milestones(rows: Sequence[Row], score: str, *, threshold: float, at: Sequenc
 
 
 def crossing(rows: Sequence[Row], score: str, threshold: float, better: str = "lower") -> Row | None:
-    """The first row whose moving average of the score is better than the threshold, "lower" or "higher"."""
+    """The first row whose moving average of the score is better than the threshold, "lower" or "higher". Averages of
+    less than `SETTLED` batches do not count: the first one is a batch's own score."""
     sign = 1 if better == "lower" else -1
-    due = (row for row in rows if row[f"{score}_average"] is not None)  # null: no score was due so far
-    return next((row for row in due if sign * row[f"{score}_average"] < sign * threshold), None)
+    due = [row for row in rows if row[f"{score}_average"] is not None]  # null: no score was due so far
+    settled = due[SETTLED - 1 :]
+    return next((row for row in settled if sign * row[f"{score}_average"] < sign * threshold), None)
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 
@@ -44,11 +44,11 @@ class Ranges(Varied):
 
     def __post_init__(self) -> None:
         has = changeable(self.task)
-        for name, size in self.ranges.items():
+        for name in self.ranges:
             if name not in has:
                 raise ValueError(f"{type(self.task).__name__} has no {name} to be drawn; it has {', '.join(has)}")
-            for end in ends(**{name: size}):
-                self._sized({name: end})  # refuses what the task refuses, now and not in the middle of a training
+        for corner in product(*self._ends.values()):
+            self._sized(dict(zip(self.ranges, corner, strict=True)))  # refuses what the task refuses, now and not later
 
     @property
     def nominal(self) -> Task:

@@ -20,8 +20,7 @@ import pytest
 import badger.rng
 from badger import STUDIES, Arm, Run, build, evaluate, generator, read_metrics, study, train
 from badger.__main__ import main
-from badger.report import crossing
-from badger.study import Quick, find, pictures, tables, workers, write
+from badger.study import Quick, compare, find, pictures, tables, workers, write
 from badger.study.evidence import Evidence, Outcome
 from badger.study.job import Job, finished, perform, played
 from badger.study.run import _alone
@@ -34,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def quick_to_start(monkeypatch):
     """Workers are forked from a server that has imported everything; a test of its own spawns them."""
     monkeypatch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
+    monkeypatch.setattr("badger.report.SETTLED", 1)  # of runs of 12 steps every average counts
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "study"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
+        patch.setattr("badger.report.SETTLED", 1)
         write(study.run(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
     return folder
 
@@ -431,13 +432,6 @@ def test_the_report_of_a_study(whole):
     assert text.count("![") == 2
 
 
-@pytest.mark.parametrize("better, values", [("lower", [3, None, 1, 0.5]), ("higher", [1, None, 3, 9])])
-def test_the_threshold_is_crossed_when_the_average_is_better_than_it(better, values):
-    rows = [{"step": i, "error_average": value} for i, value in enumerate(values)]
-    assert crossing(rows, "error", 2, better)["step"] == 2
-    assert crossing(rows[:2], "error", 2, better) is None and crossing(rows, "error", values[2], better)["step"] == 3
-
-
 def test_curves_are_medians_with_the_middle_half_up_to_where_the_first_run_ended():
     runs = [outcome("a", i, curve=([1, 2, 3], [i, 10.0 * i, 0.0])) for i in range(1, 5)]
     runs += [outcome("a", 5, curve=([1, 2], [5.0, 50.0])), outcome("a", 6, curve=([1], [99.0]), diverged=True)]
@@ -510,7 +504,7 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
 
 def test_compare_counts_the_members_of_a_population(tmp_path):
     train(made(tmp_path, outer_steps=4, seed=5, seeds=3), tensorboard=False)
-    found = study.compare.compared([tmp_path], threshold=100.0, episodes=4)
+    found = compare.compared([tmp_path], threshold=100.0, episodes=4)
     assert [(o.seed, o.reached[0], list(o.scores)) for o in found.outcomes] == [(s, 1, [4]) for s in (5, 6, 7)]
     assert len({tuple(o.curve[1]) for o in found.outcomes}) == 3
 

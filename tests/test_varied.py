@@ -7,7 +7,7 @@ import torch
 
 from badger import BPTT, Curriculum, GuessingGame, Mixture, Population, Ranges, RepeatPrevious, Run, build, train
 from badger.recorder import read_metrics
-from tasks import ends, nominal
+from tasks import PrioritySort, ends, nominal
 from toys import game, seeded, toy_agent
 
 GAME = game()
@@ -50,6 +50,13 @@ def test_ranges_of_one_number_are_that_task_alone():
 def test_ranges_that_make_no_sense_are_refused(ranges, error):
     with pytest.raises(ValueError, match=error):
         Ranges(GAME, ranges)
+
+
+def test_ranges_are_refused_by_what_their_ends_make_together():
+    sort = PrioritySort(vectors=20, answers=16)
+    assert {task.vectors for task in draws(Ranges(sort, {"vectors": (4, 6), "answers": 4}))} == {4, 5, 6}
+    with pytest.raises(ValueError, match="answers=8 of vectors=4, want answers <= vectors"):
+        Ranges(sort, {"vectors": (4, 8), "answers": (4, 8)})
 
 
 def test_a_mixture_draws_by_its_weights():

@@ -78,6 +78,41 @@ PRIORITY_SORT = Study(
     quick=Quick(arguments=TINY | {"vectors": 3, "answers": 2, "bits": 3}, milestones=(), threshold=0.49),
 )
 
+ALL: dict[str, Any] = SMALL | {"batch": 64, "slots": 32, "schedule": "cooldown"}  # a minute a run; seven memories
+
+
+def _all(name: str, claim: str, recipe: str, **arguments: Any) -> Study:
+    """Every memory, at sizes at which each can be trained with several seeds within the hour."""
+    return Study(
+        name=name,
+        claim=claim,
+        arms=_rivals(recipe, **ALL, **arguments),
+        score="error",
+        threshold=0.01,
+        seeds=3,
+        quick=Quick(arguments=TINY, milestones=()),
+    )
+
+
+EVERY_MEMORY = (
+    _all(
+        "copy-10", "With any of the memories 10 symbols are said again, with an error below 1 %.",
+        "copy", length=10, repeats=1, outer_steps=1_000,
+    ),
+    _all(
+        "double-copy-10", "With any of the memories 10 symbols are said twice, with an error below 1 %.",
+        "copy", length=10, outer_steps=1_000,
+    ),
+    _all(
+        "priority-sort-5", "With any of the memories 5 vectors are sorted, with an error below 1 %.",
+        "priority_sort", vectors=5, answers=4, bits=4, outer_steps=2_000,
+    ),
+    _all(
+        "recall-4", "With any of the memories what came after one of 4 items is recalled, with an error below 1 %.",
+        "associative_recall", items=4, vectors=1, outer_steps=1_500,
+    ),
+)  # fmt: skip
+
 BABI = Study(
     name="babi",
     claim="A neural memory answers the questions of all 20 tasks of bAbI with a mean error below that of an LSTM.",
@@ -117,4 +152,4 @@ MAZE = Study(
     quick=Quick(arguments=TINY | {"outer_steps": 4, "heads": 1}, milestones=(), threshold=0.0, episodes=16),
 )
 
-RIVAL_STUDIES = (*DICTIONARIES, DOUBLE_COPY, PRIORITY_SORT, BABI, MAZE)
+RIVAL_STUDIES = (*DICTIONARIES, *EVERY_MEMORY, DOUBLE_COPY, PRIORITY_SORT, BABI, MAZE)
