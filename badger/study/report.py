@@ -7,13 +7,14 @@ from pathlib import Path
 
 from badger import checkpoint
 from badger.recorder import Row
-from badger.report import markdown
+from badger.report import SETTLED, markdown
 from badger.study import pictures, tables
 from badger.study.evidence import Evidence
 
 NOTES = """\
 - Reached: runs whose moving average of the training batches' score got better than the threshold, of all runs; with
-  Wilson's 95 % interval. Steps: median of the outer steps until then; a run that never got there is beyond all others.
+  Wilson's 95 % interval; an average of less than {settled} batches does not count. Steps: median of the outer steps
+  until then; a run that never got there is beyond all others.
 - {score}: of evaluation episodes after the last outer step, {better} is better; mean over runs +- standard error, and
   interquartile mean. P: how probably a run of the first arm does better than one of the second.
 - Intervals of steps, interquartile mean and P: 95 %, by bootstrap over runs.
@@ -108,7 +109,7 @@ def _missing(evidence: Evidence) -> str:
 
 
 def _notes(evidence: Evidence) -> str:
-    return "## How to read this\n\n" + NOTES.format(score=evidence.score, better=evidence.better)
+    return "## How to read this\n\n" + NOTES.format(settled=SETTLED, score=evidence.score, better=evidence.better)
 
 
 def _time(evidence: Evidence) -> str:
