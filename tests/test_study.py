@@ -29,11 +29,16 @@ from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, sp
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def make_tiny(patch):
+    """Workers are forked from a server that has imported everything; a test of its own spawns them. Of runs of 12 steps
+    every average counts."""
+    patch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
+    patch.setattr("badger.report.SETTLED", 1)
+
+
 @pytest.fixture(autouse=True)
-def quick_to_start(monkeypatch):
-    """Workers are forked from a server that has imported everything; a test of its own spawns them."""
-    monkeypatch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
-    monkeypatch.setattr("badger.report.SETTLED", 1)  # of runs of 12 steps every average counts
+def tiny(monkeypatch):
+    make_tiny(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +46,7 @@ def whole(tmp_path_factory):
     """The tiny study that nothing interrupts."""
     folder = tmp_path_factory.mktemp("whole") / "study"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
-        patch.setattr("badger.report.SETTLED", 1)
+        make_tiny(patch)
         write(study.run(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
     return folder
 

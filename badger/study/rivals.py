@@ -68,14 +68,12 @@ DOUBLE_COPY = Study(
     quick=Quick(arguments=TINY | {"length": 3, "grow": None}, milestones=(), threshold=0.85),
 )
 
-SORT: dict[str, Any] = SMALL | {"lr": 2e-3, "schedule": "cooldown"}
-
 
 def _sort(name: str, memories: tuple[str, ...] = RIVALS, **arguments: Any) -> Study:
     return Study(
         name=name,
         claim="A look-up table and a neural memory sort 20 vectors with an error below 2 %.",
-        arms=_rivals("priority_sort", memories, **SORT | arguments),
+        arms=_rivals("priority_sort", memories, **SMALL | {"lr": 2e-3, "schedule": "cooldown"} | arguments),
         score="error",
         threshold=0.02,
         seeds=3,
@@ -90,15 +88,13 @@ PRIORITY_SORTS = (
     ),
 )
 
-ALL: dict[str, Any] = SMALL | {"batch": 64, "slots": 32, "schedule": "cooldown"}  # a minute a run; seven memories
 
-
-def _all(name: str, claim: str, recipe: str, **arguments: Any) -> Study:
-    """Every memory, at sizes at which each can be trained with several seeds within the hour."""
+def _every(name: str, claim: str, recipe: str, **arguments: Any) -> Study:
+    """Every memory, at sizes at which a run is a matter of a minute or two, so that several seeds can be trained."""
     return Study(
         name=name,
         claim=claim,
-        arms=_rivals(recipe, **ALL, **arguments),
+        arms=_rivals(recipe, **SMALL | {"batch": 64, "slots": 32, "schedule": "cooldown"} | arguments),
         score="error",
         threshold=0.01,
         seeds=3,
@@ -107,19 +103,19 @@ def _all(name: str, claim: str, recipe: str, **arguments: Any) -> Study:
 
 
 EVERY_MEMORY = (
-    _all(
+    _every(
         "copy-10", "With any of the memories 10 symbols are said again, with an error below 1 %.",
         "copy", length=10, repeats=1, outer_steps=1_000,
     ),
-    _all(
+    _every(
         "double-copy-10", "With any of the memories 10 symbols are said twice, with an error below 1 %.",
         "copy", length=10, outer_steps=1_000,
     ),
-    _all(
+    _every(
         "priority-sort-5", "With any of the memories 5 vectors are sorted, with an error below 1 %.",
         "priority_sort", vectors=5, answers=4, bits=4, outer_steps=2_000,
     ),
-    _all(
+    _every(
         "recall-4", "With any of the memories what came after one of 4 items is recalled, with an error below 1 %.",
         "associative_recall", items=4, vectors=1, outer_steps=1_500,
     ),
