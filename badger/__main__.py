@@ -225,18 +225,21 @@ def _bench(words: list[str]) -> int:
 def _list(words: list[str]) -> int:
     if words:
         return _usage(words, "usage: badger list")
-    print("recipes")
-    for name, recipe in RECIPES.items():
-        print(f"  {name:<18}{(inspect.getdoc(recipe) or '').splitlines()[0]}")
-    print("studies")
-    for name, study in badger.STUDIES.items():
-        print(f"  {name:<18}{study.claim}")
+    told = {
+        "recipes": {name: (inspect.getdoc(recipe) or "").splitlines()[0] for name, recipe in RECIPES.items()},
+        "studies": {name: study.claim for name, study in badger.STUDIES.items()},
+    }
+    width = 2 + max(len(name) for names in told.values() for name in names)
+    for kind, lines in told.items():
+        print(kind)
+        for name, line in lines.items():
+            print(f"  {name:<{width}}{line}")
     tables: dict[str, dict[str, Any]] = {
         "cores": badger.CORES, "buses": badger.BUSES, "topologies": badger.TOPOLOGIES, "acts": badger.ACTS,
         "tasks": badger.TASKS, "learners": badger.LEARNERS,
     }  # fmt: skip
     for kind, table in tables.items():
-        print(f"{kind:<20}{', '.join(table)}")
+        print(f"{kind:<{width + 2}}{', '.join(table)}")
     return 0
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from badger import distributed, stream
 from badger.act import Gaussian, Valued
 from badger.agent import Agent
-from badger.climb import OWN, Climber, due, penalties, told, within
+from badger.climb import OWN, Climber, due, penalties, told, trained, within
 from badger.policy import POLICIES, Sampled
 from badger.returns import mean
 from badger.rng import generator
@@ -61,7 +61,7 @@ class ByReward(ABC):
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.share = batch, distributed.share(batch)
-        self.weights, self.auxiliary = weights, dict(auxiliary or {})
+        self.weights, self.auxiliary = weights, trained(auxiliary, agent.core)
         self.sampled = Sampled(self.task.action)
         self.policy = pick(POLICIES, policy, "policy")(self.task.action)
         self.climber = Climber(agent.parameters(), **climbing)
@@ -119,7 +119,7 @@ class ByReward(ABC):
         each = torch.where(counts.unsqueeze(-1), torch.stack(list(parts.values()), -1), 0)
         means = dict(zip(parts, (each.flatten(0, -2).sum(0) / number).unbind(), strict=True))
         loss = sum((weight * means[name] for name, weight in self.weights.items() if weight), torch.zeros_like(number))
-        for weight, penalty in penalties(losses, self.auxiliary, self.agent.core):
+        for weight, penalty in penalties(losses, self.auxiliary):
             loss = loss + weight * mean(penalty, acted, rows)
         return loss, {name: part.detach() for name, part in {"loss": loss, **means}.items()}
 

@@ -5,11 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
 from badger.rollout import Frames
 from badger.schedule import LearningRate, Schedule
+from experts import Core, Private
 from tasks import Task
 
 FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
@@ -83,6 +85,7 @@ class Climber:
             group["lr"] = lr
         self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
         self.optimiser.step()
+        increment_version(self.parameters)  # fused, AdamW does not tell that it changes them, as others do
 
 
 def told(pieces: Sequence[Frames], task: Task, learner: object, own: frozenset[str] = OWN) -> dict[str, Tensor]:
@@ -120,19 +123,28 @@ def within(sizes: Mapping[str, int | None], shares: Mapping[str, float]) -> None
             raise ValueError(f"{name}={share}, want 0 to 1")
 
 
-def penalties(
-    losses: dict[str, Tensor], weights: dict[str, float], core: nn.Module
-) -> list[tuple[float, Float[Tensor, "T B"]]]:
-    """The auxiliary losses that are trained on, and their weights.
+def trained(weights: dict[str, float] | None, core: Core) -> dict[str, float]:
+    """Weights of the auxiliary losses that are trained on, by name.
 
     Raises:
         ValueError: the core does not have one of them.
     """
-    unknown = set(weights) - set(losses)
+    if not weights:
+        return {}
+    like = next(core.parameters(), torch.empty(0))
+    with torch.no_grad():
+        known = core.losses(core.initial_state(like.new_zeros(1, 1, core.input_size)))
+    unknown = set(weights) - set(known)
     if unknown:
+        inner = core.core if isinstance(core, Private) else core
         raise ValueError(
-            f"the core {type(core).__name__} has no auxiliary loss {sorted(unknown)}; it has {sorted(losses) or 'none'}"
+            f"the core {type(inner).__name__} has no auxiliary loss {sorted(unknown)}; it has {sorted(known) or 'none'}"
         )
+    return dict(weights)
+
+
+def penalties(losses: dict[str, Tensor], weights: dict[str, float]) -> list[tuple[float, Float[Tensor, "T B"]]]:
+    """The auxiliary losses that are trained on, and their weights."""
     return [(weight, losses[name]) for name, weight in weights.items()]
 
 

@@ -102,9 +102,13 @@ def mean_error(values: Float[Tensor, " episodes"]) -> tuple[float, float]:
     return due.mean().item(), due.std().item() / math.sqrt(len(due)) if len(due) > 1 else math.nan
 
 
-def resized(task: Task, **sizes: int | None) -> Task:
-    """The same task of other sizes; None leaves one as it is. Raises ValueError for one that it does not have."""
-    wanted: dict[str, Any] = {name: size for name, size in sizes.items() if size is not None}
+def resized(task: Task, **fields: Any) -> Task:
+    """The same task of other sizes, or another split; None leaves a field as it is.
+
+    Raises:
+        ValueError: it does not have that field, or not that value of it.
+    """
+    wanted = {name: value for name, value in fields.items() if value is not None}
     has = changeable(task)
     for name in wanted:
         if name not in has:

@@ -111,6 +111,7 @@ def _told(task: Task, scores: Scores) -> dict[str, Any]:
         "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
         "episodes": len(scores["return"]),
         "references": task.references(),
+        "notes": task.notes,
         "scores": {name: strict(mean) for name, mean in means.items()},
     }
 

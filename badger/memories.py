@@ -96,7 +96,16 @@ class Memories:
 
     @property
     def auxiliary(self) -> dict[str, float]:
-        """Weights of the losses that this memory brings along."""
+        """Weights of the losses that this memory brings along.
+
+        Raises:
+            ValueError: `meta` is given, and is below 0 or the memory has no such loss.
+        """
+        if self.meta is not None and (self.memory not in METAS or not self.meta >= 0):
+            raise ValueError(
+                f"meta={self.meta} with memory={self.memory!r}, want a number from 0 on, and memory one of: "
+                f"{', '.join(METAS)}; no other has that loss"
+            )
         if self.memory not in METAS:
             return {}
         weight = METAS[self.memory] if self.meta is None else self.meta

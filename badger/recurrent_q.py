@@ -15,7 +15,7 @@ from badger import distributed, qlearning, returns
 from badger.act import Valued
 from badger.again import Passage, again
 from badger.agent import Agent
-from badger.climb import OWN, Climber, penalties, told, within
+from badger.climb import OWN, Climber, penalties, told, trained, within
 from badger.lived import Lived
 from badger.policy import EpsilonGreedy, Greedy
 from badger.qlearning import Scale
@@ -111,7 +111,7 @@ class RecurrentQ:
         self.horizon, self.updates, self.sequences, self.prefill = horizon, updates, sequences, prefill
         self.gamma, self.n, self.double, self.scale, self.peak = gamma, n, double, scale, peak
         self.target_every, self.measure_every = target_every, measure_every
-        self.auxiliary = dict(auxiliary or {})
+        self.auxiliary = trained(auxiliary, agent.core)
         self.cut = replace(cut.within(self.task.steps), last=measure_every is not None)
         self.exploration = exploration
         self.policy: Policy = Greedy(self.task.action)
@@ -194,7 +194,7 @@ class RecurrentQ:
         number = counts.sum().to(q.dtype)
         distributed.all_mean([number])  # before the backward pass: processes may differ in how many steps count
         loss = returns.mean(weights.to(q) * error.square(), counts, number)
-        for weight, penalty in penalties(losses, self.auxiliary, self.agent.core):
+        for weight, penalty in penalties(losses, self.auxiliary):
             loss = loss + weight * returns.mean(penalty[:-1], counts, number)
         self.climber.optimiser.zero_grad()
         loss.backward()

@@ -21,6 +21,7 @@ PAIRS = {  # title -> down, across
     "written keys": ("write_key", "write_key"),
 }
 WORDS = 64  # steps whose words still find room along an axis
+SMALL = 128  # and in small print
 DRAWN = 400  # steps that are drawn, at most
 
 
@@ -56,23 +57,27 @@ def _as_wide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def figure(matrices: dict[str, Tensor], words: Sequence[str] | None = None) -> Figure:
-    """Heat maps side by side, of the first steps where there are very many; words: what was seen at each step.
+    """Heat maps side by side, of the first steps where there are very many.
+
+    words: what was seen at each step; where there are fewer of them the episode ended, and what comes after it is not
+    drawn. More than `SMALL` find no room.
 
     Raises:
         ValueError: nothing to draw.
     """
     if not matrices:
         raise ValueError("no similarities to draw: the core tells no traces (Core.traces); want one with a memory")
-    steps = min(DRAWN, *(len(matrix) for matrix in matrices.values()))
-    side = min(9.0, max(3.2, 0.16 * steps))
+    steps = min(DRAWN, *(len(part) for part in (*matrices.values(), *([] if words is None else [words]))))
+    named = words is not None and steps <= SMALL
+    small = named and steps > WORDS
+    side = 0.1 * steps if small else min(9.0, max(3.2, 0.16 * steps))
     drawing = blank((side + 0.9) * len(matrices), side + 0.9)
     for i, (title, matrix) in enumerate(matrices.items()):
         down, _, across = title.partition(", ")
         axes = drawing.add_subplot(1, len(matrices), i + 1, xlabel=across or down, ylabel=down)
         image = axes.imshow(matrix[:steps, :steps].numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        if words is not None and steps <= WORDS:
-            shown = list(words[:steps])
-            axes.set_xticks(range(len(shown)), shown, rotation=90, fontsize=7)
-            axes.set_yticks(range(len(shown)), shown, fontsize=7)
+        if words is not None and named:
+            axes.set_xticks(range(steps), words[:steps], rotation=90, fontsize=5 if small else 7)
+            axes.set_yticks(range(steps), words[:steps], fontsize=5 if small else 7)
     drawing.colorbar(image, ax=drawing.axes, shrink=0.8, label="cosine")
     return drawing

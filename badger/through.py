@@ -67,6 +67,10 @@ class Through(Task):
     def parts(self) -> list[Task]:
         return [replace(self, task=part) for part in self.task.parts]
 
+    @property
+    def notes(self) -> list[str]:
+        return self.task.notes
+
     def references(self) -> dict[str, dict[str, float]]:
         return self.task.references()
 

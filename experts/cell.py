@@ -34,6 +34,8 @@ class Cell(Core):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
+        if hidden_size < 1:
+            raise ValueError(f"hidden_size={hidden_size}, want at least 1")
         self.input_size, self.output_size = input_size, hidden_size
         self.weight_ih = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size))

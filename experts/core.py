@@ -91,7 +91,7 @@ class Private(Core):
     ) -> tuple[Float[Tensor, "B N Y"], State]:
         there = None if present is None else _each(present)
         y, folded = self.core(_each(x), states.fold(state), there)
-        return y.view(*x.shape[:2], -1), states.unfold(folded, x.shape[1])
+        return y.view(*x.shape[:2], self.output_size), states.unfold(folded, x.shape[1])
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: State, reset: Bool[Tensor, "T B"] | None = None
@@ -100,7 +100,7 @@ class Private(Core):
         n = xs.shape[2]
         each = None if reset is None else reset.repeat_interleave(n, 1)
         ys, folded = self.core.unroll(xs.flatten(1, 2).unsqueeze(2), states.fold(state), each)
-        return ys.view(*xs.shape[:3], -1), states.unfold(folded, n)
+        return ys.view(*xs.shape[:3], self.output_size), states.unfold(folded, n)
 
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
         return self._averaged(self.core.losses, state)
@@ -118,7 +118,7 @@ class Private(Core):
 
     def _averaged(self, measure: Callable[[State], dict[str, Tensor]], state: State) -> dict[str, Tensor]:
         n = _count(state)
-        return {name: v.view(-1, n).mean(1) for name, v in measure(states.fold(state)).items()}
+        return {name: v.unflatten(0, (-1, n)).mean(1) for name, v in measure(states.fold(state)).items()}
 
 
 def _each(x: Tensor) -> Tensor:
@@ -136,9 +136,12 @@ def controlled(controller: Callable[[int], Core], input_size: int, read_size: in
     """The controller of a memory: it eats [x, what is read].
 
     Raises:
-        ValueError: it eats something else.
+        TypeError: it is not made by a factory, or is no core. ValueError: it eats something else.
     """
-    made, wanted = controller(input_size + read_size), input_size + read_size
+    if isinstance(controller, nn.Module) or not isinstance(made := controller(input_size + read_size), Core):
+        got = type(controller if isinstance(controller, nn.Module) else made).__name__
+        raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
+    wanted = input_size + read_size
     if made.input_size != wanted:
         raise ValueError(
             f"the controller's input_size={made.input_size}, want x {input_size} + read {read_size} = {wanted}; "

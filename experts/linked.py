@@ -238,7 +238,8 @@ def stepped(
         wrote.append(kept)
     values, found = read(plan, store, last.flatten(1, 2), ask)
     written = torch.stack([kept.written for kept in wrote], 1)
-    out = Stepped(*store, written, found.weights.view_as(last), values.view(*last.shape[:2], -1), ask.gates, ask.modes)
+    values = values.view(*last.shape[:2], plan.heads * plan.width)
+    out = Stepped(*store, written, found.weights.view_as(last), values, ask.gates, ask.modes)
     return out, list(groups), wrote, found
 
 
@@ -269,7 +270,7 @@ class Step(Function):
         if present is not None:
             ask = ask._replace(gates=ask.gates * present.unsqueeze(-1))
         heads = last.flatten(1, 2)
-        to_weights, to_values = grad.weights.flatten(1, 2), grad.values.reshape(len(heads), heads.shape[1], -1)
+        to_weights, to_values = grad.weights.flatten(1, 2), grad.values.reshape(*heads.shape[:2], plan.width)
         to_store, to_last = read_backward(plan, Store(*grads[:4]), to_weights, to_values, found, store, heads, ask, to)
         to_last = to_last.view_as(last)
         size = len(Wrote._fields)

@@ -250,7 +250,9 @@ class Log(Leaf):
     def where(self, mask: Tensor, fresh: Leaf) -> "Log":
         assert isinstance(fresh, Log)
         mask = along(mask, self.start.dim()).expand(self.start.shape)
-        if fresh.length == 0 and fresh.pending is None:  # a reset hides the rows before it, and moves nothing
+        # A reset hides the rows before it, and moves nothing: a window that is read as a whole multiplies them with 0,
+        # so that what is not finite in them stays.
+        if fresh.length == 0 and fresh.pending is None:
             end = self.length + self.row.key.shape[1]
             return self._with(torch.where(mask, end, self.start), partial=True)
         size = max(fresh.length - fresh._oldest, self.length - self._oldest)

@@ -1,5 +1,6 @@
 """A look-up table that is never full, read as a whole by soft attention (SALU, Munkhdalai et al. 2019, sec. 4.1)."""
 
+import math
 import sys
 from collections.abc import Callable
 from typing import NamedTuple
@@ -51,7 +52,7 @@ class LookupTable(Core):
             within -1 and 1, so that products go up to sqrt(K): a row may outweigh e^sqrt(K) others at right angles.
 
     Raises:
-        ValueError: a size below 1, or a controller whose sizes do not fit.
+        ValueError: a size below 1, a scale that is not above 0, or a controller whose sizes do not fit.
     """
 
     def __init__(
@@ -66,7 +67,10 @@ class LookupTable(Core):
         scale: float | None = None,
     ):
         super().__init__()
-        positive(key_size=key_size, value_size=value_size, heads=heads, output_size=output_size or 1)
+        positive(key_size=key_size, value_size=value_size, heads=heads)
+        positive(output_size=1 if output_size is None else output_size)
+        if scale is not None and not 0 < scale < math.inf:
+            raise ValueError(f"scale={scale}, want a number above 0, or None for 1 / sqrt(key_size)")
         self.controller = controlled(controller, input_size, value_size)
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
@@ -110,14 +114,15 @@ class LookupTable(Core):
 
     def _apart(self, side_by_side: Tensor) -> Tensor:
         """The heads of a step one below the other, (B, N, H * K) -> (B, N * H, K)."""
-        return side_by_side.reshape(len(side_by_side), side_by_side.shape[1] * self.heads, -1)
+        return side_by_side.unflatten(-1, (self.heads, side_by_side.shape[-1] // self.heads)).flatten(1, 2)
 
     def losses(self, state: LookupState) -> dict[str, Float[Tensor, " B"]]:
         return self.controller.losses(state.controller)
 
     def metrics(self, state: LookupState) -> dict[str, Float[Tensor, " B"]]:
-        """Of `experts.measures`, where slots are rows of the table; and the controller's."""
+        """Of `experts.measures`, where slots are rows of the table; read_norm; and the controller's."""
         own = measures(state.log.keys(), state.log.valid(), self._weights(state))
+        own["read_norm"] = torch.linalg.vector_norm(state.read.detach(), dim=-1).mean(1)
         return {**self.controller.metrics(state.controller), **own}
 
     def read_weights(self, state: LookupState) -> Float[Tensor, "B N slots"]:

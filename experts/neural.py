@@ -1,5 +1,6 @@
 """Metalearned neural memory: a network that is written to by changing its weights (Munkhdalai et al. 2019)."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -51,7 +52,8 @@ class NeuralMemory(Core):
     The auxiliary loss "meta" is the mean squared error of f(write key) and the write value *after* the write. Give it a
     weight: without it, little teaches the controller to write. Both key and value learn from it.
 
-    For the backward pass only what was written is kept, not the weights of each step (`experts.undone`).
+    For the backward pass only what was written is kept, not the weights of each step (`experts.undone`); but for steps
+    before which a row may begin anew (`unroll` with reset), whose weights are chosen between two.
 
     Args:
         input_size: D.
@@ -162,11 +164,11 @@ class NeuralMemory(Core):
             share = rate * (self.scale / n)
         else:
             share = torch.where(present, rate, 0) * self.scale / present.sum(1, keepdim=True).clamp(min=1)
-        share = share.unsqueeze(-1).expand(-1, -1, self.heads).reshape(batch, -1, 1)
-        keys, targets = (part.reshape(batch, -1, self.width) for part in (key, value))
+        share = share.unsqueeze(-1).expand(-1, -1, self.heads).reshape(batch, n * self.heads, 1)
+        keys, targets = (part.reshape(batch, n * self.heads, self.width) for part in (key, value))
         if self.feedback is not None:
             targets = self.feedback(targets)
-        asked = queries.reshape(batch, -1, self.width)
+        asked = queries.flatten(1, 2).unflatten(-1, (self.heads, self.width)).flatten(1, 2)
         memory, recalled = remember(self.rule, memory, keys, targets, share, asked)
         return memory, recalled.view(queries.shape)
 
@@ -215,9 +217,9 @@ def _with(own: NeuralState, controller: State, memory: Memory, meta: Tensor) -> 
 def _check(rule: str, scale: float, delay: int, decay: float) -> None:
     if rule not in RULES:
         raise ValueError(f"rule={rule!r}, want one of {', '.join(RULES)}")
-    if not scale > 0:
+    if not 0 < scale < math.inf:
         raise ValueError(f"scale={scale}, want a number above 0, or None for 2 / (heads width)")
-    if delay < 0:
+    if delay < 0 or int(delay) != delay:
         raise ValueError(f"delay={delay}, want 0, or how many steps back the loss asks for what was written")
     if not 0 < decay <= 1:
         raise ValueError(f"decay={decay}, want above 0 and at most 1: what a write counts a step later")

@@ -99,8 +99,8 @@ class Plastic(Core):
         h = torch.tanh(from_x + state.h @ self.w + plastic.view(from_x.shape))
         rate = self._rate(h)
         if present is not None:
-            rate = rate * present.unsqueeze(-1)  # at rate 0 a trace stays as it is: no need to choose between two
-            h = torch.where(present.unsqueeze(-1), h, state.h)
+            there = present.unsqueeze(-1)  # at rate 0 a trace stays as it is: no need to choose between two
+            rate, h = torch.where(there, rate, 0), torch.where(there, h, state.h)
         received, rates = (part.flatten(0, 1).unsqueeze(1) for part in (h, rate))
         trace = RULES[self.rule].follow(trace, sent, received, rates)
         told = rate.mean(-1)

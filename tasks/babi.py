@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tasks.babi_files import SPLITS, Asked, Questions, left_out, load
+from tasks.babi_files import SPLITS, Asked, Questions, left_out, load, notes
 from tasks.babi_results import references
 from tasks.babi_text import ASKED, WORDS
 from tasks.task import Discrete, Step, Task, judged, positive
@@ -54,6 +54,8 @@ class BAbI(Task):
             $BADGER_DATA or its subfolder `babi`; where nothing is there, the archive is fetched once.
         folder: of the files qa1_train.txt, qa1_valid.txt, qa1_test.txt and so on: en-valid-10k has 9,000, 1,000 and
             1,000 questions a task (those of en-10k, of which a tenth is held out), en-valid a tenth of the first two.
+            Names such as qa1_single-supporting-fact_train.txt, of en and en-10k, do as well. A file with fewer
+            questions than that is read, and a warning tells of it: it may be cut off, or of one's own making.
         split: "train", "validation", "train+validation" or "test".
         substitute: whether a task without its training file is trained on what else there is of it: the distinct
             stories of `en` and of the validation file, of which the last tenth is then for validation. A warning says
@@ -106,6 +108,11 @@ class BAbI(Task):
     def left_out(self) -> dict[int, int]:
         """How many questions of each task have more words than `limit`, or `steps` of the whole."""
         return left_out(self._asked, self.limit or self.steps)
+
+    @property
+    def notes(self) -> list[str]:
+        """Of questions that are left out, of what stands for a missing file, and of files that seem to be cut off."""
+        return [*_longer(self._asked, self.limit or self.steps), *notes(self._asked)]
 
     @property
     def parts(self) -> list["BAbI"]:
@@ -190,10 +197,10 @@ class BAbI(Task):
         return list(self._read(state.question, state.t + ahead))
 
     def words(self, state: StoryState, row: int = 0) -> list[str]:
-        """What is read in the episode of a row, a word a step; a placeholder is "-", and what follows is ""."""
-        obs = self._read(state.question[row : row + 1], torch.arange(self.steps, device=state.t.device).unsqueeze(-1))
-        read = torch.where(obs.any(-1), obs.argmax(-1), ASKED + 1).squeeze(-1)
-        return [(*WORDS, "-", "")[number] for number in read.tolist()]
+        """What is read in the episode of a row, a word a step; a placeholder is "-"."""
+        questions, number = self._questions(state.t.device), state.question[row]
+        start, length = questions.starts[number], questions.lengths[number]
+        return [(*WORDS, "-")[word] for word in questions.words[start : start + length].tolist()]
 
     def answer(self, state: StoryState, row: int) -> list[str]:
         """The words that placeholders ask for."""
@@ -209,14 +216,19 @@ class BAbI(Task):
 
 @cache
 def _tell_once(asked: Asked, limit: int) -> None:
+    for note in _longer(asked, limit):
+        warnings.warn(note, stacklevel=2)
+
+
+def _longer(asked: Asked, limit: int) -> list[str]:
     longer = {task: count for task, count in left_out(asked, limit).items() if count}
-    if longer:
-        told = ", ".join(f"{count} of task {task}" for task, count in longer.items())
-        warnings.warn(
-            f"{sum(longer.values())} questions of split={asked.split!r} have more than steps={limit} words, and are "
-            f"left out: {told}",
-            stacklevel=2,
-        )
+    if not longer:
+        return []
+    told = ", ".join(f"{count} of task {task}" for task, count in longer.items())
+    return [
+        f"{sum(longer.values())} questions of split={asked.split!r} have more than steps={limit} words, and are "
+        f"left out: {told}"
+    ]
 
 
 @lru_cache(maxsize=16)

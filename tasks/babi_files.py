@@ -24,6 +24,12 @@ SPLITS = {
     "train+validation": ("train", "valid"),
     "test": ("test",),
 }
+PUBLISHED = {  # folder -> part -> questions in each of its files, but for some few of tasks 18 and 20
+    "en": {"train": 1_000, "test": 1_000},
+    "en-10k": {"train": 10_000, "test": 1_000},
+    "en-valid": {"train": 900, "valid": 100, "test": 1_000},
+    "en-valid-10k": {"train": 9_000, "valid": 1_000, "test": 1_000},
+}
 BABI = files.Source(
     "babi",
     {ARCHIVE: "sha256:f7f0bee187efca0d81c3daac1b162cda4eb7f9505dee5ad6846eabbed3dbf92e"},
@@ -53,8 +59,14 @@ class Questions(NamedTuple):
 
 
 def load(asked: Asked, device: torch.device) -> Questions:
-    """Read once in a process, and held on each device that asks."""
-    return _held(asked, os.environ.get(files.FOLDER), device)
+    """Read once in a process, and held on each device that asks. What there is to tell of the files (`notes`) is warned
+    of then."""
+    return _held(asked, os.environ.get(files.FOLDER), device).questions
+
+
+def notes(asked: Asked) -> list[str]:
+    """Of stories that stand for a missing file, and of files that seem to be cut off."""
+    return _held(asked, os.environ.get(files.FOLDER), torch.device("cpu")).notes
 
 
 def left_out(asked: Asked, limit: int) -> dict[int, int]:
@@ -64,12 +76,25 @@ def left_out(asked: Asked, limit: int) -> dict[int, int]:
     return {task: int((longer == task).sum()) for task in asked.tasks}
 
 
+class _Held(NamedTuple):
+    questions: Questions
+    notes: list[str]
+
+
 @lru_cache(maxsize=16)
-def _held(asked: Asked, environment: str | None, device: torch.device) -> Questions:
+def _held(asked: Asked, environment: str | None, device: torch.device) -> _Held:
     """environment: stands in the key, for it moves the files."""
     if device.type != "cpu":
-        return Questions(*(part.to(device) for part in _held(asked, environment, torch.device("cpu"))))
-    told = [(task, question) for task, found in _split(asked).items() for story in found for question in story]
+        questions, notes = _held(asked, environment, torch.device("cpu"))
+        return _Held(Questions(*(part.to(device) for part in questions)), notes)
+    parts, notes = _split(asked)
+    for note in notes:
+        warnings.warn(note, stacklevel=3)
+    return _Held(_sorted(parts), notes)
+
+
+def _sorted(parts: dict[int, list[Story]]) -> Questions:
+    told = [(task, question) for task, found in parts.items() for story in found for question in story]
     told.sort(key=lambda pair: len(pair[1].read))  # stable: by task and place where lengths are equal
     lengths = torch.tensor([len(question.read) for _, question in told])
     counts = torch.tensor([len(question.answer) for _, question in told])
@@ -94,62 +119,100 @@ class _Shelf(NamedTuple):
     place: Path
     held: dict[str, bytes]
 
-    def stories(self, names: list[str]) -> list[Story]:
-        return [story for name in names for story in stories(self._text(name), str(self.place / name))]
+    def named(self, pattern: str) -> list[str]:
+        return [name for name in self.held if fnmatch(name, pattern)]
+
+    def stories(self, name: str) -> list[Story]:
+        return stories(self._text(name), str(self.place / name))
 
     def _text(self, name: str) -> str:
+        held = self.held[name]
         try:
-            return self.held[name].decode("ascii")
+            return held.decode("ascii")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{self.place / name} is no text in ASCII ({error}), want a file of bAbI") from error
+            line = held.count(b"\n", 0, error.start) + 1
+            raise ValueError(
+                f"{self.place / name}, line {line}: is no text in ASCII ({error}), want a file of bAbI"
+            ) from error
 
 
-def _split(asked: Asked) -> dict[int, list[Story]]:
-    """The stories of each task.
+def _split(asked: Asked) -> tuple[dict[int, list[Story]], list[str]]:
+    """The stories of each task; and what there is to tell of their files.
 
     Raises:
         FileNotFoundError: a file that is wanted is not there. ValueError: one is not in the format.
     """
-    wanted = {task: [f"{asked.folder}/qa{task}_{part}.txt" for part in SPLITS[asked.split]] for task in asked.tasks}
+    parts = SPLITS[asked.split]
+    wanted = {(task, part): _names(asked.folder, task, part) for task in asked.tasks for part in parts}
     spare = {task: _spare(asked.folder, task) for task in asked.tasks if asked.substitute and asked.split != "test"}
-    shelf = _found([name for names in [*wanted.values(), *spare.values()] for name in names], asked.data_dir)
-    parts = {}
-    for task, names in wanted.items():
-        missing = [name for name in names if name not in shelf.held]
-        if task in spare and spare[task][0] not in shelf.held:
-            parts[task] = _substituted(task, asked.split, shelf, spare[task])
-        elif missing:
-            raise FileNotFoundError(
-                f"{' and '.join(missing)} not in {shelf.place}: put it there, leave {task} out of tasks, or say "
-                "substitute=True to train on what else there is of this task"
-            )
-        else:
-            parts[task] = shelf.stories(names)
-    return parts
+    trained = {task: _names(asked.folder, task, "train") for task in spare}
+    patterns = [*wanted.values(), *trained.values(), *spare.values()]
+    shelf = _found([name for names in patterns for name in names], asked.data_dir)
+    found: dict[int, list[Story]] = {}
+    notes: list[str] = []
+    for task in asked.tasks:
+        if task in spare and not any(shelf.named(name) for name in trained[task]):
+            found[task], note = _substituted(task, asked, shelf, spare[task])
+            notes.append(note)
+            continue
+        found[task] = []
+        for part in parts:
+            name = next((name for pattern in wanted[task, part] for name in shelf.named(pattern)), None)
+            if name is None:
+                raise _missing(wanted[task, part][0], task, shelf, asked)
+            read = shelf.stories(name)
+            found[task] += read
+            notes += _short(shelf, name, part, sum(map(len, read)))
+    return found, notes
+
+
+def _names(folder: str, task: int, part: str) -> list[str]:
+    """Patterns of a file's name; `en` and `en-10k` tell in it what the task is."""
+    return [f"{folder}/qa{task}_{part}.txt", f"{folder}/qa{task}_*_{part}.txt"]
 
 
 def _spare(folder: str, task: int) -> list[str]:
-    """The name of the training file of a task, and patterns of what may stand for it."""
-    return [f"{folder}/qa{task}_train.txt", f"en/qa{task}_*_train.txt", f"{folder}/qa{task}_valid.txt"]
+    """Patterns of what may stand for the training file of a task."""
+    return [f"en/qa{task}_*_train.txt", f"{folder}/qa{task}_valid.txt"]
 
 
-def _substituted(task: int, split: str, shelf: _Shelf, patterns: list[str]) -> list[Story]:
-    """Each distinct story of other files of the task once; the last tenth is for validation."""
-    names = [name for pattern in patterns[1:] for name in shelf.held if fnmatch(name, pattern)]
-    distinct = list(dict.fromkeys(shelf.stories(names)))
+def _missing(name: str, task: int, shelf: _Shelf, asked: Asked) -> FileNotFoundError:
+    mend = f"put it there, or leave {task} out of tasks"
+    if "valid" in SPLITS[asked.split] and asked.folder in ("en", "en-10k"):
+        mend = f"{asked.folder} holds nothing out for validation, take folder='en-valid-10k'"
+    elif "train" in SPLITS[asked.split] and not asked.substitute:
+        mend += ", or say substitute=True to train on what else there is of this task"
+    return FileNotFoundError(f"{name} not in {shelf.place}: {mend}")
+
+
+def _short(shelf: _Shelf, name: str, part: str, questions: int) -> list[str]:
+    """A file that is cut off between two stories looks like a whole one."""
+    published = PUBLISHED.get(name.partition("/")[0], {}).get(part, 0)
+    if questions > 0.99 * published:
+        return []
+    lines = shelf.held[name].count(b"\n")
+    return [
+        f"{shelf.place / name}, line {lines}: ends after {questions} questions, where the published file has "
+        f"{published}; if it was cut off, fetch it anew"
+    ]
+
+
+def _substituted(task: int, asked: Asked, shelf: _Shelf, patterns: list[str]) -> tuple[list[Story], str]:
+    """Each distinct story of other files of the task once; the last tenth is for validation. And what to tell of it."""
+    names = [name for pattern in patterns for name in shelf.named(pattern)]
+    distinct = list(dict.fromkeys(story for name in names for story in shelf.stories(name)))
     rest = len(distinct) - len(distinct) // 10
-    chosen = {"train": distinct[:rest], "validation": distinct[rest:]}.get(split, distinct)
+    chosen = {"train": distinct[:rest], "validation": distinct[rest:]}.get(asked.split, distinct)
+    missing = _names(asked.folder, task, "train")[0]
     if not chosen:
         raise FileNotFoundError(
-            f"{', '.join(patterns)}: of task {task} there are {len(distinct)} stories in {shelf.place}, none "
-            f"is left for split={split!r}; leave {task} out of tasks"
+            f"{', '.join([missing, *patterns])}: of task {task} there are {len(distinct)} stories in {shelf.place}, "
+            f"none is left for split={asked.split!r}; leave {task} out of tasks"
         )
-    warnings.warn(
-        f"task {task}: there is no {patterns[0]}; the {sum(map(len, chosen))} questions of split={split!r} are of "
-        f"{' and '.join(names)}, each once. Report this task apart",
-        stacklevel=2,
+    return chosen, (
+        f"task {task}: there is no {missing}; the {sum(map(len, chosen))} questions of split={asked.split!r} are of "
+        f"{' and '.join(names)}, each once. Report this task apart: error_task_{task} is of it, error of all tasks"
     )
-    return chosen
 
 
 def _found(patterns: list[str], data_dir: str | Path | None) -> _Shelf:

@@ -92,6 +92,10 @@ class Feedback(Task):
         nothing = step.obs.new_zeros(*step.obs.shape[:-1], self.action.size + 2)
         return step._replace(obs=torch.cat([step.obs, nothing], -1))
 
+    @property
+    def notes(self) -> list[str]:
+        return self.task.notes
+
     def references(self) -> dict[str, dict[str, float]]:
         return self.task.references()
 

@@ -168,6 +168,12 @@ class Task(ABC):
                 seen.append(step.obs)
         return seen
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that belong beside scores of this task: what of its data was left out, or stands for what is not
+        there."""
+        return []
+
     @abstractmethod
     def references(self) -> dict[str, dict[str, float]]:
         """score -> {line: value}: what chance, an oracle or a plain algorithm reaches, computed, to draw beside."""

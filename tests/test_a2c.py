@@ -333,7 +333,7 @@ def test_options_that_make_no_sense_are_refused(option, error):
 
 def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"GRU has no auxiliary loss \['size'\]; it has none"):
-        a2c(core="gru", auxiliary={"size": 1.0}).update()
+        a2c(core="gru", auxiliary={"size": 1.0})
 
 
 def test_a_score_with_the_name_of_a_metric_is_refused():

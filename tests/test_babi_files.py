@@ -1,12 +1,14 @@
 """Where the files of bAbI are looked for, which stand for missing ones, which are refused; without a network."""
 
 import io
+import re
 import tarfile
 import warnings
 
 import pytest
 
-from badger import BAbI
+from badger import BAbI, Feedback
+from tasks import babi_files
 from tasks.babi_files import ARCHIVE, BABI, ROOT
 from tasks.babi_text import WORDS, stories
 from test_files import internet
@@ -135,6 +137,20 @@ def test_a_missing_training_file_is_replaced_by_the_distinct_stories_of_others_i
         size(scarce, (3,))
 
 
+def test_that_a_task_is_trained_on_something_else_is_noted(nowhere, scarce):
+    task = BAbI(100, (1, 3), data_dir=scarce, substitute=True)
+    with pytest.warns(UserWarning, match="there is no en-valid-10k/qa3_train.txt") as said:
+        assert Feedback(task).notes == task.notes == [str(said[0].message)]
+    assert "error_task_3 is of it" in task.notes[0]
+    assert BAbI(100, (1,), data_dir=scarce, substitute=True).notes == []
+
+
+def test_a_file_that_has_no_substitute_is_not_said_to_have_one(nowhere, scarce):
+    (scarce / "en-valid-10k" / "qa3_test.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"qa3_test\.txt not in .*leave 3 out of tasks$"):
+        size(scarce, (3,), split="test", substitute=True)
+
+
 def test_a_substitute_is_not_taken_where_the_file_is_there_nor_for_the_test(nowhere, scarce):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -196,9 +212,42 @@ def test_what_is_not_in_the_format_is_refused_by_file_and_line(held, message, no
 def test_a_file_that_is_no_text_is_refused_by_name(nowhere, tmp_path):
     write(tmp_path, tasks=(1,))
     path = tmp_path / "en-valid-10k" / "qa1_train.txt"
-    path.write_bytes(b"\xff\xfe" + path.read_bytes())
-    with pytest.raises(ValueError, match=f"^{path} is no text in ASCII"):
+    held = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*held[:2], b"\xff\xfe", *held[2:]]))
+    with pytest.raises(ValueError, match=f"^{path}, line 3: is no text in ASCII"):
         size(tmp_path, (1,))
+
+
+def test_a_file_that_is_cut_off_between_stories_is_told_of_by_line(nowhere, monkeypatch, tmp_path):
+    count = asked(write(tmp_path / "whole", tasks=(1,)), (1,))
+    monkeypatch.setattr(babi_files, "PUBLISHED", {"en-valid-10k": {"train": count}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert size(tmp_path / "whole", (1,)) == count
+    path = write(tmp_path / "cut", tasks=(1,)) / "en-valid-10k" / "qa1_train.txt"
+    whole = path.read_text()
+    lines = whole[: whole.rindex("\n1 ") + 1]
+    path.write_text(lines)
+    task, left = BAbI(100, (1,), data_dir=tmp_path / "cut"), asked(tmp_path / "cut", (1,))
+    told = (
+        f"{path}, line {lines.count(chr(10))}: ends after {left} questions, where the published file has {count}; "
+        "if it was cut off, fetch it anew"
+    )
+    with pytest.warns(UserWarning, match=re.escape(told)):
+        assert task.episodes == left < count
+    assert task.notes == [told]
+
+
+@pytest.mark.parametrize("folder", ["en", "en-10k"])
+def test_names_that_tell_the_task_do_as_well(folder, nowhere, tmp_path):
+    write(tmp_path, folder, tasks=(1, 2), stories={"train": 2, "test": 1})
+    expected = asked(tmp_path, inside=folder)
+    for task in (1, 2):
+        plain = tmp_path / folder / f"qa{task}_train.txt"
+        plain.rename(plain.with_name(f"qa{task}_some-facts_train.txt"))
+    assert size(tmp_path, folder=folder) == expected
+    with pytest.raises(FileNotFoundError, match=f"^{folder}/qa1_valid.txt not in .*: {folder} holds nothing out"):
+        size(tmp_path, folder=folder, split="validation")
 
 
 def test_each_story_is_read_apart(tmp_path):

@@ -170,9 +170,9 @@ def test_auxiliary_losses_have_the_same_weight_when_truncated():
 
 def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"Restless has no auxiliary loss \['sise'\]; it has \['size', 'sum'\]"):
-        bptt(core=Restless, auxiliary={"sise": 1.0}).update()
+        bptt(core=Restless, auxiliary={"sise": 1.0})
     with pytest.raises(ValueError, match=r"GRU has no auxiliary loss \['size'\]; it has none"):
-        bptt(core=GRU, auxiliary={"size": 1.0}).update()
+        bptt(core=GRU, auxiliary={"size": 1.0})
 
 
 # --- the optimiser

@@ -291,7 +291,7 @@ def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     assert told == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
         "through": None, "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
-        "references": run.learner.task.references(),
+        "references": run.learner.task.references(), "notes": [],
         "scores": {
             name: {"mean": value.double().mean().item(), "error": value.double().std().item() / 50**0.5}
             for name, value in scores.items()

@@ -93,11 +93,17 @@ def test_every_memory_learns(name, memory):
         ({"memory": "neural_gradient"}, {"meta": 0.01}),
         ({"memory": "neural_gradient", "meta": 0.5}, {"meta": 0.5}),
         ({"memory": "neural", "meta": 0.0}, {}),
-        ({"memory": "lookup", "meta": 0.5}, {}),
+        ({"memory": "lookup"}, {}),
     ],
 )
 def test_a_memory_brings_along_the_weight_of_its_loss(given, wanted):
     assert Memories(**given).auxiliary == wanted
+
+
+@pytest.mark.parametrize("given", [{"memory": "lookup", "meta": 0.0}, {"memory": "neural", "meta": -0.1}])
+def test_a_meta_loss_of_a_memory_that_has_none_or_of_a_weight_below_0_is_refused(given):
+    with pytest.raises(ValueError, match=f"meta={given['meta']} with memory='{given['memory']}', want a number from 0"):
+        build("dictionary_inference", hidden_size=4, **given)
 
 
 def test_auxiliary_losses_are_trained_on_with_their_weights():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from badger import CORES, GuessingGame, look, rollout, start
-from badger.similarity import WORDS, cosines, figure, similarities
+from badger.similarity import SMALL, WORDS, cosines, figure, similarities
 from contracts import close, noise, run
 from experts import EpisodicMemory, LookupTable, Private
 from toys import Walk, game, png, seeded, toy_agent
@@ -141,8 +141,18 @@ def test_only_the_first_episode_is_compared_where_lengths_differ():
     assert first == 4 and [axes.images[0].get_array().shape for axes in picture.axes[:3]] == [(first, first)] * 3
 
 
+@pytest.mark.parametrize("words", [3, WORDS, WORDS + 1, SMALL])
+def test_steps_are_drawn_as_long_as_there_are_words(words):
+    picture = figure({"written keys": torch.eye(SMALL + 5)}, [f"word {t}" for t in range(words)])
+    axes = picture.axes[0]
+    assert axes.images[0].get_array().shape == (words, words)
+    assert [label.get_text() for label in axes.get_xticklabels()] == [f"word {t}" for t in range(words)]
+    room = axes.get_window_extent().height / picture.dpi * 72 / words  # points for each
+    assert axes.get_yticklabels()[0].get_fontsize() <= room
+
+
 def test_of_very_many_steps_no_words_are_written():
-    many = WORDS + 1
+    many = SMALL + 1
     picture = figure({"written keys": torch.eye(many)}, ["word"] * many)
     assert "word" not in {label.get_text() for label in picture.axes[0].get_xticklabels()}
 

@@ -20,8 +20,8 @@ import pytest
 import badger.rng
 from badger import STUDIES, Arm, Run, build, evaluate, generator, read_metrics, study, train
 from badger.__main__ import main
-from badger.study import Quick, compare, find, pictures, tables, workers, write
-from badger.study.evidence import Evidence, Outcome
+from badger.study import Quick, Study, compare, find, pictures, tables, workers, write
+from badger.study.evidence import Evidence, Outcome, gathered
 from badger.study.job import Job, finished, perform, played
 from badger.study.run import _alone
 from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, spread_hold, start
@@ -419,7 +419,7 @@ def test_the_report_tells_of_what_was_not_reached_and_of_nothing_where_nothing_i
     text = write(evidence(runs, arms=["a", "empty"]), tmp_path)
     assert "| a | 2 | 1 of 2 (0.0945 to 0.905) | > 10 (7 to > 10) | 0 +- 0 | 0 (0 to 0) |" in text
     assert "| empty | 0 | - | - | - | - |" in text
-    assert "With 0 runs an arm this shows that it works, not that it is so." in text
+    assert "No run of empty has ended." in text and "this shows that it works" not in text
     assert text == (tmp_path / "report.md").read_text()
 
 
@@ -597,6 +597,21 @@ def test_an_unfinished_run_is_not_in_the_hparams_tab(tmp_path):
     train(made(tmp_path / "run"), 5)
     with pytest.raises(KeyError):
         hparams(tmp_path / "run")
+
+
+def test_what_there_is_to_tell_of_the_episodes_is_in_the_report(tmp_path):
+    tasks = {"limit": 15, "batch": 4, "outer_steps": 1, "hidden_size": 4, "memory": "none"}
+    own = Study(
+        name="stories", claim="", arms={"only": Arm("babi", tasks)}, score="error", threshold=None, episodes=None,
+        evaluations={"test": {"split": "test"}}, seeds=1,
+    )  # fmt: skip
+    one = job(tmp_path, "only", of=own)
+    with pytest.warns(UserWarning, match="are left out"):
+        perform(one)
+    task = Run.load(one.folder).learner.task
+    (train,), (test,) = task.notes, dataclasses.replace(task, split="test").notes
+    assert "questions of split='train' have more than steps=15 words" in train and "split='test'" in test
+    assert f"- {train}\n- {test}\n" in write(gathered([one], {}), tmp_path / "report")
 
 
 def test_of_single_runs_no_probability_is_told():

@@ -9,7 +9,7 @@ from torch import Tensor
 from badger import distributed
 from badger.act import Valued
 from badger.agent import Agent
-from badger.climb import Climber, penalties, told
+from badger.climb import Climber, penalties, told, trained
 from badger.graph import Graphed, refuse
 from badger.rng import generator
 from badger.rollout import Frames, Policy, cut, direct, start
@@ -92,7 +92,7 @@ class BPTT:
         self.rank = distributed.rank() if rank is None else rank
         self.share = distributed.share(batch)
         self.batch, self.truncation, self.segment = batch, truncation, segment
-        self.auxiliary = dict(auxiliary or {})
+        self.auxiliary = trained(auxiliary, agent.core)
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
         self.player = stepping(agent, precision=precision, compiled=compile)
         if cuda_graph:
@@ -182,7 +182,7 @@ class BPTT:
     def _loss(self, frames: Frames, steps: int) -> Tensor:
         """Of a piece of an episode of so many steps."""
         loss = -frames.reward.sum(0).mean()
-        for weight, penalty in penalties(frames.losses, self.auxiliary, self.agent.core):
+        for weight, penalty in penalties(frames.losses, self.auxiliary):
             loss = loss + weight * penalty.sum(0).mean() / steps
         return loss
 

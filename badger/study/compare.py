@@ -46,6 +46,7 @@ def compared(folders: Sequence[str | Path], threshold: float | None = None, epis
         better=task.better,
         threshold=threshold,
         references=task.references().get(task.score, {}),
+        notes=task.notes,
         outcomes=outcomes,
         missing=missing,
     )

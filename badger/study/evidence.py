@@ -41,7 +41,7 @@ class Outcome:
 @dataclass(frozen=True)
 class Evidence:
     """What a report is made of. `outcomes` hold finished runs and those that have diverged, which is a result, too;
-    `missing` tells by name why others are not there."""
+    `missing` tells by name why others are not there; `notes` what else there is to tell of the episodes."""
 
     name: str
     claim: str
@@ -52,6 +52,7 @@ class Evidence:
     references: dict[str, float]
     outcomes: list[Outcome]
     missing: dict[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def of(self, arm: str) -> list[Outcome]:
         return [outcome for outcome in self.outcomes if outcome.arm == arm]
@@ -93,9 +94,11 @@ def gathered(jobs: Sequence[Job], failures: dict[str, Failure]) -> Evidence:
     """What a study's runs have shown, all ended; a study has one job at least."""
     study, outcomes, missing = jobs[0].study, [], {}
     about: dict[str, Any] = {}
+    notes: dict[str, None] = {}
     for job in jobs:
         failure, found = failures.get(job.name), result(job.folder)
         about = about or found or {}
+        notes |= dict.fromkeys((found or {}).get("notes", []))
         diverged = failure is not None and failure.kind == "Diverged"
         if failure is not None:
             missing[job.name] = f"{failure.kind}: {failure.text}"
@@ -115,4 +118,5 @@ def gathered(jobs: Sequence[Job], failures: dict[str, Failure]) -> Evidence:
         references=about.get("references", {}).get(study.score, {}),
         outcomes=outcomes,
         missing=missing,
+        notes=list(notes),
     )

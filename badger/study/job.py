@@ -85,7 +85,10 @@ def perform(job: Job) -> None:
         raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, that of {task}")
     tasks = {name: _changed(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _before(job)
-    about = {**asked, "milestones": milestones, "better": task.better, "references": task.references()}
+    notes = list(dict.fromkeys(note for each in (task, *tasks.values()) for note in each.notes))
+    about = {
+        **asked, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
+    }  # fmt: skip
     _write(job.folder, about, scores)
     for step in milestones:
         if str(step) in scores:

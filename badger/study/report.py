@@ -24,7 +24,9 @@ NOTES = """\
 
 def report(evidence: Evidence, shown: Iterable[str] = ()) -> str:
     """As Markdown; what depends on the machine comes last. shown: names of pictures beside it."""
-    parts = [f"# {evidence.name}", evidence.claim, _counted(evidence), _summary(evidence), _improvements(evidence)]
+    notes = "\n".join(f"- {note}" for note in evidence.notes)
+    parts = [f"# {evidence.name}", evidence.claim, _counted(evidence), notes, _summary(evidence)]
+    parts += [_improvements(evidence)]
     parts += [_milestones(evidence), _missing(evidence)]
     parts += [f"![{name.replace('_', ' ')}]({name}.png)" for name in shown]
     parts += [_notes(evidence), _time(evidence)]
@@ -62,6 +64,8 @@ def _counted(evidence: Evidence) -> str:
         f"; for comparison: {lines}" if lines else ""
     )
     few = min(counts.values(), default=0)
+    if not few:
+        return f"{said}. No run of {', '.join(arm for arm, count in counts.items() if not count)} has ended."
     return said + ("." if few >= 5 else f". With {few} runs an arm this shows that it works, not that it is so.")
 
 

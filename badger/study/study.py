@@ -84,6 +84,7 @@ class Study:
         return dataclasses.replace(
             self,
             name=f"{self.name}-quick",
+            claim=f"That it runs, in a tiny version. At full size: {self.claim}",
             arms=arms,
             milestones=quick.milestones,
             episodes=quick.episodes,
