@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from badger.climb import Climber
 from contracts import close, equal_runs, grads, noise, run, unchecked
 from experts import Plastic
 from experts import state as states
@@ -139,6 +140,18 @@ def test_connections_and_plasticity_begin_small_and_positive_and_the_rate_at_a_h
     for weights in (core.w, core.alpha):
         assert weights.min() >= 0 and 0.009 < weights.max() <= 0.01
     assert core.rate is not None and core.rate.item() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("rule", ["oja", "hebb"])
+def test_a_state_that_outlives_an_update_is_read_with_the_weights_of_after_it(rule):
+    core, xs = build(rule=rule), inputs(steps=ROOM + 3).detach()
+    climber = Climber(core.parameters(), lr=0.1, clip=None, betas=(0.9, 0.999))
+    run(core, xs)[0].sum().backward()
+    with torch.no_grad():
+        _, state = run(core, xs)
+        climber.climb(0.1, {"loss": torch.zeros(())}, {})
+        plain = state._replace(trace=OuterSum.of(state.trace.dense()))
+        close(run(core, xs[:2], state)[0], run(core, xs[:2], plain)[0])
 
 
 @pytest.mark.parametrize("rule, allowed", [("oja", 0.001), ("hebb", 0.15)])

@@ -157,7 +157,7 @@ def test_the_target_network_follows_every_so_many_steps():
         assert torch.equal(flat(learner.target), expected)
 
 
-@pytest.mark.parametrize("core", ["gru", "episodic", "plastic"])
+@pytest.mark.parametrize("core", ["gru", "episodic"])
 def test_it_goes_on_after_loading(core):
     a_loaded_state_goes_on_as_if_nothing_had_been(lambda seed=0: r2d2(core=core, seed=seed))
 
