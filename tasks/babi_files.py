@@ -178,9 +178,9 @@ def _spare(folder: str, task: int) -> list[str]:
 
 def _missing(name: str, task: int, shelf: _Shelf, asked: Asked) -> FileNotFoundError:
     mend = f"put it there, or leave {task} out of tasks"
-    if "valid" in SPLITS[asked.split] and asked.folder in ("en", "en-10k"):
+    if name.endswith("_valid.txt") and asked.folder in ("en", "en-10k"):
         mend = f"{asked.folder} holds nothing out for validation, take folder='en-valid-10k'"
-    elif "train" in SPLITS[asked.split] and not asked.substitute:
+    elif name.endswith("_train.txt"):
         mend += ", or say substitute=True to train on what else there is of this task"
     return FileNotFoundError(f"{name} not in {shelf.place}: {mend}")
 
