@@ -84,7 +84,8 @@ class Cell(Core):
 
     def _whole(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
         ys, last = self._sequence((xs.flatten(1, 2),), tuple(part.flatten(0, 1) for part in state), False)
-        return ys.view(*xs.shape[:3], -1), self.State(*(part.view(xs.shape[1:3] + part.shape[-1:]) for part in last))
+        ended = self.State(*(part.view(xs.shape[1:3] + part.shape[-1:]) for part in last))
+        return ys.view(*xs.shape[:3], self.output_size), ended
 
     def _pieces(self, xs: Tensor, state: Any, reset: Tensor) -> tuple[Tensor, Any]:
         cut = pieces(reset.repeat_interleave(xs.shape[2], 1))

@@ -55,7 +55,7 @@ class GRU(Cell):
         packed = xs[0].flatten(0, 1) if batch_first else xs[0]
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
         ys, last = Sequence.apply(packed, sizes, *state, *weights)
-        return ys.view(*xs[0].shape[:-1], -1), (last,)
+        return ys.view(*xs[0].shape[:-1], self.output_size), (last,)
 
 
 class Sequence(Function):

@@ -37,6 +37,21 @@ def test_a_core_of_cores_holds_the_contract():
             holds(lambda d, h: Private(EpisodicMemory(d, inner, slots=32, top_k=2, keep="x")))
 
 
+@pytest.mark.parametrize("name", ["neural_memory", "neural_memory_gradient", "lookup_table", "dnc", "plastic", "gru"])
+def test_no_episodes_at_all_are_stepped_and_unrolled(name):
+    core = CORES[name](D, H)
+    xs = torch.zeros(T, 0, N, D)
+    ys, state = run(core, xs)
+    assert ys.shape == core.unroll(xs, core.initial_state(xs[0]))[0].shape == (T, 0, N, H)
+    assert all(number.shape == (0,) for number in core.metrics(state).values())
+
+
+@pytest.mark.parametrize("cell", [GRU, LSTM])
+def test_a_cell_of_no_size_is_refused(cell):
+    with pytest.raises(ValueError, match="hidden_size=0, want at least 1"):
+        cell(D, 0)
+
+
 class Plain(Core):
     """A GRU, to be broken in one place by each of the classes below."""
 

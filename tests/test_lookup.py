@@ -132,7 +132,25 @@ def test_a_table_may_be_the_controller_of_a_memory():
     assert ys.shape == (T, B, N, H) and core.metrics(state)["inner_slots_used"].tolist() == [T] * B
 
 
-@pytest.mark.parametrize("size", ["key_size", "value_size", "heads"])
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_scale_that_is_no_number_above_0_is_refused(scale):
+    with pytest.raises(ValueError, match=f"scale={scale}, want a number above 0"):
+        build(scale=scale)
+
+
+@pytest.mark.parametrize("controller", [GRU(D + K, H), lambda size: torch.nn.GRUCell(size, H)])
+def test_a_controller_that_is_no_factory_of_a_core_is_refused(controller):
+    with pytest.raises(TypeError, match=r"the controller is a GRU.*, want a factory int -> Core such as partial\(GRU"):
+        LookupTable(D, controller, key_size=K, value_size=K)
+
+
+def test_what_was_read_last_has_a_norm_that_is_told():
+    core = build()
+    state = run(core, noise(T, B, N, D))[1]
+    close(core.metrics(state)["read_norm"], state.read.norm(dim=-1).mean(1))
+
+
+@pytest.mark.parametrize("size", ["key_size", "value_size", "heads", "output_size"])
 def test_a_size_below_one_is_refused(size):
     with pytest.raises(ValueError, match=f"{size}=0, want at least 1"):
         build(**{size: 0})
