@@ -20,6 +20,8 @@ Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only
 
 SHOWN = 8  # experts or outputs that get a panel or a colour of their own
 DRAWN, STRONGEST = 16, 120  # experts and edges in a graph: networkx takes long to draw an arrow
+DECADES = 5  # of a logarithmic axis: a moving average of errors that have become 0 falls without end
+APART = 0.045  # of the height of an axis, between two names of lines
 
 
 def blank(width: float, height: float) -> Figure:
@@ -34,22 +36,14 @@ def learning_curves(
 ) -> Figure:
     """A score over outer steps, with its reference lines.
 
-    curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0.
+    curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0, of `DECADES` at most.
     """
     figure = blank(7, 4)
     axes = figure.add_subplot(xlabel="outer step", ylabel=score)
     for i, (name, seeds) in enumerate(curves.items()):
         for j, (steps, values) in enumerate(seeds):
             axes.plot(steps, values, color=f"C{i}", alpha=0.8, lw=1.3, label=name if j == 0 else None)
-    values = [v for seeds in curves.values() for _, curve in seeds for v in curve]
-    if values and min(values) > 0:
-        axes.set_yscale("log")
-    floor = axes.get_ylim()[0]
-    for line, value in references.items():
-        if axes.get_yscale() == "linear" or value > floor:
-            axes.axhline(value, color="0.6", lw=0.9, ls="--")
-            axes.text(1, value, f" {line} {value:.3g}", transform=axes.get_yaxis_transform(), fontsize=8, va="center")
-    axes.legend(fontsize=8)
+    _compared(axes, references)
     return figure
 
 
@@ -64,11 +58,32 @@ class Band(NamedTuple):
 
 def learning_bands(bands: dict[str, Band], references: dict[str, float], score: str) -> Figure:
     """`learning_curves` of several runs each, x in outer steps."""
-    lines = {name: [(band.x.tolist(), band.y.tolist())] for name, band in bands.items()}
-    figure = learning_curves(lines, references, score)
-    for i, band in enumerate(bands.values()):
-        figure.axes[0].fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
+    figure = blank(7, 4)
+    axes = figure.add_subplot(xlabel="outer step", ylabel=score)
+    for i, (name, band) in enumerate(bands.items()):
+        axes.plot(band.x, band.y, color=f"C{i}", alpha=0.8, lw=1.3, label=name)
+        axes.fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
+    _compared(axes, references)
     return figure
+
+
+def _compared(axes: Any, references: dict[str, float]) -> None:
+    """Lines of what is known beside what was drawn, their names apart where they are near each other."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines] or [[]])
+    if len(values) and values.min() > 0:
+        axes.set_yscale("log")
+        low, high = axes.dataLim.intervaly
+        axes.set_ylim(max(low, high / 10**DECADES) / 1.3, max([high, *references.values()]) * 1.3)
+    floor = axes.get_ylim()[0]
+    shown = {line: v for line, v in references.items() if axes.get_yscale() == "linear" or v > floor}
+    for value in shown.values():
+        axes.axhline(value, color="0.6", lw=0.9, ls="--")
+    place = axes.transData + axes.transAxes.inverted()
+    below = -math.inf
+    for line, value in sorted(shown.items(), key=lambda each: each[1]):
+        below = max(place.transform((0, value))[1], below + APART)
+        axes.text(1, below, f" {line} {value:.3g}", transform=axes.transAxes, fontsize=8, va="center")
+    axes.legend(fontsize=8)
 
 
 def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> Figure:

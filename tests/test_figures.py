@@ -50,5 +50,19 @@ def test_learning_curves_are_logarithmic_with_their_references():
     png(figure)
 
 
+def test_a_logarithmic_axis_has_room_for_all_that_is_known_and_ends_below_what_errors_can_tell():
+    falling = [([1, 2, 3], [0.5, 1e-3, 1e-28])]
+    axes = figures.learning_curves({"one": falling}, {"chance": 0.9}, "error").axes[0]
+    low, high = axes.get_ylim()
+    assert 1e-6 < low < 1e-5 and high > 0.9
+
+
+def test_names_of_lines_that_are_near_each_other_stand_apart():
+    figure = figures.learning_curves({"one": [([1, 2], [1.0, 0.1])]}, {"chance": 0.97, "guess": 0.96}, "error")
+    figure.draw_without_rendering()
+    chance, guess = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: -box.y0)
+    assert chance.y0 >= guess.y1
+
+
 def test_learning_curves_below_zero_are_linear():
     assert figures.learning_curves({"a": [([1, 2], [-1.0, 0.5])]}, {}, "return").axes[0].get_yscale() == "linear"

@@ -452,6 +452,10 @@ def test_profiles_are_the_fractions_of_runs_with_a_run_that_diverged_below_none(
     assert set(lines[1].get_ydata()) == {0}
 
 
+def test_there_is_no_profile_where_all_runs_ended_at_the_same_score():
+    assert list(pictures.drawn(evidence([outcome("a", 0), outcome("a", 1)]))) == ["learning_curves"]
+
+
 def test_the_steps_to_the_threshold_are_those_of_the_moving_average(whole):
     for row in read_csv(whole, "runs"):
         values = read_metrics(whole / row["arm"] / f"seed-{row['seed']}")

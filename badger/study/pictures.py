@@ -39,7 +39,7 @@ def _profiles(evidence: Evidence) -> dict[str, figures.Band]:
     worst = np.inf if evidence.better == "lower" else -np.inf
     finals = {arm: np.array(evidence.finals(arm)) for arm in evidence.arms if evidence.of(arm)}
     known = np.array([value for values in finals.values() for value in values if not np.isnan(value)])
-    if not known.size:
+    if np.unique(known).size < 2:  # a step at one place tells nothing
         return {}
     space = np.geomspace if known.min() > 0 else np.linspace
     thresholds = np.unique([*space(known.min(), known.max(), POINTS), *known])
