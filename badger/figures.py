@@ -78,6 +78,7 @@ def _compared(axes: Any, references: dict[str, float]) -> None:
     shown = {line: v for line, v in references.items() if axes.get_yscale() == "linear" or v > floor}
     for value in shown.values():
         axes.axhline(value, color="0.6", lw=0.9, ls="--")
+    axes.get_ylim()  # matplotlib makes room for the lines when it is asked, and not before
     place = axes.transData + axes.transAxes.inverted()
     below = -math.inf
     for line, value in sorted(shown.items(), key=lambda each: each[1]):

@@ -64,5 +64,14 @@ def test_names_of_lines_that_are_near_each_other_stand_apart():
     assert chance.y0 >= guess.y1
 
 
+def test_names_stand_at_their_lines_where_these_are_beyond_what_was_learnt():
+    figure = figures.learning_curves({"one": [([1, 2], [-0.2, 0.5])]}, {"chance": -1.0, "oracle": 3.0}, "return")
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    for text, value in zip(axes.texts, [-1.0, 3.0], strict=True):
+        height = axes.transData.transform((0, value))[1]
+        assert text.get_transform().transform(text.get_position())[1] == pytest.approx(height)
+
+
 def test_learning_curves_below_zero_are_linear():
     assert figures.learning_curves({"a": [([1, 2], [-1.0, 0.5])]}, {}, "return").axes[0].get_yscale() == "linear"
