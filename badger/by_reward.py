@@ -13,7 +13,7 @@ from torch import Tensor
 from badger import distributed, stream
 from badger.act import Gaussian, Valued
 from badger.agent import Agent
-from badger.climb import OWN, Climber, due, penalties, told, trained, within
+from badger.climb import OWN, Climber, due, told, trained, within
 from badger.policy import POLICIES, Sampled
 from badger.returns import mean
 from badger.rng import generator
@@ -119,8 +119,8 @@ class ByReward(ABC):
         each = torch.where(counts.unsqueeze(-1), torch.stack(list(parts.values()), -1), 0)
         means = dict(zip(parts, (each.flatten(0, -2).sum(0) / number).unbind(), strict=True))
         loss = sum((weight * means[name] for name, weight in self.weights.items() if weight), torch.zeros_like(number))
-        for weight, penalty in penalties(losses, self.auxiliary):
-            loss = loss + weight * mean(penalty, acted, rows)
+        for name, weight in self.auxiliary.items():
+            loss = loss + weight * mean(losses[name], acted, rows)
         return loss, {name: part.detach() for name, part in {"loss": loss, **means}.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -141,11 +141,6 @@ def trained(weights: dict[str, float] | None, core: Core) -> dict[str, float]:
             f"the core {type(inner).__name__} has no auxiliary loss {sorted(unknown)}; it has {sorted(known) or 'none'}"
         )
     return dict(weights)
-
-
-def penalties(losses: dict[str, Tensor], weights: dict[str, float]) -> list[tuple[float, Float[Tensor, "T B"]]]:
-    """The auxiliary losses that are trained on, and their weights."""
-    return [(weight, losses[name]) for name, weight in weights.items()]
 
 
 def _total(pieces: Sequence[Frames], field: str, name: str) -> Tensor:

@@ -38,12 +38,8 @@ def learning_curves(
 
     curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0, of `DECADES` at most.
     """
-    figure = blank(7, 4)
-    axes = figure.add_subplot(xlabel="outer step", ylabel=score)
-    for i, (name, seeds) in enumerate(curves.items()):
-        for j, (steps, values) in enumerate(seeds):
-            axes.plot(steps, values, color=f"C{i}", alpha=0.8, lw=1.3, label=name if j == 0 else None)
-    _compared(axes, references)
+    figure = _lines(curves, score)
+    _compared(figure.axes[0], references)
     return figure
 
 
@@ -58,12 +54,19 @@ class Band(NamedTuple):
 
 def learning_bands(bands: dict[str, Band], references: dict[str, float], score: str) -> Figure:
     """`learning_curves` of several runs each, x in outer steps."""
+    figure = _lines({name: [(band.x.tolist(), band.y.tolist())] for name, band in bands.items()}, score)
+    for i, band in enumerate(bands.values()):
+        figure.axes[0].fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
+    _compared(figure.axes[0], references)
+    return figure
+
+
+def _lines(curves: dict[str, list[tuple[list[int], list[float]]]], score: str) -> Figure:
     figure = blank(7, 4)
     axes = figure.add_subplot(xlabel="outer step", ylabel=score)
-    for i, (name, band) in enumerate(bands.items()):
-        axes.plot(band.x, band.y, color=f"C{i}", alpha=0.8, lw=1.3, label=name)
-        axes.fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
-    _compared(axes, references)
+    for i, (name, seeds) in enumerate(curves.items()):
+        for j, (steps, values) in enumerate(seeds):
+            axes.plot(steps, values, color=f"C{i}", alpha=0.8, lw=1.3, label=name if j == 0 else None)
     return figure
 
 

@@ -15,7 +15,7 @@ from badger import distributed, qlearning, returns
 from badger.act import Valued
 from badger.again import Passage, again
 from badger.agent import Agent
-from badger.climb import OWN, Climber, penalties, told, trained, within
+from badger.climb import OWN, Climber, told, trained, within
 from badger.lived import Lived
 from badger.policy import EpsilonGreedy, Greedy
 from badger.qlearning import Scale
@@ -194,8 +194,8 @@ class RecurrentQ:
         number = counts.sum().to(q.dtype)
         distributed.all_mean([number])  # before the backward pass: processes may differ in how many steps count
         loss = returns.mean(weights.to(q) * error.square(), counts, number)
-        for weight, penalty in penalties(losses, self.auxiliary):
-            loss = loss + weight * returns.mean(penalty[:-1], counts, number)
+        for name, weight in self.auxiliary.items():
+            loss = loss + weight * returns.mean(losses[name][:-1], counts, number)
         self.climber.optimiser.zero_grad()
         loss.backward()
         self.replay.update(places, qlearning.priority(error.detach(), counts, peak=self.peak))

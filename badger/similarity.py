@@ -68,16 +68,16 @@ def figure(matrices: dict[str, Tensor], words: Sequence[str] | None = None) -> F
     if not matrices:
         raise ValueError("no similarities to draw: the core tells no traces (Core.traces); want one with a memory")
     steps = min(DRAWN, *(len(part) for part in (*matrices.values(), *([] if words is None else [words]))))
-    named = words is not None and steps <= SMALL
-    small = named and steps > WORDS
+    shown = [] if words is None or steps > SMALL else list(words[:steps])
+    small = len(shown) > WORDS
     side = 0.1 * steps if small else min(9.0, max(3.2, 0.16 * steps))
     drawing = blank((side + 0.9) * len(matrices), side + 0.9)
     for i, (title, matrix) in enumerate(matrices.items()):
         down, _, across = title.partition(", ")
         axes = drawing.add_subplot(1, len(matrices), i + 1, xlabel=across or down, ylabel=down)
         image = axes.imshow(matrix[:steps, :steps].numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
-        if words is not None and named:
-            axes.set_xticks(range(steps), words[:steps], rotation=90, fontsize=5 if small else 7)
-            axes.set_yticks(range(steps), words[:steps], fontsize=5 if small else 7)
+        if shown:
+            axes.set_xticks(range(steps), shown, rotation=90, fontsize=5 if small else 7)
+            axes.set_yticks(range(steps), shown, fontsize=5 if small else 7)
     drawing.colorbar(image, ax=drawing.axes, shrink=0.8, label="cosine")
     return drawing

@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, controlled
-from experts.episodic import positive
+from experts.core import Core, controlled, positive
 from experts.state import State
 
 Kind = Literal["sum", "avg", "max"]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, positive
 from experts.pieces import pieces
 
 Parts = tuple[Tensor, ...]
@@ -34,8 +34,7 @@ class Cell(Core):
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
-        if hidden_size < 1:
-            raise ValueError(f"hidden_size={hidden_size}, want at least 1")
+        positive(hidden_size=hidden_size)
         self.input_size, self.output_size = input_size, hidden_size
         self.weight_ih = nn.Parameter(torch.empty(self.gates * hidden_size, input_size))
         self.weight_hh = nn.Parameter(torch.empty(self.gates * hidden_size, hidden_size))

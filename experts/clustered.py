@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
-from experts.core import Core, controlled
-from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading, positive
+from experts.core import Core, controlled, positive
+from experts.episodic import Kept, Similarity, Weighting, addressing, check_reading
 from experts.measures import measures
 from experts.recall import Attend
 from experts.state import State

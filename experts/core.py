@@ -132,16 +132,24 @@ def _count(state: State) -> int:
     return state.shape[1]
 
 
+def positive(**sizes: int) -> None:
+    """Raises ValueError unless every size is at least 1."""
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name}={size}, want at least 1")
+
+
 def controlled(controller: Callable[[int], Core], input_size: int, read_size: int) -> Core:
     """The controller of a memory: it eats [x, what is read].
 
     Raises:
         TypeError: it is not made by a factory, or is no core. ValueError: it eats something else.
     """
-    if isinstance(controller, nn.Module) or not isinstance(made := controller(input_size + read_size), Core):
-        got = type(controller if isinstance(controller, nn.Module) else made).__name__
-        raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
     wanted = input_size + read_size
+    made = controller if isinstance(controller, nn.Module) else controller(wanted)
+    if made is controller or not isinstance(made, Core):
+        got = type(made).__name__
+        raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
     if made.input_size != wanted:
         raise ValueError(
             f"the controller's input_size={made.input_size}, want x {input_size} + read {read_size} = {wanted}; "

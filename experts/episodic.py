@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from experts import state as states
 from experts.cell import Cell, mapped
-from experts.core import Core, controlled
+from experts.core import Core, controlled, positive
 from experts.fused import Plan, Weights, remember
 from experts.log import Log
 from experts.measures import measures
@@ -263,13 +263,6 @@ def check_reading(similarity: str, weighting: str, keep: str, key_input_scale: f
         raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
     if not 0 < key_input_scale < float("inf"):
         raise ValueError(f"key_input_scale={key_input_scale}, want a number above 0; 1 leaves all weights alike")
-
-
-def positive(**sizes: int) -> None:
-    """Raises ValueError unless every size is at least 1."""
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name}={size}, want at least 1")
 
 
 def _choose(name: str, got: str, valid: tuple[str, ...]) -> None:

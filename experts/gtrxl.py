@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from experts import band
 from experts import state as states
-from experts.core import Core
-from experts.episodic import positive
+from experts.core import Core, positive
 from experts.transformer import Layer, waves
 
 

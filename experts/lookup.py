@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, controlled
-from experts.episodic import addressing, apart, positive
+from experts.core import Core, controlled, positive
+from experts.episodic import addressing, apart
 from experts.log import Log
 from experts.measures import measures
 from experts.recall import ALL, Attend

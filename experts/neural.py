@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, controlled
-from experts.episodic import apart, positive
+from experts.core import Core, controlled, positive
+from experts.episodic import apart
 from experts.fast_weights import RULES, Memory
 from experts.state import State
 from experts.undone import remember

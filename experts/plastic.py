@@ -8,8 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core
-from experts.episodic import positive
+from experts.core import Core, positive
 from experts.hebbian import RULES
 from experts.outer_sum import OuterSum
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, positive
 from experts.state import State
 
 
@@ -50,9 +50,7 @@ class Predictive(Core):
     def __init__(self, core: Core, *, steps: int = 3, code_size: int = 16, of: int | None = None):
         super().__init__()
         of = core.input_size if of is None else of
-        for name, size in {"steps": steps, "code_size": code_size}.items():
-            if size < 1:
-                raise ValueError(f"{name}={size}, want at least 1")
+        positive(steps=steps, code_size=code_size)
         if not 1 <= of <= core.input_size:
             raise ValueError(f"of={of}, want 1 to the core's input_size={core.input_size}: the first numbers of x")
         self.core, self.steps, self.of = core, steps, of

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from experts import state as states
-from experts.core import Core
-from experts.episodic import EpisodicMemory, EpisodicState, positive
+from experts.core import Core, positive
+from experts.episodic import EpisodicMemory, EpisodicState
 from experts.log import Log
 
 OPEN = 3.0  # bias of the gate at first: 0.95 of what was read passes

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from experts import band
 from experts import state as states
-from experts.core import Core, controlled
-from experts.episodic import positive
+from experts.core import Core, controlled, positive
 from experts.state import State
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from badger import distributed
 from badger.act import Valued
 from badger.agent import Agent
-from badger.climb import Climber, penalties, told, trained
+from badger.climb import Climber, told, trained
 from badger.graph import Graphed, refuse
 from badger.rng import generator
 from badger.rollout import Frames, Policy, cut, direct, start
@@ -182,8 +182,8 @@ class BPTT:
     def _loss(self, frames: Frames, steps: int) -> Tensor:
         """Of a piece of an episode of so many steps."""
         loss = -frames.reward.sum(0).mean()
-        for weight, penalty in penalties(frames.losses, self.auxiliary):
-            loss = loss + weight * penalty.sum(0).mean() / steps
+        for name, weight in self.auxiliary.items():
+            loss = loss + weight * frames.losses[name].sum(0).mean() / steps
         return loss
 
     def state_dict(self) -> dict[str, Any]:
