@@ -14,11 +14,13 @@ for _name, _mark in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.ite
             "rename it, or start Python elsewhere"
         )
 
-from badger import act, distributed, figures, report, rng, sense, similarity  # noqa: E402
+from badger import act, distributed, figures, rng, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
-from badger.evaluate import evaluate  # noqa: E402
-from badger.grid import grid, with_slots  # noqa: E402
+from badger.evaluation import trace_similarity as similarity  # noqa: E402
+from badger.evaluation.evaluate import evaluate  # noqa: E402
+from badger.evaluation.inspection import look  # noqa: E402
+from badger.evaluation.size_grid import grid, with_slots  # noqa: E402
 from badger.learners import (  # noqa: E402
     A2C,
     BPTT,
@@ -28,23 +30,23 @@ from badger.learners import (  # noqa: E402
     R2D2,
     Learner,
 )
-from badger.look import look  # noqa: E402
-from badger.policy import (  # noqa: E402
+from badger.learners.population import Population  # noqa: E402
+from badger.learners.schedules import Cooldown, Decay, Ladder, Schedule  # noqa: E402
+from badger.policies.policies import (  # noqa: E402
     POLICIES,
     EpsilonGreedy,
     Greedy,
     Sampled,
 )
-from badger.population import Population  # noqa: E402
 from badger.recipes import RECIPES, build  # noqa: E402
-from badger.recorder import read_metrics  # noqa: E402
+from badger.recipes.settings import Setup, recipe  # noqa: E402
 from badger.rng import generator  # noqa: E402
-from badger.rollout import Carry, Frames, direct, rollout, start  # noqa: E402
-from badger.run import Diverged, Run, RunExists  # noqa: E402
-from badger.schedule import Cooldown, Decay, Ladder, Schedule  # noqa: E402
-from badger.setup import Setup, recipe  # noqa: E402
+from badger.rollouts.loop import Carry, Frames, direct, rollout, start  # noqa: E402
+from badger.runs import milestones as report  # noqa: E402
+from badger.runs.recorder import read_metrics  # noqa: E402
+from badger.runs.run import Diverged, Run, RunExists  # noqa: E402
+from badger.runs.training import train, trained  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
-from badger.train import train, trained  # noqa: E402
 from comms import (  # noqa: E402
     BUSES,
     TOPOLOGIES,

@@ -18,16 +18,17 @@ import tyro
 from tyro.conf import Positional
 
 import badger
-from badger import distributed, evaluate_command, figures
-from badger.evaluate import evaluate
-from badger.evaluate_command import played, print_scores
-from badger.population import members
+from badger import distributed, figures
+from badger.cli import evaluate as evaluate_command
+from badger.cli.evaluate import played, print_scores
+from badger.evaluation.evaluate import evaluate
+from badger.learners.population import members
 from badger.recipes import RECIPES, build, find
-from badger.recorder import read_metrics
+from badger.recipes.settings import resolve_device
 from badger.rng import generator
-from badger.run import Diverged, Run
-from badger.setup import resolve_device
-from badger.train import train
+from badger.runs.recorder import read_metrics
+from badger.runs.run import Diverged, Run
+from badger.runs.training import train
 from comms import pick
 
 USAGE = """usage: badger COMMAND ...
@@ -169,20 +170,20 @@ def _summarise(run: Run) -> None:
 
 def _evaluate(words: list[str]) -> int:
     if "--grid" in words:
-        from badger import grid_command  # what only this needs
+        from badger.cli import grid as grid_command  # what only this needs
 
         return grid_command.command([word for word in words if word != "--grid"])
     return evaluate_command.command(words)
 
 
 def _study(words: list[str]) -> int:
-    from badger.study import commands  # what only this command needs
+    from badger.cli import study as commands  # what only this command needs
 
     return commands.study(words)
 
 
 def _compare(words: list[str]) -> int:
-    from badger.study import commands
+    from badger.cli import study as commands
 
     return commands.compare(words)
 

@@ -6,9 +6,9 @@ from comms.attention import Attention
 from comms.bus import Bus, Delivery, Silent, State
 from comms.delayed import Delayed
 from comms.gated import Gated
-from comms.graphs import TOPOLOGIES, EdgeList
+from comms.generators import TOPOLOGIES, EdgeList
+from comms.lookup import pick
 from comms.mean import Mean
-from comms.names import pick
 from comms.noisy import Noisy
 from comms.surgery import join, lesion, mask, silence
 from comms.topology import Edges, Topology, changed, connect, edge_list, loudest, repeat

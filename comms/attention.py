@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from comms.bus import Bus, Delivery, State, priced
-from comms.hear import hear
+from comms.edge_softmax import hear
 from comms.topology import Edges
 
 

@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from comms.graphs import TOPOLOGIES, EdgeList
-from comms.names import pick
+from comms.generators import TOPOLOGIES, EdgeList
+from comms.lookup import pick
 
 
 class Edges(NamedTuple):

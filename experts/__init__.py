@@ -5,27 +5,27 @@ from functools import partial
 from typing import Literal
 
 from experts import state
-from experts.amrl import AMRL
-from experts.both import both
-from experts.clustered import ClusteredMemory
+from experts.attention.gtrxl import GTrXL
+from experts.attention.lookup_table import LookupTable
+from experts.attention.window import Window
+from experts.auxiliary.contrastive_predictive import Predictive
+from experts.auxiliary.reconstruction import Reconstruction
 from experts.core import Core, Private
-from experts.dnc import DNC
-from experts.episodic import EpisodicMemory
-from experts.feedforward import Feedforward
-from experts.gru import GRU
-from experts.gtrxl import GTrXL
-from experts.log import Log
-from experts.lookup import LookupTable
-from experts.lstm import LSTM
-from experts.neural import NeuralMemory
-from experts.plastic import Plastic
-from experts.predictive import Predictive
-from experts.recall import Attend
-from experts.reconstruction import Reconstruction
-from experts.shared import Shared
+from experts.dnc.core import DNC
+from experts.episodic.both import both
+from experts.episodic.clustered import ClusteredMemory
+from experts.episodic.memory import EpisodicMemory
+from experts.episodic.row_log import Log
+from experts.episodic.tagged import Shared
+from experts.episodic.top_k_read import Attend
+from experts.fast_weights.neural_memory import NeuralMemory
+from experts.fast_weights.plastic import Plastic
+from experts.recurrent.amrl import AMRL
+from experts.recurrent.feedforward import Feedforward
+from experts.recurrent.gru import GRU
+from experts.recurrent.lstm import LSTM
 from experts.state import State
 from experts.unrolled import Unrolled
-from experts.window import Window
 
 
 def _private(input_size: int, hidden_size: int) -> Core:

@@ -2,33 +2,33 @@
 
 from collections.abc import Callable
 
-from tasks.associative_recall import AssociativeRecall
-from tasks.babi import BAbI
-from tasks.babi_results import task_errors
-from tasks.card_game import CardGame
-from tasks.card_lesson import CardLesson
-from tasks.cart_pole import CartPole
-from tasks.copying import Copy, DoubleCopy
-from tasks.dictionary_inference import DictionaryInference
-from tasks.feedback import Feedback
-from tasks.guessing_game import GuessingGame
-from tasks.gymnasium import Gymnasium
-from tasks.gymnasium_env import to_gymnasium
-from tasks.maze import Maze
-from tasks.outside import Told, World, Worlds
-from tasks.parallel_env import to_parallel_env
-from tasks.pettingzoo import PettingZoo
-from tasks.pooled_recall import PooledRecall
-from tasks.priority_sort import PrioritySort
-from tasks.proof_of_memory import ProofOfMemory
-from tasks.repeat_previous import RepeatPrevious
-from tasks.rows import Watch, WorldError
-from tasks.sequences import Sequences, SequenceState
-from tasks.sequential_mnist import SequentialMNIST
-from tasks.t_maze import TMaze
-from tasks.t_maze_long import TMazeLong
+from tasks.adapters.inbound.checked_env import Watch, WorldError
+from tasks.adapters.inbound.env_pool import Told, World, Worlds
+from tasks.adapters.inbound.gymnasium_task import Gymnasium
+from tasks.adapters.inbound.pettingzoo_task import PettingZoo
+from tasks.adapters.outbound.gymnasium_env import to_gymnasium
+from tasks.adapters.outbound.parallel_env import to_parallel_env
+from tasks.babi.baselines import task_errors
+from tasks.babi.task import BAbI
+from tasks.control.cart_pole import CartPole
+from tasks.control.maze import Maze
+from tasks.control.proof_of_memory import ProofOfMemory
+from tasks.control.t_maze import TMaze
+from tasks.control.t_maze_long import TMazeLong
+from tasks.distributions import Curriculum, Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal, played
+from tasks.games.card_game import CardGame
+from tasks.games.card_game_imitation import CardLesson
+from tasks.games.guessing_game import GuessingGame
+from tasks.sequence.associative_recall import AssociativeRecall
+from tasks.sequence.base import Sequences, SequenceState
+from tasks.sequence.copy import Copy, DoubleCopy
+from tasks.sequence.dictionary_inference import DictionaryInference
+from tasks.sequence.pooled_recall import PooledRecall
+from tasks.sequence.priority_sort import PrioritySort
+from tasks.sequence.repeat_previous import RepeatPrevious
+from tasks.sequence.sequential_mnist import SequentialMNIST
 from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
-from tasks.varied import Curriculum, Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal, played
+from tasks.wrappers import Feedback
 
 TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,

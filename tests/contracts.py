@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from experts import Core, Private, State
 from experts import state as states
-from experts.cell import Cell
 from experts.core import TRACES
+from experts.recurrent.cell import Cell
 
 Make = Callable[[int, int], Core]
 T, B, N, D, H = 6, 2, 3, 4, 6

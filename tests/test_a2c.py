@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, act, evaluate, generator, look, train
-from badger.rollout import cut, rollout, start
+from badger.rollouts.loop import cut, rollout, start
 from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been, check_learner
 from experts import GRU
 from tasks import Discrete, Ranges

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 from badger import BPTT, BUSES, CORES, RepeatPrevious, Silent, rollout, sense, start
 from badger.act import Readout
 from badger.agent import Agent
-from badger.ahead import Ahead, ahead
 from badger.rng import drawing_from, generator
+from badger.rollouts.open_loop import Ahead, ahead
 from toys import HIDDEN, IDENTITY, game, seeded
 
 TASK = RepeatPrevious(k=2, symbols=3, steps=7, dtype=torch.float64)
@@ -30,7 +30,7 @@ def silent_agent(core="episodic", bus=Silent, ticks=1, task=TASK):
 
 
 def stepped(monkeypatch):
-    monkeypatch.setattr(sys.modules["badger.rollout"], "ahead", lambda agent, *_: agent)
+    monkeypatch.setattr(sys.modules["badger.rollouts.loop"], "ahead", lambda agent, *_: agent)
 
 
 def played(agent, steps=7, before=0):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from badger import Diverged, GuessingGame, build, train
-from badger.autopsy import autopsy
+from badger.evaluation.divergence import autopsy
 from toys import seeded, toy_agent
 
 GAME = GuessingGame(4, 2, dtype=torch.float64)

@@ -12,8 +12,8 @@ from badger import BPTT
 from contracts import B, D, H, N, T, close, grads, inputs, noise, run, unchecked
 from experts import GRU, Core, EpisodicMemory, Predictive, Private, Reconstruction
 from experts import state as states
-from experts.predictive import info_nce
-from experts.reconstruction import squared_error
+from experts.auxiliary.contrastive_predictive import info_nce
+from experts.auxiliary.reconstruction import squared_error
 from toys import game, toy_agent
 
 STEPS = 2

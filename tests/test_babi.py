@@ -13,9 +13,12 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, BAbI, Parts, Ranges, build, evaluate, task_errors
-from badger.evaluate_command import print_scores
-from tasks import babi, babi_files, babi_text, nominal
-from tasks.babi_text import WORDS
+from badger.cli.evaluate import print_scores
+from tasks import nominal
+from tasks.babi import files as babi_files
+from tasks.babi import parse as babi_text
+from tasks.babi import task as babi
+from tasks.babi.parse import WORDS
 from tiny_babi import by_hand, write
 from toys import game, seeded, toy_agent
 

@@ -8,9 +8,9 @@ import warnings
 import pytest
 
 from badger import BAbI, Feedback
-from tasks import babi_files
-from tasks.babi_files import ARCHIVE, BABI, ROOT
-from tasks.babi_text import WORDS, stories
+from tasks.babi import files as babi_files
+from tasks.babi.files import ARCHIVE, BABI, ROOT
+from tasks.babi.parse import WORDS, stories
 from test_files import internet
 from tiny_babi import by_hand, text, write
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from badger import CardGame, CardLesson
 from contracts_task import play
-from tasks.card_game import best
+from tasks.games.card_game import best
 from toys import seeded
 
 

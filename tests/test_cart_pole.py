@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import CartPole
-from tasks.cart_pole import EDGE, FALLEN
+from tasks.control.cart_pole import EDGE, FALLEN
 from toys import seeded
 
 TASK = CartPole(dtype=torch.float64)

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 import badger
-from badger import RECIPES, Run, evaluate, evaluate_command, generator, read_metrics
+from badger import RECIPES, Run, evaluate, generator, read_metrics
 from badger.__main__ import main
+from badger.cli import evaluate as evaluate_command
 from tiny_runs import STEPS, strict_json
 
 OWN = """

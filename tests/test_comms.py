@@ -15,7 +15,8 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list, scores
+from comms import BUSES, Attention, Edges, Mean, Silent, connect, edge_list
+from comms import edge_layouts as scores
 from contracts_bus import check_bus
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,9 @@ from torch.func import functional_call, vmap
 
 import contracts
 from contracts import close, equal_runs, grads, noise, run, unchecked
-from experts import DNC, GRU, LSTM, Core, Private, addressing, linked
+from experts import DNC, GRU, LSTM, Core, Private
+from experts.dnc import addressing
+from experts.dnc import fused_step as linked
 from oracles_dnc import Store, allocation
 from test_episodic import Unroll, absences, ensemble, inputs, resets, stepped
 

@@ -12,8 +12,10 @@ from torch.utils.checkpoint import checkpoint
 
 import oracles
 from contracts import close, compiled, equal_runs, grads, noise, run, unchecked
-from experts import GRU, Core, EpisodicMemory, Log, Private, State, episodic, measures
+from experts import GRU, Core, EpisodicMemory, Log, Private, State
+from experts import memory_metrics as measures
 from experts import state as states
+from experts.episodic import memory as episodic
 
 D, H, B, N = 2, 3, 2, 2
 OPTIONS = {

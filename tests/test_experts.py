@@ -10,7 +10,7 @@ from torch import nn
 import contracts
 from contracts import B, D, H, N, T, grads, noise, run
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private
-from experts.gru import GRUState
+from experts.recurrent.gru import GRUState
 
 PROPERTIES = {holds.__name__: holds for holds in contracts.CORE_PROPERTIES}
 

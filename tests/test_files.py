@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from badger import SequentialMNIST
-from tasks import files, idx
-from tasks.mnist import MNIST
+from tasks.data import download as files
+from tasks.data import idx
+from tasks.data.mnist import MNIST
 from tiny_mnist import NAMES, packed, write
 
 IMAGES, LABELS = (f"{name}.gz" for name in NAMES["train"])

@@ -8,7 +8,9 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from contracts import B, D, H, N, close, grads, inputs, noise, run
-from experts import GRU, LSTM, EpisodicMemory, Private, episodic, recall
+from experts import GRU, LSTM, EpisodicMemory, Private
+from experts.episodic import memory as episodic
+from experts.episodic import top_k_read as recall
 
 STEPS = 10
 

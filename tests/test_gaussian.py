@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import Greedy, Sampled, act, gaussian
-from badger.policy import entropy, log_probability, simpson
+from badger import Greedy, Sampled, act
+from badger.policies import gaussian
+from badger.policies.policies import entropy, log_probability, simpson
 from tasks import Continuous
 from toys import seeded
 

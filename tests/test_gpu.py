@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, Schedule, SequentialMNIST, distributed, rollout, start
-from badger.graph import Graphed, refuse
+from badger.learners.cuda_graph import Graphed, refuse
 from test_bptt import flat, slopes
 from toys import Walk, game, seeded, toy_agent
 

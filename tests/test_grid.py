@@ -22,10 +22,10 @@ from badger import (
     with_slots,
 )
 from badger.__main__ import main
-from badger.grid import Row, Watch, sizes
-from badger.grid_command import table, write
-from badger.heat import heat_maps
-from badger.published import OVER_DIMS, OVER_EXPERTS, published
+from badger.cli.grid import table, write
+from badger.evaluation.heatmaps import heat_maps
+from badger.evaluation.published import OVER_DIMS, OVER_EXPERTS, published
+from badger.evaluation.size_grid import Row, Watch, sizes
 from experts import Core
 from toys import HIDDEN, game, png, seeded, toy_agent
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from experts import GRU
-from experts.cell import Cell
+from experts.recurrent.cell import Cell
 from toys import seeded
 
 

@@ -14,8 +14,8 @@ from torch.testing import assert_close
 import contracts_task
 import toy_worlds
 from badger import Run, build, evaluate, generator, read_metrics, train
-from badger.policy import Sampled
-from badger.rollout import cut, rollout, start
+from badger.policies.policies import Sampled
+from badger.rollouts.loop import cut, rollout, start
 from tasks import Continuous, Gymnasium, WorldError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices

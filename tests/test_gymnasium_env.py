@@ -12,7 +12,8 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from badger import TASKS, AssociativeRecall, GuessingGame, Maze, PooledRecall, RepeatPrevious
-from tasks import gymnasium_env, to_gymnasium, to_parallel_env
+from tasks import to_gymnasium, to_parallel_env
+from tasks.adapters.outbound import gymnasium_env
 from test_parallel_env import Choosy, Flock
 from toys import Steps, Walk, seeded
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, look, rollout, start
-from badger.look import attention_entropy, embeddings, similarity
+from badger.evaluation.inspection import attention_entropy, embeddings, similarity
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
 EPISODES = 5
@@ -167,7 +167,7 @@ def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
     """As many numbers and pictures, from a batch that fits."""
     task, played = game(), []
     agent = toy_agent(task, experts=4)
-    module = sys.modules["badger.look"]  # badger.look is the function
+    module = sys.modules["badger.evaluation.inspection"]  # badger.look is the function
     monkeypatch.setattr(module, "CROWD", 12)
     monkeypatch.setattr(module, "start", lambda a, t, n, rng: played.append(n) or start(a, t, n, rng))
     assert look(agent, task, seeded()).numbers and played == [3]

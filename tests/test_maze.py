@@ -8,9 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from badger import Maze, RepeatPrevious, look
-from badger.paths import SHOWN, paths, strides
+from badger.figures.grid_paths import SHOWN, paths, strides
 from contracts_task import play
-from tasks.labyrinth import distances, labyrinth
+from tasks.control.maze_tables import distances, labyrinth
 from toys import png, seeded, toy_agent
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from math import exp, log
 import pytest
 import torch
 
-from experts.measures import measures
+from experts.memory_metrics import measures
 
 A, C = [1.0, 0.0], [0.0, 2.0]  # keys, of no cosine
 

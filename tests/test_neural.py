@@ -9,7 +9,7 @@ import torch
 import oracles_neural
 from contracts import B, D, N, T, close, noise, run, unchecked
 from experts import GRU, LSTM, NeuralMemory, Private
-from experts.fast_weights import activations, descent, write_read
+from experts.fast_weights.write_rules import activations, descent, write_read
 
 W, HIDDEN = 4, 3
 OPTIONS = [

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from contracts import close, grads, noise
 from experts import state as states
-from experts.outer_sum import ROOM, OuterSum
+from experts.fast_weights.low_rank_sum import ROOM, OuterSum
 
 B, N, IN, OUT = 2, 2, 3, 4
 S = B * N

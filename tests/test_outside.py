@@ -12,10 +12,10 @@ import torch
 from numpy.testing import assert_array_equal
 
 import toy_worlds
-from badger.rollout import Carry, cut
+from badger.rollouts.loop import Carry, cut
 from experts import state as states
 from tasks import Step, Watch, WorldError, Worlds
-from tasks.rows import Row
+from tasks.adapters.inbound.checked_env import Row
 
 B = 4
 
@@ -188,7 +188,7 @@ def test_a_world_that_hangs_is_interrupted_and_tells_where():
 
 
 def test_a_world_that_cannot_be_interrupted_is_given_up(monkeypatch):
-    monkeypatch.setattr("tasks.workers.GRACE", 0.1)
+    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.GRACE", 0.1)
     with pytest.raises(WorldError, match=r"worker of row 0 \(seed \d+, step 3\).* did not answer.* within 0.1 s"):
         play(worlds(partial(toy_worlds.Deaf, 9), 2, timeout=0.1), choices(), 4)
 

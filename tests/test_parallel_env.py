@@ -16,8 +16,8 @@ from torch import Tensor
 
 from badger import TASKS, GuessingGame, Maze, PooledRecall, RepeatPrevious, Step, Task
 from tasks import AssociativeRecall, Continuous, DictionaryInference, Discrete, MultiDiscrete, to_parallel_env
-from tasks.labyrinth import labyrinth
-from tasks.picture import COLOURS, SIGNS
+from tasks.adapters.outbound.rendering import COLOURS, SIGNS
+from tasks.control.maze_tables import labyrinth
 from toys import Steps, Walk, seeded
 
 CYCLES = 21  # most tasks end in fewer steps
@@ -520,7 +520,7 @@ def test_nothing_is_to_be_seen_before_the_start():
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
-    from tasks import parallel_env
+    from tasks.adapters.outbound import parallel_env
 
     parallel_env._env_class.cache_clear()
     monkeypatch.setitem(sys.modules, "pettingzoo", None)

@@ -17,9 +17,9 @@ from badger import PettingZoo
 from tasks import Continuous, WorldError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
-from tasks.moves import moves
-from tasks.parallel import Parallel
-from tasks.views import Views
+from tasks.adapters.inbound.multi_agent_actions import moves
+from tasks.adapters.inbound.multi_agent_env import Parallel
+from tasks.adapters.inbound.multi_agent_observations import Views
 from toys import seeded
 
 B = 4

@@ -2,7 +2,7 @@
 
 import torch
 
-from experts.pieces import pieces
+from experts.recurrent.packing import pieces
 
 RESET = torch.tensor([[False, True], [False, False], [True, False], [False, True]])  # 4 steps of 2 rows
 

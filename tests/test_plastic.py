@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from badger.climb import Climber
+from badger.learners.update import Climber
 from contracts import close, equal_runs, grads, noise, run, unchecked
 from experts import Plastic
 from experts import state as states
-from experts.hebbian import Clamped, Through
-from experts.outer_sum import ROOM, OuterSum
+from experts.fast_weights.hebbian_rules import Clamped, Through
+from experts.fast_weights.low_rank_sum import ROOM, OuterSum
 
 D, H, B, N, T = 2, 3, 2, 2, 6
 FORMS = pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import POLICIES, Greedy, Sampled
-from badger.policy import entropy, log_probability, simpson
+from badger.policies.policies import entropy, log_probability, simpson
 from tasks import Discrete, MultiDiscrete
 from toys import seeded
 

@@ -8,8 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, build, evaluate, generator, train
-from badger.report import SETTLED, milestones
-from badger.run import SMOOTHING
+from badger.runs.milestones import SETTLED, milestones
+from badger.runs.run import SMOOTHING
 from contracts_learner import check_learner
 from tiny_runs import checkpoints, made, metrics, same, scalars
 from toys import Walk, game, toy_agent

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import qlearning
-from badger.qlearning import best, chosen, discrepancy, n_step, priority, squash, unsquash
+from badger.learners.q_learning import targets as qlearning
+from badger.learners.q_learning.targets import best, chosen, discrepancy, n_step, priority, squash, unsquash
 from toys import seeded
 
 

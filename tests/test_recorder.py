@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from badger import Run, build, generator, look, read_metrics, train
-from badger.recorder import Recorder
+from badger.runs.recorder import Recorder
 from tiny_runs import STEPS, At, checkpoints, events, made, scalars, small_disk, strict_json
 
 LOOKS = [15, 30]  # of tiny_runs:tiny

@@ -9,8 +9,8 @@ from torch.testing import assert_close
 
 import toy_worlds
 from badger import DRQN, R2D2, RepeatPrevious, Run, act, train
-from badger.schedule import Decay
-from badger.trail import knowing
+from badger.learners.q_learning.sequences import knowing
+from badger.learners.schedules import Decay
 from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from tasks import Gymnasium, Ranges
 from tiny_runs import same

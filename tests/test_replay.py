@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger.replay import Prioritised, Replay, Sequences, Steps, Uniform
+from badger.learners.q_learning.replay import Prioritised, Replay, Sequences, Steps, Uniform
 from toys import seeded
 
 

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from badger.report import SETTLED, crossing
-from badger.run import SMOOTHING
+from badger.runs.milestones import SETTLED, crossing
+from badger.runs.run import SMOOTHING
 
 
 @pytest.mark.parametrize("better, values", [("lower", [3, None, 1, 0.5]), ("higher", [1, None, 3, 9])])

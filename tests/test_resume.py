@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from badger import Run, read_metrics, train, trained
-from badger.recorder import Recorder
+from badger.runs.recorder import Recorder
 from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, made, metrics, same, scalars, start
 
-OUTER = importlib.import_module("badger.train")  # badger.train is the function
+OUTER = importlib.import_module("badger.runs.training")  # badger.train is the function
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -115,7 +115,7 @@ def test_no_curve_of_a_killed_run_has_a_piece_twice(killed, whole):
 
 def test_tensorboard_purges_what_was_written_after_the_checkpoint(tmp_path, whole):
     folder = tmp_path / "run"
-    start(go_until, folder, 0, "badger.run.Run.save", 3).join()  # at step 15, whose events are written
+    start(go_until, folder, 0, "badger.runs.run.Run.save", 3).join()  # at step 15, whose events are written
     assert max(step for step, _ in scalars(folder)["final_error/train"]) == 15
     assert max(row["step"] for row in read_metrics(folder)) == 15
     assert Run.load(folder).step == 10
@@ -157,7 +157,7 @@ def test_what_a_killed_save_leaves_behind_does_no_harm(tmp_path, whole):
 
 def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, whole):
     folder = tmp_path / "run"
-    start(go_until, folder, 0, "badger.run.Run.save", 1).join()
+    start(go_until, folder, 0, "badger.runs.run.Run.save", 1).join()
     assert read_metrics(folder) and not (folder / "checkpoints").exists()
     run = Run.load(folder)
     assert run.step == 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger.returns import explained, lambda_returns, mean, totals
+from badger.learners.returns import explained, lambda_returns, mean, totals
 
 NO = [False] * 3
 

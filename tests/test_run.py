@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from badger import Diverged, Run, RunExists, build, read_metrics, train
-from badger import checkpoint as checkpoint_files
+from badger.runs import checkpoint as checkpoint_files
 from tiny_runs import STEPS, At, Poisoned, checkpoints, made, metrics, same, small_disk, strict_json, tiny
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.testing import assert_close
 
 from badger import BPTT, generator, rollout, start
-from badger.segments import segmented
+from badger.rollouts.checkpointing import segmented
 from test_bptt import NEVER, flat, slopes
 from toys import Walk, game, toy_agent
 

@@ -22,7 +22,7 @@ from badger import (
 )
 from contracts_task import check_task, numbers, play, seeded
 from tasks import Discrete, MultiDiscrete, Sequences
-from tasks.dictionary_inference import END, EOS, SEP, TOKENS
+from tasks.sequence.dictionary_inference import END, EOS, SEP, TOKENS
 from tasks.task import judged
 from toys import toy_agent
 

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, rollout, start
 from badger.__main__ import main
 from contracts_task import play
-from tasks import idx
+from tasks.data import idx
 from tiny_mnist import TEST, TRAIN, by_hand, images, write
 from toys import game, seeded, toy_agent
 
@@ -164,7 +164,7 @@ def test_a_batch_is_at_most_the_split():
 
 @pytest.mark.parametrize("largest", [1024, 5])
 def test_an_evaluation_without_a_number_of_episodes_plays_each_of_a_finite_task_once(largest, monkeypatch, tiny_data):
-    monkeypatch.setattr(sys.modules["badger.evaluate"], "LARGEST", largest)
+    monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "LARGEST", largest)
     met, task = [], mnist(2, split="train+validation")
     agent, pick = toy_agent(task), SequentialMNIST.pick
     monkeypatch.setattr(SequentialMNIST, "pick", lambda self, index, rng: met.append(index) or pick(self, index, rng))

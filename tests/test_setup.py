@@ -5,8 +5,8 @@ import inspect
 import pytest
 
 from badger import Run, Schedule, Setup, act, build, recipe, sense
-from badger.memories import Memories
 from badger.recipes.games import guessing_game
+from badger.recipes.memories import Memories
 from badger.recipes.sequences import sequential_mnist
 from experts import GRU, Predictive, Reconstruction
 from tasks import GuessingGame

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from badger import CORES, GuessingGame, look, rollout, start
-from badger.similarity import SMALL, WORDS, cosines, figure, similarities
+from badger.evaluation.trace_similarity import SMALL, WORDS, cosines, figure, similarities
 from contracts import close, noise, run
 from experts import EpisodicMemory, LookupTable, Private
 from toys import Walk, game, png, seeded, toy_agent

@@ -7,8 +7,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from badger import statistics
-from badger.statistics import bootstrap, censored_median, interquartile_mean, pooled, probability_of_improvement, wilson
+from badger.study import statistics
+from badger.study.statistics import (
+    bootstrap,
+    censored_median,
+    interquartile_mean,
+    pooled,
+    probability_of_improvement,
+    wilson,
+)
 
 NEVER = math.inf
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, generator, rollout, start
-from badger.stepping import Rounded, stepping
+from badger.rollouts.precision import Rounded, stepping
 from contracts import unchecked
 from test_bptt import flat, slopes
 from toys import toy_agent

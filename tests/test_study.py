@@ -20,10 +20,12 @@ import pytest
 import badger.rng
 from badger import STUDIES, Arm, Run, build, evaluate, generator, read_metrics, study, train
 from badger.__main__ import main
-from badger.study import Quick, Study, compare, find, pictures, tables, workers, write
-from badger.study.evidence import Evidence, Outcome, gathered
-from badger.study.job import Job, finished, perform, played
+from badger.study import Quick, Study, compare, find, tables, write
+from badger.study import plots as pictures
+from badger.study import process_pool as workers
+from badger.study.results import Evidence, Outcome, gathered
 from badger.study.run import _alone
+from badger.study.trial import Job, finished, perform, played
 from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, spread_hold, start
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +35,7 @@ def make_tiny(patch):
     """Workers are forked from a server that has imported everything; a test of its own spawns them. Of runs of 12 steps
     every average counts."""
     patch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
-    patch.setattr("badger.report.SETTLED", 1)
+    patch.setattr("badger.runs.milestones.SETTLED", 1)
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +216,7 @@ def test_what_is_finished_is_not_run_again(whole):
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", ["badger.checkpoint.replace"])
+@pytest.mark.parametrize("name", ["badger.runs.checkpoint.replace"])
 def test_a_run_killed_wherever_it_writes_is_evaluated_as_one_that_was_not(tmp_path, whole, name):
     for call in range(1, 40):
         process = start(perform_until, job(tmp_path, "long", 1), name, call)

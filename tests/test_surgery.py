@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import ACTS, BUSES, CORES, rollout, start
 from experts import state as states
-from experts.outer_sum import OuterSum
+from experts.fast_weights.low_rank_sum import OuterSum
 from toys import game, observations, run, seeded, toy_agent
 
 B, E = 3, 4

@@ -5,7 +5,7 @@ from math import log
 import torch
 from torch.testing import assert_close
 
-from badger import returns, surrogate
+from badger.learners import returns, surrogate
 
 RATIOS = torch.tensor([0.5, 0.9, 1.0, 1.1, 1.5], dtype=torch.float64)
 

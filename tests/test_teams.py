@@ -7,9 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from badger import A2C, Sampled, Setup, act, evaluate, generator, rollout, sense, start
-from badger.policy import log_probability
+from badger.policies.policies import log_probability
 from badger.rng import drawing_from
-from badger.segments import segmented
+from badger.rollouts.checkpointing import segmented
 from badger.teams import team
 from experts import GRU
 from toys import Herd, game, seeded, toy_agent

@@ -6,21 +6,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import (
-    AssociativeRecall,
-    BAbI,
-    Maze,
-    PooledRecall,
-    RepeatPrevious,
-    Sampled,
-    evaluate,
-    evaluate_command,
-    sense,
-)
+from badger import AssociativeRecall, BAbI, Maze, PooledRecall, RepeatPrevious, Sampled, evaluate, sense
 from badger.__main__ import main
-from badger.libraries import LIBRARIES
-from badger.rollout import direct
-from badger.through import Through, chosen
+from badger.cli import evaluate as evaluate_command
+from badger.rollouts.env_libraries import LIBRARIES
+from badger.rollouts.env_roundtrip import Through, chosen
+from badger.rollouts.loop import direct
 from test_parallel_env import Ballot, Choosy, Flock
 from tiny_runs import made
 from toys import Steps, Walk, game, seeded, toy_agent

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from comms import TOPOLOGIES, EdgeList, connect, edge_list, join, lesion, mask, pick, silence
-from comms.graphs import random_regular, ring_lattice, small_world
+from comms.generators import random_regular, ring_lattice, small_world
 
 LIKE = torch.zeros((), dtype=torch.float64)
 SIZES = [*range(1, 13), 64]

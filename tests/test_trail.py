@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from badger import Greedy, RepeatPrevious, rollout, start
-from badger.replay import Steps
-from badger.trail import WHOLE, Cut, Trail, knowing
+from badger.learners.q_learning.replay import Steps
+from badger.learners.q_learning.sequences import WHOLE, Cut, Trail, knowing
 from toys import Steps as Walking
 from toys import seeded, toy_agent
 
@@ -149,13 +149,13 @@ def test_an_agent_goes_on_with_what_it_knew(core):
 
 
 def trail_knowledge(state, row):
-    from badger.trail import knowledge
+    from badger.learners.q_learning.sequences import knowledge
 
     return knowledge(state, row)
 
 
 def test_episodes_of_fixed_length_show_their_last_observation():
-    from badger.lived import Lived
+    from badger.learners.q_learning.collector import Lived
 
     task = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
     lived = Lived(toy_agent(task), task, Cut(5, 0, 0), rows=2, experts=4, rng=seeded())

@@ -9,8 +9,9 @@ from torch.func import grad as func_grad
 from torch.utils.checkpoint import checkpoint
 
 from contracts import B, D, N, close, grads, noise, run
-from experts import Private, undone
+from experts import Private
 from experts import state as states
+from experts.fast_weights import reversible_write as undone
 from test_neural import build
 
 STEPS = 7

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from badger import BPTT, Curriculum, GuessingGame, Mixture, Population, Ranges, RepeatPrevious, Run, build, train
-from badger.recorder import read_metrics
+from badger.runs.recorder import read_metrics
 from tasks import PrioritySort, ends, nominal
 from toys import game, seeded, toy_agent
 

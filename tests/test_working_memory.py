@@ -11,8 +11,9 @@ from torch.func import functional_call, vmap
 import contracts
 import oracles_working as oracles
 from contracts import close, equal_runs, grads, noise, run
-from experts import AMRL, GRU, LSTM, Core, Feedforward, GTrXL, LookupTable, Window, band
+from experts import AMRL, GRU, LSTM, Core, Feedforward, GTrXL, LookupTable, Window
 from experts import state as states
+from experts.attention import sliding_window as band
 
 D, H, B, N, T = 3, 5, 2, 2, 9  # H odd: halves are not alike, and heads do not divide it
 LIVE = partial(LSTM, hidden_size=H)

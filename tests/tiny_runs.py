@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from badger import BPTT, Run, build, read_metrics, train
-from badger.study import Arm, Study, workers
-from badger.study.job import perform
+from badger.study import Arm, Study
+from badger.study import process_pool as workers
+from badger.study.trial import perform
 
 STEPS = 30
 

@@ -8,10 +8,10 @@ state, and its shape tells the number of outputs. Experts that are not present h
 left to make is 0.
 """
 
-from badger.act.around import Gaussian, Valued
-from badger.act.owned import Each, Named, Owned, Owners
-from badger.act.port import Act, Mean, Team
+from badger.act.base import Act, Mean, Team
+from badger.act.owners import Each, Named, Owned, Owners
 from badger.act.readout import Readout
+from badger.act.wrappers import Gaussian, Valued
 
 ACTS: dict[str, type[Act]] = {"mean": Mean, "each": Each, "owners": Owners, "named": Named, "readout": Readout}
 """Acting ports of one actor by name, each (input_size, outputs) -> Act. A world of several agents takes a `Team`."""

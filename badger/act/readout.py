@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from badger.act.port import Act
+from badger.act.base import Act
 
 
 class Readout(Act):

@@ -21,8 +21,8 @@ from badger.bench.result import Goal, Row, at_least, on_gpu, within
 from badger.learners import BPTT
 from badger.recipes import build
 from badger.rng import drawing_from, generator
-from badger.run import Run
-from badger.train import train
+from badger.runs.run import Run
+from badger.runs.training import train
 from comms import Attention
 from experts import GRU, Core, EpisodicMemory, Private
 from tasks import GuessingGame

@@ -13,9 +13,9 @@ from badger.bench.measure import Work, ready
 from badger.bench.references import DenseAttention, LoopExperts
 from badger.bench.result import Goal, Row, at_least, on_gpu, within
 from badger.rng import drawing_from, generator
-from badger.rollout import rollout, start
+from badger.rollouts.loop import rollout, start
 from comms import Attention, EdgeList, connect
-from comms.graphs import ring_lattice
+from comms.generators import ring_lattice
 from experts import GRU, EpisodicMemory, Private
 from tasks import GuessingGame
 

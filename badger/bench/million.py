@@ -13,7 +13,7 @@ from badger.bench.references import DenseRing
 from badger.bench.result import Row, at_most, on_gpu
 from badger.rng import drawing_from, generator
 from experts import GRU, EpisodicMemory, Log
-from experts.episodic import EpisodicState
+from experts.episodic.memory import EpisodicState
 
 
 class Sizes(NamedTuple):

@@ -12,9 +12,9 @@ from badger.bench.references.recurrent_ppo import PIP
 from badger.bench.references.recurrent_ppo import recurrent_ppo as theirs
 from badger.bench.result import Goal, Row
 from badger.learners import PPO
+from badger.recipes.settings import Setup
 from badger.rng import generator
-from badger.rollout import rollout, start
-from badger.setup import Setup
+from badger.rollouts.loop import rollout, start
 from experts import GRU
 from tasks import CartPole
 

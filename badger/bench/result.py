@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 
 import badger
-from badger.report import markdown
-from badger.run import commit
+from badger.runs.milestones import markdown
+from badger.runs.run import commit
 
 
 class Goal(NamedTuple):

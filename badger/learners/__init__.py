@@ -8,10 +8,10 @@ from torch import Tensor
 from badger.agent import Agent
 from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
-from badger.learners.drqn import DRQN
 from badger.learners.ppo import PPO
-from badger.learners.r2d2 import R2D2
-from badger.rollout import Policy
+from badger.learners.q_learning.drqn import DRQN
+from badger.learners.q_learning.r2d2 import R2D2
+from badger.rollouts.loop import Policy
 from tasks import Task
 
 

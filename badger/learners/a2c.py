@@ -4,13 +4,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from badger import returns
 from badger.agent import Agent
-from badger.by_reward import ByReward, climbing
-from badger.policy import entropy, log_probability, simpson
-from badger.rollout import Carry, Frames, first_episodes
-from badger.schedule import LearningRate
-from badger.segments import segmented
+from badger.learners import returns
+from badger.learners.actor_critic import ByReward, climbing
+from badger.learners.schedules import LearningRate
+from badger.policies.policies import entropy, log_probability, simpson
+from badger.rollouts.checkpointing import segmented
+from badger.rollouts.loop import Carry, Frames, first_episodes
 from tasks import Task, Varied
 
 
@@ -47,7 +47,7 @@ class A2C(ByReward):
         policy: how the agent acts when it is evaluated, "sampled" or "greedy". As it was trained, if not told
             otherwise: rewards are then those that it learns from, and a policy that draws does not go in circles where
             it cannot tell two places apart.
-        segment: keep the graph of so many steps at a time (`badger.segments`); None: of all.
+        segment: keep the graph of so many steps at a time (`badger.rollouts.checkpointing`); None: of all.
         clip: largest norm of the gradient; None: any.
         betas, eps, weight_decay: of AdamW.
         rank: which process's episodes are drawn; None: this one's.

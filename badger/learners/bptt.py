@@ -9,13 +9,13 @@ from torch import Tensor
 from badger import distributed
 from badger.act import Valued
 from badger.agent import Agent
-from badger.climb import Climber, told, trained
-from badger.graph import Graphed, refuse
+from badger.learners.cuda_graph import Graphed, refuse
+from badger.learners.schedules import LearningRate
+from badger.learners.update import Climber, told, trained
 from badger.rng import generator
-from badger.rollout import Frames, Policy, cut, direct, start
-from badger.schedule import LearningRate
-from badger.segments import segmented
-from badger.stepping import Precision, stepping
+from badger.rollouts.checkpointing import segmented
+from badger.rollouts.loop import Frames, Policy, cut, direct, start
+from badger.rollouts.precision import Precision, stepping
 from tasks import Size, Task, Varied, drawn, ends, nominal, played
 
 
@@ -33,7 +33,7 @@ class BPTT:
         lr: a learning rate, or one for each outer step, such as a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
         segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
-            no number, costs a second forward pass, and lets long episodes fit (`badger.segments`). None: keep all.
+            no number, costs a second forward pass, and lets long episodes fit (`badger.rollouts.checkpointing`). None: keep all.
         auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
         clip: largest norm of the gradient.
         betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
@@ -42,7 +42,7 @@ class BPTT:
         precision: "bf16" computes the products of the agent's steps in bfloat16; all else stays as it is.
         compile: the agent's step, by torch.compile or its backend of that name; where that fails, a warning says why
             and the plain step goes on.
-        cuda_graph: capture the whole outer step once and replay it (`badger.graph`).
+        cuda_graph: capture the whole outer step once and replay it (`badger.learners.cuda_graph`).
         experts: how many, or a range of which each outer step draws a number; None: as the agent was built.
         rank: which process's episodes are drawn; None: this one's. Each draws its own.
 

@@ -6,14 +6,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from badger import distributed, returns, surrogate
-from badger.again import Passage, again, beside, live
+from badger import distributed
 from badger.agent import Agent
-from badger.by_reward import ByReward, climbing
-from badger.policy import entropy, log_probability
-from badger.rollout import Carry, Frames, cut
-from badger.schedule import LearningRate
-from badger.segments import joined
+from badger.learners import returns, surrogate
+from badger.learners.actor_critic import ByReward, climbing
+from badger.learners.schedules import LearningRate
+from badger.policies.policies import entropy, log_probability
+from badger.rollouts.checkpointing import joined
+from badger.rollouts.loop import Carry, Frames, cut
+from badger.rollouts.recording import Passage, again, beside, live
 from tasks import Task, Varied
 
 

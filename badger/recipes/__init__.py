@@ -10,12 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from badger.named import named
 from badger.recipes.control import cartpole
+from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
 from badger.recipes.mazes import maze
-from badger.recipes.outside import gymnasium, pettingzoo
-from badger.recipes.remembering import card_game, proof_of_memory, t_maze, t_maze_in_pieces, t_maze_long
+from badger.recipes.rl_memory import card_game, proof_of_memory, t_maze, t_maze_in_pieces, t_maze_long
 from badger.recipes.sequences import (
     associative_recall,
     babi,
@@ -24,7 +23,8 @@ from badger.recipes.sequences import (
     priority_sort,
     sequential_mnist,
 )
-from badger.run import Run
+from badger.registry import named
+from badger.runs.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
     "associative_recall": associative_recall,

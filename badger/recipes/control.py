@@ -5,8 +5,8 @@ from typing import Any
 
 from badger import sense
 from badger.learners import A2C, PPO
-from badger.run import Run
-from badger.setup import Setup, recipe
+from badger.recipes.settings import Setup, recipe
+from badger.runs.run import Run
 from comms import pick
 from experts import CORES, Feedforward
 from tasks import CartPole

@@ -3,9 +3,9 @@
 from functools import partial
 
 from badger import sense
-from badger.memories import Memories
-from badger.run import Run
-from badger.setup import Setup, recipe
+from badger.recipes.memories import Memories
+from badger.recipes.settings import Setup, recipe
+from badger.runs.run import Run
 from comms import pick
 from experts import CORES, GRU, Core, Predictive, Reconstruction
 from tasks import GuessingGame, PooledRecall, Ranges, RepeatPrevious, Size

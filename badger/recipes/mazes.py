@@ -5,10 +5,10 @@ from functools import partial
 from typing import Any
 
 from badger.learners import A2C
-from badger.memories import Memories
+from badger.recipes.memories import Memories
 from badger.recipes.sequences import READER
-from badger.run import Run
-from badger.setup import Setup, recipe
+from badger.recipes.settings import Setup, recipe
+from badger.runs.run import Run
 from comms import pick
 from experts import LSTM
 from tasks import Maze

@@ -5,9 +5,9 @@ from functools import partial
 from typing import Any
 
 from badger import sense
-from badger.memories import Memories
-from badger.run import Run
-from badger.setup import Setup, recipe
+from badger.recipes.memories import Memories
+from badger.recipes.settings import Setup, recipe
+from badger.runs.run import Run
 from experts import LSTM
 from tasks import (
     AssociativeRecall,

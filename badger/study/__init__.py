@@ -4,8 +4,8 @@ A `Study` says which arms are compared and what is looked at; `run` trains arms 
 `write` reports. `badger study NAME` does both, `badger compare RUN ...` reports of any runs.
 """
 
-from badger.study.evidence import Evidence, Outcome
 from badger.study.report import report, write
+from badger.study.results import Evidence, Outcome
 from badger.study.run import run
 from badger.study.studies import STUDIES
 from badger.study.study import Arm, Quick, Study, find

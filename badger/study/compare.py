@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from badger.evaluate import fitting
-from badger.population import members
-from badger.recorder import read_metrics
-from badger.run import Run
-from badger.study.evidence import Evidence, Outcome, outcome
-from badger.study.job import played, result
+from badger.evaluation.evaluate import fitting
+from badger.learners.population import members
+from badger.runs.recorder import read_metrics
+from badger.runs.run import Run
+from badger.study.results import Evidence, Outcome, outcome
+from badger.study.trial import played, result
 
 EPISODES, CROWD = 1024, 2**17  # of an evaluation; and experts in them, at most
 

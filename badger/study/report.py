@@ -5,11 +5,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from badger import checkpoint
-from badger.recorder import Row
-from badger.report import SETTLED, markdown
-from badger.study import pictures, tables
-from badger.study.evidence import Evidence
+from badger.runs import checkpoint
+from badger.runs.milestones import SETTLED, markdown
+from badger.runs.recorder import Row
+from badger.study import plots as pictures
+from badger.study import tables
+from badger.study.results import Evidence
 
 NOTES = """\
 - Reached: runs whose moving average of the training batches' score got better than the threshold, of all runs; with

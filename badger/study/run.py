@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from badger import checkpoint
-from badger.study.evidence import Evidence, gathered
-from badger.study.job import Job, finished, perform, result
+from badger.runs import checkpoint
+from badger.study.process_pool import Failure, spread
+from badger.study.results import Evidence, gathered
 from badger.study.study import Study
-from badger.study.workers import Failure, spread
+from badger.study.trial import Job, finished, perform, result
 from comms import pick
 
 

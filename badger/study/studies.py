@@ -1,9 +1,9 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
-from badger.study.remembering import REMEMBERING
-from badger.study.rivals import RIVAL_STUDIES
+from badger.study.studies_external import WORLD_STUDIES
+from badger.study.studies_memory import RIVAL_STUDIES
+from badger.study.studies_rl import REMEMBERING
 from badger.study.study import Arm, Quick, Study
-from badger.study.worlds import WORLD_STUDIES
 
 MEMORY_HELPS = Study(
     name="memory-helps",

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from badger.named import named
+from badger.registry import named
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from badger.recorder import Row
-from badger.statistics import bootstrap, censored_median, interquartile_mean, probability_of_improvement, wilson
-from badger.study.evidence import Evidence, Outcome
-from badger.study.job import Scores
+from badger.runs.recorder import Row
+from badger.study.results import Evidence, Outcome
+from badger.study.statistics import bootstrap, censored_median, interquartile_mean, probability_of_improvement, wilson
+from badger.study.trial import Scores
 
 SEED = 0  # of the bootstrap: the same runs give the same report
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tasks import CardGame, CartPole, ProofOfMemory, TMaze, TMazeLong
-from tasks.cart_pole import EDGE, FALLEN, FORCE, GRAVITY, HALF, POLE, START, TICK, TOTAL
+from tasks.control.cart_pole import EDGE, FALLEN, FORCE, GRAVITY, HALF, POLE, START, TICK, TOTAL
 
 Told = tuple[np.ndarray, float, bool]
 

@@ -1,0 +1,1 @@
+"""What badger.cli holds: say it here."""

@@ -1,0 +1,101 @@
+"""badger evaluate RUN --grid: a table of all combinations of sizes, as Markdown, CSV and heat maps."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+from tqdm import tqdm
+from tyro.conf import Positional
+
+from badger.evaluation.heatmaps import heat_maps
+from badger.evaluation.published import SOURCE
+from badger.evaluation.size_grid import AXES, Row, cells, sizes
+from badger.learners.population import members
+from badger.rng import generator
+from badger.runs.checkpoint import replace
+from badger.runs.milestones import markdown
+from badger.runs.run import Run
+
+
+def command(words: list[str]) -> int:
+    """The words after `badger evaluate`, less --grid; returns the exit code."""
+
+    def evaluation(
+        run: Positional[Path],
+        *,
+        experts: tuple[int, ...] = (),
+        dims: tuple[int, ...] = (),
+        steps: tuple[int, ...] = (),
+        slots: tuple[int, ...] = (),
+        episodes: int = 1024,
+        member: int = 0,
+        best: bool = False,
+        seed: int = 0,
+        out: Path | None = None,
+    ) -> int:
+        """Play episodes with a trained agent at every combination of sizes; those not given are as trained.
+
+        Args:
+            run: its folder.
+            experts: how many, such as 5 10 20.
+            dims: outputs of the task.
+            steps: inner steps of an episode.
+            slots: of an episodic memory; where experts share one, of all together.
+            episodes: played in each cell; fewer of very many experts.
+            member: which agent of a population, from 0 on.
+            best: play the checkpoint of the best averaged return, not the last one.
+            seed: of the episodes, which no training meets.
+            out: folder for grid.csv and grid.png; that of the run if not given.
+        """
+        loaded = Run.load(run, best=best)
+        learners = members(loaded.learner)
+        if not 0 <= member < len(learners):
+            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
+        learner, task = learners[member], loaded.learner.task.unseen
+        asked = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
+        total = math.prod(len(set(values)) or 1 for values in asked.values())
+        rng = generator(seed, "evaluate", device=loaded.device)
+        playing = cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.policy, **asked)
+        rows = list(tqdm(playing, total=total, unit="cell", disable=None))
+        folder = out or run
+        folder.mkdir(parents=True, exist_ok=True)
+        write(rows, folder / "grid.csv")
+        heat_maps(rows, sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
+        print(f"after {loaded.step} outer steps\n\n{table(rows, task.score)}\n")
+        print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
+        return 0
+
+    return tyro.cli(evaluation, args=words, prog="badger evaluate RUN --grid")
+
+
+def table(rows: Sequence[Row], score: str) -> str:
+    """The rows as Markdown; an axis that nothing has is left out, and so are published figures where there are none."""
+    axes = [axis for axis in AXES if any(getattr(row, axis) is not None for row in rows)]
+    cited = any(row.published is not None for row in rows)
+    header = [*axes, score, *["published"] * cited, "95 % interval", "episodes", "largest norm", "not finite"]
+    lines = []
+    for row in rows:
+        ours, *more = _cells(row)
+        lines.append([*(getattr(row, axis) for axis in axes), ours, *[_published(row)] * cited, *more])
+    return markdown(header, lines) + (f"\n\npublished: {SOURCE}" if cited else "")
+
+
+def write(rows: Sequence[Row], file: Path) -> None:
+    """The rows as CSV, a column for each field of `Row`; nothing stands for None."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
+    replace(file, text.getvalue().encode())
+
+
+def _cells(row: Row) -> list[str]:
+    if row.problem:
+        return [f"cannot be: {row.problem}", "", "", "", ""]
+    told = [f"{row.mean:.4f} +- {row.error:.4f}", f"{row.low:.4f} to {row.high:.4f}", f"{row.episodes}"]
+    return [*told, f"{row.norm:.3g}", f"{row.bad:.1%}"]
+
+
+def _published(row: Row) -> str:
+    return "" if row.published is None else f"{row.published:g}"

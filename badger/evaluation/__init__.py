@@ -1,0 +1,1 @@
+"""What badger.evaluation holds: say it here."""

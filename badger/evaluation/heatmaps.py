@@ -1,0 +1,72 @@
+"""Heat maps of a grid: a score over two sizes at a time."""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+from badger.evaluation.size_grid import AXES, Row, Sizes
+from badger.figures import Figure, blank
+
+Pair = tuple[str, str]  # of axes: down, across
+Values = dict[str, list[int | None]]
+
+
+def heat_maps(rows: Sequence[Row], trained: Sizes, score: str) -> Figure:
+    """One map for each pair of axes with more than one size, the other sizes as trained or else the first ones.
+
+    Colours are logarithmic where all finite scores are above 0. Sizes of the training have a star, and the cell of
+    both has a frame. Cells that could not be, or whose score is not finite, say so and have no colour. Published
+    figures are in brackets.
+    """
+    values: Values = {axis: list(dict.fromkeys(getattr(row, axis) for row in rows)) for axis in AXES}
+    varied = [axis for axis in AXES if len(values[axis]) > 1]
+    shown = varied if len(varied) > 1 else [*varied, *(axis for axis in AXES if axis not in varied)][:2]
+    pairs = list(combinations(sorted(shown, key=AXES.index), 2))
+    found = {tuple(getattr(row, axis) for axis in AXES): row for row in rows}
+    colours = _colours([row.mean for row in rows if math.isfinite(row.mean)])
+    tall, wide = (max(len(values[pair[side]]) for pair in pairs) for side in (0, 1))
+    columns = min(3, len(pairs))
+    lines = math.ceil(len(pairs) / columns)
+    figure = blank(columns * (1.6 + 0.85 * wide), lines * (1.4 + 0.55 * tall))
+    for i, (down, across) in enumerate(pairs):
+        rest = {axis: trained[axis] if trained[axis] in values[axis] else values[axis][0] for axis in AXES}
+        cells = [[found[tuple((rest | {down: y, across: x}).values())] for x in values[across]] for y in values[down]]
+        others = ", ".join(f"{axis} {rest[axis]}" for axis in AXES if axis not in (down, across) and rest[axis])
+        axes = figure.add_subplot(lines, columns, i + 1, xlabel=across, ylabel=down, facecolor="0.85")
+        axes.set_title(f"{score}\n{others}", fontsize=9)
+        _draw(axes, cells, colours)
+        _mark(axes, (down, across), values, trained)
+    return figure
+
+
+def _colours(finite: list[float]) -> dict[str, Any]:
+    """The same in all maps."""
+    if not finite:
+        return {}
+    return {"norm": "log" if min(finite) > 0 else "linear", "vmin": min(finite), "vmax": max(finite)}
+
+
+def _draw(axes: Any, cells: list[list[Row]], colours: dict[str, Any]) -> None:
+    means = [[row.mean if math.isfinite(row.mean) else math.nan for row in line] for line in cells]
+    axes.imshow(means, cmap="viridis_r", aspect="auto", **colours)
+    paper = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
+    for i, line in enumerate(cells):
+        for j, row in enumerate(line):
+            axes.text(j, i, _text(row), ha="center", va="center", fontsize=8, bbox=paper)
+
+
+def _mark(axes: Any, pair: Pair, values: Values, trained: Sizes) -> None:
+    for axis, name in zip((axes.yaxis, axes.xaxis), pair, strict=True):
+        ticks = [f"{size}*" if size == trained[name] else f"{size}" for size in values[name]]
+        axis.set_ticks(range(len(ticks)), ticks)
+    if all(trained[name] in values[name] for name in pair):
+        y, x = (values[name].index(trained[name]) for name in pair)
+        left, right, top, bottom = x - 0.5, x + 0.5, y - 0.5, y + 0.5
+        axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="red", lw=2, clip_on=False)
+
+
+def _text(row: Row) -> str:
+    ours = "cannot be" if row.problem else f"{row.mean:.3g}"
+    bad = f"\n{row.bad:.0%} not finite" if row.bad > 0 else ""
+    return ours + bad + ("" if row.published is None else f"\n({row.published:g})")

@@ -1,0 +1,1 @@
+"""What badger.learners.q_learning holds: say it here."""

@@ -1,0 +1,1 @@
+"""What badger.policies holds: say it here."""

@@ -1,0 +1,229 @@
+"""What recipes have in common: a talking agent for a task, trained by gradient. Said once, and part of every recipe.
+
+A recipe is written as `function(setup, *, own flags)`; `recipe` makes of it a function whose keyword arguments are its
+own and those of `Setup`, in its signature and in its docstring.
+"""
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import torch
+
+from badger import act, sense
+from badger.act import Act
+from badger.agent import Agent
+from badger.learners import A2C, BPTT, PPO
+from badger.learners.population import Population
+from badger.learners.schedules import Cooldown, LearningRate, Schedule
+from badger.rng import drawing_from, generator
+from badger.rollouts.precision import Precision
+from badger.runs.run import Run
+from badger.teams import team
+from comms import BUSES, pick
+from experts import Core
+from tasks import Continuous, Size, Task, Varied, ends, nominal
+
+WIDTH = 8  # of an identity, where nothing else tells experts apart
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setup:
+    """An agent, how it learns, and on what machine.
+
+    Args:
+        experts: how many, free after training; two numbers: a range, drawn anew for each outer step. In a world of
+            several agents a multiple of them: as many play for each; 0: one.
+        message_size: numbers in an inbox.
+        identity_size: random numbers that tell experts apart, drawn for each episode; 8 if not given, or 0 where the
+            acting port names them.
+        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
+        bus: how they hear; `badger list` names all.
+        act: how they answer together: mean, each, owners, named, readout; not in a world of several agents, where
+            each acts by its own team.
+        batch: episodes in an outer step.
+        lr: peak of the learning rate.
+        schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout;
+            cooldown: lr, and in the last 30 % of the outer steps a straight line down to 0.
+        outer_steps: updates of the shared policy.
+        seed: of everything random.
+        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
+        device: cpu, cuda, or auto: cuda where there is one.
+        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        precision: float32, or bf16 for matrix products in bfloat16.
+        compile: the agent's step by torch.compile.
+        cuda_graph: capture an outer step once and replay it; on a GPU.
+    """
+
+    experts: Size = 4
+    message_size: int = 16
+    identity_size: int | None = None
+    topology: str = "complete"
+    bus: str = "attention"
+    act: str = "named"
+    batch: int = 64
+    lr: float = 2e-3
+    schedule: str = "cosine"
+    outer_steps: int = 1500
+    seed: int = 0
+    seeds: int = 1
+    device: str = "auto"
+    segment: int | None = None
+    precision: Precision = "float32"
+    compile: bool = False
+    cuda_graph: bool = False
+
+    def peopled(self, task: Task) -> "Setup":
+        """With an expert for each agent of the world, where no number of them is given."""
+        return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
+
+    def run(
+        self,
+        tasks: Task | Varied,
+        core: Callable[[int], Core],
+        *,
+        senses: Callable[[int], sense.Sense] | None = None,
+        learner: Callable[..., Any] = BPTT,
+        **learning: Any,
+    ) -> Run:
+        """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
+
+        Args:
+            core: what an expert is, a factory of the size of its input. senses: how it senses; None: what there is to
+                be seen, or in a world of several agents what the one sees that it plays for.
+            learner: `BPTT`, or `A2C` or `PPO`, whose agent gets a critic. learning: more options of the learner.
+
+        Raises:
+            ValueError: a name that is not there, a flag that the learner does not know, or sizes that do not fit.
+        """
+        if self.seeds < 1:
+            raise ValueError(f"seeds={self.seeds}, want at least 1")
+        where, options = resolve_device(self.device), {**self._options(learner), **learning}
+        critic = learner in (A2C, PPO)
+        members = []
+        for seed in range(self.seed, self.seed + self.seeds):
+            with drawing_from(generator(seed, "init")):
+                agent = self._agent(nominal(tasks), core, senses, critic=critic).to(where)
+            members.append(learner(agent, tasks, seed=seed, **options))
+        return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
+
+    def _options(self, learner: Callable[..., Any]) -> dict[str, Any]:
+        """Of the learner, as these flags say; what it does not know is left out if nobody asked for it."""
+        known = inspect.signature(learner).parameters
+        options: dict[str, Any] = {"lr": self._schedule()}
+        for name in ("experts", "batch", "segment", "precision", "compile", "cuda_graph"):
+            value = getattr(self, name)
+            if name in known:
+                options[name] = value
+            elif value != getattr(Setup, name):
+                raise ValueError(f"{name}={value}: {learner.__name__} has no {name}; leave it out")
+        return options
+
+    def _agent(
+        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense] | None, *, critic: bool
+    ) -> Agent:
+        messages = self.message_size if self.bus != "silent" else 0
+        port = self._port(task)
+        identity = self.identity_size
+        if identity is None:
+            identity = 0 if port.name_size else WIDTH
+        sensing = (senses or (sense.Broadcast if task.agents is None else sense.Team))(task.obs_size)
+        made = core(sensing.output_size + messages + identity + port.name_size)
+        bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
+        several = () if task.agents is None else (task.agents,)
+        acting = port(made.output_size, task.action.size, *several)
+        if critic and isinstance(task.action, Continuous):
+            acting = act.Gaussian(acting)
+        worth = act.Team(made.output_size, 1, *several) if critic and several else None
+        return Agent(
+            sense=sensing,
+            core=made,
+            bus=bus,
+            act=act.Valued(acting, worth) if critic else acting,
+            topology=self.topology,
+            experts=ends(experts=self.experts)[1],
+            identity_size=identity,
+        )
+
+    def _port(self, task: Task) -> type[Act]:
+        """How experts act; in a world of several agents by teams, whose sizes must fit."""
+        if task.agents is None:
+            return pick(act.ACTS, self.act, "act")
+        if self.act != Setup.act:
+            raise ValueError(
+                f"act={self.act}: each of the {task.agents} agents of this world acts by its own team; leave it out"
+            )
+        low, high = ends(experts=self.experts)
+        if low < high:
+            raise ValueError(f"experts={self.experts}, want one number that is a multiple of {task.agents}, the agents")
+        team(high, task.agents)
+        return act.Team
+
+    def _schedule(self) -> LearningRate:
+        kinds: dict[str, LearningRate] = {
+            "cosine": Schedule(self.lr, total=self.outer_steps, warmup=self.outer_steps // 20),
+            "constant": Schedule(self.lr),
+            "cooldown": Cooldown(self.lr, self.outer_steps),
+        }
+        return pick(kinds, self.schedule, "schedule")
+
+
+def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
+    """Makes a recipe of `function(setup, *, own flags)`. defaults: of shared flags, where this recipe has others.
+
+    What comes before the star are groups of shared flags, each a dataclass: a `Setup`, and others
+    (`badger.recipes.memories.Memories`) as the function wants them.
+    """
+
+    def flat(function: Callable[..., Run]) -> Callable[..., Run]:
+        parameters, hints = inspect.signature(function).parameters.values(), get_type_hints(function)
+        own = [p.replace(annotation=hints[p.name]) for p in parameters if p.kind is p.KEYWORD_ONLY]
+        groups = [hints[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        flags = [*own, *(flag for group in reversed(groups) for flag in _flags(group, defaults))]
+        signature = inspect.Signature(flags, return_annotation=Run)
+
+        @functools.wraps(function)
+        def made(**arguments: Any) -> Run:
+            given = signature.bind(**arguments)
+            given.apply_defaults()
+            # JSON gives ranges back as lists
+            known = {name: tuple(v) if isinstance(v, list) else v for name, v in given.arguments.items()}
+            shared = [group(**{f.name: known.pop(f.name) for f in dataclasses.fields(group)}) for group in groups]
+            return function(*shared, **known)
+
+        made.__signature__ = signature  # type: ignore[attr-defined]
+        made.__annotations__ = {flag.name: flag.annotation for flag in flags}
+        doc = inspect.getdoc(function) or ""
+        own_doc = doc if "Args:" in doc else f"{doc}\n\nArgs:"  # of a recipe that has only shared flags
+        made.__doc__ = "\n".join([own_doc, *map(_arguments, reversed(groups))])
+        return made
+
+    return flat
+
+
+def _flags(group: type, defaults: dict[str, Any]) -> list[inspect.Parameter]:
+    """Of a dataclass of shared flags."""
+    hints = get_type_hints(group)
+    return [
+        inspect.Parameter(
+            f.name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(f.name, f.default), annotation=hints[f.name]
+        )
+        for f in dataclasses.fields(group)
+    ]
+
+
+def _arguments(group: type) -> str:
+    """What its docstring tells of its flags."""
+    return (inspect.getdoc(group) or "").partition("Args:\n")[2]
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" is cuda where there is one. Raises ValueError for cuda where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={name!r}, but torch {torch.__version__} sees no CUDA device here; use cpu or auto")
+    return device

@@ -1,0 +1,1 @@
+"""What badger.rollouts holds: say it here."""

@@ -1,0 +1,213 @@
+"""The inner loop, written once: an agent and a task, step by step.
+
+Shapes: T step, B episode, P agent of the world.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from badger.agent import Agent, AgentState
+from badger.rollouts.open_loop import ahead
+from experts import state as states
+from experts.recurrent.cell import mapped
+from tasks import Step, Task, World
+
+states.Leaf.register(World)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
+
+Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]  # (output, legal, rng) -> action
+
+
+def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+    """The agent's output is the action: a guess, or the logits of a differentiable discrete task."""
+    return output
+
+
+class Carry(NamedTuple):
+    """Where an inner loop stands: the world, what it told last, the agent; on the host, steps since the start of the
+    episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
+    """
+
+    world: Any
+    step: Step
+    state: AgentState
+    elapsed: int
+    begun: Bool[Tensor, " B"]
+
+
+class Frames(NamedTuple):
+    """What happened, T first: obs was seen, output and action followed, and the world answered with the rest.
+
+    valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
+    scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
+    actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
+    obs. acted: whose action the world took; in a world of several agents, of those who were there and had not ended.
+    begun: a new episode opened before this step was seen, and the agent's state began anew with it.
+    """
+
+    obs: Float[Tensor, "T B *EO"]
+    output: Float[Tensor, "T B *PD"]
+    action: Tensor
+    reward: Float[Tensor, "T B *P"]
+    terminated: Bool[Tensor, "T B *P"]
+    truncated: Bool[Tensor, "T B *P"]
+    valid: Bool[Tensor, "T B"]
+    losses: dict[str, Float[Tensor, "T B"]]
+    scores: dict[str, Float[Tensor, "T B"]]
+    watched: list[Any]
+    legal: list[Bool[Tensor, "B *A"]]
+    present: list[Bool[Tensor, "B P"]]
+    acted: Bool[Tensor, "T B *P"]
+    begun: Bool[Tensor, "T B"]
+
+
+def start(
+    agent: Agent, task: Task, batch: int | Int[Tensor, " B"], rng: torch.Generator, *, experts: int | None = None
+) -> Carry:
+    """New episodes, and an agent that has seen nothing of them. rng gives the device.
+
+    batch: how many to draw; or, of a finite task, the numbers of those to play.
+    """
+    world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
+    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0, _all(step))
+
+
+def cut(carry: Carry) -> Carry:
+    """The same, and no gradient goes further back."""
+    return carry._replace(
+        state=states.detach(carry.state),
+        world=states.detach(carry.world),
+        step=carry.step._replace(obs=carry.step.obs.detach()),
+    )
+
+
+def rollout(
+    agent: Agent,
+    task: Task,
+    carry: Carry,
+    rng: torch.Generator,
+    policy: Policy = direct,
+    *,
+    steps: int,
+    keep_state: bool = False,
+    watch: Callable[[AgentState], Any] | None = None,
+) -> tuple[Frames, Carry]:
+    """`steps` steps on from `carry`, which is a value: the same one may be rolled out again.
+
+    When an episode ends, the agent still sees the final observation (its value bootstraps a truncation); that action
+    is ignored and the frame is not valid; the next step opens a new episode, and the agent's state is reset with it
+    unless `keep_state` (a lifetime of several episodes). A task of fixed length ends at a step known on the host: it
+    starts anew without such a frame. In a world of several agents the experts of one who is not there have no part in
+    the step.
+
+    Raises:
+        ValueError: steps < 1.
+    """
+    if steps < 1:
+        raise ValueError(f"steps={steps}, want at least 1")
+    frames: list[tuple] = []
+    watched: list[Any] = []
+    player = ahead(agent, task, carry, rng, steps) if watch is None else agent
+    for _ in range(steps):
+        carry = _reopened(agent, task, carry, rng, keep_state)
+        seen, begun, absent = carry.step, carry.begun, carry.state.present
+        output, state = player(seen.obs, carry.state.amid(seen.present), rng)
+        action = policy(output, seen.legal, rng)
+        after = state._replace(present=absent)  # who is not there in the world has no lesion
+        carry, valid = _advance(agent, task, carry._replace(state=after), action, rng, keep_state)
+        frames.append((seen, output, action, valid, agent.core.losses(state.core), begun, carry.step))
+        if watch is not None:
+            watched.append(watch(state))
+    return _stacked(frames, watched), carry
+
+
+def first_episodes(frames: Frames) -> Bool[Tensor, "T B"]:
+    """The steps of each row's first episode, with the one that ends it."""
+    over = frames.terminated | frames.truncated
+    ended = over.all(-1) if over.dim() == 3 else over
+    return ended.cumsum(0) - ended.long() == 0
+
+
+def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
+    """A new episode, where the task's fixed length says that the last one is over."""
+    if not task.fixed_length or carry.elapsed < task.steps:
+        return carry
+    everyone = _all(carry.step)
+    world, step = task.reset(len(everyone), rng)
+    state = carry.state if keep_state else agent.reset(carry.state, everyone, step.obs, rng)
+    return Carry(world, step, state, 0, ~everyone if keep_state else everyone)
+
+
+def _advance(
+    agent: Agent, task: Task, carry: Carry, action: Tensor, rng: torch.Generator, keep_state: bool
+) -> tuple[Carry, Tensor]:
+    """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
+    world, step = task.step(carry.world, action, rng)
+    if task.fixed_length:
+        everyone = _all(step)
+        return Carry(world, step, carry.state, carry.elapsed + 1, ~everyone), everyone
+    ended = _ended(carry.step)
+    if _none(ended):
+        return Carry(world, step, carry.state, 0, ended), ~ended
+    world, opened = task.restart(world, ended, rng)
+    step = _merged(ended, opened, step)
+    state = carry.state if keep_state else agent.reset(carry.state, ended, step.obs, rng)
+    return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
+
+
+def _all(step: Step) -> Tensor:
+    """(B,) every row."""
+    return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)
+
+
+def _none(mask: Tensor) -> bool:
+    """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
+    return mask.device.type == "cpu" and not mapped() and not mask.any()
+
+
+def _ended(step: Step) -> Tensor:
+    """(B,) episodes that are over: for all agents, where each has an end of its own."""
+    over = step.terminated | step.truncated
+    return over if over.dim() == 1 else over.all(-1)
+
+
+def _merged(mask: Tensor, opened: Step, step: Step) -> Step:
+    """The opening of new episodes in the rows of mask; scores stay those of the step, and are not due there."""
+    scores = {name: torch.where(mask, torch.nan, value) for name, value in step.scores.items()}
+    told = {
+        name: states.where(mask, getattr(opened, name), getattr(step, name))
+        for name in Step._fields
+        if name != "scores"
+    }
+    return Step(**told, scores=scores)
+
+
+def _acted(seen: Step, valid: Tensor) -> Tensor:
+    """(B,), or (B, P): whose action the world took."""
+    if seen.reward.dim() == 1:
+        return valid
+    going = valid.unsqueeze(-1) & ~(seen.terminated | seen.truncated)
+    return going if seen.present is None else going & seen.present
+
+
+def _stacked(frames: list[tuple], watched: list[Any]) -> Frames:
+    seen, output, action, valid, losses, begun, steps = zip(*frames, strict=True)
+    return Frames(
+        torch.stack([step.obs for step in seen]),
+        torch.stack(output),
+        torch.stack(action),
+        torch.stack([step.reward for step in steps]),
+        torch.stack([step.terminated for step in steps]),
+        torch.stack([step.truncated for step in steps]),
+        torch.stack(valid),
+        {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
+        {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
+        watched,
+        [step.legal for step in seen if step.legal is not None],
+        [step.present for step in seen if step.present is not None],
+        torch.stack([_acted(step, took) for step, took in zip(seen, valid, strict=True)]),
+        torch.stack(begun),
+    )

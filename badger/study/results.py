@@ -1,0 +1,122 @@
+"""What runs have shown, as a report takes it: read from their folders alone."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from badger.runs.milestones import crossing
+from badger.runs.recorder import Row, read_metrics
+from badger.study.process_pool import Failure
+from badger.study.trial import Job, Scores, result
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One run's.
+
+    steps, seconds: of training so far. goal: outer steps that it should make. curve: outer steps, and the moving
+    average of the score there. reached: outer step and seconds of training when that was first better than the
+    threshold.
+    scores: outer step -> evaluation -> score. diverged: its loss was not finite in the end.
+    """
+
+    arm: str
+    seed: int
+    steps: int
+    goal: int
+    seconds: float
+    curve: tuple[list[int], list[float]]
+    reached: tuple[int, float] | None
+    scores: dict[int, dict[str, Scores]]
+    diverged: bool = False
+
+    @cached_property
+    def evaluations(self) -> dict[str, Scores]:
+        """At the end, by name; none of a run that diverged."""
+        return {} if self.diverged or not self.scores else self.scores[max(self.scores)]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a report is made of. `outcomes` hold finished runs and those that have diverged, which is a result, too;
+    `missing` tells by name why others are not there; `notes` what else there is to tell of the episodes."""
+
+    name: str
+    claim: str
+    arms: Sequence[str]
+    score: str
+    better: str
+    threshold: float | None
+    references: dict[str, float]
+    outcomes: list[Outcome]
+    missing: dict[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def of(self, arm: str) -> list[Outcome]:
+        return [outcome for outcome in self.outcomes if outcome.arm == arm]
+
+    @cached_property
+    def evaluations(self) -> list[str]:
+        """Names, the one that the summary tells of first."""
+        found = (name for outcome in self.outcomes for scores in outcome.scores.values() for name in scores)
+        return list(dict.fromkeys(found))
+
+    def finals(self, arm: str) -> list[float]:
+        """The mean score at the end of each run; NaN where it has diverged."""
+        scores = [next(iter(outcome.evaluations.values()), {}) for outcome in self.of(arm)]
+        means = [each.get(self.score, {}).get("mean") for each in scores]
+        return [math.nan if mean is None else mean for mean in means]
+
+    def steps(self, arm: str) -> list[float]:
+        """To the threshold; infinity: not reached."""
+        return [outcome.reached[0] if outcome.reached else math.inf for outcome in self.of(arm)]
+
+
+def outcome(
+    rows: list[Row], score: str, better: str, threshold: float | None, *, column: str | None = None, **known: Any
+) -> Outcome:
+    """Of a run with these metrics. column: of a member of a population, such as final_error/seed_3."""
+    column = column or score
+    due = [row for row in rows if row.get(f"{column}_average") is not None]
+    first = None if threshold is None else crossing(due, column, threshold, better)
+    return Outcome(
+        steps=rows[-1]["step"] if rows else 0,
+        seconds=rows[-1]["seconds"] if rows else 0.0,
+        curve=([row["step"] for row in due], [row[f"{column}_average"] for row in due]),
+        reached=None if first is None else (first["step"], first["seconds"]),
+        **known,
+    )
+
+
+def gathered(jobs: Sequence[Job], failures: dict[str, Failure]) -> Evidence:
+    """What a study's runs have shown, all ended; a study has one job at least."""
+    study, outcomes, missing = jobs[0].study, [], {}
+    about: dict[str, Any] = {}
+    notes: dict[str, None] = {}
+    for job in jobs:
+        failure, found = failures.get(job.name), result(job.folder)
+        about = about or found or {}
+        notes |= dict.fromkeys((found or {}).get("notes", []))
+        diverged = failure is not None and failure.kind == "Diverged"
+        if failure is not None:
+            missing[job.name] = f"{failure.kind}: {failure.text}"
+        if found is None or (failure is not None and not diverged):
+            continue
+        known = {"arm": job.arm, "seed": job.seed, "goal": found["milestones"][-1], "diverged": diverged}
+        scores = {int(step): each for step, each in found["scores"].items()}
+        rows = read_metrics(job.folder)
+        outcomes.append(outcome(rows, study.score, found["better"], study.threshold, scores=scores, **known))
+    return Evidence(
+        name=study.name,
+        claim=study.claim,
+        arms=list(dict.fromkeys(job.arm for job in jobs)),
+        score=study.score,
+        better=about.get("better", "lower"),
+        threshold=study.threshold,
+        references=about.get("references", {}).get(study.score, {}),
+        outcomes=outcomes,
+        missing=missing,
+        notes=list(notes),
+    )

@@ -1,0 +1,1 @@
+"""What experts.attention holds: say it here."""

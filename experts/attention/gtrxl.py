@@ -1,0 +1,130 @@
+"""A gated transformer that remembers the last inputs of each of its layers (GTrXL, Parisotto et al. 2019)."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from experts import state as states
+from experts.attention import sliding_window as band
+from experts.attention.gtrxl_layer import Layer, waves
+from experts.core import Core, positive
+
+
+class GTrXLState(NamedTuple):
+    """rows: the last inputs of each layer, the newest last, of which the last `written` count. read: what the
+    attention of each layer put out in the last step, side by side; weights: its mean over heads and layers, over the
+    rows and, last, the present step."""
+
+    rows: Float[Tensor, "B N L M W"]
+    written: Int[Tensor, "B N"]
+    y: Float[Tensor, "B N W"]
+    read: Float[Tensor, "B N LW"]
+    weights: Float[Tensor, "B N slots"]
+
+
+class GTrXL(Core):
+    """Layers of attention over the last `memory` inputs of each layer and the present one, with gates for residuals.
+
+    x = Linear(input); a layer makes of it, with E = [its last inputs, x],
+
+        x = gate(x, relu(attention(LayerNorm(E))));   x = gate(x, relu(MLP(LayerNorm(x))))
+
+    where attention scores are (q + u) . k + (q + v) . (W_R r[age]) / sqrt(K), r sines and cosines of the age and u, v
+    learned (Dai et al. 2019, sec. 3.3), and the gate is a GRU's, biased towards passing x (sec. 3.2):
+
+        r = sigmoid(W_r y + U_r x);   z = sigmoid(W_z y + U_z x - bias);   gate = (1 - z) x + z tanh(W y + U (r x))
+
+    Rows that were not written yet are masked, and so are those of the episode before. In the paper no gradient enters
+    the memory of the segment before, while steps of one segment learn from each other. So it is here, where a segment
+    is what a learner rolls out between two cuts: rows keep their gradient until `state.detach`. Rows, and not their
+    keys, are kept, so that weights learn from detached ones, too. Each member has a memory of its own.
+
+    Args:
+        input_size: D.
+        width: W, numbers of a layer; the output's, too.
+        layers: L; a step can learn of inputs up to L x memory steps ago.
+        heads: of the attention.
+        memory: M, inputs that each layer remembers.
+        key_size: K and V of each head; None: width // heads.
+        inner: hidden units of the MLP; None: 4 width (Vaswani et al. 2017).
+        bias: of the gates, at first (sec. 3.2: 2).
+
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        width: int,
+        *,
+        layers: int = 2,
+        heads: int = 2,
+        memory: int = 64,
+        key_size: int | None = None,
+        inner: int | None = None,
+        bias: float = 2.0,
+    ):
+        super().__init__()
+        positive(input_size=input_size, width=width, layers=layers, heads=heads, memory=memory)
+        positive(key_size=1 if key_size is None else key_size, inner=1 if inner is None else inner)
+        self.input_size, self.output_size, self.memory = input_size, width, memory
+        key_size = max(1, width // heads) if key_size is None else key_size
+        inner = 4 * width if inner is None else inner
+        self.embed = nn.Linear(input_size, width)
+        self.layers = nn.ModuleList(Layer(width, heads, key_size, inner, bias) for _ in range(layers))
+        self.register_buffer("ages", waves(memory, width), persistent=False)
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> GTrXLState:
+        lead, width = x.shape[:2], self.output_size
+        return GTrXLState(
+            x.new_zeros(*lead, len(self.layers), self.memory, width),
+            x.new_zeros(lead, dtype=torch.long),
+            x.new_zeros(*lead, width),
+            x.new_zeros(*lead, len(self.layers) * width),
+            x.new_zeros(*lead, self.memory + 1),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: GTrXLState, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N W"], GTrXLState]:
+        _, new = self._segment(x.unsqueeze(0), state)
+        new = new if present is None else states.where(present, new, state)
+        return new.y, new
+
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: GTrXLState, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N W"], GTrXLState]:
+        """As the loop of `forward`, many steps at once."""
+        ys, size = [], band.piece(self.memory)
+        for begun in range(0, len(xs), size):
+            part = slice(begun, begun + size)
+            y, state = self._segment(xs[part], state, None if reset is None else reset[part])
+            ys.append(y)
+        return torch.cat(ys), state
+
+    def _segment(self, xs: Tensor, state: GTrXLState, reset: Tensor | None = None) -> tuple[Tensor, GTrXLState]:
+        seen, count = band.in_sight(state.written, len(xs), self.memory, reset)
+        x, inputs, reads, weights = self.embed(xs.movedim(0, 2)), [], [], []  # x (B, N, T, W)
+        for layer, rows in zip(self.layers, state.rows.unbind(2), strict=True):
+            inputs.append(x)
+            x, read, spread = layer(x, rows, seen, self.ages)
+            reads.append(read[:, :, -1])
+            weights.append(band.last_weights(spread, self.memory))
+        rows = band.latest(state.rows, torch.stack(inputs, 2), count, reset)
+        spread = torch.stack(weights).mean(0)
+        return x.movedim(2, 0), GTrXLState(rows, count, x[:, :, -1], torch.cat(reads, -1), spread)
+
+    def metrics(self, state: GTrXLState) -> dict[str, Float[Tensor, " B"]]:
+        """Of `experts.memory_metrics`, of what the first layer remembers."""
+        return band.told(state.rows[:, :, 0], state.written, state.weights)
+
+    def read_weights(self, state: GTrXLState) -> Float[Tensor, "B N slots"]:
+        """Mean over heads and layers; the newest last, and that is the present step."""
+        return state.weights
+
+    def traces(self, state: GTrXLState) -> dict[str, Float[Tensor, "B N _"]]:
+        """What was written is the present input of each layer, side by side."""
+        return {"read": state.read, "write_value": state.rows[..., -1, :].flatten(2)}

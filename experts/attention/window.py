@@ -1,0 +1,143 @@
+"""Soft attention over the last inputs: a memory that is nothing but a window (Oh et al. 2016)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from experts import state as states
+from experts.attention import sliding_window as band
+from experts.core import Core, controlled, positive
+from experts.state import State
+
+
+class WindowState(NamedTuple):
+    """rows: the last inputs, the newest last, of which the last `written` count. read: of the last step, heads
+    side by side; weights: how it was spread over the window and, last, the present input."""
+
+    controller: State
+    rows: Float[Tensor, "B N M D"]
+    written: Int[Tensor, "B N"]
+    read: Float[Tensor, "B N HV"]
+    weights: Float[Tensor, "B N slots"]
+
+
+class Window(Core):
+    """A controller that looks back at its last `slots` inputs and the present one, and at nothing else.
+
+    One step: h = controller(x); keys and values of the inputs in the window are linear in them, the query is linear in
+    h; read is the sum of the values by the softmax of query . (key + place of its age) / sqrt(K), for each head; and
+    y = Linear([h, read]). Around a `Feedforward` that is the memory Q-network, around an LSTM the recurrent one
+    (Oh et al. 2016, sec. 4). There rows have no age; here each age has a learned vector (Shaw et al. 2018), at first
+    zero, so that "k steps ago" can be asked for.
+
+    Each member has a window of its own. The window holds inputs, not keys: what was written before a weight changed is
+    seen with the weight as it is now.
+
+    Args:
+        input_size: D.
+        controller: a factory int -> Core; it eats x alone, so that it does not carry on what was read.
+        slots: M, inputs before the present one.
+        key_size, value_size: K, V of each head.
+        heads: questions that a step asks.
+        output_size: Y; None: as many as the controller puts out.
+
+    Raises:
+        ValueError: a size below 1, or a controller whose sizes do not fit.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        controller: Callable[[int], Core],
+        *,
+        slots: int,
+        key_size: int = 16,
+        value_size: int = 16,
+        heads: int = 1,
+        output_size: int | None = None,
+    ):
+        super().__init__()
+        positive(slots=slots, key_size=key_size, value_size=value_size, heads=heads)
+        positive(output_size=1 if output_size is None else output_size)
+        self.controller = controlled(controller, input_size, 0)
+        hidden = self.controller.output_size
+        self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
+        self.slots, self.heads, self.scale = slots, heads, key_size**-0.5
+        self.ask = nn.Linear(hidden, heads * key_size)
+        self.key = nn.Linear(input_size, heads * key_size)
+        self.value = nn.Linear(input_size, heads * value_size)
+        self.place = nn.Parameter(torch.zeros(heads, slots + 1, key_size))  # by age, the oldest first
+        self.out = nn.Linear(hidden + heads * value_size, self.output_size)
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> WindowState:
+        lead = x.shape[:2]
+        return WindowState(
+            self.controller.initial_state(x),
+            x.new_zeros(*lead, self.slots, self.input_size),
+            x.new_zeros(lead, dtype=torch.long),
+            x.new_zeros(*lead, self.value.out_features),
+            x.new_zeros(*lead, self.slots + 1),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: WindowState, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], WindowState]:
+        h, controller = self.controller(x, state.controller, present)
+        read, own = self._look(x.unsqueeze(0), h.unsqueeze(0), state)
+        if present is not None:
+            own = states.where(present, own, state._replace(controller=None))
+            read = own.read.unsqueeze(0)
+        return self.out(torch.cat([h, read[0]], -1)), own._replace(controller=controller)
+
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: WindowState, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N Y"], WindowState]:
+        """As the loop of `forward`: the controller takes all steps, then each looks back, many at once."""
+        hs, controller = self.controller.unroll(xs, state.controller, reset)
+        reads, size = [], band.piece(self.slots)
+        for begun in range(0, len(xs), size):
+            part = slice(begun, begun + size)
+            read, state = self._look(xs[part], hs[part], state, None if reset is None else reset[part])
+            reads.append(read)
+        return self.out(torch.cat([hs, torch.cat(reads)], -1)), state._replace(controller=controller)
+
+    def _look(
+        self, xs: Tensor, hs: Tensor, state: WindowState, reset: Tensor | None = None
+    ) -> tuple[Tensor, WindowState]:
+        """What T steps read, (T, B, N, H V), and the state behind them, less the controller's."""
+        steps = xs.movedim(0, 2)  # (B, N, T, D)
+        seen, count = band.in_sight(state.written, len(xs), self.slots, reset)
+        every = torch.cat([state.rows, steps], -2)
+        query = band.apart(self.ask(hs.movedim(0, 2)) * self.scale, self.heads)
+        keys, values = band.apart(self.key(every), self.heads), band.apart(self.value(every), self.heads)
+        read, weights = band.attend(query, keys, values, query, self.place, seen)
+        reads = band.together(read)  # (B, N, T, H V)
+        rows = band.latest(state.rows, steps, count, reset)
+        own = WindowState(None, rows, count, reads[:, :, -1], band.last_weights(weights, self.slots))
+        return reads.movedim(2, 0), own
+
+    def losses(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
+        return self.controller.losses(state.controller)
+
+    def metrics(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
+        """Of `experts.memory_metrics`, of the window's keys; and the controller's."""
+        own = band.told(self.key(state.rows), state.written, state.weights)
+        return {**self.controller.metrics(state.controller), **own}
+
+    def read_weights(self, state: WindowState) -> Float[Tensor, "B N slots"]:
+        """Mean over heads; the newest last, and that is the present input."""
+        return state.weights
+
+    def traces(self, state: WindowState) -> dict[str, Float[Tensor, "B N _"]]:
+        """What was written is the key and the value of the present input."""
+        newest = state.rows[..., -1, :]
+        return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
+
+    def members(self, state: WindowState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> WindowState:
+        """Windows are gathered; the controller gathers for itself."""
+        own, blank = (s._replace(controller=None) for s in (state, self.initial_state(x)))
+        controller = self.controller.members(state.controller, index, x)
+        return states.renew(own, blank, index)._replace(controller=controller)

@@ -1,0 +1,1 @@
+"""What experts.auxiliary holds: say it here."""

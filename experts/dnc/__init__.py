@@ -1,0 +1,1 @@
+"""What experts.dnc.core holds: say it here."""

@@ -1,0 +1,1 @@
+"""What experts.episodic.memory holds: say it here."""

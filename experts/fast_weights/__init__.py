@@ -1,0 +1,1 @@
+"""What experts.fast_weights.write_rules holds: say it here."""

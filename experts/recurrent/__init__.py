@@ -1,0 +1,1 @@
+"""What experts.recurrent holds: say it here."""

@@ -1,0 +1,1 @@
+"""What tasks.adapters holds: say it here."""

@@ -1,0 +1,1 @@
+"""What tasks.adapters.inbound holds: say it here."""

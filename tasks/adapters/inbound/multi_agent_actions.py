@@ -1,0 +1,105 @@
+"""What the agents of a world do, each as its own space of Gymnasium says, in one shape for all.
+
+Shapes: k choices of an action, A numbers of the largest action.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tasks.adapters.inbound.spaces import into, span
+from tasks.adapters.optional_imports import gymnasium
+from tasks.task import Action, Continuous, Discrete, MultiDiscrete
+
+SERVED = "served are Discrete, MultiDiscrete, MultiBinary and Box of real numbers"
+
+
+class Choices:
+    """Actions that are choices: Discrete where all spaces are, else MultiDiscrete. An agent that has fewer choices, or
+    fewer of them at once, is told by `legal` which are its own."""
+
+    def __init__(self, spaces: Mapping[str, Any]):
+        self.spaces = dict(spaces)
+        self.each = {name: _numbers(space) for name, space in spaces.items()}
+        most = max(len(ns) for ns in self.each.values())
+        self.ns = tuple(max(ns[i] if i < len(ns) else 1 for ns in self.each.values()) for i in range(most))
+        self.plain = all(isinstance(space, gymnasium().spaces.Discrete) for space in spaces.values())
+        self.action: Action = Discrete(self.ns[0]) if self.plain else MultiDiscrete(self.ns)
+
+    def legal(self, name: str, mask: Any = None) -> np.ndarray:
+        """(A,) what an agent may choose. mask: the world's own, one number for each of the agent's choices, in a tuple
+        of arrays where there are several; where it allows nothing, everything is as good.
+
+        Raises:
+            ValueError: a mask of another size.
+        """
+        ns = self.each[name]
+        allowed = np.ones(sum(ns), bool) if mask is None else _joined(mask)
+        if len(allowed) != sum(ns):
+            raise ValueError(f"agent {name!r} was told an action_mask of {len(allowed)} numbers, want {sum(ns)}")
+        legal, parts = [], np.split(allowed, np.cumsum(ns)[:-1])
+        for i, most in enumerate(self.ns):
+            own = np.zeros(most, bool)
+            own[: ns[i] if i < len(ns) else 1] = parts[i] if i < len(ns) and parts[i].any() else True
+            legal.append(own)
+        return np.concatenate(legal)
+
+    def given(self, name: str, chosen: np.ndarray) -> Any:
+        """What the world is given: chosen is a number, or (k,)."""
+        space, own = self.spaces[name], chosen.reshape(-1)[: len(self.each[name])]
+        if isinstance(space, gymnasium().spaces.Discrete):
+            return own[0] + space.start
+        return (own.reshape(space.shape) + getattr(space, "start", 0)).astype(space.dtype)
+
+
+class Reals:
+    """Actions that are real numbers, as many as the largest has. Between the bounds that all of them have; where these
+    differ between -1 and 1, from where they are scaled to each one's own; what lies beyond is cut off."""
+
+    def __init__(self, spaces: Mapping[str, Any]):
+        self.spaces = dict(spaces)
+        self.sizes = {name: int(np.prod(space.shape)) for name, space in spaces.items()}
+        low, high, self.scaled = span(spaces.values())
+        self.action: Action = Continuous(max(self.sizes.values()), low, high)
+
+    def legal(self, name: str, mask: Any = None) -> None:
+        return None
+
+    def given(self, name: str, chosen: np.ndarray) -> np.ndarray:
+        """What the world is given; chosen: (A,)."""
+        space = self.spaces[name]
+        return into(space, chosen[: self.sizes[name]].reshape(space.shape), self.scaled)
+
+
+def moves(spaces: Mapping[str, Any]) -> Choices | Reals:
+    """What the agents do.
+
+    Raises:
+        ValueError: an action space that is not served; choices for some agents and real numbers for others.
+    """
+    kinds = gymnasium().spaces
+    real = {name: isinstance(space, kinds.Box) for name, space in spaces.items()}
+    for name, space in spaces.items():
+        integers = real[name] and not np.issubdtype(space.dtype, np.floating)
+        if integers or not isinstance(space, kinds.Discrete | kinds.MultiDiscrete | kinds.MultiBinary | kinds.Box):
+            raise ValueError(f"agent {name!r} acts in {space}, which cannot be served; {SERVED}")
+    if len(set(real.values())) > 1:
+        told = ", ".join(f"{name}: {space}" for name, space in spaces.items())
+        raise ValueError(f"agents act in {told}, want choices for all of them or real numbers for all of them")
+    return Reals(spaces) if any(real.values()) else Choices(spaces)
+
+
+def _numbers(space: Any) -> list[int]:
+    """How many there are to choose from, for each choice of a space."""
+    kinds = gymnasium().spaces
+    if isinstance(space, kinds.Discrete):
+        return [int(space.n)]
+    if isinstance(space, kinds.MultiBinary):
+        return [2] * int(np.prod(space.shape))
+    return [int(n) for n in space.nvec.reshape(-1)]
+
+
+def _joined(mask: Any) -> np.ndarray:
+    parts = mask if isinstance(mask, tuple) else (mask,)
+    return np.concatenate([np.asarray(part).reshape(-1) for part in parts]).astype(bool)

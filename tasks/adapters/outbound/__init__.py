@@ -1,0 +1,1 @@
+"""What tasks.adapters.outbound holds: say it here."""

@@ -1,0 +1,1 @@
+"""What tasks.babi.task holds: say it here."""

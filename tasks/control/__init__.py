@@ -1,0 +1,1 @@
+"""What tasks.control holds: say it here."""

@@ -1,0 +1,1 @@
+"""What tasks.data holds: say it here."""

@@ -1,0 +1,1 @@
+"""What tasks.games holds: say it here."""

@@ -1,0 +1,1 @@
+"""What tasks.sequence holds: say it here."""
