@@ -28,7 +28,7 @@ from tiny_ranks import (
 from tiny_runs import made, same
 from toys import game, toy_agent
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

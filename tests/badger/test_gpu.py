@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, Schedule, SequentialMNIST, distributed, rollout, start
 from badger.learners.cuda_graph import Graphed, refuse
-from test_bptt import flat, slopes
+from toy_learners import flat, slopes
 from toys import Walk, game, seeded, toy_agent
 
 on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -7,35 +7,18 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, act, evaluate, generator, look, train
+from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, look, train
 from badger.rollouts.loop import cut, rollout, start
 from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been, check_learner
-from experts import GRU
 from tasks import Discrete, Ranges
+from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
 from toys import Steps, game, seeded, toy_agent
 
-REPEAT = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
-STEPS = Steps(dtype=torch.float64)
 OPTIONS = {"batch": 4, "gamma": 0.9, "value_weight": 0.3, "entropy_weight": 0.2, "simpson_weight": 0.1, "clip": None}
-
-
-def valued(task, *, seed=0, **options):
-    agent = toy_agent(task, seed=seed, **options)
-    agent.act = act.Valued(agent.act).double()
-    torch.nn.init.normal_(agent.act.value.linear.weight, generator=seeded(seed))  # a critic that knows something
-    return agent
 
 
 def a2c(task=REPEAT, *, core="episodic", **options):
     return A2C(valued(task, core=core), task, **OPTIONS | options)
-
-
-def slopes(agent):
-    return [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in agent.parameters()]
-
-
-def flat(agent):
-    return torch.cat([p.detach().flatten() for p in agent.parameters()])
 
 
 # --- the loss and its gradient, by hand
@@ -133,13 +116,6 @@ def test_the_gradient_goes_through_all_steps_of_the_rollout(core):
     loss, agent = ByHand(learner).loss()
     assert_close(learner.update()["loss"], loss)
     assert_close(slopes(learner.agent), slopes(agent))
-
-
-class Restless(GRU):
-    """A GRU with a loss of its own."""
-
-    def losses(self, state):
-        return {"size": state.h.square().sum((1, 2))}
 
 
 @pytest.mark.parametrize("horizon", [None, 3])
@@ -295,13 +271,6 @@ def test_real_numbers_without_a_spread_are_refused():
 def test_a_distribution_of_tasks_is_refused():
     with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and A2C learns one"):
         A2C(valued(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
-
-
-class Paid(Steps):
-    """Each of 4 experts has a reward of its own."""
-
-    def _told(self, state, reward):
-        return super()._told(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
 
 
 def test_rewards_of_each_expert_are_refused():

@@ -10,10 +10,8 @@ from torch.testing import assert_close
 from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, Schedule, generator, rollout, start
 from contracts_learner import Blind
 from experts import state as states
+from toy_learners import NEVER, flat, slopes
 from toys import Walk, game, toy_agent
-
-NEVER = 1e9  # a norm that clips nothing
-
 
 # --- the gradient
 
@@ -21,14 +19,6 @@ NEVER = 1e9  # a norm that clips nothing
 def bptt(task=None, *, core="episodic", **options):
     task = task or game(steps=4)
     return BPTT(toy_agent(task, core=core, port="readout"), task, **{"batch": 3, "clip": NEVER} | options)
-
-
-def flat(agent):
-    return torch.cat([p.detach().flatten() for p in agent.parameters()])
-
-
-def slopes(agent):
-    return [torch.zeros_like(p) if p.grad is None else p.grad for p in agent.parameters()]
 
 
 def by_hand(learner, step=0, cut=None, penalty=None):

@@ -15,7 +15,7 @@ from comms import Attention
 from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from experts import GRU
 from tasks import Ranges
-from test_a2c import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
+from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
 from toys import HIDDEN, IDENTITY, MESSAGE, Herd, game, seeded
 
 HERD = Herd(dtype=torch.float64)

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from badger import BPTT, generator, rollout, start
 from badger.rollouts.checkpointing import segmented
-from test_bptt import NEVER, flat, slopes
+from toy_learners import NEVER, flat, slopes
 from toys import Walk, game, toy_agent
 
 STEPS = 7  # no segment below divides it

@@ -12,8 +12,8 @@ from badger.cli import evaluate as evaluate_command
 from badger.rollouts.env_libraries import LIBRARIES
 from badger.rollouts.env_roundtrip import Through, chosen
 from badger.rollouts.loop import direct
-from test_parallel_env import Ballot, Choosy, Flock
 from tiny_runs import made
+from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, game, seeded, toy_agent
 
 TASKS = {

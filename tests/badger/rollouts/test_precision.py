@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from badger import BPTT, GuessingGame, generator, rollout, start
 from badger.rollouts.precision import Rounded, stepping
 from contracts import unchecked
-from test_bptt import flat, slopes
+from toy_learners import flat, slopes
 from toys import toy_agent
 
 CORES = ["gru", "lstm", "episodic", "episodic_shared"]

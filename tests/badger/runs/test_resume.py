@@ -20,7 +20,7 @@ from badger.runs.recorder import Recorder
 from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, made, metrics, same, scalars, start
 
 OUTER = importlib.import_module("badger.runs.training")  # badger.train is the function
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

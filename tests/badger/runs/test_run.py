@@ -13,7 +13,7 @@ from badger import Diverged, Run, RunExists, build, read_metrics, train
 from badger.runs import checkpoint as checkpoint_files
 from tiny_runs import STEPS, At, Poisoned, checkpoints, made, metrics, same, small_disk, strict_json, tiny
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

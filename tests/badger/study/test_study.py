@@ -28,7 +28,7 @@ from badger.study.run import _alone
 from badger.study.trial import Job, finished, perform, played
 from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, spread_hold, start
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def make_tiny(patch):

@@ -15,7 +15,7 @@ from experts import DNC, GRU, LSTM, Core, Private
 from experts.dnc import addressing
 from experts.dnc import fused_step as linked
 from oracles_dnc import Store, allocation
-from test_episodic import Unroll, absences, ensemble, inputs, resets, stepped
+from toy_memories import Unroll, absences, ensemble, inputs, resets, stepped
 
 D, H, B, N = 2, 3, 2, 2
 SLOTS, WIDTH, HEADS = 5, 3, 2

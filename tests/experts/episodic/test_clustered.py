@@ -12,7 +12,7 @@ import contracts
 import oracles
 from contracts import close, equal_runs, grads, noise, run, unchecked
 from experts import GRU, ClusteredMemory, Core, EpisodicMemory, Private
-from test_episodic import MEASURES, STORES, Unroll, absences, constant, ensemble, inputs, resets, stepped
+from toy_memories import MEASURES, STORES, Unroll, absences, constant, ensemble, inputs, resets, stepped
 
 D, H, B, N = 2, 3, 2, 2
 OPTIONS = {

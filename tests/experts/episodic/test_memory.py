@@ -1,21 +1,20 @@
 """Episodic memory equals the dense circular buffer, in outputs and all gradients, however it is stepped."""
 
 from functools import partial
-from itertools import product
 from math import log
 
 import pytest
 import torch
-from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 import oracles
 from contracts import close, compiled, equal_runs, grads, noise, run, unchecked
-from experts import GRU, Core, EpisodicMemory, Log, Private, State
+from experts import GRU, Core, EpisodicMemory, Log, Private
 from experts import memory_metrics as measures
 from experts import state as states
 from experts.episodic import memory as episodic
+from toy_memories import MEASURES, STORES, Unroll, absences, constant, ensemble, inputs, resets, stepped
 
 D, H, B, N = 2, 3, 2, 2
 OPTIONS = {
@@ -26,8 +25,6 @@ OPTIONS = {
     "keep": "both",
     "detach_rows": False,
 }
-MEASURES = [*product(("dot", "scaled_dot", "cosine", "l2"), ("softmax", "similarity")), ("l2", "inverse_distance")]
-STORES = pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
 
 
 def build(private: bool = False, **options) -> Core:
@@ -35,37 +32,6 @@ def build(private: bool = False, **options) -> Core:
         torch.manual_seed(0)
         memory = EpisodicMemory(D, partial(GRU, hidden_size=H), key_size=2, **{**OPTIONS, **options}).double()
     return Private(memory) if private else memory
-
-
-def inputs(steps: int, batch: int = B, n: int = N) -> torch.Tensor:
-    return noise(steps, batch, n, D).requires_grad_()
-
-
-def resets(steps: int) -> torch.Tensor:
-    """Row 0 starts anew at a third, row 1 at half and right after."""
-    reset = torch.zeros(steps, B, dtype=torch.bool)
-    reset[steps // 3, 0] = reset[steps // 2, 1] = reset[steps // 2 + 1, 1] = True
-    return reset
-
-
-def absences(steps: int) -> torch.Tensor:
-    return noise(steps, B, N, seed=5) < 0.5
-
-
-def stepped(core: Core, xs, reset=None, present=None, step=None, without_grad=()) -> tuple[torch.Tensor, list[State]]:
-    """The outputs, and the state before each step and after the last."""
-    step = core if step is None else step
-    graph = torch.is_grad_enabled()
-    before = [core.initial_state(xs[0])]
-    ys = []
-    for t, x in enumerate(xs):
-        with torch.set_grad_enabled(graph and t not in without_grad):
-            if reset is not None:
-                before[t] = states.where(reset[t], core.initial_state(x), before[t])
-            y, state = step(x, before[t], None if present is None else present[t])
-        ys.append(y)
-        before.append(state)
-    return torch.stack(ys), before
 
 
 def oracle(core: Core, xs, reset=None, present=None, without_grad=(), **options) -> torch.Tensor:
@@ -218,24 +184,6 @@ def test_a_step_is_not_compiled_again_and_again():
         warm = len(graphs)
         run(step, xs[3:], state)
     assert 0 < warm == len(graphs)
-
-
-class Unroll(nn.Module):
-    """An episode as one call, for functional_call."""
-
-    def __init__(self, core: Core, **episodes: torch.Tensor):
-        super().__init__()
-        self.core, self.episodes = core, episodes
-
-    def forward(self, xs: torch.Tensor) -> torch.Tensor:
-        return stepped(self.core, xs, **self.episodes)[0]
-
-
-def ensemble(core: Core, size: int = 3) -> dict[str, torch.Tensor]:
-    """Parameters of several memories, stacked."""
-    scales = torch.linspace(1, 2, size, dtype=torch.double)
-    named = Unroll(core).named_parameters()
-    return {name: torch.stack([s * p.detach() for s in scales]).requires_grad_() for name, p in named}
 
 
 @STORES
@@ -476,11 +424,6 @@ def test_absent_members_use_no_slots():
     core, xs = build(slots=64), inputs(6)
     _, state = run(core, xs, present=torch.tensor([True, False]).expand(6, B, N))
     assert core.metrics(state)["slots_used"].tolist() == [5, 5]
-
-
-def constant(layer: nn.Linear) -> None:
-    nn.init.zeros_(layer.weight)
-    nn.init.ones_(layer.bias)
 
 
 def test_rows_of_the_same_key_are_duplicates():

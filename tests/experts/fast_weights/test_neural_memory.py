@@ -1,6 +1,5 @@
 """A neural memory equals its oracle, its gradient rule is that of autograd, and its loss asks for what it wrote."""
 
-from functools import partial
 from itertools import product
 
 import pytest
@@ -8,8 +7,9 @@ import torch
 
 import oracles_neural
 from contracts import B, D, N, T, close, noise, run, unchecked
-from experts import GRU, LSTM, NeuralMemory, Private
+from experts import GRU, NeuralMemory, Private
 from experts.fast_weights.write_rules import activations, descent, write_read
+from toy_memories import neural_memory
 
 W, HIDDEN = 4, 3
 OPTIONS = [
@@ -18,14 +18,6 @@ OPTIONS = [
 ]
 options = pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(str(v) for v in o.values()))
 rules = pytest.mark.parametrize("rule", ["local", "gradient"])
-
-
-def build(cell=LSTM, **options) -> NeuralMemory:
-    """With a scale at which the memory moves a good deal."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        defaults = {"width": W, "scale": 0.7, "output_size": 2}
-        return NeuralMemory(D, partial(cell, hidden_size=HIDDEN), **defaults | options).double()
 
 
 def played(core, xs, present=None):
@@ -38,7 +30,7 @@ def played(core, xs, present=None):
 
 @options
 def test_steps_equal_the_oracle(options):
-    core, xs = build(**options), noise(T, B, N, D)
+    core, xs = neural_memory(**options), noise(T, B, N, D)
     present = torch.rand(T, B, N, generator=torch.Generator().manual_seed(1)) > 0.3
     present[2, 0] = False  # nobody
     weights = {name: value.detach().numpy() for name, value in core.state_dict().items()}
@@ -72,7 +64,7 @@ def test_the_gradient_rule_is_the_gradient_of_the_error_before_the_write(layers)
 
 @rules
 def test_gradients_are_those_of_differences(rule):
-    core = build(GRU, rule=rule, heads=2, width=2, layers=3, delay=1)
+    core = neural_memory(GRU, rule=rule, heads=2, width=2, layers=3, delay=1)
     xs = noise(3, 1, 2, D).requires_grad_()
     present = torch.tensor([[True, True], [True, False], [True, True]]).unsqueeze(1)
 
@@ -94,7 +86,7 @@ def test_a_write_of_full_rate_stores_a_value_in_a_linear_memory():
 
 def test_equal_members_write_what_one_would():
     """The mean of the changes: so f moves no further, the more they are."""
-    core, xs = build(heads=2), noise(T, B, 1, D)
+    core, xs = neural_memory(heads=2), noise(T, B, 1, D)
     _, one = run(core, xs)
     _, many = run(core, xs.expand(T, B, 5, D))
     for a, b in zip(one.memory, many.memory, strict=True):
@@ -104,12 +96,12 @@ def test_equal_members_write_what_one_would():
 
 @rules
 def test_the_default_scale_is_that_of_the_mean_squared_error(rule):
-    assert build(rule=rule, scale=None, heads=3).scale == pytest.approx(2 / (3 * W))
+    assert neural_memory(rule=rule, scale=None, heads=3).scale == pytest.approx(2 / (3 * W))
 
 
 @rules
 def test_the_delayed_loss_asks_for_older_writes(rule):
-    core, xs = build(rule=rule, heads=2, delay=2, decay=0.5), noise(T, B, N, D)
+    core, xs = neural_memory(rule=rule, heads=2, delay=2, decay=0.5), noise(T, B, N, D)
     after = played(core, xs)
     for t in range(1, T + 1):
         want = torch.zeros(B, dtype=torch.double)
@@ -123,29 +115,29 @@ def test_the_delayed_loss_asks_for_older_writes(rule):
 
 def test_a_delay_changes_the_loss_alone():
     xs = noise(T, B, N, D)
-    close(run(build(delay=2), xs)[0], run(build(), xs)[0])
+    close(run(neural_memory(delay=2), xs)[0], run(neural_memory(), xs)[0])
 
 
 def test_an_episode_begins_with_the_network_of_the_buffer():
-    core = build()
+    core = neural_memory()
     assert {"initial"} <= core.state_dict().keys() and "initial" not in dict(core.named_parameters())
     assert torch.dist(core.initial @ core.initial.mT, torch.eye(W).double()) < 1e-5  # orthogonal, drawn in float32
     for m, initial in zip(core.initial_state(noise(B, N, D)).memory, core.initial, strict=True):
         close(m, initial.expand(B, -1, -1))
-    other = build()
+    other = neural_memory()
     other.load_state_dict({name: value + 1 for name, value in core.state_dict().items()})
     close(other.initial, core.initial + 1)
 
 
 @pytest.mark.parametrize("heads", [1, 3])
 def test_at_first_a_read_key_is_the_write_key_of_its_head(heads):
-    keys = build(heads=heads).interact.weight[W:].split(heads * W)
+    keys = neural_memory(heads=heads).interact.weight[W:].split(heads * W)
     assert torch.equal(keys[0], keys[1]) and not torch.equal(keys[0], keys[2])
 
 
 def test_the_loss_teaches_values_too():
     """What is written is no goal that stands still: its norm is told, as it can collapse."""
-    core, xs = build(), noise(T, B, N, D)
+    core, xs = neural_memory(), noise(T, B, N, D)
     state = played(core, xs)[-1]
     value = core.interact.bias
     (gradient,) = torch.autograd.grad(core.losses(state)["meta"].sum(), value)
@@ -153,7 +145,7 @@ def test_the_loss_teaches_values_too():
 
 
 def test_metrics_are_those_worked_out_by_hand():
-    core, xs = build(heads=2), noise(T, B, N, D)
+    core, xs = neural_memory(heads=2), noise(T, B, N, D)
     _, state = run(core, xs)
     told = core.metrics(state)
     assert set(told) == {"rate", "memory_norm", "write_norm", "read_norm", "meta_loss"}
@@ -165,7 +157,7 @@ def test_metrics_are_those_worked_out_by_hand():
 
 
 def test_a_member_that_comes_finds_the_memory_that_there_is():
-    core, xs = build(), noise(T, B, N, D)
+    core, xs = neural_memory(), noise(T, B, N, D)
     _, state = run(core, xs)
     joined = core.members(state, torch.tensor([1, -1]), xs[0][:, :2])
     for a, b in zip(joined.memory, state.memory, strict=True):
@@ -175,7 +167,7 @@ def test_a_member_that_comes_finds_the_memory_that_there_is():
 
 
 def test_private_memories_report_the_mean_of_their_losses():
-    core, xs = build(), noise(T, B, N, D)
+    core, xs = neural_memory(), noise(T, B, N, D)
     _, state = run(Private(core), xs)
     alone = [core.losses(run(core, xs[:, :, i : i + 1])[1])["meta"] for i in range(N)]
     close(Private(core).losses(state)["meta"], torch.stack(alone).mean(0))
@@ -203,7 +195,7 @@ BAD = [
 @pytest.mark.parametrize("options, message", BAD, ids=lambda o: "-".join(o) if isinstance(o, dict) else "")
 def test_bad_options_are_refused(options, message):
     with unchecked(), pytest.raises(ValueError, match=message):
-        build(**options)
+        neural_memory(**options)
 
 
 def test_a_controller_that_does_not_fit_is_refused():

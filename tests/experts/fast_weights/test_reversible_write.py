@@ -12,7 +12,7 @@ from contracts import B, D, N, close, grads, noise, run
 from experts import Private
 from experts import state as states
 from experts.fast_weights import reversible_write as undone
-from test_neural import build
+from toy_memories import neural_memory
 
 STEPS = 7
 OPTIONS = [
@@ -54,13 +54,13 @@ def agree(core, xs, got, want):
 @pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda o: "-".join(str(v) for v in o.values()))
 def test_gradients_equal_those_of_plain_operations(options, private, monkeypatch):
-    core, xs = build(**options), episode()
+    core, xs = neural_memory(**options), episode()
     core = Private(core) if private else core
     agree(core, xs, told(core, xs)[0], plainly(core, xs, monkeypatch)[0])
 
 
 def test_absent_members_change_no_gradient(monkeypatch):
-    core, xs = build(heads=2), episode()
+    core, xs = neural_memory(heads=2), episode()
     present = torch.rand(STEPS, B, N, generator=torch.Generator().manual_seed(2)) > 0.4
     got, want = told(core, xs, present)[0], plainly(core, xs, monkeypatch, lambda c, x: told(c, x, present))[0]
     agree(core, xs, got, want)
@@ -69,7 +69,7 @@ def test_absent_members_change_no_gradient(monkeypatch):
 @pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
 def test_weights_are_kept_of_every_so_many_steps_alone(private):
     """The graph holds D x D numbers a layer where a chain begins and at each `EVERY`th step, and nowhere else."""
-    core, xs = build(layers=2), episode()
+    core, xs = neural_memory(layers=2), episode()
     kept = []
 
     def pack(x):
@@ -85,21 +85,21 @@ def test_weights_are_kept_of_every_so_many_steps_alone(private):
 
 def test_a_gradient_that_not_all_steps_give_is_right(monkeypatch):
     """The steps after it hand no weights back, so they are written anew."""
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
     got, want = told(core, xs)[0], plainly(core, xs, monkeypatch)[0]
     for end in (1, 4, 6):
         agree(core, xs, got[:end], want[:end])
 
 
 def test_a_graph_may_be_walked_again():
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
     ys, _ = told(core, xs)
     for a, b in zip(grads(ys, xs), grads(ys, xs), strict=True):
         close(a, b)
 
 
 def test_a_branch_that_is_thrown_away_leaves_no_trace(monkeypatch):
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
 
     def stray(c, xs):
         def step(x, state, present):
@@ -115,7 +115,7 @@ def test_a_branch_that_is_thrown_away_leaves_no_trace(monkeypatch):
 
 @pytest.mark.parametrize("cut", [states.detach, lambda s: states.index(s, torch.tensor([1, 0]))], ids=["cut", "picked"])
 def test_a_state_that_was_changed_begins_anew(cut, monkeypatch):
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
 
     def play(core, xs):
         first, state = told(core, xs)
@@ -126,7 +126,7 @@ def test_a_state_that_was_changed_begins_anew(cut, monkeypatch):
 
 
 def test_the_memory_itself_may_be_part_of_a_loss(monkeypatch):
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
 
     def play(core, xs):
         _, state = told(core, xs)
@@ -137,7 +137,7 @@ def test_the_memory_itself_may_be_part_of_a_loss(monkeypatch):
 
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_steps_may_be_checkpointed(size, monkeypatch):
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
 
     def play(core, xs):
         ys, state = [], core.initial_state(xs[0])
@@ -153,7 +153,7 @@ def test_steps_may_be_checkpointed(size, monkeypatch):
 
 
 def test_plain_operations_go_under_a_transform():
-    core, xs = build(), episode()
+    core, xs = neural_memory(), episode()
     weights = dict(core.named_parameters())
 
     def total(weights):

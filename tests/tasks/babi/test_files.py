@@ -11,17 +11,9 @@ from badger import BAbI, Feedback
 from tasks.babi import files as babi_files
 from tasks.babi.files import ARCHIVE, BABI, ROOT
 from tasks.babi.parse import WORDS, stories
-from test_files import internet
 from tiny_babi import by_hand, text, write
 
 SHA256 = "f7f0bee187efca0d81c3daac1b162cda4eb7f9505dee5ad6846eabbed3dbf92e"
-
-
-@pytest.fixture
-def nowhere(monkeypatch):
-    """No folder is named, and there is no network."""
-    monkeypatch.delenv("BADGER_DATA", raising=False)
-    return internet(monkeypatch, {})
 
 
 def size(data_dir=None, tasks=(1, 2), **options):
@@ -69,11 +61,11 @@ def test_another_folder_of_the_archive_may_be_asked_for(nowhere, tmp_path):
     assert size(tmp_path, folder="en-valid") == asked(tmp_path, inside="en-valid") < asked(tmp_path)
 
 
-def test_what_lies_nowhere_is_fetched_by_its_checksum(nowhere, monkeypatch, tmp_path):
+def test_what_lies_nowhere_is_fetched_by_its_checksum(nowhere, internet, tmp_path):
     folder = write(tmp_path / "files")
     first, second = (f"{mirror}{ARCHIVE}" for mirror in BABI.mirrors)
     held = {first: ValueError("another checksum"), second: pack(folder, tmp_path) / ARCHIVE}
-    got = internet(monkeypatch, held, tmp_path / "cache")
+    got = internet(held, tmp_path / "cache")
     assert size() == asked(folder)
     place = str(tmp_path / "cache" / "badger-agents" / "babi" / ARCHIVE)
     assert got == [(url, f"sha256:{SHA256}", place) for url in (first, second)]

@@ -3,7 +3,6 @@
 import gzip
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,30 +20,6 @@ MD5 = {
     "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
     "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
 }
-
-
-@pytest.fixture
-def nowhere(monkeypatch):
-    """No folder is named, and there is no network."""
-    monkeypatch.delenv("BADGER_DATA", raising=False)
-    return internet(monkeypatch, {})
-
-
-def internet(monkeypatch, held, cache="cache"):
-    """A pooch whose network holds these addresses -> paths; gives the list of what it was asked for."""
-    asked = []
-
-    def retrieve(url, known_hash, fname, path):
-        asked.append((url, known_hash, str(Path(path) / fname)))
-        if url not in held:
-            raise OSError(f"no route to {url}")
-        if isinstance(held[url], Exception):
-            raise held[url]
-        return str(held[url])
-
-    fake = SimpleNamespace(retrieve=retrieve, os_cache=lambda name: Path(cache) / name)
-    monkeypatch.setitem(sys.modules, "pooch", fake)
-    return asked
 
 
 def size(folder=None, split="train"):
@@ -97,7 +72,9 @@ def test_a_folder_that_lacks_a_file_is_refused_and_not_made_up_from_elsewhere(mo
 # --- fetched
 
 
-def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that_has_it(monkeypatch, nowhere, tmp_path):
+def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that_has_it(
+    internet, monkeypatch, nowhere, tmp_path
+):
     folder = write(tmp_path, train=12)
     first, second = MNIST.mirrors
     held = {
@@ -105,7 +82,7 @@ def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that
         second + IMAGES: folder / IMAGES,
         first + LABELS: folder / LABELS,
     }
-    asked = internet(monkeypatch, held, tmp_path / "cache")
+    asked = internet(held, tmp_path / "cache")
     monkeypatch.setenv("BADGER_DATA", str(tmp_path / "none"))
     assert size() == 10
     place = tmp_path / "cache" / "badger-agents" / "mnist"

@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env
 from badger import TASKS, AssociativeRecall, GuessingGame, Maze, PooledRecall, RepeatPrevious
 from tasks import to_gymnasium, to_parallel_env
 from tasks.adapters.outbound import gymnasium_env
-from test_parallel_env import Choosy, Flock
+from toy_teams import Choosy, Flock
 from toys import Steps, Walk, seeded
 
 
