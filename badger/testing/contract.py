@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def check_all(properties: Properties, part: Any, names: Collection[str] | None) 
             holds(part)
 
 
-def expect(holds: bool | Tensor, wanted: str, got: object) -> None:
+def expect(holds: bool | np.bool_ | Tensor, wanted: str, got: object) -> None:
     """Raises ContractError("want ..., got ...") unless it holds."""
     if not bool(holds):
         raise ContractError(f"want {wanted}, got {got}")

@@ -29,10 +29,11 @@ def unchecked() -> Iterator[None]:
 
 @contextmanager
 def compiled(core: Core, backend: str | Callable = "eager") -> Iterator[Callable]:
-    """A core compiled as one graph. The checks of annotations cannot be traced."""
+    """A compiled core; what it marks with `torch.compiler.disable` runs between the graphs, and jaxtyping's checks of
+    annotations, which cannot be traced, are off."""
     torch.compiler.reset()
     with unchecked():
-        yield torch.compile(core, backend=backend, fullgraph=True)
+        yield torch.compile(core, backend=backend)
     torch.compiler.reset()
 
 
@@ -123,7 +124,7 @@ def several_steps_may_be_checkpointed(make: Make) -> None:
 
 @line
 def one_step_may_be_compiled(make: Make) -> None:
-    """As one graph; by the eager backend, which makes no code."""
+    """By the eager backend, which traces the step and makes no code."""
     core, xs = build(make), inputs()[:3]
     with compiled(core) as step:
         ys, _ = run(step, xs, core.initial_state(xs[0]))

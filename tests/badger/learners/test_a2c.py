@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, look, train
 from badger.rollouts.loop import cut, rollout, start
-from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been, check_learner
+from badger.testing import check_learner
+from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from tasks import Discrete, Ranges
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
 from toys import Steps, game, seeded, toy_agent
