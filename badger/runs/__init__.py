@@ -1,0 +1,1 @@
+"""The outer loop: a run, its folder, checkpoints, metrics and their milestones."""
