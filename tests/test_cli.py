@@ -11,9 +11,9 @@ import torch
 
 import badger
 from badger import RECIPES, Run, evaluate, generator, read_metrics
-from badger.__main__ import main
 from badger.cli import evaluate as evaluate_command
-from tiny_runs import STEPS, strict_json
+from badger.cli.main import main
+from tiny_runs import STEPS, load_trusted, strict_json
 
 OWN = """
 import badger
@@ -94,7 +94,7 @@ def test_train_draws_the_learning_curve(trained):
 
 def test_the_scores_are_those_of_episodes_that_training_never_met(trained):
     _, out, _, folder = trained
-    run = Run.load(folder)
+    run = load_trusted(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 1024, generator(0, "evaluate"))
     assert f"final_error     {scores['final_error'].mean():.4f}" in out
 
@@ -118,23 +118,23 @@ def test_a_folder_with_the_recipe_and_the_time_is_made_where_none_is_given(own, 
     assert command("train", "my_recipes:small", "--no-tensorboard")[0] == 0
     (made,) = (own / "runs").iterdir()
     assert re.fullmatch(r"my_recipes\.small-\d{8}-\d{6}-\d+", made.name)
-    assert Run.load(made).step == 3
+    assert load_trusted(made).step == 3
 
 
 def test_a_recipe_of_ones_own_takes_its_flags(own, command):
     assert command("train", "my_recipes:small", "--experts", 3, "--folder", "run", "--no-tensorboard")[0] == 0
-    run = Run.load("run")
+    run = load_trusted("run")
     assert run.learner.agent.experts == 3
     assert (run.recipe, run.arguments) == ("my_recipes:small", {"experts": 3, "steps": 2})
 
 
 def test_a_default_that_has_changed_since_changes_no_run(own, command):
     command("train", "my_recipes:small", "--folder", "run", "--no-tensorboard")
-    experts = Run.load("run").learner.agent.experts
+    experts = load_trusted("run").learner.agent.experts
     recipe = sys.modules["my_recipes"].small
     assert recipe.__kwdefaults__["experts"] == experts
     recipe.__kwdefaults__["experts"] = experts + 2
-    run = Run.load("run")
+    run = load_trusted("run")
     assert (run.learner.agent.experts, run.configuration["experts"], run.step) == (experts, experts, 3)
 
 
@@ -259,7 +259,7 @@ def test_a_run_built_by_hand_cannot_be_resumed_from_here(tmp_path, command):
     run = Run(badger.build("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
     code, _, err = command("resume", run.folder)
-    assert code == 1 and "Run.load(" in err and "build=" in err
+    assert code == 1 and "load_trusted(" in err and "build=" in err
 
 
 def test_errors_are_one_line_unless_they_are_looked_into(monkeypatch, command):
@@ -287,7 +287,7 @@ def result(command, folder, tmp_path, *words):
 
 def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     told, out = result(command, folder, tmp_path, "--episodes", 50, "--seed", 3)
-    run = Run.load(folder)
+    run = load_trusted(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
     assert told == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
@@ -384,7 +384,7 @@ def test_train_ends_with_the_number_of_steps_that_a_member_did_not_make(tmp_path
 
 def test_evaluate_plays_one_member_of_a_population(population, tmp_path, command):
     told, out = result(command, population.folder, tmp_path, "--member", 2, "--episodes", 8)
-    learner = Run.load(population.folder).learner.members[2]
+    learner = load_trusted(population.folder).learner.members[2]
     scores = evaluate(learner.agent, learner.task, 8, generator(0, "evaluate"))
     assert told["member"] == 2 and told["scores"]["error"]["mean"] == pytest.approx(scores["error"].mean().item())
     assert "member 2 of 3, seed 6" in out

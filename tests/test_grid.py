@@ -15,18 +15,18 @@ from badger import (
     GuessingGame,
     Private,
     RepeatPrevious,
-    Run,
     evaluate,
     generator,
     grid,
     with_slots,
 )
-from badger.__main__ import main
 from badger.cli.grid import table, write
+from badger.cli.main import main
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import OVER_DIMS, OVER_EXPERTS, published
 from badger.evaluation.size_grid import Row, Watch, sizes
 from experts import Core
+from tiny_runs import load_trusted
 from toys import HIDDEN, game, png, seeded, toy_agent
 
 
@@ -388,7 +388,7 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
     with (out / "grid.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 24 and [line["slots"] for line in lines[:2]] == ["2", "64"]
-    run = Run.load(folder)
+    run = load_trusted(folder)
     rows = grid(
         run.learner.agent, run.learner.task, experts=[4], dims=[2], slots=[2], episodes=3, rng=generator(5, "evaluate")
     )
@@ -400,7 +400,7 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
 def test_the_command_writes_into_the_runs_folder(folder, capsys):
     assert told(capsys, "evaluate", "--grid", folder, "--episodes", 2)[0] == 0
     assert (folder / "grid.csv").exists() and (folder / "grid.png").exists()
-    assert Run.load(folder).step == 0
+    assert load_trusted(folder).step == 0
 
 
 def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
@@ -413,5 +413,5 @@ def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
 
 
 def test_trained_sizes_are_those_of_the_run(folder):
-    run = Run.load(folder)
+    run = load_trusted(folder)
     assert sizes(run.learner.agent, run.learner.task) == {"experts": 2, "dims": 2, "steps": 3, "slots": 64}

@@ -7,11 +7,11 @@ import torch
 from torch.testing import assert_close
 
 from badger import AssociativeRecall, BAbI, Maze, PooledRecall, RepeatPrevious, Sampled, evaluate, sense
-from badger.__main__ import main
 from badger.cli import evaluate as evaluate_command
+from badger.cli.main import main
+from badger.policies.policies import direct
 from badger.rollouts.env_libraries import LIBRARIES
 from badger.rollouts.env_roundtrip import Through, chosen
-from badger.rollouts.loop import direct
 from test_parallel_env import Ballot, Choosy, Flock
 from tiny_runs import made
 from toys import Steps, Walk, game, seeded, toy_agent
