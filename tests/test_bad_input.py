@@ -192,7 +192,7 @@ def exchange(folder):
 def test_a_bad_checkpoint_is_named_and_the_former_good_one_used(mine, capsys, harm, message):
     harm(mine)
     with pytest.warns(UserWarning, match=rf"step_00000005\.pt, for step_00000010\.pt: .*{message}"):
-        assert main(["resume", str(mine), "--no-tensorboard"]) == 0
+        assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 0
     assert "10 outer steps" in capsys.readouterr().out
 
 
@@ -206,7 +206,7 @@ def test_cuda_is_refused_where_there_is_none(tmp_path, capsys):
 def test_a_full_disk_ends_the_command_with_a_word_on_what_is_safe(mine, capsys):
     (mine / "checkpoints" / "step_00000010.pt").unlink()
     with small_disk((mine / "checkpoints" / "step_00000005.pt").stat().st_size - 1):
-        assert main(["resume", str(mine), "--no-tensorboard"]) == 1
+        assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 1
     told = capsys.readouterr().err
     assert "outer step 10 could not be written down; the checkpoint before it is intact" in told
     assert f"badger resume {mine}" in told

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from badger import Diverged, Run, RunExists, build, read_metrics, train
+import badger
+from badger import Diverged, Run, RunExists, build, load_run, read_metrics, train, trained
 from badger.runs import checkpoint as checkpoint_files
+from badger.study.compare import compared
 from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +49,7 @@ def test_run_json_tells_how_the_run_was_made(tmp_path):
     about = strict_json((tmp_path / "run" / "run.json").read_text())
     assert (about["recipe"], about["arguments"], about["outer_steps"]) == ("tiny_runs:tiny", {"seed": 3}, STEPS)
     assert about["versions"]["torch"] == torch.__version__
+    assert about["versions"]["badger"] == badger.__version__
     assert {"python", "numpy"} <= set(about["versions"])
 
 
@@ -138,7 +142,7 @@ def test_a_run_built_by_hand_is_loaded_with_its_builder(tmp_path):
 
 def test_a_run_built_by_hand_says_that_it_wants_its_builder(tmp_path):
     by_hand(tmp_path / "run").save()
-    with pytest.raises(ValueError, match=r"built by hand.*Run\.load\(.*build=my_function\)"):
+    with pytest.raises(ValueError, match=r"built by hand.*badger\.load_run\(.*build=my_function\)"):
         load_trusted(tmp_path / "run")
 
 
@@ -396,3 +400,57 @@ def test_a_score_that_is_not_due_leaves_its_average_alone(tmp_path):
     due = run.history[1]["final_error"]
     averages = [row["final_error_average"] for row in run.history]
     assert math.isnan(averages[0]) and averages[1:] == [due] * 3
+
+
+def edited(folder, **changes):
+    """A run folder whose run.json says something else."""
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(about | changes))
+    return folder
+
+
+@pytest.mark.parametrize("versions", [{"torch": "2.6"}, {"torch": "2.6", "badger": "0.1.0"}])
+@pytest.mark.parametrize(
+    "read",
+    [
+        load_run,
+        load_trusted,
+        lambda folder: load_run(folder, build=by_hand),
+        lambda folder: trained(folder, "tiny_runs:tiny"),
+        lambda folder: compared([folder]),
+    ],
+)
+def test_a_run_of_version_0_1_is_refused_in_one_line(mine, read, versions):
+    line = f"{mine} was written by badger-agents 0.1.0; read it with commit 53bf7fa (the last of 0.1) or train it anew"
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        read(edited(mine, versions=versions))
+
+
+def test_a_run_of_someone_elses_recipe_is_loaded_where_its_module_is_trusted(mine):
+    with pytest.raises(ValueError, match=r"'tiny_runs:tiny'.*--trust-code.*trusted=\('other', 'tiny_runs'\)"):
+        load_run(mine, trusted=("other",))
+    assert load_run(mine, trusted=("other", "tiny_runs")).step == STEPS
+
+
+@pytest.mark.parametrize("arguments", [{"core": "evil:Core"}, {"core.cells": [{"of": "evil:Core"}]}])
+def test_code_that_is_not_trusted_is_not_imported(mine, arguments, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"'evil:Core'.*trusted=\('tiny_runs', 'evil'\)"):
+        load_run(edited(mine, arguments=arguments), trusted=("tiny_runs",))
+    with pytest.raises(ValueError, match=r"'evil:recipe'.*--trust-code"):
+        load_run(edited(mine, recipe="evil:recipe", arguments={}))
+
+
+def test_a_run_that_the_library_makes_needs_no_trust(tmp_path):
+    run = build("guessing_game", outer_steps=1, batch=2, device="cpu")
+    run.folder = tmp_path / "run"
+    run.save()
+    assert load_run(tmp_path / "run").step == 0
+
+
+def test_the_command_that_continues_a_run_trusts_what_was_trusted(mine):
+    assert load_trusted(mine).shell_command("resume") == f"badger resume {mine} --trust-code"
+    run = build("guessing_game", outer_steps=1, device="cpu")
+    run.folder = "runs/mine"
+    assert run.shell_command("resume") == "badger resume runs/mine"

@@ -490,7 +490,7 @@ def test_runs_csv_has_a_row_for_each_run_milestone_and_evaluation(whole):
 
 def test_compare_makes_arms_of_runs_that_differ_in_their_seed_only(whole, tmp_path, command):
     folders = sorted(whole.glob("*/seed-*"))
-    code, out, _ = command("compare", *folders, "--threshold", 1.5, "--folder", tmp_path)
+    code, out, _ = command("compare", *folders, "--trust-code", "--threshold", 1.5, "--folder", tmp_path)
     assert code == 0
     wanted, got = (f.read_text().split("![")[0] for f in (whole / "report.md", tmp_path / "report.md"))
     for line in [line for line in wanted.splitlines() if line.startswith(("| short |", "| long |"))]:
@@ -503,7 +503,9 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
     for seed in (3, 4):
         train(made(tmp_path / str(seed), seed=seed), 5, tensorboard=False)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-    code, out, _ = command("compare", tmp_path / "3", tmp_path / "4", "--episodes", 8, "--folder", tmp_path / "out")
+    code, out, _ = command(
+        "compare", tmp_path / "3", tmp_path / "4", "--trust-code", "--episodes", 8, "--folder", tmp_path / "out"
+    )
     assert code == 0 and "| arm | runs | final_error | interquartile mean |" in out
     assert f"- {tmp_path / '3'}: is at outer step 5 of 30, and counts as it is" in out
     runs = [load_trusted(tmp_path / seed) for seed in "34"]
@@ -516,7 +518,7 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
 
 def test_compare_counts_the_members_of_a_population(tmp_path):
     train(made(tmp_path, outer_steps=4, seed=5, seeds=3), tensorboard=False)
-    found = compare.compared([tmp_path], threshold=100.0, episodes=4)
+    found = compare.compared([tmp_path], threshold=100.0, episodes=4, trusted=["tiny_runs"])
     assert [(o.seed, o.reached[0], list(o.scores)) for o in found.outcomes] == [(s, 1, [4]) for s in (5, 6, 7)]
     assert len({tuple(o.curve[1]) for o in found.outcomes}) == 3
 
@@ -524,12 +526,12 @@ def test_compare_counts_the_members_of_a_population(tmp_path):
 def test_compare_refuses_the_same_run_twice_and_runs_of_different_scores(whole, tmp_path, command):
     one = whole / "short" / "seed-0"
     train(made(tmp_path / "again", outer_steps=6, seed=0), tensorboard=False)
-    code, _, err = command("compare", one, tmp_path / "again")
+    code, _, err = command("compare", one, tmp_path / "again", "--trust-code")
     assert code == 1 and "two runs of tiny_runs:tiny with seed 0: one run counted twice is no evidence" in err
     other = build("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
-    code, _, err = command("compare", one, other.folder)
+    code, _, err = command("compare", one, other.folder, "--trust-code")
     assert code == 1 and f"{other.folder} is judged by accuracy, want final_error, as of the first run" in err
 
 

@@ -85,10 +85,12 @@ def _go(run: Run, tensorboard: bool) -> int:
         if distributed.rank() > 0:
             return 0  # all processes end here together: rank 0 saves, speaks, and gives the exit code
         if isinstance(end, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"{end}. Go on with: badger resume {run.folder}") from end
+            raise KeyboardInterrupt(f"{end}. Go on with: {run.shell_command('resume')}") from end
         raise
     except distributed.Lost as error:
-        raise distributed.Lost(f"{error}. Go on from the last checkpoint with: badger resume {run.folder}") from error
+        raise distributed.Lost(
+            f"{error}. Go on from the last checkpoint with: {run.shell_command('resume')}"
+        ) from error
     if distributed.rank() == 0:
         _summarise(run)
     return 0
@@ -115,4 +117,4 @@ def _summarise(run: Run) -> None:
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)
     print(f"learning curve  {picture}\nlook inside     tensorboard --logdir {folder}")
-    print(f"play again      badger evaluate {folder}")
+    print(f"play again      {run.shell_command('evaluate')}")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from badger.learners import Learner
+from badger.registry import references
 from badger.runs import checkpoint
 from badger.version import __version__
 
@@ -90,6 +91,11 @@ class Run:
     def configuration(self) -> dict[str, Any]:
         """The recipe and all its arguments, defaults included; {} of a run built by hand."""
         return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
+
+    def shell_command(self, command: str) -> str:
+        """`badger COMMAND FOLDER`, with --trust-code where run.json names code of others."""
+        trust = " --trust-code" if any(references([self.recipe, self.arguments, self.defaults])) else ""
+        return f"badger {command} {self.folder}{trust}"
 
     def create(self) -> None:
         """Makes the folder; nothing to do for one that this run has made, or was loaded from.

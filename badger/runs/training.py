@@ -124,7 +124,7 @@ def _writing(run: Run) -> Iterator[None]:
         raise OSError(
             error.errno,
             f"{error.strerror}: outer step {run.step} could not be written down; the checkpoint before it is intact. "
-            f"When that is mended: badger resume {run.folder}",
+            f"When that is mended: {run.shell_command('resume')}",
             error.filename,
         ) from error
 
@@ -135,7 +135,7 @@ def _playing(run: Run) -> Iterator[None]:
     try:
         yield
     except WorldError as error:
-        again = "" if run.folder is None else f" When that is mended: badger resume {run.folder}"
+        again = "" if run.folder is None else f" When that is mended: {run.shell_command('resume')}"
         raise WorldError(
             f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last(run)}.{again}"
         ) from error
