@@ -259,7 +259,13 @@ def test_a_run_built_by_hand_cannot_be_resumed_from_here(tmp_path, command):
     run = Run(badger.build("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
     code, _, err = command("resume", run.folder, "--trust-code")
-    assert code == 1 and "load_trusted(" in err and "build=" in err
+    assert code == 1 and "badger.load_run(" in err and "build=" in err
+
+
+@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"], ["compare"]])
+def test_code_that_a_run_names_is_imported_only_where_it_is_trusted(folder, command, words):
+    code, out, err = command(*words, folder)
+    assert (code, out) == (1, "") and "'tiny_runs:tiny'" in err and "add --trust-code to the command" in err
 
 
 def test_errors_are_one_line_unless_they_are_looked_into(monkeypatch, command):

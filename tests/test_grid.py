@@ -383,7 +383,7 @@ def told(capsys, *words):
 def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     words = "--experts 2 3 4 --dims 1 2 --steps 3 6 --slots 2 64 --episodes 3 --seed 5 --out"
-    code, text, err = told(capsys, "evaluate", folder, "--grid", *words.split(), out)
+    code, text, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", *words.split(), out)
     assert (code, err) == (0, "") and text.startswith("after 0 outer steps")
     with (out / "grid.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
@@ -398,7 +398,7 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
 
 
 def test_the_command_writes_into_the_runs_folder(folder, capsys):
-    assert told(capsys, "evaluate", "--grid", folder, "--episodes", 2)[0] == 0
+    assert told(capsys, "evaluate", "--grid", folder, "--trust-code", "--episodes", 2)[0] == 0
     assert (folder / "grid.csv").exists() and (folder / "grid.png").exists()
     assert load_trusted(folder).step == 0
 
@@ -407,9 +407,11 @@ def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
     code, text, _ = told(capsys, "evaluate", "--grid", "--help")
     assert code == 0 and "--slots" in text and "such as 5 10 20" in text
     assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]
-    code, _, err = told(capsys, "evaluate", folder, "--grid", "--member", 1)
+    code, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--member", 1)
     assert code == 1 and "--member 1: the run has 1 of them, want 0 to 0" in err
-    assert "episodes=0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--episodes", 0)[2]
+    assert (
+        "episodes=0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)[2]
+    )
 
 
 def test_trained_sizes_are_those_of_the_run(folder):

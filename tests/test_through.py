@@ -155,7 +155,9 @@ def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp
     spied = lambda agent, task, *rest, **more: played.append(task) or evaluate(agent, task, *rest, **more)  # noqa: E731
     monkeypatch.setattr(evaluate_command, "evaluate", spied)
     for words in ([], ["--through", library]):
-        code, out, _ = command("evaluate", folder, "--episodes", 8, "--json", tmp_path / "told.json", *words)
+        code, out, _ = command(
+            "evaluate", folder, "--trust-code", "--episodes", 8, "--json", tmp_path / "told.json", *words
+        )
         told.append(json.loads((tmp_path / "told.json").read_text()))
         assert code == 0 and (f"through {library}" in out) == bool(words)
     ours, theirs = told
@@ -167,5 +169,5 @@ def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp
 
 
 def test_the_command_refuses_another_library(folder, command):
-    code, _, err = command("evaluate", folder, "--through", "gym")
+    code, _, err = command("evaluate", folder, "--trust-code", "--through", "gym")
     assert code == 1 and "library 'gym'" in err and "pettingzoo, gymnasium" in err
