@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check notebooks clean
+.PHONY: help demo test nightly check notebooks clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -13,8 +13,11 @@ help: ## show this list
 demo: $(VENV)/.test ## train an agent on the guessing game, in some two minutes
 	$(BIN)/python -m badger train guessing_game
 
-test: $(VENV)/.test ## run the tests on two cores
+test: $(VENV)/.test ## run the tests on two cores, but for the nightly ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+nightly: $(VENV)/.test ## run the tests that make test leaves out: full products, long trainings
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout=0 -m nightly
 
 check: $(VENV)/.dev ## lint, check the format and the types, run the tests
 	$(BIN)/ruff check .

@@ -1,0 +1,317 @@
+"""A2C climbs the gradient of a loss worked out step by step, over whole episodes and over streams of them."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, look, train
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import cut, start
+from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been, check_learner
+from tasks import Discrete, Ranges
+from tiny_runs import load_trusted
+from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
+from toys import Steps, game, seeded, toy_agent
+
+OPTIONS = {"batch": 4, "gamma": 0.9, "value_weight": 0.3, "entropy_weight": 0.2, "simpson_weight": 0.1, "clip": None}
+
+
+def a2c(task=REPEAT, *, core="episodic", **options):
+    return A2C(valued(task, core=core), task, **OPTIONS | options)
+
+
+# --- the loss and its gradient, by hand
+
+
+class ByHand:
+    """What a learner should do next, step by step and row by row; it keeps a stream of its own."""
+
+    def __init__(self, learner):
+        self.learner, self.carry = learner, None
+        self.sofar = [0.0] * learner.batch
+        self.ended = []  # totals of the episodes that ended in this rollout
+
+    def loss(self, penalty=None):
+        """Leaves the gradient in a copy of the agent; the loss, and the copy."""
+        learner, task = self.learner, self.learner.task
+        agent, rng = copy.deepcopy(learner.agent), generator(learner.seed, "train", learner.step)
+        agent.zero_grad()
+        whole = learner.horizon is None
+        carry = start(agent, task, learner.batch, rng) if whole or self.carry is None else cut(self.carry)
+        left = task.steps - carry.elapsed % task.steps
+        steps = task.steps if whole else min(learner.horizon, left) if task.fixed_length else learner.horizon
+        frames, carry = rollout(agent, task, carry, rng, Sampled(task.action), steps=steps)
+        last = agent(carry.step.obs, carry.state, rng)[0][:, -1]
+        self.carry, self.ended = carry, []
+        terms = []
+        for row in range(learner.batch):
+            terms += self.row(
+                frames, row, torch.cat([frames.output[:, row, -1], last[row : row + 1]]).detach(), penalty
+            )
+        loss = torch.stack(terms).mean()
+        loss.backward()
+        return loss.detach(), agent
+
+    def row(self, frames, row, value, penalty):
+        learner, terms = self.learner, []
+        over = frames.terminated[:, row] | frames.truncated[:, row]
+        total = 0.0 if learner.horizon is None else self.sofar[row]
+        for t in range(len(over)):
+            if not frames.valid[t, row]:
+                continue
+            terms.append(self.term(frames, t, row, value) + (0 if penalty is None else penalty(frames, t, row)))
+            total += frames.reward[t, row].item()
+            if over[t]:
+                self.ended.append(total)
+                total = 0.0
+                if learner.horizon is None:
+                    break
+        self.sofar[row] = total
+        return terms
+
+    def term(self, frames, t, row, value):
+        learner, size = self.learner, self.learner.task.action.size
+        logits, v = frames.output[t, row, :size], frames.output[t, row, -1]
+        legal = frames.legal[t][row] if frames.legal else torch.ones(size, dtype=torch.bool)
+        chances = logits[legal].softmax(0)
+        chosen = chances[legal[: frames.action[t, row]].sum()]
+        advantage, weight = 0.0, 1.0  # generalised
+        for later in range(t, len(frames.reward)):
+            error = frames.reward[later, row] - value[later]
+            if not frames.terminated[later, row]:
+                error = error + learner.gamma * value[later + 1]  # of the next frame, which shows the final observation
+            advantage += weight * error
+            weight *= learner.gamma * learner.lam
+            if frames.terminated[later, row] or frames.truncated[later, row]:
+                break
+        return (
+            -chosen.log() * advantage
+            + 0.3 * (advantage + v.detach() - v).square()
+            + 0.2 * (chances * chances.log()).sum()
+            + 0.1 * chances.square().sum()
+        )
+
+
+@pytest.mark.parametrize("lam", [1.0, 0.6])
+@pytest.mark.parametrize("horizon", [None, 3, 7])
+@pytest.mark.parametrize("task", [REPEAT, STEPS], ids=["fixed", "variable"])
+def test_the_gradient_is_that_of_a_loss_by_hand(task, horizon, lam):
+    learner = a2c(task, horizon=horizon, lam=lam)
+    hand = ByHand(learner)
+    known = None
+    for _ in range(3):
+        loss, agent = hand.loss()
+        metrics = learner.update()
+        assert_close(metrics["loss"], loss)
+        assert_close(slopes(learner.agent), slopes(agent))
+        if hand.ended:
+            known = sum(hand.ended) / len(hand.ended)
+        assert_close(float(metrics["return"]), sum(hand.sofar) / 4 if known is None else known)
+
+
+@pytest.mark.parametrize("core", ["gru", "episodic_shared"])
+def test_the_gradient_goes_through_all_steps_of_the_rollout(core):
+    learner = a2c(core=core, horizon=4)
+    loss, agent = ByHand(learner).loss()
+    assert_close(learner.update()["loss"], loss)
+    assert_close(slopes(learner.agent), slopes(agent))
+
+
+@pytest.mark.parametrize("horizon", [None, 3])
+def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count(horizon):
+    learner = a2c(STEPS, core=Restless, auxiliary={"size": 0.7}, horizon=horizon)
+    hand = ByHand(learner)
+    for _ in range(2):
+        loss, agent = hand.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
+        metrics = learner.update()
+        assert_close(metrics["loss"], loss)
+        assert_close(slopes(learner.agent), slopes(agent))
+        parts = -0.2 * metrics["entropy"] + 0.1 * metrics["simpson"] + 0.3 * metrics["value_loss"]
+        assert_close(metrics["loss"], metrics["policy_loss"] + parts + 0.7 * metrics["size"])
+
+
+def test_scores_are_those_of_the_episodes_that_count():
+    learner = a2c(STEPS, batch=32)
+    carry = start(learner.agent, STEPS, 32, rng := learner.rng())
+    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.sampled, steps=4)
+    due = frames.scores["length"]
+    first = due.isfinite().int().argmax(0, keepdim=True)
+    assert_close(learner.update()["length"], due.gather(0, first).mean())
+    assert due.isfinite().sum() > 32  # others ended, too
+
+
+@pytest.mark.parametrize("segment", [2, 3])
+def test_segments_change_no_number(segment):
+    learner, plain = a2c(segment=segment), a2c()
+    assert_close(learner.update()["loss"], plain.update()["loss"])
+    assert_close(slopes(learner.agent), slopes(plain.agent))
+
+
+def test_it_learns():
+    task = RepeatPrevious(4, 1, symbols=2)
+    agent = valued(task, core="gru", experts=1, bus="silent").float()
+    torch.nn.init.zeros_(agent.act.value.linear.weight)
+    learner = A2C(agent, task, lr=4e-2, gamma=0.5, entropy_weight=0.0)
+    for _ in range(40):
+        learner.update()
+    assert evaluate(learner.agent, task, 64, seeded(), learner.policy)["accuracy"].mean() > 0.9
+
+
+# --- the contract, over streams; and the optimiser
+
+
+def test_a_learner_of_streams_keeps_the_contract():
+    paid_each_step = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)  # so that 3 steps have something to tell
+    check_learner(partial(A2C, horizon=3, batch=6), [paid_each_step])
+
+
+def test_a_stream_of_episodes_of_any_length_goes_on_after_loading():
+    a_loaded_state_goes_on_as_if_nothing_had_been(lambda seed=0: a2c(STEPS, horizon=3, seed=seed))
+
+
+@pytest.mark.parametrize("other", [{"rank": 1}, {"batch": 2}])
+def test_a_stream_of_another_process_or_batch_is_not_gone_on_with(other):
+    learner, restored = a2c(horizon=3), a2c(horizon=3, **other)
+    learner.update()
+    restored.load_state_dict(learner.state_dict())
+    assert restored.stream is None and restored.update()["finite"]
+
+
+def test_the_norm_of_the_gradient_is_clipped_where_that_is_asked_for():
+    learner, free = a2c(clip=1e-3), a2c()
+    norm = free.update()["gradient_norm"]
+    assert_close(learner.update()["gradient_norm"], norm)  # told as it was
+    clipped, whole = (torch.cat([g.flatten() for g in slopes(one.agent)]).norm() for one in (learner, free))
+    assert_close(clipped.item(), 1e-3, rtol=1e-3, atol=0)
+    assert_close(whole, norm)
+
+
+def test_updates_are_those_of_adam():
+    options = {"lr": 1e-2, "betas": (0.8, 0.9), "eps": 1e-4}
+    learner, reference = a2c(**options), a2c()
+    hand = ByHand(reference)
+    optimiser = torch.optim.Adam(reference.agent.parameters(), **options)
+    for step in range(3):
+        reference.step = step
+        for p, gradient in zip(reference.agent.parameters(), slopes(hand.loss()[1]), strict=True):
+            p.grad = gradient
+        optimiser.step()
+        learner.update()
+    assert_close(flat(learner.agent), flat(reference.agent))
+
+
+class Broken(RepeatPrevious):
+    """One reward is not a number."""
+
+    def step(self, state, action, rng):
+        state, step = super().step(state, action, rng)
+        return state, step._replace(reward=torch.where(torch.arange(len(action)) == 1, torch.nan, step.reward))
+
+
+def test_an_update_that_is_not_finite_changes_nothing():
+    learner = a2c(Broken(5, 2, symbols=3, dtype=torch.float64), weight_decay=0.1)
+    before = flat(learner.agent)
+    assert not learner.update()["finite"]
+    assert torch.equal(flat(learner.agent), before)
+
+
+# --- how it acts
+
+
+def test_what_is_not_legal_is_never_chosen():
+    learner = a2c(STEPS, horizon=5)
+    carry = start(learner.agent, STEPS, 64, rng := seeded())
+    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.sampled, steps=8)
+    legal = torch.stack(frames.legal).gather(-1, frames.action.unsqueeze(-1)).squeeze(-1)
+    assert legal.all() and not torch.stack(frames.legal).all() and (frames.action == 0).any()
+
+
+def test_its_agent_is_judged_as_it_was_trained_if_not_told_otherwise():
+    assert a2c().policy == Sampled(Discrete(3)) and a2c(policy="greedy").policy == Greedy(Discrete(3))
+
+
+def test_a_look_acts_by_the_policy_it_is_given():
+    learner = a2c(policy="greedy")
+    greedy, sampled = (look(learner.agent, REPEAT, seeded(), policy=p).numbers for p in (learner.policy, a2c().policy))
+    assert greedy.keys() == sampled.keys() and greedy != sampled
+
+
+def test_a_run_of_it_is_looked_at_saved_and_gone_on_with(tmp_path):
+    def run():
+        return Run(a2c(horizon=3), outer_steps=4, folder=tmp_path / "run", save_every=2, look_every=2)
+
+    stopped, whole = run(), run()
+    whole.folder = None
+    train(stopped, 3, quiet=True, tensorboard=False)
+    resumed = load_trusted(tmp_path / "run", build=run)
+    for one in (resumed, whole):
+        train(one, quiet=True, tensorboard=False)
+    assert resumed.step == 4 and torch.equal(flat(resumed.learner.agent), flat(whole.learner.agent))
+
+
+# --- what is refused
+
+
+def test_an_agent_without_a_value_is_refused():
+    with pytest.raises(ValueError, match=r"acts by act\.Mean, which gives no value, .*build the agent with act=act\.V"):
+        A2C(toy_agent(REPEAT), REPEAT)
+
+
+def test_an_agent_with_a_value_is_refused_by_those_who_want_none():
+    with pytest.raises(ValueError, match=r"puts out a value beside its action, .*build it without act\.Valued"):
+        BPTT(valued(REPEAT), REPEAT)
+
+
+def test_real_numbers_without_a_spread_are_refused():
+    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*act=act.Valued\(act.Gaussian\(port"):
+        A2C(valued(game()), game())
+
+
+def test_a_distribution_of_tasks_is_refused():
+    with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and A2C learns one"):
+        A2C(valued(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
+
+
+def test_rewards_of_each_expert_are_refused():
+    with pytest.raises(ValueError, match=r"Paid rewards each expert, \(4, 4\), and the agent wants one reward"):
+        a2c(Paid(dtype=torch.float64)).update()
+
+
+def test_a_population_of_it_is_refused():
+    with pytest.raises(ValueError, match=r"members of \['A2C'\], want BPTT"):
+        Population([a2c(), a2c(seed=1)])
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        ({"batch": 0}, "batch=0, want at least 1"),
+        ({"horizon": 0}, "horizon=0, want at least 1"),
+        ({"segment": 0}, "segment=0, want at least 1"),
+        ({"experts": 0}, "experts=0, want at least 1"),
+        ({"gamma": 1.1}, "gamma=1.1, want 0 to 1"),
+        ({"lam": -0.1}, "lam=-0.1, want 0 to 1"),
+        ({"policy": "random"}, "random"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(option, error):
+    with pytest.raises(ValueError, match=error):
+        a2c(**option)
+
+
+def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
+    with pytest.raises(ValueError, match=r"GRU has no auxiliary loss \['size'\]; it has none"):
+        a2c(core="gru", auxiliary={"size": 1.0})
+
+
+def test_a_score_with_the_name_of_a_metric_is_refused():
+    class Hiding(Steps):
+        def _told(self, state, reward):
+            step = super()._told(state, reward)
+            return step._replace(scores={"entropy": step.scores["length"]})
+
+    with pytest.raises(ValueError, match=r"Hiding or its agent tells \['entropy'\], which A2C tells itself"):
+        a2c(Hiding(dtype=torch.float64)).update()

@@ -1,0 +1,321 @@
+"""PPO climbs the gradient of a loss worked out step by step: of episodes that go on, in pieces, of one or several."""
+
+import copy
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import A2C, PPO, act, evaluate, generator
+from badger.agent import Agent
+from badger.rng import drawing_from
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import cut, start
+from badger.sense import Team
+from comms import Attention
+from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been
+from experts import GRU
+from tasks import Ranges
+from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
+from toys import HIDDEN, IDENTITY, MESSAGE, Herd, game, seeded
+
+HERD = Herd(dtype=torch.float64)
+OPTIONS = {
+    "batch": 3, "gamma": 0.9, "lam": 0.7, "value_weight": 0.3, "entropy_weight": 0.2, "clip": None, "epochs": 1,
+    "minibatches": 1, "horizon": 7, "normalise": "never", "reward_scale": 0.5,
+}  # fmt: skip
+
+
+def herded():
+    with drawing_from(generator(0, "toy")):
+        bus = Attention(HIDDEN, MESSAGE)
+        port = act.Valued(act.Team(HIDDEN, 3, 3), act.Team(HIDDEN, 1, 3))
+        agent = Agent(
+            sense=Team(3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
+        ).double()
+    torch.nn.init.normal_(agent.act.value.linear.weight, generator=seeded())
+    return agent
+
+
+def ppo(task=STEPS, *, make=PPO, core="episodic", **options):
+    agent = herded() if isinstance(task, Herd) else valued(task, core=core)
+    return make(agent, task, **OPTIONS | options)
+
+
+class ByHand:
+    """What a learner should do next: rollouts one after the other, and each number of the loss by itself."""
+
+    def __init__(self, learner):
+        self.learner, self.carry = learner, None
+        self.rng = None
+
+    def played(self):
+        """Rollouts by the learner's own agent, whose graph is kept; and the value after each."""
+        learner, task = self.learner, self.learner.task
+        self.rng = generator(learner.seed, "train", learner.step)
+        carry = self.carry or start(learner.agent, task, learner.batch, self.rng)
+        done, pieces = 0, []
+        while done < learner.horizon:
+            steps = min(learner.sequence, learner.horizon - done)
+            steps = min(steps, task.steps - carry.elapsed % task.steps) if task.fixed_length else steps
+            frames, carry = rollout(learner.agent, task, cut(carry), self.rng, learner.sampled, steps=steps)
+            after = learner.agent(carry.step.obs, carry.state.amid(carry.step.present), self.rng)[0][..., -1].detach()
+            pieces.append((frames, after))
+            done += steps
+        self.carry = cut(carry)
+        return pieces
+
+    def loss(self, penalty=None):
+        """Of the first minibatch, which is all there is, where no ratio is anything but 1."""
+        terms, pieces = [], self.played()
+        for place, (frames, _) in enumerate(pieces):
+            for t in range(len(frames.reward)):
+                for row in range(self.learner.batch):
+                    for who in [()] if frames.reward.dim() == 2 else [(p,) for p in range(frames.reward.shape[2])]:
+                        if self.counts(frames, t, row, who):
+                            term = self.term(pieces, place, t, row, who)
+                            terms.append(term + (0 if penalty is None else penalty(frames, t, row)))
+        return torch.stack(terms).mean()
+
+    def counts(self, frames, t, row, who):
+        """Somebody who had not ended acts in an episode that had not."""
+        if not frames.valid[t, row]:
+            return False
+        return not who or bool(frames.acted[t, row][who])
+
+    def term(self, pieces, place, t, row, who):
+        learner, size, frames = self.learner, self.learner.task.action.size, pieces[place][0]
+        at = (row, *who)
+        logits, v = frames.output[t][at][:size], frames.output[t][at][-1]
+        legal = frames.legal[t][at] if frames.legal else torch.ones(size, dtype=torch.bool)
+        logs = logits.masked_fill(~legal, -torch.inf).log_softmax(0)[legal]
+        chosen = logs[legal[: frames.action[t][at]].sum()]
+        advantage, weight, over = 0.0, 1.0, False
+        for later in range(place, len(pieces)):
+            some, after = pieces[later]
+            for s in range(t if later == place else 0, len(some.reward)):
+                next_ = some.output[s + 1][at][-1].detach() if s + 1 < len(some.reward) else after[at]
+                error = 0.5 * some.reward[s][at] - some.output[s][at][-1].detach()
+                error = error + (0 if some.terminated[s][at] else learner.gamma * next_)
+                advantage = advantage + weight * error
+                weight *= learner.gamma * learner.lam
+                over = bool(some.terminated[s][at] or some.truncated[s][at])
+                if over:
+                    break
+            if over:
+                break
+        ratio = (chosen - chosen.detach()).exp()
+        return -ratio * advantage + 0.3 * (advantage + v.detach() - v).square() + 0.2 * (logs.exp() * logs).sum()
+
+
+@pytest.mark.parametrize("sequence", [None, 3])
+@pytest.mark.parametrize("task", [REPEAT, STEPS, HERD], ids=["fixed", "variable", "several agents"])
+def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
+    learner = ppo(task, sequence=sequence, lr=1e-3)
+    hand = ByHand(learner)
+    for _ in range(2):
+        learner.climber.optimiser.zero_grad()
+        loss = hand.loss()
+        loss.backward()
+        wanted = slopes(learner.agent)
+        metrics = learner.update()
+        assert_close(metrics["loss"], loss.detach())
+        assert_close(slopes(learner.agent), wanted)
+        assert metrics["approx_kl"] < 1e-12 and metrics["clip_fraction"] == 0
+
+
+def test_in_a_world_of_several_agents_some_die_early_and_do_not_count():
+    pieces = ByHand(ppo(HERD)).played()
+    frames = pieces[0][0]
+    assert (frames.valid.unsqueeze(-1) & ~frames.acted).any() and frames.acted.any(0).all()
+
+
+@pytest.mark.parametrize("make", [A2C, PPO])
+def test_several_agents_learn_by_either(make):
+    if make is A2C:
+        options = {"batch": 3, "horizon": 7, "clip": None, "gamma": 0.9, "lam": 0.7, "reward_scale": 0.5}
+        other = A2C(herded(), HERD, value_weight=0.3, entropy_weight=0.2, **options)
+        other.agent.zero_grad()
+        hand = ByHand(ppo(HERD))
+        hand.loss().backward()  # the gradient of both is the same as long as no ratio is but 1
+        wanted = slopes(hand.learner.agent)
+        other.update()
+        assert_close(slopes(other.agent), wanted)
+    assert torch.as_tensor(ppo(HERD).update()["return"]).isfinite()
+
+
+def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count():
+    learner = ppo(core=Restless, auxiliary={"size": 0.7})
+    hand = ByHand(learner)
+    learner.climber.optimiser.zero_grad()
+    loss = hand.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
+    loss.backward()
+    wanted = slopes(learner.agent)
+    assert_close(learner.update()["loss"], loss.detach())
+    assert_close(slopes(learner.agent), wanted)
+
+
+# --- epochs and minibatches
+
+
+def again_by_hand(learner):
+    """The parameters after an update of several epochs and minibatches: each row is lived through by itself, in the
+    learner's order, and Adam is torch's."""
+    agent = copy.deepcopy(learner.agent)
+    hand = ByHand(learner)
+    with torch.no_grad():
+        ((frames, after),) = hand.played()
+    size = learner.task.action.size
+    value = torch.cat([frames.output[..., -1], after.unsqueeze(0)])
+    advantage = torch.zeros_like(frames.reward)
+    for row in range(learner.batch):
+        for t in reversed(range(len(frames.reward))):
+            over = frames.terminated[t, row] | frames.truncated[t, row]
+            error = 0.5 * frames.reward[t, row] + learner.gamma * value[t + 1, row] * ~frames.terminated[t, row]
+            later = advantage[t + 1, row] if t + 1 < len(frames.reward) and not over else 0.0
+            advantage[t, row] = error - value[t, row] + learner.gamma * learner.lam * later
+    optimiser = torch.optim.AdamW(agent.parameters(), lr=learner.climber.schedule(0), weight_decay=0, eps=1e-5)
+    orders = [torch.randperm(learner.batch, generator=hand.rng) for _ in range(learner.epochs)]
+    for part in [part for order in orders for part in order.tensor_split(learner.minibatches)]:
+        carry = start(agent, learner.task, learner.batch, draws := generator(learner.seed, "train", 0))
+        policy = drawing(frames.action, learner.sampled)
+        whole, _ = rollout(agent, learner.task, carry, draws, policy, steps=len(value) - 1)
+        loss, number = 0.0, 0
+        counted = [advantage[t, r] for r in part for t in range(len(advantage)) if frames.valid[t, r]]
+        centre, spread = torch.stack(counted).mean(), torch.stack(counted).std(correction=0)
+        for row in part:
+            for t in range(len(advantage)):
+                if not frames.valid[t, row]:
+                    continue
+                number += 1
+                legal = frames.legal[t][row]
+                old, new = (f.output[t, row, :size].masked_fill(~legal, -1e300).log_softmax(0) for f in (frames, whole))
+                at, v = frames.action[t, row], whole.output[t, row, -1]
+                ratio, gain = (new[at] - old[at]).exp(), (advantage[t, row] - centre) / (spread + 1e-8)
+                near = value[t, row] + (v - value[t, row]).clamp(-0.01, 0.01)
+                goal = advantage[t, row] + value[t, row]
+                loss = loss - torch.min(ratio * gain, ratio.clamp(0.9, 1.1) * gain)
+                loss = loss + 0.3 * torch.max((goal - v).square(), (goal - near).square())
+                loss = loss + 0.2 * (new.exp() * new)[legal].sum()
+        optimiser.zero_grad()
+        (loss / number).backward()
+        optimiser.step()
+    return flat(agent)
+
+
+def drawing(actions, sampled):
+    """A policy that draws as the other did, and does what was done then."""
+    left = iter(actions)
+
+    def policy(output, legal, rng):
+        sampled(output, legal, rng)
+        return next(left)
+
+    return policy
+
+
+@pytest.mark.parametrize("core", ["gru", "episodic"])
+def test_epochs_and_minibatches_are_those_of_a_loop_by_hand(core):
+    learner = ppo(core=core, epochs=2, minibatches=2, normalise="minibatch", ratio_clip=0.1, value_clip=0.01, lr=2e-2)
+    wanted = again_by_hand(learner)
+    metrics = learner.update()
+    assert metrics["clip_fraction"] > 0 and metrics["approx_kl"] > 0
+    assert_close(flat(learner.agent), wanted)
+
+
+def test_a_target_of_divergence_stops_the_epochs():
+    def moved(**options):
+        learner = ppo(core="gru", epochs=6, minibatches=3, lr=3e-2, **options)
+        before = flat(learner.agent)
+        told = learner.update()
+        return told["approx_kl"], (flat(learner.agent) - before).norm()
+
+    (far, way), (near, less) = moved(), moved(target_kl=1e-3)
+    assert near < far and 0 < less < way
+
+
+@pytest.mark.parametrize("normalise", ["batch", "minibatch"])
+def test_normalised_advantages_know_no_scale(normalise):
+    one, other = (
+        ppo(core="gru", normalise=normalise, reward_scale=scale, value_weight=0.0, lam=1.0, gamma=1.0, minibatches=2)
+        for scale in (1.0, 10.0)
+    )
+    for learner in (one, other):
+        torch.nn.init.zeros_(learner.agent.act.value.linear.weight)
+        torch.nn.init.zeros_(learner.agent.act.value.linear.bias)
+        learner.update()
+    assert_close(flat(one.agent), flat(other.agent), rtol=1e-5, atol=1e-6)
+
+
+# --- metrics, and going on
+
+
+def test_steps_of_the_world_are_counted():
+    learner = ppo(horizon=5)
+    assert [learner.update()["env_steps"] for _ in range(2)] == [15.0, 30.0]
+    assert learner.env_steps == 30
+
+
+def test_scores_and_returns_are_those_of_the_episodes_that_ended():
+    learner = ppo(horizon=30, batch=16)
+    carry = start(learner.agent, STEPS, 16, rng := learner.rng())
+    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.sampled, steps=30)
+    metrics = learner.update()
+    assert_close(metrics["length"], frames.scores["length"].nanmean())
+    totals, sofar = [], [0.0] * 16
+    for t in range(30):
+        for row in range(16):
+            sofar[row] += frames.reward[t, row].item()
+            if frames.scores["length"][t, row].isfinite():
+                totals.append(sofar[row])
+                sofar[row] = 0.0
+    assert_close(float(metrics["return"]), sum(totals) / len(totals))
+
+
+@pytest.mark.parametrize("task", [STEPS, HERD], ids=["one", "several agents"])
+def test_a_stream_goes_on_after_loading(task):
+    options = {"epochs": 2, "minibatches": 2, "sequence": 4}
+    a_loaded_state_goes_on_as_if_nothing_had_been(lambda seed=0: ppo(task, seed=seed, **options))
+
+
+def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
+    task = game(steps=3, dims=1)
+    agent = valued(task, core="gru", experts=1, bus="silent")
+    agent.act = act.Valued(act.Gaussian(agent.act.port, log_std=-1.0)).double()
+    learner = PPO(agent, task, batch=64, horizon=3, lr=2e-2, minibatches=2)
+    first = evaluate(agent, task, 256, seeded(), learner.policy)["return"].mean()
+    for _ in range(15):
+        assert learner.update()["finite"]
+    assert evaluate(agent, task, 256, seeded(), learner.policy)["return"].mean() > 0.8 * first  # returns are below 0
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("option", "error"),
+    [
+        ({"horizon": 0}, "horizon=0, want at least 1"),
+        ({"sequence": 0}, "sequence=0, want at least 1"),
+        ({"epochs": 0}, "epochs=0, want at least 1"),
+        ({"minibatches": 4}, "minibatches=4, want at most 3, the pieces of 7 steps"),
+        ({"minibatches": 10, "sequence": 3}, "minibatches=10, want at most 9"),
+        ({"ratio_clip": 0.0}, "ratio_clip=0.0, want a number above 0"),
+        ({"value_clip": -1.0}, "value_clip=-1.0, want"),
+        ({"target_kl": 0.0}, "target_kl=0.0, want"),
+        ({"normalise": "often"}, "normalise='often', want minibatch, batch or never"),
+        ({"gamma": 1.5}, "gamma=1.5, want 0 to 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(option, error):
+    with pytest.raises(ValueError, match=error):
+        ppo(**option)
+
+
+def test_what_it_cannot_learn_is_refused_by_its_name():
+    with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and PPO learns one"):
+        PPO(valued(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
+    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*build it with act=act\.Valued"):
+        PPO(valued(game()), game())
+    with pytest.raises(ValueError, match="Paid rewards each expert"):
+        PPO(valued(STEPS), Paid(dtype=torch.float64), batch=2, horizon=2, minibatches=2).update()

@@ -1,0 +1,112 @@
+"""An agent's step with rounded products, or compiled: near the plain one, or the same."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import BPTT, GuessingGame, generator, rollout, start
+from badger.rollouts.precision import Rounded, stepping
+from contracts import unchecked
+from toy_learners import flat, slopes
+from toys import toy_agent
+
+CORES = ["gru", "lstm", "episodic", "episodic_shared"]
+
+
+def learner(core="episodic", task=None, **options):
+    task = task or GuessingGame(4, 2)
+    return BPTT(toy_agent(task, core=core, port="readout").float(), task, **{"batch": 8, "clip": 1e9} | options)
+
+
+@pytest.fixture
+def traced():
+    """torch.compile from the beginning, without the checks of annotations, which cannot be traced."""
+    torch._dynamo.reset()
+    with unchecked():
+        yield
+    torch._dynamo.reset()
+
+
+# --- bfloat16
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_gradients_in_bf16_are_near_those_in_float32(core):
+    rounded, plain = learner(core, precision="bf16"), learner(core)
+    assert_close(rounded.update()["loss"], plain.update()["loss"], rtol=0.02, atol=0)
+    ours, theirs = (torch.cat([g.flatten() for g in slopes(one.agent)]) for one in (rounded, plain))
+    assert not torch.equal(ours, theirs)
+    assert (ours - theirs).norm() < 0.05 * theirs.norm()
+
+
+def test_segments_in_bf16_are_played_again_in_bf16():
+    ours, theirs = learner(precision="bf16", segment=2), learner(precision="bf16")
+    ours.update()
+    theirs.update()
+    assert_close(slopes(ours.agent), slopes(theirs.agent))
+
+
+def test_an_agent_learns_in_bf16():
+    learning = learner("gru", GuessingGame(4, 1), precision="bf16", lr=0.03, batch=64, clip=1.0)
+    before = learning.update()["return"]
+    for _ in range(60):
+        metrics = learning.update()
+    assert before < -0.7 and metrics["return"] > -0.1
+
+
+def test_states_parameters_and_outputs_stay_float32():
+    task = GuessingGame(4, 2)
+    agent = stepping(toy_agent(task, core="episodic").float(), precision="bf16")
+    rng = generator(0, "test")
+    frames, carry = rollout(agent, task, start(agent, task, 3, rng), rng, steps=2)
+    numbers = [frames.output, frames.reward, carry.state.y, carry.state.inbox, *agent.parameters()]
+    assert {number.dtype for number in numbers} == {torch.float32}
+
+
+def test_products_are_those_of_rounded_numbers():
+    a, b = (torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    wanted = (a.bfloat16() @ b.bfloat16()).float()
+    with Rounded():
+        found = [a @ b, torch.einsum("ij,jk->ik", a, b), torch.nn.functional.linear(a, b.mT), a + b]
+    for product in found[:3]:
+        assert_close(product, wanted, rtol=0, atol=0)
+    assert torch.equal(found[3], a + b)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="precision='fp8', want one of float32, bf16"):
+        stepping.__wrapped__(toy_agent(), precision="fp8")
+
+
+# --- compiled
+
+
+@pytest.mark.parametrize("options", [{}, {"segment": 3}, {"precision": "bf16"}], ids=["plain", "segment", "bf16"])
+@pytest.mark.parametrize("core", ["gru", "episodic"])
+def test_a_compiled_step_gives_the_same_numbers(core, options, traced):
+    fast, plain = learner(core, compile="aot_eager", **options), learner(core, **options)
+    for _ in range(2):
+        assert_close(fast.update()["loss"], plain.update()["loss"])
+        assert_close(slopes(fast.agent), slopes(plain.agent))
+    assert fast.compile == "aot_eager"  # it has not given up
+
+
+def test_where_compilation_fails_a_warning_says_why_and_the_plain_step_goes_on(traced):
+    @torch._dynamo.register_backend(name="broken")
+    def broken(graph, inputs):
+        raise RuntimeError("there is no compiler here")
+
+    fast, plain = learner(compile="broken"), learner()
+    with pytest.warns(UserWarning, match=r"compile='broken' failed, the plain step goes on: .*there is no compiler"):
+        fast.update()
+    plain.update()
+    assert torch.equal(flat(fast.agent), flat(plain.agent))
+    fast.update()
+    plain.update()
+    assert torch.equal(flat(fast.agent), flat(plain.agent))
+
+
+def test_a_learner_leaves_its_agent_as_it_was():
+    learning = learner(precision="bf16", compile="aot_eager")
+    assert "forward" not in vars(learning.agent)
+    assert all(p is q for p, q in zip(learning.agent.parameters(), learning.player.parameters(), strict=True))

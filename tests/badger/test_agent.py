@@ -1,0 +1,289 @@
+"""The agent: experts that sense, talk and act; any number of them, and any other topology."""
+
+from functools import partial
+
+import networkx as nx
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, stack_module_state
+from torch.testing import assert_close
+
+from badger import (
+    ACTS,
+    BPTT,
+    BUSES,
+    CORES,
+    GRU,
+    Agent,
+    EpisodicMemory,
+    Private,
+    RepeatPrevious,
+    Silent,
+    act,
+    evaluate,
+    rollout,
+    sense,
+    start,
+)
+from pairwise import pairwise
+from toys import HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
+
+B = 3
+OBS = torch.zeros(B, 1, dtype=torch.float64)
+
+
+# --- shapes and sizes
+
+
+@pairwise(core=CORES, bus=BUSES, port=ACTS)
+def test_every_combination_of_parts_gives_an_action_and_a_state(core, bus, port):
+    agent = toy_agent(core=core, bus=bus, port=port)
+    state = agent.initial_state(OBS, seeded())
+    outputs, after = run(agent, state)
+    assert outputs.shape == (3, B, 2) and outputs.isfinite().all()
+    assert after.y.shape == (B, 4, HIDDEN)
+    assert after.inbox.shape == (B, 4, agent.bus.message_size)
+    assert after.weights.shape == after.edges.weight.shape == (B, 12)
+    assert after.delivery.messages.shape == (B,)
+    assert torch.equal(after.identity, state.identity)
+
+
+def test_dtype_follows_the_input():
+    agent = toy_agent(core="episodic", port="readout").float()
+    _, state = run(agent, agent.initial_state(OBS.float(), seeded()), observations().float())
+    kinds = {x.dtype for x in (state.y, state.inbox, state.identity, state.address, state.edges.weight)}
+    assert kinds == {torch.float32}
+
+
+def built(**changes):
+    parts = {
+        "sense": sense.Broadcast(2),
+        "core": GRU(2 + MESSAGE + IDENTITY, HIDDEN),
+        "bus": BUSES["mean"](HIDDEN, MESSAGE),
+        "act": act.Mean(HIDDEN, 2),
+        "experts": 3,
+        "identity_size": IDENTITY,
+    }
+    return Agent(**parts | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"core": GRU(8, HIDDEN)}, r"core\.input_size=8, want obs 2 \+ message 4 \+ identity 3 = 9; build .*=9"),
+        ({"sense": sense.Broadcast(5)}, r"core\.input_size=9, want obs 5 \+ message 4 \+ identity 3 = 12"),
+        ({"bus": Silent(HIDDEN)}, r"core\.input_size=9, want obs 2 \+ message 0 \+ identity 3 = 5"),
+        ({"bus": BUSES["mean"](5, MESSAGE)}, r"bus\.input_size=5, want the core's output_size=6; build .*=6"),
+        ({"act": act.Mean(7, 2)}, r"act\.input_size=7, want the core's output_size=6; build .*=6"),
+        ({"ticks": 0}, r"ticks=0, want at least 1"),
+        ({"experts": 0}, r"experts=0, want at least 1"),
+        ({"topology": nx.path_graph(5)}, r"the graph has 5 nodes, want experts=3"),
+        ({"topology": "rign"}, r"unknown topology 'rign', .*Did you mean 'ring'"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(changes, error):
+    with pytest.raises(ValueError, match=error):
+        built(**changes)
+
+
+def test_a_graph_of_its_own_fixes_the_number_of_experts():
+    agent = built(topology=nx.path_graph(3))
+    with pytest.raises(ValueError, match=r"the graph has 3 nodes, want experts=4"):
+        agent.initial_state(torch.zeros(B, 2), seeded(), experts=4)
+
+
+def test_networkx_is_asked_once_for_each_number_of_experts():
+    asked = []
+    agent = built(topology=lambda n: asked.append(n) or nx.complete_graph(n))
+    for experts in (3, 4, 3, 4, None):
+        agent.initial_state(torch.zeros(B, 2), seeded(), experts)
+    assert asked == [3, 4]
+
+
+# --- one step, by hand
+
+
+@pytest.mark.parametrize("ticks", [1, 3])
+def test_a_step_is_sense_core_bus_act(ticks):
+    agent = toy_agent(bus="mean", ticks=ticks)
+    state = agent.initial_state(OBS, seeded())
+    obs = observations(2)
+    outputs, after = run(agent, state, obs)
+    h, inbox = torch.zeros(B, 4, HIDDEN, dtype=torch.float64), torch.zeros(B, 4, MESSAGE, dtype=torch.float64)
+    for t in range(2):
+        for _ in range(ticks):
+            x = torch.cat([obs[t].unsqueeze(1).expand(-1, 4, -1), inbox, state.identity], -1)
+            h, _ = agent.core(x, type(state.core)(h))
+            said = agent.bus.message(h)
+            inbox = (said.sum(1, keepdim=True) - said) / 3  # from all the others
+        assert_close(outputs[t], agent.act.linear(h).mean(1))
+    assert_close(after.y, h)
+    assert_close(after.inbox, inbox)
+
+
+def test_ticks_are_rounds_within_a_step():
+    slow, quick = toy_agent(core="episodic"), toy_agent(core="episodic", ticks=2)
+    obs = observations(3)
+    twice, _ = run(slow, slow.initial_state(OBS, seeded()), obs.repeat_interleave(2, 0))
+    once, _ = run(quick, quick.initial_state(OBS, seeded()), obs)
+    assert_close(once, twice[1::2])
+
+
+def test_an_unconnected_expert_hears_nothing():
+    agent = toy_agent(topology="none")
+    outputs, after = run(agent, agent.initial_state(OBS, seeded()))
+    assert outputs.isfinite().all() and not after.inbox.any() and after.weights.shape == (B, 0)
+
+
+def test_one_expert_is_an_agent():
+    agent = toy_agent(core="episodic", experts=1)
+    assert run(agent, agent.initial_state(OBS, seeded()))[0].isfinite().all()
+
+
+# --- identities
+
+
+def test_identities_differ_between_experts_and_episodes():
+    identity = toy_agent().initial_state(OBS, seeded()).identity
+    assert identity.shape == (B, 4, IDENTITY)
+    assert len(identity.flatten(0, 1).unique(dim=0)) == 4 * B
+
+
+def test_identities_come_from_the_generator():
+    agent = toy_agent()
+    first, again, other = (agent.initial_state(OBS, seeded(s)).identity for s in (0, 0, 1))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_identities_are_standard_normal():
+    identity = toy_agent().initial_state(torch.zeros(2000, 1, dtype=torch.float64), seeded()).identity
+    assert abs(identity.mean()) < 0.02 and abs(identity.std() - 1) < 0.02
+
+
+def test_experts_without_identities_stay_equal():
+    agent = toy_agent()
+    state = agent.initial_state(OBS, seeded())
+    _, after = run(agent, state._replace(identity=torch.zeros_like(state.identity)))
+    assert_close(after.y, after.y[:, :1].expand_as(after.y))
+
+
+# a noisy bus drops edges by place
+@pairwise(core=CORES, bus=[bus for bus in BUSES if bus != "noisy"], port=["mean", "readout"])
+def test_experts_permute_with_their_identities(core, bus, port):
+    agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn by place
+    state, order = agent.initial_state(OBS, seeded()), torch.tensor([2, 0, 3, 1])
+    outputs, plain = run(agent, state)
+    same, moved = run(agent, state._replace(identity=state.identity[:, order]))
+    assert_close(same, outputs)
+    assert_close(moved.y, plain.y[:, order])
+
+
+def test_episodes_do_not_leak_into_each_other():
+    agent = toy_agent(core="episodic_shared", port="readout")
+    state, obs = agent.initial_state(OBS, seeded()), observations()
+    other = obs.clone()
+    other[:, 1:] += 1
+    assert_close(run(agent, state, other)[0][:, 0], run(agent, state, obs)[0][:, 0])
+
+
+# --- any number of experts and outputs, and longer episodes, after training
+
+
+def trained(port, *, core="episodic", updates=3):
+    task = game(steps=4, dims=4)
+    agent = toy_agent(task, core=core, port=port)
+    learner = BPTT(agent, task, batch=4)
+    for _ in range(updates):
+        learner.update()
+    return agent
+
+
+def error(agent, *, experts=None, dims=4, steps=4):
+    found = evaluate(agent, game(steps, dims), 5, seeded(), experts=experts)["final_error"]
+    assert found.shape == (5,)
+    return found
+
+
+@pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared"])
+@pytest.mark.parametrize(
+    ("port", "experts"),
+    [(p, e) for p in ("mean", "readout") for e in (3, 8, 64)] + [(p, e) for p in ("each", "owners") for e in (8, 64)],
+)
+def test_an_agent_runs_with_other_numbers_of_experts(port, experts, core):
+    agent = toy_agent(game(dims=4), core=core, port=port)
+    assert error(agent, experts=experts).isfinite().all()
+
+
+@pytest.mark.parametrize(("port", "wanted"), [("each", "a multiple of"), ("owners", "at least")])
+def test_three_experts_do_not_make_four_outputs_of_their_own(port, wanted):
+    with pytest.raises(ValueError, match=f"experts=3, want {wanted} outputs=4: .*act.Mean and act.Readout"):
+        error(toy_agent(game(dims=4), port=port), experts=3)
+
+
+@pytest.mark.parametrize("dims", [1, 3, 7])
+@pytest.mark.parametrize("port", ["owners", "readout"])
+def test_owners_and_readout_run_with_other_numbers_of_outputs(port, dims):
+    agent = toy_agent(game(dims=4), core="episodic", port=port, experts=8)
+    assert error(agent, dims=dims).isfinite().all()
+
+
+@pytest.mark.parametrize("port", ["mean", "each"])
+def test_mean_and_each_tell_when_the_outputs_do_not_fit(port):
+    with pytest.raises(ValueError, match="want"):
+        error(toy_agent(game(dims=4), port=port), dims=3)
+
+
+@pytest.mark.parametrize("port", ACTS)
+def test_episodes_longer_than_trained_stay_finite(port):
+    task = game(steps=80, dims=4)
+    agent = trained(port)
+    with torch.no_grad():
+        frames, _ = rollout(agent, task, start(agent, task, 4, seeded()), seeded(), steps=80)
+    assert frames.output.isfinite().all() and frames.reward.isfinite().all()
+
+
+# --- populations
+
+
+class Played(nn.Module):
+    def __init__(self, agent, task):
+        super().__init__()
+        self.agent, self.task = agent, task
+
+    def forward(self):
+        carry = start(self.agent, self.task, B, seeded())
+        frames, _ = rollout(self.agent, self.task, carry, seeded(1), steps=3)
+        return frames.reward.sum(), frames.output
+
+
+def small_memory(input_size, hidden_size):
+    return EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=8, top_k=2, key_size=3)
+
+
+@pytest.mark.parametrize("port", ACTS)
+@pytest.mark.parametrize("core", ["gru", small_memory, lambda *sizes: Private(small_memory(*sizes))])
+def test_a_population_of_agents_plays_under_vmap(core, port):
+    task = game(steps=3)
+    players = [Played(toy_agent(task, core=core, port=port, seed=s), task) for s in range(2)]
+    stacked, _ = stack_module_state(players)
+
+    def value(parameters):
+        return functional_call(players[0], parameters, ())
+
+    together = torch.func.vmap(torch.func.grad(value, has_aux=True), randomness="same")
+    gradients, outputs = together(stacked)
+    for i, player in enumerate(players):
+        return_, output = player()
+        return_.backward()
+        assert_close(outputs[i], output)
+        for name, parameter in player.named_parameters():
+            slope = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            assert_close(gradients[name][i], slope)
+
+
+def test_a_choice_among_symbols_is_an_action_of_logits():
+    task = RepeatPrevious(steps=5, k=2, dtype=torch.float64)
+    agent = toy_agent(task, port="readout")
+    frames, _ = rollout(agent, task, start(agent, task, B, seeded()), seeded(), steps=5)
+    assert frames.action.shape == (5, B, 4)

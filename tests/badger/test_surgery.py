@@ -1,0 +1,326 @@
+"""Lesions, silence, newcomers and resets, in the middle of an episode, with every core, bus and port."""
+
+from functools import cache
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from badger import ACTS, BUSES, CORES, rollout, start
+from experts import state as states
+from experts.fast_weights.low_rank_sum import OuterSum
+from pairwise import each_value, pairwise
+from toys import game, observations, run, seeded, toy_agent
+
+B, E = 3, 4
+OBS = torch.zeros(B, 1, dtype=torch.float64)
+OTHERS = [0, 2, 3]  # than expert 1
+SHARED = ("episodic_shared", "episodic_tagged", "episodic_both")
+cores = pytest.mark.parametrize("core", CORES)
+ports = pytest.mark.parametrize("port", ACTS)
+combinations = pairwise(core=CORES, bus=BUSES, port=ACTS)
+
+
+def midway(agent, steps=3):
+    return run(agent, agent.initial_state(OBS, seeded()), observations(steps))[1]
+
+
+@cache
+def halfway(core, bus="attention", port="mean"):
+    """An agent of these parts and a state of it in mid-episode: both are values that no test changes."""
+    agent = toy_agent(core=core, bus=bus, port=port)
+    return agent, midway(agent)
+
+
+def equal(a, b):
+    """Whether two states (or parts of them) hold the same."""
+    a, b = states.pack(a), states.pack(b)
+    torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def scrambled(state, expert=1):
+    """The same, but for what this expert is, has put out and has heard; what it has written stays."""
+
+    def change(x):
+        x = x.clone()
+        x[:, expert] += 3
+        return x
+
+    def inside(core):
+        for name in ("core", "memory"):  # of a wrapper
+            if hasattr(core, name):
+                return core._replace(**{name: inside(getattr(core, name))})
+        if hasattr(core, "controller"):
+            own = {name: change(getattr(core, name)) for name in ("h", "read") if hasattr(core, name)}
+            return core._replace(controller=inside(core.controller), **own)
+        if isinstance(getattr(core, "trace", None), OuterSum):
+            trace = OuterSum.of(change(core.trace.dense()))
+            return core._replace(h=change(core.h), trace=trace, rate=change(core.rate))
+        return states.map(change, core)
+
+    heard = state.delivery._replace(inbox=change(state.inbox))
+    return state._replace(core=inside(state.core), identity=change(state.identity), y=change(state.y), delivery=heard)
+
+
+# --- lesions
+
+
+@combinations
+def test_the_lesioned_do_not_influence_the_others(core, bus, port):
+    agent, state = halfway(core, bus, port)
+    state = agent.remove(state, [1])
+    outputs, after = run(agent, state)
+    same, other = run(agent, scrambled(state))
+    assert torch.equal(same, outputs)
+    assert torch.equal(other.y[:, OTHERS], after.y[:, OTHERS])
+    assert torch.equal(other.inbox[:, OTHERS], after.inbox[:, OTHERS])
+
+
+@pairwise(core=CORES, bus=["silent", "mean", "attention"], port=["mean", "readout"])
+def test_lesioned_from_the_start_is_as_never_there(core, bus, port):
+    agent = toy_agent(core=core, bus=bus, port=port)
+    state = agent.initial_state(OBS, seeded())
+    few = agent.initial_state(OBS, seeded(), experts=3)
+    few = few._replace(identity=state.identity[:, OTHERS], address=state.address)
+    assert_close(run(agent, agent.remove(state, [1]))[0], run(agent, few)[0])
+
+
+@cores
+def test_the_lesioned_keep_their_state_and_are_not_heard(core):
+    agent, state = halfway(core)
+    _, after = run(agent, agent.remove(state, [1]))
+    assert torch.equal(after.y[:, 1], state.y[:, 1])
+    touched = (after.edges.senders == 1) | (after.edges.receivers == 1)
+    assert not after.weights[touched].any() and after.weights[~touched].all()
+    assert after.delivery.messages.tolist() == [6.0] * B  # 3 x 2 of the 4 x 3
+
+
+def test_the_lesioned_do_not_write():
+    agent = toy_agent(core="episodic_shared")
+    state = midway(agent, 1)  # its 4 rows are made, and written by the next step
+    _, after = run(agent, agent.remove(state, [1, 2]), observations(3))
+    assert agent.core.metrics(after.core)["slots_used"].tolist() == [4 + 2 + 2] * B
+
+
+def test_lesions_add_up():
+    agent = toy_agent()
+    state = agent.remove(agent.remove(midway(agent), [1]), [3])
+    assert state.present.tolist() == [[True, False, True, False]] * B
+
+
+@ports
+def test_an_agent_without_experts_answers_zero(port):
+    agent = toy_agent(core="episodic_shared", port=port)
+    outputs, _ = run(agent, agent.remove(midway(agent), range(E)))
+    assert not outputs.any()
+
+
+@pytest.mark.parametrize("expert", [-1, 4])
+def test_an_expert_to_be_lesioned_must_exist(expert):
+    agent = toy_agent()
+    with pytest.raises(IndexError, match=f"expert {expert} does not exist, want 0 to 3"):
+        agent.remove(midway(agent), [0, expert])
+
+
+# --- silence
+
+
+@each_value(core=CORES, bus=BUSES)
+def test_the_silenced_are_not_heard(core, bus):
+    agent, state = halfway(core, bus)
+    _, after = run(agent, agent.silence(state, [1]), observations(1))
+    assert not after.weights[after.edges.senders == 1].any()
+    changed = agent.bus(scrambled(after).y, after.edges, after.bus, seeded())[0].inbox
+    assert torch.equal(changed[:, OTHERS], agent.bus(after.y, after.edges, after.bus, seeded())[0].inbox[:, OTHERS])
+
+
+def test_the_silenced_still_hear_and_act():
+    agent = toy_agent(game(dims=4), bus="mean", port="each")
+    state = midway(agent)
+    spoken, _ = run(agent, state)
+    outputs, after = run(agent, agent.silence(state, [1]))
+    assert_close(outputs[0], spoken[0])  # what was said before had been heard
+    assert not torch.equal(outputs[1, :, OTHERS], spoken[1, :, OTHERS])
+    alone, _ = run(agent, agent.silence(state, OTHERS))
+    assert after.weights[after.edges.receivers == 1].all()
+    assert not torch.equal(outputs[2, :, 1], alone[2, :, 1])  # expert 1 hears the others
+
+
+def test_an_expert_to_be_silenced_must_exist():
+    agent = toy_agent()
+    with pytest.raises(IndexError, match="expert 4 does not exist, want 0 to 3"):
+        agent.silence(midway(agent), [4])
+
+
+# --- newcomers
+
+
+def joined(agent, state, n=2):
+    return agent.add(state, n, OBS, seeded(3))
+
+
+@combinations
+def test_newcomers_leave_the_old_as_they_were(core, bus, port):
+    agent, state = halfway(core, bus, port)
+    after = joined(agent, state)
+    old, x = torch.arange(E), OBS.new_zeros(B, E, agent.core.input_size)
+    equal(agent.core.members(after.core, old, x), agent.core.members(state.core, old, x))
+    equal(agent.bus.members(after.bus, old, state.y), state.bus)
+    for field in ("y", "inbox", "identity"):
+        assert torch.equal(getattr(after, field)[:, :E], getattr(state, field)), field
+    for part, before in zip(after.edges[:3], state.edges[:3], strict=True):
+        assert torch.equal(part[:, : before.shape[1]], before)
+
+
+@combinations
+def test_newcomers_are_fresh(core, bus, port):
+    agent, state = halfway(core, bus, port)
+    after = joined(agent, state)
+    x = OBS.new_zeros(B, 2, agent.core.input_size)
+    new, fresh = agent.core.members(after.core, torch.tensor([4, 5]), x), agent.core.initial_state(x)
+    there = agent.core.read_weights(new)
+    assert there is None or not there.any()
+    step = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
+    if core not in SHARED:  # where newcomers read what is in the store
+        assert_close(agent.core(step, new)[0], agent.core(step, fresh)[0])
+    assert not after.y[:, E:].any() and not after.inbox[:, E:].any()
+    assert len(after.identity.flatten(0, 1).unique(dim=0)) == 6 * B
+
+
+@combinations
+def test_an_agent_goes_on_with_newcomers(core, bus, port):
+    agent, state = halfway(core, bus, port)
+    outputs, after = run(agent, joined(agent, state))
+    assert outputs.shape == (3, B, 2) and outputs.isfinite().all()
+    assert after.weights.shape == after.edges.weight.shape == (B, 6 * 5)
+
+
+@pytest.mark.parametrize("port", ["mean", "readout"])
+@pytest.mark.parametrize("core", ["gru", "lstm", "episodic"])
+def test_newcomers_before_the_episode_are_as_if_always_there(core, port):
+    agent = toy_agent(core=core, port=port)
+    state = joined(agent, agent.initial_state(OBS, seeded()))
+    many = agent.initial_state(OBS, seeded(), experts=6)
+    many = many._replace(identity=state.identity, address=state.address)
+    assert_close(run(agent, state)[0], run(agent, many)[0])
+
+
+@cores
+def test_newcomers_read_a_shared_store_only(core):
+    agent = toy_agent(core=core, bus="silent")
+    state = joined(agent, midway(agent))
+    other = midway(agent, 2)  # another past
+    other = joined(agent, other._replace(identity=state.identity[:, :E]))
+    after, elsewhere = (run(agent, s, observations(2))[1].y[:, E:] for s in (state, other))
+    assert torch.equal(after, elsewhere) == (core not in SHARED)
+
+
+@each_value(core=CORES, bus=BUSES)
+def test_newcomers_after_a_lesion_are_present_and_the_lesioned_stay_away(core, bus):
+    agent, state = halfway(core, bus)
+    state = joined(agent, agent.remove(state, [1]))
+    assert state.present.tolist() == [[True, False, True, True, True, True]] * B
+    outputs, after = run(agent, state)
+    same, _ = run(agent, scrambled(state))
+    assert torch.equal(same, outputs)
+    assert torch.equal(after.y[:, 1], state.y[:, 1])
+    assert not torch.equal(after.y[:, 4], state.y[:, 4])
+
+
+def test_the_old_keep_the_outputs_that_they_own_when_others_join():
+    agent = toy_agent(port="owners")
+    state = midway(agent)
+    after = joined(agent, state)
+    assert torch.equal(after.address[..., :E] > 0, state.address > 0)
+
+
+def test_the_addresses_of_the_outputs_stay_when_others_join():
+    agent = toy_agent(port="readout")
+    state = midway(agent)
+    assert torch.equal(joined(agent, state).address, state.address)
+
+
+def test_newcomers_are_drawn_from_the_generator():
+    agent = toy_agent(port="owners")
+    state = midway(agent)
+    first, again, other = (agent.add(state, 2, OBS, seeded(s)) for s in (3, 3, 4))
+    assert torch.equal(first.identity, again.identity) and torch.equal(first.address, again.address)
+    assert not torch.equal(first.identity, other.identity)
+
+
+def test_experts_may_join_again_and_again():
+    agent = toy_agent(core="episodic")
+    state = midway(agent)
+    for n in (1, 3):
+        state = joined(agent, state, n)
+        outputs, state = run(agent, state)
+        assert outputs.isfinite().all()
+    assert state.y.shape[1] == E + 4
+
+
+def test_there_must_be_a_newcomer():
+    agent = toy_agent()
+    with pytest.raises(ValueError, match="n=0, want at least 1"):
+        joined(agent, midway(agent), 0)
+
+
+# --- resets
+
+
+@combinations
+def test_a_reset_touches_only_its_rows(core, bus, port):
+    agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn
+    state, rows = midway(agent), torch.tensor([False, True, False])
+    reset = agent.reset(state, rows, OBS, seeded(5))
+    fresh = agent.initial_state(OBS, seeded(5))
+    outputs, new, old = (run(agent, s)[0] for s in (reset, fresh, state))
+    assert_close(outputs[:, rows], new[:, rows])
+    assert_close(outputs[:, ~rows], old[:, ~rows])
+
+
+@cores
+def test_a_reset_keeps_edges_and_lesions(core):
+    agent, state = halfway(core)
+    state = agent.silence(agent.remove(state, [1]), [2])
+    reset = agent.reset(state, torch.tensor([True, False, True]), OBS, seeded(5))
+    assert torch.equal(reset.present, state.present)
+    equal(reset.edges, state.edges)
+    assert run(agent, reset)[0].isfinite().all()
+
+
+@each_value(core=CORES, port=ACTS)
+def test_a_reset_after_newcomers_keeps_all(core, port):
+    agent = toy_agent(core=core, port=port)
+    reset = agent.reset(joined(agent, midway(agent)), torch.tensor([True, False, True]), OBS, seeded(5))
+    assert reset.y.shape[1] == 6 and not reset.y[0].any() and reset.y[1, :E].any()
+    outputs, after = run(agent, reset)
+    assert outputs.isfinite().all() and after.weights.shape == (B, 30)
+
+
+def test_owners_are_drawn_anew_at_a_reset():
+    agent = toy_agent(game(dims=4), port="owners", experts=8)
+    state = agent.initial_state(OBS, seeded())
+    reset = agent.reset(state, torch.tensor([True, False, False]), OBS, seeded(5))
+    assert torch.equal(reset.address[1:], state.address[1:])
+    assert not torch.equal(reset.address[0], state.address[0])
+
+
+# --- the edges are a value
+
+
+@cores
+def test_another_topology_in_mid_episode(core):
+    agent, state = halfway(core)
+    outputs, after = run(agent, agent.rewire(state, "ring"))
+    assert outputs.isfinite().all() and after.delivery.messages.tolist() == [2.0 * E] * B
+    reset = agent.reset(after, torch.tensor([True, False, True]), OBS, seeded(5))
+    assert run(agent, reset)[1].weights.shape == (B, 2 * E)
+
+
+def test_lesions_last_over_the_episodes_of_a_rollout():
+    task = game(steps=3)
+    agent = toy_agent(task, core="episodic")
+    carry = start(agent, task, B, seeded())
+    carry = carry._replace(state=agent.remove(carry.state, [1]))
+    frames, _ = rollout(agent, task, carry, seeded(), steps=7, watch=lambda s: s.y[:, 1])
+    assert not torch.stack(frames.watched).any()

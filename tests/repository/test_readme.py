@@ -1,0 +1,31 @@
+"""The README's examples are run as they stand, but for their length."""
+
+import re
+from pathlib import Path
+
+import torch
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_ten_lines_train_an_agent(tmp_path, monkeypatch):
+    code = CODE[0]
+    assert "outer_steps=1500" in code and len([line for line in code.splitlines() if line]) <= 10
+    monkeypatch.chdir(tmp_path)
+    exec(code.replace("outer_steps=1500", "outer_steps=1"), {})
+    assert (tmp_path / "runs/mine/checkpoints/step_00000001.pt").is_file()
+
+
+def test_a_memory_takes_the_place_of_a_gru():
+    names = {"xs": torch.zeros(3, 2, 28)}
+    exec(CODE[1], names)
+    assert names["ys"].shape == (3, 2, 64)
+
+
+def test_worlds_go_in_and_out(tmp_path, monkeypatch):
+    names = {}
+    monkeypatch.chdir(tmp_path)
+    exec(CODE[2].replace("batch=8", "batch=2, horizon=4, epochs=1, minibatches=1"), names)
+    assert names["run"].learner.update()["finite"]
+    assert len(names["env"].reset(seed=0)[0]) == 4

@@ -1,0 +1,79 @@
+"""Small inputs, resets and ways to step for the tests of memories, and a small neural memory."""
+
+from functools import partial
+from itertools import product
+
+import pytest
+import torch
+from torch import nn
+
+import contracts
+from contracts import noise
+from experts import LSTM, Core, NeuralMemory, State
+from experts import state as states
+
+D, B, N = 2, 2, 2
+MEASURES = [*product(("dot", "scaled_dot", "cosine", "l2"), ("softmax", "similarity")), ("l2", "inverse_distance")]
+STORES = pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
+
+
+def inputs(steps: int, batch: int = B, n: int = N) -> torch.Tensor:
+    return noise(steps, batch, n, D).requires_grad_()
+
+
+def resets(steps: int) -> torch.Tensor:
+    """Row 0 starts anew at a third, row 1 at half and right after."""
+    reset = torch.zeros(steps, B, dtype=torch.bool)
+    reset[steps // 3, 0] = reset[steps // 2, 1] = reset[steps // 2 + 1, 1] = True
+    return reset
+
+
+def absences(steps: int) -> torch.Tensor:
+    return noise(steps, B, N, seed=5) < 0.5
+
+
+def stepped(core: Core, xs, reset=None, present=None, step=None, without_grad=()) -> tuple[torch.Tensor, list[State]]:
+    """The outputs, and the state before each step and after the last."""
+    step = core if step is None else step
+    graph = torch.is_grad_enabled()
+    before = [core.initial_state(xs[0])]
+    ys = []
+    for t, x in enumerate(xs):
+        with torch.set_grad_enabled(graph and t not in without_grad):
+            if reset is not None:
+                before[t] = states.where(reset[t], core.initial_state(x), before[t])
+            y, state = step(x, before[t], None if present is None else present[t])
+        ys.append(y)
+        before.append(state)
+    return torch.stack(ys), before
+
+
+class Unroll(nn.Module):
+    """An episode as one call, for functional_call."""
+
+    def __init__(self, core: Core, **episodes: torch.Tensor):
+        super().__init__()
+        self.core, self.episodes = core, episodes
+
+    def forward(self, xs: torch.Tensor) -> torch.Tensor:
+        return stepped(self.core, xs, **self.episodes)[0]
+
+
+def ensemble(core: Core, size: int = 3) -> dict[str, torch.Tensor]:
+    """Parameters of several memories, stacked."""
+    scales = torch.linspace(1, 2, size, dtype=torch.double)
+    named = Unroll(core).named_parameters()
+    return {name: torch.stack([s * p.detach() for s in scales]).requires_grad_() for name, p in named}
+
+
+def constant(layer: nn.Linear) -> None:
+    nn.init.zeros_(layer.weight)
+    nn.init.ones_(layer.bias)
+
+
+def neural_memory(cell=LSTM, **options) -> NeuralMemory:
+    """With a scale at which the memory moves a good deal."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        defaults = {"width": 4, "scale": 0.7, "output_size": 2}
+        return NeuralMemory(contracts.D, partial(cell, hidden_size=3), **defaults | options).double()
