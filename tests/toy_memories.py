@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-import contracts
-from contracts import noise
+from badger.testing.core import cases
+from badger.testing.core.cases import noise
 from experts import LSTM, Core, NeuralMemory, State
 from experts import state as states
 
@@ -76,4 +76,4 @@ def neural_memory(cell=LSTM, **options) -> NeuralMemory:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         defaults = {"width": 4, "scale": 0.7, "output_size": 2}
-        return NeuralMemory(contracts.D, partial(cell, hidden_size=3), **defaults | options).double()
+        return NeuralMemory(cases.D, partial(cell, hidden_size=3), **defaults | options).double()

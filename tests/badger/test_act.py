@@ -28,29 +28,6 @@ def said(made, y):
 
 
 @pytest.mark.parametrize("name", ACTS)
-@pytest.mark.parametrize(("experts", "outputs"), [(2, 2), (6, 2), (1, 1), (4, 1)])
-def test_every_port_makes_one_action(name, experts, outputs):
-    made = port(name, outputs)
-    address = made.address(LIKE, experts, outputs, seeded())
-    action = made(outputs_of(experts), address, None)
-    assert action.shape == (B, outputs) and action.dtype == torch.float64
-
-
-@pytest.mark.parametrize("name", ACTS)
-def test_gradient_reaches_every_expert(name):
-    made, y = port(name), outputs_of(4).requires_grad_()
-    made(y, made.address(LIKE, 4, 2, seeded()), None).square().sum().backward()
-    assert y.grad.any(-1).all()
-
-
-@pytest.mark.parametrize("name", ACTS)
-def test_all_present_is_the_same_as_present_none(name):
-    made, y = port(name), outputs_of(4)
-    address = made.address(LIKE, 4, 2, seeded())
-    assert_close(made(y, address, torch.ones(B, 4, dtype=torch.bool)), made(y, address, None))
-
-
-@pytest.mark.parametrize("name", ACTS)
 def test_the_absent_have_no_say(name):
     made, y = port(name), outputs_of(4).requires_grad_()
     address = made.address(LIKE, 4, 2, seeded())

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-import contracts
 from badger import BPTT
-from contracts import B, D, H, N, T, close, grads, inputs, noise, run, unchecked
+from badger.testing import check_core
+from badger.testing.contract import close
+from badger.testing.core.cases import B, D, H, N, T, build, grads, inputs, noise, run
+from badger.testing.core.stepping import unchecked
 from experts import GRU, Core, EpisodicMemory, Predictive, Private, Reconstruction
 from experts import state as states
 from experts.auxiliary.contrastive_predictive import info_nce
@@ -33,7 +35,7 @@ wrappers = pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED)
 
 
 def predictive(core: Core | None = None, **options) -> Predictive:
-    return contracts.build(lambda d, h: Predictive(core or GRU(d, h), **{"steps": STEPS, **options}))
+    return build(lambda d, h: Predictive(core or GRU(d, h), **{"steps": STEPS, **options}))
 
 
 def told(core: Core, xs: torch.Tensor, present: torch.Tensor | None = None) -> list[dict[str, torch.Tensor]]:
@@ -191,7 +193,7 @@ def test_the_accuracy_is_the_share_of_right_predictions():
 
 
 def test_the_loss_of_a_step_is_the_error_of_what_is_seen_in_it():
-    core, xs = contracts.build(lambda d, h: Reconstruction(GRU(d, h), of=3)), inputs()
+    core, xs = build(lambda d, h: Reconstruction(GRU(d, h), of=3)), inputs()
     ys, state = run(core, xs)
     for x, y, loss in zip(xs, ys, told(core, xs), strict=True):
         close(loss["reconstruction"], (core.decoder(y) - x[..., :3]).square().mean((1, 2)))
@@ -199,7 +201,7 @@ def test_the_loss_of_a_step_is_the_error_of_what_is_seen_in_it():
 
 
 def test_what_is_seen_is_a_goal_and_learns_nothing():
-    core, xs = contracts.build(lambda d, h: Reconstruction(GRU(d, h))), inputs()
+    core, xs = build(lambda d, h: Reconstruction(GRU(d, h))), inputs()
     nn.init.zeros_(core.decoder.weight)
     (to_x,) = torch.autograd.grad(told(core, xs)[-1]["reconstruction"].sum(), xs, materialize_grads=True)
     assert not to_x.any()
@@ -210,14 +212,12 @@ def test_what_is_seen_is_a_goal_and_learns_nothing():
 
 @wrappers
 def test_a_wrapped_core_holds_the_contract(make):
-    for holds in contracts.CORE_PROPERTIES:
-        if holds is not contracts.one_step_may_be_compiled:  # tested in CORES
-            holds(make)
+    check_core(make)
 
 
 @pytest.mark.parametrize("wrap", [Predictive, Reconstruction])
 def test_the_outputs_are_those_of_the_core_within(wrap):
-    core, xs = contracts.build(lambda d, h: wrap(shared(d, h))), inputs()
+    core, xs = build(lambda d, h: wrap(shared(d, h))), inputs()
     present = noise(T, B, N) > 0
     ys, state = run(core, xs, present=present)
     want, inner = run(core.core, xs, present=present)
@@ -228,14 +228,14 @@ def test_the_outputs_are_those_of_the_core_within(wrap):
 
 
 def test_losses_and_metrics_of_stacked_wrappers_are_told_together():
-    core, xs = contracts.build(lambda d, h: Predictive(Reconstruction(shared(d, h)))), inputs()
+    core, xs = build(lambda d, h: Predictive(Reconstruction(shared(d, h)))), inputs()
     _, state = run(core, xs)
     assert set(core.losses(state)) == {"cpc", "reconstruction"}
     assert {"cpc_accuracy", "reconstruction_error", "slots_used"} <= set(core.metrics(state))
 
 
 def test_metrics_carry_no_gradient():
-    core, xs = contracts.build(lambda d, h: Predictive(Reconstruction(GRU(d, h)))), inputs()
+    core, xs = build(lambda d, h: Predictive(Reconstruction(GRU(d, h)))), inputs()
     assert not any(value.requires_grad for value in core.metrics(run(core, xs)[1]).values())
 
 

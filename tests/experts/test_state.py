@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts import close, noise, run, tensors, unchecked
+from badger.testing.contract import close
+from badger.testing.core.cases import noise, run, tensors
+from badger.testing.core.stepping import unchecked
 from experts import GRU, LSTM, EpisodicMemory, Private
 from experts import state as states
 

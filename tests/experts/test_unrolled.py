@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from contracts import close, noise, unchecked
+from badger.testing.contract import close
+from badger.testing.core.cases import noise
+from badger.testing.core.stepping import unchecked
 from experts import CORES, GRU, Unrolled
 
 

@@ -8,7 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from badger import CartPole, Feedback, GuessingGame, PooledRecall, RepeatPrevious, TMaze
-from contracts_task import CHECKS, B, action, logits_and_integers_agree, play
+from badger.testing import TASK_PROPERTIES, check_task
+from badger.testing.task.cases import B, action, play
 from tasks import MultiDiscrete
 from toys import Crowd, Steps, seeded
 
@@ -24,9 +25,7 @@ TASKS = {
 @pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
 def test_a_task_with_feedback_keeps_the_contract(make):
     """All but one: a reward that is seen tells logits, which are paid a log-probability, from integers."""
-    for check in CHECKS:
-        if check is not logits_and_integers_agree:
-            check(make(dtype=torch.float64))
+    check_task(make, properties=TASK_PROPERTIES.keys() - {"logits_and_integers_agree"})
 
 
 def test_the_last_action_its_reward_and_the_end_come_after_what_the_task_shows():

@@ -7,7 +7,8 @@ import torch
 
 from badger import CORES, GuessingGame, look, rollout, start
 from badger.evaluation.trace_similarity import SMALL, WORDS, cosines, figure, similarities
-from contracts import close, noise, run
+from badger.testing.contract import close
+from badger.testing.core.cases import noise, run
 from experts import EpisodicMemory, LookupTable, Private
 from toys import Walk, game, png, seeded, toy_agent
 

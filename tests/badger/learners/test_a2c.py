@@ -10,7 +10,8 @@ from torch.testing import assert_close
 from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, look, train
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import cut, start
-from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been, check_learner
+from badger.testing import check_learner
+from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from tasks import Discrete, Ranges
 from tiny_runs import load_trusted
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued

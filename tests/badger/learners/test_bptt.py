@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, Schedule, generator, rollout, start
-from contracts_learner import Blind
+from badger.testing.learner import Blind
 from experts import state as states
 from toy_learners import NEVER, flat, slopes
 from toys import Walk, game, toy_agent

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, build, evaluate, generator, train
 from badger.runs.milestones import SETTLED, milestones
 from badger.runs.run import SMOOTHING
-from contracts_learner import check_learner
+from badger.testing import check_learner
 from tiny_runs import checkpoints, load_trusted, made, metrics, same, scalars
 from toys import Walk, game, toy_agent
 

@@ -12,8 +12,8 @@ from badger.rng import drawing_from
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import cut, start
 from badger.sense import Team
+from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from comms import Attention
-from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from experts import GRU
 from tasks import Ranges
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued

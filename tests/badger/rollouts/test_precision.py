@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, generator, rollout, start
 from badger.rollouts.precision import Rounded, stepping
-from contracts import unchecked
+from badger.testing.core.stepping import unchecked
 from toy_learners import flat, slopes
 from toys import toy_agent
 

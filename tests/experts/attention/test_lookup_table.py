@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts import close, equal_runs, noise, run
+from badger.testing.contract import close
+from badger.testing.core.cases import equal_runs, noise, run
 from experts import GRU, LSTM, EpisodicMemory, LookupTable, Private
 from experts import state as states
 

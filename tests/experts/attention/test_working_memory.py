@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, vmap
 
-import contracts
 import oracles_working as oracles
-from contracts import close, equal_runs, grads, noise, run
+from badger.testing.contract import close
+from badger.testing.core.cases import equal_runs, grads, noise, run
+from badger.testing.core.stepping import unchecked
 from experts import AMRL, GRU, LSTM, Core, Feedforward, GTrXL, LookupTable, Window
 from experts import state as states
 from experts.attention import sliding_window as band
@@ -98,7 +99,7 @@ def test_memories_under_vmap_equal_those_outside(make, oracle):
         f"core.{k}": torch.stack([dict(c.named_parameters())[k] for c in cores])
         for k in dict(cores[0].named_parameters())
     }
-    with contracts.unchecked():
+    with unchecked():
         ys = vmap(lambda weights: functional_call(whole, weights, (xs,)))(stacked)
     for got, core in zip(ys, cores, strict=True):
         close(got, Whole(core)(xs))
@@ -262,5 +263,5 @@ def test_a_feedforward_core_remembers_nothing():
     ],
 )
 def test_sizes_that_cannot_be_are_told(make, told):
-    with pytest.raises(ValueError, match=told), contracts.unchecked():
+    with pytest.raises(ValueError, match=told), unchecked():
         make()

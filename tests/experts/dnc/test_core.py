@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch.func import functional_call, vmap
 
-import contracts
-from contracts import close, equal_runs, grads, noise, run, unchecked
+from badger.testing import check_core
+from badger.testing.contract import close
+from badger.testing.core.cases import equal_runs, grads, noise, run
+from badger.testing.core.stepping import unchecked
 from experts import DNC, GRU, LSTM, Core, Private
 from experts.dnc import addressing
 from experts.dnc import fused_step as linked
@@ -246,7 +248,7 @@ def test_a_store_that_members_share_holds_the_contract():
         controller = partial(LSTM, hidden_size=hidden_size)
         return DNC(input_size, controller, slots=SLOTS, slot_size=WIDTH, heads=HEADS, **IMPROVED)
 
-    contracts.check_core(make, ordered=True, but=[contracts.one_step_may_be_compiled])  # compiled in CORES
+    check_core(make, ordered=True)
 
 
 @STORES

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from contracts import B, D, H, N, close, grads, inputs, noise, run
+from badger.testing.contract import close
+from badger.testing.core.cases import B, D, H, N, grads, inputs, noise, run
 from experts import GRU, LSTM, EpisodicMemory, Private
 from experts.episodic import memory as episodic
 from experts.episodic import top_k_read as recall

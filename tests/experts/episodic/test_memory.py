@@ -9,7 +9,9 @@ from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
 import oracles
-from contracts import close, compiled, equal_runs, grads, noise, run, unchecked
+from badger.testing.contract import close
+from badger.testing.core.cases import equal_runs, grads, noise, run
+from badger.testing.core.stepping import compiled, unchecked
 from experts import GRU, Core, EpisodicMemory, Log, Private
 from experts import memory_metrics as measures
 from experts import state as states

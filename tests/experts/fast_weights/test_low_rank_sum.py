@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from contracts import close, grads, noise
+from badger.testing.contract import close
+from badger.testing.core.cases import grads, noise
 from experts import state as states
 from experts.fast_weights.low_rank_sum import ROOM, OuterSum
 

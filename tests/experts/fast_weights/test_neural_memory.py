@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import oracles_neural
-from contracts import B, D, N, T, close, noise, run, unchecked
+from badger.testing.contract import close
+from badger.testing.core.cases import B, D, N, T, noise, run
+from badger.testing.core.stepping import unchecked
 from experts import GRU, NeuralMemory, Private
 from experts.fast_weights.write_rules import activations, descent, write_read
 from toy_memories import neural_memory

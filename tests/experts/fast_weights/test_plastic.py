@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from badger.learners.update import Climber
-from contracts import close, equal_runs, grads, noise, run, unchecked
+from badger.testing.contract import close
+from badger.testing.core.cases import equal_runs, grads, noise, run
+from badger.testing.core.stepping import unchecked
 from experts import Plastic
 from experts import state as states
 from experts.fast_weights.hebbian_rules import Clamped, Through

@@ -8,7 +8,8 @@ from torch.func import functional_call
 from torch.func import grad as func_grad
 from torch.utils.checkpoint import checkpoint
 
-from contracts import B, D, N, close, grads, noise, run
+from badger.testing.contract import close
+from badger.testing.core.cases import B, D, N, grads, noise, run
 from experts import Private
 from experts import state as states
 from experts.fast_weights import reversible_write as undone

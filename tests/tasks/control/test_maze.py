@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from badger import Maze, RepeatPrevious, look
 from badger.figures.grid_paths import SHOWN, paths, strides
-from contracts_task import play
+from badger.testing.task.cases import play
 from tasks.control.maze_tables import distances, labyrinth
 from toys import png, seeded, toy_agent
 

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import ProofOfMemory
-from contracts_task import play
+from badger.testing.task.cases import play
 from toys import seeded
 
 TASK = ProofOfMemory(dtype=torch.float64)

@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import TMaze
-from contracts_task import play
+from badger.testing.task.cases import play
 from toys import seeded
 
 RIGHT, UP, LEFT, DOWN = range(4)

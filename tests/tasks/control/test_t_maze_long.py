@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from badger import TMazeLong
-from contracts_task import play
+from badger.testing.task.cases import play
 from toys import seeded
 
 QUIET, NOISY = TMazeLong(5, dtype=torch.float64), TMazeLong(5, True, dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import CardGame, CardLesson
-from contracts_task import play
+from badger.testing.task.cases import play
 from tasks.games.card_game import best
 from toys import seeded
 

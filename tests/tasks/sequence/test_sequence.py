@@ -20,7 +20,8 @@ from badger import (
     Ranges,
     build,
 )
-from contracts_task import check_task, numbers, play, seeded
+from badger.testing import check_task
+from badger.testing.task.cases import numbers, play, seeded
 from tasks import Discrete, MultiDiscrete, Sequences
 from tasks.sequence.dictionary_inference import END, EOS, SEP, TOKENS
 from tasks.task import judged

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, rollout, start
 from badger.cli.main import main
-from contracts_task import play
+from badger.testing.task.cases import play
 from tasks.data import idx
 from tiny_mnist import TEST, TRAIN, by_hand, images, write
 from toys import game, seeded, toy_agent

@@ -11,7 +11,7 @@ import toy_worlds
 from badger import DRQN, R2D2, RepeatPrevious, Run, act, train
 from badger.learners.q_learning.sequences import knowing
 from badger.learners.schedules import Decay
-from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been
+from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from tasks import Gymnasium, Ranges
 from tiny_runs import load_trusted, same
 from toys import Steps, game, seeded, toy_agent

@@ -11,12 +11,12 @@ import torch
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch.testing import assert_close
 
-import contracts_task
 import toy_worlds
 from badger import build, evaluate, generator, read_metrics, train
 from badger.policies.policies import Sampled
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import cut, start
+from badger.testing.task import OF_VALUES, TASK_PROPERTIES
 from tasks import Continuous, Gymnasium, WorldError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
@@ -24,14 +24,11 @@ from tiny_runs import load_trusted
 from toys import seeded, toy_agent
 
 B = 3
-OF_VALUES = {"a_state_is_a_value", "restart_touches_only_its_rows"}  # a state is a handle; see test_outside.py
 
 
-@pytest.mark.parametrize(
-    "check", [c for c in contracts_task.CHECKS if c.__name__ not in OF_VALUES], ids=lambda c: c.__name__
-)
+@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in OF_VALUES])
 def test_a_gymnasium_task_keeps_the_contract(check):
-    check(Gymnasium(dtype=torch.float64, steps=60))
+    TASK_PROPERTIES[check](Gymnasium(dtype=torch.float64, steps=60))
 
 
 def cartpoles(task, actions, seed=0):

@@ -11,9 +11,9 @@ from numpy.testing import assert_array_equal
 from pettingzoo.test import parallel_api_test
 from torch.testing import assert_close
 
-import contracts_task
 import toy_zoo
 from badger import PettingZoo
+from badger.testing.task import OF_VALUES, TASK_PROPERTIES, cases
 from tasks import Continuous, WorldError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
@@ -36,7 +36,7 @@ def play(task, steps=8, seed=0):
     told = [step]
     for t in range(steps):
         over = (step.terminated | step.truncated).all(-1)
-        world, after = task.step(world, contracts_task.action(task, t), rng)
+        world, after = task.step(world, cases.action(task, t), rng)
         world, opened = task.restart(world, over, rng)
         step = opened if over.any() else after
         told.append(step)
@@ -83,32 +83,28 @@ def test_a_copy_tells_what_its_world_tells(seed):
             assert got["truncated"][p] == (ended.get(name) == "cut")
 
 
-VALUES = {  # of the contract: they go on from a state that is no longer the latest
-    contracts_task.a_state_is_a_value,
-    contracts_task.restart_touches_only_its_rows,
-    contracts_task.references_belong_to_scores_and_are_finite,  # of a world that nobody knows there are none
-}
+UNKNOWN = {"references_belong_to_scores_and_are_finite"}  # of a world that nobody knows there are none
 
 
-@pytest.mark.parametrize("check", [c for c in contracts_task.CHECKS if c not in VALUES], ids=lambda c: c.__name__)
+@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in OF_VALUES | UNKNOWN])
 @pytest.mark.parametrize("env", [toy_zoo.Meadow, toy_zoo.Farm, toy_zoo.Pond, toy_zoo.Turns])
 def test_a_world_keeps_the_contract_of_tasks(env, check):
-    check(zoo(env))
+    TASK_PROPERTIES[check](zoo(env))
 
 
 def test_several_processes_tell_what_one_does():
     one, two = (play(zoo(processes=n), steps=4) for n in (1, 2))
     for a, b in zip(one, two, strict=True):
-        contracts_task.same(a, b)
+        cases.same(a, b)
 
 
 def test_a_restart_touches_only_its_rows():
     task, mask = zoo(), torch.tensor([True, False, True, False])
     rng = seeded()
     world, _ = task.reset(B, rng)
-    world, before = task.step(world, contracts_task.action(task), rng)
+    world, before = task.step(world, cases.action(task), rng)
     _, after = task.restart(world, mask, rng)
-    contracts_task.same(before._replace(reward=after.reward), after, ~mask)
+    cases.same(before._replace(reward=after.reward), after, ~mask)
     assert not torch.equal(before.obs[mask], after.obs[mask]) and not after.obs[mask][..., 1].any()
 
 

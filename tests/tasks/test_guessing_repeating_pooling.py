@@ -1,25 +1,13 @@
-"""The tasks: each keeps the contract, and does what is particular to it."""
-
-from functools import partial
+"""The guessing game, repeat previous and pooled recall: what is particular to each."""
 
 import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, TASKS, BAbI, CartPole, GuessingGame, PooledRecall, RepeatPrevious, TMazeLong, sense
-from contracts_task import check_task, play
+from badger import BPTT, GuessingGame, PooledRecall, RepeatPrevious, sense
+from badger.testing.task.cases import play
 from tasks import Continuous, Discrete, MultiDiscrete
-from toys import Herd, Walk, game, seeded, toy_agent
-
-QUICK = {  # episodes that are not long; all of the tests' own questions
-    "babi": partial(BAbI, 52, (1, 8)), "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
-}  # fmt: skip
-MAKE = TASKS | {"walk": Walk, "herd": Herd} | QUICK
-
-
-@pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
-def test_every_task_keeps_the_contract(make):
-    check_task(make)
+from toys import game, seeded, toy_agent
 
 
 @pytest.mark.parametrize(

@@ -1,27 +1,9 @@
-"""The learners: each keeps the contract. Learning rates, by hand."""
-
-from functools import partial
+"""Learning rates, by hand."""
 
 import pytest
 from torch.testing import assert_close
 
-from badger import DRQN, LEARNERS, PPO, R2D2, Cooldown, Schedule
-from contracts_learner import check_learner
-
-REPLAY = {"batch": 4, "horizon": 5, "updates": 1, "sequences": 4, "prefill": 4}
-QUICK = {
-    "ppo": partial(PPO, batch=4, horizon=5, sequence=4, epochs=1, minibatches=2),
-    "drqn": partial(DRQN, **REPLAY),
-    "r2d2": partial(R2D2, **REPLAY),
-}
-
-
-@pytest.mark.parametrize("name", LEARNERS)
-def test_every_learner_keeps_the_contract(name):
-    check_learner(QUICK.get(name, LEARNERS[name]))
-
-
-# --- schedules, by hand
+from badger import Cooldown, Schedule
 
 
 def rates(schedule, steps):

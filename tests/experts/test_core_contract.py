@@ -1,55 +1,36 @@
-"""Every core by name holds the contract, the contract catches broken cores, and the controllers are PyTorch's cells."""
+"""Every core by name holds the contract, and the contract catches broken cores."""
 
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
-import contracts
-from contracts import B, D, H, N, T, grads, noise, run
+from badger.testing import CORE_PROPERTIES, ContractError, check_core
+from badger.testing.core.cases import D, H, N
+from badger.testing.core.stepping import one_step_may_be_compiled_to_code
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private
 from experts.recurrent.gru import GRUState
 
-PROPERTIES = {holds.__name__: holds for holds in contracts.CORE_PROPERTIES}
-
-
-SLOW = {("episodic_both", "one_step_may_be_compiled")}  # two memories, one in the other
-MEMORYLESS = {("feedforward", "gradient_reaches_the_first_input")}  # none does: tests/test_feedforward.py
-EVERY = [
-    pytest.param(name, holds, marks=[pytest.mark.slow] if (name, holds) in SLOW else [], id=f"{name}-{holds}")
-    for name in CORES
-    for holds in PROPERTIES
-    if (name, holds) not in MEMORYLESS
-]
+MEMORYLESS = ("feedforward", "gradient_reaches_the_first_input")  # none does: tests/experts/recurrent
+EVERY = [(name, holds) for name in CORES for holds in CORE_PROPERTIES if (name, holds) != MEMORYLESS]
+FAMILIES = ["gru", "episodic", "dnc", "neural_memory", "gtrxl"]  # one core of each folder of experts
 
 
 @pytest.mark.parametrize("name, holds", EVERY)
 def test_every_core_holds_the_contract(name, holds):
-    PROPERTIES[holds](CORES[name])
+    CORE_PROPERTIES[holds](CORES[name])
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", FAMILIES)
+def test_one_core_of_each_family_may_be_compiled_to_code(name):
+    one_step_may_be_compiled_to_code(CORES[name])
 
 
 def test_a_core_of_cores_holds_the_contract():
     inner = partial(EpisodicMemory, controller=partial(LSTM, hidden_size=H), slots=32, similarity="l2")
-    for holds in contracts.CORE_PROPERTIES:
-        if holds is not contracts.one_step_may_be_compiled:  # it may, and takes ten seconds
-            holds(lambda d, h: Private(EpisodicMemory(d, inner, slots=32, top_k=2, keep="x")))
-
-
-@pytest.mark.parametrize("name", ["neural_memory", "neural_memory_gradient", "lookup_table", "dnc", "plastic", "gru"])
-def test_no_episodes_at_all_are_stepped_and_unrolled(name):
-    core = CORES[name](D, H)
-    xs = torch.zeros(T, 0, N, D)
-    ys, state = run(core, xs)
-    assert ys.shape == core.unroll(xs, core.initial_state(xs[0]))[0].shape == (T, 0, N, H)
-    assert all(number.shape == (0,) for number in core.metrics(state).values())
-
-
-@pytest.mark.parametrize("cell", [GRU, LSTM])
-def test_a_cell_of_no_size_is_refused(cell):
-    with pytest.raises(ValueError, match="hidden_size=0, want at least 1"):
-        cell(D, 0)
+    check_core(lambda d, h: Private(EpisodicMemory(d, inner, slots=32, top_k=2, keep="x")))
 
 
 class Plain(Core):
@@ -207,56 +188,21 @@ BROKEN = {
 
 
 def test_the_contract_lets_a_sound_core_pass():
-    contracts.check_core(Plain)
+    check_core(Plain)
 
 
-@pytest.mark.parametrize("holds", PROPERTIES)
+@pytest.mark.parametrize("holds", CORE_PROPERTIES)
 def test_the_contract_catches_a_broken_core(holds):
-    with pytest.raises((AssertionError, RuntimeError)):
-        PROPERTIES[holds](BROKEN[holds])
+    with pytest.raises(ContractError, match=rf"(?s)^{holds}: want .*, got "):
+        CORE_PROPERTIES[holds](BROKEN[holds])
 
 
 def test_a_core_whose_writes_are_ordered_may_declare_it():
-    with pytest.raises(AssertionError):
-        contracts.check_core(Ordered)
-    contracts.check_core(Ordered, ordered=True)
+    with pytest.raises(ContractError, match=r"^members_permute: want"):
+        check_core(Ordered)
+    check_core(Ordered, ordered=True)
 
 
-def step_of(cell: nn.RNNCellBase, x: torch.Tensor, state: tuple) -> tuple:
-    """One step of PyTorch's cell, seen as a core on (B, N, D)."""
-    flat = [part.flatten(0, 1) for part in state]
-    new = cell(x.flatten(0, 1), tuple(flat) if len(flat) > 1 else flat[0])
-    parts = [part.view(B, N, H) for part in (new if isinstance(new, tuple) else (new,))]
-    return parts[0], parts
-
-
-CELLS = pytest.mark.parametrize("core, cell", [(GRU, nn.GRUCell), (LSTM, nn.LSTMCell)])
-
-
-@CELLS
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_a_controller_equals_the_cell_of_pytorch(core, cell, dtype, tolerance):
-    ours, theirs = core(D, H).to(dtype), cell(D, H).to(dtype)
-    theirs.load_state_dict(ours.state_dict())
-    xs = noise(T, B, N, D).to(dtype).requires_grad_()
-    got, _ = run(ours, xs)
-    state, want = ours.initial_state(xs[0]), []
-    for x in xs:
-        y, state = step_of(theirs, x, state)
-        want.append(y)
-    pairs = zip(
-        [got, *grads(got, xs, *ours.parameters())],
-        [torch.stack(want), *grads(torch.stack(want), xs, *theirs.parameters())],
-        strict=True,
-    )
-    for a, b in pairs:
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * max(1, b.abs().max().item()))
-
-
-@CELLS
-def test_a_controller_takes_the_weights_of_the_cell_of_pytorch(core, cell):
-    ours, theirs = core(D, H), cell(D, H)
-    ours.load_state_dict(theirs.state_dict())
-    x = torch.randn(B, N, D, generator=torch.Generator().manual_seed(0))
-    state = ours.initial_state(x)
-    torch.testing.assert_close(ours(x, state)[0], step_of(theirs, x, state)[0], rtol=1e-6, atol=1e-6)
+def test_a_property_that_there_is_not_is_refused():
+    with pytest.raises(ValueError, match=r"properties=\['members_permut'\], want names out of outputs_have"):
+        check_core(Plain, properties=["members_permut"])

@@ -1,0 +1,78 @@
+"""A contract is a list of named properties; a broken one says which line it is, what was wanted and what came."""
+
+from collections.abc import Callable, Collection
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Properties = dict[str, Callable[[Any], None]]
+TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}  # of float64
+
+
+class ContractError(AssertionError):
+    """A part does not keep its contract: the property's name, what was wanted, what came."""
+
+
+def line(check: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """A property of a contract: any exception inside becomes a `ContractError` that begins with the property's name."""
+
+    @wraps(check)
+    def named(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        try:
+            return check(*args, **kwargs)
+        except ContractError as error:
+            raise ContractError(f"{check.__name__}: {error}") from error.__cause__
+        except Exception as error:
+            came = f"{type(error).__name__}: {error}"
+            raise ContractError(f"{check.__name__}: want no exception, got {came}") from error
+
+    return named
+
+
+def by_name(*checks: Callable[..., None]) -> Properties:
+    """Properties under their names, in this order."""
+    return {check.__name__: check for check in checks}
+
+
+def check_all(properties: Properties, part: Any, names: Collection[str] | None) -> None:
+    """Checks a part against the properties of these names, in their order; None: against all.
+
+    Raises:
+        ContractError: the first property that does not hold.
+        ValueError: a name that is no property of this contract.
+    """
+    unknown = [] if names is None else sorted(set(names) - set(properties))
+    if unknown:
+        raise ValueError(f"properties={unknown}, want names out of {', '.join(properties)}")
+    for name, holds in properties.items():
+        if names is None or name in names:
+            holds(part)
+
+
+def expect(holds: bool | np.bool_ | Tensor, wanted: str, got: object) -> None:
+    """Raises ContractError("want ..., got ...") unless it holds."""
+    if not bool(holds):
+        raise ContractError(f"want {wanted}, got {got}")
+
+
+def equal(got: object, want: object, what: str) -> None:
+    """Raises ContractError unless the two are equal."""
+    expect(got == want, f"{what} {want}", got)
+
+
+def close(got: Any, want: Any, what: str = "equal numbers", **tolerance: Any) -> None:
+    """Raises ContractError unless tensors, or sequences of them, agree to the last digits of float64."""
+    try:
+        torch.testing.assert_close(got, want, **(TOLERANCE | tolerance))
+    except AssertionError as error:
+        raise ContractError(f"want {what}, got other ones: {' '.join(str(error).split())}") from None
+
+
+def no_gradient(gradient: Tensor, what: str) -> None:
+    """Raises ContractError unless a gradient is zero everywhere."""
+    expect(not gradient.any(), f"no gradient into {what}", f"one of size {gradient.abs().max().item():.3g}")

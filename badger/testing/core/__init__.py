@@ -1,0 +1,39 @@
+"""What every core must hold: `check_core` and `CORE_PROPERTIES`.
+
+`shapes`, `dependence`, `members` and `stepping` hold the properties, `cases` the small cores and inputs that they use.
+"""
+
+from collections.abc import Callable, Collection
+
+from badger.testing.contract import Properties, check_all
+from badger.testing.core.dependence import DEPENDENCE
+from badger.testing.core.members import MEMBERS
+from badger.testing.core.shapes import SHAPES
+from badger.testing.core.stepping import STEPPING
+from experts import Core
+
+CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING
+"""The contract of cores, by the names of its lines."""
+
+ORDERED = frozenset({"members_permute", "members_may_change_places"})
+"""What does not hold of a core whose members write one after the other."""
+
+__all__ = ["CORE_PROPERTIES", "ORDERED", "check_core"]
+
+
+def check_core(
+    factory: Callable[[int, int], Core], *, ordered: bool = False, properties: Collection[str] | None = None
+) -> None:
+    """Checks a core against the contract of recurrent cores and memories.
+
+    Args:
+        factory: (input_size, output_size) -> Core, as in `experts.CORES`. It is called once for each property.
+        ordered: members write one after the other, so that they do not permute.
+        properties: names out of `CORE_PROPERTIES`; None: all.
+
+    Raises:
+        ContractError: the first property that does not hold: its name, what was wanted, what came.
+        ValueError: a name that is no property.
+    """
+    names = set(CORE_PROPERTIES if properties is None else properties)
+    check_all(CORE_PROPERTIES, factory, names - ORDERED if ordered else names)

@@ -1,0 +1,100 @@
+"""Shapes, dtypes and devices of a core. Shapes as in `badger.testing.core.cases`."""
+
+import torch
+
+from badger.testing.contract import by_name, equal, expect, line
+from badger.testing.core.cases import B, D, H, Make, N, T, build, inputs, run, tensors
+from experts import state as states
+from experts.core import TRACES
+
+
+@line
+def outputs_have_the_documented_shape(make: Make) -> None:
+    core, xs = build(make), inputs()
+    ys, state = core.unroll(xs, core.initial_state(xs[0]))
+    y, _ = core(xs[0], state)
+    equal(tuple(ys.shape), (T, B, N, core.output_size), "outputs of unroll (steps, episodes, members, output_size)")
+    equal(tuple(y.shape), (B, N, core.output_size), "an output of forward (episodes, members, output_size)")
+
+
+@line
+def sizes_are_those_asked_for(make: Make) -> None:
+    core = build(make)
+    equal((core.input_size, core.output_size), (D, H), "(input_size, output_size)")
+
+
+@line
+def losses_and_metrics_are_one_number_an_episode(make: Make) -> None:
+    core, xs = build(make), inputs()
+    _, after = run(core, xs)
+    for state in (core.initial_state(xs[0]), after):
+        for name, number in {**core.losses(state), **core.metrics(state)}.items():
+            equal(tuple(number.shape), (B,), f"{name!r} of shape")
+            expect(number.isfinite().all(), f"a finite {name!r}", number.tolist())
+
+
+@line
+def read_weights_are_one_row_of_slots_a_member(make: Make) -> None:
+    core, xs = build(make), inputs()
+    _, after = run(core, xs)
+    for state in (core.initial_state(xs[0]), after):
+        weights = core.read_weights(state)
+        if weights is not None:
+            fits = weights.dim() == 3 and weights.shape[:2] == (B, N)
+            expect(fits, f"read_weights None or ({B}, {N}, slots)", tuple(weights.shape))
+
+
+@line
+def traces_are_vectors_of_each_member(make: Make) -> None:
+    """Of the last step, in one size throughout an episode: those of many steps are compared with each other."""
+    core, xs = build(make), inputs()
+    sizes = []
+    for steps in (1, 2, T):
+        found = core.traces(run(core, xs[:steps])[1])
+        expect(set(found) <= set(TRACES), f"traces out of {TRACES}", sorted(found))
+        for name, trace in found.items():
+            expect(trace.dim() == 3 and trace.shape[:2] == (B, N), f"{name!r} ({B}, {N}, size)", tuple(trace.shape))
+            expect(trace.isfinite().all(), f"a finite {name!r}", trace.tolist())
+        sizes.append({name: tuple(trace.shape) for name, trace in found.items()})
+    expect(sizes[0] == sizes[1] == sizes[2], "traces of one size in all steps", sizes)
+
+
+@line
+def any_number_of_members_works(make: Make) -> None:
+    core = build(make)
+    for n in (1, 2, 5):
+        equal(tuple(run(core, inputs(n=n))[0].shape), (T, B, n, H), f"outputs of {n} members")
+
+
+@line
+def precision_follows_the_input(make: Make) -> None:
+    for dtype in (torch.float32, torch.float64):
+        core, xs = build(make).to(dtype), inputs().to(dtype)
+        y, state = run(core, xs)
+        reported = {**core.losses(state), **core.metrics(state)}.values()
+        found = [y, *tensors(states.pack(state)), *tensors(states.pack(core.initial_state(xs[0]))), *reported]
+        equal({t.dtype for t in found if t.is_floating_point()}, {dtype}, "all floating-point tensors of")
+
+
+@line
+def device_follows_the_input(make: Make) -> None:
+    """Without a GPU the meta device stands in: it refuses to be mixed with the CPU all the same."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "meta")
+    core, xs = build(make).to(device), inputs().to(device)
+    reset = torch.zeros(T, B, dtype=torch.bool, device=device)
+    ys, state = core.unroll(xs, core.initial_state(xs[0]), reset)
+    y, state = core(xs[0], state, torch.ones(B, N, dtype=torch.bool, device=device))
+    found = [ys, y, *tensors(states.pack(state)), *core.losses(state).values(), *core.metrics(state).values()]
+    equal({t.device.type for t in found}, {device.type}, "all tensors on")
+
+
+SHAPES = by_name(
+    outputs_have_the_documented_shape,
+    sizes_are_those_asked_for,
+    losses_and_metrics_are_one_number_an_episode,
+    read_weights_are_one_row_of_slots_a_member,
+    traces_are_vectors_of_each_member,
+    any_number_of_members_works,
+    precision_follows_the_input,
+    device_follows_the_input,
+)

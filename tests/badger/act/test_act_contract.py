@@ -1,0 +1,69 @@
+"""Every acting part by name keeps the contract, wrapped and not, and the contract catches broken ones."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from badger import ACTS, act
+from badger.act import Mean
+from badger.testing import ACT_PROPERTIES, ContractError, check_act
+
+MAKE = dict(ACTS) | {
+    f"valued {name}": partial(lambda make, y, d: act.Valued(make(y, d)), make) for name, make in ACTS.items()
+}
+
+
+@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("holds", ACT_PROPERTIES)
+def test_every_acting_part_keeps_the_contract(name, holds):
+    ACT_PROPERTIES[holds](MAKE[name])
+
+
+def changed(change) -> type[Mean]:
+    """An acting part whose action is changed: (action, y, present) -> action."""
+
+    class Changed(Mean):
+        def forward(self, y, address, present):
+            return change(super().forward(y, address, present), y, present)
+
+    return Changed
+
+
+class Random(Mean):
+    def address(self, like, experts, outputs, rng):
+        return torch.rand(len(like), outputs, experts)
+
+
+class Named(Mean):
+    name_size = 3
+
+
+class Alone(Mean):
+    def join(self, address, like, experts, rng):
+        raise RuntimeError("nobody joins")
+
+
+BROKEN = {
+    "every_size_makes_one_action": changed(lambda action, y, present: action.double()),
+    "rows_do_not_leak": changed(lambda action, y, present: action + action.mean()),
+    "gradient_reaches_every_expert": changed(lambda action, y, present: action * 0 + y[:, 0, :2]),
+    "all_present_is_the_same_as_present_none": changed(lambda action, y, present: action + (present is None)),
+    "the_absent_have_no_say": changed(lambda action, y, present: action + y[:, 1, :2]),
+    "actions_are_finite_where_nobody_is_present": changed(
+        lambda action, y, present: action if present is None else action / present.sum(1, keepdim=True)
+    ),
+    "the_same_generator_gives_the_same_address": Random,
+    "names_have_their_size": Named,
+    "newcomers_may_join": Alone,
+}
+
+
+@pytest.mark.parametrize("holds", ACT_PROPERTIES)
+def test_the_contract_catches_a_broken_acting_part(holds):
+    with pytest.raises(ContractError, match=rf"(?s)^{holds}: want .*, got "):
+        ACT_PROPERTIES[holds](BROKEN[holds])
+
+
+def test_the_contract_lets_a_sound_acting_part_pass():
+    check_act(Mean)

@@ -1,0 +1,63 @@
+"""Every learner by name keeps the contract on each task that it takes, and the contract catches broken learners."""
+
+from functools import cache, partial
+
+import pytest
+
+from badger import BPTT, DRQN, LEARNERS, PPO, R2D2
+from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
+from badger.testing.learner import TASKS, learner_of, takes_or_refuses
+
+REPLAY = {"batch": 4, "horizon": 5, "updates": 1, "sequences": 4, "prefill": 4}
+QUICK = {
+    "ppo": partial(PPO, batch=4, horizon=5, sequence=4, epochs=1, minibatches=2),
+    "drqn": partial(DRQN, **REPLAY),
+    "r2d2": partial(R2D2, **REPLAY),
+}
+MAKE = {**LEARNERS, **QUICK}
+ON = {f"{type(task).__name__} {task.steps}": task for task in TASKS}
+
+
+@cache
+def taken(name: str) -> list[str]:
+    """The tasks that a learner takes."""
+    return [title for title, task in ON.items() if takes_or_refuses(MAKE[name], task)]
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_every_learner_takes_a_task_and_refuses_the_others_in_words(name):
+    assert taken(name)
+
+
+@pytest.mark.parametrize("name", MAKE)
+@pytest.mark.parametrize("holds", LEARNER_PROPERTIES)
+def test_every_learner_keeps_the_contract(name, holds):
+    for title in taken(name):
+        LEARNER_PROPERTIES[holds](lambda seed=0, task=ON[title]: learner_of(MAKE[name], task, seed))
+
+
+class Frozen(BPTT):
+    def update(self):
+        before = {name: p.detach().clone() for name, p in self.agent.named_parameters()}
+        metrics = super().update()
+        self.agent.load_state_dict(before, strict=False)
+        return metrics
+
+
+class Attached(BPTT):
+    def update(self):
+        return super().update() | {"weight": next(self.agent.parameters()).sum()}
+
+
+@pytest.mark.parametrize(
+    ("learner", "holds"),
+    [(Frozen, "an_update_changes_the_parameters"), (Attached, "an_update_tells_detached_numbers")],
+)
+def test_the_contract_catches_a_broken_learner(learner, holds):
+    with pytest.raises(ContractError, match=rf"(?s)^{holds}: want .*, got "):
+        check_learner(learner, properties=[holds])
+
+
+def test_a_learner_that_takes_no_task_is_told_so():
+    with pytest.raises(ContractError, match="want a learner that takes one of the tasks, got one that refuses all"):
+        check_learner(BPTT, [TASKS[1]])
