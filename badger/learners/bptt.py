@@ -16,6 +16,7 @@ from badger.rng import generator
 from badger.rollouts.checkpointing import segmented
 from badger.rollouts.loop import Frames, Policy, cut, direct, start
 from badger.rollouts.precision import Precision, stepping
+from experts.torch_internals import compiler_error
 from tasks import Size, Task, Varied, drawn, ends, nominal, played
 
 
@@ -149,11 +150,9 @@ class BPTT:
         return self.climber.climb(lr, {"loss": loss, "return": return_}, told(pieces, self.task, self))
 
     def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
-        from torch._dynamo.exc import TorchDynamoException  # slow to import
-
         try:
             return self._backward(rng)
-        except TorchDynamoException as error:
+        except compiler_error() as error:
             why = " ".join(str(error).split("\n\n")[0].split())
             warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
         self.compile = False

@@ -13,7 +13,7 @@ from torch import Tensor
 from badger.agent import Agent, AgentState
 from badger.rollouts.open_loop import ahead
 from experts import state as states
-from experts.recurrent.cell import mapped
+from experts.torch_internals import functorch_active
 from tasks import Step, Task, World
 
 states.Leaf.register(World)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
@@ -165,7 +165,7 @@ def _all(step: Step) -> Tensor:
 
 def _none(mask: Tensor) -> bool:
     """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
-    return mask.device.type == "cpu" and not mapped() and not mask.any()
+    return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 
 
 def _ended(step: Step) -> Tensor:
