@@ -54,8 +54,8 @@ class NeuralMemory(Core):
 
     For the backward pass only what was written is kept, not the weights of each step
     (`experts.fast_weights.reversible_write`); but for steps before which a row may begin anew (`unroll` with reset),
-    whose weights are chosen between two. So second derivatives are there only under `torch.func`, where plain operations
-    are used; elsewhere create_graph=True raises RuntimeError.
+    whose weights are chosen between two. So second derivatives are there only under `torch.func`, where plain
+    operations are used; elsewhere create_graph=True raises RuntimeError.
 
     Args:
         input_size: D.
