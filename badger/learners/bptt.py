@@ -17,6 +17,7 @@ from badger.rng import generator
 from badger.rollouts.checkpointing import segmented
 from badger.rollouts.precision import Precision, stepping
 from badger.rollouts.trajectory import Frames, cut, start
+from experts.torch_internals import compiler_error
 from tasks import Size, Task, Varied, drawn, ends, nominal, played
 
 
@@ -151,11 +152,9 @@ class BPTT:
         return self.climber.climb(lr, {"loss": loss, "return": return_}, told(pieces, self.task, self))
 
     def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
-        from torch._dynamo.exc import TorchDynamoException  # slow to import
-
         try:
             return self._backward(rng)
-        except TorchDynamoException as error:
+        except compiler_error() as error:
             why = " ".join(str(error).split("\n\n")[0].split())
             warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
         self.compile = False

@@ -14,7 +14,7 @@ from badger.policies.policies import Policy, direct
 from badger.rollouts.open_loop import ahead
 from badger.rollouts.trajectory import Carry, Frames, every_row
 from experts import state as states
-from experts.recurrent.cell import mapped
+from experts.torch_internals import functorch_active
 from tasks import Step, Task
 
 
@@ -87,7 +87,7 @@ def _advance(
 
 def _none(mask: Tensor) -> bool:
     """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
-    return mask.device.type == "cpu" and not mapped() and not mask.any()
+    return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 
 
 def _ended(step: Step) -> Tensor:
