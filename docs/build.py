@@ -13,6 +13,7 @@ PACKAGES = ("badger", "experts", "comms", "tasks")
 
 def main(site: Path) -> None:
     """Writes index.html, a page for each module, and the files that the README links to."""
+    sys.path.insert(0, str(ROOT))  # this checkout is documented, whichever is installed
     modules = [
         ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for package in PACKAGES

@@ -62,12 +62,10 @@ FAILING: set[str] = {
     "experts.fast_weights",
     "experts.recurrent",
     "tasks",
-    "tasks.adapters",
     "tasks.adapters.inbound",
     "tasks.adapters.outbound",
     "tasks.babi",
     "tasks.control",
-    "tasks.data",
     "tasks.games",
     "tasks.sequence",
 }
@@ -355,6 +353,34 @@ def test_every_public_name_has_a_complete_docstring(package, request):
         request.applymarker(pytest.mark.xfail(strict=True, reason="docstrings to be completed"))
     found = [line for module in module_names() if package_of(module) == package for line in problems(module)]
     assert not found, "\n" + "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "line", ["What it is.", "Who hears whom.", "How it is done.", "A core", "Is it a core?", "a b."]
+)
+def test_a_first_line_that_is_no_complete_sentence_is_found(line):
+    assert len(_first_line("x", line)) == 1
+
+
+@pytest.mark.parametrize("line", ["A core of 3 members.", "`Core`s, wrapped.", "Whole episodes (T, B).", "1 of 3."])
+def test_a_first_line_that_is_a_complete_sentence_passes(line):
+    assert _first_line("x", line) == []
+
+
+def test_parameters_are_read_from_the_section_args():
+    doc = """A core.
+
+    Args:
+        a: first, b: of no meaning.
+            c: a line that goes on.
+        d, e (Tensor): two of them.
+        **options: further ones.
+        f:
+
+    Raises:
+        g: no parameter.
+    """
+    assert _described(inspect.cleandoc(doc)) == {"a", "d", "e", "options"}
 
 
 def report(*prefixes: str) -> int:
