@@ -34,6 +34,7 @@ WITH_NAMES = ["README.md", "CONTRIBUTING.md"]
 SHORT = ("act", "figures", "sense")
 
 WITH_EXAMPLE = [
+    "badger",
     "comms",
     "experts",
     "experts.attention",
