@@ -1,6 +1,6 @@
 """Names and links in the documentation lead somewhere, and the example on each package's page runs.
 
-A string in backticks in a docstring, README.md or CONTRIBUTING.md is taken for a name where it is a dotted name, with
+A string in backticks in a docstring or on a page of `WITH_NAMES` is taken for a name where it is a dotted name, with
 or without a call behind it, that begins with
 
 - one of the four packages: `experts.dnc.addressing`, `badger.build("maze")`;
@@ -30,7 +30,7 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *```.*?^ *```", re.M | re.S)
 EXAMPLE = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
 PAGES = ["README.md", "CONTRIBUTING.md", "BENCHMARKS.md", "CHANGELOG.md", "notebooks/LOG.md"]
-WITH_NAMES = ["README.md", "CONTRIBUTING.md"]
+WITH_NAMES = ["README.md", "CONTRIBUTING.md", "BENCHMARKS.md"]
 SHORT = ("act", "figures", "sense")
 
 WITH_EXAMPLE = [
