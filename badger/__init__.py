@@ -71,7 +71,7 @@ Python function that returns a `Run`; there is no other configuration. A resumed
 With `--seeds 8` eight agents are trained as one batched computation. Each has its own weights, episodes and optimizer,
 and gets the result of a run with its seed alone, up to rounding (gates draw other random numbers). `metrics.jsonl` and
 TensorBoard hold the curve of each (`final_error/seed_3`) beside the mean. If one diverges, the others continue. Each of
-`Run.load("runs/eight").learner.members` has an ordinary agent. In Python:
+`badger.load_run("runs/eight").learner.members` has an ordinary agent. In Python:
 `Population([BPTT(agent, task, seed=0), BPTT(another, task, seed=1)])`.
 
 # Several processes or machines
@@ -132,16 +132,21 @@ from badger.policies.policies import (  # noqa: E402
     EpsilonGreedy,
     Greedy,
     Sampled,
+    direct,
 )
-from badger.recipes import RECIPES, build  # noqa: E402
-from badger.recipes.settings import Setup, recipe  # noqa: E402
+from badger.recipes import RECIPES  # noqa: E402
+from badger.recipes.build import build, load_run, trained  # noqa: E402
+from badger.recipes.flags import recipe  # noqa: E402
+from badger.recipes.settings import Setup  # noqa: E402
 from badger.rng import generator  # noqa: E402
-from badger.rollouts.loop import Carry, Frames, direct, rollout, start  # noqa: E402
+from badger.rollouts.loop import rollout  # noqa: E402
+from badger.rollouts.trajectory import Carry, Frames, start  # noqa: E402
 from badger.runs import milestones as report  # noqa: E402
 from badger.runs.recorder import read_metrics  # noqa: E402
 from badger.runs.run import Diverged, Run, RunExists  # noqa: E402
-from badger.runs.training import train, trained  # noqa: E402
+from badger.runs.training import train  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
+from badger.version import __version__ as __version__  # noqa: E402
 from comms import (  # noqa: E402
     BUSES,
     TOPOLOGIES,
@@ -215,8 +220,6 @@ from tasks import (  # noqa: E402
     to_gymnasium,
     to_parallel_env,
 )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "A2C",
@@ -320,6 +323,7 @@ __all__ = [
     "figures",
     "generator",
     "grid",
+    "load_run",
     "look",
     "read_metrics",
     "recipe",

@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from badger import A2C, PPO, act, evaluate, generator
 from badger.agent import Agent
 from badger.rng import drawing_from
-from badger.rollouts.loop import cut, rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import cut, start
 from badger.sense import Team
 from comms import Attention
 from contracts_learner import a_loaded_state_goes_on_as_if_nothing_had_been

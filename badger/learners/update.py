@@ -10,7 +10,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
 from badger.learners.schedules import LearningRate, Schedule
-from badger.rollouts.loop import Frames
+from badger.rollouts.trajectory import Frames
 from experts import Core, Private
 from tasks import Task
 
