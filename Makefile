@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly check notebooks clean
+.PHONY: help demo test nightly check docs notebooks clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -25,14 +25,17 @@ check: $(VENV)/.dev ## lint, check the format and the types, run the tests
 	$(BIN)/mypy
 	$(MAKE) test
 
+docs: $(VENV)/.docs ## build the API reference in site/, from site/index.html on
+	$(BIN)/python docs/build.py site
+
 notebooks: $(VENV)/.test ## run the notebooks in full and write their outputs into them
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=86400 --timeout=0 --overwrite notebooks
 
 clean: ## remove .venv, builds and caches; runs are kept
-	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# .venv/.test and .venv/.dev mark that the extra of that name is installed.
+# .venv/.test, .venv/.dev and .venv/.docs mark that the extra of that name is installed.
 # torch comes first, by its pin alone, so that no other package has a say in which build is taken.
 $(VENV)/.%: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) with the extra '$*': some minutes the first time"

@@ -1,8 +1,18 @@
-"""Attention over past inputs, as recurrent cores.
+"""Memories that attend to past inputs: a sliding window, a gated transformer, a growing look-up table.
 
-window.py           `Window`: soft attention over the last inputs (Oh et al. 2016)
-sliding_window.py   attention of each step of a sequence to the steps before it, all at once
-gtrxl.py            `GTrXL`: a gated transformer with a memory of each layer's inputs (Parisotto et al. 2019)
-gtrxl_layer.py      one of its layers
-lookup_table.py     `LookupTable`: a table of all steps read by soft attention (Munkhdalai et al. 2019, SALU)
+- `experts.attention.window`: `Window`, soft attention over the last `slots` inputs of a controller.
+- `experts.attention.gtrxl`: `GTrXL`, a gated transformer that keeps the last inputs of each of its layers.
+  `experts.attention.gtrxl_layer` has one layer.
+- `experts.attention.lookup_table`: `LookupTable`, a table with a row for each step, read as a whole by soft attention.
+- `experts.attention.sliding_window`: masked attention over a window for whole sequences, which the others share.
+
+```python
+import torch
+from experts.attention.gtrxl import GTrXL
+
+core = GTrXL(3, 8, layers=2, memory=16)  # 2 layers of width 8, each with its last 16 inputs
+xs = torch.randn(6, 2, 1, 3)  # 6 steps, 2 episodes, 1 member, 3 inputs
+ys, state = core.unroll(xs, core.initial_state(xs[0]))
+assert ys.shape == (6, 2, 1, 8)
+```
 """

@@ -1,9 +1,19 @@
-"""Recurrent cores without an external memory.
+"""Recurrent cores without an external memory: GRU, LSTM, a feed-forward control, and AMRL.
 
-gru.py           `GRU`, in plain tensor operations
-lstm.py          `LSTM`, likewise
-cell.py          what gated cells have in common: unrolling, resets
-packing.py       sequences cut at resets and packed, for torch's own recurrent functions
-amrl.py          `AMRL`: the outputs of a core aggregated over the episode (Beck et al. 2020)
-feedforward.py   `Feedforward`: no memory, the control for all others
+- `experts.recurrent.gru` and `experts.recurrent.lstm`: gated cells in plain tensor operations, so that they work under
+  `torch.func.vmap`, `torch.compile` and a fold of members into the batch.
+- `experts.recurrent.cell`: the base class of gated cells. A new cell gets the fast paths of the memories from it.
+- `experts.recurrent.feedforward`: a core without memory, the control with which a memory is compared.
+- `experts.recurrent.amrl`: an LSTM whose outputs are aggregated over the episode by a maximum, mean or sum.
+- `experts.recurrent.packing`: sequences cut at resets and packed side by side, for fast unrolls.
+
+```python
+import torch
+from experts.recurrent.gru import GRU
+
+gru = GRU(3, hidden_size=8)
+xs = torch.randn(6, 2, 1, 3)  # 6 steps, 2 episodes, 1 member, 3 inputs
+ys, state = gru.unroll(xs, gru.initial_state(xs[0]))
+assert ys.shape == (6, 2, 1, 8)
+```
 """

@@ -1,7 +1,18 @@
-"""bAbI: 20 tasks of question answering over short stories (Weston et al. 2015).
+r"""The bAbI tasks: 20 kinds of questions about short stories, read and answered word by word (Weston et al. 2015).
 
-task.py        `BAbI`, the task: a story and a question word by word, then the answer
-files.py       where the files are, splits, and questions as tensors
-parse.py       the text format and the vocabulary
-baselines.py   chance, the commonest answer, and errors task by task
+- `tasks.babi.task`: `BAbI`, the task.
+- `tasks.babi.files`: the data set: folders, splits, checksums, and questions as tensors.
+- `tasks.babi.parse`: the file format and the vocabulary of 158 words.
+- `tasks.babi.baselines`: scores of chance and of the commonest answer, and the error of each task.
+
+The files are looked for in the folder given, then in `$BADGER_DATA`, and are downloaded if there are none
+(`pip install 'badger-agents[data]'`).
+
+```python
+from tasks.babi.parse import WORDS, stories
+
+text = "1 Mary went to the kitchen.\n2 Where is Mary?\tkitchen\t1\n"
+(story,) = stories(text, "example")
+assert [WORDS[number] for number in story[0].answer] == ["kitchen"]
+```
 """

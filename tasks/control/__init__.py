@@ -1,7 +1,19 @@
-"""Control tasks: an agent moves through a small world and is rewarded.
+"""Control tasks with hidden state: mazes, T-mazes, a proof of memory, and cart pole without velocities.
 
-cart_pole.py         `CartPole`, with or without velocities
-maze.py              `Maze` with a hidden goal (Miconi et al. 2018); maze_tables.py: its grid as tables
-t_maze.py            `TMaze`, the passive T-maze; t_maze_long.py: `TMazeLong`, with noise
-proof_of_memory.py   `ProofOfMemory`, a line with a good end that is shown for a moment
+- `tasks.control.maze`: `Maze`, a grid with an invisible goal, which must be found again within the episode.
+  `tasks.control.maze_tables` has the grid as look-up tables.
+- `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start says where to turn many steps later.
+- `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
+- `tasks.control.proof_of_memory`: `ProofOfMemory`, a line with a good and a bad end, which are shown only briefly.
+- `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
+
+```python
+import torch
+from tasks.control.t_maze import TMaze
+
+task, rng = TMaze(), torch.Generator().manual_seed(0)
+state, step = task.reset(3, rng)
+while not (step.terminated | step.truncated).all():
+    state, step = task.step(state, torch.randint(task.action.size, (3,), generator=rng), rng)
+```
 """

@@ -1,10 +1,12 @@
-"""Environments of other libraries as tasks.
+"""Environments of Gymnasium and PettingZoo as tasks, played as a batch of checked copies.
 
-gymnasium_task.py              `Gymnasium`: any environment of Gymnasium; gymnasium_spec.py: which, and how it is made
-pettingzoo_task.py             `PettingZoo`: any parallel environment of PettingZoo
-multi_agent_env.py             a parallel environment as one environment of Gymnasium
-multi_agent_observations.py    observations of all agents in one shape; multi_agent_actions.py: their actions
-env_pool.py                    a batch of copies; worker_pool.py: in worker processes
-checked_env.py                 a copy whose errors name its row, seed and step
-spaces.py                      spaces of Gymnasium as observation sizes and actions
+- `tasks.adapters.inbound.gymnasium_task` and `tasks.adapters.inbound.pettingzoo_task`: the two tasks. Start here.
+- `tasks.adapters.inbound.env_pool`: batched copies behind a handle, with caching of idle ones.
+- `tasks.adapters.inbound.worker_pool`: copies in worker processes, through `gymnasium.vector.AsyncVectorEnv`.
+- `tasks.adapters.inbound.checked_env`: checks of every value that an environment returns, and time limits. Errors name
+  the copy, its seed and the step.
+- `tasks.adapters.inbound.gymnasium_spec`: how an environment is found, made and described.
+- `tasks.adapters.inbound.multi_agent_env`, `tasks.adapters.inbound.multi_agent_observations`,
+  `tasks.adapters.inbound.multi_agent_actions`: several agents as one environment with arrays of one shape.
+- `tasks.adapters.inbound.spaces`: observation and action spaces.
 """

@@ -1,8 +1,8 @@
-"""Tasks as environments of other libraries.
+"""Tasks as environments of Gymnasium and PettingZoo, one episode at a time.
 
-gymnasium_env.py   a task as a gymnasium.Env
-parallel_env.py    a task as a pettingzoo ParallelEnv; joint_action.py: its agents, and their actions as one
-episode.py         what both play: one episode after the other, in numbers
-spaces.py          actions and observations as spaces of Gymnasium
-rendering.py       an episode as a picture or as text
+- `tasks.adapters.outbound.gymnasium_env`: `to_gymnasium`, for one actor.
+- `tasks.adapters.outbound.parallel_env`: `to_parallel_env`, for several agents.
+- `tasks.adapters.outbound.episode`: one episode of a task, with numbers in and out, which both share.
+- `tasks.adapters.outbound.joint_action`: how the actions of several agents form one action of the task.
+- `tasks.adapters.outbound.spaces`: observation and action spaces. `tasks.adapters.outbound.rendering`: pictures, text.
 """
