@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from test_docstrings import PACKAGES, ROOT, module_names
+from repository.test_docstrings import PACKAGES, ROOT, module_names
 
 NAME = re.compile(r"(?<!`)`([A-Za-z]\w*(?:\.[A-Za-z_]\w*)+)(?:\([^`]*\))?`(?!`)")
 PATH = re.compile(r"`((?:badger|experts|comms|tasks|tests|notebooks|docs)/[\w./-]*)`")

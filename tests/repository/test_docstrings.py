@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("experts", "comms", "tasks", "badger")
 LONGEST = 120
 FORBIDDEN = re.compile(r"(What|Who|How|Whom|Whose|Whatever|Whoever|However|So many)\b")

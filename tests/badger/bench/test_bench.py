@@ -11,7 +11,8 @@ import torch
 
 from badger import Maze
 from badger import bench as package
-from badger.bench import CASES, Row, agents, as_json, bench, crowd, lengths, measure, memory, million, table
+from badger.bench import CASES, Row, as_json, bench, measure, table
+from badger.bench.cases import agents, crowd, lengths, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import Sizes as DNCSizes
 from badger.bench.cases.recurrent_ppo import Sizes as PPOSizes

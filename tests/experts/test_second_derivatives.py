@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from contracts import noise, run
+from badger.testing.core.cases import noise, run
 from torch import Tensor
 from torch.autograd import gradgradcheck
 from torch.func import functional_call, grad

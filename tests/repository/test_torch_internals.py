@@ -11,7 +11,7 @@ from torch.func import grad, vmap
 
 from experts import torch_internals
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("badger", "comms", "experts", "tasks")
 ROOM = ROOT / "experts" / "torch_internals.py"
 FILES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import networkx as nx
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("experts", "comms", "tasks")
 PACKAGES = (*PARTS, "badger")
 BASE = {"torch", "numpy", "networkx", "jaxtyping"} | sys.stdlib_module_names
