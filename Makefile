@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check notebooks clean
+.PHONY: help demo test nightly check docs notebooks clean
 .NOTPARALLEL:
 
 help: ## show this list
@@ -13,8 +13,11 @@ help: ## show this list
 demo: $(VENV)/.test ## train an agent on the guessing game, in some two minutes
 	$(BIN)/python -m badger train guessing_game
 
-test: $(VENV)/.test ## run the tests on two cores
+test: $(VENV)/.test ## run the tests on two cores, but for the nightly ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+nightly: $(VENV)/.test ## run the tests that make test leaves out: full products, long trainings
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout=0 -m nightly
 
 check: $(VENV)/.dev ## lint, check the format and the types, run the tests
 	$(BIN)/ruff check .
@@ -22,14 +25,17 @@ check: $(VENV)/.dev ## lint, check the format and the types, run the tests
 	$(BIN)/mypy
 	$(MAKE) test
 
+docs: $(VENV)/.docs ## build the API reference in site/, from site/index.html on
+	$(BIN)/python docs/build.py site
+
 notebooks: $(VENV)/.test ## run the notebooks in full and write their outputs into them
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=86400 --timeout=0 --overwrite notebooks
 
 clean: ## remove .venv, builds and caches; runs are kept
-	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) build dist site .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# .venv/.test and .venv/.dev mark that the extra of that name is installed.
+# .venv/.test, .venv/.dev and .venv/.docs mark that the extra of that name is installed.
 # torch comes first, by its pin alone, so that no other package has a say in which build is taken.
 $(VENV)/.%: pyproject.toml constraints.txt
 	@echo "setting up $(VENV) with the extra '$*': some minutes the first time"

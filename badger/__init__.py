@@ -1,6 +1,101 @@
-"""Badger agents: many experts that share their weights, remember, talk, and act together.
+"""Badger agents: many experts that share their weights, remember, communicate, and are meta-trained over episodes.
 
-The public names of all four packages are here, so that one import is enough. `badger --help` is the command line.
+This package composes the other three (`experts`, `comms`, `tasks`) and exports their main names, so that one import is
+enough.
+
+- `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: between task and experts.
+- `badger.rollouts`: the inner loop. `badger.policies`: from outputs to actions.
+- `badger.learners`: one outer step each: BPTT, A2C, PPO, DRQN, R2D2, and populations of seeds.
+- `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
+- `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, pictures.
+- `badger.study`: arms x seeds with error bars. `badger.bench`: speed and memory, compared with references.
+- `badger.distributed`: several processes. `badger.rng`: derived random streams.
+
+An agent that balances a pole without observing velocities, trained by reward alone, and a task as an environment of
+PettingZoo:
+
+```python
+import gymnasium
+from badger import GRU, PPO, Agent, GuessingGame, Gymnasium, Run, Silent, act, sense, to_parallel_env
+
+task = Gymnasium(lambda: gymnasium.make("CartPole-v1"), mask_velocity=True)  # an id, or any factory of your own
+agent = Agent(
+    sense=sense.Broadcast(task.obs_size),
+    core=GRU(task.obs_size, hidden_size=64),
+    bus=Silent(64, 0),
+    act=act.Valued(act.Mean(64, task.action.size)),
+    topology="none",
+    experts=1,
+    identity_size=0,
+)
+run = Run(PPO(agent, task, batch=8, lr=2e-3), outer_steps=97, folder="runs/cartpole")  # to be trained by badger.train
+
+env = to_parallel_env(GuessingGame(dims=4))  # a pettingzoo.ParallelEnv; to_gymnasium makes a gymnasium.Env
+```
+
+In an environment of several agents, each agent is one expert or a team of them: the number of experts is a multiple of
+the number of agents. An environment that raises, hangs, dies or returns NaN ends the run with an error that names the
+copy, its seed, the step and the worker's traceback. Checkpoints written before are kept.
+
+# Command line
+
+```
+badger train guessing_game --seeds 8 --folder runs/eight       # a population of 8 agents
+badger train guessing_game --experts 5 40 --dims 3 6           # random sizes in each outer step
+badger train dictionary_inference --memory dnc                 # or private, neural, lookup, plastic, none ...
+badger train maze --memory plastic                             # by A2C
+badger train t_maze --learner r2d2                             # or ppo, a2c, drqn
+badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[worlds]'
+badger train pettingzoo --env mpe2.simple_spread_v3            # any ParallelEnv
+badger train my_module:my_recipe --any-argument-of-it 3
+badger resume runs/eight
+badger evaluate runs/shared --experts 64 --steps 80 --lesion 0,3 --json result.json
+badger evaluate runs/eight --member 3
+badger evaluate runs/shared --through pettingzoo               # the same episodes, in an environment of PettingZoo
+badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64    # table, CSV and heat maps
+badger study memory-helps --quick                              # a minute or two
+badger study memory-helps --jobs 2                             # in full; the same command resumes it
+badger compare runs/a runs/b --threshold 0.1                   # a report of any runs
+badger bench --json bench.json
+badger list
+```
+
+# Runs
+
+A run is a folder: `run.json` (recipe, arguments, versions, commit), `metrics.jsonl` (one line for each outer step),
+TensorBoard events, and `checkpoints/`. The configuration of a run is the keyword arguments of its recipe, a typed
+Python function that returns a `Run`; there is no other configuration. A resumed run continues bit for bit on a CPU.
+
+# Populations
+
+With `--seeds 8` eight agents are trained as one batched computation. Each has its own weights, episodes and optimizer,
+and gets the result of a run with its seed alone, up to rounding (gates draw other random numbers). `metrics.jsonl` and
+TensorBoard hold the curve of each (`final_error/seed_3`) beside the mean. If one diverges, the others continue. Each of
+`badger.load_run("runs/eight").learner.members` has an ordinary agent. In Python:
+`Population([BPTT(agent, task, seed=0), BPTT(another, task, seed=1)])`.
+
+# Several processes or machines
+
+```
+torchrun --standalone --nproc-per-node=2 -m badger train guessing_game --batch 128 --folder runs/two
+torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 -m badger train guessing_game
+torchrun --standalone --nproc-per-node=2 -m badger resume runs/two
+```
+
+The second line is entered on each of two machines. `--batch` is the total over all processes. Gradients are averaged
+once for each outer step (NCCL on GPUs, one for each process; gloo on CPUs). Only rank 0 writes the folder, which all
+machines must be able to read when a run is resumed. If a process dies, the run ends; resume it from its last
+checkpoint. With another number of processes the parameters are restored exactly, but the episodes that follow differ,
+and a message says so. In a script of your own: `with badger.distributed.process_group(): ...`.
+
+# Long episodes, large agents, speed
+
+| flag of a recipe, option of `BPTT` | effect |
+|---|---|
+| `--segment 100` | gradient checkpointing: keeps the graph of 100 steps, recomputes the rest; exact |
+| `--precision bf16` | matrix products in bfloat16; hidden states, memories, parameters and sums stay float32 |
+| `--compile` | the agent's step by `torch.compile`: takes a minute at the start; identical results, faster |
+| `--cuda-graph` | on a GPU: rollout, backward pass and optimizer step are captured once and replayed |
 """
 
 import importlib
@@ -37,16 +132,21 @@ from badger.policies.policies import (  # noqa: E402
     EpsilonGreedy,
     Greedy,
     Sampled,
+    direct,
 )
-from badger.recipes import RECIPES, build  # noqa: E402
-from badger.recipes.settings import Setup, recipe  # noqa: E402
+from badger.recipes import RECIPES  # noqa: E402
+from badger.recipes.build import build, load_run, trained  # noqa: E402
+from badger.recipes.flags import recipe  # noqa: E402
+from badger.recipes.settings import Setup  # noqa: E402
 from badger.rng import generator  # noqa: E402
-from badger.rollouts.loop import Carry, Frames, direct, rollout, start  # noqa: E402
+from badger.rollouts.loop import rollout  # noqa: E402
+from badger.rollouts.trajectory import Carry, Frames, start  # noqa: E402
 from badger.runs import milestones as report  # noqa: E402
 from badger.runs.recorder import read_metrics  # noqa: E402
 from badger.runs.run import Diverged, Run, RunExists  # noqa: E402
-from badger.runs.training import train, trained  # noqa: E402
+from badger.runs.training import train  # noqa: E402
 from badger.study import STUDIES, Arm, Study  # noqa: E402
+from badger.version import __version__ as __version__  # noqa: E402
 from comms import (  # noqa: E402
     BUSES,
     TOPOLOGIES,
@@ -120,8 +220,6 @@ from tasks import (  # noqa: E402
     to_gymnasium,
     to_parallel_env,
 )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "A2C",
@@ -225,6 +323,7 @@ __all__ = [
     "figures",
     "generator",
     "grid",
+    "load_run",
     "look",
     "read_metrics",
     "recipe",

@@ -1,4 +1,30 @@
-"""What one expert is: recurrent cores, memories, and the verbs of their states."""
+"""Recurrent cores and memories: the network of one expert, which all experts of an agent share.
+
+A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in and returned, and never kept on `self`.
+
+- `experts.core`: the base class `Core`, and `Private`, which gives each member of a batch a memory of its own.
+- `experts.recurrent`: GRU, LSTM, a core without memory as the control, and AMRL.
+- `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
+- `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
+- `experts.dnc`: the differentiable neural computer. `experts.attention`: windows, GTrXL, a look-up table.
+- `experts.auxiliary`: auxiliary losses around any core.
+- `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
+- `experts.memory_metrics`: how many slots are used, how many are duplicates, how widely a memory is read.
+
+`CORES` has every core by name. A core of your own is one file with a `Core`, and a line in `CORES`.
+
+```python
+from functools import partial
+import torch
+from experts import GRU, EpisodicMemory, Private
+
+core = Private(EpisodicMemory(3, partial(GRU, hidden_size=8), slots=16, top_k=4))
+x = torch.randn(2, 5, 3)  # 2 episodes, 5 experts, 3 inputs
+state = core.initial_state(x)
+y, state = core(x, state)
+assert y.shape == (2, 5, 8)
+```
+"""
 
 from collections.abc import Callable
 from functools import partial

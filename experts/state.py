@@ -1,8 +1,8 @@
 """States are values: nested tuples (NamedTuples included) whose leaves are tensors, batch axis first, or a `Leaf`.
 
-A `Leaf` is what a plain tensor cannot be: storage that is shared between the steps of an episode (`experts.episodic.row_log.Log`).
-The verbs below are all that the rest of the project knows about a state, so that no part ever looks inside
-another part's. `None` stands for "nothing here" and passes through every verb.
+A `Leaf` is what a plain tensor cannot be: storage that is shared between the steps of an episode
+(`experts.episodic.row_log.Log`). The verbs below are all that the rest of the project knows about a state, so
+that no part ever looks inside another part's. `None` stands for "nothing here" and passes through every verb.
 """
 
 from abc import ABC, abstractmethod

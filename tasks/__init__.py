@@ -1,4 +1,26 @@
-"""Distributions of episodes. One task a file."""
+"""Tasks: distributions of episodes, batched on one device, with a state that is a value.
+
+- `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
+- `tasks.games`: the guessing game and the memory card game. `tasks.control`: mazes, T-mazes, cart pole.
+- `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
+- `tasks.adapters`: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
+- `tasks.distributions`: random sizes, mixtures and curricula of tasks.
+- `tasks.wrappers`: a task whose observation includes the last action and reward.
+- `tasks.data`: files of data sets, from a folder or a mirror.
+
+`TASKS` has every task by name. A task of your own is one file with a frozen dataclass, and a line in `TASKS`.
+
+```python
+import torch
+from tasks import GuessingGame
+
+task, rng = GuessingGame(dims=4, steps=20), torch.Generator().manual_seed(0)
+state, step = task.reset(3, rng)  # 3 episodes
+for _ in range(task.steps):
+    state, step = task.step(state, torch.zeros(3, 4), rng)
+assert step.terminated.all() and step.scores["final_error"].shape == (3,)
+```
+"""
 
 from collections.abc import Callable
 

@@ -7,7 +7,7 @@ import socket
 import torch
 
 from badger import A2C, BPTT, RepeatPrevious, Run, act, distributed, train
-from tiny_runs import At, made, start, tiny
+from tiny_runs import At, load_trusted, made, start, tiny
 from toys import Steps, Walk, game, toy_agent
 
 TASKS = {
@@ -124,7 +124,7 @@ def strangers(folder):
 
 def joined(folder):
     """A run that one process began, gone on with by two."""
-    run = Run.load(folder / "run")
+    run = load_trusted(folder / "run")
     before = parameters(run.learner)
     train(run, 1, tensorboard=False)
     return before

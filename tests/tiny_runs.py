@@ -14,7 +14,8 @@ from pathlib import Path
 
 import torch
 
-from badger import BPTT, Run, build, read_metrics, train
+from badger import BPTT, Run, build, load_run, read_metrics, train
+from badger.recipes.build import referenced_modules
 from badger.study import Arm, Study
 from badger.study import process_pool as workers
 from badger.study.trial import perform
@@ -50,6 +51,11 @@ def made(folder, **arguments) -> Run:
     run = build("tiny_runs:tiny", **arguments)
     run.folder = folder
     return run
+
+
+def load_trusted(folder, **options) -> Run:
+    """The run of that folder, with whatever code it names."""
+    return load_run(folder, trusted=referenced_modules(folder), **options)
 
 
 class At(BPTT):
@@ -120,7 +126,7 @@ def go_for(folder, attempt, steps, seconds):
 
 
 def _opened(folder):
-    return Run.load(folder) if (folder / "run.json").exists() else made(folder)
+    return load_trusted(folder) if (folder / "run.json").exists() else made(folder)
 
 
 def _kill(run, step, seconds):

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from badger.bench.agents import badger_2019, logging, price_of_memory
-from badger.bench.crowd import experts
-from badger.bench.dnc import dnc
-from badger.bench.lengths import input_crossing, input_length
-from badger.bench.maze import maze
-from badger.bench.memory import episode_length, memory_vs_dense, memory_vs_gru
-from badger.bench.million import million_slots
-from badger.bench.recurrent_ppo import recurrent_ppo
+from badger.bench.cases.agents import badger_2019, logging, price_of_memory
+from badger.bench.cases.crowd import experts
+from badger.bench.cases.dnc import dnc
+from badger.bench.cases.lengths import input_crossing, input_length
+from badger.bench.cases.maze import maze
+from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
+from badger.bench.cases.million import million_slots
+from badger.bench.cases.recurrent_ppo import recurrent_ppo
+from badger.bench.cases.worlds import worlds
 from badger.bench.result import Row, as_json, table, versions
-from badger.bench.worlds import worlds
 from comms import pick
 
 CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {

@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-import badger
 from badger.runs.milestones import markdown
 from badger.runs.run import commit
+from badger.version import __version__
 
 
 class Goal(NamedTuple):
@@ -120,7 +120,7 @@ def versions(device: torch.device) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "badger": badger.__version__,
+        "badger": __version__,
         "commit": commit(),
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),

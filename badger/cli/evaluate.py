@@ -10,12 +10,12 @@ import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
+from badger.cli.loading import load
 from badger.evaluation.evaluate import evaluate, fitting, mean_error, resized
 from badger.learners.population import members
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import Through, chosen
 from badger.runs.recorder import strict
-from badger.runs.run import Run
 from tasks import Task
 
 EPISODES = 1024
@@ -39,6 +39,7 @@ def command(words: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        trust_code: bool = False,
         json: Path | None = None,
     ) -> int:
         """Play episodes with a trained agent, its weights fixed.
@@ -56,9 +57,10 @@ def command(words: list[str]) -> int:
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
             seed: of the episodes, which no training meets.
+            trust_code: import code of others that its run.json names as module:name.
             json: file for the result.
         """
-        loaded = Run.load(run, best=best)
+        loaded = load(run, best=best, trust_code=trust_code)
         learners = members(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")

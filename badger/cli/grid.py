@@ -10,6 +10,7 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import Positional
 
+from badger.cli.loading import load
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
 from badger.evaluation.size_grid import AXES, Row, cells, sizes
@@ -17,7 +18,6 @@ from badger.learners.population import members
 from badger.rng import generator
 from badger.runs.checkpoint import replace
 from badger.runs.milestones import markdown
-from badger.runs.run import Run
 
 
 def command(words: list[str]) -> int:
@@ -34,6 +34,7 @@ def command(words: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        trust_code: bool = False,
         out: Path | None = None,
     ) -> int:
         """Play episodes with a trained agent at every combination of sizes; those not given are as trained.
@@ -48,9 +49,10 @@ def command(words: list[str]) -> int:
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
             seed: of the episodes, which no training meets.
+            trust_code: import code of others that its run.json names as module:name.
             out: folder for grid.csv and grid.png; that of the run if not given.
         """
-        loaded = Run.load(run, best=best)
+        loaded = load(run, best=best, trust_code=trust_code)
         learners = members(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")

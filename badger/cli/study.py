@@ -8,12 +8,12 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from badger.recipes.build import referenced_modules
 from badger.study.compare import compared
 from badger.study.report import write
 from badger.study.results import Evidence
 from badger.study.run import run
-from badger.study.studies import STUDIES
-from badger.study.study import find
+from badger.study.studies import STUDIES, find
 
 
 def study(words: list[str]) -> int:
@@ -65,6 +65,7 @@ def compare(words: list[str]) -> int:
         threshold: float | None = None,
         episodes: int | None = None,
         folder: Path | None = None,
+        trust_code: bool = False,
     ) -> int:
         """Report what runs show, finished or not, with error bars. Those that differ only in their seed are one arm.
 
@@ -73,9 +74,11 @@ def compare(words: list[str]) -> int:
             threshold: of the moving average of the score: how many runs got there, and when.
             episodes: play so many with each run, and not those that its study has played.
             folder: where the report is kept; runs/compare-DATE-TIME if not given.
+            trust_code: import code of others that a run.json names as module:name.
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        _tell(compared(runs, threshold, episodes), folder or Path("runs") / stamp)
+        trusted = [module for run in runs for module in referenced_modules(run)] if trust_code else ()
+        _tell(compared(runs, threshold, episodes, trusted), folder or Path("runs") / stamp)
         return 0
 
     return tyro.cli(compare, args=words, prog="badger compare")

@@ -7,7 +7,9 @@ import torch
 from badger.agent import Agent, AgentState
 from badger.evaluation.evaluate import fitting, playing
 from badger.evaluation.inspection import CROWD, EPISODES
-from badger.rollouts.loop import Policy, direct, rollout, start
+from badger.policies.policies import Policy, direct
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import start
 from tasks import Task
 
 

@@ -11,7 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.rollouts.loop import Frames, Policy, direct, first_episodes, rollout, start
+from badger.policies.policies import Policy, direct
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import Frames, first_episodes, start
 from tasks import Task, changeable
 
 LARGEST = 1024  # episodes played at once

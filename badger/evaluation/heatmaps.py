@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import Any
 
 from badger.evaluation.size_grid import AXES, Row, Sizes
-from badger.figures import Figure, blank
+from badger.figures.curves import Figure, blank
 
 Pair = tuple[str, str]  # of axes: down, across
 Values = dict[str, list[int | None]]

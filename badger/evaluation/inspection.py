@@ -15,7 +15,9 @@ from badger.agent import Agent, AgentState
 from badger.evaluation.evaluate import fitting, playing
 from badger.evaluation.trace_similarity import figure, similarities
 from badger.figures.grid_paths import paths
-from badger.rollouts.loop import Carry, Frames, Policy, direct, rollout, start
+from badger.policies.policies import Policy, direct
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import Carry, Frames, start
 from comms import Edges
 from tasks import Task
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from badger.agent import Agent, AgentState
 from badger.evaluation.evaluate import evaluate, fitting, resized
 from badger.evaluation.published import published
+from badger.policies.policies import Policy, direct
 from badger.rng import generator
-from badger.rollouts.loop import Policy, direct
 from experts import EpisodicMemory
 from tasks import Task
 

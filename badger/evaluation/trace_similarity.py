@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from badger.figures import Figure, blank
+from badger.figures.curves import Figure, blank
 
 PAIRS = {  # title -> down, across
     "read values, written values": ("read", "write_value"),

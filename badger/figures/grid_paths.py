@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from badger.figures import Figure, blank
+from badger.figures.curves import Figure, blank
 from tasks import Path
 
 SHOWN = 4  # episodes that get a panel

@@ -11,7 +11,7 @@ from badger.learners.bptt import BPTT
 from badger.learners.ppo import PPO
 from badger.learners.q_learning.drqn import DRQN
 from badger.learners.q_learning.r2d2 import R2D2
-from badger.rollouts.loop import Policy
+from badger.policies.policies import Policy
 from tasks import Task
 
 

@@ -10,7 +10,7 @@ from badger.learners.actor_critic import ByReward, climbing
 from badger.learners.schedules import LearningRate
 from badger.policies.policies import entropy, log_probability, simpson
 from badger.rollouts.checkpointing import segmented
-from badger.rollouts.loop import Carry, Frames, first_episodes
+from badger.rollouts.trajectory import Carry, Frames, first_episodes
 from tasks import Task, Varied
 
 

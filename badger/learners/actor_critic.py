@@ -20,7 +20,7 @@ from badger.learners.schedules import LearningRate
 from badger.learners.update import OWN, Climber, due, told, trained, within
 from badger.policies.policies import POLICIES, Sampled
 from badger.rng import generator
-from badger.rollouts.loop import Carry, Frames
+from badger.rollouts.trajectory import Carry, Frames
 from comms import pick
 from tasks import Continuous, Task, Varied
 

@@ -12,10 +12,12 @@ from badger.agent import Agent
 from badger.learners.cuda_graph import Graphed, refuse
 from badger.learners.schedules import LearningRate
 from badger.learners.update import Climber, told, trained
+from badger.policies.policies import Policy, direct
 from badger.rng import generator
 from badger.rollouts.checkpointing import segmented
-from badger.rollouts.loop import Frames, Policy, cut, direct, start
 from badger.rollouts.precision import Precision, stepping
+from badger.rollouts.trajectory import Frames, cut, start
+from experts.torch_internals import compiler_error
 from tasks import Size, Task, Varied, drawn, ends, nominal, played
 
 
@@ -33,7 +35,8 @@ class BPTT:
         lr: a learning rate, or one for each outer step, such as a `Schedule`.
         truncation: cut the gradient every so many steps of the episode; None: never.
         segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
-            no number, costs a second forward pass, and lets long episodes fit (`badger.rollouts.checkpointing`). None: keep all.
+            no number, costs a second forward pass, and lets long episodes fit
+            (`badger.rollouts.checkpointing`). None: keep all.
         auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
         clip: largest norm of the gradient.
         betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
@@ -149,11 +152,9 @@ class BPTT:
         return self.climber.climb(lr, {"loss": loss, "return": return_}, told(pieces, self.task, self))
 
     def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
-        from torch._dynamo.exc import TorchDynamoException  # slow to import
-
         try:
             return self._backward(rng)
-        except TorchDynamoException as error:
+        except compiler_error() as error:
             why = " ".join(str(error).split("\n\n")[0].split())
             warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
         self.compile = False

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from badger.agent import Agent
 from badger.learners import returns
-from badger.rollouts.loop import Carry, Frames, cut, start
+from badger.rollouts.trajectory import Carry, Frames, cut, start
 from experts import state as states
 from tasks import Task
 

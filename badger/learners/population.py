@@ -13,8 +13,10 @@ from torch.func import functional_call, vmap
 
 from badger.learners import BPTT, Learner
 from badger.learners.tensor_tree import apart, together, visit
+from badger.policies.policies import Policy
 from badger.rng import generator
-from badger.rollouts.loop import Carry, Frames, Policy, rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import Carry, Frames, start
 
 
 class Population:

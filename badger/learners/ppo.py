@@ -13,8 +13,8 @@ from badger.learners.actor_critic import ByReward, climbing
 from badger.learners.schedules import LearningRate
 from badger.policies.policies import entropy, log_probability
 from badger.rollouts.checkpointing import joined
-from badger.rollouts.loop import Carry, Frames, cut
 from badger.rollouts.recording import Passage, again, beside, live
+from badger.rollouts.trajectory import Carry, Frames, cut
 from tasks import Task, Varied
 
 

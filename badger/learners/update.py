@@ -10,8 +10,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
 from badger.learners.schedules import LearningRate, Schedule
-from badger.rollouts.loop import Frames
+from badger.rollouts.trajectory import Frames
 from experts import Core, Private
+from experts.torch_internals import skip_next_step
 from tasks import Task
 
 FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
@@ -83,7 +84,7 @@ class Climber:
     def _step(self, lr: float | Tensor, skip: Tensor) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
-        self.optimiser.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
+        skip_next_step(self.optimiser, skip)
         self.optimiser.step()
         increment_version(self.parameters)  # fused, AdamW does not tell that it changes them, as others do
 

@@ -16,10 +16,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.policies import gaussian
-from badger.rollouts.loop import Policy
 from tasks import Action, Continuous, Discrete, MultiDiscrete
 
 Choice = Discrete | MultiDiscrete
+Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]  # (output, legal, rng) -> action
+
+
+def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+    """The agent's output is the action: a guess, or the logits of a differentiable discrete task."""
+    return output
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class Greedy:
 class EpsilonGreedy:
     """What has the largest value of what is legal; but with probability epsilon, any that is legal.
 
-    epsilon: of all rows, or of each (B,), on the device of what is decided; `badger.learners.schedules.Decay` and `Ladder` say
-    how large.
+    epsilon: of all rows, or of each (B,), on the device of what is decided; `Decay` and `Ladder` of
+    `badger.learners.schedules` say how large.
 
     Raises:
         ValueError: actions that are not one choice; an epsilon that is no probability.

@@ -2,18 +2,18 @@
 
 `badger train guessing_game --experts 8` and `badger.build("guessing_game", experts=8)` are the same. A recipe of
 one's own is any function that returns a `Run`, named `module:function`.
+
+build.py      make a run by its recipe's name, load one from its folder
+settings.py   `Setup`, the flags that all recipes have; memories.py: those of memories
+flags.py      `recipe`, the decorator
+games.py sequences.py control.py rl_memory.py external.py   the recipes
 """
 
-import inspect
-import json
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
-from badger.recipes.control import cartpole
+from badger.recipes.control import cartpole, maze
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
-from badger.recipes.mazes import maze
 from badger.recipes.rl_memory import card_game, proof_of_memory, t_maze, t_maze_in_pieces, t_maze_long
 from badger.recipes.sequences import (
     associative_recall,
@@ -23,7 +23,6 @@ from badger.recipes.sequences import (
     priority_sort,
     sequential_mnist,
 )
-from badger.registry import named
 from badger.runs.run import Run
 
 RECIPES: dict[str, Callable[..., Run]] = {
@@ -48,44 +47,4 @@ RECIPES: dict[str, Callable[..., Run]] = {
 }
 """Recipes by name."""
 
-
-def find(name: str) -> Callable[..., Run]:
-    """The recipe of that name, or a user's own `module:function`.
-
-    Raises:
-        ValueError: no such recipe, module or function.
-    """
-    return named(RECIPES, name, "recipe", lambda found: inspect.isfunction(found) or isinstance(found, partial))
-
-
-def build(recipe: str, **arguments: Any) -> Run:
-    """A new run that remembers how it was made, so that it can be loaded again.
-
-    Raises:
-        ValueError: unknown recipe, an argument that it does not have, or a value that it refuses.
-    """
-    function = find(recipe)
-    known = inspect.signature(function).parameters
-    unknown = set(arguments) - set(known)
-    if unknown:
-        has = ", ".join(known)
-        raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
-    run = function(**arguments)
-    if not isinstance(run, Run):
-        raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
-    run.recipe, run.arguments = recipe, arguments
-    defaults = {name: flag.default for name, flag in known.items() if name not in arguments}
-    run.defaults = {name: default for name, default in defaults.items() if _plain(default)}
-    return run
-
-
-def _plain(value: Any) -> bool:
-    """Whether JSON knows it."""
-    try:
-        json.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
-__all__ = ["RECIPES", "build", "find"]
+__all__ = ["RECIPES"]

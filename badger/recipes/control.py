@@ -1,19 +1,27 @@
-"""Worlds to be kept in balance, by an agent that is paid for each step."""
+"""Control tasks with a reward at each step: a pole to be balanced, a goal in a maze to be found."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from badger import sense
 from badger.learners import A2C, PPO
-from badger.recipes.settings import Setup, recipe
+from badger.recipes.flags import recipe
+from badger.recipes.memories import Memories
+from badger.recipes.sequences import READER
+from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import pick
-from experts import CORES, Feedforward
-from tasks import CartPole
+from experts import CORES, LSTM, Feedforward
+from tasks import CartPole, Maze
 
 LEARNERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "ppo": (PPO, {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95}),
     "a2c": (A2C, {"horizon": 32, "lam": 0.95, "value_weight": 0.5, "entropy_weight": 0.0, "clip": 0.5}),
+}
+SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
+    "plasticity": (Maze.plasticity, {"value_weight": 0.03, "entropy_weight": 0.0, "simpson_weight": 0.1, "clip": None}),
+    "backpropamine": (Maze.backpropamine, {"value_weight": 0.1, "entropy_weight": 0.03, "clip": 4.0}),
 }
 CONTROL = {"experts": 1, "bus": "silent", "topology": "none", "act": "mean", "identity_size": 0}
 
@@ -43,3 +51,16 @@ def cartpole(
         policy="greedy",  # when it is judged: a push drawn at random now and then ends many an episode
         **options,
     )
+
+
+@recipe(**READER | {"batch": 30, "lr": 1e-4, "outer_steps": 10_000, "memory": "neural", "key_size": 100, "heads": 3})
+def maze(setup: Setup, memories: Memories, *, setting: str = "plasticity", hidden_size: int = 200) -> Run:
+    """One expert finds a goal that it cannot see, and comes back to it, by A2C (Miconi et al. 2018).
+
+    Args:
+        setting: plasticity, that of 2018, on which Munkhdalai et al. 2019 build; or backpropamine, that of 2019.
+        hidden_size: of the LSTM, or of the plastic network.
+    """
+    task, weights = pick(SETTINGS, setting, "setting")
+    core = memories.core(partial(LSTM, hidden_size=hidden_size), setup.experts)
+    return setup.run(task(), core, learner=A2C, gamma=0.9, eps=1e-4, auxiliary=memories.auxiliary, **weights)

@@ -7,9 +7,10 @@ from typing import Any
 
 from badger import sense
 from badger.learners import A2C, PPO
+from badger.recipes.flags import recipe
 from badger.recipes.memories import Memories
 from badger.recipes.sequences import READER
-from badger.recipes.settings import Setup, recipe
+from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import pick
 from experts import GRU

@@ -3,8 +3,9 @@
 from functools import partial
 
 from badger import sense
+from badger.recipes.flags import recipe
 from badger.recipes.memories import Memories
-from badger.recipes.settings import Setup, recipe
+from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import pick
 from experts import CORES, GRU, Core, Predictive, Reconstruction

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from badger import sense
 from badger.learners import LEARNERS
 from badger.learners.schedules import Decay
+from badger.recipes.flags import recipe
 from badger.recipes.memories import Memories
 from badger.recipes.sequences import READER
-from badger.recipes.settings import Setup, recipe
+from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import pick
 from experts import GRU, LSTM, Core, Feedforward

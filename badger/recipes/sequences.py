@@ -5,8 +5,9 @@ from functools import partial
 from typing import Any
 
 from badger import sense
+from badger.recipes.flags import recipe
 from badger.recipes.memories import Memories
-from badger.recipes.settings import Setup, recipe
+from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from experts import LSTM
 from tasks import (

@@ -12,7 +12,9 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from badger.agent import Agent
-from badger.rollouts.loop import Carry, Frames, Policy, direct, rollout
+from badger.policies.policies import Policy, direct
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import Carry, Frames
 from tasks import Task
 
 

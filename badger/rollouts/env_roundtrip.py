@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from badger.policies.policies import Greedy
+from badger.policies.policies import Greedy, Policy, direct
 from badger.rollouts.env_libraries import LIBRARIES
-from badger.rollouts.loop import Policy, direct
 from comms import pick
 from tasks import Action, Continuous, Step, Task
 

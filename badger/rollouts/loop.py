@@ -4,84 +4,18 @@ Shapes: T step, B episode, P agent of the world.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
+from badger.policies.policies import Policy, direct
 from badger.rollouts.open_loop import ahead
+from badger.rollouts.trajectory import Carry, Frames, every_row
 from experts import state as states
-from experts.recurrent.cell import mapped
-from tasks import Step, Task, World
-
-states.Leaf.register(World)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
-
-Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]  # (output, legal, rng) -> action
-
-
-def direct(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
-    """The agent's output is the action: a guess, or the logits of a differentiable discrete task."""
-    return output
-
-
-class Carry(NamedTuple):
-    """Where an inner loop stands: the world, what it told last, the agent; on the host, steps since the start of the
-    episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
-    """
-
-    world: Any
-    step: Step
-    state: AgentState
-    elapsed: int
-    begun: Bool[Tensor, " B"]
-
-
-class Frames(NamedTuple):
-    """What happened, T first: obs was seen, output and action followed, and the world answered with the rest.
-
-    valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
-    scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
-    actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
-    obs. acted: whose action the world took; in a world of several agents, of those who were there and had not ended.
-    begun: a new episode opened before this step was seen, and the agent's state began anew with it.
-    """
-
-    obs: Float[Tensor, "T B *EO"]
-    output: Float[Tensor, "T B *PD"]
-    action: Tensor
-    reward: Float[Tensor, "T B *P"]
-    terminated: Bool[Tensor, "T B *P"]
-    truncated: Bool[Tensor, "T B *P"]
-    valid: Bool[Tensor, "T B"]
-    losses: dict[str, Float[Tensor, "T B"]]
-    scores: dict[str, Float[Tensor, "T B"]]
-    watched: list[Any]
-    legal: list[Bool[Tensor, "B *A"]]
-    present: list[Bool[Tensor, "B P"]]
-    acted: Bool[Tensor, "T B *P"]
-    begun: Bool[Tensor, "T B"]
-
-
-def start(
-    agent: Agent, task: Task, batch: int | Int[Tensor, " B"], rng: torch.Generator, *, experts: int | None = None
-) -> Carry:
-    """New episodes, and an agent that has seen nothing of them. rng gives the device.
-
-    batch: how many to draw; or, of a finite task, the numbers of those to play.
-    """
-    world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
-    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0, _all(step))
-
-
-def cut(carry: Carry) -> Carry:
-    """The same, and no gradient goes further back."""
-    return carry._replace(
-        state=states.detach(carry.state),
-        world=states.detach(carry.world),
-        step=carry.step._replace(obs=carry.step.obs.detach()),
-    )
+from experts.torch_internals import functorch_active
+from tasks import Step, Task
 
 
 def rollout(
@@ -124,18 +58,11 @@ def rollout(
     return _stacked(frames, watched), carry
 
 
-def first_episodes(frames: Frames) -> Bool[Tensor, "T B"]:
-    """The steps of each row's first episode, with the one that ends it."""
-    over = frames.terminated | frames.truncated
-    ended = over.all(-1) if over.dim() == 3 else over
-    return ended.cumsum(0) - ended.long() == 0
-
-
 def _reopened(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
     """A new episode, where the task's fixed length says that the last one is over."""
     if not task.fixed_length or carry.elapsed < task.steps:
         return carry
-    everyone = _all(carry.step)
+    everyone = every_row(carry.step)
     world, step = task.reset(len(everyone), rng)
     state = carry.state if keep_state else agent.reset(carry.state, everyone, step.obs, rng)
     return Carry(world, step, state, 0, ~everyone if keep_state else everyone)
@@ -147,7 +74,7 @@ def _advance(
     """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
     world, step = task.step(carry.world, action, rng)
     if task.fixed_length:
-        everyone = _all(step)
+        everyone = every_row(step)
         return Carry(world, step, carry.state, carry.elapsed + 1, ~everyone), everyone
     ended = _ended(carry.step)
     if _none(ended):
@@ -158,14 +85,9 @@ def _advance(
     return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
 
 
-def _all(step: Step) -> Tensor:
-    """(B,) every row."""
-    return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)
-
-
 def _none(mask: Tensor) -> bool:
     """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
-    return mask.device.type == "cpu" and not mapped() and not mask.any()
+    return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 
 
 def _ended(step: Step) -> Tensor:

@@ -3,20 +3,16 @@
 Shapes: T step, B episode, E expert, D input.
 """
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
+from badger.rollouts.trajectory import Carry
 from comms import Silent
 from tasks import Task
 
-if TYPE_CHECKING:
-    from badger.rollouts.loop import Carry
 
-
-def ahead(agent: Agent, task: Task, carry: "Carry", rng: torch.Generator, steps: int) -> "Agent | Ahead":
+def ahead(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, steps: int) -> "Agent | Ahead":
     """The agent; or what gives the same, faster, where all that the core will be told in the next steps is known now.
 
     It is where the task is `open_loop`, the episode does not end in between, and the experts do not talk. An agent

@@ -12,7 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.rollouts.loop import Carry, Frames, Policy, rollout
+from badger.policies.policies import Policy
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import Carry, Frames
 from comms import Silent, changed
 from experts import state as states
 from tasks import Task

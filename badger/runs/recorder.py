@@ -9,8 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from badger.runs import checkpoint
 from badger.evaluation.inspection import Embeddings, View
+from badger.runs import checkpoint
 
 Row = dict[str, Any]
 

@@ -10,16 +10,18 @@ import json
 import platform
 import subprocess
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from badger.runs import checkpoint
 from badger.learners import Learner
+from badger.registry import references
+from badger.runs import checkpoint
+from badger.version import __version__
 
+LAST_OF_0_1 = "53bf7fa"  # the commit that reads the run folders of version 0.1
 SMOOTHING = 0.95  # of the exponential moving averages, a step
 
 
@@ -34,8 +36,8 @@ class Diverged(RuntimeError):
 class Run:
     """A learner, its goal, and where it is kept.
 
-    A run made by a recipe (`badger.build`) knows how it was made, so `Run.load(path)` makes it again. A run built by
-    hand is saved all the same, and loaded with `Run.load(path, build=fn)`.
+    A run made by a recipe (`badger.build`) knows how it was made, so `badger.load_run(path)` makes it again. A run
+    built by hand is saved all the same, and loaded with `badger.load_run(path, build=fn)`.
 
     Args:
         learner: see `badger.learners.Learner`.
@@ -90,6 +92,11 @@ class Run:
         """The recipe and all its arguments, defaults included; {} of a run built by hand."""
         return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
 
+    def shell_command(self, command: str) -> str:
+        """`badger COMMAND FOLDER`, with --trust-code where run.json names code of others."""
+        trust = " --trust-code" if any(references([self.recipe, self.arguments, self.defaults])) else ""
+        return f"badger {command} {self.folder}{trust}"
+
     def create(self) -> None:
         """Makes the folder; nothing to do for one that this run has made, or was loaded from.
 
@@ -108,7 +115,7 @@ class Run:
             "arguments": self.arguments,
             "defaults": self.defaults,
             "outer_steps": self.outer_steps,
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+            "versions": versions(),
             "commit": commit(),
         }
         try:
@@ -143,21 +150,16 @@ class Run:
         self.best = top
         return file
 
-    @classmethod
-    def load(cls, folder: str | Path, build: Callable[[], "Run"] | None = None, *, best: bool = False) -> "Run":
-        """The run as of its last good checkpoint; or its best, which is trained on in another folder only.
+    def restore(self, folder: Path, *, best: bool = False) -> None:
+        """Loads the state of the last good checkpoint of a folder, or of its best; a warning names damaged ones.
 
-        Args:
-            build: makes the run anew, untrained; None: the recipe named in run.json does.
+        The run is kept in that folder from then on; with `best` it is trained on in another folder only. Without any
+        checkpoint (stopped before the first one) it stays as it is.
 
         Raises:
-            FileNotFoundError: no run there. ValueError: built by hand, and no `build` given; or no good checkpoint.
+            ValueError: there are checkpoints, but no good one; or no best one.
         """
-        folder = Path(folder)
-        about = _about(folder)
-        run = (build or _builder(folder, about))()
-        run.folder, run.recipe, run.arguments, run.defaults = folder, *about.values()
-        run._own = None if best else folder
+        self.folder, self._own = folder, None if best else folder
         files = folder / "checkpoints"
         if best:
             candidates = [files / "best.pt"]
@@ -166,16 +168,15 @@ class Run:
         problems = []
         for file in candidates:
             try:
-                run._restore(file)
+                self._restore(file)
             except (ValueError, OSError, RuntimeError, KeyError) as error:
                 problems.append(f"{file.name}: {error}")
                 continue
             if problems:
-                warnings.warn(f"used {file}, for {'; '.join(problems)}", stacklevel=2)
-            return run
+                warnings.warn(f"used {file}, for {'; '.join(problems)}", stacklevel=3)
+            return
         if problems:
             raise ValueError(f"{folder} has no good checkpoint. " + "; ".join(problems))
-        return run  # stopped before its first checkpoint: from the beginning
 
     def _restore(self, file: Path) -> None:
         content = checkpoint.read(file, self.device)
@@ -186,7 +187,7 @@ class Run:
             )
         self.learner.load_state_dict(content["learner"])
         self.averages, self.best, self.seconds = content["averages"], content["best"], content["seconds"]
-        self.processes = content.get("processes")  # older checkpoints do not tell
+        self.processes = content["processes"]
 
     def _somewhere(self) -> Path:
         if self.folder is None:
@@ -194,27 +195,46 @@ class Run:
         return self.folder
 
 
-def _about(folder: Path) -> dict[str, Any]:
-    file = folder / "run.json"
+class Description(NamedTuple):
+    """What run.json says of how a run was made. recipe: None of a run built by hand."""
+
+    recipe: str | None
+    arguments: dict[str, Any]
+    defaults: dict[str, Any]
+
+
+def read_description(folder: str | Path) -> Description:
+    """Reads and checks the run.json of a run folder; executes nothing.
+
+    Raises:
+        FileNotFoundError: no run there. ValueError: run.json is damaged, or was written by version 0.1.
+    """
+    file = Path(folder) / "run.json"
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no run: there is no {file}")
     try:
         about = json.loads(file.read_text())
-        known = {"recipe": about["recipe"], "arguments": dict(about["arguments"])}
-        return known | {"defaults": dict(about.get("defaults", {}))}  # older runs do not tell
+        recipe, arguments, versions = about["recipe"], dict(about["arguments"]), dict(about.get("versions", {}))
+        defaults = dict(about.get("defaults", {}))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is damaged: {error}. Each checkpoint holds recipe and arguments, too") from error
-
-
-def _builder(folder: Path, about: dict[str, Any]) -> Callable[[], Run]:
-    if about["recipe"] is None:
+    version = str(versions.get("badger", "0.1.0"))  # which 0.1 did not write down
+    if version.startswith("0.1."):
         raise ValueError(
-            f"{folder} was built by hand, not by a recipe; give the function that builds it: "
-            f'Run.load("{folder}", build=my_function)'
+            f"{folder} was written by badger-agents {version}; read it with commit {LAST_OF_0_1} (the last of 0.1) "
+            "or train it anew"
         )
-    from badger.recipes import build  # recipes make runs: imported here, for they import this module
+    return Description(recipe, arguments, defaults)
 
-    return lambda: build(about["recipe"], **about["defaults"], **about["arguments"])
+
+def versions() -> dict[str, str]:
+    """Of this library, and of what it computes with."""
+    return {
+        "badger": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def commit() -> str | None:

@@ -1,6 +1,5 @@
 """The outer loop: updates, what is written down of them, checkpoints; and how it ends, come what may."""
 
-import json
 import math
 import signal
 import threading
@@ -8,7 +7,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from badger import distributed
-from badger.runs import checkpoint
 from badger.evaluation.divergence import autopsy
 from badger.evaluation.inspection import look
-from badger.recipes import build
-from badger.runs.recorder import Recorder, Row
 from badger.rng import generator
+from badger.runs import checkpoint
+from badger.runs.recorder import Recorder, Row
 from badger.runs.run import SMOOTHING, Diverged, Run
 from tasks import WorldError
 
@@ -81,35 +78,6 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         )
 
 
-def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
-    """The finished run of that folder: trained now, resumed where it was stopped, or only loaded.
-
-    Raises:
-        ValueError: the folder holds a run of another recipe or with other arguments.
-    """
-    run = begun(folder, recipe, **arguments)
-    train(run)
-    return run
-
-
-def begun(folder: str | Path, recipe: str, **arguments: Any) -> Run:
-    """The run of that folder as it was left, or a new one that will be kept there.
-
-    Raises:
-        ValueError: the folder holds a run of another recipe or with other arguments.
-    """
-    if not (Path(folder) / "run.json").exists():
-        run = build(recipe, **arguments)
-        run.folder = Path(folder)
-        return run
-    run = Run.load(folder)
-    if (run.recipe, run.arguments) != (recipe, json.loads(json.dumps(arguments))):  # tuples come back as lists
-        raise ValueError(
-            f"{folder} holds a run of {run.recipe} {run.arguments}, want {recipe} {arguments}; use another folder"
-        )
-    return run
-
-
 def _agreed(run: Run) -> None:
     """All processes begin alike, and as many as before; or what that means is said."""
     _alike(run)
@@ -156,7 +124,7 @@ def _writing(run: Run) -> Iterator[None]:
         raise OSError(
             error.errno,
             f"{error.strerror}: outer step {run.step} could not be written down; the checkpoint before it is intact. "
-            f"When that is mended: badger resume {run.folder}",
+            f"When that is mended: {run.shell_command('resume')}",
             error.filename,
         ) from error
 
@@ -167,7 +135,7 @@ def _playing(run: Run) -> Iterator[None]:
     try:
         yield
     except WorldError as error:
-        again = "" if run.folder is None else f" When that is mended: badger resume {run.folder}"
+        again = "" if run.folder is None else f" When that is mended: {run.shell_command('resume')}"
         raise WorldError(
             f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last(run)}.{again}"
         ) from error

@@ -1,13 +1,18 @@
 """Studies: evidence with error bars that anyone can gather again with one command.
 
-A `Study` says which arms are compared and what is looked at; `run` trains arms x seeds, from wherever it was stopped;
-`write` reports. `badger study NAME` does both, `badger compare RUN ...` reports of any runs.
+A `Study` says which arms are compared and what is looked at. `badger study NAME` trains arms x seeds, from wherever it
+was stopped, and reports; `badger compare RUN ...` reports of any runs.
+
+study.py         what a study is: `Study`, `Arm`, `Quick`
+studies.py       the project's own, by name; studies_memory.py, studies_rl.py, studies_external.py: more of them
+run.py           `run` trains and evaluates what is missing; trial.py: one run of it; process_pool.py: side by side
+compare.py       evidence from any run folders
+results.py       what runs have shown; statistics.py: intervals of it
+report.py        `report` and `write`: Markdown with tables.py and plots.py
 """
 
-from badger.study.report import report, write
 from badger.study.results import Evidence, Outcome
-from badger.study.run import run
-from badger.study.studies import STUDIES
-from badger.study.study import Arm, Quick, Study, find
+from badger.study.studies import STUDIES, find
+from badger.study.study import Arm, Quick, Study
 
-__all__ = ["STUDIES", "Arm", "Evidence", "Outcome", "Quick", "Study", "find", "report", "run", "write"]
+__all__ = ["STUDIES", "Arm", "Evidence", "Outcome", "Quick", "Study", "find"]

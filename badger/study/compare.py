@@ -2,12 +2,13 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from badger.evaluation.evaluate import fitting
 from badger.learners.population import members
+from badger.recipes.build import load_run
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
 from badger.study.results import Evidence, Outcome, outcome
@@ -16,18 +17,25 @@ from badger.study.trial import played, result
 EPISODES, CROWD = 1024, 2**17  # of an evaluation; and experts in them, at most
 
 
-def compared(folders: Sequence[str | Path], threshold: float | None = None, episodes: int | None = None) -> Evidence:
+def compared(
+    folders: Sequence[str | Path],
+    threshold: float | None = None,
+    episodes: int | None = None,
+    trusted: Collection[str] = (),
+) -> Evidence:
     """What these runs have shown, finished or not; nothing is written into their folders.
 
     A run of a study was evaluated by it. Any other is evaluated here as of its last checkpoint, and a population's
     members one by one.
+
+    trusted: modules whose code the runs may name, see `badger.load_run`.
 
     Raises:
         ValueError: no runs, two that are the same, or runs that are judged by different scores.
     """
     if not folders:
         raise ValueError("no runs to compare, want the folder of one at least")
-    runs = {Path(folder): Run.load(folder) for folder in folders}
+    runs = {Path(folder): load_run(folder, trusted=trusted) for folder in folders}
     task = next(iter(runs.values())).learner.task
     for folder, run in runs.items():
         if run.learner.task.score != task.score:

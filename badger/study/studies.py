@@ -1,5 +1,6 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
+from badger.registry import named
 from badger.study.studies_external import WORLD_STUDIES
 from badger.study.studies_memory import RIVAL_STUDIES
 from badger.study.studies_rl import REMEMBERING
@@ -116,3 +117,12 @@ STUDIES: dict[str, Study] = {
     )
 }  # fmt: skip
 """Studies by name."""
+
+
+def find(name: str) -> Study:
+    """The study of that name, or a user's own `module:STUDY`.
+
+    Raises:
+        ValueError: there is no such study or module.
+    """
+    return named(STUDIES, name, "study", lambda found: isinstance(found, Study))

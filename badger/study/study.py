@@ -5,8 +5,6 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from badger.registry import named
-
 
 @dataclass(frozen=True)
 class Arm:
@@ -101,14 +99,3 @@ class Study:
             return json.loads(json.dumps({name: everything[name] for name in names}))
         except TypeError as error:
             raise ValueError(f"study {self.name!r} is kept as JSON, but {error}") from error
-
-
-def find(name: str) -> Study:
-    """The study of that name, or a user's own `module:STUDY`.
-
-    Raises:
-        ValueError: there is no such study or module.
-    """
-    from badger.study.studies import STUDIES  # they are made of what this module defines
-
-    return named(STUDIES, name, "study", lambda found: isinstance(found, Study))

@@ -13,10 +13,11 @@ import torch
 
 from badger.evaluation.evaluate import evaluate, mean_error, resized
 from badger.learners import Learner
+from badger.recipes.build import begun
 from badger.rng import generator
 from badger.runs import checkpoint, recorder
-from badger.runs.run import Run
-from badger.runs.training import begun, train
+from badger.runs.run import Run, read_description
+from badger.runs.training import train
 from badger.study.study import Study
 from tasks import Task
 
@@ -61,7 +62,13 @@ def result(folder: Path) -> dict[str, Any] | None:
 
 
 def finished(job: Job) -> bool:
-    """Whether nothing is left to do."""
+    """Whether nothing is left to do.
+
+    Raises:
+        ValueError: a file of the run is damaged, or the run was written by version 0.1.
+    """
+    if (job.folder / "run.json").exists():
+        read_description(job.folder)
     found = result(job.folder)
     return (
         found is not None

@@ -1,1 +1,18 @@
-"""What experts.attention holds: say it here."""
+"""Memories that attend to past inputs: a sliding window, a gated transformer, a growing look-up table.
+
+- `experts.attention.window`: `Window`, soft attention over the last `slots` inputs of a controller.
+- `experts.attention.gtrxl`: `GTrXL`, a gated transformer that keeps the last inputs of each of its layers.
+  `experts.attention.gtrxl_layer` has one layer.
+- `experts.attention.lookup_table`: `LookupTable`, a table with a row for each step, read as a whole by soft attention.
+- `experts.attention.sliding_window`: masked attention over a window for whole sequences, which the others share.
+
+```python
+import torch
+from experts.attention.gtrxl import GTrXL
+
+core = GTrXL(3, 8, layers=2, memory=16)  # 2 layers of width 8, each with its last 16 inputs
+xs = torch.randn(6, 2, 1, 3)  # 6 steps, 2 episodes, 1 member, 3 inputs
+ys, state = core.unroll(xs, core.initial_state(xs[0]))
+assert ys.shape == (6, 2, 1, 8)
+```
+"""

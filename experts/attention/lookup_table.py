@@ -40,7 +40,8 @@ class LookupTable(Core):
     keys; read is the mean over heads, and y = Linear([h, read]).
 
     So it is the log of `EpisodicMemory` without slots and without top_k, and it pays: a step takes time and, where
-    gradients are wanted, memory in proportion to the steps before it. The members share one table.
+    gradients are wanted, memory in proportion to the steps before it. The members share one table. There are no second
+    derivatives: create_graph=True raises RuntimeError.
 
     Args:
         input_size: D.

@@ -11,16 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experts.recurrent.cell import mapped
+from experts.torch_internals import functorch_active, softmax_backward
 
 SMALL = 1e-6  # in a norm, of a usage, of a link: where 0 has no direction, no inverse, or no logarithm
 STEPS = 1e4  # in a usage of 1: slots whose usages are rounded to the same are taken in their order
 
 Kept = tuple[Tensor, Tensor, Tensor]
-
-
-def softmax_backward(grad: Tensor, shares: Tensor) -> Tensor:
-    return torch._softmax_backward_data(grad, shares, -1, shares.dtype)
 
 
 def by_content(keys: Tensor, strengths: Tensor, memory: Tensor, masks: Tensor | None) -> tuple[Tensor, Kept]:
@@ -86,7 +82,8 @@ def linked(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
     L[i, j] (1 - w[i] - w[j]) + w[i] p[j], and 0 where i = j; here as L + w[i] (p[j] - L) - w[j] L.
     """
     after = torch.lerp(link, precedence.unsqueeze(-2), written.unsqueeze(-1))
-    less = torch.addcmul if mapped() else Tensor.addcmul_  # in place, which vmap cannot: new room is what costs most
+    # in place, which vmap cannot: new room is what costs most
+    less = torch.addcmul if functorch_active() else Tensor.addcmul_
     after = less(after, link, written.unsqueeze(-2), value=-1)
     after.diagonal(dim1=-2, dim2=-1).zero_()
     return after

@@ -54,7 +54,8 @@ class DNC(Core):
 
     No gradient passes through the order in which slots are taken, as in the paper. Beyond it, cosines and usages
     are kept 1e-6 away from where they have no gradient (`experts.dnc.addressing`). A step is one function with its
-    backward pass written out (`experts.dnc.fused_step`).
+    backward pass written out (`experts.dnc.fused_step`); with create_graph=True the gradient is made by plain
+    operations, which have second derivatives.
 
     Args:
         input_size: D.

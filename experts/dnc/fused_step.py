@@ -6,16 +6,17 @@ hundred small operations of a step would cost more than what they compute.
 Shapes: B store, N members, R read heads of each, H = N R heads, S slot, W numbers in a slot, I interface.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from experts.dnc import addressing
 from experts.dnc.interface import Ask, Plan
-from experts.recurrent.cell import mapped
+from experts.second_derivatives import differentiable_gradients
+from experts.torch_internals import functorch_active
 
 
 class Store(NamedTuple):
@@ -257,7 +258,6 @@ class Step(Function):
         return tuple(out._replace(gates=gates, modes=modes))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, *grads):
         plan, grad = ctx.plan, Stepped(*grads)
         present, interface, last, *saved = ctx.saved_tensors
@@ -265,6 +265,10 @@ class Step(Function):
         store, saved = Store(*saved[:4]), saved[4:]
         size = len(Found._fields)
         found, saved = Found(*saved[:size]), saved[size:]
+        if torch.is_grad_enabled():  # create_graph=True: by plain operations, which have second derivatives
+            first = Store(*saved[: len(Store._fields)])  # what the first member found
+            plain = partial(_plain, plan, present)
+            return None, None, *differentiable_gradients(plain, (interface, last, *first), (*grads[:-2], None, None))
         ask, to_groups = plan.ask(*groups), [torch.empty_like(group) for group in groups]
         to = plan.ask(*to_groups)
         if present is not None:
@@ -286,8 +290,12 @@ class Step(Function):
         return None, None, plan.undecode(to_groups, groups, above), to_last, *to_store
 
 
+def _plain(plan: Plan, present: Tensor | None, interface: Tensor, last: Tensor, *parts: Tensor) -> Stepped:
+    return stepped(plan, present, interface, last, *parts)[0]
+
+
 def step(plan: Plan, present: Tensor | None, interface: Tensor, last: Tensor, store: Store) -> Stepped:
     """A step of all members. Under torch.func, and for the compiler, in plain operations."""
-    if mapped() or torch.compiler.is_compiling():
-        return stepped(plan, present, interface, last, *store)[0]
+    if functorch_active() or torch.compiler.is_compiling():
+        return _plain(plan, present, interface, last, *store)
     return Stepped(*Step.apply(plan, present, interface, last, *store))

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from experts.dnc.addressing import softmax_backward
-from experts.recurrent.cell import sigmoid_backward
+from experts.torch_internals import sigmoid_backward, softmax_backward
 
 
 class Ask(NamedTuple):

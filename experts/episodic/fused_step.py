@@ -14,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from experts.episodic.row_log import Log, Rows
-from experts.episodic.row_log_autograd import Span, owned
+from experts.episodic.row_log_autograd import Span, owned, rows_written_in_place
 from experts.episodic.top_k_read import Attend, Found
 from experts.recurrent.cell import Cell, Parts
+from experts.torch_internals import not_compiled
 
 
 class Plan(NamedTuple):
@@ -135,7 +135,7 @@ class Remember(Function):
         return key, value, nothing.expand(keys.shape), nothing.expand(values.shape), index, shares, *passed
 
     @staticmethod
-    @once_differentiable
+    @rows_written_in_place
     def backward(ctx, grad_key, grad_value, grad_keys, grad_values, _, __, *grads):
         plan, storage = ctx.plan, (ctx.keys, ctx.values)
         x, present, going, of_x, of_h, of_m, compress, *saved = ctx.saved_tensors
@@ -232,7 +232,7 @@ def _masked(parts: Parts, mask: Tensor) -> Parts:
     return tuple(torch.where(mask, part, 0) for part in parts)
 
 
-@torch._disable_dynamo  # torch.compiler.disable, which would load the compiler with `import badger`
+@not_compiled
 def remember(
     plan: Plan,
     weights: Weights,

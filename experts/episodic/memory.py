@@ -14,8 +14,9 @@ from experts.episodic.fused_step import Plan, Weights, remember
 from experts.episodic.row_log import Log
 from experts.episodic.top_k_read import WEIGHTINGS, Attend
 from experts.memory_metrics import measures
-from experts.recurrent.cell import Cell, mapped
+from experts.recurrent.cell import Cell
 from experts.state import State
+from experts.torch_internals import functorch_active
 
 Similarity = Literal["dot", "scaled_dot", "cosine", "l2"]
 Weighting = Literal["softmax", "similarity", "inverse_distance"]
@@ -51,6 +52,9 @@ class EpisodicMemory(Core):
 
     Around a `Cell` (GRU, LSTM), unless similarity is "cosine", a step is one function with its backward pass written
     out (`experts.episodic.fused_step`), and `unroll` takes many at once; hooks on the parts within are then not called.
+
+    Rows are written in place, so there are no second derivatives: create_graph=True raises RuntimeError.
+    `ClusteredMemory` has them, and with threshold=2 it is the same memory.
 
     Args:
         input_size: D.
@@ -140,7 +144,7 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
-        if self.plan is not None and not mapped():
+        if self.plan is not None and not functorch_active():
             (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
             return y, state
         m, positions, weights, log = state.log.read(self.ask(x, state.h), self.attend)
@@ -169,7 +173,7 @@ class EpisodicMemory(Core):
         self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], EpisodicState]:
         """As the loop of `forward`, by one function for some steps at once where the controller is a cell."""
-        if self.plan is None or mapped():
+        if self.plan is None or functorch_active():
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
@@ -198,7 +202,7 @@ class EpisodicMemory(Core):
         return self.controller.losses(state.controller)
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
-        """Of `experts.memory_metrics`, and the controller's; those of a memory within are called inner_slots_used etc."""
+        """Of `experts.memory_metrics`, and the controller's; those of a memory within are called inner_slots_used."""
         own = measures(state.log.keys(), state.log.valid(), state.weights)
         within = self.controller.metrics(state.controller).items()
         return own | {f"inner_{name}" if name in own else name: value for name, value in within}

@@ -20,6 +20,7 @@ from torch.nn.functional import pad
 from experts.episodic.row_log_autograd import Adopt, Span, Stretch, WriteRead
 from experts.episodic.top_k_read import ALL, Attend
 from experts.state import Leaf, along
+from experts.torch_internals import not_compiled
 
 _ROOM = 32  # steps' worth of rows in a first storage
 _MOST_ROOM = 4096  # rows that a storage has beyond its window, at most: each step of a window so large costs more
@@ -132,7 +133,7 @@ class Log(Leaf):
         """
         return Log(self.store, self.handles, self.start, self.slots, self.at, Rows(key, value, there))
 
-    @torch._disable_dynamo  # torch.compiler.disable, which would load the compiler with `import badger`
+    @not_compiled
     def read(self, query: Tensor, attend: Attend) -> tuple[Tensor, Tensor, Tensor, "Log"]:
         """Writes what was appended last, then reads with query (S, M, K).
 

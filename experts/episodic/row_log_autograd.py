@@ -14,9 +14,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from experts.episodic.top_k_read import Found
+from experts.second_derivatives import first_order_only, note_recorded
+
+rows_written_in_place = first_order_only(
+    "A memory whose rows are written in place (EpisodicMemory, LookupTable)",
+    "ClusteredMemory(..., threshold=2), a ring buffer that never merges rows, has them.",
+)
 
 
 class Span(NamedTuple):
@@ -52,6 +57,7 @@ class WriteRead(Function):
         # the storage is not saved: the version check would refuse the rows that later steps append
         ctx.keys, ctx.values, *_, query, valid, ctx.span, ctx.attend = inputs
         ctx.partial = valid is not None
+        note_recorded(ctx, inputs[2:])
         ctx.mark_non_differentiable(*output[3:])
         ctx.set_materialize_grads(False)  # zeros made by autograd would not be batched under vmap(grad)
         index, scores, weights = output[3:]
@@ -59,7 +65,7 @@ class WriteRead(Function):
         ctx.save_for_backward(query, index, kept, weights)
 
     @staticmethod
-    @once_differentiable
+    @rows_written_in_place
     def backward(ctx, grad_read, grad_keys, grad_values, *_):
         query, index, scores, weights = ctx.saved_tensors
         if grad_read is None:
@@ -115,7 +121,6 @@ class Stretch(Function):
         ctx.capacity = data.shape[1]
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         grad_log = grad.new_zeros(grad.shape[0], ctx.capacity, grad.shape[2])
         grad_log[:, ctx.lo : ctx.hi] = grad
@@ -139,6 +144,5 @@ class Adopt(Function):
         ctx.mark_non_differentiable(output[0])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, _, grad_log):
         return grad_log[:, : ctx.size], None

@@ -15,11 +15,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from experts.recurrent.cell import mapped
+from experts.second_derivatives import first_order_only
+from experts.torch_internals import backward_pass, functorch_active, version
 
 BLOCK = 2**18  # numbers that a core's cache holds, with what is made of them
+
+multiplied_later = first_order_only(
+    'Plastic(rule="oja"), whose traces are multiplied out every few steps,',
+    'Plastic(rule="hebb") has them; and under torch.func (torch.func.grad of torch.func.grad) both have.',
+)
 
 
 class Grown(NamedTuple):
@@ -63,7 +68,7 @@ class Held:
         """x @ (alpha * matrix)"""
         if self.token is not None:
             return Times.apply(x, self.token, self.place.of(self.key, self.alpha, self.matrix))
-        if plain() and not mapped():
+        if plain() and not functorch_active():
             return x @ self.place.of(self.key, self.alpha, self.matrix)
         return x @ (self.alpha * self.matrix)
 
@@ -83,9 +88,9 @@ class Make(Function):
         return made, matrix.new_zeros(())
 
     @staticmethod
-    @once_differentiable
+    @multiplied_later
     def backward(ctx, to_made, _):
-        noted = ctx.notes.pop(torch._C._current_graph_task_id(), [])
+        noted = ctx.notes.pop(backward_pass(), [])
         alpha, *grown, made = kept(ctx)
         ctx.notes, ctx.saved = {}, None  # also of passes that ended before they came here
         given = [torch.empty_like(part) for part in grown]
@@ -112,10 +117,10 @@ class Times(Function):
         return x @ product
 
     @staticmethod
-    @once_differentiable
+    @multiplied_later
     def backward(ctx, grad):
         (x,), made = ctx.saved_tensors, ctx.next_functions[1][0]
-        made.notes.setdefault(torch._C._current_graph_task_id(), []).append((x, grad))
+        made.notes.setdefault(backward_pass(), []).append((x, grad))
         alpha, *_, matrix = kept(made)
         return grad @ made.place.of(made.key, alpha, matrix).mT, grad.new_zeros(()), None
 
@@ -141,7 +146,7 @@ class _Place:
 
 def _moment(alpha: Tensor) -> tuple[int, bool]:
     """What a product with alpha holds good for: the tensor may be changed in place, or be needed with its gradient."""
-    return -1 if alpha.is_inference() else alpha._version, torch.is_grad_enabled()
+    return version(alpha), torch.is_grad_enabled()
 
 
 def kept(node: Any) -> tuple[Any, ...]:
@@ -153,7 +158,7 @@ def kept(node: Any) -> tuple[Any, ...]:
 
 def plain() -> bool:
     """Whether plain operations do: torch.func knows no others."""
-    return mapped() or not torch.is_grad_enabled()
+    return functorch_active() or not torch.is_grad_enabled()
 
 
 def blocks(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:

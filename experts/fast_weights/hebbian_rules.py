@@ -6,10 +6,10 @@ Shapes: S networks, H neurons; of a trace the first H send, the second receive.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, addcmul
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from experts.fast_weights.low_rank_sum import OuterSum
 
@@ -34,12 +34,12 @@ class Through(OfInputs):
         return x @ (alpha * trace)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         x, trace, alpha = ctx.saved_tensors
         arriving, sent = trace * grad, x.mT
         to_x = (arriving * alpha).sum(-1).unsqueeze(-2)
-        return to_x, (sent * grad).mul_(alpha), arriving.mul_(sent).sum(0)
+        times = torch.mul if torch.is_grad_enabled() else Tensor.mul_  # in place, unless differentiated again
+        return to_x, times(sent * grad, alpha), times(arriving, sent).sum(0)
 
 
 class Clamped(OfInputs):
@@ -50,7 +50,6 @@ class Clamped(OfInputs):
         return addcmul(trace, x.mT, step).clamp(-1, 1)  # vmap knows no clamp_
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
         trace, x, step = ctx.saved_tensors
         grad = grad * (addcmul(trace, x.mT, step).abs_() <= 1)  # of what was clamped there is none

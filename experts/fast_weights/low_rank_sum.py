@@ -17,6 +17,7 @@ from torch.nn.functional import pad
 
 from experts.fast_weights.deferred_matmul import Grown, Held
 from experts.state import Leaf, along
+from experts.torch_internals import not_compiled
 
 ROOM = 8  # outer products, at most; with more of them, what they cost is more than what they save
 
@@ -39,7 +40,7 @@ class OuterSum(Leaf):
         matrix = self.parts.made() if self.parts.left.shape[1] else self.parts.matrix
         return matrix.view(*self.lead, *matrix.shape[1:])
 
-    @torch._disable_dynamo  # torch.compiler.disable, which would load the compiler with `import badger`
+    @not_compiled
     def through(
         self, x: Float[Tensor, "S 1 I"], alpha: Float[Tensor, "I J"]
     ) -> tuple[Float[Tensor, "S 1 J"], "OuterSum"]:
@@ -54,7 +55,7 @@ class OuterSum(Leaf):
             y = y + (((x * left) @ alpha) * right).sum(1, keepdim=True)
         return y, OuterSum(parts, self.lead, held)
 
-    @torch._disable_dynamo
+    @not_compiled
     def then(
         self, left: Float[Tensor, "S q I"], right: Float[Tensor, "S q J"], keep: Float[Tensor, "S 1 J"]
     ) -> "OuterSum":

@@ -52,8 +52,10 @@ class NeuralMemory(Core):
     The auxiliary loss "meta" is the mean squared error of f(write key) and the write value *after* the write. Give it a
     weight: without it, little teaches the controller to write. Both key and value learn from it.
 
-    For the backward pass only what was written is kept, not the weights of each step (`experts.fast_weights.reversible_write`); but for steps
-    before which a row may begin anew (`unroll` with reset), whose weights are chosen between two.
+    For the backward pass only what was written is kept, not the weights of each step
+    (`experts.fast_weights.reversible_write`); but for steps before which a row may begin anew (`unroll` with reset),
+    whose weights are chosen between two. So second derivatives are there only under `torch.func`, where plain
+    operations are used; elsewhere create_graph=True raises RuntimeError.
 
     Args:
         input_size: D.

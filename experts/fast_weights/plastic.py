@@ -40,6 +40,8 @@ class Plastic(Core):
 
     Every member is a network of its own, whose trace no other member sees. The output is h.
 
+    Second derivatives: rule "hebb" has them; "oja" only under `torch.func`, and elsewhere raises RuntimeError.
+
     Args:
         input_size: D. hidden_size: H.
         rule: "oja" or "hebb".

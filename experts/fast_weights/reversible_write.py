@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from experts.fast_weights.write_rules import RULES, Memory, activations, write, write_read
-from experts.recurrent.cell import mapped, tanh_backward
+from experts.second_derivatives import first_order_only
+from experts.torch_internals import functorch_active, made_by, not_compiled, tanh_backward
 
 EVERY = 64
 
@@ -30,12 +30,12 @@ def remember(
     rule: str, memory: Memory, keys: Tensor, targets: Tensor, share: Tensor, queries: Tensor
 ) -> tuple[Memory, Tensor]:
     """As `write_read`. Under torch.func, which knows plain operations only, it is that."""
-    if mapped() or not torch.is_grad_enabled():
+    if functorch_active() or not torch.is_grad_enabled():
         return write_read(RULES[rule].errors, memory, keys, targets, share, queries)
     return _remembered(rule, memory, keys, targets, share, queries)
 
 
-@torch._disable_dynamo  # torch.compiler.disable, which would load the compiler with `import badger`
+@not_compiled
 def _remembered(rule: str, memory: Memory, *given: Tensor) -> tuple[Memory, Tensor]:
     before = _origin([(m.grad_fn, m.output_nr) for m in memory])
     depth = 0 if before is None else before.depth + 1
@@ -52,12 +52,11 @@ def _origin(edges: Any) -> Any:
     """The step whose weights these are, or None. Views alone lie between where a store each is folded (`Private`): they
     keep the order of the numbers, so what has the right shape again is the same."""
     nodes: list[Any] = []
-    for place, (node, output) in enumerate(edges):
-        while node is not None and node.name() == "ViewBackward0":
-            node, output = node.next_functions[0]
-        if not isinstance(node, Undone._backward_cls) or output != place or (nodes and node is not nodes[0]):
+    for place, edge in enumerate(edges):
+        made = made_by(edge, Undone)
+        if made is None or made[1] != place or (nodes and made[0] is not nodes[0]):
             return None
-        nodes.append(node)
+        nodes.append(made[0])
     return nodes[0]
 
 
@@ -74,7 +73,10 @@ class Undone(Function):
         return *new, us[-1]
 
     @staticmethod
-    @once_differentiable
+    @first_order_only(
+        "NeuralMemory, which keeps no weights of earlier steps,",
+        "Under torch.func (torch.func.grad of torch.func.grad) it is computed by plain operations, which have them.",
+    )
     def backward(ctx, *grads):
         *to_memory, to_recalled = grads
         new, (share, zs, errors, us, old) = _weights(ctx), _held(ctx)

@@ -1,14 +1,16 @@
 """What a recurrent core puts out, aggregated over the episode without regard to order (AMRL, Beck et al. 2020)."""
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from experts import state as states
 from experts.core import Core, controlled, positive
+from experts.second_derivatives import first_order_only, note_recorded
 from experts.state import State
 
 Kind = Literal["sum", "avg", "max"]
@@ -45,7 +47,8 @@ class AMRL(Core):
 
     Gradients pass straight through (Bengio et al. 2013): those of mean and max are taken for that of the sum, which is
     1 for every step, however long ago. The mean's own would be divided by t; that of the maximum would reach one
-    step only, where here both sides of each max(m_{t-1}, a_t) get it whole.
+    step only, where here both sides of each max(m_{t-1}, a_t) get it whole. Of such an estimate there is no derivative:
+    with create_graph=True, mean and max raise RuntimeError; the sum has second derivatives.
 
     Args:
         input_size: D.
@@ -113,7 +116,7 @@ class AMRL(Core):
 
     def _read(self, sums: Sums) -> Tensor:
         """The aggregate, with the gradient of the sum."""
-        return KINDS[self.kind](sums).detach() + (sums.total - sums.total.detach())
+        return sums.total if self.kind == "sum" else StraightThrough.apply(KINDS[self.kind](sums).detach(), sums.total)
 
     def _out(self, h: Tensor, read: Tensor) -> Tensor:
         return self.out(torch.cat([self._halves(h)[0], read], -1))
@@ -132,6 +135,25 @@ class AMRL(Core):
         own, blank = (s._replace(controller=None) for s in (state, self.initial_state(x)))
         controller = self.controller.members(state.controller, index, x)
         return states.renew(own, blank, index)._replace(controller=controller)
+
+
+class StraightThrough(Function):
+    """(value, source) -> value, whose gradient goes to the source as it is (Bengio et al. 2013)."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(value: Tensor, source: Tensor) -> Tensor:
+        return value.view_as(value)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        note_recorded(ctx, inputs)
+
+    @staticmethod
+    @first_order_only("A straight-through estimate (AMRL)", 'AMRL(kind="sum") has them.')
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:
+        return None, grad
 
 
 def _with(sums: Sums, a: Tensor) -> Sums:

@@ -15,9 +15,9 @@ from torch.nn.functional import linear
 from experts import state as states
 from experts.core import Core, positive
 from experts.recurrent.packing import pieces
+from experts.torch_internals import functorch_active
 
 Parts = tuple[Tensor, ...]
-sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward  # (grad, output)
 
 
 class Cell(Core):
@@ -68,9 +68,9 @@ class Cell(Core):
         self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], Any]:
         """As the loop of `forward`; by torch's own function for all steps, of all pieces between two beginnings."""
-        if reset is None and not mapped():  # vmap has no rule for it
+        if reset is None and not functorch_active():  # vmap has no rule for it
             return self._whole(xs, state)
-        looked_at = not (mapped() or torch.compiler.is_compiling())  # where a row begins anew
+        looked_at = not (functorch_active() or torch.compiler.is_compiling())  # where a row begins anew
         if reset is not None and looked_at and not reset.is_meta:
             return self._pieces(xs, state, reset)
         fresh, ys = self.initial_state(xs[0]), []
@@ -110,8 +110,3 @@ class Cell(Core):
         if present is not None:
             new = tuple(torch.where(present.unsqueeze(-1), a, b) for a, b in zip(new, state, strict=True))
         return new[0], self.State(*new)
-
-
-def mapped() -> bool:
-    """Whether torch.func (vmap, grad) looks on: weights may then be batched, and plain operations know how to."""
-    return torch._C._are_functorch_transforms_active()

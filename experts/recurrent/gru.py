@@ -3,15 +3,17 @@
 Shapes: B episode, N members, H hidden, D input; T step; S steps of R sequences, packed.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
-from experts.recurrent.cell import Cell, Parts, sigmoid_backward, tanh_backward
+from experts.recurrent.cell import Cell, Parts
+from experts.second_derivatives import differentiable_gradients
+from experts.torch_internals import gru_sequence, sigmoid_backward, tanh_backward
 
 
 class GRUState(NamedTuple):
@@ -26,7 +28,7 @@ class GRU(Cell):
 
     gates = 3
     State = GRUState
-    sequence = torch.gru
+    sequence = gru_sequence
 
     @staticmethod
     def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
@@ -69,15 +71,19 @@ class Sequence(Function):
 
     @staticmethod
     def forward(ctx: Any, xs: Tensor, sizes: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        ys, last = torch.gru(xs, sizes, h.unsqueeze(0), list(weights), True, 1, 0.0, False, False)
+        ys, last = _gru(sizes, xs, h, *weights)
         ctx.sizes = sizes
         ctx.save_for_backward(xs, h, ys, *weights)
-        return ys, last.squeeze(0)
+        return ys, last
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_ys: Tensor, grad_last: Tensor) -> tuple[Tensor | None, ...]:
         xs, h, ys, weight_ih, weight_hh, bias_ih, bias_hh = ctx.saved_tensors
+        if torch.is_grad_enabled():  # create_graph=True: by torch's own operations, which have second derivatives
+            plain = partial(_gru, ctx.sizes)
+            inputs = xs, h, weight_ih, weight_hh, bias_ih, bias_hh
+            to_xs, *others = differentiable_gradients(plain, inputs, (grad_ys, grad_last))
+            return to_xs, None, *others
         before, size = _before(h, ys, ctx.sizes), h.shape[-1]
         from_x = torch.addmm(bias_ih, xs, weight_ih.t())
         from_h = torch.addmm(bias_hh, before, weight_hh.t())
@@ -97,6 +103,11 @@ class Sequence(Function):
         to_x, to_h = (every * to_x).flatten(1), (every * to_h).flatten(1)
         grad_xs = to_x @ weight_ih if ctx.needs_input_grad[0] else None
         return grad_xs, None, carry, to_x.t() @ xs, to_h.t() @ before, to_x.sum(0), to_h.sum(0)
+
+
+def _gru(sizes: Tensor, xs: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    ys, last = gru_sequence(xs, sizes, h.unsqueeze(0), list(weights), True, 1, 0.0, False, False)
+    return ys, last.squeeze(0)
 
 
 def _before(h: Float[Tensor, "R H"], ys: Float[Tensor, "S H"], sizes: Int[Tensor, " T"]) -> Float[Tensor, "S H"]:

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experts.recurrent.cell import Cell, Parts, sigmoid_backward, tanh_backward
+from experts.recurrent.cell import Cell, Parts
+from experts.torch_internals import lstm_sequence, sigmoid_backward, tanh_backward
 
 
 class LSTMState(NamedTuple):
@@ -21,7 +22,7 @@ class LSTM(Cell):
 
     gates = 4
     State = LSTMState
-    sequence = torch.lstm
+    sequence = lstm_sequence
 
     @staticmethod
     def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:

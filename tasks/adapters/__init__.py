@@ -1,1 +1,15 @@
-"""What tasks.adapters holds: say it here."""
+"""Adapters: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
+
+- `tasks.adapters.inbound`: `Gymnasium` and `PettingZoo`, which play copies of an environment in worker processes.
+- `tasks.adapters.outbound`: `to_gymnasium` and `to_parallel_env`, which wrap a task as a `gymnasium.Env` or a
+  `pettingzoo.ParallelEnv`.
+- `tasks.adapters.optional_imports`: imports of the two libraries, with advice where one is missing.
+
+```python
+from tasks import GuessingGame, to_gymnasium
+
+env = to_gymnasium(GuessingGame(dims=4))
+obs, info = env.reset(seed=0)
+obs, reward, terminated, truncated, info = env.step(env.action_space.sample())
+```
+"""

@@ -1,1 +1,19 @@
-"""What tasks.control holds: say it here."""
+"""Control tasks with hidden state: mazes, T-mazes, a proof of memory, and cart pole without velocities.
+
+- `tasks.control.maze`: `Maze`, a grid with an invisible goal, which must be found again within the episode.
+  `tasks.control.maze_tables` has the grid as look-up tables.
+- `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start says where to turn many steps later.
+- `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
+- `tasks.control.proof_of_memory`: `ProofOfMemory`, a line with a good and a bad end, which are shown only briefly.
+- `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
+
+```python
+import torch
+from tasks.control.t_maze import TMaze
+
+task, rng = TMaze(), torch.Generator().manual_seed(0)
+state, step = task.reset(3, rng)
+while not (step.terminated | step.truncated).all():
+    state, step = task.step(state, torch.randint(task.action.size, (3,), generator=rng), rng)
+```
+"""

@@ -1,1 +1,16 @@
-"""What tasks.data holds: say it here."""
+"""Data sets: files from a folder of the user or from a mirror, and the images of MNIST.
+
+- `tasks.data.download`: looks for files in the folder given, then in `$BADGER_DATA`, then downloads them from one of
+  several mirrors and compares their checksums (`pip install 'badger-agents[data]'`).
+- `tasks.data.mnist`: images and labels of MNIST, or of a data set in the same form, split into train, validation, test.
+- `tasks.data.idx`: the file format of MNIST.
+
+```python
+from pathlib import Path
+from tasks.data import idx
+
+header = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3])  # bytes, 2 axes, 2 x 3
+Path("images").write_bytes(header + bytes(range(6)))
+assert idx.read(Path("images")).tolist() == [[0, 1, 2], [3, 4, 5]]
+```
+"""

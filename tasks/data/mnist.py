@@ -40,8 +40,8 @@ class Split(NamedTuple):
 
 
 def load(data_dir: str | Path | None, split: str, device: torch.device) -> Split:
-    """A split of the files in `data_dir`, or where `tasks.data.download` finds them; read once in a process, and held on each
-    device that asks.
+    """A split of the files in `data_dir`, or where `tasks.data.download` finds them; read once in a process, and held
+    on each device that asks.
 
     Raises:
         FileNotFoundError: there are none. ValueError: they are cut off, no images, or do not belong together.

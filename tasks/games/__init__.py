@@ -1,1 +1,16 @@
-"""What tasks.games holds: say it here."""
+"""Games: guess a hidden vector from errors, and find pairs of cards that lie face down.
+
+- `tasks.games.guessing_game`: `GuessingGame`, the task of the Badger papers: each guess is answered by its error alone.
+- `tasks.games.card_game`: `CardGame`, the memory card game, for one player, by reward.
+- `tasks.games.card_game_imitation`: the same game as supervised imitation of a player with perfect memory.
+
+```python
+import torch
+from tasks.games.guessing_game import GuessingGame
+
+task, rng = GuessingGame(dims=4, steps=20), torch.Generator().manual_seed(0)
+state, step = task.reset(3, rng)
+state, step = task.step(state, state.target, rng)  # the right answer
+assert step.obs.abs().max() == 0  # the observation is the error of the last guess
+```
+"""

@@ -26,6 +26,7 @@ from badger import (
     sense,
     start,
 )
+from pairwise import pairwise
 from toys import HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
 
 B = 3
@@ -35,9 +36,7 @@ OBS = torch.zeros(B, 1, dtype=torch.float64)
 # --- shapes and sizes
 
 
-@pytest.mark.parametrize("port", ACTS)
-@pytest.mark.parametrize("bus", BUSES)
-@pytest.mark.parametrize("core", CORES)
+@pairwise(core=CORES, bus=BUSES, port=ACTS)
 def test_every_combination_of_parts_gives_an_action_and_a_state(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
@@ -169,9 +168,8 @@ def test_experts_without_identities_stay_equal():
     assert_close(after.y, after.y[:, :1].expand_as(after.y))
 
 
-@pytest.mark.parametrize("port", ["mean", "readout"])
-@pytest.mark.parametrize("bus", [bus for bus in BUSES if bus != "noisy"])  # which drops edges by place
-@pytest.mark.parametrize("core", CORES)
+# a noisy bus drops edges by place
+@pairwise(core=CORES, bus=[bus for bus in BUSES if bus != "noisy"], port=["mean", "readout"])
 def test_experts_permute_with_their_identities(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn by place
     state, order = agent.initial_state(OBS, seeded()), torch.tensor([2, 0, 3, 1])

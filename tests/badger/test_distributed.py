@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, Run, distributed, read_metrics, train
+from badger import BPTT, distributed, read_metrics, train
 from tiny_ranks import (
     TASKS,
     apart,
@@ -25,7 +25,7 @@ from tiny_ranks import (
     together,
     updates,
 )
-from tiny_runs import made, same
+from tiny_runs import load_trusted, made, same
 from toys import game, toy_agent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -125,14 +125,14 @@ def test_what_is_not_finite_on_one_rank_changes_the_parameters_of_none(tmp_path)
 def test_only_rank_0_writes(tmp_path):
     together(apart, tmp_path)
     assert len(read_metrics(tmp_path / "0")) == 12 and not (tmp_path / "1").exists()
-    assert Run.load(tmp_path / "0").processes == 2
+    assert load_trusted(tmp_path / "0").processes == 2
 
 
 def test_a_signal_to_one_process_ends_all_after_the_same_step(tmp_path):
     zero, one = together(signalled, tmp_path)
     assert zero["step"] == one["step"] == 7
     assert zero["said"] == f"stopped at outer step 7, saved in {tmp_path / '0'}"
-    assert Run.load(tmp_path / "0").step == 7
+    assert load_trusted(tmp_path / "0").step == 7
 
 
 def test_processes_that_do_not_begin_alike_are_refused(tmp_path):
@@ -148,7 +148,7 @@ def test_a_process_that_dies_ends_the_run_and_the_others_say_which(killed):
 
 
 def test_such_a_run_goes_on_from_its_last_checkpoint_and_says_that_its_episodes_are_others(killed):
-    run = Run.load(killed[2])
+    run = load_trusted(killed[2])
     assert run.step == 10 and run.processes == 2
     with pytest.warns(UserWarning, match=r"step 10 was reached with 2 process\(es\), and 1 go on: the parameters are"):
         train(run, tensorboard=False)

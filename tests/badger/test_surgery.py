@@ -1,5 +1,7 @@
 """Lesions, silence, newcomers and resets, in the middle of an episode, with every core, bus and port."""
 
+from functools import cache
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -7,6 +9,7 @@ from torch.testing import assert_close
 from badger import ACTS, BUSES, CORES, rollout, start
 from experts import state as states
 from experts.fast_weights.low_rank_sum import OuterSum
+from pairwise import each_value, pairwise
 from toys import game, observations, run, seeded, toy_agent
 
 B, E = 3, 4
@@ -14,12 +17,19 @@ OBS = torch.zeros(B, 1, dtype=torch.float64)
 OTHERS = [0, 2, 3]  # than expert 1
 SHARED = ("episodic_shared", "episodic_tagged", "episodic_both")
 cores = pytest.mark.parametrize("core", CORES)
-buses = pytest.mark.parametrize("bus", BUSES)
 ports = pytest.mark.parametrize("port", ACTS)
+combinations = pairwise(core=CORES, bus=BUSES, port=ACTS)
 
 
 def midway(agent, steps=3):
     return run(agent, agent.initial_state(OBS, seeded()), observations(steps))[1]
+
+
+@cache
+def halfway(core, bus="attention", port="mean"):
+    """An agent of these parts and a state of it in mid-episode: both are values that no test changes."""
+    agent = toy_agent(core=core, bus=bus, port=port)
+    return agent, midway(agent)
 
 
 def equal(a, b):
@@ -55,12 +65,10 @@ def scrambled(state, expert=1):
 # --- lesions
 
 
-@ports
-@buses
-@cores
+@combinations
 def test_the_lesioned_do_not_influence_the_others(core, bus, port):
-    agent = toy_agent(core=core, bus=bus, port=port)
-    state = agent.remove(midway(agent), [1])
+    agent, state = halfway(core, bus, port)
+    state = agent.remove(state, [1])
     outputs, after = run(agent, state)
     same, other = run(agent, scrambled(state))
     assert torch.equal(same, outputs)
@@ -68,9 +76,7 @@ def test_the_lesioned_do_not_influence_the_others(core, bus, port):
     assert torch.equal(other.inbox[:, OTHERS], after.inbox[:, OTHERS])
 
 
-@pytest.mark.parametrize("port", ["mean", "readout"])
-@pytest.mark.parametrize("bus", ["silent", "mean", "attention"])
-@cores
+@pairwise(core=CORES, bus=["silent", "mean", "attention"], port=["mean", "readout"])
 def test_lesioned_from_the_start_is_as_never_there(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
@@ -81,8 +87,7 @@ def test_lesioned_from_the_start_is_as_never_there(core, bus, port):
 
 @cores
 def test_the_lesioned_keep_their_state_and_are_not_heard(core):
-    agent = toy_agent(core=core)
-    state = midway(agent)
+    agent, state = halfway(core)
     _, after = run(agent, agent.remove(state, [1]))
     assert torch.equal(after.y[:, 1], state.y[:, 1])
     touched = (after.edges.senders == 1) | (after.edges.receivers == 1)
@@ -120,11 +125,10 @@ def test_an_expert_to_be_lesioned_must_exist(expert):
 # --- silence
 
 
-@buses
-@cores
+@each_value(core=CORES, bus=BUSES)
 def test_the_silenced_are_not_heard(core, bus):
-    agent = toy_agent(core=core, bus=bus)
-    _, after = run(agent, agent.silence(midway(agent), [1]), observations(1))
+    agent, state = halfway(core, bus)
+    _, after = run(agent, agent.silence(state, [1]), observations(1))
     assert not after.weights[after.edges.senders == 1].any()
     changed = agent.bus(scrambled(after).y, after.edges, after.bus, seeded())[0].inbox
     assert torch.equal(changed[:, OTHERS], agent.bus(after.y, after.edges, after.bus, seeded())[0].inbox[:, OTHERS])
@@ -155,12 +159,9 @@ def joined(agent, state, n=2):
     return agent.add(state, n, OBS, seeded(3))
 
 
-@ports
-@buses
-@cores
+@combinations
 def test_newcomers_leave_the_old_as_they_were(core, bus, port):
-    agent = toy_agent(core=core, bus=bus, port=port)
-    state = midway(agent)
+    agent, state = halfway(core, bus, port)
     after = joined(agent, state)
     old, x = torch.arange(E), OBS.new_zeros(B, E, agent.core.input_size)
     equal(agent.core.members(after.core, old, x), agent.core.members(state.core, old, x))
@@ -171,12 +172,10 @@ def test_newcomers_leave_the_old_as_they_were(core, bus, port):
         assert torch.equal(part[:, : before.shape[1]], before)
 
 
-@ports
-@buses
-@cores
+@combinations
 def test_newcomers_are_fresh(core, bus, port):
-    agent = toy_agent(core=core, bus=bus, port=port)
-    after = joined(agent, midway(agent))
+    agent, state = halfway(core, bus, port)
+    after = joined(agent, state)
     x = OBS.new_zeros(B, 2, agent.core.input_size)
     new, fresh = agent.core.members(after.core, torch.tensor([4, 5]), x), agent.core.initial_state(x)
     there = agent.core.read_weights(new)
@@ -188,12 +187,10 @@ def test_newcomers_are_fresh(core, bus, port):
     assert len(after.identity.flatten(0, 1).unique(dim=0)) == 6 * B
 
 
-@ports
-@buses
-@cores
+@combinations
 def test_an_agent_goes_on_with_newcomers(core, bus, port):
-    agent = toy_agent(core=core, bus=bus, port=port)
-    outputs, after = run(agent, joined(agent, midway(agent)))
+    agent, state = halfway(core, bus, port)
+    outputs, after = run(agent, joined(agent, state))
     assert outputs.shape == (3, B, 2) and outputs.isfinite().all()
     assert after.weights.shape == after.edges.weight.shape == (B, 6 * 5)
 
@@ -218,11 +215,10 @@ def test_newcomers_read_a_shared_store_only(core):
     assert torch.equal(after, elsewhere) == (core not in SHARED)
 
 
-@buses
-@cores
+@each_value(core=CORES, bus=BUSES)
 def test_newcomers_after_a_lesion_are_present_and_the_lesioned_stay_away(core, bus):
-    agent = toy_agent(core=core, bus=bus)
-    state = joined(agent, agent.remove(midway(agent), [1]))
+    agent, state = halfway(core, bus)
+    state = joined(agent, agent.remove(state, [1]))
     assert state.present.tolist() == [[True, False, True, True, True, True]] * B
     outputs, after = run(agent, state)
     same, _ = run(agent, scrambled(state))
@@ -271,9 +267,7 @@ def test_there_must_be_a_newcomer():
 # --- resets
 
 
-@ports
-@buses
-@cores
+@combinations
 def test_a_reset_touches_only_its_rows(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn
     state, rows = midway(agent), torch.tensor([False, True, False])
@@ -286,16 +280,15 @@ def test_a_reset_touches_only_its_rows(core, bus, port):
 
 @cores
 def test_a_reset_keeps_edges_and_lesions(core):
-    agent = toy_agent(core=core)
-    state = agent.silence(agent.remove(midway(agent), [1]), [2])
+    agent, state = halfway(core)
+    state = agent.silence(agent.remove(state, [1]), [2])
     reset = agent.reset(state, torch.tensor([True, False, True]), OBS, seeded(5))
     assert torch.equal(reset.present, state.present)
     equal(reset.edges, state.edges)
     assert run(agent, reset)[0].isfinite().all()
 
 
-@ports
-@cores
+@each_value(core=CORES, port=ACTS)
 def test_a_reset_after_newcomers_keeps_all(core, port):
     agent = toy_agent(core=core, port=port)
     reset = agent.reset(joined(agent, midway(agent)), torch.tensor([True, False, True]), OBS, seeded(5))
@@ -317,8 +310,7 @@ def test_owners_are_drawn_anew_at_a_reset():
 
 @cores
 def test_another_topology_in_mid_episode(core):
-    agent = toy_agent(core=core)
-    state = midway(agent)
+    agent, state = halfway(core)
     outputs, after = run(agent, agent.rewire(state, "ring"))
     assert outputs.isfinite().all() and after.delivery.messages.tolist() == [2.0 * E] * B
     reset = agent.reset(after, torch.tensor([True, False, True]), OBS, seeded(5))

@@ -15,7 +15,9 @@ from badger.learners import returns
 from badger.learners.q_learning.replay import Sequences, Steps
 from badger.learners.q_learning.sequences import Cut, Trail, knowledge
 from badger.learners.update import due
-from badger.rollouts.loop import Carry, Frames, Policy, rollout, start
+from badger.policies.policies import Policy
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import Carry, Frames, start
 from tasks import Task
 
 

@@ -22,9 +22,8 @@ from badger.learners.q_learning.sequences import Cut, knowing, knowledge
 from badger.learners.q_learning.targets import Scale
 from badger.learners.schedules import Exploration, LearningRate
 from badger.learners.update import OWN, Climber, told, trained, within
-from badger.policies.policies import EpsilonGreedy, Greedy
+from badger.policies.policies import EpsilonGreedy, Greedy, Policy
 from badger.rng import generator
-from badger.rollouts.loop import Policy
 from badger.rollouts.recording import Passage, again
 from tasks import Discrete, Task, Varied
 

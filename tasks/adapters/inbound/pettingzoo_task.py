@@ -24,8 +24,8 @@ class PettingZoo(Task):
     `present`. Choices are `Discrete` or `MultiDiscrete`, a box is `Continuous`: between its bounds, or between -1 and 1
     where those of the agents differ.
 
-    The states are handles (`tasks.adapters.inbound.env_pool`). Scores: `reward`, the sum of an agent's rewards, mean over those that
-    acted; `length`, in steps. Both are told where an episode ends.
+    The states are handles (`tasks.adapters.inbound.env_pool`). Scores: `reward`, the sum of an agent's rewards, mean
+    over those that acted; `length`, in steps. Both are told where an episode ends.
 
     Args:
         env: a function that makes a `ParallelEnv`, or an `AECEnv` whose agents may act at once; its name,

@@ -1,1 +1,8 @@
-"""What tasks.adapters.outbound holds: say it here."""
+"""Tasks as environments of Gymnasium and PettingZoo, one episode at a time.
+
+- `tasks.adapters.outbound.gymnasium_env`: `to_gymnasium`, for one actor.
+- `tasks.adapters.outbound.parallel_env`: `to_parallel_env`, for several agents.
+- `tasks.adapters.outbound.episode`: one episode of a task, with numbers in and out, which both share.
+- `tasks.adapters.outbound.joint_action`: how the actions of several agents form one action of the task.
+- `tasks.adapters.outbound.spaces`: observation and action spaces. `tasks.adapters.outbound.rendering`: pictures, text.
+"""

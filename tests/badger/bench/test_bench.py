@@ -11,13 +11,14 @@ import torch
 
 from badger import Maze
 from badger import bench as package
-from badger.__main__ import main
-from badger.bench import CASES, Row, agents, as_json, bench, crowd, lengths, measure, memory, million, table
-from badger.bench.agents import Game
-from badger.bench.dnc import Sizes as DNCSizes
-from badger.bench.recurrent_ppo import Sizes as PPOSizes
+from badger.bench import CASES, Row, as_json, bench, measure, table
+from badger.bench.cases import agents, crowd, lengths, memory, million
+from badger.bench.cases.agents import Game
+from badger.bench.cases.dnc import Sizes as DNCSizes
+from badger.bench.cases.recurrent_ppo import Sizes as PPOSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
+from badger.cli.main import main
 from experts import Core
 from tiny_runs import strict_json
 

@@ -11,9 +11,9 @@ import torch
 
 import badger
 from badger import RECIPES, Run, evaluate, generator, read_metrics
-from badger.__main__ import main
 from badger.cli import evaluate as evaluate_command
-from tiny_runs import STEPS, strict_json
+from badger.cli.main import main
+from tiny_runs import STEPS, load_trusted, strict_json
 
 OWN = """
 import badger
@@ -94,7 +94,7 @@ def test_train_draws_the_learning_curve(trained):
 
 def test_the_scores_are_those_of_episodes_that_training_never_met(trained):
     _, out, _, folder = trained
-    run = Run.load(folder)
+    run = load_trusted(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 1024, generator(0, "evaluate"))
     assert f"final_error     {scores['final_error'].mean():.4f}" in out
 
@@ -118,23 +118,23 @@ def test_a_folder_with_the_recipe_and_the_time_is_made_where_none_is_given(own, 
     assert command("train", "my_recipes:small", "--no-tensorboard")[0] == 0
     (made,) = (own / "runs").iterdir()
     assert re.fullmatch(r"my_recipes\.small-\d{8}-\d{6}-\d+", made.name)
-    assert Run.load(made).step == 3
+    assert load_trusted(made).step == 3
 
 
 def test_a_recipe_of_ones_own_takes_its_flags(own, command):
     assert command("train", "my_recipes:small", "--experts", 3, "--folder", "run", "--no-tensorboard")[0] == 0
-    run = Run.load("run")
+    run = load_trusted("run")
     assert run.learner.agent.experts == 3
     assert (run.recipe, run.arguments) == ("my_recipes:small", {"experts": 3, "steps": 2})
 
 
 def test_a_default_that_has_changed_since_changes_no_run(own, command):
     command("train", "my_recipes:small", "--folder", "run", "--no-tensorboard")
-    experts = Run.load("run").learner.agent.experts
+    experts = load_trusted("run").learner.agent.experts
     recipe = sys.modules["my_recipes"].small
     assert recipe.__kwdefaults__["experts"] == experts
     recipe.__kwdefaults__["experts"] = experts + 2
-    run = Run.load("run")
+    run = load_trusted("run")
     assert (run.learner.agent.experts, run.configuration["experts"], run.step) == (experts, experts, 3)
 
 
@@ -235,7 +235,7 @@ def test_resume_goes_on_to_the_goal(tmp_path, command):
     run = badger.build("tiny_runs:tiny", outer_steps=6)
     run.folder = tmp_path / "run"
     badger.train(run, 4, tensorboard=False)
-    code, out, _ = command("resume", run.folder, "--no-tensorboard")
+    code, out, _ = command("resume", run.folder, "--trust-code", "--no-tensorboard")
     assert code == 0 and "6 outer steps" in out
     assert [row["step"] for row in read_metrics(run.folder)] == [1, 2, 3, 4, 5, 6]
 
@@ -243,7 +243,7 @@ def test_resume_goes_on_to_the_goal(tmp_path, command):
 def test_resuming_a_finished_run_only_prints_its_summary(trained, command):
     _, told, _, folder = trained
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.suffix != ".png" and file.is_file()}
-    code, out, err = command("resume", folder)
+    code, out, err = command("resume", folder, "--trust-code")
     assert (code, err) == (0, "")
     assert out == told
     assert {file: file.stat().st_mtime_ns for file in before} == before
@@ -258,8 +258,14 @@ def test_a_folder_without_a_run_is_named(tmp_path, command, command_):
 def test_a_run_built_by_hand_cannot_be_resumed_from_here(tmp_path, command):
     run = Run(badger.build("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
-    code, _, err = command("resume", run.folder)
-    assert code == 1 and "Run.load(" in err and "build=" in err
+    code, _, err = command("resume", run.folder, "--trust-code")
+    assert code == 1 and "badger.load_run(" in err and "build=" in err
+
+
+@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"], ["compare"]])
+def test_code_that_a_run_names_is_imported_only_where_it_is_trusted(folder, command, words):
+    code, out, err = command(*words, folder)
+    assert (code, out) == (1, "") and "'tiny_runs:tiny'" in err and "add --trust-code to the command" in err
 
 
 def test_errors_are_one_line_unless_they_are_looked_into(monkeypatch, command):
@@ -273,21 +279,21 @@ def test_ctrl_c_outside_of_training_ends_quietly(monkeypatch, folder, command):
     monkeypatch.setattr(evaluate_command, "evaluate", lambda *a, **k: signal.raise_signal(signal.SIGINT))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind
     try:
-        code, _, err = command("evaluate", folder)
+        code, _, err = command("evaluate", folder, "--trust-code")
     finally:
         signal.signal(signal.SIGINT, before)
     assert (code, err) == (130, "\nbadger: stopped\n")
 
 
 def result(command, folder, tmp_path, *words):
-    code, out, err = command("evaluate", folder, "--json", tmp_path / "result.json", *words)
+    code, out, err = command("evaluate", folder, "--trust-code", "--json", tmp_path / "result.json", *words)
     assert (code, err) == (0, "")
     return strict_json((tmp_path / "result.json").read_text()), out
 
 
 def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     told, out = result(command, folder, tmp_path, "--episodes", 50, "--seed", 3)
-    run = Run.load(folder)
+    run = load_trusted(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
     assert told == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
@@ -344,7 +350,7 @@ def test_a_single_episode_has_no_standard_error_and_json_stays_strict(folder, tm
     ],
 )
 def test_evaluate_explains_what_is_wrong(folder, command, words, message):
-    code, _, err = command("evaluate", folder, *words)
+    code, _, err = command("evaluate", folder, "--trust-code", *words)
     assert code == 1 and message in err
 
 
@@ -352,7 +358,7 @@ def test_a_size_that_the_task_does_not_have_is_met_with_those_that_it_has(tmp_pa
     run = badger.build("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
     run.folder = tmp_path / "run"
     run.save()
-    code, _, err = command("evaluate", run.folder, "--dims", 3)
+    code, _, err = command("evaluate", run.folder, "--trust-code", "--dims", 3)
     assert code == 1 and "RepeatPrevious has no dims to change; it has steps, " in err
 
 
@@ -366,7 +372,7 @@ def population(tmp_path_factory):
 
 def test_train_ends_with_the_scores_of_each_member(population, command, monkeypatch):
     monkeypatch.setattr(evaluate_command, "EPISODES", 32)
-    code, out, _ = command("resume", population.folder)
+    code, out, _ = command("resume", population.folder, "--trust-code")
     assert code == 0
     for member in population.learner.members:
         scores = evaluate(member.agent, member.task, 32, generator(member.seed, "evaluate"))
@@ -379,12 +385,12 @@ def test_train_ends_with_the_number_of_steps_that_a_member_did_not_make(tmp_path
     with torch.no_grad():
         next(run.learner.members[1].agent.act.parameters()).fill_(1e30)
     badger.train(run, tensorboard=False)
-    assert "seed 5, not finite in 4 outer steps\n" in command("resume", run.folder)[1]
+    assert "seed 5, not finite in 4 outer steps\n" in command("resume", run.folder, "--trust-code")[1]
 
 
 def test_evaluate_plays_one_member_of_a_population(population, tmp_path, command):
     told, out = result(command, population.folder, tmp_path, "--member", 2, "--episodes", 8)
-    learner = Run.load(population.folder).learner.members[2]
+    learner = load_trusted(population.folder).learner.members[2]
     scores = evaluate(learner.agent, learner.task, 8, generator(0, "evaluate"))
     assert told["member"] == 2 and told["scores"]["error"]["mean"] == pytest.approx(scores["error"].mean().item())
     assert "member 2 of 3, seed 6" in out
@@ -392,5 +398,5 @@ def test_evaluate_plays_one_member_of_a_population(population, tmp_path, command
 
 @pytest.mark.parametrize("member", [-1, 3])
 def test_a_member_that_there_is_not_is_met_with_those_that_there_are(population, command, member):
-    code, _, err = command("evaluate", population.folder, f"--member={member}")
+    code, _, err = command("evaluate", population.folder, "--trust-code", f"--member={member}")
     assert code == 1 and f"--member {member}: the run has 3 of them, want 0 to 2" in err

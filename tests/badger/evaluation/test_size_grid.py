@@ -15,18 +15,18 @@ from badger import (
     GuessingGame,
     Private,
     RepeatPrevious,
-    Run,
     evaluate,
     generator,
     grid,
     with_slots,
 )
-from badger.__main__ import main
 from badger.cli.grid import table, write
+from badger.cli.main import main
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import OVER_DIMS, OVER_EXPERTS, published
 from badger.evaluation.size_grid import Row, Watch, sizes
 from experts import Core
+from tiny_runs import load_trusted
 from toys import HIDDEN, game, png, seeded, toy_agent
 
 
@@ -383,12 +383,12 @@ def told(capsys, *words):
 def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     words = "--experts 2 3 4 --dims 1 2 --steps 3 6 --slots 2 64 --episodes 3 --seed 5 --out"
-    code, text, err = told(capsys, "evaluate", folder, "--grid", *words.split(), out)
+    code, text, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", *words.split(), out)
     assert (code, err) == (0, "") and text.startswith("after 0 outer steps")
     with (out / "grid.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 24 and [line["slots"] for line in lines[:2]] == ["2", "64"]
-    run = Run.load(folder)
+    run = load_trusted(folder)
     rows = grid(
         run.learner.agent, run.learner.task, experts=[4], dims=[2], slots=[2], episodes=3, rng=generator(5, "evaluate")
     )
@@ -398,20 +398,22 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
 
 
 def test_the_command_writes_into_the_runs_folder(folder, capsys):
-    assert told(capsys, "evaluate", "--grid", folder, "--episodes", 2)[0] == 0
+    assert told(capsys, "evaluate", "--grid", folder, "--trust-code", "--episodes", 2)[0] == 0
     assert (folder / "grid.csv").exists() and (folder / "grid.png").exists()
-    assert Run.load(folder).step == 0
+    assert load_trusted(folder).step == 0
 
 
 def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
     code, text, _ = told(capsys, "evaluate", "--grid", "--help")
     assert code == 0 and "--slots" in text and "such as 5 10 20" in text
     assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]
-    code, _, err = told(capsys, "evaluate", folder, "--grid", "--member", 1)
+    code, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--member", 1)
     assert code == 1 and "--member 1: the run has 1 of them, want 0 to 0" in err
-    assert "episodes=0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--episodes", 0)[2]
+    assert (
+        "episodes=0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)[2]
+    )
 
 
 def test_trained_sizes_are_those_of_the_run(folder):
-    run = Run.load(folder)
+    run = load_trusted(folder)
     assert sizes(run.learner.agent, run.learner.task) == {"experts": 2, "dims": 2, "steps": 3, "slots": 64}

@@ -8,10 +8,12 @@ import torch
 from torch.testing import assert_close
 
 from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, look, train
-from badger.rollouts.loop import cut, rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import cut, start
 from badger.testing import check_learner
 from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from tasks import Discrete, Ranges
+from tiny_runs import load_trusted
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
 from toys import Steps, game, seeded, toy_agent
 
@@ -245,7 +247,7 @@ def test_a_run_of_it_is_looked_at_saved_and_gone_on_with(tmp_path):
     stopped, whole = run(), run()
     whole.folder = None
     train(stopped, 3, quiet=True, tensorboard=False)
-    resumed = Run.load(tmp_path / "run", build=run)
+    resumed = load_trusted(tmp_path / "run", build=run)
     for one in (resumed, whole):
         train(one, quiet=True, tensorboard=False)
     assert resumed.step == 4 and torch.equal(flat(resumed.learner.agent), flat(whole.learner.agent))

@@ -11,7 +11,7 @@ from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, bu
 from badger.runs.milestones import SETTLED, milestones
 from badger.runs.run import SMOOTHING
 from badger.testing import check_learner
-from tiny_runs import checkpoints, made, metrics, same, scalars
+from tiny_runs import checkpoints, load_trusted, made, metrics, same, scalars
 from toys import Walk, game, toy_agent
 
 SEEDS = (3, 4, 6)
@@ -236,15 +236,15 @@ def whole(tmp_path_factory):
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, whole):
     folder = tmp_path / "run"
     train(made(folder, seeds=2, seed=5), 7, tensorboard=False)
-    train(Run.load(folder), 4, tensorboard=False)
-    train(Run.load(folder), tensorboard=False)
+    train(load_trusted(folder), 4, tensorboard=False)
+    train(load_trusted(folder), tensorboard=False)
     assert metrics(folder) == metrics(whole.folder)
     ours, theirs = (checkpoints(run)["step_00000030.pt"] for run in (folder, whole.folder))
     assert same(ours, theirs)
 
 
 def test_a_member_of_a_saved_run_is_an_ordinary_agent(whole):
-    agent = Run.load(whole.folder).learner.members[1].agent
+    agent = load_trusted(whole.folder).learner.members[1].agent
     single = build("tiny_runs:tiny", seed=6).learner
     single.agent.load_state_dict(agent.state_dict())
     ours, theirs = (evaluate(one, single.task, 5, generator(0, "evaluate")) for one in (agent, single.agent))
@@ -252,7 +252,7 @@ def test_a_member_of_a_saved_run_is_an_ordinary_agent(whole):
 
 
 def test_a_member_may_go_on_alone(whole):
-    learner, single = Run.load(whole.folder).learner, build("tiny_runs:tiny", seed=6).learner
+    learner, single = load_trusted(whole.folder).learner, build("tiny_runs:tiny", seed=6).learner
     single.load_state_dict(learner.members[1].state_dict())
     told = learner.update()
     assert_close(single.update()["loss"], told["loss/seed_6"])

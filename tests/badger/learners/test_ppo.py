@@ -9,7 +9,8 @@ from torch.testing import assert_close
 from badger import A2C, PPO, act, evaluate, generator
 from badger.agent import Agent
 from badger.rng import drawing_from
-from badger.rollouts.loop import cut, rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import cut, start
 from badger.sense import Team
 from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from comms import Attention

@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BUSES, CORES, RepeatPrevious, rollout, start
+from pairwise import each_value
 from toys import Crowd, Walk, game, seeded, toy_agent
 
 B = 3
@@ -263,8 +264,7 @@ def test_the_policy_is_told_what_is_legal():
 AUXILIARY = ("core.code.", "core.ahead", "core.decoder.")  # parameters of auxiliary losses: rewards do not reach them
 
 
-@cores
-@pytest.mark.parametrize("bus", BUSES)
+@each_value(core=CORES, bus=BUSES)
 def test_gradient_flows_from_the_last_reward_to_the_parameters(core, bus):
     task = game(steps=6)
     agent = toy_agent(task, core=core, bus=bus)

@@ -8,8 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from badger import CORES, Sampled, Silent, direct, rollout, start
-from badger.rollouts.loop import cut
 from badger.rollouts.recording import Passage, again, beside, live, unpack
+from badger.rollouts.trajectory import cut
 from experts import GRU, EpisodicMemory, Private
 from toys import Steps, game, seeded, toy_agent
 

@@ -8,9 +8,9 @@ import time
 import pytest
 import torch
 
-from badger import Run, build, generator, look, read_metrics, train
+from badger import build, generator, look, read_metrics, train
 from badger.runs.recorder import Recorder
-from tiny_runs import STEPS, At, checkpoints, events, made, scalars, small_disk, strict_json
+from tiny_runs import STEPS, At, checkpoints, events, load_trusted, made, scalars, small_disk, strict_json
 
 LOOKS = [15, 30]  # of tiny_runs:tiny
 REFERENCES = {"score": {"chance": 0.5, "an oracle": 1.0}}
@@ -218,7 +218,7 @@ def test_without_tensorboard_the_run_goes_on_with_a_warning(tmp_path, monkeypatc
     with pytest.warns(UserWarning, match="pip install tensorboard"):
         train(made(tmp_path / "run"), 2)
     assert not list((tmp_path / "run").glob("events.*"))
-    assert len(read_metrics(tmp_path / "run")) == Run.load(tmp_path / "run").step == 2
+    assert len(read_metrics(tmp_path / "run")) == load_trusted(tmp_path / "run").step == 2
 
 
 def test_no_events_are_written_where_none_are_wanted(tmp_path):
@@ -234,7 +234,7 @@ def test_metrics_that_cannot_be_written_stop_the_run(tmp_path):
         train(run, tensorboard=False)
     assert "outer step 15 could not be written down; the checkpoint before it is intact" in str(error.value)
     assert f"badger resume {run.folder}" in str(error.value)
-    assert list(checkpoints(run.folder)) == list(before) and Run.load(run.folder).step == 10
+    assert list(checkpoints(run.folder)) == list(before) and load_trusted(run.folder).step == 10
 
 
 def test_a_full_disk_is_heard_of_when_metrics_are_flushed(tmp_path):
@@ -313,7 +313,7 @@ def test_there_are_points_of_the_end_of_a_training_only(tmp_path):
     train(made(folder), 20)  # a look at step 15 is not the end
     assert [path.name for path in folder.glob("[0-9]*")] == ["00020"]
     (folder / "00020" / "mine").mkdir()
-    train(Run.load(folder))
+    train(load_trusted(folder))
     assert [name for name, *_ in projected(folder)] == ["experts:00030"]
     assert sorted(str(path.relative_to(folder)) for path in folder.glob("[0-9]*/*")) == ["00020/mine", "00030/experts"]
 

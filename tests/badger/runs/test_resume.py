@@ -17,7 +17,7 @@ import torch
 
 from badger import Run, read_metrics, train, trained
 from badger.runs.recorder import Recorder
-from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, made, metrics, same, scalars, start
+from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, load_trusted, made, metrics, same, scalars, start
 
 OUTER = importlib.import_module("badger.runs.training")  # badger.train is the function
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,7 +42,7 @@ def killed(tmp_path_factory):
         if process.exitcode == 0:
             return folder, begun
         assert process.exitcode == -signal.SIGKILL
-        begun.append(Run.load(folder).step if (folder / "run.json").exists() else 0)
+        begun.append(load_trusted(folder).step if (folder / "run.json").exists() else 0)
     raise AssertionError(f"not done after 40 attempts, from steps {begun}")
 
 
@@ -94,7 +94,7 @@ def assert_same(folder, whole):
 
 def assert_same_end(folder, whole):
     """Where a run was stopped it saved once more than it would have, and best.pt may come from there."""
-    found, wanted = (Run.load(f) for f in (folder, whole))
+    found, wanted = (load_trusted(f) for f in (folder, whole))
     assert same(found.learner.state_dict(), wanted.learner.state_dict())
     assert found.averages == wanted.averages
     assert metrics(folder) == metrics(whole)
@@ -118,7 +118,7 @@ def test_tensorboard_purges_what_was_written_after_the_checkpoint(tmp_path, whol
     start(go_until, folder, 0, "badger.runs.run.Run.save", 3).join()  # at step 15, whose events are written
     assert max(step for step, _ in scalars(folder)["final_error/train"]) == 15
     assert max(row["step"] for row in read_metrics(folder)) == 15
-    assert Run.load(folder).step == 10
+    assert load_trusted(folder).step == 10
     start(go, folder, 1).join()
     assert scalars(folder) == scalars(whole)
 
@@ -140,7 +140,7 @@ def test_a_save_that_is_cut_between_its_two_files_loses_no_best(tmp_path, monkey
         with pytest.raises(Cut):
             run.save()
     best = tmp_path / "run" / "checkpoints" / "best.pt"
-    known = Run.load(tmp_path / "run").best
+    known = load_trusted(tmp_path / "run").best
     assert known is None or torch.load(best, weights_only=True)["best"] == known
 
 
@@ -150,7 +150,7 @@ def test_what_a_killed_save_leaves_behind_does_no_harm(tmp_path, whole):
     (folder / "checkpoints" / "unfinished.tmp").write_bytes(b"half a checkpoint")
     (folder / "unfinished.tmp").write_bytes(b"half of the metrics")
     (folder / "metrics.jsonl").open("a").write('{"step": 11, "lo')
-    train(Run.load(folder), tensorboard=False)
+    train(load_trusted(folder), tensorboard=False)
     assert_same(folder, whole)
     assert not list(folder.rglob("*.tmp"))
 
@@ -159,7 +159,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, whole):
     folder = tmp_path / "run"
     start(go_until, folder, 0, "badger.runs.run.Run.save", 1).join()
     assert read_metrics(folder) and not (folder / "checkpoints").exists()
-    run = Run.load(folder)
+    run = load_trusted(folder)
     assert run.step == 0
     train(run, tensorboard=False)
     assert_same(folder, whole)
@@ -177,10 +177,11 @@ def test_ctrl_c_at_the_command_line_saves_and_tells_how_to_resume(tmp_path, whol
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    step = Run.load(folder).step
+    step = load_trusted(folder).step
     assert 0 < step < STEPS
-    assert error == f"\nbadger: stopped at outer step {step}, saved in {folder}. Go on with: badger resume {folder}\n"
-    train(Run.load(folder), tensorboard=False)
+    resume = f"badger resume {folder} --trust-code"
+    assert error == f"\nbadger: stopped at outer step {step}, saved in {folder}. Go on with: {resume}\n"
+    train(load_trusted(folder), tensorboard=False)
     assert_same_end(folder, whole)
 
 
@@ -191,8 +192,8 @@ def test_sigterm_saves_too(tmp_path, whole):
     os.kill(process.pid, signal.SIGTERM)
     process.join()
     assert process.exitcode == 1  # of a KeyboardInterrupt in a child
-    assert 0 < Run.load(folder).step < STEPS
-    train(Run.load(folder), tensorboard=False)
+    assert 0 < load_trusted(folder).step < STEPS
+    train(load_trusted(folder), tensorboard=False)
     assert_same_end(folder, whole)
 
 
@@ -202,8 +203,8 @@ def test_train_saves_before_it_raises_keyboard_interrupt(tmp_path, whole, number
     run = At.change(made(folder), 12, lambda: signal.raise_signal(number))
     with pytest.raises(KeyboardInterrupt, match=f"stopped at outer step 12, saved in {folder}"):
         train(run, tensorboard=False)
-    assert Run.load(folder).step == 12
-    train(Run.load(folder), tensorboard=False)
+    assert load_trusted(folder).step == 12
+    train(load_trusted(folder), tensorboard=False)
     assert_same_end(folder, whole)
 
 
@@ -222,7 +223,7 @@ def test_a_signal_between_two_steps_is_heard(tmp_path, monkeypatch, owner, name)
     run = made(tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
         train(run, tensorboard=False)
-    assert Run.load(tmp_path / "run").step == run.step < 10
+    assert load_trusted(tmp_path / "run").step == run.step < 10
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, run.step + 1))
 
 
@@ -234,7 +235,7 @@ def test_a_second_ctrl_c_acts_at_once(tmp_path):
     run = At.change(made(tmp_path / "run"), 8, twice)
     with pytest.raises(KeyboardInterrupt, match="at once"):
         train(run, tensorboard=False)
-    assert Run.load(tmp_path / "run").step == 5
+    assert load_trusted(tmp_path / "run").step == 5
 
 
 @pytest.mark.parametrize("action", [lambda: None, lambda: signal.raise_signal(signal.SIGINT)])
@@ -262,7 +263,7 @@ def test_train_works_in_a_thread_that_may_not_listen_to_signals(tmp_path, whole)
 def test_training_in_pieces_equals_training_at_once(tmp_path, whole):
     folder = tmp_path / "run"
     train(made(folder), 7, tensorboard=False)
-    run = Run.load(folder)
+    run = load_trusted(folder)
     train(run, 4, tensorboard=False)
     train(run, tensorboard=False)
     assert_same_end(folder, whole)
@@ -287,7 +288,7 @@ def test_trained_refuses_the_folder_of_another_run(whole):
 
 def test_a_finished_run_is_not_touched(whole):
     before = {file: file.stat().st_mtime_ns for file in whole.rglob("*")}
-    train(Run.load(whole))
+    train(load_trusted(whole))
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from badger import Diverged, Run, RunExists, build, read_metrics, train
+import badger
+from badger import Diverged, Run, RunExists, build, load_run, read_metrics, train, trained
 from badger.runs import checkpoint as checkpoint_files
-from tiny_runs import STEPS, At, Poisoned, checkpoints, made, metrics, same, small_disk, strict_json, tiny
+from badger.study.compare import compared
+from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -46,6 +49,7 @@ def test_run_json_tells_how_the_run_was_made(tmp_path):
     about = strict_json((tmp_path / "run" / "run.json").read_text())
     assert (about["recipe"], about["arguments"], about["outer_steps"]) == ("tiny_runs:tiny", {"seed": 3}, STEPS)
     assert about["versions"]["torch"] == torch.__version__
+    assert about["versions"]["badger"] == badger.__version__
     assert {"python", "numpy"} <= set(about["versions"])
 
 
@@ -89,8 +93,8 @@ def test_best_stays_when_the_average_falls(tmp_path):
         run.learner.update()
         run.averages = {"return": value}
         run.save()
-    assert Run.load(run.folder).step == 3
-    assert Run.load(run.folder, best=True).step == 2
+    assert load_trusted(run.folder).step == 3
+    assert load_trusted(run.folder, best=True).step == 2
 
 
 def test_averages_are_exponential_moving_averages_of_the_metrics(done):
@@ -103,7 +107,7 @@ def test_averages_are_exponential_moving_averages_of_the_metrics(done):
 def test_a_loaded_run_equals_the_saved_one(tmp_path):
     run = made(tmp_path / "run")
     train(run, 7, tensorboard=False)
-    loaded = Run.load(run.folder)
+    loaded = load_trusted(run.folder)
     assert same(loaded.learner.state_dict(), run.learner.state_dict())
     assert (loaded.step, loaded.averages, loaded.best, loaded.seconds) == (7, run.averages, run.best, run.seconds)
     assert (loaded.recipe, loaded.arguments, loaded.folder) == (run.recipe, run.arguments, run.folder)
@@ -111,35 +115,35 @@ def test_a_loaded_run_equals_the_saved_one(tmp_path):
 
 def test_the_best_checkpoint_is_loaded_where_it_is_asked_for(mine):
     best = torch.load(mine / "checkpoints" / "best.pt", weights_only=True)
-    run = Run.load(mine, best=True)
+    run = load_trusted(mine, best=True)
     assert same(run.learner.state_dict(), best["learner"])
 
 
 def test_training_on_from_the_best_asks_for_another_folder(mine, tmp_path):
     """Here it would overwrite what came after."""
     (mine / "checkpoints" / "best.pt").write_bytes(file(mine, 10).read_bytes())
-    run = Run.load(mine, best=True)
+    run = load_trusted(mine, best=True)
     with pytest.raises(RunExists):
         train(run, tensorboard=False)
     run.folder = tmp_path / "other"
     train(run, 2, tensorboard=False)
     assert [row["step"] for row in read_metrics(tmp_path / "other")] == [11, 12]
-    assert len(read_metrics(mine)) == STEPS and Run.load(mine).step == STEPS
+    assert len(read_metrics(mine)) == STEPS and load_trusted(mine).step == STEPS
 
 
 def test_a_run_built_by_hand_is_loaded_with_its_builder(tmp_path):
     run = by_hand(tmp_path / "run")
     train(run, 5, tensorboard=False)
-    loaded = Run.load(tmp_path / "run", build=by_hand)
+    loaded = load_trusted(tmp_path / "run", build=by_hand)
     assert same(loaded.learner.state_dict(), run.learner.state_dict())
     train(loaded, 1, tensorboard=False)
-    assert Run.load(tmp_path / "run", build=by_hand).step == 6
+    assert load_trusted(tmp_path / "run", build=by_hand).step == 6
 
 
 def test_a_run_built_by_hand_says_that_it_wants_its_builder(tmp_path):
     by_hand(tmp_path / "run").save()
-    with pytest.raises(ValueError, match=r"built by hand.*Run\.load\(.*build=my_function\)"):
-        Run.load(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"built by hand.*badger\.load_run\(.*build=my_function\)"):
+        load_trusted(tmp_path / "run")
 
 
 def test_a_run_without_folder_keeps_its_metrics_in_history():
@@ -153,9 +157,9 @@ def test_a_run_without_folder_keeps_its_metrics_in_history():
 def test_training_goes_on_for_so_many_steps(tmp_path):
     run = made(tmp_path / "run")
     train(run, 4, tensorboard=False)
-    loaded = Run.load(run.folder)
+    loaded = load_trusted(run.folder)
     train(loaded, 3, tensorboard=False)
-    assert loaded.step == Run.load(run.folder).step == 7
+    assert loaded.step == load_trusted(run.folder).step == 7
 
 
 @pytest.mark.parametrize("write", [Run.create, Run.save, lambda run: train(run, 1, tensorboard=False)])
@@ -163,13 +167,13 @@ def test_no_run_overwrites_another(mine, write):
     before = metrics(mine)
     with pytest.raises(RunExists, match=f"`badger resume {mine}`"):
         write(made(mine))
-    assert metrics(mine) == before and Run.load(mine).step == STEPS
+    assert metrics(mine) == before and load_trusted(mine).step == STEPS
 
 
 def test_a_folder_without_a_run_may_be_used(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     train(made(tmp_path), 1, tensorboard=False)
-    assert Run.load(tmp_path).step == 1
+    assert load_trusted(tmp_path).step == 1
 
 
 def damaged(path, how):
@@ -186,7 +190,7 @@ def damaged(path, how):
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(mine, how):
     damaged(file(mine, 30), how)
     with pytest.warns(UserWarning, match=r"used .*step_00000025\.pt.* step_00000030\.pt.*truncated, damaged or no"):
-        run = Run.load(mine)
+        run = load_trusted(mine)
     assert run.step == 25
     assert same(run.learner.state_dict(), torch.load(file(mine, 25), weights_only=True)["learner"])
 
@@ -212,13 +216,13 @@ def test_a_tensor_that_was_damaged_but_still_loads_is_found_out(mine):
     damaged(file(mine, 30), place)
     assert not same(torch.load(file(mine, 30), weights_only=True)["learner"]["agent"], weights)
     with pytest.warns(UserWarning, match="step_00000025"):
-        assert Run.load(mine).step == 25
+        assert load_trusted(mine).step == 25
 
 
 def test_another_torch_file_is_no_checkpoint(mine):
     torch.save({"weights": torch.ones(3)}, file(mine, 30))
     with pytest.warns(UserWarning, match=r"step_00000030\.pt.*no checkpoint"):
-        assert Run.load(mine).step == 25
+        assert load_trusted(mine).step == 25
 
 
 def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
@@ -229,21 +233,21 @@ def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
     with pytest.warns(
         UserWarning, match=r"step_00000040\.pt: it was made by guessing_game .*and this run by tiny_runs:tiny"
     ):
-        assert Run.load(mine).step == STEPS
+        assert load_trusted(mine).step == STEPS
 
 
 def test_a_checkpoint_of_other_arguments_is_named_and_not_used(mine, tmp_path):
     made(tmp_path / "other", seed=1).save()
     shutil.copy(file(tmp_path / "other", 0), file(mine, 40))
     with pytest.warns(UserWarning, match=r"step_00000040\.pt: it was made by tiny_runs:tiny {'seed': 1}"):
-        assert Run.load(mine).step == STEPS
+        assert load_trusted(mine).step == STEPS
 
 
 def test_a_checkpoint_of_other_sizes_is_named_and_not_used(tmp_path):
     """Nobody else would know that the function that builds a run by hand has changed."""
     by_hand(tmp_path / "run").save()
     with pytest.raises(ValueError, match=r"(?s)step_00000000\.pt.*size mismatch"):
-        Run.load(tmp_path / "run", build=lambda: build("guessing_game", hidden_size=7, outer_steps=1))
+        load_trusted(tmp_path / "run", build=lambda: build("guessing_game", hidden_size=7, outer_steps=1))
 
 
 def test_where_no_checkpoint_is_good_each_is_named(mine):
@@ -251,7 +255,7 @@ def test_where_no_checkpoint_is_good_each_is_named(mine):
     for each in files:
         damaged(each, 0.5)
     with pytest.raises(ValueError, match="no good checkpoint") as error:
-        Run.load(mine)
+        load_trusted(mine)
     assert len(files) == 6 and all(each.name in str(error.value) for each in files)
 
 
@@ -259,19 +263,19 @@ def test_training_goes_on_past_a_damaged_checkpoint(mine, done):
     for step in (25, 30):
         damaged(file(mine, step), 0.5)
     with pytest.warns(UserWarning, match="step_00000020"):
-        run = Run.load(mine)
+        run = load_trusted(mine)
     run.keep = 1
     train(run, 3, tensorboard=False)
     with pytest.warns(UserWarning, match="step_00000023"):  # the newest that is good is not the newest
-        assert Run.load(mine).step == 23
+        assert load_trusted(mine).step == 23
     train(run, tensorboard=False)
-    assert same(Run.load(mine).learner.state_dict(), Run.load(done).learner.state_dict())
+    assert same(load_trusted(mine).learner.state_dict(), load_trusted(done).learner.state_dict())
     assert metrics(mine) == metrics(done)
 
 
 def test_other_files_among_the_checkpoints_are_let_be(mine):
     shutil.copy(file(mine, 30), mine / "checkpoints" / "step_best_so_far.pt")
-    run = Run.load(mine)
+    run = load_trusted(mine)
     train(run, 1, tensorboard=False)
     assert (mine / "checkpoints" / "step_best_so_far.pt").exists()
 
@@ -282,13 +286,13 @@ def test_other_files_among_the_checkpoints_are_let_be(mine):
 def test_a_damaged_run_json_is_named(mine, text):
     (mine / "run.json").write_text(text)
     with pytest.raises(ValueError, match=r"run\.json is damaged"):
-        Run.load(mine)
+        load_trusted(mine)
 
 
 def test_a_folder_without_run_json_holds_no_run(mine):
     (mine / "run.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no run: there is no .*run\.json"):
-        Run.load(mine)
+        load_trusted(mine)
 
 
 @pytest.mark.parametrize("name", ["outer_steps", "log_every", "save_every", "look_every", "keep"])
@@ -301,14 +305,14 @@ def test_a_full_disk_stops_the_run_and_spares_the_former_checkpoint(mine, done):
     """The next checkpoint is as large as those before; only so much of it is written."""
     for step in (25, 30):
         file(mine, step).unlink()
-    run, before = Run.load(mine), file(mine, 20).read_bytes()
+    run, before = load_trusted(mine), file(mine, 20).read_bytes()
     with small_disk(len(before) - 1), pytest.raises(OSError, match="outer step 25 could not be written down") as error:
         train(run, tensorboard=False)
     assert f"badger resume {mine}" in str(error.value)
     assert file(mine, 20).read_bytes() == before
     assert not list(mine.rglob("*.tmp"))
-    train(Run.load(mine), tensorboard=False)
-    assert same(Run.load(mine).learner.state_dict(), Run.load(done).learner.state_dict())
+    train(load_trusted(mine), tensorboard=False)
+    assert same(load_trusted(mine).learner.state_dict(), load_trusted(done).learner.state_dict())
     assert metrics(mine) == metrics(done)
 
 
@@ -396,3 +400,57 @@ def test_a_score_that_is_not_due_leaves_its_average_alone(tmp_path):
     due = run.history[1]["final_error"]
     averages = [row["final_error_average"] for row in run.history]
     assert math.isnan(averages[0]) and averages[1:] == [due] * 3
+
+
+def edited(folder, **changes):
+    """A run folder whose run.json says something else."""
+    about = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(about | changes))
+    return folder
+
+
+@pytest.mark.parametrize("versions", [{"torch": "2.6"}, {"torch": "2.6", "badger": "0.1.0"}])
+@pytest.mark.parametrize(
+    "read",
+    [
+        load_run,
+        load_trusted,
+        lambda folder: load_run(folder, build=by_hand),
+        lambda folder: trained(folder, "tiny_runs:tiny"),
+        lambda folder: compared([folder]),
+    ],
+)
+def test_a_run_of_version_0_1_is_refused_in_one_line(mine, read, versions):
+    line = f"{mine} was written by badger-agents 0.1.0; read it with commit 53bf7fa (the last of 0.1) or train it anew"
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        read(edited(mine, versions=versions))
+
+
+def test_a_run_of_someone_elses_recipe_is_loaded_where_its_module_is_trusted(mine):
+    with pytest.raises(ValueError, match=r"'tiny_runs:tiny'.*--trust-code.*trusted=\('other', 'tiny_runs'\)"):
+        load_run(mine, trusted=("other",))
+    assert load_run(mine, trusted=("other", "tiny_runs")).step == STEPS
+
+
+@pytest.mark.parametrize("arguments", [{"core": "evil:Core"}, {"core.cells": [{"of": "evil:Core"}]}])
+def test_code_that_is_not_trusted_is_not_imported(mine, arguments, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise AssertionError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"'evil:Core'.*trusted=\('tiny_runs', 'evil'\)"):
+        load_run(edited(mine, arguments=arguments), trusted=("tiny_runs",))
+    with pytest.raises(ValueError, match=r"'evil:recipe'.*--trust-code"):
+        load_run(edited(mine, recipe="evil:recipe", arguments={}))
+
+
+def test_a_run_that_the_library_makes_needs_no_trust(tmp_path):
+    run = build("guessing_game", outer_steps=1, batch=2, device="cpu")
+    run.folder = tmp_path / "run"
+    run.save()
+    assert load_run(tmp_path / "run").step == 0
+
+
+def test_the_command_that_continues_a_run_trusts_what_was_trusted(mine):
+    assert load_trusted(mine).shell_command("resume") == f"badger resume {mine} --trust-code"
+    run = build("guessing_game", outer_steps=1, device="cpu")
+    run.folder = "runs/mine"
+    assert run.shell_command("resume") == "badger resume runs/mine"

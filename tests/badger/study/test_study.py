@@ -18,15 +18,17 @@ import numpy as np
 import pytest
 
 import badger.rng
-from badger import STUDIES, Arm, Run, build, evaluate, generator, read_metrics, study, train
-from badger.__main__ import main
-from badger.study import Quick, Study, compare, find, tables, write
+from badger import STUDIES, Arm, build, evaluate, generator, read_metrics, train
+from badger.cli.main import main
+from badger.study import Quick, Study, compare, find, tables
 from badger.study import plots as pictures
 from badger.study import process_pool as workers
+from badger.study.report import report, write
 from badger.study.results import Evidence, Outcome, gathered
 from badger.study.run import _alone
+from badger.study.run import run as run_study
 from badger.study.trial import Job, finished, perform, played
-from tiny_runs import TINY, made, metrics, perform_until, processes, scalars, spread_hold, start
+from tiny_runs import TINY, load_trusted, made, metrics, perform_until, processes, scalars, spread_hold, start
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -49,7 +51,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "study"
     with pytest.MonkeyPatch.context() as patch:
         make_tiny(patch)
-        write(study.run(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
+        write(run_study(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
     return folder
 
 
@@ -113,7 +115,7 @@ def evidence(outcomes, **known):
 
 def test_every_arm_is_trained_in_every_seed_by_its_recipe(whole):
     for arm, seed in [("short", 0), ("short", 1), ("long", 0), ("long", 1)]:
-        run = Run.load(whole / arm / f"seed-{seed}")
+        run = load_trusted(whole / arm / f"seed-{seed}")
         steps = TINY.arms[arm].arguments["outer_steps"]
         assert (run.step, run.recipe) == (steps, "tiny_runs:tiny")
         assert run.arguments == {"outer_steps": steps, "seed": seed}
@@ -148,7 +150,7 @@ def test_evaluations_play_the_task_with_their_fields(tmp_path):
     own = dataclasses.replace(TINY, milestones=(), evaluations={"as trained": {}, "longer": {"steps": 5}})
     perform(job(tmp_path, of=own))
     told = json.loads((tmp_path / "short" / "seed-0" / "result.json").read_text())["scores"]["6"]
-    run = Run.load(tmp_path / "short" / "seed-0")
+    run = load_trusted(tmp_path / "short" / "seed-0")
     for name, steps in {"as trained": 3, "longer": 5}.items():
         task = dataclasses.replace(run.learner.task, steps=steps)
         values = evaluate(run.learner.agent, task, 8, generator(0, "study-evaluation", 6))
@@ -212,7 +214,7 @@ def test_the_quick_version_changes_what_it_names_and_keeps_its_own_folder():
 
 def test_what_is_finished_is_not_run_again(whole):
     before = {file: file.stat().st_mtime_ns for file in whole.rglob("*")}
-    study.run(TINY, whole, workers=2, tensorboard=False, quiet=True)
+    run_study(TINY, whole, workers=2, tensorboard=False, quiet=True)
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
@@ -243,7 +245,7 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not_and_leaves_no_worker(t
     process.kill()
     process.communicate()  # until nobody holds its standard error any more: the worker, too, has ended
     assert not finished(job(folder, "long", 1))
-    write(study.run(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
+    write(run_study(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
     assert_same(folder, whole)
 
 
@@ -282,7 +284,7 @@ def test_ctrl_c_saves_every_run_and_tells_how_to_go_on(tmp_path, whole, monkeypa
         rf"Go on with: badger study tiny_runs:TINY --folder {folder} --jobs 1 --no-tensorboard\n$",
         err,
     )
-    assert Run.load(folder / "short" / "seed-0").step > 0
+    assert load_trusted(folder / "short" / "seed-0").step > 0
     assert command(*words)[0] == 0
     assert_same(folder, whole)
 
@@ -306,12 +308,12 @@ def test_a_run_that_passed_a_milestone_without_an_evaluation_is_refused(tmp_path
 def test_the_folder_of_another_study_is_refused(whole, changes, named):
     other = dataclasses.replace(TINY, **changes)
     with pytest.raises(ValueError, match=rf"holds study 'tiny' with {named}=.*, want {named}=.*; use another folder"):
-        study.run(other, whole, quiet=True)
+        run_study(other, whole, quiet=True)
 
 
 def test_another_threshold_and_fewer_seeds_are_asked_of_the_same_runs(whole):
     other = dataclasses.replace(TINY, threshold=100.0)
-    found = study.run(other, whole, seeds=1, arms=["long"], quiet=True)
+    found = run_study(other, whole, seeds=1, arms=["long"], quiet=True)
     assert [(o.arm, o.seed, o.reached[0]) for o in found.outcomes] == [("long", 0, 1)]
 
 
@@ -320,7 +322,7 @@ def test_a_folder_is_run_by_one_at_a_time(whole):
         _alone(whole),
         pytest.raises(RuntimeError, match=f"another process runs the study in {whole}"),
     ):
-        study.run(TINY, whole, quiet=True)
+        run_study(TINY, whole, quiet=True)
 
 
 # What fails
@@ -339,7 +341,7 @@ def failed(tmp_path_factory):
     own = dataclasses.replace(TINY, arms=arms, seeds=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
-        found = study.run(own, folder, tensorboard=False, quiet=True)
+        found = run_study(own, folder, tensorboard=False, quiet=True)
     return found, write(found, folder), folder
 
 
@@ -467,7 +469,7 @@ def test_the_steps_to_the_threshold_are_those_of_the_moving_average(whole):
 
 
 def test_seconds_to_the_threshold_are_those_of_training_then(whole):
-    found = study.run(dataclasses.replace(TINY, threshold=100.0), whole, quiet=True)
+    found = run_study(dataclasses.replace(TINY, threshold=100.0), whole, quiet=True)
     for each in found.outcomes:
         rows = read_metrics(whole / each.arm / f"seed-{each.seed}")
         assert each.reached == (1, rows[0]["seconds"]) and each.seconds == rows[-1]["seconds"]
@@ -488,7 +490,7 @@ def test_runs_csv_has_a_row_for_each_run_milestone_and_evaluation(whole):
 
 def test_compare_makes_arms_of_runs_that_differ_in_their_seed_only(whole, tmp_path, command):
     folders = sorted(whole.glob("*/seed-*"))
-    code, out, _ = command("compare", *folders, "--threshold", 1.5, "--folder", tmp_path)
+    code, out, _ = command("compare", *folders, "--trust-code", "--threshold", 1.5, "--folder", tmp_path)
     assert code == 0
     wanted, got = (f.read_text().split("![")[0] for f in (whole / "report.md", tmp_path / "report.md"))
     for line in [line for line in wanted.splitlines() if line.startswith(("| short |", "| long |"))]:
@@ -501,10 +503,12 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
     for seed in (3, 4):
         train(made(tmp_path / str(seed), seed=seed), 5, tensorboard=False)
     before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-    code, out, _ = command("compare", tmp_path / "3", tmp_path / "4", "--episodes", 8, "--folder", tmp_path / "out")
+    code, out, _ = command(
+        "compare", tmp_path / "3", tmp_path / "4", "--trust-code", "--episodes", 8, "--folder", tmp_path / "out"
+    )
     assert code == 0 and "| arm | runs | final_error | interquartile mean |" in out
     assert f"- {tmp_path / '3'}: is at outer step 5 of 30, and counts as it is" in out
-    runs = [Run.load(tmp_path / seed) for seed in "34"]
+    runs = [load_trusted(tmp_path / seed) for seed in "34"]
     means = [played(r.learner, r.learner.task, 8, 5, r.device)["final_error"]["mean"] for r in runs]
     assert f"| tiny_runs:tiny | 2 | {np.mean(means):.4g} +- " in out
     assert {file: file.stat().st_mtime_ns for file in before if file != tmp_path} == {
@@ -514,7 +518,7 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
 
 def test_compare_counts_the_members_of_a_population(tmp_path):
     train(made(tmp_path, outer_steps=4, seed=5, seeds=3), tensorboard=False)
-    found = compare.compared([tmp_path], threshold=100.0, episodes=4)
+    found = compare.compared([tmp_path], threshold=100.0, episodes=4, trusted=["tiny_runs"])
     assert [(o.seed, o.reached[0], list(o.scores)) for o in found.outcomes] == [(s, 1, [4]) for s in (5, 6, 7)]
     assert len({tuple(o.curve[1]) for o in found.outcomes}) == 3
 
@@ -522,12 +526,12 @@ def test_compare_counts_the_members_of_a_population(tmp_path):
 def test_compare_refuses_the_same_run_twice_and_runs_of_different_scores(whole, tmp_path, command):
     one = whole / "short" / "seed-0"
     train(made(tmp_path / "again", outer_steps=6, seed=0), tensorboard=False)
-    code, _, err = command("compare", one, tmp_path / "again")
+    code, _, err = command("compare", one, tmp_path / "again", "--trust-code")
     assert code == 1 and "two runs of tiny_runs:tiny with seed 0: one run counted twice is no evidence" in err
     other = build("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
-    code, _, err = command("compare", one, other.folder)
+    code, _, err = command("compare", one, other.folder, "--trust-code")
     assert code == 1 and f"{other.folder} is judged by accuracy, want final_error, as of the first run" in err
 
 
@@ -614,7 +618,7 @@ def test_what_there_is_to_tell_of_the_episodes_is_in_the_report(tmp_path):
     one = job(tmp_path, "only", of=own)
     with pytest.warns(UserWarning, match="are left out"):
         perform(one)
-    task = Run.load(one.folder).learner.task
+    task = load_trusted(one.folder).learner.task
     (train,), (test,) = task.notes, dataclasses.replace(task, split="test").notes
     assert "questions of split='train' have more than steps=15 words" in train and "split='test'" in test
     assert f"- {train}\n- {test}\n" in write(gathered([one], {}), tmp_path / "report")
@@ -622,5 +626,5 @@ def test_what_there_is_to_tell_of_the_episodes_is_in_the_report(tmp_path):
 
 def test_of_single_runs_no_probability_is_told():
     runs = [outcome("a", 0, final=1.0), outcome("b", 0, final=2.0)]
-    assert "P(improvement)" not in study.report(evidence(runs))
-    assert "P(improvement)" in study.report(evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)]))
+    assert "P(improvement)" not in report(evidence(runs))
+    assert "P(improvement)" in report(evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)]))

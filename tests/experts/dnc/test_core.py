@@ -88,7 +88,7 @@ def test_the_written_out_gradient_is_that_of_autograd(options, private, monkeypa
 def plainly(monkeypatch, core, xs, **episodes):
     """In plain operations, as under torch.func."""
     with monkeypatch.context() as patch:
-        patch.setattr(linked, "mapped", lambda: True)
+        patch.setattr(linked, "functorch_active", lambda: True)
         return stepped(core, xs, **episodes)
 
 

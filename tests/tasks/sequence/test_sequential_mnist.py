@@ -12,7 +12,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, rollout, start
-from badger.__main__ import main
+from badger.cli.main import main
 from badger.testing.task.cases import play
 from tasks.data import idx
 from tiny_mnist import TEST, TRAIN, by_hand, images, write

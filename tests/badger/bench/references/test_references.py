@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, connect, generator, sense
-from badger.bench.agents import PARAMETERS, Game
-from badger.bench.million import filled
+from badger.bench.cases.agents import PARAMETERS, Game
+from badger.bench.cases.million import filled
 from badger.bench.references import (
     AttentionAgent,
     DenseAttention,

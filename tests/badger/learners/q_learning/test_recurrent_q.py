@@ -13,7 +13,7 @@ from badger.learners.q_learning.sequences import knowing
 from badger.learners.schedules import Decay
 from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from tasks import Gymnasium, Ranges
-from tiny_runs import same
+from tiny_runs import load_trusted, same
 from toys import Steps, game, seeded, toy_agent
 
 LONG = Steps(9, dtype=torch.float64)  # walks of 1 to 9 steps, half of them truncated
@@ -177,7 +177,7 @@ def test_a_run_of_it_is_saved_and_gone_on_with(tmp_path):
     stopped, whole = run(), run()
     whole.folder = None
     train(stopped, 3, quiet=True, tensorboard=False)
-    resumed = Run.load(tmp_path / "run", build=run)
+    resumed = load_trusted(tmp_path / "run", build=run)
     for one in (resumed, whole):
         train(one, quiet=True, tensorboard=False)
     assert resumed.step == 4 and torch.equal(flat(resumed.learner.agent), flat(whole.learner.agent))
@@ -191,7 +191,7 @@ def test_of_worlds_that_are_not_ours_the_replay_is_kept_and_episodes_begin_anew(
 
     stopped = run()
     train(stopped, 2, quiet=True, tensorboard=False)
-    before, after = stopped.learner, Run.load(tmp_path / "run", build=run).learner
+    before, after = stopped.learner, load_trusted(tmp_path / "run", build=run).learner
     assert same(after.replay.pack(), before.replay.pack()) and len(after.replay) > 4
     assert not after.lived.total.any() and not after.lived.trail.age.any() and after.lived.known == before.lived.known
     made, rng = before.lived.trail.made, seeded()

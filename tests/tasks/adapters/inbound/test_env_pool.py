@@ -12,7 +12,7 @@ import torch
 from numpy.testing import assert_array_equal
 
 import toy_worlds
-from badger.rollouts.loop import Carry, cut
+from badger.rollouts.trajectory import Carry, cut
 from experts import state as states
 from tasks import Step, Watch, WorldError, Worlds
 from tasks.adapters.inbound.checked_env import Row

@@ -12,13 +12,15 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch.testing import assert_close
 
 import toy_worlds
-from badger import Run, build, evaluate, generator, read_metrics, train
+from badger import build, evaluate, generator, read_metrics, train
 from badger.policies.policies import Sampled
-from badger.rollouts.loop import cut, rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import cut, start
 from badger.testing.task import OF_VALUES, TASK_PROPERTIES
 from tasks import Continuous, Gymnasium, WorldError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
+from tiny_runs import load_trusted
 from toys import seeded, toy_agent
 
 B = 3
@@ -226,7 +228,7 @@ def tiny(folder, env="toy_worlds:Counter", **arguments):
 
 def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tmp_path):
     train(tiny(tmp_path / "run"), 3, quiet=True, tensorboard=False)
-    run = Run.load(tmp_path / "run")
+    run = load_trusted(tmp_path / "run")
     assert run.step == 3 and run.learner.stream is None
     train(run, quiet=True, tensorboard=False)
     assert run.step == 8 and run.learner.stream is not None
@@ -245,7 +247,7 @@ def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, m
     with pytest.raises(WorldError, match=wanted):
         train(run, quiet=True, tensorboard=False)
     monkeypatch.setattr(toy_worlds.Wearing, "left", 10**6)
-    again = Run.load(tmp_path / "run")
+    again = load_trusted(tmp_path / "run")
     assert again.step == run.step // 2 * 2 == 4
     train(again, quiet=True, tensorboard=False)
     assert again.step == 8

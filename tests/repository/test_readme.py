@@ -1,9 +1,11 @@
-"""The README's examples are run as they stand, but for their length."""
+"""The examples of README.md and of the page of `badger` are run as they stand, but for their length."""
 
 import re
 from pathlib import Path
 
 import torch
+
+import badger
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -23,9 +25,14 @@ def test_a_memory_takes_the_place_of_a_gru():
     assert names["ys"].shape == (3, 2, 64)
 
 
-def test_worlds_go_in_and_out(tmp_path, monkeypatch):
+def test_it_has_at_most_200_lines():
+    assert len(README.splitlines()) <= 200
+
+
+def test_the_agent_on_the_page_of_badger_learns_in_an_environment_of_gymnasium(tmp_path, monkeypatch):
     names = {}
     monkeypatch.chdir(tmp_path)
-    exec(CODE[2].replace("batch=8", "batch=2, horizon=4, epochs=1, minibatches=1"), names)
+    code = re.findall(r"```python\n(.*?)```", badger.__doc__, re.DOTALL)[0]
+    exec(code.replace("batch=8", "batch=2, horizon=4, epochs=1, minibatches=1"), names)
     assert names["run"].learner.update()["finite"]
     assert len(names["env"].reset(seed=0)[0]) == 4

@@ -19,7 +19,7 @@ from badger.bench.references import AttentionAgent, Training, broadcast_multiply
 from badger.bench.references.attention_2019 import Attend
 from badger.bench.result import Goal, Row, at_least, on_gpu, within
 from badger.learners import BPTT
-from badger.recipes import build
+from badger.recipes.build import build
 from badger.rng import drawing_from, generator
 from badger.runs.run import Run
 from badger.runs.training import train

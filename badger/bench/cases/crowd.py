@@ -13,7 +13,8 @@ from badger.bench.measure import Work, ready
 from badger.bench.references import DenseAttention, LoopExperts
 from badger.bench.result import Goal, Row, at_least, on_gpu, within
 from badger.rng import drawing_from, generator
-from badger.rollouts.loop import rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import start
 from comms import Attention, EdgeList, connect
 from comms.generators import ring_lattice
 from experts import GRU, EpisodicMemory, Private

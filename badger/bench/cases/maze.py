@@ -9,7 +9,7 @@ from badger.bench import measure
 from badger.bench.measure import Work, ready
 from badger.bench.references import MazeTraining, PlainNeural, PlasticNetwork
 from badger.bench.result import Goal, Row
-from badger.recipes import build
+from badger.recipes.build import build
 from badger.rng import drawing_from, generator
 from tasks import Maze
 

@@ -14,7 +14,8 @@ from badger.bench.result import Goal, Row
 from badger.learners import PPO
 from badger.recipes.settings import Setup
 from badger.rng import generator
-from badger.rollouts.loop import rollout, start
+from badger.rollouts.loop import rollout
+from badger.rollouts.trajectory import start
 from experts import GRU
 from tasks import CartPole
 

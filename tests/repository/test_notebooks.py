@@ -8,12 +8,26 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
+# Studies and benchmarks start processes. Here they are forked from a server that has imported everything once;
+# spawned ones, as elsewhere, would each take some five seconds of CPU for their imports.
+FORKED = """
+import multiprocessing
 
-@pytest.mark.timeout(600)  # the fifth takes 100 seconds, some 20 processes one after the other
+from badger.bench import measure
+from badger.study import process_pool
+
+context = multiprocessing.get_context("forkserver")
+context.set_forkserver_preload(["badger.study.trial", "badger.recipes", "badger.bench", "torch._dynamo"])
+measure.get_context = process_pool.multiprocessing.get_context = lambda method=None: context
+"""
+
+
+@pytest.mark.timeout(600)  # the fifth trains and measures in some 20 processes, one after the other
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("BADGER_SMOKE", "1")
     notebook = nbformat.read(path, as_version=4)
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(FORKED))
     NotebookClient(notebook, timeout=170, resources={"metadata": {"path": tmp_path}}).execute()
     errors = [out for cell in notebook.cells for out in cell.get("outputs", []) if out["output_type"] == "error"]
     assert not errors

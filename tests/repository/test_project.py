@@ -1,14 +1,19 @@
 """The rules of the house, read off the source: who imports what, and what the project's files agree on."""
 
 import ast
+import importlib
+import itertools
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+import networkx as nx
+
+ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("experts", "comms", "tasks")
 PACKAGES = (*PARTS, "badger")
 BASE = {"torch", "numpy", "networkx", "jaxtyping"} | sys.stdlib_module_names
@@ -25,6 +30,19 @@ SLOW_TO_IMPORT = {
     "torch._dynamo",
 }
 DICTS = ("CORES", "BUSES", "TOPOLOGIES", "TASKS", "LEARNERS", "RECIPES")
+
+
+LAYERS = (  # who may import whom inside badger: a module imports those of its own line and below
+    ("__main__", "cli"),
+    ("testing", "bench", "study"),
+    ("recipes",),
+    ("runs",),
+    ("evaluation", "learners", "planning"),
+    ("figures", "rollouts"),
+    ("policies", "act", "sense", "agent"),
+    ("registry", "rng", "distributed", "teams", "version"),
+)
+SIDE_BY_SIDE = {"comms": 16}  # modules in a folder, at most; 14 elsewhere
 
 
 class Import(NamedTuple):
@@ -65,6 +83,34 @@ def walk(node: ast.AST, file: Path, inside: bool = False) -> Iterator[Import]:
             yield from walk(child, file, inside or function)
 
 
+def dotted(file: Path) -> str:
+    """The name of a module by its file."""
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def module_graph() -> nx.DiGraph:
+    """An edge from each module to those that it imports, inside functions too. To import a name from a package counts
+    as an import of its __init__; that a package is loaded before its modules does not count."""
+    modules = {dotted(file) for file in sources(*PACKAGES)}
+    graph = nx.DiGraph()
+    graph.add_nodes_from(modules)
+    for each in imports(*PACKAGES):
+        owner = each.name.rpartition(".")[0]
+        found = each.name if each.name in modules else owner
+        if found in modules:
+            graph.add_edge(dotted(ROOT / each.file), found)
+    return graph
+
+
+def layer(module: str) -> int:
+    """The line of LAYERS, 0 at the bottom."""
+    part = module.split(".")[1] if "." in module else "badger itself"
+    lines = [line for line, parts in enumerate(reversed(LAYERS)) if part in parts]
+    assert lines, f"{module} belongs to no line of LAYERS"
+    return lines[0]
+
+
 def python(code: str) -> str:
     """What a fresh interpreter prints: this one has long imported everything."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -92,10 +138,51 @@ def test_an_optional_library_is_imported_in_one_file_only():
     assert len({library for library, _ in found}) == len(found), sorted(found)
 
 
+def test_no_module_imports_itself_through_others():
+    circles = [sorted(group) for group in nx.strongly_connected_components(module_graph()) if len(group) > 1]
+    assert not circles and not list(nx.selfloop_edges(module_graph())), circles
+
+
+def test_badger_imports_downwards_only():
+    inside = [(a, b) for a, b in module_graph().edges if a.startswith("badger.") and b.split(".")[0] == "badger"]
+    itself = [f"{a} imports badger itself: import the module that defines the name" for a, b in inside if b == "badger"]
+    upwards = [f"{a} imports {b}" for a, b in inside if b != "badger" and layer(a) < layer(b)]
+    assert not itself + upwards, "\n".join(itself + upwards)
+
+
+def test_no_folder_holds_too_many_modules():
+    folders = Counter(file.parent.relative_to(ROOT).as_posix() for file in sources(*PACKAGES) if file.stem[0] != "_")
+    crowded = {folder: n for folder, n in folders.items() if n > SIDE_BY_SIDE.get(folder, 14)}
+    assert not crowded, crowded
+
+
+def test_each_folder_is_a_package_that_says_what_it_holds():
+    folders = sorted({file.parent for file in sources(*PACKAGES)})
+    silent = [str(folder) for folder in folders if not ast.get_docstring(tree(folder / "__init__.py"))]
+    assert not silent, silent
+
+
+def test_no_name_of_a_package_hides_a_module():
+    """So that `package.module` is the module, whatever else has been imported."""
+    modules = [
+        dotted(file) for file in sources(*PACKAGES) if file.stem != "__main__" and "references" not in file.parts
+    ]
+    for name in modules:
+        importlib.import_module(name)
+    hidden = []
+    for name in modules:
+        package, _, own = name.rpartition(".")
+        if package and getattr(sys.modules[package], own, None) is not sys.modules[name]:
+            hidden.append(f"{package}.{own} is not the module {name}")
+    assert not hidden, "\n".join(hidden)
+
+
 def test_learners_never_import_each_other():
-    learners = [i for i in imports("badger") if i.file.parts[1] == "learners" and i.file.name != "__init__.py"]
-    wrong = [i for i in learners if i.name.startswith("badger.learners")]
-    assert not wrong, "\n".join(map(str, wrong))
+    from badger import LEARNERS
+
+    graph, learners = module_graph(), sorted({entry.__module__ for entry in LEARNERS.values()})
+    wrong = [(a, b) for a, b in itertools.permutations(learners, 2) if nx.has_path(graph, a, b)]
+    assert len(learners) > 1 and not wrong, wrong
 
 
 def test_no_file_sets_a_global_seed():

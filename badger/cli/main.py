@@ -1,0 +1,144 @@
+"""The command line: badger train | resume | evaluate | study | compare | bench | list."""
+
+import inspect
+import json as json_format
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from tyro.conf import Positional
+
+from badger import distributed
+from badger.act import ACTS
+from badger.cli import evaluate as evaluate_command
+from badger.cli.train import resume_command, train_command
+from badger.cli.usage import print_usage
+from badger.learners import LEARNERS
+from badger.recipes import RECIPES
+from badger.recipes.settings import resolve_device
+from badger.study import STUDIES
+from comms import BUSES, TOPOLOGIES, pick
+from experts import CORES
+from tasks import TASKS
+
+USAGE = """usage: badger COMMAND ...
+
+  badger train RECIPE [--flags]     train a new agent; RECIPE is a name or your own module:function
+  badger resume RUN                 go on with a run that was stopped, bit for bit
+  badger evaluate RUN [--flags]     how a trained agent does, also with other sizes or lesions
+  badger evaluate RUN --grid [...]  with all combinations of lists of sizes: a table, CSV and heat maps
+  badger study NAME [--flags]       arms x seeds, and a report with error bars; goes on where it was stopped
+  badger compare RUN ... [--flags]  the same report of any runs
+  badger bench [CASE ...] [--flags] how fast and how large, against references; all cases take some minutes
+  badger list                       recipes, and the names that their flags take
+
+Each has --help. Recipes: {recipes}."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
+    words = sys.argv[1:] if arguments is None else arguments
+    commands = {
+        "train": train_command, "resume": resume_command, "evaluate": _evaluate, "study": _study, "compare": _compare,
+        "bench": _bench, "list": _list,
+    }  # fmt: skip
+    if not words or words[0] in ("-h", "--help"):
+        return print_usage(words, USAGE.format(recipes=", ".join(RECIPES)))
+    try:
+        command = pick(commands, words[0], "command")
+    except ValueError as error:
+        print(f"badger: {error}", file=sys.stderr)
+        return 2
+    sys.path.insert(0, os.getcwd())  # a user's own recipes
+    if "OMP_NUM_THREADS" not in os.environ:  # an agent's tensors are small: threads would wait more than they work
+        torch.set_num_threads(1)
+    try:
+        with distributed.process_group():
+            return command(words[1:])
+    except KeyboardInterrupt as stop:
+        print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
+        if os.environ.get("BADGER_DEBUG"):
+            raise
+        print(f"badger: {error}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
+        return 1
+
+
+def _evaluate(words: list[str]) -> int:
+    if "--grid" in words:
+        from badger.cli import grid as grid_command  # what only this needs
+
+        return grid_command.command([word for word in words if word != "--grid"])
+    return evaluate_command.command(words)
+
+
+def _study(words: list[str]) -> int:
+    from badger.cli import study as commands  # what only this command needs
+
+    return commands.study(words)
+
+
+def _compare(words: list[str]) -> int:
+    from badger.cli import study as commands
+
+    return commands.compare(words)
+
+
+def _bench(words: list[str]) -> int:
+    from badger.bench import CASES, as_json, bench, table, versions  # what only this command needs
+
+    def benchmark(
+        cases: Positional[tuple[str, ...]] = (),
+        *,
+        device: str = "cpu",
+        json: Path | None = None,
+        threads: int | None = None,
+    ) -> int:
+        """Measure ours and the references in turn, in one process; print a table for BENCHMARKS.md.
+
+        Cases: {cases}.
+
+        Args:
+            cases: which; all if none is named.
+            device: cpu, cuda, or auto: cuda where there is one.
+            json: file for the result, written anew after each row.
+            threads: of torch; 1 if not given, or OMP_NUM_THREADS.
+        """
+        if threads is not None:
+            torch.set_num_threads(threads)
+        where, rows = resolve_device(device), []
+        for row in bench(cases, where):
+            rows.append(row)
+            print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
+            if json is not None:
+                json.write_text(json_format.dumps(as_json(rows, where), indent=2) + "\n")
+        print(", ".join(f"{name} {value}" for name, value in versions(where).items()), table(rows), sep="\n\n")
+        return 0
+
+    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(CASES))
+    return tyro.cli(benchmark, args=words, prog="badger bench")
+
+
+def _list(words: list[str]) -> int:
+    if words:
+        return print_usage(words, "usage: badger list")
+    told = {
+        "recipes": {name: (inspect.getdoc(recipe) or "").splitlines()[0] for name, recipe in RECIPES.items()},
+        "studies": {name: study.claim for name, study in STUDIES.items()},
+    }
+    width = 2 + max(len(name) for names in told.values() for name in names)
+    for kind, lines in told.items():
+        print(kind)
+        for name, line in lines.items():
+            print(f"  {name:<{width}}{line}")
+    tables: dict[str, dict[str, Any]] = {
+        "cores": CORES, "buses": BUSES, "topologies": TOPOLOGIES, "acts": ACTS,
+        "tasks": TASKS, "learners": LEARNERS,
+    }  # fmt: skip
+    for kind, table in tables.items():
+        print(f"{kind:<{width + 2}}{', '.join(table)}")
+    return 0

@@ -1,0 +1,100 @@
+"""Curves: scores over outer and inner steps, their bands, and performance profiles. No pyplot, no global state."""
+
+import math
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only when a picture is drawn
+
+DECADES = 5  # of a logarithmic axis: a moving average of errors that have become 0 falls without end
+APART = 0.045  # of the height of an axis, between two names of lines
+
+
+def blank(width: float, height: float) -> Figure:
+    """An empty one, its size in inches."""
+    import matplotlib.figure
+
+    return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
+
+
+def learning_curves(
+    curves: dict[str, list[tuple[list[int], list[float]]]], references: dict[str, float], score: str
+) -> Figure:
+    """A score over outer steps, with its reference lines.
+
+    curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0, of `DECADES` at most.
+    """
+    figure = _lines(curves, score)
+    _compared(figure.axes[0], references)
+    return figure
+
+
+class Band(NamedTuple):
+    """A line with what it may be off, each (K,)."""
+
+    x: np.ndarray
+    y: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def learning_bands(bands: dict[str, Band], references: dict[str, float], score: str) -> Figure:
+    """`learning_curves` of several runs each, x in outer steps."""
+    figure = _lines({name: [(band.x.tolist(), band.y.tolist())] for name, band in bands.items()}, score)
+    for i, band in enumerate(bands.values()):
+        figure.axes[0].fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
+    _compared(figure.axes[0], references)
+    return figure
+
+
+def _lines(curves: dict[str, list[tuple[list[int], list[float]]]], score: str) -> Figure:
+    figure = blank(7, 4)
+    axes = figure.add_subplot(xlabel="outer step", ylabel=score)
+    for i, (name, seeds) in enumerate(curves.items()):
+        for j, (steps, values) in enumerate(seeds):
+            axes.plot(steps, values, color=f"C{i}", alpha=0.8, lw=1.3, label=name if j == 0 else None)
+    return figure
+
+
+def _compared(axes: Any, references: dict[str, float]) -> None:
+    """Lines of what is known beside what was drawn, their names apart where they are near each other."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines] or [[]])
+    if len(values) and values.min() > 0:
+        axes.set_yscale("log")
+        low, high = axes.dataLim.intervaly
+        axes.set_ylim(max(low, high / 10**DECADES) / 1.3, max([high, *references.values()]) * 1.3)
+    floor = axes.get_ylim()[0]
+    shown = {line: v for line, v in references.items() if axes.get_yscale() == "linear" or v > floor}
+    for value in shown.values():
+        axes.axhline(value, color="0.6", lw=0.9, ls="--")
+    axes.get_ylim()  # matplotlib makes room for the lines when it is asked, and not before
+    place = axes.transData + axes.transAxes.inverted()
+    below = -math.inf
+    for line, value in sorted(shown.items(), key=lambda each: each[1]):
+        below = max(place.transform((0, value))[1], below + APART)
+        axes.text(1, below, f" {line} {value:.3g}", transform=axes.transAxes, fontsize=8, va="center")
+    axes.legend(fontsize=8)
+
+
+def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> Figure:
+    """Fractions over thresholds of a score. Logarithmic where all of these are above 0."""
+    figure = blank(7, 4)
+    axes = figure.add_subplot(xlabel=score, ylabel=fraction, ylim=(-0.03, 1.03))
+    for i, (name, band) in enumerate(bands.items()):
+        axes.step(band.x, band.y, where="post", color=f"C{i}", lw=1.3, label=name)
+        axes.fill_between(band.x, band.low, band.high, step="post", color=f"C{i}", alpha=0.18, lw=0)
+    if all((band.x > 0).all() for band in bands.values()):
+        axes.set_xscale("log")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def inner_curve(values: Tensor, name: str) -> Figure:
+    """A score over the steps of an episode, (T,)."""
+    figure = blank(5, 3)
+    axes = figure.add_subplot(xlabel="inner step", ylabel=name)
+    axes.plot(range(1, len(values) + 1), values.tolist(), marker="o", ms=3)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    return figure

@@ -1,0 +1,133 @@
+"""Runs by recipe: made anew, loaded from their folder, or trained to the end.
+
+A run is loaded by calling its recipe again and restoring the state, so that this stands above both runs and recipes.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from badger.recipes import RECIPES
+from badger.registry import check_trusted, modules, named, references
+from badger.runs.run import Description, Run, read_description
+from badger.runs.training import train
+
+
+def find(name: str) -> Callable[..., Run]:
+    """The recipe of that name, or a user's own `module:function`.
+
+    Raises:
+        ValueError: no such recipe, module or function.
+    """
+    return named(RECIPES, name, "recipe", lambda found: inspect.isfunction(found) or isinstance(found, partial))
+
+
+def build(recipe: str, **arguments: Any) -> Run:
+    """A new run that remembers how it was made, so that it can be loaded again.
+
+    Raises:
+        ValueError: unknown recipe, an argument that it does not have, or a value that it refuses.
+    """
+    function = find(recipe)
+    known = inspect.signature(function).parameters
+    unknown = set(arguments) - set(known)
+    if unknown:
+        has = ", ".join(known)
+        raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
+    run = function(**arguments)
+    if not isinstance(run, Run):
+        raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
+    run.recipe, run.arguments = recipe, arguments
+    defaults = {name: flag.default for name, flag in known.items() if name not in arguments}
+    run.defaults = {name: default for name, default in defaults.items() if _plain(default)}
+    return run
+
+
+def load_run(
+    folder: str | Path, build: Callable[[], Run] | None = None, best: bool = False, trusted: Collection[str] = ()
+) -> Run:
+    """Loads a run from its folder, as of its last good checkpoint; or its best, which is trained on elsewhere only.
+
+    A folder is data: where its run.json names code as `module:name` (its recipe, or a part among the arguments),
+    nothing of it is imported unless the module is trusted.
+
+    Args:
+        folder: of the run.
+        build: makes the run anew, untrained; None: the recipe named in run.json does.
+        best: load the checkpoint of the best averaged return, not the last one.
+        trusted: modules whose `module:name` references in run.json may be imported.
+
+    Raises:
+        FileNotFoundError: no run there.
+        ValueError: built by hand, and no `build` given; code that is not trusted; written by version 0.1; or no good
+            checkpoint.
+    """
+    folder = Path(folder)
+    about = read_description(folder)
+    if build is None:
+        check_trusted(_references(about), trusted, folder / "run.json")
+        build = _builder(folder, about)
+    run = build()
+    run.recipe, run.arguments, run.defaults = about
+    run.restore(folder, best=best)
+    return run
+
+
+def referenced_modules(folder: str | Path) -> tuple[str, ...]:
+    """The modules that the run.json of a folder names as `module:name`; imports none of them."""
+    return modules(_references(read_description(folder)))
+
+
+def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+    """The finished run of that folder: trained now, resumed where it was stopped, or only loaded.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe or with other arguments.
+    """
+    run = begun(folder, recipe, **arguments)
+    train(run)
+    return run
+
+
+def begun(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+    """The run of that folder as it was left, or a new one that will be kept there.
+
+    Raises:
+        ValueError: the folder holds a run of another recipe or with other arguments.
+    """
+    if not (Path(folder) / "run.json").exists():
+        run = build(recipe, **arguments)
+        run.folder = Path(folder)
+        return run
+    about = read_description(folder)
+    if (about.recipe, about.arguments) != (recipe, json.loads(json.dumps(arguments))):  # tuples come back as lists
+        raise ValueError(
+            f"{folder} holds a run of {about.recipe} {about.arguments}, want {recipe} {arguments}; use another folder"
+        )
+    return load_run(folder, trusted=modules(references([recipe, arguments])))
+
+
+def _references(about: Description) -> list[str]:
+    """Code that run.json names, in the recipe and anywhere in the arguments."""
+    return list(references([about.recipe, about.arguments, about.defaults]))
+
+
+def _builder(folder: Path, about: Description) -> Callable[[], Run]:
+    if about.recipe is None:
+        raise ValueError(
+            f"{folder} was built by hand, not by a recipe; give the function that builds it: "
+            f'badger.load_run("{folder}", build=my_function)'
+        )
+    return partial(build, about.recipe, **about.defaults, **about.arguments)
+
+
+def _plain(value: Any) -> bool:
+    """Whether JSON knows it."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,119 @@
+"""Private and undocumented parts of torch that the library depends on, all in one file.
+
+No other file of the four packages uses a private name of torch (tests/test_torch_internals.py). Each function says why
+it is needed, and which public call would replace it. After an upgrade of torch, `make check-versions` tests them.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torch.autograd import Function
+from torch.optim import Optimizer
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+gru_sequence, lstm_sequence = torch.gru, torch.lstm
+"""The functions behind `nn.GRU` and `nn.LSTM`, which take weights as arguments and so work with weights of our own.
+
+Undocumented. Public replacement: `torch.func.functional_call` on an `nn.GRU` or `nn.LSTM` module.
+"""
+
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+"""(gradient, output) -> gradient of the input, in one kernel instead of three.
+
+Names of ATen operators are no documented interface. Public replacement: `grad * y * (1 - y)` and `grad * (1 - y * y)`.
+"""
+
+
+def softmax_backward(grad: Tensor, output: Tensor) -> Tensor:
+    """Gradient of a softmax over the last axis from the gradient of its output, in one kernel instead of three.
+
+    Public replacement: `output * (grad - (grad * output).sum(-1, keepdim=True))`.
+    """
+    return torch._softmax_backward_data(grad, output, -1, output.dtype)
+
+
+def functorch_active() -> bool:
+    """Whether a transform of `torch.func` (vmap, grad, jvp) is running.
+
+    Functions with a written-out gradient take plain operations there, since weights may be batched.
+    Public replacement: none; an argument through every call, or `torch.func` rules (`vmap`, `jvp`) for each function.
+    """
+    return torch._C._are_functorch_transforms_active()
+
+
+def recorded_outside(tensor: Tensor) -> bool:
+    """Whether autograd, or a `torch.func.grad` around the innermost transform, records this tensor.
+
+    `torch.func.grad` always differentiates with create_graph=True, so that flag does not say whether second derivatives
+    may be wanted; this does. Public replacement: none.
+    """
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+        if tensor.requires_grad:
+            return True
+    return False
+
+
+def not_compiled(function: Decorated) -> Decorated:
+    """Decorator: torch.compile leaves a gap in its graph here and calls the function as it is.
+
+    Public replacement: `torch.compiler.disable`, which loads the compiler when it decorates, so that `import badger`
+    would take seconds longer.
+    """
+    return torch._disable_dynamo(function)  # type: ignore[return-value]
+
+
+def compiler_error() -> type[Exception]:
+    """The exception that torch.compile raises where it cannot compile; a call, since the import takes seconds.
+
+    Public replacement: none; `except Exception` would also catch errors of the compiled function itself.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    return TorchDynamoException
+
+
+def backward_pass() -> int:
+    """Number of the backward pass that is running in this thread; -1 outside of one.
+
+    Tells apart what two passes over one graph leave behind. Public replacement: none; a gradient for each product.
+    """
+    return torch._C._current_graph_task_id()
+
+
+def version(tensor: Tensor) -> int:
+    """How often a tensor has been changed in place; -1 for one of inference mode, which does not count.
+
+    Says whether a product made from it still holds. Public replacement: none; `torch.equal` with a copy, or to make
+    the product again at each step.
+    """
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def skip_next_step(optimizer: Optimizer, skip: Bool[Tensor, ""]) -> None:
+    """Lets a fused optimizer leave parameters as they are in its next step where `skip` is set, without waiting for it.
+
+    The attribute is how `torch.amp.GradScaler` speaks to fused optimizers. Public replacement: `GradScaler.step`, which
+    waits for the device and looks at gradients only, not at the loss.
+    """
+    optimizer.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
+
+
+def made_by(edge: tuple[Any, int], function: type[Function]) -> tuple[Any, int] | None:
+    """The call of an autograd `Function` that an edge of autograd's graph leads to, and which of its outputs; views may
+    lie between. None where the edge leads to something else.
+
+    Args:
+        edge: (node, output number), as in `Node.next_functions`, or (tensor.grad_fn, tensor.output_nr).
+
+    The class of a Function's nodes is private, and so are the names of torch's own nodes. Public replacement: to return
+    a token from the Function, and to pass it through the state.
+    """
+    node, output = edge
+    while node is not None and node.name() == "ViewBackward0":
+        node, output = node.next_functions[0]
+    return (node, output) if isinstance(node, function._backward_cls) else None
