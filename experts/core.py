@@ -139,18 +139,37 @@ def positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size}, want at least 1")
 
 
-def controlled(controller: Callable[[int], Core], input_size: int, read_size: int) -> Core:
+def controlled(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
     """The controller of a memory: it eats [x, what is read].
 
+    read_size: where it follows from the controller's own output size, a function of that.
+
     Raises:
-        TypeError: it is not made by a factory, or is no core. ValueError: it eats something else.
+        TypeError: it is not made by a factory, or is no core.
+        ValueError: it eats something else, or its output size follows from its input size where the read's does from
+            its output size.
     """
-    wanted = input_size + read_size
+    if isinstance(read_size, int):
+        return _made(controller, input_size, read_size)
+    output_size = _made(controller, 1, None).output_size
+    made = _made(controller, input_size, read_size(output_size))
+    if made.output_size != output_size:
+        raise ValueError(
+            f"the controller's output_size={made.output_size} where its input_size={made.input_size}, but "
+            f"{output_size} where that is 1; want one output size for every input size, such as that of "
+            "partial(GRU, hidden_size=64)"
+        )
+    return made
+
+
+def _made(controller: Callable[[int], Core], input_size: int, read_size: int | None) -> Core:
+    """The controller for so many numbers; read_size: None where it is made to be looked at only."""
+    wanted = input_size + (read_size or 0)
     made = controller if isinstance(controller, nn.Module) else controller(wanted)
     if made is controller or not isinstance(made, Core):
         got = type(made).__name__
         raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
-    if made.input_size != wanted:
+    if read_size is not None and made.input_size != wanted:
         raise ValueError(
             f"the controller's input_size={made.input_size}, want x {input_size} + read {read_size} = {wanted}; "
             "pass a factory int -> Core such as partial(GRU, hidden_size=64)"

@@ -1,7 +1,7 @@
 """Episodic memory whose slots hold different things: similar rows are merged while they come (online clustering)."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
 from experts.core import Core, controlled, positive
-from experts.episodic.memory import Kept, Similarity, Weighting, addressing, check_reading
+from experts.episodic.memory import Kept, Similarity, Weighting, addressing, check_reading, held
 from experts.episodic.top_k_read import Attend
 from experts.memory_metrics import measures
 from experts.state import State
@@ -83,10 +83,9 @@ class ClusteredMemory(Core):
         check_reading(similarity, weighting, keep, key_input_scale)
         if threshold <= -1:
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
-        hidden = controller(1).output_size
-        value_size = (hidden if keep != "x" else 0) + (input_size if keep != "h" else 0)
-        self.controller = controlled(controller, input_size, value_size)
-        self.input_size, self.output_size = input_size, hidden
+        self.controller = controlled(controller, input_size, partial(held, input_size, keep))
+        self.input_size, self.output_size = input_size, self.controller.output_size
+        hidden, value_size = self.output_size, held(input_size, keep, self.output_size)
         self.key, self.query = addressing(hidden, key_size, inputs=input_size, input_scale=key_input_scale)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.threshold, self.similarity, self.keep = slots, threshold, similarity, keep

@@ -1,6 +1,7 @@
 """Episodic memory beside a recurrent controller (Andersson 2020; Fortunato et al. 2019, MRA; Rae et al. 2016, SAM)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -97,11 +98,10 @@ class EpisodicMemory(Core):
         positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
         check_reading(similarity, weighting, keep, key_input_scale)
         self.input_size = input_size
-        hidden = controller(1).output_size if keep != "x" else 0
-        held_size = hidden + (input_size if keep != "h" else 0)
-        value_size = held_size if row_size is None else row_size
-        self.controller = controlled(controller, input_size, value_size)
+        read_size = partial(_stored, input_size, keep, row_size)
+        self.controller = controlled(controller, input_size, read_size(0) if keep == "x" else read_size)
         self.output_size = self.controller.output_size
+        held_size, value_size = held(input_size, keep, self.output_size), read_size(self.output_size)
         self.key, self.query = addressing(self.output_size, key_size, inputs=input_size, input_scale=key_input_scale)
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
         if self.compress is not None:
@@ -228,6 +228,16 @@ class EpisodicMemory(Core):
         new = (index < 0).expand(x.shape[:2])
         kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
         return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
+
+
+def held(input_size: int, keep: Kept, hidden: int) -> int:
+    """How many numbers a row keeps of x and of h, of `hidden` numbers."""
+    return (hidden if keep != "x" else 0) + (input_size if keep != "h" else 0)
+
+
+def _stored(input_size: int, keep: Kept, row_size: int | None, hidden: int) -> int:
+    """How many numbers a row has in the store, compressed or not."""
+    return held(input_size, keep, hidden) if row_size is None else row_size
 
 
 def addressing(
