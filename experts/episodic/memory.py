@@ -144,7 +144,7 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
-        if self.plan is not None and not functorch_active():
+        if self._is_fused(x):
             (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
             return y, state
         m, positions, weights, log = state.log.read(self.ask(x, state.h), self.attend)
@@ -173,7 +173,7 @@ class EpisodicMemory(Core):
         self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], EpisodicState]:
         """As the loop of `forward`, by one function for some steps at once where the controller is a cell."""
-        if self.plan is None or functorch_active():
+        if not self._is_fused(xs):
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
@@ -182,6 +182,10 @@ class EpisodicMemory(Core):
             y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])
             ys += y
         return torch.stack(ys), state
+
+    def _is_fused(self, x: Tensor) -> bool:
+        """Whether a step is one function: it has no rules for vmap, and none for no episodes at all."""
+        return self.plan is not None and not functorch_active() and x.shape[-3] > 0
 
     def _fused(
         self, xs: Tensor, state: EpisodicState, present: Tensor | None = None, reset: Tensor | None = None
