@@ -114,8 +114,8 @@ from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent, AgentState  # noqa: E402
 from badger.evaluation import trace_similarity as similarity  # noqa: E402
 from badger.evaluation.evaluate import evaluate  # noqa: E402
-from badger.evaluation.inspection import look  # noqa: E402
-from badger.evaluation.size_grid import grid, with_slots  # noqa: E402
+from badger.evaluation.inspection import inspect_agent  # noqa: E402
+from badger.evaluation.size_grid import evaluate_grid, with_slots  # noqa: E402
 from badger.learners import (  # noqa: E402
     A2C,
     BPTT,
@@ -126,21 +126,21 @@ from badger.learners import (  # noqa: E402
     Learner,
 )
 from badger.learners.population import Population  # noqa: E402
-from badger.learners.schedules import Cooldown, Decay, Ladder, Schedule  # noqa: E402
+from badger.learners.schedules import Cooldown, LinearEpsilon, ApexEpsilon, WarmupCosine  # noqa: E402
 from badger.policies.policies import (  # noqa: E402
     POLICIES,
     EpsilonGreedy,
     Greedy,
     Sampled,
-    direct,
+    identity_policy,
 )
 from badger.recipes import RECIPES  # noqa: E402
-from badger.recipes.build import build, load_run, trained  # noqa: E402
+from badger.recipes.build import build_run, load_run, load_or_train  # noqa: E402
 from badger.recipes.flags import recipe  # noqa: E402
 from badger.recipes.settings import Setup  # noqa: E402
 from badger.rng import generator  # noqa: E402
 from badger.rollouts.loop import rollout  # noqa: E402
-from badger.rollouts.trajectory import Carry, Frames, start  # noqa: E402
+from badger.rollouts.trajectory import Carry, Trajectory, initial_carry  # noqa: E402
 from badger.runs import milestones as report  # noqa: E402
 from badger.runs.recorder import read_metrics  # noqa: E402
 from badger.runs.run import Diverged, Run, RunExists  # noqa: E402
@@ -161,7 +161,7 @@ from comms import (  # noqa: E402
     Noisy,
     Silent,
     Workspace,
-    connect,
+    make_edges,
 )
 from experts import (  # noqa: E402
     AMRL,
@@ -177,45 +177,45 @@ from experts import (  # noqa: E402
     LookupTable,
     NeuralMemory,
     Plastic,
-    Predictive,
+    CPC,
     Private,
     Reconstruction,
-    Shared,
+    TaggedMemory,
     Unrolled,
     Window,
-    both,
+    private_and_shared,
 )
 from tasks import (  # noqa: E402
     TASKS,
     AssociativeRecall,
     BAbI,
     CardGame,
-    CardLesson,
+    CardGameImitation,
     CartPole,
     Copy,
     Curriculum,
     DictionaryInference,
     DoubleCopy,
-    Feedback,
+    PreviousActionReward,
     GuessingGame,
     Gymnasium,
     Maze,
     Mixture,
-    Parts,
+    Bucketed,
     PettingZoo,
     PooledRecall,
     PrioritySort,
     ProofOfMemory,
-    Ranges,
+    RandomSizes,
     RepeatPrevious,
     SequentialMNIST,
     Step,
     Task,
     TMaze,
     TMazeLong,
-    Watch,
-    WorldError,
-    Worlds,
+    EnvLimits,
+    EnvError,
+    EnvPool,
     task_errors,
     to_gymnasium,
     to_parallel_env,
@@ -248,7 +248,7 @@ __all__ = [
     "BAbI",
     "Bus",
     "CardGame",
-    "CardLesson",
+    "CardGameImitation",
     "Carry",
     "CartPole",
     "ClusteredMemory",
@@ -256,7 +256,7 @@ __all__ = [
     "Copy",
     "Core",
     "Curriculum",
-    "Decay",
+    "LinearEpsilon",
     "Delayed",
     "Delivery",
     "DictionaryInference",
@@ -266,15 +266,15 @@ __all__ = [
     "Edges",
     "EpisodicMemory",
     "EpsilonGreedy",
-    "Feedback",
+    "PreviousActionReward",
     "Feedforward",
-    "Frames",
+    "Trajectory",
     "GTrXL",
     "Gated",
     "Greedy",
     "GuessingGame",
     "Gymnasium",
-    "Ladder",
+    "ApexEpsilon",
     "Learner",
     "LookupTable",
     "Maze",
@@ -282,25 +282,25 @@ __all__ = [
     "Mixture",
     "NeuralMemory",
     "Noisy",
-    "Parts",
+    "Bucketed",
     "PettingZoo",
     "Plastic",
     "PooledRecall",
     "Population",
-    "Predictive",
+    "CPC",
     "PrioritySort",
     "Private",
     "ProofOfMemory",
-    "Ranges",
+    "RandomSizes",
     "Reconstruction",
     "RepeatPrevious",
     "Run",
     "RunExists",
     "Sampled",
-    "Schedule",
+    "WarmupCosine",
     "SequentialMNIST",
     "Setup",
-    "Shared",
+    "TaggedMemory",
     "Silent",
     "Step",
     "Study",
@@ -308,11 +308,11 @@ __all__ = [
     "TMazeLong",
     "Task",
     "Unrolled",
-    "Watch",
+    "EnvLimits",
     "Window",
     "Workspace",
-    "WorldError",
-    "Worlds",
+    "EnvError",
+    "EnvPool",
     "act",
     "both",
     "build",

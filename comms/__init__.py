@@ -30,11 +30,11 @@ from comms.bus import Bus, Delivery, Silent, State
 from comms.delayed import Delayed
 from comms.gated import Gated
 from comms.generators import TOPOLOGIES, EdgeList
-from comms.lookup import pick
+from comms.lookup import get_by_name
 from comms.mean import Mean
 from comms.noisy import Noisy
-from comms.surgery import join, lesion, mask, silence
-from comms.topology import Edges, Topology, changed, connect, edge_list, loudest, repeat
+from comms.surgery import connect_new_experts, lesion, mask_absent, silence
+from comms.topology import Edges, Topology, map_edges, make_edges, edge_list, max_edge_weights, expand_batch
 from comms.workspace import Workspace
 
 # (input_size, message_size) -> Bus

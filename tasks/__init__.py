@@ -24,8 +24,8 @@ assert step.terminated.all() and step.scores["final_error"].shape == (3,)
 
 from collections.abc import Callable
 
-from tasks.adapters.inbound.checked_env import Watch, WorldError
-from tasks.adapters.inbound.env_pool import Told, World, Worlds
+from tasks.adapters.inbound.checked_env import EnvLimits, EnvError
+from tasks.adapters.inbound.env_pool import EnvStep, EnvHandle, EnvPool
 from tasks.adapters.inbound.gymnasium_task import Gymnasium
 from tasks.adapters.inbound.pettingzoo_task import PettingZoo
 from tasks.adapters.outbound.gymnasium_env import to_gymnasium
@@ -37,20 +37,20 @@ from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.t_maze import TMaze
 from tasks.control.t_maze_long import TMazeLong
-from tasks.distributions import Curriculum, Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal, played
+from tasks.distributions import Curriculum, Mixture, Bucketed, RandomSizes, IntOrRange, TaskDistribution, sample_size, size_range, nominal, sample_task
 from tasks.games.card_game import CardGame
-from tasks.games.card_game_imitation import CardLesson
+from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
 from tasks.sequence.associative_recall import AssociativeRecall
-from tasks.sequence.base import Sequences, SequenceState
+from tasks.sequence.base import SequenceTask, SequenceState
 from tasks.sequence.copy import Copy, DoubleCopy
 from tasks.sequence.dictionary_inference import DictionaryInference
 from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
-from tasks.wrappers import Feedback
+from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task, init_fields
+from tasks.wrappers import PreviousActionReward
 
 TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,
@@ -67,7 +67,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "cart_pole": CartPole,
     "t_maze": TMaze,
     "card_game": CardGame,
-    "card_lesson": CardLesson,
+    "card_lesson": CardGameImitation,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
 }
@@ -75,11 +75,11 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 __all__ = [
     "TASKS",
-    "Action",
+    "ActionSpace",
     "AssociativeRecall",
     "BAbI",
     "CardGame",
-    "CardLesson",
+    "CardGameImitation",
     "CartPole",
     "Continuous",
     "Copy",
@@ -87,34 +87,34 @@ __all__ = [
     "DictionaryInference",
     "Discrete",
     "DoubleCopy",
-    "Feedback",
+    "PreviousActionReward",
     "GuessingGame",
     "Gymnasium",
     "Maze",
     "Mixture",
     "MultiDiscrete",
-    "Parts",
+    "Bucketed",
     "Path",
     "PettingZoo",
     "PooledRecall",
     "PrioritySort",
     "ProofOfMemory",
-    "Ranges",
+    "RandomSizes",
     "RepeatPrevious",
     "SequenceState",
-    "Sequences",
+    "SequenceTask",
     "SequentialMNIST",
-    "Size",
+    "IntOrRange",
     "Step",
     "TMaze",
     "TMazeLong",
     "Task",
-    "Told",
-    "Varied",
-    "Watch",
-    "World",
-    "WorldError",
-    "Worlds",
+    "EnvStep",
+    "TaskDistribution",
+    "EnvLimits",
+    "EnvHandle",
+    "EnvError",
+    "EnvPool",
     "changeable",
     "drawn",
     "ends",

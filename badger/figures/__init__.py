@@ -7,11 +7,11 @@ grid_paths.py   the way of an agent through a grid world
 matplotlib is imported when a picture is drawn, not before, and in curves.py (`blank`) alone.
 """
 
-from badger.figures.agents import agent, as_wide, first, guesses, message_graph, read_weights
+from badger.figures.agents import plot_agent, pad_slots, first_episode, plot_guesses, message_graph, plot_read_weights
 from badger.figures.curves import (
     Band,
     Figure,
-    blank,
+    new_figure,
     inner_curve,
     learning_bands,
     learning_curves,

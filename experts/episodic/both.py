@@ -7,7 +7,7 @@ from experts.core import Core, Private
 from experts.episodic.memory import EpisodicMemory
 
 
-def both(
+def private_and_shared(
     input_size: int,
     controller: Callable[[int], Core],
     *,
