@@ -16,7 +16,19 @@ from torch import Tensor, nn
 from badger.act import Act
 from badger.sense import Sense
 from badger.teams import team_size
-from comms import Bus, Delivery, EdgeList, Edges, Topology, make_edges, edge_list, connect_new_experts, mask_absent, expand_batch, silence
+from comms import (
+    Bus,
+    Delivery,
+    EdgeList,
+    Edges,
+    Topology,
+    connect_new_experts,
+    edge_list,
+    expand_batch,
+    make_edges,
+    mask_absent,
+    silence,
+)
 from experts import Core
 from experts import state as states
 from experts.state import State
@@ -106,7 +118,12 @@ class Agent(nn.Module):
                     f"build the {name} with input_size={core.output_size}"
                 )
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
-        self.topology, self.experts, self.identity_size, self.comm_rounds = topology, experts, identity_size, comm_rounds
+        self.topology, self.experts, self.identity_size, self.comm_rounds = (
+            topology,
+            experts,
+            identity_size,
+            comm_rounds,
+        )
         self._lists: dict[int, EdgeList] = {}  # follows from topology: it is asked once for each size
         self._rows: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # follows from _lists: edges of one episode
         self._edge_list(experts)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from comms import get_by_name
 
-T = TypeVar("Named")
+T = TypeVar("T")
 
 
 def resolve_name(table: Mapping[str, T], name: str, kind: str, fits: Callable[[Any], bool]) -> T:

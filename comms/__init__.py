@@ -34,7 +34,7 @@ from comms.lookup import get_by_name
 from comms.mean import Mean
 from comms.noisy import Noisy
 from comms.surgery import connect_new_experts, lesion, mask_absent, silence
-from comms.topology import Edges, Topology, map_edges, make_edges, edge_list, max_edge_weights, expand_batch
+from comms.topology import Edges, Topology, edge_list, expand_batch, make_edges, map_edges, max_edge_weights
 from comms.workspace import Workspace
 
 # (input_size, message_size) -> Bus
@@ -64,14 +64,14 @@ __all__ = [
     "State",
     "Topology",
     "Workspace",
-    "changed",
-    "connect",
+    "connect_new_experts",
     "edge_list",
-    "join",
+    "expand_batch",
+    "get_by_name",
     "lesion",
-    "loudest",
-    "mask",
-    "pick",
-    "repeat",
+    "make_edges",
+    "map_edges",
+    "mask_absent",
+    "max_edge_weights",
     "silence",
 ]

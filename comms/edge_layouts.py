@@ -24,7 +24,9 @@ class DenseLayout:
 
     def __init__(self, edges: Edges, experts: int) -> None:
         self.edges, self.experts = edges, experts
-        self.pair = edges.senders * experts + edges.receivers if edges.layout_index is None else edges.layout_index  # (B, K)
+        self.pair = (
+            edges.senders * experts + edges.receivers if edges.layout_index is None else edges.layout_index
+        )  # (B, K)
 
     def edge_weights(self) -> Tensor:
         """The edges' weights in the table, parallel ones added up."""
@@ -65,27 +67,27 @@ class RegularLayout:
         self.rows = near + first  # in a list of all episodes' experts
         self.shape = near.shape
 
-    def weigh(self) -> Tensor:
+    def edge_weights(self) -> Tensor:
         """The edges' weights in the table."""
         return self.weight.view(self.shape[0], self.shape[2], -1).mT.unsqueeze(-1)
 
-    def match(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """k_i . q_j for each edge."""
         return self._in_blocks(keys, lambda near, block: (near * queries[:, None, block]).sum(-1))
 
-    def peak(self, scores: Tensor) -> Tensor:
+    def max_per_receiver(self, scores: Tensor) -> Tensor:
         """Each receiver's highest score."""
         return scores.amax(1, keepdim=True)
 
-    def total(self, heard: Tensor) -> Tensor:
+    def sum_per_receiver(self, heard: Tensor) -> Tensor:
         """The sum over all that a receiver hears."""
         return heard.sum(1, keepdim=True)
 
-    def carry(self, shares: Tensor, values: Tensor) -> Tensor:
+    def aggregate(self, shares: Tensor, values: Tensor) -> Tensor:
         """The sum of values by shares, (B, E, H V)."""
         return self._in_blocks(values, lambda near, block: (shares[:, :, block, :, None] * near).sum(1).flatten(2))
 
-    def along(self, rates: Tensor) -> Tensor:
+    def per_edge_mean(self, rates: Tensor) -> Tensor:
         """The mean over heads, at each edge, (B, K)."""
         return _mean(rates, 3).mT.flatten(1)
 
@@ -112,31 +114,31 @@ class SparseLayout:
         self.receivers = (edges.receivers + first).flatten()
         self.size = batch * experts
 
-    def weigh(self) -> Tensor:
+    def edge_weights(self) -> Tensor:
         """The edges' weights, (B K, 1)."""
         return self.weight.reshape(-1, 1)
 
-    def match(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
         """k_i . q_j for each edge."""
         heard = queries.flatten(0, 1).index_select(0, self.receivers)  # (B K, H, D)
         return (heard * keys.flatten(0, 1).index_select(0, self.senders)).sum(-1)
 
-    def peak(self, scores: Tensor) -> Tensor:
+    def max_per_receiver(self, scores: Tensor) -> Tensor:
         """The highest score at each edge's receiver."""
         lowest = scores.new_full((self.size, scores.shape[1]), -torch.inf)
         at = self.receivers.unsqueeze(1).expand_as(scores)
         return lowest.scatter_reduce(0, at, scores, "amax").index_select(0, self.receivers)
 
-    def total(self, heard: Tensor) -> Tensor:
+    def sum_per_receiver(self, heard: Tensor) -> Tensor:
         """The sum over all that each edge's receiver hears."""
         return self._gather(heard).index_select(0, self.receivers)
 
-    def carry(self, shares: Tensor, values: Tensor) -> Tensor:
+    def aggregate(self, shares: Tensor, values: Tensor) -> Tensor:
         """The sum of values by shares, (B, E, H V)."""
         said = values.flatten(0, 1).index_select(0, self.senders)  # (B K, H, V)
         return self._gather(shares.unsqueeze(-1) * said).view_as(values).flatten(2)
 
-    def along(self, rates: Tensor) -> Tensor:
+    def per_edge_mean(self, rates: Tensor) -> Tensor:
         """The mean over heads, at each edge, (B, K)."""
         return rates.mean(1).view(self.weight.shape)
 

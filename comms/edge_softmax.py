@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from comms.edge_layouts import SparseLayout, RegularLayout, DenseLayout
+from comms.edge_layouts import DenseLayout, RegularLayout, SparseLayout
 from comms.topology import Edges, is_dense
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from comms.topology import EdgeList, Edges, Topology, make_edges, edge_list
+from comms.topology import EdgeList, Edges, Topology, edge_list, make_edges
 
 
 def mask_absent(edges: Edges, present: Bool[Tensor, "B E"]) -> Edges:

@@ -34,8 +34,12 @@ class Edges(NamedTuple):
     senders: Int[Tensor, "B K"]
     receivers: Int[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
-    layout_index: Int[Tensor, "B *_"] | None = None  # (B, N, E) senders; (B, K) an edge's place where all pairs are held
-    log_weight: Float[Tensor, "B _ _ _"] | None = None  # of the weights: (B, N, E, 1); (B, 1, sender, receiver) of all pairs
+    layout_index: Int[Tensor, "B *_"] | None = (
+        None  # (B, N, E) senders; (B, K) an edge's place where all pairs are held
+    )
+    log_weight: Float[Tensor, "B _ _ _"] | None = (
+        None  # of the weights: (B, N, E, 1); (B, 1, sender, receiver) of all pairs
+    )
     log_weight_source: Float[Tensor, "B K"] | None = None  # the very tensor of weights from which logs was made
 
     @property
@@ -119,7 +123,9 @@ def _with_layout(edges: Edges, experts: int) -> Edges:
     if is_dense(experts, weight.shape[1]):
         places = edges.senders * experts + edges.receivers
         pairs = weight.new_zeros(1, experts**2).scatter(1, places, weight)
-        return edges._replace(layout_index=places, log_weight=pairs.log().view(1, 1, experts, experts), log_weight_source=weight)
+        return edges._replace(
+            layout_index=places, log_weight=pairs.log().view(1, 1, experts, experts), log_weight_source=weight
+        )
     places, near = (x.view(1, experts, -1).mT.contiguous() for x in (edges.senders, weight))
     return edges._replace(layout_index=places, log_weight=near.log().unsqueeze(-1), log_weight_source=weight)
 

@@ -24,8 +24,8 @@ assert step.terminated.all() and step.scores["final_error"].shape == (3,)
 
 from collections.abc import Callable
 
-from tasks.adapters.inbound.checked_env import EnvLimits, EnvError
-from tasks.adapters.inbound.env_pool import EnvStep, EnvHandle, EnvPool
+from tasks.adapters.inbound.checked_env import EnvError, EnvLimits
+from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_task import Gymnasium
 from tasks.adapters.inbound.pettingzoo_task import PettingZoo
 from tasks.adapters.outbound.gymnasium_env import to_gymnasium
@@ -37,12 +37,23 @@ from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.t_maze import TMaze
 from tasks.control.t_maze_long import TMazeLong
-from tasks.distributions import Curriculum, Mixture, Bucketed, RandomSizes, IntOrRange, TaskDistribution, sample_size, size_range, nominal, sample_task
+from tasks.distributions import (
+    Bucketed,
+    Curriculum,
+    IntOrRange,
+    Mixture,
+    RandomSizes,
+    TaskDistribution,
+    nominal,
+    sample_size,
+    sample_task,
+    size_range,
+)
 from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
 from tasks.sequence.associative_recall import AssociativeRecall
-from tasks.sequence.base import SequenceTask, SequenceState
+from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
 from tasks.sequence.dictionary_inference import DictionaryInference
 from tasks.sequence.pooled_recall import PooledRecall
@@ -78,6 +89,7 @@ __all__ = [
     "ActionSpace",
     "AssociativeRecall",
     "BAbI",
+    "Bucketed",
     "CardGame",
     "CardGameImitation",
     "CartPole",
@@ -87,16 +99,21 @@ __all__ = [
     "DictionaryInference",
     "Discrete",
     "DoubleCopy",
-    "PreviousActionReward",
+    "EnvError",
+    "EnvHandle",
+    "EnvLimits",
+    "EnvPool",
+    "EnvStep",
     "GuessingGame",
     "Gymnasium",
+    "IntOrRange",
     "Maze",
     "Mixture",
     "MultiDiscrete",
-    "Bucketed",
     "Path",
     "PettingZoo",
     "PooledRecall",
+    "PreviousActionReward",
     "PrioritySort",
     "ProofOfMemory",
     "RandomSizes",
@@ -104,22 +121,16 @@ __all__ = [
     "SequenceState",
     "SequenceTask",
     "SequentialMNIST",
-    "IntOrRange",
     "Step",
     "TMaze",
     "TMazeLong",
     "Task",
-    "EnvStep",
     "TaskDistribution",
-    "EnvLimits",
-    "EnvHandle",
-    "EnvError",
-    "EnvPool",
-    "changeable",
-    "drawn",
-    "ends",
+    "init_fields",
     "nominal",
-    "played",
+    "sample_size",
+    "sample_task",
+    "size_range",
     "task_errors",
     "to_gymnasium",
     "to_parallel_env",

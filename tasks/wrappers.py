@@ -78,7 +78,11 @@ class PreviousActionReward(Task):
     def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.step(state, action, rng)
         ended = step.terminated | step.truncated
-        told = [_encode_action(self.action_space, action.detach()), step.reward.detach().unsqueeze(-1), ended.unsqueeze(-1)]
+        told = [
+            _encode_action(self.action_space, action.detach()),
+            step.reward.detach().unsqueeze(-1),
+            ended.unsqueeze(-1),
+        ]
         lead = step.obs.shape[:-1]
         if step.reward.dim() > len(lead):
             raise ValueError(

@@ -31,7 +31,9 @@ class Act(nn.Module, ABC):
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]: ...
 
-    def extend_assignment(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+    def extend_assignment(
+        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+    ) -> Tensor | None:
         """The address after newcomers have made it `experts` experts. Those who were there keep what they had."""
         return address
 

@@ -32,7 +32,9 @@ class Gaussian(Act):
         mean = self.base(y, address, present)
         return torch.cat([mean, self.log_std.expand_as(mean)], -1)
 
-    def extend_assignment(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+    def extend_assignment(
+        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+    ) -> Tensor | None:
         return self.base.extend_assignment(address, like, experts, rng)
 
     def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:
@@ -69,7 +71,9 @@ class WithCritic(Act):
     ) -> Float[Tensor, "B *PD"]:
         return torch.cat([self.base(y, address, present), self.critic(y, None, present)], -1)
 
-    def extend_assignment(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+    def extend_assignment(
+        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+    ) -> Tensor | None:
         return self.base.extend_assignment(address, like, experts, rng)
 
     def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:

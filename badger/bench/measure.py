@@ -28,7 +28,9 @@ def no_setup(work: Work) -> Prepare:
     return lambda: work
 
 
-def time_interleaved(sides: Mapping[str, Prepare], *, repeats: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+def time_interleaved(
+    sides: Mapping[str, Prepare], *, repeats: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """The seconds that each side's work takes, `repeats` times in turn, after one turn that is not counted.
 
     Garbage is collected between the works, and what a work returns is freed within its time.

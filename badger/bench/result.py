@@ -70,7 +70,9 @@ class BenchResult(NamedTuple):
         return None if self.goal is None or value is None else self.goal.least <= value <= self.goal.most
 
 
-def on_gpu(device: torch.device, name: str, unit: str, goal: Goal | None, measured: Callable[[], BenchResult]) -> BenchResult:
+def on_gpu(
+    device: torch.device, name: str, unit: str, goal: Goal | None, measured: Callable[[], BenchResult]
+) -> BenchResult:
     """A row that is measured on a GPU only."""
     if device.type == "cuda":
         return measured()

@@ -11,7 +11,7 @@ from torch import Tensor
 from tyro.conf import Positional
 
 from badger.cli.loading import load
-from badger.evaluation.evaluate import evaluate, cap_episodes, nan_mean_and_sem, replace_fields
+from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem, replace_fields
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
@@ -108,7 +108,9 @@ def print_scores(scores: Scores, references: dict[str, dict[str, float]]) -> Non
 
 def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
     """The task and its scores, for JSON."""
-    means = {name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
+    means = {
+        name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()
+    }
     return {
         "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
         "episodes": len(scores["return"]),

@@ -36,7 +36,10 @@ def train_command(words: list[str]) -> int:
     recipe = words[0]
     given = dict(vars(tyro.cli(_flags(find_recipe(recipe)), args=words[1:], prog=f"badger train {recipe}")))
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder, tensorboard = given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp), given.pop("tensorboard")
+    folder, tensorboard = (
+        given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp),
+        given.pop("tensorboard"),
+    )
     run = build_run(recipe, **given)
     run.folder = folder
     return _run_training(run, tensorboard)

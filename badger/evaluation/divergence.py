@@ -6,7 +6,7 @@ import torch
 
 from badger.agent import Agent, AgentState
 from badger.evaluation.evaluate import cap_episodes, evaluation_mode
-from badger.evaluation.inspection import MAX_TOTAL_EXPERTS, EPISODES
+from badger.evaluation.inspection import EPISODES, MAX_TOTAL_EXPERTS
 from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry

@@ -63,7 +63,10 @@ def evaluate(
     Raises:
         ValueError: episodes < 1; None where the task is endless.
     """
-    parts, size = [], cap_episodes(MAX_BATCH_EPISODES, agent.experts if experts is None else experts, MAX_PARALLEL_EXPERTS)
+    parts, size = (
+        [],
+        cap_episodes(MAX_BATCH_EPISODES, agent.experts if experts is None else experts, MAX_PARALLEL_EXPERTS),
+    )
     for part, batch in _batches(task, episodes, size, rng.device):
         with evaluation_mode(agent):
             carry = initial_carry(agent, part, batch, rng, experts=experts)
@@ -94,7 +97,9 @@ def _batches(task: Task, episodes: int | None, size: int, device: torch.device) 
         return [(part, some) for part, every in numbers for some in every.split(size)]
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    size = min(size, task.num_episodes or size, MAX_EXTERNAL_ENVS if task.external else size)  # no more at once than there are
+    size = min(
+        size, task.num_episodes or size, MAX_EXTERNAL_ENVS if task.external else size
+    )  # no more at once than there are
     return [(task, min(size, episodes - done)) for done in range(0, episodes, size)]
 
 

@@ -53,7 +53,9 @@ class _StepStats(NamedTuple):
     traces: dict[str, Tensor]  # (1, 1, V) each
 
 
-def inspect_agent(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, *, policy: Policy = identity_policy) -> Inspection:
+def inspect_agent(
+    agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, *, policy: Policy = identity_policy
+) -> Inspection:
     """Plays `episodes`, fewer of very many experts, and tells of them:
 
     evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
@@ -76,7 +78,9 @@ def inspect_agent(agent: Agent, task: Task, rng: torch.Generator, episodes: int 
 
     with evaluation_mode(agent):
         count = cap_episodes(episodes, agent.experts, MAX_TOTAL_EXPERTS)
-        opened = initial_carry(agent, task, min(count, task.num_episodes or count), rng)  # of a finite task no more than there are
+        opened = initial_carry(
+            agent, task, min(count, task.num_episodes or count), rng
+        )  # of a finite task no more than there are
         words = task.step_labels(opened.env_state)
         frames, carry = rollout(agent, task, opened, rng, policy, steps=task.steps, hook=watch)
     seen: list[_StepStats] = frames.hook_outputs

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import evaluate, cap_episodes, replace_fields
+from badger.evaluation.evaluate import cap_episodes, evaluate, replace_fields
 from badger.evaluation.published import published_error
 from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator

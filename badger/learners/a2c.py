@@ -109,7 +109,9 @@ class A2C(ActorCritic):
         totals, total = self._episode_metrics(frames, counts, stream)
         self.updater.optimiser.zero_grad()
         means = self._backward(frames, counts, self._bootstrap_value(carry, rng))
-        metrics, known = self._finish_update(self.updater.step(lr, means, totals), stream.last_return, lr, len(frames.obs))
+        metrics, known = self._finish_update(
+            self.updater.step(lr, means, totals), stream.last_return, lr, len(frames.obs)
+        )
         self.stream = None if self.horizon is None else stream.advance(carry, total, known)
         return metrics
 
@@ -119,7 +121,15 @@ class A2C(ActorCritic):
         if self.horizon is not None:
             left = steps - carry.elapsed % steps if self.task.fixed_length else self.horizon
             steps = min(self.horizon, left)
-        return checkpointed_rollout(self.agent, self.task, carry, rng, self.rollout_policy, steps=steps, grad_checkpoint_steps=self.grad_checkpoint_steps or steps)
+        return checkpointed_rollout(
+            self.agent,
+            self.task,
+            carry,
+            rng,
+            self.rollout_policy,
+            steps=steps,
+            grad_checkpoint_steps=self.grad_checkpoint_steps or steps,
+        )
 
     def _backward(
         self, frames: Trajectory, counts: Bool[Tensor, "T B *P"], worth: Float[Tensor, "B *P"]

@@ -17,7 +17,7 @@ from badger.learners import episode_stream as stream
 from badger.learners.episode_stream import EpisodeStream
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
-from badger.learners.update import BASE_METRICS, GuardedAdamW, masked, metric_totals, check_auxiliary, check_sizes
+from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.policies.policies import POLICIES, Sampled
 from badger.rng import generator
 from badger.rollouts.trajectory import Carry, Trajectory
@@ -86,7 +86,9 @@ class ActorCritic(ABC):
             output, _ = self.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), rng)
         return output[..., -1]
 
-    def _episode_metrics(self, frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: EpisodeStream) -> tuple[dict, Tensor]:
+    def _episode_metrics(
+        self, frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: EpisodeStream
+    ) -> tuple[dict, Tensor]:
         """Sums and counts of what is told of the episodes; and the reward so far of those that go on."""
         sums, total = stream.episode_returns(frames, counts, before.episode_reward)
         ended = stream.episode_end_mask(frames, counts)

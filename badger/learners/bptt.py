@@ -11,14 +11,14 @@ from badger.act import WithCritic
 from badger.agent import Agent
 from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from badger.learners.schedules import LearningRate
-from badger.learners.update import GuardedAdamW, metric_totals, check_auxiliary
+from badger.learners.update import GuardedAdamW, check_auxiliary, metric_totals
 from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
 from badger.rollouts.checkpointing import checkpointed_rollout
 from badger.rollouts.precision import Precision, wrap_forward
 from badger.rollouts.trajectory import Trajectory, detach_carry, initial_carry
 from experts.torch_internals import compiler_error
-from tasks import IntOrRange, Task, TaskDistribution, sample_size, size_range, nominal, sample_task
+from tasks import IntOrRange, Task, TaskDistribution, nominal, sample_size, sample_task, size_range
 
 
 class BPTT:
@@ -80,7 +80,11 @@ class BPTT:
                 f"{type(self.task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
                 "use a learner of reinforcement learning, or a task with differentiable=True"
             )
-        for name, size in {"batch": batch, "truncation": truncation, "grad_checkpoint_steps": grad_checkpoint_steps}.items():
+        for name, size in {
+            "batch": batch,
+            "truncation": truncation,
+            "grad_checkpoint_steps": grad_checkpoint_steps,
+        }.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
         if isinstance(agent.act, WithCritic):
@@ -172,7 +176,14 @@ class BPTT:
             if begun:
                 carry = detach_carry(carry)
             steps = min(size, task.steps - begun)
-            frames, carry = checkpointed_rollout(self.rollout_agent, task, carry, rng, steps=steps, grad_checkpoint_steps=self.grad_checkpoint_steps or steps)
+            frames, carry = checkpointed_rollout(
+                self.rollout_agent,
+                task,
+                carry,
+                rng,
+                steps=steps,
+                grad_checkpoint_steps=self.grad_checkpoint_steps or steps,
+            )
             loss = self._loss(frames, task.steps)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()

@@ -72,10 +72,14 @@ def episode_end_mask(frames: Trajectory, counts: Bool[Tensor, "T B *P"]) -> Bool
     return over & counts if over.dim() == 2 else over.all(-1) & counts.any(-1)
 
 
-def episode_returns(frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: Float[Tensor, " B"]) -> tuple[Tensor, Tensor]:
+def episode_returns(
+    frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: Float[Tensor, " B"]
+) -> tuple[Tensor, Tensor]:
     """`returns.totals` of the steps that count; of several agents the mean."""
     reward = torch.where(counts, frames.reward, 0).detach()
-    return returns.running_returns(reward.mean(-1) if reward.dim() == 3 else reward, episode_end_mask(frames, counts), before)
+    return returns.running_returns(
+        reward.mean(-1) if reward.dim() == 3 else reward, episode_end_mask(frames, counts), before
+    )
 
 
 def any_agent(counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:

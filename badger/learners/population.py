@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from badger.learners import BPTT, Learner
-from badger.learners.tensor_tree import tree_flatten, tree_unflatten, tree_map
+from badger.learners.tensor_tree import tree_flatten, tree_map, tree_unflatten
 from badger.policies.policies import Policy
 from badger.rng import generator
 from badger.rollouts.loop import rollout
@@ -67,7 +67,9 @@ class Population:
         first = self.members[0]
         rng = generator(self.seed, "population", self.step, rank=first.rank, device=first.device)
         openings = [
-            tree_flatten(initial_carry(member.agent, self.task, member.local_batch, member.rng(), experts=member.experts[0]))
+            tree_flatten(
+                initial_carry(member.agent, self.task, member.local_batch, member.rng(), experts=member.experts[0])
+            )
             for member in self.members
         ]
         shell, tensors = openings[0][0], [torch.stack(each) for each in zip(*(o[1] for o in openings), strict=True)]
@@ -158,7 +160,12 @@ def _checked(learners: Sequence[Learner]) -> list[BPTT]:
     if len({id(member.agent) for member in members}) < len(members):
         raise ValueError("members share an agent, want one for each: build an agent for each seed")
     for member in members:
-        if (member.grad_checkpoint_steps, member.precision, member.compile, member.cuda_graph) != (None, "float32", False, False):
+        if (member.grad_checkpoint_steps, member.precision, member.compile, member.cuda_graph) != (
+            None,
+            "float32",
+            False,
+            False,
+        ):
             raise ValueError(
                 f"the member with seed {member.seed} has segment, precision, compile or cuda_graph set, which a "
                 "population does not know: leave them out, or train one agent"

@@ -1,6 +1,6 @@
 """Recurrent proximal policy optimisation: what was played is lived through again, several times, in pieces."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,7 +13,7 @@ from badger.learners.actor_critic import ActorCritic, optimizer_options
 from badger.learners.schedules import LearningRate
 from badger.policies.policies import entropy, log_probability
 from badger.rollouts.checkpointing import concat_trajectories
-from badger.rollouts.recording import Recording, replay, concat_batch, record
+from badger.rollouts.recording import Recording, concat_batch, record, replay
 from badger.rollouts.trajectory import Carry, Trajectory, detach_carry
 from tasks import Task, TaskDistribution
 
@@ -32,7 +32,8 @@ class RolloutBatch(NamedTuple):
     mask: Bool[Tensor, "S N *P"]
 
     def select(self, index: Int[Tensor, " rows"]) -> "RolloutBatch":
-        return RolloutBatch(self.recording.select(index), *(None if part is None else part[:, index] for part in self[1:]))  # type: ignore[arg-type]
+        parts: Any = (None if part is None else part[:, index] for part in self[1:])
+        return RolloutBatch(self.recording.select(index), *parts)
 
 
 class PPO(ActorCritic):
@@ -108,7 +109,12 @@ class PPO(ActorCritic):
         seed: int = 0,
         rank: int | None = None,
     ):
-        self.horizon, self.sequence_length, self.epochs, self.minibatches = horizon, sequence_length or horizon, epochs, minibatches
+        self.horizon, self.sequence_length, self.epochs, self.minibatches = (
+            horizon,
+            sequence_length or horizon,
+            epochs,
+            minibatches,
+        )
         self.gamma, self.lam, self.reward_scale, self.ratio_clip, self.value_clip = (
             gamma,
             lam,
@@ -122,7 +128,12 @@ class PPO(ActorCritic):
             task,
             experts=experts,
             batch=batch,
-            sizes={"horizon": horizon, "sequence_length": sequence_length, "epochs": epochs, "minibatches": minibatches},
+            sizes={
+                "horizon": horizon,
+                "sequence_length": sequence_length,
+                "epochs": epochs,
+                "minibatches": minibatches,
+            },
             shares={"gamma": gamma, "lam": lam},
             weights={"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight},
             auxiliary=auxiliary,
@@ -172,7 +183,9 @@ class PPO(ActorCritic):
                 steps = min(self.sequence_length, self.horizon - done)
                 if self.task.fixed_length:
                     steps = min(steps, self.task.steps - carry.elapsed % self.task.steps)
-                frames, passage, carry = record(self.agent, self.task, detach_carry(carry), rng, self.rollout_policy, steps=steps)
+                frames, passage, carry = record(
+                    self.agent, self.task, detach_carry(carry), rng, self.rollout_policy, steps=steps
+                )
                 pieces.append((frames, passage, self._bootstrap_value(carry, rng)))
                 done += steps
             frames = concat_trajectories([one for one, _, _ in pieces])

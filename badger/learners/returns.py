@@ -56,7 +56,9 @@ def masked_normalize(x: Float[Tensor, "*B"], counts: Bool[Tensor, "*B"]) -> Floa
     return centred / ((second[0] / first[0].clamp(min=1)).sqrt() + 1e-8)
 
 
-def explained_variance(value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts: Bool[Tensor, "..."]) -> Tensor:
+def explained_variance(
+    value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts: Bool[Tensor, "..."]
+) -> Tensor:
     """The share of the returns' variance that the values explain, where a step counts: 1 at best, 0 for a constant.
 
     NaN where the returns are all the same.

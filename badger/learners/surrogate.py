@@ -5,7 +5,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def clipped_policy_loss(log_ratio: Float[Tensor, "*B"], advantage: Float[Tensor, "*B"], clip: float) -> Float[Tensor, "*B"]:
+def clipped_policy_loss(
+    log_ratio: Float[Tensor, "*B"], advantage: Float[Tensor, "*B"], clip: float
+) -> Float[Tensor, "*B"]:
     """-min(r A, clip(r, 1 - clip, 1 + clip) A), where r is by how much likelier an action has become: no gain is seen
     in going further away from the policy that has played (arXiv:1707.06347, eq. 7)."""
     ratio = log_ratio.exp()

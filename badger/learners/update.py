@@ -16,7 +16,9 @@ from experts.torch_internals import skip_next_step
 from tasks import Task
 
 METRIC_FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
-BASE_METRICS = frozenset({"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"})  # what every update tells
+BASE_METRICS = frozenset(
+    {"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"}
+)  # what every update tells
 
 
 class GuardedAdamW:
@@ -89,7 +91,9 @@ class GuardedAdamW:
         increment_version(self.parameters)  # fused, AdamW does not tell that it changes them, as others do
 
 
-def metric_totals(pieces: Sequence[Trajectory], task: Task, learner: object, reserved: frozenset[str] = BASE_METRICS) -> dict[str, Tensor]:
+def metric_totals(
+    pieces: Sequence[Trajectory], task: Task, learner: object, reserved: frozenset[str] = BASE_METRICS
+) -> dict[str, Tensor]:
     """Sum and count (2,) of each score and auxiliary loss over all steps and episodes in which it was due: means of
     means would not be right where processes differ in how many were.
 

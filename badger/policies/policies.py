@@ -128,7 +128,9 @@ def simpson(
     return _total(part.exp().square().sum(-1) for part in _log_probs(output, action, legal))
 
 
-def _select(pick: Callable[[Tensor], Tensor], output: Tensor, action: DiscreteActionSpace, legal: Tensor | None) -> Tensor:
+def _select(
+    pick: Callable[[Tensor], Tensor], output: Tensor, action: DiscreteActionSpace, legal: Tensor | None
+) -> Tensor:
     with torch.no_grad():
         each = [pick(part) for part in _log_probs(output, action, legal)]
     return each[0] if isinstance(action, Discrete) else torch.stack(each, -1)

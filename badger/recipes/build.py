@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from badger.recipes import RECIPES
-from badger.registry import check_trusted, modules, resolve_name, references
+from badger.registry import check_trusted, modules, references, resolve_name
 from badger.runs.run import Description, Run, read_description
 from badger.runs.training import train
 

@@ -53,7 +53,10 @@ def cartpole(
     )
 
 
-@recipe(**SINGLE_EXPERT_DEFAULTS | {"batch": 30, "lr": 1e-4, "outer_steps": 10_000, "memory": "neural", "key_size": 100, "heads": 3})
+@recipe(
+    **SINGLE_EXPERT_DEFAULTS
+    | {"batch": 30, "lr": 1e-4, "outer_steps": 10_000, "memory": "neural", "key_size": 100, "heads": 3}
+)
 def maze(setup: Setup, memories: MemoryFlags, *, setting: str = "plasticity", hidden_size: int = 200) -> Run:
     """One expert finds a goal that it cannot see, and comes back to it, by A2C (Miconi et al. 2018).
 
@@ -63,4 +66,6 @@ def maze(setup: Setup, memories: MemoryFlags, *, setting: str = "plasticity", hi
     """
     task, weights = get_by_name(MAZE_SETTINGS, setting, "setting")
     core = memories.core_factory(partial(LSTM, hidden_size=hidden_size), setup.experts)
-    return setup.make_run(task(), core, learner=A2C, gamma=0.9, eps=1e-4, auxiliary=memories.auxiliary_weights, **weights)
+    return setup.make_run(
+        task(), core, learner=A2C, gamma=0.9, eps=1e-4, auxiliary=memories.auxiliary_weights, **weights
+    )

@@ -68,7 +68,9 @@ class ExternalEnvFlags:
             learning["horizon"] = self.horizon
         if self.sequence_length is not None:
             if learner is not PPO:
-                raise ValueError(f"sequence_length={self.sequence_length}: only ppo goes through sequences again; leave it out")
+                raise ValueError(
+                    f"sequence_length={self.sequence_length}: only ppo goes through sequences again; leave it out"
+                )
             learning["sequence"] = self.sequence_length
         core = memories.core_factory(partial(GRU, hidden_size=self.hidden_size), setup.experts)
         one = partial(sense.Scaled, power=0.0, scale=self.obs_scale)
@@ -96,7 +98,9 @@ def gymnasium(
         mask_obs: numbers of the flat observation that are hidden.
         mask_velocity: hide the velocities, where it is known which they are.
     """
-    return playing.make_run(setup, memories, Gymnasium(env, _options(options), mask_obs, mask_velocity, **playing.env_options))
+    return playing.make_run(
+        setup, memories, Gymnasium(env, _options(options), mask_obs, mask_velocity, **playing.env_options)
+    )
 
 
 @recipe(

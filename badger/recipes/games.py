@@ -8,8 +8,8 @@ from badger.recipes.memories import MemoryFlags
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import get_by_name
-from experts import CORES, GRU, Core, CPC, Reconstruction
-from tasks import GuessingGame, PooledRecall, RandomSizes, RepeatPrevious, IntOrRange
+from experts import CORES, CPC, GRU, Core, Reconstruction
+from tasks import GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
 
 
 @recipe()

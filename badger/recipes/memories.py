@@ -101,7 +101,9 @@ class MemoryFlags:
         Raises:
             ValueError: `meta_loss_weight` is given, and is below 0 or the memory has no such loss.
         """
-        if self.meta_loss_weight is not None and (self.memory not in META_LOSS_WEIGHTS or not self.meta_loss_weight >= 0):
+        if self.meta_loss_weight is not None and (
+            self.memory not in META_LOSS_WEIGHTS or not self.meta_loss_weight >= 0
+        ):
             raise ValueError(
                 f"meta_loss_weight={self.meta_loss_weight} with memory={self.memory!r}, want a number from 0 on, and memory one of: "
                 f"{', '.join(META_LOSS_WEIGHTS)}; no other has that loss"

@@ -18,10 +18,22 @@ from comms import get_by_name
 from experts import GRU, LSTM, Core, Feedforward
 from tasks import CardGame, CardGameImitation, PreviousActionReward, ProofOfMemory, Task, TMaze, TMazeLong
 
-RL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {"memory": "none", "outer_steps": 2000, "key_size": 32, "lr": 2e-3}
-Q_LEARNING_DEFAULTS: dict[str, Any] = {"exploration": LinearEpsilon(0.3, 0.02, 20_000), "sequences": 64, "updates": 2, "target_every": 50}
+RL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
+    "memory": "none",
+    "outer_steps": 2000,
+    "key_size": 32,
+    "lr": 2e-3,
+}
+Q_LEARNING_DEFAULTS: dict[str, Any] = {
+    "exploration": LinearEpsilon(0.3, 0.02, 20_000),
+    "sequences": 64,
+    "updates": 2,
+    "target_every": 50,
+}
 CONTROLLERS: dict[str, Callable[[int, int], Core]] = {"gru": GRU, "lstm": LSTM, "feedforward": Feedforward}
-LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {  # what differs from the learner's own defaults; found on a T-maze, see LOG
+LEARNER_DEFAULTS: dict[
+    str, dict[str, Any]
+] = {  # what differs from the learner's own defaults; found on a T-maze, see LOG
     "a2c": {"lam": 0.9, "entropy_weight": 0.03},
     "ppo": {"entropy_weight": 0.02},
     "drqn": Q_LEARNING_DEFAULTS | {"n": 5, "double": True},
@@ -55,14 +67,22 @@ class RLFlags:
             learning["auxiliary"] = memories.auxiliary_weights
         if self.entropy_weight is not None:
             if "entropy_weight" not in inspect.signature(make).parameters:
-                raise ValueError(f"entropy_weight={self.entropy_weight}: {make.__name__} weighs no entropy; leave it out")
+                raise ValueError(
+                    f"entropy_weight={self.entropy_weight}: {make.__name__} weighs no entropy; leave it out"
+                )
             learning["entropy_weight"] = self.entropy_weight
         if self.learner == "ppo":
             learning["horizon"] = task.steps  # whole episodes, where all are as long
         kind = get_by_name(CONTROLLERS, self.controller, "controller")
         core = memories.core_factory(lambda size: kind(size, self.hidden_size), setup.experts)
         senses = partial(sense.Scaled, power=0.0, scale=3.0)  # a cue of one would hardly move a gate
-        return setup.make_run(PreviousActionReward(task) if self.observe_previous else task, core, make_sense=senses, learner=make, **learning)
+        return setup.make_run(
+            PreviousActionReward(task) if self.observe_previous else task,
+            core,
+            make_sense=senses,
+            learner=make,
+            **learning,
+        )
 
 
 @recipe(**RL_DEFAULTS)
@@ -109,7 +129,13 @@ def t_maze_r2d2(
         hidden_size: of the GRU.
     """
     pieces: dict[str, Any] = {"updates": 4, "target_every": 25}
-    pieces |= {"train_length": train_length, "overlap": overlap, "burn_in": burn_in, "stored_state": stored_state, "discrepancy_interval": discrepancy_interval}
+    pieces |= {
+        "train_length": train_length,
+        "overlap": overlap,
+        "burn_in": burn_in,
+        "stored_state": stored_state,
+        "discrepancy_interval": discrepancy_interval,
+    }
     return RLFlags(learner="r2d2", hidden_size=hidden_size).make_run(setup, memories, TMaze(length), **pieces)
 
 

@@ -13,13 +13,13 @@ from experts import LSTM
 from tasks import (
     AssociativeRecall,
     BAbI,
+    Bucketed,
     Copy,
     DictionaryInference,
-    Bucketed,
+    IntOrRange,
     PrioritySort,
     RandomSizes,
     SequentialMNIST,
-    IntOrRange,
     Task,
     TaskDistribution,
     size_range,
@@ -30,7 +30,11 @@ SINGLE_EXPERT_DEFAULTS: dict[str, Any] = {
     "experts": 1, "topology": "none", "bus": "silent", "act": "mean", "identity_size": 0, "schedule": "constant",
     "lr": 1e-3,
 }  # fmt: skip
-SYMBOL_DEFAULTS = SINGLE_EXPERT_DEFAULTS | {"memory": "neural", "key_size": 100, "key_input_scale": 0.1}  # embedded, they are loud
+SYMBOL_DEFAULTS = SINGLE_EXPERT_DEFAULTS | {
+    "memory": "neural",
+    "key_size": 100,
+    "key_input_scale": 0.1,
+}  # embedded, they are loud
 ALGORITHMIC = SYMBOL_DEFAULTS | {"batch": 32, "outer_steps": 10_000, "slots": 128}
 
 
@@ -85,7 +89,11 @@ def dictionary_inference(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _with_curriculum(RandomSizes(DictionaryInference(), {"pairs": pairs, "length": length}), RandomSizes.widening_curriculum, curriculum_steps)
+    task = _with_curriculum(
+        RandomSizes(DictionaryInference(), {"pairs": pairs, "length": length}),
+        RandomSizes.widening_curriculum,
+        curriculum_steps,
+    )
     return _make_sequence_run(setup, memories, task, hidden_size, embedding_size, clip=clip)
 
 
@@ -114,7 +122,11 @@ def copy(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _with_curriculum(RandomSizes(Copy(symbols=symbols, repeats=repeats), {"length": length}), RandomSizes.increasing_curriculum, curriculum_steps)
+    task = _with_curriculum(
+        RandomSizes(Copy(symbols=symbols, repeats=repeats), {"length": length}),
+        RandomSizes.increasing_curriculum,
+        curriculum_steps,
+    )
     return _make_sequence_run(setup, memories, task, hidden_size, embedding_size, clip=clip)
 
 
@@ -140,7 +152,9 @@ def priority_sort(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _make_sequence_run(setup, memories, PrioritySort(vectors, answers, bits), hidden_size, embedding_size, clip=clip)
+    return _make_sequence_run(
+        setup, memories, PrioritySort(vectors, answers, bits), hidden_size, embedding_size, clip=clip
+    )
 
 
 @recipe(**ALGORITHMIC)
@@ -165,7 +179,9 @@ def associative_recall(
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _make_sequence_run(setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, embedding_size, clip=clip)
+    return _make_sequence_run(
+        setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, embedding_size, clip=clip
+    )
 
 
 @recipe(**SYMBOL_DEFAULTS, batch=128, outer_steps=60_000, slots=256, heads=3)
@@ -204,18 +220,29 @@ def babi(
     task = BAbI(
         longest, tasks, data_dir=data_dir, folder=dataset_version, split=split, substitute=substitute, max_words=longest
     )  # fmt: skip
-    stories = Bucketed(_with_curriculum(RandomSizes(task, {"steps": max_words}), RandomSizes.increasing_curriculum, curriculum_steps))
+    stories = Bucketed(
+        _with_curriculum(RandomSizes(task, {"steps": max_words}), RandomSizes.increasing_curriculum, curriculum_steps)
+    )
     return _make_sequence_run(setup, memories, stories, hidden_size, embedding_size, clip=clip)
 
 
-def _with_curriculum(sizes: RandomSizes, how: Callable[[RandomSizes, int, int], TaskDistribution], grow: tuple[int, int] | None) -> Task | TaskDistribution:
+def _with_curriculum(
+    sizes: RandomSizes, how: Callable[[RandomSizes, int, int], TaskDistribution], grow: tuple[int, int] | None
+) -> Task | TaskDistribution:
     """The task with sizes drawn for each outer step, and, if there are two of these, growing between them."""
     return how(sizes, *grow) if grow else sizes.simplify()
 
 
 def _make_sequence_run(
-    setup: Setup, memories: MemoryFlags, task: Task | TaskDistribution, hidden_size: int, embedding: int = 0, **learning: Any
+    setup: Setup,
+    memories: MemoryFlags,
+    task: Task | TaskDistribution,
+    hidden_size: int,
+    embedding: int = 0,
+    **learning: Any,
 ) -> Run:
     core = memories.core_factory(partial(LSTM, hidden_size=hidden_size), setup.experts)
     senses = partial(sense.Embedding, size=embedding) if embedding else sense.Broadcast
-    return setup.make_run(task, core, make_sense=senses, betas=ADAM_BETAS, auxiliary=memories.auxiliary_weights, **learning)
+    return setup.make_run(
+        task, core, make_sense=senses, betas=ADAM_BETAS, auxiliary=memories.auxiliary_weights, **learning
+    )

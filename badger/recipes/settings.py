@@ -19,7 +19,7 @@ from badger.runs.run import Run
 from badger.teams import team_size
 from comms import BUSES, get_by_name
 from experts import Core
-from tasks import Continuous, IntOrRange, Task, TaskDistribution, size_range, nominal
+from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
 
 DEFAULT_IDENTITY_SIZE = 8  # of an identity, where nothing else tells experts apart
 

@@ -52,7 +52,9 @@ class GymnasiumLibrary(EnvLibrary):
             terminated=_cast_like(before.terminated, terminated),
             truncated=_cast_like(before.truncated, truncated),
             scores=_scores(before, info),
-            action_mask=None if before.action_mask is None else _cast_like(before.action_mask, _flat(info["action_mask"])),
+            action_mask=None
+            if before.action_mask is None
+            else _cast_like(before.action_mask, _flat(info["action_mask"])),
         )
 
 

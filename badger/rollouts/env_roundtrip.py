@@ -79,7 +79,9 @@ class EnvRoundTrip(Task):
     def reset(self, batch: int, rng: torch.Generator) -> tuple[EnvRoundTripState, Step]:
         return self._wrap_reset(*self.task.reset(batch, rng), rng)
 
-    def restart(self, state: EnvRoundTripState, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[EnvRoundTripState, Step]:
+    def restart(
+        self, state: EnvRoundTripState, mask: Bool[Tensor, " B"], rng: torch.Generator
+    ) -> tuple[EnvRoundTripState, Step]:
         fresh, step = self.reset(len(mask), rng)
         both = zip(mask.tolist(), zip(*fresh, strict=True), zip(*state, strict=True), strict=True)
         chosen = [new if begins else old for begins, new, old in both]

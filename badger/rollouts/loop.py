@@ -128,7 +128,7 @@ def _stacked(frames: list[tuple], watched: list[Any]) -> Trajectory:
         {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
         {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
         watched,
-        [step.legal for step in seen if step.legal is not None],
+        [step.action_mask for step in seen if step.action_mask is not None],
         [step.present for step in seen if step.present is not None],
         torch.stack([_active_mask(step, took) for step, took in zip(seen, valid, strict=True)]),
         torch.stack(begun),

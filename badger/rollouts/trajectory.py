@@ -11,7 +11,7 @@ from torch import Tensor
 
 from badger.agent import Agent, AgentState
 from experts import state as states
-from tasks import Step, Task, EnvHandle
+from tasks import EnvHandle, Step, Task
 
 states.Leaf.register(EnvHandle)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
 

@@ -6,10 +6,14 @@ from typing import Any
 from badger.runs.recorder import MetricsRow
 from badger.runs.run import SMOOTHING
 
-MIN_AVERAGED_STEPS = round(1 / (1 - SMOOTHING))  # batches that a moving average tells of; before, a lucky one can make it
+MIN_AVERAGED_STEPS = round(
+    1 / (1 - SMOOTHING)
+)  # batches that a moving average tells of; before, a lucky one can make it
 
 
-def learning_milestones(rows: Sequence[MetricsRow], score: str, *, threshold: float, at: Sequence[int]) -> dict[Any, Any]:
+def learning_milestones(
+    rows: Sequence[MetricsRow], score: str, *, threshold: float, at: Sequence[int]
+) -> dict[Any, Any]:
     """How fast a run learned, by the moving average of its training batches' score (lower is better). Of one member of
     a population: score="final_error/seed_3".
 
@@ -24,7 +28,9 @@ def learning_milestones(rows: Sequence[MetricsRow], score: str, *, threshold: fl
     return {"steps": None if first is None else first["step"], **{step: values[step] for step in at}}
 
 
-def first_crossing(rows: Sequence[MetricsRow], score: str, threshold: float, better: str = "lower") -> MetricsRow | None:
+def first_crossing(
+    rows: Sequence[MetricsRow], score: str, threshold: float, better: str = "lower"
+) -> MetricsRow | None:
     """The first row whose moving average of the score is better than the threshold, "lower" or "higher". Averages of
     less than `MIN_AVERAGED_STEPS` batches do not count: the first one is a batch's own score."""
     sign = 1 if better == "lower" else -1

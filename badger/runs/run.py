@@ -60,7 +60,12 @@ class Run:
         keep_checkpoints: int = 3,
     ):
         inspect_every = max(1, outer_steps // 5) if inspect_every is None else inspect_every
-        sizes = {"outer_steps": outer_steps, "log_every": log_every, "save_every": save_every, "keep_checkpoints": keep_checkpoints}
+        sizes = {
+            "outer_steps": outer_steps,
+            "log_every": log_every,
+            "save_every": save_every,
+            "keep_checkpoints": keep_checkpoints,
+        }
         for name, size in (sizes | {"inspect_every": inspect_every}).items():
             if size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
@@ -146,7 +151,9 @@ class Run:
             "processes": self.processes,
             "learner": self.learner.state_dict(),
         }
-        file = checkpoint.write(self._somewhere() / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best)
+        file = checkpoint.write(
+            self._somewhere() / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best
+        )
         self.best = top
         return file
 

@@ -18,7 +18,7 @@ from badger.evaluation.divergence import diagnose_divergence
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
-from badger.runs.recorder import MetricsWriter, MetricsRow
+from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Diverged, Run
 from tasks import EnvError
 
@@ -52,7 +52,9 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         begun, last, stopped = time.perf_counter(), False, False
         while not last:
             pending.append((run.step + 1, run.learner.update()))
-            stopped = distributed.any_process(bool(stop))  # a signal from here on is seen one step later, and loses nothing
+            stopped = distributed.any_process(
+                bool(stop)
+            )  # a signal from here on is seen one step later, and loses nothing
             last = stopped or run.step == goal
             save = last or run.step % run.save_every == 0
             with _explain_os_error(run):
@@ -60,7 +62,9 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                     begun = _flush(run, pending, recorder, begun, bar)
                 if recorder and (last or run.step % run.inspect_every == 0):
                     rng = generator(run.learner.seed, "look", run.step, device=run.device)
-                    view = inspect_agent(run.learner.agent, run.learner.task.evaluation_task, rng, policy=run.learner.eval_policy)
+                    view = inspect_agent(
+                        run.learner.agent, run.learner.task.evaluation_task, rng, policy=run.learner.eval_policy
+                    )
                     recorder.log_inspection(view, run.step)
                     if last:
                         recorder.embeddings(view.embeddings, run.step)
@@ -197,7 +201,9 @@ def _check(run: Run, rows: list[MetricsRow], recorder: MetricsWriter | None) -> 
     seen = ("loss", "gradient_norm", "parameter_norm")
     told = ", ".join(f"{name.replace('_', ' ')} {bad[name]:.4g}" for name in seen if name in bad)
     learner = run.learner
-    held = diagnose_divergence(learner.agent, learner.task, generator(learner.seed, "autopsy", device=run.device), learner.eval_policy)
+    held = diagnose_divergence(
+        learner.agent, learner.task, generator(learner.seed, "autopsy", device=run.device), learner.eval_policy
+    )
     raise Diverged(
         f"outer step {bad['step']} is not finite: {told}{held and '; '}{held}. That update was not made. Last good "
         f"checkpoint: {_last_checkpoint(run)}. A lower learning rate, a smaller clip or shorter episodes usually mend it."

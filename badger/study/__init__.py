@@ -15,4 +15,4 @@ from badger.study.results import StudyResults, TrialResult
 from badger.study.studies import STUDIES, find_study
 from badger.study.study import Arm, QuickOverrides, Study
 
-__all__ = ["STUDIES", "Arm", "StudyResults", "TrialResult", "QuickOverrides", "Study", "find"]
+__all__ = ["STUDIES", "Arm", "QuickOverrides", "Study", "StudyResults", "TrialResult", "find_study"]

@@ -27,7 +27,10 @@ class _Worker(NamedTuple):
 
 
 def run_in_processes(
-    function: Callable[[Any], None], jobs: Sequence[Any], workers: int, on_finished: Callable[[Any, Failure | None], None]
+    function: Callable[[Any], None],
+    jobs: Sequence[Any],
+    workers: int,
+    on_finished: Callable[[Any, Failure | None], None],
 ) -> None:
     """function(job) for every job, by so many workers at a time, each a fresh process with one torch thread.
 

@@ -72,7 +72,10 @@ def _header(evidence: StudyResults) -> str:
 
 def _summary(evidence: StudyResults) -> str:
     rows = tables.summary(evidence)
-    columns: dict[str, Callable[[MetricsRow], str]] = {"arm": lambda row: row["arm"], "runs": lambda row: str(row["runs"])}
+    columns: dict[str, Callable[[MetricsRow], str]] = {
+        "arm": lambda row: row["arm"],
+        "runs": lambda row: str(row["runs"]),
+    }
     if any(row["diverged"] for row in rows):
         columns["diverged"] = lambda row: str(row["diverged"])
     if evidence.threshold is not None:
@@ -114,7 +117,9 @@ def _missing(evidence: StudyResults) -> str:
 
 
 def _notes(evidence: StudyResults) -> str:
-    return "## How to read this\n\n" + NOTES.format(settled=MIN_AVERAGED_STEPS, score=evidence.score, better=evidence.better)
+    return "## How to read this\n\n" + NOTES.format(
+        settled=MIN_AVERAGED_STEPS, score=evidence.score, better=evidence.better
+    )
 
 
 def _time(evidence: StudyResults) -> str:
@@ -143,7 +148,9 @@ def _plus_minus(row: MetricsRow) -> str:
     return f"{row['score']:.4g}" + ("" if math.isnan(error) else f" +- {error:.2g}")
 
 
-def _interval_text(row: MetricsRow, name: str, tell: Callable[[MetricsRow, str], str] = lambda row, name: f"{row[name]:.3g}") -> str:
+def _interval_text(
+    row: MetricsRow, name: str, tell: Callable[[MetricsRow, str], str] = lambda row, name: f"{row[name]:.3g}"
+) -> str:
     return f" ({tell(row, name + '_low')} to {tell(row, name + '_high')})"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from badger.runs.milestones import first_crossing
 from badger.runs.recorder import MetricsRow, read_metrics
 from badger.study.process_pool import Failure
-from badger.study.trial import Trial, Scores, read_result
+from badger.study.trial import Scores, Trial, read_result
 
 
 @dataclass(frozen=True)

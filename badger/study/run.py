@@ -11,7 +11,7 @@ from badger.runs import checkpoint
 from badger.study.process_pool import Failure, run_in_processes
 from badger.study.results import StudyResults, collect_results
 from badger.study.study import Study
-from badger.study.trial import Trial, is_finished, run_trial, read_result
+from badger.study.trial import Trial, is_finished, read_result, run_trial
 from comms import get_by_name
 
 
@@ -59,7 +59,9 @@ def _perform(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]
         if failure is not None:
             failures[job.name] = failure
         if not quiet:
-            print(f"{_summary_line(job, failure)} ({done} of {len(jobs)} runs are finished)", file=sys.stderr, flush=True)
+            print(
+                f"{_summary_line(job, failure)} ({done} of {len(jobs)} runs are finished)", file=sys.stderr, flush=True
+            )
 
     if done and not quiet:
         print(f"{done} of {len(jobs)} runs are finished in {jobs[0].root}", file=sys.stderr, flush=True)

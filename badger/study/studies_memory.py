@@ -4,7 +4,12 @@ from typing import Any
 
 from badger.study.study import Arm, QuickOverrides, Study
 
-SMALL_RUN: dict[str, Any] = {"batch": 128, "lr": 3e-3, "hidden_size": 64, "key_size": 32}  # what two cores can train; LOG
+SMALL_RUN: dict[str, Any] = {
+    "batch": 128,
+    "lr": 3e-3,
+    "hidden_size": 64,
+    "key_size": 32,
+}  # what two cores can train; LOG
 COMPARED_MEMORIES = ("none", "private", "neural", "neural_gradient", "lookup", "dnc", "plastic")
 TINY = {"hidden_size": 16, "key_size": 8, "slots": 16, "batch": 8, "outer_steps": 60}
 
@@ -55,7 +60,8 @@ DOUBLE_COPY = Study(
     claim="With a neural memory 50 symbols are said twice, with an error below 1 %.",
     arms=_memory_arms(
         "copy",
-        **SMALL_RUN | {"batch": 64, "key_size": 64, "outer_steps": 2_500, "schedule": "cooldown"},  # 32 are too few for 50
+        **SMALL_RUN
+        | {"batch": 64, "key_size": 64, "outer_steps": 2_500, "schedule": "cooldown"},  # 32 are too few for 50
         length=(20, 50),
         grow=(500, 1_100),
         embedding=8,

@@ -36,7 +36,9 @@ def _summarised(evidence: StudyResults, arm: str) -> MetricsRow:
         reached = [outcome.threshold_reached[1] for outcome in outcomes if outcome.threshold_reached]
         row |= {"reached": len(reached), **_interval_columns("reached", wilson(len(reached), len(outcomes)))}
         row |= {"steps": float(censored_median(steps)), **_interval("steps", [steps], censored_median)}
-        in_time = np.array([outcome.threshold_reached[1] if outcome.threshold_reached else math.inf for outcome in outcomes])
+        in_time = np.array(
+            [outcome.threshold_reached[1] if outcome.threshold_reached else math.inf for outcome in outcomes]
+        )
         row |= {"seconds_to_threshold": float(censored_median(in_time))}
     finals = [value for value in evidence.final_scores(arm) if not math.isnan(value)]
     if finals:
@@ -64,7 +66,9 @@ def improvements(evidence: StudyResults) -> list[MetricsRow]:
     for other, one in itertools.combinations([arm for arm in evidence.arms if evidence.trials(arm)], 2):
         row: MetricsRow = {"arm": one, "over": other}
         if evidence.threshold is not None:
-            row |= _improved("steps", np.array(evidence.steps_to_threshold(one)), np.array(evidence.steps_to_threshold(other)))
+            row |= _improved(
+                "steps", np.array(evidence.steps_to_threshold(one)), np.array(evidence.steps_to_threshold(other))
+            )
         row |= _improved("score", *(_signed_scores(evidence, arm) for arm in (one, other)))
         rows.append(row)
     return rows

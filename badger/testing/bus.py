@@ -113,8 +113,14 @@ def dead_edges_carry_nothing(bus: Bus, y: Tensor, edges: Edges) -> None:
     others = torch.arange(E) != 1
     close(heard.inbox[:, others], same.inbox[:, others], "inboxes without what an expert says over dead edges")
     expect(not heard.weights[dead].any(), "weight 0 on dead edges", heard.weights[dead].tolist())
-    expect((heard.num_messages <= all_alive.num_messages).all(), "no more messages than of live edges", heard.num_messages.tolist())
-    expect((heard.num_floats <= all_alive.num_floats).all(), "no more floats than of live edges", heard.num_floats.tolist())
+    expect(
+        (heard.num_messages <= all_alive.num_messages).all(),
+        "no more messages than of live edges",
+        heard.num_messages.tolist(),
+    )
+    expect(
+        (heard.num_floats <= all_alive.num_floats).all(), "no more floats than of live edges", heard.num_floats.tolist()
+    )
 
 
 @on_both_graphs

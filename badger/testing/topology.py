@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from badger.testing.contract import Properties, by_name, check_all, equal, expect, line
-from comms import EdgeList, make_edges, edge_list, connect_new_experts
+from comms import EdgeList, connect_new_experts, edge_list, make_edges
 
 Make: TypeAlias = Callable[[int], nx.Graph | EdgeList]
 SIZES = (*range(1, 13), 64)

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, make_controller, check_positive
+from experts.core import Core, check_positive, make_controller
 from experts.episodic.memory import key_query_layers, scaled_normal_
 from experts.episodic.row_log import RowLog
 from experts.episodic.top_k_read import ALL_ROWS, TopKAttention

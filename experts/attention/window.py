@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.attention import sliding_window as band
-from experts.core import Core, make_controller, check_positive
+from experts.core import Core, check_positive, make_controller
 from experts.state import State
 
 

@@ -52,7 +52,9 @@ class CPC(Core):
         target_size = core.input_size if target_size is None else target_size
         check_positive(steps=steps, code_size=code_size)
         if not 1 <= target_size <= core.input_size:
-            raise ValueError(f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x")
+            raise ValueError(
+                f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
+            )
         self.core, self.steps, self.target_size = core, steps, target_size
         self.input_size, self.output_size = core.input_size, core.output_size
         self.encoder = nn.Linear(target_size, code_size)
@@ -72,7 +74,9 @@ class CPC(Core):
     ) -> tuple[Float[Tensor, "B N Y"], CPCState]:
         y, core = self.core(x, state.core, present)
         ys = torch.cat([y.unsqueeze(2), state.ys[:, :, :-1]], 2)
-        new = CPCState(None, ys, state.steps + 1, self.encoder(x[..., : self.target_size]), torch.ones_like(state.present))
+        new = CPCState(
+            None, ys, state.steps + 1, self.encoder(x[..., : self.target_size]), torch.ones_like(state.present)
+        )
         if present is not None:
             new = states.where(present, new, state._replace(core=None, present=torch.zeros_like(present)))
         return y, new._replace(core=core)
@@ -104,7 +108,9 @@ class CPC(Core):
 
     def select_members(self, state: CPCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> CPCState:
         own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.select_or_reset_members(own, blank, index)._replace(core=self.core.select_members(state.core, index, x))
+        return states.select_or_reset_members(own, blank, index)._replace(
+            core=self.core.select_members(state.core, index, x)
+        )
 
 
 def info_nce(

@@ -42,7 +42,9 @@ class Reconstruction(Core):
         super().__init__()
         target_size = core.input_size if target_size is None else target_size
         if not 1 <= target_size <= core.input_size:
-            raise ValueError(f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x")
+            raise ValueError(
+                f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
+            )
         self.core, self.target_size = core, target_size
         self.input_size, self.output_size = core.input_size, core.output_size
         self.decoder = nn.Linear(core.output_size, target_size)
@@ -82,7 +84,9 @@ class Reconstruction(Core):
         self, state: ReconstructionState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
     ) -> ReconstructionState:
         own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.select_or_reset_members(own, blank, index)._replace(core=self.core.select_members(state.core, index, x))
+        return states.select_or_reset_members(own, blank, index)._replace(
+            core=self.core.select_members(state.core, index, x)
+        )
 
 
 def squared_error(

@@ -89,7 +89,9 @@ def update_links(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
     return after
 
 
-def update_links_backward(grad: Tensor, link: Tensor, precedence: Tensor, written: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def update_links_backward(
+    grad: Tensor, link: Tensor, precedence: Tensor, written: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of link, precedence and weights; `grad` is overwritten."""
     grad.diagonal(dim1=-2, dim2=-1).zero_()
     row, column = written.unsqueeze(-1), written.unsqueeze(-2)

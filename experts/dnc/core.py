@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, make_controller, check_positive
+from experts.core import Core, check_positive, make_controller
 from experts.dnc.fused_step import DNCStore, step
 from experts.dnc.interface import InterfaceSpec
 from experts.state import State
@@ -84,7 +84,9 @@ class DNC(Core):
         sharpness: bool = False,
     ):
         super().__init__()
-        check_positive(slots=slots, slot_size=slot_size, heads=heads, output_size=1 if output_size is None else output_size)
+        check_positive(
+            slots=slots, slot_size=slot_size, heads=heads, output_size=1 if output_size is None else output_size
+        )
         reads = heads * slot_size
         self.controller = make_controller(controller, input_size, reads)
         hidden = self.controller.output_size

@@ -48,7 +48,9 @@ class WriteCache(NamedTuple):
     written: Tensor
 
 
-def write_memory(plan: InterfaceSpec, store: DNCStore, read: Tensor, ask: InterfaceParams) -> tuple[DNCStore, WriteCache]:
+def write_memory(
+    plan: InterfaceSpec, store: DNCStore, read: Tensor, ask: InterfaceParams
+) -> tuple[DNCStore, WriteCache]:
     """The store after a member has freed what it read and has written; read (B, R, S): its last weights."""
     memory, usage, link, precedence = store
     spared = 1 - ask.gates[:, 2:].unsqueeze(-1) * read
@@ -70,7 +72,13 @@ def write_memory(plan: InterfaceSpec, store: DNCStore, read: Tensor, ask: Interf
 
 
 def write_memory_backward(
-    plan: InterfaceSpec, grad: DNCStore, to_written: Tensor, kept: WriteCache, read: Tensor, ask: InterfaceParams, to: InterfaceParams
+    plan: InterfaceSpec,
+    grad: DNCStore,
+    to_written: Tensor,
+    kept: WriteCache,
+    read: Tensor,
+    ask: InterfaceParams,
+    to: InterfaceParams,
 ) -> tuple[DNCStore, Tensor]:
     """Gradients of the store before and of `read_memory`; those of `ask` are put into `to`. grad's memory and link are
     overwritten. to_written: what else there is of the weights' gradient."""
@@ -269,13 +277,15 @@ class DNCStepFunction(Function):
             first = DNCStore(*saved[: len(DNCStore._fields)])  # what the first member found
             plain = partial(_plain, plan, present)
             return None, None, *differentiable_gradients(plain, (interface, last, *first), (*grads[:-2], None, None))
-        ask, to_groups = plan.ask(*groups), [torch.empty_like(group) for group in groups]
-        to = plan.ask(*to_groups)
+        ask, to_groups = plan.assemble(*groups), [torch.empty_like(group) for group in groups]
+        to = plan.assemble(*to_groups)
         if present is not None:
             ask = ask._replace(gates=ask.gates * present.unsqueeze(-1))
         heads = last.flatten(1, 2)
         to_weights, to_values = grad.weights.flatten(1, 2), grad.values.reshape(*heads.shape[:2], plan.width)
-        to_store, to_last = read_memory_backward(plan, DNCStore(*grads[:4]), to_weights, to_values, found, store, heads, ask, to)
+        to_store, to_last = read_memory_backward(
+            plan, DNCStore(*grads[:4]), to_weights, to_values, found, store, heads, ask, to
+        )
         to_last = to_last.view_as(last)
         size = len(WriteCache._fields)
         for member in reversed(range(ctx.members)):
@@ -287,7 +297,7 @@ class DNCStepFunction(Function):
         if present is not None:
             to.gates.mul_(present.unsqueeze(-1))
         _, _, above, _ = plan.split(interface)
-        return None, None, plan.undecode(to_groups, groups, above), to_last, *to_store
+        return None, None, plan.decode_backward(to_groups, groups, above), to_last, *to_store
 
 
 def _plain(plan: InterfaceSpec, present: Tensor | None, interface: Tensor, last: Tensor, *parts: Tensor) -> StepOutput:

@@ -31,6 +31,6 @@ def private_and_shared(
         share: what is made of the shared memory, such as partial(Shared, gate=True); None: it stays as it is.
     """
     reading = partial(EpisodicMemory, top_k=top_k, key_size=key_size, key_input_scale=key_input_scale)
-    private = partial(reading, controller=controller, slots=slots, keep="h")
+    private = partial(reading, controller=controller, slots=slots, row_content="h")
     memory = reading(input_size, lambda size: Private(private(size)), slots=shared_slots)
     return memory if share is None else share(memory)

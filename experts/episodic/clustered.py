@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
-from experts.core import Core, make_controller, check_positive
-from experts.episodic.memory import RowContent, Similarity, Weighting, key_query_layers, check_read_options
+from experts.core import Core, check_positive, make_controller
+from experts.episodic.memory import RowContent, Similarity, Weighting, check_read_options, key_query_layers
 from experts.episodic.top_k_read import TopKAttention
 from experts.memory_metrics import store_metrics
 from experts.state import State
@@ -174,7 +174,9 @@ class ClusteredMemory(Core):
         spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
         return spread.scatter_add(-1, state.positions.clamp(min=0), state.weights)
 
-    def select_members(self, state: ClusteredState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> ClusteredState:
+    def select_members(
+        self, state: ClusteredState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
+    ) -> ClusteredState:
         """The store stays as it is; what belongs to the members is gathered."""
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
         own, blank = (s._replace(controller=None, store=None) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from experts.episodic.row_log import RowLog, PendingRows
+from experts.episodic.row_log import PendingRows, RowLog
 from experts.episodic.row_log_autograd import Span, owned_grad, rows_written_in_place
 from experts.episodic.top_k_read import TopKAttention, TopKRows
 from experts.recurrent.cell import Cell, Tensors
@@ -109,13 +109,13 @@ class FusedStepFunction(Function):
                 key = (last_x + product[:, :size]).view(stores, -1, size)
                 product = product[:, size:]
             query = ((query + product[:, :size]) * plan.scale).view(stores, -1, size)
-            keys[:, span.at : span.end] = key
-            values[:, span.at : span.end] = value
+            keys[:, span.write_start : span.end] = key
+            values[:, span.write_start : span.end] = value
             valid = None if starts is None else span.valid(starts[t], flags)
-            recalled, *read = plan.attend.recall(query, keys, values, span.lo, span.end, valid)
+            recalled, *read = plan.attend.read(query, keys, values, span.window_start, span.end, valid)
             recalled = recalled.flatten(0, 1)
             gates_x = torch.addmm(gates_x, recalled, of_m.t())
-            new, saved = plan.cell.advance(gates_x, product[:, size:] + weights.bias_h, state)
+            new, saved = plan.cell.cell_forward(gates_x, product[:, size:] + weights.bias_h, state)
             state = new if present is None else tuple(map(torch.where, [present[t]] * len(new), new, state))
             value, last_x, from_h = plan.value(x[t], state[0]), key_x, of_h.t()
             value = value if weights.compress is None else value @ weights.compress.t()
@@ -139,7 +139,7 @@ class FusedStepFunction(Function):
     def backward(ctx, grad_key, grad_value, grad_keys, grad_values, _, __, *grads):
         plan, storage = ctx.plan, (ctx.keys, ctx.values)
         x, present, going, of_x, of_h, of_m, compress, *saved = ctx.saved_tensors
-        states, kept = plan.unpacked(saved)
+        states, kept = plan.unflatten_saved(saved)
         size, stores, of_m = storage[0].shape[-1], len(storage[0]), of_m[:, ctx.width :]
         given = (*grads, grad_key, grad_value, grad_keys, grad_values)
         like = next((grad for grad in given if grad is not None), storage[0])
@@ -164,23 +164,23 @@ class FusedStepFunction(Function):
             if compress is not None:
                 wrote.append(to_content)
                 to_content = to_content @ compress
-            as_x, as_h = plan.unvalue(to_content, ctx.width)
+            as_x, as_h = plan.split_value_grad(to_content, ctx.width)
             held.append(as_x)
             if as_h is not None:
                 arrived = (arrived[0] + as_h, *arrived[1:])
             old = states[t] if going is None else _masked(states[t], going[t])
             if present is None:
-                to_x, to_h, carry = plan.cell.retreat(arrived, old, own)
+                to_x, to_h, carry = plan.cell.cell_backward(arrived, old, own)
             else:
-                to_x, to_h, carry = plan.cell.retreat(_masked(arrived, present[t]), old, own)
+                to_x, to_h, carry = plan.cell.cell_backward(_masked(arrived, present[t]), old, own)
                 carry = tuple(c + a for c, a in zip(carry, _masked(arrived, ~present[t]), strict=True))
-            found = TopKRows(index, span.lo, span.end, storage[0].shape[1], ctx.partial)
+            found = TopKRows(index, span.window_start, span.end, storage[0].shape[1], ctx.partial)
             read = (to_x @ of_m).view(stores, n, -1)
-            to_query = plan.attend.learn(read, query, found, scores, shares, storage, columns)
+            to_query = plan.attend.backward(read, query, found, scores, shares, storage, columns)
             to_query = to_query.reshape(-1, size) * plan.scale
             inputs.append(torch.cat([key_grad, to_query, to_x], -1))
             products.append(torch.cat([to_query, to_h], -1))
-            to_key, to_value = (column.narrow(1, span.at, span.end - span.at) for column in columns)
+            to_key, to_value = (column.narrow(1, span.write_start, span.end - span.write_start) for column in columns)
             to_product, of_product = products[-1], of_h[size:]
             if t:
                 to_product, of_product = torch.cat([to_key.reshape(-1, size), to_product], -1), of_h

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from experts import state as states
-from experts.core import Core, make_controller, check_positive
+from experts.core import Core, check_positive, make_controller
 from experts.episodic.fused_step import FusedConfig, FusedWeights, fused_steps
 from experts.episodic.row_log import RowLog
 from experts.episodic.top_k_read import WEIGHTINGS, TopKAttention
@@ -102,7 +102,9 @@ class EpisodicMemory(Core):
         value_size = held_size if row_size is None else row_size
         self.controller = make_controller(controller, input_size, value_size)
         self.output_size = self.controller.output_size
-        self.key, self.query = key_query_layers(self.output_size, key_size, inputs=input_size, input_scale=key_input_scale)
+        self.key, self.query = key_query_layers(
+            self.output_size, key_size, inputs=input_size, input_scale=key_input_scale
+        )
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
         if self.compress is not None:
             nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
@@ -110,7 +112,9 @@ class EpisodicMemory(Core):
         self.slots, self.similarity, self.row_content, self.detach_rows = slots, similarity, row_content, detach_rows
         self.key_size, self.value_size = key_size, value_size
         self.attend = TopKAttention(min(top_k, slots), similarity == "l2", weighting)
-        self.fused_config: FusedConfig | None = None  # for steps in one function, where keys are linear and the controller is a cell
+        self.fused_config: FusedConfig | None = (
+            None  # for steps in one function, where keys are linear and the controller is a cell
+        )
         cell = isinstance(self.controller, Cell) and type(self.controller).forward is Cell.forward
         if cell and similarity != "cosine":
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
@@ -192,7 +196,9 @@ class EpisodicMemory(Core):
             self.key.weight, self.key.bias, self.query.weight, self.query.bias,
             c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
-        hs, last, log, positions, shares = fused_steps(self.fused_config, weights, state.log, state.controller, xs, present, reset)
+        hs, last, log, positions, shares = fused_steps(
+            self.fused_config, weights, state.log, state.controller, xs, present, reset
+        )
         return hs, EpisodicState(c.State(*last), hs[-1], log, positions, shares)
 
     def _compared(self, vector: Tensor) -> Tensor:
@@ -220,7 +226,9 @@ class EpisodicMemory(Core):
         read = state.log.reread(state.positions, state.weights.detach())
         return {"read": read, "write_key": row.key, "write_value": row.value}
 
-    def select_members(self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> EpisodicState:
+    def select_members(
+        self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
+    ) -> EpisodicState:
         """The store stays as it is; what belongs to the members is gathered, and fresh ones begin without a row."""
         fresh = self.initial_state(x)
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)

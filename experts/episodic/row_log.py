@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experts.episodic.row_log_autograd import NewColumn, Span, SliceColumn, WriteRead
+from experts.episodic.row_log_autograd import NewColumn, SliceColumn, Span, WriteRead
 from experts.episodic.top_k_read import ALL_ROWS, TopKAttention
 from experts.state import Leaf, expand_mask
 from experts.torch_internals import not_compiled
@@ -38,7 +38,7 @@ class _Storage:
     """Storage that several logs of one history share; `used` rows of it are written. valid: rows that count, (S, C);
     None as long as all do."""
 
-    __slots__ = ("flags", "keys", "used", "values")
+    __slots__ = ("keys", "used", "valid", "values")
 
     def __init__(self, keys: Tensor, values: Tensor, valid: Tensor | None, used: int):
         self.keys, self.values, self.valid, self.used = keys, values, valid, used
@@ -69,7 +69,13 @@ class RowLog(Leaf):
     """
 
     def __init__(
-        self, store: _Storage, handles: tuple[Tensor, Tensor], start: Tensor, slots: int, cursor: _Cursor, pending: PendingRows | None
+        self,
+        store: _Storage,
+        handles: tuple[Tensor, Tensor],
+        start: Tensor,
+        slots: int,
+        cursor: _Cursor,
+        pending: PendingRows | None,
     ):
         self.store, self.handles, self.start, self.slots, self.cursor, self.pending = (
             store, handles, start, slots, cursor, pending,
@@ -92,13 +98,13 @@ class RowLog(Leaf):
 
     @classmethod
     def _of(
-        cls, rows: PendingRows, start: Tensor, slots: int, *, lo: int = 0, dropped: int = 0, room: int, partial: bool = False,
+        cls, rows: PendingRows, start: Tensor, slots: int, *, lo: int = 0, dropped: int = 0, room: int, has_invalid_rows: bool = False,
         pending: PendingRows | None = None,
     ) -> "RowLog":  # fmt: skip
         length = rows.key.shape[1]
         (keys, key_handle), (values, value_handle) = (NewColumn.apply(part, length + room) for part in rows[:2])
         flags = None if rows.valid is None else pad(rows.valid, (0, room), value=True)
-        at = _Cursor(length, lo, dropped, torch.is_grad_enabled(), partial)
+        at = _Cursor(length, lo, dropped, torch.is_grad_enabled(), has_invalid_rows)
         return cls(_Storage(keys, values, flags, length), (key_handle, value_handle), start, slots, at, pending)
 
     @property
@@ -174,7 +180,7 @@ class RowLog(Leaf):
         flags = [] if pending.valid is None else [(0, pending.valid)]
         flags += [] if present is None else [(t, present[t - 1]) for t in range(1, steps)]
         for t, there in flags:
-            log.store.mark_valid(spans[t].at, there)
+            log.store.mark_valid(spans[t].write_start, there)
         log.store.used = at
         if not log.cursor.has_invalid_rows and pending.valid is None and present is None and reset is None:
             return log, tuple(spans), None
@@ -188,7 +194,9 @@ class RowLog(Leaf):
         self, spans: tuple[Span, ...], handles: tuple[Tensor, ...], starts: Tensor | None, pending: PendingRows | None
     ) -> "RowLog":
         """The log when these steps are done; pending: rows of the last of them."""
-        at = self.cursor._replace(length=spans[-1].end, window_start=spans[-1].window_start, has_invalid_rows=starts is not None)
+        at = self.cursor._replace(
+            length=spans[-1].end, window_start=spans[-1].window_start, has_invalid_rows=starts is not None
+        )
         start = self.start if starts is None else starts[-1].view(self.start.shape)
         return RowLog(self.store, (handles[0], handles[1]), start, self.slots, at, pending)
 
@@ -255,7 +263,7 @@ class RowLog(Leaf):
         # so that what is not finite in them stays.
         if fresh.length == 0 and fresh.pending is None:
             end = self.length + self.pending_rows.key.shape[1]
-            return self._with(torch.where(mask, end, self.start), partial=True)
+            return self._with(torch.where(mask, end, self.start), has_invalid_rows=True)
         size = max(fresh.length - fresh._oldest, self.length - self._oldest)
         new, old = fresh._padded(size), self._padded(size)
         rows, pending = (_chosen(mask.flatten(), *pair) for pair in zip(new, old, strict=True))
@@ -264,7 +272,14 @@ class RowLog(Leaf):
         lo = size - max(log.length - log.cursor.window_start for log in (fresh, self))
         assert rows is not None
         return RowLog._of(
-            rows, start, self.slots, lo=max(0, lo), dropped=dropped, room=_INITIAL_STEPS, partial=True, pending=pending
+            rows,
+            start,
+            self.slots,
+            lo=max(0, lo),
+            dropped=dropped,
+            room=_INITIAL_STEPS,
+            has_invalid_rows=True,
+            pending=pending,
         )
 
     def _padded(self, size: int) -> tuple[PendingRows, PendingRows | None]:
@@ -290,8 +305,8 @@ class RowLog(Leaf):
     def unfold(self, n: int) -> "RowLog":
         return self._with(self.start.unflatten(0, (-1, n)))
 
-    def _with(self, start: Tensor, partial: bool = False) -> "RowLog":
-        at = self.cursor._replace(has_invalid_rows=self.cursor.has_invalid_rows or partial)
+    def _with(self, start: Tensor, has_invalid_rows: bool = False) -> "RowLog":
+        at = self.cursor._replace(has_invalid_rows=self.cursor.has_invalid_rows or has_invalid_rows)
         return RowLog(self.store, self.handles, start, self.slots, at, self.pending)
 
     def pack(self) -> dict[str, Any]:
@@ -304,7 +319,7 @@ class RowLog(Leaf):
         }
 
     def unpack(self, packed: dict[str, Any]) -> "RowLog":
-        wanted = {"rows", "pending", "start", "lo", "dropped", "partial"}
+        wanted = {"rows", "pending", "start", "lo", "dropped", "has_invalid_rows"}
         if not isinstance(packed, dict) or set(packed) != wanted:
             raise ValueError(f"no packed log: got {type(packed).__name__}, want a dict of {', '.join(sorted(wanted))}")
         rest = dict(packed)

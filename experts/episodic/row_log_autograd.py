@@ -46,9 +46,9 @@ class WriteRead(Function):
     @staticmethod
     def forward(*inputs):  # without names: `apply` would bind them anew in each call
         keys, values, _, _, key, value, query, valid, span, attend = inputs
-        keys[:, span.at : span.end] = key
-        values[:, span.at : span.end] = value
-        read, index, scores, weights = attend.recall(query, keys, values, span.lo, span.end, valid)
+        keys[:, span.write_start : span.end] = key
+        values[:, span.write_start : span.end] = value
+        read, index, scores, weights = attend.read(query, keys, values, span.window_start, span.end, valid)
         nothing = keys.new_zeros(())
         return read, nothing.expand(keys.shape), nothing.expand(values.shape), index, scores, weights
 
@@ -72,9 +72,9 @@ class WriteRead(Function):
             grad_read = query.new_zeros(*query.shape[:-1], ctx.values.shape[-1])
         span, storage = ctx.span, (ctx.keys, ctx.values)
         grads = owned_grad(grad_keys, ctx.keys, grad_read), owned_grad(grad_values, ctx.values, grad_read)
-        found = TopKRows(index, span.lo, span.end, ctx.keys.shape[1], ctx.partial)
-        grad_query = ctx.attend.learn(grad_read, query, found, scores, weights, storage, grads)
-        written = [grad[:, span.at : span.end] for grad in grads]
+        found = TopKRows(index, span.window_start, span.end, ctx.keys.shape[1], ctx.partial)
+        grad_query = ctx.attend.backward(grad_read, query, found, scores, weights, storage, grads)
+        written = [grad[:, span.write_start : span.end] for grad in grads]
         return None, None, *grads, *written, grad_query, *[None] * 3
 
     @staticmethod

@@ -199,5 +199,7 @@ class TopKRows:
     def rows(self) -> Tensor:
         """Places as rows of all stores' storage, (S M k,)."""
         capacity = max(self.capacity, 1)  # an empty log has none
-        first = torch.arange(self.lo, self.lo + len(self.safe_index) * capacity, capacity, device=self.safe_index.device)
+        first = torch.arange(
+            self.lo, self.lo + len(self.safe_index) * capacity, capacity, device=self.safe_index.device
+        )
         return (self.safe_index + first.view(-1, 1, 1)).flatten()

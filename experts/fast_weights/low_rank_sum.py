@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experts.fast_weights.deferred_matmul import LowRankMatrix, CachedProduct
+from experts.fast_weights.deferred_matmul import CachedProduct, LowRankMatrix
 from experts.state import Leaf, expand_mask
 from experts.torch_internals import not_compiled
 
@@ -107,7 +107,9 @@ class LowRankSum(Leaf):
 def _from_matrix(matrix: Tensor) -> LowRankMatrix:
     """It has not grown yet."""
     stores, i, j = matrix.shape
-    return LowRankMatrix(matrix, matrix.new_ones(stores, 1, j), matrix.new_zeros(stores, 0, i), matrix.new_zeros(stores, 0, j))
+    return LowRankMatrix(
+        matrix, matrix.new_ones(stores, 1, j), matrix.new_zeros(stores, 0, i), matrix.new_zeros(stores, 0, j)
+    )
 
 
 def _padded(parts: LowRankMatrix, p: int) -> LowRankMatrix:

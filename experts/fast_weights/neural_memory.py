@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, make_controller, check_positive
+from experts.core import Core, check_positive, make_controller
 from experts.episodic.memory import scaled_normal_
 from experts.fast_weights.reversible_write import reversible_write_read
 from experts.fast_weights.write_rules import RULES, FastWeights

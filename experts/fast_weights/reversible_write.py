@@ -102,7 +102,9 @@ class ReversibleWriteFunction(Function):
         return *to_memory, to_keys, to_targets, to_share, to_queries, None, None
 
 
-def _read_backward(memory: FastWeights, us: list[Tensor], to_memory: list[Tensor], grad: Tensor) -> tuple[list[Tensor], Tensor]:
+def _read_backward(
+    memory: FastWeights, us: list[Tensor], to_memory: list[Tensor], grad: Tensor
+) -> tuple[list[Tensor], Tensor]:
     """Gradients of the weights after the step, with the read's part, in tensors of their own; and of the queries."""
     summed = list(to_memory)
     for i in reversed(range(len(memory))):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from experts import state as states
-from experts.core import Core, make_controller, check_positive
+from experts.core import Core, check_positive, make_controller
 from experts.second_derivatives import first_order_only, note_recorded
 from experts.state import State
 
@@ -116,7 +116,11 @@ class AMRL(Core):
 
     def _read(self, sums: Aggregates) -> Tensor:
         """The aggregate, with the gradient of the sum."""
-        return sums.total if self.kind == "sum" else StraightThrough.apply(AGGREGATORS[self.kind](sums).detach(), sums.total)
+        return (
+            sums.total
+            if self.kind == "sum"
+            else StraightThrough.apply(AGGREGATORS[self.kind](sums).detach(), sums.total)
+        )
 
     def _out(self, h: Tensor, read: Tensor) -> Tensor:
         return self.out(torch.cat([self._halves(h)[0], read], -1))

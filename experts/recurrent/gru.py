@@ -110,7 +110,9 @@ def _gru(sizes: Tensor, xs: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor
     return ys, last.squeeze(0)
 
 
-def _previous_hidden(h: Float[Tensor, "R H"], ys: Float[Tensor, "S H"], sizes: Int[Tensor, " T"]) -> Float[Tensor, "S H"]:
+def _previous_hidden(
+    h: Float[Tensor, "R H"], ys: Float[Tensor, "S H"], sizes: Int[Tensor, " T"]
+) -> Float[Tensor, "S H"]:
     """The hidden state before each step."""
     back = torch.cat([sizes[:1], sizes[:-1]]).repeat_interleave(sizes)  # so far up is the same sequence
     return torch.cat([h, ys])[torch.arange(len(h), len(h) + len(ys)) - back]

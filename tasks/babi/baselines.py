@@ -42,6 +42,8 @@ def task_errors(scores: Mapping[str, Float[Tensor, " episodes"]], *, exclude: Co
     errors = {name: error for name, error in named.items() if error == error}  # NaN: no question of it was played
     counted = [error for name, error in errors.items() if int(name.rsplit("_", 1)[1]) not in exclude]
     if not counted:
-        raise ValueError(f"scores of {sorted(errors) or 'no task'} with apart={sorted(exclude)}, want a task that counts")
+        raise ValueError(
+            f"scores of {sorted(errors) or 'no task'} with apart={sorted(exclude)}, want a task that counts"
+        )
     failed = sum(error > FAILED for error in counted)
     return errors | {"mean": sum(counted) / len(counted), "failed": float(failed)}

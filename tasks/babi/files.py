@@ -144,7 +144,11 @@ def _split(asked: BabiSpec) -> tuple[dict[int, list[Story]], list[str]]:
     """
     parts = SPLITS[asked.split]
     wanted = {(task, part): _names(asked.folder, task, part) for task in asked.tasks for part in parts}
-    spare = {task: _substitute_patterns(asked.folder, task) for task in asked.tasks if asked.substitute and asked.split != "test"}
+    spare = {
+        task: _substitute_patterns(asked.folder, task)
+        for task in asked.tasks
+        if asked.substitute and asked.split != "test"
+    }
     trained = {task: _names(asked.folder, task, "train") for task in spare}
     patterns = [*wanted.values(), *trained.values(), *spare.values()]
     shelf = _found([name for names in patterns for name in names], asked.data_dir)

@@ -11,12 +11,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tasks.babi.baselines import references
-from tasks.babi.files import SPLITS, BabiSpec, Questions, num_skipped, load_questions, notes
+from tasks.babi.files import SPLITS, BabiSpec, Questions, load_questions, notes, num_skipped
 from tasks.babi.parse import PLACEHOLDER, WORDS
-from tasks.task import Discrete, Step, Task, reward_and_correct, check_positive
+from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 ALL_TASKS = tuple(range(1, 21))
-BUCKET_GROWTH, MIN_BUCKET = 1.25, 128  # of a part: how much longer its longest question may be, and how many it has if it can
+BUCKET_GROWTH, MIN_BUCKET = (
+    1.25,
+    128,
+)  # of a part: how much longer its longest question may be, and how many it has if it can
 
 
 class StoryState(NamedTuple):

@@ -61,7 +61,9 @@ class CartPole(Task):
         return Discrete(2)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[CartState, Step]:
-        motion = torch.empty(batch, 4, dtype=self.dtype, device=rng.device).uniform_(-INIT_RANGE, INIT_RANGE, generator=rng)
+        motion = torch.empty(batch, 4, dtype=self.dtype, device=rng.device).uniform_(
+            -INIT_RANGE, INIT_RANGE, generator=rng
+        )
         state = CartState(motion, torch.zeros(batch, dtype=torch.long, device=rng.device))
         nothing, unended = torch.zeros_like(motion[:, 0]), torch.zeros_like(state.t, dtype=torch.bool)
         return state, Step(
@@ -94,7 +96,9 @@ def euler_step(motion: Float[Tensor, "B 4"], action: Int[Tensor, " B"]) -> Float
     cos, sin = angle.cos(), angle.sin()
     push = (2 * FORCE_MAG) * action - FORCE_MAG
     pushed = torch.add(push, turning.square() * sin, alpha=MASSPOLE * HALF_LENGTH) / TOTAL_MASS
-    spin = (GRAVITY * sin).addcmul_(cos, pushed, value=-1) / (cos.square() * (-HALF_LENGTH * MASSPOLE / TOTAL_MASS) + HALF_LENGTH * 4 / 3)
+    spin = (GRAVITY * sin).addcmul_(cos, pushed, value=-1) / (
+        cos.square() * (-HALF_LENGTH * MASSPOLE / TOTAL_MASS) + HALF_LENGTH * 4 / 3
+    )
     speeding = torch.addcmul(pushed, spin, cos, value=-MASSPOLE * HALF_LENGTH / TOTAL_MASS)
     return torch.add(motion, torch.stack([speed, speeding, turning, spin], -1), alpha=TAU)
 
@@ -104,7 +108,9 @@ def _lengths(steps: int, episodes: int = 512) -> tuple[float, float]:
     """Of the best memoryless player, and of a random one."""
     rng = torch.Generator().manual_seed(0)
     weight = torch.linspace(-1, 1, 21, dtype=torch.float64).repeat_interleave(episodes)  # of the place
-    motion = torch.empty(episodes, 4, dtype=torch.float64).uniform_(-INIT_RANGE, INIT_RANGE, generator=rng).repeat(22, 1)
+    motion = (
+        torch.empty(episodes, 4, dtype=torch.float64).uniform_(-INIT_RANGE, INIT_RANGE, generator=rng).repeat(22, 1)
+    )
     length = torch.zeros(len(motion), dtype=torch.float64)
     up = torch.ones_like(length, dtype=torch.bool)
     for _ in range(steps):

@@ -108,7 +108,10 @@ class ProofOfMemory(Task):
         best = sum(END_REWARD - STEP_PENALTY * (way - 1) for way in ways) / len(ways)
         left = [way - 1 for way in ways]  # to the good end, after a move towards it
         found = [1.0 if one < END else 0.5 if one == END else 0.0 for one in left]  # of the middle, one side is chosen
-        near = [END_REWARD * (2 * good - 1) - STEP_PENALTY * min(one, 2 * END - one) for one, good in zip(left, found, strict=True)]
+        near = [
+            END_REWARD * (2 * good - 1) - STEP_PENALTY * min(one, 2 * END - one)
+            for one, good in zip(left, found, strict=True)
+        ]
         reward, reached = _random_walk(self.steps - self.shown)
         return {
             "reward": {"optimum": best, "memoryless": sum(near) / len(near), "chance": reward},
@@ -127,5 +130,8 @@ def _random_walk(moves: int) -> tuple[float, float]:
         at = left + right
         new = (at[0] + at[-1]).item()
         at[0] = at[-1] = 0
-        reward, reached = reward - STEP_PENALTY * at.sum().item(), reached + new  # both ends are good in half of the episodes
+        reward, reached = (
+            reward - STEP_PENALTY * at.sum().item(),
+            reached + new,
+        )  # both ends are good in half of the episodes
     return reward, reached

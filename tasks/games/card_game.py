@@ -94,7 +94,9 @@ class CardGame(Task):
             "reward": torch.where(over, state.total, torch.nan),
             "pairs": torch.where(over, state.taken.to(self.dtype).mean(-1), torch.nan),
         }
-        return state, Step(self._observe(state, turned), reward, done, cut, scores, action_mask=self.action_mask(state, over))
+        return state, Step(
+            self._observe(state, turned), reward, done, cut, scores, action_mask=self.action_mask(state, over)
+        )
 
     def transition(self, state: CardState, action: Int[Tensor, " B"]) -> tuple[CardState, Turned, Float[Tensor, " B"]]:
         """The game after a step, what it leaves to be seen, and what it pays."""
@@ -180,7 +182,9 @@ def optimal_value(single: int, unseen: int) -> Fraction:
     first = Fraction(single, unseen) * (gain + optimal_value(single - 1, rest)) if single else Fraction(0)
     if new:
         match = gain + optimal_value(single, rest - 1)
-        other = 2 * TURN_REWARD + gain + optimal_value(single, rest - 1) if single else 0  # its mate is known, and so a pair
+        other = (
+            2 * TURN_REWARD + gain + optimal_value(single, rest - 1) if single else 0
+        )  # its mate is known, and so a pair
         fresh = 2 * TURN_REWARD + optimal_value(single + 2, rest - 1) if new > 2 else 0
         second = Fraction(1, rest) * match + Fraction(single, rest) * other + Fraction(new - 2, rest) * fresh
         if single:

@@ -76,7 +76,11 @@ class GuessingGame(Task):
     def references(self) -> dict[str, dict[str, float]]:
         """Played through the task: answering 0; the best answer whose outputs are all equal (the plateau of agents
         whose experts have not told themselves apart, 1 - 1/D); and a finite-difference prober."""
-        players = {"answer 0": self._zero, "all outputs equal": self._equal, "finite differences": self.finite_difference_player}
+        players = {
+            "answer 0": self._zero,
+            "all outputs equal": self._equal,
+            "finite differences": self.finite_difference_player,
+        }
         return {"final_error": {name: self._play(player) for name, player in players.items()}}
 
     def _play(self, player: Callable[[list[Tensor], GuessingState], Tensor], episodes: int = 20_000) -> float:

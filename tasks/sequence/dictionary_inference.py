@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tasks.sequence.base import SequenceTask, SequenceState
+from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.task import Discrete, check_positive
 
 LETTERS, HALF = 26, 13

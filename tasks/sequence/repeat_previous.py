@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.task import Discrete, Step, Task, reward_and_correct, check_positive
+from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 
 class RepeatState(NamedTuple):

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from tasks.data.mnist import CLASSES, PIXELS, SPLITS, Split, load_split
-from tasks.task import Discrete, Step, Task, reward_and_correct, check_positive
+from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 
 class ImageState(NamedTuple):

@@ -22,9 +22,9 @@ from badger import (
     Silent,
     act,
     evaluate,
+    initial_carry,
     rollout,
     sense,
-    initial_carry,
 )
 from pairwise import pairwise
 from toys import HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent

@@ -20,14 +20,14 @@ from badger import (
     Private,
     act,
     build_run,
+    initial_carry,
     read_metrics,
     rollout,
     sense,
-    initial_carry,
     train,
 )
 from badger.cli.main import main
-from comms import Attention, make_edges, get_by_name
+from comms import Attention, get_by_name, make_edges
 from tiny_runs import load_trusted, made, small_disk
 from toys import toy_agent
 

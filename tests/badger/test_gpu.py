@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, WarmupCosine, SequentialMNIST, distributed, rollout, initial_carry
+from badger import BPTT, GuessingGame, SequentialMNIST, WarmupCosine, distributed, initial_carry, rollout
 from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from toy_learners import flat, slopes
 from toys import Walk, game, seeded, toy_agent
@@ -42,7 +42,9 @@ def test_a_rollout_and_its_gradients_are_those_of_the_cpu(core):
         rng = torch.Generator(device).manual_seed(0)
         begun = initial_carry(one, task, 3, rng)  # its core's state is empty, the rest is that of the CPU's draws
         drawn = moved(fresh.agent_state._replace(core=None), device)._replace(core=begun.agent_state.core)
-        carry = begun._replace(env_state=moved(fresh.env_state, device), step=moved(fresh.step, device), agent_state=drawn)
+        carry = begun._replace(
+            env_state=moved(fresh.env_state, device), step=moved(fresh.step, device), agent_state=drawn
+        )
         frames, _ = rollout(one, task, carry, rng, steps=5)
         (-frames.reward.sum(0).mean()).backward()
         found.append((frames.output.cpu(), [g.cpu() for g in slopes(one)]))

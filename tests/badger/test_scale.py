@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from badger import BUSES
-from comms import make_edges, lesion, mask_absent, silence
+from comms import lesion, make_edges, mask_absent, silence
 from experts import state as states
 from toys import HIDDEN, observations, run, seeded, toy_agent
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import ACTS, BUSES, CORES, rollout, initial_carry
+from badger import ACTS, BUSES, CORES, initial_carry, rollout
 from experts import state as states
 from experts.fast_weights.low_rank_sum import LowRankSum
 from pairwise import each_value, pairwise

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import A2C, Sampled, Setup, act, evaluate, generator, rollout, sense, initial_carry
+from badger import A2C, Sampled, Setup, act, evaluate, generator, initial_carry, rollout, sense
 from badger.policies.policies import log_probability
 from badger.rng import drawing_from
 from badger.rollouts.checkpointing import checkpointed_rollout
@@ -242,7 +242,8 @@ def test_a_policy_chooses_for_each_agent_what_is_legal_for_it():
     legal = torch.stack(frames.action_masks)
     assert not legal.all() and legal.gather(-1, frames.action.unsqueeze(-1)).all()
     apart = [
-        log_probability(frames.output[:, :, p], frames.action[:, :, p], WORLD.action_space, legal[:, :, p]) for p in range(P)
+        log_probability(frames.output[:, :, p], frames.action[:, :, p], WORLD.action_space, legal[:, :, p])
+        for p in range(P)
     ]
     assert torch.equal(log_probability(frames.output, frames.action, WORLD.action_space, legal), torch.stack(apart, -1))
 
@@ -261,7 +262,9 @@ def test_the_return_is_the_mean_over_the_agents_that_acted():
     agent = herders(world)
     found = evaluate(agent, world, 8, seeded(), POLICY)["return"]
     with torch.no_grad():
-        frames, _ = rollout(agent, world, initial_carry(agent, world, 8, rng := seeded()), rng, POLICY, steps=world.steps)
+        frames, _ = rollout(
+            agent, world, initial_carry(agent, world, 8, rng := seeded()), rng, POLICY, steps=world.steps
+        )
     for row in range(8):
         end = [*frames.valid[:, row].tolist(), False]
         acted = [(t, p) for t, p in lives(world, frames, row) if t < end.index(False)]

@@ -15,7 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import Attention, Edges, Mean, Silent, make_edges, edge_list
+from comms import Attention, Edges, Mean, Silent, edge_list, make_edges
 from comms import edge_layouts as scores
 
 ROOT = Path(__file__).resolve().parents[2]

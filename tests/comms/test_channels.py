@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import rollout, initial_carry
-from comms import Attention, Delayed, Gated, Mean, Noisy, Workspace, make_edges, lesion, silence
+from badger import initial_carry, rollout
+from comms import Attention, Delayed, Gated, Mean, Noisy, Workspace, lesion, make_edges, silence
 from experts import state as states
 from toys import HIDDEN, MESSAGE, game, observations, run, seeded, toy_agent
 

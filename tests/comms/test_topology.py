@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from comms import TOPOLOGIES, EdgeList, make_edges, edge_list, connect_new_experts, lesion, mask_absent, get_by_name, silence
+from comms import (
+    TOPOLOGIES,
+    EdgeList,
+    connect_new_experts,
+    edge_list,
+    get_by_name,
+    lesion,
+    make_edges,
+    mask_absent,
+    silence,
+)
 from comms.generators import random_regular, ring_lattice, small_world
 
 LIKE = torch.zeros((), dtype=torch.float64)

@@ -12,7 +12,7 @@ from badger.testing import check_core
 from badger.testing.contract import close
 from badger.testing.core.cases import B, D, H, N, T, build, grads, inputs, noise, run
 from badger.testing.core.stepping import unchecked
-from experts import GRU, Core, EpisodicMemory, CPC, Private, Reconstruction
+from experts import CPC, GRU, Core, EpisodicMemory, Private, Reconstruction
 from experts import state as states
 from experts.auxiliary.contrastive_predictive import info_nce
 from experts.auxiliary.reconstruction import squared_error

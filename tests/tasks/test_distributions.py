@@ -5,9 +5,20 @@ from collections import Counter
 import pytest
 import torch
 
-from badger import BPTT, Curriculum, GuessingGame, Mixture, Population, RandomSizes, RepeatPrevious, Run, build_run, train
+from badger import (
+    BPTT,
+    Curriculum,
+    GuessingGame,
+    Mixture,
+    Population,
+    RandomSizes,
+    RepeatPrevious,
+    Run,
+    build_run,
+    train,
+)
 from badger.runs.recorder import read_metrics
-from tasks import PrioritySort, size_range, nominal
+from tasks import PrioritySort, nominal, size_range
 from toys import game, seeded, toy_agent
 
 GAME = game()
@@ -88,7 +99,8 @@ def test_mixtures_that_make_no_sense_are_refused(tasks, weights, error):
 
 def test_a_curriculum_goes_from_one_to_the_next():
     steps = [
-        Curriculum([game(3), RandomSizes(game(4), {"dims": 2}), game(9)], [2, 5]).sample(seeded(), s).steps for s in range(7)
+        Curriculum([game(3), RandomSizes(game(4), {"dims": 2}), game(9)], [2, 5]).sample(seeded(), s).steps
+        for s in range(7)
     ]
     assert steps == [3, 3, 4, 4, 4, 9, 9]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CartPole, PreviousActionReward, GuessingGame, PooledRecall, RepeatPrevious, TMaze
+from badger import CartPole, GuessingGame, PooledRecall, PreviousActionReward, RepeatPrevious, TMaze
 from badger.testing import TASK_PROPERTIES, check_task
 from badger.testing.task.cases import B, action, play
 from tasks import MultiDiscrete
@@ -70,7 +70,10 @@ def test_several_choices_are_told_side_by_side():
 
 
 def test_of_logits_the_likeliest_choice_is_told_and_numbers_as_they_are():
-    task, logits = PreviousActionReward(RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)), torch.randn(B, 3, generator=seeded())
+    task, logits = (
+        PreviousActionReward(RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)),
+        torch.randn(B, 3, generator=seeded()),
+    )
     _, (_, step) = play(task, [logits.double().requires_grad_()])
     assert torch.equal(step.obs[:, 3:6].argmax(-1), logits.argmax(-1)) and not step.obs.requires_grad
     game = PreviousActionReward(GuessingGame(3, 2, dtype=torch.float64))

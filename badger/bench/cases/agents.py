@@ -17,7 +17,7 @@ from badger.bench import measure
 from badger.bench.measure import Prepare, Work, no_setup
 from badger.bench.references import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.attention_2019 import Attend
-from badger.bench.result import Goal, BenchResult, at_least, on_gpu, max_ratio
+from badger.bench.result import BenchResult, Goal, at_least, max_ratio, on_gpu
 from badger.learners import BPTT
 from badger.recipes.build import build_run
 from badger.rng import drawing_from, generator
@@ -32,13 +32,17 @@ REWRITE = 1.3  # of a trial that only put matrix products in it
 PARAMETERS = 80_977  # of the original
 
 
-def memory_overhead(device: torch.device, recipe: dict[str, Any] | None = None, repeats: int = 20) -> Iterator[BenchResult]:
+def memory_overhead(
+    device: torch.device, recipe: dict[str, Any] | None = None, repeats: int = 20
+) -> Iterator[BenchResult]:
     """An outer step of the agent that `make demo` trains, with private memory and without."""
     runs = {memory: _recipe(device, recipe, memory=memory) for memory in ("private", "none")}
     sides = {memory: no_setup(run.learner.update) for memory, run in runs.items()}
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     times = {memory: [1e3 * s for s in values] for memory, values in seconds.items()}
-    yield BenchResult("price-of-memory", "ms an outer step", times["private"], times["none"], "no memory", max_ratio(1.8))
+    yield BenchResult(
+        "price-of-memory", "ms an outer step", times["private"], times["none"], "no memory", max_ratio(1.8)
+    )
 
 
 def _recipe(device: torch.device, recipe: dict[str, Any] | None, **more: Any) -> Run:

@@ -11,7 +11,7 @@ from badger.agent import Agent
 from badger.bench import measure
 from badger.bench.measure import Work, no_setup
 from badger.bench.references import DenseAttention, LoopExperts
-from badger.bench.result import Goal, BenchResult, at_least, on_gpu, max_ratio
+from badger.bench.result import BenchResult, Goal, at_least, max_ratio, on_gpu
 from badger.rng import drawing_from, generator
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
@@ -100,10 +100,14 @@ def experts(
     each = {n: [1e6 * s / sizes.slots / n for s in seconds[str(n)]] for n in (few, count, many)}
     scaled = [rate * looped / count for rate in rates["loop"]]
     note = f"{count} experts; the loop over {looped}, scaled"
-    yield BenchResult("experts", "steps/s", rates[str(count)], scaled, "loop over experts", at_least(20, "steps/s"), note)
+    yield BenchResult(
+        "experts", "steps/s", rates[str(count)], scaled, "loop over experts", at_least(20, "steps/s"), note
+    )
     for n in (count, many):
         goal = max_ratio(LINEAR)
-        yield BenchResult(f"experts/each-of-{n}", "us an expert-step", each[n], each[few], f"each of {few}", goal, "linear")
+        yield BenchResult(
+            f"experts/each-of-{n}", "us an expert-step", each[n], each[few], f"each of {few}", goal, "linear"
+        )
     yield from _attention(device, sizes._replace(experts=dense), repeats)
     for n, least in ((many, 300), (huge, 30)):
         goal = at_least(least, "steps/s")

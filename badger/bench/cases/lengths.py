@@ -142,7 +142,9 @@ def _side(name: str, steps: int) -> str:
     return f"{name} {steps}"
 
 
-def _grown(row: str, unit: str, name: str, lengths: Sequence[int], measured: list[list[float]], fitted: int) -> BenchResult:
+def _grown(
+    row: str, unit: str, name: str, lengths: Sequence[int], measured: list[list[float]], fitted: int
+) -> BenchResult:
     """fitted: of how many of the lengths, the longest, the power is told."""
     medians = [median(values) for values in measured]
     shown = ", ".join(f"{steps}: {value:.3g}" for steps, value in zip(lengths, medians, strict=True))

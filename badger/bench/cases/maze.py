@@ -8,7 +8,7 @@ import torch
 from badger.bench import measure
 from badger.bench.measure import Work, no_setup
 from badger.bench.references import MazeTraining, PlainNeural, PlasticNetwork
-from badger.bench.result import Goal, BenchResult
+from badger.bench.result import BenchResult, Goal
 from badger.recipes.build import build_run
 from badger.rng import drawing_from, generator
 from tasks import Maze
@@ -34,7 +34,9 @@ def maze_case(
     for setting, (published, training, episodes, factor) in SETTINGS.items():
         task, hidden = (tasks or {}).get(setting) or published(), sizes[setting]
         works = {f"plain {memory}": reference_work(memory, training, task, hidden) for memory in MEMORIES}
-        works |= {f"{memory} {n}": badger_work(setting, memory, n, hidden, task, device) for memory in MEMORIES for n in rows}
+        works |= {
+            f"{memory} {n}": badger_work(setting, memory, n, hidden, task, device) for memory in MEMORIES for n in rows
+        }
         seconds = measure.time_interleaved(
             {name: no_setup(work) for name, work in works.items()}, repeats=repeats, clock=measure.wall_clock(device)
         )

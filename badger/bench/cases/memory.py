@@ -11,7 +11,7 @@ from badger.bench import measure
 from badger.bench.measure import Work
 from badger.bench.references import DenseRing, dense_read, selected_read
 from badger.bench.references.ring import Read
-from badger.bench.result import Goal, BenchResult, min_speedup, max_ratio
+from badger.bench.result import BenchResult, Goal, max_ratio, min_speedup
 from badger.rng import drawing_from, generator
 from experts import GRU, Core, EpisodicMemory
 from experts.state import State
@@ -75,7 +75,9 @@ def _backward(ys: Tensor) -> None:
     ys.square().mean().backward()
 
 
-def memory_vs_dense(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 5) -> Iterator[BenchResult]:  # noqa: B008
+def memory_vs_dense(
+    device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 5
+) -> Iterator[BenchResult]:
     """Our memory against the dense ring buffer: time and peak memory of forward and backward."""
     sides = {
         "ours": partial(badger_work, sizes, device),
@@ -121,11 +123,16 @@ def episode_length(
 ) -> Iterator[BenchResult]:
     """Time and peak memory a row and step, of a long episode against a shorter one."""
     short, long = (partial(badger_work, sizes._replace(steps=steps), device) for steps in lengths)
-    seconds = measure.time_interleaved({"short": short, "long": long}, repeats=repeats, clock=measure.wall_clock(device))
+    seconds = measure.time_interleaved(
+        {"short": short, "long": long}, repeats=repeats, clock=measure.wall_clock(device)
+    )
     few = partial(badger_work, sizes._replace(steps=2), device)
     shares = [1 / (steps * sizes.rows) for steps in lengths]
     times = [[1e6 * s * share for s in seconds[name]] for name, share in zip(seconds, shares, strict=True)]
-    peaks = [[1e3 * measure.peak_memory(side, few, device) * share] for side, share in zip((short, long), shares, strict=True)]
+    peaks = [
+        [1e3 * measure.peak_memory(side, few, device) * share]
+        for side, share in zip((short, long), shares, strict=True)
+    ]
     against, note = f"T = {lengths[0]}", f"T = {lengths[1]}, {sizes.slots} slots"
     linear = Goal("linear: <= 1.1x", "ratio", most=1.1)
     yield BenchResult("episode-length/time", "us a row-step", times[1], times[0], against, max_ratio(1.2), note)

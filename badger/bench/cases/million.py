@@ -64,7 +64,9 @@ def dense_work(sizes: MillionSizes, device: torch.device) -> Work:
     return lambda: ring(xs, store).square().mean().backward()
 
 
-def million_slots(device: torch.device, sizes: MillionSizes = MillionSizes(), repeats: int = 3) -> Iterator[BenchResult]:  # noqa: B008
+def million_slots(
+    device: torch.device, sizes: MillionSizes = MillionSizes(), repeats: int = 3
+) -> Iterator[BenchResult]:
     """Exact reads and writes of a full store, against the dense computation: a step, forward and backward."""
     sides = {"ours": partial(badger_work, sizes, device), "dense": partial(dense_work, sizes, device)}
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))

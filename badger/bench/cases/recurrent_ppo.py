@@ -10,7 +10,7 @@ from badger.bench import measure
 from badger.bench.measure import Work, no_setup
 from badger.bench.references.recurrent_ppo import PIP
 from badger.bench.references.recurrent_ppo import sb3_recurrent_ppo as theirs
-from badger.bench.result import Goal, BenchResult
+from badger.bench.result import BenchResult, Goal
 from badger.learners import PPO
 from badger.recipes.settings import Setup
 from badger.rng import generator

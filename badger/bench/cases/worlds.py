@@ -9,7 +9,7 @@ import torch
 from badger.bench import measure
 from badger.bench.measure import Work, no_setup
 from badger.bench.references.worlds import SINGLE_ENVS, random_rollout
-from badger.bench.result import Goal, BenchResult, at_least
+from badger.bench.result import BenchResult, Goal, at_least
 from badger.rng import generator
 from tasks import CardGame, CartPole, ProofOfMemory, Task, TMaze, TMazeLong
 
@@ -33,7 +33,10 @@ def env_throughput(
     for name, task in TASKS.items():
         plain = SINGLE_ENVS[type(task)](task, np.random.default_rng(0))
         actions = np.random.default_rng(1).integers(task.action_space.size, size=single)
-        works: dict[str, Work] = {"ours": partial(play, task, rows, steps, rng), "plain": partial(random_rollout, plain, actions)}
+        works: dict[str, Work] = {
+            "ours": partial(play, task, rows, steps, rng),
+            "plain": partial(random_rollout, plain, actions),
+        }
         seconds = measure.time_interleaved(
             {side: no_setup(work) for side, work in works.items()}, repeats=repeats, clock=measure.wall_clock(device)
         )

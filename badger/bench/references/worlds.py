@@ -11,7 +11,17 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tasks import CardGame, CartPole, ProofOfMemory, TMaze, TMazeLong
-from tasks.control.cart_pole import X_THRESHOLD, THETA_THRESHOLD, FORCE_MAG, GRAVITY, HALF_LENGTH, MASSPOLE, INIT_RANGE, TAU, TOTAL_MASS
+from tasks.control.cart_pole import (
+    FORCE_MAG,
+    GRAVITY,
+    HALF_LENGTH,
+    INIT_RANGE,
+    MASSPOLE,
+    TAU,
+    THETA_THRESHOLD,
+    TOTAL_MASS,
+    X_THRESHOLD,
+)
 
 StepResult = tuple[np.ndarray, float, bool]
 

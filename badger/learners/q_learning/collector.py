@@ -13,7 +13,7 @@ from badger.agent import Agent, AgentState
 from badger.learners import episode_stream as stream
 from badger.learners import returns
 from badger.learners.q_learning.replay import SequenceBatch, Transitions
-from badger.learners.q_learning.sequences import SequenceSpec, SequenceBuilder, recurrent_state
+from badger.learners.q_learning.sequences import SequenceBuilder, SequenceSpec, recurrent_state
 from badger.learners.update import masked
 from badger.policies.policies import Policy
 from badger.rollouts.loop import rollout
@@ -54,9 +54,11 @@ class Collector:
             )
         over = self.task.fixed_length and self.carry.elapsed == self.task.steps
         found = self.builder.add(*_to_transitions(frames, [before, *frames.hook_outputs], self.carry if over else None))
-        frames = masked(frames, frames.valid)._replace(watched=[])  # nobody watches any more
+        frames = masked(frames, frames.valid)._replace(hook_outputs=[])  # nobody watches any more
         ended = (frames.terminated | frames.truncated) & frames.valid
-        sums, self.episode_reward = returns.running_returns(torch.where(frames.valid, frames.reward, 0), ended, self.episode_reward)
+        sums, self.episode_reward = returns.running_returns(
+            torch.where(frames.valid, frames.reward, 0), ended, self.episode_reward
+        )
         return frames, found, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
 
     def mean_return(self, ended: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -68,7 +70,12 @@ class Collector:
         """Plain types and tensors only. Where worlds that are not ours stand cannot be told (`Task.external`): of those
         what was counted."""
         if self.task.external:
-            return {"carry": None, "episode_reward": self.episode_reward, "last_return": self.last_return, "env_steps": self.builder.env_steps}
+            return {
+                "carry": None,
+                "episode_reward": self.episode_reward,
+                "last_return": self.last_return,
+                "env_steps": self.builder.env_steps,
+            }
         return {
             **stream.pack_carry(self.carry),
             "episode_reward": self.episode_reward,
@@ -87,11 +94,19 @@ class Collector:
         self.builder.unpack(packed["trail"], like)
 
 
-def _to_transitions(frames: Trajectory, lived: list[AgentState], end: Carry | None) -> tuple[Transitions, list[AgentState]]:
+def _to_transitions(
+    frames: Trajectory, lived: list[AgentState], end: Carry | None
+) -> tuple[Transitions, list[AgentState]]:
     """What a trail is told; with the last observation of episodes of fixed length, of which no frame is made."""
     legal = torch.stack(frames.action_masks) if frames.action_masks else None
     steps = Transitions(
-        frames.obs, frames.action, frames.reward, frames.terminated, frames.valid, frames.episode_start & frames.valid, legal
+        frames.obs,
+        frames.action,
+        frames.reward,
+        frames.terminated,
+        frames.valid,
+        frames.episode_start & frames.valid,
+        legal,
     )
     if end is None:
         return steps, lived

@@ -5,7 +5,7 @@ from badger.learners.q_learning.recurrent_q import RecurrentQ
 from badger.learners.q_learning.replay import UniformSampler
 from badger.learners.q_learning.sequences import WHOLE_EPISODE, SequenceSpec
 from badger.learners.q_learning.targets import IDENTITY
-from badger.learners.schedules import LinearEpsilon, EpsilonSchedule, LearningRate
+from badger.learners.schedules import EpsilonSchedule, LearningRate, LinearEpsilon
 from tasks import Task, TaskDistribution
 
 

@@ -3,10 +3,10 @@ Reinforcement Learning")."""
 
 from badger.agent import Agent
 from badger.learners.q_learning.recurrent_q import RecurrentQ
-from badger.learners.q_learning.replay import Sampler, PrioritizedSampler
+from badger.learners.q_learning.replay import PrioritizedSampler, Sampler
 from badger.learners.q_learning.sequences import SequenceSpec
 from badger.learners.q_learning.targets import SIGNED_HYPERBOLIC
-from badger.learners.schedules import EpsilonSchedule, ApexEpsilon, LearningRate
+from badger.learners.schedules import ApexEpsilon, EpsilonSchedule, LearningRate
 from tasks import Task, TaskDistribution
 
 

@@ -17,11 +17,11 @@ from badger.agent import Agent
 from badger.learners import returns
 from badger.learners.q_learning import targets as qlearning
 from badger.learners.q_learning.collector import Collector
-from badger.learners.q_learning.replay import Sampler, ReplayBuffer, SequenceBatch, Transitions
-from badger.learners.q_learning.sequences import SequenceSpec, with_recurrent_states, recurrent_state
+from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions
+from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state, with_recurrent_states
 from badger.learners.q_learning.targets import ValueTransform
 from badger.learners.schedules import EpsilonSchedule, LearningRate
-from badger.learners.update import BASE_METRICS, GuardedAdamW, metric_totals, check_auxiliary, check_sizes
+from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
 from badger.policies.policies import EpsilonGreedy, Greedy, Policy
 from badger.rng import generator
 from badger.rollouts.recording import Recording, replay
@@ -109,14 +109,27 @@ class RecurrentQ:
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.horizon, self.gradient_steps, self.replay_batch, self.prefill = horizon, gradient_steps, replay_batch, prefill
-        self.gamma, self.n_steps, self.double_q, self.value_transform, self.priority_eta = gamma, n_steps, double_q, value_transform, priority_eta
+        self.horizon, self.gradient_steps, self.replay_batch, self.prefill = (
+            horizon,
+            gradient_steps,
+            replay_batch,
+            prefill,
+        )
+        self.gamma, self.n_steps, self.double_q, self.value_transform, self.priority_eta = (
+            gamma,
+            n_steps,
+            double_q,
+            value_transform,
+            priority_eta,
+        )
         self.target_update_interval, self.discrepancy_interval = target_update_interval, discrepancy_interval
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
-        self.spec = replace(spec.clamp_to(self.task.steps), last=discrepancy_interval is not None)
+        self.spec = replace(spec.clamp_to(self.task.steps), keep_final_state=discrepancy_interval is not None)
         self.exploration = exploration
         self.eval_policy: Policy = Greedy(self.task.action_space)
-        self.updater = GuardedAdamW(agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay)
+        self.updater = GuardedAdamW(
+            agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
+        )
         self.target = copy.deepcopy(agent).requires_grad_(False)
         self.replay_buffer = ReplayBuffer(capacity, sampler)
         self.collector: Collector | None = None  # from the first update on
@@ -132,7 +145,9 @@ class RecurrentQ:
         lived = self.collector = self.collector or self._make_collector(rng)
         chances = self.exploration(lived.builder.env_steps * distributed.world_size(), self.batch)
         totals = self._collect(lived, self._policy(chances), rng)
-        learnt = [self._gradient_step(lr, rng, totals if left == 0 else {}) for left in reversed(range(self.gradient_steps))]
+        learnt = [
+            self._gradient_step(lr, rng, totals if left == 0 else {}) for left in reversed(range(self.gradient_steps))
+        ]
         metrics: dict[str, Tensor | float] = {**learnt[-1]}
         for name in learnt[0]:  # what is told of each step, not of all that was played
             metrics[name] = torch.stack([one[name] for one in learnt]).double().mean()
@@ -161,11 +176,13 @@ class RecurrentQ:
         rows = torch.arange(len(at), device=at.device)
         with torch.no_grad():
             replayed, _, _ = replay(self.agent, passage, rng)
-            lived, _ = self.agent(passage.obs[at, rows], with_recurrent_states(drawn.final_states, passage.initial_state), rng)
+            lived, _ = self.agent(
+                passage.obs[at, rows], with_recurrent_states(drawn.final_states, passage.initial_state), rng
+            )
         return qlearning.discrepancy(replayed[self.spec.burn_in :], lived, at - self.spec.burn_in)
 
     def _make_collector(self, rng: torch.Generator) -> Collector:
-        return Collector(self.agent, self.task, self.spec, select=self.local_batch, experts=self.experts, rng=rng)
+        return Collector(self.agent, self.task, self.spec, rows=self.local_batch, experts=self.experts, rng=rng)
 
     def _policy(self, chances: list[float]) -> EpsilonGreedy:
         """Of this process's rows."""
@@ -199,8 +216,14 @@ class RecurrentQ:
             loss = loss + weight * returns.masked_mean(losses[name][:-1], counts, number)
         self.updater.optimiser.zero_grad()
         loss.backward()
-        self.replay_buffer.update_priorities(indices, qlearning.sequence_priority(error.detach(), counts, peak=self.priority_eta))
-        means = {"loss": loss, "q": returns.masked_mean(q_taken, counts), "td_error": returns.masked_mean(error.abs(), counts)}
+        self.replay_buffer.update_priorities(
+            indices, qlearning.sequence_priority(error.detach(), counts, peak=self.priority_eta)
+        )
+        means = {
+            "loss": loss,
+            "q": returns.masked_mean(q_taken, counts),
+            "td_error": returns.masked_mean(error.abs(), counts),
+        }
         metrics = self.updater.step(lr, {name: mean.detach() for name, mean in means.items()}, totals)
         self.num_updates += 1
         if self.num_updates % self.target_update_interval == 0:
@@ -226,7 +249,11 @@ class RecurrentQ:
         state = with_recurrent_states(drawn.initial_states, fresh._replace(identity=identity, assignment=address))
         every = identity.expand(len(obs), *identity.shape)
         return Recording(
-            state, obs, drawn.steps.episode_start, every, None if address is None else address.expand(len(obs), *address.shape)
+            state,
+            obs,
+            drawn.steps.episode_start,
+            every,
+            None if address is None else address.expand(len(obs), *address.shape),
         )
 
     def _td_targets(
@@ -235,7 +262,9 @@ class RecurrentQ:
         """What Q of each step should have been."""
         value = qlearning.greedy_value(target, q if self.double_q else target, steps.action_mask)
         reward, ends, there = (part[:-1] for part in (steps.reward, steps.terminated, steps.valid))
-        wanted = qlearning.n_step_returns(reward, self.value_transform.apply_inv(value), ends, there, gamma=self.gamma, n=self.n_steps)
+        wanted = qlearning.n_step_returns(
+            reward, self.value_transform.apply_inv(value), ends, there, gamma=self.gamma, n=self.n_steps
+        )
         return self.value_transform.apply(wanted)
 
     def state_dict(self) -> dict[str, Any]:
@@ -273,7 +302,9 @@ def _checked(agent: Agent, task: Task | TaskDistribution) -> Task:
             f"{name} draws another task for each outer step, and Q-learning learns one: give it a single task"
         )
     if not isinstance(task.action_space, Discrete):
-        raise ValueError(f"{name}: actions are {task.action_space}, want tasks.Discrete; Q-learning learns nothing else")
+        raise ValueError(
+            f"{name}: actions are {task.action_space}, want tasks.Discrete; Q-learning learns nothing else"
+        )
     if isinstance(agent.act, WithCritic):
         raise ValueError(
             "the agent puts out a value beside its action, and Q-learning takes all that it puts out for values of "

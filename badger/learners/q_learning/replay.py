@@ -64,10 +64,10 @@ class Sampler(Protocol):
 class UniformSampler:
     """Each as often as any other."""
 
-    def shares(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
+    def sampling_weights(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
         return torch.ones_like(priority)
 
-    def weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
+    def importance_weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
         return torch.ones_like(shares)
 
 
@@ -87,10 +87,10 @@ class PrioritizedSampler:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}, want 0 to 1")
 
-    def shares(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
+    def sampling_weights(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
         return priority.clamp(min=MIN_PRIORITY) ** self.alpha
 
-    def weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
+    def importance_weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
         weights = (shares / mean) ** -self.beta
         return weights / weights.max()
 

@@ -58,7 +58,9 @@ class SequenceSpec:
     def clamp_to(self, steps: int) -> "SequenceSpec":
         """The same sequences of episodes of so many steps at most, less what would always be padding."""
         train = min(self.train_length, steps)
-        last = max(0, -(-(steps - self.train_length) // self.stride)) * self.stride  # where the last sequence begins to learn
+        last = (
+            max(0, -(-(steps - self.train_length) // self.stride)) * self.stride
+        )  # where the last sequence begins to learn
         overlap = self.overlap if train == self.train_length else 0
         return replace(self, train_length=train, burn_in=min(self.burn_in, last), overlap=overlap)
 
@@ -83,7 +85,9 @@ class SequenceBuilder:
         self.episode_steps = np.zeros(rows, dtype=np.int64)  # steps of the episode so far
         self.env_steps = 0  # steps in all
         self.recent_steps: Transitions | None = None
-        self.stored_states: list[dict[int, State]] = [{} for _ in range(rows)]  # of each row: age -> what the agent knew
+        self.stored_states: list[dict[int, State]] = [
+            {} for _ in range(rows)
+        ]  # of each row: age -> what the agent knew
 
     def add(self, steps: Transitions, lived: Sequence[AgentState]) -> SequenceBatch | None:
         """What these steps complete.
@@ -101,7 +105,9 @@ class SequenceBuilder:
                 if k is not None:
                     begin = k * self.spec.stride - self.spec.burn_in
                     last = recurrent_state(lived[t], row) if self.spec.keep_final_state else None
-                    found.append((t, row, int(self.episode_steps[row]), begin, self.stored_states[row].pop(begin, None), last))
+                    found.append(
+                        (t, row, int(self.episode_steps[row]), begin, self.stored_states[row].pop(begin, None), last)
+                    )
                 if not now[row]:
                     self.stored_states[row].clear()
             self.episode_steps = np.where(now, self.episode_steps + 1, 0)
@@ -116,7 +122,9 @@ class SequenceBuilder:
     def _store_states(self, state: AgentState, there: np.ndarray) -> None:
         """Where a sequence may begin in the midst of an episode."""
         if self.spec.stored_state:
-            begins = there & (self.episode_steps > 0) & ((self.episode_steps + self.spec.burn_in) % self.spec.stride == 0)
+            begins = (
+                there & (self.episode_steps > 0) & ((self.episode_steps + self.spec.burn_in) % self.spec.stride == 0)
+            )
             for row in np.flatnonzero(begins).tolist():
                 self.stored_states[row][int(self.episode_steps[row])] = recurrent_state(state, row)
 
@@ -159,7 +167,9 @@ class SequenceBuilder:
         self.episode_steps = np.array(packed["age"], dtype=np.int64)
         self.env_steps = packed["made"]
         self.recent_steps = None if packed["tail"] is None else Transitions(*packed["tail"])
-        self.stored_states = [{age: states.unpack(state, like) for age, state in row.items()} for row in packed["known"]]
+        self.stored_states = [
+            {age: states.unpack(state, like) for age, state in row.items()} for row in packed["known"]
+        ]
 
 
 def recurrent_state(state: AgentState, row: int | None = None) -> State:
@@ -172,7 +182,9 @@ def with_recurrent_states(known: Sequence[State | None], fresh: AgentState) -> A
     """The state of an agent that knows this, row by row; None: what is fresh."""
     if all(one is None for one in known):
         return fresh
-    core, bus, inbox = _concat_states([recurrent_state(fresh, row) if one is None else one for row, one in enumerate(known)])
+    core, bus, inbox = _concat_states(
+        [recurrent_state(fresh, row) if one is None else one for row, one in enumerate(known)]
+    )
     return fresh._replace(core=core, bus=bus, delivery=fresh.delivery._replace(inbox=inbox))
 
 

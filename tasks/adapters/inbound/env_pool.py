@@ -82,7 +82,7 @@ class EnvHandle:
     It passes through `experts.state.detach` and through no other verb of states.
     """
 
-    def __init__(self, copies: "_Copies", turn: int):
+    def __init__(self, copies: "_LeasedEnvs", turn: int):
         self._copies, self._turn = copies, turn
 
     def step(self, action: Any) -> tuple["EnvHandle", EnvStep]:
@@ -106,7 +106,7 @@ class EnvHandle:
         told = copies.call(lambda: copies.rows.reset(options={"mask": wanted, "seeds": seeds}))
         return EnvHandle(copies, copies.version), told
 
-    def _check_current(self) -> "_Copies":
+    def _check_current(self) -> "_LeasedEnvs":
         if self._turn != self._copies.version:
             raise RuntimeError(
                 f"this state is of turn {self._turn} of {self._copies.name}, whose copies have gone on to "

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tasks.adapters.inbound.checked_env import EnvFactory
-from tasks.adapters.inbound.spaces import ActionAdapter, make_action_adapter, flat_size
-from tasks.adapters.optional_imports import require_gymnasium, import_env_module
+from tasks.adapters.inbound.spaces import ActionAdapter, flat_size, make_action_adapter
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium
 
 
 class EnvDescription(NamedTuple):
@@ -78,6 +78,8 @@ def probe_env(factory: EnvFactory, name: str, mode: str | None) -> EnvDescriptio
     limit, threshold = (None, None) if spec is None else (spec.max_episode_steps, spec.reward_threshold)
     name = name if spec is None else spec.id
     try:
-        return EnvDescription(name, limit, threshold, flat_size(env.observation_space, name), make_action_adapter(env.action_space, name))
+        return EnvDescription(
+            name, limit, threshold, flat_size(env.observation_space, name), make_action_adapter(env.action_space, name)
+        )
     finally:
         env.close()

@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
-from tasks.adapters.inbound.env_pool import EnvStep, EnvHandle, EnvPool
-from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_name, env_factory, probe_env
+from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
+from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
 from tasks.task import ActionSpace, Step, Task
 
 VELOCITIES: dict[str, tuple[int, ...]] = {
@@ -145,7 +145,9 @@ class Gymnasium(Task):
         total, length = (torch.where(mask, 0, value) for value in (state.total, state.length))
         return self._make_step(world, told, total, length, torch.ones_like(mask))
 
-    def _make_step(self, world: EnvHandle, told: EnvStep, total: Tensor, length: Tensor, before: Tensor) -> tuple[Any, Step]:
+    def _make_step(
+        self, world: EnvHandle, told: EnvStep, total: Tensor, length: Tensor, before: Tensor
+    ) -> tuple[Any, Step]:
         """before: in which rows the episode had ended, or just begins, so that no score is due."""
         obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (told.obs, told.reward))
         terminated, truncated = (torch.tensor(x, device=total.device) for x in (told.terminated, told.truncated))

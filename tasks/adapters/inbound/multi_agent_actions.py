@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.spaces import rescale_to_box, common_bounds
+from tasks.adapters.inbound.spaces import common_bounds, rescale_to_box
 from tasks.adapters.optional_imports import require_gymnasium
 from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.multi_agent_actions import DiscreteCodec, BoxCodec, make_action_codec
+from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
 from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
-from tasks.adapters.optional_imports import require_gymnasium, import_env_module, require_pettingzoo
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
 
 EnvId = str | Callable[[], Any]
 
@@ -48,7 +48,9 @@ class MultiAgentEnv:
         self.obs_codec, self.action_codec = ObservationCodec(self.observed), make_action_codec(self.acted)
         gym, count = require_gymnasium(), len(self.agent_names)
         self.size = self.obs_codec.size + count * numbered
-        self.full_masks: list[Any] = [self.action_codec.action_mask(name) for name in self.agent_names]  # where the world forbids nothing
+        self.full_masks: list[Any] = [
+            self.action_codec.action_mask(name) for name in self.agent_names
+        ]  # where the world forbids nothing
         box, flags = gym.spaces.Box, gym.spaces.MultiBinary(count)
         parts = {"terminated": flags, "truncated": flags, "present": flags}
         parts |= {name: box(-np.inf, np.inf, (), np.float64) for name in ("mean", "length")}
@@ -69,7 +71,11 @@ class MultiAgentEnv:
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         acts = self.alive
-        given = {name: self.action_codec.to_env(name, np.asarray(action[p])) for p, name in enumerate(self.agent_names) if acts[p]}
+        given = {
+            name: self.action_codec.to_env(name, np.asarray(action[p]))
+            for p, name in enumerate(self.agent_names)
+            if acts[p]
+        }
         obs, rewards, terminated, truncated, infos = self.env.step(given)
         self.t += 1
         reward = np.array([rewards.get(name, 0) if acts[p] else 0 for p, name in enumerate(self.agent_names)], float)

@@ -10,7 +10,9 @@ import numpy as np
 
 from tasks.adapters.optional_imports import require_gymnasium
 
-ACTION_MASK_KEY = "action_mask"  # by PettingZoo's convention, in an observation that is a dictionary, or in an agent's info
+ACTION_MASK_KEY = (
+    "action_mask"  # by PettingZoo's convention, in an observation that is a dictionary, or in an agent's info
+)
 
 
 class ObservationCodec:
@@ -47,7 +49,9 @@ class ObservationCodec:
 
     def mask(self, obs: Any, info: Mapping[str, Any]) -> Any:
         """The world's own mask of what is legal; None where it tells none."""
-        return obs[ACTION_MASK_KEY] if isinstance(obs, Mapping) and ACTION_MASK_KEY in obs else info.get(ACTION_MASK_KEY)
+        return (
+            obs[ACTION_MASK_KEY] if isinstance(obs, Mapping) and ACTION_MASK_KEY in obs else info.get(ACTION_MASK_KEY)
+        )
 
     def _seen(self, space: Any) -> Any:
         dictionary = require_gymnasium().spaces.Dict

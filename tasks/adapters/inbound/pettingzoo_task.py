@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvLimits
-from tasks.adapters.inbound.env_pool import EnvStep, EnvHandle, EnvPool
+from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
 from tasks.task import ActionSpace, Step, Task, check_positive
 

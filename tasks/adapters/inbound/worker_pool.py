@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tasks.adapters.inbound.checked_env import EnvBatch, EnvFactory, EnvLimits, EnvError
+from tasks.adapters.inbound.checked_env import EnvBatch, EnvError, EnvFactory, EnvLimits
 from tasks.adapters.optional_imports import require_gymnasium
 
-TIMEOUT_GRACE = 5.0  # seconds that a worker gets beyond its worlds' timeouts: it interrupts them by itself, where it can
+TIMEOUT_GRACE = (
+    5.0  # seconds that a worker gets beyond its worlds' timeouts: it interrupts them by itself, where it can
+)
 
 
 class WorkerPool:

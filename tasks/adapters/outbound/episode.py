@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.adapters.outbound.rendering import render_rgb, render_ansi
+from tasks.adapters.outbound.rendering import render_ansi, render_rgb
 from tasks.task import Step, Task
 
 MODES = ["human", "rgb_array", "ansi"]
@@ -52,7 +52,9 @@ class Episode:
             RuntimeError: there is no episode to go on with.
         """
         if self.last_step is None or self.done:
-            raise RuntimeError(f"an episode of {self.task} {'is over' if self.last_step else 'was not begun'}: call reset()")
+            raise RuntimeError(
+                f"an episode of {self.task} {'is over' if self.last_step else 'was not begun'}: call reset()"
+            )
         with torch.no_grad():
             self.state, self.last_step = self.task.step(self.state, action, self.rng)
         self.actions.append(action)

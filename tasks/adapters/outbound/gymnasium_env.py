@@ -8,7 +8,7 @@ import torch
 
 from tasks.adapters import optional_imports as installed
 from tasks.adapters.outbound.episode import MODES, Episode
-from tasks.adapters.outbound.spaces import to_action_space, to_gym_mask, to_numpy, to_obs_space, parse_action
+from tasks.adapters.outbound.spaces import parse_action, to_action_space, to_gym_mask, to_numpy, to_obs_space
 from tasks.task import Step, Task
 
 
@@ -65,7 +65,11 @@ class _TaskEnv:
         return to_numpy(step.obs[0]), float(step.reward[0]), *ends, self._info(step)
 
     def _info(self, step: Step) -> dict[str, Any]:
-        legal = {} if step.action_mask is None else {"action_mask": to_gym_mask(self.task.action_space, step.action_mask[0])}
+        legal = (
+            {}
+            if step.action_mask is None
+            else {"action_mask": to_gym_mask(self.task.action_space, step.action_mask[0])}
+        )
         return {**self.episode.scores, **legal}
 
     def render(self) -> np.ndarray | str | None:

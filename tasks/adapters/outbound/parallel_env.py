@@ -10,7 +10,7 @@ from torch import Tensor
 from tasks.adapters import optional_imports as installed
 from tasks.adapters.outbound.episode import MODES, Episode
 from tasks.adapters.outbound.joint_action import make_joint_action
-from tasks.adapters.outbound.spaces import Space, to_action_space, to_gym_mask, to_numpy, to_obs_space, parse_action
+from tasks.adapters.outbound.spaces import Space, parse_action, to_action_space, to_gym_mask, to_numpy, to_obs_space
 from tasks.task import Step, Task
 
 
@@ -61,7 +61,10 @@ class _TaskParallelEnv:
         self._gone: set[str] = set()
         self._random: np.random.Generator | None = None
         self._seen = {name: to_obs_space(_agent_slice(opened.obs, 2, i)) for i, name in enumerate(self.possible_agents)}
-        self._done = {name: to_action_space(self.joint_action.action_space(i), task.dtype) for i, name in enumerate(self.possible_agents)}
+        self._done = {
+            name: to_action_space(self.joint_action.action_space(i), task.dtype)
+            for i, name in enumerate(self.possible_agents)
+        }
 
     def __reduce__(self) -> tuple:
         return to_parallel_env, (self.task,), self.__dict__
@@ -118,7 +121,9 @@ class _TaskParallelEnv:
         if step.action_mask is not None:
             for name in names:
                 place = self._agent_index(name)
-                infos[name]["action_mask"] = to_gym_mask(self.joint_action.action_space(place), self.joint_action.split_mask(step.action_mask[0], place))
+                infos[name]["action_mask"] = to_gym_mask(
+                    self.joint_action.action_space(place), self.joint_action.split_mask(step.action_mask[0], place)
+                )
         return {name: to_numpy(_agent_slice(step.obs, 2, self._agent_index(name))) for name in names}, infos
 
     def render(self) -> np.ndarray | str | None:

@@ -17,7 +17,7 @@ from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes as DNCSizes
 from badger.bench.cases.recurrent_ppo import PPOSizes as PPOSizes
 from badger.bench.references import selected_read
-from badger.bench.result import Goal, at_least, at_most, min_speedup, on_gpu, max_ratio
+from badger.bench.result import Goal, at_least, at_most, max_ratio, min_speedup, on_gpu
 from badger.cli.main import main
 from experts import Core
 from tiny_runs import strict_json

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import GuessingGame, evaluate, rollout, initial_carry
+from badger import GuessingGame, evaluate, initial_carry, rollout
 from toys import Crowd, Walk, game, seeded, toy_agent
 
 
@@ -46,7 +46,9 @@ def test_many_episodes_are_played_in_parts():
 def test_no_more_experts_are_played_at_once_than_fit():
     task = GuessingGame(2, 1, dtype=torch.float64)
     agent, seen = toy_agent(task, bus="silent", topology="none"), []
-    evaluate(agent, task, 40, seeded(), experts=5000, modify_state=lambda state: seen.append(state.y.shape[:2]) or state)
+    evaluate(
+        agent, task, 40, seeded(), experts=5000, modify_state=lambda state: seen.append(state.y.shape[:2]) or state
+    )
     assert max(batch * experts for batch, experts in seen) <= 2**16 and sum(batch for batch, _ in seen) == 40
 
 

@@ -7,7 +7,7 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, inspect_agent, rollout, initial_carry
+from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, initial_carry, inspect_agent, rollout
 from badger.evaluation.inspection import attention_entropy, embeddings, mean_cosine
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 

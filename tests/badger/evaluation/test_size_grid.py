@@ -16,8 +16,8 @@ from badger import (
     Private,
     RepeatPrevious,
     evaluate,
-    generator,
     evaluate_grid,
+    generator,
     with_slots,
 )
 from badger.cli.grid import table, write
@@ -106,7 +106,9 @@ def test_a_grid_leaves_the_agent_and_the_generator_as_they_were():
 
 def test_no_more_experts_are_played_than_fit_and_a_few_episodes_at_least():
     agent = toy_agent(bus="silent", topology="none")
-    rows = evaluate_grid(agent, GuessingGame(1, 2, dtype=torch.float64), experts=[4, 5000, 2**17], episodes=64, rng=seeded())
+    rows = evaluate_grid(
+        agent, GuessingGame(1, 2, dtype=torch.float64), experts=[4, 5000, 2**17], episodes=64, rng=seeded()
+    )
     assert [row.episodes for row in rows] == [64, 2**17 // 5000, 4]
 
 

@@ -5,8 +5,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from badger import CORES, GuessingGame, inspect_agent, rollout, initial_carry
-from badger.evaluation.trace_similarity import MAX_SMALL_LABELS, MAX_LABELS, cosine_matrix, plot_similarities, similarities
+from badger import CORES, GuessingGame, initial_carry, inspect_agent, rollout
+from badger.evaluation.trace_similarity import (
+    MAX_LABELS,
+    MAX_SMALL_LABELS,
+    cosine_matrix,
+    plot_similarities,
+    similarities,
+)
 from badger.testing.contract import close
 from badger.testing.core.cases import noise, run
 from experts import EpisodicMemory, LookupTable, Private
@@ -63,7 +69,12 @@ def test_vectors_that_cannot_be_compared_are_refused():
 def test_a_core_without_a_memory_has_nothing_to_compare():
     agent, task = toy_agent(core="gru"), game()
     frames, _ = rollout(
-        agent, task, initial_carry(agent, task, 2, seeded()), seeded(), steps=3, hook=lambda s: agent.core.read_write_vectors(s.core)
+        agent,
+        task,
+        initial_carry(agent, task, 2, seeded()),
+        seeded(),
+        steps=3,
+        hook=lambda s: agent.core.read_write_vectors(s.core),
     )
     assert similarities(frames.hook_outputs) == {}
     with pytest.raises(ValueError, match="the core tells no traces"):

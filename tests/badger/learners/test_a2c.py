@@ -7,7 +7,19 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, inspect_agent, train
+from badger import (
+    A2C,
+    BPTT,
+    Greedy,
+    Population,
+    RepeatPrevious,
+    Run,
+    Sampled,
+    evaluate,
+    generator,
+    inspect_agent,
+    train,
+)
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.testing import check_learner
@@ -41,7 +53,9 @@ class ByHand:
         agent, rng = copy.deepcopy(learner.agent), generator(learner.seed, "train", learner.step)
         agent.zero_grad()
         whole = learner.horizon is None
-        carry = initial_carry(agent, task, learner.batch, rng) if whole or self.carry is None else detach_carry(self.carry)
+        carry = (
+            initial_carry(agent, task, learner.batch, rng) if whole or self.carry is None else detach_carry(self.carry)
+        )
         left = task.steps - carry.elapsed % task.steps
         steps = task.steps if whole else min(learner.horizon, left) if task.fixed_length else learner.horizon
         frames, carry = rollout(agent, task, carry, rng, Sampled(task.action), steps=steps)
@@ -236,7 +250,10 @@ def test_its_agent_is_judged_as_it_was_trained_if_not_told_otherwise():
 
 def test_a_look_acts_by_the_policy_it_is_given():
     learner = a2c(policy="greedy")
-    greedy, sampled = (inspect_agent(learner.agent, REPEAT, seeded(), policy=p).scalars for p in (learner.eval_policy, a2c().eval_policy))
+    greedy, sampled = (
+        inspect_agent(learner.agent, REPEAT, seeded(), policy=p).scalars
+        for p in (learner.eval_policy, a2c().eval_policy)
+    )
     assert greedy.keys() == sampled.keys() and greedy != sampled
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, WarmupCosine, generator, rollout, initial_carry
+from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, WarmupCosine, generator, initial_carry, rollout
 from badger.testing.learner import Blind
 from experts import state as states
 from toy_learners import NEVER, flat, slopes

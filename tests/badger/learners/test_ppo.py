@@ -59,7 +59,9 @@ class ByHand:
             steps = min(learner.sequence, learner.horizon - done)
             steps = min(steps, task.steps - carry.elapsed % task.steps) if task.fixed_length else steps
             frames, carry = rollout(learner.agent, task, detach_carry(carry), self.rng, learner.sampled, steps=steps)
-            after = learner.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), self.rng)[0][..., -1].detach()
+            after = learner.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), self.rng)[
+                0
+            ][..., -1].detach()
             pieces.append((frames, after))
             done += steps
         self.carry = detach_carry(carry)
@@ -286,7 +288,9 @@ def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
     first = evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean()
     for _ in range(15):
         assert learner.update()["finite"]
-    assert evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean() > 0.8 * first  # returns are below 0
+    assert (
+        evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean() > 0.8 * first
+    )  # returns are below 0
 
 
 # --- what is refused

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from badger import LinearEpsilon, EpsilonGreedy, ApexEpsilon
+from badger import ApexEpsilon, EpsilonGreedy, LinearEpsilon
 from tasks import Continuous, Discrete, MultiDiscrete
 from toys import seeded
 

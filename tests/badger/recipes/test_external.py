@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from badger import A2C, PPO, act, build_run, evaluate, generator, rollout, initial_carry, train
+from badger import A2C, PPO, act, build_run, evaluate, generator, initial_carry, rollout, train
 from tiny_runs import load_trusted
 from toys import seeded
 

@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
-from badger import Run, WarmupCosine, Setup, act, build_run, recipe, sense
+from badger import Run, Setup, WarmupCosine, act, build_run, recipe, sense
 from badger.recipes.games import guessing_game
 from badger.recipes.memories import MemoryFlags
 from badger.recipes.sequences import sequential_mnist
-from experts import GRU, CPC, Reconstruction
+from experts import CPC, GRU, Reconstruction
 from tasks import GuessingGame
 
 TINY = {"hidden_size": 6, "key_size": 4, "message_size": 4, "batch": 4}

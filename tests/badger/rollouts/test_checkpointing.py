@@ -5,7 +5,7 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.testing import assert_close
 
-from badger import BPTT, generator, rollout, initial_carry
+from badger import BPTT, generator, initial_carry, rollout
 from badger.rollouts.checkpointing import checkpointed_rollout
 from toy_learners import NEVER, flat, slopes
 from toys import Walk, game, toy_agent
@@ -64,7 +64,9 @@ def test_frames_and_draws_are_those_of_one_rollout(bus):
     played = []
     for segment in (STEPS, 3):
         rng = generator(0, "test")
-        frames, carry = checkpointed_rollout(agent, task, initial_carry(agent, task, 3, rng), rng, steps=STEPS, grad_checkpoint_steps=segment)
+        frames, carry = checkpointed_rollout(
+            agent, task, initial_carry(agent, task, 3, rng), rng, steps=STEPS, grad_checkpoint_steps=segment
+        )
         played.append((frames, carry.step, carry.elapsed, rng.get_state()))
     rng = generator(0, "test")
     frames, carry = rollout(agent, task, initial_carry(agent, task, 3, rng), rng, steps=STEPS)
@@ -79,7 +81,9 @@ def kept(**options):
     rng = generator(0, "test")
     carry = initial_carry(made.agent, made.task, 3, rng)
     with saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
-        checkpointed_rollout(made.agent, made.task, carry, rng, steps=64, grad_checkpoint_steps=made.grad_checkpoint_steps or 64)
+        checkpointed_rollout(
+            made.agent, made.task, carry, rng, steps=64, grad_checkpoint_steps=made.grad_checkpoint_steps or 64
+        )
     return sum(sizes)
 
 

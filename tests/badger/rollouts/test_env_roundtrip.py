@@ -61,7 +61,9 @@ def test_a_finite_task_is_played_from_its_first_episode_to_its_last(library):
     task = BAbI(16, (1, 8), dtype=torch.float64)
     agent = toy_agent(task)
     ours = evaluate(agent, task, None, seeded(), policy_for_env(identity_policy, task.action_space))["error"]
-    theirs = evaluate(agent, EnvRoundTrip(task, library), None, seeded(), policy_for_env(identity_policy, task.action_space))["error"]
+    theirs = evaluate(
+        agent, EnvRoundTrip(task, library), None, seeded(), policy_for_env(identity_policy, task.action_space)
+    )["error"]
     assert len(ours) == task.num_episodes and torch.equal(ours, theirs)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BUSES, CORES, RepeatPrevious, rollout, initial_carry
+from badger import BUSES, CORES, RepeatPrevious, initial_carry, rollout
 from pairwise import each_value
 from toys import Crowd, Walk, game, seeded, toy_agent
 
@@ -89,7 +89,9 @@ def test_watch_sees_the_state_after_each_step():
     frames, after = played(agent, game(), 4, watch=lambda s: s.y)
     assert len(frames.hook_outputs) == 4
     assert torch.equal(frames.hook_outputs[-1], after.agent_state.y)
-    assert_close(torch.stack(frames.hook_outputs).mean(2) @ agent.act.linear.weight.T + agent.act.linear.bias, frames.output)
+    assert_close(
+        torch.stack(frames.hook_outputs).mean(2) @ agent.act.linear.weight.T + agent.act.linear.bias, frames.output
+    )
 
 
 @pytest.mark.parametrize("experts", [None, 6])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, BUSES, CORES, RepeatPrevious, Silent, rollout, sense, initial_carry
+from badger import BPTT, BUSES, CORES, RepeatPrevious, Silent, initial_carry, rollout, sense
 from badger.act import Readout
 from badger.agent import Agent
 from badger.rng import drawing_from, generator

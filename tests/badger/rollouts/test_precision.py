@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, generator, rollout, initial_carry
+from badger import BPTT, GuessingGame, generator, initial_carry, rollout
 from badger.rollouts.precision import Bf16MatmulMode, wrap_forward
 from badger.testing.core.stepping import unchecked
 from toy_learners import flat, slopes

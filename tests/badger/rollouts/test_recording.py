@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CORES, Sampled, Silent, identity_policy, rollout, initial_carry
-from badger.rollouts.recording import Recording, replay, concat_batch, record, unpack_recording
+from badger import CORES, Sampled, Silent, identity_policy, initial_carry, rollout
+from badger.rollouts.recording import Recording, concat_batch, record, replay, unpack_recording
 from badger.rollouts.trajectory import detach_carry
 from experts import GRU, EpisodicMemory, Private
 from toys import Steps, game, seeded, toy_agent
@@ -57,7 +57,9 @@ def test_outputs_states_and_gradients_are_those_of_the_rollout(core, bus, port):
     output, losses, state = replay(agent, passage.detach())
     assert_close(output, frames.output)
     assert_close(slopes(agent, output, losses), wanted)
-    last = agent.reset(state, after.episode_start, after.step.obs, seeded())._replace(identity=after.agent_state.identity)
+    last = agent.reset(state, after.episode_start, after.step.obs, seeded())._replace(
+        identity=after.agent_state.identity
+    )
     last = last._replace(assignment=after.agent_state.assignment)  # those who begin anew in the carry have drawn others
     for ours, theirs in zip(seen(agent, last), seen(agent, after.agent_state), strict=True):
         assert ours is theirs is None or assert_close(ours, theirs) is None
@@ -85,7 +87,9 @@ def test_auxiliary_losses_are_those_of_the_rollout():
 def test_a_rollout_is_the_same_where_it_is_recorded():
     agent = toy_agent(WALK)
     frames, passage, _ = played(agent)
-    plain, _ = rollout(agent, WALK, initial_carry(agent, WALK, B, seeded(3)), seeded(4), Sampled(WALK.action_space), steps=T)
+    plain, _ = rollout(
+        agent, WALK, initial_carry(agent, WALK, B, seeded(3)), seeded(4), Sampled(WALK.action_space), steps=T
+    )
     assert torch.equal(frames.output, plain.output) and torch.equal(frames.episode_start, plain.episode_start)
     assert frames.hook_outputs == [] and torch.equal(passage.obs, plain.obs)
 

@@ -23,4 +23,6 @@ def test_a_lucky_first_batch_crosses_no_threshold():
     averages = itertools.accumulate(batches, lambda before, new: SMOOTHING * before + (1 - SMOOTHING) * new)
     rows = [{"step": i, "error_average": value} for i, value in enumerate(averages, 1)]
     assert rows[0]["error_average"] < rows[MIN_AVERAGED_STEPS - 2]["error_average"] < 3.2
-    assert first_crossing(rows, "error", 3.0) is None and first_crossing(rows, "error", 3.3)["step"] == MIN_AVERAGED_STEPS
+    assert (
+        first_crossing(rows, "error", 3.0) is None and first_crossing(rows, "error", 3.3)["step"] == MIN_AVERAGED_STEPS
+    )

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from badger import Run, read_metrics, train, load_or_train
+from badger import Run, load_or_train, read_metrics, train
 from badger.runs.recorder import MetricsWriter
 from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, load_trusted, made, metrics, same, scalars, start
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import badger
-from badger import Diverged, Run, RunExists, build_run, load_run, read_metrics, train, load_or_train
+from badger import Diverged, Run, RunExists, build_run, load_or_train, load_run, read_metrics, train
 from badger.runs import checkpoint as checkpoint_files
 from badger.study.compare import compare_runs
 from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny

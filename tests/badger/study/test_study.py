@@ -27,7 +27,7 @@ from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results
 from badger.study.run import _exclusive_lock
 from badger.study.run import run_study as run_study
-from badger.study.trial import Trial, is_finished, run_trial, evaluate_trial
+from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
 from tiny_runs import TINY, load_trusted, made, metrics, perform_until, processes, scalars, spread_hold, start
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +101,9 @@ def job(folder, arm="short", seed=0, of=TINY, tensorboard=False):
 def outcome(arm, seed, *, reached=None, final=0.0, **known):
     scores = {10: {"": {"error": {"mean": final, "error": 0.1}}}}
     told = {"steps": 10, "goal": 10, "seconds": 5.0, "curve": ([1, 10], [1.0, 0.5]), "scores": scores} | known
-    return TrialResult(arm=arm, seed=seed, threshold_reached=None if reached is None else (reached, reached / 2), **told)
+    return TrialResult(
+        arm=arm, seed=seed, threshold_reached=None if reached is None else (reached, reached / 2), **told
+    )
 
 
 def evidence(outcomes, **known):
@@ -519,7 +521,9 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
 def test_compare_counts_the_members_of_a_population(tmp_path):
     train(made(tmp_path, outer_steps=4, seed=5, seeds=3), tensorboard=False)
     found = compare.compare_runs([tmp_path], threshold=100.0, episodes=4, trusted=["tiny_runs"])
-    assert [(o.seed, o.threshold_reached[0], list(o.scores)) for o in found.outcomes] == [(s, 1, [4]) for s in (5, 6, 7)]
+    assert [(o.seed, o.threshold_reached[0], list(o.scores)) for o in found.outcomes] == [
+        (s, 1, [4]) for s in (5, 6, 7)
+    ]
     assert len({tuple(o.curve[1]) for o in found.outcomes}) == 3
 
 
@@ -627,4 +631,6 @@ def test_what_there_is_to_tell_of_the_episodes_is_in_the_report(tmp_path):
 def test_of_single_runs_no_probability_is_told():
     runs = [outcome("a", 0, final=1.0), outcome("b", 0, final=2.0)]
     assert "P(improvement)" not in report_markdown(evidence(runs))
-    assert "P(improvement)" in report_markdown(evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)]))
+    assert "P(improvement)" in report_markdown(
+        evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)])
+    )

@@ -160,7 +160,9 @@ def test_allocation_is_at_most_all_of_a_write(usage, dtype):
 
 
 def test_a_write_takes_the_freest_slot_first():
-    shares, _ = addressing.allocation_weights(torch.tensor([[0.5, 1.0, 0.0, 0.25], [1.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]]))
+    shares, _ = addressing.allocation_weights(
+        torch.tensor([[0.5, 1.0, 0.0, 0.25], [1.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]])
+    )
     want = torch.tensor([[0.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
     torch.testing.assert_close(shares, want, atol=3e-6, rtol=0)
 

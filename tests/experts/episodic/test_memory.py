@@ -12,7 +12,7 @@ import oracles
 from badger.testing.contract import close
 from badger.testing.core.cases import equal_runs, grads, noise, run
 from badger.testing.core.stepping import compiled, unchecked
-from experts import GRU, Core, EpisodicMemory, RowLog, Private
+from experts import GRU, Core, EpisodicMemory, Private, RowLog
 from experts import memory_metrics as measures
 from experts import state as states
 from experts.episodic import memory as episodic
@@ -235,7 +235,9 @@ def test_a_log_outside_of_vmap_does_not_swallow_rows_from_inside():
 
     class Known(Unroll):
         def forward(self, xs):
-            return run(self.core, xs, self.core.initial_state(xs[0])._replace(log=RowLog.from_rows(keys, values, 40)))[0]
+            return run(self.core, xs, self.core.initial_state(xs[0])._replace(log=RowLog.from_rows(keys, values, 40)))[
+                0
+            ]
 
     with pytest.raises(RuntimeError, match="a log that it does not map"):
         vmap(lambda weights: functional_call(Known(core), weights, (xs.detach(),)))(ensemble(core))

@@ -23,5 +23,7 @@ def test_only_a_row_that_does_not_begin_at_once_goes_on():
 def test_each_place_is_found_again():
     reset = torch.rand(9, 5, generator=torch.Generator().manual_seed(0)) < 0.4
     cut = pack_at_resets(reset)
-    assert torch.equal(cut.sorted_indices[cut.unsorted_indices], torch.arange(45)) and torch.equal(cut.unsorted_indices[cut.sorted_indices], torch.arange(45))
+    assert torch.equal(cut.sorted_indices[cut.unsorted_indices], torch.arange(45)) and torch.equal(
+        cut.unsorted_indices[cut.sorted_indices], torch.arange(45)
+    )
     assert cut.batch_sizes.sum() == 45 and len(cut.row_index) == (reset[1:].sum() + 5)

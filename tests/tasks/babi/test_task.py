@@ -167,7 +167,9 @@ def test_what_comes_behind_the_question_changes_nothing():
 def test_the_gradient_is_that_of_the_words_alone():
     """Actions before and behind the answer are not paid for."""
     task = story(tasks=(8,))
-    logits = torch.randn(task.steps, task.num_episodes, 158, generator=seeded(1), dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(
+        task.steps, task.num_episodes, 158, generator=seeded(1), dtype=torch.float64, requires_grad=True
+    )
     sum(step.reward.sum() for step in played(task, logits)).backward()
     assert torch.equal(logits.grad.any(-1).T, wanted(task) >= 0)
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import CartPole
-from tasks.control.cart_pole import X_THRESHOLD, THETA_THRESHOLD
+from tasks.control.cart_pole import THETA_THRESHOLD, X_THRESHOLD
 from toys import seeded
 
 TASK = CartPole(dtype=torch.float64)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, rollout, initial_carry
+from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, initial_carry, rollout
 from badger.cli.main import main
 from badger.testing.task.cases import play
 from tasks.data import idx
@@ -85,7 +85,9 @@ def test_a_split_is_its_part_of_the_files(split, tiny_data):
 
 
 def test_training_and_validation_images_are_all_training_images_and_none_is_in_both(tiny_data):
-    pixels = [mnist(1, split=s).reset_to(torch.arange(n), seeded())[1].obs for s, n in (("train", 22), ("validation", 4))]
+    pixels = [
+        mnist(1, split=s).reset_to(torch.arange(n), seeded())[1].obs for s, n in (("train", 22), ("validation", 4))
+    ]
     np.testing.assert_allclose(torch.cat(pixels).numpy(), by_hand(tiny_data, "train")[0], atol=1e-15)
 
 

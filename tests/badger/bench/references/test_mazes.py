@@ -22,7 +22,8 @@ KINDS = {"one": (OneMaze, 1), "many": (lambda task, rng: ManyMazes(task, rng, ba
 def walked(mazes, actions):
     """The opening and what each step told; and where they stood after each, (T + 1, B)."""
     numbers = {
-        tuple(place): cell for cell, place in enumerate(build_maze_tables(mazes.task.size, torch.device("cpu")).positions.tolist())
+        tuple(place): cell
+        for cell, place in enumerate(build_maze_tables(mazes.task.size, torch.device("cpu")).positions.tolist())
     }
 
     def cells(places):

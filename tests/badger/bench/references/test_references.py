@@ -6,7 +6,7 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, make_edges, generator, sense
+from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, generator, make_edges, sense
 from badger.bench.cases.agents import PARAMETERS, Game
 from badger.bench.cases.million import filled
 from badger.bench.references import (

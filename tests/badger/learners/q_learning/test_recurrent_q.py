@@ -82,7 +82,9 @@ def lived_again(agent, drawn, row, steps, first, end, frozen):
     """Q (A,) of each observation from the first to the one at `end`; no gradient before `frozen`."""
     address = None if drawn.address is None else drawn.address[row : row + 1]
     fresh = agent.initial_state(steps.obs[0], seeded())
-    state = with_recurrent_states([drawn.first[row]], fresh._replace(identity=drawn.identity[row : row + 1], address=address))
+    state = with_recurrent_states(
+        [drawn.first[row]], fresh._replace(identity=drawn.identity[row : row + 1], address=address)
+    )
     values = {}
     for t in range(first, end + 1):
         with torch.set_grad_enabled(t >= frozen):

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger.learners.q_learning.replay import PrioritizedSampler, ReplayBuffer, SequenceBatch, Transitions, UniformSampler
+from badger.learners.q_learning.replay import (
+    PrioritizedSampler,
+    ReplayBuffer,
+    SequenceBatch,
+    Transitions,
+    UniformSampler,
+)
 from toys import seeded
 
 

@@ -5,13 +5,20 @@ import io
 import pytest
 import torch
 
-from badger import Greedy, RepeatPrevious, rollout, initial_carry
+from badger import Greedy, RepeatPrevious, initial_carry, rollout
 from badger.learners.q_learning.replay import Transitions
-from badger.learners.q_learning.sequences import WHOLE_EPISODE, SequenceSpec, SequenceBuilder, with_recurrent_states
+from badger.learners.q_learning.sequences import WHOLE_EPISODE, SequenceBuilder, SequenceSpec, with_recurrent_states
 from toys import Steps as Walking
 from toys import seeded, toy_agent
 
-CUTS = [SequenceSpec(4, 2, 2), SequenceSpec(3, 3, 1), SequenceSpec(2, 5, 1), SequenceSpec(5, 0, 0), SequenceSpec(6, 1, 3, stored_state=False), SequenceSpec(1, 0, 0, keep_final_state=True)]
+CUTS = [
+    SequenceSpec(4, 2, 2),
+    SequenceSpec(3, 3, 1),
+    SequenceSpec(2, 5, 1),
+    SequenceSpec(5, 0, 0),
+    SequenceSpec(6, 1, 3, stored_state=False),
+    SequenceSpec(1, 0, 0, keep_final_state=True),
+]
 
 
 def pieces_of(lengths, cut):

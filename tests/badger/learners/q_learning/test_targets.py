@@ -5,7 +5,15 @@ import torch
 from torch.testing import assert_close
 
 from badger.learners.q_learning import targets as qlearning
-from badger.learners.q_learning.targets import greedy_value, select_q, discrepancy, n_step_returns, sequence_priority, signed_hyperbolic, signed_parabolic
+from badger.learners.q_learning.targets import (
+    discrepancy,
+    greedy_value,
+    n_step_returns,
+    select_q,
+    sequence_priority,
+    signed_hyperbolic,
+    signed_parabolic,
+)
 from toys import seeded
 
 

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal
 import toy_worlds
 from badger.rollouts.trajectory import Carry, detach_carry
 from experts import state as states
-from tasks import Step, EnvLimits, EnvError, EnvPool
+from tasks import EnvError, EnvLimits, EnvPool, Step
 from tasks.adapters.inbound.checked_env import CheckedEnv
 
 B = 4

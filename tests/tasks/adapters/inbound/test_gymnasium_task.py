@@ -17,7 +17,7 @@ from badger.policies.policies import Sampled
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.testing.task import OF_VALUES, TASK_PROPERTIES
-from tasks import Continuous, Gymnasium, EnvError
+from tasks import Continuous, EnvError, Gymnasium
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
 from tiny_runs import load_trusted
