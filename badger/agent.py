@@ -16,8 +16,20 @@ from torch import Tensor, nn
 
 from badger.act import Act
 from badger.sense import Sense
-from badger.teams import team
-from comms import Bus, Delivery, EdgeList, Edges, Topology, connect, edge_list, join, mask, repeat, silence
+from badger.teams import team_size
+from comms import (
+    Bus,
+    Delivery,
+    EdgeList,
+    Edges,
+    Topology,
+    connect_new_experts,
+    edge_list,
+    expand_batch,
+    make_edges,
+    mask_absent,
+    silence,
+)
 from experts import Core
 from experts import state as states
 from experts.state import State
@@ -28,7 +40,7 @@ class AgentState(NamedTuple):
 
     core: of the experts. bus: of the bus. y: what the experts last put out. delivery: what they heard of it (inbox,
     from whom, at what cost), kept whole, so that traffic can be watched too. edges: who hears whom. identity: tells
-    experts apart. address: of the acting port. present: which experts are there; None for all.
+    experts apart. assignment: of the acting port. present: which experts are there; None for all.
     """
 
     core: State
@@ -37,7 +49,7 @@ class AgentState(NamedTuple):
     delivery: Delivery
     edges: Edges
     identity: Float[Tensor, "B E I"]
-    address: Tensor | None
+    assignment: Tensor | None
     present: Bool[Tensor, "B E"] | None
 
     @property
@@ -48,12 +60,12 @@ class AgentState(NamedTuple):
     def weights(self) -> Float[Tensor, "B K"]:
         return self.delivery.weights
 
-    def amid(self, alive: Bool[Tensor, "B P"] | None) -> "AgentState":
+    def with_active_agents(self, alive: Bool[Tensor, "B P"] | None) -> "AgentState":
         """The same for a step in a world in which only these agents are there; None: all. The experts of the others
         neither hear, speak, write nor act in it. A lesion stays one."""
         if alive is None:
             return self
-        there = alive.repeat(1, team(self.identity.shape[1], alive.shape[1]))  # (B, P) -> (B, E)
+        there = alive.repeat(1, team_size(self.identity.shape[1], alive.shape[1]))  # (B, P) -> (B, E)
         return self._replace(present=there if self.present is None else self.present & there)
 
 
@@ -61,7 +73,7 @@ class Agent(nn.Module):
     """Many experts, one set of weights (Rosa et al. 2019, arXiv:1912.01513).
 
     In a step every expert eats what it senses, its inbox and its identity; then the bus carries what the experts put
-    out, to be heard in the next step (or the next of `ticks` rounds); then the acting port makes one action of it.
+    out, to be heard in the next step (or the next of `comm_rounds` rounds); then the acting port makes one action of it.
     Identities are drawn anew for each episode: without them, experts that share weights stay equal for ever.
 
     Args:
@@ -73,7 +85,7 @@ class Agent(nn.Module):
             What is not a name is saved with the parameters, as it was for `experts`: it may have been drawn.
         experts: how many there are where nothing else is asked for; free after training.
         identity_size: random numbers in an identity, standard normal; beside what the acting port tells an expert.
-        ticks: rounds of communication in a step.
+        comm_rounds: rounds of communication in a step.
 
     Raises:
         ValueError: sizes that do not fit; a graph with another number of nodes than experts.
@@ -89,11 +101,11 @@ class Agent(nn.Module):
         topology: Topology = "complete",
         experts: int,
         identity_size: int = 8,
-        ticks: int = 1,
+        comm_rounds: int = 1,
     ):
         super().__init__()
-        if ticks < 1:
-            raise ValueError(f"ticks={ticks}, want at least 1 round of communication in a step")
+        if comm_rounds < 1:
+            raise ValueError(f"comm_rounds={comm_rounds}, want at least 1 round of communication in a step")
         wanted = sense.output_size + bus.message_size + identity_size + act.name_size
         if core.input_size != wanted:
             name = f" + name {act.name_size}" if act.name_size else ""
@@ -108,12 +120,17 @@ class Agent(nn.Module):
                     f"build the {name} with input_size={core.output_size}"
                 )
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
-        self.topology, self.experts, self.identity_size, self.ticks = topology, experts, identity_size, ticks
+        self.topology, self.experts, self.identity_size, self.comm_rounds = (
+            topology,
+            experts,
+            identity_size,
+            comm_rounds,
+        )
         self._lists: dict[int, EdgeList] = {}  # follows from topology: it is asked once for each size
         self._rows: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # follows from _lists: edges of one episode
-        self._list(experts)
+        self._edge_list(experts)
 
-    def _list(self, experts: int) -> EdgeList:
+    def _edge_list(self, experts: int) -> EdgeList:
         if experts not in self._lists:
             self._lists[experts] = edge_list(self.topology, experts)
         return self._lists[experts]
@@ -123,7 +140,7 @@ class Agent(nn.Module):
         receivers and weights of its edges; else no columns."""
         if isinstance(self.topology, str):
             return torch.empty(3, 0, dtype=torch.float64)
-        edges = np.stack([part.astype(np.float64) for part in self._list(self.experts)])
+        edges = np.stack([part.astype(np.float64) for part in self._edge_list(self.experts)])
         return torch.tensor(np.concatenate([[[self.experts], [0.0], [0.0]], edges], 1))
 
     def set_extra_state(self, state: Float[Tensor, "3 columns"]) -> None:
@@ -143,10 +160,10 @@ class Agent(nn.Module):
         """The edges of `batch` episodes, on like's device. Nothing but the first call copies anything."""
         key = experts, like.device, like.dtype
         if key not in self._rows:
-            make = partial(_row, self._list(experts), experts, like.device, like.dtype)
+            make = partial(_single_episode_edges, self._edge_list(experts), experts, like.device, like.dtype)
             with ThreadPoolExecutor(1) as thread:  # where no transform of torch.func and no inference mode is on, which
                 self._rows[key] = thread.submit(make).result()  # would mark for good what is made under them
-        return repeat(self._rows[key], batch)
+        return expand_batch(self._rows[key], batch)
 
     def initial_state(
         self,
@@ -169,14 +186,14 @@ class Agent(nn.Module):
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
         identity = self._identities(like, experts, rng)
-        address = self.act.address(like, experts, outputs, rng)
+        address = self.act.make_assignment(like, experts, outputs, rng)
         return AgentState(
             self.core.initial_state(x),
             self.bus.initial_state(y),
             y,
-            _unheard(like.new_zeros(batch, experts, self.bus.message_size), edges),
+            _empty_delivery(like.new_zeros(batch, experts, self.bus.message_size), edges),
             edges,
-            self._told(identity, address),
+            self._with_output_names(identity, address),
             address,
             None,
         )
@@ -184,13 +201,13 @@ class Agent(nn.Module):
     def forward(
         self, obs: Float[Tensor, "B *EO"], state: AgentState, rng: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "B *PD"], AgentState]:
-        """One step of every expert, `ticks` rounds of communication, one action."""
+        """One step of every expert, `comm_rounds` rounds of communication, one action."""
         core, bus, y, delivery, edges, identity, address, present = state
-        seen = self.sense(obs, identity.shape[1], self.outputs_of(address))
-        live = edges if present is None else mask(edges, present)
-        for _ in range(self.ticks):
+        seen = self.sense(obs, identity.shape[1], self.num_outputs(address))
+        active_edges = edges if present is None else mask_absent(edges, present)
+        for _ in range(self.comm_rounds):
             y, core = self.core(torch.cat([seen, delivery.inbox, identity], -1), core, present)
-            delivery, bus = self.bus(y, live, bus, rng)
+            delivery, bus = self.bus(y, active_edges, bus, rng)
         output = self.act(y, address, present)
         return output, AgentState(core, bus, y, delivery, edges, identity, address, present)
 
@@ -198,13 +215,13 @@ class Agent(nn.Module):
         self, state: AgentState, rows: Bool[Tensor, " B"], obs: Float[Tensor, "B *EO"], rng: torch.Generator
     ) -> AgentState:
         """New episodes in the rows of the mask. Edges and absences are the agent's, and stay."""
-        fresh = self.initial_state(obs, rng, state.identity.shape[1], self.outputs_of(state.address))
-        return self.renewed(state, rows, fresh)
+        fresh = self.initial_state(obs, rng, state.identity.shape[1], self.num_outputs(state.assignment))
+        return self.replace_rows(state, rows, fresh)
 
-    def renewed(self, state: AgentState, rows: Bool[Tensor, " B"], fresh: AgentState) -> AgentState:
+    def replace_rows(self, state: AgentState, rows: Bool[Tensor, " B"], fresh: AgentState) -> AgentState:
         """What is fresh in the rows of the mask, but for edges and absences."""
         if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
-            fresh = fresh._replace(delivery=_unheard(fresh.inbox, state.edges))
+            fresh = fresh._replace(delivery=_empty_delivery(fresh.inbox, state.edges))
         changing = [name for name in AgentState._fields if name not in ("edges", "present")]
         old, new = (tuple(getattr(s, name) for name in changing) for s in (state, fresh))
         return state._replace(**dict(zip(changing, states.where(rows, new, old), strict=True)))
@@ -220,7 +237,7 @@ class Agent(nn.Module):
         before = state.identity.shape[1]
         after = before + n
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = join(state.edges, self._list(after), before=before, after=after)
+        edges = connect_new_experts(state.edges, self._edge_list(after), before=before, after=after)
         index = torch.arange(after, device=obs.device)
         index[before:] = -1
         y = like.new_zeros(batch, after, self.core.output_size)
@@ -232,14 +249,14 @@ class Agent(nn.Module):
             present = torch.cat([present, present.new_ones(batch, n)], 1)
         random = state.identity[..., : self.identity_size]
         identity = torch.cat([random, self._identities(like, n, rng)], 1)
-        address = self.act.join(state.address, like, after, rng)
+        address = self.act.extend_assignment(state.assignment, like, after, rng)
         return AgentState(
-            self.core.members(state.core, index, like.new_zeros(batch, after, self.core.input_size)),
-            self.bus.members(state.bus, index, y),
+            self.core.select_members(state.core, index, like.new_zeros(batch, after, self.core.input_size)),
+            self.bus.select_members(state.bus, index, y),
             y,
             state.delivery._replace(inbox=inbox, weights=weights),
             edges,
-            self._told(identity, address),
+            self._with_output_names(identity, address),
             address,
             present,
         )
@@ -261,11 +278,11 @@ class Agent(nn.Module):
 
     def rewire(self, state: AgentState, topology: Topology) -> AgentState:
         """Another topology from here on, for as many experts as there are; those silenced before speak again."""
-        edges = connect(topology, state.identity.shape[1], len(state.y), state.y)
+        edges = make_edges(topology, state.identity.shape[1], len(state.y), state.y)
         delivery = state.delivery._replace(weights=torch.zeros_like(edges.weight))
         return state._replace(edges=edges, delivery=delivery)
 
-    def outputs_of(self, address: Tensor | None) -> int:
+    def num_outputs(self, address: Tensor | None) -> int:
         """How many numbers the action of an episode has."""
         return self.act.outputs if address is None else address.shape[1]
 
@@ -273,16 +290,16 @@ class Agent(nn.Module):
         shape = (like.shape[0], experts, self.identity_size)
         return torch.randn(shape, generator=rng, device=like.device, dtype=like.dtype)
 
-    def _told(self, identity: Tensor, address: Tensor | None) -> Tensor:
+    def _with_output_names(self, identity: Tensor, address: Tensor | None) -> Tensor:
         """An identity with what the acting port tells the experts beside it."""
-        names = self.act.names(address, identity.shape[1])
+        names = self.act.output_names(address, identity.shape[1])
         return identity if names is None else torch.cat([identity, names], -1)
 
 
-def _row(rows: EdgeList, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
-    return connect(rows, experts, 1, torch.empty(0, device=device, dtype=dtype))
+def _single_episode_edges(rows: EdgeList, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
+    return make_edges(rows, experts, 1, torch.empty(0, device=device, dtype=dtype))
 
 
-def _unheard(inbox: Tensor, edges: Edges) -> Delivery:
+def _empty_delivery(inbox: Tensor, edges: Edges) -> Delivery:
     nothing = inbox.new_zeros(inbox.shape[0])
     return Delivery(inbox, torch.zeros_like(edges.weight), nothing, nothing)

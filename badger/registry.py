@@ -10,12 +10,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from comms import pick
+from comms import get_by_name
 
-Named = TypeVar("Named")
+T = TypeVar("T")
 
 
-def named(table: Mapping[str, Named], name: str, kind: str, fits: Callable[[Any], bool]) -> Named:
+def resolve_name(table: Mapping[str, T], name: str, kind: str, fits: Callable[[Any], bool]) -> T:
     """The entry of that name, or what a user's own module calls so. kind: says in errors what was looked for; fits:
     whether an object is one.
 
@@ -23,7 +23,7 @@ def named(table: Mapping[str, Named], name: str, kind: str, fits: Callable[[Any]
         ValueError: there is no such entry or module, or nothing fitting of that name in it.
     """
     if ":" not in name:
-        return pick(table, name, kind)
+        return get_by_name(table, name, kind)
     module, _, own = name.partition(":")
     try:
         there = {key: value for key, value in vars(importlib.import_module(module)).items() if fits(value)}

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from badger.teams import team
+from badger.teams import team_size
 
 
 class Sense(nn.Module, ABC):
@@ -75,7 +75,7 @@ class Embedding(Sense):
         return self.linear(self.all(obs, experts, outputs))
 
 
-class Each(Sense):
+class PerExpert(Sense):
     """Expert i senses row i of an observation (B, E, O)."""
 
     def __init__(self, obs_size: int):
@@ -108,4 +108,4 @@ class Team(Sense):
                 f"obs {tuple(obs.shape)}, want (batch, agents, {self.output_size}): sense.Team takes one observation "
                 "for each agent of the world; sense.Broadcast takes one for all experts"
             )
-        return (obs * self.scale).repeat(1, team(experts, obs.shape[1]), 1)
+        return (obs * self.scale).repeat(1, team_size(experts, obs.shape[1]), 1)

@@ -4,7 +4,7 @@ Shapes: B episode, E expert, P agent of the world.
 """
 
 
-def team(experts: int, agents: int) -> int:
+def team_size(experts: int, agents: int) -> int:
     """How many experts play for each agent. Raises ValueError where teams would not be of one size."""
     if experts < 1 or experts % agents:
         raise ValueError(

@@ -30,11 +30,11 @@ from comms.bus import Bus, Delivery, Silent, State
 from comms.delayed import Delayed
 from comms.gated import Gated
 from comms.generators import TOPOLOGIES, EdgeList
-from comms.lookup import pick
+from comms.lookup import get_by_name
 from comms.mean import Mean
 from comms.noisy import Noisy
-from comms.surgery import join, lesion, mask, silence
-from comms.topology import Edges, Topology, changed, connect, edge_list, loudest, repeat
+from comms.surgery import connect_new_experts, lesion, mask_absent, silence
+from comms.topology import Edges, Topology, edge_list, expand_batch, make_edges, map_edges, max_edge_weights
 from comms.workspace import Workspace
 
 # (input_size, message_size) -> Bus
@@ -64,14 +64,14 @@ __all__ = [
     "State",
     "Topology",
     "Workspace",
-    "changed",
-    "connect",
+    "connect_new_experts",
     "edge_list",
-    "join",
+    "expand_batch",
+    "get_by_name",
     "lesion",
-    "loudest",
-    "mask",
-    "pick",
-    "repeat",
+    "make_edges",
+    "map_edges",
+    "mask_absent",
+    "max_edge_weights",
     "silence",
 ]

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from comms.bus import Bus, Delivery, State, priced
-from comms.edge_softmax import hear
+from comms.bus import Bus, Delivery, State, make_delivery
+from comms.edge_softmax import edge_attention
 from comms.topology import Edges
 
 
@@ -39,5 +39,5 @@ class Attention(Bus):
         """Everyone sends to all that have an edge from it, and hears by its query."""
         parts = self.query_key_value(y).split(self.sizes, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, E, H, .)
-        inbox, weights = hear(value, edges, query * self.key_size**-0.5, key)
-        return priced(inbox, weights, edges, floats=self.heads * self.key_size + self.message_size), state
+        inbox, weights = edge_attention(value, edges, query * self.key_size**-0.5, key)
+        return make_delivery(inbox, weights, edges, floats=self.heads * self.key_size + self.message_size), state

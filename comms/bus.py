@@ -20,8 +20,8 @@ class Delivery(NamedTuple):
 
     inbox: Float[Tensor, "B E M"]
     weights: Float[Tensor, "B K"]  # each edge's share in what its receiver hears; they add up to 1 or 0
-    messages: Float[Tensor, "B"]  # the live edges that were crossed in this delivery
-    floats: Float[Tensor, "B"]  # the numbers that crossed them
+    num_messages: Float[Tensor, "B"]  # the live edges that were crossed in this delivery
+    num_floats: Float[Tensor, "B"]  # the numbers that crossed them
 
 
 class Bus(nn.Module, ABC):
@@ -40,9 +40,9 @@ class Bus(nn.Module, ABC):
     ) -> tuple[Delivery, State]:
         """Deliver the experts' outputs; random choices draw from `rng`."""
 
-    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+    def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """The state of experts `index`, -1 for a fresh one: new ones join. By default axis 1 is that of the experts."""
-        return picked(index, self.initial_state(y), state)
+        return select_experts(index, self.initial_state(y), state)
 
 
 class Silent(Bus):
@@ -60,7 +60,7 @@ class Silent(Bus):
         return Delivery(inbox, torch.zeros_like(edges.weight), cost, cost), state
 
 
-def priced(
+def make_delivery(
     inbox: Float[Tensor, "B E M"],
     weights: Float[Tensor, "B K"],
     edges: Edges,
@@ -68,17 +68,17 @@ def priced(
     floats: int,
 ) -> Delivery:
     """The delivery with its cost, where each live edge carries one message of `floats` numbers."""
-    if edges.as_connected:  # their number is known without a look
+    if edges.unmodified:  # their number is known without a look
         batch, live = weights.shape
         return Delivery(inbox, weights, inbox.new_full((batch,), live), inbox.new_full((batch,), live * floats))
     messages = edges.weight.ne(0).sum(-1, dtype=inbox.dtype)
     return Delivery(inbox, weights, messages, messages * floats)
 
 
-def picked(index: Int[Tensor, " E"], fresh: State, old: State) -> Any:
+def select_experts(index: Int[Tensor, " E"], fresh: State, old: State) -> Any:
     """`old` of experts `index`, `fresh` where that is -1; axis 1 of every leaf is that of the experts."""
     if isinstance(old, tuple):
-        parts = [picked(index, new, part) for new, part in zip(fresh, old, strict=True)]
+        parts = [select_experts(index, new, part) for new, part in zip(fresh, old, strict=True)]
         return type(old)(*parts) if hasattr(old, "_fields") else tuple(parts)
     assert isinstance(fresh, Tensor)
     joins = (index < 0).view(-1, *[1] * (old.dim() - 2))  # (E, 1, ...)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from comms.bus import Bus, Delivery, State, picked
-from comms.topology import Edges, loudest
+from comms.bus import Bus, Delivery, State, select_experts
+from comms.topology import Edges, max_edge_weights
 
 
 class Queue(NamedTuple):
@@ -48,7 +48,7 @@ class Delayed(Bus):
     ) -> tuple[Delivery, State]:
         """The oldest round leaves the queue, this one enters it."""
         assert isinstance(state, Queue)
-        now = (y, *(weight.ne(0) for weight in loudest(edges, y.shape[1])))
+        now = (y, *(weight.ne(0) for weight in max_edge_weights(edges, y.shape[1])))
         then, spoke, listened = (part[:, :, 0] for part in state[:3])
         under_way = spoke.gather(1, edges.senders) & listened.gather(1, edges.receivers)
         delivery, bus = self.bus(then, edges._replace(weight=edges.weight * under_way), state.bus, rng)
@@ -56,9 +56,9 @@ class Delayed(Bus):
         y, spoke, listened = (torch.cat([old[:, :, 1:], new.unsqueeze(2)], 2) for old, new in waiting)
         return delivery, Queue(y, spoke, listened, bus)
 
-    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+    def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """Newcomers have nothing under way."""
         assert isinstance(state, Queue)
-        within = self.bus.members(state.bus, index, y)
-        waiting = picked(index, self.initial_state(y)._replace(bus=()), state._replace(bus=()))
+        within = self.bus.select_members(state.bus, index, y)
+        waiting = select_experts(index, self.initial_state(y)._replace(bus=()), state._replace(bus=()))
         return waiting._replace(bus=within)

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from comms.edge_layouts import Links, Neighbours, Pairs
+from comms.edge_layouts import DenseLayout, RegularLayout, SparseLayout
 from comms.topology import Edges, is_dense
 
 
-def hear(
+def edge_attention(
     values: Float[Tensor, "B E H V"],
     edges: Edges,
     queries: Float[Tensor, "B E H D"] | None = None,
@@ -26,19 +26,19 @@ def hear(
     says what opening it would do (a shut gate learns from it); it takes the edge's score as at most the
     best live one, and so stays bounded.
     """
-    few = Links if edges.places is None else Neighbours
+    few = SparseLayout if edges.layout_index is None else RegularLayout
     dense = is_dense(values.shape[1], edges.weight.shape[1])
-    graph: Pairs | Neighbours | Links = (Pairs if dense else few)(edges, values.shape[1])
-    scores = None if queries is None or keys is None else graph.match(queries, keys)
-    if edges.as_connected and edges.logs is not None and not isinstance(graph, Links):
-        shares = (edges.logs if scores is None else scores + edges.logs).softmax(graph.axis)
-        return graph.carry(shares, values), graph.along(shares)
-    weight = graph.weigh()
+    graph: DenseLayout | RegularLayout | SparseLayout = (DenseLayout if dense else few)(edges, values.shape[1])
+    scores = None if queries is None or keys is None else graph.scores(queries, keys)
+    if edges.unmodified and edges.log_weight is not None and not isinstance(graph, SparseLayout):
+        shares = (edges.log_weight if scores is None else scores + edges.log_weight).softmax(graph.axis)
+        return graph.aggregate(shares, values), graph.per_edge_mean(shares)
+    weight = graph.edge_weights()
     if scores is None:
         loud = torch.ones_like(weight)
     else:
-        peak = graph.peak(scores.detach().masked_fill(weight.logical_not(), -torch.inf))
+        peak = graph.max_per_receiver(scores.detach().masked_fill(weight.logical_not(), -torch.inf))
         loud = (scores - peak).clamp(max=0).exp()  # where all are dead, inf becomes 0
-    total = graph.total(loud * weight)
+    total = graph.sum_per_receiver(loud * weight)
     rate = loud * total.masked_fill(total.logical_not(), 1).reciprocal()
-    return graph.carry(rate * weight, values), edges.weight * graph.along(rate)
+    return graph.aggregate(rate * weight, values), edges.weight * graph.per_edge_mean(rate)

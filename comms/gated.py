@@ -40,6 +40,6 @@ class Gated(Bus):
         choice = (p > bar).to(p.dtype) + (p - p.detach())
         return self.bus(y, edges._replace(weight=edges.weight * choice.gather(1, edges.senders)), state, rng)
 
-    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+    def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """As the bus within."""
-        return self.bus.members(state, index, y)
+        return self.bus.select_members(state, index, y)

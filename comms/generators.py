@@ -50,7 +50,7 @@ def grid(experts: int) -> EdgeList:
     place = np.arange(experts).reshape(rows, -1)
     ends = [(place[:, :-1], place[:, 1:]), (place[:-1], place[1:])]
     one, other = (np.concatenate([end.ravel() for end in side]) for side in zip(*ends, strict=True))
-    return _both_ways(one, other, experts)
+    return _symmetrize(one, other, experts)
 
 
 def star(experts: int) -> nx.Graph:
@@ -80,8 +80,8 @@ def random_regular(experts: int, *, degree: int = 4, seed: int = 0) -> EdgeList:
     degree -= experts * degree % 2
     rng = np.random.default_rng(seed)
     if 2 * degree < experts:
-        return _both_ways(*_simple_pairing(experts, degree, rng), experts)
-    apart = _both_ways(*_simple_pairing(experts, experts - 1 - degree, rng), experts)
+        return _symmetrize(*_simple_pairing(experts, degree, rng), experts)
+    apart = _symmetrize(*_simple_pairing(experts, experts - 1 - degree, rng), experts)
     near = ~np.eye(experts, dtype=bool)
     near[apart.senders, apart.receivers] = False
     return _sorted(np.flatnonzero(near), experts)
@@ -104,7 +104,7 @@ TOPOLOGIES: dict[str, Callable[[int], nx.Graph | EdgeList]] = {
 }
 
 
-def _both_ways(one: np.ndarray, other: np.ndarray, experts: int) -> EdgeList:
+def _symmetrize(one: np.ndarray, other: np.ndarray, experts: int) -> EdgeList:
     """The undirected edges one[i] - other[i], each named once."""
     return _sorted(np.sort(np.concatenate([one * experts + other, other * experts + one])), experts)
 
@@ -119,7 +119,7 @@ def _simple_pairing(experts: int, degree: int, rng: np.random.Generator) -> tupl
     """The two ends of each edge of a random regular graph without loops and parallel edges."""
     ends = np.repeat(np.arange(experts), degree)
     one, other = rng.permutation(ends).reshape(2, -1)
-    while (wrong := _wrong(one, other, experts)).any():
+    while (wrong := _loop_or_parallel(one, other, experts)).any():
         bad, good = np.flatnonzero(wrong), np.flatnonzero(~wrong)
         if len(bad) > len(good):  # among very few experts: draw again
             one, other = rng.permutation(ends).reshape(2, -1)
@@ -129,7 +129,7 @@ def _simple_pairing(experts: int, degree: int, rng: np.random.Generator) -> tupl
     return one, other
 
 
-def _wrong(one: np.ndarray, other: np.ndarray, experts: int) -> np.ndarray:
+def _loop_or_parallel(one: np.ndarray, other: np.ndarray, experts: int) -> np.ndarray:
     """Which edges are loops, or parallel to one before them."""
     wrong = np.ones(len(one), dtype=bool)
     wrong[np.unique(np.minimum(one, other) * experts + np.maximum(one, other), return_index=True)[1]] = False

@@ -7,7 +7,7 @@ from typing import TypeVar
 Part = TypeVar("Part")
 
 
-def pick(table: Mapping[str, Part], name: str, kind: str) -> Part:
+def get_by_name(table: Mapping[str, Part], name: str, kind: str) -> Part:
     """The part registered under `name`; `kind` says in the error what was looked for ("topology", "bus").
 
     Raises ValueError with the valid names, and with the nearest of them where one is near.

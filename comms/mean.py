@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from comms.bus import Bus, Delivery, State, priced
-from comms.edge_softmax import hear
+from comms.bus import Bus, Delivery, State, make_delivery
+from comms.edge_softmax import edge_attention
 from comms.topology import Edges
 
 
@@ -26,5 +26,5 @@ class Mean(Bus):
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
         """Everyone speaks to all that have an edge from it."""
-        inbox, weights = hear(self.message(y).unsqueeze(2), edges)
-        return priced(inbox, weights, edges, floats=self.message_size), state
+        inbox, weights = edge_attention(self.message(y).unsqueeze(2), edges)
+        return make_delivery(inbox, weights, edges, floats=self.message_size), state

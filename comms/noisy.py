@@ -47,6 +47,6 @@ class Noisy(Bus):
             delivery = delivery._replace(inbox=inbox + error * heard)
         return delivery, state
 
-    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+    def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """As the bus within."""
-        return self.bus.members(state, index, y)
+        return self.bus.select_members(state, index, y)

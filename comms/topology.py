@@ -1,7 +1,7 @@
 """Names, callables, edge lists and networkx graphs become edges: an edge i -> j lets expert j hear expert i.
 
-All work on graphs is done on the host, once for a topology and a number of experts (`edge_list`); `connect` puts it on
-the device, and `repeat` then gives each batch of episodes its `Edges`, cheaply.
+All work on graphs is done on the host, once for a topology and a number of experts (`edge_list`); `make_edges` puts it on
+the device, and `expand_batch` then gives each batch of episodes its `Edges`, cheaply.
 
 Axes: B episode, E expert, K edge, N neighbour. Weights have no unit: a receiver weighs what it hears in proportion to
 them.
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from comms.generators import TOPOLOGIES, EdgeList
-from comms.lookup import pick
+from comms.lookup import get_by_name
 
 
 class Edges(NamedTuple):
@@ -27,21 +27,25 @@ class Edges(NamedTuple):
 
     The first three are all that there is to say. The others spare the buses most of their work in a graph where
     everyone hears equally many different senders, N. Whoever changes senders, receivers or their order leaves them
-    out; a change of weights alone keeps them: it makes another tensor than `logged`, which is seen without comparing
+    out; a change of weights alone keeps them: it makes another tensor than `log_weight_source`, which is seen without comparing
     numbers.
     """
 
     senders: Int[Tensor, "B K"]
     receivers: Int[Tensor, "B K"]
     weight: Float[Tensor, "B K"]
-    places: Int[Tensor, "B *_"] | None = None  # (B, N, E) senders; (B, K) an edge's place where all pairs are held
-    logs: Float[Tensor, "B _ _ _"] | None = None  # of the weights: (B, N, E, 1); (B, 1, sender, receiver) of all pairs
-    logged: Float[Tensor, "B K"] | None = None  # the very tensor of weights from which logs was made
+    layout_index: Int[Tensor, "B *_"] | None = (
+        None  # (B, N, E) senders; (B, K) an edge's place where all pairs are held
+    )
+    log_weight: Float[Tensor, "B _ _ _"] | None = (
+        None  # of the weights: (B, N, E, 1); (B, 1, sender, receiver) of all pairs
+    )
+    log_weight_source: Float[Tensor, "B K"] | None = None  # the very tensor of weights from which logs was made
 
     @property
-    def as_connected(self) -> bool:
+    def unmodified(self) -> bool:
         """Whether all edges are alive, with the weights of the topology: nobody has changed or learns them."""
-        return self.logged is self.weight
+        return self.log_weight_source is self.weight
 
 
 Topology: TypeAlias = str | nx.Graph | EdgeList | Callable[[int], nx.Graph | EdgeList]
@@ -61,7 +65,7 @@ def edge_list(topology: Topology, experts: int) -> EdgeList:
     """
     if experts < 1:
         raise ValueError(f"experts={experts}, want at least 1")
-    graph: Any = pick(TOPOLOGIES, topology, "topology") if isinstance(topology, str) else topology
+    graph: Any = get_by_name(TOPOLOGIES, topology, "topology") if isinstance(topology, str) else topology
     if callable(graph) and not isinstance(graph, nx.Graph):
         graph = graph(experts)
     if isinstance(graph, EdgeList):
@@ -74,7 +78,7 @@ def edge_list(topology: Topology, experts: int) -> EdgeList:
     )
 
 
-def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges:
+def make_edges(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges:
     """The edges (B, K) of `batch` episodes, views of one row; device and weights' dtype are those of `like`.
 
     Takes what `edge_list` takes, and also what it gave: keep that, and networkx is not asked again. Raises
@@ -85,21 +89,21 @@ def connect(topology: Topology, experts: int, batch: int, like: Tensor) -> Edges
     weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0)
     edges = Edges(senders, receivers, weight)
     if _is_regular(rows, experts):
-        edges = _placed(edges, experts)
+        edges = _with_layout(edges, experts)
         if not rows.weight.all():
-            edges = edges._replace(logs=None, logged=None)
-    return repeat(edges, batch)
+            edges = edges._replace(log_weight=None, log_weight_source=None)
+    return expand_batch(edges, batch)
 
 
-def repeat(edges: Edges, batch: int) -> Edges:
+def expand_batch(edges: Edges, batch: int) -> Edges:
     """The edges of one episode as those of `batch` episodes, without memory of their own."""
-    return changed(edges, lambda x: x.expand(batch, *x.shape[1:]))
+    return map_edges(edges, lambda x: x.expand(batch, *x.shape[1:]))
 
 
-def changed(edges: Edges, change: Callable[[Tensor], Tensor]) -> Edges:
+def map_edges(edges: Edges, change: Callable[[Tensor], Tensor]) -> Edges:
     """Edges with each of their tensors changed alike; those that are as connected stay so."""
     other = Edges(*(None if x is None else change(x) for x in edges))  # type: ignore[arg-type]
-    return other._replace(logged=other.weight) if edges.as_connected else other
+    return other._replace(log_weight_source=other.weight) if edges.unmodified else other
 
 
 def is_dense(experts: int, edges: int) -> bool:
@@ -107,22 +111,24 @@ def is_dense(experts: int, edges: int) -> bool:
     return experts**2 <= 4 * edges
 
 
-def loudest(edges: Edges, experts: int) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
+def max_edge_weights(edges: Edges, experts: int) -> tuple[Float[Tensor, "B E"], Float[Tensor, "B E"]]:
     """The largest weight among each expert's outgoing edges, and among its incoming ones; 0 where none is alive."""
     none = edges.weight.new_zeros(edges.weight.shape[0], experts)
     said, heard = (none.scatter_reduce(1, ends, edges.weight, "amax") for ends in edges[:2])
     return said, heard
 
 
-def _placed(edges: Edges, experts: int) -> Edges:
+def _with_layout(edges: Edges, experts: int) -> Edges:
     """The edges (1, K) of a regular graph, with all that buses want to know of them."""
     weight = edges.weight
     if is_dense(experts, weight.shape[1]):
         places = edges.senders * experts + edges.receivers
         pairs = weight.new_zeros(1, experts**2).scatter(1, places, weight)
-        return edges._replace(places=places, logs=pairs.log().view(1, 1, experts, experts), logged=weight)
+        return edges._replace(
+            layout_index=places, log_weight=pairs.log().view(1, 1, experts, experts), log_weight_source=weight
+        )
     places, near = (x.view(1, experts, -1).mT.contiguous() for x in (edges.senders, weight))
-    return edges._replace(places=places, logs=near.log().unsqueeze(-1), logged=weight)
+    return edges._replace(layout_index=places, log_weight=near.log().unsqueeze(-1), log_weight_source=weight)
 
 
 def _is_regular(rows: EdgeList, experts: int) -> bool:

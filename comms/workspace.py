@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from comms.bus import Bus, Delivery, State
-from comms.topology import Edges, loudest
+from comms.topology import Edges, max_edge_weights
 
 
 class Workspace(Bus):
@@ -60,19 +60,19 @@ class Workspace(Bus):
     ) -> tuple[Delivery, State]:
         """Everyone writes, then everyone reads."""
         assert isinstance(state, Tensor)
-        said, heard = loudest(edges, y.shape[1])
+        said, heard = max_edge_weights(edges, y.shape[1])
         reader, key, value = self.query_key_value(y).split(self.sizes, dim=-1)
-        write = self._shares(self.query(state + self.address) @ key.mT, said)  # (B, S, E)
+        write = self._write_weights(self.query(state + self.address) @ key.mT, said)  # (B, S, E)
         new = (write @ value).tanh()
         gate = self.gate(torch.cat([state, new], -1)).sigmoid()
         slots = torch.where(said.any(-1)[:, None, None], state + gate * (new - state), state)
         scores = reader @ self.key(slots + self.address).mT  # (B, E, S)
         read = (scores * self.key_size**-0.5).softmax(-1) * heard.ne(0).unsqueeze(-1)
-        weights = _along(read.detach(), write.detach(), edges)
+        weights = _edge_credit(read.detach(), write.detach(), edges)
         messages = (said.count_nonzero(-1) + len(self.address) * heard.count_nonzero(-1)).to(y.dtype)
         return Delivery(read @ slots, weights, messages, messages * (self.key_size + self.message_size)), slots
 
-    def _shares(self, scores: Tensor, said: Tensor) -> Tensor:
+    def _write_weights(self, scores: Tensor, said: Tensor) -> Tensor:
         """Each writer's part in each slot; zeros where nobody writes."""
         loud = said.unsqueeze(1)  # (B, 1, E)
         scores = scores * self.key_size**-0.5
@@ -83,12 +83,12 @@ class Workspace(Bus):
         total = (rate * loud).sum(-1, keepdim=True)
         return rate * loud * total.masked_fill(total == 0, 1).reciprocal()
 
-    def members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
+    def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """The slots are everybody's, and stay."""
         return state
 
 
-def _along(read: Tensor, write: Tensor, edges: Edges) -> Float[Tensor, "B K"]:
+def _edge_credit(read: Tensor, write: Tensor, edges: Edges) -> Float[Tensor, "B K"]:
     """Each live edge's part in what its receiver reads of its senders' writing. read (B, E, S), write (B, S, E)."""
     senders, receivers, weight = edges[:3]
     rate = torch.zeros_like(weight)

@@ -34,16 +34,16 @@ from experts import state
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.window import Window
-from experts.auxiliary.contrastive_predictive import Predictive
+from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.core import Core, Private
 from experts.dnc.core import DNC
-from experts.episodic.both import both
+from experts.episodic.both import private_and_shared
 from experts.episodic.clustered import ClusteredMemory
 from experts.episodic.memory import EpisodicMemory
-from experts.episodic.row_log import Log
-from experts.episodic.tagged import Shared
-from experts.episodic.top_k_read import Attend
+from experts.episodic.row_log import RowLog
+from experts.episodic.tagged import TaggedMemory
+from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
 from experts.recurrent.amrl import AMRL
@@ -64,11 +64,11 @@ def _shared(input_size: int, hidden_size: int) -> Core:
 
 def _tagged(input_size: int, hidden_size: int) -> Core:
     memory = EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=1024)
-    return Shared(memory, tags=8, gate=True)
+    return TaggedMemory(memory, tags=8, gate=True)
 
 
 def _both(input_size: int, hidden_size: int) -> Core:
-    return both(input_size, partial(GRU, hidden_size=hidden_size))
+    return private_and_shared(input_size, partial(GRU, hidden_size=hidden_size))
 
 
 def _clustered(input_size: int, hidden_size: int) -> Core:
@@ -80,7 +80,7 @@ def _dnc(input_size: int, hidden_size: int) -> Core:
 
 
 def _predictive(input_size: int, hidden_size: int) -> Core:
-    return Predictive(_private(input_size, hidden_size))
+    return CPC(_private(input_size, hidden_size))
 
 
 def _reconstructing(input_size: int, hidden_size: int) -> Core:
@@ -130,24 +130,24 @@ CORES: dict[str, Callable[[int, int], Core]] = {
 __all__ = [
     "AMRL",
     "CORES",
+    "CPC",
     "DNC",
     "GRU",
     "LSTM",
-    "Attend",
     "ClusteredMemory",
     "Core",
     "EpisodicMemory",
     "Feedforward",
     "GTrXL",
-    "Log",
     "LookupTable",
     "NeuralMemory",
     "Plastic",
-    "Predictive",
     "Private",
     "Reconstruction",
-    "Shared",
+    "RowLog",
     "State",
+    "TaggedMemory",
+    "TopKAttention",
     "Unrolled",
     "Window",
     "state",

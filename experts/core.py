@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.state import State
 
-TRACES = ("read", "write_key", "write_value")  # of `Core.traces`
+READ_WRITE_FIELDS = ("read", "write_key", "write_value")  # of `Core.read_write_vectors`
 
 
 class Core(nn.Module, ABC):
@@ -60,16 +60,16 @@ class Core(nn.Module, ABC):
         """How the last read was spread over the slots of the memory; None where there is no such thing."""
         return None
 
-    def traces(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
-        """What the last step read and wrote, by the names in `TRACES`; empty where there is no such thing.
+    def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
+        """What the last step read and wrote, by the names in `READ_WRITE_FIELDS`; empty where there is no such thing.
 
         Fields of the state that are called so, unless a core says it otherwise. Heads lie side by side.
         """
-        return {name: getattr(state, name) for name in TRACES if hasattr(state, name)}
+        return {name: getattr(state, name) for name in READ_WRITE_FIELDS if hasattr(state, name)}
 
-    def members(self, state: State, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> State:
+    def select_members(self, state: State, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> State:
         """The state of members `index`, -1 for a fresh one: experts leave, return, and new ones join."""
-        return states.renew(state, self.initial_state(x), index)
+        return states.select_or_reset_members(state, self.initial_state(x), index)
 
 
 class Private(Core):
@@ -110,14 +110,14 @@ class Private(Core):
 
     def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
         weights = self.core.read_weights(states.fold(state))  # (B * N, 1, slots)
-        return None if weights is None else weights.unflatten(0, (-1, _count(state))).squeeze(2)
+        return None if weights is None else weights.unflatten(0, (-1, _num_members(state))).squeeze(2)
 
-    def traces(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
-        found = self.core.traces(states.fold(state))  # (B * N, 1, V)
-        return {name: trace.unflatten(0, (-1, _count(state))).squeeze(2) for name, trace in found.items()}
+    def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
+        found = self.core.read_write_vectors(states.fold(state))  # (B * N, 1, V)
+        return {name: trace.unflatten(0, (-1, _num_members(state))).squeeze(2) for name, trace in found.items()}
 
     def _averaged(self, measure: Callable[[State], dict[str, Tensor]], state: State) -> dict[str, Tensor]:
-        n = _count(state)
+        n = _num_members(state)
         return {name: v.unflatten(0, (-1, n)).mean(1) for name, v in measure(states.fold(state)).items()}
 
 
@@ -125,21 +125,21 @@ def _each(x: Tensor) -> Tensor:
     return x.flatten(0, 1).unsqueeze(1)  # (B, N, ...) -> (B * N, 1, ...)
 
 
-def _count(state: State) -> int:
+def _num_members(state: State) -> int:
     """Members of an unfolded state, read off its first tensor."""
     while isinstance(state, tuple):
         state = next(part for part in state if isinstance(part, tuple | Tensor))
     return state.shape[1]
 
 
-def positive(**sizes: int) -> None:
+def check_positive(**sizes: int) -> None:
     """Raises ValueError unless every size is at least 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}, want at least 1")
 
 
-def controlled(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
+def make_controller(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
     """The controller of a memory: it eats [x, what is read].
 
     read_size: where it follows from the controller's own output size, a function of that.

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-SAMPLE, PART = 256, 1024  # rows that are looked at for duplicates, and how many they are compared with at a time
+SAMPLE, CHUNK = 256, 1024  # rows that are looked at for duplicates, and how many they are compared with at a time
 DUPLICATE = 0.99  # keys of a higher cosine similarity than this hold the same thing
 
 
-def measures(keys: Tensor, counts: Tensor, weights: Tensor) -> dict[str, Tensor]:
+def store_metrics(keys: Tensor, counts: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """Numbers (B,) of a memory with keys (B, R, K), read with weights (B, N, k).
 
     counts (B, R): how many steps a row stands for, 0 for no row; bool where each stands for one.
@@ -25,19 +25,19 @@ def measures(keys: Tensor, counts: Tensor, weights: Tensor) -> dict[str, Tensor]
     share = weights.abs() / weights.abs().sum(-1, keepdim=True).clamp(min=1e-12)
     return {
         "slots_used": (counts > 0).sum(-1).to(keys.dtype),
-        **_variety(normalize(keys, dim=-1), counts.to(keys.dtype)),
+        **_diversity(normalize(keys, dim=-1), counts.to(keys.dtype)),
         "read_entropy": -torch.xlogy(share, share).sum(-1).mean(-1),
     }
 
 
-def _variety(keys: Tensor, counts: Tensor) -> dict[str, Tensor]:
+def _diversity(keys: Tensor, counts: Tensor) -> dict[str, Tensor]:
     """Of SAMPLE rows at most, each compared with all."""
     size = keys.shape[1]
     some = slice(None, None, max(1, -(-size // SAMPLE)))
     sample, mine = keys[:, some], counts[:, some]
     weighed = torch.stack([(counts > 0).to(keys.dtype), counts], -1)  # (B, R, 2)
     alike = torch.zeros_like(weighed[:, some])  # number of rows like this one, and the steps that they stand for
-    for part in (slice(lo, lo + PART) for lo in range(0, size, PART)):
+    for part in (slice(lo, lo + CHUNK) for lo in range(0, size, CHUNK)):
         alike = alike + (sample @ keys[:, part].mT > DUPLICATE).to(keys.dtype) @ weighed[:, part]
     rows, steps = alike.unbind(-1)
     total, seen = counts.sum(-1), mine.sum(-1)

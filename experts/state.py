@@ -1,7 +1,7 @@
 """States are values: nested tuples (NamedTuples included) whose leaves are tensors, batch axis first, or a `Leaf`.
 
 A `Leaf` is what a plain tensor cannot be: storage that is shared between the steps of an episode
-(`experts.episodic.row_log.Log`). The verbs below are all that the rest of the project knows about a state, so
+(`experts.episodic.row_log.RowLog`). The verbs below are all that the rest of the project knows about a state, so
 that no part ever looks inside another part's. `None` stands for "nothing here" and passes through every verb.
 """
 
@@ -63,7 +63,7 @@ def _rebuild(like: tuple, parts: Sequence[Any]) -> tuple:
     return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
 
-def along(mask: Tensor, axes: int) -> Tensor:
+def expand_mask(mask: Tensor, axes: int) -> Tensor:
     """A mask over leading axes, shaped to broadcast against a tensor of so many."""
     return mask.reshape(mask.shape + (1,) * (axes - mask.dim()))
 
@@ -84,7 +84,7 @@ def where(mask: Tensor, fresh: State, state: State) -> State:
     def choose(new: Any, old: Any) -> Any:
         if isinstance(old, Leaf):
             return old.where(mask, new)
-        return torch.where(along(mask, old.dim()), new, old)
+        return torch.where(expand_mask(mask, old.dim()), new, old)
 
     return _walk(choose, fresh, state)
 
@@ -118,14 +118,14 @@ def _device(state: State) -> torch.device | None:
     return state.device if isinstance(state, Tensor) else None
 
 
-def members(state: State, index: Tensor) -> State:
+def select_members(state: State, index: Tensor) -> State:
     """Members `index` (int64) of axis 1, in that order. Every leaf must have that axis."""
     return _walk(lambda leaf: leaf.index(index, 1) if isinstance(leaf, Leaf) else leaf[:, index], state)
 
 
-def renew(state: State, fresh: State, index: Tensor) -> State:
+def select_or_reset_members(state: State, fresh: State, index: Tensor) -> State:
     """Members `index` of a state; where it is -1, those of `fresh`, which has as many as the index."""
-    return where((index < 0).unsqueeze(0), fresh, members(state, index.clamp(min=0)))
+    return where((index < 0).unsqueeze(0), fresh, select_members(state, index.clamp(min=0)))
 
 
 def fold(state: State) -> State:

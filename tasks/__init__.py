@@ -24,8 +24,8 @@ assert step.terminated.all() and step.scores["final_error"].shape == (3,)
 
 from collections.abc import Callable
 
-from tasks.adapters.inbound.checked_env import Watch, WorldError
-from tasks.adapters.inbound.env_pool import Told, World, Worlds
+from tasks.adapters.inbound.checked_env import EnvError, EnvLimits
+from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_task import Gymnasium
 from tasks.adapters.inbound.pettingzoo_task import PettingZoo
 from tasks.adapters.outbound.gymnasium_env import to_gymnasium
@@ -37,20 +37,31 @@ from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.t_maze import TMaze
 from tasks.control.t_maze_long import TMazeLong
-from tasks.distributions import Curriculum, Mixture, Parts, Ranges, Size, Varied, drawn, ends, nominal, played
+from tasks.distributions import (
+    Bucketed,
+    Curriculum,
+    IntOrRange,
+    Mixture,
+    RandomSizes,
+    TaskDistribution,
+    nominal,
+    sample_size,
+    sample_task,
+    size_range,
+)
 from tasks.games.card_game import CardGame
-from tasks.games.card_game_imitation import CardLesson
+from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
 from tasks.sequence.associative_recall import AssociativeRecall
-from tasks.sequence.base import Sequences, SequenceState
+from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
 from tasks.sequence.dictionary_inference import DictionaryInference
 from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task, changeable
-from tasks.wrappers import Feedback
+from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task, init_fields
+from tasks.wrappers import PreviousActionReward
 
 TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,
@@ -67,7 +78,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "cart_pole": CartPole,
     "t_maze": TMaze,
     "card_game": CardGame,
-    "card_lesson": CardLesson,
+    "card_lesson": CardGameImitation,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
 }
@@ -75,11 +86,12 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 __all__ = [
     "TASKS",
-    "Action",
+    "ActionSpace",
     "AssociativeRecall",
     "BAbI",
+    "Bucketed",
     "CardGame",
-    "CardLesson",
+    "CardGameImitation",
     "CartPole",
     "Continuous",
     "Copy",
@@ -87,39 +99,38 @@ __all__ = [
     "DictionaryInference",
     "Discrete",
     "DoubleCopy",
-    "Feedback",
+    "EnvError",
+    "EnvHandle",
+    "EnvLimits",
+    "EnvPool",
+    "EnvStep",
     "GuessingGame",
     "Gymnasium",
+    "IntOrRange",
     "Maze",
     "Mixture",
     "MultiDiscrete",
-    "Parts",
     "Path",
     "PettingZoo",
     "PooledRecall",
+    "PreviousActionReward",
     "PrioritySort",
     "ProofOfMemory",
-    "Ranges",
+    "RandomSizes",
     "RepeatPrevious",
     "SequenceState",
-    "Sequences",
+    "SequenceTask",
     "SequentialMNIST",
-    "Size",
     "Step",
     "TMaze",
     "TMazeLong",
     "Task",
-    "Told",
-    "Varied",
-    "Watch",
-    "World",
-    "WorldError",
-    "Worlds",
-    "changeable",
-    "drawn",
-    "ends",
+    "TaskDistribution",
+    "init_fields",
     "nominal",
-    "played",
+    "sample_size",
+    "sample_task",
+    "size_range",
     "task_errors",
     "to_gymnasium",
     "to_parallel_env",

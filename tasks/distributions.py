@@ -9,13 +9,13 @@ from itertools import pairwise, product
 
 import torch
 
-from tasks.task import Task, changeable
+from tasks.task import Task, init_fields
 
-Size = int | tuple[int, int]
+IntOrRange = int | tuple[int, int]
 """A number, or a range of numbers with both its ends."""
 
 
-class Varied(ABC):
+class TaskDistribution(ABC):
     """Not one task but many. A learner draws one for each outer step."""
 
     @property
@@ -24,26 +24,26 @@ class Varied(ABC):
         """The task by which an agent is built and judged where only one can be."""
 
     @abstractmethod
-    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
+    def sample(self, rng: torch.Generator, step: int = 0) -> Task:
         """The task of one batch of episodes, in that outer step. rng is on the CPU: what is drawn are sizes, which the
         host must know."""
 
 
 @dataclass(frozen=True)
-class Ranges(Varied):
+class RandomSizes(TaskDistribution):
     """One task of many sizes: each named field is drawn uniformly from its range.
 
-    `Ranges(GuessingGame(), {"dims": (3, 6), "steps": (10, 20)})`. The nominal task has the upper ends.
+    `RandomSizes(GuessingGame(), {"dims": (3, 6), "steps": (10, 20)})`. The nominal task has the upper ends.
 
     Raises:
         ValueError: a field that the task does not have, or a range that is empty.
     """
 
     task: Task
-    ranges: dict[str, Size] = field(default_factory=dict)
+    ranges: dict[str, IntOrRange] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        has = changeable(self.task)
+        has = init_fields(self.task)
         for name in self.ranges:
             if name not in has:
                 raise ValueError(f"{type(self.task).__name__} has no {name} to be drawn; it has {', '.join(has)}")
@@ -54,12 +54,12 @@ class Ranges(Varied):
     def nominal(self) -> Task:
         return self._sized({name: high for name, (_, high) in self._ends.items()})
 
-    def alone(self) -> "Task | Ranges":
+    def simplify(self) -> "Task | RandomSizes":
         """The nominal task itself, where no range has more than one number."""
         fixed = all(low == high for low, high in self._ends.values())
         return self.nominal if fixed else self
 
-    def growing(self, begin: int, end: int) -> "Curriculum":
+    def widening_curriculum(self, begin: int, end: int) -> "Curriculum":
         """The lower ends alone, until outer step `begin`; from then on the upper ends of the ranges rise evenly; from
         outer step `end` on the upper ends alone.
 
@@ -68,43 +68,43 @@ class Ranges(Varied):
         """
         return self._growing(begin, end, lambda low, reached: (low, reached))
 
-    def rising(self, begin: int, end: int) -> "Curriculum":
-        """As `growing`, but of the sizes reached the last one alone: each is given up for the next one.
+    def increasing_curriculum(self, begin: int, end: int) -> "Curriculum":
+        """As `widening_curriculum`, but of the sizes reached the last one alone: each is given up for the next one.
 
         What was learnt for a size need not be kept then, only be near to what the next one wants.
 
         Raises:
-            ValueError: as `growing`.
+            ValueError: as `widening_curriculum`.
         """
         return self._growing(begin, end, lambda _, reached: reached)
 
-    def _growing(self, begin: int, end: int, sizes: Callable[[int, int], Size]) -> "Curriculum":
+    def _growing(self, begin: int, end: int, sizes: Callable[[int, int], IntOrRange]) -> "Curriculum":
         """sizes: what is drawn of, given the lower end and how far the range has come."""
         stages = max((high - low for low, high in self._ends.values()), default=0)
         if not stages:
             raise ValueError(f"nothing grows in {self.ranges}, want a range such as (3, 6)")
         if not 0 < begin <= end - stages:
             raise ValueError(f"growing from {begin} to {end}, want outer steps above 0, at least {stages} of them")
-        tasks: list[Task | Varied] = []
+        tasks: list[Task | TaskDistribution] = []
         for stage in range(stages + 1):
             far = {name: sizes(low, low + stage * (high - low) // stages) for name, (low, high) in self._ends.items()}
-            tasks.append(Ranges(self.task, far))
+            tasks.append(RandomSizes(self.task, far))
         until = [begin + stage * (end - begin) // stages for stage in range(stages + 1)]
         return Curriculum([*tasks, self.nominal], until)
 
-    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
-        return self._sized({name: drawn(size, rng) for name, size in self.ranges.items()})
+    def sample(self, rng: torch.Generator, step: int = 0) -> Task:
+        return self._sized({name: sample_size(size, rng) for name, size in self.ranges.items()})
 
     @property
     def _ends(self) -> dict[str, tuple[int, int]]:
-        return {name: ends(**{name: size}) for name, size in self.ranges.items()}
+        return {name: size_range(**{name: size}) for name, size in self.ranges.items()}
 
     def _sized(self, sizes: dict[str, int]) -> Task:
         return dataclasses.replace(self.task, **sizes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
-class Mixture(Varied):
+class Mixture(TaskDistribution):
     """Several tasks that one agent learns at once: each batch of episodes is of one of them.
 
     The first is the nominal one. Observations must be alike; a port with a fixed number of outputs wants actions alike.
@@ -117,11 +117,11 @@ class Mixture(Varied):
         ValueError: no tasks, tasks whose observations differ, or weights that do not fit.
     """
 
-    tasks: Sequence[Task | Varied]
+    tasks: Sequence[Task | TaskDistribution]
     weights: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
-        alike(self.tasks, "mixture")
+        check_same_obs_size(self.tasks, "mixture")
         if self.weights is not None and (
             len(self.weights) != len(self.tasks) or min(self.weights) < 0 or not sum(self.weights)
         ):
@@ -131,13 +131,13 @@ class Mixture(Varied):
     def nominal(self) -> Task:
         return nominal(self.tasks[0])
 
-    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
+    def sample(self, rng: torch.Generator, step: int = 0) -> Task:
         weights = torch.tensor(self.weights or [1] * len(self.tasks), dtype=torch.float64)
-        return played(self.tasks[int(torch.multinomial(weights, 1, generator=rng))], rng, step)
+        return sample_task(self.tasks[int(torch.multinomial(weights, 1, generator=rng))], rng, step)
 
 
 @dataclass(frozen=True)
-class Curriculum(Varied):
+class Curriculum(TaskDistribution):
     """One task after the other: what is learnt of an easy one is a beginning for a harder one (Bengio et al. 2009).
 
     The last is the nominal one. Observations must be alike; a port with a fixed number of outputs wants actions alike.
@@ -150,11 +150,11 @@ class Curriculum(Varied):
         ValueError: no tasks, tasks whose observations differ, or outer steps that are not as many, or do not rise.
     """
 
-    tasks: Sequence[Task | Varied]
+    tasks: Sequence[Task | TaskDistribution]
     until: Sequence[int]
 
     def __post_init__(self) -> None:
-        alike(self.tasks, "curriculum")
+        check_same_obs_size(self.tasks, "curriculum")
         steps = [0, *self.until]
         if len(steps) != len(self.tasks) or any(a >= b for a, b in pairwise(steps)):
             raise ValueError(f"until={list(self.until)}, want {len(self.tasks) - 1} outer steps above 0 that rise")
@@ -163,15 +163,15 @@ class Curriculum(Varied):
     def nominal(self) -> Task:
         return nominal(self.tasks[-1])
 
-    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
-        return played(self.tasks[bisect_right(self.until, step)], rng, step)
+    def sample(self, rng: torch.Generator, step: int = 0) -> Task:
+        return sample_task(self.tasks[bisect_right(self.until, step)], rng, step)
 
 
 @dataclass(frozen=True)
-class Parts(Varied):
-    """One part of a finite task for each batch (`Task.parts`), as often as it has episodes: all are as likely.
+class Bucketed(TaskDistribution):
+    """One part of a finite task for each batch (`Task.buckets`), as often as it has episodes: all are as likely.
 
-    `Parts(BAbI())` plays batches of questions of similar length. The nominal task is the whole.
+    `Bucketed(BAbI())` plays batches of questions of similar length. The nominal task is the whole.
 
     Nothing is read before the first draw.
 
@@ -182,22 +182,22 @@ class Parts(Varied):
         ValueError: on the first draw, of an endless task.
     """
 
-    task: Task | Varied
+    task: Task | TaskDistribution
 
     @property
     def nominal(self) -> Task:
         return nominal(self.task)
 
-    def draw(self, rng: torch.Generator, step: int = 0) -> Task:
-        whole = played(self.task, rng, step)
-        if whole.episodes is None:
+    def sample(self, rng: torch.Generator, step: int = 0) -> Task:
+        whole = sample_task(self.task, rng, step)
+        if whole.num_episodes is None:
             raise ValueError(f"{type(whole).__name__} is endless, want a finite task, which has parts")
-        parts = whole.parts
-        weights = torch.tensor([part.episodes for part in parts], dtype=torch.float64)
+        parts = whole.buckets
+        weights = torch.tensor([part.num_episodes for part in parts], dtype=torch.float64)
         return parts[int(torch.multinomial(weights, 1, generator=rng))]
 
 
-def alike(tasks: Sequence[Task | Varied], kind: str) -> None:
+def check_same_obs_size(tasks: Sequence[Task | TaskDistribution], kind: str) -> None:
     """Raises ValueError where there are none, or their observations are of different sizes."""
     if not tasks:
         raise ValueError(f"a {kind} of 0 tasks, want at least 1")
@@ -206,17 +206,17 @@ def alike(tasks: Sequence[Task | Varied], kind: str) -> None:
         raise ValueError(f"observations of sizes {sizes}, want the same of all tasks in a {kind}")
 
 
-def nominal(task: Task | Varied) -> Task:
+def nominal(task: Task | TaskDistribution) -> Task:
     """The task itself, or the one that stands for a distribution."""
-    return task.nominal if isinstance(task, Varied) else task
+    return task.nominal if isinstance(task, TaskDistribution) else task
 
 
-def played(task: Task | Varied, rng: torch.Generator, step: int) -> Task:
+def sample_task(task: Task | TaskDistribution, rng: torch.Generator, step: int) -> Task:
     """The task itself, or the one that is drawn from a distribution for that outer step."""
-    return task.draw(rng, step) if isinstance(task, Varied) else task
+    return task.sample(rng, step) if isinstance(task, TaskDistribution) else task
 
 
-def ends(**sizes: Size) -> tuple[int, int]:
+def size_range(**sizes: IntOrRange) -> tuple[int, int]:
     """Both ends of a named size; those of a number are the number.
 
     Raises:
@@ -229,7 +229,7 @@ def ends(**sizes: Size) -> tuple[int, int]:
     return pair
 
 
-def drawn(size: Size, rng: torch.Generator) -> int:
+def sample_size(size: IntOrRange, rng: torch.Generator) -> int:
     """The number itself, or one of the range, both ends included."""
-    low, high = ends(size=size)
+    low, high = size_range(size=size)
     return low if low == high else int(torch.randint(low, high + 1, (), generator=rng))

@@ -30,11 +30,11 @@ class Discrete:
 class MultiDiscrete:
     """Several choices at once; logits lie side by side (..., sum(ns)), integers are (..., len(ns))."""
 
-    ns: tuple[int, ...]
+    nvec: tuple[int, ...]
 
     @property
     def size(self) -> int:
-        return sum(self.ns)
+        return sum(self.nvec)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Continuous:
     high: float = float("inf")
 
 
-Action = Discrete | MultiDiscrete | Continuous
+ActionSpace = Discrete | MultiDiscrete | Continuous
 
 
 class Step(NamedTuple):
@@ -58,7 +58,7 @@ class Step(NamedTuple):
     scores: named (B,) numbers computed where the truth is known, NaN where none is due.
     present: (B, P), which agents are there to see this: those who are alive, and those who were truncated in this very
         step, so that they see what they are worth; None: all. The obs and reward of the absent are numbers, too.
-    legal: a mask over the action's numbers, (B, A) or (B, P, A); None: all.
+    action_mask: a mask over the action's numbers, (B, A) or (B, P, A); None: all.
     """
 
     obs: Float[Tensor, "B *EO"]
@@ -67,7 +67,7 @@ class Step(NamedTuple):
     truncated: Bool[Tensor, "B *P"]
     scores: dict[str, Float[Tensor, " B"]]
     present: Bool[Tensor, "B P"] | None = None
-    legal: Bool[Tensor, "B *A"] | None = None
+    action_mask: Bool[Tensor, "B *A"] | None = None
 
 
 class Path(NamedTuple):
@@ -75,7 +75,7 @@ class Path(NamedTuple):
     goals; and whether a step reached the goal, and put the agent elsewhere."""
 
     walls: Bool[Tensor, "rows columns"]
-    places: Int[Tensor, "T1 B 2"]  # T + 1
+    positions: Int[Tensor, "T1 B 2"]  # T + 1
     goals: Int[Tensor, "B 2"]
     reached: Bool[Tensor, "T B"]
 
@@ -88,7 +88,7 @@ class Task(ABC):
     log-probability of the right choice) as well as integers (0 or 1).
     fixed_length: every episode ends after exactly `steps` steps, so that its end is known without looking.
     open_loop: no action changes what will be seen, so that an agent may read ahead (`preview`).
-    outside: the state is a handle to worlds that are not ours (`tasks.Worlds`), and not a value: only the latest can be
+    external: the state is a handle to worlds that are not ours (`tasks.EnvPool`), and not a value: only the latest can be
         stepped, and none is written to a checkpoint, so that after loading episodes begin anew.
     score: the name in `Step.scores` by which the task is judged; better: whether "lower" or "higher" is better.
     """
@@ -99,7 +99,7 @@ class Task(ABC):
     differentiable: ClassVar[bool] = False
     fixed_length: ClassVar[bool] = True
     open_loop: ClassVar[bool] = False
-    outside: ClassVar[bool] = False
+    external: ClassVar[bool] = False
     score: ClassVar[str]
     better: ClassVar[str]
 
@@ -109,25 +109,25 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def action(self) -> Action: ...
+    def action_space(self) -> ActionSpace: ...
 
     @property
     def agents(self) -> int | None:
-        """P, of a world in which several agents act: each sees (B, P, O), acts as `action` says, (B, P), (B, P, k) or
+        """P, of a world in which several agents act: each sees (B, P, O), acts as `action_space` says, (B, P), (B, P, k) or
         (B, P, size), and has rewards and ends of its own, (B, P). None: one actor, whose shapes are without P."""
         return None
 
     @property
-    def episodes(self) -> int | None:
+    def num_episodes(self) -> int | None:
         """How many there are in all, where they have numbers (the images of a data set); None: endless."""
         return None
 
-    def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
+    def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
         """The episodes of these numbers, from 0 to episodes - 1, as `reset` opens those that it draws."""
         raise ValueError(f"{type(self).__name__} is endless: its episodes have no numbers, draw them with reset")
 
     @property
-    def parts(self) -> "Sequence[Task]":
+    def buckets(self) -> "Sequence[Task]":
         """Tasks that have the episodes of this one between them, in its order, and are quicker to play: where episodes
         differ in length, those of similar length."""
         return [self]
@@ -150,7 +150,7 @@ class Task(ABC):
         return type(state)(*(choose(new, old) for new, old in zip(fresh, state, strict=True))), step
 
     @property
-    def unseen(self) -> "Task":
+    def evaluation_task(self) -> "Task":
         """The task by which an agent that was trained on this one is judged: this one, whose episodes are always new,
         unless they are finitely many."""
         return self
@@ -159,8 +159,8 @@ class Task(ABC):
         """The next `steps` observations of an open_loop task, the present one first. rng: a copy, to be drawn on."""
         seen = [step.obs]
         actors = () if self.agents is None else (self.agents,)
-        nothing = step.obs.new_zeros(step.obs.shape[0], *actors, self.action.size)
-        if isinstance(self.action, Discrete) and not self.differentiable:
+        nothing = step.obs.new_zeros(step.obs.shape[0], *actors, self.action_space.size)
+        if isinstance(self.action_space, Discrete) and not self.differentiable:
             nothing = nothing[..., 0].long()
         with torch.no_grad():
             for _ in range(steps - 1):
@@ -186,13 +186,13 @@ class Task(ABC):
         """Where these actions, (T, B), led from the state `opened`, to be drawn; None where there is no grid."""
         return None
 
-    def words(self, state: Any, row: int = 0) -> list[str] | None:
+    def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
         """What the episode of a row shows at each step, a short word each, to write along an axis; state: as `reset`
         gave it. Fewer where the episode ends earlier; None where it cannot be said in words."""
         return None
 
 
-def judged(
+def reward_and_correct(
     action: Tensor, wanted: Int[Tensor, "B *n"], dtype: torch.dtype, ns: tuple[int, ...] | None = None
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
     """The reward of a discrete choice, the log-probability of what was wanted for logits and 1 or 0 for integers; and
@@ -203,7 +203,7 @@ def judged(
     """
     if ns is None:
         return _judged(action, wanted, dtype)
-    reward, right = _judged(_apart(action, ns) if action.is_floating_point() else action, wanted, dtype)
+    reward, right = _judged(_split_logits(action, ns) if action.is_floating_point() else action, wanted, dtype)
     return reward.mean(-1), 1 - (1 - right).mean(-1)  # 1 exactly where all are right: a mean may multiply by 1 / n
 
 
@@ -216,7 +216,7 @@ def _judged(action: Tensor, wanted: Tensor, dtype: torch.dtype) -> tuple[Tensor,
     return action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1), right
 
 
-def _apart(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
+def _split_logits(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
     """(B, sum(ns)) -> (B, len(ns), max(ns)); what a choice does not have is impossible."""
     if len(set(ns)) == 1:
         return logits.unflatten(-1, (len(ns), ns[0]))
@@ -224,22 +224,22 @@ def _apart(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
     return torch.stack([pad(part, (0, max(ns) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
 
 
-def chosen(task: Task, action: Tensor) -> None:
+def check_integer_action(task: Task, action: Tensor) -> None:
     """Raises ValueError unless these are choices of a `Discrete` action, for a task whose rewards give no gradient."""
     if action.is_floating_point() or action.dim() != 1:
         raise ValueError(
             f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch,) from 0 to "
-            f"{task.action.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with a "
+            f"{task.action_space.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with a "
             "policy that draws a choice from them"
         )
 
 
-def changeable(task: Task) -> list[str]:
+def init_fields(task: Task) -> list[str]:
     """The fields that `dataclasses.replace` may change: all but those that follow from others."""
     return [one.name for one in fields(task) if one.init]
 
 
-def positive(**sizes: int) -> None:
+def check_positive(**sizes: int) -> None:
     """Raises ValueError unless every size is at least 1."""
     for name, size in sizes.items():
         if size < 1:

@@ -9,11 +9,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Path, Step, Task
+from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task
 
 
 @dataclass(frozen=True)
-class Feedback(Task):
+class PreviousActionReward(Task):
     """The same task, with the last action, its reward, and whether it ended the episode appended to the observation:
     zeros at the start. Recurrent agents are usually told so much (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016,
     arXiv:1611.05763), and one that lives through several episodes must be.
@@ -41,30 +41,30 @@ class Feedback(Task):
 
     @property
     def obs_size(self) -> int:
-        return self.task.obs_size + self.task.action.size + 2
+        return self.task.obs_size + self.task.action_space.size + 2
 
     @property
-    def action(self) -> Action:
-        return self.task.action
+    def action_space(self) -> ActionSpace:
+        return self.task.action_space
 
     @property
     def agents(self) -> int | None:
         return self.task.agents
 
     @property
-    def episodes(self) -> int | None:
-        return self.task.episodes
+    def num_episodes(self) -> int | None:
+        return self.task.num_episodes
 
     @property
-    def parts(self) -> Sequence[Task]:
-        return [replace(self, task=part) for part in self.task.parts]
+    def buckets(self) -> Sequence[Task]:
+        return [replace(self, task=part) for part in self.task.buckets]
 
     @property
-    def unseen(self) -> Task:
-        return replace(self, task=self.task.unseen)
+    def evaluation_task(self) -> Task:
+        return replace(self, task=self.task.evaluation_task)
 
-    def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        state, step = self.task.pick(index, rng)
+    def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
+        state, step = self.task.reset_to(index, rng)
         return state, self._opened(step)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:
@@ -78,7 +78,11 @@ class Feedback(Task):
     def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.step(state, action, rng)
         ended = step.terminated | step.truncated
-        told = [_told(self.action, action.detach()), step.reward.detach().unsqueeze(-1), ended.unsqueeze(-1)]
+        told = [
+            _encode_action(self.action_space, action.detach()),
+            step.reward.detach().unsqueeze(-1),
+            ended.unsqueeze(-1),
+        ]
         lead = step.obs.shape[:-1]
         if step.reward.dim() > len(lead):
             raise ValueError(
@@ -89,7 +93,7 @@ class Feedback(Task):
         return state, step._replace(obs=torch.cat([step.obs, *(part.to(step.obs) for part in parts)], -1))
 
     def _opened(self, step: Step) -> Step:
-        nothing = step.obs.new_zeros(*step.obs.shape[:-1], self.action.size + 2)
+        nothing = step.obs.new_zeros(*step.obs.shape[:-1], self.action_space.size + 2)
         return step._replace(obs=torch.cat([step.obs, nothing], -1))
 
     @property
@@ -105,18 +109,18 @@ class Feedback(Task):
     def path(self, opened: Any, action: Tensor) -> Path | None:
         return self.task.path(opened, action)
 
-    def words(self, state: Any, row: int = 0) -> list[str] | None:
-        return self.task.words(state, row)
+    def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
+        return self.task.step_labels(state, row)
 
 
-def _told(kind: Action, action: Tensor) -> Tensor:
+def _encode_action(kind: ActionSpace, action: Tensor) -> Tensor:
     """(..., size) numbers."""
     match kind:
         case Continuous():
             return action
         case Discrete(n=n):
             return one_hot(action.argmax(-1) if action.is_floating_point() else action, n)
-        case MultiDiscrete(ns=ns):
+        case MultiDiscrete(nvec=ns):
             if action.is_floating_point():
                 action = torch.stack([part.argmax(-1) for part in action.split(ns, -1)], -1)
             return torch.cat([one_hot(one, n) for one, n in zip(action.unbind(-1), ns, strict=True)], -1)

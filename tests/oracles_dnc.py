@@ -1,7 +1,7 @@
 """A differentiable neural computer slot by slot and head by head, as the equations of Graves et al. 2016 stand, with
 those of Csordas and Schmidhuber 2019 where asked for.
 
-One store; lists of numbers, loops, no batches. `Store.step` takes the interfaces of the members in turn.
+One store; lists of numbers, loops, no batches. `DNCStore.step` takes the interfaces of the members in turn.
 """
 
 import numpy as np

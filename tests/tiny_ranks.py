@@ -68,7 +68,7 @@ def parameters(made):
 def chooser(batch, rank=None):
     """A2C on episodes of any length, so that ranks differ in how many steps count."""
     agent = toy_agent(Steps(dtype=torch.float64), core="episodic")
-    agent.act = act.Valued(agent.act).double()
+    agent.act = act.WithCritic(agent.act).double()
     return A2C(agent, Steps(dtype=torch.float64), batch=batch, rank=rank, clip=None)
 
 

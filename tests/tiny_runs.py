@@ -14,11 +14,11 @@ from pathlib import Path
 
 import torch
 
-from badger import BPTT, Run, build, load_run, read_metrics, train
+from badger import BPTT, Run, build_run, load_run, read_metrics, train
 from badger.recipes.build import referenced_modules
 from badger.study import Arm, Study
 from badger.study import process_pool as workers
-from badger.study.trial import perform
+from badger.study.trial import run_trial
 
 STEPS = 30
 
@@ -30,8 +30,8 @@ def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
         outer_steps: updates.
     """
     sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "message_size": 4, "key_size": 4, "batch": 4}
-    run = build("guessing_game", act="each", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
-    run.log_every, run.save_every, run.look_every = 2, 5, 15
+    run = build_run("guessing_game", act="each", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
+    run.log_every, run.save_every, run.inspect_every = 2, 5, 15
     return run
 
 
@@ -48,7 +48,7 @@ TINY = Study(
 
 
 def made(folder, **arguments) -> Run:
-    run = build("tiny_runs:tiny", **arguments)
+    run = build_run("tiny_runs:tiny", **arguments)
     run.folder = folder
     return run
 
@@ -147,7 +147,7 @@ def perform_until(job, name, call):
     """A study's run, killed likewise."""
     torch.set_num_threads(1)
     _deadly(name, call)
-    perform(job)
+    run_trial(job)
 
 
 def hold(file):
@@ -163,7 +163,7 @@ def spread_hold(file):
     """Lets a worker do that."""
     context = multiprocessing.get_context("fork")
     workers.multiprocessing.get_context = lambda method: context
-    workers.spread(hold, [file], 1, print)
+    workers.run_in_processes(hold, [file], 1, print)
 
 
 def _deadly(name, call):

@@ -13,8 +13,8 @@ STEPS = Steps(dtype=torch.float64)
 
 def valued(task, *, seed=0, **options):
     agent = toy_agent(task, seed=seed, **options)
-    agent.act = act.Valued(agent.act).double()
-    torch.nn.init.normal_(agent.act.value.linear.weight, generator=seeded(seed))  # a critic that knows something
+    agent.act = act.WithCritic(agent.act).double()
+    torch.nn.init.normal_(agent.act.critic.linear.weight, generator=seeded(seed))  # a critic that knows something
     return agent
 
 

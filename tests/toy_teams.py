@@ -40,7 +40,7 @@ class Flock(Task):
         return 2
 
     @property
-    def action(self):
+    def action_space(self):
         return Discrete(2)
 
     def reset(self, batch, rng):
@@ -87,7 +87,7 @@ class Ballot(Task):
         return 2
 
     @property
-    def action(self):
+    def action_space(self):
         return self.kind
 
     def reset(self, batch, rng):
@@ -110,7 +110,7 @@ class Ballot(Task):
 class Choosy(AssociativeRecall):
     """Only the second choice of the first bit is legal."""
 
-    def _told(self, state, reward, error):
+    def _make_step(self, state, reward, error):
         legal = torch.ones(len(reward), 2 * self.bits, dtype=torch.bool)
         legal[:, 0] = False
-        return super()._told(state, reward, error)._replace(legal=legal)
+        return super()._make_step(state, reward, error)._replace(legal=legal)

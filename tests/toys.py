@@ -30,11 +30,11 @@ def toy_agent(
             sense=sense.Broadcast(task.obs_size),
             core=make(task.obs_size + ears.message_size + IDENTITY + ACTS[port].name_size, HIDDEN),
             bus=ears,
-            act=ACTS[port](HIDDEN, task.action.size),
+            act=ACTS[port](HIDDEN, task.action_space.size),
             topology=topology,
             experts=experts,
             identity_size=IDENTITY,
-            ticks=ticks,
+            comm_rounds=ticks,
         ).double()
 
 
@@ -81,7 +81,7 @@ class Walk(Task):
         return 2
 
     @property
-    def action(self):
+    def action_space(self):
         return Continuous(1)
 
     def reset(self, batch, rng):
@@ -111,7 +111,7 @@ class Steps(Walk):
     differentiable = False
 
     @property
-    def action(self):
+    def action_space(self):
         return Discrete(3)
 
     def step(self, state, action, rng):
@@ -143,7 +143,7 @@ class HerdState(NamedTuple):
 
 @dataclass(frozen=True)
 class Herd(Task):
-    """A world of several agents, each as `Steps` is: they die, or are truncated, at times of their own, and the last
+    """A world of several agents, each as `Transitions` is: they die, or are truncated, at times of their own, and the last
     one comes a step later than the others.
 
     The observation of an agent is [its place, the mean place of all, t]. Score: `length`, at the end.
@@ -161,7 +161,7 @@ class Herd(Task):
         return 3
 
     @property
-    def action(self):
+    def action_space(self):
         return Discrete(3)
 
     @property

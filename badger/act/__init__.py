@@ -9,11 +9,29 @@ left to make is 0.
 """
 
 from badger.act.base import Act, Mean, Team
-from badger.act.owners import Each, Named, Owned, Owners
+from badger.act.owners import NamedOutputs, OwnedOutputs, RandomOwners, RoundRobin
 from badger.act.readout import Readout
-from badger.act.wrappers import Gaussian, Valued
+from badger.act.wrappers import Gaussian, WithCritic
 
-ACTS: dict[str, type[Act]] = {"mean": Mean, "each": Each, "owners": Owners, "named": Named, "readout": Readout}
+ACTS: dict[str, type[Act]] = {
+    "mean": Mean,
+    "each": RoundRobin,
+    "owners": RandomOwners,
+    "named": NamedOutputs,
+    "readout": Readout,
+}
 """Acting ports of one actor by name, each (input_size, outputs) -> Act. A world of several agents takes a `Team`."""
 
-__all__ = ["ACTS", "Act", "Each", "Gaussian", "Mean", "Named", "Owned", "Owners", "Readout", "Team", "Valued"]
+__all__ = [
+    "ACTS",
+    "Act",
+    "Gaussian",
+    "Mean",
+    "NamedOutputs",
+    "OwnedOutputs",
+    "RandomOwners",
+    "Readout",
+    "RoundRobin",
+    "Team",
+    "WithCritic",
+]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from badger.teams import team
+from badger.teams import team_size
 
 
 class Act(nn.Module, ABC):
@@ -20,7 +20,7 @@ class Act(nn.Module, ABC):
     name_size: int = 0  # numbers that an expert is told of the outputs that it makes
 
     @abstractmethod
-    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
+    def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
         """What an episode's outputs are bound to; like (B, ...) gives batch, dtype and device.
 
         Raises ValueError where so many experts and outputs do not fit.
@@ -31,11 +31,13 @@ class Act(nn.Module, ABC):
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]: ...
 
-    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor | None:
+    def extend_assignment(
+        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+    ) -> Tensor | None:
         """The address after newcomers have made it `experts` experts. Those who were there keep what they had."""
         return address
 
-    def names(self, address: Tensor | None, experts: int) -> Tensor | None:
+    def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:
         """What each expert is told of the outputs that it makes, (B, E, name_size); it becomes part of its identity."""
         return None
 
@@ -48,7 +50,7 @@ class Mean(Act):
         self.input_size, self.outputs = input_size, outputs
         self.linear = nn.Linear(input_size, outputs)
 
-    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
+    def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
         if outputs != self.outputs:
             raise ValueError(
                 f"outputs={outputs}, want {self.outputs}: act.Mean has a fixed number; "
@@ -74,10 +76,10 @@ class Team(Act):
         self.input_size, self.outputs, self.agents = input_size, outputs, agents
         self.linear = nn.Linear(input_size, outputs)
 
-    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
+    def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
         if outputs != self.outputs:
             raise ValueError(f"outputs={outputs}, want {self.outputs}: act.Team has a fixed number for each agent")
-        team(experts, self.agents)
+        team_size(experts, self.agents)
 
     def forward(
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
@@ -88,8 +90,8 @@ class Team(Act):
         there = present.unflatten(1, (-1, self.agents)).unsqueeze(-1)
         return _mean(self.linear, teams, there)
 
-    def join(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
-        team(experts, self.agents)
+    def extend_assignment(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
+        team_size(experts, self.agents)
 
 
 def _mean(linear: nn.Linear, y: Tensor, there: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class Readout(Act):
         self.stub = nn.Parameter(torch.randn(stub_size))
         self.key_value = nn.Linear(input_size, stub_size + address_size + 1)
 
-    def address(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
+    def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
         shape = (like.shape[0], outputs, self.address_size)
         return torch.randn(shape, generator=rng, device=like.device, dtype=like.dtype)
 

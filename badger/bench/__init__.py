@@ -7,30 +7,30 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from badger.bench.cases.agents import badger_2019, logging, price_of_memory
+from badger.bench.cases.agents import badger_2019, logging, memory_overhead
 from badger.bench.cases.crowd import experts
-from badger.bench.cases.dnc import dnc
+from badger.bench.cases.dnc import dnc_case
 from badger.bench.cases.lengths import input_crossing, input_length
-from badger.bench.cases.maze import maze
+from badger.bench.cases.maze import maze_case
 from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.cases.million import million_slots
-from badger.bench.cases.recurrent_ppo import recurrent_ppo
-from badger.bench.cases.worlds import worlds
-from badger.bench.result import Row, as_json, table, versions
-from comms import pick
+from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
+from badger.bench.cases.worlds import env_throughput
+from badger.bench.result import BenchResult, as_json, table, versions
+from comms import get_by_name
 
-CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
+CASES: dict[str, Callable[[torch.device], Iterator[BenchResult]]] = {
     "memory-vs-dense": memory_vs_dense,
     "memory-vs-gru": memory_vs_gru,
-    "price-of-memory": price_of_memory,
+    "price-of-memory": memory_overhead,
     "episode-length": episode_length,
     "input-length": input_length,
     "input-crossing": input_crossing,
     "million-slots": million_slots,
-    "dnc": dnc,
-    "maze": maze,
-    "worlds": worlds,
-    "recurrent-ppo": recurrent_ppo,
+    "dnc_case": dnc_case,
+    "maze_case": maze_case,
+    "env_throughput": env_throughput,
+    "recurrent-ppo": recurrent_ppo_case,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,
@@ -38,15 +38,15 @@ CASES: dict[str, Callable[[torch.device], Iterator[Row]]] = {
 """Cases by name."""
 
 
-def bench(names: Sequence[str], device: torch.device) -> Iterator[Row]:
+def bench(names: Sequence[str], device: torch.device) -> Iterator[BenchResult]:
     """The rows of those cases, as they are measured; of all cases where none is named.
 
     Raises:
         ValueError: there is no case of that name.
     """
-    cases = [pick(CASES, name, "case") for name in names or CASES]
+    cases = [get_by_name(CASES, name, "case") for name in names or CASES]
     for case in cases:
         yield from case(device)
 
 
-__all__ = ["CASES", "Row", "as_json", "bench", "table", "versions"]
+__all__ = ["CASES", "BenchResult", "as_json", "bench", "table", "versions"]

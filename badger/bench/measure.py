@@ -23,12 +23,14 @@ Prepare: TypeAlias = Callable[[], Work]  # makes everything ready, untimed, and 
 _MMAP_THRESHOLD = -3  # of <malloc.h>
 
 
-def ready(work: Work) -> Prepare:
+def no_setup(work: Work) -> Prepare:
     """For work that needs nothing to be made ready."""
     return lambda: work
 
 
-def in_turn(sides: Mapping[str, Prepare], *, repeats: int, clock: Callable[[], float]) -> dict[str, list[float]]:
+def time_interleaved(
+    sides: Mapping[str, Prepare], *, repeats: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """The seconds that each side's work takes, `repeats` times in turn, after one turn that is not counted.
 
     Garbage is collected between the works, and what a work returns is freed within its time.
@@ -52,7 +54,7 @@ def in_turn(sides: Mapping[str, Prepare], *, repeats: int, clock: Callable[[], f
     return seconds
 
 
-def wall(device: torch.device) -> Callable[[], float]:
+def wall_clock(device: torch.device) -> Callable[[], float]:
     """A clock that waits until the device has done what it was given, in seconds."""
     return partial(_waited, device) if device.type == "cuda" else time.perf_counter
 
@@ -62,7 +64,7 @@ def _waited(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def peak(prepare: Prepare, warm_up: Prepare, device: torch.device) -> float:
+def peak_memory(prepare: Prepare, warm_up: Prepare, device: torch.device) -> float:
     """By how much the work raises the peak memory of a process of its own, in MB; the device's memory on a GPU.
 
     warm_up: the same at a small size, so that libraries and thread pools are there before. Both must be picklable.

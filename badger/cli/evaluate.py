@@ -11,15 +11,15 @@ from torch import Tensor
 from tyro.conf import Positional
 
 from badger.cli.loading import load
-from badger.evaluation.evaluate import evaluate, fitting, mean_error, resized
-from badger.learners.population import members
+from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem, replace_fields
+from badger.learners.population import member_learners
 from badger.rng import generator
-from badger.rollouts.env_roundtrip import Through, chosen
-from badger.runs.recorder import strict
+from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
+from badger.runs.recorder import nan_to_none
 from tasks import Task
 
 EPISODES = 1024
-CROWD = 2**17  # experts in the episodes played if not told otherwise, at most
+MAX_TOTAL_EXPERTS = 2**17  # experts in the episodes played if not told otherwise, at most
 
 Scores = dict[str, Tensor]
 
@@ -35,7 +35,7 @@ def command(words: list[str]) -> int:
         steps: int | None = None,
         episodes: int | None = None,
         lesion: str = "",
-        through: str | None = None,
+        env_api: str | None = None,
         member: int = 0,
         best: bool = False,
         seed: int = 0,
@@ -53,7 +53,7 @@ def command(words: list[str]) -> int:
             steps: inner steps of an episode; as trained if not given.
             episodes: how many are played; 1024 if not given, fewer of more than 128 experts, all of a finite task.
             lesion: experts taken out before the first step, such as 0,2.
-            through: pettingzoo or gymnasium: episodes are played in environments of that library, made of the task.
+            env_api: pettingzoo or gymnasium: episodes are played in environments of that library, made of the task.
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
             seed: of the episodes, which no training meets.
@@ -61,60 +61,62 @@ def command(words: list[str]) -> int:
             json: file for the result.
         """
         loaded = load(run, best=best, trust_code=trust_code)
-        learners = members(loaded.learner)
+        learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
         agent = learners[member].agent
-        task = resized(loaded.learner.task.unseen, dims=dims, steps=steps)
+        task = replace_fields(loaded.learner.task.evaluation_task, dims=dims, steps=steps)
         lost = [_integer(word) for word in lesion.split(",") if word]
         rng = generator(seed, "evaluate", device=loaded.device)
         lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
         count = agent.experts if experts is None else experts
-        many = played(task, count) if episodes is None else episodes
-        world, policy = task, learners[member].policy
-        if through is not None:
-            world, policy = Through(task, through), chosen(policy, task.action)
-        scores = evaluate(agent, world, many, rng, policy, experts=count, change=lesioned)
+        many = default_num_episodes(task, count) if episodes is None else episodes
+        world, policy = task, learners[member].eval_policy
+        if env_api is not None:
+            world, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
+        scores = evaluate(agent, world, many, rng, policy, experts=count, modify_state=lesioned)
         print(
             f"after {loaded.step} outer steps, with {count} experts"
             + (f" less {lost}" if lost else "")
-            + (f", through {through}" if through is not None else "")
+            + (f", through {env_api}" if env_api is not None else "")
             + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
         )
         print_scores(scores, task.references())
         if json is not None:
             about = {
                 "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lost, "member": member,
-                "seed": seed, "through": through,
+                "seed": seed, "env_api": env_api,
             }  # fmt: skip
-            text = json_format.dumps(about | _told(task, scores), indent=2, default=str)  # str: of a dtype
+            text = json_format.dumps(about | _to_json_dict(task, scores), indent=2, default=str)  # str: of a dtype
             json.write_text(text + "\n")
         return 0
 
     return tyro.cli(evaluation, args=words, prog="badger evaluate")
 
 
-def played(task: Task, experts: int) -> int | None:
+def default_num_episodes(task: Task, experts: int) -> int | None:
     """How many episodes, if nothing else is asked for; None for all of a finite task."""
-    return None if task.episodes is not None else max(4, fitting(EPISODES, experts, CROWD))
+    return None if task.num_episodes is not None else max(4, cap_episodes(EPISODES, experts, MAX_TOTAL_EXPERTS))
 
 
 def print_scores(scores: Scores, references: dict[str, dict[str, float]]) -> None:
     for name, values in scores.items():
-        (mean, error), due = mean_error(values), int((~values.isnan()).sum())
+        (mean, error), due = nan_mean_and_sem(values), int((~values.isnan()).sum())
         lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
         print(f"{name:<15} {mean:.4f} +- {error:.4f} over {due} episodes" + (f" ({lines})" if lines else ""))
 
 
-def _told(task: Task, scores: Scores) -> dict[str, Any]:
+def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
     """The task and its scores, for JSON."""
-    means = {name: dict(zip(("mean", "error"), mean_error(values), strict=True)) for name, values in scores.items()}
+    means = {
+        name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()
+    }
     return {
         "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
         "episodes": len(scores["return"]),
         "references": task.references(),
         "notes": task.notes,
-        "scores": {name: strict(mean) for name, mean in means.items()},
+        "scores": {name: nan_to_none(mean) for name, mean in means.items()},
     }
 
 

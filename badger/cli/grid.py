@@ -13,11 +13,11 @@ from tyro.conf import Positional
 from badger.cli.loading import load
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
-from badger.evaluation.size_grid import AXES, Row, cells, sizes
-from badger.learners.population import members
+from badger.evaluation.size_grid import AXES, GridCell, iter_grid_cells, training_sizes
+from badger.learners.population import member_learners
 from badger.rng import generator
-from badger.runs.checkpoint import replace
-from badger.runs.milestones import markdown
+from badger.runs.checkpoint import atomic_write
+from badger.runs.milestones import markdown_table
 
 
 def command(words: list[str]) -> int:
@@ -53,19 +53,19 @@ def command(words: list[str]) -> int:
             out: folder for grid.csv and grid.png; that of the run if not given.
         """
         loaded = load(run, best=best, trust_code=trust_code)
-        learners = members(loaded.learner)
+        learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
-        learner, task = learners[member], loaded.learner.task.unseen
+        learner, task = learners[member], loaded.learner.task.evaluation_task
         asked = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
         total = math.prod(len(set(values)) or 1 for values in asked.values())
         rng = generator(seed, "evaluate", device=loaded.device)
-        playing = cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.policy, **asked)
+        playing = iter_grid_cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.eval_policy, **asked)
         rows = list(tqdm(playing, total=total, unit="cell", disable=None))
         folder = out or run
         folder.mkdir(parents=True, exist_ok=True)
         write(rows, folder / "grid.csv")
-        heat_maps(rows, sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
+        heat_maps(rows, training_sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
         print(f"after {loaded.step} outer steps\n\n{table(rows, task.score)}\n")
         print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
         return 0
@@ -73,7 +73,7 @@ def command(words: list[str]) -> int:
     return tyro.cli(evaluation, args=words, prog="badger evaluate RUN --grid")
 
 
-def table(rows: Sequence[Row], score: str) -> str:
+def table(rows: Sequence[GridCell], score: str) -> str:
     """The rows as Markdown; an axis that nothing has is left out, and so are published figures where there are none."""
     axes = [axis for axis in AXES if any(getattr(row, axis) is not None for row in rows)]
     cited = any(row.published is not None for row in rows)
@@ -82,22 +82,22 @@ def table(rows: Sequence[Row], score: str) -> str:
     for row in rows:
         ours, *more = _cells(row)
         lines.append([*(getattr(row, axis) for axis in axes), ours, *[_published(row)] * cited, *more])
-    return markdown(header, lines) + (f"\n\npublished: {SOURCE}" if cited else "")
+    return markdown_table(header, lines) + (f"\n\npublished: {SOURCE}" if cited else "")
 
 
-def write(rows: Sequence[Row], file: Path) -> None:
+def write(rows: Sequence[GridCell], file: Path) -> None:
     """The rows as CSV, a column for each field of `Row`; nothing stands for None."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([Row._fields, *rows])
-    replace(file, text.getvalue().encode())
+    csv.writer(text, lineterminator="\n").writerows([GridCell._fields, *rows])
+    atomic_write(file, text.getvalue().encode())
 
 
-def _cells(row: Row) -> list[str]:
-    if row.problem:
-        return [f"cannot be: {row.problem}", "", "", "", ""]
-    told = [f"{row.mean:.4f} +- {row.error:.4f}", f"{row.low:.4f} to {row.high:.4f}", f"{row.episodes}"]
-    return [*told, f"{row.norm:.3g}", f"{row.bad:.1%}"]
+def _cells(row: GridCell) -> list[str]:
+    if row.failure:
+        return [f"cannot be: {row.failure}", "", "", "", ""]
+    told = [f"{row.mean:.4f} +- {row.sem:.4f}", f"{row.ci_low:.4f} to {row.ci_high:.4f}", f"{row.episodes}"]
+    return [*told, f"{row.max_state_norm:.3g}", f"{row.nonfinite_fraction:.1%}"]
 
 
-def _published(row: Row) -> str:
+def _published(row: GridCell) -> str:
     return "" if row.published is None else f"{row.published:g}"

@@ -20,7 +20,7 @@ from badger.learners import LEARNERS
 from badger.recipes import RECIPES
 from badger.recipes.settings import resolve_device
 from badger.study import STUDIES
-from comms import BUSES, TOPOLOGIES, pick
+from comms import BUSES, TOPOLOGIES, get_by_name
 from experts import CORES
 from tasks import TASKS
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         return print_usage(words, USAGE.format(recipes=", ".join(RECIPES)))
     try:
-        command = pick(commands, words[0], "command")
+        command = get_by_name(commands, words[0], "command")
     except ValueError as error:
         print(f"badger: {error}", file=sys.stderr)
         return 2

@@ -9,11 +9,11 @@ import tyro
 from tyro.conf import Positional
 
 from badger.recipes.build import referenced_modules
-from badger.study.compare import compared
-from badger.study.report import write
-from badger.study.results import Evidence
-from badger.study.run import run
-from badger.study.studies import STUDIES, find
+from badger.study.compare import compare_runs
+from badger.study.report import write_report
+from badger.study.results import StudyResults
+from badger.study.run import run_study
+from badger.study.studies import STUDIES, find_study
 
 
 def study(words: list[str]) -> int:
@@ -41,14 +41,14 @@ def study(words: list[str]) -> int:
             arms: some of them, and the report tells of no other; all if none is named.
             tensorboard: write events for TensorBoard.
         """
-        chosen = find(name).tiny() if quick else find(name)
+        chosen = find_study(name).quick_version() if quick else find_study(name)
         where = folder or Path("runs") / chosen.name
         workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
         try:
-            evidence = run(chosen, where, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
+            evidence = run_study(chosen, where, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"{stop}. Go on with: badger study {' '.join(words)}") from stop
-        _tell(evidence, where)
+        _print_report(evidence, where)
         return 1 if evidence.missing else 0
 
     if not words:
@@ -78,12 +78,12 @@ def compare(words: list[str]) -> int:
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         trusted = [module for run in runs for module in referenced_modules(run)] if trust_code else ()
-        _tell(compared(runs, threshold, episodes, trusted), folder or Path("runs") / stamp)
+        _print_report(compare_runs(runs, threshold, episodes, trusted), folder or Path("runs") / stamp)
         return 0
 
     return tyro.cli(compare, args=words, prog="badger compare")
 
 
-def _tell(evidence: Evidence, folder: Path) -> None:
-    print(write(evidence, folder))
+def _print_report(evidence: StudyResults, folder: Path) -> None:
+    print(write_report(evidence, folder))
     print(f"report          {folder / 'report.md'}\nlook inside     tensorboard --logdir {folder}")

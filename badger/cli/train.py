@@ -15,13 +15,13 @@ import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import played, print_scores
+from badger.cli.evaluate import default_num_episodes, print_scores
 from badger.cli.loading import load
 from badger.cli.usage import print_usage
 from badger.evaluation.evaluate import evaluate
-from badger.learners.population import members
+from badger.learners.population import member_learners
 from badger.recipes import RECIPES
-from badger.recipes.build import build, find
+from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Diverged, Run
@@ -34,12 +34,15 @@ def train_command(words: list[str]) -> int:
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return print_usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
     recipe = words[0]
-    given = dict(vars(tyro.cli(_flags(find(recipe)), args=words[1:], prog=f"badger train {recipe}")))
+    given = dict(vars(tyro.cli(_flags(find_recipe(recipe)), args=words[1:], prog=f"badger train {recipe}")))
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder, tensorboard = given.pop("folder") or Path("runs") / distributed.of_first(stamp), given.pop("tensorboard")
-    run = build(recipe, **given)
+    folder, tensorboard = (
+        given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp),
+        given.pop("tensorboard"),
+    )
+    run = build_run(recipe, **given)
     run.folder = folder
-    return _go(run, tensorboard)
+    return _run_training(run, tensorboard)
 
 
 def _flags(recipe: Callable[..., Run]) -> type:
@@ -73,12 +76,12 @@ def resume_command(words: list[str]) -> int:
             tensorboard: write events for TensorBoard.
             trust_code: import code of others that its run.json names as module:name.
         """
-        return _go(load(run, trust_code=trust_code), tensorboard)
+        return _run_training(load(run, trust_code=trust_code), tensorboard)
 
     return tyro.cli(resume, args=words, prog="badger resume")
 
 
-def _go(run: Run, tensorboard: bool) -> int:
+def _run_training(run: Run, tensorboard: bool) -> int:
     try:
         train(run, tensorboard=tensorboard)
     except (KeyboardInterrupt, Diverged) as end:
@@ -87,8 +90,8 @@ def _go(run: Run, tensorboard: bool) -> int:
         if isinstance(end, KeyboardInterrupt):
             raise KeyboardInterrupt(f"{end}. Go on with: {run.shell_command('resume')}") from end
         raise
-    except distributed.Lost as error:
-        raise distributed.Lost(
+    except distributed.ProcessLost as error:
+        raise distributed.ProcessLost(
             f"{error}. Go on from the last checkpoint with: {run.shell_command('resume')}"
         ) from error
     if distributed.rank() == 0:
@@ -98,9 +101,9 @@ def _go(run: Run, tensorboard: bool) -> int:
 
 def _summarise(run: Run) -> None:
     """The score on episodes never met, the lines to judge it by, a picture, and how to see more."""
-    task, folder = run.learner.task.unseen, run.folder
+    task, folder = run.learner.task.evaluation_task, run.folder
     assert folder is not None
-    rows, references, learners = read_metrics(folder), task.references(), members(run.learner)
+    rows, references, learners = read_metrics(folder), task.references(), member_learners(run.learner)
     print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
     curves = []
     for learner in learners:
@@ -111,8 +114,8 @@ def _summarise(run: Run) -> None:
             bad = sum(not row[f"finite{member}"] for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
-        count = played(task, learner.agent.experts)
-        print_scores(evaluate(learner.agent, task, count, rng, learner.policy), references)
+        count = default_num_episodes(task, learner.agent.experts)
+        print_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy), references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)

@@ -5,26 +5,26 @@ import math
 import torch
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import fitting, playing
-from badger.evaluation.inspection import CROWD, EPISODES
-from badger.policies.policies import Policy, direct
+from badger.evaluation.evaluate import cap_episodes, evaluation_mode
+from badger.evaluation.inspection import EPISODES, MAX_TOTAL_EXPERTS
+from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import start
+from badger.rollouts.trajectory import initial_carry
 from tasks import Task
 
 
-def autopsy(agent: Agent, task: Task, rng: torch.Generator, policy: Policy = direct) -> str:
+def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: Policy = identity_policy) -> str:
     """The core's metrics (`Core.metrics`: norms, rates), means over some new episodes, at the first inner step at which
     one of them is not finite, or else at the last; empty for a core that tells none."""
-    count = fitting(EPISODES, agent.experts, CROWD)
+    count = cap_episodes(EPISODES, agent.experts, MAX_TOTAL_EXPERTS)
 
     def watch(state: AgentState) -> dict[str, torch.Tensor]:
         return agent.core.metrics(state.core)
 
-    with playing(agent):
-        carry = start(agent, task, min(count, task.episodes or count), rng)
-        frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, watch=watch)
-    told = [{name: value.mean().item() for name, value in metrics.items()} for metrics in frames.watched]
+    with evaluation_mode(agent):
+        carry = initial_carry(agent, task, min(count, task.num_episodes or count), rng)
+        frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, hook=watch)
+    told = [{name: value.mean().item() for name, value in metrics.items()} for metrics in frames.hook_outputs]
     if not told[0]:
         return ""
     broken = (t for t, metrics in enumerate(told) if not all(map(math.isfinite, metrics.values())))

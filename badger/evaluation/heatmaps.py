@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
-from badger.evaluation.size_grid import AXES, Row, Sizes
-from badger.figures.curves import Figure, blank
+from badger.evaluation.size_grid import AXES, GridCell, SizeSetting
+from badger.figures.curves import Figure, new_figure
 
 Pair = tuple[str, str]  # of axes: down, across
 Values = dict[str, list[int | None]]
 
 
-def heat_maps(rows: Sequence[Row], trained: Sizes, score: str) -> Figure:
+def heat_maps(rows: Sequence[GridCell], trained: SizeSetting, score: str) -> Figure:
     """One map for each pair of axes with more than one size, the other sizes as trained or else the first ones.
 
     Colours are logarithmic where all finite scores are above 0. Sizes of the training have a star, and the cell of
@@ -28,7 +28,7 @@ def heat_maps(rows: Sequence[Row], trained: Sizes, score: str) -> Figure:
     tall, wide = (max(len(values[pair[side]]) for pair in pairs) for side in (0, 1))
     columns = min(3, len(pairs))
     lines = math.ceil(len(pairs) / columns)
-    figure = blank(columns * (1.6 + 0.85 * wide), lines * (1.4 + 0.55 * tall))
+    figure = new_figure(columns * (1.6 + 0.85 * wide), lines * (1.4 + 0.55 * tall))
     for i, (down, across) in enumerate(pairs):
         rest = {axis: trained[axis] if trained[axis] in values[axis] else values[axis][0] for axis in AXES}
         cells = [[found[tuple((rest | {down: y, across: x}).values())] for x in values[across]] for y in values[down]]
@@ -47,7 +47,7 @@ def _colours(finite: list[float]) -> dict[str, Any]:
     return {"norm": "log" if min(finite) > 0 else "linear", "vmin": min(finite), "vmax": max(finite)}
 
 
-def _draw(axes: Any, cells: list[list[Row]], colours: dict[str, Any]) -> None:
+def _draw(axes: Any, cells: list[list[GridCell]], colours: dict[str, Any]) -> None:
     means = [[row.mean if math.isfinite(row.mean) else math.nan for row in line] for line in cells]
     axes.imshow(means, cmap="viridis_r", aspect="auto", **colours)
     paper = {"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 1.5}
@@ -56,7 +56,7 @@ def _draw(axes: Any, cells: list[list[Row]], colours: dict[str, Any]) -> None:
             axes.text(j, i, _text(row), ha="center", va="center", fontsize=8, bbox=paper)
 
 
-def _mark(axes: Any, pair: Pair, values: Values, trained: Sizes) -> None:
+def _mark(axes: Any, pair: Pair, values: Values, trained: SizeSetting) -> None:
     for axis, name in zip((axes.yaxis, axes.xaxis), pair, strict=True):
         ticks = [f"{size}*" if size == trained[name] else f"{size}" for size in values[name]]
         axis.set_ticks(range(len(ticks)), ticks)
@@ -66,7 +66,7 @@ def _mark(axes: Any, pair: Pair, values: Values, trained: Sizes) -> None:
         axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="red", lw=2, clip_on=False)
 
 
-def _text(row: Row) -> str:
-    ours = "cannot be" if row.problem else f"{row.mean:.3g}"
-    bad = f"\n{row.bad:.0%} not finite" if row.bad > 0 else ""
+def _text(row: GridCell) -> str:
+    ours = "cannot be" if row.failure else f"{row.mean:.3g}"
+    bad = f"\n{row.nonfinite_fraction:.0%} not finite" if row.nonfinite_fraction > 0 else ""
     return ours + bad + ("" if row.published is None else f"\n({row.published:g})")

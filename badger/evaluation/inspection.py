@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from badger import figures
-from badger.act import Named, Owned, Valued
+from badger.act import NamedOutputs, OwnedOutputs, WithCritic
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import fitting, playing
-from badger.evaluation.trace_similarity import figure, similarities
-from badger.figures.grid_paths import paths
-from badger.policies.policies import Policy, direct
+from badger.evaluation.evaluate import cap_episodes, evaluation_mode
+from badger.evaluation.trace_similarity import plot_similarities, similarities
+from badger.figures.grid_paths import plot_paths
+from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import Carry, Frames, start
+from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 from comms import Edges
 from tasks import Task
 
 EPISODES = 64
-CROWD = 2**13  # experts in them, at most: a look must not cost more than what it looks at
+MAX_TOTAL_EXPERTS = 2**13  # experts in them, at most: a look must not cost more than what it looks at
 POINTS = 1000  # experts whose outputs are laid out as points, at most
-MOMENTS = 5  # inner steps whose score is plotted over outer steps
+PLOTTED_STEPS = 5  # inner steps whose score is plotted over outer steps
 
 
 class Embeddings(NamedTuple):
@@ -35,15 +35,15 @@ class Embeddings(NamedTuple):
     labels: list[list[int]]
 
 
-class View(NamedTuple):
+class Inspection(NamedTuple):
     """What one look gives: numbers by tag (means over episodes), pictures of one episode by tag, and points."""
 
-    numbers: dict[str, float]
-    pictures: dict[str, figures.Figure]
+    scalars: dict[str, float]
+    plots: dict[str, figures.Figure]
     embeddings: Embeddings
 
 
-class _Seen(NamedTuple):
+class _StepStats(NamedTuple):
     similarity: Tensor  # (B,)
     entropy: Tensor  # (B,)
     messages: Tensor  # (B,)
@@ -53,7 +53,9 @@ class _Seen(NamedTuple):
     traces: dict[str, Tensor]  # (1, 1, V) each
 
 
-def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, *, policy: Policy = direct) -> View:
+def inspect_agent(
+    agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, *, policy: Policy = identity_policy
+) -> Inspection:
     """Plays `episodes`, fewer of very many experts, and tells of them:
 
     evaluation/*: scores; inner/*: scores at a few inner steps; memory/*: the core's metrics at the last step;
@@ -62,27 +64,29 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
     message graph, guesses beside their targets, paths on a grid.
     """
 
-    def watch(state: AgentState) -> _Seen:
+    def watch(state: AgentState) -> _StepStats:
         reads = agent.core.read_weights(state.core)
-        return _Seen(
-            similarity(state.y),
+        return _StepStats(
+            mean_cosine(state.y),
             attention_entropy(state.weights, state.y.shape[1]),
-            state.delivery.messages,
-            state.delivery.floats,
+            state.delivery.num_messages,
+            state.delivery.num_floats,
             state.weights[:1],
             None if reads is None else reads[:1],
-            {name: trace[:1, :1] for name, trace in agent.core.traces(state.core).items()},
+            {name: trace[:1, :1] for name, trace in agent.core.read_write_vectors(state.core).items()},
         )
 
-    with playing(agent):
-        count = fitting(episodes, agent.experts, CROWD)
-        opened = start(agent, task, min(count, task.episodes or count), rng)  # of a finite task no more than there are
-        words = task.words(opened.world)
-        frames, carry = rollout(agent, task, opened, rng, policy, steps=task.steps, watch=watch)
-    seen: list[_Seen] = frames.watched
+    with evaluation_mode(agent):
+        count = cap_episodes(episodes, agent.experts, MAX_TOTAL_EXPERTS)
+        opened = initial_carry(
+            agent, task, min(count, task.num_episodes or count), rng
+        )  # of a finite task no more than there are
+        words = task.step_labels(opened.env_state)
+        frames, carry = rollout(agent, task, opened, rng, policy, steps=task.steps, hook=watch)
+    seen: list[_StepStats] = frames.hook_outputs
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in frames.scores.items()}
-    numbers |= _moments(frames)
-    numbers |= {f"memory/{name}": value.mean() for name, value in agent.core.metrics(carry.state.core).items()}
+    numbers |= _scores_at_steps(frames)
+    numbers |= {f"memory/{name}": value.mean() for name, value in agent.core.metrics(carry.agent_state.core).items()}
     numbers |= {
         "comms/messages": torch.stack([s.messages for s in seen]).mean(),
         "comms/floats": torch.stack([s.floats for s in seen]).mean(),
@@ -91,13 +95,13 @@ def look(agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODE
     }
     told = {tag: float(value) for tag, value in numbers.items()}
     pictures = _pictures(task, frames, carry, seen, words)
-    path = task.path(opened.world, frames.action)
+    path = task.path(opened.env_state, frames.action)
     if path is not None:
-        pictures["inner/paths"] = paths(path)
-    return View(told, pictures, embeddings(agent, carry.state))
+        pictures["inner/paths"] = plot_paths(path)
+    return Inspection(told, pictures, embeddings(agent, carry.agent_state))
 
 
-def similarity(y: Tensor) -> Tensor:
+def mean_cosine(y: Tensor) -> Tensor:
     """Mean cosine between the outputs of two different experts, (B, E, Y) -> (B,); 1 where there is only one."""
     experts = y.shape[1]
     if experts == 1:
@@ -116,49 +120,49 @@ def embeddings(agent: Agent, state: AgentState) -> Embeddings:
     experts = min(state.y.shape[1], POINTS)
     y = state.y[: POINTS // experts, :experts].cpu()
     columns = {"episode": torch.arange(len(y)).unsqueeze(1), "expert": torch.arange(experts)}
-    port = agent.act.port if isinstance(agent.act, Valued) else agent.act
-    if isinstance(port, Owned | Named) and state.address is not None:  # (B, D, E)
-        columns["output"] = state.address[: len(y), :, :experts].argmax(1).cpu()
+    port = agent.act.base if isinstance(agent.act, WithCritic) else agent.act
+    if isinstance(port, OwnedOutputs | NamedOutputs) and state.assignment is not None:  # (B, D, E)
+        columns["output"] = state.assignment[: len(y), :, :experts].argmax(1).cpu()
     labels = torch.stack(torch.broadcast_tensors(*columns.values()), -1)  # (B, E, columns)
     return Embeddings(y.flatten(0, 1), list(columns), labels.flatten(0, 1).tolist())
 
 
-def _moments(frames: Frames) -> dict[str, Tensor]:
+def _scores_at_steps(frames: Trajectory) -> dict[str, Tensor]:
     """Scores that are due at more than one step, at a few of them."""
     numbers: dict[str, Tensor] = {}
     for name, value in frames.scores.items():
         curve = value.nanmean(1)  # (T,)
         due = curve.isfinite().nonzero().flatten().tolist()
         if len(due) > 1:
-            chosen = sorted({due[round(i * (len(due) - 1) / (MOMENTS - 1))] for i in range(MOMENTS)})
+            chosen = sorted({due[round(i * (len(due) - 1) / (PLOTTED_STEPS - 1))] for i in range(PLOTTED_STEPS)})
             numbers |= {f"inner/{name}/step_{t + 1:03d}": curve[t] for t in chosen}
     return numbers
 
 
-def _length(frames: Frames) -> int:
+def _length(frames: Trajectory) -> int:
     """Steps of the first episode."""
     over = (~frames.valid[:, 0]).nonzero()
     return int(over[0]) if len(over) else len(frames.valid)
 
 
 def _pictures(
-    task: Task, frames: Frames, carry: Carry, seen: list[_Seen], words: list[str] | None
+    task: Task, frames: Trajectory, carry: Carry, seen: list[_StepStats], words: list[str] | None
 ) -> dict[str, figures.Figure]:
-    shares = figures.first([s.shares for s in seen]).mean(0)
-    senders, receivers, weight = (part[0].cpu() for part in carry.state.edges[:3])
+    shares = figures.first_episode([s.shares for s in seen]).mean(0)
+    senders, receivers, weight = (part[0].cpu() for part in carry.agent_state.edges[:3])
     edges = Edges(senders, receivers, weight)
-    pictures = {"comms/graph": figures.message_graph(edges, shares, carry.state.y.shape[1])}
+    pictures = {"comms/graph": figures.message_graph(edges, shares, carry.agent_state.y.shape[1])}
     reads = [s.reads for s in seen if s.reads is not None]
     if reads:
-        pictures["memory/reads"] = figures.read_weights(figures.first(figures.as_wide(reads)))
+        pictures["memory/reads"] = figures.plot_read_weights(figures.first_episode(figures.pad_slots(reads)))
     alike = similarities([s.traces for s in seen[: _length(frames)]])
     if alike:
-        pictures["memory/similarity"] = figure(alike, words)
+        pictures["memory/similarity"] = plot_similarities(alike, words)
     for name, value in frames.scores.items():
         curve = value.nanmean(1).cpu()
         if curve.isfinite().sum() > 1:
             pictures[f"inner/{name}"] = figures.inner_curve(curve, name)
-    target = task.target(carry.world)
+    target = task.target(carry.env_state)
     if target is not None:
-        pictures["inner/guesses"] = figures.guesses(frames.action[:, 0].cpu(), target[0].cpu())
+        pictures["inner/guesses"] = figures.plot_guesses(frames.action[:, 0].cpu(), target[0].cpu())
     return pictures

@@ -17,7 +17,7 @@ OVER_EXPERTS = {  # of 6 dims
 }  # fmt: skip
 
 
-def published(task: Task, experts: int) -> float | None:
+def published_error(task: Task, experts: int) -> float | None:
     """The figure for that task and number of experts; None where there is none."""
     if not isinstance(task, GuessingGame) or task.steps != STEPS:
         return None

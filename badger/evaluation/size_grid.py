@@ -15,27 +15,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import evaluate, fitting, resized
-from badger.evaluation.published import published
-from badger.policies.policies import Policy, direct
+from badger.evaluation.evaluate import cap_episodes, evaluate, replace_fields
+from badger.evaluation.published import published_error
+from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
 from experts import EpisodicMemory
 from tasks import Task
 
 AXES = ("experts", "dims", "steps", "slots")
-CROWD = 2**17  # experts in the episodes of a cell, at most
-FEWEST = 4  # episodes, however many the experts
+MAX_TOTAL_EXPERTS = 2**17  # experts in the episodes of a cell, at most
+MIN_EPISODES = 4  # episodes, however many the experts
 
-Sizes = dict[str, int | None]  # by axis; None where the agent or the task has no such thing
+SizeSetting = dict[str, int | None]  # by axis; None where the agent or the task has no such thing
 
 
-class Row(NamedTuple):
-    """One cell of a grid. Numbers of a cell that could not be are NaN, and `problem` says why.
+class GridCell(NamedTuple):
+    """One cell of a grid. Numbers of a cell that could not be are NaN, and `failure` says why.
 
-    mean, error, low, high: of the task's score over episodes, its standard error and 95 % interval (normal). An
+    mean, sem, ci_low, ci_high: of the task's score over episodes, its standard error and 95 % interval (normal). An
     episode whose score is not finite is among them, so that they are then not finite either.
-    norm: the largest Euclidean norm of what one expert put out, or of a part of its recurrent state, at any step.
-    bad: the share of episodes in which such a state, an output, or the score was not finite.
+    max_state_norm: the largest Euclidean norm of what one expert put out, or of a part of its recurrent state, at any step.
+    nonfinite_fraction: the share of episodes in which such a state, an output, or the score was not finite.
     published: by others, for these sizes; see `badger.evaluation.published`.
     """
 
@@ -45,16 +45,16 @@ class Row(NamedTuple):
     slots: int | None
     episodes: int
     mean: float = math.nan
-    error: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-    norm: float = math.nan
-    bad: float = math.nan
+    sem: float = math.nan
+    ci_low: float = math.nan
+    ci_high: float = math.nan
+    max_state_norm: float = math.nan
+    nonfinite_fraction: float = math.nan
     published: float | None = None
-    problem: str = ""
+    failure: str = ""
 
 
-def grid(
+def evaluate_grid(
     agent: Agent,
     task: Task,
     *,
@@ -64,8 +64,8 @@ def grid(
     slots: Sequence[int] = (),
     episodes: int = 1024,
     rng: torch.Generator,
-    policy: Policy = direct,
-) -> list[Row]:
+    policy: Policy = identity_policy,
+) -> list[GridCell]:
     """Every combination of the sizes; those not given are as trained. The agent is left as it was.
 
     Each cell has its own stream of episodes, which follows from rng's seed and the cell's sizes alone: a cell gives the
@@ -82,22 +82,22 @@ def grid(
         ValueError: no episodes; sizes that the task or agent does not have.
     """
     asked = {"experts": experts, "dims": dims, "steps": steps, "slots": slots}
-    return list(cells(agent, task, episodes=episodes, rng=rng, policy=policy, **asked))
+    return list(iter_grid_cells(agent, task, episodes=episodes, rng=rng, policy=policy, **asked))
 
 
-def cells(
+def iter_grid_cells(
     agent: Agent,
     task: Task,
     *,
     episodes: int,
     rng: torch.Generator,
-    policy: Policy = direct,
+    policy: Policy = identity_policy,
     **asked: Sequence[int],
-) -> Iterator[Row]:
-    """The cells of a grid as they come; the arguments are those of `grid`."""
+) -> Iterator[GridCell]:
+    """The cells of a grid as they come; the arguments are those of `evaluate_grid`."""
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    trained = sizes(agent, task)
+    trained = training_sizes(agent, task)
     for axis in AXES:
         if trained[axis] is None and asked.get(axis):
             raise ValueError(f"{axis}={list(asked[axis])}, but {_lacking(axis, task)}: leave {axis} out")
@@ -105,7 +105,7 @@ def cells(
         yield _cell(agent, task, dict(zip(AXES, cell, strict=True)), episodes, rng, policy)
 
 
-def sizes(agent: Agent, task: Task) -> Sizes:
+def training_sizes(agent: Agent, task: Task) -> SizeSetting:
     """Those of the training."""
     slots = next((memory.slots for memory in _memories(agent)), None)
     return {"experts": agent.experts, "dims": getattr(task, "dims", None), "steps": task.steps, "slots": slots}
@@ -125,38 +125,38 @@ def with_slots(agent: Agent, slots: int) -> Agent:
     return agent
 
 
-class Watch:
-    """The largest norm in each episode, over all steps: `begin` before the first one, then `see` after each."""
+class NormTracker:
+    """The largest norm in each episode, over all steps: `start` before the first one, then `update` after each."""
 
     def __init__(self) -> None:
         self.parts: list[Float[Tensor, " B"]] = []
 
-    def begin(self, state: AgentState) -> AgentState:
+    def start(self, state: AgentState) -> AgentState:
         self.parts.append(state.y.new_zeros(len(state.y), dtype=torch.double))
         return state
 
-    def see(self, state: AgentState) -> None:
+    def update(self, state: AgentState) -> None:
         for leaf in (state.y, *_numbers(state.core)):
             self.parts[-1] = torch.maximum(self.parts[-1], _norm(leaf))  # which hands NaN on
 
-    def largest(self) -> Float[Tensor, " episodes"]:
+    def result(self) -> Float[Tensor, " episodes"]:
         return torch.cat(self.parts)
 
 
-def _cell(agent: Agent, task: Task, at: Sizes, episodes: int, rng: torch.Generator, policy: Policy) -> Row:
+def _cell(agent: Agent, task: Task, at: SizeSetting, episodes: int, rng: torch.Generator, policy: Policy) -> GridCell:
     count = at["experts"]
     assert count is not None
-    many, watch = max(min(FEWEST, episodes), fitting(episodes, count, CROWD)), Watch()
-    row, beside = Row(**at, episodes=many), None  # type: ignore[arg-type]
+    many, watch = max(min(MIN_EPISODES, episodes), cap_episodes(episodes, count, MAX_TOTAL_EXPERTS)), NormTracker()
+    row, beside = GridCell(**at, episodes=many), None  # type: ignore[arg-type]
     try:
-        task = resized(task, dims=at["dims"], steps=at["steps"])
-        beside = published(task, count)
-        player = agent if at["slots"] == sizes(agent, task)["slots"] else with_slots(agent, at["slots"] or 0)
+        task = replace_fields(task, dims=at["dims"], steps=at["steps"])
+        beside = published_error(task, count)
+        player = agent if at["slots"] == training_sizes(agent, task)["slots"] else with_slots(agent, at["slots"] or 0)
         own = generator(rng.initial_seed(), f"grid {list(at.values())}", device=rng.device)
-        scores = evaluate(player, task, many, own, policy, experts=count, change=watch.begin, watch=watch.see)
+        scores = evaluate(player, task, many, own, policy, experts=count, modify_state=watch.start, hook=watch.update)
     except (ValueError, IndexError, RuntimeError, MemoryError) as problem:  # torch tells of lacking memory by the third
-        return row._replace(problem=str(problem).split("\n")[0] or type(problem).__name__, published=beside)
-    return row._replace(published=beside, **_measured(scores[task.score].double(), watch.largest()))
+        return row._replace(failure=str(problem).split("\n")[0] or type(problem).__name__, published=beside)
+    return row._replace(published=beside, **_measured(scores[task.score].double(), watch.result()))
 
 
 def _measured(score: Tensor, norms: Tensor) -> dict[str, Any]:

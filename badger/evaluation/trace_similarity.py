@@ -13,16 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from badger.figures.curves import Figure, blank
+from badger.figures.curves import Figure, new_figure
 
 PAIRS = {  # title -> down, across
     "read values, written values": ("read", "write_value"),
     "written values": ("write_value", "write_value"),
     "written keys": ("write_key", "write_key"),
 }
-WORDS = 64  # steps whose words still find room along an axis
-SMALL = 128  # and in small print
-DRAWN = 400  # steps that are drawn, at most
+MAX_LABELS = 64  # steps whose words still find room along an axis
+MAX_SMALL_LABELS = 128  # and in small print
+MAX_STEPS = 400  # steps that are drawn, at most
 
 
 def similarities(
@@ -30,17 +30,17 @@ def similarities(
 ) -> dict[str, Float[Tensor, "T T"]]:
     """Cosines between what was read or written at one step (down) and what was written at another (across).
 
-    traces: of `Core.traces`, one a step. Empty where the core has none. A vector of zeros is like nothing. Where one
+    traces: of `Core.read_write_vectors`, one a step. Empty where the core has none. A vector of zeros is like nothing. Where one
     side is several heads of the other's size it is their mean, for so a read is made of its heads.
     """
     if not traces:
         return {}
     series = {name: torch.stack([t[name][episode, expert] for t in traces]).detach().cpu() for name in traces[0]}
     pairs = {title: pair for title, pair in PAIRS.items() if set(pair) <= set(series)}
-    return {title: cosines(*_as_wide(series[down], series[across])) for title, (down, across) in pairs.items()}
+    return {title: cosine_matrix(*_as_wide(series[down], series[across])) for title, (down, across) in pairs.items()}
 
 
-def cosines(a: Float[Tensor, "T V"], b: Float[Tensor, "T V"]) -> Float[Tensor, "T T"]:
+def cosine_matrix(a: Float[Tensor, "T V"], b: Float[Tensor, "T V"]) -> Float[Tensor, "T T"]:
     """Of each row of a with each row of b."""
     return normalize(a, dim=-1) @ normalize(b, dim=-1).mT
 
@@ -56,22 +56,22 @@ def _as_wide(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def figure(matrices: dict[str, Tensor], words: Sequence[str] | None = None) -> Figure:
+def plot_similarities(matrices: dict[str, Tensor], words: Sequence[str] | None = None) -> Figure:
     """Heat maps side by side, of the first steps where there are very many.
 
     words: what was seen at each step; where there are fewer of them the episode ended, and what comes after it is not
-    drawn. More than `SMALL` find no room.
+    drawn. More than `MAX_SMALL_LABELS` find no room.
 
     Raises:
         ValueError: nothing to draw.
     """
     if not matrices:
         raise ValueError("no similarities to draw: the core tells no traces (Core.traces); want one with a memory")
-    steps = min(DRAWN, *(len(part) for part in (*matrices.values(), *([] if words is None else [words]))))
-    shown = [] if words is None or steps > SMALL else list(words[:steps])
-    small = len(shown) > WORDS
+    steps = min(MAX_STEPS, *(len(part) for part in (*matrices.values(), *([] if words is None else [words]))))
+    shown = [] if words is None or steps > MAX_SMALL_LABELS else list(words[:steps])
+    small = len(shown) > MAX_LABELS
     side = 0.1 * steps if small else min(9.0, max(3.2, 0.16 * steps))
-    drawing = blank((side + 0.9) * len(matrices), side + 0.9)
+    drawing = new_figure((side + 0.9) * len(matrices), side + 0.9)
     for i, (title, matrix) in enumerate(matrices.items()):
         down, _, across = title.partition(", ")
         axes = drawing.add_subplot(1, len(matrices), i + 1, xlabel=across or down, ylabel=down)

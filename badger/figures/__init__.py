@@ -7,29 +7,29 @@ grid_paths.py   the way of an agent through a grid world
 matplotlib is imported when a picture is drawn, not before, and in curves.py (`blank`) alone.
 """
 
-from badger.figures.agents import agent, as_wide, first, guesses, message_graph, read_weights
+from badger.figures.agents import first_episode, message_graph, pad_slots, plot_agent, plot_guesses, plot_read_weights
 from badger.figures.curves import (
     Band,
     Figure,
-    blank,
     inner_curve,
     learning_bands,
     learning_curves,
+    new_figure,
     performance_profiles,
 )
 
 __all__ = [
     "Band",
     "Figure",
-    "agent",
-    "as_wide",
-    "blank",
-    "first",
-    "guesses",
+    "first_episode",
     "inner_curve",
     "learning_bands",
     "learning_curves",
     "message_graph",
+    "new_figure",
+    "pad_slots",
     "performance_profiles",
-    "read_weights",
+    "plot_agent",
+    "plot_guesses",
+    "plot_read_weights",
 ]

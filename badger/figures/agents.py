@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from badger.agent import Agent
-from badger.figures.curves import Figure, blank
+from badger.figures.curves import Figure, new_figure
 from comms import Edges
 from experts import EpisodicMemory, Private
 
-SHOWN = 8  # experts or outputs that get a panel or a colour of their own
-DRAWN, STRONGEST = 16, 120  # experts and edges in a graph: networkx takes long to draw an arrow
+MAX_PANELS = 8  # experts or outputs that get a panel or a colour of their own
+DRAWN, MAX_EDGES = 16, 120  # experts and edges in a graph: networkx takes long to draw an arrow
 
 
-def read_weights(weights: Tensor) -> Figure:
+def plot_read_weights(weights: Tensor) -> Figure:
     """Which slot each expert read at each inner step, (T, E, slots) of one episode."""
-    weights = weights[:, :SHOWN]
+    weights = weights[:, :MAX_PANELS]
     used = int(weights.abs().sum((0, 1)).nonzero().max().item()) + 1 if weights.any() else 1
     columns = min(4, weights.shape[1])
     rows = math.ceil(weights.shape[1] / columns)
-    figure = blank(2.6 * columns, 2.4 * rows)
+    figure = new_figure(2.6 * columns, 2.4 * rows)
     for expert in range(weights.shape[1]):
         axes = figure.add_subplot(rows, columns, expert + 1, title=f"expert {expert}")
         axes.imshow(weights[:, expert, :used].numpy(), aspect="auto", cmap="magma", vmin=0, interpolation="nearest")
@@ -46,8 +46,8 @@ def message_graph(edges: Edges, weights: Tensor, experts: int) -> Figure:
     graph = nx.DiGraph()
     graph.add_nodes_from(range(min(experts, DRAWN)))
     heard = sorted(((share, i, j) for i, j, share, live in rows if live and max(i, j) < DRAWN), reverse=True)
-    graph.add_edges_from((i, j, {"share": share}) for share, i, j in heard[:STRONGEST])
-    figure = blank(4, 4)
+    graph.add_edges_from((i, j, {"share": share}) for share, i, j in heard[:MAX_EDGES])
+    figure = new_figure(4, 4)
     axes = figure.add_subplot()
     axes.set_axis_off()
     place = nx.circular_layout(graph)
@@ -61,25 +61,25 @@ def message_graph(edges: Edges, weights: Tensor, experts: int) -> Figure:
     return figure
 
 
-def guesses(action: Tensor, target: Tensor) -> Figure:
+def plot_guesses(action: Tensor, target: Tensor) -> Figure:
     """Guesses (T, D) of one episode, and the targets (D,) that they should approach."""
-    figure = blank(5, 3.2)
+    figure = new_figure(5, 3.2)
     axes = figure.add_subplot(xlabel="inner step", ylabel="guess, and target (dashed)")
-    for d in range(min(SHOWN, action.shape[1])):
+    for d in range(min(MAX_PANELS, action.shape[1])):
         axes.plot(range(1, len(action) + 1), action[:, d].tolist(), color=f"C{d}", marker="o", ms=3)
         axes.axhline(target[d].item(), color=f"C{d}", ls="--", lw=1)
     return figure
 
 
-def agent(agent: Agent) -> Figure:
+def plot_agent(agent: Agent) -> Figure:
     """An agent: its experts with their core and memory, the bus between them, what they sense and how they act."""
     shared = isinstance(agent.core, EpisodicMemory)
     core = agent.core.core if isinstance(agent.core, Private) else agent.core
     name = type(core.controller if isinstance(core, EpisodicMemory) else core).__name__
     if isinstance(core, EpisodicMemory) and not shared:
         name += f"\n+ {core.slots} slots"
-    n = min(agent.experts, SHOWN)
-    figure = blank(8.5, 4.2)
+    n = min(agent.experts, MAX_PANELS)
+    figure = new_figure(8.5, 4.2)
     axes = figure.add_subplot(xlim=(-3.2, 3.2), ylim=(-1.6, 1.6), aspect="equal")
     axes.set_axis_off()
     radius = 1.15 if n > 1 else 0.0
@@ -88,7 +88,7 @@ def agent(agent: Agent) -> Figure:
         _line(axes, (-2.6, 0.0), place, "-", "#bbb")
         _line(axes, place, (2.6, 0.0), "-", "#bbb")
         _box(axes, *place, f"expert {i}\n{name}", "#dde7f3")
-    edges = agent._list(agent.experts)
+    edges = agent._edge_list(agent.experts)
     for i, j in zip(edges.senders.tolist(), edges.receivers.tolist(), strict=True):
         if max(i, j) < n:
             _line(axes, places[i], places[j], "-|>", "#c77")
@@ -112,12 +112,12 @@ def _box(axes: Any, x: float, y: float, text: str, colour: str) -> None:
     axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox=style, zorder=3)
 
 
-def as_wide(weights: list[Tensor]) -> list[Tensor]:
+def pad_slots(weights: list[Tensor]) -> list[Tensor]:
     """Read weights (..., slots) of a memory that grows, each with as many slots as the widest."""
     most = max(part.shape[-1] for part in weights)
     return [pad(part, (0, most - part.shape[-1])) for part in weights]
 
 
-def first(tensors: list[Tensor]) -> Tensor:
+def first_episode(tensors: list[Tensor]) -> Tensor:
     """Episode 0 of what was watched at T steps: (T, ...)."""
     return torch.stack([tensor[0] for tensor in tensors]).detach().cpu()

@@ -9,10 +9,10 @@ from torch import Tensor
 Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only when a picture is drawn
 
 DECADES = 5  # of a logarithmic axis: a moving average of errors that have become 0 falls without end
-APART = 0.045  # of the height of an axis, between two names of lines
+LABEL_GAP = 0.045  # of the height of an axis, between two names of lines
 
 
-def blank(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty one, its size in inches."""
     import matplotlib.figure
 
@@ -27,7 +27,7 @@ def learning_curves(
     curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0, of `DECADES` at most.
     """
     figure = _lines(curves, score)
-    _compared(figure.axes[0], references)
+    _draw_references(figure.axes[0], references)
     return figure
 
 
@@ -45,12 +45,12 @@ def learning_bands(bands: dict[str, Band], references: dict[str, float], score: 
     figure = _lines({name: [(band.x.tolist(), band.y.tolist())] for name, band in bands.items()}, score)
     for i, band in enumerate(bands.values()):
         figure.axes[0].fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
-    _compared(figure.axes[0], references)
+    _draw_references(figure.axes[0], references)
     return figure
 
 
 def _lines(curves: dict[str, list[tuple[list[int], list[float]]]], score: str) -> Figure:
-    figure = blank(7, 4)
+    figure = new_figure(7, 4)
     axes = figure.add_subplot(xlabel="outer step", ylabel=score)
     for i, (name, seeds) in enumerate(curves.items()):
         for j, (steps, values) in enumerate(seeds):
@@ -58,7 +58,7 @@ def _lines(curves: dict[str, list[tuple[list[int], list[float]]]], score: str) -
     return figure
 
 
-def _compared(axes: Any, references: dict[str, float]) -> None:
+def _draw_references(axes: Any, references: dict[str, float]) -> None:
     """Lines of what is known beside what was drawn, their names apart where they are near each other."""
     values = np.concatenate([line.get_ydata() for line in axes.lines] or [[]])
     if len(values) and values.min() > 0:
@@ -73,14 +73,14 @@ def _compared(axes: Any, references: dict[str, float]) -> None:
     place = axes.transData + axes.transAxes.inverted()
     below = -math.inf
     for line, value in sorted(shown.items(), key=lambda each: each[1]):
-        below = max(place.transform((0, value))[1], below + APART)
+        below = max(place.transform((0, value))[1], below + LABEL_GAP)
         axes.text(1, below, f" {line} {value:.3g}", transform=axes.transAxes, fontsize=8, va="center")
     axes.legend(fontsize=8)
 
 
 def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> Figure:
     """Fractions over thresholds of a score. Logarithmic where all of these are above 0."""
-    figure = blank(7, 4)
+    figure = new_figure(7, 4)
     axes = figure.add_subplot(xlabel=score, ylabel=fraction, ylim=(-0.03, 1.03))
     for i, (name, band) in enumerate(bands.items()):
         axes.step(band.x, band.y, where="post", color=f"C{i}", lw=1.3, label=name)
@@ -93,7 +93,7 @@ def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> F
 
 def inner_curve(values: Tensor, name: str) -> Figure:
     """A score over the steps of an episode, (T,)."""
-    figure = blank(5, 3)
+    figure = new_figure(5, 3)
     axes = figure.add_subplot(xlabel="inner step", ylabel=name)
     axes.plot(range(1, len(values) + 1), values.tolist(), marker="o", ms=3)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))

@@ -20,19 +20,19 @@ class Learner(Protocol):
     """What `train` and `Run` need of a learner.
 
     agent: what learns; its parameters are saved by the learner. step: outer steps done. seed: of all its streams.
-    policy: how the agent acts when it is looked at and judged.
+    eval_policy: how the agent acts when it is looked at and judged.
     """
 
     agent: Agent
     task: Task
     step: int
     seed: int
-    policy: Policy
+    eval_policy: Policy
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step; metrics as detached tensors, with `return` (higher is better), `finite`, and the means of
         the task's scores. Where processes share the run, each ends it with the same parameters and metrics
-        (`badger.distributed.all_mean`)."""
+        (`badger.distributed.all_reduce_mean_`)."""
 
     def state_dict(self) -> dict[str, Any]:
         """Plain types and tensors: all that the next update depends on."""

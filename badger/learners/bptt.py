@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from badger import distributed
-from badger.act import Valued
+from badger.act import WithCritic
 from badger.agent import Agent
-from badger.learners.cuda_graph import Graphed, refuse
+from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from badger.learners.schedules import LearningRate
-from badger.learners.update import Climber, told, trained
-from badger.policies.policies import Policy, direct
+from badger.learners.update import GuardedAdamW, check_auxiliary, metric_totals
+from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
-from badger.rollouts.checkpointing import segmented
-from badger.rollouts.precision import Precision, stepping
-from badger.rollouts.trajectory import Frames, cut, start
+from badger.rollouts.checkpointing import checkpointed_rollout
+from badger.rollouts.precision import Precision, wrap_forward
+from badger.rollouts.trajectory import Trajectory, detach_carry, initial_carry
 from experts.torch_internals import compiler_error
-from tasks import Size, Task, Varied, drawn, ends, nominal, played
+from tasks import IntOrRange, Task, TaskDistribution, nominal, sample_size, sample_task, size_range
 
 
 class BPTT:
@@ -29,12 +29,12 @@ class BPTT:
     and the optimiser skips that step there; `finite` in the metrics says so.
 
     Args:
-        agent, task: who learns what. rng streams follow from `seed`. Of a distribution of tasks (`tasks.Ranges`,
+        agent, task: who learns what. rng streams follow from `seed`. Of a distribution of tasks (`tasks.RandomSizes`,
             `tasks.Mixture`) each outer step draws one; `task` is then the nominal one.
         batch: episodes in an outer step, over all processes that share the run.
-        lr: a learning rate, or one for each outer step, such as a `Schedule`.
+        lr: a learning rate, or one for each outer step, such as a `WarmupCosine`.
         truncation: cut the gradient every so many steps of the episode; None: never.
-        segment: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
+        grad_checkpoint_steps: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
             no number, costs a second forward pass, and lets long episodes fit
             (`badger.rollouts.checkpointing`). None: keep all.
         auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
@@ -57,13 +57,13 @@ class BPTT:
     def __init__(
         self,
         agent: Agent,
-        task: Task | Varied,
+        task: Task | TaskDistribution,
         *,
-        experts: Size | None = None,
+        experts: IntOrRange | None = None,
         batch: int = 64,
         lr: LearningRate = 2e-3,
         truncation: int | None = None,
-        segment: int | None = None,
+        grad_checkpoint_steps: int | None = None,
         auxiliary: dict[str, float] | None = None,
         clip: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.95),
@@ -80,50 +80,54 @@ class BPTT:
                 f"{type(self.task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
                 "use a learner of reinforcement learning, or a task with differentiable=True"
             )
-        for name, size in {"batch": batch, "truncation": truncation, "segment": segment}.items():
+        for name, size in {
+            "batch": batch,
+            "truncation": truncation,
+            "grad_checkpoint_steps": grad_checkpoint_steps,
+        }.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
-        if isinstance(agent.act, Valued):
+        if isinstance(agent.act, WithCritic):
             raise ValueError(
                 "the agent puts out a value beside its action, and BPTT takes all that it puts out for the action; "
                 "build it without act.Valued"
             )
-        low, high = ends(experts=agent.experts if experts is None else experts)
+        low, high = size_range(experts=agent.experts if experts is None else experts)
         if low < 1:
             raise ValueError(f"experts={experts}, want at least 1")
         self.agent, self.seed, self.experts = agent, seed, (low, high)
         self.rank = distributed.rank() if rank is None else rank
-        self.share = distributed.share(batch)
-        self.batch, self.truncation, self.segment = batch, truncation, segment
-        self.auxiliary = trained(auxiliary, agent.core)
+        self.local_batch = distributed.local_batch_size(batch)
+        self.batch, self.truncation, self.grad_checkpoint_steps = batch, truncation, grad_checkpoint_steps
+        self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
-        self.player = stepping(agent, precision=precision, compiled=compile)
+        self.rollout_agent = wrap_forward(agent, precision=precision, compiled=compile)
         if cuda_graph:
-            refuse(next(agent.parameters()).device, segment=segment, varied=self.varied)
-        self.climber = Climber(
+            check_capturable(next(agent.parameters()).device, segment=grad_checkpoint_steps, varied=self.is_randomized)
+        self.updater = GuardedAdamW(
             agent.parameters(), lr=lr, clip=clip, betas=betas, weight_decay=weight_decay, capturable=cuda_graph
         )
-        self.schedule = self.climber.schedule
-        self.parameters, self.optimiser = self.climber.parameters, self.climber.optimiser
-        self.graph = Graphed(self._outer_step, self.parameters, self.optimiser) if cuda_graph else None
-        self.policy: Policy = direct
+        self.schedule = self.updater.schedule
+        self.parameters, self.optimiser = self.updater.parameters, self.updater.optimiser
+        self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimiser) if cuda_graph else None
+        self.eval_policy: Policy = identity_policy
         self.step = 0
 
     @property
     def device(self) -> torch.device:
-        return self.climber.device
+        return self.updater.device
 
     @property
-    def varied(self) -> bool:
+    def is_randomized(self) -> bool:
         """Whether the task or the number of experts is drawn anew for each outer step."""
-        return isinstance(self.tasks, Varied) or self.experts[0] < self.experts[1]
+        return isinstance(self.tasks, TaskDistribution) or self.experts[0] < self.experts[1]
 
-    def drawn(self) -> tuple[Task, int]:
+    def sample_task_and_experts(self) -> tuple[Task, int]:
         """The task and the number of experts of the next outer step, the same for all processes that share the run."""
-        if not self.varied:
+        if not self.is_randomized:
             return self.task, self.experts[0]
         rng = generator(self.seed, "sizes", self.step)
-        return played(self.tasks, rng, self.step), drawn(self.experts, rng)
+        return sample_task(self.tasks, rng, self.step), sample_size(self.experts, rng)
 
     def rng(self) -> torch.Generator:
         """Of the next outer step's episodes."""
@@ -136,7 +140,7 @@ class BPTT:
         self.step += 1
         return {**metrics, "lr": lr}
 
-    def apply(self, loss: Tensor, pieces: list[Frames]) -> dict[str, Tensor | float]:
+    def apply_gradients(self, loss: Tensor, pieces: list[Trajectory]) -> dict[str, Tensor | float]:
         """The second half of an outer step, once the gradient is in the parameters: climbs, and tells of it."""
         lr = self.schedule(self.step)
         metrics = self._applied(loss, pieces, lr)
@@ -147,32 +151,39 @@ class BPTT:
         self.optimiser.zero_grad()
         return self._applied(*(self._compiled(rng) if self.compile else self._backward(rng)), lr)
 
-    def _applied(self, loss: Tensor, pieces: list[Frames], lr: float | Tensor) -> dict[str, Tensor]:
+    def _applied(self, loss: Tensor, pieces: list[Trajectory], lr: float | Tensor) -> dict[str, Tensor]:
         return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
-        return self.climber.climb(lr, {"loss": loss, "return": return_}, told(pieces, self.task, self))
+        return self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(pieces, self.task, self))
 
-    def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
+    def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         try:
             return self._backward(rng)
         except compiler_error() as error:
             why = " ".join(str(error).split("\n\n")[0].split())
             warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
         self.compile = False
-        self.player = stepping(self.agent, precision=self.precision)
+        self.rollout_agent = wrap_forward(self.agent, precision=self.precision)
         self.optimiser.zero_grad()
         return self._backward(rng.manual_seed(rng.initial_seed()))  # from the start of the same episodes
 
-    def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Frames]]:
+    def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
-        task, experts = self.drawn()
-        carry = start(self.player, task, self.share, rng, experts=experts)
+        task, experts = self.sample_task_and_experts()
+        carry = initial_carry(self.rollout_agent, task, self.local_batch, rng, experts=experts)
         total, pieces = torch.zeros((), device=self.device), []
         size = self.truncation or task.steps
         for begun in range(0, task.steps, size):
             if begun:
-                carry = cut(carry)
+                carry = detach_carry(carry)
             steps = min(size, task.steps - begun)
-            frames, carry = segmented(self.player, task, carry, rng, steps=steps, segment=self.segment or steps)
+            frames, carry = checkpointed_rollout(
+                self.rollout_agent,
+                task,
+                carry,
+                rng,
+                steps=steps,
+                grad_checkpoint_steps=self.grad_checkpoint_steps or steps,
+            )
             loss = self._loss(frames, task.steps)
             if loss.requires_grad:  # a piece without reward before the episode's end may have none
                 loss.backward()
@@ -180,7 +191,7 @@ class BPTT:
             pieces.append(frames)
         return total, pieces
 
-    def _loss(self, frames: Frames, steps: int) -> Tensor:
+    def _loss(self, frames: Trajectory, steps: int) -> Tensor:
         """Of a piece of an episode of so many steps."""
         loss = -frames.reward.sum(0).mean()
         for name, weight in self.auxiliary.items():
@@ -196,5 +207,5 @@ class BPTT:
         for group in self.optimiser.param_groups:
             group["capturable"] = self.cuda_graph  # as built, not as saved
         if self.cuda_graph:  # what was captured works on the storage of before
-            self.graph = Graphed(self._outer_step, self.parameters, self.optimiser)
+            self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimiser)
         self.step = state["step"]

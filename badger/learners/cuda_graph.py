@@ -18,11 +18,11 @@ WARMUP = 3  # steps before the capture, in which libraries choose their kernels 
 OuterStep = Callable[[torch.Generator, float | Tensor], dict[str, Tensor]]
 
 
-def refuse(device: torch.device, *, segment: int | None, varied: bool = False) -> None:
+def check_capturable(device: torch.device, *, segment: int | None, varied: bool = False) -> None:
     """Raises ValueError where an outer step cannot be captured."""
     why = {
         f"the agent is on {device}, want a CUDA device": device.type != "cuda",
-        f"{distributed.world()} processes share the run, want 1": distributed.world() > 1,
+        f"{distributed.world_size()} processes share the run, want 1": distributed.world_size() > 1,
         f"segment={segment} plays segments again from saved generators, want None": segment is not None,
         "sizes are drawn anew for each outer step, want the same in all": varied,
     }
@@ -31,7 +31,7 @@ def refuse(device: torch.device, *, segment: int | None, varied: bool = False) -
         raise ValueError(f"cuda_graph=True, but {'; '.join(reasons)}; or leave cuda_graph out")
 
 
-class Graphed:
+class CudaGraphStep:
     """An outer step that is captured when first called, and replayed from then on.
 
     Args:
@@ -47,7 +47,7 @@ class Graphed:
         device = parameters[0].device
         self.rng, self.lr = torch.Generator(device), torch.zeros((), device=device)
         self.graph: torch.cuda.CUDAGraph | None = None
-        self.told: dict[str, Tensor] = {}
+        self.static_metrics: dict[str, Tensor] = {}
 
     def __call__(self, rng: torch.Generator, lr: float | Tensor) -> dict[str, Tensor]:
         self.lr.fill_(lr)
@@ -58,7 +58,7 @@ class Graphed:
         self.graph.replay()
         for group in self.optimiser.param_groups:
             group["lr"] = lr  # in a checkpoint a number, not the graph's tensor
-        return {name: value.clone() for name, value in self.told.items()}  # the next replay writes over them
+        return {name: value.clone() for name, value in self.static_metrics.items()}  # the next replay writes over them
 
     def _warm_up(self, seed: int) -> None:
         """Some steps on a side stream, and then everything is as it was, in the same storage."""
@@ -84,7 +84,7 @@ class Graphed:
         self.optimiser.zero_grad()  # gradients of the warm-up lie outside of the graph's memory
         try:
             with torch.cuda.graph(graph):
-                self.told = self.step(self.rng, self.lr)
+                self.static_metrics = self.step(self.rng, self.lr)
         except RuntimeError as error:
             raise RuntimeError(
                 "this outer step cannot be captured as a CUDA graph: it waits for the device, or its shapes are not "

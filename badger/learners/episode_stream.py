@@ -11,35 +11,35 @@ from torch import Tensor
 
 from badger.agent import Agent
 from badger.learners import returns
-from badger.rollouts.trajectory import Carry, Frames, cut, start
+from badger.rollouts.trajectory import Carry, Trajectory, detach_carry, initial_carry
 from experts import state as states
 from tasks import Task
 
 
-class Stream(NamedTuple):
-    """Where the episodes stand between two updates. total: reward of each so far, of several agents their mean. known:
+class EpisodeStream(NamedTuple):
+    """Where the episodes stand between two updates. episode_reward: reward of each so far, of several agents their mean. known:
     the mean of those that ended last, NaN before any has."""
 
     carry: Carry
-    total: Float[Tensor, " B"]
-    known: Float[Tensor, ""]
+    episode_reward: Float[Tensor, " B"]
+    last_return: Float[Tensor, ""]
 
-    def on(self, carry: Carry, total: Tensor, known: Tensor) -> "Stream":
+    def advance(self, carry: Carry, total: Tensor, known: Tensor) -> "EpisodeStream":
         """The same episodes later on; no gradient goes further back."""
-        return Stream(cut(carry), total, known)
+        return EpisodeStream(detach_carry(carry), total, known)
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
-        return {**packed(self.carry), "total": self.total, "known": self.known}
+        return {**pack_carry(self.carry), "episode_reward": self.episode_reward, "last_return": self.last_return}
 
 
-def opened(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: int) -> Stream:
+def open_stream(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: int) -> EpisodeStream:
     """New episodes.
 
     Raises:
         ValueError: rewards are told to each expert, who are not agents of the world.
     """
-    carry = start(agent, task, batch, rng, experts=experts)
+    carry = initial_carry(agent, task, batch, rng, experts=experts)
     reward = carry.step.reward
     if reward.dim() > 1 and task.agents is None:
         raise ValueError(
@@ -47,42 +47,46 @@ def opened(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: 
             "let the task give their mean, or say in Task.agents that it is a world of several agents"
         )
     total = reward.new_zeros(len(reward))
-    return Stream(carry, total, torch.full_like(total[0], torch.nan))
+    return EpisodeStream(carry, total, torch.full_like(total[0], torch.nan))
 
 
-def unpack(kept: dict[str, Any], like: Carry) -> Stream:
+def unpack_stream(kept: dict[str, Any], like: Carry) -> EpisodeStream:
     """The stream that was packed; like: new episodes of the same agent and task, of any batch."""
-    return Stream(unpacked(kept, like), kept["total"], kept["known"])
+    return EpisodeStream(unpack_carry(kept, like), kept["total"], kept["known"])
 
 
-def packed(carry: Carry) -> dict[str, Any]:
+def pack_carry(carry: Carry) -> dict[str, Any]:
     """Plain types and tensors, for a checkpoint."""
-    return {"carry": states.pack(_plain(carry)), "elapsed": carry.elapsed, "begun": carry.begun}
+    return {"carry": states.pack(_plain(carry)), "elapsed": carry.elapsed, "episode_start": carry.episode_start}
 
 
-def unpacked(kept: dict[str, Any], like: Carry) -> Carry:
+def unpack_carry(kept: dict[str, Any], like: Carry) -> Carry:
     """The carry that was packed; like: of new episodes of the same agent and task, of any batch."""
     world, step, state = states.unpack(kept["carry"], _plain(like))
     return Carry(world, step._replace(scores={}), state, kept["elapsed"], kept["begun"])
 
 
-def ends(frames: Frames, counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
+def episode_end_mask(frames: Trajectory, counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
     """The steps in which a row's episode ended, for all its agents."""
     over = frames.terminated | frames.truncated
     return over & counts if over.dim() == 2 else over.all(-1) & counts.any(-1)
 
 
-def totals(frames: Frames, counts: Bool[Tensor, "T B *P"], before: Float[Tensor, " B"]) -> tuple[Tensor, Tensor]:
+def episode_returns(
+    frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: Float[Tensor, " B"]
+) -> tuple[Tensor, Tensor]:
     """`returns.totals` of the steps that count; of several agents the mean."""
     reward = torch.where(counts, frames.reward, 0).detach()
-    return returns.totals(reward.mean(-1) if reward.dim() == 3 else reward, ends(frames, counts), before)
+    return returns.running_returns(
+        reward.mean(-1) if reward.dim() == 3 else reward, episode_end_mask(frames, counts), before
+    )
 
 
-def rows(counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
+def any_agent(counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
     """The steps of each row in which anybody counts."""
     return counts.any(-1) if counts.dim() == 3 else counts
 
 
 def _plain(carry: Carry) -> tuple:
     """What is packed of it: all but numbers of the host, and scores, which have been told."""
-    return carry.world, carry.step._replace(scores=None), carry.state  # type: ignore[arg-type]
+    return carry.env_state, carry.step._replace(scores=None), carry.agent_state  # type: ignore[arg-type]

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from badger.learners import BPTT, Learner
-from badger.learners.tensor_tree import apart, together, visit
+from badger.learners.tensor_tree import tree_flatten, tree_map, tree_unflatten
 from badger.policies.policies import Policy
 from badger.rng import generator
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import Carry, Frames, start
+from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 
 
 class Population:
@@ -37,7 +37,7 @@ class Population:
     What is the same for all and known beforehand (the learning rate) is told once.
 
     Args:
-        members: each with an agent and a seed of its own, all built alike. `agent`, which a run looks into, is the
+        member_learners: each with an agent and a seed of its own, all built alike. `agent`, which a run looks into, is the
             first one's; a run's best checkpoint is that of the best mean.
 
     Raises:
@@ -48,7 +48,7 @@ class Population:
         self.members = _checked(members)
         first = self.members[0]
         self.agent, self.task, self.seed, self.step = first.agent, first.task, first.seed, first.step
-        self.policy: Policy = first.policy
+        self.eval_policy: Policy = first.eval_policy
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step of every member. Returns detached tensors: nothing here waits for the device."""
@@ -57,17 +57,19 @@ class Population:
         losses, pieces = self._backward()
         self.step += 1
         rows = [
-            member.apply(losses[i], [visit(itemgetter(i), piece) for piece in pieces])
+            member.apply_gradients(losses[i], [tree_map(itemgetter(i), piece) for piece in pieces])
             for i, member in enumerate(self.members)
         ]
-        return self._told(rows)
+        return self._merge_metrics(rows)
 
-    def _backward(self) -> tuple[Tensor, list[Frames]]:
+    def _backward(self) -> tuple[Tensor, list[Trajectory]]:
         """Plays everyone's episodes piece by piece, and leaves the gradients in the parameters; (P,) losses."""
         first = self.members[0]
         rng = generator(self.seed, "population", self.step, rank=first.rank, device=first.device)
         openings = [
-            apart(start(member.agent, self.task, member.share, member.rng(), experts=member.experts[0]))
+            tree_flatten(
+                initial_carry(member.agent, self.task, member.local_batch, member.rng(), experts=member.experts[0])
+            )
             for member in self.members
         ]
         shell, tensors = openings[0][0], [torch.stack(each) for each in zip(*(o[1] for o in openings), strict=True)]
@@ -78,18 +80,18 @@ class Population:
             if loss.requires_grad:
                 loss.sum().backward()  # of each member's own loss: no other depends on its parameters
             total = total + loss.detach()
-            pieces.append(visit(Tensor.detach, frames))
+            pieces.append(tree_map(Tensor.detach, frames))
         return total, pieces
 
     def _play(
         self, shell: Any, tensors: list[Tensor], rng: torch.Generator, steps: int
-    ) -> tuple[Tensor, Frames, Any, list[Tensor]]:
+    ) -> tuple[Tensor, Trajectory, Any, list[Tensor]]:
         """One piece of all episodes; the carry goes in and comes out apart, for vmap knows nothing but tensors."""
         after: list[Any] = []
 
-        def play(weights: dict[str, Tensor], tensors: list[Tensor]) -> tuple[Tensor, Frames, list[Tensor]]:
-            loss, frames, carry = functional_call(inner, weights, (together(shell, tensors), rng, steps))
-            left, tensors = apart(carry)
+        def play(weights: dict[str, Tensor], tensors: list[Tensor]) -> tuple[Tensor, Trajectory, list[Tensor]]:
+            loss, frames, carry = functional_call(inner, weights, (tree_unflatten(shell, tensors), rng, steps))
+            left, tensors = tree_flatten(carry)
             after.append(left)
             return loss, frames, tensors
 
@@ -99,7 +101,7 @@ class Population:
         loss, frames, tensors = vmap(play, randomness="different")(stacked, tensors)
         return loss, frames, after[0], [tensor.detach() for tensor in tensors]
 
-    def _told(self, rows: list[dict[str, Tensor | float]]) -> dict[str, Tensor | float]:
+    def _merge_metrics(self, rows: list[dict[str, Tensor | float]]) -> dict[str, Tensor | float]:
         told: dict[str, Tensor | float] = {}
         finite = torch.stack([torch.as_tensor(row["finite"]) for row in rows])
         for name in rows[0]:
@@ -124,7 +126,7 @@ class Population:
         self.step = self.members[0].step
 
 
-def members(learner: Learner) -> list[Learner]:
+def member_learners(learner: Learner) -> list[Learner]:
     """Those of a population; any other learner is its only member."""
     return list(learner.members) if isinstance(learner, Population) else [learner]
 
@@ -136,7 +138,7 @@ class _InnerLoop(nn.Module):
         super().__init__()
         self.agent, self.learner = learner.agent, learner
 
-    def forward(self, carry: Carry, rng: torch.Generator, steps: int) -> tuple[Tensor, Frames, Carry]:
+    def forward(self, carry: Carry, rng: torch.Generator, steps: int) -> tuple[Tensor, Trajectory, Carry]:
         frames, carry = rollout(self.agent, self.learner.task, carry, rng, steps=steps)
         return self.learner._loss(frames, self.learner.task.steps), frames, carry
 
@@ -158,12 +160,17 @@ def _checked(learners: Sequence[Learner]) -> list[BPTT]:
     if len({id(member.agent) for member in members}) < len(members):
         raise ValueError("members share an agent, want one for each: build an agent for each seed")
     for member in members:
-        if (member.segment, member.precision, member.compile, member.cuda_graph) != (None, "float32", False, False):
+        if (member.grad_checkpoint_steps, member.precision, member.compile, member.cuda_graph) != (
+            None,
+            "float32",
+            False,
+            False,
+        ):
             raise ValueError(
                 f"the member with seed {member.seed} has segment, precision, compile or cuda_graph set, which a "
                 "population does not know: leave them out, or train one agent"
             )
-        if member.varied:
+        if member.is_randomized:
             raise ValueError(
                 f"the member with seed {member.seed} draws its sizes anew for each outer step, each member others, and "
                 "a population plays all at once: give one size, or train one agent"
@@ -176,8 +183,8 @@ def _checked(learners: Sequence[Learner]) -> list[BPTT]:
                     f"{name}={got} of the member with seed {member.seed}, want {wanted} as of the first: "
                     "members differ in their weights, seed, learning rate, clip and weight decay only"
                 )
-        if _kinds(member.agent) != _kinds(first.agent):
-            other = sorted({name for name, _ in _kinds(member.agent) ^ _kinds(first.agent)})
+        if _weight_signature(member.agent) != _weight_signature(first.agent):
+            other = sorted({name for name, _ in _weight_signature(member.agent) ^ _weight_signature(first.agent)})
             raise ValueError(
                 f"the agent of seed {member.seed} has other weights than the first: {', '.join(other)}; "
                 "build all members' agents alike"
@@ -185,5 +192,5 @@ def _checked(learners: Sequence[Learner]) -> list[BPTT]:
     return members
 
 
-def _kinds(module: nn.Module) -> set[tuple[str, tuple]]:
+def _weight_signature(module: nn.Module) -> set[tuple[str, tuple]]:
     return {(name, (value.shape, value.dtype, value.device)) for name, value in _weights(module).items()}

@@ -33,7 +33,7 @@ def lambda_returns(
     return torch.stack(returns[::-1])
 
 
-def totals(
+def running_returns(
     reward: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"], before: Float[Tensor, "*B"]
 ) -> tuple[Float[Tensor, "T *B"], Float[Tensor, "*B"]]:
     """The reward of each step's episode up to that step, where so much came `before`; and what goes on into the next
@@ -45,18 +45,20 @@ def totals(
     return torch.stack(sums), before
 
 
-def normalised(x: Float[Tensor, "*B"], counts: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+def masked_normalize(x: Float[Tensor, "*B"], counts: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """To mean 0 and variance 1 over what counts; where processes share a run, over all of theirs."""
     number = counts.sum().to(x.dtype)
     first = [number, torch.where(counts, x, 0).sum()]
-    distributed.all_mean(first)
+    distributed.all_reduce_mean_(first)
     centred = x - first[1] / first[0].clamp(min=1)
     second = [torch.where(counts, centred, 0).square().sum()]
-    distributed.all_mean(second)
+    distributed.all_reduce_mean_(second)
     return centred / ((second[0] / first[0].clamp(min=1)).sqrt() + 1e-8)
 
 
-def explained(value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts: Bool[Tensor, "..."]) -> Tensor:
+def explained_variance(
+    value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts: Bool[Tensor, "..."]
+) -> Tensor:
     """The share of the returns' variance that the values explain, where a step counts: 1 at best, 0 for a constant.
 
     NaN where the returns are all the same.
@@ -65,10 +67,10 @@ def explained(value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts
     return torch.where(whole > 0, 1 - _variance(return_ - value, counts) / whole, torch.nan)
 
 
-def mean(x: Float[Tensor, "..."], counts: Bool[Tensor, "..."], of: Tensor | None = None) -> Tensor:
+def masked_mean(x: Float[Tensor, "..."], counts: Bool[Tensor, "..."], of: Tensor | None = None) -> Tensor:
     """Over the steps that count; `of`: how many they are said to be."""
     return torch.where(counts, x, 0).sum() / (counts.sum() if of is None else of)
 
 
 def _variance(x: Tensor, counts: Tensor) -> Tensor:
-    return mean((x - mean(x, counts)).square(), counts)
+    return masked_mean((x - masked_mean(x, counts)).square(), counts)

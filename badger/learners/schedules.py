@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from math import cos, pi
 
 LearningRate = float | Callable[[int], float]  # the same throughout, or one for each outer step
-Exploration = Callable[[int, int], list[float]]  # (steps made in the world, rows) -> epsilon of each row
+EpsilonSchedule = Callable[[int, int], list[float]]  # (steps made in the world, rows) -> epsilon of each row
 
 
 @dataclass(frozen=True)
-class Schedule:
+class WarmupCosine:
     """Linear warm-up to `peak`, then a half cosine down to `final` x peak at outer step `total`, and flat from there.
 
     Without `total` the rate stays at its peak after `warmup` steps. (Smith and Topin 2019, "one cycle", with the
@@ -50,56 +50,56 @@ class Cooldown:
     Args:
         peak: the highest learning rate.
         total: outer steps.
-        share: of them, in which the rate falls.
+        fraction: of them, in which the rate falls.
     """
 
     peak: float
     total: int
-    share: float = 0.3
+    fraction: float = 0.3
 
     def __post_init__(self) -> None:
         _rate(self.peak)
-        if self.total < 1 or not 0 < self.share <= 1:
-            raise ValueError(f"total={self.total}, share={self.share}, want outer steps, and 0 < share <= 1")
+        if self.total < 1 or not 0 < self.fraction <= 1:
+            raise ValueError(f"total={self.total}, fraction={self.fraction}, want outer steps, and 0 < share <= 1")
 
     def __call__(self, step: int) -> float:
-        return self.peak * min(1.0, max(0.0, (self.total - step) / (self.share * self.total)))
+        return self.peak * min(1.0, max(0.0, (self.total - step) / (self.fraction * self.total)))
 
 
 @dataclass(frozen=True)
-class Decay:
-    """From `first` in a straight line to `last`, after so many steps in the world, and flat from there; all rows alike
+class LinearEpsilon:
+    """From `initial` in a straight line to `final`, after so many steps in the world, and flat from there; all rows alike
     (Mnih et al. 2015)."""
 
-    first: float = 1.0
-    last: float = 0.05
-    steps: int = 10_000
+    initial: float = 1.0
+    final: float = 0.05
+    decay_steps: int = 10_000
 
     def __post_init__(self) -> None:
-        _chances(first=self.first, last=self.last)
-        if self.steps < 0:
-            raise ValueError(f"steps={self.steps}, want 0 or more steps in the world")
+        _check_probabilities(first=self.initial, last=self.final)
+        if self.decay_steps < 0:
+            raise ValueError(f"decay_steps={self.decay_steps}, want 0 or more steps in the world")
 
     def __call__(self, step: int, rows: int) -> list[float]:
-        done = min(1.0, step / self.steps) if self.steps else 1.0
-        return [self.first + (self.last - self.first) * done] * rows
+        done = min(1.0, step / self.decay_steps) if self.decay_steps else 1.0
+        return [self.initial + (self.final - self.initial) * done] * rows
 
 
 @dataclass(frozen=True)
-class Ladder:
+class ApexEpsilon:
     """Each row its own, for ever: first ^ (1 + power i / (rows - 1)), from one that explores to one that hardly does
     (Horgan et al. 2018, arXiv:1803.00933, as in R2D2)."""
 
-    first: float = 0.4
-    power: float = 7.0
+    base: float = 0.4
+    alpha: float = 7.0
 
     def __post_init__(self) -> None:
-        _chances(first=self.first)
-        if not self.power >= 0:
-            raise ValueError(f"power={self.power}, want at least 0")
+        _check_probabilities(first=self.base)
+        if not self.alpha >= 0:
+            raise ValueError(f"alpha={self.alpha}, want at least 0")
 
     def __call__(self, step: int, rows: int) -> list[float]:
-        return [self.first ** (1 + self.power * row / max(1, rows - 1)) for row in range(rows)]
+        return [self.base ** (1 + self.alpha * row / max(1, rows - 1)) for row in range(rows)]
 
 
 def _rate(peak: float) -> None:
@@ -107,7 +107,7 @@ def _rate(peak: float) -> None:
         raise ValueError(f"peak={peak}, want a learning rate above 0")
 
 
-def _chances(**chances: float) -> None:
+def _check_probabilities(**chances: float) -> None:
     for name, chance in chances.items():
         if not 0 <= chance <= 1:
             raise ValueError(f"{name}={chance}, want a probability, 0 to 1")

@@ -9,23 +9,25 @@ from torch.autograd.graph import increment_version
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from badger import distributed
-from badger.learners.schedules import LearningRate, Schedule
-from badger.rollouts.trajectory import Frames
+from badger.learners.schedules import LearningRate, WarmupCosine
+from badger.rollouts.trajectory import Trajectory
 from experts import Core, Private
 from experts.torch_internals import skip_next_step
 from tasks import Task
 
-FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
-OWN = frozenset({"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"})  # what every update tells
+METRIC_FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
+BASE_METRICS = frozenset(
+    {"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"}
+)  # what every update tells
 
 
-class Climber:
+class GuardedAdamW:
     """AdamW, which never makes a step of which the loss or the gradient is not finite.
 
     The check stays on the device: the optimiser skips that step there, and `finite` in the metrics says so.
 
     Args:
-        lr: a learning rate, or one for each outer step, such as a `Schedule`.
+        lr: a learning rate, or one for each outer step, such as a `WarmupCosine`.
         betas, eps, weight_decay: of AdamW (Loshchilov and Hutter 2019).
         clip: largest norm of the gradient; None: any.
         capturable: by a CUDA graph.
@@ -43,7 +45,7 @@ class Climber:
         capturable: bool = False,
     ):
         self.parameters, self.clip = list(parameters), clip
-        self.schedule = lr if callable(lr) else Schedule(lr)
+        self.schedule = lr if callable(lr) else WarmupCosine(lr)
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
         self.optimiser = torch.optim.AdamW(
             self.parameters,
@@ -59,7 +61,7 @@ class Climber:
     def device(self) -> torch.device:
         return self.parameters[0].device
 
-    def climb(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+    def step(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """A step along the gradient that is in the parameters, averaged over processes; and the metrics to tell of it.
 
         Args:
@@ -67,12 +69,12 @@ class Climber:
             totals: sum and count, (2,), of numbers of which they tell the mean over all of them.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        distributed.all_mean([*gradients, *means.values(), *totals.values()])
+        distributed.all_reduce_mean_([*gradients, *means.values(), *totals.values()])
         norm = get_total_norm(gradients)
         if self.clip is not None:
             clip_grads_with_norm_(self.parameters, self.clip, norm)
         finite = torch.isfinite(means["loss"]) & torch.isfinite(norm)
-        self._step(lr, ~finite)
+        self._guarded_step(lr, ~finite)
         return {
             **means,
             **{name: total / count for name, (total, count) in totals.items()},
@@ -81,7 +83,7 @@ class Climber:
             "finite": finite,
         }
 
-    def _step(self, lr: float | Tensor, skip: Tensor) -> None:
+    def _guarded_step(self, lr: float | Tensor, skip: Tensor) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = lr
         skip_next_step(self.optimiser, skip)
@@ -89,23 +91,25 @@ class Climber:
         increment_version(self.parameters)  # fused, AdamW does not tell that it changes them, as others do
 
 
-def told(pieces: Sequence[Frames], task: Task, learner: object, own: frozenset[str] = OWN) -> dict[str, Tensor]:
+def metric_totals(
+    pieces: Sequence[Trajectory], task: Task, learner: object, reserved: frozenset[str] = BASE_METRICS
+) -> dict[str, Tensor]:
     """Sum and count (2,) of each score and auxiliary loss over all steps and episodes in which it was due: means of
     means would not be right where processes differ in how many were.
 
     Raises:
         ValueError: one has a name of the learner's own metrics.
     """
-    totals = {name: _total(pieces, field, name) for field in FIELDS for name in getattr(pieces[0], field)}
-    if totals.keys() & own:
+    totals = {name: _total(pieces, field, name) for field in METRIC_FIELDS for name in getattr(pieces[0], field)}
+    if totals.keys() & reserved:
         raise ValueError(
-            f"{type(task).__name__} or its agent tells {sorted(totals.keys() & own)}, which {type(learner).__name__} "
+            f"{type(task).__name__} or its agent tells {sorted(totals.keys() & reserved)}, which {type(learner).__name__} "
             "tells itself; give the score or the loss another name"
         )
     return totals
 
 
-def due(frames: Frames, counts: Bool[Tensor, "T B"]) -> Frames:
+def masked(frames: Trajectory, counts: Bool[Tensor, "T B"]) -> Trajectory:
     """The same, detached; what was told of other steps is not due."""
 
     def those(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,7 +118,7 @@ def due(frames: Frames, counts: Bool[Tensor, "T B"]) -> Frames:
     return frames._replace(scores=those(frames.scores), losses=those(frames.losses))
 
 
-def within(sizes: Mapping[str, int | None], shares: Mapping[str, float]) -> None:
+def check_sizes(sizes: Mapping[str, int | None], shares: Mapping[str, float]) -> None:
     """Raises ValueError unless every size that is given is at least 1, and every share from 0 to 1."""
     for name, size in sizes.items():
         if size is not None and size < 1:
@@ -124,7 +128,7 @@ def within(sizes: Mapping[str, int | None], shares: Mapping[str, float]) -> None
             raise ValueError(f"{name}={share}, want 0 to 1")
 
 
-def trained(weights: dict[str, float] | None, core: Core) -> dict[str, float]:
+def check_auxiliary(weights: dict[str, float] | None, core: Core) -> dict[str, float]:
     """Weights of the auxiliary losses that are trained on, by name.
 
     Raises:
@@ -144,6 +148,6 @@ def trained(weights: dict[str, float] | None, core: Core) -> dict[str, float]:
     return dict(weights)
 
 
-def _total(pieces: Sequence[Frames], field: str, name: str) -> Tensor:
+def _total(pieces: Sequence[Trajectory], field: str, name: str) -> Tensor:
     values = torch.cat([getattr(piece, field)[name].detach() for piece in pieces])
     return torch.stack([values.nansum(), (~values.isnan()).sum().to(values.dtype)])

@@ -17,43 +17,43 @@ from torch import Tensor
 from tasks import Continuous
 
 
-def drawn(output: Float[Tensor, "*B _"], action: Continuous, rng: torch.Generator) -> Float[Tensor, "*B D"]:
-    mean, log_std = _parts(output, action)
+def sample(output: Float[Tensor, "*B _"], action: Continuous, rng: torch.Generator) -> Float[Tensor, "*B D"]:
+    mean, log_std = _mean_and_log_std(output, action)
     noise = torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
-    return _bounded(mean + noise * log_std.exp(), action)
+    return _rescale_and_clip(mean + noise * log_std.exp(), action)
 
 
-def likeliest(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B D"]:
+def mode(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B D"]:
     """The mean, or the bound that it is beyond."""
-    return _bounded(_parts(output, action)[0], action)
+    return _rescale_and_clip(_mean_and_log_std(output, action)[0], action)
 
 
 def log_probability(
     output: Float[Tensor, "*B _"], chosen: Float[Tensor, "*B D"], action: Continuous
 ) -> Float[Tensor, "*B"]:
     """Of what was chosen: a density between the bounds, a probability at them."""
-    mean, log_std = _parts(output, action)
-    middle, half = _range(action)
+    mean, log_std = _mean_and_log_std(output, action)
+    middle, half = _center_and_half_range(action)
     z = ((chosen - middle) / half - mean) * (-log_std).exp()
-    told = -0.5 * z.square() - log_std - 0.5 * log(2 * pi)
+    log_prob = -0.5 * z.square() - log_std - 0.5 * log(2 * pi)
     if action.low > -inf:
-        told = torch.where(chosen <= action.low, torch.special.log_ndtr(z), told)
+        log_prob = torch.where(chosen <= action.low, torch.special.log_ndtr(z), log_prob)
     if action.high < inf:
-        told = torch.where(chosen >= action.high, torch.special.log_ndtr(-z), told)
-    return told.sum(-1)
+        log_prob = torch.where(chosen >= action.high, torch.special.log_ndtr(-z), log_prob)
+    return log_prob.sum(-1)
 
 
 def entropy(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B"]:
     """In nats, of what is drawn before it is cut."""
-    return (_parts(output, action)[1] + 0.5 * log(2 * pi * e)).sum(-1)
+    return (_mean_and_log_std(output, action)[1] + 0.5 * log(2 * pi * e)).sum(-1)
 
 
 def simpson(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B"]:
     """The density with which two draws agree, before they are cut: 1 / (2 std sqrt(pi)), summed over the numbers."""
-    return ((-_parts(output, action)[1]).exp() / (2 * pi**0.5)).sum(-1)
+    return ((-_mean_and_log_std(output, action)[1]).exp() / (2 * pi**0.5)).sum(-1)
 
 
-def _parts(output: Tensor, action: Continuous) -> tuple[Tensor, Tensor]:
+def _mean_and_log_std(output: Tensor, action: Continuous) -> tuple[Tensor, Tensor]:
     """Means, and logarithms of standard deviations."""
     size = action.size
     if output.shape[-1] not in (2 * size, 2 * size + 1):
@@ -65,13 +65,13 @@ def _parts(output: Tensor, action: Continuous) -> tuple[Tensor, Tensor]:
     return output[..., :size], output[..., size : 2 * size]
 
 
-def _range(action: Continuous) -> tuple[float, float]:
+def _center_and_half_range(action: Continuous) -> tuple[float, float]:
     """The middle between the bounds and half of what lies between them; 0 and 1 where it has no end."""
     if action.high - action.low == inf:
         return 0.0, 1.0
     return (action.high + action.low) / 2, (action.high - action.low) / 2
 
 
-def _bounded(numbers: Tensor, action: Continuous) -> Tensor:
-    middle, half = _range(action)
+def _rescale_and_clip(numbers: Tensor, action: Continuous) -> Tensor:
+    middle, half = _center_and_half_range(action)
     return (numbers * half + middle).clamp(action.low, action.high).detach()

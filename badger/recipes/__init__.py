@@ -14,7 +14,7 @@ from collections.abc import Callable
 from badger.recipes.control import cartpole, maze
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
-from badger.recipes.rl_memory import card_game, proof_of_memory, t_maze, t_maze_in_pieces, t_maze_long
+from badger.recipes.rl_memory import card_game, proof_of_memory, t_maze, t_maze_long, t_maze_r2d2
 from badger.recipes.sequences import (
     associative_recall,
     babi,
@@ -42,7 +42,7 @@ RECIPES: dict[str, Callable[..., Run]] = {
     "repeat_previous": repeat_previous,
     "sequential_mnist": sequential_mnist,
     "t_maze": t_maze,
-    "t_maze_in_pieces": t_maze_in_pieces,
+    "t_maze_r2d2": t_maze_r2d2,
     "t_maze_long": t_maze_long,
 }
 """Recipes by name."""

@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from badger.recipes import RECIPES
-from badger.registry import check_trusted, modules, named, references
+from badger.registry import check_trusted, modules, references, resolve_name
 from badger.runs.run import Description, Run, read_description
 from badger.runs.training import train
 
 
-def find(name: str) -> Callable[..., Run]:
+def find_recipe(name: str) -> Callable[..., Run]:
     """The recipe of that name, or a user's own `module:function`.
 
     Raises:
         ValueError: no such recipe, module or function.
     """
-    return named(RECIPES, name, "recipe", lambda found: inspect.isfunction(found) or isinstance(found, partial))
+    return resolve_name(RECIPES, name, "recipe", lambda found: inspect.isfunction(found) or isinstance(found, partial))
 
 
-def build(recipe: str, **arguments: Any) -> Run:
+def build_run(recipe: str, **arguments: Any) -> Run:
     """A new run that remembers how it was made, so that it can be loaded again.
 
     Raises:
         ValueError: unknown recipe, an argument that it does not have, or a value that it refuses.
     """
-    function = find(recipe)
+    function = find_recipe(recipe)
     known = inspect.signature(function).parameters
     unknown = set(arguments) - set(known)
     if unknown:
@@ -56,13 +56,13 @@ def load_run(
 
     Args:
         folder: of the run.
-        build: makes the run anew, untrained; None: the recipe named in run.json does.
+        build_run: makes the run anew, untrained; None: the recipe named in run.json does.
         best: load the checkpoint of the best averaged return, not the last one.
         trusted: modules whose `module:name` references in run.json may be imported.
 
     Raises:
         FileNotFoundError: no run there.
-        ValueError: built by hand, and no `build` given; code that is not trusted; written by version 0.1; or no good
+        ValueError: built by hand, and no `build_run` given; code that is not trusted; written by version 0.1; or no good
             checkpoint.
     """
     folder = Path(folder)
@@ -81,25 +81,25 @@ def referenced_modules(folder: str | Path) -> tuple[str, ...]:
     return modules(_references(read_description(folder)))
 
 
-def trained(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+def load_or_train(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     """The finished run of that folder: trained now, resumed where it was stopped, or only loaded.
 
     Raises:
         ValueError: the folder holds a run of another recipe or with other arguments.
     """
-    run = begun(folder, recipe, **arguments)
+    run = load_or_build(folder, recipe, **arguments)
     train(run)
     return run
 
 
-def begun(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+def load_or_build(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     """The run of that folder as it was left, or a new one that will be kept there.
 
     Raises:
         ValueError: the folder holds a run of another recipe or with other arguments.
     """
     if not (Path(folder) / "run.json").exists():
-        run = build(recipe, **arguments)
+        run = build_run(recipe, **arguments)
         run.folder = Path(folder)
         return run
     about = read_description(folder)
@@ -121,7 +121,7 @@ def _builder(folder: Path, about: Description) -> Callable[[], Run]:
             f"{folder} was built by hand, not by a recipe; give the function that builds it: "
             f'badger.load_run("{folder}", build=my_function)'
         )
-    return partial(build, about.recipe, **about.defaults, **about.arguments)
+    return partial(build_run, about.recipe, **about.defaults, **about.arguments)
 
 
 def _plain(value: Any) -> bool:

@@ -17,7 +17,7 @@ def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]
     """Makes a recipe of `function(setup, *, own flags)`. defaults: of shared flags, where this recipe has others.
 
     What comes before the star are groups of shared flags, each a dataclass: a `Setup`, and others
-    (`badger.recipes.memories.Memories`) as the function wants them.
+    (`badger.recipes.memories.MemoryFlags`) as the function wants them.
     """
 
     def flat(function: Callable[..., Run]) -> Callable[..., Run]:

@@ -4,21 +4,21 @@ from functools import partial
 
 from badger import sense
 from badger.recipes.flags import recipe
-from badger.recipes.memories import Memories
+from badger.recipes.memories import MemoryFlags
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from comms import pick
-from experts import CORES, GRU, Core, Predictive, Reconstruction
-from tasks import GuessingGame, PooledRecall, Ranges, RepeatPrevious, Size
+from comms import get_by_name
+from experts import CORES, CPC, GRU, Core, Reconstruction
+from tasks import GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
 
 
 @recipe()
 def guessing_game(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
-    dims: Size = 4,
-    steps: Size = 20,
+    dims: IntOrRange = 4,
+    steps: IntOrRange = 20,
     hidden_size: int = 64,
     cpc: float = 0.0,
     reconstruction: float = 0.0,
@@ -32,19 +32,19 @@ def guessing_game(
         cpc: weight of contrastive predictive coding of what is sensed and heard; 0: none.
         reconstruction: weight of the reconstruction of what is sensed and heard; 0: none.
     """
-    remember = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
+    remember = memories.core_factory(partial(GRU, hidden_size=hidden_size), setup.experts)
     heard = GuessingGame().obs_size + (0 if setup.bus == "silent" else setup.message_size)  # an input less its identity
     auxiliary = {name: weight for name, weight in {"cpc": cpc, "reconstruction": reconstruction}.items() if weight}
-    auxiliary |= memories.auxiliary
+    auxiliary |= memories.auxiliary_weights
 
     def core(size: int) -> Core:
         made = remember(size)
-        made = Predictive(made, of=heard) if cpc else made
-        return Reconstruction(made, of=heard) if reconstruction else made
+        made = CPC(made, target_size=heard) if cpc else made
+        return Reconstruction(made, target_size=heard) if reconstruction else made
 
     senses = partial(sense.Scaled, scale=2 / 3)  # of four dimensions, the sum of squared errors
-    tasks = Ranges(GuessingGame(), {"dims": dims, "steps": steps}).alone()
-    return setup.run(tasks, core, senses=senses, auxiliary=auxiliary)
+    tasks = RandomSizes(GuessingGame(), {"dims": dims, "steps": steps}).simplify()
+    return setup.make_run(tasks, core, make_sense=senses, auxiliary=auxiliary)
 
 
 @recipe(act="readout", lr=3e-3, outer_steps=500)
@@ -60,18 +60,18 @@ def repeat_previous(
         hidden_size: of an expert's core.
         core: of an expert; `badger list` names all.
     """
-    make = pick(CORES, core, "core")
-    return setup.run(RepeatPrevious(k=k, symbols=symbols, steps=steps), lambda size: make(size, hidden_size))
+    make = get_by_name(CORES, core, "core")
+    return setup.make_run(RepeatPrevious(k=k, symbols=symbols, steps=steps), lambda size: make(size, hidden_size))
 
 
 @recipe(act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400, memory="shared")
 def pooled_recall(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
     values: int = 4,
     steps: int = 8,
-    asks: int = 4,
+    num_queries: int = 4,
     hidden_size: int = 32,
 ) -> Run:
     """Experts are asked for what any of them has seen, and have no time to ask around: sharing a memory must help.
@@ -79,11 +79,11 @@ def pooled_recall(
     Args:
         values: that there are to be told apart.
         steps: pairs shown to each expert, and questions.
-        asks: questions.
+        num_queries: questions.
         hidden_size: of an expert's GRU.
     """
-    core = memories.core(partial(GRU, hidden_size=hidden_size), setup.experts)
+    core = memories.core_factory(partial(GRU, hidden_size=hidden_size), setup.experts)
     if not isinstance(setup.experts, int):
         raise ValueError(f"experts={setup.experts}, want one number: so many are shown something")
-    task = PooledRecall(steps=steps, experts=setup.experts, values=values, asks=asks)
-    return setup.run(task, core, senses=sense.Each, auxiliary=memories.auxiliary)
+    task = PooledRecall(steps=steps, experts=setup.experts, values=values, num_queries=num_queries)
+    return setup.make_run(task, core, make_sense=sense.PerExpert, auxiliary=memories.auxiliary_weights)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from comms import pick
+from comms import get_by_name
 from experts import (
     AMRL,
     DNC,
@@ -18,20 +18,20 @@ from experts import (
     Plastic,
     Private,
     Window,
-    both,
+    private_and_shared,
 )
-from tasks import Size, ends
+from tasks import IntOrRange, size_range
 
-Memory = Literal[
+MemoryName = Literal[
     "none", "private", "shared", "both", "clustered", "neural", "neural_gradient", "lookup", "dnc", "plastic", "amrl",
     "gtrxl", "window",
 ]  # fmt: skip
 
-METAS = {"neural": 0.1, "neural_gradient": 0.01}
+META_LOSS_WEIGHTS = {"neural": 0.1, "neural_gradient": 0.01}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memories:
+class MemoryFlags:
     """The memory of an expert, by name, and its sizes.
 
     Args:
@@ -47,20 +47,20 @@ class Memories:
         key_input_scale: of the first weights of the input in keys of an episodic memory, beside those of the output;
             below 1 where the input is the louder one.
         heads: of a neural memory, a lookup table, a DNC, a window or a gtrxl.
-        meta: weight of a neural memory's meta loss; None: .1 with the local rule, .01 with the gradient rule. With 1,
+        meta_loss_weight: weight of a neural memory's meta loss; None: .1 with the local rule, .01 with the gradient rule. With 1,
             which is the paper's, values go to zero, which costs nothing, before the task has found a use for them
             (notebooks/LOG.md).
     """
 
-    memory: Memory = "private"
+    memory: MemoryName = "private"
     slots: int = 64
     top_k: int = 8
     key_size: int = 16
     key_input_scale: float = 1.0
     heads: int = 1
-    meta: float | None = None
+    meta_loss_weight: float | None = None
 
-    def core(self, controller: Callable[[int], Core], experts: Size) -> Callable[[int], Core]:
+    def core_factory(self, controller: Callable[[int], Core], experts: IntOrRange) -> Callable[[int], Core]:
         """A core with that memory around the controller; both are factories of the size of their input.
 
         Raises:
@@ -74,12 +74,12 @@ class Memories:
         def neural(size: int, rule: Literal["local", "gradient"]) -> Core:
             return Private(NeuralMemory(size, controller, width=width, heads=heads, rule=rule))
 
-        pooled = slots * ends(experts=experts)[1]
+        pooled = slots * size_range(experts=experts)[1]
         kinds: dict[str, Callable[[int], Core]] = {
             "none": controller,
             "private": lambda size: Private(EpisodicMemory(size, controller, slots=slots, **options)),
             "shared": lambda size: EpisodicMemory(size, controller, slots=pooled, **options),
-            "both": lambda size: both(size, controller, slots=slots, shared_slots=pooled, **options),
+            "both": lambda size: private_and_shared(size, controller, slots=slots, shared_slots=pooled, **options),
             "clustered": lambda size: Private(ClusteredMemory(size, controller, slots=slots, **options)),
             "neural": partial(neural, rule="local"),
             "neural_gradient": partial(neural, rule="gradient"),
@@ -92,21 +92,23 @@ class Memories:
             "gtrxl": lambda size: GTrXL(size, controller(1).output_size, memory=slots, heads=heads, key_size=width),
             "window": lambda size: Window(size, controller, slots=slots, key_size=width, value_size=width, heads=heads),
         }
-        return pick(kinds, self.memory, "memory")
+        return get_by_name(kinds, self.memory, "memory")
 
     @property
-    def auxiliary(self) -> dict[str, float]:
+    def auxiliary_weights(self) -> dict[str, float]:
         """Weights of the losses that this memory brings along.
 
         Raises:
-            ValueError: `meta` is given, and is below 0 or the memory has no such loss.
+            ValueError: `meta_loss_weight` is given, and is below 0 or the memory has no such loss.
         """
-        if self.meta is not None and (self.memory not in METAS or not self.meta >= 0):
+        if self.meta_loss_weight is not None and (
+            self.memory not in META_LOSS_WEIGHTS or not self.meta_loss_weight >= 0
+        ):
             raise ValueError(
-                f"meta={self.meta} with memory={self.memory!r}, want a number from 0 on, and memory one of: "
-                f"{', '.join(METAS)}; no other has that loss"
+                f"meta_loss_weight={self.meta_loss_weight} with memory={self.memory!r}, want a number from 0 on, and memory one of: "
+                f"{', '.join(META_LOSS_WEIGHTS)}; no other has that loss"
             )
-        if self.memory not in METAS:
+        if self.memory not in META_LOSS_WEIGHTS:
             return {}
-        weight = METAS[self.memory] if self.meta is None else self.meta
+        weight = META_LOSS_WEIGHTS[self.memory] if self.meta_loss_weight is None else self.meta_loss_weight
         return {"meta": weight} if weight else {}

@@ -8,68 +8,88 @@ from typing import Any, Literal
 
 from badger import sense
 from badger.learners import LEARNERS
-from badger.learners.schedules import Decay
+from badger.learners.schedules import LinearEpsilon
 from badger.recipes.flags import recipe
-from badger.recipes.memories import Memories
-from badger.recipes.sequences import READER
+from badger.recipes.memories import MemoryFlags
+from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from comms import pick
+from comms import get_by_name
 from experts import GRU, LSTM, Core, Feedforward
-from tasks import CardGame, CardLesson, Feedback, ProofOfMemory, Task, TMaze, TMazeLong
+from tasks import CardGame, CardGameImitation, PreviousActionReward, ProofOfMemory, Task, TMaze, TMazeLong
 
-WORLD: dict[str, Any] = READER | {"memory": "none", "outer_steps": 2000, "key_size": 32, "lr": 2e-3}
-SOON: dict[str, Any] = {"exploration": Decay(0.3, 0.02, 20_000), "sequences": 64, "updates": 2, "target_every": 50}
+RL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
+    "memory": "none",
+    "outer_steps": 2000,
+    "key_size": 32,
+    "lr": 2e-3,
+}
+Q_LEARNING_DEFAULTS: dict[str, Any] = {
+    "exploration": LinearEpsilon(0.3, 0.02, 20_000),
+    "sequences": 64,
+    "updates": 2,
+    "target_every": 50,
+}
 CONTROLLERS: dict[str, Callable[[int, int], Core]] = {"gru": GRU, "lstm": LSTM, "feedforward": Feedforward}
-LEARNING: dict[str, dict[str, Any]] = {  # what differs from the learner's own defaults; found on a T-maze, see LOG
+LEARNER_DEFAULTS: dict[
+    str, dict[str, Any]
+] = {  # what differs from the learner's own defaults; found on a T-maze, see LOG
     "a2c": {"lam": 0.9, "entropy_weight": 0.03},
     "ppo": {"entropy_weight": 0.02},
-    "drqn": SOON | {"n": 5, "double": True},
-    "r2d2": SOON | {"eps": 1e-8},
+    "drqn": Q_LEARNING_DEFAULTS | {"n": 5, "double": True},
+    "r2d2": Q_LEARNING_DEFAULTS | {"eps": 1e-8},
 }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Acting:
+class RLFlags:
     """Who learns by reward, and what it sees.
 
     Args:
         learner: by reward alone; `badger list` names all. Of a card game that is taught, there is no choice.
-        entropy: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
-        feedback: whether the last action, reward and end are seen, too.
+        entropy_weight: weight of the policy's entropy, where there is one; 0.02, and of a2c 0.03, if not given.
+        observe_previous: whether the last action, reward and end are seen, too.
         controller: of the memory, or all there is: gru, lstm, or feedforward, which remembers nothing.
         hidden_size: of the controller.
     """
 
     learner: str = "a2c"
-    entropy: float | None = None
-    feedback: bool = False
+    entropy_weight: float | None = None
+    observe_previous: bool = False
     controller: str = "gru"
     hidden_size: int = 64
 
-    def run(self, setup: Setup, memories: Memories, task: Task, **learning: Any) -> Run:
-        """learning: options of the learner, before those of `LEARNING`."""
-        make = pick(LEARNERS, self.learner, "learner")
-        learning = LEARNING.get(self.learner, {}) | learning
-        if memories.auxiliary:
-            learning["auxiliary"] = memories.auxiliary
-        if self.entropy is not None:
+    def make_run(self, setup: Setup, memories: MemoryFlags, task: Task, **learning: Any) -> Run:
+        """learning: options of the learner, before those of `LEARNER_DEFAULTS`."""
+        make = get_by_name(LEARNERS, self.learner, "learner")
+        learning = LEARNER_DEFAULTS.get(self.learner, {}) | learning
+        if memories.auxiliary_weights:
+            learning["auxiliary"] = memories.auxiliary_weights
+        if self.entropy_weight is not None:
             if "entropy_weight" not in inspect.signature(make).parameters:
-                raise ValueError(f"entropy={self.entropy}: {make.__name__} weighs no entropy; leave it out")
-            learning["entropy_weight"] = self.entropy
+                raise ValueError(
+                    f"entropy_weight={self.entropy_weight}: {make.__name__} weighs no entropy; leave it out"
+                )
+            learning["entropy_weight"] = self.entropy_weight
         if self.learner == "ppo":
             learning["horizon"] = task.steps  # whole episodes, where all are as long
-        kind = pick(CONTROLLERS, self.controller, "controller")
-        core = memories.core(lambda size: kind(size, self.hidden_size), setup.experts)
+        kind = get_by_name(CONTROLLERS, self.controller, "controller")
+        core = memories.core_factory(lambda size: kind(size, self.hidden_size), setup.experts)
         senses = partial(sense.Scaled, power=0.0, scale=3.0)  # a cue of one would hardly move a gate
-        return setup.run(Feedback(task) if self.feedback else task, core, senses=senses, learner=make, **learning)
+        return setup.make_run(
+            PreviousActionReward(task) if self.observe_previous else task,
+            core,
+            make_sense=senses,
+            learner=make,
+            **learning,
+        )
 
 
-@recipe(**WORLD)
+@recipe(**RL_DEFAULTS)
 def t_maze(
     setup: Setup,
-    memories: Memories,
-    acting: Acting,
+    memories: MemoryFlags,
+    acting: RLFlags,
     *,
     length: int = 20,
     penalty: float | None = None,
@@ -80,20 +100,20 @@ def t_maze(
         length: steps to the junction.
         penalty: for a step behind; 1 / length if not given.
     """
-    return acting.run(setup, memories, TMaze(length, penalty))
+    return acting.make_run(setup, memories, TMaze(length, penalty))
 
 
-@recipe(**WORLD | {"lr": 3e-3, "batch": 16, "outer_steps": 1000})
-def t_maze_in_pieces(
+@recipe(**RL_DEFAULTS | {"lr": 3e-3, "batch": 16, "outer_steps": 1000})
+def t_maze_r2d2(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
     length: int = 20,
-    train: int = 10,
+    train_length: int = 10,
     overlap: int = 5,
     burn_in: int = 10,
-    stored: bool = True,
-    measure_every: int = 10,
+    stored_state: bool = True,
+    discrepancy_interval: int = 10,
     hidden_size: int = 32,
 ) -> Run:
     """R2D2 in a T-maze whose sequences are shorter than its episodes, so that it matters what an agent is taken to know
@@ -101,23 +121,29 @@ def t_maze_in_pieces(
 
     Args:
         length: steps to the junction.
-        train: steps of a sequence that are learnt from.
+        train_length: steps of a sequence that are learnt from.
         overlap: of these, shared with the next sequence.
         burn_in: steps before them that are only lived through again.
-        stored: whether a sequence begins with what the agent knew then; or with nothing.
-        measure_every: outer steps between two measurements of the discrepancy.
+        stored_state: whether a sequence begins with what the agent knew then; or with nothing.
+        discrepancy_interval: outer steps between two measurements of the discrepancy.
         hidden_size: of the GRU.
     """
     pieces: dict[str, Any] = {"updates": 4, "target_every": 25}
-    pieces |= {"train": train, "overlap": overlap, "burn_in": burn_in, "stored": stored, "measure_every": measure_every}
-    return Acting(learner="r2d2", hidden_size=hidden_size).run(setup, memories, TMaze(length), **pieces)
+    pieces |= {
+        "train_length": train_length,
+        "overlap": overlap,
+        "burn_in": burn_in,
+        "stored_state": stored_state,
+        "discrepancy_interval": discrepancy_interval,
+    }
+    return RLFlags(learner="r2d2", hidden_size=hidden_size).make_run(setup, memories, TMaze(length), **pieces)
 
 
-@recipe(**WORLD)
+@recipe(**RL_DEFAULTS)
 def t_maze_long(
     setup: Setup,
-    memories: Memories,
-    acting: Acting,
+    memories: MemoryFlags,
+    acting: RLFlags,
     *,
     length: int = 30,
     noise: bool = True,
@@ -128,20 +154,20 @@ def t_maze_long(
         length: steps to the end; 100 in the paper.
         noise: whether a random bit is seen in each step.
     """
-    return acting.run(setup, memories, TMazeLong(length, noise))
+    return acting.make_run(setup, memories, TMazeLong(length, noise))
 
 
-@recipe(**WORLD)
-def proof_of_memory(setup: Setup, memories: Memories, acting: Acting) -> Run:
+@recipe(**RL_DEFAULTS)
+def proof_of_memory(setup: Setup, memories: MemoryFlags, acting: RLFlags) -> Run:
     """One expert goes to the end of a line that was shown to be the good one (Pleines et al. 2023)."""
-    return acting.run(setup, memories, ProofOfMemory())
+    return acting.make_run(setup, memories, ProofOfMemory())
 
 
-@recipe(**WORLD | {"memory": "private"})
+@recipe(**RL_DEFAULTS | {"memory": "private"})
 def card_game(
     setup: Setup,
-    memories: Memories,
-    acting: Acting,
+    memories: MemoryFlags,
+    acting: RLFlags,
     *,
     cards: int = 4,
     teacher: Literal["none", "expert", "own"] = "none",
@@ -154,7 +180,7 @@ def card_game(
             that it plays; own, in the games that the agent plays.
     """
     if teacher == "none":
-        return acting.run(setup, memories, CardGame(cards))
+        return acting.make_run(setup, memories, CardGame(cards))
     kinds = {"expert": False, "own": True}
-    lesson = CardLesson(cards, own=pick(kinds, teacher, "teacher"))
-    return replace(acting, learner="bptt", entropy=None).run(setup, memories, lesson)
+    lesson = CardGameImitation(cards, dagger=get_by_name(kinds, teacher, "teacher"))
+    return replace(acting, learner="bptt", entropy_weight=None).make_run(setup, memories, lesson)

@@ -6,38 +6,42 @@ from typing import Any
 
 from badger import sense
 from badger.recipes.flags import recipe
-from badger.recipes.memories import Memories
+from badger.recipes.memories import MemoryFlags
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from experts import LSTM
 from tasks import (
     AssociativeRecall,
     BAbI,
+    Bucketed,
     Copy,
     DictionaryInference,
-    Parts,
+    IntOrRange,
     PrioritySort,
-    Ranges,
+    RandomSizes,
     SequentialMNIST,
-    Size,
     Task,
-    Varied,
-    ends,
+    TaskDistribution,
+    size_range,
 )
 
-ADAM = (0.9, 0.999)  # torch's own betas, as published
-READER: dict[str, Any] = {
+ADAM_BETAS = (0.9, 0.999)  # torch's own betas, as published
+SINGLE_EXPERT_DEFAULTS: dict[str, Any] = {
     "experts": 1, "topology": "none", "bus": "silent", "act": "mean", "identity_size": 0, "schedule": "constant",
     "lr": 1e-3,
 }  # fmt: skip
-SYMBOLS = READER | {"memory": "neural", "key_size": 100, "key_input_scale": 0.1}  # embedded, they are loud
-ALGORITHMIC = SYMBOLS | {"batch": 32, "outer_steps": 10_000, "slots": 128}
+SYMBOL_DEFAULTS = SINGLE_EXPERT_DEFAULTS | {
+    "memory": "neural",
+    "key_size": 100,
+    "key_input_scale": 0.1,
+}  # embedded, they are loud
+ALGORITHMIC = SYMBOL_DEFAULTS | {"batch": 32, "outer_steps": 10_000, "slots": 128}
 
 
-@recipe(**READER, batch=128, outer_steps=7820, slots=112, key_size=32)
+@recipe(**SINGLE_EXPERT_DEFAULTS, batch=128, outer_steps=7820, slots=112, key_size=32)
 def sequential_mnist(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
     pixels: int = 7,
     permuted: bool = False,
@@ -59,18 +63,18 @@ def sequential_mnist(
     if pixels < 1 or 784 % pixels:
         raise ValueError(f"pixels={pixels}, want a divisor of 784, such as 7")
     task = SequentialMNIST(784 // pixels, data_dir=data_dir, split=split, permuted=permuted)
-    return _reading(setup, memories, task, hidden_size)
+    return _make_sequence_run(setup, memories, task, hidden_size)
 
 
 @recipe(**ALGORITHMIC)
 def dictionary_inference(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
-    pairs: Size = 4,
-    length: Size = 1,
-    grow: tuple[int, int] | None = None,
-    embedding: int = 64,
+    pairs: IntOrRange = 4,
+    length: IntOrRange = 1,
+    curriculum_steps: tuple[int, int] | None = None,
+    embedding_size: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -79,26 +83,30 @@ def dictionary_inference(
     Args:
         pairs: examples; the paper has 4, 8, 12 and 16. A range: drawn for each outer step.
         length: letters of a word; in the paper 1, 4, 8 and 12. A range: drawn for each outer step.
-        grow: outer steps from which on, and until which, sizes grow from the lower ends of the ranges to the upper
-            ones (`tasks.Ranges.growing`); None: they are drawn from the whole ranges throughout.
-        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
+        curriculum_steps: outer steps from which on, and until which, sizes grow from the lower ends of the ranges to the upper
+            ones (`tasks.RandomSizes.widening_curriculum`); None: they are drawn from the whole ranges throughout.
+        embedding_size: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _drawn(Ranges(DictionaryInference(), {"pairs": pairs, "length": length}), Ranges.growing, grow)
-    return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
+    task = _with_curriculum(
+        RandomSizes(DictionaryInference(), {"pairs": pairs, "length": length}),
+        RandomSizes.widening_curriculum,
+        curriculum_steps,
+    )
+    return _make_sequence_run(setup, memories, task, hidden_size, embedding_size, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
 def copy(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
-    length: Size = 50,
+    length: IntOrRange = 50,
     repeats: int = 2,
     symbols: int = 10,
-    grow: tuple[int, int] | None = None,
-    embedding: int = 64,
+    curriculum_steps: tuple[int, int] | None = None,
+    embedding_size: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -108,25 +116,29 @@ def copy(
         length: symbols of the sequence. A range: drawn for each outer step.
         repeats: how often it is put out.
         symbols: different ones.
-        grow: outer steps from which on, and until which, lengths rise one at a time from the lower end of the range to
-            the upper one (`tasks.Ranges.rising`); None: they are drawn from the whole range throughout.
-        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
+        curriculum_steps: outer steps from which on, and until which, lengths rise one at a time from the lower end of the range to
+            the upper one (`tasks.RandomSizes.increasing_curriculum`); None: they are drawn from the whole range throughout.
+        embedding_size: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    task = _drawn(Ranges(Copy(symbols=symbols, repeats=repeats), {"length": length}), Ranges.rising, grow)
-    return _reading(setup, memories, task, hidden_size, embedding, clip=clip)
+    task = _with_curriculum(
+        RandomSizes(Copy(symbols=symbols, repeats=repeats), {"length": length}),
+        RandomSizes.increasing_curriculum,
+        curriculum_steps,
+    )
+    return _make_sequence_run(setup, memories, task, hidden_size, embedding_size, clip=clip)
 
 
 @recipe(**ALGORITHMIC)
 def priority_sort(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
     vectors: int = 20,
     answers: int = 16,
     bits: int = 8,
-    embedding: int = 64,
+    embedding_size: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -136,22 +148,24 @@ def priority_sort(
         vectors: shown.
         answers: put out, those of the highest priorities.
         bits: of a vector.
-        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
+        embedding_size: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, PrioritySort(vectors, answers, bits), hidden_size, embedding, clip=clip)
+    return _make_sequence_run(
+        setup, memories, PrioritySort(vectors, answers, bits), hidden_size, embedding_size, clip=clip
+    )
 
 
 @recipe(**ALGORITHMIC)
 def associative_recall(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
     items: int = 6,
     vectors: int = 3,
     bits: int = 6,
-    embedding: int = 64,
+    embedding_size: int = 64,
     hidden_size: int = 100,
     clip: float = 10.0,
 ) -> Run:
@@ -161,26 +175,28 @@ def associative_recall(
         items: shown.
         vectors: of an item.
         bits: of a vector.
-        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
+        embedding_size: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    return _reading(setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, embedding, clip=clip)
+    return _make_sequence_run(
+        setup, memories, AssociativeRecall(items, vectors, bits), hidden_size, embedding_size, clip=clip
+    )
 
 
-@recipe(**SYMBOLS, batch=128, outer_steps=60_000, slots=256, heads=3)
+@recipe(**SYMBOL_DEFAULTS, batch=128, outer_steps=60_000, slots=256, heads=3)
 def babi(
     setup: Setup,
-    memories: Memories,
+    memories: MemoryFlags,
     *,
     tasks: tuple[int, ...] = tuple(range(1, 21)),
-    limit: Size = 256,
-    grow: tuple[int, int] | None = None,
+    max_words: IntOrRange = 256,
+    curriculum_steps: tuple[int, int] | None = None,
     split: str = "train",
-    version: str = "en-valid-10k",
+    dataset_version: str = "en-valid-10k",
     data_dir: str | None = None,
     substitute: bool = False,
-    embedding: int = 64,
+    embedding_size: int = 64,
     hidden_size: int = 256,
     clip: float = 10.0,
 ) -> Run:
@@ -188,34 +204,45 @@ def babi(
 
     Args:
         tasks: which of the 20.
-        limit: words of the longest story, with its question; longer ones are counted and left out. A range: drawn for
+        max_words: words of the longest story, with its question; longer ones are counted and left out. A range: drawn for
             each outer step, and only stories beyond its upper end are left out.
-        grow: outer steps from which on, and until which, that limit rises from the lower end of its range to the upper
-            one (`tasks.Ranges.rising`); None: it is drawn from the whole range throughout.
+        curriculum_steps: outer steps from which on, and until which, that limit rises from the lower end of its range to the upper
+            one (`tasks.RandomSizes.increasing_curriculum`); None: it is drawn from the whole range throughout.
         split: questions to train on: train, or train+validation.
-        version: folder of the files: en-valid-10k, or en-valid, with a tenth of the questions.
+        dataset_version: folder of the files: en-valid-10k, or en-valid, with a tenth of the questions.
         data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
         substitute: train on what else there is of a task whose training file is missing, which a warning tells.
-        embedding: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
+        embedding_size: numbers by which a symbol is known at first (`sense.Embedding`); 0: seen one-hot.
         hidden_size: of the LSTM.
         clip: largest norm of the gradient.
     """
-    _, longest = ends(limit=limit)
+    _, longest = size_range(limit=max_words)
     task = BAbI(
-        longest, tasks, data_dir=data_dir, folder=version, split=split, substitute=substitute, limit=longest
+        longest, tasks, data_dir=data_dir, folder=dataset_version, split=split, substitute=substitute, max_words=longest
     )  # fmt: skip
-    stories = Parts(_drawn(Ranges(task, {"steps": limit}), Ranges.rising, grow))
-    return _reading(setup, memories, stories, hidden_size, embedding, clip=clip)
+    stories = Bucketed(
+        _with_curriculum(RandomSizes(task, {"steps": max_words}), RandomSizes.increasing_curriculum, curriculum_steps)
+    )
+    return _make_sequence_run(setup, memories, stories, hidden_size, embedding_size, clip=clip)
 
 
-def _drawn(sizes: Ranges, how: Callable[[Ranges, int, int], Varied], grow: tuple[int, int] | None) -> Task | Varied:
+def _with_curriculum(
+    sizes: RandomSizes, how: Callable[[RandomSizes, int, int], TaskDistribution], grow: tuple[int, int] | None
+) -> Task | TaskDistribution:
     """The task with sizes drawn for each outer step, and, if there are two of these, growing between them."""
-    return how(sizes, *grow) if grow else sizes.alone()
+    return how(sizes, *grow) if grow else sizes.simplify()
 
 
-def _reading(
-    setup: Setup, memories: Memories, task: Task | Varied, hidden_size: int, embedding: int = 0, **learning: Any
+def _make_sequence_run(
+    setup: Setup,
+    memories: MemoryFlags,
+    task: Task | TaskDistribution,
+    hidden_size: int,
+    embedding: int = 0,
+    **learning: Any,
 ) -> Run:
-    core = memories.core(partial(LSTM, hidden_size=hidden_size), setup.experts)
+    core = memories.core_factory(partial(LSTM, hidden_size=hidden_size), setup.experts)
     senses = partial(sense.Embedding, size=embedding) if embedding else sense.Broadcast
-    return setup.run(task, core, senses=senses, betas=ADAM, auxiliary=memories.auxiliary, **learning)
+    return setup.make_run(
+        task, core, make_sense=senses, betas=ADAM_BETAS, auxiliary=memories.auxiliary_weights, **learning
+    )

@@ -12,16 +12,16 @@ from badger.act import Act
 from badger.agent import Agent
 from badger.learners import A2C, BPTT, PPO
 from badger.learners.population import Population
-from badger.learners.schedules import Cooldown, LearningRate, Schedule
+from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.runs.run import Run
-from badger.teams import team
-from comms import BUSES, pick
+from badger.teams import team_size
+from comms import BUSES, get_by_name
 from experts import Core
-from tasks import Continuous, Size, Task, Varied, ends, nominal
+from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
 
-WIDTH = 8  # of an identity, where nothing else tells experts apart
+DEFAULT_IDENTITY_SIZE = 8  # of an identity, where nothing else tells experts apart
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,13 @@ class Setup:
         seed: of everything random.
         seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
-        segment: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        grad_checkpoint_steps: for long episodes: steps whose graph is kept at a time; the others are played twice.
         precision: float32, or bf16 for matrix products in bfloat16.
         compile: the agent's step by torch.compile.
         cuda_graph: capture an outer step once and replay it; on a GPU.
     """
 
-    experts: Size = 4
+    experts: IntOrRange = 4
     message_size: int = 16
     identity_size: int | None = None
     topology: str = "complete"
@@ -65,42 +65,42 @@ class Setup:
     seed: int = 0
     seeds: int = 1
     device: str = "auto"
-    segment: int | None = None
+    grad_checkpoint_steps: int | None = None
     precision: Precision = "float32"
     compile: bool = False
     cuda_graph: bool = False
 
-    def peopled(self, task: Task) -> "Setup":
+    def with_default_experts(self, task: Task) -> "Setup":
         """With an expert for each agent of the world, where no number of them is given."""
         return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
 
-    def run(
+    def make_run(
         self,
-        tasks: Task | Varied,
+        tasks: Task | TaskDistribution,
         core: Callable[[int], Core],
         *,
-        senses: Callable[[int], sense.Sense] | None = None,
+        make_sense: Callable[[int], sense.Sense] | None = None,
         learner: Callable[..., Any] = BPTT,
-        **learning: Any,
+        **learner_options: Any,
     ) -> Run:
         """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
 
         Args:
-            core: what an expert is, a factory of the size of its input. senses: how it senses; None: what there is to
+            core: what an expert is, a factory of the size of its input. make_sense: how it senses; None: what there is to
                 be seen, or in a world of several agents what the one sees that it plays for.
-            learner: `BPTT`, or `A2C` or `PPO`, whose agent gets a critic. learning: more options of the learner.
+            learner: `BPTT`, or `A2C` or `PPO`, whose agent gets a critic. learner_options: more options of the learner.
 
         Raises:
             ValueError: a name that is not there, a flag that the learner does not know, or sizes that do not fit.
         """
         if self.seeds < 1:
             raise ValueError(f"seeds={self.seeds}, want at least 1")
-        where, options = resolve_device(self.device), {**self._options(learner), **learning}
+        where, options = resolve_device(self.device), {**self._options(learner), **learner_options}
         critic = learner in (A2C, PPO)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
-                agent = self._agent(nominal(tasks), core, senses, critic=critic).to(where)
+                agent = self._agent(nominal(tasks), core, make_sense, critic=critic).to(where)
             members.append(learner(agent, tasks, seed=seed, **options))
         return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
 
@@ -120,49 +120,49 @@ class Setup:
         self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense] | None, *, critic: bool
     ) -> Agent:
         messages = self.message_size if self.bus != "silent" else 0
-        port = self._port(task)
+        port = self._act_class(task)
         identity = self.identity_size
         if identity is None:
-            identity = 0 if port.name_size else WIDTH
+            identity = 0 if port.name_size else DEFAULT_IDENTITY_SIZE
         sensing = (senses or (sense.Broadcast if task.agents is None else sense.Team))(task.obs_size)
         made = core(sensing.output_size + messages + identity + port.name_size)
-        bus = pick(BUSES, self.bus, "bus")(made.output_size, messages)
+        bus = get_by_name(BUSES, self.bus, "bus")(made.output_size, messages)
         several = () if task.agents is None else (task.agents,)
-        acting = port(made.output_size, task.action.size, *several)
-        if critic and isinstance(task.action, Continuous):
+        acting = port(made.output_size, task.action_space.size, *several)
+        if critic and isinstance(task.action_space, Continuous):
             acting = act.Gaussian(acting)
-        worth = act.Team(made.output_size, 1, *several) if critic and several else None
+        critic_head = act.Team(made.output_size, 1, *several) if critic and several else None
         return Agent(
             sense=sensing,
             core=made,
             bus=bus,
-            act=act.Valued(acting, worth) if critic else acting,
+            act=act.WithCritic(acting, critic_head) if critic else acting,
             topology=self.topology,
-            experts=ends(experts=self.experts)[1],
+            experts=size_range(experts=self.experts)[1],
             identity_size=identity,
         )
 
-    def _port(self, task: Task) -> type[Act]:
+    def _act_class(self, task: Task) -> type[Act]:
         """How experts act; in a world of several agents by teams, whose sizes must fit."""
         if task.agents is None:
-            return pick(act.ACTS, self.act, "act")
+            return get_by_name(act.ACTS, self.act, "act")
         if self.act != Setup.act:
             raise ValueError(
                 f"act={self.act}: each of the {task.agents} agents of this world acts by its own team; leave it out"
             )
-        low, high = ends(experts=self.experts)
+        low, high = size_range(experts=self.experts)
         if low < high:
             raise ValueError(f"experts={self.experts}, want one number that is a multiple of {task.agents}, the agents")
-        team(high, task.agents)
+        team_size(high, task.agents)
         return act.Team
 
     def _schedule(self) -> LearningRate:
         kinds: dict[str, LearningRate] = {
-            "cosine": Schedule(self.lr, total=self.outer_steps, warmup=self.outer_steps // 20),
-            "constant": Schedule(self.lr),
+            "cosine": WarmupCosine(self.lr, total=self.outer_steps, warmup=self.outer_steps // 20),
+            "constant": WarmupCosine(self.lr),
             "cooldown": Cooldown(self.lr, self.outer_steps),
         }
-        return pick(kinds, self.schedule, "schedule")
+        return get_by_name(kinds, self.schedule, "schedule")
 
 
 def resolve_device(name: str) -> torch.device:

@@ -13,18 +13,18 @@ from badger.agent import Agent
 
 Precision = Literal["float32", "bf16"]
 
-PRODUCTS = {
+MATMUL_OPS = {
     functional.linear, functional.scaled_dot_product_attention,
     torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum,
     Tensor.matmul, Tensor.mm, Tensor.bmm, Tensor.__matmul__, Tensor.__rmatmul__,
 }  # fmt: skip
 
 
-def stepping(agent: Agent, *, precision: Precision = "float32", compiled: bool | str = False) -> Agent:
+def wrap_forward(agent: Agent, *, precision: Precision = "float32", compiled: bool | str = False) -> Agent:
     """An agent that shares everything with this one but takes its steps as asked for.
 
     Args:
-        precision: "bf16" computes matrix products in bfloat16 (`Rounded`).
+        precision: "bf16" computes matrix products in bfloat16 (`Bf16MatmulMode`).
         compiled: by torch.compile, or by its backend of that name.
 
     Raises:
@@ -36,7 +36,7 @@ def stepping(agent: Agent, *, precision: Precision = "float32", compiled: bool |
         return agent
     step: Callable[..., Any] = agent.forward
     if precision == "bf16":
-        step = _rounding(step)
+        step = _with_bf16_matmuls(step)
     if compiled:
         step = torch.compile(step, backend=compiled if isinstance(compiled, str) else "inductor")
     other = copy.copy(agent)
@@ -44,7 +44,7 @@ def stepping(agent: Agent, *, precision: Precision = "float32", compiled: bool |
     return other
 
 
-class Rounded(TorchFunctionMode):
+class Bf16MatmulMode(TorchFunctionMode):
     """Matrix products of float32 numbers take them rounded to bfloat16, and give float32.
 
     `torch.autocast` is not that: its products stay bfloat16, so that it would round what an agent must keep for a whole
@@ -55,21 +55,21 @@ class Rounded(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in PRODUCTS:
+        if func not in MATMUL_OPS:
             return func(*args, **kwargs)
-        result = func(*map(_round, args), **{name: _round(value) for name, value in kwargs.items()})
+        result = func(*map(_to_bf16, args), **{name: _to_bf16(value) for name, value in kwargs.items()})
         return result.float() if result.dtype == torch.bfloat16 else result
 
 
-def _round(value: Any) -> Any:
+def _to_bf16(value: Any) -> Any:
     if isinstance(value, list | tuple):
-        return type(value)(map(_round, value))
+        return type(value)(map(_to_bf16, value))
     return value.bfloat16() if isinstance(value, Tensor) and value.dtype == torch.float32 else value
 
 
-def _rounding(step: Callable[..., Any]) -> Callable[..., Any]:
+def _with_bf16_matmuls(step: Callable[..., Any]) -> Callable[..., Any]:
     def rounded(*arguments: Any) -> Any:
-        with Rounded():  # here and not around the rollout: a segment may be played again in another thread
+        with Bf16MatmulMode():  # here and not around the rollout: a segment may be played again in another thread
             return step(*arguments)
 
     return rounded

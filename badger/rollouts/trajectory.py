@@ -1,4 +1,4 @@
-"""The values of the inner loop: `Carry`, where it stands, and `Frames`, what happened.
+"""The values of the inner loop: `Carry`, where it stands, and `Trajectory`, what happened.
 
 Shapes: T step, B episode, P agent of the world.
 """
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from badger.agent import Agent, AgentState
 from experts import state as states
-from tasks import Step, Task, World
+from tasks import EnvHandle, Step, Task
 
-states.Leaf.register(World)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
+states.Leaf.register(EnvHandle)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
 
 
 class Carry(NamedTuple):
@@ -21,21 +21,21 @@ class Carry(NamedTuple):
     episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
     """
 
-    world: Any
+    env_state: Any
     step: Step
-    state: AgentState
+    agent_state: AgentState
     elapsed: int
-    begun: Bool[Tensor, " B"]
+    episode_start: Bool[Tensor, " B"]
 
 
-class Frames(NamedTuple):
+class Trajectory(NamedTuple):
     """What happened, T first: obs was seen, output and action followed, and the world answered with the rest.
 
     valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
-    scores: as told by the task. watched: what `watch` made of the agent's state, a list of T. legal: the masks that the
+    scores: as told by the task. hook_outputs: what `watch` made of the agent's state, a list of T. action_masks: the masks that the
     actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
-    obs. acted: whose action the world took; in a world of several agents, of those who were there and had not ended.
-    begun: a new episode opened before this step was seen, and the agent's state began anew with it.
+    obs. active: whose action the world took; in a world of several agents, of those who were there and had not ended.
+    episode_start: a new episode opened before this step was seen, and the agent's state began anew with it.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -47,34 +47,34 @@ class Frames(NamedTuple):
     valid: Bool[Tensor, "T B"]
     losses: dict[str, Float[Tensor, "T B"]]
     scores: dict[str, Float[Tensor, "T B"]]
-    watched: list[Any]
-    legal: list[Bool[Tensor, "B *A"]]
+    hook_outputs: list[Any]
+    action_masks: list[Bool[Tensor, "B *A"]]
     present: list[Bool[Tensor, "B P"]]
-    acted: Bool[Tensor, "T B *P"]
-    begun: Bool[Tensor, "T B"]
+    active: Bool[Tensor, "T B *P"]
+    episode_start: Bool[Tensor, "T B"]
 
 
-def start(
+def initial_carry(
     agent: Agent, task: Task, batch: int | Int[Tensor, " B"], rng: torch.Generator, *, experts: int | None = None
 ) -> Carry:
     """New episodes, and an agent that has seen nothing of them. rng gives the device.
 
     batch: how many to draw; or, of a finite task, the numbers of those to play.
     """
-    world, step = task.pick(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
-    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action.size), 0, every_row(step))
+    world, step = task.reset_to(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
+    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action_space.size), 0, every_row(step))
 
 
-def cut(carry: Carry) -> Carry:
+def detach_carry(carry: Carry) -> Carry:
     """The same, and no gradient goes further back."""
     return carry._replace(
-        state=states.detach(carry.state),
-        world=states.detach(carry.world),
+        agent_state=states.detach(carry.agent_state),
+        env_state=states.detach(carry.env_state),
         step=carry.step._replace(obs=carry.step.obs.detach()),
     )
 
 
-def first_episodes(frames: Frames) -> Bool[Tensor, "T B"]:
+def first_episode_mask(frames: Trajectory) -> Bool[Tensor, "T B"]:
     """The steps of each row's first episode, with the one that ends it."""
     over = frames.terminated | frames.truncated
     ended = over.all(-1) if over.dim() == 3 else over

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 
-class Corrupt(ValueError):
+class CorruptCheckpoint(ValueError):
     """A checkpoint that is truncated or damaged."""
 
 
@@ -23,7 +23,7 @@ def path(folder: Path, step: int) -> Path:
     return folder / f"step_{step:08d}.pt"
 
 
-def steps(folder: Path) -> list[int]:
+def saved_steps(folder: Path) -> list[int]:
     """Outer steps of which there is a checkpoint, oldest first."""
     names = (re.fullmatch(r"step_(\d+)\.pt", file.name) for file in folder.glob("step_*.pt"))
     return sorted(int(name[1]) for name in names if name)
@@ -42,9 +42,9 @@ def write(folder: Path, step: int, content: dict[str, Any], *, keep: int, best: 
     file, comment = path(folder, step), hashlib.sha256(archive).hexdigest().encode()
     parts = (archive, len(comment).to_bytes(2, "little"), comment)
     if best:  # first: a run that is killed before the other one is written does this step again
-        replace(folder / "best.pt", *parts)
-    replace(file, *parts)
-    for old in [s for s in steps(folder) if s <= step][:-keep]:
+        atomic_write(folder / "best.pt", *parts)
+    atomic_write(file, *parts)
+    for old in [s for s in saved_steps(folder) if s <= step][:-keep]:
         path(folder, old).unlink()
     return file
 
@@ -54,11 +54,11 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     data = file.read_bytes()
     archive, comment = memoryview(data)[:-66], data[-64:]
     if hashlib.sha256(archive).hexdigest().encode() != comment:
-        raise Corrupt(f"{file} is truncated, damaged or no checkpoint ({len(data)} bytes)")
+        raise CorruptCheckpoint(f"{file} is truncated, damaged or no checkpoint ({len(data)} bytes)")
     return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 
-def replace(file: Path, *parts: bytes | memoryview) -> None:
+def atomic_write(file: Path, *parts: bytes | memoryview) -> None:
     """Writes the file whole or not at all: to a temporary one, flushed to the disk and renamed."""
     temporary = file.with_name("unfinished.tmp")
     try:

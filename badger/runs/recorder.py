@@ -9,15 +9,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from badger.evaluation.inspection import Embeddings, View
+from badger.evaluation.inspection import Embeddings, Inspection
 from badger.runs import checkpoint
 
-Row = dict[str, Any]
+MetricsRow = dict[str, Any]
 
 PROJECTED = "experts"  # the name of the points in TensorBoard's projector, in the folder STEP/experts
 
 
-def read_metrics(folder: str | Path) -> list[Row]:
+def read_metrics(folder: str | Path) -> list[MetricsRow]:
     """The metrics of a run, a row for each outer step. A last line that was cut off by a crash is left out.
 
     Raises:
@@ -35,12 +35,12 @@ def read_metrics(folder: str | Path) -> list[Row]:
     return rows
 
 
-def strict(row: Row) -> Row:
+def nan_to_none(row: MetricsRow) -> MetricsRow:
     """NaN and infinity, which JSON does not know, become null."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
-class Recorder:
+class MetricsWriter:
     """Writes into a run's folder. Opening it at a step cuts off whatever was written after that step, so that a
     resumed run has no piece of a curve twice.
 
@@ -53,20 +53,20 @@ class Recorder:
 
     def __init__(self, folder: Path, step: int, references: dict[str, dict[str, float]], *, tensorboard: bool = True):
         self.folder, self.references = folder, references
-        self._cut(step)
+        self._truncate(step)
         self.file = (folder / "metrics.jsonl").open("a")
         self.events = _writer(folder, step) if tensorboard else None
 
-    def _cut(self, step: int) -> None:
+    def _truncate(self, step: int) -> None:
         file = self.folder / "metrics.jsonl"
         if file.exists():
             kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
-            checkpoint.replace(file, "".join(json.dumps(row) + "\n" for row in kept).encode())
+            checkpoint.atomic_write(file, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
-    def rows(self, rows: list[Row], speed: float) -> None:
+    def log_metrics(self, rows: list[MetricsRow], speed: float) -> None:
         """Metrics of some outer steps, oldest first; TensorBoard gets their means. speed: outer steps a second."""
         for row in rows:
-            self.file.write(json.dumps(strict(row)) + "\n")
+            self.file.write(json.dumps(nan_to_none(row)) + "\n")
         if self.events is None:
             return
         last = rows[-1]["step"]
@@ -80,13 +80,13 @@ class Recorder:
             for line, value in lines.items():
                 self.events.add_scalar(f"{score}/reference/{line.replace(' ', '_')}", value, last)
 
-    def view(self, view: View, step: int) -> None:
+    def log_inspection(self, view: Inspection, step: int) -> None:
         """A look inside the agent."""
         if self.events is None:
             return
-        for tag, value in view.numbers.items():
+        for tag, value in view.scalars.items():
             self.events.add_scalar(tag, value, step)
-        for tag, picture in view.pictures.items():
+        for tag, picture in view.plots.items():
             self.events.add_figure(tag, picture, step)
 
     def hparams(self, arguments: dict[str, Any], score: str) -> None:
@@ -97,7 +97,7 @@ class Recorder:
 
         known = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in arguments.items()}
         # the events' own writer: add_hparams would make a sub-folder, another run in TensorBoard's eyes, at each call
-        for summary in hparams(known, dict.fromkeys([f"{score}/average", evaluated_tag(score)])):
+        for summary in hparams(known, dict.fromkeys([f"{score}/average", evaluation_tag(score)])):
             self.events.file_writer.add_summary(summary)
 
     def embeddings(self, embeddings: Embeddings, step: int) -> None:
@@ -149,16 +149,16 @@ class Recorder:
         self.events.add_custom_scalars({title: chart for title, chart in charts.items() if chart})
 
 
-def evaluated_tag(score: str) -> str:
+def evaluation_tag(score: str) -> str:
     """Of a score on evaluation episodes: a curve with a point for each time that it was looked at."""
     return f"{score}/evaluated"
 
 
-def evaluated(folder: Path, score: str, value: float, step: int) -> None:
+def log_evaluation(folder: Path, score: str, value: float, step: int) -> None:
     """A point of that curve."""
     events = _writer(folder, None)
     if events is not None:
-        events.add_scalar(evaluated_tag(score), value, step)
+        events.add_scalar(evaluation_tag(score), value, step)
         events.close()
 
 

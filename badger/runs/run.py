@@ -44,8 +44,8 @@ class Run:
         outer_steps: the goal of `train`.
         folder: where the run is kept; None: nowhere, the metrics stay in `history`.
         log_every: outer steps between two looks at the device. save_every: between two checkpoints.
-        look_every: between two evaluations with pictures for TensorBoard; None: 5 in a run.
-        keep: how many of the last checkpoints stay.
+        inspect_every: between two evaluations with pictures for TensorBoard; None: 5 in a run.
+        keep_checkpoints: how many of the last checkpoints stay.
     """
 
     def __init__(
@@ -56,18 +56,23 @@ class Run:
         folder: str | Path | None = None,
         log_every: int = 20,
         save_every: int = 100,
-        look_every: int | None = None,
-        keep: int = 3,
+        inspect_every: int | None = None,
+        keep_checkpoints: int = 3,
     ):
-        look_every = max(1, outer_steps // 5) if look_every is None else look_every
-        sizes = {"outer_steps": outer_steps, "log_every": log_every, "save_every": save_every, "keep": keep}
-        for name, size in (sizes | {"look_every": look_every}).items():
+        inspect_every = max(1, outer_steps // 5) if inspect_every is None else inspect_every
+        sizes = {
+            "outer_steps": outer_steps,
+            "log_every": log_every,
+            "save_every": save_every,
+            "keep_checkpoints": keep_checkpoints,
+        }
+        for name, size in (sizes | {"inspect_every": inspect_every}).items():
             if size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
         self.learner, self.outer_steps = learner, outer_steps
         self.folder = None if folder is None else Path(folder)
-        self.log_every, self.save_every, self.keep = log_every, save_every, keep
-        self.look_every = look_every
+        self.log_every, self.save_every, self.keep_checkpoints = log_every, save_every, keep_checkpoints
+        self.inspect_every = inspect_every
         self.recipe: str | None = None
         self.arguments: dict[str, Any] = {}  # that the recipe was given
         self.defaults: dict[str, Any] = {}  # of its other arguments, as they were then
@@ -116,14 +121,14 @@ class Run:
             "defaults": self.defaults,
             "outer_steps": self.outer_steps,
             "versions": versions(),
-            "commit": commit(),
+            "git_commit": git_commit(),
         }
         try:
             text = json.dumps(about, indent=2) + "\n"
         except TypeError as error:
             raise ValueError(f"the arguments of {self.recipe} go into run.json as JSON, but {error}") from error
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.replace(folder / "run.json", text.encode())
+        checkpoint.atomic_write(folder / "run.json", text.encode())
         self._own = folder
 
     def save(self) -> Path:
@@ -146,7 +151,9 @@ class Run:
             "processes": self.processes,
             "learner": self.learner.state_dict(),
         }
-        file = checkpoint.write(self._somewhere() / "checkpoints", self.step, content, keep=self.keep, best=best)
+        file = checkpoint.write(
+            self._somewhere() / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best
+        )
         self.best = top
         return file
 
@@ -164,7 +171,7 @@ class Run:
         if best:
             candidates = [files / "best.pt"]
         else:
-            candidates = [checkpoint.path(files, step) for step in reversed(checkpoint.steps(files))]
+            candidates = [checkpoint.path(files, step) for step in reversed(checkpoint.saved_steps(files))]
         problems = []
         for file in candidates:
             try:
@@ -182,7 +189,7 @@ class Run:
         content = checkpoint.read(file, self.device)
         made = (content["recipe"], json.loads(content["arguments"]))
         if made != (self.recipe, self.arguments):
-            raise checkpoint.Corrupt(
+            raise checkpoint.CorruptCheckpoint(
                 f"it was made by {made[0]} {made[1]}, and this run by {self.recipe} {self.arguments}"
             )
         self.learner.load_state_dict(content["learner"])
@@ -237,7 +244,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def commit() -> str | None:
+def git_commit() -> str | None:
     """The commit of the code that runs, where it is run from a git checkout."""
     here = Path(__file__).parent
     try:

@@ -14,13 +14,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from badger import distributed
-from badger.evaluation.divergence import autopsy
-from badger.evaluation.inspection import look
+from badger.evaluation.divergence import diagnose_divergence
+from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
-from badger.runs.recorder import Recorder, Row
+from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Diverged, Run
-from tasks import WorldError
+from tasks import EnvError
 
 
 def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None, tensorboard: bool = True) -> None:
@@ -44,24 +44,28 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
     goal = run.outer_steps if outer_steps is None else run.step + outer_steps
     if run.step >= goal:
         return
-    _agreed(run)
+    _check_world_size(run)
     quiet = True if distributed.rank() else quiet
     bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
-    with _interrupts() as stop, _playing(run), _recording(run, tensorboard) as recorder, bar:
+    with _interrupts() as stop, _explain_env_error(run), _metrics_writer(run, tensorboard) as recorder, bar:
         pending: list[tuple[int, dict[str, Any]]] = []
         begun, last, stopped = time.perf_counter(), False, False
         while not last:
             pending.append((run.step + 1, run.learner.update()))
-            stopped = distributed.any_of(bool(stop))  # a signal from here on is seen one step later, and loses nothing
+            stopped = distributed.any_process(
+                bool(stop)
+            )  # a signal from here on is seen one step later, and loses nothing
             last = stopped or run.step == goal
             save = last or run.step % run.save_every == 0
-            with _writing(run):
+            with _explain_os_error(run):
                 if save or run.step % run.log_every == 0:
                     begun = _flush(run, pending, recorder, begun, bar)
-                if recorder and (last or run.step % run.look_every == 0):
+                if recorder and (last or run.step % run.inspect_every == 0):
                     rng = generator(run.learner.seed, "look", run.step, device=run.device)
-                    view = look(run.learner.agent, run.learner.task.unseen, rng, policy=run.learner.policy)
-                    recorder.view(view, run.step)
+                    view = inspect_agent(
+                        run.learner.agent, run.learner.task.evaluation_task, rng, policy=run.learner.eval_policy
+                    )
+                    recorder.log_inspection(view, run.step)
                     if last:
                         recorder.embeddings(view.embeddings, run.step)
                     begun = time.perf_counter()
@@ -71,17 +75,17 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                     recorder.flush()
                     run.save()
             if save:
-                _alike(run)
+                _check_same_parameters(run)
     if stop or stopped:
         raise KeyboardInterrupt(
             f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else "")
         )
 
 
-def _agreed(run: Run) -> None:
+def _check_world_size(run: Run) -> None:
     """All processes begin alike, and as many as before; or what that means is said."""
-    _alike(run)
-    before, now = run.processes, distributed.world()
+    _check_same_parameters(run)
+    before, now = run.processes, distributed.world_size()
     if before is not None and before != now and distributed.rank() == 0:
         warnings.warn(
             f"outer step {run.step} was reached with {before} process(es), and {now} go on: the parameters are exact, "
@@ -91,8 +95,8 @@ def _agreed(run: Run) -> None:
     run.processes = now
 
 
-def _alike(run: Run) -> None:
-    if not distributed.same_everywhere([torch.tensor(run.step), *run.learner.agent.state_dict().values()]):
+def _check_same_parameters(run: Run) -> None:
+    if not distributed.same_on_all_ranks([torch.tensor(run.step), *run.learner.agent.state_dict().values()]):
         raise RuntimeError(
             f"the processes do not hold the same parameters (rank {distributed.rank()} at outer step {run.step}): "
             "each must build the agent from the same seed, load the same checkpoint, and average its gradients"
@@ -100,13 +104,13 @@ def _alike(run: Run) -> None:
 
 
 @contextmanager
-def _recording(run: Run, tensorboard: bool) -> Iterator[Recorder | None]:
+def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | None]:
     if run.folder is None or distributed.rank() > 0:
         yield None
         return
     run.create()
     task, core = run.learner.task, run.learner.agent.core
-    recorder = Recorder(run.folder, run.step, task.references(), tensorboard=tensorboard)
+    recorder = MetricsWriter(run.folder, run.step, task.references(), tensorboard=tensorboard)
     example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
     recorder.layout(task.score, set(core.metrics(example)))
     try:
@@ -116,7 +120,7 @@ def _recording(run: Run, tensorboard: bool) -> Iterator[Recorder | None]:
 
 
 @contextmanager
-def _writing(run: Run) -> Iterator[None]:
+def _explain_os_error(run: Run) -> Iterator[None]:
     """Says what an error of the file system means for the run."""
     try:
         yield
@@ -130,26 +134,26 @@ def _writing(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _playing(run: Run) -> Iterator[None]:
+def _explain_env_error(run: Run) -> Iterator[None]:
     """Says what a world that went wrong means for the run."""
     try:
         yield
-    except WorldError as error:
+    except EnvError as error:
         again = "" if run.folder is None else f" When that is mended: {run.shell_command('resume')}"
-        raise WorldError(
-            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last(run)}.{again}"
+        raise EnvError(
+            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}.{again}"
         ) from error
 
 
-def _last(run: Run) -> str:
+def _last_checkpoint(run: Run) -> str:
     """Where the last checkpoint is."""
     files = None if run.folder is None else run.folder / "checkpoints"
-    saved = checkpoint.steps(files) if files else []
+    saved = checkpoint.saved_steps(files) if files else []
     return str(checkpoint.path(files, saved[-1])) if files and saved else "none was saved"
 
 
 def _flush(
-    run: Run, pending: list[tuple[int, dict[str, Any]]], recorder: Recorder | None, begun: float, bar: Any
+    run: Run, pending: list[tuple[int, dict[str, Any]]], recorder: MetricsWriter | None, begun: float, bar: Any
 ) -> float:
     """Brings what the device has measured to the host, in one transfer; returns when the next steps began."""
     rows, score = _fetched(pending), run.learner.task.score
@@ -168,14 +172,14 @@ def _flush(
     bar.set_postfix({score: f"{rows[-1][score + '_average']:.4f}"}, refresh=False)
     bar.update(len(rows))
     if recorder:
-        recorder.rows(rows, len(rows) / (now - begun))
+        recorder.log_metrics(rows, len(rows) / (now - begun))
     elif run.folder is None:
         run.history += rows
     _check(run, rows, recorder)
     return time.perf_counter()
 
 
-def _fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[Row]:
+def _fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[MetricsRow]:
     """All rows have the same names: the tasks of a mixture may tell different ones, which the others do not know."""
     names = {name: isinstance(value, Tensor) for _, metrics in pending for name, value in metrics.items()}
     measured = [name for name, on_device in names.items() if on_device]
@@ -188,7 +192,7 @@ def _fetched(pending: list[tuple[int, dict[str, Any]]]) -> list[Row]:
     return rows
 
 
-def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
+def _check(run: Run, rows: list[MetricsRow], recorder: MetricsWriter | None) -> None:
     bad = next((row for row in rows if not row["finite"]), None)
     if bad is None:
         return
@@ -197,10 +201,12 @@ def _check(run: Run, rows: list[Row], recorder: Recorder | None) -> None:
     seen = ("loss", "gradient_norm", "parameter_norm")
     told = ", ".join(f"{name.replace('_', ' ')} {bad[name]:.4g}" for name in seen if name in bad)
     learner = run.learner
-    held = autopsy(learner.agent, learner.task, generator(learner.seed, "autopsy", device=run.device), learner.policy)
+    held = diagnose_divergence(
+        learner.agent, learner.task, generator(learner.seed, "autopsy", device=run.device), learner.eval_policy
+    )
     raise Diverged(
         f"outer step {bad['step']} is not finite: {told}{held and '; '}{held}. That update was not made. Last good "
-        f"checkpoint: {_last(run)}. A lower learning rate, a smaller clip or shorter episodes usually mend it."
+        f"checkpoint: {_last_checkpoint(run)}. A lower learning rate, a smaller clip or shorter episodes usually mend it."
     )
 
 
@@ -216,7 +222,7 @@ def _interrupts() -> Iterator[list[int]]:
         return
 
     def handle(number: int, frame: object) -> None:
-        if caught and distributed.world() == 1:
+        if caught and distributed.world_size() == 1:
             raise KeyboardInterrupt("stopped at once, without saving")
         caught.append(number)
 

@@ -6,23 +6,23 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from badger.evaluation.evaluate import fitting
-from badger.learners.population import members
+from badger.evaluation.evaluate import cap_episodes
+from badger.learners.population import member_learners
 from badger.recipes.build import load_run
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
-from badger.study.results import Evidence, Outcome, outcome
-from badger.study.trial import played, result
+from badger.study.results import StudyResults, TrialResult, make_trial_result
+from badger.study.trial import evaluate_trial, read_result
 
-EPISODES, CROWD = 1024, 2**17  # of an evaluation; and experts in them, at most
+EPISODES, MAX_TOTAL_EXPERTS = 1024, 2**17  # of an evaluation; and experts in them, at most
 
 
-def compared(
+def compare_runs(
     folders: Sequence[str | Path],
     threshold: float | None = None,
     episodes: int | None = None,
     trusted: Collection[str] = (),
-) -> Evidence:
+) -> StudyResults:
     """What these runs have shown, finished or not; nothing is written into their folders.
 
     A run of a study was evaluated by it. Any other is evaluated here as of its last checkpoint, and a population's
@@ -45,8 +45,8 @@ def compared(
         outcomes += _outcomes(run, folder, arm, threshold, episodes)
         if run.step < run.outer_steps:
             missing[str(folder)] = f"is at outer step {run.step} of {run.outer_steps}, and counts as it is"
-    _distinct(outcomes)
-    return Evidence(
+    _check_distinct(outcomes)
+    return StudyResults(
         name=f"{len(folders)} runs",
         claim="",
         arms=list(dict.fromkeys(each.arm for each in outcomes)),
@@ -72,24 +72,24 @@ def _arms(runs: list[Run]) -> list[str]:
     ]
 
 
-def _outcomes(run: Run, folder: Path, arm: str, threshold: float | None, episodes: int | None) -> list[Outcome]:
+def _outcomes(run: Run, folder: Path, arm: str, threshold: float | None, episodes: int | None) -> list[TrialResult]:
     """Of each member, as of the run's last checkpoint."""
     rows = [row for row in read_metrics(folder) if row["step"] <= run.step] if run.step else []
-    task, found = run.learner.task, result(folder)
+    task, found = run.learner.task, read_result(folder)
     outcomes = []
-    for learner in members(run.learner):
-        column = task.score if len(members(run.learner)) == 1 else f"{task.score}/seed_{learner.seed}"
+    for learner in member_learners(run.learner):
+        column = task.score if len(member_learners(run.learner)) == 1 else f"{task.score}/seed_{learner.seed}"
         if found and episodes is None:
             scores = {int(step): each for step, each in found["scores"].items()}
         else:
-            count = fitting(EPISODES, learner.agent.experts, CROWD) if episodes is None else episodes
-            scores = {run.step: {"": played(learner, task, count, run.step, run.device)}}
+            count = cap_episodes(EPISODES, learner.agent.experts, MAX_TOTAL_EXPERTS) if episodes is None else episodes
+            scores = {run.step: {"": evaluate_trial(learner, task, count, run.step, run.device)}}
         known: dict[str, Any] = {"arm": arm, "seed": learner.seed, "goal": run.outer_steps, "scores": scores}
-        outcomes.append(outcome(rows, task.score, task.better, threshold, column=column, **known))
+        outcomes.append(make_trial_result(rows, task.score, task.better, threshold, column=column, **known))
     return outcomes
 
 
-def _distinct(outcomes: list[Outcome]) -> None:
+def _check_distinct(outcomes: list[TrialResult]) -> None:
     for one, other in itertools.combinations(outcomes, 2):
         if (one.arm, one.seed) == (other.arm, other.seed):
             raise ValueError(

@@ -3,16 +3,16 @@
 import numpy as np
 
 from badger import figures
-from badger.study.results import Evidence
+from badger.study.results import StudyResults
 from badger.study.statistics import bootstrap, performance_profile
 from badger.study.tables import SEED
 
 POINTS = 200  # of a profile
 
 
-def drawn(evidence: Evidence) -> dict[str, figures.Figure]:
+def plot_results(evidence: StudyResults) -> dict[str, figures.Figure]:
     """By name, without suffix. A picture of nothing is left out."""
-    curves = {arm: _curve(evidence, arm) for arm in evidence.arms if any(o.curve[0] for o in evidence.of(arm))}
+    curves = {arm: _curve(evidence, arm) for arm in evidence.arms if any(o.curve[0] for o in evidence.trials(arm))}
     lines = evidence.references | ({"threshold": evidence.threshold} if evidence.threshold is not None else {})
     label = f"moving average of {evidence.score}"
     found = {"learning_curves": figures.learning_bands(curves, lines, label)} if curves else {}
@@ -24,9 +24,9 @@ def drawn(evidence: Evidence) -> dict[str, figures.Figure]:
     return found
 
 
-def _curve(evidence: Evidence, arm: str) -> figures.Band:
+def _curve(evidence: StudyResults, arm: str) -> figures.Band:
     """The median over runs, and their middle half, up to where the first of them ended; less those that diverged."""
-    outcomes = [outcome for outcome in evidence.of(arm) if outcome.curve[0]]
+    outcomes = [outcome for outcome in evidence.trials(arm) if outcome.curve[0]]
     curves = [outcome.curve for outcome in outcomes if not outcome.diverged] or [o.curve for o in outcomes]
     length = min(len(steps) for steps, _ in curves)
     values = np.array([values[:length] for _, values in curves])
@@ -34,10 +34,10 @@ def _curve(evidence: Evidence, arm: str) -> figures.Band:
     return figures.Band(np.array(curves[0][0][:length]), middle, low, high)
 
 
-def _profiles(evidence: Evidence) -> dict[str, figures.Band]:
+def _profiles(evidence: StudyResults) -> dict[str, figures.Band]:
     """With 95 % bootstrap intervals, at each threshold by itself; a run that diverged meets no threshold."""
     worst = np.inf if evidence.better == "lower" else -np.inf
-    finals = {arm: np.array(evidence.finals(arm)) for arm in evidence.arms if evidence.of(arm)}
+    finals = {arm: np.array(evidence.final_scores(arm)) for arm in evidence.arms if evidence.trials(arm)}
     known = np.array([value for values in finals.values() for value in values if not np.isnan(value)])
     if np.unique(known).size < 2:  # a step at one place tells nothing
         return {}

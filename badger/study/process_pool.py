@@ -26,13 +26,16 @@ class _Worker(NamedTuple):
     pipe: Connection
 
 
-def spread(
-    function: Callable[[Any], None], jobs: Sequence[Any], workers: int, told: Callable[[Any, Failure | None], None]
+def run_in_processes(
+    function: Callable[[Any], None],
+    jobs: Sequence[Any],
+    workers: int,
+    on_finished: Callable[[Any, Failure | None], None],
 ) -> None:
     """function(job) for every job, by so many workers at a time, each a fresh process with one torch thread.
 
     Args:
-        function, jobs: what pickle knows. told: is told of each job that has ended, and how it failed, if it did.
+        function, jobs: what pickle knows. on_finished: is told of each job that has ended, and how it failed, if it did.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after each worker has saved what it was at.
@@ -43,7 +46,7 @@ def spread(
     free: list[_Worker] = []
     busy: dict[Any, tuple[_Worker, Any]] = {}  # by pipe
     try:
-        with _terminable():
+        with _sigterm_as_interrupt():
             while left or busy:
                 while left and len(busy) < workers:
                     worker = free.pop() if free else _started(function)
@@ -51,9 +54,9 @@ def spread(
                     busy[worker.pipe] = (worker, left.pop())
                 for pipe in wait(list(busy)):
                     worker, job = busy.pop(pipe)
-                    failure, alive = _heard(worker)
+                    failure, alive = _receive(worker)
                     free += [worker] if alive else []
-                    told(job, failure)
+                    on_finished(job, failure)
     finally:
         for worker in free:
             worker.pipe.close()  # and it comes to its end
@@ -63,7 +66,7 @@ def spread(
             worker.process.join()
 
 
-def _heard(worker: _Worker) -> tuple[Failure | None, bool]:
+def _receive(worker: _Worker) -> tuple[Failure | None, bool]:
     """How a job ended, and whether its worker lives to take another."""
     try:
         return worker.pipe.recv(), True
@@ -77,7 +80,7 @@ def _started(function: Callable[[Any], None]) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(function, theirs), daemon=True)
-    with _deaf():
+    with _ignore_sigint():
         process.start()
     theirs.close()  # so that its end is heard
     return _Worker(process, ours)
@@ -112,7 +115,7 @@ def _end_with_parent() -> None:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
+def _ignore_sigint() -> Iterator[None]:
     """A process that is started now ignores Ctrl-C from its first moment."""
     if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
         yield
@@ -125,7 +128,7 @@ def _deaf() -> Iterator[None]:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _sigterm_as_interrupt() -> Iterator[None]:
     """SIGTERM acts as Ctrl-C does."""
     if threading.current_thread() is not threading.main_thread():
         yield

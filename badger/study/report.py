@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from badger.runs import checkpoint
-from badger.runs.milestones import SETTLED, markdown
-from badger.runs.recorder import Row
+from badger.runs.milestones import MIN_AVERAGED_STEPS, markdown_table
+from badger.runs.recorder import MetricsRow
 from badger.study import plots as pictures
 from badger.study import tables
-from badger.study.results import Evidence
+from badger.study.results import StudyResults
 
 NOTES = """\
 - Reached: runs whose moving average of the training batches' score got better than the threshold, of all runs; with
@@ -23,10 +23,10 @@ NOTES = """\
   as worse than any other."""
 
 
-def report(evidence: Evidence, shown: Iterable[str] = ()) -> str:
+def report_markdown(evidence: StudyResults, shown: Iterable[str] = ()) -> str:
     """As Markdown; what depends on the machine comes last. shown: names of pictures beside it."""
     notes = "\n".join(f"- {note}" for note in evidence.notes)
-    parts = [f"# {evidence.name}", evidence.claim, _counted(evidence), notes, _summary(evidence)]
+    parts = [f"# {evidence.name}", evidence.claim, _header(evidence), notes, _summary(evidence)]
     parts += [_improvements(evidence)]
     parts += [_milestones(evidence), _missing(evidence)]
     parts += [f"![{name.replace('_', ' ')}]({name}.png)" for name in shown]
@@ -34,20 +34,20 @@ def report(evidence: Evidence, shown: Iterable[str] = ()) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write(evidence: Evidence, folder: Path) -> str:
+def write_report(evidence: StudyResults, folder: Path) -> str:
     """report.md, runs.csv, summary.csv and the pictures; returns the report."""
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = pictures.drawn(evidence)
-    text = report(evidence, drawn)
+    drawn = pictures.plot_results(evidence)
+    text = report_markdown(evidence, drawn)
     for name, figure in drawn.items():
         figure.savefig(folder / f"{name}.png")
     for name, rows in {"runs": tables.runs(evidence), "summary": tables.summary(evidence)}.items():
         _write_csv(folder / f"{name}.csv", rows)
-    checkpoint.replace(folder / "report.md", text.encode())  # last: where it is, all of it is there
+    checkpoint.atomic_write(folder / "report.md", text.encode())  # last: where it is, all of it is there
     return text
 
 
-def _write_csv(file: Path, rows: list[Row]) -> None:
+def _write_csv(file: Path, rows: list[MetricsRow]) -> None:
     """Columns of all rows; empty where a row has none, or NaN."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with file.open("w", newline="") as out:
@@ -57,8 +57,8 @@ def _write_csv(file: Path, rows: list[Row]) -> None:
             writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
 
 
-def _counted(evidence: Evidence) -> str:
-    counts = {arm: len(evidence.of(arm)) for arm in evidence.arms}
+def _header(evidence: StudyResults) -> str:
+    counts = {arm: len(evidence.trials(arm)) for arm in evidence.arms}
     threshold = f", threshold {evidence.threshold:g}" if evidence.threshold is not None else ""
     lines = ", ".join(f"{line} {value:.3g}" for line, value in evidence.references.items())
     said = f"Score: {evidence.score} ({evidence.better} is better{threshold})" + (
@@ -70,32 +70,35 @@ def _counted(evidence: Evidence) -> str:
     return said + ("." if few >= 5 else f". With {few} runs an arm this shows that it works, not that it is so.")
 
 
-def _summary(evidence: Evidence) -> str:
+def _summary(evidence: StudyResults) -> str:
     rows = tables.summary(evidence)
-    columns: dict[str, Callable[[Row], str]] = {"arm": lambda row: row["arm"], "runs": lambda row: str(row["runs"])}
+    columns: dict[str, Callable[[MetricsRow], str]] = {
+        "arm": lambda row: row["arm"],
+        "runs": lambda row: str(row["runs"]),
+    }
     if any(row["diverged"] for row in rows):
         columns["diverged"] = lambda row: str(row["diverged"])
     if evidence.threshold is not None:
-        columns["reached"] = lambda row: f"{row['reached']} of {row['runs']}{_between(row, 'reached')}"
-        columns["steps to threshold"] = lambda row: _steps(row, "steps") + _between(row, "steps", _steps)
+        columns["reached"] = lambda row: f"{row['reached']} of {row['runs']}{_interval_text(row, 'reached')}"
+        columns["steps to threshold"] = lambda row: _steps(row, "steps") + _interval_text(row, "steps", _steps)
     columns[evidence.score] = lambda row: _plus_minus(row)
-    columns["interquartile mean"] = lambda row: f"{row['iqm']:.4g}{_between(row, 'iqm')}"
+    columns["interquartile mean"] = lambda row: f"{row['iqm']:.4g}{_interval_text(row, 'iqm')}"
     return _table(columns, rows)
 
 
-def _improvements(evidence: Evidence) -> str:
-    if min((len(evidence.of(arm)) for arm in evidence.arms), default=0) < 2:
+def _improvements(evidence: StudyResults) -> str:
+    if min((len(evidence.trials(arm)) for arm in evidence.arms), default=0) < 2:
         return ""  # of single runs it would be 0 or 1, whatever they are
     rows = tables.improvements(evidence)
-    columns: dict[str, Callable[[Row], str]] = {"P(improvement)": lambda row: f"{row['arm']} over {row['over']}"}
+    columns: dict[str, Callable[[MetricsRow], str]] = {"P(improvement)": lambda row: f"{row['arm']} over {row['over']}"}
     if evidence.threshold is not None:
-        columns["in steps to threshold"] = lambda row: f"{row['steps']:.2f}{_between(row, 'steps')}"
-    columns[f"in {evidence.score}"] = lambda row: f"{row['score']:.2f}{_between(row, 'score')}"
+        columns["in steps to threshold"] = lambda row: f"{row['steps']:.2f}{_interval_text(row, 'steps')}"
+    columns[f"in {evidence.score}"] = lambda row: f"{row['score']:.2f}{_interval_text(row, 'score')}"
     return _table(columns, rows) if rows else ""
 
 
-def _milestones(evidence: Evidence) -> str:
-    rows = tables.milestones(evidence)
+def _milestones(evidence: StudyResults) -> str:
+    rows = tables.milestone_rows(evidence)
     steps = sorted({row["step"] for row in rows})
     found = {(row["arm"], row["evaluation"], row["step"]): _plus_minus(row) for row in rows}
     named = evidence.evaluations != [""]
@@ -105,20 +108,22 @@ def _milestones(evidence: Evidence) -> str:
         for arm in evidence.arms
         for name in evidence.evaluations
     ]
-    return f"{evidence.score} after so many outer steps:\n\n{markdown(header, lines)}" if steps else ""
+    return f"{evidence.score} after so many outer steps:\n\n{markdown_table(header, lines)}" if steps else ""
 
 
-def _missing(evidence: Evidence) -> str:
+def _missing(evidence: StudyResults) -> str:
     lines = [f"- {name}: {why}" for name, why in evidence.missing.items()]
     return "\n".join([f"## {len(lines)} of the runs did not end as they should", "", *lines]) if lines else ""
 
 
-def _notes(evidence: Evidence) -> str:
-    return "## How to read this\n\n" + NOTES.format(settled=SETTLED, score=evidence.score, better=evidence.better)
+def _notes(evidence: StudyResults) -> str:
+    return "## How to read this\n\n" + NOTES.format(
+        settled=MIN_AVERAGED_STEPS, score=evidence.score, better=evidence.better
+    )
 
 
-def _time(evidence: Evidence) -> str:
-    columns: dict[str, Callable[[Row], str]] = {
+def _time(evidence: StudyResults) -> str:
+    columns: dict[str, Callable[[MetricsRow], str]] = {
         "arm": lambda row: row["arm"],
         "seconds of training": lambda row: f"{row['seconds']:.0f}",
     }
@@ -127,27 +132,29 @@ def _time(evidence: Evidence) -> str:
     return "## Time\n\nMedians over runs.\n\n" + _table(columns, tables.summary(evidence))
 
 
-def _table(columns: dict[str, Callable[[Row], str]], rows: Sequence[Row]) -> str:
-    return markdown(list(columns), [[_cell(tell, row) for tell in columns.values()] for row in rows])
+def _table(columns: dict[str, Callable[[MetricsRow], str]], rows: Sequence[MetricsRow]) -> str:
+    return markdown_table(list(columns), [[_cell(tell, row) for tell in columns.values()] for row in rows])
 
 
-def _cell(tell: Callable[[Row], str], row: Row) -> str:
+def _cell(tell: Callable[[MetricsRow], str], row: MetricsRow) -> str:
     try:
         return tell(row)
     except KeyError:  # an arm without runs, or whose runs have no score
         return "-"
 
 
-def _plus_minus(row: Row) -> str:
+def _plus_minus(row: MetricsRow) -> str:
     error = row["score_se"]
     return f"{row['score']:.4g}" + ("" if math.isnan(error) else f" +- {error:.2g}")
 
 
-def _between(row: Row, name: str, tell: Callable[[Row, str], str] = lambda row, name: f"{row[name]:.3g}") -> str:
+def _interval_text(
+    row: MetricsRow, name: str, tell: Callable[[MetricsRow, str], str] = lambda row, name: f"{row[name]:.3g}"
+) -> str:
     return f" ({tell(row, name + '_low')} to {tell(row, name + '_high')})"
 
 
-def _steps(row: Row, name: str) -> str:
+def _steps(row: MetricsRow, name: str) -> str:
     return f"> {row['budget']}" if math.isinf(row[name]) else f"{row[name]:g}"
 
 

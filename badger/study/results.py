@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from badger.runs.milestones import crossing
-from badger.runs.recorder import Row, read_metrics
+from badger.runs.milestones import first_crossing
+from badger.runs.recorder import MetricsRow, read_metrics
 from badger.study.process_pool import Failure
-from badger.study.trial import Job, Scores, result
+from badger.study.trial import Scores, Trial, read_result
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialResult:
     """One run's.
 
-    steps, seconds: of training so far. goal: outer steps that it should make. curve: outer steps, and the moving
-    average of the score there. reached: outer step and seconds of training when that was first better than the
+    steps, seconds: of training so far. budget: outer steps that it should make. curve: outer steps, and the moving
+    average of the score there. threshold_reached: outer step and seconds of training when that was first better than the
     threshold.
     scores: outer step -> evaluation -> score. diverged: its loss was not finite in the end.
     """
@@ -25,10 +25,10 @@ class Outcome:
     arm: str
     seed: int
     steps: int
-    goal: int
+    budget: int
     seconds: float
     curve: tuple[list[int], list[float]]
-    reached: tuple[int, float] | None
+    threshold_reached: tuple[int, float] | None
     scores: dict[int, dict[str, Scores]]
     diverged: bool = False
 
@@ -39,7 +39,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class StudyResults:
     """What a report is made of. `outcomes` hold finished runs and those that have diverged, which is a result, too;
     `missing` tells by name why others are not there; `notes` what else there is to tell of the episodes."""
 
@@ -50,11 +50,11 @@ class Evidence:
     better: str
     threshold: float | None
     references: dict[str, float]
-    outcomes: list[Outcome]
+    outcomes: list[TrialResult]
     missing: dict[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
-    def of(self, arm: str) -> list[Outcome]:
+    def trials(self, arm: str) -> list[TrialResult]:
         return [outcome for outcome in self.outcomes if outcome.arm == arm]
 
     @cached_property
@@ -63,40 +63,40 @@ class Evidence:
         found = (name for outcome in self.outcomes for scores in outcome.scores.values() for name in scores)
         return list(dict.fromkeys(found))
 
-    def finals(self, arm: str) -> list[float]:
+    def final_scores(self, arm: str) -> list[float]:
         """The mean score at the end of each run; NaN where it has diverged."""
-        scores = [next(iter(outcome.evaluations.values()), {}) for outcome in self.of(arm)]
+        scores = [next(iter(outcome.evaluations.values()), {}) for outcome in self.trials(arm)]
         means = [each.get(self.score, {}).get("mean") for each in scores]
         return [math.nan if mean is None else mean for mean in means]
 
-    def steps(self, arm: str) -> list[float]:
+    def steps_to_threshold(self, arm: str) -> list[float]:
         """To the threshold; infinity: not reached."""
-        return [outcome.reached[0] if outcome.reached else math.inf for outcome in self.of(arm)]
+        return [outcome.threshold_reached[0] if outcome.threshold_reached else math.inf for outcome in self.trials(arm)]
 
 
-def outcome(
-    rows: list[Row], score: str, better: str, threshold: float | None, *, column: str | None = None, **known: Any
-) -> Outcome:
+def make_trial_result(
+    rows: list[MetricsRow], score: str, better: str, threshold: float | None, *, column: str | None = None, **known: Any
+) -> TrialResult:
     """Of a run with these metrics. column: of a member of a population, such as final_error/seed_3."""
     column = column or score
     due = [row for row in rows if row.get(f"{column}_average") is not None]
-    first = None if threshold is None else crossing(due, column, threshold, better)
-    return Outcome(
+    first = None if threshold is None else first_crossing(due, column, threshold, better)
+    return TrialResult(
         steps=rows[-1]["step"] if rows else 0,
         seconds=rows[-1]["seconds"] if rows else 0.0,
         curve=([row["step"] for row in due], [row[f"{column}_average"] for row in due]),
-        reached=None if first is None else (first["step"], first["seconds"]),
+        threshold_reached=None if first is None else (first["step"], first["seconds"]),
         **known,
     )
 
 
-def gathered(jobs: Sequence[Job], failures: dict[str, Failure]) -> Evidence:
+def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> StudyResults:
     """What a study's runs have shown, all ended; a study has one job at least."""
     study, outcomes, missing = jobs[0].study, [], {}
     about: dict[str, Any] = {}
     notes: dict[str, None] = {}
     for job in jobs:
-        failure, found = failures.get(job.name), result(job.folder)
+        failure, found = failures.get(job.name), read_result(job.folder)
         about = about or found or {}
         notes |= dict.fromkeys((found or {}).get("notes", []))
         diverged = failure is not None and failure.kind == "Diverged"
@@ -107,8 +107,8 @@ def gathered(jobs: Sequence[Job], failures: dict[str, Failure]) -> Evidence:
         known = {"arm": job.arm, "seed": job.seed, "goal": found["milestones"][-1], "diverged": diverged}
         scores = {int(step): each for step, each in found["scores"].items()}
         rows = read_metrics(job.folder)
-        outcomes.append(outcome(rows, study.score, found["better"], study.threshold, scores=scores, **known))
-    return Evidence(
+        outcomes.append(make_trial_result(rows, study.score, found["better"], study.threshold, scores=scores, **known))
+    return StudyResults(
         name=study.name,
         claim=study.claim,
         arms=list(dict.fromkeys(job.arm for job in jobs)),

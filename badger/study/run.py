@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from badger.runs import checkpoint
-from badger.study.process_pool import Failure, spread
-from badger.study.results import Evidence, gathered
+from badger.study.process_pool import Failure, run_in_processes
+from badger.study.results import StudyResults, collect_results
 from badger.study.study import Study
-from badger.study.trial import Job, finished, perform, result
-from comms import pick
+from badger.study.trial import Trial, is_finished, read_result, run_trial
+from comms import get_by_name
 
 
-def run(
+def run_study(
     study: Study,
     folder: str | Path,
     *,
@@ -24,7 +24,7 @@ def run(
     workers: int = 1,
     tensorboard: bool = True,
     quiet: bool = False,
-) -> Evidence:
+) -> StudyResults:
     """Runs arms x seeds in `folder`/arm/seed-K, less what is finished there; what was stopped goes on.
 
     Args:
@@ -40,59 +40,61 @@ def run(
     if count < 1:
         raise ValueError(f"seeds={count}, want at least 1")
     for arm in arms:
-        pick(study.arms, arm, "arm")
-    jobs = [Job(study, arm, seed, where, tensorboard) for arm in arms or study.arms for seed in range(count)]
-    _claim(study, where)
-    with _alone(where):
+        get_by_name(study.arms, arm, "arm")
+    jobs = [Trial(study, arm, seed, where, tensorboard) for arm in arms or study.arms for seed in range(count)]
+    _write_or_check_json(study, where)
+    with _exclusive_lock(where):
         failures = _perform(jobs, workers, quiet)
-        return gathered(jobs, failures)
+        return collect_results(jobs, failures)
 
 
-def _perform(jobs: list[Job], workers: int, quiet: bool) -> dict[str, Failure]:
-    left = [job for job in jobs if not finished(job)]
+def _perform(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
+    left = [job for job in jobs if not is_finished(job)]
     failures: dict[str, Failure] = {}
     done = len(jobs) - len(left)
 
-    def told(job: Job, failure: Failure | None) -> None:
+    def told(job: Trial, failure: Failure | None) -> None:
         nonlocal done
         done += failure is None
         if failure is not None:
             failures[job.name] = failure
         if not quiet:
-            print(f"{_ended(job, failure)} ({done} of {len(jobs)} runs are finished)", file=sys.stderr, flush=True)
+            print(
+                f"{_summary_line(job, failure)} ({done} of {len(jobs)} runs are finished)", file=sys.stderr, flush=True
+            )
 
     if done and not quiet:
-        print(f"{done} of {len(jobs)} runs are finished in {jobs[0].where}", file=sys.stderr, flush=True)
+        print(f"{done} of {len(jobs)} runs are finished in {jobs[0].root}", file=sys.stderr, flush=True)
     try:
-        spread(perform, _in_turn(left), workers, told)
+        run_in_processes(run_trial, _by_seed(left), workers, told)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
-            f"stopped, {done} of {len(jobs)} runs are finished and the others saved in {jobs[0].where}"
+            f"stopped, {done} of {len(jobs)} runs are finished and the others saved in {jobs[0].root}"
         ) from stop
     return failures
 
 
-def _in_turn(jobs: list[Job]) -> list[Job]:
+def _by_seed(jobs: list[Trial]) -> list[Trial]:
     """Seed by seed, so that a study that is stopped has something to tell of every arm."""
     return sorted(jobs, key=lambda job: job.seed)
 
 
-def _ended(job: Job, failure: Failure | None) -> str:
+def _summary_line(job: Trial, failure: Failure | None) -> str:
     if failure is not None:
         return f"{job.name} failed. {failure.kind}: {failure.text}"
-    found = result(job.folder)
+    found = read_result(job.folder)
     assert found is not None
     step, scores = list(found["scores"].items())[-1]
     mean = next(iter(scores.values()))[job.study.score]["mean"]
     return f"{job.name}: {job.study.score} {'none' if mean is None else f'{mean:.4g}'} after {step} outer steps"
 
 
-def _claim(study: Study, folder: Path) -> None:
+def _write_or_check_json(study: Study, folder: Path) -> None:
     """Writes study.json, or sees that the one that is there says the same."""
     file, wanted = folder / "study.json", study.definition()
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.replace(file, (json.dumps(wanted, indent=2) + "\n").encode())
+        checkpoint.atomic_write(file, (json.dumps(wanted, indent=2) + "\n").encode())
         return
     try:
         found = dict(json.loads(file.read_text()))
@@ -107,7 +109,7 @@ def _claim(study: Study, folder: Path) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _exclusive_lock(folder: Path) -> Iterator[None]:
     """The system forgets the lock of a process that is killed."""
     with (folder / "study.json").open() as file:
         try:

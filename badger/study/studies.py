@@ -1,10 +1,10 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
-from badger.registry import named
-from badger.study.studies_external import WORLD_STUDIES
-from badger.study.studies_memory import RIVAL_STUDIES
-from badger.study.studies_rl import REMEMBERING
-from badger.study.study import Arm, Quick, Study
+from badger.registry import resolve_name
+from badger.study.studies_external import EXTERNAL_ENV_STUDIES
+from badger.study.studies_memory import MEMORY_STUDIES
+from badger.study.studies_rl import RL_MEMORY_STUDIES
+from badger.study.study import Arm, QuickOverrides, Study
 
 MEMORY_HELPS = Study(
     name="memory-helps",
@@ -13,7 +13,7 @@ MEMORY_HELPS = Study(
     score="final_error",
     threshold=0.1,
     milestones=(800, 1500),
-    quick=Quick(
+    quick=QuickOverrides(
         arguments={
             "dims": 2, "experts": 2, "steps": 8, "hidden_size": 32, "slots": 8, "batch": 32, "lr": 4e-3,
             "outer_steps": 500,
@@ -36,7 +36,7 @@ SEQUENTIAL_MNIST = Study(
     episodes=None,
     evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
     seeds=3,
-    quick=Quick(
+    quick=QuickOverrides(
         arguments={"pixels": 28, "hidden_size": 32, "slots": 28, "key_size": 16, "outer_steps": 300},
         milestones=(100,),
         episodes=None,
@@ -61,7 +61,7 @@ SYMMETRY = Study(
     score="final_error",
     threshold=0.3,
     seeds=3,
-    quick=Quick(arguments={"outer_steps": 60, "steps": 8, "batch": 8, "hidden_size": 8}, milestones=()),
+    quick=QuickOverrides(arguments={"outer_steps": 60, "steps": 8, "batch": 8, "hidden_size": 8}, milestones=()),
 )  # fmt: skip
 
 LEARNING_SPEED = Study(
@@ -77,7 +77,7 @@ LEARNING_SPEED = Study(
     threshold=0.3,
     milestones=(1000, 2000),
     seeds=3,
-    quick=Quick(arguments={"experts": 6, "batch": 16, "outer_steps": 100}, milestones=(50,)),
+    quick=QuickOverrides(arguments={"experts": 6, "batch": 16, "outer_steps": 100}, milestones=(50,)),
 )
 
 SHARING = Study(
@@ -87,7 +87,7 @@ SHARING = Study(
     score="accuracy",
     threshold=0.9,
     seeds=5,
-    quick=Quick(arguments={"outer_steps": 60, "hidden_size": 16, "batch": 16}, milestones=()),
+    quick=QuickOverrides(arguments={"outer_steps": 60, "hidden_size": 16, "batch": 16}, milestones=()),
 )
 
 IMPROVEMENTS = Study(
@@ -102,7 +102,7 @@ IMPROVEMENTS = Study(
     score="final_error",
     threshold=0.1,
     seeds=3,
-    quick=Quick(
+    quick=QuickOverrides(
         arguments={"dims": 2, "experts": 2, "steps": 8, "hidden_size": 16, "slots": 8, "batch": 16, "outer_steps": 60},
         milestones=(),
     ),
@@ -111,18 +111,18 @@ IMPROVEMENTS = Study(
 STUDIES: dict[str, Study] = {
     study.name: study
     for study in (
-        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *RIVAL_STUDIES,
-        *REMEMBERING,
-        *WORLD_STUDIES,
+        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *MEMORY_STUDIES,
+        *RL_MEMORY_STUDIES,
+        *EXTERNAL_ENV_STUDIES,
     )
 }  # fmt: skip
 """Studies by name."""
 
 
-def find(name: str) -> Study:
+def find_study(name: str) -> Study:
     """The study of that name, or a user's own `module:STUDY`.
 
     Raises:
         ValueError: there is no such study or module.
     """
-    return named(STUDIES, name, "study", lambda found: isinstance(found, Study))
+    return resolve_name(STUDIES, name, "study", lambda found: isinstance(found, Study))

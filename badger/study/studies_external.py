@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from badger.study.study import Arm, Quick, Study
+from badger.study.study import Arm, QuickOverrides, Study
 
 CARTPOLE = Study(
     name="cartpole",
@@ -14,7 +14,7 @@ CARTPOLE = Study(
     milestones=(48, 97),  # 49,152 and 99,328 steps
     episodes=100,
     seeds=5,
-    quick=Quick(
+    quick=QuickOverrides(
         arguments={"batch": 4, "hidden_size": 8, "outer_steps": 2}, milestones=(1,), episodes=8, threshold=25.0
     ),
 )
@@ -34,7 +34,7 @@ SPEAKER_LISTENER = Study(
     milestones=(200,),
     episodes=256,
     seeds=5,
-    quick=Quick(arguments={"hidden_size": 8, "batch": 4, "outer_steps": 3}, milestones=(), episodes=8),
+    quick=QuickOverrides(arguments={"hidden_size": 8, "batch": 4, "outer_steps": 3}, milestones=(), episodes=8),
 )
 
-WORLD_STUDIES = (CARTPOLE, SPEAKER_LISTENER)
+EXTERNAL_ENV_STUDIES = (CARTPOLE, SPEAKER_LISTENER)

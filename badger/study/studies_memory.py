@@ -2,14 +2,19 @@
 
 from typing import Any
 
-from badger.study.study import Arm, Quick, Study
+from badger.study.study import Arm, QuickOverrides, Study
 
-SMALL: dict[str, Any] = {"batch": 128, "lr": 3e-3, "hidden_size": 64, "key_size": 32}  # what two cores can train; LOG
-RIVALS = ("none", "private", "neural", "neural_gradient", "lookup", "dnc", "plastic")
+SMALL_RUN: dict[str, Any] = {
+    "batch": 128,
+    "lr": 3e-3,
+    "hidden_size": 64,
+    "key_size": 32,
+}  # what two cores can train; LOG
+COMPARED_MEMORIES = ("none", "private", "neural", "neural_gradient", "lookup", "dnc", "plastic")
 TINY = {"hidden_size": 16, "key_size": 8, "slots": 16, "batch": 8, "outer_steps": 60}
 
 
-def _rivals(recipe: str, memories: tuple[str, ...] = RIVALS, **arguments: Any) -> dict[str, Arm]:
+def _memory_arms(recipe: str, memories: tuple[str, ...] = COMPARED_MEMORIES, **arguments: Any) -> dict[str, Arm]:
     return {memory: Arm(recipe, {"memory": memory, **arguments}) for memory in memories}
 
 
@@ -28,13 +33,13 @@ def _dictionary(
     return Study(
         name=f"dictionary-{pairs}-{length}",
         claim=f"A neural memory learns dictionaries from {pairs} examples of {length} letters, with errors below 1 %.",
-        arms=_rivals("dictionary_inference", **SMALL | {"pairs": pairs, "length": length} | arguments),
+        arms=_memory_arms("dictionary_inference", **SMALL_RUN | {"pairs": pairs, "length": length} | arguments),
         score="error",
         threshold=threshold,
         milestones=milestones,
         evaluations=evaluations,
         seeds=3,
-        quick=Quick(arguments=TINY | {"pairs": 2, "length": 1, "grow": None}, milestones=(), threshold=0.9),
+        quick=QuickOverrides(arguments=TINY | {"pairs": 2, "length": 1, "grow": None}, milestones=(), threshold=0.9),
     )
 
 
@@ -53,9 +58,10 @@ DICTIONARIES = (
 DOUBLE_COPY = Study(
     name="double-copy",
     claim="With a neural memory 50 symbols are said twice, with an error below 1 %.",
-    arms=_rivals(
+    arms=_memory_arms(
         "copy",
-        **SMALL | {"batch": 64, "key_size": 64, "outer_steps": 2_500, "schedule": "cooldown"},  # 32 are too few for 50
+        **SMALL_RUN
+        | {"batch": 64, "key_size": 64, "outer_steps": 2_500, "schedule": "cooldown"},  # 32 are too few for 50
         length=(20, 50),
         grow=(500, 1_100),
         embedding=8,
@@ -65,19 +71,19 @@ DOUBLE_COPY = Study(
     threshold=None,  # shorter ones are learnt first
     milestones=(1_100, 1_750),
     seeds=3,
-    quick=Quick(arguments=TINY | {"length": 3, "grow": None}, milestones=(), threshold=0.85),
+    quick=QuickOverrides(arguments=TINY | {"length": 3, "grow": None}, milestones=(), threshold=0.85),
 )
 
 
-def _sort(name: str, memories: tuple[str, ...] = RIVALS, **arguments: Any) -> Study:
+def _sort(name: str, memories: tuple[str, ...] = COMPARED_MEMORIES, **arguments: Any) -> Study:
     return Study(
         name=name,
         claim="A look-up table and a neural memory sort 20 vectors with an error below 2 %.",
-        arms=_rivals("priority_sort", memories, **SMALL | {"lr": 2e-3, "schedule": "cooldown"} | arguments),
+        arms=_memory_arms("priority_sort", memories, **SMALL_RUN | {"lr": 2e-3, "schedule": "cooldown"} | arguments),
         score="error",
         threshold=0.02,
         seeds=3,
-        quick=Quick(arguments=TINY | {"vectors": 3, "answers": 2, "bits": 3}, milestones=(), threshold=0.49),
+        quick=QuickOverrides(arguments=TINY | {"vectors": 3, "answers": 2, "bits": 3}, milestones=(), threshold=0.49),
     )
 
 
@@ -94,11 +100,11 @@ def _every(name: str, claim: str, recipe: str, **arguments: Any) -> Study:
     return Study(
         name=name,
         claim=claim,
-        arms=_rivals(recipe, **SMALL | {"batch": 64, "slots": 32, "schedule": "cooldown"} | arguments),
+        arms=_memory_arms(recipe, **SMALL_RUN | {"batch": 64, "slots": 32, "schedule": "cooldown"} | arguments),
         score="error",
         threshold=0.01,
         seeds=3,
-        quick=Quick(arguments=TINY, milestones=()),
+        quick=QuickOverrides(arguments=TINY, milestones=()),
     )
 
 
@@ -124,10 +130,10 @@ EVERY_MEMORY = (
 BABI = Study(
     name="babi",
     claim="A neural memory answers the questions of all 20 tasks of bAbI with a mean error below that of an LSTM.",
-    arms=_rivals(
+    arms=_memory_arms(
         "babi",
         ("none", "private", "neural"),
-        **SMALL,
+        **SMALL_RUN,
         heads=1,
         substitute=True,
         limit=(24, 256),  # from stories of some two sentences on; LOG
@@ -141,7 +147,7 @@ BABI = Study(
     episodes=None,
     evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
     seeds=1,
-    quick=Quick(
+    quick=QuickOverrides(
         arguments=TINY | {"tasks": [1], "limit": 40, "grow": None},
         milestones=(),
         episodes=None,
@@ -152,12 +158,12 @@ BABI = Study(
 MAZE = Study(
     name="maze",
     claim="With a neural memory a maze is learnt from fewer episodes than with plastic weights.",
-    arms=_rivals("maze", ("none", "plastic", "neural"), lr=1e-3, outer_steps=700),
+    arms=_memory_arms("maze", ("none", "plastic", "neural"), lr=1e-3, outer_steps=700),
     score="total_reward",
     threshold=15.0,  # of 21,000 episodes; the published curves have 50 times as many
     milestones=(350,),
     seeds=3,
-    quick=Quick(arguments=TINY | {"outer_steps": 4, "heads": 1}, milestones=(), threshold=0.0, episodes=16),
+    quick=QuickOverrides(arguments=TINY | {"outer_steps": 4, "heads": 1}, milestones=(), threshold=0.0, episodes=16),
 )
 
-RIVAL_STUDIES = (*DICTIONARIES, *EVERY_MEMORY, DOUBLE_COPY, *PRIORITY_SORTS, BABI, MAZE)
+MEMORY_STUDIES = (*DICTIONARIES, *EVERY_MEMORY, DOUBLE_COPY, *PRIORITY_SORTS, BABI, MAZE)

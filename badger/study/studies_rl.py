@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from badger.study.study import Arm, Quick, Study
+from badger.study.study import Arm, QuickOverrides, Study
 
 TINY = {"hidden_size": 8, "batch": 4, "outer_steps": 3}
 
@@ -11,7 +11,7 @@ def _study(recipe: str, arms: dict[str, dict[str, Any]], tiny: dict[str, Any], *
     return Study(
         arms={arm: Arm(recipe, arguments) for arm, arguments in arms.items()},
         seeds=seeds,
-        quick=Quick(arguments=TINY | tiny, milestones=(), threshold=-100.0, episodes=64),
+        quick=QuickOverrides(arguments=TINY | tiny, milestones=(), threshold=-100.0, episodes=64),
         **rest,
     )
 
@@ -102,4 +102,4 @@ CARD_GAME = _study(
     threshold=0.0,
 )
 
-REMEMBERING = (T_MAZE, T_MAZE_IN_PIECES, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_LESSON, CARD_GAME)
+RL_MEMORY_STUDIES = (T_MAZE, T_MAZE_IN_PIECES, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_LESSON, CARD_GAME)

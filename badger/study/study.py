@@ -15,7 +15,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quick:
+class QuickOverrides:
     """What differs in the tiny version of a study; what is not given stays as it is."""
 
     arguments: dict[str, Any]  # of every arm
@@ -55,7 +55,7 @@ class Study:
     episodes: int | None = 1024
     evaluations: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
     seeds: int = 10
-    quick: Quick | None = None
+    quick: QuickOverrides | None = None
 
     def __post_init__(self) -> None:
         if not self.arms or not self.evaluations or self.seeds < 1:
@@ -69,7 +69,7 @@ class Study:
             if {"seed", "seeds"} & set(arm.arguments):
                 raise ValueError(f"arm {name!r} sets its seed; arms are the same in all seeds, which the study gives")
 
-    def tiny(self) -> "Study":
+    def quick_version(self) -> "Study":
         """The quick version, which keeps a folder of its own.
 
         Raises:

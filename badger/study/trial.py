@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from badger.evaluation.evaluate import evaluate, mean_error, resized
+from badger.evaluation.evaluate import evaluate, nan_mean_and_sem, replace_fields
 from badger.learners import Learner
-from badger.recipes.build import begun
+from badger.recipes.build import load_or_build
 from badger.rng import generator
 from badger.runs import checkpoint, recorder
 from badger.runs.run import Run, read_description
@@ -25,13 +25,13 @@ Scores = dict[str, dict[str, float | None]]  # score -> its mean, and the standa
 
 
 @dataclass(frozen=True)
-class Job:
+class Trial:
     """A study's run of one arm and seed, and where all runs of the study are."""
 
     study: Study
     arm: str
     seed: int
-    where: Path
+    root: Path
     tensorboard: bool = True
 
     @property
@@ -40,17 +40,17 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        return self.where / self.arm / f"seed-{self.seed}"
+        return self.root / self.arm / f"seed-{self.seed}"
 
     @property
-    def asked(self) -> dict[str, Any]:
+    def expected(self) -> dict[str, Any]:
         """What the run depends on, as JSON gives it back."""
         arm, definition = self.study.arms[self.arm], self.study.definition()
         about = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}}
         return json.loads(json.dumps(about)) | {name: definition[name] for name in ("episodes", "evaluations")}
 
 
-def result(folder: Path) -> dict[str, Any] | None:
+def read_result(folder: Path) -> dict[str, Any] | None:
     """What result.json holds; None where there is none yet."""
     file = folder / "result.json"
     if not file.exists():
@@ -61,7 +61,7 @@ def result(folder: Path) -> dict[str, Any] | None:
         raise ValueError(f"{file} is damaged: {error}; delete {folder} to run it again") from error
 
 
-def finished(job: Job) -> bool:
+def is_finished(job: Trial) -> bool:
     """Whether nothing is left to do.
 
     Raises:
@@ -69,29 +69,29 @@ def finished(job: Job) -> bool:
     """
     if (job.folder / "run.json").exists():
         read_description(job.folder)
-    found = result(job.folder)
+    found = read_result(job.folder)
     return (
         found is not None
-        and {name: found[name] for name in job.asked} == job.asked
+        and {name: found[name] for name in job.expected} == job.expected
         and set(job.study.milestones) <= set(found["milestones"])
         and set(map(str, found["milestones"])) == set(found["scores"])
     )
 
 
-def perform(job: Job) -> None:
+def run_trial(job: Trial) -> None:
     """Trains, evaluates, and writes it down; or goes on where it was stopped.
 
     Raises:
         ValueError: the study does not fit its task, or the run has passed a milestone without an evaluation.
         Diverged, KeyboardInterrupt, OSError: as `train` does.
     """
-    asked, study = job.asked, job.study
-    run = begun(job.folder, asked["recipe"], **asked["arguments"])
+    asked, study = job.expected, job.study
+    run = load_or_build(job.folder, asked["recipe"], **asked["arguments"])
     task, milestones = run.learner.task, _milestones(run, study)
     if study.score != task.score:
         raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, that of {task}")
     tasks = {name: _changed(task, name, fields) for name, fields in study.evaluations.items()}
-    scores = _before(job)
+    scores = _saved_scores(job)
     notes = list(dict.fromkeys(note for each in (task, *tasks.values()) for note in each.notes))
     about = {
         **asked, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
@@ -107,27 +107,29 @@ def perform(job: Job) -> None:
             )
         train(run, step - run.step, quiet=True, tensorboard=job.tensorboard)
         scores[str(step)] = {
-            name: played(run.learner, each, study.episodes, step, run.device) for name, each in tasks.items()
+            name: evaluate_trial(run.learner, each, study.episodes, step, run.device) for name, each in tasks.items()
         }
         if job.tensorboard:
-            _told(run, scores[str(step)], study.score)
+            _log_to_tensorboard(run, scores[str(step)], study.score)
         _write(job.folder, about, scores)
 
 
-def played(learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device) -> Scores:
+def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device) -> Scores:
     """The scores on evaluation episodes, which no training meets: a generator follows from a hash of seed, stream and
     step, and no learner, look or opening draws from the stream of this name. Arms share seeds: they meet the same."""
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
-    scores = evaluate(learner.agent, task, count, rng, learner.policy)
-    means = {name: dict(zip(("mean", "error"), mean_error(values), strict=True)) for name, values in scores.items()}
-    return {name: recorder.strict(mean) for name, mean in means.items()}
+    scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
+    means = {
+        name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()
+    }
+    return {name: recorder.nan_to_none(mean) for name, mean in means.items()}
 
 
-def _before(job: Job) -> dict[str, dict[str, Scores]]:
+def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
     """What was written down of the run when it was stopped."""
-    found = result(job.folder) or {**job.asked, "scores": {}}
-    for name, wanted in job.asked.items():
+    found = read_result(job.folder) or {**job.expected, "scores": {}}
+    for name, wanted in job.expected.items():
         if found[name] != wanted:
             raise ValueError(f"{job.folder} was evaluated with {name}={found[name]}, want {wanted}; use another folder")
     return found["scores"]
@@ -142,19 +144,19 @@ def _milestones(run: Run, study: Study) -> list[int]:
 
 def _changed(task: Task, name: str, fields: dict[str, Any]) -> Task:
     try:
-        return resized(task, **fields)
+        return replace_fields(task, **fields)
     except ValueError as error:
         raise ValueError(f"evaluation {name!r}: {error}") from error
 
 
-def _told(run: Run, scores: dict[str, Scores], score: str) -> None:
+def _log_to_tensorboard(run: Run, scores: dict[str, Scores], score: str) -> None:
     """TensorBoard gets the evaluation that the study is judged by."""
     mean = next(iter(scores.values()))[score]["mean"]
     if mean is not None and run.folder is not None:
-        recorder.evaluated(run.folder, score, mean, run.step)
+        recorder.log_evaluation(run.folder, score, mean, run.step)
 
 
 def _write(folder: Path, about: dict[str, Any], scores: dict[str, dict[str, Scores]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**about, "scores": scores}, indent=2, allow_nan=False) + "\n"
-    checkpoint.replace(folder / "result.json", text.encode())
+    checkpoint.atomic_write(folder / "result.json", text.encode())

@@ -46,7 +46,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 def case(make: Make) -> tuple[Act, Tensor, Tensor | None]:
     """A part, outputs (B, E, Y) of four experts, and an address."""
     act, y = build(make), torch.randn(B, E, Y, generator=seeded(1), dtype=torch.float64)
-    return act, y, act.address(y, E, D, seeded())
+    return act, y, act.make_assignment(y, E, D, seeded())
 
 
 @line
@@ -54,7 +54,7 @@ def every_size_makes_one_action(make: Make) -> None:
     for experts, outputs in SIZES:
         for dtype in (torch.float64, torch.float32):
             act, y = build(make, outputs).to(dtype), torch.ones(B, experts, Y, dtype=dtype)
-            action = act(y, act.address(y, experts, outputs, seeded()), None)
+            action = act(y, act.make_assignment(y, experts, outputs, seeded()), None)
             equal((action.shape[0], action.dim(), action.dtype), (B, 2, dtype), "an action (episodes, axes, dtype)")
             equal((act.input_size, act.outputs), (Y, outputs), "(input_size, outputs)")
 
@@ -105,7 +105,7 @@ def actions_are_finite_where_nobody_is_present(make: Make) -> None:
 @line
 def the_same_generator_gives_the_same_address(make: Make) -> None:
     act, y, address = case(make)
-    again = act.address(y, E, D, seeded())
+    again = act.make_assignment(y, E, D, seeded())
     same = address is again is None or (address is not None and again is not None and torch.equal(address, again))
     expect(same, f"the address {address}", again)
 
@@ -113,7 +113,7 @@ def the_same_generator_gives_the_same_address(make: Make) -> None:
 @line
 def names_have_their_size(make: Make) -> None:
     act, _, address = case(make)
-    names = act.names(address, E)
+    names = act.output_names(address, E)
     if act.name_size:
         equal(None if names is None else tuple(names.shape), (B, E, act.name_size), "names of shape")
     else:
@@ -123,8 +123,8 @@ def names_have_their_size(make: Make) -> None:
 @line
 def newcomers_may_join(make: Make) -> None:
     act, y, address = case(make)
-    after = act.join(address, y, 2 * E, seeded(2))
-    names = act.names(after, 2 * E)
+    after = act.extend_assignment(address, y, 2 * E, seeded(2))
+    names = act.output_names(after, 2 * E)
     action = act(torch.cat([y, y], 1), after, None)
     equal(action.shape, act(y, address, None).shape, "an action of shape")
     equal(0 if names is None else names.shape[-1], act.name_size, "names of size")

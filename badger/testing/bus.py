@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line
-from comms import Bus, Delivery, Edges, connect
+from comms import Bus, Delivery, Edges, make_edges
 
 Make: TypeAlias = Callable[[int, int], Bus]
 B, E, Y, M = 3, 5, 6, 4
@@ -68,7 +68,7 @@ def on_both_graphs(check: Callable[[Bus, Tensor, Edges], None]) -> Callable[[Mak
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(0)
                 bus, y = make(Y, M).double(), torch.randn(B, E, Y, dtype=torch.float64)
-            check(bus, y, connect(graph, E, B, y))
+            check(bus, y, make_edges(graph, E, B, y))
 
     return line(checked)
 
@@ -113,8 +113,14 @@ def dead_edges_carry_nothing(bus: Bus, y: Tensor, edges: Edges) -> None:
     others = torch.arange(E) != 1
     close(heard.inbox[:, others], same.inbox[:, others], "inboxes without what an expert says over dead edges")
     expect(not heard.weights[dead].any(), "weight 0 on dead edges", heard.weights[dead].tolist())
-    expect((heard.messages <= all_alive.messages).all(), "no more messages than of live edges", heard.messages.tolist())
-    expect((heard.floats <= all_alive.floats).all(), "no more floats than of live edges", heard.floats.tolist())
+    expect(
+        (heard.num_messages <= all_alive.num_messages).all(),
+        "no more messages than of live edges",
+        heard.num_messages.tolist(),
+    )
+    expect(
+        (heard.num_floats <= all_alive.num_floats).all(), "no more floats than of live edges", heard.num_floats.tolist()
+    )
 
 
 @on_both_graphs
@@ -150,7 +156,7 @@ def the_same_generator_gives_the_same_delivery(bus: Bus, y: Tensor, edges: Edges
 @on_both_graphs
 def dead_and_no_edges_are_no_trouble(bus: Bus, y: Tensor, edges: Edges) -> None:
     y.requires_grad_()
-    for lines in (edges._replace(weight=edges.weight * 0), connect("none", E, B, y)):
+    for lines in (edges._replace(weight=edges.weight * 0), make_edges("none", E, B, y)):
         delivery = deliver(bus, y, lines)
         expect(not any(part.any() for part in delivery), "nothing delivered over dead edges", delivery)
         if delivery.inbox.requires_grad:

@@ -66,7 +66,7 @@ def check_learner(
 def small_agent(task: Task) -> Agent:
     """Four experts with episodic memory in float64; its parameters are the same at each call."""
     with drawing_from(generator(0, "small agent")):
-        bus, port = Attention(HIDDEN, MESSAGE), ACTS["mean"](HIDDEN, task.action.size)
+        bus, port = Attention(HIDDEN, MESSAGE), ACTS["mean"](HIDDEN, task.action_space.size)
         core = CORES["episodic"](task.obs_size + MESSAGE + IDENTITY, HIDDEN)
         sense = Broadcast(task.obs_size)
         return Agent(sense=sense, core=core, bus=bus, act=port, experts=EXPERTS, identity_size=IDENTITY).double()
@@ -80,8 +80,8 @@ def learner_of(make: Callable[..., Any], task: Task, seed: int = 0) -> Any:
     except ValueError as error:
         if "act=act.Valued(" not in str(error):
             raise
-    port = act.Gaussian(agent.act) if isinstance(task.action, Continuous) else agent.act
-    agent.act = act.Valued(port).double()
+    port = act.Gaussian(agent.act) if isinstance(task.action_space, Continuous) else agent.act
+    agent.act = act.WithCritic(port).double()
     return make(agent, task, seed=seed)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from badger.testing.contract import Properties, by_name, check_all, equal, expect, line
-from comms import EdgeList, connect, edge_list, join
+from comms import EdgeList, connect_new_experts, edge_list, make_edges
 
 Make: TypeAlias = Callable[[int], nx.Graph | EdgeList]
 SIZES = (*range(1, 13), 64)
@@ -54,15 +54,15 @@ def a_topology_is_the_same_each_time(make: Make) -> None:
 @line
 def device_and_dtype_of_edges_are_those_asked_for(make: Make) -> None:
     for like in (torch.zeros((), dtype=torch.float64), torch.zeros((), device="meta")):
-        edges = connect(make, 5, 2, like)
+        edges = make_edges(make, 5, 2, like)
         equal((edges.weight.dtype, edges.weight.device), (like.dtype, like.device), "weights of (dtype, device)")
         equal({x.shape for x in edges[:3]}, {(2, edges.weight.shape[1])}, "senders, receivers and weight of shape")
 
 
 @line
 def newcomers_leave_the_edges_that_there_are(make: Make) -> None:
-    before = connect(make, 4, 2, torch.zeros((), dtype=torch.float64))
-    after = join(before, make, before=4, after=7)
+    before = make_edges(make, 4, 2, torch.zeros((), dtype=torch.float64))
+    after = connect_new_experts(before, make, before=4, after=7)
     count = before.weight.shape[1]
     for name, new, old in zip(EdgeList._fields, after[:3], before[:3], strict=True):
         expect(torch.equal(new[:, :count], old), f"{name} as before the newcomers", new[:, :count].tolist())

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.attention import sliding_window as band
-from experts.attention.gtrxl_layer import Layer, waves
-from experts.core import Core, positive
+from experts.attention.gtrxl_layer import GTrXLLayer, sinusoidal_encoding
+from experts.core import Core, check_positive
 
 
 class GTrXLState(NamedTuple):
@@ -68,14 +68,14 @@ class GTrXL(Core):
         bias: float = 2.0,
     ):
         super().__init__()
-        positive(input_size=input_size, width=width, layers=layers, heads=heads, memory=memory)
-        positive(key_size=1 if key_size is None else key_size, inner=1 if inner is None else inner)
+        check_positive(input_size=input_size, width=width, layers=layers, heads=heads, memory=memory)
+        check_positive(key_size=1 if key_size is None else key_size, inner=1 if inner is None else inner)
         self.input_size, self.output_size, self.memory = input_size, width, memory
         key_size = max(1, width // heads) if key_size is None else key_size
         inner = 4 * width if inner is None else inner
         self.embed = nn.Linear(input_size, width)
-        self.layers = nn.ModuleList(Layer(width, heads, key_size, inner, bias) for _ in range(layers))
-        self.register_buffer("ages", waves(memory, width), persistent=False)
+        self.layers = nn.ModuleList(GTrXLLayer(width, heads, key_size, inner, bias) for _ in range(layers))
+        self.register_buffer("ages", sinusoidal_encoding(memory, width), persistent=False)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> GTrXLState:
         lead, width = x.shape[:2], self.output_size
@@ -98,7 +98,7 @@ class GTrXL(Core):
         self, xs: Float[Tensor, "T B N D"], state: GTrXLState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N W"], GTrXLState]:
         """As the loop of `forward`, many steps at once."""
-        ys, size = [], band.piece(self.memory)
+        ys, size = [], band.chunk_size(self.memory)
         for begun in range(0, len(xs), size):
             part = slice(begun, begun + size)
             y, state = self._segment(xs[part], state, None if reset is None else reset[part])
@@ -106,25 +106,25 @@ class GTrXL(Core):
         return torch.cat(ys), state
 
     def _segment(self, xs: Tensor, state: GTrXLState, reset: Tensor | None = None) -> tuple[Tensor, GTrXLState]:
-        seen, count = band.in_sight(state.written, len(xs), self.memory, reset)
+        seen, count = band.window_mask(state.written, len(xs), self.memory, reset)
         x, inputs, reads, weights = self.embed(xs.movedim(0, 2)), [], [], []  # x (B, N, T, W)
         for layer, rows in zip(self.layers, state.rows.unbind(2), strict=True):
             inputs.append(x)
             x, read, spread = layer(x, rows, seen, self.ages)
             reads.append(read[:, :, -1])
             weights.append(band.last_weights(spread, self.memory))
-        rows = band.latest(state.rows, torch.stack(inputs, 2), count, reset)
+        rows = band.update_window(state.rows, torch.stack(inputs, 2), count, reset)
         spread = torch.stack(weights).mean(0)
         return x.movedim(2, 0), GTrXLState(rows, count, x[:, :, -1], torch.cat(reads, -1), spread)
 
     def metrics(self, state: GTrXLState) -> dict[str, Float[Tensor, " B"]]:
         """Of `experts.memory_metrics`, of what the first layer remembers."""
-        return band.told(state.rows[:, :, 0], state.written, state.weights)
+        return band.window_metrics(state.rows[:, :, 0], state.written, state.weights)
 
     def read_weights(self, state: GTrXLState) -> Float[Tensor, "B N slots"]:
         """Mean over heads and layers; the newest last, and that is the present step."""
         return state.weights
 
-    def traces(self, state: GTrXLState) -> dict[str, Float[Tensor, "B N _"]]:
+    def read_write_vectors(self, state: GTrXLState) -> dict[str, Float[Tensor, "B N _"]]:
         """What was written is the present input of each layer, side by side."""
         return {"read": state.read, "write_value": state.rows[..., -1, :].flatten(2)}

@@ -9,40 +9,40 @@ from torch import Tensor, nn
 from experts.attention import sliding_window as band
 
 
-class Layer(nn.Module):
+class GTrXLLayer(nn.Module):
     """Attention over rows and the present steps, then an MLP on each step; gates let both in."""
 
     def __init__(self, width: int, heads: int, key_size: int, inner: int, bias: float):
         super().__init__()
         self.heads, self.scale, size = heads, key_size**-0.5, heads * key_size
         self.norm, self.norm_within = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.ask, self.key, self.value, self.place = (nn.Linear(width, size, bias=False) for _ in range(4))
+        self.query, self.key, self.value, self.position = (nn.Linear(width, size, bias=False) for _ in range(4))
         self.content_bias, self.place_bias = (nn.Parameter(torch.zeros(size)) for _ in range(2))  # u, v
         self.out = nn.Linear(size, width, bias=False)
         self.mlp = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, width))
-        self.gate, self.gate_within = Gate(width, bias), Gate(width, bias)
+        self.gate, self.gate_within = GRUGate(width, bias), GRUGate(width, bias)
 
     def forward(self, x: Tensor, rows: Tensor, seen: Tensor, ages: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x (B, N, T, W), rows (B, N, M, W), seen (B, N, T, S), ages (M + 1, W): x, read (B, N, T, W) and weights."""
         every = self.norm(torch.cat([rows, x], -2))
-        query = self.ask(every[..., rows.shape[-2] :, :])
+        query = self.query(every[..., rows.shape[-2] :, :])
         by_content, by_place, keys, values, places = (
-            band.apart(part, self.heads)
+            band.split_heads(part, self.heads)
             for part in (
                 (query + self.content_bias) * self.scale,
                 (query + self.place_bias) * self.scale,
                 self.key(every),
                 self.value(every),
-                self.place(ages),
+                self.position(ages),
             )
         )
         read, weights = band.attend(by_content, keys, values, by_place, places, seen)
-        read = self.out(band.together(read))
+        read = self.out(band.merge_heads(read))
         x = self.gate(x, torch.relu(read))
         return self.gate_within(x, torch.relu(self.mlp(self.norm_within(x)))), read, weights
 
 
-class Gate(nn.Module):
+class GRUGate(nn.Module):
     """Lets y into x as a GRU would: (1 - z) x + z tanh(W y + U (r x)) (Parisotto et al. 2019, sec. 3.2).
 
     bias: keeps z small at first, so that a layer begins by passing x on.
@@ -62,7 +62,7 @@ class Gate(nn.Module):
         return torch.lerp(x, new, opened)
 
 
-def waves(oldest: int, width: int) -> Tensor:
+def sinusoidal_encoding(oldest: int, width: int) -> Tensor:
     """Sines, then cosines, of the ages from `oldest` to 0, (oldest + 1, width), of wavelengths from 2 pi to 10^4 times
     that (Vaswani et al. 2017, sec. 3.5)."""
     ages = torch.arange(oldest, -1, -1, dtype=torch.double).unsqueeze(-1)

@@ -10,11 +10,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, controlled, positive
-from experts.episodic.memory import addressing, apart
-from experts.episodic.row_log import Log
-from experts.episodic.top_k_read import ALL, Attend
-from experts.memory_metrics import measures
+from experts.core import Core, check_positive, make_controller
+from experts.episodic.memory import key_query_layers, scaled_normal_
+from experts.episodic.row_log import RowLog
+from experts.episodic.top_k_read import ALL_ROWS, TopKAttention
+from experts.memory_metrics import store_metrics
 from experts.state import State
 
 UNBOUNDED = sys.maxsize  # slots
@@ -24,7 +24,7 @@ class LookupState(NamedTuple):
     """read, query, write_key, write_value: of the last step; those of several heads lie side by side."""
 
     controller: State
-    log: Log
+    log: RowLog
     query: Float[Tensor, "B N HK"]
     read: Float[Tensor, "B N V"]
     write_key: Float[Tensor, "B N HK"]
@@ -68,20 +68,20 @@ class LookupTable(Core):
         scale: float | None = None,
     ):
         super().__init__()
-        positive(key_size=key_size, value_size=value_size, heads=heads)
-        positive(output_size=1 if output_size is None else output_size)
+        check_positive(key_size=key_size, value_size=value_size, heads=heads)
+        check_positive(output_size=1 if output_size is None else output_size)
         if scale is not None and not 0 < scale < math.inf:
             raise ValueError(f"scale={scale}, want a number above 0, or None for 1 / sqrt(key_size)")
-        self.controller = controlled(controller, input_size, value_size)
+        self.controller = make_controller(controller, input_size, value_size)
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.key_size, self.value_size, self.heads = key_size, value_size, heads
         self.scale = key_size**-0.5 if scale is None else scale
-        self.key, self.ask = addressing(hidden, heads * key_size, spread=10)
+        self.key, self.query = key_query_layers(hidden, heads * key_size, spread=10)
         self.value = nn.Linear(hidden, heads * value_size)
-        apart(self.value, spread=10)
+        scaled_normal_(self.value, gain=10)
         self.out = nn.Linear(hidden + value_size, self.output_size)
-        self.attend = Attend(ALL, False, "softmax")
+        self.attend = TopKAttention(ALL_ROWS, False, "softmax")
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> LookupState:
         batch, n, _ = x.shape
@@ -89,7 +89,7 @@ class LookupTable(Core):
         keys, values = self.heads * self.key_size, self.heads * self.value_size
         return LookupState(
             self.controller.initial_state(like.new_zeros(batch, n, self.controller.input_size)),
-            Log.empty(like, (batch,), self.key_size, self.value_size, UNBOUNDED),
+            RowLog.empty(like, (batch,), self.key_size, self.value_size, UNBOUNDED),
             *(like.new_zeros(batch, n, size) for size in (keys, self.value_size, keys, values)),
         )
 
@@ -97,10 +97,10 @@ class LookupTable(Core):
         self, x: Float[Tensor, "B N D"], state: LookupState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], LookupState]:
         h, controller = self.controller(torch.cat([x, state.read], -1), state.controller, present)
-        query, key, value = (torch.tanh(linear(h)) for linear in (self.ask, self.key, self.value))
+        query, key, value = (torch.tanh(linear(h)) for linear in (self.query, self.key, self.value))
         there = None if present is None else present.repeat_interleave(self.heads, 1)
-        log = state.log.append(self._apart(key), self._apart(value), there)
-        read, _, _, log = log.read(self._apart(query) * self.scale, self.attend)
+        log = state.log.append(self._heads_to_rows(key), self._heads_to_rows(value), there)
+        read, _, _, log = log.read(self._heads_to_rows(query) * self.scale, self.attend)
         told = (query, read.unflatten(1, (-1, self.heads)).mean(2), key, value)
         if present is not None:
             told = states.where(present, told, tuple(state[2:]))
@@ -113,7 +113,7 @@ class LookupTable(Core):
         n = xs.shape[2] * self.heads
         return super().unroll(xs, state._replace(log=state.log.reserve(len(xs) * n, n)), reset)
 
-    def _apart(self, side_by_side: Tensor) -> Tensor:
+    def _heads_to_rows(self, side_by_side: Tensor) -> Tensor:
         """The heads of a step one below the other, (B, N, H * K) -> (B, N * H, K)."""
         return side_by_side.unflatten(-1, (self.heads, side_by_side.shape[-1] // self.heads)).flatten(1, 2)
 
@@ -122,7 +122,7 @@ class LookupTable(Core):
 
     def metrics(self, state: LookupState) -> dict[str, Float[Tensor, " B"]]:
         """Of `experts.memory_metrics`, where slots are rows of the table; read_norm; and the controller's."""
-        own = measures(state.log.keys(), state.log.valid(), self._weights(state))
+        own = store_metrics(state.log.keys(), state.log.valid(), self._weights(state))
         own["read_norm"] = torch.linalg.vector_norm(state.read.detach(), dim=-1).mean(1)
         return {**self.controller.metrics(state.controller), **own}
 
@@ -132,13 +132,13 @@ class LookupTable(Core):
 
     def _weights(self, state: LookupState) -> Tensor:
         """How each head's last read is spread, (B, N * H, rows), said again of the query: they are not kept."""
-        keys, query = state.log.keys(), self._apart(state.query) * self.scale
-        scores, found = self.attend.find(query, keys, 0, keys.shape[1], state.log.valid())
-        return self.attend.weigh(scores, found)
+        keys, query = state.log.keys(), self._heads_to_rows(state.query) * self.scale
+        scores, found = self.attend.search(query, keys, 0, keys.shape[1], state.log.valid())
+        return self.attend.weights(scores, found)
 
-    def members(self, state: LookupState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> LookupState:
+    def select_members(self, state: LookupState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> LookupState:
         """The table stays as it is; what belongs to the members is gathered."""
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
         own, blank = (s._replace(controller=None, log=None) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
-        controller = self.controller.members(state.controller, index, inner)
-        return states.renew(own, blank, index)._replace(controller=controller, log=state.log)
+        controller = self.controller.select_members(state.controller, index, inner)
+        return states.select_or_reset_members(own, blank, index)._replace(controller=controller, log=state.log)

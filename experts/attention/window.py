@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.attention import sliding_window as band
-from experts.core import Core, controlled, positive
+from experts.core import Core, check_positive, make_controller
 from experts.state import State
 
 
@@ -60,16 +60,16 @@ class Window(Core):
         output_size: int | None = None,
     ):
         super().__init__()
-        positive(slots=slots, key_size=key_size, value_size=value_size, heads=heads)
-        positive(output_size=1 if output_size is None else output_size)
-        self.controller = controlled(controller, input_size, 0)
+        check_positive(slots=slots, key_size=key_size, value_size=value_size, heads=heads)
+        check_positive(output_size=1 if output_size is None else output_size)
+        self.controller = make_controller(controller, input_size, 0)
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.slots, self.heads, self.scale = slots, heads, key_size**-0.5
-        self.ask = nn.Linear(hidden, heads * key_size)
+        self.query = nn.Linear(hidden, heads * key_size)
         self.key = nn.Linear(input_size, heads * key_size)
         self.value = nn.Linear(input_size, heads * value_size)
-        self.place = nn.Parameter(torch.zeros(heads, slots + 1, key_size))  # by age, the oldest first
+        self.age_embedding = nn.Parameter(torch.zeros(heads, slots + 1, key_size))  # by age, the oldest first
         self.out = nn.Linear(hidden + heads * value_size, self.output_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> WindowState:
@@ -86,7 +86,7 @@ class Window(Core):
         self, x: Float[Tensor, "B N D"], state: WindowState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], WindowState]:
         h, controller = self.controller(x, state.controller, present)
-        read, own = self._look(x.unsqueeze(0), h.unsqueeze(0), state)
+        read, own = self._attend(x.unsqueeze(0), h.unsqueeze(0), state)
         if present is not None:
             own = states.where(present, own, state._replace(controller=None))
             read = own.read.unsqueeze(0)
@@ -97,25 +97,25 @@ class Window(Core):
     ) -> tuple[Float[Tensor, "T B N Y"], WindowState]:
         """As the loop of `forward`: the controller takes all steps, then each looks back, many at once."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
-        reads, size = [], band.piece(self.slots)
+        reads, size = [], band.chunk_size(self.slots)
         for begun in range(0, len(xs), size):
             part = slice(begun, begun + size)
-            read, state = self._look(xs[part], hs[part], state, None if reset is None else reset[part])
+            read, state = self._attend(xs[part], hs[part], state, None if reset is None else reset[part])
             reads.append(read)
         return self.out(torch.cat([hs, torch.cat(reads)], -1)), state._replace(controller=controller)
 
-    def _look(
+    def _attend(
         self, xs: Tensor, hs: Tensor, state: WindowState, reset: Tensor | None = None
     ) -> tuple[Tensor, WindowState]:
         """What T steps read, (T, B, N, H V), and the state behind them, less the controller's."""
         steps = xs.movedim(0, 2)  # (B, N, T, D)
-        seen, count = band.in_sight(state.written, len(xs), self.slots, reset)
+        seen, count = band.window_mask(state.written, len(xs), self.slots, reset)
         every = torch.cat([state.rows, steps], -2)
-        query = band.apart(self.ask(hs.movedim(0, 2)) * self.scale, self.heads)
-        keys, values = band.apart(self.key(every), self.heads), band.apart(self.value(every), self.heads)
-        read, weights = band.attend(query, keys, values, query, self.place, seen)
-        reads = band.together(read)  # (B, N, T, H V)
-        rows = band.latest(state.rows, steps, count, reset)
+        query = band.split_heads(self.query(hs.movedim(0, 2)) * self.scale, self.heads)
+        keys, values = band.split_heads(self.key(every), self.heads), band.split_heads(self.value(every), self.heads)
+        read, weights = band.attend(query, keys, values, query, self.age_embedding, seen)
+        reads = band.merge_heads(read)  # (B, N, T, H V)
+        rows = band.update_window(state.rows, steps, count, reset)
         own = WindowState(None, rows, count, reads[:, :, -1], band.last_weights(weights, self.slots))
         return reads.movedim(2, 0), own
 
@@ -124,20 +124,20 @@ class Window(Core):
 
     def metrics(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
         """Of `experts.memory_metrics`, of the window's keys; and the controller's."""
-        own = band.told(self.key(state.rows), state.written, state.weights)
+        own = band.window_metrics(self.key(state.rows), state.written, state.weights)
         return {**self.controller.metrics(state.controller), **own}
 
     def read_weights(self, state: WindowState) -> Float[Tensor, "B N slots"]:
         """Mean over heads; the newest last, and that is the present input."""
         return state.weights
 
-    def traces(self, state: WindowState) -> dict[str, Float[Tensor, "B N _"]]:
+    def read_write_vectors(self, state: WindowState) -> dict[str, Float[Tensor, "B N _"]]:
         """What was written is the key and the value of the present input."""
         newest = state.rows[..., -1, :]
         return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
 
-    def members(self, state: WindowState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> WindowState:
+    def select_members(self, state: WindowState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> WindowState:
         """Windows are gathered; the controller gathers for itself."""
         own, blank = (s._replace(controller=None) for s in (state, self.initial_state(x)))
-        controller = self.controller.members(state.controller, index, x)
-        return states.renew(own, blank, index)._replace(controller=controller)
+        controller = self.controller.select_members(state.controller, index, x)
+        return states.select_or_reset_members(own, blank, index)._replace(controller=controller)

@@ -12,12 +12,12 @@ from experts.state import State
 
 
 class ReconstructionState(NamedTuple):
-    """y, x: the last output and input. there: who took part in the last step."""
+    """y, x: the last output and input. present: who took part in the last step."""
 
     core: State
     y: Float[Tensor, "B N Y"]
     x: Float[Tensor, "B N D"]
-    there: Bool[Tensor, "B N"]
+    present: Bool[Tensor, "B N"]
 
 
 class Reconstruction(Core):
@@ -32,26 +32,28 @@ class Reconstruction(Core):
 
     Args:
         core: what is wrapped; outputs stay as they are.
-        of: only the first `of` numbers of x are reconstructed; None: all. In an agent x is [obs, inbox, identity].
+        target_size: only the first `target_size` numbers of x are reconstructed; None: all. In an agent x is [obs, inbox, identity].
 
     Raises:
         ValueError: of is out of range.
     """
 
-    def __init__(self, core: Core, *, of: int | None = None):
+    def __init__(self, core: Core, *, target_size: int | None = None):
         super().__init__()
-        of = core.input_size if of is None else of
-        if not 1 <= of <= core.input_size:
-            raise ValueError(f"of={of}, want 1 to the core's input_size={core.input_size}: the first numbers of x")
-        self.core, self.of = core, of
+        target_size = core.input_size if target_size is None else target_size
+        if not 1 <= target_size <= core.input_size:
+            raise ValueError(
+                f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
+            )
+        self.core, self.target_size = core, target_size
         self.input_size, self.output_size = core.input_size, core.output_size
-        self.decoder = nn.Linear(core.output_size, of)
+        self.decoder = nn.Linear(core.output_size, target_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> ReconstructionState:
         return ReconstructionState(
             self.core.initial_state(x),
             x.new_zeros(*x.shape[:2], self.output_size),
-            x.new_zeros(*x.shape[:2], self.of),
+            x.new_zeros(*x.shape[:2], self.target_size),
             x.new_zeros(x.shape[:2], dtype=torch.bool),
         )
 
@@ -59,8 +61,8 @@ class Reconstruction(Core):
         self, x: Float[Tensor, "B N D"], state: ReconstructionState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], ReconstructionState]:
         y, core = self.core(x, state.core, present)
-        there = torch.ones_like(state.there) if present is None else present
-        return y, ReconstructionState(core, y, x[..., : self.of].detach(), there)
+        there = torch.ones_like(state.present) if present is None else present
+        return y, ReconstructionState(core, y, x[..., : self.target_size].detach(), there)
 
     def losses(self, state: ReconstructionState) -> dict[str, Float[Tensor, " B"]]:
         return {**self.core.losses(state.core), "reconstruction": self._error(state)}
@@ -70,19 +72,21 @@ class Reconstruction(Core):
         return {**self.core.metrics(state.core), "reconstruction_error": self._error(state).detach().sqrt()}
 
     def _error(self, state: ReconstructionState) -> Tensor:
-        return squared_error(self.decoder(state.y), state.x, state.there)
+        return squared_error(self.decoder(state.y), state.x, state.present)
 
     def read_weights(self, state: ReconstructionState) -> Float[Tensor, "B N slots"] | None:
         return self.core.read_weights(state.core)
 
-    def traces(self, state: ReconstructionState) -> dict[str, Float[Tensor, "B N _"]]:
-        return self.core.traces(state.core)
+    def read_write_vectors(self, state: ReconstructionState) -> dict[str, Float[Tensor, "B N _"]]:
+        return self.core.read_write_vectors(state.core)
 
-    def members(
+    def select_members(
         self, state: ReconstructionState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
     ) -> ReconstructionState:
         own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.renew(own, blank, index)._replace(core=self.core.members(state.core, index, x))
+        return states.select_or_reset_members(own, blank, index)._replace(
+            core=self.core.select_members(state.core, index, x)
+        )
 
 
 def squared_error(

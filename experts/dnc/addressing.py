@@ -13,30 +13,30 @@ from torch.nn.functional import pad
 
 from experts.torch_internals import functorch_active, softmax_backward
 
-SMALL = 1e-6  # in a norm, of a usage, of a link: where 0 has no direction, no inverse, or no logarithm
-STEPS = 1e4  # in a usage of 1: slots whose usages are rounded to the same are taken in their order
+EPS = 1e-6  # in a norm, of a usage, of a link: where 0 has no direction, no inverse, or no logarithm
+USAGE_LEVELS = 1e4  # in a usage of 1: slots whose usages are rounded to the same are taken in their order
 
-Kept = tuple[Tensor, Tensor, Tensor]
+Saved = tuple[Tensor, Tensor, Tensor]
 
 
-def by_content(keys: Tensor, strengths: Tensor, memory: Tensor, masks: Tensor | None) -> tuple[Tensor, Kept]:
+def content_weights(keys: Tensor, strengths: Tensor, memory: Tensor, masks: Tensor | None) -> tuple[Tensor, Saved]:
     """Shares (B, H, S): softmax of strength times cosine. keys, masks (B, H, W), strengths (B, H), memory (B, S, W).
 
     |v| is sqrt(sum v^2 + 1e-6), so that an empty slot is like no key. A mask multiplies key and slot alike.
     """
     asked = keys if masks is None else keys * masks
-    of_keys = (asked.square().sum(-1, keepdim=True) + SMALL).rsqrt()  # (B, H, 1)
+    of_keys = (asked.square().sum(-1, keepdim=True) + EPS).rsqrt()  # (B, H, 1)
     if masks is None:
-        of_slots = (memory.square().sum(-1) + SMALL).rsqrt().unsqueeze(1)  # (B, 1, S)
+        of_slots = (memory.square().sum(-1) + EPS).rsqrt().unsqueeze(1)  # (B, 1, S)
     else:
-        of_slots = (masks.square() @ memory.square().mT + SMALL).rsqrt()  # (B, H, S)
+        of_slots = (masks.square() @ memory.square().mT + EPS).rsqrt()  # (B, H, S)
         asked = asked * masks
     cosine = asked @ memory.mT * of_keys * of_slots
     return torch.softmax(cosine * strengths.unsqueeze(-1), -1), (cosine, of_keys, of_slots)
 
 
-def by_content_backward(
-    grad: Tensor, shares: Tensor, kept: Kept, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], to_memory: Tensor
+def content_weights_backward(
+    grad: Tensor, shares: Tensor, kept: Saved, inputs: tuple[Tensor, Tensor, Tensor, Tensor | None], to_memory: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of keys, strengths and masks; that of the memory is added to `to_memory`, in place."""
     (cosine, of_keys, of_slots), (keys, strengths, memory, masks) = kept, inputs
@@ -55,28 +55,28 @@ def by_content_backward(
     return to_asked * masks, to_strengths, to_masks
 
 
-def by_freedom(usage: Tensor) -> tuple[Tensor, Kept]:
+def allocation_weights(usage: Tensor) -> tuple[Tensor, Saved]:
     """Shares (B, S), at most 1 together: what is free of a slot, (1 - usage), times the usages of all that are freer.
 
     Usages u are taken for 1e-6 + (1 - 1e-6) u, so that a product over empty slots has a gradient. In which order the
     slots come has none; where it hardly matters, rounding errors shall not choose.
     """
-    order = (usage.detach() * STEPS).round().argsort(dim=-1, stable=True)
-    used = usage.gather(-1, order) * (1 - SMALL) + SMALL
+    order = (usage.detach() * USAGE_LEVELS).round().argsort(dim=-1, stable=True)
+    used = usage.gather(-1, order) * (1 - EPS) + EPS
     left = used.cumprod(-1)  # of a write, after the j-th slot of the order has taken its share
     taken = pad(left[:, :-1], (1, 0), value=1) - left
     return torch.zeros_like(usage).scatter(-1, order, taken), (order, used, left)
 
 
-def by_freedom_backward(grad: Tensor, kept: Kept) -> Tensor:
+def allocation_weights_backward(grad: Tensor, kept: Saved) -> Tensor:
     order, used, left = kept
     grad = grad.gather(-1, order)
     to_left = pad(grad[:, 1:], (0, 1)) - grad
     to_used = (to_left * left).flip(-1).cumsum(-1).flip(-1) / used
-    return torch.zeros_like(grad).scatter(-1, order, to_used * (1 - SMALL))
+    return torch.zeros_like(grad).scatter(-1, order, to_used * (1 - EPS))
 
 
-def linked(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
+def update_links(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
     """Links (B, S, S) after a write with weights (B, S): L[i, j] tells how much slot i was written right after slot j.
 
     L[i, j] (1 - w[i] - w[j]) + w[i] p[j], and 0 where i = j; here as L + w[i] (p[j] - L) - w[j] L.
@@ -89,7 +89,9 @@ def linked(link: Tensor, precedence: Tensor, written: Tensor) -> Tensor:
     return after
 
 
-def linked_backward(grad: Tensor, link: Tensor, precedence: Tensor, written: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def update_links_backward(
+    grad: Tensor, link: Tensor, precedence: Tensor, written: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of link, precedence and weights; `grad` is overwritten."""
     grad.diagonal(dim1=-2, dim2=-1).zero_()
     row, column = written.unsqueeze(-1), written.unsqueeze(-2)
@@ -100,12 +102,12 @@ def linked_backward(grad: Tensor, link: Tensor, precedence: Tensor, written: Ten
     return grad.mul_(torch.sub(1 - row, column, out=room)), to_precedence, to_written
 
 
-def sharpened(shares: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
+def sharpen(shares: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
     """shares ** power, divided by their sum: (B, H, S) and (B, H); shares are taken for 1e-6 more than they are."""
-    logs = (shares + SMALL).log()
+    logs = (shares + EPS).log()
     return torch.softmax(logs * power.unsqueeze(-1), -1), logs
 
 
-def sharpened_backward(grad: Tensor, out: Tensor, logs: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
+def sharpen_backward(grad: Tensor, out: Tensor, logs: Tensor, power: Tensor) -> tuple[Tensor, Tensor]:
     to_scores = softmax_backward(grad, out)
     return to_scores * power.unsqueeze(-1) / logs.exp(), (to_scores * logs).sum(-1)

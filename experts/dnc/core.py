@@ -9,9 +9,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, controlled, positive
-from experts.dnc.fused_step import Store, step
-from experts.dnc.interface import Plan
+from experts.core import Core, check_positive, make_controller
+from experts.dnc.fused_step import DNCStore, step
+from experts.dnc.interface import InterfaceSpec
 from experts.state import State
 
 
@@ -35,7 +35,7 @@ class DNCState(NamedTuple):
     modes: Float[Tensor, "B N R3"]
 
 
-STORE = Store._fields
+STORE_FIELDS = DNCStore._fields
 
 
 class DNC(Core):
@@ -84,14 +84,16 @@ class DNC(Core):
         sharpness: bool = False,
     ):
         super().__init__()
-        positive(slots=slots, slot_size=slot_size, heads=heads, output_size=1 if output_size is None else output_size)
+        check_positive(
+            slots=slots, slot_size=slot_size, heads=heads, output_size=1 if output_size is None else output_size
+        )
         reads = heads * slot_size
-        self.controller = controlled(controller, input_size, reads)
+        self.controller = make_controller(controller, input_size, reads)
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.slots, self.slot_size, self.heads = slots, slot_size, heads
-        self.plan = Plan(heads, slot_size, masking, deallocation, sharpness)
-        self.interface = nn.Linear(hidden, self.plan.size)
+        self.interface_spec = InterfaceSpec(heads, slot_size, masking, deallocation, sharpness)
+        self.interface = nn.Linear(hidden, self.interface_spec.size)
         self.output = nn.Linear(hidden + reads, self.output_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> DNCState:
@@ -134,8 +136,8 @@ class DNC(Core):
         """[h, read], of which the output is made, and the new state."""
         h, controller = self.controller(torch.cat([x, state.read], -1), state.controller, present)
         interface = self.interface(h)
-        store = Store(state.memory, state.usage, state.link, state.precedence)
-        found = step(self.plan, present, interface, state.read_weights, store)
+        store = DNCStore(state.memory, state.usage, state.link, state.precedence)
+        found = step(self.interface_spec, present, interface, state.read_weights, store)
         key, value = interface[..., : self.slot_size], interface[..., self.slot_size : 2 * self.slot_size]
         own = found.written, found.weights, found.values, key, value, found.gates, found.modes
         if present is not None:
@@ -168,11 +170,11 @@ class DNC(Core):
         """The mean of the heads'."""
         return state.read_weights.mean(2)
 
-    def members(self, state: DNCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> DNCState:
+    def select_members(self, state: DNCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> DNCState:
         """The store stays as it is; what belongs to the members is gathered."""
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
-        away = dict.fromkeys(("controller", *STORE))
+        away = dict.fromkeys(("controller", *STORE_FIELDS))
         own, blank = (s._replace(**away) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
-        shared = {name: getattr(state, name) for name in STORE}
-        controller = self.controller.members(state.controller, index, inner)
-        return states.renew(own, blank, index)._replace(controller=controller, **shared)
+        shared = {name: getattr(state, name) for name in STORE_FIELDS}
+        controller = self.controller.select_members(state.controller, index, inner)
+        return states.select_or_reset_members(own, blank, index)._replace(controller=controller, **shared)

@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from experts.torch_internals import sigmoid_backward, softmax_backward
 
 
-class Ask(NamedTuple):
+class InterfaceParams(NamedTuple):
     """What a controller wants of the store, or the gradients of it; each (B, N, .), where R heads lie side by side."""
 
     write_key: Tensor
@@ -28,11 +28,11 @@ class Ask(NamedTuple):
     sharpness: Tensor | None  # for each head: of what was written before, and of what was written after: 2 R
     modes: Tensor  # for each head: before, by content, after: 3 R
 
-    def of(self, member: int) -> "Ask":
-        return Ask(*(None if part is None else part[:, member] for part in self))  # type: ignore[arg-type]
+    def member(self, member: int) -> "InterfaceParams":
+        return InterfaceParams(*(None if part is None else part[:, member] for part in self))  # type: ignore[arg-type]
 
 
-class Plan(NamedTuple):
+class InterfaceSpec(NamedTuple):
     """What is known on the host: read heads, numbers in a slot, and the three improvements."""
 
     heads: int
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
 
     @property
     def groups(self) -> tuple[list[int], ...]:
-        """Sizes of the parts of an `Ask`: as they are, sigmoids, oneplus, softmaxes; 0 for those that are not there."""
+        """Sizes of the parts of an `InterfaceParams`: as they are, sigmoids, oneplus, softmaxes; 0 for those that are not there."""
         r, w = self.heads, self.width
         masks = [w, r * w] if self.masking else [0, 0]
         return [w, w, r * w], [w, 2 + r, *masks], [1, r, 2 * r * self.sharpness], [3 * r]
@@ -56,21 +56,21 @@ class Plan(NamedTuple):
     def split(self, interface: Tensor) -> tuple[Tensor, ...]:
         return interface.split([sum(group) for group in self.groups], -1)
 
-    def ask(self, raw: Tensor, bounded: Tensor, above: Tensor, modes: Tensor) -> Ask:
+    def assemble(self, raw: Tensor, bounded: Tensor, above: Tensor, modes: Tensor) -> InterfaceParams:
         """The parts, views of the four groups."""
         parts = [
             part if part.shape[-1] else None
             for group, sizes in zip((raw, bounded, above, modes), self.groups, strict=True)
             for part in group.split(sizes, -1)
         ]
-        return Ask(*parts)  # type: ignore[arg-type]
+        return InterfaceParams(*parts)  # type: ignore[arg-type]
 
     def decode(self, interface: Tensor) -> tuple[Tensor, ...]:
         raw, bounded, above, modes = self.split(interface)
         shares = torch.softmax(modes.unflatten(-1, (self.heads, 3)), -1)
         return raw, torch.sigmoid(bounded), softplus(above) + 1, shares.flatten(-2)
 
-    def undecode(self, to_groups: Sequence[Tensor], groups: Sequence[Tensor], above: Tensor) -> Tensor:
+    def decode_backward(self, to_groups: Sequence[Tensor], groups: Sequence[Tensor], above: Tensor) -> Tensor:
         """The gradient of the interface; above: the third group as it came."""
         to_raw, to_bounded, to_above, to_modes = to_groups
         bounded, modes = groups[1], groups[3]

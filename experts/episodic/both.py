@@ -7,7 +7,7 @@ from experts.core import Core, Private
 from experts.episodic.memory import EpisodicMemory
 
 
-def both(
+def private_and_shared(
     input_size: int,
     controller: Callable[[int], Core],
     *,
@@ -31,6 +31,6 @@ def both(
         share: what is made of the shared memory, such as partial(Shared, gate=True); None: it stays as it is.
     """
     reading = partial(EpisodicMemory, top_k=top_k, key_size=key_size, key_input_scale=key_input_scale)
-    private = partial(reading, controller=controller, slots=slots, keep="h")
+    private = partial(reading, controller=controller, slots=slots, row_content="h")
     memory = reading(input_size, lambda size: Private(private(size)), slots=shared_slots)
     return memory if share is None else share(memory)

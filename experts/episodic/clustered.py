@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
-from experts.core import Core, controlled, positive
-from experts.episodic.memory import Kept, Similarity, Weighting, addressing, check_reading, held
-from experts.episodic.top_k_read import Attend
-from experts.memory_metrics import measures
+from experts.core import Core, check_positive, make_controller
+from experts.episodic.memory import RowContent, Similarity, Weighting, check_read_options, held, key_query_layers
+from experts.episodic.top_k_read import TopKAttention
+from experts.memory_metrics import store_metrics
 from experts.state import State
 
 
 class Clusters(NamedTuple):
-    """Slots, each the mean of rows that were alike. counts: of how many rows; 0: a free slot. written: the number of
+    """Slots, each the mean of rows that were alike. counts: of how many rows; 0: a free slot. last_written: the number of
     the last row that went into a slot, -1 for none. merged: rows that did not take a slot of their own."""
 
     keys: Float[Tensor, "B S K"]
     values: Float[Tensor, "B S V"]
     counts: Float[Tensor, "B S"]
-    written: Int[Tensor, "B S"]
+    last_written: Int[Tensor, "B S"]
     merged: Float[Tensor, " B"]
 
 
@@ -54,7 +54,7 @@ class ClusteredMemory(Core):
     step, and an episode with gradients takes room for steps x slots rows. With few slots, for that is the aim.
 
     Args:
-        input_size, controller, top_k, key_size, key_input_scale, similarity, weighting, keep, detach_rows: of
+        input_size, controller, top_k, key_size, key_input_scale, similarity, weighting, row_content, detach_rows: of
             `EpisodicMemory`.
         slots: things that a store holds.
         threshold: of the cosine of two keys, above which their rows are merged; above 1, none are.
@@ -75,22 +75,22 @@ class ClusteredMemory(Core):
         threshold: float = 0.99,
         similarity: Similarity = "scaled_dot",
         weighting: Weighting = "softmax",
-        keep: Kept = "both",
+        row_content: RowContent = "both",
         detach_rows: bool = False,
     ):
         super().__init__()
-        positive(slots=slots, top_k=top_k, key_size=key_size)
-        check_reading(similarity, weighting, keep, key_input_scale)
+        check_positive(slots=slots, top_k=top_k, key_size=key_size)
+        check_read_options(similarity, weighting, row_content, key_input_scale)
         if threshold <= -1:
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
-        self.controller = controlled(controller, input_size, partial(held, input_size, keep))
+        self.controller = make_controller(controller, input_size, partial(held, input_size, row_content))
         self.input_size, self.output_size = input_size, self.controller.output_size
-        hidden, value_size = self.output_size, held(input_size, keep, self.output_size)
-        self.key, self.query = addressing(hidden, key_size, inputs=input_size, input_scale=key_input_scale)
+        hidden, value_size = self.output_size, held(input_size, row_content, self.output_size)
+        self.key, self.query = key_query_layers(hidden, key_size, inputs=input_size, input_scale=key_input_scale)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
-        self.slots, self.threshold, self.similarity, self.keep = slots, threshold, similarity, keep
+        self.slots, self.threshold, self.similarity, self.row_content = slots, threshold, similarity, row_content
         self.detach_rows, self.key_size, self.value_size = detach_rows, key_size, value_size
-        self.attend = Attend(min(top_k, slots), similarity == "l2", weighting)
+        self.attend = TopKAttention(min(top_k, slots), similarity == "l2", weighting)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> ClusteredState:
         batch, n, _ = x.shape
@@ -116,12 +116,12 @@ class ClusteredMemory(Core):
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
         there = torch.ones_like(x[..., 0], dtype=torch.bool) if present is None else present
         rows = zip(*(part.unbind(1) for part in (*self._row(x, h), there)), strict=True)
-        store = reduce(self._written, rows, state.store)
+        store = reduce(self._merge_or_insert, rows, state.store)
         return h, ClusteredState(controller, h, store, positions, weights)
 
     def _row(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         seen = torch.cat([x, h], -1)
-        held = {"x": x, "h": h, "both": seen}[self.keep]
+        held = {"x": x, "h": h, "both": seen}[self.row_content]
         if self.detach_rows:
             seen, held = seen.detach(), held.detach()
         return self.key(seen), held
@@ -133,21 +133,21 @@ class ClusteredMemory(Core):
             query, keys = normalize(query, dim=-1) * self.sharpness, normalize(keys, dim=-1)
         elif self.similarity == "scaled_dot":
             query = query * self.key_size**-0.5
-        scores, found = self.attend.find(query, keys, 0, self.slots, store.counts > 0)
-        counts = store.counts.unsqueeze(1).expand(-1, query.shape[1], -1).gather(-1, found.at)
-        weights = self.attend.weigh(scores, found) * counts
+        scores, found = self.attend.search(query, keys, 0, self.slots, store.counts > 0)
+        counts = store.counts.unsqueeze(1).expand(-1, query.shape[1], -1).gather(-1, found.safe_index)
+        weights = self.attend.weights(scores, found) * counts
         if self.attend.weighting != "similarity":
             total = weights.sum(-1, keepdim=True)
             weights = weights / torch.where(total > 0, total, 1)
-        return found.take(store.values, weights), found.index, weights
+        return found.weighted_sum(store.values, weights), found.index, weights
 
-    def _written(self, store: Clusters, row: tuple[Tensor, Tensor, Tensor]) -> Clusters:
+    def _merge_or_insert(self, store: Clusters, row: tuple[Tensor, Tensor, Tensor]) -> Clusters:
         """The store with a row more for each episode; row: (B, K), (B, V), and (B,): whether there is one."""
         key, value, there = row
         alike = cosine_similarity(store.keys.detach(), key.detach().unsqueeze(1), dim=-1)  # (B, S)
         nearest, at = alike.masked_fill(store.counts == 0, -2).max(-1)
         merges = nearest > self.threshold
-        at = torch.where(merges, at, store.written.argmin(-1))  # -1 is a free slot: it comes first
+        at = torch.where(merges, at, store.last_written.argmin(-1))  # -1 is a free slot: it comes first
         chosen = (at.unsqueeze(-1) == torch.arange(self.slots, device=at.device)) & there.unsqueeze(-1)  # (B, S)
         counts = torch.where(chosen & ~merges.unsqueeze(-1), 0, store.counts)  # what another row takes begins anew
         share = (chosen / (counts + 1)).unsqueeze(-1)  # (B, S, 1): of the new row in each slot
@@ -155,7 +155,7 @@ class ClusteredMemory(Core):
             torch.addcmul(store.keys * (1 - share), share, key.unsqueeze(1)),
             torch.addcmul(store.values * (1 - share), share, value.unsqueeze(1)),
             counts + chosen,
-            torch.where(chosen, store.written.amax(1, keepdim=True) + 1, store.written),
+            torch.where(chosen, store.last_written.amax(1, keepdim=True) + 1, store.last_written),
             store.merged + (merges & there),
         )
 
@@ -165,17 +165,19 @@ class ClusteredMemory(Core):
     def metrics(self, state: ClusteredState) -> dict[str, Float[Tensor, " B"]]:
         """Of `experts.memory_metrics`, the controller's, and merges: share of the rows written that were merged."""
         store = state.store
-        rows = (store.written.amax(1) + 1).clamp(min=1)
-        own = measures(store.keys, store.counts, state.weights)
+        rows = (store.last_written.amax(1) + 1).clamp(min=1)
+        own = store_metrics(store.keys, store.counts, state.weights)
         return {**own, "merges": store.merged / rows, **self.controller.metrics(state.controller)}
 
     def read_weights(self, state: ClusteredState) -> Float[Tensor, "B N slots"]:
         spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
         return spread.scatter_add(-1, state.positions.clamp(min=0), state.weights)
 
-    def members(self, state: ClusteredState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> ClusteredState:
+    def select_members(
+        self, state: ClusteredState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
+    ) -> ClusteredState:
         """The store stays as it is; what belongs to the members is gathered."""
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
         own, blank = (s._replace(controller=None, store=None) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
-        controller = self.controller.members(state.controller, index, inner)
-        return states.renew(own, blank, index)._replace(controller=controller, store=state.store)
+        controller = self.controller.select_members(state.controller, index, inner)
+        return states.select_or_reset_members(own, blank, index)._replace(controller=controller, store=state.store)

@@ -15,21 +15,21 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from experts.episodic.row_log import Log, Rows
-from experts.episodic.row_log_autograd import Span, owned, rows_written_in_place
-from experts.episodic.top_k_read import Attend, Found
-from experts.recurrent.cell import Cell, Parts
+from experts.episodic.row_log import PendingRows, RowLog
+from experts.episodic.row_log_autograd import Span, owned_grad, rows_written_in_place
+from experts.episodic.top_k_read import TopKAttention, TopKRows
+from experts.recurrent.cell import Cell, Tensors
 from experts.torch_internals import not_compiled
 
 
-class Plan(NamedTuple):
+class FusedConfig(NamedTuple):
     """What is known on the host. scale: of the queries; keep: what a row's value holds, "x", "h" or "both"; detach: no
     gradient into what rows hold; spans: one a step."""
 
     cell: type[Cell]
-    attend: Attend
+    attend: TopKAttention
     scale: float
-    keep: str
+    row_content: str
     detach: bool
     spans: tuple[Span, ...] = ()
 
@@ -38,7 +38,7 @@ class Plan(NamedTuple):
         """Tensors in the cell's state."""
         return len(self.cell.State._fields)
 
-    def unpacked(self, tensors: Sequence[Tensor]) -> tuple[list[Parts], list[Parts]]:
+    def unflatten_saved(self, tensors: Sequence[Tensor]) -> tuple[list[Tensors], list[Tensors]]:
         """States, first of all that at the beginning, and what is kept of each step."""
         steps, parts = len(self.spans), self.parts
         count = (steps + 1) * parts
@@ -49,20 +49,20 @@ class Plan(NamedTuple):
         )
 
     def value(self, x: Tensor, h: Tensor) -> Tensor:
-        if self.keep == "both":
+        if self.row_content == "both":
             return torch.cat([x, h], -1)
-        return (x if self.keep == "x" else h).clone()  # an output of its own, beside the one that it is
+        return (x if self.row_content == "x" else h).clone()  # an output of its own, beside the one that it is
 
-    def unvalue(self, grad: Tensor, size: int) -> tuple[Tensor | None, Tensor | None]:
+    def split_value_grad(self, grad: Tensor, size: int) -> tuple[Tensor | None, Tensor | None]:
         """What of a value's gradient goes to x and to h; size: D."""
         if self.detach:
             return None, None
-        if self.keep == "both":
+        if self.row_content == "both":
             return grad[..., :size], grad[..., size:]
-        return (grad, None) if self.keep == "x" else (None, grad)
+        return (grad, None) if self.row_content == "x" else (None, grad)
 
 
-class Weights(NamedTuple):
+class FusedWeights(NamedTuple):
     """Of memory and cell, as modules hold them; the key's and the query's inputs are [x, h], the gates' [x, m]."""
 
     key: Tensor
@@ -82,18 +82,18 @@ class Weights(NamedTuple):
         return of_x, of_h, self.gates_x[:, size:]
 
 
-class Remember(Function):
+class FusedStepFunction(Function):
     """(storage, handles, pending row, x, ...) -> (row, handles, places and weights of the last read, states)
 
     Inputs: keys and values, storages of the log, and their handles; key and value, the pending row (S, n, .); x
     (T, S N, D); starts (T, S) and flags (S, C), from which on and which rows count, or None where all do; present
     (T, S N, 1): who is there, and going (T, S N, 1): who is in the same episode as the step before, or None for all; a
-    `Plan`; the nine of `Weights`; the parts of the cell's state, (S N, H). States are those of all steps.
+    `FusedConfig`; the nine of `FusedWeights`; the parts of the cell's state, (S N, H). States are those of all steps.
     """
 
     @staticmethod
-    def forward(ctx, keys, values, _, __, key, value, x, starts, flags, present, going, plan, *rest):
-        weights, state = Weights(*rest[:9]), rest[9:]
+    def forward(ctx, keys, values, _, __, key, value, x, starts, flags, present, same_episode, plan, *rest):
+        weights, state = FusedWeights(*rest[:9]), rest[9:]
         of_x, of_h, of_m = weights.by_input(x.shape[-1])
         size, stores = key.shape[-1], key.shape[0]
         sizes = [size, size, of_m.shape[0]]
@@ -102,20 +102,20 @@ class Remember(Function):
         passed, kept, from_h = [], [], of_h[size:].t()
         for t, span in enumerate(plan.spans):
             key_x, query, gates_x = from_x[t].split(sizes, -1)
-            if going is not None:
-                state = _masked(state, going[t])
+            if same_episode is not None:
+                state = _masked(state, same_episode[t])
             product = state[0] @ from_h
             if t:
                 key = (last_x + product[:, :size]).view(stores, -1, size)
                 product = product[:, size:]
             query = ((query + product[:, :size]) * plan.scale).view(stores, -1, size)
-            keys[:, span.at : span.end] = key
-            values[:, span.at : span.end] = value
+            keys[:, span.write_start : span.end] = key
+            values[:, span.write_start : span.end] = value
             valid = None if starts is None else span.valid(starts[t], flags)
-            recalled, *read = plan.attend.recall(query, keys, values, span.lo, span.end, valid)
+            recalled, *read = plan.attend.read(query, keys, values, span.window_start, span.end, valid)
             recalled = recalled.flatten(0, 1)
             gates_x = torch.addmm(gates_x, recalled, of_m.t())
-            new, saved = plan.cell.advance(gates_x, product[:, size:] + weights.bias_h, state)
+            new, saved = plan.cell.cell_forward(gates_x, product[:, size:] + weights.bias_h, state)
             state = new if present is None else tuple(map(torch.where, [present[t]] * len(new), new, state))
             value, last_x, from_h = plan.value(x[t], state[0]), key_x, of_h.t()
             value = value if weights.compress is None else value @ weights.compress.t()
@@ -126,7 +126,7 @@ class Remember(Function):
         # the storage is not saved: the version check would refuse the rows that later steps append
         ctx.keys, ctx.values, ctx.plan, ctx.partial, ctx.width = keys, values, plan, starts is not None, x.shape[-1]
         ctx.save_for_backward(
-            x, present, going, of_x, of_h, weights.gates_x, weights.compress, *rest[9:], *passed, *kept
+            x, present, same_episode, of_x, of_h, weights.gates_x, weights.compress, *rest[9:], *passed, *kept
         )
         index, _, shares = read
         ctx.mark_non_differentiable(index, shares, *(s for i, s in enumerate(passed[: -plan.parts]) if i % plan.parts))
@@ -139,15 +139,15 @@ class Remember(Function):
     def backward(ctx, grad_key, grad_value, grad_keys, grad_values, _, __, *grads):
         plan, storage = ctx.plan, (ctx.keys, ctx.values)
         x, present, going, of_x, of_h, of_m, compress, *saved = ctx.saved_tensors
-        states, kept = plan.unpacked(saved)
+        states, kept = plan.unflatten_saved(saved)
         size, stores, of_m = storage[0].shape[-1], len(storage[0]), of_m[:, ctx.width :]
         given = (*grads, grad_key, grad_value, grad_keys, grad_values)
         like = next((grad for grad in given if grad is not None), storage[0])
-        columns = owned(grad_keys, storage[0], like), owned(grad_values, storage[1], like)
+        columns = owned_grad(grad_keys, storage[0], like), owned_grad(grad_values, storage[1], like)
         n = x.shape[1] // stores
         to_key = storage[0].new_zeros(stores, n, size) if grad_key is None else grad_key
         to_value = storage[1].new_zeros(stores, n, storage[1].shape[-1]) if grad_value is None else grad_value
-        carry: Parts = tuple(torch.zeros_like(part) for part in states[0])
+        carry: Tensors = tuple(torch.zeros_like(part) for part in states[0])
         to_product, of_product = to_key.reshape(-1, size), of_h[:size]
         inputs, products = [], []  # gradients of the products with x and with h
         held, wrote = [], []  # gradients of x as part of a row, and of compressed rows
@@ -164,23 +164,23 @@ class Remember(Function):
             if compress is not None:
                 wrote.append(to_content)
                 to_content = to_content @ compress
-            as_x, as_h = plan.unvalue(to_content, ctx.width)
+            as_x, as_h = plan.split_value_grad(to_content, ctx.width)
             held.append(as_x)
             if as_h is not None:
                 arrived = (arrived[0] + as_h, *arrived[1:])
             old = states[t] if going is None else _masked(states[t], going[t])
             if present is None:
-                to_x, to_h, carry = plan.cell.retreat(arrived, old, own)
+                to_x, to_h, carry = plan.cell.cell_backward(arrived, old, own)
             else:
-                to_x, to_h, carry = plan.cell.retreat(_masked(arrived, present[t]), old, own)
+                to_x, to_h, carry = plan.cell.cell_backward(_masked(arrived, present[t]), old, own)
                 carry = tuple(c + a for c, a in zip(carry, _masked(arrived, ~present[t]), strict=True))
-            found = Found(index, span.lo, span.end, storage[0].shape[1], ctx.partial)
+            found = TopKRows(index, span.window_start, span.end, storage[0].shape[1], ctx.partial)
             read = (to_x @ of_m).view(stores, n, -1)
-            to_query = plan.attend.learn(read, query, found, scores, shares, storage, columns)
+            to_query = plan.attend.backward(read, query, found, scores, shares, storage, columns)
             to_query = to_query.reshape(-1, size) * plan.scale
             inputs.append(torch.cat([key_grad, to_query, to_x], -1))
             products.append(torch.cat([to_query, to_h], -1))
-            to_key, to_value = (column.narrow(1, span.at, span.end - span.at) for column in columns)
+            to_key, to_value = (column.narrow(1, span.write_start, span.end - span.write_start) for column in columns)
             to_product, of_product = products[-1], of_h[size:]
             if t:
                 to_product, of_product = torch.cat([to_key.reshape(-1, size), to_product], -1), of_h
@@ -202,10 +202,10 @@ class Remember(Function):
 
 
 def _weight_gradients(
-    inputs: Tensor, products: Tensor, x: Tensor, states: list[Parts], going: Tensor | None, recalled: list[Tensor],
+    inputs: Tensor, products: Tensor, x: Tensor, states: list[Tensors], going: Tensor | None, recalled: list[Tensor],
     size: int,
-) -> Parts:  # fmt: skip
-    """In the order of `Weights`, but for the last, from the gradients of the products with x (T S N, 2 K + G) and
+) -> Tensors:  # fmt: skip
+    """In the order of `FusedWeights`, but for the last, from the gradients of the products with x (T S N, 2 K + G) and
     with h (., K + G)."""
     before, after = _joined([s[0] for s in states[:-1]]), _joined([s[0] for s in states[1:]])
     if going is not None:
@@ -227,34 +227,34 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _masked(parts: Parts, mask: Tensor) -> Parts:
+def _masked(parts: Tensors, mask: Tensor) -> Tensors:
     """Zeros where the mask, (S N, 1), is not set."""
     return tuple(torch.where(mask, part, 0) for part in parts)
 
 
 @not_compiled
-def remember(
-    plan: Plan,
-    weights: Weights,
-    log: Log,
-    state: Parts,
+def fused_steps(
+    plan: FusedConfig,
+    weights: FusedWeights,
+    log: RowLog,
+    state: Tensors,
     x: Tensor,
     present: Tensor | None = None,
     reset: Tensor | None = None,
-) -> tuple[Parts, Parts, Log, Tensor, Tensor]:
+) -> tuple[Tensors, Tensors, RowLog, Tensor, Tensor]:
     """Steps over x (T, S, N, D): hidden states of all steps, the cell's last state, the log, and the positions and
     weights (S, N, top_k) of the last read. plan: without spans. present (T, S, N), reset (T, S): see `Core`."""
-    log, spans, starts = log.ahead(len(x), x.shape[2], present, reset)
+    log, spans, starts = log.plan_writes(len(x), x.shape[2], present, reset)
     plan, store, shape = plan._replace(spans=spans), log.store, x.shape[1:-1]
     there = None if present is None else present.flatten(1).unsqueeze(-1)
     going = None if reset is None else ~reset.unsqueeze(-1).expand(-1, *shape).flatten(1).unsqueeze(-1)
-    key, value, *rest = Remember.apply(
-        store.keys, store.values, *log.handles, *log.row[:2], x.flatten(1, 2), starts, store.flags, there, going,
+    key, value, *rest = FusedStepFunction.apply(
+        store.keys, store.values, *log.handles, *log.pending_rows[:2], x.flatten(1, 2), starts, store.valid, there, going,
         plan, *weights, *(part.flatten(0, 1) for part in state),
     )  # fmt: skip
     key_handle, value_handle, index, shares, *passed = rest
-    pending = Rows(key, value, None if present is None else present[-1])
-    log = log.after(spans, (key_handle, value_handle), starts, pending)
+    pending = PendingRows(key, value, None if present is None else present[-1])
+    log = log.commit(spans, (key_handle, value_handle), starts, pending)
     hs = tuple(h.view(*shape, -1) for h in passed[:: plan.parts])
     last = (hs[-1], *(part.view(*shape, -1) for part in passed[1 - plan.parts :] if plan.parts > 1))
-    return hs, last, log, *log.told(index, shares, plan.attend.top_k)
+    return hs, last, log, *log.to_positions(index, shares, plan.attend.top_k)

@@ -10,29 +10,29 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from experts import state as states
-from experts.core import Core, controlled, positive
-from experts.episodic.fused_step import Plan, Weights, remember
-from experts.episodic.row_log import Log
-from experts.episodic.top_k_read import WEIGHTINGS, Attend
-from experts.memory_metrics import measures
+from experts.core import Core, check_positive, make_controller
+from experts.episodic.fused_step import FusedConfig, FusedWeights, fused_steps
+from experts.episodic.row_log import RowLog
+from experts.episodic.top_k_read import WEIGHTINGS, TopKAttention
+from experts.memory_metrics import store_metrics
 from experts.recurrent.cell import Cell
 from experts.state import State
 from experts.torch_internals import functorch_active
 
 Similarity = Literal["dot", "scaled_dot", "cosine", "l2"]
 Weighting = Literal["softmax", "similarity", "inverse_distance"]
-Kept = Literal["x", "h", "both"]
+RowContent = Literal["x", "h", "both"]
 
 SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
-KEPT = ("x", "h", "both")
-PIECE = 16  # steps that an unroll takes at once
-PICTURED = 4096  # slots
+ROW_CONTENTS = ("x", "h", "both")
+UNROLL_CHUNK = 16  # steps that an unroll takes at once
+MAX_PLOTTED_SLOTS = 4096  # slots
 
 
 class EpisodicState(NamedTuple):
     controller: State
     h: Float[Tensor, "B N H"]
-    log: Log
+    log: RowLog
     positions: Int[Tensor, "B N k"]  # rows of the last read, -1 for none
     weights: Float[Tensor, "B N k"]
 
@@ -69,7 +69,7 @@ class EpisodicMemory(Core):
             "l2", minus the squared distance.
         weighting: of the rows read. "softmax" of the similarity; "similarity" itself (Andersson 2020);
             "inverse_distance" 1 / (d^2 + 0.001), normalised, which wants "l2" (Pritzel et al. 2017, eq. 5).
-        keep: what a row holds: "x", "h" or "both".
+        row_content: what a row holds: "x", "h" or "both".
         row_size: V, numbers to which a row's content is compressed by a learned linear map before it is stored, so that
             stores of very many rows stay small; None: it is stored as it is.
         detach_rows: no gradient into what rows hold; keys and compressed rows still learn through their own
@@ -90,39 +90,43 @@ class EpisodicMemory(Core):
         key_input_scale: float = 1.0,
         similarity: Similarity = "scaled_dot",
         weighting: Weighting = "softmax",
-        keep: Kept = "both",
+        row_content: RowContent = "both",
         row_size: int | None = None,
         detach_rows: bool = False,
     ):
         super().__init__()
-        positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
-        check_reading(similarity, weighting, keep, key_input_scale)
+        check_positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
+        check_read_options(similarity, weighting, row_content, key_input_scale)
         self.input_size = input_size
-        read_size = partial(_stored, input_size, keep, row_size)
-        self.controller = controlled(controller, input_size, read_size(0) if keep == "x" else read_size)
+        read_size = partial(_stored, input_size, row_content, row_size)
+        self.controller = make_controller(controller, input_size, read_size(0) if row_content == "x" else read_size)
         self.output_size = self.controller.output_size
-        held_size, value_size = held(input_size, keep, self.output_size), read_size(self.output_size)
-        self.key, self.query = addressing(self.output_size, key_size, inputs=input_size, input_scale=key_input_scale)
+        held_size, value_size = held(input_size, row_content, self.output_size), read_size(self.output_size)
+        self.key, self.query = key_query_layers(
+            self.output_size, key_size, inputs=input_size, input_scale=key_input_scale
+        )
         self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
         if self.compress is not None:
             nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
-        self.slots, self.similarity, self.keep, self.detach_rows = slots, similarity, keep, detach_rows
+        self.slots, self.similarity, self.row_content, self.detach_rows = slots, similarity, row_content, detach_rows
         self.key_size, self.value_size = key_size, value_size
-        self.attend = Attend(min(top_k, slots), similarity == "l2", weighting)
-        self.plan: Plan | None = None  # for steps in one function, where keys are linear and the controller is a cell
+        self.attend = TopKAttention(min(top_k, slots), similarity == "l2", weighting)
+        self.fused_config: FusedConfig | None = (
+            None  # for steps in one function, where keys are linear and the controller is a cell
+        )
         cell = isinstance(self.controller, Cell) and type(self.controller).forward is Cell.forward
         if cell and similarity != "cosine":
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
-            self.plan = Plan(type(self.controller), self.attend, scale, keep, detach_rows)  # type: ignore[arg-type]
+            self.fused_config = FusedConfig(type(self.controller), self.attend, scale, row_content, detach_rows)  # type: ignore[arg-type]
 
     def resize(self, slots: int) -> None:
         """Another number of slots for the episodes to come; as many rows are read as before, or all where fewer."""
-        positive(slots=slots)
+        check_positive(slots=slots)
         self.slots = slots
         self.attend = self.attend._replace(top_k=min(self.attend.top_k, slots))
-        if self.plan is not None:
-            self.plan = self.plan._replace(attend=self.attend)
+        if self.fused_config is not None:
+            self.fused_config = self.fused_config._replace(attend=self.attend)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
         batch, n, _ = x.shape
@@ -136,7 +140,7 @@ class EpisodicMemory(Core):
         return EpisodicState(
             self.controller.initial_state(like.new_zeros(batch, n, self.controller.input_size)),
             like.new_zeros(batch, n, self.output_size),
-            Log.empty(like, (batch,), self.key_size, self.value_size, self.slots),
+            RowLog.empty(like, (batch,), self.key_size, self.value_size, self.slots),
             like.new_full((batch, n, k), -1, dtype=torch.long),
             like.new_zeros(batch, n, k),
         )
@@ -147,24 +151,24 @@ class EpisodicMemory(Core):
         if self._is_fused(x):
             (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
             return y, state
-        m, positions, weights, log = state.log.read(self.ask(x, state.h), self.attend)
+        m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
-        log = log.append(*self.row(x, h), present)  # an absent member's row does not count
+        log = log.append(*self.make_row(x, h), present)  # an absent member's row does not count
         return h, EpisodicState(controller, h, log, positions, weights)
 
-    def ask(self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]) -> Float[Tensor, "B N K"]:
+    def make_query(self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]) -> Float[Tensor, "B N K"]:
         """What a step looks for."""
         query = self._compared(self.query(torch.cat([x, h], -1)))
         if self.sharpness is not None:
             return query * self.sharpness
         return query * self.key_size**-0.5 if self.similarity == "scaled_dot" else query
 
-    def row(
+    def make_row(
         self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]
     ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N V"]]:
         """Key and value of the row that a step leaves behind."""
         seen = torch.cat([x, h], -1)
-        held = {"x": x, "h": h, "both": seen}[self.keep]
+        held = {"x": x, "h": h, "both": seen}[self.row_content]
         if self.detach_rows:
             seen, held = seen.detach(), held.detach()
         return self._compared(self.key(seen)), held if self.compress is None else self.compress(held)
@@ -177,26 +181,28 @@ class EpisodicMemory(Core):
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
-        for begun in range(0, len(xs), PIECE):
-            part = slice(begun, begun + PIECE)
+        for begun in range(0, len(xs), UNROLL_CHUNK):
+            part = slice(begun, begun + UNROLL_CHUNK)
             y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])
             ys += y
         return torch.stack(ys), state
 
     def _is_fused(self, x: Tensor) -> bool:
         """Whether a step is one function: it has no rules for vmap, and none for no episodes at all."""
-        return self.plan is not None and not functorch_active() and x.shape[-3] > 0
+        return self.fused_config is not None and not functorch_active() and x.shape[-3] > 0
 
     def _fused(
         self, xs: Tensor, state: EpisodicState, present: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple[tuple[Tensor, ...], EpisodicState]:
-        assert self.plan is not None and isinstance(self.controller, Cell)
+        assert self.fused_config is not None and isinstance(self.controller, Cell)
         c = self.controller
-        weights = Weights(
+        weights = FusedWeights(
             self.key.weight, self.key.bias, self.query.weight, self.query.bias,
             c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
-        hs, last, log, positions, shares = remember(self.plan, weights, state.log, state.controller, xs, present, reset)
+        hs, last, log, positions, shares = fused_steps(
+            self.fused_config, weights, state.log, state.controller, xs, present, reset
+        )
         return hs, EpisodicState(c.State(*last), hs[-1], log, positions, shares)
 
     def _compared(self, vector: Tensor) -> Tensor:
@@ -207,44 +213,46 @@ class EpisodicMemory(Core):
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
         """Of `experts.memory_metrics`, and the controller's; those of a memory within are called inner_slots_used."""
-        own = measures(state.log.keys(), state.log.valid(), state.weights)
+        own = store_metrics(state.log.keys(), state.log.valid(), state.weights)
         within = self.controller.metrics(state.controller).items()
         return own | {f"inner_{name}" if name in own else name: value for name, value in within}
 
     def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"] | None:
         """None of more slots than a picture has room for."""
-        if self.slots > PICTURED:
+        if self.slots > MAX_PLOTTED_SLOTS:
             return None
         spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
         return spread.scatter_add(-1, state.positions.clamp(min=0) % self.slots, state.weights)
 
-    def traces(self, state: EpisodicState) -> dict[str, Float[Tensor, "B N _"]]:
+    def read_write_vectors(self, state: EpisodicState) -> dict[str, Float[Tensor, "B N _"]]:
         """What was written is the row of this step, which the next one can read; of writers, where not all write."""
-        row = state.log.row
-        read = state.log.again(state.positions, state.weights.detach())
+        row = state.log.pending_rows
+        read = state.log.reread(state.positions, state.weights.detach())
         return {"read": read, "write_key": row.key, "write_value": row.value}
 
-    def members(self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> EpisodicState:
+    def select_members(
+        self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
+    ) -> EpisodicState:
         """The store stays as it is; what belongs to the members is gathered, and fresh ones begin without a row."""
         fresh = self.initial_state(x)
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
         own, blank = (s._replace(controller=None, log=None) for s in (state, fresh))  # type: ignore[arg-type]
         new = (index < 0).expand(x.shape[:2])
-        kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
-        return kept._replace(controller=self.controller.members(state.controller, index, inner), log=state.log)
+        kept = states.where(new, blank, states.select_members(own, index.clamp(min=0)))
+        return kept._replace(controller=self.controller.select_members(state.controller, index, inner), log=state.log)
 
 
-def held(input_size: int, keep: Kept, hidden: int) -> int:
+def held(input_size: int, row_content: RowContent, hidden: int) -> int:
     """How many numbers a row keeps of x and of h, of `hidden` numbers."""
-    return (hidden if keep != "x" else 0) + (input_size if keep != "h" else 0)
+    return (hidden if row_content != "x" else 0) + (input_size if row_content != "h" else 0)
 
 
-def _stored(input_size: int, keep: Kept, row_size: int | None, hidden: int) -> int:
+def _stored(input_size: int, row_content: RowContent, row_size: int | None, hidden: int) -> int:
     """How many numbers a row has in the store, compressed or not."""
-    return held(input_size, keep, hidden) if row_size is None else row_size
+    return held(input_size, row_content, hidden) if row_size is None else row_size
 
 
-def addressing(
+def key_query_layers(
     hidden: int, key_size: int, *, inputs: int = 0, input_scale: float = 1, spread: float = 2
 ) -> tuple[nn.Linear, nn.Linear]:
     """Key and query of a memory, of [x, h]: from the start, what is alike is found, as a query is the key of what is
@@ -253,30 +261,30 @@ def addressing(
     Args:
         hidden, inputs: sizes of h, and of x, which comes first.
         input_scale: of the weights of x beside those of h.
-        spread: see `apart`.
+        spread: see `scaled_normal_`.
     """
     key, query = nn.Linear(inputs + hidden, key_size), nn.Linear(inputs + hidden, key_size)
-    apart(key, spread=spread)  # 2: and the rest is not
+    scaled_normal_(key, gain=spread)  # 2: and the rest is not
     key.weight.detach()[:, :inputs].mul_(input_scale)
     query.load_state_dict(key.state_dict())
     return key, query
 
 
-def apart(linear: nn.Linear, *, spread: float) -> None:
+def scaled_normal_(linear: nn.Linear, *, gain: float) -> None:
     """First weights that tell what goes in apart: normal, of deviation spread / sqrt(inputs), and no biases.
 
     An output h of a core is small at first. By torch's own first weights all keys made of it are nearly the biases, all
     the same; and where they go through a tanh, 10 makes them of size one.
     """
-    nn.init.normal_(linear.weight, std=spread * linear.in_features**-0.5)
+    nn.init.normal_(linear.weight, std=gain * linear.in_features**-0.5)
     nn.init.zeros_(linear.bias)
 
 
-def check_reading(similarity: str, weighting: str, keep: str, key_input_scale: float) -> None:
+def check_read_options(similarity: str, weighting: str, keep: str, key_input_scale: float) -> None:
     """Raises ValueError for a way of reading that there is not."""
     _choose("similarity", similarity, SIMILARITIES)
     _choose("weighting", weighting, tuple(WEIGHTINGS))
-    _choose("keep", keep, KEPT)
+    _choose("keep", keep, ROW_CONTENTS)
     if weighting == "inverse_distance" and similarity != "l2":
         raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
     if not 0 < key_input_scale < float("inf"):

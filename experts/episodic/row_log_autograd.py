@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from experts.episodic.top_k_read import Found
+from experts.episodic.top_k_read import TopKRows
 from experts.second_derivatives import first_order_only, note_recorded
 
 rows_written_in_place = first_order_only(
@@ -30,14 +30,14 @@ class Span(NamedTuple):
     Places of rows count from lo: a checkpointed step runs again on a copy of the window, which lies elsewhere.
     """
 
-    at: int
+    write_start: int
     end: int
-    lo: int
+    window_start: int
 
     def valid(self, start: Tensor, flags: Tensor | None) -> Tensor:
         """Which rows of the window count, (S, R)."""
-        late = torch.arange(self.lo, self.end, device=start.device) >= start.unsqueeze(-1)
-        return late if flags is None else late & flags[:, self.lo : self.end]
+        late = torch.arange(self.window_start, self.end, device=start.device) >= start.unsqueeze(-1)
+        return late if flags is None else late & flags[:, self.window_start : self.end]
 
 
 class WriteRead(Function):
@@ -46,9 +46,9 @@ class WriteRead(Function):
     @staticmethod
     def forward(*inputs):  # without names: `apply` would bind them anew in each call
         keys, values, _, _, key, value, query, valid, span, attend = inputs
-        keys[:, span.at : span.end] = key
-        values[:, span.at : span.end] = value
-        read, index, scores, weights = attend.recall(query, keys, values, span.lo, span.end, valid)
+        keys[:, span.write_start : span.end] = key
+        values[:, span.write_start : span.end] = value
+        read, index, scores, weights = attend.read(query, keys, values, span.window_start, span.end, valid)
         nothing = keys.new_zeros(())
         return read, nothing.expand(keys.shape), nothing.expand(values.shape), index, scores, weights
 
@@ -71,10 +71,10 @@ class WriteRead(Function):
         if grad_read is None:
             grad_read = query.new_zeros(*query.shape[:-1], ctx.values.shape[-1])
         span, storage = ctx.span, (ctx.keys, ctx.values)
-        grads = owned(grad_keys, ctx.keys, grad_read), owned(grad_values, ctx.values, grad_read)
-        found = Found(index, span.lo, span.end, ctx.keys.shape[1], ctx.partial)
-        grad_query = ctx.attend.learn(grad_read, query, found, scores, weights, storage, grads)
-        written = [grad[:, span.at : span.end] for grad in grads]
+        grads = owned_grad(grad_keys, ctx.keys, grad_read), owned_grad(grad_values, ctx.values, grad_read)
+        found = TopKRows(index, span.window_start, span.end, ctx.keys.shape[1], ctx.partial)
+        grad_query = ctx.attend.backward(grad_read, query, found, scores, weights, storage, grads)
+        written = [grad[:, span.write_start : span.end] for grad in grads]
         return None, None, *grads, *written, grad_query, *[None] * 3
 
     @staticmethod
@@ -98,7 +98,7 @@ def _folded(x: Tensor | None, axis: int | None, size: int) -> Tensor | None:
     return (x.expand(size, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
 
 
-def owned(grad: Tensor | None, data: Tensor, like: Tensor) -> Tensor:
+def owned_grad(grad: Tensor | None, data: Tensor, like: Tensor) -> Tensor:
     """The gradient of a column of the log, to be added to in place: it came down the chain of handles, and is ours.
 
     like: another gradient of the step, for a new one must be batched wherever that is (vmap).
@@ -106,7 +106,7 @@ def owned(grad: Tensor | None, data: Tensor, like: Tensor) -> Tensor:
     return like.new_zeros(data.shape) if grad is None else grad.contiguous()
 
 
-class Stretch(Function):
+class SliceColumn(Function):
     """A stretch of a column as an ordinary tensor."""
 
     generate_vmap_rule = True
@@ -127,7 +127,7 @@ class Stretch(Function):
         return None, grad_log, None, None
 
 
-class Adopt(Function):
+class NewColumn(Function):
     """An ordinary tensor of rows as the beginning of a new column."""
 
     generate_vmap_rule = True

@@ -8,21 +8,21 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from experts import state as states
-from experts.core import Core, positive
+from experts.core import Core, check_positive
 from experts.episodic.memory import EpisodicMemory, EpisodicState
-from experts.episodic.row_log import Log
+from experts.episodic.row_log import RowLog
 
-OPEN = 3.0  # bias of the gate at first: 0.95 of what was read passes
+GATE_BIAS = 3.0  # bias of the gate at first: 0.95 of what was read passes
 
 
-class SharedState(NamedTuple):
+class TaggedState(NamedTuple):
     memory: EpisodicState
     tag: Int[Tensor, "B N"]
-    whose: Float[Tensor, "B N tags"]  # how much of the last read each tag has written
+    tag_weights: Float[Tensor, "B N tags"]  # how much of the last read each tag has written
     gate: Float[Tensor, "B N"] | None  # mean over what was read
 
 
-class Shared(Core):
+class TaggedMemory(Core):
     """A memory of many members (Andersson 2020, "Shared memory") with tags, a gate for what is read, or fewer writers.
 
     Tags are a relation, not a name: all that a reader is told is which rows are its own. Member i's tag is 1 at place
@@ -54,7 +54,7 @@ class Shared(Core):
         super().__init__()
         if tags < 0:
             raise ValueError(f"tags={tags}, want 0 for none, or as many as there are writers to be told apart")
-        positive(writers=1 if writers is None else writers)
+        check_positive(writers=1 if writers is None else writers)
         if tags and memory.similarity == "l2":
             raise ValueError('tags want a similarity that is a product, got "l2"; take "scaled_dot", "dot" or "cosine"')
         self.memory, self.tags, self.writers = memory, tags, writers
@@ -63,21 +63,21 @@ class Shared(Core):
         self.gate = nn.Linear(self.input_size + self.output_size + 1, memory.value_size) if gate else None
         if self.gate is not None:
             nn.init.zeros_(self.gate.weight)
-            nn.init.constant_(self.gate.bias, OPEN)
+            nn.init.constant_(self.gate.bias, GATE_BIAS)
 
-    def initial_state(self, x: Float[Tensor, "B N D"]) -> SharedState:
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> TaggedState:
         m = self.memory
         state = m.initial_state(x)
         tag = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
-        log = Log.empty(state.h, x.shape[:1], m.key_size + self.tags, m.value_size + self.tags, m.slots)
+        log = RowLog.empty(state.h, x.shape[:1], m.key_size + self.tags, m.value_size + self.tags, m.slots)
         gate = None if self.gate is None else torch.ones_like(state.h[..., 0])
-        return SharedState(state._replace(log=log), tag, state.h.new_zeros(*x.shape[:2], self.tags), gate)
+        return TaggedState(state._replace(log=log), tag, state.h.new_zeros(*x.shape[:2], self.tags), gate)
 
     def forward(
-        self, x: Float[Tensor, "B N D"], state: SharedState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N Y"], SharedState]:
+        self, x: Float[Tensor, "B N D"], state: TaggedState, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], TaggedState]:
         m, old = self.memory, state.memory
-        query, tag = m.ask(x, old.h), self._tag(state)
+        query, tag = m.make_query(x, old.h), self._tag(state)
         if self.bonus is not None:
             query = torch.cat([query, self.bonus * tag], -1)
         read, positions, weights, log = old.log.read(query, m.attend)
@@ -89,40 +89,40 @@ class Shared(Core):
             read = gate * read
         h, controller = m.controller(torch.cat([x, read], -1), old.controller, present)
         there = None if present is None else present[:, : self.writers]
-        key, value = (torch.cat([part, tag], -1)[:, : self.writers] for part in m.row(x, h))
+        key, value = (torch.cat([part, tag], -1)[:, : self.writers] for part in m.make_row(x, h))
         log = log.append(key, value, there)
         memory = EpisodicState(controller, h, log, positions, weights)
-        return h, SharedState(memory, state.tag, whose, None if gate is None else gate.mean(-1))
+        return h, TaggedState(memory, state.tag, whose, None if gate is None else gate.mean(-1))
 
-    def _tag(self, state: SharedState) -> Tensor:
+    def _tag(self, state: TaggedState) -> Tensor:
         places = torch.arange(self.tags, device=state.tag.device)
         return ((state.tag % max(self.tags, 1)).unsqueeze(-1) == places).to(state.memory.h.dtype)  # (B, N, tags)
 
-    def losses(self, state: SharedState) -> dict[str, Float[Tensor, " B"]]:
+    def losses(self, state: TaggedState) -> dict[str, Float[Tensor, " B"]]:
         return self.memory.losses(state.memory)
 
-    def metrics(self, state: SharedState) -> dict[str, Float[Tensor, " B"]]:
+    def metrics(self, state: TaggedState) -> dict[str, Float[Tensor, " B"]]:
         """As the memory's; own_share: of what was read, by its tag; gate: its mean."""
         told = self.memory.metrics(state.memory)
         if self.tags:
-            own, all_ = (state.whose * self._tag(state)).sum(-1).abs(), state.whose.abs().sum(-1)
+            own, all_ = (state.tag_weights * self._tag(state)).sum(-1).abs(), state.tag_weights.abs().sum(-1)
             told["own_share"] = (own / all_.clamp(min=1e-12)).mean(-1)
         if state.gate is not None:
             told["gate"] = state.gate.mean(-1)
         return told
 
-    def read_weights(self, state: SharedState) -> Float[Tensor, "B N slots"] | None:
+    def read_weights(self, state: TaggedState) -> Float[Tensor, "B N slots"] | None:
         return self.memory.read_weights(state.memory)
 
-    def traces(self, state: SharedState) -> dict[str, Float[Tensor, "B N _"]]:
+    def read_write_vectors(self, state: TaggedState) -> dict[str, Float[Tensor, "B N _"]]:
         """Who does not write has written zeros."""
-        told, n = self.memory.traces(state.memory), state.tag.shape[1]
+        told, n = self.memory.read_write_vectors(state.memory), state.tag.shape[1]
         return {name: pad(trace, (0, 0, 0, n - trace.shape[1])) for name, trace in told.items()}
 
-    def members(self, state: SharedState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> SharedState:
+    def select_members(self, state: TaggedState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> TaggedState:
         """As the memory's; fresh members get tags that none of them has."""
         new = (index < 0).expand(x.shape[:2])
         own, blank = (s._replace(memory=None) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
-        kept = states.where(new, blank, states.members(own, index.clamp(min=0)))
+        kept = states.where(new, blank, states.select_members(own, index.clamp(min=0)))
         tag = torch.where(new, state.tag.amax(1, keepdim=True) + new.cumsum(1), kept.tag)
-        return kept._replace(memory=self.memory.members(state.memory, index, x), tag=tag)
+        return kept._replace(memory=self.memory.select_members(state.memory, index, x), tag=tag)

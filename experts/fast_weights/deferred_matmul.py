@@ -27,7 +27,7 @@ multiplied_later = first_order_only(
 )
 
 
-class Grown(NamedTuple):
+class LowRankMatrix(NamedTuple):
     """matrix * keep + left^T right"""
 
     matrix: Float[Tensor, "S I J"]
@@ -35,45 +35,45 @@ class Grown(NamedTuple):
     left: Float[Tensor, "S p I"]
     right: Float[Tensor, "S p J"]
 
-    def made(self) -> Float[Tensor, "S I J"]:
+    def materialize(self) -> Float[Tensor, "S I J"]:
         """Multiplied out."""
-        if plain():
+        if use_plain_ops():
             return (self.matrix * self.keep).baddbmm(self.left.mT, self.right)
-        return Make.apply(None, *self)[0]
+        return MaterializeFunction.apply(None, *self)[0]
 
 
-class Held:
+class CachedProduct:
     """alpha * matrix, for many products to come, of a matrix that has grown. matrix: to go on with.
 
     Neither the matrix nor alpha is to be changed in place. after: whose place in memory is taken, where the older one
     is no longer needed; and if it is, its product is made again.
     """
 
-    def __init__(self, grown: Grown, alpha: Float[Tensor, "I J"], after: "Held | None" = None):
-        self.alpha, self.key, self.moment = alpha, object(), _moment(alpha)
-        self.place: _Place = _Place() if after is None else after.place
+    def __init__(self, grown: LowRankMatrix, alpha: Float[Tensor, "I J"], after: "CachedProduct | None" = None):
+        self.alpha, self.key, self.version = alpha, object(), _alpha_version(alpha)
+        self.place: _ProductBuffer = _ProductBuffer() if after is None else after.place
         self.token: Tensor | None = None
-        if plain():
-            self.matrix = grown.made()
+        if use_plain_ops():
+            self.matrix = grown.materialize()
             return
-        self.matrix, token = Make.apply(alpha, *grown)
+        self.matrix, token = MaterializeFunction.apply(alpha, *grown)
         if token.requires_grad:
             self.token, token.grad_fn.place = token, self.place
 
-    def fits(self, alpha: Tensor) -> bool:
+    def is_valid_for(self, alpha: Tensor) -> bool:
         """Whether it holds good for products with this alpha, as it is now."""
-        return self.alpha is alpha and self.moment == _moment(alpha)
+        return self.alpha is alpha and self.version == _alpha_version(alpha)
 
-    def times(self, x: Float[Tensor, "S Q I"]) -> Float[Tensor, "S Q J"]:
+    def matmul(self, x: Float[Tensor, "S Q I"]) -> Float[Tensor, "S Q J"]:
         """x @ (alpha * matrix)"""
         if self.token is not None:
-            return Times.apply(x, self.token, self.place.of(self.key, self.alpha, self.matrix))
-        if plain() and not functorch_active():
+            return DeferredMatmulFunction.apply(x, self.token, self.place.of(self.key, self.alpha, self.matrix))
+        if use_plain_ops() and not functorch_active():
             return x @ self.place.of(self.key, self.alpha, self.matrix)
         return x @ (self.alpha * self.matrix)
 
 
-class Make(Function):
+class MaterializeFunction(Function):
     """What has grown; and a token that all products are given, so that the engine comes back here after the last."""
 
     @staticmethod
@@ -91,7 +91,7 @@ class Make(Function):
     @multiplied_later
     def backward(ctx, to_made, _):
         noted = ctx.notes.pop(backward_pass(), [])
-        alpha, *grown, made = kept(ctx)
+        alpha, *grown, made = saved_parts(ctx)
         ctx.notes, ctx.saved = {}, None  # also of passes that ended before they came here
         given = [torch.empty_like(part) for part in grown]
         xs, grads = (torch.cat(part, 1) for part in zip(*noted, strict=True)) if noted else grown[2:]
@@ -110,7 +110,7 @@ class Make(Function):
         return to_alpha, *given
 
 
-class Times(Function):
+class DeferredMatmulFunction(Function):
     @staticmethod
     def forward(ctx, x, token, product):
         ctx.save_for_backward(x)
@@ -121,11 +121,11 @@ class Times(Function):
     def backward(ctx, grad):
         (x,), made = ctx.saved_tensors, ctx.next_functions[1][0]
         made.notes.setdefault(backward_pass(), []).append((x, grad))
-        alpha, *_, matrix = kept(made)
+        alpha, *_, matrix = saved_parts(made)
         return grad @ made.place.of(made.key, alpha, matrix).mT, grad.new_zeros(()), None
 
 
-class _Place:
+class _ProductBuffer:
     """Room for one product at a time, and whose it is, by a key: memory that is new to a process is slow."""
 
     def __init__(self) -> None:
@@ -144,19 +144,19 @@ class _Place:
         return room
 
 
-def _moment(alpha: Tensor) -> tuple[int, bool]:
+def _alpha_version(alpha: Tensor) -> tuple[int, bool]:
     """What a product with alpha holds good for: the tensor may be changed in place, or be needed with its gradient."""
     return version(alpha), torch.is_grad_enabled()
 
 
-def kept(node: Any) -> tuple[Any, ...]:
+def saved_parts(node: Any) -> tuple[Any, ...]:
     """What was saved. A checkpoint gives it once."""
     if node.saved is None:  # detached, for what a node has made knows the node: neither would ever be freed
         node.saved = tuple(None if part is None else part.detach() for part in node.saved_tensors)
     return node.saved
 
 
-def plain() -> bool:
+def use_plain_ops() -> bool:
     """Whether plain operations do: torch.func knows no others."""
     return functorch_active() or not torch.is_grad_enabled()
 

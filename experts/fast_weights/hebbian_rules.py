@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor, addcmul
 from torch.autograd import Function
 
-from experts.fast_weights.low_rank_sum import OuterSum
+from experts.fast_weights.low_rank_sum import LowRankSum
 
 Vector = Float[Tensor, "S 1 H"]
 
 
-class OfInputs(Function):
+class SaveInputsFunction(Function):
     """A function whose gradient is made of its inputs, which are all that is kept."""
 
     generate_vmap_rule = True
@@ -26,7 +26,7 @@ class OfInputs(Function):
         ctx.save_for_backward(*inputs)
 
 
-class Through(OfInputs):
+class PlasticMatmulFunction(SaveInputsFunction):
     """x (alpha * trace), each step by itself. Autograd would keep alpha * trace too."""
 
     @staticmethod
@@ -42,7 +42,7 @@ class Through(OfInputs):
         return to_x, times(sent * grad, alpha), times(arriving, sent).sum(0)
 
 
-class Clamped(OfInputs):
+class ClampedHebbFunction(SaveInputsFunction):
     """trace_ij + x_i step_j, between -1 and 1. Autograd would keep what is between the two as well."""
 
     @staticmethod
@@ -56,29 +56,29 @@ class Clamped(OfInputs):
         return grad, step @ grad.mT, x @ grad
 
 
-def oja(trace: OuterSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) -> OuterSum:
+def oja(trace: LowRankSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) -> LowRankSum:
     """trace + rate y (x - y trace): what is sent and received together is bound, and the trace stays within bounds."""
     step = rate * y
-    return trace.then(x, step, 1 - step * y)
+    return trace.add_outer(x, step, 1 - step * y)
 
 
-def hebb(trace: OuterSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) -> OuterSum:
+def hebb(trace: LowRankSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) -> LowRankSum:
     """trace + rate x y, clamped between -1 and 1: which must be multiplied out in each step."""
     dense = trace.dense()
-    return OuterSum.of(Clamped.apply(dense.flatten(0, -3), x, rate * y).view(dense.shape))
+    return LowRankSum.from_dense(ClampedHebbFunction.apply(dense.flatten(0, -3), x, rate * y).view(dense.shape))
 
 
-def at_once(trace: OuterSum, x: Vector, alpha: Float[Tensor, "H H"]) -> tuple[Vector, OuterSum]:
-    """As `OuterSum.through`, of a trace that is another one in the next step."""
-    return Through.apply(x, trace.dense().flatten(0, -3), alpha), trace
+def plastic_matmul(trace: LowRankSum, x: Vector, alpha: Float[Tensor, "H H"]) -> tuple[Vector, LowRankSum]:
+    """As `LowRankSum.matmul`, of a trace that is another one in the next step."""
+    return PlasticMatmulFunction.apply(x, trace.dense().flatten(0, -3), alpha), trace
 
 
-class Rule(NamedTuple):
-    """through: what arrives by the plastic part, of (trace, x, alpha), and the trace. follow: the trace after x and y,
+class HebbianRule(NamedTuple):
+    """through: what arrives by the plastic part, of (trace, x, alpha), and the trace. update: the trace after x and y,
     of (trace, x, y, rate)."""
 
-    through: Callable[..., tuple[Tensor, OuterSum]]
-    follow: Callable[..., OuterSum]
+    read: Callable[..., tuple[Tensor, LowRankSum]]
+    update: Callable[..., LowRankSum]
 
 
-RULES = {"oja": Rule(OuterSum.through, oja), "hebb": Rule(at_once, hebb)}
+RULES = {"oja": HebbianRule(LowRankSum.matmul, oja), "hebb": HebbianRule(plastic_matmul, hebb)}

@@ -9,10 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, controlled, positive
-from experts.episodic.memory import apart
-from experts.fast_weights.reversible_write import remember
-from experts.fast_weights.write_rules import RULES, Memory
+from experts.core import Core, check_positive, make_controller
+from experts.episodic.memory import scaled_normal_
+from experts.fast_weights.reversible_write import reversible_write_read
+from experts.fast_weights.write_rules import RULES, FastWeights
 from experts.state import State
 
 
@@ -23,7 +23,7 @@ class NeuralState(NamedTuple):
 
     controller: State
     h: Float[Tensor, "B N H"]
-    memory: Memory
+    memory: FastWeights
     read: Float[Tensor, "B N V"]
     write_key: Float[Tensor, "B N K"]
     write_value: Float[Tensor, "B N K"]
@@ -74,7 +74,7 @@ class NeuralMemory(Core):
     """
 
     initial: Tensor  # phi_0, (L, D, D)
-    fading: Tensor
+    decay_weights: Tensor
 
     def __init__(
         self,
@@ -91,10 +91,10 @@ class NeuralMemory(Core):
         decay: float = 1.0,
     ):
         super().__init__()
-        positive(layers=layers, width=width, heads=heads, output_size=1 if output_size is None else output_size)
+        check_positive(layers=layers, width=width, heads=heads, output_size=1 if output_size is None else output_size)
         scale = 2 / (heads * width) if scale is None else scale
         _check(rule, scale, delay, decay)
-        self.controller = controlled(controller, input_size, width)
+        self.controller = make_controller(controller, input_size, width)
         self.input_size, hidden = input_size, self.controller.output_size
         self.output_size = hidden if output_size is None else output_size
         self.layers, self.width, self.heads, self.rule = layers, width, heads, rule
@@ -102,7 +102,7 @@ class NeuralMemory(Core):
         self.interact = nn.Linear(hidden, width + 3 * heads * width)  # rate; read keys, write keys, write values
         self.rate = nn.Linear(width, 1)
         self.feedback = nn.Linear(width, layers * width) if rule == "local" else None
-        self._begin()
+        self._init_weights()
         self.output = nn.Linear(hidden + width, self.output_size)
         initial = torch.empty(layers, width, width)
         for m in initial:
@@ -110,16 +110,16 @@ class NeuralMemory(Core):
         self.register_buffer("initial", initial)
         self.register_buffer("fading", decay ** torch.arange(1.0 + delay), persistent=False)
 
-    def _begin(self) -> None:
+    def _init_weights(self) -> None:
         """First weights by which what was written can already be told from what else was (notebooks/LOG.md)."""
-        apart(self.interact, spread=10)
+        scaled_normal_(self.interact, gain=10)
         width, size = self.width, self.heads * self.width
         _, ask, key, value = self.interact.weight.detach().split([width, size, size, size])
         key.mul_(0.3)  # louder ones are all in the tanh's flat ends
         ask.copy_(key)
         value.mul_(0.2)
         if self.feedback is not None:
-            apart(self.feedback, spread=1)
+            scaled_normal_(self.feedback, gain=1)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> NeuralState:
         batch, n, _ = x.shape
@@ -148,7 +148,7 @@ class NeuralMemory(Core):
         keys = torch.cat([key.unsqueeze(2), state.past_keys], 2)  # (B, N, 1 + delay, K): that the loss asks for
         values = torch.cat([value.unsqueeze(2), state.past_values], 2)
         queries = torch.cat([ask.unsqueeze(2), keys], 2)
-        memory, recalled = self._use(state.memory, key, value, rate, queries, present)
+        memory, recalled = self._write_and_read(state.memory, key, value, rate, queries, present)
         read = recalled[:, :, 0].unflatten(-1, (self.heads, -1)).mean(2)
         meta = self._meta(recalled[:, :, 1:], values, present)
         past = slice(None, self.delay)
@@ -157,9 +157,9 @@ class NeuralMemory(Core):
             new = _with(states.where(present, _own(new), _own(state)), controller, memory, meta)
         return self.output(torch.cat([h, new.read], -1)), new
 
-    def _use(
-        self, memory: Memory, key: Tensor, value: Tensor, rate: Tensor, queries: Tensor, present: Tensor | None
-    ) -> tuple[Memory, Tensor]:
+    def _write_and_read(
+        self, memory: FastWeights, key: Tensor, value: Tensor, rate: Tensor, queries: Tensor, present: Tensor | None
+    ) -> tuple[FastWeights, Tensor]:
         """Memory after the write, and what it recalls of queries (B, N, ., K)."""
         batch, n = rate.shape
         if present is None:
@@ -171,12 +171,12 @@ class NeuralMemory(Core):
         if self.feedback is not None:
             targets = self.feedback(targets)
         asked = queries.flatten(1, 2).unflatten(-1, (self.heads, self.width)).flatten(1, 2)
-        memory, recalled = remember(self.rule, memory, keys, targets, share, asked)
+        memory, recalled = reversible_write_read(self.rule, memory, keys, targets, share, asked)
         return memory, recalled.view(queries.shape)
 
     def _meta(self, recalled: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
         """(B,). Where there was no write yet, key and value are zero: f(0) = 0, which costs nothing."""
-        each = (recalled - values).square().mean(-1) @ self.fading  # (B, N)
+        each = (recalled - values).square().mean(-1) @ self.decay_weights  # (B, N)
         if present is None:
             return each.mean(1)
         return torch.where(present, each, 0).sum(1) / present.sum(1).clamp(min=1)
@@ -199,11 +199,11 @@ class NeuralMemory(Core):
         }
         return {**self.controller.metrics(state.controller), **{name: number.detach() for name, number in own.items()}}
 
-    def members(self, state: NeuralState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> NeuralState:
+    def select_members(self, state: NeuralState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> NeuralState:
         """The memory stays as it is; what belongs to the members is gathered."""
         inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
-        controller = self.controller.members(state.controller, index, inner)
-        own = states.renew(_own(state), _own(self.initial_state(x)), index)
+        controller = self.controller.select_members(state.controller, index, inner)
+        own = states.select_or_reset_members(_own(state), _own(self.initial_state(x)), index)
         return _with(own, controller, state.memory, state.meta)
 
 
@@ -212,7 +212,7 @@ def _own(state: NeuralState) -> NeuralState:
     return state._replace(controller=None, memory=(), meta=None)  # type: ignore[arg-type]
 
 
-def _with(own: NeuralState, controller: State, memory: Memory, meta: Tensor) -> NeuralState:
+def _with(own: NeuralState, controller: State, memory: FastWeights, meta: Tensor) -> NeuralState:
     return own._replace(controller=controller, memory=memory, meta=meta)
 
 

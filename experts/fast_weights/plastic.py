@@ -8,13 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, positive
+from experts.core import Core, check_positive
 from experts.fast_weights.hebbian_rules import RULES
-from experts.fast_weights.low_rank_sum import OuterSum
+from experts.fast_weights.low_rank_sum import LowRankSum
 
-Rule = Literal["oja", "hebb"]
+RuleName = Literal["oja", "hebb"]
 
-SMALL = 0.01  # connections and their plasticity are at most so large at first (Miconi et al. 2018, maze)
+INIT_SCALE = 0.01  # connections and their plasticity are at most so large at first (Miconi et al. 2018, maze)
 
 
 class PlasticState(NamedTuple):
@@ -22,7 +22,7 @@ class PlasticState(NamedTuple):
     rate: the last one, mean over j."""
 
     h: Float[Tensor, "B N H"]
-    trace: OuterSum
+    trace: LowRankSum
     rate: Float[Tensor, "B N"]
 
 
@@ -53,18 +53,18 @@ class Plastic(Core):
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, rule: Rule = "oja", modulated: bool = False, rate: float = 0.01
+        self, input_size: int, hidden_size: int, *, rule: RuleName = "oja", modulated: bool = False, rate: float = 0.01
     ):
         super().__init__()
-        positive(input_size=input_size, hidden_size=hidden_size)
+        check_positive(input_size=input_size, hidden_size=hidden_size)
         if rule not in RULES:
             raise ValueError(f"rule={rule!r}, want one of {', '.join(RULES)}")
         if not 0 < rate < 1:
             raise ValueError(f"rate={rate}, want more than 0 and less than 1")
         self.input_size, self.output_size, self.rule = input_size, hidden_size, rule
-        self.eat = nn.Linear(input_size, hidden_size)
-        self.w = nn.Parameter(SMALL * torch.rand(hidden_size, hidden_size))
-        self.alpha = nn.Parameter(SMALL * torch.rand(hidden_size, hidden_size))
+        self.input_layer = nn.Linear(input_size, hidden_size)
+        self.w = nn.Parameter(INIT_SCALE * torch.rand(hidden_size, hidden_size))
+        self.alpha = nn.Parameter(INIT_SCALE * torch.rand(hidden_size, hidden_size))
         self.rate = None if modulated else nn.Parameter(torch.tensor(rate))
         self.modulator = nn.Linear(hidden_size, 1) if modulated else None
         self.fan = nn.Linear(1, hidden_size) if modulated else None
@@ -74,20 +74,20 @@ class Plastic(Core):
     def initial_state(self, x: Float[Tensor, "B N D"]) -> PlasticState:
         like, size = x.new_zeros(()) + self.w.new_zeros(()), self.output_size  # batched wherever x or w are (vmap)
         shape = x.shape[:2]
-        trace = OuterSum.of(like.new_zeros(*shape, size, size))
+        trace = LowRankSum.from_dense(like.new_zeros(*shape, size, size))
         return PlasticState(like.new_zeros(*shape, size), trace, like.new_zeros(shape))
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: PlasticState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N H"], PlasticState]:
-        return self._step(self.eat(x), state, present)
+        return self._step(self.input_layer(x), state, present)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: PlasticState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], PlasticState]:
         """As the loop of `forward`; the inputs' share is one product for all steps."""
         fresh, ys = self.initial_state(xs[0]), []
-        for t, from_x in enumerate(self.eat(xs).unbind()):
+        for t, from_x in enumerate(self.input_layer(xs).unbind()):
             if reset is not None:
                 state = states.where(reset[t], fresh, state)
             y, state = self._step(from_x, state)
@@ -96,14 +96,14 @@ class Plastic(Core):
 
     def _step(self, from_x: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
         sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
-        plastic, trace = RULES[self.rule].through(state.trace, sent, self.alpha)
+        plastic, trace = RULES[self.rule].read(state.trace, sent, self.alpha)
         h = torch.tanh(from_x + state.h @ self.w + plastic.view(from_x.shape))
         rate = self._rate(h)
         if present is not None:
             there = present.unsqueeze(-1)  # at rate 0 a trace stays as it is: no need to choose between two
             rate, h = torch.where(there, rate, 0), torch.where(there, h, state.h)
         received, rates = (part.flatten(0, 1).unsqueeze(1) for part in (h, rate))
-        trace = RULES[self.rule].follow(trace, sent, received, rates)
+        trace = RULES[self.rule].update(trace, sent, received, rates)
         told = rate.mean(-1)
         return h, PlasticState(h, trace, told if present is None else torch.where(present, told, state.rate))
 

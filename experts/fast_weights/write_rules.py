@@ -15,11 +15,11 @@ from torch import Tensor
 
 from experts.torch_internals import tanh_backward
 
-Memory = tuple[Tensor, ...]  # L of (S, D, D): f(k) = M_L tanh(... tanh(M_1 k)), without biases
-Errors = Callable[[Memory, list[Tensor], Tensor], list[Tensor]]  # (memory, activations, targets) -> errors
+FastWeights = tuple[Tensor, ...]  # L of (S, D, D): f(k) = M_L tanh(... tanh(M_1 k)), without biases
+Errors = Callable[[FastWeights, list[Tensor], Tensor], list[Tensor]]  # (memory, activations, targets) -> errors
 
 
-def activations(memory: Memory, keys: Float[Tensor, "S Q D"]) -> list[Tensor]:
+def activations(memory: FastWeights, keys: Float[Tensor, "S Q D"]) -> list[Tensor]:
     """Of all layers, L + 1 of (S, Q, D): the keys themselves first, what is recalled last."""
     zs = [keys]
     for m in memory[:-1]:
@@ -27,12 +27,12 @@ def activations(memory: Memory, keys: Float[Tensor, "S Q D"]) -> list[Tensor]:
     return [*zs, zs[-1] @ memory[-1].mT]
 
 
-def local(memory: Memory, zs: list[Tensor], targets: Float[Tensor, "S Q LD"]) -> list[Tensor]:
+def local_errors(memory: FastWeights, zs: list[Tensor], targets: Float[Tensor, "S Q LD"]) -> list[Tensor]:
     """Each layer's own error z - zhat; the targets zhat of all layers side by side (eq. 4)."""
     return [z - target for z, target in zip(zs[1:], targets.chunk(len(memory), -1), strict=True)]
 
 
-def descent(memory: Memory, zs: list[Tensor], targets: Float[Tensor, "S Q D"]) -> list[Tensor]:
+def gradient_errors(memory: FastWeights, zs: list[Tensor], targets: Float[Tensor, "S Q D"]) -> list[Tensor]:
     """The error of what is recalled, carried back through the layers: half the gradient of ||f(k) - v||^2 with respect
     to each layer's sum (eq. 2 and 3)."""
     errors = [zs[-1] - targets]
@@ -41,21 +41,21 @@ def descent(memory: Memory, zs: list[Tensor], targets: Float[Tensor, "S Q D"]) -
     return errors[::-1]
 
 
-def local_learn(
-    memory: Memory, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
+def local_backward(
+    memory: FastWeights, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
     to_memory: list[Tensor],
 ) -> Tensor:  # fmt: skip
-    """See `Rule`."""
+    """See `WriteRule`."""
     for i, to_error in enumerate(to_errors, 1):
         to_zs[i] = to_zs[i] + to_error
     return -torch.cat(to_errors, -1)
 
 
-def descent_learn(
-    memory: Memory, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
+def gradient_backward(
+    memory: FastWeights, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
     to_memory: list[Tensor],
 ) -> Tensor:  # fmt: skip
-    """See `Rule`."""
+    """See `WriteRule`."""
     carried = to_errors[0]
     for i in range(1, len(memory)):
         z, error, m = zs[i], errors[i], memory[i]
@@ -67,18 +67,18 @@ def descent_learn(
     return -carried
 
 
-class Rule(NamedTuple):
-    """errors: of each layer. learn: its backward pass, (memory, activations, errors, gradients of the errors, of the
+class WriteRule(NamedTuple):
+    """errors: of each layer. backward: its backward pass, (memory, activations, errors, gradients of the errors, of the
     activations, of the memory) -> gradient of the targets; it adds to the gradients of activations and memory."""
 
     errors: Errors
-    learn: Callable[..., Tensor]
+    backward: Callable[..., Tensor]
 
 
-RULES = {"local": Rule(local, local_learn), "gradient": Rule(descent, descent_learn)}
+RULES = {"local": WriteRule(local_errors, local_backward), "gradient": WriteRule(gradient_errors, gradient_backward)}
 
 
-def write(memory: Memory, zs: list[Tensor], errors: list[Tensor], share: Float[Tensor, "S Q 1"]) -> Memory:
+def write(memory: FastWeights, zs: list[Tensor], errors: list[Tensor], share: Float[Tensor, "S Q 1"]) -> FastWeights:
     """The memory with each write in it, as much as its share says."""
     # the method, for as a function it is among the products that `precision="bf16"` rounds, with the memory in it
     return tuple(m.baddbmm((share * e).mT, z, alpha=-1) for m, e, z in zip(memory, errors, zs, strict=False))
@@ -86,12 +86,12 @@ def write(memory: Memory, zs: list[Tensor], errors: list[Tensor], share: Float[T
 
 def write_read(
     errors: Errors,
-    memory: Memory,
+    memory: FastWeights,
     keys: Float[Tensor, "S Q D"],
     targets: Float[Tensor, "S Q _"],
     share: Float[Tensor, "S Q 1"],
     queries: Float[Tensor, "S R D"],
-) -> tuple[Memory, Float[Tensor, "S R D"]]:
+) -> tuple[FastWeights, Float[Tensor, "S R D"]]:
     """Writes, then reads: the memory after it, and what it then recalls.
 
     targets: what the rule wants of each write. share: how much each counts, 0 for none.

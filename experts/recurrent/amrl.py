@@ -9,31 +9,31 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from experts import state as states
-from experts.core import Core, controlled, positive
+from experts.core import Core, check_positive, make_controller
 from experts.second_derivatives import first_order_only, note_recorded
 from experts.state import State
 
-Kind = Literal["sum", "avg", "max"]
+AggregatorName = Literal["sum", "avg", "max"]
 
 
-class Sums(NamedTuple):
+class Aggregates(NamedTuple):
     """Of the steps of an episode up to now; the leading axis may be T."""
 
     total: Float[Tensor, "*T B N A"]
-    most: Float[Tensor, "*T B N A"]  # without gradient
+    maximum: Float[Tensor, "*T B N A"]  # without gradient
     steps: Int[Tensor, "*T B N 1"]
 
 
-KINDS: dict[str, Callable[[Sums], Tensor]] = {
+AGGREGATORS: dict[str, Callable[[Aggregates], Tensor]] = {
     "sum": lambda sums: sums.total,
     "avg": lambda sums: sums.total / sums.steps.clamp(min=1),
-    "max": lambda sums: torch.where(sums.steps > 0, sums.most, 0),
+    "max": lambda sums: torch.where(sums.steps > 0, sums.maximum, 0),
 }
 
 
 class AMRLState(NamedTuple):
     controller: State
-    sums: Sums
+    sums: Aggregates
     read: Float[Tensor, "B N A"]  # what the last step was told by the aggregate
     write_value: Float[Tensor, "B N A"]  # and what it added to that
 
@@ -65,14 +65,14 @@ class AMRL(Core):
         input_size: int,
         controller: Callable[[int], Core],
         *,
-        kind: Kind = "max",
+        kind: AggregatorName = "max",
         output_size: int | None = None,
     ):
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"kind={kind!r}, want one of {', '.join(KINDS)}")
-        positive(output_size=1 if output_size is None else output_size)
-        self.controller = controlled(controller, input_size, 0)
+        if kind not in AGGREGATORS:
+            raise ValueError(f"kind={kind!r}, want one of {', '.join(AGGREGATORS)}")
+        check_positive(output_size=1 if output_size is None else output_size)
+        self.controller = make_controller(controller, input_size, 0)
         hidden = self.controller.output_size
         if hidden < 2:
             raise ValueError(f"the controller's output_size={hidden}, want at least 2: half is aggregated, half skips")
@@ -84,7 +84,7 @@ class AMRL(Core):
     def initial_state(self, x: Float[Tensor, "B N D"]) -> AMRLState:
         nothing = x.new_zeros(*x.shape[:2], self.aggregated)
         steps = torch.zeros_like(nothing[..., :1], dtype=torch.long)
-        sums = Sums(nothing, torch.full_like(nothing, -torch.inf), steps)
+        sums = Aggregates(nothing, torch.full_like(nothing, -torch.inf), steps)
         return AMRLState(self.controller.initial_state(x), sums, nothing, nothing)
 
     def forward(
@@ -92,7 +92,7 @@ class AMRL(Core):
     ) -> tuple[Float[Tensor, "B N Y"], AMRLState]:
         h, controller = self.controller(x, state.controller, present)
         a = self._halves(h)[1]
-        sums = _with(state.sums, a)
+        sums = _update(state.sums, a)
         sums = sums if present is None else states.where(present, sums, state.sums)
         read = self._read(sums)
         return self._out(h, read), AMRLState(controller, sums, read, a)
@@ -104,9 +104,9 @@ class AMRL(Core):
         hs, controller = self.controller.unroll(xs, state.controller, reset)
         fresh = None if reset is None else self.initial_state(xs[0]).sums
         every = self._halves(hs)[1]
-        sums = _over(state.sums, every, fresh, reset)
+        sums = _scan(state.sums, every, fresh, reset)
         read = self._read(sums)
-        last = Sums(*(part[-1] for part in sums))
+        last = Aggregates(*(part[-1] for part in sums))
         return self._out(hs, read), AMRLState(controller, last, read[-1], every[-1])
 
     def _halves(self, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,9 +114,13 @@ class AMRL(Core):
         skipped, aggregated = h.split([h.shape[-1] - self.aggregated, self.aggregated], -1)
         return skipped, aggregated
 
-    def _read(self, sums: Sums) -> Tensor:
+    def _read(self, sums: Aggregates) -> Tensor:
         """The aggregate, with the gradient of the sum."""
-        return sums.total if self.kind == "sum" else StraightThrough.apply(KINDS[self.kind](sums).detach(), sums.total)
+        return (
+            sums.total
+            if self.kind == "sum"
+            else StraightThrough.apply(AGGREGATORS[self.kind](sums).detach(), sums.total)
+        )
 
     def _out(self, h: Tensor, read: Tensor) -> Tensor:
         return self.out(torch.cat([self._halves(h)[0], read], -1))
@@ -130,11 +134,11 @@ class AMRL(Core):
     def read_weights(self, state: AMRLState) -> Float[Tensor, "B N slots"] | None:
         return self.controller.read_weights(state.controller)
 
-    def members(self, state: AMRLState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> AMRLState:
+    def select_members(self, state: AMRLState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> AMRLState:
         """Aggregates are gathered; the controller gathers for itself."""
         own, blank = (s._replace(controller=None) for s in (state, self.initial_state(x)))
-        controller = self.controller.members(state.controller, index, x)
-        return states.renew(own, blank, index)._replace(controller=controller)
+        controller = self.controller.select_members(state.controller, index, x)
+        return states.select_or_reset_members(own, blank, index)._replace(controller=controller)
 
 
 class StraightThrough(Function):
@@ -156,19 +160,19 @@ class StraightThrough(Function):
         return None, grad
 
 
-def _with(sums: Sums, a: Tensor) -> Sums:
+def _update(sums: Aggregates, a: Tensor) -> Aggregates:
     """One step more."""
-    return Sums(sums.total + a, torch.maximum(sums.most, a.detach()), sums.steps + 1)
+    return Aggregates(sums.total + a, torch.maximum(sums.maximum, a.detach()), sums.steps + 1)
 
 
-def _over(sums: Sums, every: Tensor, fresh: Sums | None, reset: Tensor | None) -> Sums:
+def _scan(sums: Aggregates, every: Tensor, fresh: Aggregates | None, reset: Tensor | None) -> Aggregates:
     """After each of T steps, T first; all at once where no row begins anew in between."""
     if reset is None:
         counts = torch.arange(1, len(every) + 1, device=every.device).view(-1, 1, 1, 1)
-        most = torch.maximum(sums.most, every.detach().cummax(0).values)
-        return Sums(sums.total + every.cumsum(0), most, sums.steps + counts)
+        most = torch.maximum(sums.maximum, every.detach().cummax(0).values)
+        return Aggregates(sums.total + every.cumsum(0), most, sums.steps + counts)
     steps = []
     for a, begun in zip(every, reset, strict=True):
-        sums = _with(states.where(begun, fresh, sums), a)
+        sums = _update(states.where(begun, fresh, sums), a)
         steps.append(sums)
-    return Sums(*(torch.stack(parts) for parts in zip(*steps, strict=True)))
+    return Aggregates(*(torch.stack(parts) for parts in zip(*steps, strict=True)))

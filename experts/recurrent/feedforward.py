@@ -22,7 +22,7 @@ class Feedforward(Core):
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         self.input_size, self.output_size = input_size, hidden_size
-        self.within, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+        self.hidden, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> FeedforwardState:
         return FeedforwardState(x.new_zeros(*x.shape[:2], self.output_size))
@@ -42,4 +42,4 @@ class Feedforward(Core):
         return ys, FeedforwardState(ys[-1])
 
     def _of(self, x: Tensor) -> Tensor:
-        return torch.tanh(self.out(torch.relu(self.within(x))))
+        return torch.tanh(self.out(torch.relu(self.hidden(x))))

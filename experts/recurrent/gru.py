@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 
-from experts.recurrent.cell import Cell, Parts
+from experts.recurrent.cell import Cell, Tensors
 from experts.second_derivatives import differentiable_gradients
 from experts.torch_internals import gru_sequence, sigmoid_backward, tanh_backward
 
@@ -31,7 +31,7 @@ class GRU(Cell):
     sequence = gru_sequence
 
     @staticmethod
-    def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
+    def cell_forward(from_x: Tensor, from_h: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:
         size = from_x.shape[-1] // 3
         gates_x, new_x = from_x.split_with_sizes([2 * size, size], -1)
         gates_h, new_h = from_h.split_with_sizes([2 * size, size], -1)
@@ -41,7 +41,7 @@ class GRU(Cell):
         return (torch.lerp(candidate, state[0], keep),), (gates, candidate, new_h.clone())  # not the whole product
 
     @staticmethod
-    def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:
+    def cell_backward(grads: Tensors, state: Tensors, kept: Tensors) -> tuple[Tensor, Tensor, Tensors]:
         (grad,), (h,), (gates, candidate, new_h) = grads, state, kept
         reset, keep = gates.chunk(2, -1)
         grad_h = grad * keep
@@ -49,18 +49,18 @@ class GRU(Cell):
         to_gates = sigmoid_backward(torch.cat([to_new * new_h, grad * (h - candidate)], -1), gates)
         return torch.cat([to_gates, to_new], -1), torch.cat([to_gates, to_new * reset], -1), (grad_h,)
 
-    def _sequence(self, xs: Parts, state: Parts, *batch_first: bool) -> tuple[Tensor, Parts]:
+    def _sequence(self, xs: Tensors, state: Tensors, *batch_first: bool) -> tuple[Tensor, Tensors]:
         """Where torch has one kernel for all steps it is torch's own; else that is slow to go back through."""
         if xs[0].device.type != "cpu" or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super()._sequence(xs, state, *batch_first)
         sizes = torch.full((len(xs[0]),), len(state[0])) if batch_first else xs[1]
         packed = xs[0].flatten(0, 1) if batch_first else xs[0]
         weights = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh
-        ys, last = Sequence.apply(packed, sizes, *state, *weights)
+        ys, last = PackedGRUFunction.apply(packed, sizes, *state, *weights)
         return ys.view(*xs[0].shape[:-1], self.output_size), (last,)
 
 
-class Sequence(Function):
+class PackedGRUFunction(Function):
     """(xs, sizes, h, weight_ih, weight_hh, bias_ih, bias_hh) -> (ys, last), as `torch.gru` of packed sequences: xs
     (S, D), sizes (T,) on the host, h (R, H) -> ys (S, H), last (R, H).
 
@@ -84,11 +84,11 @@ class Sequence(Function):
             inputs = xs, h, weight_ih, weight_hh, bias_ih, bias_hh
             to_xs, *others = differentiable_gradients(plain, inputs, (grad_ys, grad_last))
             return to_xs, None, *others
-        before, size = _before(h, ys, ctx.sizes), h.shape[-1]
+        before, size = _previous_hidden(h, ys, ctx.sizes), h.shape[-1]
         from_x = torch.addmm(bias_ih, xs, weight_ih.t())
         from_h = torch.addmm(bias_hh, before, weight_hh.t())
-        _, kept = GRU.advance(from_x, from_h, (before,))
-        to_x, to_h, (to_state,) = GRU.retreat((torch.ones_like(before),), (before,), kept)  # where a step's is 1
+        _, kept = GRU.cell_forward(from_x, from_h, (before,))
+        to_x, to_h, (to_state,) = GRU.cell_backward((torch.ones_like(before),), (before,), kept)  # where a step's is 1
         to_x, to_h = to_x.unflatten(-1, (3, size)), to_h.unflatten(-1, (3, size))
         grads, carry, steps = [], grad_last[:0], ctx.sizes.tolist()
         for grad, by_h, by_state in reversed(
@@ -110,7 +110,9 @@ def _gru(sizes: Tensor, xs: Tensor, h: Tensor, *weights: Tensor) -> tuple[Tensor
     return ys, last.squeeze(0)
 
 
-def _before(h: Float[Tensor, "R H"], ys: Float[Tensor, "S H"], sizes: Int[Tensor, " T"]) -> Float[Tensor, "S H"]:
+def _previous_hidden(
+    h: Float[Tensor, "R H"], ys: Float[Tensor, "S H"], sizes: Int[Tensor, " T"]
+) -> Float[Tensor, "S H"]:
     """The hidden state before each step."""
     back = torch.cat([sizes[:1], sizes[:-1]]).repeat_interleave(sizes)  # so far up is the same sequence
     return torch.cat([h, ys])[torch.arange(len(h), len(h) + len(ys)) - back]

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experts.recurrent.cell import Cell, Parts
+from experts.recurrent.cell import Cell, Tensors
 from experts.torch_internals import lstm_sequence, sigmoid_backward, tanh_backward
 
 
@@ -25,7 +25,7 @@ class LSTM(Cell):
     sequence = lstm_sequence
 
     @staticmethod
-    def advance(from_x: Tensor, from_h: Tensor, state: Parts) -> tuple[Parts, Parts]:
+    def cell_forward(from_x: Tensor, from_h: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:
         size = from_x.shape[-1] // 4
         in_forget, new, out = (from_x + from_h).split([2 * size, size, size], -1)
         in_forget, new, out = torch.sigmoid(in_forget), torch.tanh(new), torch.sigmoid(out)
@@ -35,7 +35,7 @@ class LSTM(Cell):
         return (out * level, c), (in_forget, new, out, level)
 
     @staticmethod
-    def retreat(grads: Parts, state: Parts, kept: Parts) -> tuple[Tensor, Tensor, Parts]:
+    def cell_backward(grads: Tensors, state: Tensors, kept: Tensors) -> tuple[Tensor, Tensor, Tensors]:
         (grad_h, grad_c), (_, c), (in_forget, new, out, level) = grads, state, kept
         into, forget = in_forget.chunk(2, -1)
         grad_c = grad_c + tanh_backward(grad_h * out, level)

@@ -10,23 +10,23 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 
-class Pieces(NamedTuple):
+class PackedRows(NamedTuple):
     """Longest first, as `torch.gru` and its kin want packed sequences: the first step of all, then the second, ...
 
-    order: steps in that order, as places r * T + t. back: where each place is in that order. sizes: for each step, how
-    many pieces are as long, on the host. row: of a piece. on: it goes on from the state before. last: each row's last
+    sorted_indices: steps in that order, as places r * T + t. unsorted_indices: where each place is in that order. batch_sizes: for each step, how
+    many pieces are as long, on the host. row_index: of a piece. continues: it goes on from the state before. last_piece: each row's last
     piece.
     """
 
-    order: Int[Tensor, " TR"]
-    back: Int[Tensor, " TR"]
-    sizes: Int[Tensor, " longest"]
-    row: Int[Tensor, " P"]
-    on: Bool[Tensor, " P"]
-    last: Int[Tensor, " R"]
+    sorted_indices: Int[Tensor, " TR"]
+    unsorted_indices: Int[Tensor, " TR"]
+    batch_sizes: Int[Tensor, " longest"]
+    row_index: Int[Tensor, " P"]
+    continues: Bool[Tensor, " P"]
+    last_piece: Int[Tensor, " R"]
 
 
-def pieces(reset: Bool[Tensor, "T R"]) -> Pieces:
+def pack_at_resets(reset: Bool[Tensor, "T R"]) -> PackedRows:
     """Of rows that begin anew before the steps that are set. The device is waited for, once."""
     device, reset = reset.device, reset.cpu().T  # (R, T)
     rows, steps = reset.shape
@@ -46,4 +46,4 @@ def pieces(reset: Bool[Tensor, "T R"]) -> Pieces:
     sizes = torch.bincount(step)
     row, on = begun[longest] // steps, ~reset.flatten()[begun[longest]]
     last = rank[piece[steps - 1 :: steps]]
-    return Pieces(order.to(device), back.to(device), sizes, row.to(device), on.to(device), last.to(device))
+    return PackedRows(order.to(device), back.to(device), sizes, row.to(device), on.to(device), last.to(device))

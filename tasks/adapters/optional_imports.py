@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 
-def imported(module: str, env: str) -> Any:
+def import_env_module(module: str, env: str) -> Any:
     """The module, of which the environment of that name is to come.
 
     Raises:
@@ -19,7 +19,7 @@ def imported(module: str, env: str) -> Any:
         raise ValueError(f"env={env!r}: {error}; {advice}, or run badger where `import {module}` works") from error
 
 
-def gymnasium() -> Any:
+def require_gymnasium() -> Any:
     """The module gymnasium. Raises ModuleNotFoundError where it is not installed; says how to install it."""
     try:
         import gymnasium as module
@@ -28,7 +28,7 @@ def gymnasium() -> Any:
     return module
 
 
-def pettingzoo() -> Any:
+def require_pettingzoo() -> Any:
     """The module pettingzoo. Raises ModuleNotFoundError where it is not installed; says how to install it."""
     try:
         import pettingzoo as module

@@ -30,18 +30,20 @@ def references(
     } | {f"error_task_{task}": {"commonest answer": 1 - right[task] / often[task].total()} for task in often}
 
 
-def task_errors(scores: Mapping[str, Float[Tensor, " episodes"]], *, apart: Collection[int] = ()) -> dict[str, float]:
+def task_errors(scores: Mapping[str, Float[Tensor, " episodes"]], *, exclude: Collection[int] = ()) -> dict[str, float]:
     """Of what `evaluate` gives for bAbI: the error of each task, their `mean`, and how many are `failed`.
 
-    apart: tasks that count for neither, such as those with substituted training files.
+    exclude: tasks that count for neither, such as those with substituted training files.
 
     Raises:
         ValueError: no task with a question is left.
     """
     named = {name: score.nanmean().item() for name, score in scores.items() if name.startswith("error_task_")}
     errors = {name: error for name, error in named.items() if error == error}  # NaN: no question of it was played
-    counted = [error for name, error in errors.items() if int(name.rsplit("_", 1)[1]) not in apart]
+    counted = [error for name, error in errors.items() if int(name.rsplit("_", 1)[1]) not in exclude]
     if not counted:
-        raise ValueError(f"scores of {sorted(errors) or 'no task'} with apart={sorted(apart)}, want a task that counts")
+        raise ValueError(
+            f"scores of {sorted(errors) or 'no task'} with apart={sorted(exclude)}, want a task that counts"
+        )
     failed = sum(error > FAILED for error in counted)
     return errors | {"mean": sum(counted) / len(counted), "failed": float(failed)}

@@ -30,14 +30,14 @@ PUBLISHED = {  # folder -> part -> questions in each of its files, but for some 
     "en-valid": {"train": 900, "valid": 100, "test": 1_000},
     "en-valid-10k": {"train": 9_000, "valid": 1_000, "test": 1_000},
 }
-BABI = files.Source(
+BABI = files.DataSource(
     "babi",
     {ARCHIVE: "sha256:f7f0bee187efca0d81c3daac1b162cda4eb7f9505dee5ad6846eabbed3dbf92e"},
     ("https://dl.fbaipublicfiles.com/parlai/babi/", "http://parl.ai/downloads/babi/"),
 )
 
 
-class Asked(NamedTuple):
+class BabiSpec(NamedTuple):
     """Which questions: of a folder of the archive, a split and tasks, with or without substitutes."""
 
     data_dir: str | Path | None
@@ -58,39 +58,39 @@ class Questions(NamedTuple):
     tasks: Int[Tensor, " Q"]
 
 
-def load(asked: Asked, device: torch.device) -> Questions:
+def load_questions(asked: BabiSpec, device: torch.device) -> Questions:
     """Read once in a process, and held on each device that asks. What there is to tell of the files (`notes`) is warned
     of then."""
-    return _held(asked, os.environ.get(files.FOLDER), device).questions
+    return _load_cached(asked, os.environ.get(files.DATA_ENV_VAR), device).questions
 
 
-def notes(asked: Asked) -> list[str]:
+def notes(asked: BabiSpec) -> list[str]:
     """Of stories that stand for a missing file, and of files that seem to be cut off."""
-    return _held(asked, os.environ.get(files.FOLDER), torch.device("cpu")).notes
+    return _load_cached(asked, os.environ.get(files.DATA_ENV_VAR), torch.device("cpu")).notes
 
 
-def left_out(asked: Asked, limit: int) -> dict[int, int]:
+def num_skipped(asked: BabiSpec, limit: int) -> dict[int, int]:
     """How many questions of each task have more words than `limit`."""
-    questions = load(asked, torch.device("cpu"))
+    questions = load_questions(asked, torch.device("cpu"))
     longer = questions.tasks[questions.lengths > limit]
     return {task: int((longer == task).sum()) for task in asked.tasks}
 
 
-class _Held(NamedTuple):
+class _Loaded(NamedTuple):
     questions: Questions
     notes: list[str]
 
 
 @lru_cache(maxsize=16)
-def _held(asked: Asked, environment: str | None, device: torch.device) -> _Held:
+def _load_cached(asked: BabiSpec, environment: str | None, device: torch.device) -> _Loaded:
     """environment: stands in the key, for it moves the files."""
     if device.type != "cpu":
-        questions, notes = _held(asked, environment, torch.device("cpu"))
-        return _Held(Questions(*(part.to(device) for part in questions)), notes)
+        questions, notes = _load_cached(asked, environment, torch.device("cpu"))
+        return _Loaded(Questions(*(part.to(device) for part in questions)), notes)
     parts, notes = _split(asked)
     for note in notes:
         warnings.warn(note, stacklevel=3)
-    return _Held(_sorted(parts), notes)
+    return _Loaded(_sorted(parts), notes)
 
 
 def _sorted(parts: dict[int, list[Story]]) -> Questions:
@@ -113,7 +113,7 @@ def _bytes(held: bytes) -> Tensor:
     return torch.tensor(np.frombuffer(held, np.uint8))
 
 
-class _Shelf(NamedTuple):
+class _FileSet(NamedTuple):
     """Files that are there: in a folder, or in the archive."""
 
     place: Path
@@ -136,7 +136,7 @@ class _Shelf(NamedTuple):
             ) from error
 
 
-def _split(asked: Asked) -> tuple[dict[int, list[Story]], list[str]]:
+def _split(asked: BabiSpec) -> tuple[dict[int, list[Story]], list[str]]:
     """The stories of each task; and what there is to tell of their files.
 
     Raises:
@@ -144,7 +144,11 @@ def _split(asked: Asked) -> tuple[dict[int, list[Story]], list[str]]:
     """
     parts = SPLITS[asked.split]
     wanted = {(task, part): _names(asked.folder, task, part) for task in asked.tasks for part in parts}
-    spare = {task: _spare(asked.folder, task) for task in asked.tasks if asked.substitute and asked.split != "test"}
+    spare = {
+        task: _substitute_patterns(asked.folder, task)
+        for task in asked.tasks
+        if asked.substitute and asked.split != "test"
+    }
     trained = {task: _names(asked.folder, task, "train") for task in spare}
     patterns = [*wanted.values(), *trained.values(), *spare.values()]
     shelf = _found([name for names in patterns for name in names], asked.data_dir)
@@ -162,7 +166,7 @@ def _split(asked: Asked) -> tuple[dict[int, list[Story]], list[str]]:
                 raise _missing(wanted[task, part][0], task, shelf, asked)
             read = shelf.stories(name)
             found[task] += read
-            notes += _short(shelf, name, part, sum(map(len, read)))
+            notes += _truncation_notes(shelf, name, part, sum(map(len, read)))
     return found, notes
 
 
@@ -171,12 +175,12 @@ def _names(folder: str, task: int, part: str) -> list[str]:
     return [f"{folder}/qa{task}_{part}.txt", f"{folder}/qa{task}_*_{part}.txt"]
 
 
-def _spare(folder: str, task: int) -> list[str]:
+def _substitute_patterns(folder: str, task: int) -> list[str]:
     """Patterns of what may stand for the training file of a task."""
     return [f"en/qa{task}_*_train.txt", f"{folder}/qa{task}_valid.txt"]
 
 
-def _missing(name: str, task: int, shelf: _Shelf, asked: Asked) -> FileNotFoundError:
+def _missing(name: str, task: int, shelf: _FileSet, asked: BabiSpec) -> FileNotFoundError:
     mend = f"put it there, or leave {task} out of tasks"
     if name.endswith("_valid.txt") and asked.folder in ("en", "en-10k"):
         mend = f"{asked.folder} holds nothing out for validation, take folder='en-valid-10k'"
@@ -185,7 +189,7 @@ def _missing(name: str, task: int, shelf: _Shelf, asked: Asked) -> FileNotFoundE
     return FileNotFoundError(f"{name} not in {shelf.place}: {mend}")
 
 
-def _short(shelf: _Shelf, name: str, part: str, questions: int) -> list[str]:
+def _truncation_notes(shelf: _FileSet, name: str, part: str, questions: int) -> list[str]:
     """A file that is cut off between two stories looks like a whole one."""
     published = PUBLISHED.get(name.partition("/")[0], {}).get(part, 0)
     if questions > 0.99 * published:
@@ -197,7 +201,7 @@ def _short(shelf: _Shelf, name: str, part: str, questions: int) -> list[str]:
     ]
 
 
-def _substituted(task: int, asked: Asked, shelf: _Shelf, patterns: list[str]) -> tuple[list[Story], str]:
+def _substituted(task: int, asked: BabiSpec, shelf: _FileSet, patterns: list[str]) -> tuple[list[Story], str]:
     """Each distinct story of other files of the task once; the last tenth is for validation. And what to tell of it."""
     names = [name for pattern in patterns for name in shelf.named(pattern)]
     distinct = list(dict.fromkeys(story for name in names for story in shelf.stories(name)))
@@ -215,21 +219,21 @@ def _substituted(task: int, asked: Asked, shelf: _Shelf, patterns: list[str]) ->
     )
 
 
-def _found(patterns: list[str], data_dir: str | Path | None) -> _Shelf:
+def _found(patterns: list[str], data_dir: str | Path | None) -> _FileSet:
     """All files whose names fit, from the first place that has their folder."""
-    named = os.environ.get(files.FOLDER)
+    named = os.environ.get(files.DATA_ENV_VAR)
     places = [Path(data_dir)] if data_dir is not None else [Path(named), Path(named) / BABI.name] if named else []
     for folder in [inside for place in places for inside in (place, place / ROOT)]:
         if (folder / patterns[0]).parent.is_dir():  # what it lacks is not made up from another place
             paths = {path for pattern in patterns for path in folder.glob(pattern)}
-            return _Shelf(folder, {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)})
+            return _FileSet(folder, {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)})
     try:
-        (archive,) = files.find(BABI, (ARCHIVE,), data_dir)
+        (archive,) = files.find_or_download(BABI, (ARCHIVE,), data_dir)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"there is neither {patterns[0]} nor {ROOT}/{patterns[0]}, nor the archive: {error}"
         ) from error
-    return _Shelf(archive, _unpacked(archive, patterns))
+    return _FileSet(archive, _unpacked(archive, patterns))
 
 
 def _unpacked(archive: Path, patterns: list[str]) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ _WORDS = """
 """
 WORDS = (*_WORDS.split(), ".", "?")
 """All that the 20 tasks are written in, 158: in lower case, two signs among them, and answers taken word by word."""
-ASKED = len(WORDS)  # the number of the placeholder, which is shown where an answer is due
+PLACEHOLDER = len(WORDS)  # the number of the placeholder, which is shown where an answer is due
 _NUMBERS = {word: number for number, word in enumerate(WORDS)}
 
 
@@ -62,7 +62,7 @@ def stories(text: str, name: str) -> list[Story]:
             told += known[sentence]
             continue
         answer = _answer(more, f"{name}, line {line}")
-        found[-1].append(Question(told + known[sentence] + bytes([ASKED]) * len(answer), answer))
+        found[-1].append(Question(told + known[sentence] + bytes([PLACEHOLDER]) * len(answer), answer))
     if not asked:
         raise ValueError(f"{name}, line {len(lines)}: want a question at the end of the last story; fetch it anew")
     return [tuple(story) for story in found]
@@ -72,7 +72,7 @@ def _numbered(sentence: str, end: str, where: str) -> bytes:
     words = re.findall(r"[^\s.?]+|[.?]", sentence.lower())
     if words[-1:] != [end]:
         raise ValueError(f"{where}: {sentence[:60]!r}, want a sentence that ends with {end!r}")
-    return _known(words, where)
+    return _encode_words(words, where)
 
 
 def _answer(fields: list[str], where: str) -> bytes:
@@ -80,10 +80,10 @@ def _answer(fields: list[str], where: str) -> bytes:
         raise ValueError(
             f"{where}: want question, answer and its facts with tabs between; behind the question is {fields}"
         )
-    return _known(fields[0].lower().split(","), where)
+    return _encode_words(fields[0].lower().split(","), where)
 
 
-def _known(words: list[str], where: str) -> bytes:
+def _encode_words(words: list[str], where: str) -> bytes:
     for word in words:
         if word not in _NUMBERS:
             raise ValueError(f"{where}: {word[:20]!r} is none of the {len(WORDS)} words of bAbI's English tasks")

@@ -11,12 +11,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from tasks.babi.baselines import references
-from tasks.babi.files import SPLITS, Asked, Questions, left_out, load, notes
-from tasks.babi.parse import ASKED, WORDS
-from tasks.task import Discrete, Step, Task, judged, positive
+from tasks.babi.files import SPLITS, BabiSpec, Questions, load_questions, notes, num_skipped
+from tasks.babi.parse import PLACEHOLDER, WORDS
+from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
-EVERY = tuple(range(1, 21))
-GROWTH, LEAST = 1.25, 128  # of a part: how much longer its longest question may be, and how many it has if it can
+ALL_TASKS = tuple(range(1, 21))
+BUCKET_GROWTH, MIN_BUCKET = (
+    1.25,
+    128,
+)  # of a part: how much longer its longest question may be, and how many it has if it can
 
 
 class StoryState(NamedTuple):
@@ -48,7 +51,7 @@ class BAbI(Task):
 
     Args:
         steps: words of the longest question that is asked, with its story and placeholders. Those with more are
-            counted (`left_out`), and a warning tells of them once.
+            counted (`num_skipped`), and a warning tells of them once.
         tasks: which of the 20.
         data_dir: a folder with the folders of tasks_1-20_v1-2, or with that folder, or with babi.tar.gz. None:
             $BADGER_DATA or its subfolder `babi`; where nothing is there, the archive is fetched once.
@@ -60,18 +63,18 @@ class BAbI(Task):
         substitute: whether a task without its training file is trained on what else there is of it: the distinct
             stories of `en` and of the validation file, of which the last tenth is then for validation. A warning says
             so. Otherwise the missing file is an error.
-        above: questions of so few words are not asked, for another part of the task has them.
-        limit: `steps` of the whole of which this is a part; None: it is the whole.
+        min_words: questions of so few words are not asked, for another part of the task has them.
+        max_words: `steps` of the whole of which this is a part; None: it is the whole.
     """
 
     steps: int = 256
-    tasks: tuple[int, ...] = EVERY
+    tasks: tuple[int, ...] = ALL_TASKS
     data_dir: str | Path | None = field(default=None, kw_only=True)
     folder: str = field(default="en-valid-10k", kw_only=True)
     split: str = field(default="train", kw_only=True)
     substitute: bool = field(default=False, kw_only=True)
-    above: int = field(default=0, kw_only=True)
-    limit: int | None = field(default=None, kw_only=True)
+    min_words: int = field(default=0, kw_only=True)
+    max_words: int | None = field(default=None, kw_only=True)
 
     differentiable: ClassVar[bool] = True
     open_loop: ClassVar[bool] = True
@@ -79,90 +82,90 @@ class BAbI(Task):
     better: ClassVar[str] = "lower"
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps)
-        unknown = [task for task in self.tasks if task not in EVERY]
+        check_positive(steps=self.steps)
+        unknown = [task for task in self.tasks if task not in ALL_TASKS]
         if unknown or not self.tasks or len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"tasks={self.tasks}, want some of the numbers from 1 to 20, each at most once")
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}, want one of: {', '.join(SPLITS)}")
 
     @property
-    def unseen(self) -> "BAbI":
+    def evaluation_task(self) -> "BAbI":
         """Validation questions; of an agent that was trained on those, too, the test's."""
         return replace(self, split={"train": "validation", "train+validation": "test"}.get(self.split, self.split))
 
     @property
     def obs_size(self) -> int:
-        return ASKED + 1
+        return PLACEHOLDER + 1
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(len(WORDS))
 
     @property
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         first, end = self._span()
         return end - first
 
     @property
-    def left_out(self) -> dict[int, int]:
-        """How many questions of each task have more words than `limit`, or `steps` of the whole."""
-        return left_out(self._asked, self.limit or self.steps)
+    def num_skipped(self) -> dict[int, int]:
+        """How many questions of each task have more words than `max_words`, or `steps` of the whole."""
+        return num_skipped(self._spec, self.max_words or self.steps)
 
     @property
     def notes(self) -> list[str]:
         """Of questions that are left out, of what stands for a missing file, and of files that seem to be cut off."""
-        return [*_longer(self._asked, self.limit or self.steps), *notes(self._asked)]
+        return [*_longer(self._spec, self.max_words or self.steps), *notes(self._spec)]
 
     @property
-    def parts(self) -> list["BAbI"]:
+    def buckets(self) -> list["BAbI"]:
         """Of questions of similar length: the longest of a part has at most a quarter more words than the shortest,
         but for parts that have few."""
         first, end = self._span()
         lengths = self._questions(torch.device("cpu")).lengths
         found: list[BAbI] = []
         while end > first:
-            longest, shortest = int(lengths[end - 1]), int(lengths[max(first, end - LEAST)])
-            above = max(self.above, min(int(longest / GROWTH), shortest - 1))
-            found.append(replace(self, steps=longest, above=above, limit=self.limit or self.steps))
+            longest, shortest = int(lengths[end - 1]), int(lengths[max(first, end - MIN_BUCKET)])
+            above = max(self.min_words, min(int(longest / BUCKET_GROWTH), shortest - 1))
+            found.append(replace(self, steps=longest, min_words=above, max_words=self.max_words or self.steps))
             end = int(torch.searchsorted(lengths, above, right=True))
         return found[::-1]
 
     @property
-    def _asked(self) -> Asked:
-        return Asked(self.data_dir, self.folder, self.split, self.tasks, self.substitute)
+    def _spec(self) -> BabiSpec:
+        return BabiSpec(self.data_dir, self.folder, self.split, self.tasks, self.substitute)
 
     def _questions(self, device: torch.device) -> Questions:
-        return load(self._asked, device)
+        return load_questions(self._spec, device)
 
     def _span(self) -> tuple[int, int]:
         """The questions of fitting lengths lie together, from one number to before another."""
         lengths = self._questions(torch.device("cpu")).lengths
-        first, end = torch.searchsorted(lengths, torch.tensor([self.above, self.steps]), right=True).tolist()
+        first, end = torch.searchsorted(lengths, torch.tensor([self.min_words, self.steps]), right=True).tolist()
         if first == end:
             raise ValueError(
-                f"steps={self.steps} (above={self.above}): no question of tasks={self.tasks}, split={self.split!r} has "
+                f"steps={self.steps} (min_words={self.min_words}): no question of tasks={self.tasks}, split={self.split!r} has "
                 f"so many words; they have {int(lengths[0])} to {int(lengths[-1])}"
             )
         return first, end
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[StoryState, Step]:
         first, end = self._span()
-        return self._opened(torch.randint(first, end, (batch,), generator=rng, device=rng.device))
+        return self._initial_step(torch.randint(first, end, (batch,), generator=rng, device=rng.device))
 
-    def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[StoryState, Step]:
+    def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[StoryState, Step]:
         first, end = self._span()
         if bool(((index < 0) | (index >= end - first)).any()):
             lowest, highest = index.min().item(), index.max().item()
             raise IndexError(f"index from {lowest} to {highest}, want numbers from 0 to {end - first - 1}")
-        return self._opened(first + index)
+        return self._initial_step(first + index)
 
-    def _opened(self, question: Tensor) -> tuple[StoryState, Step]:
-        _tell_once(self._asked, self.limit or self.steps)
+    def _initial_step(self, question: Tensor) -> tuple[StoryState, Step]:
+        _warn_once(self._spec, self.max_words or self.steps)
         state = StoryState(question, torch.zeros_like(question), torch.zeros_like(question, dtype=torch.bool))
         nothing = torch.zeros(len(question), dtype=self.dtype, device=question.device)
         names = ["error", "cross_entropy", *(f"error_task_{task}" for task in self.tasks)]
-        return state, self._shown(state, nothing, dict.fromkeys(names, torch.full_like(nothing, torch.nan)))
+        return state, self._make_step(state, nothing, dict.fromkeys(names, torch.full_like(nothing, torch.nan)))
 
     def step(self, state: StoryState, action: Tensor, rng: torch.Generator) -> tuple[StoryState, Step]:
         questions = self._questions(action.device)
@@ -170,7 +173,7 @@ class BAbI(Task):
         place = state.t - questions.lengths[state.question] + count  # in the answer
         due = (place >= 0) & (place < count)
         wanted = questions.answers[state.question, place.clamp(0, questions.answers.shape[1] - 1)].long()
-        given, right = judged(action, wanted, self.dtype)
+        given, right = reward_and_correct(action, wanted, self.dtype)
         wrong = state.wrong | (due & (right == 0))
         error = torch.where(place == count - 1, wrong.to(self.dtype), torch.nan)
         surprise = -given.detach() if action.is_floating_point() else torch.full_like(right, torch.nan)
@@ -178,13 +181,13 @@ class BAbI(Task):
         scores = {"error": error, "cross_entropy": torch.where(due, surprise, torch.nan)}
         scores |= {f"error_task_{task}": one for task, one in zip(self.tasks, own, strict=True)}
         state = StoryState(state.question, state.t + 1, wrong)
-        return state, self._shown(state, torch.where(due, given / count, 0), scores)
+        return state, self._make_step(state, torch.where(due, given / count, 0), scores)
 
-    def _shown(self, state: StoryState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
+    def _make_step(self, state: StoryState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
         last = state.t >= self.steps
-        return Step(self._read(state.question, state.t), reward, last, torch.zeros_like(last), scores)
+        return Step(self._observe(state.question, state.t), reward, last, torch.zeros_like(last), scores)
 
-    def _read(self, question: Int[Tensor, " B"], t: Int[Tensor, "*T B"]) -> Float[Tensor, "*T B O"]:
+    def _observe(self, question: Int[Tensor, " B"], t: Int[Tensor, "*T B"]) -> Float[Tensor, "*T B O"]:
         """The words read at t, one-hot; zeros behind the question."""
         questions = self._questions(question.device)
         length = questions.lengths[question]
@@ -194,9 +197,9 @@ class BAbI(Task):
 
     def preview(self, state: StoryState, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
         ahead = torch.arange(steps, device=state.t.device).unsqueeze(-1)
-        return list(self._read(state.question, state.t + ahead))
+        return list(self._observe(state.question, state.t + ahead))
 
-    def words(self, state: StoryState, row: int = 0) -> list[str]:
+    def step_labels(self, state: StoryState, row: int = 0) -> list[str]:
         """What is read in the episode of a row, a word a step; a placeholder is "-"."""
         questions, number = self._questions(state.t.device), state.question[row]
         start, length = questions.starts[number], questions.lengths[number]
@@ -215,13 +218,13 @@ class BAbI(Task):
 
 
 @cache
-def _tell_once(asked: Asked, limit: int) -> None:
+def _warn_once(asked: BabiSpec, limit: int) -> None:
     for note in _longer(asked, limit):
         warnings.warn(note, stacklevel=2)
 
 
-def _longer(asked: Asked, limit: int) -> list[str]:
-    longer = {task: count for task, count in left_out(asked, limit).items() if count}
+def _longer(asked: BabiSpec, limit: int) -> list[str]:
+    longer = {task: count for task, count in num_skipped(asked, limit).items() if count}
     if not longer:
         return []
     told = ", ".join(f"{count} of task {task}" for task, count in longer.items())

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.task import Discrete, Step, Task, chosen, positive
+from tasks.task import Discrete, Step, Task, check_integer_action, check_positive
 
-GRAVITY, POLE, TOTAL, HALF, FORCE, TICK = 9.8, 0.1, 1.1, 0.5, 10.0, 0.02  # m/s2, kg, kg, m, N, s
-EDGE, FALLEN, START = 2.4, math.radians(12), 0.05  # m, rad; of all four numbers at the start
+GRAVITY, MASSPOLE, TOTAL_MASS, HALF_LENGTH, FORCE_MAG, TAU = 9.8, 0.1, 1.1, 0.5, 10.0, 0.02  # m/s2, kg, kg, m, N, s
+X_THRESHOLD, THETA_THRESHOLD, INIT_RANGE = 2.4, math.radians(12), 0.05  # m, rad; of all four numbers at the start
 
 
 class CartState(NamedTuple):
@@ -50,18 +50,20 @@ class CartPole(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps)
+        check_positive(steps=self.steps)
 
     @property
     def obs_size(self) -> int:
         return 4 if self.velocities else 2
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(2)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[CartState, Step]:
-        motion = torch.empty(batch, 4, dtype=self.dtype, device=rng.device).uniform_(-START, START, generator=rng)
+        motion = torch.empty(batch, 4, dtype=self.dtype, device=rng.device).uniform_(
+            -INIT_RANGE, INIT_RANGE, generator=rng
+        )
         state = CartState(motion, torch.zeros(batch, dtype=torch.long, device=rng.device))
         nothing, unended = torch.zeros_like(motion[:, 0]), torch.zeros_like(state.t, dtype=torch.bool)
         return state, Step(
@@ -69,10 +71,10 @@ class CartPole(Task):
         )
 
     def step(self, state: CartState, action: Tensor, rng: torch.Generator) -> tuple[CartState, Step]:
-        chosen(self, action)
-        state = CartState(moved(state.motion, action), state.t + 1)
+        check_integer_action(self, action)
+        state = CartState(euler_step(state.motion, action), state.t + 1)
         place, angle = state.motion[:, 0], state.motion[:, 2]
-        terminated = (place.abs() > EDGE) | (angle.abs() > FALLEN)
+        terminated = (place.abs() > X_THRESHOLD) | (angle.abs() > THETA_THRESHOLD)
         late = state.t >= self.steps
         reward = torch.where(terminated | late, state.t.to(self.dtype), torch.nan)
         obs = self._seen(state.motion)
@@ -88,15 +90,17 @@ class CartPole(Task):
         return {"reward": {"optimum": float(self.steps), "memoryless": memoryless, "chance": chance}}
 
 
-def moved(motion: Float[Tensor, "B 4"], action: Int[Tensor, " B"]) -> Float[Tensor, "B 4"]:
+def euler_step(motion: Float[Tensor, "B 4"], action: Int[Tensor, " B"]) -> Float[Tensor, "B 4"]:
     """A step of Euler's later."""
     _, speed, angle, turning = motion.unbind(-1)
     cos, sin = angle.cos(), angle.sin()
-    push = (2 * FORCE) * action - FORCE
-    pushed = torch.add(push, turning.square() * sin, alpha=POLE * HALF) / TOTAL
-    spin = (GRAVITY * sin).addcmul_(cos, pushed, value=-1) / (cos.square() * (-HALF * POLE / TOTAL) + HALF * 4 / 3)
-    speeding = torch.addcmul(pushed, spin, cos, value=-POLE * HALF / TOTAL)
-    return torch.add(motion, torch.stack([speed, speeding, turning, spin], -1), alpha=TICK)
+    push = (2 * FORCE_MAG) * action - FORCE_MAG
+    pushed = torch.add(push, turning.square() * sin, alpha=MASSPOLE * HALF_LENGTH) / TOTAL_MASS
+    spin = (GRAVITY * sin).addcmul_(cos, pushed, value=-1) / (
+        cos.square() * (-HALF_LENGTH * MASSPOLE / TOTAL_MASS) + HALF_LENGTH * 4 / 3
+    )
+    speeding = torch.addcmul(pushed, spin, cos, value=-MASSPOLE * HALF_LENGTH / TOTAL_MASS)
+    return torch.add(motion, torch.stack([speed, speeding, turning, spin], -1), alpha=TAU)
 
 
 @lru_cache(maxsize=16)
@@ -104,14 +108,16 @@ def _lengths(steps: int, episodes: int = 512) -> tuple[float, float]:
     """Of the best memoryless player, and of a random one."""
     rng = torch.Generator().manual_seed(0)
     weight = torch.linspace(-1, 1, 21, dtype=torch.float64).repeat_interleave(episodes)  # of the place
-    motion = torch.empty(episodes, 4, dtype=torch.float64).uniform_(-START, START, generator=rng).repeat(22, 1)
+    motion = (
+        torch.empty(episodes, 4, dtype=torch.float64).uniform_(-INIT_RANGE, INIT_RANGE, generator=rng).repeat(22, 1)
+    )
     length = torch.zeros(len(motion), dtype=torch.float64)
     up = torch.ones_like(length, dtype=torch.bool)
     for _ in range(steps):
         leaning = motion[: len(weight), 2] + weight * motion[: len(weight), 0] > 0
-        motion = moved(motion, torch.cat([leaning.long(), torch.randint(2, (episodes,), generator=rng)]))
+        motion = euler_step(motion, torch.cat([leaning.long(), torch.randint(2, (episodes,), generator=rng)]))
         length += up
-        up &= (motion[:, 0].abs() <= EDGE) & (motion[:, 2].abs() <= FALLEN)
+        up &= (motion[:, 0].abs() <= X_THRESHOLD) & (motion[:, 2].abs() <= THETA_THRESHOLD)
         if not up.any():
             break
     means = length.unflatten(0, (22, episodes)).mean(-1)

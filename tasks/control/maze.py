@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.control.maze_tables import Labyrinth, distances, labyrinth
-from tasks.task import Discrete, Path, Step, Task, chosen, positive
+from tasks.control.maze_tables import MazeTables, build_maze_tables, distances
+from tasks.task import Discrete, Path, Step, Task, check_integer_action, check_positive
 
 WALLS, ACTION, REWARD, TIME, ONE = slice(0, 9), slice(9, 13), 14, 15, 16  # places in an observation
 
@@ -21,7 +21,7 @@ class MazeState(NamedTuple):
 
     cell: Int[Tensor, " B"]
     goal: Int[Tensor, " B"]
-    landings: Int[Tensor, "B T"]  # where one is put who reaches the goal in that step
+    respawn_cells: Int[Tensor, "B T"]  # where one is put who reaches the goal in that step
     total: Float[Tensor, " B"]  # reward so far
     t: Int[Tensor, " B"]  # actions made
 
@@ -58,11 +58,11 @@ class Maze(Task):
 
     score: ClassVar[str] = "total_reward"
     better: ClassVar[str] = "higher"
-    PAY: ClassVar[float] = 10.0
-    COST: ClassVar[float] = 0.1
+    GOAL_REWARD: ClassVar[float] = 10.0
+    WALL_PENALTY: ClassVar[float] = 0.1
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps)
+        check_positive(steps=self.steps)
         if self.size < 5 or self.size % 2 == 0:
             raise ValueError(f"size={self.size}, want an odd number from 5 on: pillars stand at even rows and columns")
 
@@ -81,11 +81,11 @@ class Maze(Task):
         return ONE + 1
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(4)
 
-    def _grid(self, device: torch.device) -> Labyrinth:
-        return labyrinth(self.size, device)
+    def _grid(self, device: torch.device) -> MazeTables:
+        return build_maze_tables(self.size, device)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[MazeState, Step]:
         grid = self._grid(rng.device)
@@ -95,25 +95,25 @@ class Maze(Task):
         nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
         state = MazeState(start, goal, landings, nothing, torch.zeros_like(start))
         unknown = torch.full_like(nothing, torch.nan)
-        return state, self._seen(state, None, nothing, {"goal": unknown, "bump": unknown})
+        return state, self._make_step(state, None, nothing, {"goal": unknown, "bump": unknown})
 
     def step(self, state: MazeState, action: Tensor, rng: torch.Generator) -> tuple[MazeState, Step]:
-        chosen(self, action)
-        state, reached, bumped = self._moved(state, action)
+        check_integer_action(self, action)
+        state, reached, bumped = self._transition(state, action)
         scores = {"goal": reached.to(self.dtype), "bump": bumped.to(self.dtype)}
-        reward = self.PAY * scores["goal"] - self.COST * scores["bump"]
+        reward = self.GOAL_REWARD * scores["goal"] - self.WALL_PENALTY * scores["bump"]
         state = state._replace(total=state.total + reward)
-        return state, self._seen(state, action, reward, scores)
+        return state, self._make_step(state, action, reward, scores)
 
-    def _moved(self, state: MazeState, action: Tensor) -> tuple[MazeState, Tensor, Tensor]:
+    def _transition(self, state: MazeState, action: Tensor) -> tuple[MazeState, Tensor, Tensor]:
         """And whether the goal was reached, or a wall was in the way."""
-        at = self._grid(action.device).ahead[state.cell, action]
+        at = self._grid(action.device).next_cell[state.cell, action]
         reached, bumped = at == state.goal, at == state.cell
-        landing = state.landings.gather(1, state.t.clamp(max=self.steps - 1).unsqueeze(1)).squeeze(1)
+        landing = state.respawn_cells.gather(1, state.t.clamp(max=self.steps - 1).unsqueeze(1)).squeeze(1)
         return state._replace(cell=torch.where(reached, landing, at), t=state.t + 1), reached, bumped
 
-    def _seen(self, state: MazeState, action: Tensor | None, reward: Tensor, scores: dict[str, Tensor]) -> Step:
-        obs = _views(self.size, self.dtype, state.cell.device).index_select(0, state.cell)
+    def _make_step(self, state: MazeState, action: Tensor | None, reward: Tensor, scores: dict[str, Tensor]) -> Step:
+        obs = _observation_table(self.size, self.dtype, state.cell.device).index_select(0, state.cell)
         if self.tell_action and action is not None:
             obs[:, ACTION] = one_hot(action, 4).to(self.dtype)
         obs[:, REWARD] = reward
@@ -126,40 +126,40 @@ class Maze(Task):
         grid = self._grid(action.device)
         cells, reached, state = [opened.cell], [], opened
         for given in action:
-            state, hit, _ = self._moved(state, given)
+            state, hit, _ = self._transition(state, given)
             cells.append(state.cell)
             reached.append(hit)
-        return Path(grid.walls, grid.places[torch.stack(cells)], grid.places[opened.goal], torch.stack(reached))
+        return Path(grid.walls, grid.positions[torch.stack(cells)], grid.positions[opened.goal], torch.stack(reached))
 
     def references(self) -> dict[str, dict[str, float]]:
         """Expectations, exact: of a random walk, and of one who knows the goal and takes the shortest way to it."""
         grid = self._grid(torch.device("cpu"))
-        cells = len(grid.places)
+        cells = len(grid.positions)
         to = distances(grid)
-        nearer = (to[grid.ahead] < to.unsqueeze(1)).permute(2, 0, 1).double()  # (goal, cell, action)
+        nearer = (to[grid.next_cell] < to.unsqueeze(1)).permute(2, 0, 1).double()  # (goal, cell, action)
         ways = {
             "random walk": torch.full((cells, cells, 4), 0.25, dtype=torch.float64),
             "knows the goal": nearer / nearer.sum(-1, keepdim=True).clamp(min=1),
         }
         lines: dict[str, dict[str, float]] = {"total_reward": {}, "goal": {}, "bump": {}}
         for name, way in ways.items():
-            goals, bumps = expected(grid, way, self.steps)
-            lines["total_reward"][name] = self.PAY * goals - self.COST * bumps
+            goals, bumps = expected_counts(grid, way, self.steps)
+            lines["total_reward"][name] = self.GOAL_REWARD * goals - self.WALL_PENALTY * bumps
             lines["goal"][name], lines["bump"][name] = goals / self.steps, bumps / self.steps
         return lines
 
 
-def expected(grid: Labyrinth, way: Float[Tensor, "C C 4"], steps: int) -> tuple[float, float]:
+def expected_counts(grid: MazeTables, way: Float[Tensor, "C C 4"], steps: int) -> tuple[float, float]:
     """Goals reached and walls run into in an episode, by who takes each action with the probability way[goal, cell].
 
     The chance to be in each cell is carried from step to step, for all goals at once.
     """
-    cells = len(grid.places)
+    cells = len(grid.positions)
     alone = torch.arange(cells)
     goals = alone[alone != grid.centre]
     way = way[goals]  # (G, C, 4)
-    bump = (way * (grid.ahead == alone.unsqueeze(-1))).sum(-1)  # (G, C)
-    move = torch.einsum("gca,cad->gcd", way, one_hot(grid.ahead, cells).to(way))
+    bump = (way * (grid.next_cell == alone.unsqueeze(-1))).sum(-1)  # (G, C)
+    move = torch.einsum("gca,cad->gcd", way, one_hot(grid.next_cell, cells).to(way))
     index = goals.view(-1, 1, 1).expand(-1, cells, 1)
     reach = move.gather(2, index)  # (G, C, 1)
     landing = (alone != goals.unsqueeze(-1)).to(way).unsqueeze(1) / (cells - 1)
@@ -173,16 +173,16 @@ def expected(grid: Labyrinth, way: Float[Tensor, "C C 4"], steps: int) -> tuple[
     return reached, bumped
 
 
-def _other_than(cell: Tensor, grid: Labyrinth, rng: torch.Generator) -> Tensor:
+def _other_than(cell: Tensor, grid: MazeTables, rng: torch.Generator) -> Tensor:
     """A free cell, but not this one."""
-    drawn = torch.randint(len(grid.places) - 1, cell.shape, generator=rng, device=rng.device)
+    drawn = torch.randint(len(grid.positions) - 1, cell.shape, generator=rng, device=rng.device)
     return drawn + (drawn >= cell)
 
 
 @lru_cache(maxsize=16)
-def _views(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "C O"]:
+def _observation_table(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "C O"]:
     """What is seen in each cell, without action, reward and time."""
-    view = labyrinth(size, device).view.to(dtype)
+    view = build_maze_tables(size, device).local_walls.to(dtype)
     seen = view.new_zeros(len(view), ONE + 1)
     seen[:, WALLS], seen[:, ONE] = view, 1
     return seen

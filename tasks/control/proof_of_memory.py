@@ -8,18 +8,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.task import Discrete, Step, Task, chosen
+from tasks.task import Discrete, Step, Task, check_integer_action
 
 END, STARTS = 5, 2  # cells from the middle to an end; at most so far from the middle one starts
-TIME, PAY = 0.1, 1.6  # a step, and an end, which makes good for END + 1 of them
+STEP_PENALTY, END_REWARD = 0.1, 1.6  # a step, and an end, which makes good for END + 1 of them
 
 
 class ProofState(NamedTuple):
-    """place: cell on the line, 0 in the middle. good: 1 where the right end is the good one, else -1.
+    """place: cell on the line, 0 in the middle. good_side: 1 where the right end is the good one, else -1.
     total: reward so far. t: actions made."""
 
-    place: Int[Tensor, " B"]
-    good: Int[Tensor, " B"]
+    position: Int[Tensor, " B"]
+    good_side: Int[Tensor, " B"]
     total: Float[Tensor, " B"]
     t: Int[Tensor, " B"]
 
@@ -65,7 +65,7 @@ class ProofOfMemory(Task):
         return 3
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(2)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[ProofState, Step]:
@@ -75,29 +75,29 @@ class ProofOfMemory(Task):
         state = ProofState(place, good, nothing, torch.zeros_like(place))
         unended = torch.zeros_like(place, dtype=torch.bool)
         unknown = torch.full_like(nothing, torch.nan)
-        return state, Step(self._seen(state), nothing, unended, unended, {"reward": unknown, "success": unknown})
+        return state, Step(self._observe(state), nothing, unended, unended, {"reward": unknown, "success": unknown})
 
     def step(self, state: ProofState, action: Tensor, rng: torch.Generator) -> tuple[ProofState, Step]:
-        chosen(self, action)
+        check_integer_action(self, action)
         walking = state.t >= self.shown
-        place = (state.place + (2 * action - 1) * walking).clamp(-END, END)
+        place = (state.position + (2 * action - 1) * walking).clamp(-END, END)
         reached = place.abs() == END
-        success = (reached & (place.sign() == state.good)).to(self.dtype)
-        paid = torch.where(reached, 2 * PAY * success - PAY, -TIME * walking.to(self.dtype))
-        state = ProofState(place, state.good, state.total + paid, state.t + 1)
+        success = (reached & (place.sign() == state.good_side)).to(self.dtype)
+        paid = torch.where(reached, 2 * END_REWARD * success - END_REWARD, -STEP_PENALTY * walking.to(self.dtype))
+        state = ProofState(place, state.good_side, state.total + paid, state.t + 1)
         cut = (state.t >= self.steps) & ~reached
         over = reached | cut
         scores = {"reward": state.total, "success": success}
         due = {name: torch.where(over, score, torch.nan) for name, score in scores.items()}
-        return state, Step(self._seen(state), paid, reached, cut, due)
+        return state, Step(self._observe(state), paid, reached, cut, due)
 
-    def _seen(self, state: ProofState) -> Tensor:
-        worth = torch.where(state.t <= self.shown, state.good, 0) * END
-        return torch.stack([-worth, state.place, worth], -1).to(self.dtype) / END
+    def _observe(self, state: ProofState) -> Tensor:
+        worth = torch.where(state.t <= self.shown, state.good_side, 0) * END
+        return torch.stack([-worth, state.position, worth], -1).to(self.dtype) / END
 
-    def words(self, state: ProofState, row: int = 0) -> list[str]:
+    def step_labels(self, state: ProofState, row: int = 0) -> list[str]:
         """Of the shortest way to the good end."""
-        good, place = int(state.good[row]), int(state.place[row])
+        good, place = int(state.good_side[row]), int(state.position[row])
         arrow = ">" if good > 0 else "<"
         return [f"good {arrow}"] * (self.shown + 1) + [arrow] * (END - good * place - 1)
 
@@ -105,10 +105,13 @@ class ProofOfMemory(Task):
         """Exact: of who goes the shortest way to the good end; of who remembers nothing: the first move is made while
         the ends are still shown, and then the nearest end is the best that can be gone to; and of a random walk."""
         ways = range(END - STARTS, END + STARTS + 1)
-        best = sum(PAY - TIME * (way - 1) for way in ways) / len(ways)
+        best = sum(END_REWARD - STEP_PENALTY * (way - 1) for way in ways) / len(ways)
         left = [way - 1 for way in ways]  # to the good end, after a move towards it
         found = [1.0 if one < END else 0.5 if one == END else 0.0 for one in left]  # of the middle, one side is chosen
-        near = [PAY * (2 * good - 1) - TIME * min(one, 2 * END - one) for one, good in zip(left, found, strict=True)]
+        near = [
+            END_REWARD * (2 * good - 1) - STEP_PENALTY * min(one, 2 * END - one)
+            for one, good in zip(left, found, strict=True)
+        ]
         reward, reached = _random_walk(self.steps - self.shown)
         return {
             "reward": {"optimum": best, "memoryless": sum(near) / len(near), "chance": reward},
@@ -127,5 +130,8 @@ def _random_walk(moves: int) -> tuple[float, float]:
         at = left + right
         new = (at[0] + at[-1]).item()
         at[0] = at[-1] = 0
-        reward, reached = reward - TIME * at.sum().item(), reached + new  # both ends are good in half of the episodes
+        reward, reached = (
+            reward - STEP_PENALTY * at.sum().item(),
+            reached + new,
+        )  # both ends are good in half of the episodes
     return reward, reached

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tasks.task import Discrete, Path, Step, Task, chosen, positive
+from tasks.task import Discrete, Path, Step, Task, check_integer_action, check_positive
 
 MOVES = ((1, 0, -1, 0), (0, 1, 0, -1))  # right, up, left, down: ahead; and to the side
 
@@ -52,7 +52,7 @@ class TMaze(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        positive(length=self.length)
+        check_positive(length=self.length)
         if self.penalty is not None and not self.penalty >= 0:
             raise ValueError(f"penalty={self.penalty}, want at least 0: it is what a step costs; None for 1 / length")
         object.__setattr__(self, "steps", self.length + 1)
@@ -62,7 +62,7 @@ class TMaze(Task):
         return 2
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(4)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[TMazeState, Step]:
@@ -75,8 +75,8 @@ class TMaze(Task):
         return TMazeState(zero, cue, zero), Step(seen, nothing, unended, unended, scores)
 
     def step(self, state: TMazeState, action: Tensor, rng: torch.Generator) -> tuple[TMazeState, Step]:
-        chosen(self, action)
-        state, y = self._moved(state, action)
+        check_integer_action(self, action)
+        state, y = self._transition(state, action)
         junction, last = state.x == self.length, state.t >= self.steps
         success = (y == state.cue).to(self.dtype)
         behind = (state.x < state.t).to(self.dtype)
@@ -85,7 +85,7 @@ class TMaze(Task):
         scores = {"success": torch.where(last, success, torch.nan)}
         return state, Step(obs, reward, last, torch.zeros_like(last), scores)
 
-    def _moved(self, state: TMazeState, action: Tensor) -> tuple[TMazeState, Tensor]:
+    def _transition(self, state: TMazeState, action: Tensor) -> tuple[TMazeState, Tensor]:
         """And which arm one is in: it takes all the time there is to get into one, so that nobody comes out again."""
         ahead, aside = _moves(action.device).index_select(1, action)
         y = torch.where(state.x == self.length, aside, 0)
@@ -95,7 +95,7 @@ class TMaze(Task):
     def _cost(self) -> float:
         return 1 / self.length if self.penalty is None else self.penalty
 
-    def words(self, state: TMazeState, row: int = 0) -> list[str]:
+    def step_labels(self, state: TMazeState, row: int = 0) -> list[str]:
         """Of the way without a wrong move."""
         cue = "up" if state.cue[row].item() > 0 else "down"
         return [cue, *["-"] * (self.length - 1), "turn"]
@@ -106,7 +106,7 @@ class TMaze(Task):
         places, state, y = [], opened, torch.zeros_like(opened.x)
         for given in [None, *action]:
             if given is not None:
-                state, y = self._moved(state, given)
+                state, y = self._transition(state, given)
             places.append(torch.stack([2 - y, 1 + state.x], -1))
         goals = torch.stack([2 - opened.cue, torch.full_like(opened.cue, 1 + self.length)], -1)
         went = torch.stack(places)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.task import Discrete, Step, Task, chosen
+from tasks.task import Discrete, Step, Task, check_integer_action
 
 UP, DOWN = 0, 1
 
@@ -49,8 +49,8 @@ class TMazeLong(Task):
     open_loop: ClassVar[bool] = True
     score: ClassVar[str] = "reward"
     better: ClassVar[str] = "higher"
-    PAY: ClassVar[float] = 4.0
-    COST: ClassVar[float] = 3.0
+    CORRECT_REWARD: ClassVar[float] = 4.0
+    WRONG_PENALTY: ClassVar[float] = 3.0
 
     def __post_init__(self) -> None:
         if self.length < 2:
@@ -62,7 +62,7 @@ class TMazeLong(Task):
         return 4 if self.noise else 3
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(2)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[LongState, Step]:
@@ -72,18 +72,18 @@ class TMazeLong(Task):
         state = LongState(cue, noise, torch.zeros_like(cue))
         nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
         unknown = torch.full_like(nothing, torch.nan)
-        return state, self._seen(state, nothing, {"reward": unknown, "success": unknown})
+        return state, self._make_step(state, nothing, {"reward": unknown, "success": unknown})
 
     def step(self, state: LongState, action: Tensor, rng: torch.Generator) -> tuple[LongState, Step]:
-        chosen(self, action)
+        check_integer_action(self, action)
         state = state._replace(t=state.t + 1)
         last = state.t >= self.steps
         success = ((action == UP) == (state.cue > 0)).to(self.dtype)
-        paid = success * (self.PAY + self.COST) - self.COST
+        paid = success * (self.CORRECT_REWARD + self.WRONG_PENALTY) - self.WRONG_PENALTY
         scores = {"reward": torch.where(last, paid, torch.nan), "success": torch.where(last, success, torch.nan)}
-        return state, self._seen(state, torch.where(last, paid, 0), scores)
+        return state, self._make_step(state, torch.where(last, paid, 0), scores)
 
-    def _seen(self, state: LongState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
+    def _make_step(self, state: LongState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
         """After the last step one is where one was, at the end."""
         first, end = state.t == 0, state.t >= self.length - 1
         place = torch.stack([first, state.cue * first, end], -1).to(self.dtype)
@@ -93,7 +93,7 @@ class TMazeLong(Task):
             place = torch.cat([place, state.noise.gather(1, now).squeeze(1)], -1)
         return Step(place, reward, last, torch.zeros_like(last), scores)
 
-    def words(self, state: LongState, row: int = 0) -> list[str]:
+    def step_labels(self, state: LongState, row: int = 0) -> list[str]:
         cue = "up" if state.cue[row].item() > 0 else "down"
         noise = state.noise[row, :, 0].tolist() if self.noise else [0.0] * self.length
         signs = {1.0: "+", -1.0: "-", 0.0: ""}
@@ -102,8 +102,8 @@ class TMazeLong(Task):
 
     def references(self) -> dict[str, dict[str, float]]:
         """Exact: of who remembers the cue, and of who does not, who is right in half of the episodes, try as he may."""
-        half = (self.PAY - self.COST) / 2
+        half = (self.CORRECT_REWARD - self.WRONG_PENALTY) / 2
         return {
-            "reward": {"optimum": self.PAY, "memoryless": half, "chance": half},
+            "reward": {"optimum": self.CORRECT_REWARD, "memoryless": half, "chance": half},
             "success": {"optimum": 1.0, "memoryless": 0.5, "chance": 0.5},
         }

@@ -19,7 +19,7 @@ PAIRS = {  # images, labels
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
-MNIST = files.Source(
+MNIST = files.DataSource(
     "mnist",
     {
         "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
@@ -39,24 +39,24 @@ class Split(NamedTuple):
     labels: Int[Tensor, " N"]
 
 
-def load(data_dir: str | Path | None, split: str, device: torch.device) -> Split:
+def load_split(data_dir: str | Path | None, split: str, device: torch.device) -> Split:
     """A split of the files in `data_dir`, or where `tasks.data.download` finds them; read once in a process, and held
     on each device that asks.
 
     Raises:
         FileNotFoundError: there are none. ValueError: they are cut off, no images, or do not belong together.
     """
-    return _held(data_dir, os.environ.get(files.FOLDER), split, device)
+    return _load_cached(data_dir, os.environ.get(files.DATA_ENV_VAR), split, device)
 
 
 @lru_cache(maxsize=8)
-def _held(data_dir: str | Path | None, environment: str | None, split: str, device: torch.device) -> Split:
+def _load_cached(data_dir: str | Path | None, environment: str | None, split: str, device: torch.device) -> Split:
     """environment: stands in the key, for it moves the files."""
     if device.type != "cpu":
-        pixels, labels = _held(data_dir, environment, split, torch.device("cpu"))
+        pixels, labels = _load_cached(data_dir, environment, split, torch.device("cpu"))
         return Split(pixels.to(device), labels.to(device))
     pair = PAIRS["test" if split == "test" else "train"]
-    images, digits = _read(*files.find(MNIST, pair, data_dir))
+    images, digits = _read(*files.find_or_download(MNIST, pair, data_dir))
     rest = len(images) - len(images) // 6
     part = {"train": slice(rest), "validation": slice(rest, None)}.get(split, slice(None))
     if not len(images[part]):

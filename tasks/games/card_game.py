@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from tasks.task import Discrete, Step, Task, chosen
+from tasks.task import Discrete, Step, Task, check_integer_action
 
-PAIR, TURN = 2, -1  # paid for a step that completes a pair, and for any other
+PAIR_REWARD, TURN_REWARD = 2, -1  # paid for a step that completes a pair, and for any other
 
 
 class CardState(NamedTuple):
@@ -39,7 +39,7 @@ class CardGame(Task):
     face up until the second is turned; two alike are taken, others are turned back. A step that completes a pair is
     paid 2, any other -1. The game terminates when all are taken, and is cut short after 2 `cards` steps.
 
-    To turn a card that is taken or lies face up already does nothing, and is paid -1; `legal` says which can be turned
+    To turn a card that is taken or lies face up already does nothing, and is paid -1; `action_mask` says which can be turned
     (all of them when the game is over, as a choice among none could not be made).
 
     Actions are integers (B,): which card.
@@ -70,7 +70,7 @@ class CardGame(Task):
         return 4 * self.cards
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(self.cards)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[CardState, Step]:
@@ -82,11 +82,11 @@ class CardGame(Task):
         unknown = torch.full_like(nothing, torch.nan)
         over = torch.zeros_like(none[:, 0])
         scores = {"reward": unknown, "pairs": unknown}
-        return state, Step(self._shown(state, Turned(t - 1, t - 1)), nothing, over, over, scores, legal=~none)
+        return state, Step(self._observe(state, Turned(t - 1, t - 1)), nothing, over, over, scores, action_mask=~none)
 
     def step(self, state: CardState, action: Tensor, rng: torch.Generator) -> tuple[CardState, Step]:
-        chosen(self, action)
-        state, turned, reward = self.played(state, action)
+        check_integer_action(self, action)
+        state, turned, reward = self.transition(state, action)
         done = state.taken.all(-1)
         cut = (state.t >= self.steps) & ~done
         over = done | cut
@@ -94,9 +94,11 @@ class CardGame(Task):
             "reward": torch.where(over, state.total, torch.nan),
             "pairs": torch.where(over, state.taken.to(self.dtype).mean(-1), torch.nan),
         }
-        return state, Step(self._shown(state, turned), reward, done, cut, scores, legal=self.legal(state, over))
+        return state, Step(
+            self._observe(state, turned), reward, done, cut, scores, action_mask=self.action_mask(state, over)
+        )
 
-    def played(self, state: CardState, action: Int[Tensor, " B"]) -> tuple[CardState, Turned, Float[Tensor, " B"]]:
+    def transition(self, state: CardState, action: Int[Tensor, " B"]) -> tuple[CardState, Turned, Float[Tensor, " B"]]:
         """The game after a step, what it leaves to be seen, and what it pays."""
         place = torch.arange(self.cards, device=action.device)
         now, up = place == action.unsqueeze(-1), place == state.first.unsqueeze(-1)  # (B, N)
@@ -104,7 +106,7 @@ class CardGame(Task):
         waiting = state.first >= 0
         second = possible & waiting
         pair = second & (_of(state.faces, action) == _of(state.faces, state.first))
-        reward = torch.where(pair, PAIR, TURN).to(self.dtype)
+        reward = torch.where(pair, PAIR_REWARD, TURN_REWARD).to(self.dtype)
         after = CardState(
             state.faces,
             state.taken | ((now | up) & pair.unsqueeze(-1)),
@@ -115,18 +117,18 @@ class CardGame(Task):
         )
         return after, Turned(torch.where(second, state.first, after.first), torch.where(second, action, -1)), reward
 
-    def legal(self, state: CardState, over: Bool[Tensor, " B"]) -> Bool[Tensor, "B N"]:
+    def action_mask(self, state: CardState, over: Bool[Tensor, " B"]) -> Bool[Tensor, "B N"]:
         up = torch.arange(self.cards, device=over.device) == state.first.unsqueeze(-1)
         return ~(state.taken | up) | over.unsqueeze(-1)
 
-    def _shown(self, state: CardState, turned: Turned) -> Tensor:
+    def _observe(self, state: CardState, turned: Turned) -> Tensor:
         places, parts = torch.arange(self.cards, device=state.t.device), []
         for card in turned:
             face = torch.where(card >= 0, _of(state.faces, card), -1)
             parts += [places == card.unsqueeze(-1), places[: self.cards // 2] == face.unsqueeze(-1)]
         return torch.cat([*parts, state.taken], -1).to(self.dtype)
 
-    def expert(self, state: CardState) -> Int[Tensor, " B"]:
+    def optimal_action(self, state: CardState) -> Int[Tensor, " B"]:
         """The move of a player who forgets nothing: the mate of the card that lies face up, if it was seen; else one of
         a pair of which both were; else the first card that was never turned. Nobody does better (see `references`)."""
         known, mates = state.seen & ~state.taken, _mates(state.faces)
@@ -137,12 +139,12 @@ class CardGame(Task):
             state.first < 0, begun, torch.where(_of(paired, state.first), _of(mates, state.first), unseen)
         )
 
-    def words(self, state: CardState, row: int = 0) -> list[str]:
+    def step_labels(self, state: CardState, row: int = 0) -> list[str]:
         """Of the game of one who forgets nothing: place and face of each card that is turned."""
         now, said = CardState(*(part[row : row + 1] for part in state)), []
         while not now.taken.all():
-            card = self.expert(now)
-            now, _, _ = self.played(now, card)
+            card = self.optimal_action(now)
+            now, _, _ = self.transition(now, card)
             said.append(f"{card.item()}{chr(ord('A') + int(now.faces[0, card]))}")
         return said
 
@@ -151,7 +153,7 @@ class CardGame(Task):
         of one who draws a legal card, by carrying on how likely each number of pairs is."""
         reward, pairs = _random(self.cards)
         return {
-            "reward": {"optimum": float(best(0, self.cards)), "chance": reward},
+            "reward": {"optimum": float(optimal_value(0, self.cards)), "chance": reward},
             "pairs": {"optimum": 1.0, "chance": pairs},
         }
 
@@ -169,27 +171,29 @@ def _mates(faces: Int[Tensor, "B N"]) -> Int[Tensor, "B N"]:
 
 
 @cache
-def best(single: int, unseen: int) -> Fraction:
+def optimal_value(single: int, unseen: int) -> Fraction:
     """What is still to be gained at the start of a turn, at best: `single` cards are known whose mates are not, and
     `unseen` were never turned. A known pair is taken at once, for 2 - 1. Beyond that, the choice is whether to turn an
     unseen card or a known one, first and second. The limit of steps is never met."""
     if not unseen:
         return Fraction(0)
-    gain = PAIR + TURN
+    gain = PAIR_REWARD + TURN_REWARD
     new, rest = unseen - single, unseen - 1  # unseen cards whose mates are unseen, too; unseen after the first
-    first = Fraction(single, unseen) * (gain + best(single - 1, rest)) if single else Fraction(0)
+    first = Fraction(single, unseen) * (gain + optimal_value(single - 1, rest)) if single else Fraction(0)
     if new:
-        match = gain + best(single, rest - 1)
-        other = 2 * TURN + gain + best(single, rest - 1) if single else 0  # its mate is known, and so a pair
-        fresh = 2 * TURN + best(single + 2, rest - 1) if new > 2 else 0
+        match = gain + optimal_value(single, rest - 1)
+        other = (
+            2 * TURN_REWARD + gain + optimal_value(single, rest - 1) if single else 0
+        )  # its mate is known, and so a pair
+        fresh = 2 * TURN_REWARD + optimal_value(single + 2, rest - 1) if new > 2 else 0
         second = Fraction(1, rest) * match + Fraction(single, rest) * other + Fraction(new - 2, rest) * fresh
         if single:
-            second = max(second, 2 * TURN + best(single + 1, rest))  # turn a known card, in vain
+            second = max(second, 2 * TURN_REWARD + optimal_value(single + 1, rest))  # turn a known card, in vain
         first += Fraction(new, unseen) * second
     if not single:
         return first
-    match, other = gain + best(single - 1, rest), 2 * TURN + gain + best(single - 1, rest)
-    fresh = 2 * TURN + best(single + 1, rest) if new else 0
+    match, other = gain + optimal_value(single - 1, rest), 2 * TURN_REWARD + gain + optimal_value(single - 1, rest)
+    fresh = 2 * TURN_REWARD + optimal_value(single + 1, rest) if new else 0
     known = Fraction(1, unseen) * match + Fraction(single - 1, unseen) * other + Fraction(new, unseen) * fresh
     return max(first, known)
 
@@ -207,4 +211,4 @@ def _random(cards: int) -> tuple[float, float]:
             after[max(left - 1, 0)] = after.get(max(left - 1, 0), 0.0) + found
         at = after
     pairs = cards // 2 - sum(left * share for left, share in at.items())
-    return (PAIR - TURN) * pairs + 2 * TURN * turns, pairs / (cards // 2)
+    return (PAIR_REWARD - TURN_REWARD) * pairs + 2 * TURN_REWARD * turns, pairs / (cards // 2)

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.task import Continuous, Step, Task, positive
+from tasks.task import Continuous, Step, Task, check_positive
 
 
 class GuessingState(NamedTuple):
@@ -39,28 +39,28 @@ class GuessingGame(Task):
     better: ClassVar[str] = "lower"
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps, dims=self.dims)
+        check_positive(steps=self.steps, dims=self.dims)
 
     @property
     def obs_size(self) -> int:
         return 1
 
     @property
-    def action(self) -> Continuous:
+    def action_space(self) -> Continuous:
         return Continuous(self.dims)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GuessingState, Step]:
         target = torch.rand(batch, self.dims, generator=rng, device=rng.device, dtype=self.dtype) * 2 - 1
         state = GuessingState(target, torch.zeros(batch, dtype=torch.long, device=rng.device))
-        return state, self._told(state, torch.zeros_like(target))
+        return state, self._make_step(state, torch.zeros_like(target))
 
     def step(
         self, state: GuessingState, action: Float[Tensor, "B D"], rng: torch.Generator
     ) -> tuple[GuessingState, Step]:
         state = GuessingState(state.target, state.t + 1)
-        return state, self._told(state, action)
+        return state, self._make_step(state, action)
 
-    def _told(self, state: GuessingState, guess: Tensor) -> Step:
+    def _make_step(self, state: GuessingState, guess: Tensor) -> Step:
         error = 3 * (guess - state.target).square().mean(-1)
         last = state.t >= self.steps
         known = error.detach()
@@ -76,7 +76,11 @@ class GuessingGame(Task):
     def references(self) -> dict[str, dict[str, float]]:
         """Played through the task: answering 0; the best answer whose outputs are all equal (the plateau of agents
         whose experts have not told themselves apart, 1 - 1/D); and a finite-difference prober."""
-        players = {"answer 0": self._zero, "all outputs equal": self._equal, "finite differences": self.probe}
+        players = {
+            "answer 0": self._zero,
+            "all outputs equal": self._equal,
+            "finite differences": self.finite_difference_player,
+        }
         return {"final_error": {name: self._play(player) for name, player in players.items()}}
 
     def _play(self, player: Callable[[list[Tensor], GuessingState], Tensor], episodes: int = 20_000) -> float:
@@ -94,7 +98,7 @@ class GuessingGame(Task):
     def _equal(self, told: list[Tensor], state: GuessingState) -> Tensor:
         return state.target.mean(-1, keepdim=True).expand_as(state.target)
 
-    def probe(self, told: list[Tensor], state: GuessingState) -> Tensor:
+    def finite_difference_player(self, told: list[Tensor], state: GuessingState) -> Tensor:
         """The next guess of a player that sees only the errors told so far: it tries 1 in one dimension after the
         other, and with its last guess answers what the differences say; dimensions that it had no time for stay 0.
 

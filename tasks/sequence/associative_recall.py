@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.sequence.base import Sequences
-from tasks.task import MultiDiscrete, positive
+from tasks.sequence.base import SequenceTask
+from tasks.task import MultiDiscrete, check_positive
 
 
 @dataclass(frozen=True)
-class AssociativeRecall(Sequences):
+class AssociativeRecall(SequenceTask):
     """Items are shown, each some random binary vectors; then one of them again: give back the item that followed it.
 
     Seen are [bits, 0, 0, 0] for a vector, and for signs, whose bits are 0, a 1 in one of the last three numbers: one
@@ -20,7 +20,7 @@ class AssociativeRecall(Sequences):
     last, equally likely; should the same item stand twice in the list, the first counts.
 
     Graves et al. 2014, arXiv:1410.5401, section 4.3: items of 3 vectors of 6 bits, in training 2 to 6 of them, so
-    `Ranges(AssociativeRecall(), {"items": (2, 6)})`. There the sign of the query closes it, too, and the steps of
+    `RandomSizes(AssociativeRecall(), {"items": (2, 6)})`. There the sign of the query closes it, too, and the steps of
     answers show nothing; here they show that an answer is due, as in the other tasks.
 
     Args:
@@ -33,17 +33,17 @@ class AssociativeRecall(Sequences):
     bits: int = 6
 
     def __post_init__(self) -> None:
-        positive(items=self.items, vectors=self.vectors, bits=self.bits)
+        check_positive(items=self.items, vectors=self.vectors, bits=self.bits)
         if self.items < 2:
             raise ValueError(f"items={self.items}, want at least 2, for the one that follows another is asked for")
-        self._lasts((self.items + 1) * (self.vectors + 1) + self.vectors)
+        self._set_steps((self.items + 1) * (self.vectors + 1) + self.vectors)
 
     @property
     def obs_size(self) -> int:
         return self.bits + 3
 
     @property
-    def action(self) -> MultiDiscrete:
+    def action_space(self) -> MultiDiscrete:
         return MultiDiscrete((2,) * self.bits)
 
     def _draw(self, batch: int, rng: torch.Generator) -> tuple[Float[Tensor, "B T O"], Int[Tensor, "B T bits"]]:
@@ -63,5 +63,5 @@ class AssociativeRecall(Sequences):
         nothing = answers.new_full((batch, self.steps - self.vectors, self.bits), -1)
         return torch.cat([shown.flatten(1, 2), recall], 1), torch.cat([nothing, answers], 1)
 
-    def _lines(self) -> dict[str, float]:
+    def _reference_accuracy(self) -> dict[str, float]:
         return {"chance": 1 / 2}

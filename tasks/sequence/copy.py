@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tasks.sequence.base import Sequences
-from tasks.task import Discrete, positive
+from tasks.sequence.base import SequenceTask
+from tasks.task import Discrete, check_positive
 
 
 @dataclass(frozen=True)
-class Copy(Sequences):
+class Copy(SequenceTask):
     """Symbols are shown, drawn with replacement; then say all of them in their order, `repeats` times.
 
     Seen are one-hot symbols, and beside them one more number, 1 in all the steps in which an answer is due: those
@@ -30,15 +30,15 @@ class Copy(Sequences):
     repeats: int = 1
 
     def __post_init__(self) -> None:
-        positive(length=self.length, symbols=self.symbols, repeats=self.repeats)
-        self._lasts(self.length * (1 + self.repeats))
+        check_positive(length=self.length, symbols=self.symbols, repeats=self.repeats)
+        self._set_steps(self.length * (1 + self.repeats))
 
     @property
     def obs_size(self) -> int:
         return self.symbols + 1
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(self.symbols)
 
     def _draw(self, batch: int, rng: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
@@ -47,7 +47,7 @@ class Copy(Sequences):
         nothing = torch.full_like(symbols, -1)
         return torch.cat([symbols, recall], 1), torch.cat([nothing, symbols.repeat(1, self.repeats)], 1)
 
-    def _lines(self) -> dict[str, float]:
+    def _reference_accuracy(self) -> dict[str, float]:
         return {"chance": 1 / self.symbols}
 
 

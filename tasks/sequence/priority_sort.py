@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.sequence.base import Sequences
-from tasks.task import MultiDiscrete, positive
+from tasks.sequence.base import SequenceTask
+from tasks.task import MultiDiscrete, check_positive
 
 
 @dataclass(frozen=True)
-class PrioritySort(Sequences):
+class PrioritySort(SequenceTask):
     """Binary vectors are shown with their priorities; then give back those of highest priority, the highest first.
 
     Seen are [bits, priority, 0], priorities uniform in [-1, 1], and in the steps in which an answer is due
@@ -32,17 +32,17 @@ class PrioritySort(Sequences):
     bits: int = 8
 
     def __post_init__(self) -> None:
-        positive(vectors=self.vectors, answers=self.answers, bits=self.bits)
+        check_positive(vectors=self.vectors, answers=self.answers, bits=self.bits)
         if self.answers > self.vectors:
             raise ValueError(f"answers={self.answers} of vectors={self.vectors}, want answers <= vectors")
-        self._lasts(self.vectors + self.answers)
+        self._set_steps(self.vectors + self.answers)
 
     @property
     def obs_size(self) -> int:
         return self.bits + 2
 
     @property
-    def action(self) -> MultiDiscrete:
+    def action_space(self) -> MultiDiscrete:
         return MultiDiscrete((2,) * self.bits)
 
     def _draw(self, batch: int, rng: torch.Generator) -> tuple[Float[Tensor, "B T O"], Int[Tensor, "B T bits"]]:
@@ -56,7 +56,7 @@ class PrioritySort(Sequences):
         shown[:, self.vectors :, -1] = 1
         return shown, torch.cat([torch.full_like(bits, -1), answers], 1)
 
-    def _lines(self) -> dict[str, float]:
+    def _reference_accuracy(self) -> dict[str, float]:
         """Chance; and saying of each bit what most of the vectors shown have, without knowing their order."""
         often = [max(set_, self.vectors - set_) * math.comb(self.vectors, set_) for set_ in range(self.vectors + 1)]
         return {"chance": 1 / 2, "bits without order": sum(often) / self.vectors / 2**self.vectors}

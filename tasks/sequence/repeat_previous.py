@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.task import Discrete, Step, Task, judged, positive
+from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 
 class RepeatState(NamedTuple):
@@ -41,7 +41,7 @@ class RepeatPrevious(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps, k=self.k, symbols=self.symbols)
+        check_positive(steps=self.steps, k=self.k, symbols=self.symbols)
         if self.k >= self.steps:
             raise ValueError(f"k={self.k} leaves no answer due in steps={self.steps}; want k < steps")
 
@@ -50,7 +50,7 @@ class RepeatPrevious(Task):
         return self.symbols
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(self.symbols)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[RepeatState, Step]:
@@ -58,19 +58,19 @@ class RepeatPrevious(Task):
         symbols = torch.randint(self.symbols, shape, generator=rng, device=rng.device)
         state = RepeatState(symbols, torch.zeros(batch, dtype=torch.long, device=rng.device))
         nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        return state, self._shown(state, nothing, torch.full_like(nothing, torch.nan))
+        return state, self._make_step(state, nothing, torch.full_like(nothing, torch.nan))
 
     def step(self, state: RepeatState, action: Tensor, rng: torch.Generator) -> tuple[RepeatState, Step]:
         rows = torch.arange(len(action), device=action.device)
         wanted = state.symbols[rows, (state.t - self.k).clamp(0, self.steps - 1)]
-        given, right = judged(action, wanted, self.dtype)
+        given, right = reward_and_correct(action, wanted, self.dtype)
         due = state.t >= self.k
         reward = torch.where(due, given / (self.steps - self.k), 0)
         accuracy = torch.where(due, right, torch.nan)
         state = RepeatState(state.symbols, state.t + 1)
-        return state, self._shown(state, reward, accuracy)
+        return state, self._make_step(state, reward, accuracy)
 
-    def _shown(self, state: RepeatState, reward: Tensor, accuracy: Tensor) -> Step:
+    def _make_step(self, state: RepeatState, reward: Tensor, accuracy: Tensor) -> Step:
         rows = torch.arange(len(state.t), device=state.t.device)
         now = state.symbols[rows, state.t.clamp(max=self.steps - 1)]
         last = state.t >= self.steps

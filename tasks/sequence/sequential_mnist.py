@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from tasks.data.mnist import CLASSES, PIXELS, SPLITS, Split, load
-from tasks.task import Discrete, Step, Task, judged, positive
+from tasks.data.mnist import CLASSES, PIXELS, SPLITS, Split, load_split
+from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 
 class ImageState(NamedTuple):
@@ -57,7 +57,7 @@ class SequentialMNIST(Task):
     better: ClassVar[str] = "lower"
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps)
+        check_positive(steps=self.steps)
         if PIXELS % self.steps:
             near = max(n for n in range(1, self.steps) if PIXELS % n == 0)
             raise ValueError(f"steps={self.steps}, want a divisor of {PIXELS} pixels, such as {near}")
@@ -65,7 +65,7 @@ class SequentialMNIST(Task):
             raise ValueError(f"split={self.split!r}, want one of: {', '.join(SPLITS)}")
 
     @property
-    def unseen(self) -> "SequentialMNIST":
+    def evaluation_task(self) -> "SequentialMNIST":
         """Validation images; of an agent that was trained on those, too, the test's."""
         return replace(self, split={"train": "validation", "train+validation": "test"}.get(self.split, self.split))
 
@@ -74,41 +74,41 @@ class SequentialMNIST(Task):
         return PIXELS // self.steps
 
     @property
-    def action(self) -> Discrete:
+    def action_space(self) -> Discrete:
         return Discrete(CLASSES)
 
     @property
-    def episodes(self) -> int:
+    def num_episodes(self) -> int:
         return len(self._images(torch.device("cpu")).labels)
 
     def _images(self, device: torch.device) -> Split:
-        return load(self.data_dir, self.split, device)
+        return load_split(self.data_dir, self.split, device)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[ImageState, Step]:
-        if batch > self.episodes:
-            raise ValueError(f"batch={batch}, want at most the {self.episodes} images of split={self.split!r}")
-        return self._opened(torch.randperm(self.episodes, generator=rng, device=rng.device)[:batch])
+        if batch > self.num_episodes:
+            raise ValueError(f"batch={batch}, want at most the {self.num_episodes} images of split={self.split!r}")
+        return self._initial_step(torch.randperm(self.num_episodes, generator=rng, device=rng.device)[:batch])
 
-    def pick(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[ImageState, Step]:
-        if bool(((index < 0) | (index >= self.episodes)).any()):
+    def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[ImageState, Step]:
+        if bool(((index < 0) | (index >= self.num_episodes)).any()):
             lowest, highest = index.min().item(), index.max().item()
-            raise IndexError(f"index from {lowest} to {highest}, want numbers from 0 to {self.episodes - 1}")
-        return self._opened(index)
+            raise IndexError(f"index from {lowest} to {highest}, want numbers from 0 to {self.num_episodes - 1}")
+        return self._initial_step(index)
 
-    def _opened(self, index: Tensor) -> tuple[ImageState, Step]:
+    def _initial_step(self, index: Tensor) -> tuple[ImageState, Step]:
         state = ImageState(index, torch.zeros_like(index))
         nothing = torch.zeros(len(index), dtype=self.dtype, device=index.device)
         unknown = torch.full_like(nothing, torch.nan)
-        return state, self._shown(state, nothing, unknown, unknown)
+        return state, self._make_step(state, nothing, unknown, unknown)
 
     def step(self, state: ImageState, action: Tensor, rng: torch.Generator) -> tuple[ImageState, Step]:
         wanted = self._images(state.image.device).labels[state.image]
-        given, right = judged(action, wanted, self.dtype)
+        given, right = reward_and_correct(action, wanted, self.dtype)
         surprise = -given.detach() if action.is_floating_point() else torch.full_like(right, torch.nan)
         state = ImageState(state.image, state.t + 1)
-        return state, self._shown(state, given, right, surprise)
+        return state, self._make_step(state, given, right, surprise)
 
-    def _shown(self, state: ImageState, reward: Tensor, right: Tensor, surprise: Tensor) -> Step:
+    def _make_step(self, state: ImageState, reward: Tensor, right: Tensor, surprise: Tensor) -> Step:
         last, device = state.t >= self.steps, state.image.device
         order = _order(self.steps, self.seed if self.permuted else None, device)
         places = order[state.t.clamp(max=self.steps - 1)]  # (B, O)
@@ -119,7 +119,7 @@ class SequentialMNIST(Task):
 
     def references(self) -> dict[str, dict[str, float]]:
         """Chance; and the best that can be said without looking, from how often each digit is in this split."""
-        often = self._images(torch.device("cpu")).labels.bincount(minlength=CLASSES).double() / self.episodes
+        often = self._images(torch.device("cpu")).labels.bincount(minlength=CLASSES).double() / self.num_episodes
         chance, most = 1 / CLASSES, often.max().item()
         return {
             "error": {"chance": 1 - chance, "commonest digit": 1 - most},

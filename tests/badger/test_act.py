@@ -23,14 +23,14 @@ def port(name, outputs=2, seed=0):
 
 
 def said(made, y):
-    """One number an expert: what `Each` and `Owners` average."""
+    """One number an expert: what `Each` and `RandomOwners` average."""
     return made.linear(y).squeeze(-1)
 
 
 @pytest.mark.parametrize("name", ACTS)
 def test_the_absent_have_no_say(name):
     made, y = port(name), outputs_of(4).requires_grad_()
-    address = made.address(LIKE, 4, 2, seeded())
+    address = made.make_assignment(LIKE, 4, 2, seeded())
     action = made(y, address, HERE)
     (slope,) = torch.autograd.grad(action.square().sum(), y)
     assert not slope[:, 1].any() and slope[:, [0, 2, 3]].any(-1).all()
@@ -43,14 +43,14 @@ def test_the_absent_have_no_say(name):
 def test_where_nobody_is_left_the_action_is_zero(name):
     made = port(name)
     some = torch.tensor([[False] * 4, [True] * 4])
-    action = made(outputs_of(4), made.address(LIKE, 4, 2, seeded()), some)
+    action = made(outputs_of(4), made.make_assignment(LIKE, 4, 2, seeded()), some)
     assert not action[0].any() and action[1].all()
 
 
 @pytest.mark.parametrize("name", ["mean", "readout"])
 def test_the_present_act_as_if_the_others_had_never_been(name):
     made, y = port(name), outputs_of(4)
-    address = made.address(LIKE, 4, 2, seeded())
+    address = made.make_assignment(LIKE, 4, 2, seeded())
     assert_close(made(y, address, HERE), made(y[:, [0, 2, 3]], address, None))
 
 
@@ -58,8 +58,8 @@ def test_the_present_act_as_if_the_others_had_never_been(name):
 
 
 def valued(name):
-    made = act.Valued(port(name)).double()
-    torch.nn.init.constant_(made.value.linear.weight, 0.5)
+    made = act.WithCritic(port(name)).double()
+    torch.nn.init.constant_(made.critic.linear.weight, 0.5)
     return made
 
 
@@ -67,9 +67,9 @@ def valued(name):
 @pytest.mark.parametrize("present", [None, HERE])
 def test_a_value_is_put_out_behind_the_action_of_the_port(name, present):
     made, y = valued(name), outputs_of(4)
-    address = made.address(LIKE, 4, 2, seeded())
+    address = made.make_assignment(LIKE, 4, 2, seeded())
     action, value = made(y, address, present).split([2, 1], -1)
-    assert torch.equal(action, made.port(y, address, present))
+    assert torch.equal(action, made.base(y, address, present))
     heard = y if present is None else y[:, [0, 2, 3]]
     assert_close(value.squeeze(-1), 0.5 * heard.mean(1).sum(-1))
 
@@ -79,15 +79,15 @@ def test_names_addresses_and_newcomers_are_those_of_the_port(name):
     made, plain = valued(name), port(name)
     assert (made.input_size, made.outputs, made.name_size) == (Y, 2, plain.name_size)
     for each in (made, plain):
-        each.told = each.address(LIKE, 4, 2, seeded())
-        each.after = each.join(each.told, LIKE, 6, seeded())
-        each.called = each.names(each.after, 6)
+        each.told = each.make_assignment(LIKE, 4, 2, seeded())
+        each.after = each.extend_assignment(each.told, LIKE, 6, seeded())
+        each.called = each.output_names(each.after, 6)
     for ours, theirs in zip((made.told, made.after, made.called), (plain.told, plain.after, plain.called), strict=True):
         assert (ours is None and theirs is None) or torch.equal(ours, theirs)
 
 
 def test_nothing_is_expected_at_first():
-    assert not act.Valued(port("mean")).double()(outputs_of(4).double(), None, None)[:, -1].any()
+    assert not act.WithCritic(port("mean")).double()(outputs_of(4).double(), None, None)[:, -1].any()
 
 
 # --- mean
@@ -101,7 +101,7 @@ def test_mean_is_the_mean_of_a_linear_map():
 
 def test_mean_has_a_fixed_number_of_outputs():
     with pytest.raises(ValueError, match=r"outputs=3, want 2: act\.Mean .* act\.Owners and act\.Readout"):
-        port("mean").address(LIKE, 4, 3, seeded())
+        port("mean").make_assignment(LIKE, 4, 3, seeded())
 
 
 # --- each
@@ -110,20 +110,20 @@ def test_mean_has_a_fixed_number_of_outputs():
 def test_each_expert_makes_the_output_of_its_number_modulo_the_outputs():
     made, y = port("each"), outputs_of(6)
     words = said(made, y)
-    action = made(y, made.address(LIKE, 6, 2, seeded()), None)
+    action = made(y, made.make_assignment(LIKE, 6, 2, seeded()), None)
     assert_close(action, torch.stack([words[:, 0::2].mean(1), words[:, 1::2].mean(1)], 1))
 
 
 def test_the_share_of_an_absent_expert_goes_to_the_others_of_its_output():
     made, y = port("each"), outputs_of(4)
     words = said(made, y)
-    action = made(y, made.address(LIKE, 4, 2, seeded()), HERE)
+    action = made(y, made.make_assignment(LIKE, 4, 2, seeded()), HERE)
     assert_close(action, torch.stack([words[:, [0, 2]].mean(1), words[:, 3]], 1))
 
 
 def test_an_output_that_nobody_is_left_to_make_is_zero():
     made, y = port("each", 4), outputs_of(4)
-    action = made(y, made.address(LIKE, 4, 4, seeded()), HERE)
+    action = made(y, made.make_assignment(LIKE, 4, 4, seeded()), HERE)
     assert not action[:, 1].any() and action[:, [0, 2, 3]].all()
 
 
@@ -131,7 +131,7 @@ def test_an_output_that_nobody_is_left_to_make_is_zero():
 def test_each_wants_a_multiple_of_the_outputs(experts, outputs):
     wrong = rf"experts={experts}, want a multiple of outputs={outputs}: .* act\.Mean and act\.Readout any number"
     with pytest.raises(ValueError, match=wrong):
-        port("each").address(LIKE, experts, outputs, seeded())
+        port("each").make_assignment(LIKE, experts, outputs, seeded())
 
 
 # --- owners
@@ -139,7 +139,7 @@ def test_each_wants_a_multiple_of_the_outputs(experts, outputs):
 
 def owners(experts, outputs, batch=200, seed=0):
     """(batch, E), the output that each expert owns, after checking that the address is made of fair shares."""
-    address = port("owners").address(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    address = port("owners").make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
     assert address.shape == (batch, outputs, experts)
     mine = (address > 0).double()
     assert (mine.sum(1) == 1).all()  # every expert owns one output
@@ -161,7 +161,7 @@ def test_owners_are_drawn_anew_for_each_episode():
 
 def test_an_output_is_the_mean_of_its_owners():
     made, y = port("owners"), outputs_of(5)
-    address = made.address(LIKE, 5, 2, seeded())
+    address = made.make_assignment(LIKE, 5, 2, seeded())
     action, words = made(y, address, None), said(made, y)
     for b in range(B):
         for d in range(2):
@@ -170,7 +170,7 @@ def test_an_output_is_the_mean_of_its_owners():
 
 def test_owners_want_an_expert_for_each_output():
     with pytest.raises(ValueError, match=r"experts=3, want at least outputs=4: .* act\.Mean and act\.Readout"):
-        port("owners").address(LIKE, 3, 4, seeded())
+        port("owners").make_assignment(LIKE, 3, 4, seeded())
 
 
 # --- named
@@ -179,9 +179,9 @@ def test_owners_want_an_expert_for_each_output():
 def named(experts, outputs, batch=200, seed=0):
     """Shares (batch, D, E) and names (batch, D, N) of an address, and what each expert is told (batch, E, N)."""
     made = port("named")
-    address = made.address(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    address = made.make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
     assert address.shape == (batch, outputs, experts + made.name_size)
-    return *address.split([experts, made.name_size], -1), made.names(address, experts)
+    return *address.split([experts, made.name_size], -1), made.output_names(address, experts)
 
 
 @pytest.mark.parametrize(("experts", "outputs"), [(4, 4), (7, 3), (5, 1), (3, 7), (1, 4)])
@@ -222,7 +222,7 @@ def test_an_expert_with_several_outputs_is_told_the_first_name():
 
 def test_a_named_output_is_the_mean_of_those_who_make_it():
     made, y = port("named"), outputs_of(5)
-    address = made.address(LIKE, 5, 2, seeded())
+    address = made.make_assignment(LIKE, 5, 2, seeded())
     action, words = made(y, address, None), said(made, y)
     for b in range(B):
         for d in range(2):
@@ -231,12 +231,12 @@ def test_a_named_output_is_the_mean_of_those_who_make_it():
 
 def test_newcomers_learn_the_names_that_there_are():
     made, rng = port("named"), seeded()
-    before = made.address(LIKE, 4, 2, rng)
-    after = made.join(before, LIKE, 9, rng)
+    before = made.make_assignment(LIKE, 4, 2, rng)
+    after = made.extend_assignment(before, LIKE, 9, rng)
     assert torch.equal(after[..., 9:], before[..., 4:])  # the names
     assert torch.equal(after[..., :4] > 0, before[..., :4] > 0)
     assert ((after[..., :9] > 0).sum(1) == 1).all()
-    assert torch.equal(made.names(after, 9)[:, :4], made.names(before, 4))
+    assert torch.equal(made.output_names(after, 9)[:, :4], made.output_names(before, 4))
 
 
 # --- readout
@@ -244,7 +244,7 @@ def test_newcomers_learn_the_names_that_there_are():
 
 def test_readout_is_attention_by_the_stub_and_the_address():
     made, y = port("readout"), outputs_of(3)
-    address = made.address(LIKE, 3, 2, seeded())
+    address = made.make_assignment(LIKE, 3, 2, seeded())
     action = made(y, address, None)
     for b in range(B):
         parts = made.key_value(y[b])  # (E, K + 1)
@@ -255,11 +255,11 @@ def test_readout_is_attention_by_the_stub_and_the_address():
 
 def test_addresses_of_readout_are_normal_and_drawn_from_the_generator():
     made, many = port("readout"), LIKE[:1].expand(500, -1)
-    address = made.address(many, 3, 2, seeded())
+    address = made.make_assignment(many, 3, 2, seeded())
     assert address.shape == (500, 2, made.address_size)
     assert_close(address.std(0), torch.ones_like(address[0]), atol=0.15, rtol=0)
-    assert torch.equal(address, made.address(many, 3, 2, seeded()))
-    assert not torch.equal(address, made.address(many, 3, 2, seeded(1)))
+    assert torch.equal(address, made.make_assignment(many, 3, 2, seeded()))
+    assert not torch.equal(address, made.make_assignment(many, 3, 2, seeded(1)))
 
 
 # --- newcomers
@@ -268,14 +268,14 @@ def test_addresses_of_readout_are_normal_and_drawn_from_the_generator():
 @pytest.mark.parametrize("name", ACTS)
 def test_an_address_after_newcomers_fits_them(name):
     made, rng = port(name), seeded()
-    address = made.join(made.address(LIKE, 4, 2, rng), LIKE, 6, rng)
+    address = made.extend_assignment(made.make_assignment(LIKE, 4, 2, rng), LIKE, 6, rng)
     assert made(outputs_of(6), address, None).shape == (B, 2)
 
 
 def test_who_owned_an_output_keeps_it_when_others_join():
     made, rng = port("owners"), seeded()
-    before = made.address(LIKE, 4, 2, rng)
-    after = made.join(before, LIKE, 9, rng)
+    before = made.make_assignment(LIKE, 4, 2, rng)
+    after = made.extend_assignment(before, LIKE, 9, rng)
     assert torch.equal(after[:, :, :4] > 0, before > 0)
     assert ((after > 0).sum(1) == 1).all()
     assert_close(after.sum(-1), torch.ones(B, 2, dtype=torch.float64))
@@ -284,7 +284,7 @@ def test_who_owned_an_output_keeps_it_when_others_join():
 def test_each_refuses_newcomers_that_break_the_multiple():
     made = port("each")
     with pytest.raises(ValueError, match="experts=5, want a multiple of outputs=2"):
-        made.join(made.address(LIKE, 4, 2, seeded()), LIKE, 5, seeded())
+        made.extend_assignment(made.make_assignment(LIKE, 4, 2, seeded()), LIKE, 5, seeded())
 
 
 # --- sense
@@ -327,7 +327,7 @@ def test_an_embedding_has_numbers():
 
 def test_each_expert_senses_its_own_row():
     obs = torch.randn(B, 4, 3, generator=seeded())
-    assert torch.equal(sense.Each(3)(obs, 4, 2), obs)
+    assert torch.equal(sense.PerExpert(3)(obs, 4, 2), obs)
 
 
 @pytest.mark.parametrize(
@@ -335,8 +335,8 @@ def test_each_expert_senses_its_own_row():
     [
         (sense.Broadcast(3), (B, 4), r"obs \(2, 4\), want \(batch, 3\): .*sense\.Each takes one for each"),
         (sense.Broadcast(3), (B, 4, 3), r"obs \(2, 4, 3\), want \(batch, 3\)"),
-        (sense.Each(3), (B, 3), r"obs \(2, 3\), want \(batch, experts 4, 3\): .*sense\.Broadcast"),
-        (sense.Each(3), (B, 5, 3), r"obs \(2, 5, 3\), want \(batch, experts 4, 3\)"),
+        (sense.PerExpert(3), (B, 3), r"obs \(2, 3\), want \(batch, experts 4, 3\): .*sense\.Broadcast"),
+        (sense.PerExpert(3), (B, 5, 3), r"obs \(2, 5, 3\), want \(batch, experts 4, 3\)"),
     ],
 )
 def test_an_observation_of_another_shape_is_refused(made, shape, wanted):

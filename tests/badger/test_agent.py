@@ -23,9 +23,9 @@ from badger import (
     Silent,
     act,
     evaluate,
+    initial_carry,
     rollout,
     sense,
-    start,
 )
 from pairwise import pairwise
 from toys import HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
@@ -46,14 +46,14 @@ def test_every_combination_of_parts_gives_an_action_and_a_state(core, bus, port)
     assert after.y.shape == (B, 4, HIDDEN)
     assert after.inbox.shape == (B, 4, agent.bus.message_size)
     assert after.weights.shape == after.edges.weight.shape == (B, 12)
-    assert after.delivery.messages.shape == (B,)
+    assert after.delivery.num_messages.shape == (B,)
     assert torch.equal(after.identity, state.identity)
 
 
 def test_dtype_follows_the_input():
     agent = toy_agent(core="episodic", port="readout").float()
     _, state = run(agent, agent.initial_state(OBS.float(), seeded()), observations().float())
-    kinds = {x.dtype for x in (state.y, state.inbox, state.identity, state.address, state.edges.weight)}
+    kinds = {x.dtype for x in (state.y, state.inbox, state.identity, state.assignment, state.edges.weight)}
     assert kinds == {torch.float32}
 
 
@@ -240,7 +240,7 @@ def test_episodes_longer_than_trained_stay_finite(port):
     task = game(steps=80, dims=4)
     agent = trained(port)
     with torch.no_grad():
-        frames, _ = rollout(agent, task, start(agent, task, 4, seeded()), seeded(), steps=80)
+        frames, _ = rollout(agent, task, initial_carry(agent, task, 4, seeded()), seeded(), steps=80)
     assert frames.output.isfinite().all() and frames.reward.isfinite().all()
 
 
@@ -253,7 +253,7 @@ class Played(nn.Module):
         self.agent, self.task = agent, task
 
     def forward(self):
-        carry = start(self.agent, self.task, B, seeded())
+        carry = initial_carry(self.agent, self.task, B, seeded())
         frames, _ = rollout(self.agent, self.task, carry, seeded(1), steps=3)
         return frames.reward.sum(), frames.output
 
@@ -286,7 +286,7 @@ def test_a_population_of_agents_plays_under_vmap(core, port):
 def test_a_choice_among_symbols_is_an_action_of_logits():
     task = RepeatPrevious(steps=5, k=2, dtype=torch.float64)
     agent = toy_agent(task, port="readout")
-    frames, _ = rollout(agent, task, start(agent, task, B, seeded()), seeded(), steps=5)
+    frames, _ = rollout(agent, task, initial_carry(agent, task, B, seeded()), seeded(), steps=5)
     assert frames.action.shape == (5, B, 4)
 
 

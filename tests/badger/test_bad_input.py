@@ -19,15 +19,15 @@ from badger import (
     GuessingGame,
     Private,
     act,
-    build,
+    build_run,
+    initial_carry,
     read_metrics,
     rollout,
     sense,
-    start,
     train,
 )
 from badger.cli.main import main
-from comms import Attention, connect, pick
+from comms import Attention, get_by_name, make_edges
 from tiny_runs import load_trusted, made, small_disk
 from toys import toy_agent
 
@@ -63,17 +63,17 @@ def mine(done, tmp_path):
 )
 def test_an_unknown_name_is_met_with_the_known_ones_and_the_nearest(recipe, arguments, message):
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
-        build(recipe, **arguments)
+        build_run(recipe, **arguments)
 
 
 def test_an_unknown_task_is_met_with_the_known_ones_and_the_nearest():
     with pytest.raises(ValueError, match=r"unknown task 'guesing_game', want one of: .*Did you mean 'guessing_game'\?"):
-        pick(TASKS, "guesing_game", "task")
+        get_by_name(TASKS, "guesing_game", "task")
 
 
 def test_an_argument_that_a_recipe_does_not_have_is_met_with_those_that_it_has():
     with pytest.raises(ValueError, match=r"'guessing_game' has no argument \['expert'\]; it has dims, steps"):
-        build("guessing_game", expert=3)
+        build_run("guessing_game", expert=3)
 
 
 def test_a_core_of_the_wrong_size_is_told_the_right_one():
@@ -98,7 +98,7 @@ def test_experts_that_do_not_fit_the_outputs_are_told_what_does(port, message):
     task = GuessingGame(dims=2)
     bad = toy_agent(task, port=port, experts=1)
     with pytest.raises(ValueError, match=f"experts=1, .*{message}.*act.Readout"):
-        start(bad, task, 1, torch.Generator())
+        initial_carry(bad, task, 1, torch.Generator())
 
 
 def test_more_members_than_slots_are_told_what_to_do():
@@ -132,7 +132,7 @@ def test_an_isolated_expert_has_an_empty_inbox_and_no_nan(bus):
     graph.add_node(2)
     y = torch.randn(5, 3, 6, requires_grad=True)
     ears = BUSES[bus](6, 4)
-    delivery, _ = ears(y, connect(graph, 3, 5, y), ears.initial_state(y), torch.Generator())
+    delivery, _ = ears(y, make_edges(graph, 3, 5, y), ears.initial_state(y), torch.Generator())
     assert (delivery.inbox[:, 2] == 0).all()
     delivery.inbox.square().sum().backward()
     gradients = [y.grad, *(p.grad for p in ears.parameters() if p.grad is not None)]
@@ -145,7 +145,7 @@ def test_an_agent_with_an_isolated_expert_trains(rng):
     graph.add_node(2)
     task = GuessingGame(3, 1)
     isolated = agent(topology=graph)
-    frames, _ = rollout(isolated, task, start(isolated, task, 4, rng), rng, steps=3)
+    frames, _ = rollout(isolated, task, initial_carry(isolated, task, 4, rng), rng, steps=3)
     (-frames.reward.sum()).backward()
     assert all(p.grad.isfinite().all() for p in isolated.parameters() if p.grad is not None)
 

@@ -177,4 +177,4 @@ def test_one_process_alone_joins_no_group(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "1")
     with distributed.process_group():
         assert not torch.distributed.is_initialized()
-        assert (distributed.rank(), distributed.world(), distributed.of_first("x")) == (0, 1, "x")
+        assert (distributed.rank(), distributed.world_size(), distributed.broadcast_rank0("x")) == (0, 1, "x")

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, Schedule, SequentialMNIST, distributed, rollout, start
-from badger.learners.cuda_graph import Graphed, refuse
+from badger import BPTT, GuessingGame, SequentialMNIST, WarmupCosine, distributed, initial_carry, rollout
+from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from toy_learners import flat, slopes
 from toys import Walk, game, seeded, toy_agent
 
@@ -19,7 +19,7 @@ on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 def learner(task=None, *, core="episodic", bus="attention", **options):
     task = task or GuessingGame(5, 2)
     agent = toy_agent(task, core=core, bus=bus, port="readout").float().cuda()
-    return BPTT(agent, task, **{"batch": 6, "lr": Schedule(1e-2, total=10, warmup=2)} | options)
+    return BPTT(agent, task, **{"batch": 6, "lr": WarmupCosine(1e-2, total=10, warmup=2)} | options)
 
 
 def moved(state, device):
@@ -36,13 +36,15 @@ def moved(state, device):
 def test_a_rollout_and_its_gradients_are_those_of_the_cpu(core):
     task = GuessingGame(5, 2, dtype=torch.float64)
     agent = toy_agent(task, core=core, port="readout")
-    fresh = start(agent, task, 3, seeded())
+    fresh = initial_carry(agent, task, 3, seeded())
     twin, found = copy.deepcopy(agent).cuda(), []
     for one, device in ((agent, "cpu"), (twin, "cuda")):
         rng = torch.Generator(device).manual_seed(0)
-        begun = start(one, task, 3, rng)  # its core's state is empty, the rest is that of the CPU's draws
-        drawn = moved(fresh.state._replace(core=None), device)._replace(core=begun.state.core)
-        carry = begun._replace(world=moved(fresh.world, device), step=moved(fresh.step, device), state=drawn)
+        begun = initial_carry(one, task, 3, rng)  # its core's state is empty, the rest is that of the CPU's draws
+        drawn = moved(fresh.agent_state._replace(core=None), device)._replace(core=begun.agent_state.core)
+        carry = begun._replace(
+            env_state=moved(fresh.env_state, device), step=moved(fresh.step, device), agent_state=drawn
+        )
         frames, _ = rollout(one, task, carry, rng, steps=5)
         (-frames.reward.sum(0).mean()).backward()
         found.append((frames.output.cpu(), [g.cpu() for g in slopes(one)]))
@@ -126,16 +128,16 @@ def no_streams(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    monkeypatch.setattr(Graphed, "_captured", lambda graphed: Played(graphed))
+    monkeypatch.setattr(CudaGraphStep, "_captured", lambda graphed: Played(graphed))
 
 
 @pytest.mark.parametrize("done", [0, 2])
 def test_warming_up_leaves_no_trace_and_replays_are_seeded_as_plain_steps(no_streams, done):
-    fast, plain = (BPTT(toy_agent(bus="gated"), game(), batch=4, lr=Schedule(1e-2, total=9)) for _ in range(2))
+    fast, plain = (BPTT(toy_agent(bus="gated"), game(), batch=4, lr=WarmupCosine(1e-2, total=9)) for _ in range(2))
     for one in (fast, plain):
         for _ in range(done):
             one.update()
-    fast.graph = Graphed(fast._outer_step, fast.parameters, fast.optimiser)
+    fast.graph = CudaGraphStep(fast._outer_step, fast.parameters, fast.optimiser)
     for _ in range(3):
         ours, theirs = fast.update(), plain.update()
         assert ours.keys() == theirs.keys()
@@ -152,4 +154,4 @@ def test_a_graph_on_the_cpu_is_refused():
 def test_a_graph_of_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(ValueError, match="2 processes share the run, want 1"):
-        refuse(torch.device("cuda"), segment=None)
+        check_capturable(torch.device("cuda"), segment=None)

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from badger import BUSES
-from comms import connect, lesion, mask, silence
+from comms import lesion, make_edges, mask_absent, silence
 from experts import state as states
 from toys import HIDDEN, observations, run, seeded, toy_agent
 
@@ -58,7 +58,7 @@ def test_an_agent_puts_its_edges_on_the_device_once():
     first, again = (agent.initial_state(OBS, seeded()).edges for _ in range(2))
     other = agent.initial_state(OBS.float(), seeded()).edges
     assert [x.data_ptr() for x in first] == [x.data_ptr() for x in again]
-    assert first.as_connected and again.as_connected and other.weight.dtype == torch.float32
+    assert first.unmodified and again.unmodified and other.weight.dtype == torch.float32
 
 
 def test_kept_edges_are_copied_and_pickled_with_the_agent_and_are_no_part_of_its_weights():
@@ -103,15 +103,15 @@ def test_edges_that_were_first_made_under_a_transform_serve_without_it(topology)
     "change",
     [
         lambda edges: silence(edges, [2], of=9),
-        lambda edges: lesion(edges, [0, 3], of=9),
-        lambda edges: mask(edges, torch.arange(9).expand(2, 9) != 4),
+        lambda edges: lesion(edges, [0, 3], num_experts=9),
+        lambda edges: mask_absent(edges, torch.arange(9).expand(2, 9) != 4),
     ],
     ids=["silence", "lesion", "mask"],
 )
 def test_surgery_is_seen_however_the_edges_are_held(topology, change):
     y = torch.randn(2, 9, HIDDEN, generator=seeded(), dtype=torch.float64)
     bus = BUSES["attention"](HIDDEN, 4).double()
-    edges = change(connect(topology, 9, 2, y))
+    edges = change(make_edges(topology, 9, 2, y))
     plain = type(edges)(*edges[:3])
     assert_close(bus(y, edges, (), None)[0], bus(y, plain, (), None)[0])
     assert not bus(y, edges, (), None)[0].weights[edges.weight == 0].any()

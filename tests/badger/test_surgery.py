@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import ACTS, BUSES, CORES, rollout, start
+from badger import ACTS, BUSES, CORES, initial_carry, rollout
 from experts import state as states
-from experts.fast_weights.low_rank_sum import OuterSum
+from experts.fast_weights.low_rank_sum import LowRankSum
 from pairwise import each_value, pairwise
 from toys import game, observations, run, seeded, toy_agent
 
@@ -53,8 +53,8 @@ def scrambled(state, expert=1):
         if hasattr(core, "controller"):
             own = {name: change(getattr(core, name)) for name in ("h", "read") if hasattr(core, name)}
             return core._replace(controller=inside(core.controller), **own)
-        if isinstance(getattr(core, "trace", None), OuterSum):
-            trace = OuterSum.of(change(core.trace.dense()))
+        if isinstance(getattr(core, "trace", None), LowRankSum):
+            trace = LowRankSum.from_dense(change(core.trace.dense()))
             return core._replace(h=change(core.h), trace=trace, rate=change(core.rate))
         return states.map(change, core)
 
@@ -81,7 +81,7 @@ def test_lesioned_from_the_start_is_as_never_there(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
     few = agent.initial_state(OBS, seeded(), experts=3)
-    few = few._replace(identity=state.identity[:, OTHERS], address=state.address)
+    few = few._replace(identity=state.identity[:, OTHERS], assignment=state.assignment)
     assert_close(run(agent, agent.remove(state, [1]))[0], run(agent, few)[0])
 
 
@@ -92,7 +92,7 @@ def test_the_lesioned_keep_their_state_and_are_not_heard(core):
     assert torch.equal(after.y[:, 1], state.y[:, 1])
     touched = (after.edges.senders == 1) | (after.edges.receivers == 1)
     assert not after.weights[touched].any() and after.weights[~touched].all()
-    assert after.delivery.messages.tolist() == [6.0] * B  # 3 x 2 of the 4 x 3
+    assert after.delivery.num_messages.tolist() == [6.0] * B  # 3 x 2 of the 4 x 3
 
 
 def test_the_lesioned_do_not_write():
@@ -164,8 +164,8 @@ def test_newcomers_leave_the_old_as_they_were(core, bus, port):
     agent, state = halfway(core, bus, port)
     after = joined(agent, state)
     old, x = torch.arange(E), OBS.new_zeros(B, E, agent.core.input_size)
-    equal(agent.core.members(after.core, old, x), agent.core.members(state.core, old, x))
-    equal(agent.bus.members(after.bus, old, state.y), state.bus)
+    equal(agent.core.select_members(after.core, old, x), agent.core.select_members(state.core, old, x))
+    equal(agent.bus.select_members(after.bus, old, state.y), state.bus)
     for field in ("y", "inbox", "identity"):
         assert torch.equal(getattr(after, field)[:, :E], getattr(state, field)), field
     for part, before in zip(after.edges[:3], state.edges[:3], strict=True):
@@ -177,7 +177,7 @@ def test_newcomers_are_fresh(core, bus, port):
     agent, state = halfway(core, bus, port)
     after = joined(agent, state)
     x = OBS.new_zeros(B, 2, agent.core.input_size)
-    new, fresh = agent.core.members(after.core, torch.tensor([4, 5]), x), agent.core.initial_state(x)
+    new, fresh = agent.core.select_members(after.core, torch.tensor([4, 5]), x), agent.core.initial_state(x)
     there = agent.core.read_weights(new)
     assert there is None or not there.any()
     step = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
@@ -201,7 +201,7 @@ def test_newcomers_before_the_episode_are_as_if_always_there(core, port):
     agent = toy_agent(core=core, port=port)
     state = joined(agent, agent.initial_state(OBS, seeded()))
     many = agent.initial_state(OBS, seeded(), experts=6)
-    many = many._replace(identity=state.identity, address=state.address)
+    many = many._replace(identity=state.identity, assignment=state.assignment)
     assert_close(run(agent, state)[0], run(agent, many)[0])
 
 
@@ -231,20 +231,20 @@ def test_the_old_keep_the_outputs_that_they_own_when_others_join():
     agent = toy_agent(port="owners")
     state = midway(agent)
     after = joined(agent, state)
-    assert torch.equal(after.address[..., :E] > 0, state.address > 0)
+    assert torch.equal(after.assignment[..., :E] > 0, state.address > 0)
 
 
 def test_the_addresses_of_the_outputs_stay_when_others_join():
     agent = toy_agent(port="readout")
     state = midway(agent)
-    assert torch.equal(joined(agent, state).address, state.address)
+    assert torch.equal(joined(agent, state).assignment, state.address)
 
 
 def test_newcomers_are_drawn_from_the_generator():
     agent = toy_agent(port="owners")
     state = midway(agent)
     first, again, other = (agent.add(state, 2, OBS, seeded(s)) for s in (3, 3, 4))
-    assert torch.equal(first.identity, again.identity) and torch.equal(first.address, again.address)
+    assert torch.equal(first.identity, again.identity) and torch.equal(first.assignment, again.assignment)
     assert not torch.equal(first.identity, other.identity)
 
 
@@ -301,8 +301,8 @@ def test_owners_are_drawn_anew_at_a_reset():
     agent = toy_agent(game(dims=4), port="owners", experts=8)
     state = agent.initial_state(OBS, seeded())
     reset = agent.reset(state, torch.tensor([True, False, False]), OBS, seeded(5))
-    assert torch.equal(reset.address[1:], state.address[1:])
-    assert not torch.equal(reset.address[0], state.address[0])
+    assert torch.equal(reset.assignment[1:], state.assignment[1:])
+    assert not torch.equal(reset.assignment[0], state.assignment[0])
 
 
 # --- the edges are a value
@@ -312,7 +312,7 @@ def test_owners_are_drawn_anew_at_a_reset():
 def test_another_topology_in_mid_episode(core):
     agent, state = halfway(core)
     outputs, after = run(agent, agent.rewire(state, "ring"))
-    assert outputs.isfinite().all() and after.delivery.messages.tolist() == [2.0 * E] * B
+    assert outputs.isfinite().all() and after.delivery.num_messages.tolist() == [2.0 * E] * B
     reset = agent.reset(after, torch.tensor([True, False, True]), OBS, seeded(5))
     assert run(agent, reset)[1].weights.shape == (B, 2 * E)
 
@@ -320,7 +320,7 @@ def test_another_topology_in_mid_episode(core):
 def test_lesions_last_over_the_episodes_of_a_rollout():
     task = game(steps=3)
     agent = toy_agent(task, core="episodic")
-    carry = start(agent, task, B, seeded())
-    carry = carry._replace(state=agent.remove(carry.state, [1]))
-    frames, _ = rollout(agent, task, carry, seeded(), steps=7, watch=lambda s: s.y[:, 1])
-    assert not torch.stack(frames.watched).any()
+    carry = initial_carry(agent, task, B, seeded())
+    carry = carry._replace(agent_state=agent.remove(carry.agent_state, [1]))
+    frames, _ = rollout(agent, task, carry, seeded(), steps=7, hook=lambda s: s.y[:, 1])
+    assert not torch.stack(frames.hook_outputs).any()

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import A2C, Sampled, Setup, act, evaluate, generator, rollout, sense, start
+from badger import A2C, Sampled, Setup, act, evaluate, generator, initial_carry, rollout, sense
 from badger.policies.policies import log_probability
 from badger.rng import drawing_from
-from badger.rollouts.checkpointing import segmented
-from badger.teams import team
+from badger.rollouts.checkpointing import checkpointed_rollout
+from badger.teams import team_size
 from experts import GRU
 from toys import Herd, game, seeded, toy_agent
 
 B, P, Y = 4, 3, 5
 WORLD = Herd(dtype=torch.float64)
-POLICY = Sampled(WORLD.action)
+POLICY = Sampled(WORLD.action_space)
 LIKE = torch.zeros(B, 1, dtype=torch.float64)
 
 
@@ -24,14 +24,14 @@ def herders(world=WORLD, *, team=2, bus="attention", core="gru", seed=0):
     """An agent of P teams, and their critic."""
     agent = toy_agent(world, core=core, bus=bus, experts=team * world.agents, seed=seed)
     with drawing_from(generator(seed, "ports")):
-        ports = [act.Team(agent.core.output_size, size, world.agents).double() for size in (world.action.size, 1)]
-    agent.sense, agent.act = sense.Team(world.obs_size), act.Valued(*ports)
+        ports = [act.Team(agent.core.output_size, size, world.agents).double() for size in (world.action_space.size, 1)]
+    agent.sense, agent.act = sense.Team(world.obs_size), act.WithCritic(*ports)
     return agent
 
 
 def played(agent, world=WORLD, steps=12, *, batch=B, change=None, seed=0, **options):
-    carry = start(agent, world, batch, seeded(seed))
-    carry = carry if change is None else carry._replace(state=change(carry.state))
+    carry = initial_carry(agent, world, batch, seeded(seed))
+    carry = carry if change is None else carry._replace(agent_state=change(carry.agent_state))
     return rollout(agent, world, carry, seeded(1), POLICY, steps=steps, **options)
 
 
@@ -82,9 +82,9 @@ def test_the_absent_have_no_say_in_their_team_and_an_empty_team_puts_out_0():
 def test_teams_are_of_one_size(experts):
     port = act.Team(Y, 2, P)
     for refused in (
-        lambda: team(experts, P),
-        lambda: port.address(LIKE, experts, 2, seeded()),
-        lambda: port.join(None, LIKE, experts, seeded()),
+        lambda: team_size(experts, P),
+        lambda: port.make_assignment(LIKE, experts, 2, seeded()),
+        lambda: port.extend_assignment(None, LIKE, experts, seeded()),
         lambda: sense.Team(2)(torch.zeros(B, P, 2), experts, 2),
     ):
         with pytest.raises(ValueError, match=f"experts={experts}, want a multiple of 3.*3 for one each"):
@@ -93,16 +93,16 @@ def test_teams_are_of_one_size(experts):
 
 def test_a_team_has_a_fixed_number_of_outputs():
     with pytest.raises(ValueError, match=r"outputs=3, want 2: act.Team"):
-        act.Team(Y, 2, P).address(LIKE, 6, 3, seeded())
+        act.Team(Y, 2, P).make_assignment(LIKE, 6, 3, seeded())
 
 
 def test_the_value_of_each_agent_follows_its_action_and_is_nothing_at_first():
-    port = act.Valued(act.Team(Y, 2, P), act.Team(Y, 1, P)).double()
+    port = act.WithCritic(act.Team(Y, 2, P), act.Team(Y, 1, P)).double()
     y = linear((B, 6, Y))
     assert not port(y, None, None)[..., -1].any()
-    torch.nn.init.constant_(port.value.linear.weight, 0.5)
+    torch.nn.init.constant_(port.critic.linear.weight, 0.5)
     said = port(y, None, None)
-    assert torch.equal(said[..., :2], port.port(y, None, None))
+    assert torch.equal(said[..., :2], port.base(y, None, None))
     assert_close(said[..., -1], 0.5 * y.unflatten(1, (2, P)).mean(1).sum(-1))
 
 
@@ -118,7 +118,7 @@ def test_the_value_of_each_agent_follows_its_action_and_is_nothing_at_first():
 )
 def test_a_critic_that_does_not_fit_is_refused(port, critic, wanted):
     with pytest.raises(ValueError, match=wanted):
-        act.Valued(port, critic)
+        act.WithCritic(port, critic)
 
 
 # --- who is there
@@ -145,7 +145,7 @@ def test_the_absent_have_no_part_in_a_step(core):
     assert torch.equal(plain[0].output, loud[0].output) and torch.equal(plain[0].reward, loud[0].reward)
     assert plain[0].output.isfinite().all() and not plain[0].output[~present].any()
     for t in range(1, 12):
-        before, now = plain[0].watched[t - 1], plain[0].watched[t]
+        before, now = plain[0].hook_outputs[t - 1], plain[0].hook_outputs[t]
         out = ~present[t].repeat(1, 2) & plain[0].valid[t - 1].unsqueeze(-1)  # whose state was not reset
         assert torch.equal(now.y[out], before.y[out]) and not now.inbox[out].any()
 
@@ -155,20 +155,20 @@ def test_who_comes_later_begins_as_one_who_has_not_lived():
     frames, _ = played(agent, steps=2, watch=lambda s: s)
     late = P - 1  # comes after the first step
     assert not frames.present[0][:, late].any() and frames.present[1][:, late].all()
-    fresh = start(agent, WORLD, B, seeded()).state
+    fresh = initial_carry(agent, WORLD, B, seeded()).agent_state
     output, _ = agent(frames.obs[1], fresh, seeded())
     assert_close(output[:, late], frames.output[1, :, late])
 
 
 def test_to_be_away_from_the_world_is_no_lesion_and_does_not_heal_one():
     agent = herders()
-    assert played(agent)[1].state.present is None
+    assert played(agent)[1].agent_state.present is None
     frames, carry = played(agent, change=lambda s: agent.remove(s, [1]), watch=lambda s: s.present)
-    assert torch.equal(carry.state.present, torch.arange(6).expand(B, -1) != 1)
-    assert not any(seen[:, 1].any() for seen in frames.watched)
+    assert torch.equal(carry.agent_state.present, torch.arange(6).expand(B, -1) != 1)
+    assert not any(seen[:, 1].any() for seen in frames.hook_outputs)
     assert all(
         torch.equal(seen[:, [0, 2, 3, 4, 5]], alive.repeat(1, 2)[:, [0, 2, 3, 4, 5]])
-        for seen, alive in zip(frames.watched, frames.present, strict=True)
+        for seen, alive in zip(frames.hook_outputs, frames.present, strict=True)
     )
 
 
@@ -219,16 +219,16 @@ def lives(world, frames, row):
 def test_frames_tell_whose_action_the_world_took():
     frames, _ = played(herders(), batch=16)
     for row in range(16):
-        assert {(t, p) for t, p in frames.acted[:, row].nonzero().tolist()} == lives(WORLD, frames, row)
-    assert torch.equal(frames.acted, (frames.reward != 0) & frames.valid.unsqueeze(-1))  # of this world
+        assert {(t, p) for t, p in frames.active[:, row].nonzero().tolist()} == lives(WORLD, frames, row)
+    assert torch.equal(frames.active, (frames.reward != 0) & frames.valid.unsqueeze(-1))  # of this world
     seen = torch.stack(frames.present) & frames.valid.unsqueeze(-1)
-    assert (seen & ~frames.acted).any()  # who was cut short sees once more where it stands
+    assert (seen & ~frames.active).any()  # who was cut short sees once more where it stands
 
 
 def test_an_action_counts_where_it_is_valid_in_a_world_of_one_actor():
     task = game()
-    frames, _ = rollout(toy_agent(task), task, start(toy_agent(task), task, B, seeded()), seeded(), steps=4)
-    assert torch.equal(frames.acted, frames.valid) and frames.present == []
+    frames, _ = rollout(toy_agent(task), task, initial_carry(toy_agent(task), task, B, seeded()), seeded(), steps=4)
+    assert torch.equal(frames.active, frames.valid) and frames.present == []
 
 
 def test_an_episode_is_over_when_it_is_for_every_agent():
@@ -239,12 +239,13 @@ def test_an_episode_is_over_when_it_is_for_every_agent():
 
 def test_a_policy_chooses_for_each_agent_what_is_legal_for_it():
     frames, _ = played(herders(), batch=16)
-    legal = torch.stack(frames.legal)
+    legal = torch.stack(frames.action_masks)
     assert not legal.all() and legal.gather(-1, frames.action.unsqueeze(-1)).all()
     apart = [
-        log_probability(frames.output[:, :, p], frames.action[:, :, p], WORLD.action, legal[:, :, p]) for p in range(P)
+        log_probability(frames.output[:, :, p], frames.action[:, :, p], WORLD.action_space, legal[:, :, p])
+        for p in range(P)
     ]
-    assert torch.equal(log_probability(frames.output, frames.action, WORLD.action, legal), torch.stack(apart, -1))
+    assert torch.equal(log_probability(frames.output, frames.action, WORLD.action_space, legal), torch.stack(apart, -1))
 
 
 class Missed(Herd):
@@ -261,7 +262,9 @@ def test_the_return_is_the_mean_over_the_agents_that_acted():
     agent = herders(world)
     found = evaluate(agent, world, 8, seeded(), POLICY)["return"]
     with torch.no_grad():
-        frames, _ = rollout(agent, world, start(agent, world, 8, rng := seeded()), rng, POLICY, steps=world.steps)
+        frames, _ = rollout(
+            agent, world, initial_carry(agent, world, 8, rng := seeded()), rng, POLICY, steps=world.steps
+        )
     for row in range(8):
         end = [*frames.valid[:, row].tolist(), False]
         acted = [(t, p) for t, p in lives(world, frames, row) if t < end.index(False)]
@@ -273,18 +276,18 @@ def test_the_return_is_the_mean_over_the_agents_that_acted():
 
 def test_segments_tell_what_the_whole_does():
     agent = herders()
-    carry = start(agent, WORLD, B, seeded())
+    carry = initial_carry(agent, WORLD, B, seeded())
     whole, _ = rollout(agent, WORLD, carry, seeded(1), POLICY, steps=7)
-    parts, _ = segmented(agent, WORLD, carry, seeded(1), POLICY, steps=7, segment=3)
+    parts, _ = checkpointed_rollout(agent, WORLD, carry, seeded(1), POLICY, steps=7, grad_checkpoint_steps=3)
     assert torch.equal(torch.stack(whole.present), torch.stack(parts.present))
-    assert torch.equal(whole.acted, parts.acted) and torch.equal(whole.output, parts.output)
+    assert torch.equal(whole.active, parts.active) and torch.equal(whole.output, parts.output)
 
 
 # --- set up from flags
 
 
 def run_of(world=WORLD, **flags):
-    return Setup(**{"batch": 2, "message_size": 4, **flags}).run(world, lambda size: GRU(size, 6), learner=A2C)
+    return Setup(**{"batch": 2, "message_size": 4, **flags}).make_run(world, lambda size: GRU(size, 6), learner=A2C)
 
 
 def test_flags_make_teams_for_a_world_of_several_agents():

@@ -15,7 +15,7 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import Attention, Edges, Mean, Silent, connect, edge_list
+from comms import Attention, Edges, Mean, Silent, edge_list, make_edges
 from comms import edge_layouts as scores
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def padded(edges):
 
 def example(experts=4, batch=2, topology="complete"):
     y = torch.randn(batch, experts, Y, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return y, connect(topology, experts, batch, y)
+    return y, make_edges(topology, experts, batch, y)
 
 
 @both
@@ -130,8 +130,8 @@ def test_weights_as_connected_are_heard_like_the_same_weights_anew(kind, topolog
 @pytest.mark.parametrize("topology", ["complete", "ring"])
 def test_weights_of_the_graph_itself_count(topology):
     y, graph = example(9)[0], edge_list(topology, 9)
-    edges = connect(graph._replace(weight=np.linspace(0.5, 2, len(graph.weight))), 9, 2, y)
-    assert edges.as_connected
+    edges = make_edges(graph._replace(weight=np.linspace(0.5, 2, len(graph.weight))), 9, 2, y)
+    assert edges.unmodified
     fast, slow = (build("attention")(y, lines, (), None)[0] for lines in (edges, Edges(*edges[:3])))
     assert_close(fast, slow)
 
@@ -188,7 +188,7 @@ def test_parallel_edges_act_as_their_sum_and_split_it_by_weight():
     several = nx.MultiDiGraph([(0, 2, {"weight": 1.0}), (0, 2, {"weight": 3.0}), (1, 2, {"weight": 2.0})])
     one = nx.DiGraph([(0, 2, {"weight": 4.0}), (1, 2, {"weight": 2.0})])
     bus = build("attention")
-    apart, summed = (bus(y, connect(g, 3, 2, y), (), None)[0] for g in (several, one))
+    apart, summed = (bus(y, make_edges(g, 3, 2, y), (), None)[0] for g in (several, one))
     assert_close(apart.inbox, summed.inbox)
     assert_close(apart.weights[:, :2], summed.weights[:, :1] * torch.tensor([0.25, 0.75], dtype=y.dtype))
 

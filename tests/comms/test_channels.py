@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import rollout, start
-from comms import Attention, Delayed, Gated, Mean, Noisy, Workspace, connect, lesion, silence
+from badger import initial_carry, rollout
+from comms import Attention, Delayed, Gated, Mean, Noisy, Workspace, lesion, make_edges, silence
 from experts import state as states
 from toys import HIDDEN, MESSAGE, game, observations, run, seeded, toy_agent
 
@@ -27,7 +27,7 @@ def made(make, seed=0):
 
 def episode(experts=E, batch=B):
     ys = torch.randn(T, batch, experts, Y, dtype=torch.float64, generator=seeded(1))
-    return ys, connect("ring", experts, batch, ys[0])
+    return ys, make_edges("ring", experts, batch, ys[0])
 
 
 def deliveries(bus, ys, edges, state=None, rng=None):
@@ -85,7 +85,7 @@ def test_nothing_arrives_that_was_said_in_silence():
 
 def test_the_lesioned_hear_nothing_that_was_said_while_they_were_away():
     bus, (ys, edges) = Delayed(made(INNER["mean"]), 2), episode()
-    heard, _ = deliveries(bus, ys, [lesion(edges, [1], of=E)] * 3 + [edges] * 4)
+    heard, _ = deliveries(bus, ys, [lesion(edges, [1], num_experts=E)] * 3 + [edges] * 4)
     assert [bool(delivery.inbox[:, 1].any()) for delivery in heard] == [False] * 5 + [True] * 2
 
 
@@ -109,8 +109,8 @@ def test_a_new_episode_has_nothing_under_way():
 @every_bus
 def test_newcomers_are_heard_when_their_first_words_arrive(inner):
     bus, (ys, edges) = Delayed(made(inner), 2), episode()
-    _, state = deliveries(bus, ys[:3, :, :3], connect("ring", 3, B, ys[0]))
-    state = bus.members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
+    _, state = deliveries(bus, ys[:3, :, :3], make_edges("ring", 3, B, ys[0]))
+    state = bus.select_members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
     heard, _ = deliveries(bus, ys[3:], edges, state)
     new = [bool(d.inbox[:, 3:].any()) for d in heard], [bool(d.weights[edges.senders >= 3].any()) for d in heard]
     assert new == ([False, False, True, True],) * 2
@@ -121,8 +121,8 @@ def test_delays_add_up_for_newcomers():
     bus, (ys, edges) = made(INNER["attention"]), episode()
     heard = []
     for late in (Delayed(bus, 3), Delayed(Delayed(bus, 1), 2)):
-        _, state = deliveries(late, ys[:3, :, :3], connect("ring", 3, B, ys[0]))
-        state = late.members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
+        _, state = deliveries(late, ys[:3, :, :3], make_edges("ring", 3, B, ys[0]))
+        state = late.select_members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
         heard.append(deliveries(late, ys[3:], edges, state)[0])
     for a, b in zip(*heard, strict=True):
         assert_close(a, b)
@@ -190,7 +190,7 @@ def test_noise_is_normal_and_of_its_scale(training):
 def test_who_hears_nobody_hears_no_noise():
     ys, edges = episode()
     bus = Noisy(made(INNER["attention"]), drop=0.0, noise=1.0)
-    delivery, _ = bus(ys[0], lesion(edges, [2], of=E), (), seeded())
+    delivery, _ = bus(ys[0], lesion(edges, [2], num_experts=E), (), seeded())
     assert not delivery.inbox[:, 2].any() and delivery.inbox[:, [0, 1, 3, 4]].all()
 
 
@@ -231,8 +231,8 @@ def test_wrappers_compose_and_train_in_an_agent(wrap):
     task = game(steps=4)
     agent = toy_agent(task)
     agent.bus = made(lambda: wrap(Attention(HIDDEN, MESSAGE)))
-    frames, carry = rollout(agent, task, start(agent, task, 64, seeded()), seeded(), steps=4)
+    frames, carry = rollout(agent, task, initial_carry(agent, task, 64, seeded()), seeded(), steps=4)
     frames.reward.sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in agent.parameters())
-    after = agent.add(carry.state, 2, carry.step.obs, seeded())
+    after = agent.add(carry.agent_state, 2, carry.step.obs, seeded())
     assert run(agent, after, observations(2, batch=64))[0].isfinite().all()

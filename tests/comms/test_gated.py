@@ -2,14 +2,14 @@
 
 import torch
 
-from comms import Gated, Mean, connect
+from comms import Gated, Mean, make_edges
 
 Y = 5
 
 
 def example(experts):
     y = torch.randn(2, experts, Y, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    return y, connect("complete", experts, 2, y)
+    return y, make_edges("complete", experts, 2, y)
 
 
 def gated(**gate):

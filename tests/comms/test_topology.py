@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from comms import TOPOLOGIES, EdgeList, connect, edge_list, join, lesion, mask, pick, silence
+from comms import (
+    TOPOLOGIES,
+    EdgeList,
+    connect_new_experts,
+    edge_list,
+    get_by_name,
+    lesion,
+    make_edges,
+    mask_absent,
+    silence,
+)
 from comms.generators import random_regular, ring_lattice, small_world
 
 LIKE = torch.zeros((), dtype=torch.float64)
@@ -26,7 +36,7 @@ def pairs(edges, row=0):
 
 def adjacency(topology, experts):
     matrix = np.zeros((experts, experts))
-    for (i, j), w in pairs(connect(topology, experts, 1, LIKE)).items():
+    for (i, j), w in pairs(make_edges(topology, experts, 1, LIKE)).items():
         matrix[i, j] = w
     return matrix
 
@@ -135,20 +145,20 @@ def test_parallel_edges_stay_apart():
 
 
 def test_nodes_labelled_by_number_are_the_experts_of_that_number():
-    assert pairs(connect(nx.DiGraph([(2, 0), (1, 2)]), 3, 1, LIKE)) == {(2, 0): 1, (1, 2): 1}
+    assert pairs(make_edges(nx.DiGraph([(2, 0), (1, 2)]), 3, 1, LIKE)) == {(2, 0): 1, (1, 2): 1}
 
 
 def test_other_labels_are_numbered_as_they_were_inserted():
-    assert pairs(connect(nx.DiGraph([(3, 1), (1, 2)]), 3, 1, LIKE)) == {(0, 1): 1, (1, 2): 1}
+    assert pairs(make_edges(nx.DiGraph([(3, 1), (1, 2)]), 3, 1, LIKE)) == {(0, 1): 1, (1, 2): 1}
 
 
 def test_an_edge_lets_its_second_node_hear_its_first():
-    edges = connect(nx.DiGraph([(0, 1)]), 2, 1, LIKE)
+    edges = make_edges(nx.DiGraph([(0, 1)]), 2, 1, LIKE)
     assert (edges.senders.item(), edges.receivers.item()) == (0, 1)
 
 
 def test_episodes_share_the_memory_of_one_graph():
-    edges = connect("complete", 4, 64, LIKE.float())
+    edges = make_edges("complete", 4, 64, LIKE.float())
     assert all(part.shape[0] == 64 and part.stride(0) == 0 for part in edges)
     assert {part.shape[1:] for part in edges[:3]} == {(12,)}
     assert edges.weight.dtype == torch.float32
@@ -156,7 +166,7 @@ def test_episodes_share_the_memory_of_one_graph():
 
 def test_a_kept_edge_list_connects_like_its_topology():
     rows = edge_list("small_world", 9)
-    assert pairs(connect(rows, 9, 2, LIKE)) == pairs(connect("small_world", 9, 2, LIKE))
+    assert pairs(make_edges(rows, 9, 2, LIKE)) == pairs(make_edges("small_world", 9, 2, LIKE))
 
 
 def test_edges_are_sorted_by_receiver_then_sender():
@@ -165,30 +175,30 @@ def test_edges_are_sorted_by_receiver_then_sender():
 
 
 def test_lesioned_experts_neither_speak_nor_hear():
-    edges = lesion(connect("complete", 4, 2, LIKE), [1, 3], of=4)
+    edges = lesion(make_edges("complete", 4, 2, LIKE), [1, 3], num_experts=4)
     assert [*pairs(edges)] == [(2, 0), (0, 2)]
 
 
 def test_silenced_experts_hear_but_do_not_speak():
-    edges = silence(connect("complete", 3, 2, LIKE), [1], of=3)
+    edges = silence(make_edges("complete", 3, 2, LIKE), [1], of=3)
     assert [*pairs(edges, 1)] == [(2, 0), (0, 1), (2, 1), (0, 2)]
 
 
 def test_a_lesion_leaves_the_edges_before_it_alone():
-    edges = connect("ring", 5, 2, LIKE)
-    lesion(edges, [0], of=5)
+    edges = make_edges("ring", 5, 2, LIKE)
+    lesion(edges, [0], num_experts=5)
     assert edges.weight.all()
 
 
 def test_masked_edges_die_at_either_end_row_by_row():
-    edges = mask(connect("complete", 3, 2, LIKE), torch.tensor([[True, True, False], [True, True, True]]))
+    edges = mask_absent(make_edges("complete", 3, 2, LIKE), torch.tensor([[True, True, False], [True, True, True]]))
     assert [*pairs(edges, 0)] == [(1, 0), (0, 1)]
     assert len(pairs(edges, 1)) == 6
 
 
 def test_newcomers_join_and_old_edges_stay_first_and_as_they_are():
-    before = lesion(connect("complete", 3, 2, LIKE), [0], of=3)
-    after = join(before, "complete", before=3, after=5)
+    before = lesion(make_edges("complete", 3, 2, LIKE), [0], num_experts=3)
+    after = connect_new_experts(before, "complete", before=3, after=5)
     assert all(torch.equal(new[:, :6], old) for new, old in zip(after[:3], before[:3], strict=True))
     fresh = pairs(after)
     assert len(fresh) == 2 + 14
@@ -196,21 +206,21 @@ def test_newcomers_join_and_old_edges_stay_first_and_as_they_are():
 
 
 def test_newcomers_of_a_star_hang_on_its_hub():
-    edges = join(connect("none", 2, 1, LIKE), "star", before=2, after=4)
+    edges = connect_new_experts(make_edges("none", 2, 1, LIKE), "star", before=2, after=4)
     assert [*pairs(edges)] == [(2, 0), (3, 0), (0, 2), (0, 3)]
 
 
 @pytest.mark.parametrize("name", ["ring", "ring_lattice", "grid", "random_regular", "none"])
 def test_a_hundred_thousand_experts_are_connected(name):
-    edges = connect(name, 100_000, 64, LIKE)
+    edges = make_edges(name, 100_000, 64, LIKE)
     heard = torch.bincount(edges.receivers[0], minlength=100_000)
     assert heard.max() <= {"ring": 2, "ring_lattice": 8, "grid": 4, "random_regular": 4, "none": 0}[name]
-    assert (heard.min() == heard.max() > 0) == edges.as_connected
+    assert (heard.min() == heard.max() > 0) == edges.unmodified
 
 
 def test_the_places_of_a_sparse_graph_are_the_senders_that_each_hears():
-    edges = connect("ring", 9, 3, LIKE)
-    assert edges.places[2].mT.tolist() == [[1, 8], *([i - 1, i + 1] for i in range(1, 8)), [0, 7]]
+    edges = make_edges("ring", 9, 3, LIKE)
+    assert edges.layout_index[2].mT.tolist() == [[1, 8], *([i - 1, i + 1] for i in range(1, 8)), [0, 7]]
 
 
 @pytest.mark.parametrize(
@@ -223,7 +233,7 @@ def test_the_places_of_a_sparse_graph_are_the_senders_that_each_hears():
     ],
 )
 def test_irregular_and_parallel_edges_have_no_places(topology):
-    assert connect(topology, 3, 2, LIKE).places is None
+    assert make_edges(topology, 3, 2, LIKE).layout_index is None
 
 
 def test_an_unsorted_edge_list_is_sorted():
@@ -233,11 +243,11 @@ def test_an_unsorted_edge_list_is_sorted():
 
 def test_a_callable_may_give_an_edge_list():
     rows = edge_list("grid", 6)
-    assert pairs(connect(lambda n: rows, 6, 1, LIKE)) == pairs(connect("grid", 6, 1, LIKE))
+    assert pairs(make_edges(lambda n: rows, 6, 1, LIKE)) == pairs(make_edges("grid", 6, 1, LIKE))
 
 
 def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
-    assert connect("small_world", 10_000, 64, LIKE).weight.shape == (64, 40_000)
+    assert make_edges("small_world", 10_000, 64, LIKE).weight.shape == (64, 40_000)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +257,7 @@ def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
         (lambda: edge_list("ring", 0), "experts=0, want at least 1"),
         (lambda: edge_list(nx.path_graph(4), 3), "4 nodes, want experts=3: change one"),
         (lambda: edge_list(lambda n: nx.path_graph(n + 1), 3), "4 nodes, want experts=3"),
-        (lambda: connect(edge_list("ring", 5), 4, 1, LIKE), "names expert 4, want 0 to 3"),
+        (lambda: make_edges(edge_list("ring", 5), 4, 1, LIKE), "names expert 4, want 0 to 3"),
         (lambda: edge_list(EdgeList(np.array([-1]), np.array([0]), np.ones(1)), 3), "names expert -1, want 0 to 2"),
         (lambda: edge_list(EdgeList(np.array([1]), np.array([0]), -np.ones(1)), 3), "1 -> 0 has weight -1.0, want"),
         (
@@ -262,7 +272,7 @@ def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
         (lambda: ring_lattice(9, neighbours=3), "neighbours=3, want an even number"),
         (lambda: random_regular(9, degree=-1), "degree=-1, want at least 0"),
         (
-            lambda: join(connect("ring", 3, 1, LIKE), "ring", before=3, after=2),
+            lambda: connect_new_experts(make_edges("ring", 3, 1, LIKE), "ring", before=3, after=2),
             "after=2, want at least before=3",
         ),
         *[
@@ -290,9 +300,9 @@ def test_what_is_no_graph_is_a_type_error():
 @pytest.mark.parametrize("expert", [-1, 3])
 def test_an_expert_that_does_not_exist_is_an_index_error(change, expert):
     with pytest.raises(IndexError, match=f"expert {expert} does not exist, want 0 to 2"):
-        change(connect("none", 3, 1, LIKE), [expert], of=3)
+        change(make_edges("none", 3, 1, LIKE), [expert], of=3)
 
 
 def test_a_name_like_no_other_gets_no_suggestion():
     with pytest.raises(ValueError, match=r"unknown bus 'zzz', want one of: mean\.$"):
-        pick({"mean": 1}, "zzz", "bus")
+        get_by_name({"mean": 1}, "zzz", "bus")

@@ -8,7 +8,7 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import Edges, Gated, Mean, Workspace, connect, silence
+from comms import Edges, Gated, Mean, Workspace, make_edges, silence
 
 B, E, Y, M, S = 3, 6, 5, 4, 3
 ALONE = E - 1  # hears nobody
@@ -31,7 +31,7 @@ def lines(y, topology=None):
         topology = nx.gnp_random_graph(ALONE, 0.6, seed=0, directed=True)
         topology.add_edges_from([(ALONE, 0), (ALONE, 2)])
         nx.set_edge_attributes(topology, {edge: 0.5 + i % 3 for i, edge in enumerate(topology.edges)}, "weight")
-    edges = connect(topology, y.shape[1], len(y), y)
+    edges = make_edges(topology, y.shape[1], len(y), y)
     dead = torch.rand(edges.weight.shape, generator=torch.Generator().manual_seed(0)) < 0.2
     return edges._replace(weight=edges.weight.masked_fill(dead, 0))
 
@@ -66,13 +66,13 @@ def test_gradients_agree_with_finite_differences():
 
 def test_slots_do_not_stay_equal():
     bus, y = made(), outputs()
-    _, slots = bus(y, connect("complete", E, B, y), bus.initial_state(y), None)
+    _, slots = bus(y, make_edges("complete", E, B, y), bus.initial_state(y), None)
     assert (slots[:, 0] - slots[:, 1]).abs().amin() > 1e-6
 
 
 def test_one_hears_also_those_from_whom_there_is_no_edge():
     bus, y = made(), outputs()
-    edges = connect("ring", E, B, y)
+    edges = make_edges("ring", E, B, y)
     louder = y.clone()
     louder[:, 3] += 1
     heard, other = (bus(x, edges, bus.initial_state(x), None)[0].inbox[:, 0] for x in (y, louder))
@@ -81,7 +81,7 @@ def test_one_hears_also_those_from_whom_there_is_no_edge():
 
 def test_what_the_silenced_wrote_before_stays_in_the_slots_and_nothing_is_added():
     bus, y = made(), outputs()
-    edges = connect("complete", E, B, y)
+    edges = make_edges("complete", E, B, y)
     quiet = silence(edges, [1], of=E)
     louder = y.clone()
     louder[:, 1] += 1
@@ -95,7 +95,7 @@ def test_what_the_silenced_wrote_before_stays_in_the_slots_and_nothing_is_added(
 
 def test_only_the_winners_write():
     bus, y = made(top_k=1), outputs()
-    edges, state = connect("complete", E, B, y), outputs()[:, :S, :M]
+    edges, state = make_edges("complete", E, B, y), outputs()[:, :S, :M]
     leaf = y.clone().requires_grad_()
     with torch.no_grad():
         key = bus.query_key_value(y).split(bus.sizes, -1)[1]
@@ -107,7 +107,7 @@ def test_only_the_winners_write():
 
 def test_a_gate_around_a_workspace_learns():
     bus, y = Gated(made()).double(), outputs()
-    delivery, _ = bus(y, connect("complete", E, B, y), bus.initial_state(y), torch.Generator().manual_seed(0))
+    delivery, _ = bus(y, make_edges("complete", E, B, y), bus.initial_state(y), torch.Generator().manual_seed(0))
     delivery.inbox.square().sum().backward()
     assert bus.gate.weight.grad.all()
 
@@ -115,7 +115,7 @@ def test_a_gate_around_a_workspace_learns():
 def test_a_huge_score_of_the_silenced_neither_drowns_nor_blows_up_the_others():
     bus, y = made(top_k=2), outputs()
     y[:, 1] *= 1e4
-    edges = silence(connect("complete", E, B, y), [1], of=E)
+    edges = silence(make_edges("complete", E, B, y), [1], of=E)
     weight = edges.weight.clone().requires_grad_()
     delivery, slots = bus(y.requires_grad_(), edges._replace(weight=weight), bus.initial_state(y), None)
     assert (slots.abs().amax((1, 2)) > 1e-3).all()
@@ -142,7 +142,7 @@ def test_a_population_of_parameters_runs_under_vmap():
 
 def test_a_hundred_thousand_experts_share_a_workspace():
     bus, y = made(slots=2).float(), outputs(experts=100_000, batch=1).float()
-    edges = connect("ring", 100_000, 1, y)
+    edges = make_edges("ring", 100_000, 1, y)
     delivery, slots = bus(y, edges, bus.initial_state(y), None)
     assert delivery.inbox.shape == (1, 100_000, M) and slots.shape == (1, 2, M)
     assert delivery.messages.item() == 300_000 and delivery.inbox.isfinite().all()
@@ -159,7 +159,7 @@ def test_sizes_below_one_are_refused(options, error):
 
 def test_a_mean_of_all_is_dearer_than_a_workspace_among_many():
     y = outputs(experts=30)
-    edges = connect("complete", 30, B, y)
+    edges = make_edges("complete", 30, B, y)
     ours, theirs = (
         bus.double()(y, edges, bus.initial_state(y), None)[0].messages[0].item() for bus in (made(), Mean(Y, M))
     )

@@ -12,7 +12,7 @@ from badger.testing.contract import close
 from badger.testing.core import UNCOMPILED, check_core
 from badger.testing.core.cases import B, D, H, N, T, build, grads, inputs, noise, run
 from badger.testing.core.stepping import unchecked
-from experts import GRU, Core, EpisodicMemory, Predictive, Private, Reconstruction
+from experts import CPC, GRU, Core, EpisodicMemory, Private, Reconstruction
 from experts import state as states
 from experts.auxiliary.contrastive_predictive import info_nce
 from experts.auxiliary.reconstruction import squared_error
@@ -26,16 +26,16 @@ def shared(input_size: int = D, hidden_size: int = H) -> EpisodicMemory:
 
 
 WRAPPED = {
-    "predictive": lambda d, h: Predictive(shared(d, h), steps=STEPS, of=2),
-    "reconstruction": lambda d, h: Reconstruction(shared(d, h), of=2),
-    "both": lambda d, h: Predictive(Reconstruction(GRU(d, h))),
-    "private": lambda d, h: Private(Predictive(Reconstruction(shared(d, h)))),
+    "predictive": lambda d, h: CPC(shared(d, h), steps=STEPS, target_size=2),
+    "reconstruction": lambda d, h: Reconstruction(shared(d, h), target_size=2),
+    "both": lambda d, h: CPC(Reconstruction(GRU(d, h))),
+    "private": lambda d, h: Private(CPC(Reconstruction(shared(d, h)))),
 }
 wrappers = pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED)
 
 
-def predictive(core: Core | None = None, **options) -> Predictive:
-    return build(lambda d, h: Predictive(core or GRU(d, h), **{"steps": STEPS, **options}))
+def predictive(core: Core | None = None, **options) -> CPC:
+    return build(lambda d, h: CPC(core or GRU(d, h), **{"steps": STEPS, **options}))
 
 
 def told(core: Core, xs: torch.Tensor, present: torch.Tensor | None = None) -> list[dict[str, torch.Tensor]]:
@@ -82,17 +82,17 @@ def test_the_squared_error_is_that_of_the_members_that_are_there():
 # Contrastive prediction over steps
 
 
-def by_hand(core: Predictive, xs: torch.Tensor, ys: torch.Tensor) -> list[torch.Tensor]:
+def by_hand(core: CPC, xs: torch.Tensor, ys: torch.Tensor) -> list[torch.Tensor]:
     """The loss of each step in loops: xs, ys (T, B, N, ...)."""
     steps, batch, n, _ = xs.shape
-    code = [[[core.code(xs[t, b, m]) for m in range(n)] for b in range(batch)] for t in range(steps)]
+    code = [[[core.encoder(xs[t, b, m]) for m in range(n)] for b in range(batch)] for t in range(steps)]
     losses = []
     for t in range(steps):
         loss = xs.new_zeros(batch)
         for b in range(batch):
             for m in range(n):
                 for i in range(1, min(core.steps, t) + 1):
-                    guess = core.ahead[i - 1] @ ys[t - i, b, m]
+                    guess = core.predictors[i - 1] @ ys[t - i, b, m]
                     scores = torch.stack([guess @ code[t][a][m] for a in range(batch)])
                     loss[b] = loss[b] - torch.log_softmax(scores, 0)[b] / (core.steps * n)
         losses.append(loss)
@@ -141,7 +141,7 @@ def test_a_batch_of_one_has_no_loss_and_a_finite_gradient():
     core, xs = predictive(), inputs()[:, :1]
     loss = told(core, xs)[-1]["cpc"]
     (loss.sum()).backward()
-    assert loss.tolist() == [0] and not core.ahead.grad.any() and not core.code.weight.grad.any()
+    assert loss.tolist() == [0] and not core.predictors.grad.any() and not core.encoder.weight.grad.any()
 
 
 def test_only_the_loss_mixes_the_episodes_of_a_batch():
@@ -170,7 +170,7 @@ def test_what_can_be_foreseen_is_learned():
     xs = torch.stack([angles.cos(), angles.sin()], -1)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        core = Predictive(GRU(2, 8), steps=2)
+        core = CPC(GRU(2, 8), steps=2)
     optimiser = torch.optim.Adam(core.parameters(), lr=0.03)
     for _ in range(60):
         optimiser.zero_grad()
@@ -181,8 +181,8 @@ def test_what_can_be_foreseen_is_learned():
 
 def test_the_accuracy_is_the_share_of_right_predictions():
     """One number of output and code: the higher code is the better for each, so one of two rows is right."""
-    core = Predictive(GRU(1, 1), steps=1, code_size=1).double()
-    nn.init.ones_(core.code.weight), nn.init.ones_(core.ahead)
+    core = CPC(GRU(1, 1), steps=1, code_size=1).double()
+    nn.init.ones_(core.encoder.weight), nn.init.ones_(core.predictors)
     xs = torch.tensor([1.0, 2.0]).double().view(1, 2, 1, 1).expand(2, 2, 1, 1)
     _, state = run(core, xs)
     state = state._replace(ys=torch.ones_like(state.ys))
@@ -193,7 +193,7 @@ def test_the_accuracy_is_the_share_of_right_predictions():
 
 
 def test_the_loss_of_a_step_is_the_error_of_what_is_seen_in_it():
-    core, xs = build(lambda d, h: Reconstruction(GRU(d, h), of=3)), inputs()
+    core, xs = build(lambda d, h: Reconstruction(GRU(d, h), target_size=3)), inputs()
     ys, state = run(core, xs)
     for x, y, loss in zip(xs, ys, told(core, xs), strict=True):
         close(loss["reconstruction"], (core.decoder(y) - x[..., :3]).square().mean((1, 2)))
@@ -215,7 +215,7 @@ def test_a_wrapped_core_holds_the_contract(make):
     check_core(make, properties=UNCOMPILED)
 
 
-@pytest.mark.parametrize("wrap", [Predictive, Reconstruction])
+@pytest.mark.parametrize("wrap", [CPC, Reconstruction])
 def test_the_outputs_are_those_of_the_core_within(wrap):
     core, xs = build(lambda d, h: wrap(shared(d, h))), inputs()
     present = noise(T, B, N) > 0
@@ -228,14 +228,14 @@ def test_the_outputs_are_those_of_the_core_within(wrap):
 
 
 def test_losses_and_metrics_of_stacked_wrappers_are_told_together():
-    core, xs = build(lambda d, h: Predictive(Reconstruction(shared(d, h)))), inputs()
+    core, xs = build(lambda d, h: CPC(Reconstruction(shared(d, h)))), inputs()
     _, state = run(core, xs)
     assert set(core.losses(state)) == {"cpc", "reconstruction"}
     assert {"cpc_accuracy", "reconstruction_error", "slots_used"} <= set(core.metrics(state))
 
 
 def test_metrics_carry_no_gradient():
-    core, xs = build(lambda d, h: Predictive(Reconstruction(GRU(d, h)))), inputs()
+    core, xs = build(lambda d, h: CPC(Reconstruction(GRU(d, h)))), inputs()
     assert not any(value.requires_grad for value in core.metrics(run(core, xs)[1]).values())
 
 
@@ -251,7 +251,7 @@ def test_inside_private_members_are_episodes_too():
 def test_an_auxiliary_loss_is_learned_on_by_name(name, segment):
     def learner(**auxiliary: float) -> BPTT:
         agent = toy_agent(game(), core=f"episodic_{name}")
-        return BPTT(agent, game(), batch=4, segment=segment, auxiliary=auxiliary, clip=1e9)
+        return BPTT(agent, game(), batch=4, grad_checkpoint_steps=segment, auxiliary=auxiliary, clip=1e9)
 
     without, small, large = learner(), learner(**{name: 0.1}), learner(**{name: 1.0})
     told = [one.update() for one in (without, small, large)]
@@ -267,12 +267,12 @@ def test_an_auxiliary_loss_is_learned_on_by_name(name, segment):
 @pytest.mark.parametrize(
     "make, message",
     [
-        (partial(Predictive, steps=0), "steps=0, want at least 1"),
-        (partial(Predictive, code_size=0), "code_size=0, want at least 1"),
-        (partial(Predictive, of=0), "of=0, want 1 to the core's input_size=4"),
-        (partial(Predictive, of=5), "of=5, want 1 to the core's input_size=4"),
-        (partial(Reconstruction, of=0), "of=0, want 1 to the core's input_size=4"),
-        (partial(Reconstruction, of=5), "of=5, want 1 to the core's input_size=4"),
+        (partial(CPC, steps=0), "steps=0, want at least 1"),
+        (partial(CPC, code_size=0), "code_size=0, want at least 1"),
+        (partial(CPC, target_size=0), "of=0, want 1 to the core's input_size=4"),
+        (partial(CPC, target_size=5), "of=5, want 1 to the core's input_size=4"),
+        (partial(Reconstruction, target_size=0), "of=0, want 1 to the core's input_size=4"),
+        (partial(Reconstruction, target_size=5), "of=5, want 1 to the core's input_size=4"),
     ],
     ids=str,
 )

@@ -6,17 +6,17 @@ import pytest
 
 from badger.testing.core.stepping import unchecked
 from experts import AMRL, DNC, GRU, ClusteredMemory, EpisodicMemory, LookupTable, NeuralMemory, Window
-from experts.episodic.both import both
+from experts.episodic.both import private_and_shared
 
 D = 4
 CORES = {
     "amrl": AMRL,
-    "both": both,
+    "both": private_and_shared,
     "clustered": ClusteredMemory,
-    "clustered x": partial(ClusteredMemory, keep="x"),
+    "clustered x": partial(ClusteredMemory, row_content="x"),
     "dnc": DNC,
     "episodic": EpisodicMemory,
-    "episodic x": partial(EpisodicMemory, keep="x"),
+    "episodic x": partial(EpisodicMemory, row_content="x"),
     "episodic compressed": partial(EpisodicMemory, row_size=2),
     "lookup_table": partial(LookupTable, key_size=2, value_size=2),
     "neural_memory": NeuralMemory,
@@ -37,11 +37,11 @@ def test_a_controller_that_is_made_already_is_refused(make):
         make(D, GRU(D, 6))
 
 
-@pytest.mark.parametrize("make", [EpisodicMemory, ClusteredMemory, partial(EpisodicMemory, row_size=2), both])
+@pytest.mark.parametrize("make", [EpisodicMemory, ClusteredMemory, partial(EpisodicMemory, row_size=2), private_and_shared])
 def test_a_controller_whose_output_size_follows_from_its_input_size_is_refused_where_rows_keep_it(make):
     with pytest.raises(ValueError, match=r"output_size=\d+ where its input_size=\d+, but 1 where that is 1; want one"):
         make(D, lambda size: GRU(size, size))
 
 
 def test_rows_that_keep_the_input_alone_leave_the_output_size_free():
-    assert EpisodicMemory(D, lambda size: GRU(size, size), keep="x").output_size == 2 * D
+    assert EpisodicMemory(D, lambda size: GRU(size, size), row_content="x").output_size == 2 * D

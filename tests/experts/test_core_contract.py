@@ -61,7 +61,9 @@ def test_one_core_of_each_family_may_be_compiled_to_code(name):
 
 def test_a_core_of_cores_holds_the_contract():
     inner = partial(EpisodicMemory, controller=partial(LSTM, hidden_size=H), slots=32, similarity="l2")
-    check_core(lambda d, h: Private(EpisodicMemory(d, inner, slots=32, top_k=2, keep="x")), properties=UNCOMPILED)
+    check_core(
+        lambda d, h: Private(EpisodicMemory(d, inner, slots=32, top_k=2, row_content="x")), properties=UNCOMPILED
+    )
 
 
 class Plain(Core):
@@ -88,7 +90,7 @@ class Reports(Plain):
 
 
 class TracesOne(Plain):
-    def traces(self, state):
+    def read_write_vectors(self, state):
         return {"read": state.h[:1]}
 
 
@@ -116,8 +118,8 @@ class RowsSecond(Plain):
 
 class Backwards(GRU):
     @staticmethod
-    def retreat(grads, state, kept):
-        to_x, _, to_state = GRU.retreat(grads, state, kept)
+    def cell_backward(grads, state, kept):
+        to_x, _, to_state = GRU.cell_backward(grads, state, kept)
         return to_x, to_x, to_state
 
 
@@ -132,12 +134,12 @@ class Foresees(Plain):
 
 
 class NeverFresh(Plain):
-    def members(self, state, index, x):
-        return super().members(state, index.clamp(min=0), x)
+    def select_members(self, state, index, x):
+        return super().select_members(state, index.clamp(min=0), x)
 
 
 class NeverMoved(Plain):
-    def members(self, state, index, x):
+    def select_members(self, state, index, x):
         return state
 
 

@@ -5,14 +5,14 @@ from math import exp, log
 import pytest
 import torch
 
-from experts.memory_metrics import measures
+from experts.memory_metrics import store_metrics
 
 A, C = [1.0, 0.0], [0.0, 2.0]  # keys, of no cosine
 
 
 def told(keys: list, counts: list, weights: tuple = (1.0,)) -> dict[str, float]:
     """Of a single store, read by one member."""
-    numbers = measures(torch.tensor([keys]), torch.tensor([counts]), torch.tensor([[weights]]))
+    numbers = store_metrics(torch.tensor([keys]), torch.tensor([counts]), torch.tensor([[weights]]))
     return {name: value.item() for name, value in numbers.items()}
 
 

@@ -68,7 +68,7 @@ def test_index_takes_episodes_in_the_order_given():
 
 
 def test_members_takes_members_in_the_order_given():
-    pair, last = states.members(tree(), torch.tensor([1, 0, 1]))
+    pair, last = states.select_members(tree(), torch.tensor([1, 0, 1]))
     for leaf in (pair.left, last[..., 0]):
         assert leaf.tolist() == [[1, 0, 1], [3, 2, 3], [5, 4, 5]]
 

@@ -5,9 +5,20 @@ from collections import Counter
 import pytest
 import torch
 
-from badger import BPTT, Curriculum, GuessingGame, Mixture, Population, Ranges, RepeatPrevious, Run, build, train
+from badger import (
+    BPTT,
+    Curriculum,
+    GuessingGame,
+    Mixture,
+    Population,
+    RandomSizes,
+    RepeatPrevious,
+    Run,
+    build_run,
+    train,
+)
 from badger.runs.recorder import read_metrics
-from tasks import PrioritySort, ends, nominal
+from tasks import PrioritySort, nominal, size_range
 from toys import game, seeded, toy_agent
 
 GAME = game()
@@ -19,24 +30,24 @@ def draws(tasks, count=300):
 
 
 def test_each_size_of_a_range_is_drawn_equally_often():
-    counts = Counter(task.dims for task in draws(Ranges(GAME, {"dims": (3, 6)}), 2000))
+    counts = Counter(task.dims for task in draws(RandomSizes(GAME, {"dims": (3, 6)}), 2000))
     assert sorted(counts) == [3, 4, 5, 6]
     assert max(abs(count - 500) for count in counts.values()) < 80  # 4 standard deviations
 
 
 def test_sizes_are_drawn_independently_and_the_rest_stays():
-    tasks = draws(Ranges(GAME, {"dims": (1, 2), "steps": (4, 5)}))
+    tasks = draws(RandomSizes(GAME, {"dims": (1, 2), "steps": (4, 5)}))
     assert {(task.dims, task.steps) for task in tasks} == {(1, 4), (1, 5), (2, 4), (2, 5)}
     assert {task.dtype for task in tasks} == {torch.float64}
 
 
 def test_the_nominal_task_has_the_upper_ends():
-    assert nominal(Ranges(GAME, {"dims": (3, 6), "steps": 7})) == GuessingGame(7, 6, dtype=torch.float64)
+    assert nominal(RandomSizes(GAME, {"dims": (3, 6), "steps": 7})) == GuessingGame(7, 6, dtype=torch.float64)
 
 
 def test_ranges_of_one_number_are_that_task_alone():
-    assert Ranges(GAME, {"dims": 3, "steps": (7, 7)}).alone() == GuessingGame(7, 3, dtype=torch.float64)
-    assert isinstance(Ranges(GAME, {"dims": (3, 4)}).alone(), Ranges)
+    assert RandomSizes(GAME, {"dims": 3, "steps": (7, 7)}).simplify() == GuessingGame(7, 3, dtype=torch.float64)
+    assert isinstance(RandomSizes(GAME, {"dims": (3, 4)}).simplify(), RandomSizes)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +60,14 @@ def test_ranges_of_one_number_are_that_task_alone():
 )
 def test_ranges_that_make_no_sense_are_refused(ranges, error):
     with pytest.raises(ValueError, match=error):
-        Ranges(GAME, ranges)
+        RandomSizes(GAME, ranges)
 
 
 def test_ranges_are_refused_by_what_their_ends_make_together():
     sort = PrioritySort(vectors=20, answers=16)
-    assert {task.vectors for task in draws(Ranges(sort, {"vectors": (4, 6), "answers": 4}))} == {4, 5, 6}
+    assert {task.vectors for task in draws(RandomSizes(sort, {"vectors": (4, 6), "answers": 4}))} == {4, 5, 6}
     with pytest.raises(ValueError, match="answers=8 of vectors=4, want answers <= vectors"):
-        Ranges(sort, {"vectors": (4, 8), "answers": (4, 8)})
+        RandomSizes(sort, {"vectors": (4, 8), "answers": (4, 8)})
 
 
 def test_a_mixture_draws_by_its_weights():
@@ -66,7 +77,7 @@ def test_a_mixture_draws_by_its_weights():
 
 
 def test_a_mixture_may_hold_ranges():
-    mixed = Mixture([Ranges(GAME, {"dims": (3, 4)}), game(9)])
+    mixed = Mixture([RandomSizes(GAME, {"dims": (3, 4)}), game(9)])
     assert {(task.dims, task.steps) for task in draws(mixed)} == {(3, 5), (4, 5), (2, 9)}
     assert nominal(mixed) == GuessingGame(5, 4, dtype=torch.float64)
 
@@ -88,13 +99,14 @@ def test_mixtures_that_make_no_sense_are_refused(tasks, weights, error):
 
 def test_a_curriculum_goes_from_one_to_the_next():
     steps = [
-        Curriculum([game(3), Ranges(game(4), {"dims": 2}), game(9)], [2, 5]).draw(seeded(), s).steps for s in range(7)
+        Curriculum([game(3), RandomSizes(game(4), {"dims": 2}), game(9)], [2, 5]).sample(seeded(), s).steps
+        for s in range(7)
     ]
     assert steps == [3, 3, 4, 4, 4, 9, 9]
 
 
 def test_a_curriculum_ends_with_the_nominal_one():
-    easy, hard = Ranges(GAME, {"dims": (1, 2)}), Ranges(GAME, {"dims": (3, 4)})
+    easy, hard = RandomSizes(GAME, {"dims": (1, 2)}), RandomSizes(GAME, {"dims": (3, 4)})
     assert nominal(Curriculum([easy, hard], [3])) == nominal(hard)
 
 
@@ -103,14 +115,14 @@ def test_a_learner_tells_a_curriculum_its_outer_step():
     learner = BPTT(toy_agent(tasks.nominal), tasks, batch=2)
     played = []
     for _ in range(4):
-        played.append(learner.drawn()[0].steps)
+        played.append(learner.sample_task_and_experts()[0].steps)
         learner.update()
     assert played == [3, 3, 4, 4]
 
 
 def test_ranges_may_grow():
-    growing, rng = Ranges(GAME, {"dims": (1, 2), "steps": (3, 6)}).growing(2, 8), seeded()
-    sizes = [{(task.dims, task.steps) for task in (growing.draw(rng, step) for _ in range(100))} for step in range(9)]
+    growing, rng = RandomSizes(GAME, {"dims": (1, 2), "steps": (3, 6)}).widening_curriculum(2, 8), seeded()
+    sizes = [{(task.dims, task.steps) for task in (growing.sample(rng, step) for _ in range(100))} for step in range(9)]
     assert sizes[0] == sizes[1] == {(1, 3)}  # from here on, steps grow by one every two outer steps
     assert sizes[2] == sizes[3] == {(1, 3), (1, 4)}
     assert sizes[4] == sizes[5] == {(1, 3), (1, 4), (1, 5)}
@@ -119,12 +131,12 @@ def test_ranges_may_grow():
 
 
 def test_ranges_may_rise_a_size_at_a_time():
-    rising, rng = Ranges(GAME, {"dims": (1, 2), "steps": (3, 6)}).rising(2, 8), seeded()
-    sizes = [{(task.dims, task.steps) for task in (rising.draw(rng, step) for _ in range(100))} for step in range(9)]
+    rising, rng = RandomSizes(GAME, {"dims": (1, 2), "steps": (3, 6)}).increasing_curriculum(2, 8), seeded()
+    sizes = [{(task.dims, task.steps) for task in (rising.sample(rng, step) for _ in range(100))} for step in range(9)]
     assert sizes == [{(1, 3)}] * 2 + [{(1, 4)}] * 2 + [{(1, 5)}] * 2 + [{(2, 6)}] * 3
 
 
-@pytest.mark.parametrize("how", [Ranges.growing, Ranges.rising])
+@pytest.mark.parametrize("how", [RandomSizes.widening_curriculum, RandomSizes.increasing_curriculum])
 @pytest.mark.parametrize(
     ("ranges", "begin", "end", "error"),
     [
@@ -136,7 +148,7 @@ def test_ranges_may_rise_a_size_at_a_time():
 )
 def test_ranges_that_cannot_grow_are_refused(ranges, begin, end, error, how):
     with pytest.raises(ValueError, match=error):
-        how(Ranges(GAME, ranges), begin, end)
+        how(RandomSizes(GAME, ranges), begin, end)
 
 
 @pytest.mark.parametrize(
@@ -156,14 +168,14 @@ def test_curricula_that_make_no_sense_are_refused(tasks, until, error):
 
 @pytest.mark.parametrize("size", [3, (3, 3)])
 def test_both_ends_of_a_number_are_the_number(size):
-    assert ends(dims=size) == (3, 3)
+    assert size_range(dims=size) == (3, 3)
 
 
 # --- a learner
 
 
 def varied(tasks=None, seed=0, **options):
-    tasks = tasks or Ranges(GAME, {"dims": (2, 3), "steps": (3, 5)})
+    tasks = tasks or RandomSizes(GAME, {"dims": (2, 3), "steps": (3, 5)})
     return BPTT(toy_agent(nominal(tasks), port="named", core="episodic"), tasks, batch=2, seed=seed, **options)
 
 
@@ -171,7 +183,7 @@ def test_each_outer_step_has_sizes_of_its_own():
     learner, seen = varied(experts=(3, 6)), set()
     for step in range(100):
         learner.step = step
-        task, experts = learner.drawn()
+        task, experts = learner.sample_task_and_experts()
         seen.add((task.dims, task.steps, experts))
     assert len(seen) == 2 * 3 * 4
 
@@ -184,7 +196,7 @@ def test_what_is_drawn_is_what_is_played(monkeypatch):
     )
     for _ in range(4):
         played.clear()
-        task, experts = learner.drawn()
+        task, experts = learner.sample_task_and_experts()
         assert learner.update()["finite"]
         assert played == [(2, task.dims, experts + learner.agent.act.name_size)] * task.steps
 
@@ -209,7 +221,7 @@ def test_a_task_that_is_drawn_without_gradient_is_refused():
         differentiable = False
 
     with pytest.raises(ValueError, match="Blind gives rewards without gradient"):
-        varied(Ranges(Blind(3, 2), {"steps": (3, 4)}))
+        varied(RandomSizes(Blind(3, 2), {"steps": (3, 4)}))
 
 
 @pytest.mark.parametrize("experts", [0, (0, 3)])
@@ -248,7 +260,7 @@ def test_tasks_of_a_mixture_may_tell_different_scores(tmp_path):
 
 
 def test_a_recipe_takes_ranges_also_as_json_gives_them():
-    run = build(
+    run = build_run(
         "guessing_game", dims=[2, 3], steps=(3, 4), experts=[4, 9], hidden_size=6, key_size=4, message_size=4, batch=4
     )
     assert run.learner.task == GuessingGame(4, 3) and run.learner.experts == (4, 9) and run.learner.agent.experts == 9

@@ -92,7 +92,7 @@ def test_the_prober_sees_only_the_errors_told():
     blind = state._replace(target=torch.full_like(state.target, torch.nan))
     told = [opened.obs.squeeze(-1)]
     for _ in range(task.steps):
-        guess = task.probe(told, blind)
+        guess = task.finite_difference_player(told, blind)
         assert guess.isfinite().all()
         state, step = task.step(state, guess, rng)
         told.append(step.obs.squeeze(-1))
@@ -262,7 +262,7 @@ def test_logits_earn_their_log_probability_over_the_questions():
 
 def test_experts_that_see_their_own_pairs_learn_from_pooled_recall():
     agent = toy_agent(pooled(), core="episodic_shared", bus="silent", experts=3)
-    agent.sense = sense.Each(pooled().obs_size)
+    agent.sense = sense.PerExpert(pooled().obs_size)
     metrics = BPTT(agent, pooled(), batch=8).update()
     assert metrics["finite"] and metrics["gradient_norm"] > 0 and 0 <= metrics["accuracy"] <= 1
 
@@ -275,7 +275,7 @@ def test_pooled_recall_refuses_sizes_below_one(size):
 
 def test_something_must_be_shown_before_it_is_asked_for():
     with pytest.raises(ValueError, match="asks=8 leave no step to show anything in steps=8; want asks < steps"):
-        PooledRecall(steps=8, asks=8)
+        PooledRecall(steps=8, num_queries=8)
 
 
 def test_a_task_is_frozen():

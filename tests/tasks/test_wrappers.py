@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CartPole, Feedback, GuessingGame, PooledRecall, RepeatPrevious, TMaze
+from badger import CartPole, GuessingGame, PooledRecall, PreviousActionReward, RepeatPrevious, TMaze
 from badger.testing import TASK_PROPERTIES, check_task
 from badger.testing.task.cases import B, action, play
 from tasks import MultiDiscrete
 from toys import Crowd, Steps, seeded
 
 TASKS = {
-    "early": lambda dtype: Feedback(Steps(dtype=dtype)),
-    "fixed": lambda dtype: Feedback(TMaze(3, dtype=dtype)),
-    "numbers": lambda dtype: Feedback(GuessingGame(3, 2, dtype=dtype)),
-    "differentiable": lambda dtype: Feedback(RepeatPrevious(5, 2, dtype=dtype)),
-    "each its own": lambda dtype: Feedback(PooledRecall(steps=3, experts=2, asks=1, dtype=dtype)),
+    "early": lambda dtype: PreviousActionReward(Steps(dtype=dtype)),
+    "fixed": lambda dtype: PreviousActionReward(TMaze(3, dtype=dtype)),
+    "numbers": lambda dtype: PreviousActionReward(GuessingGame(3, 2, dtype=dtype)),
+    "differentiable": lambda dtype: PreviousActionReward(RepeatPrevious(5, 2, dtype=dtype)),
+    "each its own": lambda dtype: PreviousActionReward(PooledRecall(steps=3, experts=2, num_queries=1, dtype=dtype)),
 }
 
 
@@ -31,7 +31,7 @@ def test_a_task_with_feedback_keeps_the_contract(make):
 def test_the_last_action_its_reward_and_the_end_come_after_what_the_task_shows():
     task = CartPole(3, dtype=torch.float64)
     actions = [torch.tensor([0, 1, 1, 0])] * 3
-    for (_, plain), (_, told) in zip(play(task, actions), play(Feedback(task), actions), strict=True):
+    for (_, plain), (_, told) in zip(play(task, actions), play(PreviousActionReward(task), actions), strict=True):
         assert torch.equal(told.obs[:, :4], plain.obs)
         late = (plain.terminated | plain.truncated).double()
         started = plain.reward  # each step of this task pays 1, and the start does not
@@ -40,7 +40,7 @@ def test_the_last_action_its_reward_and_the_end_come_after_what_the_task_shows()
 
 
 def test_a_new_episode_is_told_nothing_of_the_last():
-    task = Feedback(TMaze(2, dtype=torch.float64))
+    task = PreviousActionReward(TMaze(2, dtype=torch.float64))
     state, _ = play(task, [torch.zeros(4, dtype=torch.long)] * 3)[-1]
     _, opened = task.restart(state, torch.ones(4, dtype=torch.bool), seeded())
     assert not opened.obs[:, 2:].any() and opened.obs[:, 1].all()
@@ -53,7 +53,7 @@ class Pairs(Steps):
     differentiable: ClassVar[bool] = False
 
     @property
-    def action(self):
+    def action_space(self):
         return MultiDiscrete((3, 2))
 
     def step(self, state, action, rng):
@@ -64,31 +64,34 @@ class Pairs(Steps):
 
 
 def test_several_choices_are_told_side_by_side():
-    task = Feedback(Pairs(dtype=torch.float64))
+    task = PreviousActionReward(Pairs(dtype=torch.float64))
     _, (_, step) = play(task, [torch.tensor([[2, 0], [0, 1]])])
     assert step.obs[:, 2:7].tolist() == [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]
 
 
 def test_of_logits_the_likeliest_choice_is_told_and_numbers_as_they_are():
-    task, logits = Feedback(RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)), torch.randn(B, 3, generator=seeded())
+    task, logits = (
+        PreviousActionReward(RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)),
+        torch.randn(B, 3, generator=seeded()),
+    )
     _, (_, step) = play(task, [logits.double().requires_grad_()])
     assert torch.equal(step.obs[:, 3:6].argmax(-1), logits.argmax(-1)) and not step.obs.requires_grad
-    game = Feedback(GuessingGame(3, 2, dtype=torch.float64))
+    game = PreviousActionReward(GuessingGame(3, 2, dtype=torch.float64))
     _, (_, step) = play(game, [action(game)])
     assert_close(step.obs[:, 1:3], action(game))
 
 
 def test_rewards_of_each_want_an_observation_of_each():
-    task = Feedback(Crowd(dtype=torch.float64))
+    task = PreviousActionReward(Crowd(dtype=torch.float64))
     with pytest.raises(ValueError, match=r"Crowd rewards each, \(4, 4\), but shows one observation for all, \(4, 2\)"):
         play(task, [action(task)])
 
 
 def test_its_dtype_is_that_of_the_task_unless_another_is_asked_for():
-    assert Feedback(TMaze(dtype=torch.float64)).dtype == torch.float64
-    assert Feedback(TMaze(), dtype=torch.float64).task.dtype == torch.float64
+    assert PreviousActionReward(TMaze(dtype=torch.float64)).dtype == torch.float64
+    assert PreviousActionReward(TMaze(), dtype=torch.float64).task.dtype == torch.float64
 
 
 def test_it_wants_a_task():
     with pytest.raises(ValueError, match="task=None, want a Task, as in Feedback"):
-        Feedback()
+        PreviousActionReward()

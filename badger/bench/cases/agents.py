@@ -14,12 +14,12 @@ import torch
 from badger import act, sense
 from badger.agent import Agent
 from badger.bench import measure
-from badger.bench.measure import Prepare, Work, ready
+from badger.bench.measure import Prepare, Work, no_setup
 from badger.bench.references import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.attention_2019 import Attend
-from badger.bench.result import Goal, Row, at_least, on_gpu, within
+from badger.bench.result import BenchResult, Goal, at_least, max_ratio, on_gpu
 from badger.learners import BPTT
-from badger.recipes.build import build
+from badger.recipes.build import build_run
 from badger.rng import drawing_from, generator
 from badger.runs.run import Run
 from badger.runs.training import train
@@ -32,17 +32,21 @@ REWRITE = 1.3  # of a trial that only put matrix products in it
 PARAMETERS = 80_977  # of the original
 
 
-def price_of_memory(device: torch.device, recipe: dict[str, Any] | None = None, repeats: int = 20) -> Iterator[Row]:
+def memory_overhead(
+    device: torch.device, recipe: dict[str, Any] | None = None, repeats: int = 20
+) -> Iterator[BenchResult]:
     """An outer step of the agent that `make demo` trains, with private memory and without."""
     runs = {memory: _recipe(device, recipe, memory=memory) for memory in ("private", "none")}
-    sides = {memory: ready(run.learner.update) for memory, run in runs.items()}
-    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+    sides = {memory: no_setup(run.learner.update) for memory, run in runs.items()}
+    seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     times = {memory: [1e3 * s for s in values] for memory, values in seconds.items()}
-    yield Row("price-of-memory", "ms an outer step", times["private"], times["none"], "no memory", within(1.8))
+    yield BenchResult(
+        "price-of-memory", "ms an outer step", times["private"], times["none"], "no memory", max_ratio(1.8)
+    )
 
 
 def _recipe(device: torch.device, recipe: dict[str, Any] | None, **more: Any) -> Run:
-    return build("guessing_game", **{**(recipe or {}), **more, "device": str(device)})
+    return build_run("guessing_game", **{**(recipe or {}), **more, "device": str(device)})
 
 
 class Game(NamedTuple):
@@ -81,7 +85,7 @@ class Game(NamedTuple):
         return Training(agent, batch=self.batch, experts=self.experts, dims=self.dims, steps=self.steps, rng=rng)
 
 
-def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> Iterator[Row]:  # noqa: B008
+def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> Iterator[BenchResult]:  # noqa: B008
     """CPU-seconds of an outer step, against two forms of the published agent."""
     learners: dict[str, BPTT | Training] = {
         "ours": game.learner(device, memory=False),
@@ -89,8 +93,8 @@ def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> 
         "broadcast": game.reference(device, broadcast_multiply),
         "products": game.reference(device, matrix_products),
     }
-    sides = {name: ready(learner.update) for name, learner in learners.items()}
-    cpu = measure.in_turn(sides, repeats=repeats, clock=time.process_time)
+    sides = {name: no_setup(learner.update) for name, learner in learners.items()}
+    cpu = measure.time_interleaved(sides, repeats=repeats, clock=time.process_time)
     forty = Goal(f">= 40x fewer than {ORIGINAL}", "ours", most=ORIGINAL / 40)
     ahead = Goal("< 1x", "ratio", most=1)
     against = {"broadcast": "broadcast multiply", "products": "matrix products"}
@@ -100,7 +104,7 @@ def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> 
         ("memory", "memory", "broadcast", None),
     ):
         yield _against_published(
-            Row(f"badger-2019/{name}", "CPU-s", cpu[ours], cpu[reference], against[reference], goal)
+            BenchResult(f"badger-2019/{name}", "CPU-s", cpu[ours], cpu[reference], against[reference], goal)
         )
     yield on_gpu(device, *GPU, lambda: _outer_steps(device, sides, repeats))
 
@@ -108,23 +112,23 @@ def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> 
 GPU = ("badger-2019/gpu", "outer steps/s", at_least(300, "outer steps/s"))
 
 
-def _against_published(row: Row) -> Row:
+def _against_published(row: BenchResult) -> BenchResult:
     ours = median(row.ours)
     original, rewrite = (f"{cost / ours:.1f}x fewer than the {cost}" for cost in (ORIGINAL, REWRITE))
     return row._replace(note=f"{original} of the original, {rewrite} of its rewrite")
 
 
-def _outer_steps(device: torch.device, sides: dict[str, Prepare], repeats: int) -> Row:
+def _outer_steps(device: torch.device, sides: dict[str, Prepare], repeats: int) -> BenchResult:
     two = {name: sides[name] for name in ("ours", "products")}
-    seconds = measure.in_turn(two, repeats=repeats, clock=measure.wall(device))
+    seconds = measure.time_interleaved(two, repeats=repeats, clock=measure.wall_clock(device))
     ours, reference = ([1 / s for s in values] for values in seconds.values())
     name, unit, goal = GPU
-    return Row(name, unit, ours, reference, "matrix products", goal)
+    return BenchResult(name, unit, ours, reference, "matrix products", goal)
 
 
 def logging(
     device: torch.device, recipe: dict[str, Any] | None = None, outer_steps: int = 300, repeats: int = 3
-) -> Iterator[Row]:
+) -> Iterator[BenchResult]:
     """A fifth of the demo's training with metrics, checkpoints, pictures and TensorBoard, against none of them.
 
     The first turn, which is not counted, is one step: it loads what logging needs.
@@ -134,9 +138,9 @@ def logging(
         for name in ("logged", "plain"):
             lengths = chain([1], repeat(outer_steps))
             sides[name] = partial(_stretch, device, recipe, lengths, folder if name == "logged" else None)
-        seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+        seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     note = f"{outer_steps} outer steps of the demo, one look inside"
-    yield Row("logging", "s", seconds["logged"], seconds["plain"], "no record", within(1.05), note)
+    yield BenchResult("logging", "s", seconds["logged"], seconds["plain"], "no record", max_ratio(1.05), note)
 
 
 def _stretch(device: torch.device, recipe: dict[str, Any] | None, lengths: Iterator[int], folder: str | None) -> Work:

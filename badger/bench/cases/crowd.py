@@ -9,19 +9,19 @@ import torch
 from badger import act, sense
 from badger.agent import Agent
 from badger.bench import measure
-from badger.bench.measure import Work, ready
+from badger.bench.measure import Work, no_setup
 from badger.bench.references import DenseAttention, LoopExperts
-from badger.bench.result import Goal, Row, at_least, on_gpu, within
+from badger.bench.result import BenchResult, Goal, at_least, max_ratio, on_gpu
 from badger.rng import drawing_from, generator
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import start
-from comms import Attention, EdgeList, connect
+from badger.rollouts.trajectory import initial_carry
+from comms import Attention, EdgeList, make_edges
 from comms.generators import ring_lattice
 from experts import GRU, EpisodicMemory, Private
 from tasks import GuessingGame
 
 
-class Sizes(NamedTuple):
+class CrowdSizes(NamedTuple):
     """Experts on a ring, each with a memory of its own and as many neighbours on either side."""
 
     experts: int = 10_000
@@ -55,11 +55,11 @@ class Sizes(NamedTuple):
             )
 
 
-def acting(sizes: Sizes, device: torch.device) -> Work:
+def acting_work(sizes: CrowdSizes, device: torch.device) -> Work:
     """As many steps as a memory has slots, on from where the last turn ended: memories are full after the first."""
     agent, rng = sizes.agent().to(device), generator(0, "bench", device=device)
     task = GuessingGame(dims=1, steps=10**9)
-    carry = start(agent, task, 1, rng)
+    carry = initial_carry(agent, task, 1, rng)
 
     @torch.no_grad()
     def work() -> None:
@@ -69,7 +69,7 @@ def acting(sizes: Sizes, device: torch.device) -> Work:
     return work
 
 
-def loop(sizes: Sizes, device: torch.device) -> Work:
+def python_loop_work(sizes: CrowdSizes, device: torch.device) -> Work:
     """The same by a Python loop over the experts."""
     identity = torch.randn(sizes.experts, sizes.identity_size, generator=generator(0, "bench")).to(device)
     heard = sizes.topology(sizes.experts).senders.reshape(sizes.experts, -1).tolist()
@@ -81,29 +81,33 @@ def loop(sizes: Sizes, device: torch.device) -> Work:
 
 def experts(
     device: torch.device,
-    sizes: Sizes = Sizes(),  # noqa: B008
+    sizes: CrowdSizes = CrowdSizes(),  # noqa: B008
     numbers: tuple[int, int] = (1_000, 100_000),
     looped: int = 200,
     dense: int = 4_000,
     huge: int = 1_000_000,
     repeats: int = 3,
-) -> Iterator[Row]:
+) -> Iterator[BenchResult]:
     """Steps a second of experts that act, and the time of a step for each of them at other numbers.
 
     The loop is timed with `looped` experts, dense attention with `dense`.
     """
     count, (few, many) = sizes.experts, numbers
-    sides = {str(n): ready(acting(sizes._replace(experts=n), device)) for n in (few, count, many)}
-    sides["loop"] = ready(loop(sizes._replace(experts=looped), device))
-    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+    sides = {str(n): no_setup(acting_work(sizes._replace(experts=n), device)) for n in (few, count, many)}
+    sides["loop"] = no_setup(python_loop_work(sizes._replace(experts=looped), device))
+    seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     rates = {name: [sizes.slots / s for s in values] for name, values in seconds.items()}
     each = {n: [1e6 * s / sizes.slots / n for s in seconds[str(n)]] for n in (few, count, many)}
     scaled = [rate * looped / count for rate in rates["loop"]]
     note = f"{count} experts; the loop over {looped}, scaled"
-    yield Row("experts", "steps/s", rates[str(count)], scaled, "loop over experts", at_least(20, "steps/s"), note)
+    yield BenchResult(
+        "experts", "steps/s", rates[str(count)], scaled, "loop over experts", at_least(20, "steps/s"), note
+    )
     for n in (count, many):
-        goal = within(LINEAR)
-        yield Row(f"experts/each-of-{n}", "us an expert-step", each[n], each[few], f"each of {few}", goal, "linear")
+        goal = max_ratio(LINEAR)
+        yield BenchResult(
+            f"experts/each-of-{n}", "us an expert-step", each[n], each[few], f"each of {few}", goal, "linear"
+        )
     yield from _attention(device, sizes._replace(experts=dense), repeats)
     for n, least in ((many, 300), (huge, 30)):
         goal = at_least(least, "steps/s")
@@ -113,25 +117,25 @@ def experts(
 LINEAR = 1.2  # times the time for each expert: caches are smaller than 100,000 experts
 
 
-def _rate(device: torch.device, sizes: Sizes, experts: int, goal: Goal, repeats: int) -> Row:
-    sides = {"ours": ready(acting(sizes._replace(experts=experts), device))}
-    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))["ours"]
-    return Row(f"experts/gpu-{experts}", "steps/s", [sizes.slots / s for s in seconds], goal=goal)
+def _rate(device: torch.device, sizes: CrowdSizes, experts: int, goal: Goal, repeats: int) -> BenchResult:
+    sides = {"ours": no_setup(acting_work(sizes._replace(experts=experts), device))}
+    seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))["ours"]
+    return BenchResult(f"experts/gpu-{experts}", "steps/s", [sizes.slots / s for s in seconds], goal=goal)
 
 
-def _attention(device: torch.device, sizes: Sizes, repeats: int) -> Iterator[Row]:
+def _attention(device: torch.device, sizes: CrowdSizes, repeats: int) -> Iterator[BenchResult]:
     """One delivery to all, over the edges alone and from the scores of all pairs."""
     count, width = sizes.experts, sizes.hidden_size
     y = torch.randn(1, count, width, generator=generator(0, "bench")).to(device)
-    edges = connect(sizes.topology, count, 1, y)
+    edges = make_edges(sizes.topology, count, 1, y)
     bus = Attention(width, sizes.message_size, key_size=sizes.key_size).to(device)
     full = DenseAttention(width, sizes.message_size, heads=1, key_size=sizes.key_size).to(device)
     hears = torch.zeros(count, count, dtype=torch.bool, device=device)
     hears[edges.receivers[0], edges.senders[0]] = True
     sides = {
-        "ours": ready(torch.no_grad()(lambda: bus(y, edges, (), None))),
-        "dense": ready(torch.no_grad()(lambda: full(y, hears))),
+        "ours": no_setup(torch.no_grad()(lambda: bus(y, edges, (), None))),
+        "dense": no_setup(torch.no_grad()(lambda: full(y, hears))),
     }
-    seconds = measure.in_turn(sides, repeats=5 * repeats, clock=measure.wall(device))
+    seconds = measure.time_interleaved(sides, repeats=5 * repeats, clock=measure.wall_clock(device))
     ours, dense = ([1e3 * s for s in seconds[name]] for name in ("ours", "dense"))
-    yield Row("experts/attention", "ms a delivery", ours, dense, "dense E x E", None, f"{count} experts")
+    yield BenchResult("experts/attention", "ms a delivery", ours, dense, "dense E x E", None, f"{count} experts")

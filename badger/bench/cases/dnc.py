@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from badger.bench import measure
-from badger.bench.measure import Work, ready
+from badger.bench.measure import Work, no_setup
 from badger.bench.references import PlainDNC
-from badger.bench.result import Row, by_factor
+from badger.bench.result import BenchResult, min_speedup
 from badger.rng import drawing_from, generator
 from experts import DNC, LSTM
 
 
-class Sizes(NamedTuple):
+class DNCSizes(NamedTuple):
     """An episode of `steps` steps in `rows` stores, each with one member."""
 
     steps: int = 100
@@ -27,25 +27,25 @@ class Sizes(NamedTuple):
     hidden_size: int = 100
 
 
-def dnc(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 5) -> Iterator[Row]:  # noqa: B008
+def dnc_case(device: torch.device, sizes: DNCSizes = DNCSizes(), repeats: int = 5) -> Iterator[BenchResult]:  # noqa: B008
     """Forward and backward of an episode, against a loop over heads, and against one over episodes and heads."""
     rng = generator(0, "bench")
     xs = torch.randn(sizes.steps, sizes.rows, 1, sizes.input_size, generator=rng).to(device)
     about = {"heads": "loop over heads", "rows": "loop over episodes and heads"}
     for slots in sizes.slots:
         works = {
-            "ours": ours(sizes, slots, xs),
-            "heads": plain(sizes, slots, xs, by_row=False),
-            "rows": plain(sizes, slots, xs, by_row=True),
+            "badger_work": badger_work(sizes, slots, xs),
+            "heads": reference_work(sizes, slots, xs, by_row=False),
+            "rows": reference_work(sizes, slots, xs, by_row=True),
         }
-        sides = {name: ready(work) for name, work in works.items()}
-        seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+        sides = {name: no_setup(work) for name, work in works.items()}
+        seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
         for name, against in about.items():
-            goal = by_factor(2, "faster")
-            yield Row(f"dnc/{slots}-slots-{name}", "s", seconds["ours"], seconds[name], against, goal)
+            goal = min_speedup(2, "faster")
+            yield BenchResult(f"dnc/{slots}-slots-{name}", "s", seconds["ours"], seconds[name], against, goal)
 
 
-def ours(sizes: Sizes, slots: int, xs: Tensor) -> Work:
+def badger_work(sizes: DNCSizes, slots: int, xs: Tensor) -> Work:
     controller = partial(LSTM, hidden_size=sizes.hidden_size)
     with drawing_from(generator(0, "init")):
         core = DNC(sizes.input_size, controller, slots=slots, slot_size=sizes.slot_size, heads=sizes.heads)
@@ -53,7 +53,7 @@ def ours(sizes: Sizes, slots: int, xs: Tensor) -> Work:
     return lambda: core.unroll(xs, core.initial_state(xs[0]))[0].square().mean().backward()
 
 
-def plain(sizes: Sizes, slots: int, xs: Tensor, *, by_row: bool) -> Work:
+def reference_work(sizes: DNCSizes, slots: int, xs: Tensor, *, by_row: bool) -> Work:
     options = {"slots": slots, "slot_size": sizes.slot_size, "heads": sizes.heads}
     module = PlainDNC(sizes.input_size, sizes.hidden_size, **options, by_row=by_row).to(xs.device)
     return lambda: module(xs.squeeze(2)).square().mean().backward()

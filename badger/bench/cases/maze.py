@@ -6,10 +6,10 @@ from functools import partial
 import torch
 
 from badger.bench import measure
-from badger.bench.measure import Work, ready
+from badger.bench.measure import Work, no_setup
 from badger.bench.references import MazeTraining, PlainNeural, PlasticNetwork
-from badger.bench.result import Goal, Row
-from badger.recipes.build import build
+from badger.bench.result import BenchResult, Goal
+from badger.recipes.build import build_run
 from badger.rng import drawing_from, generator
 from tasks import Maze
 
@@ -21,22 +21,24 @@ SIZES = {"plasticity": 200, "backpropamine": 100}
 MEMORIES = ("plastic", "neural")
 
 
-def maze(
+def maze_case(
     device: torch.device,
     rows: tuple[int, ...] = (30, 60),
     sizes: dict[str, int] = SIZES,
     tasks: dict[str, Maze] | None = None,
     repeats: int = 5,
-) -> Iterator[Row]:
+) -> Iterator[BenchResult]:
     """Episodes a second of our recipe, with plastic weights and with a neural memory, against the plain training of the
     same kind of network; and with a neural memory against that of a plastic network, too, which is the published one.
     rows: episodes that ours plays at once. sizes: hidden. tasks: in place of the published mazes."""
     for setting, (published, training, episodes, factor) in SETTINGS.items():
         task, hidden = (tasks or {}).get(setting) or published(), sizes[setting]
-        works = {f"plain {memory}": plain(memory, training, task, hidden) for memory in MEMORIES}
-        works |= {f"{memory} {n}": ours(setting, memory, n, hidden, task, device) for memory in MEMORIES for n in rows}
-        seconds = measure.in_turn(
-            {name: ready(work) for name, work in works.items()}, repeats=repeats, clock=measure.wall(device)
+        works = {f"plain {memory}": reference_work(memory, training, task, hidden) for memory in MEMORIES}
+        works |= {
+            f"{memory} {n}": badger_work(setting, memory, n, hidden, task, device) for memory in MEMORIES for n in rows
+        }
+        seconds = measure.time_interleaved(
+            {name: no_setup(work) for name, work in works.items()}, repeats=repeats, clock=measure.wall_clock(device)
         )
         goal = Goal(f">= {factor:g}x the episodes/s", "ratio", least=factor)
         for memory, rival in (("plastic", "plastic"), ("neural", "neural"), ("neural", "plastic")):
@@ -45,18 +47,18 @@ def maze(
             for n in rows:
                 speed = [n / s for s in seconds[f"{memory} {n}"]]
                 name = f"maze/{setting}-{memory}-{n}" + ("" if memory == rival else f"-against-{rival}")
-                yield Row(name, "episodes/s", speed, beside, about, goal)
+                yield BenchResult(name, "episodes/s", speed, beside, about, goal)
 
 
-def plain(memory: str, training: Callable[..., MazeTraining], task: Maze, hidden_size: int) -> Work:
-    sizes = task.obs_size, hidden_size, task.action.n
+def reference_work(memory: str, training: Callable[..., MazeTraining], task: Maze, hidden_size: int) -> Work:
+    sizes = task.obs_size, hidden_size, task.action_space.n
     with drawing_from(generator(0, "init")):
         network = PlasticNetwork(*sizes) if memory == "plastic" else PlainNeural(*sizes, width=min(100, hidden_size))
     return training(network, generator(0, "bench"), task=task).update
 
 
-def ours(setting: str, memory: str, rows: int, hidden_size: int, task: Maze, device: torch.device) -> Work:
-    run = build(
+def badger_work(setting: str, memory: str, rows: int, hidden_size: int, task: Maze, device: torch.device) -> Work:
+    run = build_run(
         "maze", setting=setting, memory=memory, batch=rows, hidden_size=hidden_size, key_size=min(100, hidden_size),
         device=device.type,
     )  # fmt: skip

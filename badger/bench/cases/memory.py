@@ -11,7 +11,7 @@ from badger.bench import measure
 from badger.bench.measure import Work
 from badger.bench.references import DenseRing, dense_read, selected_read
 from badger.bench.references.ring import Read
-from badger.bench.result import Goal, Row, by_factor, within
+from badger.bench.result import BenchResult, Goal, max_ratio, min_speedup
 from badger.rng import drawing_from, generator
 from experts import GRU, Core, EpisodicMemory
 from experts.state import State
@@ -19,7 +19,7 @@ from experts.state import State
 Unroll = Callable[..., tuple[Tensor, State]]
 
 
-class Sizes(NamedTuple):
+class MemorySizes(NamedTuple):
     """An episode of `steps` steps in `rows` stores of `slots` rows, each with one member."""
 
     steps: int = 256
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
         return torch.randn(self.steps, self.rows, 1, width or self.input_size, generator=rng).to(device)
 
 
-def ours(sizes: Sizes, device: torch.device, unroll: Unroll = EpisodicMemory.unroll) -> Work:
+def badger_work(sizes: MemorySizes, device: torch.device, unroll: Unroll = EpisodicMemory.unroll) -> Work:
     """Forward and backward of an episode; the memory stepped eagerly with `unroll=Core.unroll`."""
     with drawing_from(generator(0, "init")):
         memory = EpisodicMemory(
@@ -49,7 +49,7 @@ def ours(sizes: Sizes, device: torch.device, unroll: Unroll = EpisodicMemory.unr
     return lambda: _backward(unroll(memory, xs, memory.initial_state(xs[0]))[0])
 
 
-def dense(sizes: Sizes, device: torch.device, read: Read = dense_read) -> Work:
+def dense_work(sizes: MemorySizes, device: torch.device, read: Read = dense_read) -> Work:
     """The same by the dense ring buffer."""
     ring = DenseRing(
         sizes.input_size,
@@ -63,7 +63,7 @@ def dense(sizes: Sizes, device: torch.device, read: Read = dense_read) -> Work:
     return lambda: _backward(ring(xs))
 
 
-def gru(sizes: Sizes, device: torch.device) -> Work:
+def gru(sizes: MemorySizes, device: torch.device) -> Work:
     """torch's GRU on inputs as wide as [x, m]."""
     width = 2 * sizes.input_size + sizes.hidden_size
     module = nn.GRU(width, sizes.hidden_size).to(device)
@@ -75,58 +75,65 @@ def _backward(ys: Tensor) -> None:
     ys.square().mean().backward()
 
 
-def memory_vs_dense(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 5) -> Iterator[Row]:  # noqa: B008
+def memory_vs_dense(
+    device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 5
+) -> Iterator[BenchResult]:
     """Our memory against the dense ring buffer: time and peak memory of forward and backward."""
     sides = {
-        "ours": partial(ours, sizes, device),
-        "dense": partial(dense, sizes, device),
-        "selected": partial(dense, sizes, device, selected_read),
+        "ours": partial(badger_work, sizes, device),
+        "dense": partial(dense_work, sizes, device),
+        "selected": partial(dense_work, sizes, device, selected_read),
     }
-    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
+    seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     few = sizes._replace(steps=2)
     small = {
-        "ours": partial(ours, few, device),
-        "dense": partial(dense, few, device),
-        "selected": partial(dense, few, device, selected_read),
+        "ours": partial(badger_work, few, device),
+        "dense": partial(dense_work, few, device),
+        "selected": partial(dense_work, few, device, selected_read),
     }
-    peaks = {name: [measure.peak(side, small[name], device)] for name, side in sides.items()}
+    peaks = {name: [measure.peak_memory(side, small[name], device)] for name, side in sides.items()}
     goals = {
-        "dense": (by_factor(8, "faster"), by_factor(30, "less")),
+        "dense": (min_speedup(8, "faster"), min_speedup(30, "less")),
         "selected": (None, None),
     }
     about = {"dense": "dense ring buffer", "selected": "the same, rows selected without gradient"}
     for name, (faster, less) in goals.items():
         what = "" if name == "dense" else f"-{name}"
-        yield Row(f"memory-vs-dense/time{what}", "s", seconds["ours"], seconds[name], about[name], faster)
-        yield Row(f"memory-vs-dense/memory{what}", "MB", peaks["ours"], peaks[name], about[name], less)
+        yield BenchResult(f"memory-vs-dense/time{what}", "s", seconds["ours"], seconds[name], about[name], faster)
+        yield BenchResult(f"memory-vs-dense/memory{what}", "MB", peaks["ours"], peaks[name], about[name], less)
 
 
-def memory_vs_gru(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 7) -> Iterator[Row]:  # noqa: B008
+def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:  # noqa: B008
     """Our memory, unrolled and stepped eagerly, against nn.GRU: time of forward and backward."""
     sides = {
-        "unrolled": partial(ours, sizes, device),
-        "stepped": partial(ours, sizes, device, Core.unroll),
+        "unrolled": partial(badger_work, sizes, device),
+        "stepped": partial(badger_work, sizes, device, Core.unroll),
         "gru": partial(gru, sizes, device),
     }
-    seconds = measure.in_turn(sides, repeats=repeats, clock=measure.wall(device))
-    for name, goal in {"unrolled": within(2.0), "stepped": within(3.0)}.items():
-        yield Row(f"memory-vs-gru/{name}", "s", seconds[name], seconds["gru"], "nn.GRU", goal)
+    seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
+    for name, goal in {"unrolled": max_ratio(2.0), "stepped": max_ratio(3.0)}.items():
+        yield BenchResult(f"memory-vs-gru/{name}", "s", seconds[name], seconds["gru"], "nn.GRU", goal)
 
 
 def episode_length(
     device: torch.device,
-    sizes: Sizes = Sizes(rows=32),  # noqa: B008
+    sizes: MemorySizes = MemorySizes(rows=32),  # noqa: B008
     lengths: tuple[int, int] = (1024, 4096),
     repeats: int = 3,
-) -> Iterator[Row]:
+) -> Iterator[BenchResult]:
     """Time and peak memory a row and step, of a long episode against a shorter one."""
-    short, long = (partial(ours, sizes._replace(steps=steps), device) for steps in lengths)
-    seconds = measure.in_turn({"short": short, "long": long}, repeats=repeats, clock=measure.wall(device))
-    few = partial(ours, sizes._replace(steps=2), device)
+    short, long = (partial(badger_work, sizes._replace(steps=steps), device) for steps in lengths)
+    seconds = measure.time_interleaved(
+        {"short": short, "long": long}, repeats=repeats, clock=measure.wall_clock(device)
+    )
+    few = partial(badger_work, sizes._replace(steps=2), device)
     shares = [1 / (steps * sizes.rows) for steps in lengths]
     times = [[1e6 * s * share for s in seconds[name]] for name, share in zip(seconds, shares, strict=True)]
-    peaks = [[1e3 * measure.peak(side, few, device) * share] for side, share in zip((short, long), shares, strict=True)]
+    peaks = [
+        [1e3 * measure.peak_memory(side, few, device) * share]
+        for side, share in zip((short, long), shares, strict=True)
+    ]
     against, note = f"T = {lengths[0]}", f"T = {lengths[1]}, {sizes.slots} slots"
     linear = Goal("linear: <= 1.1x", "ratio", most=1.1)
-    yield Row("episode-length/time", "us a row-step", times[1], times[0], against, within(1.2), note)
-    yield Row("episode-length/memory", "kB a row-step", peaks[1], peaks[0], against, linear, note)
+    yield BenchResult("episode-length/time", "us a row-step", times[1], times[0], against, max_ratio(1.2), note)
+    yield BenchResult("episode-length/memory", "kB a row-step", peaks[1], peaks[0], against, linear, note)

@@ -7,22 +7,22 @@ from typing import NamedTuple
 import torch
 
 from badger.bench import measure
-from badger.bench.measure import Work, ready
+from badger.bench.measure import Work, no_setup
 from badger.bench.references.recurrent_ppo import PIP
-from badger.bench.references.recurrent_ppo import recurrent_ppo as theirs
-from badger.bench.result import Goal, Row
+from badger.bench.references.recurrent_ppo import sb3_recurrent_ppo as theirs
+from badger.bench.result import BenchResult, Goal
 from badger.learners import PPO
 from badger.recipes.settings import Setup
 from badger.rng import generator
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import start
+from badger.rollouts.trajectory import initial_carry
 from experts import GRU
 from tasks import CartPole
 
 GOAL = Goal(">= 2x the steps/s", "ratio", least=2.0)
 
 
-class Sizes(NamedTuple):
+class PPOSizes(NamedTuple):
     """An update: `horizon` steps in each of `rows` worlds, lived through again `epochs` times in `minibatches`."""
 
     rows: int = 8
@@ -32,32 +32,32 @@ class Sizes(NamedTuple):
     hidden_size: int = 64
 
 
-def recurrent_ppo(device: torch.device, sizes: Sizes = Sizes(), repeats: int = 5) -> Iterator[Row]:  # noqa: B008
+def recurrent_ppo_case(device: torch.device, sizes: PPOSizes = PPOSizes(), repeats: int = 5) -> Iterator[BenchResult]:  # noqa: B008
     """Steps of the world a second, rollout and learning together; always on the CPU, by one thread. Our steps that only
     open an episode do not count."""
     name = "recurrent-ppo/cart-pole"
     try:
         reference = theirs(**sizes._asdict())
     except ImportError:
-        yield Row(name, "steps/s", goal=GOAL, note=f"not measured: wants sb3-contrib; {PIP}")
+        yield BenchResult(name, "steps/s", goal=GOAL, note=f"not measured: wants sb3-contrib; {PIP}")
         return
     with one_thread():
-        learner = ours(sizes)
+        learner = make_ppo(sizes)
         works: dict[str, Work] = {"ours": learner.update, "theirs": reference}
-        seconds = measure.in_turn(
-            {side: ready(work) for side, work in works.items()},
+        seconds = measure.time_interleaved(
+            {side: no_setup(work) for side, work in works.items()},
             repeats=repeats,
-            clock=measure.wall(torch.device("cpu")),
+            clock=measure.wall_clock(torch.device("cpu")),
         )
         steps = sizes.rows * sizes.horizon
-        counted = steps * acting(learner)
+        counted = steps * acting_fraction(learner)
     speeds = [counted / s for s in seconds["ours"]], [steps / s for s in seconds["theirs"]]
-    yield Row(name, "steps/s", *speeds, "sb3-contrib's RecurrentPPO", GOAL)
+    yield BenchResult(name, "steps/s", *speeds, "sb3-contrib's RecurrentPPO", GOAL)
 
 
-def ours(sizes: Sizes) -> PPO:
+def make_ppo(sizes: PPOSizes) -> PPO:
     setup = Setup(experts=1, bus="silent", act="mean", identity_size=0, batch=sizes.rows, lr=1e-3, device="cpu")
-    run = setup.run(
+    run = setup.make_run(
         CartPole(),
         lambda size: GRU(size, sizes.hidden_size),
         learner=PPO,
@@ -69,13 +69,13 @@ def ours(sizes: Sizes) -> PPO:
     return run.learner
 
 
-def acting(learner: PPO) -> float:
+def acting_fraction(learner: PPO) -> float:
     """The share of steps in which the world takes an action."""
     with torch.no_grad():
         rng = generator(0, "bench")
-        carry = start(learner.agent, learner.task, learner.batch, rng)
-        frames, _ = rollout(learner.agent, learner.task, carry, rng, learner.sampled, steps=learner.horizon)
-    return frames.acted.float().mean().item()
+        carry = initial_carry(learner.agent, learner.task, learner.batch, rng)
+        frames, _ = rollout(learner.agent, learner.task, carry, rng, learner.rollout_policy, steps=learner.horizon)
+    return frames.active.float().mean().item()
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 
 from badger.bench import measure
-from badger.bench.measure import Work, ready
-from badger.bench.references.worlds import PLAIN, walk
-from badger.bench.result import Goal, Row, at_least
+from badger.bench.measure import Work, no_setup
+from badger.bench.references.worlds import SINGLE_ENVS, random_rollout
+from badger.bench.result import BenchResult, Goal, at_least
 from badger.rng import generator
 from tasks import CardGame, CartPole, ProofOfMemory, Task, TMaze, TMazeLong
 
@@ -24,30 +24,33 @@ TASKS: dict[str, Task] = {
 GOALS: dict[str, Goal] = {"t_maze": at_least(1e6, "steps/s")}
 
 
-def worlds(
+def env_throughput(
     device: torch.device, rows: int = 1024, steps: int = 300, single: int = 3000, repeats: int = 5
-) -> Iterator[Row]:
+) -> Iterator[BenchResult]:
     """Steps a second, new episodes included, of `rows` episodes at once that make `steps` steps each; and of one world
     in plain Python that makes `single` steps."""
     rng = generator(0, "bench", device=device)
     for name, task in TASKS.items():
-        plain = PLAIN[type(task)](task, np.random.default_rng(0))
-        actions = np.random.default_rng(1).integers(task.action.size, size=single)
-        works: dict[str, Work] = {"ours": partial(play, task, rows, steps, rng), "plain": partial(walk, plain, actions)}
-        seconds = measure.in_turn(
-            {side: ready(work) for side, work in works.items()}, repeats=repeats, clock=measure.wall(device)
+        plain = SINGLE_ENVS[type(task)](task, np.random.default_rng(0))
+        actions = np.random.default_rng(1).integers(task.action_space.size, size=single)
+        works: dict[str, Work] = {
+            "ours": partial(play, task, rows, steps, rng),
+            "plain": partial(random_rollout, plain, actions),
+        }
+        seconds = measure.time_interleaved(
+            {side: no_setup(work) for side, work in works.items()}, repeats=repeats, clock=measure.wall_clock(device)
         )
         ours = [rows * steps / s for s in seconds["ours"]]
         reference = [single / s for s in seconds["plain"]]
         about = f"one at a time in plain Python; {rows} rows of ours"
-        yield Row(f"worlds/{name}", "steps/s", ours, reference, about, GOALS.get(name))
+        yield BenchResult(f"worlds/{name}", "steps/s", ours, reference, about, GOALS.get(name))
 
 
 def play(task: Task, rows: int, steps: int, rng: torch.Generator) -> None:
     """Random choices, and new episodes as in a rollout: where they end at a step that is known, all at once."""
     world, _ = task.reset(rows, rng)
     for t in range(steps):
-        action = torch.randint(task.action.size, (rows,), generator=rng, device=rng.device)
+        action = torch.randint(task.action_space.size, (rows,), generator=rng, device=rng.device)
         world, step = task.step(world, action, rng)
         if not task.fixed_length:
             world, _ = task.restart(world, step.terminated | step.truncated, rng)

@@ -21,7 +21,7 @@ from tasks import Maze
 OF_2018, OF_2019 = Maze.plasticity(), Maze.backpropamine()
 
 
-class Said(NamedTuple):
+class PolicyOutput(NamedTuple):
     """penalty: what the network would have smaller, besides the loss of A2C; with its weight."""
 
     logits: Float[Tensor, "B A"]
@@ -41,7 +41,7 @@ class Network(nn.Module):
         """The state before the first step."""
 
     @abstractmethod
-    def forward(self, x: Float[Tensor, "B I"], state: Any) -> tuple[Said, Any]: ...
+    def forward(self, x: Float[Tensor, "B I"], state: Any) -> tuple[PolicyOutput, Any]: ...
 
 
 def a2c_loss(

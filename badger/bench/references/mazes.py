@@ -49,9 +49,9 @@ class OneMaze(Mazes):
         there = (self.place[0] + MOVES[chosen][0], self.place[1] + MOVES[chosen][1])
         reward = 0.0
         if self.walls[there]:
-            reward = -self.task.COST
+            reward = -self.task.WALL_PENALTY
         elif there == self.goal:
-            reward, self.place = self.task.PAY, self.elsewhere(self.goal)
+            reward, self.place = self.task.GOAL_REWARD, self.elsewhere(self.goal)
         else:
             self.place = there
         return self._seen(chosen, reward), np.array([reward], dtype=np.float32)
@@ -90,7 +90,7 @@ class ManyMazes(Mazes):
         for row in np.flatnonzero(reached):
             y, x = self.goal[row].tolist()
             self.place[row] = self.elsewhere((y, x))
-        reward = (self.task.PAY * reached - self.task.COST * bumped).astype(np.float32)
+        reward = (self.task.GOAL_REWARD * reached - self.task.WALL_PENALTY * bumped).astype(np.float32)
         return self._seen(action, reward), reward
 
     def _seen(self, action: Array | None, reward: Array) -> Array:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from badger.bench.references.maze_training import Network, Said
+from badger.bench.references.maze_training import Network, PolicyOutput
 
 
 class State(NamedTuple):
@@ -40,7 +40,7 @@ class PlainNeural(Network):
         h, read = self.initial.new_zeros(batch, self.cell.hidden_size), self.initial.new_zeros(batch, self.width)
         return State(h, h, read, tuple(m.expand(batch, -1, -1) for m in self.initial))
 
-    def forward(self, x: Float[Tensor, "B I"], state: State) -> tuple[Said, State]:
+    def forward(self, x: Float[Tensor, "B I"], state: State) -> tuple[PolicyOutput, State]:
         h, c = self.cell(torch.cat([x, state.read], -1), (state.h, state.c))
         size = self.heads * self.width
         for_rate, ask, key, value = torch.tanh(self.interact(h)).split([self.width, size, size, size], -1)
@@ -51,7 +51,7 @@ class PlainNeural(Network):
         read = recalled[:, : self.heads].mean(1)
         penalty = self.meta * (recalled[:, self.heads :] - value).square().mean((1, 2))
         y = self.output(torch.cat([h, read], -1))
-        return Said(self.policy(y), self.value(y).squeeze(-1), penalty), State(h, c, read, memory)
+        return PolicyOutput(self.policy(y), self.value(y).squeeze(-1), penalty), State(h, c, read, memory)
 
     def _through(self, memory: tuple[Tensor, ...], keys: Tensor) -> list[Tensor]:
         """What each layer eats, and what comes out of the last."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from badger.bench.references.maze_training import Network, Said
+from badger.bench.references.maze_training import Network, PolicyOutput
 
 State = tuple[Float[Tensor, "B H"], Float[Tensor, "B H H"]]  # h, trace
 
@@ -26,11 +26,11 @@ class PlasticNetwork(Network):
         size = len(self.w)
         return self.w.new_zeros(batch, size), self.w.new_zeros(batch, size, size)
 
-    def forward(self, x: Float[Tensor, "B I"], state: State) -> tuple[Said, State]:
+    def forward(self, x: Float[Tensor, "B I"], state: State) -> tuple[PolicyOutput, State]:
         h, trace = state
         recurrent = torch.bmm(h.unsqueeze(1), self.w + self.alpha * trace).squeeze(1)
         new = torch.tanh(self.input(x) + recurrent)
         out = new.unsqueeze(1)
         trace = trace + self.rate * out * (h.unsqueeze(2) - trace * out)  # Oja's rule
         value = self.value(new).squeeze(-1)
-        return Said(self.policy(new), value, torch.zeros_like(value)), (new, trace)
+        return PolicyOutput(self.policy(new), value, torch.zeros_like(value)), (new, trace)

@@ -6,7 +6,7 @@ from typing import Any
 PIP = "pip install sb3-contrib gymnasium"
 
 
-def recurrent_ppo(
+def sb3_recurrent_ppo(
     *, rows: int, horizon: int, minibatches: int, epochs: int, hidden_size: int, learning_rate: float = 1e-3
 ) -> Any:
     """What one calls for an update: a rollout of `horizon` steps in each of `rows` worlds, and its epochs.

@@ -11,16 +11,26 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from tasks import CardGame, CartPole, ProofOfMemory, TMaze, TMazeLong
-from tasks.control.cart_pole import EDGE, FALLEN, FORCE, GRAVITY, HALF, POLE, START, TICK, TOTAL
+from tasks.control.cart_pole import (
+    FORCE_MAG,
+    GRAVITY,
+    HALF_LENGTH,
+    INIT_RANGE,
+    MASSPOLE,
+    TAU,
+    THETA_THRESHOLD,
+    TOTAL_MASS,
+    X_THRESHOLD,
+)
 
-Told = tuple[np.ndarray, float, bool]
+StepResult = tuple[np.ndarray, float, bool]
 
 
 @runtime_checkable
-class World(Protocol):
+class SingleEnv(Protocol):
     def reset(self) -> np.ndarray: ...
 
-    def step(self, action: int) -> Told: ...
+    def step(self, action: int) -> StepResult: ...
 
 
 class PlainTMaze:
@@ -32,7 +42,7 @@ class PlainTMaze:
         self.cue, self.x, self.y, self.t = 1 - 2 * int(self.rng.integers(2)), 0, 0, 0
         return np.array([0, self.cue], dtype=np.float32)
 
-    def step(self, action: int) -> Told:
+    def step(self, action: int) -> StepResult:
         right, up = ((1, 0), (0, 1), (-1, 0), (0, -1))[action]
         self.y = up if self.x == self.length else 0
         self.x = min(max(self.x + right, 0), self.length)
@@ -50,7 +60,7 @@ class PlainTMazeLong:
         self.cue, self.t = 1 - 2 * int(self.rng.integers(2)), 0
         return self._seen()
 
-    def step(self, action: int) -> Told:
+    def step(self, action: int) -> StepResult:
         self.t += 1
         over = self.t == self.task.length
         reward = (4.0 if (action == 0) == (self.cue > 0) else -3.0) if over else 0.0
@@ -68,19 +78,19 @@ class PlainCartPole:
         self.task, self.rng = task, rng
 
     def reset(self) -> np.ndarray:
-        self.motion, self.t = tuple(self.rng.uniform(-START, START, 4).tolist()), 0
+        self.motion, self.t = tuple(self.rng.uniform(-INIT_RANGE, INIT_RANGE, 4).tolist()), 0
         return self._seen()
 
-    def step(self, action: int) -> Told:
+    def step(self, action: int) -> StepResult:
         place, speed, angle, turning = self.motion
-        push = FORCE if action else -FORCE
+        push = FORCE_MAG if action else -FORCE_MAG
         cos, sin = math.cos(angle), math.sin(angle)
-        pushed = (push + POLE * HALF * turning**2 * sin) / TOTAL
-        spin = (GRAVITY * sin - cos * pushed) / (HALF * (4 / 3 - POLE * cos**2 / TOTAL))
-        speeding = pushed - POLE * HALF * spin * cos / TOTAL
-        place, angle = place + TICK * speed, angle + TICK * turning
-        self.motion, self.t = (place, speed + TICK * speeding, angle, turning + TICK * spin), self.t + 1
-        return self._seen(), 1.0, abs(place) > EDGE or abs(angle) > FALLEN or self.t >= self.task.steps
+        pushed = (push + MASSPOLE * HALF_LENGTH * turning**2 * sin) / TOTAL_MASS
+        spin = (GRAVITY * sin - cos * pushed) / (HALF_LENGTH * (4 / 3 - MASSPOLE * cos**2 / TOTAL_MASS))
+        speeding = pushed - MASSPOLE * HALF_LENGTH * spin * cos / TOTAL_MASS
+        place, angle = place + TAU * speed, angle + TAU * turning
+        self.motion, self.t = (place, speed + TAU * speeding, angle, turning + TAU * spin), self.t + 1
+        return self._seen(), 1.0, abs(place) > X_THRESHOLD or abs(angle) > THETA_THRESHOLD or self.t >= self.task.steps
 
     def _seen(self) -> np.ndarray:
         return np.array(self.motion if self.task.velocities else self.motion[::2], dtype=np.float32)
@@ -94,7 +104,7 @@ class PlainProofOfMemory:
         self.place, self.good, self.t = int(self.rng.integers(-2, 3)), 1 - 2 * int(self.rng.integers(2)), 0
         return self._seen()
 
-    def step(self, action: int) -> Told:
+    def step(self, action: int) -> StepResult:
         walking = self.t >= self.task.shown
         self.place += (2 * action - 1) * walking
         self.t += 1
@@ -117,7 +127,7 @@ class PlainCardGame:
         self.taken, self.t = np.zeros(self.cards, dtype=bool), 0
         return self._seen()
 
-    def step(self, action: int) -> Told:
+    def step(self, action: int) -> StepResult:
         self.t, reward = self.t + 1, -1.0
         if len(self.up) == 2:
             self.up = []
@@ -137,7 +147,7 @@ class PlainCardGame:
         return seen
 
 
-PLAIN: dict[type, Callable[[Any, np.random.Generator], World]] = {
+SINGLE_ENVS: dict[type, Callable[[Any, np.random.Generator], SingleEnv]] = {
     TMaze: PlainTMaze,
     TMazeLong: PlainTMazeLong,
     CartPole: PlainCartPole,
@@ -147,7 +157,7 @@ PLAIN: dict[type, Callable[[Any, np.random.Generator], World]] = {
 """Of a task, its world in plain Python."""
 
 
-def walk(world: World, actions: np.ndarray) -> list[Told]:
+def random_rollout(world: SingleEnv, actions: np.ndarray) -> list[StepResult]:
     """What happens at these actions; after an end the world is opened again."""
     told = []
     world.reset()

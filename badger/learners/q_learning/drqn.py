@@ -2,32 +2,32 @@
 
 from badger.agent import Agent
 from badger.learners.q_learning.recurrent_q import RecurrentQ
-from badger.learners.q_learning.replay import Uniform
-from badger.learners.q_learning.sequences import WHOLE, Cut
-from badger.learners.q_learning.targets import PLAIN
-from badger.learners.schedules import Decay, Exploration, LearningRate
-from tasks import Task, Varied
+from badger.learners.q_learning.replay import UniformSampler
+from badger.learners.q_learning.sequences import WHOLE_EPISODE, SequenceSpec
+from badger.learners.q_learning.targets import IDENTITY
+from badger.learners.schedules import EpsilonSchedule, LearningRate, LinearEpsilon
+from tasks import Task, TaskDistribution
 
 
 def DRQN(
     agent: Agent,
-    task: Task | Varied,
+    task: Task | TaskDistribution,
     *,
-    train: int = WHOLE,
+    train_length: int = WHOLE_EPISODE,
     overlap: int = 0,
     capacity: int = 2000,
-    exploration: Exploration | None = None,
+    exploration: EpsilonSchedule | None = None,
     gamma: float = 0.99,
-    n: int = 1,
-    double: bool = False,
+    n_steps: int = 1,
+    double_q: bool = False,
     experts: int | None = None,
     batch: int = 16,
     horizon: int = 20,
-    updates: int = 4,
-    sequences: int = 32,
+    gradient_steps: int = 4,
+    replay_batch: int = 32,
     prefill: int = 16,
-    target_every: int = 100,
-    measure_every: int | None = None,
+    target_update_interval: int = 100,
+    discrepancy_interval: int | None = None,
     lr: LearningRate = 1e-3,
     auxiliary: dict[str, float] | None = None,
     clip: float | None = 10.0,
@@ -37,32 +37,32 @@ def DRQN(
     seed: int = 0,
     rank: int | None = None,
 ) -> RecurrentQ:
-    """A `RecurrentQ` that replays whole episodes, or pieces of `train` steps, from an agent that knows nothing, each as
+    """A `RecurrentQ` that replays whole episodes, or pieces of `train_length` steps, from an agent that knows nothing, each as
     often as any other; Q(a) comes to r + gamma max Q' in the units of the rewards.
 
-    Pieces begin every train - overlap steps. exploration: None: `Decay()`. The rest as in
+    Pieces begin every train - overlap steps. exploration: None: `LinearEpsilon()`. The rest as in
     `RecurrentQ`.
     """
     return RecurrentQ(
         agent,
         task,
-        cut=Cut(train=train, burn_in=0, overlap=overlap, stored=False),
+        spec=SequenceSpec(train_length=train_length, burn_in=0, overlap=overlap, stored_state=False),
         capacity=capacity,
-        draw=Uniform(),
-        exploration=Decay() if exploration is None else exploration,
+        sampler=UniformSampler(),
+        exploration=LinearEpsilon() if exploration is None else exploration,
         gamma=gamma,
-        n=n,
-        double=double,
-        scale=PLAIN,
-        peak=0.9,
+        n_steps=n_steps,
+        double_q=double_q,
+        value_transform=IDENTITY,
+        priority_eta=0.9,
         experts=experts,
         batch=batch,
         horizon=horizon,
-        updates=updates,
-        sequences=sequences,
+        gradient_steps=gradient_steps,
+        replay_batch=replay_batch,
         prefill=prefill,
-        target_every=target_every,
-        measure_every=measure_every,
+        target_update_interval=target_update_interval,
+        discrepancy_interval=discrepancy_interval,
         lr=lr,
         auxiliary=auxiliary,
         clip=clip,

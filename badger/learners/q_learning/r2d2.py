@@ -3,35 +3,35 @@ Reinforcement Learning")."""
 
 from badger.agent import Agent
 from badger.learners.q_learning.recurrent_q import RecurrentQ
-from badger.learners.q_learning.replay import Draw, Prioritised
-from badger.learners.q_learning.sequences import Cut
-from badger.learners.q_learning.targets import SQUASHED
-from badger.learners.schedules import Exploration, Ladder, LearningRate
-from tasks import Task, Varied
+from badger.learners.q_learning.replay import PrioritizedSampler, Sampler
+from badger.learners.q_learning.sequences import SequenceSpec
+from badger.learners.q_learning.targets import SIGNED_HYPERBOLIC
+from badger.learners.schedules import ApexEpsilon, EpsilonSchedule, LearningRate
+from tasks import Task, TaskDistribution
 
 
 def R2D2(
     agent: Agent,
-    task: Task | Varied,
+    task: Task | TaskDistribution,
     *,
-    train: int = 80,
+    train_length: int = 80,
     burn_in: int = 40,
     overlap: int = 40,
-    stored: bool = True,
+    stored_state: bool = True,
     capacity: int = 2000,
-    draw: Draw | None = None,
-    exploration: Exploration | None = None,
+    sampler: Sampler | None = None,
+    exploration: EpsilonSchedule | None = None,
     gamma: float = 0.997,
-    n: int = 5,
-    peak: float = 0.9,
+    n_steps: int = 5,
+    priority_eta: float = 0.9,
     experts: int | None = None,
     batch: int = 16,
     horizon: int = 20,
-    updates: int = 4,
-    sequences: int = 32,
+    gradient_steps: int = 4,
+    replay_batch: int = 32,
     prefill: int = 16,
-    target_every: int = 100,
-    measure_every: int | None = None,
+    target_update_interval: int = 100,
+    discrepancy_interval: int | None = None,
     lr: LearningRate = 1e-3,
     auxiliary: dict[str, float] | None = None,
     clip: float | None = 40.0,
@@ -44,30 +44,30 @@ def R2D2(
     """A `RecurrentQ` that replays prioritised sequences from what the agent knew when it was there (stored=False: from
     nothing), after a burn-in; Q(a) comes to h(n-step double Q), where h makes large returns small.
 
-    draw: None: `Prioritised()`. exploration: None: `Ladder()`. The rest as in `RecurrentQ`. The sizes of the paper, but
+    sampler: None: `PrioritizedSampler()`. exploration: None: `ApexEpsilon()`. The rest as in `RecurrentQ`. The sizes of the paper, but
     for those of its 256 actors and its replay of millions of steps; learning rate 1e-4 and target network every 2500
     steps there, for networks and runs that are larger by orders of magnitude.
     """
     return RecurrentQ(
         agent,
         task,
-        cut=Cut(train=train, burn_in=burn_in, overlap=overlap, stored=stored),
+        spec=SequenceSpec(train_length=train_length, burn_in=burn_in, overlap=overlap, stored_state=stored_state),
         capacity=capacity,
-        draw=Prioritised() if draw is None else draw,
-        exploration=Ladder() if exploration is None else exploration,
+        sampler=PrioritizedSampler() if sampler is None else sampler,
+        exploration=ApexEpsilon() if exploration is None else exploration,
         gamma=gamma,
-        n=n,
-        double=True,
-        scale=SQUASHED,
-        peak=peak,
+        n_steps=n_steps,
+        double_q=True,
+        value_transform=SIGNED_HYPERBOLIC,
+        priority_eta=priority_eta,
         experts=experts,
         batch=batch,
         horizon=horizon,
-        updates=updates,
-        sequences=sequences,
+        gradient_steps=gradient_steps,
+        replay_batch=replay_batch,
         prefill=prefill,
-        target_every=target_every,
-        measure_every=measure_every,
+        target_update_interval=target_update_interval,
+        discrepancy_interval=discrepancy_interval,
         lr=lr,
         auxiliary=auxiliary,
         clip=clip,

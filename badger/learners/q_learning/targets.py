@@ -12,20 +12,20 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
-class Scale(NamedTuple):
-    """In what units Q is learnt: `into` of a return, and `back`, its inverse."""
+class ValueTransform(NamedTuple):
+    """In what units Q is learnt: `apply` of a return, and `apply_inv`, its inverse."""
 
-    into: Callable[[Tensor], Tensor]
-    back: Callable[[Tensor], Tensor]
+    apply: Callable[[Tensor], Tensor]
+    apply_inv: Callable[[Tensor], Tensor]
 
 
-def squash(x: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "..."]:
+def signed_hyperbolic(x: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "..."]:
     """sign(x) (sqrt(|x| + 1) - 1) + slope x, which makes large returns small (Pohlen et al. 2018, arXiv:1805.11593)."""
     return x.sign() * ((x.abs() + 1).sqrt() - 1) + slope * x
 
 
-def unsquash(y: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "..."]:
-    """The inverse of `squash` (ibid., proposition A.2)."""
+def signed_parabolic(y: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "..."]:
+    """The inverse of `signed_hyperbolic` (ibid., proposition A.2)."""
     # |y| = (r - 1) + slope (r^2 - 1) with r = sqrt(|x| + 1): a quadratic equation in r; its root, without the
     # difference of two large numbers that the usual formula takes
     size = y.abs()
@@ -33,26 +33,26 @@ def unsquash(y: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "
     return y.sign() * rise * (rise + 2)
 
 
-PLAIN = Scale(lambda x: x, lambda y: y)
-SQUASHED = Scale(squash, unsquash)
+IDENTITY = ValueTransform(lambda x: x, lambda y: y)
+SIGNED_HYPERBOLIC = ValueTransform(signed_hyperbolic, signed_parabolic)
 
 
-def best(
-    q: Float[Tensor, "*B A"], by: Float[Tensor, "*B A"], legal: Bool[Tensor, "*B A"] | None = None
+def greedy_value(
+    q: Float[Tensor, "*B A"], selector: Float[Tensor, "*B A"], legal: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
-    """q of the legal action that is best `by` other values: double Q-learning (van Hasselt et al. 2016,
+    """q of the legal action that is best `selector` other values: double Q-learning (van Hasselt et al. 2016,
     arXiv:1509.06461); by=q: the largest q. Where nothing is legal, all is: after an end nobody asks."""
     if legal is not None:
-        by = by.masked_fill(~(legal | ~legal.any(-1, keepdim=True)), -torch.inf)
-    return q.gather(-1, by.argmax(-1, keepdim=True)).squeeze(-1)
+        selector = selector.masked_fill(~(legal | ~legal.any(-1, keepdim=True)), -torch.inf)
+    return q.gather(-1, selector.argmax(-1, keepdim=True)).squeeze(-1)
 
 
-def chosen(q: Float[Tensor, "*B A"], action: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+def select_q(q: Float[Tensor, "*B A"], action: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """q of what was done."""
     return q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
-def n_step(
+def n_step_returns(
     reward: Float[Tensor, "T *B"],
     value: Float[Tensor, "T1 *B"],
     terminated: Bool[Tensor, "T *B"],
@@ -76,7 +76,7 @@ def n_step(
     return returns[:-1]
 
 
-def priority(error: Float[Tensor, "T B"], counts: Bool[Tensor, "T B"], *, peak: float) -> Float[Tensor, " B"]:
+def sequence_priority(error: Float[Tensor, "T B"], counts: Bool[Tensor, "T B"], *, peak: float) -> Float[Tensor, " B"]:
     """Of a sequence: peak x the largest absolute error + (1 - peak) x their mean, over the steps that count
     (Kapturowski et al. 2019, sec. 2.3)."""
     size = torch.where(counts, error.abs(), 0)

@@ -65,7 +65,7 @@ def private_equals_separate_copies(make: Make) -> None:
 def members_may_change_places(make: Make) -> None:
     core, first, second, order = build(make), inputs(0), inputs(1), torch.tensor([2, 0, 1])
     _, state = run(core, first)
-    moved = core.members(state, order, second[0][:, order])
+    moved = core.select_members(state, order, second[0][:, order])
     went_on = run(core, second, state)[0][:, :, order]
     close(run(core, second[:, :, order], moved)[0], went_on, "outputs that follow the members to their new places")
 
@@ -75,7 +75,7 @@ def members_leave_and_fresh_ones_join(make: Make) -> None:
     """Seen from the one that stays: it goes on, whoever comes. Stores of their own, for a shared one remembers."""
     core, first, second = Private(build(make)), inputs(0), inputs(1, n=4)
     _, state = run(core, first)
-    state = core.members(state, torch.tensor([-1, 2, 0, -1]), second[0])
+    state = core.select_members(state, torch.tensor([-1, 2, 0, -1]), second[0])
     ys, _ = run(core, second, state)
     went_on, _ = run(core, torch.cat([first[:, :, [2, 0]], second[:, :, 1:3]]))
     close(ys[:, :, 1:3], went_on[T:], "members that go on where they were")
@@ -85,7 +85,7 @@ def members_leave_and_fresh_ones_join(make: Make) -> None:
 @line
 def fresh_members_of_a_fresh_state_are_fresh(make: Make) -> None:
     core, xs = build(make), inputs(n=5)
-    state = core.members(core.initial_state(xs[0][:, :2]), torch.tensor([-1, 1, -1, 0, -1]), xs[0])
+    state = core.select_members(core.initial_state(xs[0][:, :2]), torch.tensor([-1, 1, -1, 0, -1]), xs[0])
     close(run(core, xs, state)[0], run(core, xs)[0], "the outputs of a fresh state")
 
 
@@ -96,10 +96,10 @@ def overridden_members_equal_the_default(make: Make) -> None:
     _, state = run(core, xs)
     for index in ([1, 1, 0], [2, -1, 0]):
         try:
-            default = Core.members(core, state, torch.tensor(index), later[0])
+            default = Core.select_members(core, state, torch.tensor(index), later[0])
         except (IndexError, RuntimeError):  # a leaf without that axis: a shared store
             return
-        own = core.members(state, torch.tensor(index), later[0])
+        own = core.select_members(state, torch.tensor(index), later[0])
         close(run(core, later, own)[0], run(core, later, default)[0], "the outputs of Core.members")
 
 

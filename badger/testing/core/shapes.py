@@ -5,7 +5,7 @@ import torch
 from badger.testing.contract import by_name, equal, expect, line
 from badger.testing.core.cases import B, D, H, Make, N, T, build, inputs, run, tensors
 from experts import state as states
-from experts.core import TRACES
+from experts.core import READ_WRITE_FIELDS
 
 
 @line
@@ -50,8 +50,8 @@ def traces_are_vectors_of_each_member(make: Make) -> None:
     core, xs = build(make), inputs()
     sizes = []
     for steps in (1, 2, T):
-        found = core.traces(run(core, xs[:steps])[1])
-        expect(set(found) <= set(TRACES), f"traces out of {TRACES}", sorted(found))
+        found = core.read_write_vectors(run(core, xs[:steps])[1])
+        expect(set(found) <= set(READ_WRITE_FIELDS), f"traces out of {READ_WRITE_FIELDS}", sorted(found))
         for name, trace in found.items():
             expect(trace.dim() == 3 and trace.shape[:2] == (B, N), f"{name!r} ({B}, {N}, size)", tuple(trace.shape))
             expect(trace.isfinite().all(), f"a finite {name!r}", trace.tolist())

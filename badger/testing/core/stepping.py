@@ -47,10 +47,10 @@ def a_cells_written_out_gradient_is_that_of_autograd(make: Make) -> None:
     from_x, from_h = (noise(B, N, core.gates * H, seed=i).requires_grad_() for i in (1, 2))
     state = tuple(noise(B, N, H, seed=3 + i).requires_grad_() for i in range(parts))
     given = tuple(noise(B, N, H, seed=6 + i) for i in range(parts))
-    new, kept = core.advance(from_x, from_h, state)
+    new, kept = core.cell_forward(from_x, from_h, state)
     want = torch.autograd.grad(new, (from_x, from_h, *state), given, materialize_grads=True)
     with torch.no_grad():
-        to_x, to_h, to_state = core.retreat(given, state, kept)
+        to_x, to_h, to_state = core.cell_backward(given, state, kept)
     for a, b in zip((to_x, to_h, *to_state), want, strict=True):
         close(a, b, "the gradient of autograd")
 

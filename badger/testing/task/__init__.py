@@ -17,7 +17,7 @@ TASK_PROPERTIES: Properties = STEPS | EPISODES | REWARDS
 """The contract of tasks, by the names of its lines. Each takes a task, in float64."""
 
 OF_VALUES = frozenset({"a_state_is_a_value", "restart_touches_only_its_rows"})
-"""What does not hold of a task whose state is a handle to external environments (`Task.outside`)."""
+"""What does not hold of a task whose state is a handle to external environments (`Task.external`)."""
 
 __all__ = ["OF_VALUES", "TASK_PROPERTIES", "check_task"]
 
@@ -37,4 +37,4 @@ def check_task(factory: Callable[..., Task], *, properties: Collection[str] | No
     """
     task = factory(dtype=torch.float64)
     names = set(TASK_PROPERTIES if properties is None else properties)
-    check_all(TASK_PROPERTIES, task, names - OF_VALUES if task.outside else names)
+    check_all(TASK_PROPERTIES, task, names - OF_VALUES if task.external else names)

@@ -27,16 +27,16 @@ def actors(task: Task) -> tuple[int, ...]:
 
 def numbers(task: Task, seed: int = 1, batch: int = B) -> Tensor:
     """Random outputs of an agent, (batch, A), or (batch, P, A) for several agents of the environment."""
-    return torch.randn(batch, *actors(task), task.action.size, generator=seeded(seed), dtype=task.dtype)
+    return torch.randn(batch, *actors(task), task.action_space.size, generator=seeded(seed), dtype=task.dtype)
 
 
 def action(task: Task, seed: int = 1) -> Tensor:
     """Random actions as a policy gives them: for a choice integers, which every such task takes."""
     given = numbers(task, seed)
-    match task.action:
+    match task.action_space:
         case Continuous(low=low, high=high):
             return given.clamp(low, high)
-        case MultiDiscrete(ns=ns):
+        case MultiDiscrete(nvec=ns):
             return torch.stack([part.argmax(-1) for part in given.split(ns, -1)], -1)
         case _:
             return given.argmax(-1)
@@ -75,9 +75,9 @@ def same(a: Step, b: Step, rows: Any = slice(None)) -> None:
 
 def one_hot(task: Task, chosen: Tensor) -> Tensor:
     """Integers of a choice, or of several, as the one-hot vectors of each side by side."""
-    assert isinstance(task.action, Discrete | MultiDiscrete)
-    several = isinstance(task.action, MultiDiscrete)
-    ns = task.action.ns if isinstance(task.action, MultiDiscrete) else (task.action.n,)
+    assert isinstance(task.action_space, Discrete | MultiDiscrete)
+    several = isinstance(task.action_space, MultiDiscrete)
+    ns = task.action_space.nvec if isinstance(task.action_space, MultiDiscrete) else (task.action_space.n,)
     columns = chosen.unbind(-1) if several else (chosen,)
     hot = [torch.nn.functional.one_hot(column, n) for column, n in zip(columns, ns, strict=True)]
     return torch.cat(hot, -1).to(task.dtype)

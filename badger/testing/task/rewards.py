@@ -15,7 +15,7 @@ def a_target_is_an_action_and_the_best_one(task: Task) -> None:
     state = play(task, actions(task)[:-1])[-1][0] if task.steps > 1 else task.reset(B, seeded())[0]
     target = task.target(state)
     if target is not None:
-        equal(tuple(target.shape), (B, *actors(task), task.action.size), "a target of shape")
+        equal(tuple(target.shape), (B, *actors(task), task.action_space.size), "a target of shape")
         best, less = (task.step(state, given, seeded())[1].reward for given in (target, target + 0.1))
         expect((best > less).all(), f"rewards of the target {best.tolist()} above those of target + 0.1", less.tolist())
 
@@ -43,7 +43,7 @@ def gradient_flows_from_the_reward_to_every_step_that_it_is_for(task: Task) -> N
 @line
 def logits_and_integers_agree(task: Task) -> None:
     """Of choices with differentiable rewards: logits that are sure earn the log-probability 0 where integers earn 1."""
-    if not task.differentiable or isinstance(task.action, Continuous):
+    if not task.differentiable or isinstance(task.action_space, Continuous):
         return
     chosen = actions(task)
     sure = [1000 * one_hot(task, a) for a in chosen]

@@ -34,8 +34,8 @@ def _check_shapes(task: Task, step: Step, dtype: torch.dtype) -> None:
     equal(ends, [rows] * 3, "reward, terminated and truncated of shape")
     for name, score in step.scores.items():
         equal((tuple(score.shape), score.dtype), ((B,), dtype), f"score {name!r} of")
-    if step.legal is not None:
-        equal(tuple(step.legal.shape), (*rows, task.action.size), "legal of shape")
+    if step.action_mask is not None:
+        equal(tuple(step.action_mask.shape), (*rows, task.action_space.size), "legal of shape")
     if step.present is not None:
         equal(tuple(step.present.shape), rows, "present of shape")
         expect(task.agents is not None, "present=None for a task of one actor", step.present)
@@ -84,15 +84,15 @@ def references_belong_to_scores_and_are_finite(task: Task) -> None:
 
 @line
 def the_action_has_its_size(task: Task) -> None:
-    match task.action:
+    match task.action_space:
         case Continuous(size=size):
-            equal(task.action.size, size, "action.size")
+            equal(task.action_space.size, size, "action.size")
         case Discrete(n=n):
-            equal(task.action.size, n, "action.size")
-        case MultiDiscrete(ns=ns):
-            equal(task.action.size, sum(ns), "action.size")
+            equal(task.action_space.size, n, "action.size")
+        case MultiDiscrete(nvec=ns):
+            equal(task.action_space.size, sum(ns), "action.size")
             expect(min(ns) >= 1, "choices of at least 1", ns)
-    expect(task.action.size >= 1, "action.size of at least 1", task.action.size)
+    expect(task.action_space.size >= 1, "action.size of at least 1", task.action_space.size)
 
 
 STEPS = by_name(

@@ -4,22 +4,22 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from tasks.adapters.inbound.checked_env import Factory
-from tasks.adapters.inbound.spaces import Acts, acts, flat_size
-from tasks.adapters.optional_imports import gymnasium, imported
+from tasks.adapters.inbound.checked_env import EnvFactory
+from tasks.adapters.inbound.spaces import ActionAdapter, flat_size, make_action_adapter
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium
 
 
-class Facts(NamedTuple):
+class EnvDescription(NamedTuple):
     """limit: steps of an episode, and threshold: the reward at which it is solved, where its authors say."""
 
     name: str
-    limit: int | None
-    threshold: float | None
+    max_episode_steps: int | None
+    reward_threshold: float | None
     obs_size: int
-    acts: Acts
+    action_adapter: ActionAdapter
 
 
-def factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: int) -> Factory:
+def env_factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: int) -> EnvFactory:
     """Of an id, of a callable, or of a `module:function`. steps: of an id, another limit than its own; 0: its own.
 
     Raises:
@@ -33,7 +33,7 @@ def factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: in
     return partial(_make, env, **options, **({"max_episode_steps": steps} if steps else {}))
 
 
-def called(env: str | Callable[..., Any]) -> str:
+def env_name(env: str | Callable[..., Any]) -> str:
     """The name of an environment as long as it has not been made."""
     made = env.func if isinstance(env, partial) else env
     return made if isinstance(made, str) else getattr(made, "__name__", type(made).__name__)
@@ -44,24 +44,24 @@ def _own(env: str) -> Callable[..., Any] | None:
     module, _, name = env.partition(":")
     if not name.isidentifier():
         return None
-    found = getattr(imported(module, env), name, None)
+    found = getattr(import_env_module(module, env), name, None)
     if not callable(found):
         raise ValueError(f"env={env!r}: module {module} has no function {name} that makes an environment")
     return found
 
 
 def _make(env: str, **options: Any) -> Any:
-    return gymnasium().make(env, **options)
+    return require_gymnasium().make(env, **options)
 
 
-def looked_at(factory: Factory, name: str, mode: str | None) -> Facts:
+def probe_env(factory: EnvFactory, name: str, mode: str | None) -> EnvDescription:
     """What one copy, made and closed again, tells. mode: the render mode that was asked for.
 
     Raises:
         ValueError: it cannot be made, is none of Gymnasium, does not have that render mode, or has spaces that no agent
             fits.
     """
-    gym = gymnasium()
+    gym = require_gymnasium()
     try:
         env = factory()
     except Exception as error:
@@ -78,6 +78,8 @@ def looked_at(factory: Factory, name: str, mode: str | None) -> Facts:
     limit, threshold = (None, None) if spec is None else (spec.max_episode_steps, spec.reward_threshold)
     name = name if spec is None else spec.id
     try:
-        return Facts(name, limit, threshold, flat_size(env.observation_space, name), acts(env.action_space, name))
+        return EnvDescription(
+            name, limit, threshold, flat_size(env.observation_space, name), make_action_adapter(env.action_space, name)
+        )
     finally:
         env.close()

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from tasks.adapters.inbound.checked_env import Factory, Watch
-from tasks.adapters.inbound.env_pool import Told, World, Worlds
-from tasks.adapters.inbound.gymnasium_spec import Facts, called, factory, looked_at
-from tasks.task import Action, Step, Task
+from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
+from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
+from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
+from tasks.task import ActionSpace, Step, Task
 
 VELOCITIES: dict[str, tuple[int, ...]] = {
     "CartPole-v0": (1, 3),
@@ -32,12 +32,12 @@ SCORES = ("reward", "length")
 
 
 class GymnasiumState(NamedTuple):
-    """total: reward so far. length: steps so far, until it has ended. over: whether the episode has ended."""
+    """total: reward so far. length: steps so far, until it has ended. done: whether the episode has ended."""
 
-    world: World
+    handle: EnvHandle
     total: Float[Tensor, " B"]
     length: Float[Tensor, " B"]
-    over: Bool[Tensor, " B"]
+    done: Bool[Tensor, " B"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Gymnasium(Task):
         env: an id, as for `gymnasium.make` (`package:id` imports the package first); a callable that returns an
             environment; or where to find one, `module:function`.
         options: keyword arguments of the environment.
-        mask: numbers of the flat observation that the agent does not see.
+        mask_obs: numbers of the flat observation that the agent does not see.
         mask_velocity: nor the velocities, of environments in `VELOCITIES`.
-        processes: 1: the copies are stepped in this process; more: by so many workers, for slow environments.
+        num_workers: 1: the copies are stepped in this process; more: by so many workers, for slow environments.
         timeout: seconds that a step or reset may take; needs workers.
         steps: after which an episode is truncated; 0: as the environment has it.
 
@@ -69,40 +69,40 @@ class Gymnasium(Task):
 
     env: str | Callable[..., Any] = "CartPole-v1"
     options: Mapping[str, Any] = field(default_factory=dict)
-    mask: tuple[int, ...] = ()
+    mask_obs: tuple[int, ...] = ()
     mask_velocity: bool = False
-    processes: int = 1
+    num_workers: int = 1
     timeout: float | None = None
     steps: int = field(default=0, kw_only=True)
 
     fixed_length: ClassVar[bool] = False
-    outside: ClassVar[bool] = True
+    external: ClassVar[bool] = True
     score: ClassVar[str] = "reward"
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise ValueError(f"steps={self.steps}, want at least 1, or 0: as many as the environment has")
-        facts = self._facts
-        if not self.steps and facts.limit is None:
+        facts = self._description
+        if not self.steps and facts.max_episode_steps is None:
             raise ValueError(f"{facts.name} has no limit of steps; say after how many it is cut short: steps=1000")
-        object.__setattr__(self, "steps", self.steps or facts.limit)
-        if not self._seen:
+        object.__setattr__(self, "steps", self.steps or facts.max_episode_steps)
+        if not self._visible:
             raise ValueError(f"nothing is left to see of the {facts.obs_size} numbers of {facts.name}; hide fewer")
-        _ = self._worlds  # which has something to say of processes and timeout
+        _ = self._pool  # which has something to say of processes and timeout
 
     @cached_property
-    def _facts(self) -> Facts:
-        return looked_at(self._factory, called(self.env), self.options.get("render_mode"))
+    def _description(self) -> EnvDescription:
+        return probe_env(self._factory, env_name(self.env), self.options.get("render_mode"))
 
     @cached_property
-    def _factory(self) -> Factory:
-        return factory(self.env, self.options, self.steps)
+    def _factory(self) -> EnvFactory:
+        return env_factory(self.env, self.options, self.steps)
 
     @cached_property
-    def _seen(self) -> list[int]:
+    def _visible(self) -> list[int]:
         """The numbers of an observation that are not hidden."""
-        facts, hidden = self._facts, set(self.mask)
+        facts, hidden = self._description, set(self.mask_obs)
         if self.mask_velocity:
             if facts.name not in VELOCITIES:
                 raise ValueError(
@@ -116,45 +116,47 @@ class Gymnasium(Task):
         return [i for i in range(facts.obs_size) if i not in hidden]
 
     @cached_property
-    def _worlds(self) -> Worlds:
-        watch = Watch(self._facts.name, steps=self.steps, timeout=self.timeout, flat=True)
-        return Worlds(self._factory, watch, processes=self.processes)
+    def _pool(self) -> EnvPool:
+        watch = EnvLimits(self._description.name, max_episode_steps=self.steps, timeout=self.timeout, flatten=True)
+        return EnvPool(self._factory, watch, processes=self.num_workers)
 
     @property
     def obs_size(self) -> int:
-        return len(self._seen)
+        return len(self._visible)
 
     @property
-    def action(self) -> Action:
-        return self._facts.acts.action
+    def action_space(self) -> ActionSpace:
+        return self._description.action_adapter.space
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        world, told = self._worlds.reset(batch, rng)
+        world, told = self._pool.reset(batch, rng)
         nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        return self._told(world, told, nothing, nothing, torch.ones_like(nothing, dtype=torch.bool))
+        return self._make_step(world, told, nothing, nothing, torch.ones_like(nothing, dtype=torch.bool))
 
     def step(self, state: GymnasiumState, action: Tensor, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        world, told = state.world.step(self._facts.acts.outside(action))
-        return self._told(world, told, state.total, state.length + 1, state.over)
+        world, told = state.handle.step(self._description.action_adapter.to_env(action))
+        return self._make_step(world, told, state.total, state.length + 1, state.done)
 
     def restart(
         self, state: GymnasiumState, mask: Bool[Tensor, " B"], rng: torch.Generator
     ) -> tuple[GymnasiumState, Step]:
-        world, told = state.world.restart(mask, rng)
+        world, told = state.handle.restart(mask, rng)
         told = told._replace(reward=np.zeros_like(told.reward))  # what it paid before has been counted
         total, length = (torch.where(mask, 0, value) for value in (state.total, state.length))
-        return self._told(world, told, total, length, torch.ones_like(mask))
+        return self._make_step(world, told, total, length, torch.ones_like(mask))
 
-    def _told(self, world: World, told: Told, total: Tensor, length: Tensor, before: Tensor) -> tuple[Any, Step]:
+    def _make_step(
+        self, world: EnvHandle, told: EnvStep, total: Tensor, length: Tensor, before: Tensor
+    ) -> tuple[Any, Step]:
         """before: in which rows the episode had ended, or just begins, so that no score is due."""
         obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (told.obs, told.reward))
         terminated, truncated = (torch.tensor(x, device=total.device) for x in (told.terminated, told.truncated))
         state = GymnasiumState(world, total + reward, length, terminated | truncated)
-        due = state.over & ~before
+        due = state.done & ~before
         scores = {name: torch.where(due, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
-        return state, Step(obs[:, self._seen], reward, terminated, truncated, scores)
+        return state, Step(obs[:, self._visible], reward, terminated, truncated, scores)
 
     def references(self) -> dict[str, dict[str, float]]:
         """The reward at which the environment's authors call it solved, where they say."""
-        threshold = self._facts.threshold
+        threshold = self._description.reward_threshold
         return {} if threshold is None else {"reward": {"threshold": threshold}}

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.multi_agent_actions import Choices, Reals, moves
-from tasks.adapters.inbound.multi_agent_observations import Views
-from tasks.adapters.optional_imports import gymnasium, imported, pettingzoo
+from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
+from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
 
-World = str | Callable[[], Any]
+EnvId = str | Callable[[], Any]
 
 
-class Parallel:
+class MultiAgentEnv:
     """The agents of a world have places, 0 to P - 1, in the order of `possible_agents`, whether they are there or not.
 
     The observation is a dictionary: obs (P, O); of the last step reward, terminated, truncated, (P,); present (P,),
@@ -28,7 +28,7 @@ class Parallel:
     Whoever is cut short is there to see the observation of that step, if the world tells it, and then no more.
 
     Args:
-        world: a factory of a `ParallelEnv`, or of an `AECEnv` whose agents act at once; see `factory` for names.
+        world: a factory of a `ParallelEnv`, or of an `AECEnv` whose agents act at once; see `parallel_env_factory` for names.
         steps: after which all who are left are truncated.
         numbered: whether each agent sees its place besides, as a choice of P.
 
@@ -39,55 +39,61 @@ class Parallel:
     metadata: Mapping[str, Any] = {}
     render_mode = None
 
-    def __init__(self, world: World, steps: int, *, numbered: bool = False):
-        self.env, self.steps, self.numbered = _parallel(factory(world)()), steps, numbered
-        self.names = list(getattr(self.env, "possible_agents", None) or [])
-        if not self.names:
+    def __init__(self, world: EnvId, steps: int, *, numbered: bool = False):
+        self.env, self.steps, self.numbered = _as_parallel_env(parallel_env_factory(world)()), steps, numbered
+        self.agent_names = list(getattr(self.env, "possible_agents", None) or [])
+        if not self.agent_names:
             raise ValueError(f"{self.env} does not say who its possible_agents are, and an agent for each is wanted")
         self.observed, self.acted = self._spaces()
-        self.views, self.moves = Views(self.observed), moves(self.acted)
-        gym, count = gymnasium(), len(self.names)
-        self.size = self.views.size + count * numbered
-        self.free: list[Any] = [self.moves.legal(name) for name in self.names]  # where the world forbids nothing
+        self.obs_codec, self.action_codec = ObservationCodec(self.observed), make_action_codec(self.acted)
+        gym, count = require_gymnasium(), len(self.agent_names)
+        self.size = self.obs_codec.size + count * numbered
+        self.full_masks: list[Any] = [
+            self.action_codec.action_mask(name) for name in self.agent_names
+        ]  # where the world forbids nothing
         box, flags = gym.spaces.Box, gym.spaces.MultiBinary(count)
         parts = {"terminated": flags, "truncated": flags, "present": flags}
         parts |= {name: box(-np.inf, np.inf, (), np.float64) for name in ("mean", "length")}
         parts["reward"] = box(-np.inf, np.inf, (count,), np.float64)
-        parts["obs"] = box(-np.inf, np.inf, (count, self.size), self.views.dtype)
-        if isinstance(self.moves, Choices):
-            parts["legal"] = gym.spaces.MultiBinary((count, self.moves.action.size))
+        parts["obs"] = box(-np.inf, np.inf, (count, self.size), self.obs_codec.dtype)
+        if isinstance(self.action_codec, DiscreteCodec):
+            parts["legal"] = gym.spaces.MultiBinary((count, self.action_codec.action_space.size))
         self.observation_space, self.action_space = gym.spaces.Dict(parts), self._actions()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
         obs, infos = self.env.reset(seed=seed)
         self._unchanged()
-        count = len(self.names)
-        self.t, self.total, self.part = 0, np.zeros(count), np.zeros(count, bool)
+        count = len(self.agent_names)
+        self.t, self.total, self.has_acted = 0, np.zeros(count), np.zeros(count, bool)
         self.terminated, self.truncated = np.zeros(count, bool), np.zeros(count, bool)
-        self.alive = self._those(self.env.agents)
-        return self._told(obs, infos, self.alive, np.zeros(count)), {}
+        self.alive = self._agent_mask(self.env.agents)
+        return self._observe(obs, infos, self.alive, np.zeros(count)), {}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         acts = self.alive
-        given = {name: self.moves.given(name, np.asarray(action[p])) for p, name in enumerate(self.names) if acts[p]}
+        given = {
+            name: self.action_codec.to_env(name, np.asarray(action[p]))
+            for p, name in enumerate(self.agent_names)
+            if acts[p]
+        }
         obs, rewards, terminated, truncated, infos = self.env.step(given)
         self.t += 1
-        reward = np.array([rewards.get(name, 0) if acts[p] else 0 for p, name in enumerate(self.names)], float)
+        reward = np.array([rewards.get(name, 0) if acts[p] else 0 for p, name in enumerate(self.agent_names)], float)
         if not np.isfinite(reward).all():
-            raise ValueError(f"agent {self.names[int(np.argmin(np.isfinite(reward)))]!r} got the reward {reward}")
+            raise ValueError(f"agent {self.agent_names[int(np.argmin(np.isfinite(reward)))]!r} got the reward {reward}")
         cut = self._ended(terminated, truncated)
-        self.total, self.part = self.total + reward, self.part | acts
-        seen = self.alive | (cut & np.array([name in obs for name in self.names]))
-        return self._told(obs, infos, seen, reward), 1.0, not self.alive.any(), False, {}
+        self.total, self.has_acted = self.total + reward, self.has_acted | acts
+        seen = self.alive | (cut & np.array([name in obs for name in self.agent_names]))
+        return self._observe(obs, infos, seen, reward), 1.0, not self.alive.any(), False, {}
 
     def close(self) -> None:
         self.env.close()
 
     def _ended(self, terminated: Mapping[str, Any], truncated: Mapping[str, Any]) -> np.ndarray:
         """(P,) who was cut short in this step."""
-        before, there = self.terminated | self.truncated, self._those(self.env.agents)
-        died = self._those(name for name, end in terminated.items() if end) & ~before
-        cut = self._those(name for name, end in truncated.items() if end) & ~before & ~died
+        before, there = self.terminated | self.truncated, self._agent_mask(self.env.agents)
+        died = self._agent_mask(name for name, end in terminated.items() if end) & ~before
+        cut = self._agent_mask(name for name, end in truncated.items() if end) & ~before & ~died
         died |= self.alive & ~there & ~cut  # who is no longer named has gone, whatever is said
         if self.t >= self.steps:
             cut |= there & ~before & ~died
@@ -97,41 +103,41 @@ class Parallel:
             self.terminated |= ~self.truncated
         return cut
 
-    def _told(self, obs: Mapping[str, Any], infos: Mapping[str, Any], seen: np.ndarray, reward: np.ndarray) -> dict:
-        self._those(obs)  # nobody else is told anything
-        told = np.zeros((len(self.names), self.size), self.views.dtype)
-        legal = self.free[:]
+    def _observe(self, obs: Mapping[str, Any], infos: Mapping[str, Any], seen: np.ndarray, reward: np.ndarray) -> dict:
+        self._agent_mask(obs)  # nobody else is told anything
+        told = np.zeros((len(self.agent_names), self.size), self.obs_codec.dtype)
+        legal = self.full_masks[:]
         for p in seen.nonzero()[0]:
-            name = self.names[p]
+            name = self.agent_names[p]
             if name not in obs:
                 raise ValueError(f"agent {name!r} is alive and was told no observation; those of {list(obs)} were told")
-            told[p, : self.views.size] = self.views.flat(name, obs[name])
-            mask = self.views.mask(obs[name], infos.get(name) or {})
+            told[p, : self.obs_codec.size] = self.obs_codec.flatten(name, obs[name])
+            mask = self.obs_codec.mask(obs[name], infos.get(name) or {})
             if mask is not None:
-                legal[p] = self.moves.legal(name, mask)
+                legal[p] = self.action_codec.action_mask(name, mask)
         if self.numbered:
-            told[seen, self.views.size :] = np.eye(len(self.names))[seen]
+            told[seen, self.obs_codec.size :] = np.eye(len(self.agent_names))[seen]
         answer = {"obs": told, "reward": reward, "present": seen.copy()}
         answer |= {"terminated": self.terminated.copy(), "truncated": self.truncated.copy()}
-        answer |= {"mean": np.float64(self.total.sum() / max(1, self.part.sum())), "length": np.float64(self.t)}
-        return answer | ({"legal": np.stack(legal)} if isinstance(self.moves, Choices) else {})
+        answer |= {"mean": np.float64(self.total.sum() / max(1, self.has_acted.sum())), "length": np.float64(self.t)}
+        return answer | ({"legal": np.stack(legal)} if isinstance(self.action_codec, DiscreteCodec) else {})
 
-    def _those(self, names: Iterable[str]) -> np.ndarray:
+    def _agent_mask(self, names: Iterable[str]) -> np.ndarray:
         """(P,) who is among the names. Raises ValueError for a name that is none of the possible agents."""
         names = list(names)
-        strange = [name for name in names if name not in self.names]
+        strange = [name for name in names if name not in self.agent_names]
         if strange:
-            raise ValueError(f"the world names {strange}, who are not in its possible_agents: {self.names}")
-        return np.array([name in names for name in self.names])
+            raise ValueError(f"the world names {strange}, who are not in its possible_agents: {self.agent_names}")
+        return np.array([name in names for name in self.agent_names])
 
     def _spaces(self) -> tuple[dict[str, Any], dict[str, Any]]:
         asked = self.env.observation_space, self.env.action_space
-        seen, done = ({name: of(name) for name in self.names} for of in asked)
+        seen, done = ({name: of(name) for name in self.agent_names} for of in asked)
         return seen, done
 
     def _unchanged(self) -> None:
-        if list(self.env.possible_agents) != self.names:
-            raise ValueError(f"possible_agents changed from {self.names} to {list(self.env.possible_agents)}")
+        if list(self.env.possible_agents) != self.agent_names:
+            raise ValueError(f"possible_agents changed from {self.agent_names} to {list(self.env.possible_agents)}")
         for before, now in zip((self.observed, self.acted), self._spaces(), strict=True):
             for name, space in now.items():
                 if space != before[name]:
@@ -139,14 +145,14 @@ class Parallel:
 
     def _actions(self) -> Any:
         """The space of what `step` is given, for all agents."""
-        spaces, count = gymnasium().spaces, len(self.names)
-        if isinstance(self.moves, Reals):
-            return spaces.Box(-np.inf, np.inf, (count, self.moves.action.size), np.float64)
-        each = self.moves.ns[0] if self.moves.plain else self.moves.ns
+        spaces, count = require_gymnasium().spaces, len(self.agent_names)
+        if isinstance(self.action_codec, BoxCodec):
+            return spaces.Box(-np.inf, np.inf, (count, self.action_codec.action_space.size), np.float64)
+        each = self.action_codec.ns[0] if self.action_codec.plain else self.action_codec.ns
         return spaces.MultiDiscrete(np.array([each] * count))
 
 
-def factory(world: World) -> Callable[[], Any]:
+def parallel_env_factory(world: EnvId) -> Callable[[], Any]:
     """What makes a world: itself; or of a name, `module:function`, or a module that has a `parallel_env` or an `env`,
     as those of PettingZoo do.
 
@@ -156,7 +162,7 @@ def factory(world: World) -> Callable[[], Any]:
     if callable(world):
         return world
     module, _, own = world.partition(":")
-    there = imported(module, world)
+    there = import_env_module(module, world)
     for name in [own] if own else ["parallel_env", "env"]:
         if callable(getattr(there, name, None)):
             return getattr(there, name)
@@ -164,7 +170,7 @@ def factory(world: World) -> Callable[[], Any]:
     raise ValueError(f"env={world!r}: module {module} has no {wanted}")
 
 
-def _parallel(env: Any) -> Any:
+def _as_parallel_env(env: Any) -> Any:
     """The world whose agents act at once. Raises ValueError for one in which they take turns, and for other things."""
     if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
         if not getattr(env, "metadata", {}).get("is_parallelizable", False):
@@ -172,7 +178,7 @@ def _parallel(env: Any) -> Any:
                 f"in {env} agents take turns, and here all act at once; if they may (PettingZoo's aec_to_parallel "
                 "tells when), say so in its metadata: is_parallelizable=True"
             )
-        return pettingzoo().utils.aec_to_parallel(env)
+        return require_pettingzoo().utils.aec_to_parallel(env)
     if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "action_space")):
         raise ValueError(f"the world made {type(env).__name__}, want a pettingzoo.ParallelEnv, or an AECEnv")
     return env

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.optional_imports import gymnasium
+from tasks.adapters.optional_imports import require_gymnasium
 
-MASK = "action_mask"  # by PettingZoo's convention, in an observation that is a dictionary, or in an agent's info
+ACTION_MASK_KEY = (
+    "action_mask"  # by PettingZoo's convention, in an observation that is a dictionary, or in an agent's info
+)
 
 
-class Views:
+class ObservationCodec:
     """Observations, flattened as `gymnasium.spaces.flatten` does, and filled up with 0. A part of a dictionary that is
     called `action_mask` is no part of what is seen.
 
@@ -22,7 +24,7 @@ class Views:
     """
 
     def __init__(self, spaces: Mapping[str, Any]):
-        kinds = gymnasium().spaces
+        kinds = require_gymnasium().spaces
         self.spaces = {name: self._seen(space) for name, space in spaces.items()}
         for name, space in self.spaces.items():
             if not space.is_np_flattenable:
@@ -34,11 +36,11 @@ class Views:
         self.size = max(space.shape[0] for space in flat)
         self.dtype = np.result_type(np.float32, *(space.dtype for space in flat))
 
-    def flat(self, name: str, obs: Any) -> np.ndarray:
+    def flatten(self, name: str, obs: Any) -> np.ndarray:
         """(O,). Raises ValueError for what is not of the agent's space: another shape, or no finite number."""
         space, seen = self.spaces[name], np.zeros(self.size, self.dtype)
-        told = gymnasium().spaces.flatten(space, obs)
-        if len(told) != gymnasium().spaces.flatdim(space):
+        told = require_gymnasium().spaces.flatten(space, obs)
+        if len(told) != require_gymnasium().spaces.flatdim(space):
             raise ValueError(f"agent {name!r} was told {len(told)} numbers, want those of {space}")
         if not np.isfinite(told).all():
             raise ValueError(f"agent {name!r} was told {told[~np.isfinite(told)][0]}, want finite numbers: {told}")
@@ -47,10 +49,12 @@ class Views:
 
     def mask(self, obs: Any, info: Mapping[str, Any]) -> Any:
         """The world's own mask of what is legal; None where it tells none."""
-        return obs[MASK] if isinstance(obs, Mapping) and MASK in obs else info.get(MASK)
+        return (
+            obs[ACTION_MASK_KEY] if isinstance(obs, Mapping) and ACTION_MASK_KEY in obs else info.get(ACTION_MASK_KEY)
+        )
 
     def _seen(self, space: Any) -> Any:
-        dictionary = gymnasium().spaces.Dict
-        if not isinstance(space, dictionary) or MASK not in space.spaces:
+        dictionary = require_gymnasium().spaces.Dict
+        if not isinstance(space, dictionary) or ACTION_MASK_KEY not in space.spaces:
             return space
-        return dictionary({key: part for key, part in space.spaces.items() if key != MASK})
+        return dictionary({key: part for key, part in space.spaces.items() if key != ACTION_MASK_KEY})

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from tasks.adapters.inbound.checked_env import Watch
-from tasks.adapters.inbound.env_pool import Told, World, Worlds
-from tasks.adapters.inbound.multi_agent_env import Parallel
-from tasks.task import Action, Step, Task, positive
+from tasks.adapters.inbound.checked_env import EnvLimits
+from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
+from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
+from tasks.task import ActionSpace, Step, Task, check_positive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class PettingZoo(Task):
         env: a function that makes a `ParallelEnv`, or an `AECEnv` whose agents may act at once; its name,
             `module:function`; or a module that has a `parallel_env`, such as "mpe2.simple_spread_v3".
         steps: after which all who are left are truncated.
-        numbered: whether each agent sees its number besides, as one of P, so that one policy may have several roles.
-        processes: that share the copies of a slow world; 1: this one alone.
+        agent_indicator: whether each agent sees its number besides, as one of P, so that one policy may have several roles.
+        num_workers: that share the copies of a slow world; 1: this one alone.
         timeout: seconds that a step may take, with several processes; None: any.
 
     Raises:
@@ -42,65 +42,65 @@ class PettingZoo(Task):
 
     env: str | Callable[[], Any]
     steps: int = 500
-    numbered: bool = False
-    processes: int = 1
+    agent_indicator: bool = False
+    num_workers: int = 1
     timeout: float | None = None
 
     fixed_length: ClassVar[bool] = False
-    outside: ClassVar[bool] = True
+    external: ClassVar[bool] = True
     score: ClassVar[str] = "reward"
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        positive(steps=self.steps)
-        _ = self._first, self._worlds  # which may refuse the world, or so many processes
+        check_positive(steps=self.steps)
+        _ = self._probe, self._pool  # which may refuse the world, or so many processes
 
     @cached_property
-    def _factory(self) -> Callable[[], Parallel]:
-        return partial(Parallel, self.env, self.steps, numbered=self.numbered)
+    def _factory(self) -> Callable[[], MultiAgentEnv]:
+        return partial(MultiAgentEnv, self.env, self.steps, numbered=self.agent_indicator)
 
     @cached_property
-    def _first(self) -> Parallel:
+    def _probe(self) -> MultiAgentEnv:
         """A copy to be asked what there is to see and to do."""
         one = self._factory()
         one.close()
         return one
 
     @cached_property
-    def _worlds(self) -> Worlds:
-        title = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", str(self._first.env))
-        return Worlds(self._factory, Watch(title, timeout=self.timeout), processes=self.processes)
+    def _pool(self) -> EnvPool:
+        title = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", str(self._probe.env))
+        return EnvPool(self._factory, EnvLimits(title, timeout=self.timeout), processes=self.num_workers)
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def agent_names(self) -> tuple[str, ...]:
         """Of the agents."""
-        return tuple(map(str, self._first.names))
+        return tuple(map(str, self._probe.agent_names))
 
     @property
     def obs_size(self) -> int:
-        return self._first.size
+        return self._probe.size
 
     @property
-    def action(self) -> Action:
-        return self._first.moves.action
+    def action_space(self) -> ActionSpace:
+        return self._probe.action_codec.action_space
 
     @property
     def agents(self) -> int:
-        return len(self.names)
+        return len(self.agent_names)
 
-    def reset(self, batch: int, rng: torch.Generator) -> tuple[World, Step]:
-        return self._step(*self._worlds.reset(batch, rng), rng)
+    def reset(self, batch: int, rng: torch.Generator) -> tuple[EnvHandle, Step]:
+        return self._step(*self._pool.reset(batch, rng), rng)
 
-    def step(self, state: World, action: Tensor, rng: torch.Generator) -> tuple[World, Step]:
+    def step(self, state: EnvHandle, action: Tensor, rng: torch.Generator) -> tuple[EnvHandle, Step]:
         return self._step(*state.step(action.detach().cpu().numpy()), rng)
 
-    def restart(self, state: World, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[World, Step]:
+    def restart(self, state: EnvHandle, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[EnvHandle, Step]:
         return self._step(*state.restart(mask, rng), rng)
 
     def references(self) -> dict[str, dict[str, float]]:
         return {}
 
-    def _step(self, world: World, told: Told, rng: torch.Generator) -> tuple[World, Step]:
+    def _step(self, world: EnvHandle, told: EnvStep, rng: torch.Generator) -> tuple[EnvHandle, Step]:
         def numbers(name: str) -> Tensor:
             return torch.as_tensor(told.obs[name], dtype=self.dtype).to(rng.device)
 

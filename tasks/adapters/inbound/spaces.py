@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from tasks.adapters.optional_imports import gymnasium
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete
+from tasks.adapters.optional_imports import require_gymnasium
+from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
 
 
-class Acts(NamedTuple):
-    """action: as an agent has it. outside: actions of a batch, as the vectorised action space has them."""
+class ActionAdapter(NamedTuple):
+    """action: as an agent has it. to_env: actions of a batch, as the vectorised action space has them."""
 
-    action: Action
-    outside: Callable[[Tensor], np.ndarray]
+    space: ActionSpace
+    to_env: Callable[[Tensor], np.ndarray]
 
 
 def flat_size(space: Any, whose: str) -> int:
@@ -23,7 +23,7 @@ def flat_size(space: Any, whose: str) -> int:
     Raises:
         ValueError: a space whose observations have no fixed number of parts.
     """
-    spaces = gymnasium().spaces
+    spaces = require_gymnasium().spaces
     flat = spaces.flatten_space(space) if space.is_np_flattenable else space
     if not isinstance(flat, spaces.Box):
         raise ValueError(
@@ -33,24 +33,24 @@ def flat_size(space: Any, whose: str) -> int:
     return int(np.prod(flat.shape))
 
 
-def acts(space: Any, whose: str) -> Acts:
+def make_action_adapter(space: Any, whose: str) -> ActionAdapter:
     """Choices stay choices (a MultiBinary is several of two), and a Box is real numbers: between its bounds, or, where
     each number has bounds of its own, between -1 and 1, from where they are scaled. What lies beyond is clipped.
 
     Raises:
         ValueError: any other space.
     """
-    spaces = gymnasium().spaces
+    spaces = require_gymnasium().spaces
     if isinstance(space, spaces.Discrete):
         first = int(space.start)
-        return Acts(Discrete(int(space.n)), lambda action: _integers(action, (), whose) + first)
+        return ActionAdapter(Discrete(int(space.n)), lambda action: _integers(action, (), whose) + first)
     if isinstance(space, spaces.MultiDiscrete):
         first = space.start
         choices = MultiDiscrete(tuple(int(n) for n in space.nvec.ravel()))
-        return Acts(choices, lambda action: _integers(action, space.shape, whose) + first)
+        return ActionAdapter(choices, lambda action: _integers(action, space.shape, whose) + first)
     if isinstance(space, spaces.MultiBinary):
         choices = MultiDiscrete((2,) * int(np.prod(space.shape)))
-        return Acts(choices, lambda action: _integers(action, space.shape, whose))
+        return ActionAdapter(choices, lambda action: _integers(action, space.shape, whose))
     if isinstance(space, spaces.Box) and space.dtype.kind == "f":
         return _real(space)
     raise ValueError(
@@ -59,16 +59,16 @@ def acts(space: Any, whose: str) -> Acts:
     )
 
 
-def _real(box: Any) -> Acts:
-    low, high, scaled = span([box])
+def _real(box: Any) -> ActionAdapter:
+    low, high, scaled = common_bounds([box])
 
     def outside(action: Tensor) -> np.ndarray:
-        return into(box, action.detach().cpu().double().numpy().reshape(-1, *box.shape), scaled)
+        return rescale_to_box(box, action.detach().cpu().double().numpy().reshape(-1, *box.shape), scaled)
 
-    return Acts(Continuous(int(np.prod(box.shape)), low, high), outside)
+    return ActionAdapter(Continuous(int(np.prod(box.shape)), low, high), outside)
 
 
-def span(boxes: Iterable[Any]) -> tuple[float, float, bool]:
+def common_bounds(boxes: Iterable[Any]) -> tuple[float, float, bool]:
     """Between what bounds an agent gives its real numbers: those that all have; -1 and 1 where these differ and are
     finite, from where they are scaled (True)."""
     lows, highs = (np.concatenate(ends) for ends in zip(*((b.low.ravel(), b.high.ravel()) for b in boxes), strict=True))
@@ -78,7 +78,7 @@ def span(boxes: Iterable[Any]) -> tuple[float, float, bool]:
     return float(lows.min()), float(highs.max()), False
 
 
-def into(box: Any, given: np.ndarray, scaled: bool) -> np.ndarray:
+def rescale_to_box(box: Any, given: np.ndarray, scaled: bool) -> np.ndarray:
     """(..., shape of the box) as the box has it; what lies beyond is cut off."""
     own = box.low + (given + 1) / 2 * (box.high.astype(float) - box.low) if scaled else given
     return np.clip(own, box.low, box.high).astype(box.dtype)

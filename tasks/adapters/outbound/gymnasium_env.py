@@ -8,7 +8,7 @@ import torch
 
 from tasks.adapters import optional_imports as installed
 from tasks.adapters.outbound.episode import MODES, Episode
-from tasks.adapters.outbound.spaces import acted, masked, numbers, observed, taken
+from tasks.adapters.outbound.spaces import parse_action, to_action_space, to_gym_mask, to_numpy, to_obs_space
 from tasks.task import Step, Task
 
 
@@ -33,7 +33,7 @@ def to_gymnasium(task: Task, *, render_mode: str | None = None) -> Any:
 
 @cache
 def _env_class() -> type:
-    return type("TaskEnv", (_TaskEnv, installed.gymnasium().Env), {})
+    return type("TaskEnv", (_TaskEnv, installed.require_gymnasium().Env), {})
 
 
 class _TaskEnv:
@@ -47,25 +47,29 @@ class _TaskEnv:
             raise ValueError(f"{task} is a world of {agents} agents, want one actor: use tasks.to_parallel_env")
         self.episode, self.task, self.render_mode = Episode(task, render_mode), task, render_mode
         _, opened = task.reset(1, torch.Generator().manual_seed(0))  # who sees what
-        self.observation_space = observed(opened.obs[0])
-        self.action_space = acted(task.action, task.dtype)
+        self.observation_space = to_obs_space(opened.obs[0])
+        self.action_space = to_action_space(task.action_space, task.dtype)
 
     def __reduce__(self) -> tuple:
         return to_gymnasium, (self.task,), self.__dict__
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         super().reset(seed=seed)  # type: ignore[misc]
-        step = self.episode.open(self.np_random, options)  # type: ignore[attr-defined]
-        return numbers(step.obs[0]), self._info(step)
+        step = self.episode.reset(self.np_random, options)  # type: ignore[attr-defined]
+        return to_numpy(step.obs[0]), self._info(step)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        given = taken(action, self.task.action, self.task.dtype, "the actor")
-        step = self.episode.act(given.unsqueeze(0))
+        given = parse_action(action, self.task.action_space, self.task.dtype, "the actor")
+        step = self.episode.step(given.unsqueeze(0))
         ends = bool(step.terminated[0]), bool(step.truncated[0])
-        return numbers(step.obs[0]), float(step.reward[0]), *ends, self._info(step)
+        return to_numpy(step.obs[0]), float(step.reward[0]), *ends, self._info(step)
 
     def _info(self, step: Step) -> dict[str, Any]:
-        legal = {} if step.legal is None else {"action_mask": masked(self.task.action, step.legal[0])}
+        legal = (
+            {}
+            if step.action_mask is None
+            else {"action_mask": to_gym_mask(self.task.action_space, step.action_mask[0])}
+        )
         return {**self.episode.scores, **legal}
 
     def render(self) -> np.ndarray | str | None:

@@ -11,118 +11,118 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete, Step, Task
+from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Step, Task
 
 
 @dataclass(frozen=True)
-class Seats(ABC):
-    """Places at a task, one for each of `count` agents. `whole` is the action that the task describes."""
+class JointAction(ABC):
+    """Places at a task, one for each of `num_agents` agents. `joint_space` is the action that the task describes."""
 
-    count: int
-    whole: Action
+    num_agents: int
+    joint_space: ActionSpace
 
     @abstractmethod
-    def action(self, place: int) -> Action:
+    def action_space(self, place: int) -> ActionSpace:
         """What the agent of that place does."""
 
     @abstractmethod
-    def joined(self, given: dict[int, Tensor]) -> Tensor:
+    def join(self, given: dict[int, Tensor]) -> Tensor:
         """The task's action, of those agents who are there, each () or (A,); a batch of 1."""
 
     @abstractmethod
-    def parted(self, action: Tensor) -> list[Tensor]:
+    def split(self, action: Tensor) -> list[Tensor]:
         """What each agent does, (P,), so that the task's action, without the batch, comes of it."""
 
     @abstractmethod
-    def legal(self, legal: Bool[Tensor, "*P A"], place: int) -> Bool[Tensor, " A"]:
+    def split_mask(self, legal: Bool[Tensor, "*P A"], place: int) -> Bool[Tensor, " A"]:
         """What of the task's mask, without the batch, is the agent's."""
 
     @abstractmethod
-    def all_legal(self, masks: list[Bool[Tensor, " A"]]) -> Tensor:
+    def join_masks(self, masks: list[Bool[Tensor, " A"]]) -> Tensor:
         """The task's mask, without the batch, of what each agent was told."""
 
 
-class Own(Seats):
+class PerAgentAction(JointAction):
     """A world of several agents (`Task.agents`): each does what the action describes; who is gone does 0."""
 
-    def action(self, place: int) -> Action:
-        return self.whole
+    def action_space(self, place: int) -> ActionSpace:
+        return self.joint_space
 
-    def joined(self, given: dict[int, Tensor]) -> Tensor:
+    def join(self, given: dict[int, Tensor]) -> Tensor:
         nothing = torch.zeros_like(next(iter(given.values())))
-        return torch.stack([given.get(place, nothing) for place in range(self.count)]).unsqueeze(0)
+        return torch.stack([given.get(place, nothing) for place in range(self.num_agents)]).unsqueeze(0)
 
-    def parted(self, action: Tensor) -> list[Tensor]:
+    def split(self, action: Tensor) -> list[Tensor]:
         return list(action.unbind())
 
-    def legal(self, legal: Tensor, place: int) -> Tensor:
+    def split_mask(self, legal: Tensor, place: int) -> Tensor:
         return legal[place]
 
-    def all_legal(self, masks: list[Tensor]) -> Tensor:
+    def join_masks(self, masks: list[Tensor]) -> Tensor:
         return torch.stack(masks)
 
 
-class Votes(Seats):
+class VotedAction(JointAction):
     """Experts who each sense a row of their own, and do one thing together: each says all of it. What most say is
     done, each choice by itself, and of several the lowest number; of real numbers the mean."""
 
-    def action(self, place: int) -> Action:
-        return self.whole
+    def action_space(self, place: int) -> ActionSpace:
+        return self.joint_space
 
-    def joined(self, given: dict[int, Tensor]) -> Tensor:
+    def join(self, given: dict[int, Tensor]) -> Tensor:
         votes = torch.stack(list(given.values()))  # (P,) or (P, A)
-        if isinstance(self.whole, Continuous):
+        if isinstance(self.joint_space, Continuous):
             return votes.mean(0, keepdim=True)
         each = votes.reshape(len(votes), -1).numpy().T
         most = torch.tensor([int(np.bincount(said).argmax()) for said in each])  # argmax of numpy: the first
         return most.reshape(1, *votes.shape[1:])
 
-    def parted(self, action: Tensor) -> list[Tensor]:
-        return [action] * self.count
+    def split(self, action: Tensor) -> list[Tensor]:
+        return [action] * self.num_agents
 
-    def legal(self, legal: Tensor, place: int) -> Tensor:
+    def split_mask(self, legal: Tensor, place: int) -> Tensor:
         return legal
 
-    def all_legal(self, masks: list[Tensor]) -> Tensor:
+    def join_masks(self, masks: list[Tensor]) -> Tensor:
         return masks[0]
 
 
-class Parts(Seats):
+class SplitAction(JointAction):
     """All see the same, and each does one part of the action: a choice, or a real number."""
 
-    def action(self, place: int) -> Action:
-        match self.whole:
-            case MultiDiscrete(ns=ns):
+    def action_space(self, place: int) -> ActionSpace:
+        match self.joint_space:
+            case MultiDiscrete(nvec=ns):
                 return Discrete(ns[place])
             case Continuous(low=low, high=high):
                 return Continuous(1, low, high)
-        return self.whole
+        return self.joint_space
 
-    def joined(self, given: dict[int, Tensor]) -> Tensor:
-        parts = torch.stack([given[place] for place in range(self.count)])  # (P,) choices, or (P, 1) numbers
-        return parts if isinstance(self.whole, Discrete) else parts.reshape(1, -1)
+    def join(self, given: dict[int, Tensor]) -> Tensor:
+        parts = torch.stack([given[place] for place in range(self.num_agents)])  # (P,) choices, or (P, 1) numbers
+        return parts if isinstance(self.joint_space, Discrete) else parts.reshape(1, -1)
 
-    def parted(self, action: Tensor) -> list[Tensor]:
-        parts = action.reshape(self.count, 1)
-        return list(parts if isinstance(self.whole, Continuous) else parts.squeeze(1))
+    def split(self, action: Tensor) -> list[Tensor]:
+        parts = action.reshape(self.num_agents, 1)
+        return list(parts if isinstance(self.joint_space, Continuous) else parts.squeeze(1))
 
-    def legal(self, legal: Tensor, place: int) -> Tensor:
-        return legal.split([self.action(one).size for one in range(self.count)])[place]
+    def split_mask(self, legal: Tensor, place: int) -> Tensor:
+        return legal.split([self.action_space(one).size for one in range(self.num_agents)])[place]
 
-    def all_legal(self, masks: list[Tensor]) -> Tensor:
+    def join_masks(self, masks: list[Tensor]) -> Tensor:
         return torch.cat(masks)
 
 
-def seats(task: Task, opened: Step) -> Seats:
+def make_joint_action(task: Task, opened: Step) -> JointAction:
     """Those of the task, given what it tells of any episode."""
     agents, rows = task.agents, opened.obs.dim() == 3
     if agents is not None:
-        return Own(agents, task.action)
+        return PerAgentAction(agents, task.action_space)
     if rows:
-        return Votes(opened.obs.shape[1], task.action)
-    match task.action:
-        case MultiDiscrete(ns=ns):
-            return Parts(len(ns), task.action)
+        return VotedAction(opened.obs.shape[1], task.action_space)
+    match task.action_space:
+        case MultiDiscrete(nvec=ns):
+            return SplitAction(len(ns), task.action_space)
         case Continuous(size=size):
-            return Parts(size, task.action)
-    return Parts(1, task.action)
+            return SplitAction(size, task.action_space)
+    return SplitAction(1, task.action_space)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tasks.adapters import optional_imports as installed
 from tasks.adapters.outbound.episode import MODES, Episode
-from tasks.adapters.outbound.joint_action import seats
-from tasks.adapters.outbound.spaces import Space, acted, masked, numbers, observed, taken
+from tasks.adapters.outbound.joint_action import make_joint_action
+from tasks.adapters.outbound.spaces import Space, parse_action, to_action_space, to_gym_mask, to_numpy, to_obs_space
 from tasks.task import Step, Task
 
 
@@ -20,7 +20,7 @@ def to_parallel_env(task: Task, *, render_mode: str | None = None) -> Any:
     Who they are:
     - Of a world of several agents (`Task.agents`), those: each has its own observation, action, reward and end.
     - Where each expert senses a row of its own, (B, E, O), the experts: the row is what one sees. They do one thing
-      together, so each gives the whole action, and they vote (`tasks.adapters.outbound.joint_action.Votes`).
+      together, so each gives the whole action, and they vote (`tasks.adapters.outbound.joint_action.VotedAction`).
     - Else one for each part of the action: a choice of a MultiDiscrete, a number of a Continuous, a Discrete as a
       whole. All see the same.
 
@@ -45,7 +45,7 @@ def to_parallel_env(task: Task, *, render_mode: str | None = None) -> Any:
 
 @cache
 def _env_class() -> type:
-    return type("TaskParallelEnv", (_TaskParallelEnv, installed.pettingzoo().ParallelEnv), {})
+    return type("TaskParallelEnv", (_TaskParallelEnv, installed.require_pettingzoo().ParallelEnv), {})
 
 
 class _TaskParallelEnv:
@@ -55,13 +55,16 @@ class _TaskParallelEnv:
         self.metadata = {"render_modes": MODES, "name": type(task).__name__, "is_parallelizable": True}
         self.episode, self.task, self.render_mode = Episode(task, render_mode), task, render_mode
         _, opened = task.reset(1, torch.Generator().manual_seed(0))  # who sees what
-        self.seats = seats(task, opened)
-        self.possible_agents = [f"expert_{place}" for place in range(self.seats.count)]
+        self.joint_action = make_joint_action(task, opened)
+        self.possible_agents = [f"expert_{place}" for place in range(self.joint_action.num_agents)]
         self.agents: list[str] = []
         self._gone: set[str] = set()
         self._random: np.random.Generator | None = None
-        self._seen = {name: observed(_own(opened.obs, 2, i)) for i, name in enumerate(self.possible_agents)}
-        self._done = {name: acted(self.seats.action(i), task.dtype) for i, name in enumerate(self.possible_agents)}
+        self._seen = {name: to_obs_space(_agent_slice(opened.obs, 2, i)) for i, name in enumerate(self.possible_agents)}
+        self._done = {
+            name: to_action_space(self.joint_action.action_space(i), task.dtype)
+            for i, name in enumerate(self.possible_agents)
+        }
 
     def __reduce__(self) -> tuple:
         return to_parallel_env, (self.task,), self.__dict__
@@ -74,11 +77,11 @@ class _TaskParallelEnv:
 
     def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict, dict]:
         if seed is not None or self._random is None:
-            self._random, _ = installed.gymnasium().utils.seeding.np_random(seed)
-        step = self.episode.open(self._random, options)
+            self._random, _ = installed.require_gymnasium().utils.seeding.np_random(seed)
+        step = self.episode.reset(self._random, options)
         self._gone = set()
-        self.agents = [name for name in self.possible_agents if self._there(step, name)]
-        return self._told(step, self.agents)
+        self.agents = [name for name in self.possible_agents if self._is_present(step, name)]
+        return self._observe(step, self.agents)
 
     def step(self, actions: dict[str, Any]) -> tuple[dict, dict, dict, dict, dict]:
         if not self.agents:
@@ -86,40 +89,42 @@ class _TaskParallelEnv:
         if set(actions) != set(self.agents):
             raise ValueError(f"actions of {sorted(actions)}, want one of each agent who is there: {self.agents}")
         given = {
-            place: taken(actions[name], self.seats.action(place), self.task.dtype, name)
+            place: parse_action(actions[name], self.joint_action.action_space(place), self.task.dtype, name)
             for place, name in enumerate(self.possible_agents)
             if name in self.agents
         }
         acting = self.agents
-        step = self.episode.act(self.seats.joined(given))
-        appeared = [n for n in self.possible_agents if n not in {*acting, *self._gone} and self._there(step, n)]
+        step = self.episode.step(self.joint_action.join(given))
+        appeared = [n for n in self.possible_agents if n not in {*acting, *self._gone} and self._is_present(step, n)]
         told = [*acting, *appeared]
-        rewards = {name: float(_own(step.reward, 1, self._place(name))) for name in told}
-        truncated = {name: bool(_own(step.truncated, 1, self._place(name))) for name in told}
+        rewards = {name: float(_agent_slice(step.reward, 1, self._agent_index(name))) for name in told}
+        truncated = {name: bool(_agent_slice(step.truncated, 1, self._agent_index(name))) for name in told}
         terminated = {
-            name: bool(_own(step.terminated, 1, self._place(name)))
-            or (not self._there(step, name) and not truncated[name])  # gone without a word
+            name: bool(_agent_slice(step.terminated, 1, self._agent_index(name)))
+            or (not self._is_present(step, name) and not truncated[name])  # gone without a word
             for name in told
         }
         self._gone |= {name for name in told if terminated[name] or truncated[name]}
         self.agents = [name for name in self.possible_agents if name in set(told) - self._gone]
-        obs, infos = self._told(step, told)
+        obs, infos = self._observe(step, told)
         return obs, rewards, terminated, truncated, infos
 
-    def _place(self, name: str) -> int:
+    def _agent_index(self, name: str) -> int:
         return self.possible_agents.index(name)
 
-    def _there(self, step: Step, name: str) -> bool:
-        return step.present is None or bool(step.present[0, self._place(name)])
+    def _is_present(self, step: Step, name: str) -> bool:
+        return step.present is None or bool(step.present[0, self._agent_index(name)])
 
-    def _told(self, step: Step, names: list[str]) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
+    def _observe(self, step: Step, names: list[str]) -> tuple[dict[str, np.ndarray], dict[str, dict]]:
         """What these agents see, and their infos."""
         infos: dict[str, dict] = {name: self.episode.scores for name in names}
-        if step.legal is not None:
+        if step.action_mask is not None:
             for name in names:
-                place = self._place(name)
-                infos[name]["action_mask"] = masked(self.seats.action(place), self.seats.legal(step.legal[0], place))
-        return {name: numbers(_own(step.obs, 2, self._place(name))) for name in names}, infos
+                place = self._agent_index(name)
+                infos[name]["action_mask"] = to_gym_mask(
+                    self.joint_action.action_space(place), self.joint_action.split_mask(step.action_mask[0], place)
+                )
+        return {name: to_numpy(_agent_slice(step.obs, 2, self._agent_index(name))) for name in names}, infos
 
     def render(self) -> np.ndarray | str | None:
         return self.episode.render()
@@ -128,6 +133,6 @@ class _TaskParallelEnv:
         """Nothing is held open."""
 
 
-def _own(told: Tensor, shared: int, place: int) -> Tensor:
+def _agent_slice(told: Tensor, shared: int, place: int) -> Tensor:
     """An agent's part of what was told to a batch of 1: its row, or all of what has but the `shared` axes."""
     return told[0] if told.dim() == shared else told[0, place]

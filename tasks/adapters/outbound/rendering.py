@@ -13,15 +13,15 @@ from torch import Tensor
 from tasks.task import Step, Task
 
 CELL, BAR, HEIGHT = 12, 6, 48  # pixels
-FREE, WALL, GONE, GOAL, AGENT = range(5)
+FREE, WALL, VISITED, GOAL, AGENT = range(5)
 COLOURS = np.array([(255, 255, 255), (60, 60, 70), (190, 215, 240), (240, 190, 40), (200, 50, 50)], np.uint8)
 SIGNS = ".#+*@"
 UP, DOWN, MARK, PAPER = (70, 120, 180), (200, 110, 60), (40, 40, 40), (255, 255, 255)
 
 
-def picture(task: Task, opened: Any, state: Any, step: Step, actions: list[Tensor]) -> np.ndarray:
+def render_rgb(task: Task, opened: Any, state: Any, step: Step, actions: list[Tensor]) -> np.ndarray:
     """(height, width, 3) of bytes, of the same size in every step of a task."""
-    cells = grid(task, opened, actions)
+    cells = grid_cells(task, opened, actions)
     if cells is not None:
         return COLOURS[cells].repeat(CELL, 0).repeat(CELL, 1)
     rows = [_bars(row) for row in _array(step.obs[0]).reshape(-1, step.obs.shape[-1])]
@@ -33,9 +33,9 @@ def picture(task: Task, opened: Any, state: Any, step: Step, actions: list[Tenso
     return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
 
 
-def text(task: Task, opened: Any, step: Step, actions: list[Tensor]) -> str:
+def render_ansi(task: Task, opened: Any, step: Step, actions: list[Tensor]) -> str:
     """Some lines."""
-    made, cells, words = len(actions), grid(task, opened, actions), task.words(opened)
+    made, cells, words = len(actions), grid_cells(task, opened, actions), task.step_labels(opened)
     lines = [f"{type(task).__name__}, step {made} of {task.steps}"]
     if cells is not None:
         lines += ["".join(SIGNS[cell] for cell in row) for row in cells]
@@ -50,16 +50,16 @@ def text(task: Task, opened: Any, step: Step, actions: list[Tensor]) -> str:
     return "\n".join([*lines, *(f"{name:<7} {score:.3g}" for name, score in due.items())])
 
 
-def grid(task: Task, opened: Any, actions: list[Tensor]) -> np.ndarray | None:
+def grid_cells(task: Task, opened: Any, actions: list[Tensor]) -> np.ndarray | None:
     """What is in each cell after these actions, (rows, columns); None where there is no grid."""
     made = torch.stack(actions) if actions else torch.zeros(1, 1, dtype=torch.long)  # a way has one step at least
     way = task.path(opened, made)
     if way is None:
         return None
     cells = np.where(way.walls.cpu().numpy(), WALL, FREE)
-    places = way.places[: len(actions) + 1, 0].tolist()
+    places = way.positions[: len(actions) + 1, 0].tolist()
     for row, column in places:
-        cells[row, column] = GONE
+        cells[row, column] = VISITED
     cells[tuple(way.goals[0].tolist())] = GOAL
     cells[tuple(places[-1])] = AGENT
     return cells

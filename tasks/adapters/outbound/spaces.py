@@ -11,42 +11,42 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tasks.adapters import optional_imports as installed
-from tasks.task import Action, Continuous, Discrete, MultiDiscrete
+from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
 
 Space = Any  # gymnasium.spaces.Space: gymnasium is imported only when a space is made
 Mask = np.ndarray | tuple[np.ndarray, ...]
 
 
-def numbers(tensor: Tensor) -> np.ndarray:
+def to_numpy(tensor: Tensor) -> np.ndarray:
     """A copy, which nobody else will write to."""
     return tensor.detach().cpu().numpy().copy()
 
 
-def observed(obs: Tensor) -> Space:
+def to_obs_space(obs: Tensor) -> Space:
     """The space of observations of this shape and dtype: any numbers, for a task does not tell bounds."""
-    kind = numbers(obs).dtype
-    return installed.gymnasium().spaces.Box(-np.inf, np.inf, tuple(obs.shape), kind.type)
+    kind = to_numpy(obs).dtype
+    return installed.require_gymnasium().spaces.Box(-np.inf, np.inf, tuple(obs.shape), kind.type)
 
 
-def acted(action: Action, dtype: torch.dtype) -> Space:
-    spaces = installed.gymnasium().spaces
+def to_action_space(action: ActionSpace, dtype: torch.dtype) -> Space:
+    spaces = installed.require_gymnasium().spaces
     match action:
         case Discrete(n=n):
             return spaces.Discrete(n)
-        case MultiDiscrete(ns=ns):
+        case MultiDiscrete(nvec=ns):
             return spaces.MultiDiscrete(ns)
         case Continuous(size=size, low=low, high=high):
-            return spaces.Box(low, high, (size,), numbers(torch.zeros((), dtype=dtype)).dtype.type)
+            return spaces.Box(low, high, (size,), to_numpy(torch.zeros((), dtype=dtype)).dtype.type)
 
 
-def masked(action: Action, legal: Bool[Tensor, " A"]) -> Mask:
+def to_gym_mask(action: ActionSpace, legal: Bool[Tensor, " A"]) -> Mask:
     """What is legal, as `Space.sample` takes it: 1 or 0 for each choice, a tuple of such where there are several."""
-    parts = legal.cpu().split(list(action.ns) if isinstance(action, MultiDiscrete) else legal.shape[0])
+    parts = legal.cpu().split(list(action.nvec) if isinstance(action, MultiDiscrete) else legal.shape[0])
     masks = tuple(part.numpy().astype(np.int8) for part in parts)
     return masks if isinstance(action, MultiDiscrete) else masks[0]
 
 
-def taken(given: Any, action: Action, dtype: torch.dtype, who: str) -> Tensor:
+def parse_action(given: Any, action: ActionSpace, dtype: torch.dtype, who: str) -> Tensor:
     """An action from outside, () or (A,), as a tensor.
 
     Raises:
@@ -56,7 +56,7 @@ def taken(given: Any, action: Action, dtype: torch.dtype, who: str) -> Tensor:
     match action:
         case Discrete(n=n):
             fits, wanted = _whole(array, np.array(n)), f"an integer from 0 to {n - 1}"
-        case MultiDiscrete(ns=ns):
+        case MultiDiscrete(nvec=ns):
             fits, wanted = _whole(array, np.array(ns)), f"{len(ns)} integers from 0 to below {list(ns)}"
         case Continuous(size=size, low=low, high=high):
             fits = array.shape == (size,) and array.dtype.kind in "fiu" and bool(np.isfinite(array).all())

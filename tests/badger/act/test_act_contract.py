@@ -10,7 +10,7 @@ from badger.act import Mean
 from badger.testing import ACT_PROPERTIES, ContractError, check_act
 
 MAKE = dict(ACTS) | {
-    f"valued {name}": partial(lambda make, y, d: act.Valued(make(y, d)), make) for name, make in ACTS.items()
+    f"valued {name}": partial(lambda make, y, d: act.WithCritic(make(y, d)), make) for name, make in ACTS.items()
 }
 
 
@@ -31,7 +31,7 @@ def changed(change) -> type[Mean]:
 
 
 class Random(Mean):
-    def address(self, like, experts, outputs, rng):
+    def make_assignment(self, like, experts, outputs, rng):
         return torch.rand(len(like), outputs, experts)
 
 
@@ -40,7 +40,7 @@ class Named(Mean):
 
 
 class Alone(Mean):
-    def join(self, address, like, experts, rng):
+    def extend_assignment(self, address, like, experts, rng):
         raise RuntimeError("nobody joins")
 
 

@@ -11,29 +11,29 @@ import torch
 
 from badger import Maze
 from badger import bench as package
-from badger.bench import CASES, Row, as_json, bench, measure, table
+from badger.bench import CASES, BenchResult, as_json, bench, measure, table
 from badger.bench.cases import agents, crowd, lengths, memory, million
 from badger.bench.cases.agents import Game
-from badger.bench.cases.dnc import Sizes as DNCSizes
-from badger.bench.cases.recurrent_ppo import Sizes as PPOSizes
+from badger.bench.cases.dnc import DNCSizes as DNCSizes
+from badger.bench.cases.recurrent_ppo import PPOSizes as PPOSizes
 from badger.bench.references import selected_read
-from badger.bench.result import Goal, at_least, at_most, by_factor, on_gpu, within
+from badger.bench.result import Goal, at_least, at_most, max_ratio, min_speedup, on_gpu
 from badger.cli.main import main
 from experts import Core
 from tiny_runs import strict_json
 
 CPU = torch.device("cpu")
 RECIPE = {"experts": 2, "dims": 1, "steps": 2, "hidden_size": 4, "batch": 2, "outer_steps": 10}
-SIZES = memory.Sizes(steps=3, rows=2, slots=2, input_size=2, hidden_size=4, key_size=3, top_k=2)
-FEW = crowd.Sizes(experts=12, neighbours=2, hidden_size=4, message_size=4, slots=2, top_k=1, key_size=2)
+SIZES = memory.MemorySizes(steps=3, rows=2, slots=2, input_size=2, hidden_size=4, key_size=3, top_k=2)
+FEW = crowd.CrowdSizes(experts=12, neighbours=2, hidden_size=4, message_size=4, slots=2, top_k=1, key_size=2)
 MAZES = {"plasticity": Maze(3, 5), "backpropamine": Maze(3, 5, True, True)}
 TINY = {
     "memory-vs-dense": {"sizes": SIZES, "repeats": 1},
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
     "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
-    "input-length": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
-    "input-crossing": {"sizes": lengths.Sizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
-    "million-slots": {"sizes": million.Sizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
+    "input-length": {"sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
+    "input-crossing": {"sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
+    "million-slots": {"sizes": million.MillionSizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "maze": {"rows": (2,), "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
     "worlds": {"rows": 2, "steps": 3, "single": 3, "repeats": 1},
@@ -70,28 +70,28 @@ class Clock:
 
 def test_the_sides_take_turns():
     clock = Clock()
-    measure.in_turn({"a": clock.side("a", [1] * 4), "b": clock.side("b", [1] * 4)}, repeats=3, clock=clock)
+    measure.time_interleaved({"a": clock.side("a", [1] * 4), "b": clock.side("b", [1] * 4)}, repeats=3, clock=clock)
     assert clock.slept == ["a", "b"] * 4
 
 
 def test_the_first_turn_is_not_counted():
     clock = Clock()
-    assert measure.in_turn({"a": clock.side("a", [9, 1, 2])}, repeats=2, clock=clock) == {"a": [1, 2]}
+    assert measure.time_interleaved({"a": clock.side("a", [9, 1, 2])}, repeats=2, clock=clock) == {"a": [1, 2]}
 
 
 def test_the_time_to_make_ready_is_not_counted():
     clock = Clock()
     sides = {"a": clock.side("a", [0, 1, 2], ready=7), "b": clock.side("b", [0, 3, 4], ready=5)}
-    assert measure.in_turn(sides, repeats=2, clock=clock) == {"a": [1, 2], "b": [3, 4]}
+    assert measure.time_interleaved(sides, repeats=2, clock=clock) == {"a": [1, 2], "b": [3, 4]}
 
 
 def test_work_that_needs_nothing_is_ready():
-    assert measure.ready(Clock.__init__)() is Clock.__init__
+    assert measure.no_setup(Clock.__init__)() is Clock.__init__
 
 
 def test_no_repeats_are_refused():
     with pytest.raises(ValueError, match="repeats=0, want at least 1"):
-        measure.in_turn({}, repeats=0, clock=Clock())
+        measure.time_interleaved({}, repeats=0, clock=Clock())
 
 
 def allocating(megabytes):
@@ -101,33 +101,33 @@ def allocating(megabytes):
 
 def test_peak_memory_is_that_of_the_work_alone():
     here = bytearray(400_000_000)  # of this process, and never of the one that is measured
-    assert measure.peak(partial(allocating, 120), partial(allocating, 1), CPU) == pytest.approx(120, abs=10)
+    assert measure.peak_memory(partial(allocating, 120), partial(allocating, 1), CPU) == pytest.approx(120, abs=10)
     assert len(here) > 0
 
 
 def test_what_was_freed_does_not_count_as_held():
     """A buffer of 7 MB that is cloned at each of 60 steps, of which nothing is kept but small tensors in between."""
-    sizes = memory.Sizes(steps=60, rows=64)
-    work, small = (partial(memory.dense, s, CPU, selected_read) for s in (sizes, sizes._replace(steps=2)))
-    assert measure.peak(work, small, CPU) < 150
+    sizes = memory.MemorySizes(steps=60, rows=64)
+    work, small = (partial(memory.dense_work, s, CPU, selected_read) for s in (sizes, sizes._replace(steps=2)))
+    assert measure.peak_memory(work, small, CPU) < 150
 
 
 def test_the_ratio_is_the_median_over_turns():
-    assert Row("case", "s", [1, 2, 6], [4, 1, 6]).ratio == 1  # of 1/4, 2 and 1
+    assert BenchResult("case", "s", [1, 2, 6], [4, 1, 6]).ratio == 1  # of 1/4, 2 and 1
 
 
 def test_there_is_no_ratio_without_both_sides():
-    assert Row("case", "s", [1.0]).ratio is None
-    assert Row("case", "s").ratio is None
+    assert BenchResult("case", "s", [1.0]).ratio is None
+    assert BenchResult("case", "s").ratio is None
 
 
 @pytest.mark.parametrize(
     ("goal", "ours", "reference", "reached"),
     [
-        (by_factor(8, "faster"), 1, 8, True),
-        (by_factor(8, "faster"), 1, 7, False),
-        (within(2), 4, 2, True),
-        (within(2), 5, 2, False),
+        (min_speedup(8, "faster"), 1, 8, True),
+        (min_speedup(8, "faster"), 1, 7, False),
+        (max_ratio(2), 4, 2, True),
+        (max_ratio(2), 5, 2, False),
         (at_most(50, "ms"), 50, 1, True),
         (at_most(50, "ms"), 51, 99, False),
         (at_least(20, "steps/s"), 20, 99, True),
@@ -135,23 +135,23 @@ def test_there_is_no_ratio_without_both_sides():
     ],
 )
 def test_a_goal_is_reached_or_missed(goal, ours, reference, reached):
-    assert Row("case", "s", [ours], [reference], goal=goal).reached is reached
+    assert BenchResult("case", "s", [ours], [reference], goal=goal).passed is reached
 
 
-@pytest.mark.parametrize("row", [Row("case", "s", [1.0]), Row("case", "s", goal=at_most(1, "s"))])
+@pytest.mark.parametrize("row", [BenchResult("case", "s", [1.0]), BenchResult("case", "s", goal=at_most(1, "s"))])
 def test_without_a_goal_or_a_measurement_there_is_no_verdict(row):
     assert row.reached is None
 
 
 def test_a_goal_says_what_it_is():
-    goals = [by_factor(8, "faster"), within(1.05), at_most(50, "ms"), at_least(20, "steps/s")]
+    goals = [min_speedup(8, "faster"), max_ratio(1.05), at_most(50, "ms"), at_least(20, "steps/s")]
     assert [goal.text for goal in goals] == [">= 8x faster", "<= 1.05x", "<= 50 ms", ">= 20 steps/s"]
 
 
 def test_the_table_shows_median_spread_ratio_goal_and_verdict():
     rows = [
-        Row("fast", "s", [1, 2, 3], [4, 8, 12], "a loop", by_factor(4, "faster"), "a note"),
-        Row("slow", "ms", [3.0], goal=at_most(2, "ms")),
+        BenchResult("fast", "s", [1, 2, 3], [4, 8, 12], "a loop", min_speedup(4, "faster"), "a note"),
+        BenchResult("slow", "ms", [3.0], goal=at_most(2, "ms")),
     ]
     assert table(rows).splitlines()[2:] == [
         "| fast | s | 2 [1, 3] | 8 [4, 12] a loop | 0.25 | >= 4x faster | reached | a note |",
@@ -167,7 +167,7 @@ def test_a_row_for_a_gpu_says_that_it_was_not_measured_where_there_is_none():
 
 
 def test_json_holds_for_each_row_what_a_reader_needs():
-    rows = [Row("a/b", "s", [1, 2, 3], [4, 4, 4], "a loop", within(2)), Row("c", "ms")]
+    rows = [BenchResult("a/b", "s", [1, 2, 3], [4, 4, 4], "a loop", max_ratio(2)), BenchResult("c", "ms")]
     found = strict_json(json.dumps(as_json(rows, CPU)))
     assert list(found) == ["a/b", "c"]
     versions = found["a/b"].pop("versions")
@@ -201,7 +201,7 @@ def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
         assert (row.ours or row.note) and all(
             math.isfinite(x) and (x > 0 or row.unit == "MB") for x in [*row.ours, *row.reference]
         )
-        assert row.goal is None or row.reached is not None
+        assert row.goal is None or row.passed is not None
 
 
 def test_what_a_case_wants_that_is_not_installed_is_said(monkeypatch):
@@ -283,7 +283,7 @@ def test_a_bench_of_no_case_is_a_bench_of_all(monkeypatch):
 
 
 def one(name, device):
-    yield Row(name, "s", [1.0], [2.0], "a loop", Goal("< 1x", "ratio", most=1))
+    yield BenchResult(name, "s", [1.0], [2.0], "a loop", Goal("< 1x", "ratio", most=1))
 
 
 def test_the_command_prints_the_table_and_writes_json(monkeypatch, tmp_path, capsys):

@@ -232,7 +232,7 @@ def test_a_recipe_of_ones_own_that_does_not_work_is_explained(own, command, reci
 
 
 def test_resume_goes_on_to_the_goal(tmp_path, command):
-    run = badger.build("tiny_runs:tiny", outer_steps=6)
+    run = badger.build_run("tiny_runs:tiny", outer_steps=6)
     run.folder = tmp_path / "run"
     badger.train(run, 4, tensorboard=False)
     code, out, _ = command("resume", run.folder, "--trust-code", "--no-tensorboard")
@@ -256,7 +256,7 @@ def test_a_folder_without_a_run_is_named(tmp_path, command, command_):
 
 
 def test_a_run_built_by_hand_cannot_be_resumed_from_here(tmp_path, command):
-    run = Run(badger.build("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
+    run = Run(badger.build_run("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
     code, _, err = command("resume", run.folder, "--trust-code")
     assert code == 1 and "badger.load_run(" in err and "build=" in err
@@ -355,7 +355,7 @@ def test_evaluate_explains_what_is_wrong(folder, command, words, message):
 
 
 def test_a_size_that_the_task_does_not_have_is_met_with_those_that_it_has(tmp_path, command):
-    run = badger.build("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
+    run = badger.build_run("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
     run.folder = tmp_path / "run"
     run.save()
     code, _, err = command("evaluate", run.folder, "--trust-code", "--dims", 3)
@@ -364,7 +364,7 @@ def test_a_size_that_the_task_does_not_have_is_met_with_those_that_it_has(tmp_pa
 
 @pytest.fixture(scope="module")
 def population(tmp_path_factory):
-    run = badger.build("tiny_runs:tiny", outer_steps=6, seed=4, seeds=3)
+    run = badger.build_run("tiny_runs:tiny", outer_steps=6, seed=4, seeds=3)
     run.folder = tmp_path_factory.mktemp("population") / "run"
     badger.train(run, tensorboard=False)
     return run
@@ -380,7 +380,7 @@ def test_train_ends_with_the_scores_of_each_member(population, command, monkeypa
 
 
 def test_train_ends_with_the_number_of_steps_that_a_member_did_not_make(tmp_path, command):
-    run = badger.build("tiny_runs:tiny", outer_steps=4, seed=4, seeds=2)
+    run = badger.build_run("tiny_runs:tiny", outer_steps=4, seed=4, seeds=2)
     run.folder = tmp_path / "run"
     with torch.no_grad():
         next(run.learner.members[1].agent.act.parameters()).fill_(1e30)

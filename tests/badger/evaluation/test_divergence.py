@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from badger import Diverged, GuessingGame, build, train
-from badger.evaluation.divergence import autopsy
+from badger import Diverged, GuessingGame, build_run, train
+from badger.evaluation.divergence import diagnose_divergence
 from toys import seeded, toy_agent
 
 GAME = GuessingGame(4, 2, dtype=torch.float64)
@@ -23,23 +23,23 @@ class Poisoned(GuessingGame):
 
 
 def test_a_sound_memory_is_described_at_the_end_of_its_episodes():
-    told = autopsy(toy_agent(GAME, core="episodic"), GAME, seeded())
+    told = diagnose_divergence(toy_agent(GAME, core="episodic"), GAME, seeded())
     assert told.startswith("the memory at inner step 4 of 4 of episodes played now: ")
     assert re.search(r"slots used 3(\D|$)", told)  # the last row waits to be written
 
 
 def test_the_first_step_at_which_a_memory_is_not_finite_is_named():
-    told = autopsy(toy_agent(GAME, core="episodic"), Poisoned(4, 2, dtype=torch.float64), seeded())
+    told = diagnose_divergence(toy_agent(GAME, core="episodic"), Poisoned(4, 2, dtype=torch.float64), seeded())
     assert told.startswith("the memory at inner step 3 of 4 ")
     assert re.search(r" (nan|inf)\b", told)
 
 
 def test_a_core_without_a_memory_has_nothing_to_tell():
-    assert autopsy(toy_agent(GAME, core="gru"), GAME, seeded()) == ""
+    assert diagnose_divergence(toy_agent(GAME, core="gru"), GAME, seeded()) == ""
 
 
 def test_an_agent_that_learns_by_reward_plays_as_it_does():
-    run = build("maze", memory="neural", hidden_size=4, key_size=3, heads=1, batch=2)
+    run = build_run("maze", memory="neural", hidden_size=4, key_size=3, heads=1, batch=2)
     with torch.no_grad():
         run.learner.agent.core.core.rate.weight.fill_(torch.nan)
     with pytest.raises(Diverged, match=r"outer step 1 is not finite.*memory at inner step 1 of 250 .*rate nan"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import GuessingGame, evaluate, rollout, start
+from badger import GuessingGame, evaluate, initial_carry, rollout
 from toys import Crowd, Walk, game, seeded, toy_agent
 
 
@@ -22,7 +22,7 @@ def test_an_evaluation_gives_a_number_for_each_episode():
 def test_a_score_is_the_mean_over_the_steps_in_which_it_was_due():
     task = game(steps=4)
     agent = toy_agent(task)
-    frames, _ = rollout(agent, task, start(agent, task, 7, seeded()), seeded(), steps=4)
+    frames, _ = rollout(agent, task, initial_carry(agent, task, 7, seeded()), seeded(), steps=4)
     assert_close(evaluate(agent, task, 7, seeded())["error"], frames.scores["error"].mean(0))
 
 
@@ -46,7 +46,9 @@ def test_many_episodes_are_played_in_parts():
 def test_no_more_experts_are_played_at_once_than_fit():
     task = GuessingGame(2, 1, dtype=torch.float64)
     agent, seen = toy_agent(task, bus="silent", topology="none"), []
-    evaluate(agent, task, 40, seeded(), experts=5000, change=lambda state: seen.append(state.y.shape[:2]) or state)
+    evaluate(
+        agent, task, 40, seeded(), experts=5000, modify_state=lambda state: seen.append(state.y.shape[:2]) or state
+    )
     assert max(batch * experts for batch, experts in seen) <= 2**16 and sum(batch for batch, _ in seen) == 40
 
 
@@ -55,7 +57,7 @@ def test_a_change_is_made_before_the_first_step_of_every_part(episodes):
     task = GuessingGame(2, 1, dtype=torch.float64)
     agent = toy_agent(task, experts=2)
     lesion = partial(agent.remove, experts=[0, 1])
-    found = evaluate(agent, task, episodes, seeded(), change=lesion)["error"]
+    found = evaluate(agent, task, episodes, seeded(), modify_state=lesion)["error"]
     zero = evaluate(agent, task, episodes, seeded(), policy=lambda output, legal, rng: torch.zeros_like(output))
     assert torch.equal(found, zero["error"])  # an agent without experts answers 0
 
@@ -88,5 +90,5 @@ def test_the_return_of_experts_with_rewards_of_their_own_is_their_mean():
 @pytest.mark.parametrize("training", [True, False])
 def test_an_evaluation_plays_in_evaluation_mode_and_gives_the_mode_back(training):
     agent, modes = toy_agent(game(), bus="gated").train(training), []
-    evaluate(agent, game(), 4, seeded(3), change=lambda state: modes.append(agent.training) or state)
+    evaluate(agent, game(), 4, seeded(3), modify_state=lambda state: modes.append(agent.training) or state)
     assert modes == [False] and agent.training is training

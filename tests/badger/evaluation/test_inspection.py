@@ -7,8 +7,8 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, look, rollout, start
-from badger.evaluation.inspection import attention_entropy, embeddings, similarity
+from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, initial_carry, inspect_agent, rollout
+from badger.evaluation.inspection import attention_entropy, embeddings, mean_cosine
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
 EPISODES = 5
@@ -32,7 +32,7 @@ TELLING = {*REMEMBERING, "dnc", *NEURAL, "plastic", "plastic_modulated"}  # that
 def seen(core="gru", task=None, **options):
     task = task or game(steps=6)
     agent = toy_agent(task, core=core, **options)
-    return look(agent, task, seeded(), EPISODES), agent
+    return inspect_agent(agent, task, seeded(), EPISODES), agent
 
 
 # --- numbers
@@ -40,7 +40,7 @@ def seen(core="gru", task=None, **options):
 
 @cores
 def test_every_number_is_finite_and_has_a_group(core):
-    numbers = seen(core)[0].numbers
+    numbers = seen(core)[0].scalars
     groups = {tag.split("/")[0] for tag in numbers}
     assert groups == {"evaluation", "inner", "comms", "experts"} | ({"memory"} if core in TELLING else set())
     assert all(isinstance(value, float) and math.isfinite(value) for value in numbers.values())
@@ -49,10 +49,10 @@ def test_every_number_is_finite_and_has_a_group(core):
 def test_scores_are_means_over_steps_and_episodes():
     view, agent = seen()
     task = game(steps=6)
-    frames, _ = rollout(agent, task, start(agent, task, EPISODES, seeded()), seeded(), steps=6)
-    assert view.numbers["evaluation/error"] == pytest.approx(frames.scores["error"].mean().item())
-    assert view.numbers["evaluation/final_error"] == pytest.approx(frames.scores["error"][-1].mean().item())
-    moments = {tag: value for tag, value in view.numbers.items() if tag.startswith("inner/")}
+    frames, _ = rollout(agent, task, initial_carry(agent, task, EPISODES, seeded()), seeded(), steps=6)
+    assert view.scalars["evaluation/error"] == pytest.approx(frames.scores["error"].mean().item())
+    assert view.scalars["evaluation/final_error"] == pytest.approx(frames.scores["error"][-1].mean().item())
+    moments = {tag: value for tag, value in view.scalars.items() if tag.startswith("inner/")}
     curve = frames.scores["error"].mean(1)
     expected = {f"inner/error/step_{t:03d}": curve[t - 1].item() for t in (1, 2, 3, 5, 6)}
     assert moments == pytest.approx(expected)
@@ -60,13 +60,13 @@ def test_scores_are_means_over_steps_and_episodes():
 
 def test_the_steps_of_a_late_score_are_those_in_which_it_is_due():
     task = RepeatPrevious(6, 4, dtype=torch.float64)
-    numbers = seen(task=task)[0].numbers
+    numbers = seen(task=task)[0].scalars
     assert {tag for tag in numbers if tag.startswith("inner/")} == {f"inner/accuracy/step_{t:03d}" for t in (5, 6)}
 
 
 @pytest.mark.parametrize("core", REMEMBERING)
 def test_a_memory_has_used_a_slot_for_each_row_written(core):
-    numbers = seen(core)[0].numbers
+    numbers = seen(core)[0].scalars
     merged = numbers.get("memory/merges", 0) * REMEMBERING[core]
     assert numbers["memory/slots_used"] + merged == pytest.approx(REMEMBERING[core])
     assert 0 <= numbers["memory/duplicate_rate"] <= 1
@@ -83,7 +83,7 @@ def test_a_memory_has_used_a_slot_for_each_row_written(core):
     ],
 )
 def test_messages_and_floats_of_a_step_are_counted(bus, topology, messages, floats):
-    numbers = seen(bus=bus, topology=topology)[0].numbers
+    numbers = seen(bus=bus, topology=topology)[0].scalars
     assert (numbers["comms/messages"], numbers["comms/floats"]) == (messages, floats)
 
 
@@ -91,23 +91,23 @@ def test_looking_takes_no_gradient_and_changes_nothing():
     task = game(steps=6)
     agent = toy_agent(task, core="episodic")
     before = [p.clone() for p in agent.parameters()]
-    look(agent, task, seeded(), EPISODES)
+    inspect_agent(agent, task, seeded(), EPISODES)
     assert all(torch.equal(a, b) for a, b in zip(before, agent.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("task", [Walk(dtype=torch.float64)])
 def test_an_agent_of_a_task_of_variable_length_can_be_looked_into(task):
     view, _ = seen(task=task)
-    assert 1 <= view.numbers["evaluation/length"] <= task.steps
+    assert 1 <= view.scalars["evaluation/length"] <= task.steps
 
 
 def test_similarity_is_the_mean_cosine_of_two_experts():
     y = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [3.0, 0.0]], [[1.0, 1.0], [2.0, 2.0], [-1.0, -1.0]]])
-    assert similarity(y).tolist() == pytest.approx([(0 + 1 + 0) / 3, (1 - 1 - 1) / 3], abs=1e-6)
+    assert mean_cosine(y).tolist() == pytest.approx([(0 + 1 + 0) / 3, (1 - 1 - 1) / 3], abs=1e-6)
 
 
 def test_one_expert_is_similar_to_itself():
-    assert similarity(torch.randn(2, 1, 3)).tolist() == [1, 1]
+    assert mean_cosine(torch.randn(2, 1, 3)).tolist() == [1, 1]
 
 
 def test_attention_entropy_is_zero_for_one_voice_and_the_logarithm_of_many():
@@ -117,7 +117,7 @@ def test_attention_entropy_is_zero_for_one_voice_and_the_logarithm_of_many():
 
 
 def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
-    assert seen(bus="mean", experts=6)[0].numbers["comms/attention_entropy"] == pytest.approx(math.log(5))
+    assert seen(bus="mean", experts=6)[0].scalars["comms/attention_entropy"] == pytest.approx(math.log(5))
 
 
 # --- pictures
@@ -125,7 +125,7 @@ def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
 
 @pytest.mark.parametrize("core", ["gru", *REMEMBERING, "dnc", *NEURAL])
 def test_the_pictures_of_a_guessing_game_are_drawn(core):
-    pictures = seen(core)[0].pictures
+    pictures = seen(core)[0].plots
     memory = {"memory/reads"} if core in (*REMEMBERING, "dnc") else set()
     if core in ({*REMEMBERING, "dnc", *NEURAL} - {"clustered"}):  # which tells no traces
         memory |= {"memory/similarity"}
@@ -134,7 +134,7 @@ def test_the_pictures_of_a_guessing_game_are_drawn(core):
 
 
 def test_where_there_is_no_target_no_guesses_are_drawn():
-    assert seen(task=RepeatPrevious(6, 2, dtype=torch.float64))[0].pictures.keys() == {"comms/graph", "inner/accuracy"}
+    assert seen(task=RepeatPrevious(6, 2, dtype=torch.float64))[0].plots.keys() == {"comms/graph", "inner/accuracy"}
 
 
 @pytest.mark.parametrize(
@@ -143,23 +143,23 @@ def test_where_there_is_no_target_no_guesses_are_drawn():
 )
 def test_pictures_are_drawn_of_any_number_of_experts(core, experts, topology):
     view, agent = seen(core, task=game(steps=3), experts=experts, topology=topology)
-    assert all(math.isfinite(value) for value in view.numbers.values())
-    for picture in view.pictures.values():
+    assert all(math.isfinite(value) for value in view.scalars.values())
+    for picture in view.plots.values():
         png(picture)
-    png(figures.agent(agent))
+    png(figures.plot_agent(agent))
 
 
 @pytest.mark.parametrize("topology", ["none", "star", nx.DiGraph([(0, 1)])])
 def test_every_expert_is_in_the_graph(topology):
     nodes = 2 if isinstance(topology, nx.DiGraph) else 5
     view, _ = seen(experts=nodes, topology=topology)
-    axes = view.pictures["comms/graph"].axes[0]
+    axes = view.plots["comms/graph"].axes[0]
     assert {text.get_text() for text in axes.texts} >= {str(i) for i in range(nodes)}
 
 
 def test_a_graph_of_many_experts_is_drawn_in_part():
     view, _ = seen(task=game(steps=2), experts=64, topology="ring")
-    texts = {text.get_text() for text in view.pictures["comms/graph"].axes[0].texts}
+    texts = {text.get_text() for text in view.plots["comms/graph"].axes[0].texts}
     assert str(figures.DRAWN - 1) in texts and str(figures.DRAWN) not in texts
 
 
@@ -169,8 +169,8 @@ def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
     agent = toy_agent(task, experts=4)
     module = sys.modules["badger.evaluation.inspection"]  # badger.look is the function
     monkeypatch.setattr(module, "CROWD", 12)
-    monkeypatch.setattr(module, "start", lambda a, t, n, rng: played.append(n) or start(a, t, n, rng))
-    assert look(agent, task, seeded()).numbers and played == [3]
+    monkeypatch.setattr(module, "start", lambda a, t, n, rng: played.append(n) or initial_carry(a, t, n, rng))
+    assert inspect_agent(agent, task, seeded()).scalars and played == [3]
 
 
 # --- points
@@ -180,25 +180,25 @@ def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
 @pytest.mark.parametrize(("port", "columns"), [("each", 3), ("owners", 3), ("mean", 2), ("readout", 2)])
 def test_points_are_labelled_with_episode_expert_and_the_output_that_it_owns(port, columns, valued):
     agent = toy_agent(port=port)
-    agent.act = act.Valued(agent.act) if valued else agent.act
-    state = start(agent, game(), 3, seeded()).state
+    agent.act = act.WithCritic(agent.act) if valued else agent.act
+    state = initial_carry(agent, game(), 3, seeded()).agent_state
     state = state._replace(y=torch.randn(state.y.shape, generator=seeded(), dtype=state.y.dtype))
     found = embeddings(agent, state)
     assert found.header == ["episode", "expert", "output"][:columns]
     for point, (episode, expert, *owned) in zip(found.points, found.labels, strict=True):
         assert torch.equal(point, state.y[episode, expert])
-        assert all(state.address[episode, output, expert] > 0 for output in owned)
+        assert all(state.assignment[episode, output, expert] > 0 for output in owned)
 
 
 @pytest.mark.parametrize(("experts", "points"), [(4, 1000), (300, 900), (2000, 1000)])
 def test_points_are_at_most_a_thousand(experts, points):
     agent = toy_agent(port="each", bus="silent", topology="none")
-    state = start(agent, game(), 300 if experts == 4 else 10, seeded(), experts=experts).state
+    state = initial_carry(agent, game(), 300 if experts == 4 else 10, seeded(), experts=experts).agent_state
     found = embeddings(agent, state)
     assert len(found.points) == len(found.labels) == points
 
 
 def test_of_a_finite_task_no_more_episodes_are_looked_at_than_there_are():
     task = SequentialMNIST(28, split="validation", dtype=torch.float64)  # of the tests' own images, 4
-    view = look(toy_agent(task), task, seeded())
-    assert 0 <= view.numbers["evaluation/error"] <= 1
+    view = inspect_agent(toy_agent(task), task, seeded())
+    assert 0 <= view.scalars["evaluation/error"] <= 1

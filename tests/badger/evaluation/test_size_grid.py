@@ -16,15 +16,15 @@ from badger import (
     Private,
     RepeatPrevious,
     evaluate,
+    evaluate_grid,
     generator,
-    grid,
     with_slots,
 )
 from badger.cli.grid import table, write
 from badger.cli.main import main
 from badger.evaluation.heatmaps import heat_maps
-from badger.evaluation.published import OVER_DIMS, OVER_EXPERTS, published
-from badger.evaluation.size_grid import Row, Watch, sizes
+from badger.evaluation.published import OVER_DIMS, OVER_EXPERTS, published_error
+from badger.evaluation.size_grid import GridCell, NormTracker, training_sizes
 from experts import Core
 from tiny_runs import load_trusted
 from toys import HIDDEN, game, png, seeded, toy_agent
@@ -63,7 +63,7 @@ class Growing(Core):
 
 
 def test_there_is_a_cell_for_each_combination_and_sizes_not_given_are_as_trained():
-    rows = grid(
+    rows = evaluate_grid(
         toy_agent(core=private, port="readout"),
         game(),
         experts=[2, 4],
@@ -74,45 +74,47 @@ def test_there_is_a_cell_for_each_combination_and_sizes_not_given_are_as_trained
     )
     assert [row[:5] for row in rows] == [(e, d, 5, 3, 2) for e in (2, 4) for d in (1, 2)]
     assert all(math.isfinite(row.mean) for row in rows)
-    (row,) = grid(toy_agent(core=private), game(), episodes=2, rng=seeded())
-    assert row[:5] == (4, 2, 5, 8, 2) and not row.problem and row.bad == 0
+    (row,) = evaluate_grid(toy_agent(core=private), game(), episodes=2, rng=seeded())
+    assert row[:5] == (4, 2, 5, 8, 2) and not row.failure and row.nonfinite_fraction == 0
 
 
 def test_a_cell_is_an_evaluation_with_its_mean_its_error_and_its_interval():
     agent, task = toy_agent(port="each"), game()
-    (row,) = grid(agent, task, experts=[6], steps=[7], episodes=50, rng=seeded(3))
+    (row,) = evaluate_grid(agent, task, experts=[6], steps=[7], episodes=50, rng=seeded(3))
     rng = generator(3, "grid [6, 2, 7, None]")
     score = evaluate(agent, game(steps=7), 50, rng, experts=6)["final_error"]
     error = score.std().item() / 50**0.5
     want = [score.mean().item(), error, score.mean().item() - 1.96 * error, score.mean().item() + 1.96 * error]
-    assert [row.mean, row.error, row.low, row.high] == pytest.approx(want)
+    assert [row.mean, row.sem, row.ci_low, row.ci_high] == pytest.approx(want)
 
 
 def test_a_cell_is_the_same_in_any_grid_and_others_have_other_episodes():
     agent, options = toy_agent(), {"episodes": 8}
-    (alone,) = grid(agent, game(), experts=[3], rng=seeded(1), **options)
-    several = grid(agent, game(), experts=[4, 3], steps=[5, 6], rng=seeded(1), **options)
+    (alone,) = evaluate_grid(agent, game(), experts=[3], rng=seeded(1), **options)
+    several = evaluate_grid(agent, game(), experts=[4, 3], steps=[5, 6], rng=seeded(1), **options)
     assert alone in several and len({row.mean for row in several}) == 4
-    assert grid(agent, game(), experts=[3], rng=seeded(2), **options) != [alone]
+    assert evaluate_grid(agent, game(), experts=[3], rng=seeded(2), **options) != [alone]
 
 
 def test_a_grid_leaves_the_agent_and_the_generator_as_they_were():
     agent, rng = toy_agent(core=private), seeded()
     before = {name: p.clone() for name, p in agent.state_dict().items()}, rng.get_state()
-    grid(agent, game(), slots=[2, 3], episodes=2, rng=rng)
+    evaluate_grid(agent, game(), slots=[2, 3], episodes=2, rng=rng)
     assert all(torch.equal(p, before[0][name]) for name, p in agent.state_dict().items())
     assert torch.equal(rng.get_state(), before[1]) and agent.core.core.slots == 8 and agent.training
 
 
 def test_no_more_experts_are_played_than_fit_and_a_few_episodes_at_least():
     agent = toy_agent(bus="silent", topology="none")
-    rows = grid(agent, GuessingGame(1, 2, dtype=torch.float64), experts=[4, 5000, 2**17], episodes=64, rng=seeded())
+    rows = evaluate_grid(
+        agent, GuessingGame(1, 2, dtype=torch.float64), experts=[4, 5000, 2**17], episodes=64, rng=seeded()
+    )
     assert [row.episodes for row in rows] == [64, 2**17 // 5000, 4]
 
 
 def test_a_single_episode_has_no_standard_error():
-    (row,) = grid(toy_agent(), game(), episodes=1, rng=seeded())
-    assert math.isfinite(row.mean) and math.isnan(row.error) and row.bad == 0
+    (row,) = evaluate_grid(toy_agent(), game(), episodes=1, rng=seeded())
+    assert math.isfinite(row.mean) and math.isnan(row.sem) and row.nonfinite_fraction == 0
 
 
 # --- states
@@ -121,39 +123,39 @@ def test_a_single_episode_has_no_standard_error():
 @pytest.mark.parametrize("steps", [3, 6])
 def test_the_largest_norm_is_that_of_any_part_of_a_state_in_any_step(steps):
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=2.0), bus="silent")
-    (row,) = grid(agent, game(), steps=[steps], episodes=16, rng=seeded())
-    assert row.norm == pytest.approx(max(2.0**steps * HIDDEN**0.5, 6 * steps)) and row.bad == 0
+    (row,) = evaluate_grid(agent, game(), steps=[steps], episodes=16, rng=seeded())
+    assert row.max_state_norm == pytest.approx(max(2.0**steps * HIDDEN**0.5, 6 * steps)) and row.nonfinite_fraction == 0
     shrinking = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=0.5), bus="silent")
-    (row,) = grid(shrinking, game(), steps=[steps], episodes=16, rng=seeded())
-    assert row.norm == pytest.approx(max(HIDDEN**0.5, 1.5 * steps))
+    (row,) = evaluate_grid(shrinking, game(), steps=[steps], episodes=16, rng=seeded())
+    assert row.max_state_norm == pytest.approx(max(HIDDEN**0.5, 1.5 * steps))
 
 
 def test_each_episode_has_a_norm_of_its_own():
-    agent, watch = toy_agent(core=Growing, bus="silent"), Watch()
+    agent, watch = toy_agent(core=Growing, bus="silent"), NormTracker()
     heads = []
 
     def begin(state):
         heads.append(state.identity[:, 0, 0])
-        return watch.begin(state)
+        return watch.start(state)
 
-    evaluate(agent, game(steps=5), 1030, seeded(), change=begin, watch=watch.see)  # in two parts
+    evaluate(agent, game(steps=5), 1030, seeded(), modify_state=begin, hook=watch.update)  # in two parts
     wanted = torch.where(torch.cat(heads) > 0, 2.0**5 * HIDDEN**0.5, 5 * 6.0).double()
-    assert torch.allclose(watch.largest(), wanted)
+    assert torch.allclose(watch.result(), wanted)
 
 
 def test_episodes_that_are_not_finite_are_counted_and_make_the_score_so():
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1e200), bus="silent")
-    (row,) = grid(agent, game(), episodes=400, rng=seeded())
-    assert row.bad == pytest.approx(0.5, abs=0.1) and not math.isfinite(row.norm)
-    assert not math.isfinite(row.mean) and math.isnan(row.error) and not row.problem
+    (row,) = evaluate_grid(agent, game(), episodes=400, rng=seeded())
+    assert row.nonfinite_fraction == pytest.approx(0.5, abs=0.1) and not math.isfinite(row.max_state_norm)
+    assert not math.isfinite(row.mean) and math.isnan(row.sem) and not row.failure
 
 
 def test_a_score_that_stays_finite_does_not_hide_states_that_are_not():
     """Of infinite logits, one is still the largest."""
     task = RepeatPrevious(6, 4, dtype=torch.float64)
     agent = toy_agent(task, core=lambda size, hidden: Growing(size, hidden, rate=1e200), bus="silent")
-    (row,) = grid(agent, task, episodes=64, rng=seeded())
-    assert math.isfinite(row.mean) and 0.2 < row.bad < 0.8 and row.norm == math.inf
+    (row,) = evaluate_grid(agent, task, episodes=64, rng=seeded())
+    assert math.isfinite(row.mean) and 0.2 < row.nonfinite_fraction < 0.8 and row.max_state_norm == math.inf
 
 
 class Blinking(Growing):
@@ -166,21 +168,21 @@ class Blinking(Growing):
 
 
 def test_what_was_not_a_number_once_is_not_forgotten():
-    (row,) = grid(toy_agent(core=Blinking, bus="silent"), game(), episodes=4, rng=seeded())
-    assert math.isfinite(row.mean) and row.bad == 1 and math.isnan(row.norm)
+    (row,) = evaluate_grid(toy_agent(core=Blinking, bus="silent"), game(), episodes=4, rng=seeded())
+    assert math.isfinite(row.mean) and row.nonfinite_fraction == 1 and math.isnan(row.max_state_norm)
 
 
 def test_a_score_that_is_not_finite_counts_though_all_states_are():
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1.0), bus="silent")
     torch.nn.init.constant_(agent.act.linear.weight, 1e308)
-    (row,) = grid(agent, game(), episodes=4, rng=seeded())
-    assert row.mean == math.inf and row.bad == 1 and row.norm == pytest.approx(15)
+    (row,) = evaluate_grid(agent, game(), episodes=4, rng=seeded())
+    assert row.mean == math.inf and row.nonfinite_fraction == 1 and row.max_state_norm == pytest.approx(15)
 
 
 def test_a_norm_of_numbers_whose_squares_overflow_is_finite():
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1e10), bus="silent").float()
-    (row,) = grid(agent, GuessingGame(3, 2), episodes=8, rng=seeded())
-    assert row.norm == pytest.approx(1e30 * HIDDEN**0.5, rel=1e-5)
+    (row,) = evaluate_grid(agent, GuessingGame(3, 2), episodes=8, rng=seeded())
+    assert row.max_state_norm == pytest.approx(1e30 * HIDDEN**0.5, rel=1e-5)
 
 
 # --- slots
@@ -192,11 +194,11 @@ def test_another_number_of_slots_is_acted_with(core, slots, used, read):
     agent = toy_agent(core=core, experts=1)
     other, task = with_slots(agent, slots), game(steps=12)
     with torch.no_grad():
-        carry = badger.start(other, task, 3, seeded())
+        carry = badger.initial_carry(other, task, 3, seeded())
         _, carry = badger.rollout(other, task, carry, seeded(), steps=12)
-    assert other.core.metrics(carry.state.core)["slots_used"].tolist() == [used] * 3
-    assert (other.core.read_weights(carry.state.core) > 0).sum(-1).unique().tolist() == [read]
-    assert other.core.read_weights(carry.state.core).shape[-1] == slots
+    assert other.core.metrics(carry.agent_state.core)["slots_used"].tolist() == [used] * 3
+    assert (other.core.read_weights(carry.agent_state.core) > 0).sum(-1).unique().tolist() == [read]
+    assert other.core.read_weights(carry.agent_state.core).shape[-1] == slots
 
 
 @pytest.mark.parametrize("slots", [2, 5, 16])
@@ -208,12 +210,12 @@ def test_changed_slots_are_as_if_built_with_so_many(core, slots):
     a, b = (evaluate(agent, task, 6, seeded())["error"] for agent in (changed, built))
     assert torch.equal(a, b)
     mine, theirs = ([m for m in agent.modules() if isinstance(m, EpisodicMemory)] for agent in (changed, built))
-    assert [(m.slots, m.attend, m.plan) for m in mine] == [(m.slots, m.attend, m.plan) for m in theirs]
+    assert [(m.slots, m.attend, m.fused_config) for m in mine] == [(m.slots, m.attend, m.fused_config) for m in theirs]
 
 
 def test_slots_are_changed_in_every_cell_and_matter():
     agent, task = toy_agent(core=private), game(steps=12)
-    few, as_built = grid(agent, task, slots=[1, 8], episodes=8, rng=seeded())
+    few, as_built = evaluate_grid(agent, task, slots=[1, 8], episodes=8, rng=seeded())
     rng = generator(0, "grid [4, 2, 12, 1]")
     assert few.mean == pytest.approx(evaluate(with_slots(agent, 1), task, 8, rng)["final_error"].mean().item())
     rng = generator(0, "grid [4, 2, 12, 1]")
@@ -227,11 +229,11 @@ def test_slots_are_changed_in_every_cell_and_matter():
 
 def test_a_cell_that_cannot_be_says_why_and_the_others_are_there():
     agent = toy_agent(port="each", core=memory)
-    rows = grid(agent, game(), experts=[3, 4, 10], dims=[2, 0], episodes=2, rng=seeded())
-    assert [bool(row.problem) for row in rows] == [True, True, False, True, True, True]
-    assert rows[0].problem.startswith("experts=3, want a multiple of outputs=2: act.Each")
-    assert rows[1].problem == "dims=0, want at least 1"
-    assert rows[4].problem.startswith("slots=8 do not hold one step of 10 members")
+    rows = evaluate_grid(agent, game(), experts=[3, 4, 10], dims=[2, 0], episodes=2, rng=seeded())
+    assert [bool(row.failure) for row in rows] == [True, True, False, True, True, True]
+    assert rows[0].failure.startswith("experts=3, want a multiple of outputs=2: act.Each")
+    assert rows[1].failure == "dims=0, want at least 1"
+    assert rows[4].failure.startswith("slots=8 do not hold one step of 10 members")
     assert all(math.isnan(number) for number in rows[0][5:11])
 
 
@@ -249,8 +251,8 @@ def test_a_problem_is_told_by_the_first_line_of_its_error(error, told):
             raise error
         return badger.TOPOLOGIES["ring"](experts)
 
-    rows = grid(toy_agent(topology=topology), game(), experts=[4, 5], episodes=2, rng=seeded())
-    assert [row.problem for row in rows] == ["", told]
+    rows = evaluate_grid(toy_agent(topology=topology), game(), experts=[4, 5], episodes=2, rng=seeded())
+    assert [row.failure for row in rows] == ["", told]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +266,7 @@ def test_a_problem_is_told_by_the_first_line_of_its_error(error, told):
 def test_sizes_that_there_are_not_are_refused_at_once(asked, error):
     task = RepeatPrevious(6, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match=error):
-        grid(toy_agent(task), task, **{"episodes": 2, **asked}, rng=seeded())
+        evaluate_grid(toy_agent(task), task, **{"episodes": 2, **asked}, rng=seeded())
 
 
 def test_slots_of_an_agent_without_a_memory_cannot_be_changed():
@@ -279,14 +281,14 @@ def test_slots_of_an_agent_without_a_memory_cannot_be_changed():
 
 def test_published_figures_stand_beside_the_cells_that_they_are_of():
     agent = toy_agent(port="readout")
-    rows = grid(agent, game(20), experts=[6, 20], dims=[3, 6], steps=[20, 21], episodes=1, rng=seeded())
+    rows = evaluate_grid(agent, game(20), experts=[6, 20], dims=[3, 6], steps=[20, 21], episodes=1, rng=seeded())
     found = {row[:3]: row.published for row in rows if row.published is not None}
     assert found == {(20, 3, 20): 0.028, (20, 6, 20): 0.133, (6, 6, 20): 0.30}
 
 
 def test_there_are_published_figures_of_the_guessing_game_only():
-    assert published(GuessingGame(20, 6), 76) == 0.144 and published(GuessingGame(20, 19), 20) == 0.822
-    assert published(RepeatPrevious(20, 4), 20) is None and published(GuessingGame(20, 5), 76) is None
+    assert published_error(GuessingGame(20, 6), 76) == 0.144 and published_error(GuessingGame(20, 19), 20) == 0.822
+    assert published_error(RepeatPrevious(20, 4), 20) is None and published_error(GuessingGame(20, 5), 76) is None
     assert len(OVER_DIMS) == 12 and len(OVER_EXPERTS) == 10
 
 
@@ -294,10 +296,10 @@ def test_there_are_published_figures_of_the_guessing_game_only():
 
 
 ROWS = [
-    Row(2, 1, 5, None, 8, 0.5, 0.1, 0.304, 0.696, 3.25, 0.0),
-    Row(2, 2, 5, None, 8, 0.25, 0.1, 0.054, 0.446, 3.25, 0.0, 0.133),
-    Row(3, 1, 5, None, 8, math.inf, math.nan, math.nan, math.nan, math.nan, 0.125),
-    Row(3, 2, 5, None, 8, problem="experts=3, want a multiple of outputs=2: act.Each, \"and so on\""),
+    GridCell(2, 1, 5, None, 8, 0.5, 0.1, 0.304, 0.696, 3.25, 0.0),
+    GridCell(2, 2, 5, None, 8, 0.25, 0.1, 0.054, 0.446, 3.25, 0.0, 0.133),
+    GridCell(3, 1, 5, None, 8, math.inf, math.nan, math.nan, math.nan, math.nan, 0.125),
+    GridCell(3, 2, 5, None, 8, failure="experts=3, want a multiple of outputs=2: act.Each, \"and so on\""),
 ]  # fmt: skip
 TRAINED = {"experts": 2, "dims": 1, "steps": 5, "slots": None}
 
@@ -306,7 +308,7 @@ def test_csv_is_read_back(tmp_path):
     write(ROWS, tmp_path / "grid.csv")
     with (tmp_path / "grid.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert list(lines[0]) == list(Row._fields)
+    assert list(lines[0]) == list(GridCell._fields)
     for line, row in zip(lines, ROWS, strict=True):
         for name, value in row._asdict().items():
             if isinstance(value, str):
@@ -342,7 +344,7 @@ def test_a_heat_map_has_the_numbers_the_problems_and_the_training():
 
 
 def test_there_is_a_heat_map_for_each_pair_of_sizes_that_vary():
-    rows = [Row(e, d, t, 4, 8, e + d / 4 + (t - 5) / 8) for e in (1, 2) for d in (1, 2) for t in (5, 6)]
+    rows = [GridCell(e, d, t, 4, 8, e + d / 4 + (t - 5) / 8) for e in (1, 2) for d in (1, 2) for t in (5, 6)]
     figure = heat_maps(rows, {"experts": 2, "dims": 7, "steps": 5, "slots": 4}, "final_error")
     assert [(a.get_ylabel(), a.get_xlabel()) for a in figure.axes] == [
         ("experts", "dims"), ("experts", "steps"), ("dims", "steps")
@@ -366,7 +368,7 @@ def test_any_grid_can_be_drawn(rows):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    run = badger.build("tiny_runs:tiny")
+    run = badger.build_run("tiny_runs:tiny")
     run.folder = tmp_path_factory.mktemp("grid") / "run"
     run.save()
     return run.folder
@@ -389,7 +391,7 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
         lines = list(csv.DictReader(file))
     assert len(lines) == 24 and [line["slots"] for line in lines[:2]] == ["2", "64"]
     run = load_trusted(folder)
-    rows = grid(
+    rows = evaluate_grid(
         run.learner.agent, run.learner.task, experts=[4], dims=[2], slots=[2], episodes=3, rng=generator(5, "evaluate")
     )
     assert f"| 4 | 2 | 3 | 2 | {rows[0].mean:.4f} +- " in text
@@ -416,4 +418,4 @@ def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
 
 def test_trained_sizes_are_those_of_the_run(folder):
     run = load_trusted(folder)
-    assert sizes(run.learner.agent, run.learner.task) == {"experts": 2, "dims": 2, "steps": 3, "slots": 64}
+    assert training_sizes(run.learner.agent, run.learner.task) == {"experts": 2, "dims": 2, "steps": 3, "slots": 64}

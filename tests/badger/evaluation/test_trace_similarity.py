@@ -5,8 +5,14 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from badger import CORES, GuessingGame, look, rollout, start
-from badger.evaluation.trace_similarity import SMALL, WORDS, cosines, figure, similarities
+from badger import CORES, GuessingGame, initial_carry, inspect_agent, rollout
+from badger.evaluation.trace_similarity import (
+    MAX_LABELS,
+    MAX_SMALL_LABELS,
+    cosine_matrix,
+    plot_similarities,
+    similarities,
+)
 from badger.testing.contract import close
 from badger.testing.core.cases import noise, run
 from experts import EpisodicMemory, LookupTable, Private
@@ -23,11 +29,11 @@ def double(*rows):
 
 def test_similarities_are_cosines_of_a_step_down_with_a_step_across():
     a, b = double([1, 0], [0, 2]), double([3, 0], [1, 1])
-    close(cosines(a, b), double([1, 0.5**0.5], [0, 0.5**0.5]))
+    close(cosine_matrix(a, b), double([1, 0.5**0.5], [0, 0.5**0.5]))
 
 
 def test_a_vector_of_zeros_is_like_nothing():
-    close(cosines(double([0, 0], [1, 0]), double([1, 0], [0, 0])), double([0, 0], [1, 0]))
+    close(cosine_matrix(double([0, 0], [1, 0]), double([1, 0], [0, 0])), double([0, 0], [1, 0]))
 
 
 def told(steps, heads=1, v=2):
@@ -43,7 +49,7 @@ def test_reads_are_down_and_what_was_written_is_across_of_the_episode_and_expert
     assert list(found) == ["read values, written values", "written values", "written keys"]
     read, written, key = (torch.stack([t[name][1, 2] for t in traces]) for name in ("read", "write_value", "write_key"))
     for got, (a, b) in zip(found.values(), [(read, written), (written, written), (key, key)], strict=True):
-        close(got, cosines(a, b))
+        close(got, cosine_matrix(a, b))
     assert not torch.equal(found["read values, written values"], found["read values, written values"].mT)
 
 
@@ -51,7 +57,7 @@ def test_a_read_is_compared_with_the_mean_of_what_the_heads_wrote():
     traces = told(4, heads=3)
     read, written = (torch.stack([t[name][0, 0] for t in traces]) for name in ("read", "write_value"))
     means = (written[:, :2] + written[:, 2:4] + written[:, 4:]) / 3
-    close(similarities(traces)["read values, written values"], cosines(read, means))
+    close(similarities(traces)["read values, written values"], cosine_matrix(read, means))
 
 
 def test_vectors_that_cannot_be_compared_are_refused():
@@ -63,11 +69,16 @@ def test_vectors_that_cannot_be_compared_are_refused():
 def test_a_core_without_a_memory_has_nothing_to_compare():
     agent, task = toy_agent(core="gru"), game()
     frames, _ = rollout(
-        agent, task, start(agent, task, 2, seeded()), seeded(), steps=3, watch=lambda s: agent.core.traces(s.core)
+        agent,
+        task,
+        initial_carry(agent, task, 2, seeded()),
+        seeded(),
+        steps=3,
+        hook=lambda s: agent.core.read_write_vectors(s.core),
     )
-    assert similarities(frames.watched) == {}
+    assert similarities(frames.hook_outputs) == {}
     with pytest.raises(ValueError, match="the core tells no traces"):
-        figure({})
+        plot_similarities({})
 
 
 # What memories tell
@@ -83,7 +94,7 @@ def test_an_episodic_memory_tells_again_what_it_read(private):
         with torch.set_grad_enabled(t < 20):
             state = core.initial_state(x) if state is None else state
             _, state = core(x, state)
-        found = core.traces(state)
+        found = core.read_write_vectors(state)
         assert found["write_value"].shape == (B, N, D + 5) and found["write_key"].shape == (B, N, 16)
         want = torch.zeros(B, N, D + 5).double()
         for b in range(B):
@@ -98,15 +109,15 @@ def test_an_episodic_memory_tells_again_what_it_read(private):
 def test_a_table_tells_what_its_step_read_and_wrote():
     core = Private(LookupTable(D, lambda size: CORES["lstm"](size, 5), key_size=3, value_size=2, heads=2)).double()
     _, state = run(core, noise(T, B, N, D))
-    sizes = {name: trace.shape for name, trace in core.traces(state).items()}
+    sizes = {name: trace.shape for name, trace in core.read_write_vectors(state).items()}
     assert sizes == {"read": (B, N, 2), "write_key": (B, N, 6), "write_value": (B, N, 4)}
-    assert core.traces(state)["read"].equal(state.read.squeeze(2))
+    assert core.read_write_vectors(state)["read"].equal(state.read.squeeze(2))
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_a_look_shows_the_similarities_of_every_memory_that_tells_what_it_did(core):
     task = game(steps=3)
-    pictures = look(toy_agent(task, core=core, experts=2), task, seeded(), 2).pictures
+    pictures = inspect_agent(toy_agent(task, core=core, experts=2), task, seeded(), 2).plots
     assert ("memory/similarity" in pictures) >= (core in TOLD)
     if core in TOLD:
         png(pictures["memory/similarity"])
@@ -119,15 +130,15 @@ def test_a_look_shows_the_similarities_of_every_memory_that_tells_what_it_did(co
 class Worded(GuessingGame):
     """Says of each step the target of the first episode: as the state that `reset` gave has it."""
 
-    def words(self, state):
+    def step_labels(self, state):
         return [f"{self.target(state)[0, 0]:.3f} {t}" for t in range(self.steps)]
 
 
 def test_the_words_of_a_task_are_on_both_axes():
     task = Worded(4, 1, dtype=torch.float64)
     agent = toy_agent(task, core="lookup_table")
-    words = task.words(start(agent, task, 2, seeded()).world)
-    picture = look(agent, task, seeded(), 2).pictures["memory/similarity"]
+    words = task.step_labels(initial_carry(agent, task, 2, seeded()).env_state)
+    picture = inspect_agent(agent, task, seeded(), 2).plots["memory/similarity"]
     for axes in picture.axes[:3]:
         assert [label.get_text() for label in axes.get_xticklabels()] == words
         assert [label.get_text() for label in axes.get_yticklabels()] == words
@@ -136,15 +147,15 @@ def test_the_words_of_a_task_are_on_both_axes():
 def test_only_the_first_episode_is_compared_where_lengths_differ():
     task = Walk(8)
     agent, rng = toy_agent(task, core="lookup_table"), seeded(3)
-    frames, _ = rollout(agent, task, start(agent, task, 3, rng), rng, steps=8)
+    frames, _ = rollout(agent, task, initial_carry(agent, task, 3, rng), rng, steps=8)
     first = frames.valid[:, 0].tolist().index(False)
-    picture = look(agent, task, seeded(3), 3).pictures["memory/similarity"]
+    picture = inspect_agent(agent, task, seeded(3), 3).plots["memory/similarity"]
     assert first == 4 and [axes.images[0].get_array().shape for axes in picture.axes[:3]] == [(first, first)] * 3
 
 
-@pytest.mark.parametrize("words", [3, WORDS, WORDS + 1, SMALL])
+@pytest.mark.parametrize("words", [3, MAX_LABELS, MAX_LABELS + 1, MAX_SMALL_LABELS])
 def test_steps_are_drawn_as_long_as_there_are_words(words):
-    picture = figure({"written keys": torch.eye(SMALL + 5)}, [f"word {t}" for t in range(words)])
+    picture = plot_similarities({"written keys": torch.eye(MAX_SMALL_LABELS + 5)}, [f"word {t}" for t in range(words)])
     axes = picture.axes[0]
     assert axes.images[0].get_array().shape == (words, words)
     assert [label.get_text() for label in axes.get_xticklabels()] == [f"word {t}" for t in range(words)]
@@ -153,11 +164,11 @@ def test_steps_are_drawn_as_long_as_there_are_words(words):
 
 
 def test_of_very_many_steps_no_words_are_written():
-    many = SMALL + 1
-    picture = figure({"written keys": torch.eye(many)}, ["word"] * many)
+    many = MAX_SMALL_LABELS + 1
+    picture = plot_similarities({"written keys": torch.eye(many)}, ["word"] * many)
     assert "word" not in {label.get_text() for label in picture.axes[0].get_xticklabels()}
 
 
 def test_a_task_has_no_words_unless_it_says_so():
     task = game()
-    assert task.words(task.reset(2, seeded())[0]) is None
+    assert task.step_labels(task.reset(2, seeded())[0]) is None

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from badger import figures
-from comms import Edges, connect
+from comms import Edges, make_edges
 from toys import png
 
 
 def test_the_width_of_an_edge_is_the_share_that_is_heard():
     y = torch.zeros(1, 3, 1)
-    edges = connect(nx.DiGraph([(0, 1), (2, 1)]), 3, 1, y)
+    edges = make_edges(nx.DiGraph([(0, 1), (2, 1)]), 3, 1, y)
     drawn = figures.message_graph(Edges(*(part[0] for part in edges[:3])), torch.tensor([0.2, 0.8]), 3)
     widths = [arrow.get_linewidth() for arrow in drawn.axes[0].patches]
     assert widths == pytest.approx([0.2 + 5 * 0.2, 0.2 + 5 * 0.8])
@@ -19,7 +19,7 @@ def test_the_width_of_an_edge_is_the_share_that_is_heard():
 
 def test_dead_edges_are_not_drawn():
     y = torch.zeros(1, 3, 1)
-    senders, receivers, weight = (part[0] for part in connect(nx.DiGraph([(0, 1), (2, 1)]), 3, 1, y)[:3])
+    senders, receivers, weight = (part[0] for part in make_edges(nx.DiGraph([(0, 1), (2, 1)]), 3, 1, y)[:3])
     edges = Edges(senders, receivers, weight * torch.tensor([1.0, 0.0]))
     assert len(figures.message_graph(edges, torch.tensor([1.0, 0.0]), 3).axes[0].patches) == 1
 
@@ -27,14 +27,14 @@ def test_dead_edges_are_not_drawn():
 def test_reads_are_drawn_up_to_the_last_slot_used():
     weights = torch.zeros(3, 2, 64)
     weights[1, 0, 4] = 1.0
-    panels = figures.read_weights(weights).axes
+    panels = figures.plot_read_weights(weights).axes
     assert [panel.images[0].get_array().shape for panel in panels] == [(3, 5)] * 2
-    png(figures.read_weights(torch.zeros(3, 2, 64)))
+    png(figures.plot_read_weights(torch.zeros(3, 2, 64)))
 
 
 def test_guesses_are_drawn_beside_their_targets():
     action = torch.tensor([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]])
-    lines = figures.guesses(action, torch.tensor([0.7, -0.8])).axes[0].lines
+    lines = figures.plot_guesses(action, torch.tensor([0.7, -0.8])).axes[0].lines
     assert [list(line.get_ydata()) for line in lines] == [
         pytest.approx(y) for y in ([0.1, 0.3, 0.5], [0.7, 0.7], [0.2, 0.4, 0.6], [-0.8, -0.8])
     ]

@@ -7,12 +7,24 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import A2C, BPTT, Greedy, Population, RepeatPrevious, Run, Sampled, evaluate, generator, look, train
+from badger import (
+    A2C,
+    BPTT,
+    Greedy,
+    Population,
+    RepeatPrevious,
+    Run,
+    Sampled,
+    evaluate,
+    generator,
+    inspect_agent,
+    train,
+)
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import cut, start
+from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.testing import check_learner
 from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
-from tasks import Discrete, Ranges
+from tasks import Discrete, RandomSizes
 from tiny_runs import load_trusted
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
 from toys import Steps, game, seeded, toy_agent
@@ -41,11 +53,13 @@ class ByHand:
         agent, rng = copy.deepcopy(learner.agent), generator(learner.seed, "train", learner.step)
         agent.zero_grad()
         whole = learner.horizon is None
-        carry = start(agent, task, learner.batch, rng) if whole or self.carry is None else cut(self.carry)
+        carry = (
+            initial_carry(agent, task, learner.batch, rng) if whole or self.carry is None else detach_carry(self.carry)
+        )
         left = task.steps - carry.elapsed % task.steps
         steps = task.steps if whole else min(learner.horizon, left) if task.fixed_length else learner.horizon
         frames, carry = rollout(agent, task, carry, rng, Sampled(task.action), steps=steps)
-        last = agent(carry.step.obs, carry.state, rng)[0][:, -1]
+        last = agent(carry.step.obs, carry.agent_state, rng)[0][:, -1]
         self.carry, self.ended = carry, []
         terms = []
         for row in range(learner.batch):
@@ -136,8 +150,8 @@ def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count(horizon):
 
 def test_scores_are_those_of_the_episodes_that_count():
     learner = a2c(STEPS, batch=32)
-    carry = start(learner.agent, STEPS, 32, rng := learner.rng())
-    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.sampled, steps=4)
+    carry = initial_carry(learner.agent, STEPS, 32, rng := learner.rng())
+    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.rollout_policy, steps=4)
     due = frames.scores["length"]
     first = due.isfinite().int().argmax(0, keepdim=True)
     assert_close(learner.update()["length"], due.gather(0, first).mean())
@@ -158,7 +172,7 @@ def test_it_learns():
     learner = A2C(agent, task, lr=4e-2, gamma=0.5, entropy_weight=0.0)
     for _ in range(40):
         learner.update()
-    assert evaluate(learner.agent, task, 64, seeded(), learner.policy)["accuracy"].mean() > 0.9
+    assert evaluate(learner.agent, task, 64, seeded(), learner.eval_policy)["accuracy"].mean() > 0.9
 
 
 # --- the contract, over streams; and the optimiser
@@ -224,25 +238,28 @@ def test_an_update_that_is_not_finite_changes_nothing():
 
 def test_what_is_not_legal_is_never_chosen():
     learner = a2c(STEPS, horizon=5)
-    carry = start(learner.agent, STEPS, 64, rng := seeded())
-    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.sampled, steps=8)
-    legal = torch.stack(frames.legal).gather(-1, frames.action.unsqueeze(-1)).squeeze(-1)
-    assert legal.all() and not torch.stack(frames.legal).all() and (frames.action == 0).any()
+    carry = initial_carry(learner.agent, STEPS, 64, rng := seeded())
+    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.rollout_policy, steps=8)
+    legal = torch.stack(frames.action_masks).gather(-1, frames.action.unsqueeze(-1)).squeeze(-1)
+    assert legal.all() and not torch.stack(frames.action_masks).all() and (frames.action == 0).any()
 
 
 def test_its_agent_is_judged_as_it_was_trained_if_not_told_otherwise():
-    assert a2c().policy == Sampled(Discrete(3)) and a2c(policy="greedy").policy == Greedy(Discrete(3))
+    assert a2c().eval_policy == Sampled(Discrete(3)) and a2c(policy="greedy").eval_policy == Greedy(Discrete(3))
 
 
 def test_a_look_acts_by_the_policy_it_is_given():
     learner = a2c(policy="greedy")
-    greedy, sampled = (look(learner.agent, REPEAT, seeded(), policy=p).numbers for p in (learner.policy, a2c().policy))
+    greedy, sampled = (
+        inspect_agent(learner.agent, REPEAT, seeded(), policy=p).scalars
+        for p in (learner.eval_policy, a2c().eval_policy)
+    )
     assert greedy.keys() == sampled.keys() and greedy != sampled
 
 
 def test_a_run_of_it_is_looked_at_saved_and_gone_on_with(tmp_path):
     def run():
-        return Run(a2c(horizon=3), outer_steps=4, folder=tmp_path / "run", save_every=2, look_every=2)
+        return Run(a2c(horizon=3), outer_steps=4, folder=tmp_path / "run", save_every=2, inspect_every=2)
 
     stopped, whole = run(), run()
     whole.folder = None
@@ -273,7 +290,7 @@ def test_real_numbers_without_a_spread_are_refused():
 
 def test_a_distribution_of_tasks_is_refused():
     with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and A2C learns one"):
-        A2C(valued(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
+        A2C(valued(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
 def test_rewards_of_each_expert_are_refused():

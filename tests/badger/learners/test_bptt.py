@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, Schedule, generator, rollout, start
+from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, WarmupCosine, generator, initial_carry, rollout
 from badger.testing.learner import Blind
 from experts import state as states
 from toy_learners import NEVER, flat, slopes
@@ -109,7 +109,7 @@ def test_the_return_is_the_mean_total_reward():
 def test_a_score_is_its_mean_over_the_steps_in_which_it_was_due(truncation):
     learner, task = bptt(truncation=truncation), game(steps=4)
     rng = generator(learner.seed, "train", 0)
-    frames, _ = rollout(learner.agent, task, start(learner.agent, task, 3, rng), rng, steps=4)
+    frames, _ = rollout(learner.agent, task, initial_carry(learner.agent, task, 3, rng), rng, steps=4)
     metrics = learner.update()
     assert_close(metrics["error"], frames.scores["error"].mean())
     assert_close(metrics["final_error"], frames.scores["error"][-1].mean())
@@ -187,7 +187,7 @@ def test_a_small_gradient_is_not_scaled():
 
 
 def test_a_learner_follows_its_schedule():
-    schedule = Schedule(1e-3, total=4, warmup=2)
+    schedule = WarmupCosine(1e-3, total=4, warmup=2)
     learner = bptt(lr=schedule)
     assert [learner.update()["lr"] for _ in range(4)] == [schedule(step) for step in range(4)]
     assert learner.optimiser.param_groups[0]["lr"] == schedule(3)

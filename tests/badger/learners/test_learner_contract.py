@@ -10,7 +10,7 @@ from badger.testing.learner import TASKS, learner_of, takes_or_refuses
 
 REPLAY = {"batch": 4, "horizon": 5, "updates": 1, "sequences": 4, "prefill": 4}
 QUICK = {
-    "ppo": partial(PPO, batch=4, horizon=5, sequence=4, epochs=1, minibatches=2),
+    "ppo": partial(PPO, batch=4, horizon=5, sequence_length=4, epochs=1, minibatches=2),
     "drqn": partial(DRQN, **REPLAY),
     "r2d2": partial(R2D2, **REPLAY),
 }

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, build, evaluate, generator, train
-from badger.runs.milestones import SETTLED, milestones
+from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, build_run, evaluate, generator, train
+from badger.runs.milestones import MIN_AVERAGED_STEPS, learning_milestones
 from badger.runs.run import SMOOTHING
 from badger.testing import check_learner
 from tiny_runs import checkpoints, load_trusted, made, metrics, same, scalars
@@ -90,17 +90,17 @@ def test_a_population_of_one_is_a_learner_like_any_other():
 
 def test_members_of_a_recipe_are_the_runs_of_their_seeds():
     sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "batch": 4, "device": "cpu"}
-    members = build("guessing_game", **sizes, seed=7, seeds=2).learner.members
+    members = build_run("guessing_game", **sizes, seed=7, seeds=2).learner.members
     assert [member.seed for member in members] == [7, 8]
     for member in members:
-        single = build("guessing_game", **sizes, seed=member.seed).learner
+        single = build_run("guessing_game", **sizes, seed=member.seed).learner
         assert isinstance(single, BPTT)
         assert same(member.state_dict(), single.state_dict())
 
 
 def test_a_recipe_wants_a_seed():
     with pytest.raises(ValueError, match="seeds=0, want at least 1"):
-        build("guessing_game", seeds=0)
+        build_run("guessing_game", seeds=0)
 
 
 # --- a learner
@@ -245,14 +245,14 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path, whole):
 
 def test_a_member_of_a_saved_run_is_an_ordinary_agent(whole):
     agent = load_trusted(whole.folder).learner.members[1].agent
-    single = build("tiny_runs:tiny", seed=6).learner
+    single = build_run("tiny_runs:tiny", seed=6).learner
     single.agent.load_state_dict(agent.state_dict())
     ours, theirs = (evaluate(one, single.task, 5, generator(0, "evaluate")) for one in (agent, single.agent))
     assert same(ours, theirs)
 
 
 def test_a_member_may_go_on_alone(whole):
-    learner, single = load_trusted(whole.folder).learner, build("tiny_runs:tiny", seed=6).learner
+    learner, single = load_trusted(whole.folder).learner, build_run("tiny_runs:tiny", seed=6).learner
     single.load_state_dict(learner.members[1].state_dict())
     told = learner.update()
     assert_close(single.update()["loss"], told["loss/seed_6"])
@@ -276,11 +276,11 @@ def test_each_member_has_its_average_in_the_metrics(whole, name):
 
 
 def test_milestones_are_those_of_a_member(whole):
-    rows = [row | {"step": i} for i, row in enumerate(metrics(whole.folder) * SETTLED, 1)]
+    rows = [row | {"step": i} for i, row in enumerate(metrics(whole.folder) * MIN_AVERAGED_STEPS, 1)]
     average = [row["final_error/seed_6_average"] for row in rows]
     threshold = min(average) + 1e-9
-    found = milestones(rows, "final_error/seed_6", threshold=threshold, at=[10])
-    due = [step for step, value in enumerate(average, 1) if value < threshold and step >= SETTLED]
+    found = learning_milestones(rows, "final_error/seed_6", threshold=threshold, at=[10])
+    due = [step for step, value in enumerate(average, 1) if value < threshold and step >= MIN_AVERAGED_STEPS]
     assert found == {"steps": due[0], 10: average[9]}
 
 

@@ -10,12 +10,12 @@ from badger import A2C, PPO, act, evaluate, generator
 from badger.agent import Agent
 from badger.rng import drawing_from
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import cut, start
+from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.sense import Team
 from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
 from comms import Attention
 from experts import GRU
-from tasks import Ranges
+from tasks import RandomSizes
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
 from toys import HIDDEN, IDENTITY, MESSAGE, Herd, game, seeded
 
@@ -29,7 +29,7 @@ OPTIONS = {
 def herded():
     with drawing_from(generator(0, "toy")):
         bus = Attention(HIDDEN, MESSAGE)
-        port = act.Valued(act.Team(HIDDEN, 3, 3), act.Team(HIDDEN, 1, 3))
+        port = act.WithCritic(act.Team(HIDDEN, 3, 3), act.Team(HIDDEN, 1, 3))
         agent = Agent(
             sense=Team(3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
         ).double()
@@ -53,16 +53,18 @@ class ByHand:
         """Rollouts by the learner's own agent, whose graph is kept; and the value after each."""
         learner, task = self.learner, self.learner.task
         self.rng = generator(learner.seed, "train", learner.step)
-        carry = self.carry or start(learner.agent, task, learner.batch, self.rng)
+        carry = self.carry or initial_carry(learner.agent, task, learner.batch, self.rng)
         done, pieces = 0, []
         while done < learner.horizon:
             steps = min(learner.sequence, learner.horizon - done)
             steps = min(steps, task.steps - carry.elapsed % task.steps) if task.fixed_length else steps
-            frames, carry = rollout(learner.agent, task, cut(carry), self.rng, learner.sampled, steps=steps)
-            after = learner.agent(carry.step.obs, carry.state.amid(carry.step.present), self.rng)[0][..., -1].detach()
+            frames, carry = rollout(learner.agent, task, detach_carry(carry), self.rng, learner.sampled, steps=steps)
+            after = learner.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), self.rng)[
+                0
+            ][..., -1].detach()
             pieces.append((frames, after))
             done += steps
-        self.carry = cut(carry)
+        self.carry = detach_carry(carry)
         return pieces
 
     def loss(self, penalty=None):
@@ -114,7 +116,7 @@ def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
     learner = ppo(task, sequence=sequence, lr=1e-3)
     hand = ByHand(learner)
     for _ in range(2):
-        learner.climber.optimiser.zero_grad()
+        learner.updater.optimiser.zero_grad()
         loss = hand.loss()
         loss.backward()
         wanted = slopes(learner.agent)
@@ -147,7 +149,7 @@ def test_several_agents_learn_by_either(make):
 def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count():
     learner = ppo(core=Restless, auxiliary={"size": 0.7})
     hand = ByHand(learner)
-    learner.climber.optimiser.zero_grad()
+    learner.updater.optimiser.zero_grad()
     loss = hand.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
     loss.backward()
     wanted = slopes(learner.agent)
@@ -177,7 +179,7 @@ def again_by_hand(learner):
     optimiser = torch.optim.AdamW(agent.parameters(), lr=learner.climber.schedule(0), weight_decay=0, eps=1e-5)
     orders = [torch.randperm(learner.batch, generator=hand.rng) for _ in range(learner.epochs)]
     for part in [part for order in orders for part in order.tensor_split(learner.minibatches)]:
-        carry = start(agent, learner.task, learner.batch, draws := generator(learner.seed, "train", 0))
+        carry = initial_carry(agent, learner.task, learner.batch, draws := generator(learner.seed, "train", 0))
         policy = drawing(frames.action, learner.sampled)
         whole, _ = rollout(agent, learner.task, carry, draws, policy, steps=len(value) - 1)
         loss, number = 0.0, 0
@@ -258,8 +260,8 @@ def test_steps_of_the_world_are_counted():
 
 def test_scores_and_returns_are_those_of_the_episodes_that_ended():
     learner = ppo(horizon=30, batch=16)
-    carry = start(learner.agent, STEPS, 16, rng := learner.rng())
-    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.sampled, steps=30)
+    carry = initial_carry(learner.agent, STEPS, 16, rng := learner.rng())
+    frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.rollout_policy, steps=30)
     metrics = learner.update()
     assert_close(metrics["length"], frames.scores["length"].nanmean())
     totals, sofar = [], [0.0] * 16
@@ -281,12 +283,14 @@ def test_a_stream_goes_on_after_loading(task):
 def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
     task = game(steps=3, dims=1)
     agent = valued(task, core="gru", experts=1, bus="silent")
-    agent.act = act.Valued(act.Gaussian(agent.act.port, log_std=-1.0)).double()
+    agent.act = act.WithCritic(act.Gaussian(agent.act.port, log_std=-1.0)).double()
     learner = PPO(agent, task, batch=64, horizon=3, lr=2e-2, minibatches=2)
-    first = evaluate(agent, task, 256, seeded(), learner.policy)["return"].mean()
+    first = evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean()
     for _ in range(15):
         assert learner.update()["finite"]
-    assert evaluate(agent, task, 256, seeded(), learner.policy)["return"].mean() > 0.8 * first  # returns are below 0
+    assert (
+        evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean() > 0.8 * first
+    )  # returns are below 0
 
 
 # --- what is refused
@@ -314,7 +318,7 @@ def test_options_that_make_no_sense_are_refused(option, error):
 
 def test_what_it_cannot_learn_is_refused_by_its_name():
     with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and PPO learns one"):
-        PPO(valued(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
+        PPO(valued(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
     with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*build it with act=act\.Valued"):
         PPO(valued(game()), game())
     with pytest.raises(ValueError, match="Paid rewards each expert"):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger.learners.returns import explained, lambda_returns, mean, totals
+from badger.learners.returns import explained_variance, lambda_returns, masked_mean, running_returns
 
 NO = [False] * 3
 
@@ -78,18 +78,18 @@ def test_less_the_value_they_are_generalised_advantages(lam):
 
 def test_totals_begin_anew_after_an_end():
     ended = torch.tensor([[False, True], [True, False], [False, True]])
-    sums, left = totals(torch.tensor([[1.0, 2], [3, 4], [5, 6]]), ended, torch.tensor([10.0, 20]))
+    sums, left = running_returns(torch.tensor([[1.0, 2], [3, 4], [5, 6]]), ended, torch.tensor([10.0, 20]))
     assert sums.tolist() == [[11, 22], [14, 4], [5, 10]] and left.tolist() == [5, 0]
 
 
 def test_explained_variance_by_hand():
     return_, counts = column(1, 3, 100), torch.tensor([True, True, False])
-    assert explained(return_, return_, counts) == 1
-    assert explained(column(7, 7, 0), return_, counts) == 0
-    assert explained(column(1, 2, 0), return_, counts) == 0.75  # errors 0 and 1, of variance 1/4
-    assert explained(column(1, 2, 0), column(4, 4, 0), counts).isnan()
+    assert explained_variance(return_, return_, counts) == 1
+    assert explained_variance(column(7, 7, 0), return_, counts) == 0
+    assert explained_variance(column(1, 2, 0), return_, counts) == 0.75  # errors 0 and 1, of variance 1/4
+    assert explained_variance(column(1, 2, 0), column(4, 4, 0), counts).isnan()
 
 
 def test_a_mean_is_over_what_counts():
     x, counts = column(1, 3, torch.nan), torch.tensor([True, True, False])
-    assert mean(x, counts) == 2 and mean(x, counts, torch.tensor(8.0)) == 0.5
+    assert masked_mean(x, counts) == 2 and masked_mean(x, counts, torch.tensor(8.0)) == 0.5

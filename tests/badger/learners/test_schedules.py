@@ -3,7 +3,7 @@
 import pytest
 from torch.testing import assert_close
 
-from badger import Cooldown, Schedule
+from badger import Cooldown, WarmupCosine
 
 
 def rates(schedule, steps):
@@ -11,26 +11,26 @@ def rates(schedule, steps):
 
 
 def test_a_schedule_warms_up_and_decays():
-    schedule = Schedule(2.0, total=10, warmup=4)
+    schedule = WarmupCosine(2.0, total=10, warmup=4)
     assert_close(rates(schedule, [0, 1, 2, 3, 4]), [0.4, 0.8, 1.2, 1.6, 2.0])
     assert_close(rates(schedule, [6, 7, 8, 10]), [1.5, 1.0, 0.5, 0.0])  # a half cosine of 6 steps
 
 
 def test_a_schedule_is_flat_after_its_end():
-    assert rates(Schedule(2.0, total=10, final=0.25), [10, 11, 1000]) == [0.5] * 3
+    assert rates(WarmupCosine(2.0, total=10, final=0.25), [10, 11, 1000]) == [0.5] * 3
 
 
 def test_a_schedule_may_end_above_zero():
-    assert_close(rates(Schedule(1.0, total=4, final=0.2), [0, 2, 4]), [1.0, 0.6, 0.2])
+    assert_close(rates(WarmupCosine(1.0, total=4, final=0.2), [0, 2, 4]), [1.0, 0.6, 0.2])
 
 
 def test_a_schedule_without_an_end_stays_at_its_peak():
-    assert rates(Schedule(3.0), [0, 5, 10**6]) == [3.0] * 3
-    assert_close(rates(Schedule(3.0, warmup=2), [0, 1, 2, 10**6]), [1.0, 2.0, 3.0, 3.0])
+    assert rates(WarmupCosine(3.0), [0, 5, 10**6]) == [3.0] * 3
+    assert_close(rates(WarmupCosine(3.0, warmup=2), [0, 1, 2, 10**6]), [1.0, 2.0, 3.0, 3.0])
 
 
 def test_a_cooldown_is_flat_and_then_a_straight_line():
-    assert_close(rates(Cooldown(2.0, 10, share=0.4), [0, 5, 6, 7, 9, 10, 100]), [2.0, 2.0, 2.0, 1.5, 0.5, 0.0, 0.0])
+    assert_close(rates(Cooldown(2.0, 10, fraction=0.4), [0, 5, 6, 7, 9, 10, 100]), [2.0, 2.0, 2.0, 1.5, 0.5, 0.0, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_a_cooldown_that_makes_no_sense_is_refused(options, error):
 )
 def test_a_schedule_that_makes_no_sense_is_refused(options, error):
     with pytest.raises(ValueError, match=error):
-        Schedule(**options)
+        WarmupCosine(**options)

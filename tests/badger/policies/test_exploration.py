@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from badger import Decay, EpsilonGreedy, Ladder
+from badger import ApexEpsilon, EpsilonGreedy, LinearEpsilon
 from tasks import Continuous, Discrete, MultiDiscrete
 from toys import seeded
 
@@ -35,15 +35,15 @@ def test_each_row_may_explore_in_its_own_measure():
 
 
 def test_a_decay_goes_down_in_a_straight_line():
-    decay = Decay(1.0, 0.2, 10)
+    decay = LinearEpsilon(1.0, 0.2, 10)
     for step, epsilon in {0: 1.0, 5: 0.6, 10: 0.2, 99: 0.2}.items():
         assert decay(step, 2) == pytest.approx([epsilon] * 2)
-    assert Decay(1.0, 0.2, 0)(0, 1) == pytest.approx([0.2])
+    assert LinearEpsilon(1.0, 0.2, 0)(0, 1) == pytest.approx([0.2])
 
 
 def test_a_ladder_gives_each_row_its_own():
-    assert Ladder(0.5, 2)(7, 3) == [0.5, 0.25, 0.125]
-    assert Ladder(0.5, 2)(0, 1) == [0.5]
+    assert ApexEpsilon(0.5, 2)(7, 3) == [0.5, 0.25, 0.125]
+    assert ApexEpsilon(0.5, 2)(0, 1) == [0.5]
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,10 @@ def test_a_ladder_gives_each_row_its_own():
         (lambda: EpsilonGreedy(MultiDiscrete((2, 2)), 0.1), r"actions are MultiDiscrete.* want tasks\.Discrete"),
         (lambda: EpsilonGreedy(Continuous(2), 0.1), r"actions are Continuous.* want tasks\.Discrete"),
         (lambda: EpsilonGreedy(Discrete(2), 1.1), r"epsilon=1\.1, want a probability"),
-        (lambda: Decay(2.0), r"first=2\.0, want a probability"),
-        (lambda: Decay(steps=-1), "steps=-1, want 0 or more"),
-        (lambda: Ladder(first=-1), "first=-1, want a probability"),
-        (lambda: Ladder(power=-1), "power=-1, want at least 0"),
+        (lambda: LinearEpsilon(2.0), r"first=2\.0, want a probability"),
+        (lambda: LinearEpsilon(decay_steps=-1), "steps=-1, want 0 or more"),
+        (lambda: ApexEpsilon(base=-1), "first=-1, want a probability"),
+        (lambda: ApexEpsilon(alpha=-1), "power=-1, want at least 0"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make, error):

@@ -88,12 +88,12 @@ def test_a_port_tells_one_spread_for_all_its_outputs():
     port = act.Gaussian(act.Mean(3, 2), log_std=-1.0)
     output = port(torch.randn(4, 5, 3, generator=seeded()), None, None)
     assert output.shape == (4, 4) and (output[:, 2:] == -1).all() and port.outputs == 2
-    team = act.Valued(act.Gaussian(act.Team(3, 2, 2)), act.Team(3, 1, 2))
+    team = act.WithCritic(act.Gaussian(act.Team(3, 2, 2)), act.Team(3, 1, 2))
     assert team(torch.randn(4, 6, 3, generator=seeded()), None, None).shape == (4, 2, 5)
-    named = act.Gaussian(act.Named(3, 2))
-    address = named.address(torch.zeros(4, 1), 5, 3, seeded())
+    named = act.Gaussian(act.NamedOutputs(3, 2))
+    address = named.make_assignment(torch.zeros(4, 1), 5, 3, seeded())
     assert named(torch.randn(4, 5, 3, generator=seeded()), address, None).shape == (4, 6)
-    assert torch.equal(named.names(address, 5), named.port.names(address, 5)) and named.name_size > 0
+    assert torch.equal(named.output_names(address, 5), named.base.output_names(address, 5)) and named.name_size > 0
 
 
 def test_an_output_without_a_spread_is_refused():

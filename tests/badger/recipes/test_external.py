@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from badger import A2C, PPO, act, build, evaluate, generator, rollout, start, train
+from badger import A2C, PPO, act, build_run, evaluate, generator, initial_carry, rollout, train
 from tiny_runs import load_trusted
 from toys import seeded
 
@@ -61,30 +61,30 @@ def unknown(tmp_path, monkeypatch):
     "flags", [{}, {"learner": "a2c"}, {"experts": 4, "bus": "silent"}, {"memory": "shared", "horizon": 3}]
 )
 def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, tmp_path):
-    run = build("pettingzoo", **TINY | {"env": unknown} | flags)
+    run = build_run("pettingzoo", **TINY | {"env": unknown} | flags)
     run.folder = tmp_path / "run"
     train(run, quiet=True, tensorboard=False)
     agent, task = run.learner.agent, run.learner.task
-    scores = evaluate(agent, task, 3, seeded(), run.learner.policy)
+    scores = evaluate(agent, task, 3, seeded(), run.learner.eval_policy)
     assert scores.keys() == {"reward", "length", "return"}
     assert all(score.shape == (3,) and score.isfinite().all() for score in scores.values())
     torch.testing.assert_close(scores["return"], scores["reward"])  # of whole episodes
 
 
 def test_each_agent_gets_an_expert_if_nothing_is_said():
-    agent = build("pettingzoo", **TINY).learner.agent
+    agent = build_run("pettingzoo", **TINY).learner.agent
     assert agent.experts == 3 and isinstance(agent.act.value, act.Team)
-    assert build("pettingzoo", **TINY, experts=9).learner.agent.experts == 9
+    assert build_run("pettingzoo", **TINY, experts=9).learner.agent.experts == 9
 
 
 def test_a_team_that_is_no_multiple_of_the_agents_is_refused():
     with pytest.raises(ValueError, match="experts=4, want a multiple of 3"):
-        build("pettingzoo", **TINY, experts=4)
+        build_run("pettingzoo", **TINY, experts=4)
 
 
 @pytest.mark.parametrize("env", ["Meadow", "Farm", "Turns"])
 def test_every_update_is_finite(env):
-    learner = build("pettingzoo", **TINY | {"env": f"toy_zoo:{env}"}, horizon=3).learner
+    learner = build_run("pettingzoo", **TINY | {"env": f"toy_zoo:{env}"}, horizon=3).learner
     for _ in range(4):
         metrics = learner.update()
         due = [value for name, value in metrics.items() if name not in ("reward", "length")]  # at an end only
@@ -92,7 +92,7 @@ def test_every_update_is_finite(env):
 
 
 def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
-    run = build("pettingzoo", **TINY, horizon=3)
+    run = build_run("pettingzoo", **TINY, horizon=3)
     run.folder = tmp_path / "run"
     train(run, quiet=True, tensorboard=False)
     again = load_trusted(tmp_path / "run")
@@ -101,24 +101,24 @@ def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
 
 
 def test_experts_of_the_absent_are_silent_and_nothing_is_nan():
-    learner = build("pettingzoo", **TINY, experts=6).learner
+    learner = build_run("pettingzoo", **TINY, experts=6).learner
     agent, task = learner.agent, learner.task
-    carry = start(agent, task, 4, seeded())
-    frames, _ = rollout(agent, task, carry, seeded(), learner.sampled, steps=9, watch=lambda s: s.present)
+    carry = initial_carry(agent, task, 4, seeded())
+    frames, _ = rollout(agent, task, carry, seeded(), learner.sampled, steps=9, hook=lambda s: s.present)
     present = torch.stack(frames.present)
-    assert not present.all() and torch.equal(torch.stack(frames.watched), present.repeat(1, 1, 2))
-    assert not frames.output[~present].any() and not frames.reward[~frames.acted].any()
+    assert not present.all() and torch.equal(torch.stack(frames.hook_outputs), present.repeat(1, 1, 2))
+    assert not frames.output[~present].any() and not frames.reward[~frames.active].any()
     assert frames.output.isfinite().all() and frames.reward.isfinite().all()
 
 
 @pytest.mark.parametrize("experts", [2, 6])
 def test_speakers_and_listeners_play(experts):
     pytest.importorskip("mpe2")
-    run = build("pettingzoo", **TINY | {"env": "mpe2.simple_speaker_listener_v4"}, experts=experts)
+    run = build_run("pettingzoo", **TINY | {"env": "mpe2.simple_speaker_listener_v4"}, experts=experts)
     agent, task = run.learner.agent, run.learner.task
-    assert task.names == ("speaker_0", "listener_0") and task.obs_size == 11 + 2 and task.action.n == 5
+    assert task.names == ("speaker_0", "listener_0") and task.obs_size == 11 + 2 and task.action_space.n == 5
     assert run.learner.update()["finite"]
-    scores = evaluate(agent, task, 2, generator(0, "evaluate"), run.learner.policy, experts=2 * experts)
+    scores = evaluate(agent, task, 2, generator(0, "evaluate"), run.learner.eval_policy, experts=2 * experts)
     assert scores["length"].tolist() == [4, 4] and (scores["reward"] < 0).all()
 
 
@@ -136,17 +136,17 @@ def test_speakers_and_listeners_play(experts):
 @pytest.mark.parametrize("world", ["pettingzoo", "gymnasium"])
 def test_a_learner_plays_as_long_as_fits_the_world(world, flags, kind, horizon):
     env = {"pettingzoo": "toy_zoo:Meadow", "gymnasium": "toy_worlds:Counter"}[world]
-    learner = build(world, **TINY | {"env": env} | flags, reward_scale=0.5, scale=4.0).learner
+    learner = build_run(world, **TINY | {"env": env} | flags, reward_scale=0.5, scale=4.0).learner
     assert (type(learner), learner.horizon, learner.reward_scale) == (kind, horizon, 0.5)
     assert learner.agent.sense.scale == 4.0
 
 
 def test_a_learner_that_the_recipe_does_not_have_is_refused():
     with pytest.raises(ValueError, match=r"learner.*ppo, a2c"):
-        build("pettingzoo", **TINY, learner="drqn")
+        build_run("pettingzoo", **TINY, learner="drqn")
 
 
 def test_sequences_are_those_of_ppo_alone():
-    assert build("pettingzoo", **TINY, sequence=2).learner.sequence == 2
+    assert build_run("pettingzoo", **TINY, sequence=2).learner.sequence == 2
     with pytest.raises(ValueError, match="sequence=2: only ppo"):
-        build("pettingzoo", **TINY, learner="a2c", sequence=2)
+        build_run("pettingzoo", **TINY, learner="a2c", sequence=2)

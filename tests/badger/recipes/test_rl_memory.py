@@ -2,37 +2,37 @@
 
 import pytest
 
-from badger import A2C, BPTT, CardGame, CardLesson, Feedback, TMaze, TMazeLong, build
+from badger import A2C, BPTT, CardGame, CardGameImitation, PreviousActionReward, TMaze, TMazeLong, build_run
 
 TINY = {"hidden_size": 3, "batch": 2, "outer_steps": 2, "device": "cpu"}
 KINDS = {
     "t_maze": ({"length": 2}, A2C, TMaze),
     "t_maze_long": ({"length": 3}, A2C, TMazeLong),
-    "proof_of_memory": ({"feedback": True}, A2C, Feedback),
+    "proof_of_memory": ({"feedback": True}, A2C, PreviousActionReward),
     "card_game": ({"cards": 4}, A2C, CardGame),
-    "lessons": ({"cards": 4, "teacher": "own"}, BPTT, CardLesson),
+    "lessons": ({"cards": 4, "teacher": "own"}, BPTT, CardGameImitation),
 }
 
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_recipe_makes_its_world_and_its_learner_makes_a_step(name):
     options, learner, task = KINDS[name]
-    run = build("card_game" if name == "lessons" else name, **options, **TINY)
+    run = build_run("card_game" if name == "lessons" else name, **options, **TINY)
     assert type(run.learner) is learner and type(run.learner.task) is task
     assert run.learner.update()["finite"]
 
 
 def test_options_reach_the_world():
-    assert build("t_maze", length=7, penalty=0.0, **TINY).learner.task == TMaze(7, 0.0)
-    assert build("t_maze_long", length=7, noise=False, **TINY).learner.task == TMazeLong(7, False)
-    assert build("card_game", cards=6, teacher="own", **TINY).learner.task == CardLesson(6, True)
-    assert build("card_game", cards=6, teacher="expert", **TINY).learner.task == CardLesson(6, False)
-    assert build("t_maze", feedback=True, **TINY).learner.task == Feedback(TMaze(20))
+    assert build_run("t_maze", length=7, penalty=0.0, **TINY).learner.task == TMaze(7, 0.0)
+    assert build_run("t_maze_long", length=7, noise=False, **TINY).learner.task == TMazeLong(7, False)
+    assert build_run("card_game", cards=6, teacher="own", **TINY).learner.task == CardGameImitation(6, True)
+    assert build_run("card_game", cards=6, teacher="expert", **TINY).learner.task == CardGameImitation(6, False)
+    assert build_run("t_maze", feedback=True, **TINY).learner.task == PreviousActionReward(TMaze(20))
 
 
 def test_the_weight_of_entropy_is_what_a_t_maze_wants_unless_told():
-    assert build("t_maze", **TINY).learner.weights["entropy"] == -0.03
-    assert build("t_maze", entropy=0.2, **TINY).learner.weights["entropy"] == -0.2
+    assert build_run("t_maze", **TINY).learner.weights["entropy"] == -0.03
+    assert build_run("t_maze", entropy=0.2, **TINY).learner.weights["entropy"] == -0.2
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_the_weight_of_entropy_is_what_a_t_maze_wants_unless_told():
 )
 def test_a_learner_that_is_not_there_or_does_not_fit_is_refused(options, error):
     with pytest.raises(ValueError, match=error):
-        build("t_maze", **options, **TINY)
+        build_run("t_maze", **options, **TINY)

@@ -4,11 +4,11 @@ import inspect
 
 import pytest
 
-from badger import Run, Schedule, Setup, act, build, recipe, sense
+from badger import Run, Setup, WarmupCosine, act, build_run, recipe, sense
 from badger.recipes.games import guessing_game
-from badger.recipes.memories import Memories
+from badger.recipes.memories import MemoryFlags
 from badger.recipes.sequences import sequential_mnist
-from experts import GRU, Predictive, Reconstruction
+from experts import CPC, GRU, Reconstruction
 from tasks import GuessingGame
 
 TINY = {"hidden_size": 6, "key_size": 4, "message_size": 4, "batch": 4}
@@ -21,7 +21,7 @@ def own(setup: Setup, *, dims: int = 2) -> Run:
     Args:
         dims: to be guessed.
     """
-    return setup.run(GuessingGame(3, dims), lambda size: GRU(size, 6))
+    return setup.make_run(GuessingGame(3, dims), lambda size: GRU(size, 6))
 
 
 def test_a_recipe_has_its_own_flags_and_the_shared_ones():
@@ -42,8 +42,8 @@ def test_flags_reach_the_agent_and_the_learner():
     run = own(dims=3, experts=6, message_size=5, bus="mean", act="owners", lr=0.25, outer_steps=40, seed=7)
     agent, learner = run.learner.agent, run.learner
     assert (learner.task.dims, agent.experts, agent.bus.message_size, agent.identity_size) == (3, 6, 5, 8)
-    assert isinstance(agent.act, act.Owners) and learner.seed == 7 and run.outer_steps == 40
-    assert learner.schedule == Schedule(0.25, total=40, warmup=2)
+    assert isinstance(agent.act, act.RandomOwners) and learner.seed == 7 and run.outer_steps == 40
+    assert learner.schedule == WarmupCosine(0.25, total=40, warmup=2)
 
 
 def test_a_flag_that_there_is_not_is_refused():
@@ -83,7 +83,7 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
 @pytest.mark.parametrize("memory", ["none", "private", "shared", "both", "clustered", "amrl", "gtrxl", "window"])
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_memory_learns(name, memory):
-    assert build(name, memory=memory, steps=5, hidden_size=6, key_size=4, batch=2).learner.update()["finite"]
+    assert build_run(name, memory=memory, steps=5, hidden_size=6, key_size=4, batch=2).learner.update()["finite"]
 
 
 @pytest.mark.parametrize(
@@ -97,27 +97,27 @@ def test_every_memory_learns(name, memory):
     ],
 )
 def test_a_memory_brings_along_the_weight_of_its_loss(given, wanted):
-    assert Memories(**given).auxiliary == wanted
+    assert MemoryFlags(**given).auxiliary_weights == wanted
 
 
 @pytest.mark.parametrize("given", [{"memory": "lookup", "meta": 0.0}, {"memory": "neural", "meta": -0.1}])
 def test_a_meta_loss_of_a_memory_that_has_none_or_of_a_weight_below_0_is_refused(given):
     with pytest.raises(ValueError, match=f"meta={given['meta']} with memory='{given['memory']}', want a number from 0"):
-        build("dictionary_inference", hidden_size=4, **given)
+        build_run("dictionary_inference", hidden_size=4, **given)
 
 
 def test_auxiliary_losses_are_trained_on_with_their_weights():
     learner = guessing_game(cpc=0.5, reconstruction=0.25, **TINY).learner
     assert learner.auxiliary == {"cpc": 0.5, "reconstruction": 0.25}
     core = learner.agent.core
-    assert isinstance(core, Reconstruction) and isinstance(core.core, Predictive)
-    assert core.of == core.core.of == 1 + 4  # the error and the inbox, not the name
+    assert isinstance(core, Reconstruction) and isinstance(core.core, CPC)
+    assert core.target_size == core.core.target_size == 1 + 4  # the error and the inbox, not the name
     assert guessing_game(**TINY).learner.auxiliary == {}
 
 
 def test_pooled_recall_wants_one_number_of_experts():
     with pytest.raises(ValueError, match=r"experts=\(2, 3\), want one number"):
-        build("pooled_recall", experts=(2, 3))
+        build_run("pooled_recall", experts=(2, 3))
 
 
 def test_pixels_divide_an_image():

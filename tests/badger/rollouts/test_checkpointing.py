@@ -5,8 +5,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.testing import assert_close
 
-from badger import BPTT, generator, rollout, start
-from badger.rollouts.checkpointing import segmented
+from badger import BPTT, generator, initial_carry, rollout
+from badger.rollouts.checkpointing import checkpointed_rollout
 from toy_learners import NEVER, flat, slopes
 from toys import Walk, game, toy_agent
 
@@ -64,10 +64,12 @@ def test_frames_and_draws_are_those_of_one_rollout(bus):
     played = []
     for segment in (STEPS, 3):
         rng = generator(0, "test")
-        frames, carry = segmented(agent, task, start(agent, task, 3, rng), rng, steps=STEPS, segment=segment)
+        frames, carry = checkpointed_rollout(
+            agent, task, initial_carry(agent, task, 3, rng), rng, steps=STEPS, grad_checkpoint_steps=segment
+        )
         played.append((frames, carry.step, carry.elapsed, rng.get_state()))
     rng = generator(0, "test")
-    frames, carry = rollout(agent, task, start(agent, task, 3, rng), rng, steps=STEPS)
+    frames, carry = rollout(agent, task, initial_carry(agent, task, 3, rng), rng, steps=STEPS)
     played.append((frames, carry.step, carry.elapsed, rng.get_state()))
     for one in played[:2]:
         assert_close(one, played[2], rtol=0, atol=0, equal_nan=True)
@@ -77,9 +79,11 @@ def kept(**options):
     """Numbers that autograd has saved by the end of the forward pass."""
     made, sizes = learner(task=game(steps=64), **options), []
     rng = generator(0, "test")
-    carry = start(made.agent, made.task, 3, rng)
+    carry = initial_carry(made.agent, made.task, 3, rng)
     with saved_tensors_hooks(lambda tensor: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor):
-        segmented(made.agent, made.task, carry, rng, steps=64, segment=made.segment or 64)
+        checkpointed_rollout(
+            made.agent, made.task, carry, rng, steps=64, grad_checkpoint_steps=made.grad_checkpoint_steps or 64
+        )
     return sum(sizes)
 
 

@@ -9,9 +9,9 @@ from torch.testing import assert_close
 from badger import AssociativeRecall, BAbI, Maze, PooledRecall, RepeatPrevious, Sampled, evaluate, sense
 from badger.cli import evaluate as evaluate_command
 from badger.cli.main import main
-from badger.policies.policies import direct
+from badger.policies.policies import identity_policy
 from badger.rollouts.env_libraries import LIBRARIES
-from badger.rollouts.env_roundtrip import Through, chosen
+from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
 from tiny_runs import made
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, game, seeded, toy_agent
@@ -33,16 +33,16 @@ of_libraries = pytest.mark.parametrize("library", LIBRARIES)
 def agent_for(task):
     agent = toy_agent(task)
     if isinstance(task, PooledRecall):
-        agent.sense = sense.Each(task.obs_size)
+        agent.sense = sense.PerExpert(task.obs_size)
     return agent
 
 
 @of_tasks
 @of_libraries
 def test_scores_are_those_of_the_same_episodes_played_by_ourselves(task, library):
-    agent, policy = agent_for(task), chosen(direct, task.action)
+    agent, policy = agent_for(task), policy_for_env(identity_policy, task.action)
     ours = evaluate(agent, task, 6, seeded(), policy)
-    theirs = evaluate(agent, Through(task, library), 6, seeded(), policy)
+    theirs = evaluate(agent, EnvRoundTrip(task, library), 6, seeded(), policy)
     assert ours.keys() == theirs.keys()
     for name in ours:
         assert_close(theirs[name], ours[name], rtol=1e-12, atol=1e-12, equal_nan=True)
@@ -51,8 +51,8 @@ def test_scores_are_those_of_the_same_episodes_played_by_ourselves(task, library
 @of_libraries
 def test_chance_of_the_agent_is_the_same_too(library):
     task = Steps(dtype=torch.float64)
-    agent, policy = toy_agent(task), Sampled(task.action)
-    ours, theirs = (evaluate(agent, one, 6, seeded(), policy)["return"] for one in (task, Through(task, library)))
+    agent, policy = toy_agent(task), Sampled(task.action_space)
+    ours, theirs = (evaluate(agent, one, 6, seeded(), policy)["return"] for one in (task, EnvRoundTrip(task, library)))
     assert torch.equal(ours, theirs)
 
 
@@ -60,9 +60,11 @@ def test_chance_of_the_agent_is_the_same_too(library):
 def test_a_finite_task_is_played_from_its_first_episode_to_its_last(library):
     task = BAbI(16, (1, 8), dtype=torch.float64)
     agent = toy_agent(task)
-    ours = evaluate(agent, task, None, seeded(), chosen(direct, task.action))["error"]
-    theirs = evaluate(agent, Through(task, library), None, seeded(), chosen(direct, task.action))["error"]
-    assert len(ours) == task.episodes and torch.equal(ours, theirs)
+    ours = evaluate(agent, task, None, seeded(), policy_for_env(identity_policy, task.action_space))["error"]
+    theirs = evaluate(
+        agent, EnvRoundTrip(task, library), None, seeded(), policy_for_env(identity_policy, task.action_space)
+    )["error"]
+    assert len(ours) == task.num_episodes and torch.equal(ours, theirs)
 
 
 def same(ours, theirs):
@@ -81,17 +83,17 @@ def same(ours, theirs):
 )
 def test_a_step_tells_all_that_the_task_tells(task, library):
     """Until an episode is over: what is told of it then is not looked at. Nor what would be legal for who is gone."""
-    through = Through(task, library)
+    through = EnvRoundTrip(task, library)
     (ours, told), (theirs, heard) = task.reset(3, seeded()), through.reset(3, seeded())
     same(told, heard)
     for t in range(min(task.steps, 6)):
         output = torch.randn(*told.reward.shape, task.action.size, generator=seeded(t), dtype=task.dtype)
-        action = chosen(direct, task.action)(output, told.legal, seeded())
+        action = policy_for_env(identity_policy, task.action)(output, told.action_mask, seeded())
         over = (told.terminated | told.truncated).reshape(3, -1).all(1)
         (ours, told), (theirs, heard) = task.step(ours, action, seeded()), through.step(theirs, action, seeded())
         if through.agents is not None:
             gone = (told.terminated | told.truncated).unsqueeze(-1)
-            told, heard = (step._replace(legal=step.legal | gone) for step in (told, heard))
+            told, heard = (step._replace(action_mask=step.action_mask | gone) for step in (told, heard))
         same(*(step._replace(**{n: _where(~over, getattr(step, n)) for n in step._fields}) for step in (told, heard)))
 
 
@@ -103,7 +105,7 @@ def _where(mask, part):
 
 @of_libraries
 def test_restart_opens_new_episodes_in_its_rows_only(library):
-    task = Through(Walk(dtype=torch.float64), library)
+    task = EnvRoundTrip(Walk(dtype=torch.float64), library)
     state, before = task.reset(4, seeded())
     mask = torch.tensor([True, False, True, False])
     restarted, opened = task.restart(state, mask, seeded(5))
@@ -114,16 +116,16 @@ def test_restart_opens_new_episodes_in_its_rows_only(library):
 
 def test_an_unknown_library_is_refused():
     with pytest.raises(ValueError, match=r"library 'gym'.*pettingzoo, gymnasium"):
-        Through(game(), "gym")
+        EnvRoundTrip(game(), "gym")
 
 
 def test_a_task_that_the_library_does_not_serve_is_refused():
     with pytest.raises(ValueError, match=r"use tasks.to_parallel_env"):
-        Through(Flock(), "gymnasium")
+        EnvRoundTrip(Flock(), "gymnasium")
 
 
 def test_logits_are_refused():
-    task = Through(Steps(), "gymnasium")
+    task = EnvRoundTrip(Steps(), "gymnasium")
     state, _ = task.reset(2, seeded())
     with pytest.raises(ValueError, match=r"logits \(2, 3\), want integers"):
         task.step(state, torch.zeros(2, 3), seeded())

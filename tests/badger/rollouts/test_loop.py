@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BUSES, CORES, RepeatPrevious, rollout, start
+from badger import BUSES, CORES, RepeatPrevious, initial_carry, rollout
 from pairwise import each_value
 from toys import Crowd, Walk, game, seeded, toy_agent
 
@@ -14,7 +14,7 @@ walk = Walk(dtype=torch.float64)
 
 
 def played(agent, task, steps, *, batch=B, carry=None, **options):
-    carry = carry or start(agent, task, batch, seeded())
+    carry = carry or initial_carry(agent, task, batch, seeded())
     return rollout(agent, task, carry, seeded(1), steps=steps, **options)
 
 
@@ -37,7 +37,7 @@ def test_frames_have_time_first():
     for part in (frames.reward, frames.terminated, frames.truncated, frames.valid, *frames.scores.values()):
         assert part.shape == (5, B)
     assert frames.scores.keys() == {"error", "final_error"}
-    assert frames.losses == {} and frames.watched == []
+    assert frames.losses == {} and frames.hook_outputs == []
 
 
 def test_a_frame_is_what_was_seen_done_and_answered():
@@ -55,20 +55,20 @@ def test_a_frame_is_what_was_seen_done_and_answered():
 
 def test_the_output_is_what_the_agent_says_to_the_observation():
     agent = toy_agent(game(), core="episodic", port="readout")
-    carry = start(agent, game(), B, seeded())
+    carry = initial_carry(agent, game(), B, seeded())
     frames, after = played(agent, game(), 5, carry=carry)
-    state = carry.state
+    state = carry.agent_state
     for t in range(5):
         output, state = agent(frames.obs[t], state, seeded())
         assert torch.equal(output, frames.output[t])
-    assert torch.equal(state.y, after.state.y)
+    assert torch.equal(state.y, after.agent_state.y)
 
 
 def test_auxiliary_losses_of_the_core_are_kept_for_each_step():
     agent = toy_agent(game())
     agent.core.losses = lambda state: {"size": state.h.square().sum((1, 2))}
     frames, _ = played(agent, game(), 5, watch=lambda s: s.core.h.square().sum((1, 2)))
-    assert torch.equal(frames.losses["size"], torch.stack(frames.watched))
+    assert torch.equal(frames.losses["size"], torch.stack(frames.hook_outputs))
 
 
 def test_a_policy_makes_the_action_from_the_output():
@@ -87,15 +87,17 @@ def test_a_policy_makes_the_action_from_the_output():
 def test_watch_sees_the_state_after_each_step():
     agent = toy_agent(game())
     frames, after = played(agent, game(), 4, watch=lambda s: s.y)
-    assert len(frames.watched) == 4
-    assert torch.equal(frames.watched[-1], after.state.y)
-    assert_close(torch.stack(frames.watched).mean(2) @ agent.act.linear.weight.T + agent.act.linear.bias, frames.output)
+    assert len(frames.hook_outputs) == 4
+    assert torch.equal(frames.hook_outputs[-1], after.agent_state.y)
+    assert_close(
+        torch.stack(frames.hook_outputs).mean(2) @ agent.act.linear.weight.T + agent.act.linear.bias, frames.output
+    )
 
 
 @pytest.mark.parametrize("experts", [None, 6])
 def test_a_start_asks_for_a_number_of_experts_or_none(experts):
     agent = toy_agent(game())
-    assert start(agent, game(), B, seeded(), experts=experts).state.y.shape[1] == (experts or 4)
+    assert initial_carry(agent, game(), B, seeded(), experts=experts).agent_state.y.shape[1] == (experts or 4)
 
 
 # --- a carry is a value
@@ -116,7 +118,7 @@ def test_the_same_carry_gives_the_same_frames(core, bus, grad, task):
         first, after = played(agent, task, 4, carry=carry)
         again, then = played(agent, task, 4, carry=carry)
     same(first, again)
-    assert torch.equal(after.state.y, then.state.y)
+    assert torch.equal(after.agent_state.y, then.agent_state.y)
 
 
 @parts
@@ -124,13 +126,13 @@ def test_the_same_carry_gives_the_same_frames(core, bus, grad, task):
 def test_two_rollouts_of_five_are_one_of_ten(core, bus, task):
     agent = toy_agent(task, core=core, bus=bus)
     whole, end = played(agent, task, 10)
-    rng, carry, halves = seeded(1), start(agent, task, B, seeded()), []
+    rng, carry, halves = seeded(1), initial_carry(agent, task, B, seeded()), []
     for _ in range(2):
         frames, carry = rollout(agent, task, carry, rng, steps=5)
         halves.append(frames)
     for name in ("obs", "output", "reward", "terminated", "truncated", "valid"):
         assert torch.equal(torch.cat([getattr(half, name) for half in halves]), getattr(whole, name)), name
-    assert torch.equal(carry.state.y, end.state.y)
+    assert torch.equal(carry.agent_state.y, end.agent_state.y)
 
 
 # --- episodes of fixed length
@@ -154,8 +156,8 @@ def test_an_agent_is_reset_with_the_task_of_fixed_length(core):
     agent = toy_agent(task, core=core)
     frames, _ = played(agent, task, 10, watch=lambda s: s)
     for t in range(1, 10):
-        assert torch.equal(frames.watched[t].identity, frames.watched[t - 1].identity) == (t % 4 != 0)
-    opened = frames.watched[4]
+        assert torch.equal(frames.hook_outputs[t].identity, frames.hook_outputs[t - 1].identity) == (t % 4 != 0)
+    opened = frames.hook_outputs[4]
     state = agent.initial_state(frames.obs[4], seeded())._replace(identity=opened.identity, address=opened.address)
     assert_close(agent(frames.obs[4], state)[0], frames.output[4])
 
@@ -164,13 +166,13 @@ def test_an_agent_is_reset_with_the_task_of_fixed_length(core):
 def test_a_lifetime_keeps_its_state_over_episodes_of_fixed_length(core):
     task = game(steps=4)
     agent = toy_agent(task, core=core)
-    carry = start(agent, task, B, seeded())
+    carry = initial_carry(agent, task, B, seeded())
     frames, after = played(agent, task, 10, carry=carry, keep_state=True)
-    state = carry.state
+    state = carry.agent_state
     for t in range(10):
         output, state = agent(frames.obs[t], state)
         assert_close(output, frames.output[t])
-    assert torch.equal(after.state.identity, carry.state.identity)
+    assert torch.equal(after.agent_state.identity, carry.agent_state.identity)
 
 
 # --- episodes of variable length
@@ -220,7 +222,7 @@ def test_a_step_that_ends_is_scored():
 def test_the_state_is_reset_after_an_end_in_its_rows_only(core):
     agent, frames, _ = lives(core=core)
     for t in range(1, 12):
-        before, now = frames.watched[t - 1], frames.watched[t]
+        before, now = frames.hook_outputs[t - 1], frames.hook_outputs[t]
         kept = (before.identity == now.identity).flatten(1).all(1)
         assert torch.equal(kept, frames.valid[t - 1])  # the not valid frame is the last of its episode
         fresh = agent.initial_state(frames.obs[t], seeded())._replace(identity=now.identity)
@@ -232,8 +234,8 @@ def test_the_state_is_reset_after_an_end_in_its_rows_only(core):
 def test_a_lifetime_keeps_its_state_over_episodes_of_variable_length(core):
     agent, frames, _ = lives(core=core, keep_state=True)
     for t in range(1, 12):
-        assert_close(agent(frames.obs[t], frames.watched[t - 1])[0], frames.output[t])
-        assert torch.equal(frames.watched[t].identity, frames.watched[0].identity)
+        assert_close(agent(frames.obs[t], frames.hook_outputs[t - 1])[0], frames.output[t])
+        assert torch.equal(frames.hook_outputs[t].identity, frames.hook_outputs[0].identity)
 
 
 def test_an_episode_is_over_when_it_is_for_every_expert():

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, BUSES, CORES, RepeatPrevious, Silent, rollout, sense, start
+from badger import BPTT, BUSES, CORES, RepeatPrevious, Silent, initial_carry, rollout, sense
 from badger.act import Readout
 from badger.agent import Agent
 from badger.rng import drawing_from, generator
-from badger.rollouts.open_loop import Ahead, ahead
+from badger.rollouts.open_loop import OpenLoopAgent, try_open_loop
 from toys import HIDDEN, IDENTITY, game, seeded
 
 TASK = RepeatPrevious(k=2, symbols=3, steps=7, dtype=torch.float64)
@@ -22,10 +22,10 @@ def silent_agent(core="episodic", bus=Silent, ticks=1, task=TASK):
             sense=sense.Broadcast(task.obs_size),
             core=CORES[core](task.obs_size + IDENTITY + (4 if bus is not Silent else 0), HIDDEN),
             bus=Silent(HIDDEN) if bus is Silent else bus(HIDDEN, 4),
-            act=Readout(HIDDEN, task.action.size),
+            act=Readout(HIDDEN, task.action_space.size),
             experts=3,
             identity_size=IDENTITY,
-            ticks=ticks,
+            comm_rounds=ticks,
         ).double()
 
 
@@ -36,7 +36,7 @@ def stepped(monkeypatch):
 def played(agent, steps=7, before=0):
     """Frames, carry and gradients of `steps` steps after some others."""
     rng = seeded(3)
-    carry = start(agent, TASK, 4, rng)
+    carry = initial_carry(agent, TASK, 4, rng)
     if before:
         _, carry = rollout(agent, TASK, carry, rng, steps=before)
     frames, carry = rollout(agent, TASK, carry, rng, steps=steps)
@@ -54,7 +54,7 @@ def test_reading_ahead_equals_stepping(core, steps, before, monkeypatch):
     for name in ("obs", "output", "action", "reward", "terminated", "valid"):
         assert_close(getattr(frames, name), getattr(wanted, name))
     assert frames.scores.keys() == wanted.scores.keys()
-    assert_close(carry.state.y, last.state.y)
+    assert_close(carry.agent_state.y, last.agent_state.y)
     assert_close(gradients, slopes)
 
 
@@ -82,13 +82,13 @@ def test_an_update_is_the_same(monkeypatch):
 
 def player(agent, task=TASK, steps=7, change=None):
     rng = seeded()
-    carry = start(agent, task, 2, rng)
-    carry = carry if change is None else carry._replace(state=change(carry.state))
-    return ahead(agent, task, carry, rng, steps)
+    carry = initial_carry(agent, task, 2, rng)
+    carry = carry if change is None else carry._replace(agent_state=change(carry.agent_state))
+    return try_open_loop(agent, task, carry, rng, steps)
 
 
 def test_a_silent_agent_reads_ahead():
-    assert isinstance(player(silent_agent()), Ahead)
+    assert isinstance(player(silent_agent()), OpenLoopAgent)
 
 
 @pytest.mark.parametrize(
@@ -109,5 +109,5 @@ def test_others_are_stepped(make, options):
 
 def test_what_is_watched_is_seen_at_each_step():
     agent = silent_agent()
-    frames, _ = rollout(agent, TASK, start(agent, TASK, 2, seeded()), seeded(), steps=7, watch=lambda s: s.y)
-    assert not torch.equal(frames.watched[0], frames.watched[1])
+    frames, _ = rollout(agent, TASK, initial_carry(agent, TASK, 2, seeded()), seeded(), steps=7, hook=lambda s: s.y)
+    assert not torch.equal(frames.hook_outputs[0], frames.hook_outputs[1])

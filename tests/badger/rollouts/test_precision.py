@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, generator, rollout, start
-from badger.rollouts.precision import Rounded, stepping
+from badger import BPTT, GuessingGame, generator, initial_carry, rollout
+from badger.rollouts.precision import Bf16MatmulMode, wrap_forward
 from badger.testing.core.stepping import unchecked
 from toy_learners import flat, slopes
 from toys import toy_agent
@@ -56,17 +56,17 @@ def test_an_agent_learns_in_bf16():
 
 def test_states_parameters_and_outputs_stay_float32():
     task = GuessingGame(4, 2)
-    agent = stepping(toy_agent(task, core="episodic").float(), precision="bf16")
+    agent = wrap_forward(toy_agent(task, core="episodic").float(), precision="bf16")
     rng = generator(0, "test")
-    frames, carry = rollout(agent, task, start(agent, task, 3, rng), rng, steps=2)
-    numbers = [frames.output, frames.reward, carry.state.y, carry.state.inbox, *agent.parameters()]
+    frames, carry = rollout(agent, task, initial_carry(agent, task, 3, rng), rng, steps=2)
+    numbers = [frames.output, frames.reward, carry.agent_state.y, carry.agent_state.inbox, *agent.parameters()]
     assert {number.dtype for number in numbers} == {torch.float32}
 
 
 def test_products_are_those_of_rounded_numbers():
     a, b = (torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     wanted = (a.bfloat16() @ b.bfloat16()).float()
-    with Rounded():
+    with Bf16MatmulMode():
         found = [a @ b, torch.einsum("ij,jk->ik", a, b), torch.nn.functional.linear(a, b.mT), a + b]
     for product in found[:3]:
         assert_close(product, wanted, rtol=0, atol=0)
@@ -75,7 +75,7 @@ def test_products_are_those_of_rounded_numbers():
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="precision='fp8', want one of float32, bf16"):
-        stepping.__wrapped__(toy_agent(), precision="fp8")
+        wrap_forward.__wrapped__(toy_agent(), precision="fp8")
 
 
 # --- compiled
@@ -109,4 +109,4 @@ def test_where_compilation_fails_a_warning_says_why_and_the_plain_step_goes_on(t
 def test_a_learner_leaves_its_agent_as_it_was():
     learning = learner(precision="bf16", compile="aot_eager")
     assert "forward" not in vars(learning.agent)
-    assert all(p is q for p, q in zip(learning.agent.parameters(), learning.player.parameters(), strict=True))
+    assert all(p is q for p, q in zip(learning.agent.parameters(), learning.rollout_agent.parameters(), strict=True))

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CORES, Sampled, Silent, direct, rollout, start
-from badger.rollouts.recording import Passage, again, beside, live, unpack
-from badger.rollouts.trajectory import cut
+from badger import CORES, Sampled, Silent, identity_policy, initial_carry, rollout
+from badger.rollouts.recording import Recording, concat_batch, record, replay, unpack_recording
+from badger.rollouts.trajectory import detach_carry
 from experts import GRU, EpisodicMemory, Private
 from toys import Steps, game, seeded, toy_agent
 
@@ -22,13 +22,13 @@ def memory(input_size, hidden_size):
 
 
 def policy(task):
-    return Sampled(task.action) if isinstance(task, Steps) else direct
+    return Sampled(task.action_space) if isinstance(task, Steps) else identity_policy
 
 
 def played(agent, task=WALK, *, steps=T, carry=None):
     """Frames, passage and carry; the rollout is a plain one."""
-    carry = carry or start(agent, task, B, seeded(3))
-    return live(agent, task, carry, seeded(4), policy(task), steps=steps)
+    carry = carry or initial_carry(agent, task, B, seeded(3))
+    return record(agent, task, carry, seeded(4), policy(task), steps=steps)
 
 
 def slopes(agent, output, losses):
@@ -52,14 +52,16 @@ def seen(agent, state):
 def test_outputs_states_and_gradients_are_those_of_the_rollout(core, bus, port):
     agent = toy_agent(WALK, core=core, bus=bus, port=port)
     frames, passage, after = played(agent)
-    assert passage.begun[1:].any() and not passage.begun[1:].all(0).any()
+    assert passage.episode_start[1:].any() and not passage.episode_start[1:].all(0).any()
     wanted = slopes(agent, frames.output, frames.losses)
-    output, losses, state = again(agent, passage.detach())
+    output, losses, state = replay(agent, passage.detach())
     assert_close(output, frames.output)
     assert_close(slopes(agent, output, losses), wanted)
-    last = agent.reset(state, after.begun, after.step.obs, seeded())._replace(identity=after.state.identity)
-    last = last._replace(address=after.state.address)  # those who begin anew in the carry have drawn others
-    for ours, theirs in zip(seen(agent, last), seen(agent, after.state), strict=True):
+    last = agent.reset(state, after.episode_start, after.step.obs, seeded())._replace(
+        identity=after.agent_state.identity
+    )
+    last = last._replace(assignment=after.agent_state.assignment)  # those who begin anew in the carry have drawn others
+    for ours, theirs in zip(seen(agent, last), seen(agent, after.agent_state), strict=True):
         assert ours is theirs is None or assert_close(ours, theirs) is None
 
 
@@ -68,7 +70,7 @@ def test_without_a_beginning_in_between_the_state_is_that_of_the_rollout():
     for bus in ("silent", "attention"):
         agent = toy_agent(task, core=memory, bus=bus, port="named")
         _, passage, after = played(agent, task)
-        assert_close(seen(agent, again(agent, passage)[2]), seen(agent, after.state))
+        assert_close(seen(agent, replay(agent, passage)[2]), seen(agent, after.agent_state))
 
 
 def test_auxiliary_losses_are_those_of_the_rollout():
@@ -78,33 +80,35 @@ def test_auxiliary_losses_are_those_of_the_rollout():
 
     agent = toy_agent(WALK, core=Restless, bus="silent")
     frames, passage, _ = played(agent)
-    _, losses, _ = again(agent, passage)
+    _, losses, _ = replay(agent, passage)
     assert_close(losses, frames.losses)
 
 
 def test_a_rollout_is_the_same_where_it_is_recorded():
     agent = toy_agent(WALK)
     frames, passage, _ = played(agent)
-    plain, _ = rollout(agent, WALK, start(agent, WALK, B, seeded(3)), seeded(4), Sampled(WALK.action), steps=T)
-    assert torch.equal(frames.output, plain.output) and torch.equal(frames.begun, plain.begun)
-    assert frames.watched == [] and torch.equal(passage.obs, plain.obs)
+    plain, _ = rollout(
+        agent, WALK, initial_carry(agent, WALK, B, seeded(3)), seeded(4), Sampled(WALK.action_space), steps=T
+    )
+    assert torch.equal(frames.output, plain.output) and torch.equal(frames.episode_start, plain.episode_start)
+    assert frames.hook_outputs == [] and torch.equal(passage.obs, plain.obs)
 
 
 def test_episodes_begin_in_the_first_step_and_after_the_last_of_another():
     agent = toy_agent(WALK)
     frames, _, after = played(agent)
-    assert frames.begun[0].all() and torch.equal(frames.begun[1:], ~frames.valid[:-1])
-    assert torch.equal(after.begun, ~frames.valid[-1])
+    assert frames.episode_start[0].all() and torch.equal(frames.episode_start[1:], ~frames.valid[:-1])
+    assert torch.equal(after.episode_start, ~frames.valid[-1])
     fixed, _, _ = played(toy_agent(game(steps=4)), game(steps=4))
-    assert fixed.begun.tolist() == [[t % 4 == 0] * B for t in range(T)]
+    assert fixed.episode_start.tolist() == [[t % 4 == 0] * B for t in range(T)]
 
 
 @pytest.mark.parametrize("task", [WALK, game(steps=4)], ids=["variable", "fixed"])
 def test_an_agent_that_keeps_its_state_does_not_begin_anew(task):
     agent = toy_agent(task)
-    carry = start(agent, task, B, seeded(3))
+    carry = initial_carry(agent, task, B, seeded(3))
     frames, _ = rollout(agent, task, carry, seeded(4), policy(task), steps=T, keep_state=True)
-    assert frames.begun[0].all() and not frames.begun[1:].any()
+    assert frames.episode_start[0].all() and not frames.episode_start[1:].any()
 
 
 @pytest.mark.parametrize("bus", ["silent", "attention"])
@@ -112,8 +116,8 @@ def test_an_agent_that_keeps_its_state_does_not_begin_anew(task):
 def test_a_second_stretch_goes_on_from_where_the_first_has_ended(core, bus):
     agent = toy_agent(WALK, core=core, bus=bus)
     _, _, carry = played(agent)
-    frames, passage, _ = played(agent, carry=cut(carry))
-    assert_close(again(agent, passage)[0], frames.output)
+    frames, passage, _ = played(agent, carry=detach_carry(carry))
+    assert_close(replay(agent, passage)[0], frames.output)
 
 
 @pytest.mark.parametrize("bus", ["silent", "attention"])
@@ -122,9 +126,9 @@ def test_a_passage_may_be_cut_in_steps_and_in_rows(core, bus):
     agent = toy_agent(WALK, core=core, bus=bus, port="named")
     frames, passage, _ = played(agent)
     index = torch.tensor([2, 0])
-    assert_close(again(agent, passage.rows(index))[0], frames.output[:, index])
-    head, _, state = again(agent, passage.before(4))
-    tail, _, _ = again(agent, passage.since(4, state))
+    assert_close(replay(agent, passage.select(index))[0], frames.output[:, index])
+    head, _, state = replay(agent, passage.head(4))
+    tail, _, _ = replay(agent, passage.tail(4, state))
     assert_close(torch.cat([head, tail]), frames.output)
 
 
@@ -134,58 +138,58 @@ def test_passages_may_be_lived_through_beside_each_other(core, bus):
     agent = toy_agent(WALK, core=core, bus=bus, port="named")
     frames, passage, carry = played(agent)
     later, second, _ = played(agent, carry=carry)
-    joined = beside([passage.detach(), second.detach()])
-    assert_close(again(agent, joined)[0], torch.cat([frames.output, later.output], 1))
+    joined = concat_batch([passage.detach(), second.detach()])
+    assert_close(replay(agent, joined)[0], torch.cat([frames.output, later.output], 1))
     with pytest.raises(ValueError, match=r"passages of \[9, 3\] steps, want as many in each"):
-        beside([passage, second.before(3)])
+        concat_batch([passage, second.head(3)])
 
 
 @pytest.mark.parametrize("core", CORES)
 def test_a_passage_survives_a_file(core):
     agent = toy_agent(WALK, core=core)
     _, _, carry = played(agent, steps=3)
-    _, passage, _ = played(agent, carry=cut(carry), steps=3)
+    _, passage, _ = played(agent, carry=detach_carry(carry), steps=3)
     file = io.BytesIO()
     torch.save(passage.pack(), file)
     file.seek(0)
-    like = start(agent, WALK, 1, seeded()).state
-    loaded = unpack(torch.load(file, weights_only=True), like)
-    assert_close(again(agent, loaded)[0], again(agent, passage)[0])
+    like = initial_carry(agent, WALK, 1, seeded()).agent_state
+    loaded = unpack_recording(torch.load(file, weights_only=True), like)
+    assert_close(replay(agent, loaded)[0], replay(agent, passage)[0])
 
 
 @pytest.mark.parametrize("bus", ["silent", "attention"])
 def test_the_absent_are_absent_again(bus):
     agent = toy_agent(WALK, bus=bus)
-    carry = start(agent, WALK, B, seeded(3))
-    carry = carry._replace(state=agent.remove(carry.state, [1]))
+    carry = initial_carry(agent, WALK, B, seeded(3))
+    carry = carry._replace(agent_state=agent.remove(carry.agent_state, [1]))
     frames, passage, _ = played(agent, carry=carry)
-    assert_close(again(agent, passage)[0], frames.output)
+    assert_close(replay(agent, passage)[0], frames.output)
     everyone = passage._replace(present=torch.ones_like(passage.present))
-    assert not torch.allclose(again(agent, everyone)[0], frames.output)
+    assert not torch.allclose(replay(agent, everyone)[0], frames.output)
 
 
 def test_what_another_bus_said_last_is_heard_in_the_first_step():
     agent = toy_agent(WALK)
     _, _, carry = played(agent, steps=1)
-    carry = carry._replace(begun=torch.zeros(B, dtype=torch.bool))
+    carry = carry._replace(episode_start=torch.zeros(B, dtype=torch.bool))
     agent.bus = Silent(agent.bus.input_size, agent.bus.message_size)
     frames, passage, _ = played(agent, carry=carry)
-    assert passage.state.inbox.any()
-    assert_close(again(agent, passage)[0], frames.output)
+    assert passage.initial_state.inbox.any()
+    assert_close(replay(agent, passage)[0], frames.output)
 
 
 def test_a_bus_that_draws_draws_anew():
     agent = toy_agent(WALK, bus="noisy")
     frames, passage, _ = played(agent)
-    first, second = again(agent, passage)[0], again(agent, passage)[0]
+    first, second = replay(agent, passage)[0], replay(agent, passage)[0]
     assert torch.equal(first, second) and not torch.allclose(first, frames.output)
-    assert not torch.equal(again(agent, passage, seeded(1))[0], first)
+    assert not torch.equal(replay(agent, passage, seeded(1))[0], first)
 
 
 def test_nothing_is_drawn_from_the_default_generator_nor_kept_of_the_graph():
     agent = toy_agent(WALK, core=memory)
     _, passage, _ = played(agent)
     before = torch.get_rng_state()
-    again(agent, passage)
+    replay(agent, passage)
     assert torch.equal(torch.get_rng_state(), before)
-    assert isinstance(passage, Passage) and not passage.detach().state.y.requires_grad
+    assert isinstance(passage, Recording) and not passage.detach().initial_state.y.requires_grad

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from badger import build, generator, look, read_metrics, train
-from badger.runs.recorder import Recorder
+from badger import build_run, generator, inspect_agent, read_metrics, train
+from badger.runs.recorder import MetricsWriter
 from tiny_runs import STEPS, At, checkpoints, events, load_trusted, made, scalars, small_disk, strict_json
 
 LOOKS = [15, 30]  # of tiny_runs:tiny
@@ -45,8 +45,8 @@ def test_there_is_a_line_of_metrics_for_each_outer_step(done):
 
 
 def test_metrics_are_strict_json(tmp_path):
-    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
-    recorder.rows([row(1, loss=math.nan, norm=math.inf, score=0.1)], 1.0)
+    recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
+    recorder.log_metrics([row(1, loss=math.nan, norm=math.inf, score=0.1)], 1.0)
     recorder.close()
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert strict_json(line) == {"step": 1, "return": 1.0, "loss": None, "norm": None, "score": 0.1}
@@ -69,21 +69,21 @@ def test_a_folder_without_metrics_is_named(tmp_path):
 
 
 def test_opening_at_a_step_cuts_off_what_came_after(tmp_path):
-    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
-    recorder.rows([row(i, score=i / 3) for i in range(1, 8)], 1.0)
+    recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
+    recorder.log_metrics([row(i, score=i / 3) for i in range(1, 8)], 1.0)
     recorder.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "re')
     kept = read_metrics(tmp_path)[:5]
-    recorder = Recorder(tmp_path, 5, {}, tensorboard=False)
-    recorder.rows([row(6, score=7.0)], 1.0)
+    recorder = MetricsWriter(tmp_path, 5, {}, tensorboard=False)
+    recorder.log_metrics([row(6, score=7.0)], 1.0)
     recorder.close()
     assert read_metrics(tmp_path) == [*kept, row(6, score=7.0)]
 
 
 def test_flushed_metrics_can_be_read_while_the_run_goes_on(tmp_path):
-    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
-    recorder.rows([row(1)], 1.0)
+    recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
+    recorder.log_metrics([row(1)], 1.0)
     recorder.flush()
     assert read_metrics(tmp_path) == [row(1)]
     recorder.close()
@@ -95,9 +95,9 @@ def test_flushed_events_can_be_read_while_the_run_goes_on(tmp_path, monkeypatch)
 
     append = LocalFileSystem.append
     monkeypatch.setattr(LocalFileSystem, "append", lambda *arguments: (time.sleep(0.02), append(*arguments)))
-    recorder = Recorder(tmp_path, 0, {})
+    recorder = MetricsWriter(tmp_path, 0, {})
     for step in range(1, 11):
-        recorder.rows([row(step, score=1.0)], 1.0)
+        recorder.log_metrics([row(step, score=1.0)], 1.0)
     recorder.flush()
     assert steps(scalars(tmp_path)["score/train"]) == list(range(1, 11))
     recorder.close()
@@ -138,8 +138,8 @@ def test_what_is_of_the_moment_is_plotted_as_it_is(curves, done, tag, name):
 
 
 def test_the_learning_rate_of_a_member_is_plotted_as_it_is(tmp_path):
-    recorder = Recorder(tmp_path, 0, {})
-    recorder.rows([row(1, **{"lr/seed_3": 1.0}), row(2, **{"lr/seed_3": 3.0})], 1.0)
+    recorder = MetricsWriter(tmp_path, 0, {})
+    recorder.log_metrics([row(1, **{"lr/seed_3": 1.0}), row(2, **{"lr/seed_3": 3.0})], 1.0)
     recorder.close()
     assert scalars(tmp_path)["learning_rate/seed_3"] == [(2, 3.0)]
 
@@ -162,7 +162,7 @@ def test_a_look_inside_is_plotted_at_its_steps(curves, tag):
 
 def test_a_look_plays_episodes_of_its_own_stream(curves, done):
     """Which training never meets, nor the evaluation at the end."""
-    numbers = look(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).numbers
+    numbers = inspect_agent(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).scalars
     for tag, value in numbers.items():
         assert curves[tag][-1] == (STEPS, pytest.approx(value, rel=1e-5)), tag
 
@@ -199,13 +199,13 @@ def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
 
 
 def test_a_resumed_curve_has_no_piece_twice(tmp_path):
-    recorder = Recorder(tmp_path, 0, REFERENCES)
+    recorder = MetricsWriter(tmp_path, 0, REFERENCES)
     for step in (2, 4, 6, 8):
-        recorder.rows([row(step, score=1.0)], 1.0)
+        recorder.log_metrics([row(step, score=1.0)], 1.0)
     recorder.close()
-    recorder = Recorder(tmp_path, 5, REFERENCES)
+    recorder = MetricsWriter(tmp_path, 5, REFERENCES)
     for step in (6, 8, 10):
-        recorder.rows([row(step, score=2.0)], 1.0)
+        recorder.log_metrics([row(step, score=2.0)], 1.0)
     recorder.close()
     assert scalars(tmp_path)["score/train"] == [(2, 1.0), (4, 1.0), (6, 2.0), (8, 2.0), (10, 2.0)]
     assert steps(scalars(tmp_path)["score/reference/an_oracle"]) == [2, 4, 6, 8, 10]
@@ -238,10 +238,10 @@ def test_metrics_that_cannot_be_written_stop_the_run(tmp_path):
 
 
 def test_a_full_disk_is_heard_of_when_metrics_are_flushed(tmp_path):
-    recorder = Recorder(tmp_path, 0, {}, tensorboard=False)
+    recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
     recorder.file.close()
     recorder.file = open("/dev/full", "a")  # noqa: SIM115
-    recorder.rows([row(1)], 1.0)
+    recorder.log_metrics([row(1)], 1.0)
     with pytest.raises(OSError, match="No space left"):
         recorder.flush()
     recorder.close()  # the first error is the one to hear about
@@ -261,7 +261,7 @@ def test_events_that_cannot_be_written_stop_the_run(tmp_path, monkeypatch):
 
 
 def test_a_core_without_memory_and_a_bus_without_traffic_are_looked_into_as_well(tmp_path):
-    run = build(
+    run = build_run(
         "guessing_game", experts=1, dims=1, steps=2, hidden_size=4, memory="none", bus="silent", topology="none",
         batch=2, outer_steps=1, device="cpu",
     )  # fmt: skip
@@ -276,7 +276,7 @@ def test_a_core_without_memory_and_a_bus_without_traffic_are_looked_into_as_well
 def test_looking_changes_nothing(tmp_path):
     """A run with looks and one without learn the same."""
     looked, blind = made(tmp_path / "a"), made(tmp_path / "b")
-    looked.look_every, blind.look_every = 1, 100
+    looked.inspect_every, blind.inspect_every = 1, 100
     for run in (looked, blind):
         train(run, 3)
     a, b = (torch.cat([p.flatten() for p in run.learner.agent.parameters()]) for run in (looked, blind))
@@ -302,7 +302,7 @@ def projected(folder):
 
 def test_the_experts_last_outputs_are_points_for_the_projector(done):
     ((name, points, header, labels),) = projected(done.folder)
-    seen = look(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).embeddings
+    seen = inspect_agent(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).embeddings
     assert name == f"experts:{STEPS:05d}" and header == ["episode", "expert", "output"]
     assert labels == [[episode, expert, expert] for episode in range(64) for expert in range(2)]
     assert points.shape == (128, 6) and torch.allclose(points, seen.points)

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from badger import Run, read_metrics, train, trained
-from badger.runs.recorder import Recorder
+from badger import Run, load_or_train, read_metrics, train
+from badger.runs.recorder import MetricsWriter
 from tiny_runs import STEPS, At, checkpoints, go, go_for, go_until, load_trusted, made, metrics, same, scalars, start
 
 OUTER = importlib.import_module("badger.runs.training")  # badger.train is the function
@@ -208,7 +208,7 @@ def test_train_saves_before_it_raises_keyboard_interrupt(tmp_path, whole, number
     assert_same_end(folder, whole)
 
 
-@pytest.mark.parametrize("owner, name", [(OUTER, "_flush"), (Recorder, "flush"), (Run, "save")])
+@pytest.mark.parametrize("owner, name", [(OUTER, "_flush"), (MetricsWriter, "flush"), (Run, "save")])
 def test_a_signal_between_two_steps_is_heard(tmp_path, monkeypatch, owner, name):
     """Nothing of what was done is lost, wherever it comes."""
     real, calls = getattr(owner, name), []
@@ -272,10 +272,10 @@ def test_training_in_pieces_equals_training_at_once(tmp_path, whole):
 def test_trained_finishes_what_was_begun_and_loads_what_is_finished(tmp_path, whole):
     folder = tmp_path / "run"
     train(made(folder), 20, tensorboard=False)
-    run = trained(folder, "tiny_runs:tiny")
+    run = load_or_train(folder, "tiny_runs:tiny")
     assert_same_end(folder, whole)
     before = (folder / "metrics.jsonl").stat().st_mtime_ns
-    assert same(trained(folder, "tiny_runs:tiny").learner.state_dict(), run.learner.state_dict())
+    assert same(load_or_train(folder, "tiny_runs:tiny").learner.state_dict(), run.learner.state_dict())
     assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
 
 
@@ -283,7 +283,7 @@ def test_trained_refuses_the_folder_of_another_run(whole):
     with pytest.raises(
         ValueError, match=r"a run of tiny_runs:tiny {}, want tiny_runs:tiny {'seed': 1}; use another folder"
     ):
-        trained(whole, "tiny_runs:tiny", seed=1)
+        load_or_train(whole, "tiny_runs:tiny", seed=1)
 
 
 def test_a_finished_run_is_not_touched(whole):

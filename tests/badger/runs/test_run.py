@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import badger
-from badger import Diverged, Run, RunExists, build, load_run, read_metrics, train, trained
+from badger import Diverged, Run, RunExists, build_run, load_or_train, load_run, read_metrics, train
 from badger.runs import checkpoint as checkpoint_files
-from badger.study.compare import compared
+from badger.study.compare import compare_runs
 from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def done(tmp_path_factory):
     """A finished run, with all its checkpoints. Not to be written to."""
     run = made(tmp_path_factory.mktemp("done") / "run")
-    run.keep = 100
+    run.keep_checkpoints = 100
     train(run, tensorboard=False)
     return run.folder
 
@@ -43,7 +43,7 @@ def file(folder, step):
 
 
 def test_run_json_tells_how_the_run_was_made(tmp_path):
-    run = build("tiny_runs:tiny", seed=3)
+    run = build_run("tiny_runs:tiny", seed=3)
     run.folder = tmp_path / "run"
     run.create()
     about = strict_json((tmp_path / "run" / "run.json").read_text())
@@ -71,7 +71,7 @@ def test_arguments_that_json_does_not_know_are_refused_before_anything_is_writte
 
 def test_the_last_checkpoints_are_kept(tmp_path):
     run = made(tmp_path / "run")
-    run.keep = 2
+    run.keep_checkpoints = 2
     train(run, tensorboard=False)
     assert list(checkpoints(run.folder)) == ["best.pt", "step_00000025.pt", "step_00000030.pt"]
 
@@ -88,7 +88,7 @@ def test_best_is_the_checkpoint_of_the_highest_averaged_return(done):
 
 def test_best_stays_when_the_average_falls(tmp_path):
     run = made(tmp_path / "run")
-    run.keep = 1
+    run.keep_checkpoints = 1
     for value in (-2.0, -1.0, -3.0):
         run.learner.update()
         run.averages = {"return": value}
@@ -202,7 +202,7 @@ def test_no_bit_of_a_checkpoint_may_change(mine):
     whole = file(mine, 30).read_bytes()
     for place in range(7, size, 211):
         damaged(file(mine, 30), place)
-        with pytest.raises(checkpoint_files.Corrupt):
+        with pytest.raises(checkpoint_files.CorruptCheckpoint):
             checkpoint_files.read(file(mine, 30))
         file(mine, 30).write_bytes(whole)
     assert same(checkpoint_files.read(file(mine, 30)), content)
@@ -226,7 +226,7 @@ def test_another_torch_file_is_no_checkpoint(mine):
 
 
 def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
-    other = build("guessing_game", hidden_size=6, outer_steps=1, device="cpu")
+    other = build_run("guessing_game", hidden_size=6, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
     shutil.copy(file(other.folder, 0), file(mine, 40))
@@ -247,7 +247,7 @@ def test_a_checkpoint_of_other_sizes_is_named_and_not_used(tmp_path):
     """Nobody else would know that the function that builds a run by hand has changed."""
     by_hand(tmp_path / "run").save()
     with pytest.raises(ValueError, match=r"(?s)step_00000000\.pt.*size mismatch"):
-        load_trusted(tmp_path / "run", build=lambda: build("guessing_game", hidden_size=7, outer_steps=1))
+        load_trusted(tmp_path / "run", build=lambda: build_run("guessing_game", hidden_size=7, outer_steps=1))
 
 
 def test_where_no_checkpoint_is_good_each_is_named(mine):
@@ -264,7 +264,7 @@ def test_training_goes_on_past_a_damaged_checkpoint(mine, done):
         damaged(file(mine, step), 0.5)
     with pytest.warns(UserWarning, match="step_00000020"):
         run = load_trusted(mine)
-    run.keep = 1
+    run.keep_checkpoints = 1
     train(run, 3, tensorboard=False)
     with pytest.warns(UserWarning, match="step_00000023"):  # the newest that is good is not the newest
         assert load_trusted(mine).step == 23
@@ -319,9 +319,9 @@ def test_a_full_disk_stops_the_run_and_spares_the_former_checkpoint(mine, done):
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     (tmp_path / "file").write_bytes(b"as it was")
     with small_disk(100_000), pytest.raises(OSError, match=f"File too large: '{tmp_path / 'file'}'"):
-        checkpoint_files.replace(tmp_path / "file", b"one", b"two" * 100_000)
+        checkpoint_files.atomic_write(tmp_path / "file", b"one", b"two" * 100_000)
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"as it was")]
-    checkpoint_files.replace(tmp_path / "file", b"one", b"two")
+    checkpoint_files.atomic_write(tmp_path / "file", b"one", b"two")
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"onetwo")]
 
 
@@ -416,8 +416,8 @@ def edited(folder, **changes):
         load_run,
         load_trusted,
         lambda folder: load_run(folder, build=by_hand),
-        lambda folder: trained(folder, "tiny_runs:tiny"),
-        lambda folder: compared([folder]),
+        lambda folder: load_or_train(folder, "tiny_runs:tiny"),
+        lambda folder: compare_runs([folder]),
     ],
 )
 def test_a_run_of_version_0_1_is_refused_in_one_line(mine, read, versions):
@@ -443,7 +443,7 @@ def test_code_that_is_not_trusted_is_not_imported(mine, arguments, tmp_path, mon
 
 
 def test_a_run_that_the_library_makes_needs_no_trust(tmp_path):
-    run = build("guessing_game", outer_steps=1, batch=2, device="cpu")
+    run = build_run("guessing_game", outer_steps=1, batch=2, device="cpu")
     run.folder = tmp_path / "run"
     run.save()
     assert load_run(tmp_path / "run").step == 0
@@ -451,6 +451,6 @@ def test_a_run_that_the_library_makes_needs_no_trust(tmp_path):
 
 def test_the_command_that_continues_a_run_trusts_what_was_trusted(mine):
     assert load_trusted(mine).shell_command("resume") == f"badger resume {mine} --trust-code"
-    run = build("guessing_game", outer_steps=1, device="cpu")
+    run = build_run("guessing_game", outer_steps=1, device="cpu")
     run.folder = "runs/mine"
     assert run.shell_command("resume") == "badger resume runs/mine"

@@ -18,16 +18,16 @@ import numpy as np
 import pytest
 
 import badger.rng
-from badger import STUDIES, Arm, build, evaluate, generator, read_metrics, train
+from badger import STUDIES, Arm, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
-from badger.study import Quick, Study, compare, find, tables
+from badger.study import QuickOverrides, Study, compare, find_study, tables
 from badger.study import plots as pictures
 from badger.study import process_pool as workers
-from badger.study.report import report, write
-from badger.study.results import Evidence, Outcome, gathered
-from badger.study.run import _alone
-from badger.study.run import run as run_study
-from badger.study.trial import Job, finished, perform, played
+from badger.study.report import report_markdown, write_report
+from badger.study.results import StudyResults, TrialResult, collect_results
+from badger.study.run import _exclusive_lock
+from badger.study.run import run_study as run_study
+from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
 from tiny_runs import TINY, load_trusted, made, metrics, perform_until, processes, scalars, spread_hold, start
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -51,7 +51,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "study"
     with pytest.MonkeyPatch.context() as patch:
         make_tiny(patch)
-        write(run_study(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
+        write_report(run_study(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
     return folder
 
 
@@ -95,19 +95,21 @@ def wait_for(file):
 
 
 def job(folder, arm="short", seed=0, of=TINY, tensorboard=False):
-    return Job(of, arm, seed, folder, tensorboard)
+    return Trial(of, arm, seed, folder, tensorboard)
 
 
 def outcome(arm, seed, *, reached=None, final=0.0, **known):
     scores = {10: {"": {"error": {"mean": final, "error": 0.1}}}}
     told = {"steps": 10, "goal": 10, "seconds": 5.0, "curve": ([1, 10], [1.0, 0.5]), "scores": scores} | known
-    return Outcome(arm=arm, seed=seed, reached=None if reached is None else (reached, reached / 2), **told)
+    return TrialResult(
+        arm=arm, seed=seed, threshold_reached=None if reached is None else (reached, reached / 2), **told
+    )
 
 
 def evidence(outcomes, **known):
     told = {"name": "made-up", "claim": "", "arms": list(dict.fromkeys(o.arm for o in outcomes)), "score": "error"}
     told |= {"better": "lower", "threshold": 0.1, "references": {}, "outcomes": outcomes}
-    return Evidence(**(told | known))
+    return StudyResults(**(told | known))
 
 
 # What is run
@@ -127,7 +129,7 @@ def test_a_run_of_a_study_learns_what_it_would_have_learned_alone(whole, tmp_pat
 
 
 def test_a_milestones_score_is_that_of_the_agent_at_that_step(whole):
-    run = build("tiny_runs:tiny", outer_steps=12, seed=1)
+    run = build_run("tiny_runs:tiny", outer_steps=12, seed=1)
     for step in (4, 12):
         train(run, step - run.step)
         values = evaluate(run.learner.agent, run.learner.task, 8, generator(1, "study-evaluation", step))
@@ -142,13 +144,13 @@ def test_evaluation_episodes_are_met_by_no_training(tmp_path, monkeypatch):
     run = made(tmp_path / "run", outer_steps=6)
     train(run)  # with looks
     trained, _ = set(met), met.clear()
-    played(run.learner, run.learner.task, 8, 6, run.device)
+    evaluate_trial(run.learner, run.learner.task, 8, 6, run.device)
     assert met and trained and not trained & set(met)
 
 
 def test_evaluations_play_the_task_with_their_fields(tmp_path):
     own = dataclasses.replace(TINY, milestones=(), evaluations={"as trained": {}, "longer": {"steps": 5}})
-    perform(job(tmp_path, of=own))
+    run_trial(job(tmp_path, of=own))
     told = json.loads((tmp_path / "short" / "seed-0" / "result.json").read_text())["scores"]["6"]
     run = load_trusted(tmp_path / "short" / "seed-0")
     for name, steps in {"as trained": 3, "longer": 5}.items():
@@ -171,7 +173,7 @@ def test_evaluations_play_the_task_with_their_fields(tmp_path):
 def test_a_study_that_does_not_fit_its_task_is_explained_before_it_trains(tmp_path, changes, message):
     own = dataclasses.replace(TINY, **changes)
     with pytest.raises(ValueError, match=message):
-        perform(job(tmp_path, of=own))
+        run_trial(job(tmp_path, of=own))
     assert not (tmp_path / "short").exists()
 
 
@@ -192,21 +194,21 @@ def test_a_study_that_cannot_be_run_is_refused(changes, message):
 @pytest.mark.parametrize("name", STUDIES)
 def test_a_registered_study_and_its_quick_version_fit_their_recipes(name):
     assert STUDIES[name].name == name
-    for each in (STUDIES[name], STUDIES[name].tiny()):
+    for each in (STUDIES[name], STUDIES[name].quick_version()):
         for arm in each.arms.values():
             pytest.importorskip(arm.arguments.get("env", "badger").partition(".")[0])
-            run = build(arm.recipe, **arm.arguments, seed=0, device="cpu")
+            run = build_run(arm.recipe, **arm.arguments, seed=0, device="cpu")
             assert run.learner.task.score == each.score
             assert max(each.milestones, default=1) <= run.outer_steps
 
 
 def test_the_quick_version_changes_what_it_names_and_keeps_its_own_folder():
-    quick = Quick(arguments={"outer_steps": 2}, milestones=(1,), seeds=3)
-    tiny = dataclasses.replace(TINY, quick=quick).tiny()
+    quick = QuickOverrides(arguments={"outer_steps": 2}, milestones=(1,), seeds=3)
+    tiny = dataclasses.replace(TINY, quick=quick).quick_version()
     assert {arm.arguments["outer_steps"] for arm in tiny.arms.values()} == {2}
     assert (tiny.name, tiny.milestones, tiny.seeds, tiny.threshold) == ("tiny-quick", (1,), 3, TINY.threshold)
     with pytest.raises(ValueError, match="study 'tiny' has no quick version"):
-        TINY.tiny()
+        TINY.quick_version()
 
 
 # What is stopped goes on
@@ -244,8 +246,8 @@ def test_a_study_that_was_killed_ends_as_one_that_was_not_and_leaves_no_worker(t
     wait_for(folder / "short" / "seed-0" / "metrics.jsonl")
     process.kill()
     process.communicate()  # until nobody holds its standard error any more: the worker, too, has ended
-    assert not finished(job(folder, "long", 1))
-    write(run_study(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
+    assert not is_finished(job(folder, "long", 1))
+    write_report(run_study(TINY, folder, workers=2, tensorboard=False, quiet=True), folder)
     assert_same(folder, whole)
 
 
@@ -292,7 +294,7 @@ def test_ctrl_c_saves_every_run_and_tells_how_to_go_on(tmp_path, whole, monkeypa
 def test_a_run_that_passed_a_milestone_without_an_evaluation_is_refused(tmp_path):
     train(made(tmp_path / "short" / "seed-0", outer_steps=6, seed=0), 5, tensorboard=False)
     with pytest.raises(ValueError, match="at outer step 5 and was not evaluated at 4: something else has trained it"):
-        perform(job(tmp_path))
+        run_trial(job(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -314,12 +316,12 @@ def test_the_folder_of_another_study_is_refused(whole, changes, named):
 def test_another_threshold_and_fewer_seeds_are_asked_of_the_same_runs(whole):
     other = dataclasses.replace(TINY, threshold=100.0)
     found = run_study(other, whole, seeds=1, arms=["long"], quiet=True)
-    assert [(o.arm, o.seed, o.reached[0]) for o in found.outcomes] == [("long", 0, 1)]
+    assert [(o.arm, o.seed, o.threshold_reached[0]) for o in found.outcomes] == [("long", 0, 1)]
 
 
 def test_a_folder_is_run_by_one_at_a_time(whole):
     with (
-        _alone(whole),
+        _exclusive_lock(whole),
         pytest.raises(RuntimeError, match=f"another process runs the study in {whole}"),
     ):
         run_study(TINY, whole, quiet=True)
@@ -342,7 +344,7 @@ def failed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workers.multiprocessing, "get_context", lambda method: processes)
         found = run_study(own, folder, tensorboard=False, quiet=True)
-    return found, write(found, folder), folder
+    return found, write_report(found, folder), folder
 
 
 def test_one_that_fails_stops_no_other(failed, whole):
@@ -413,14 +415,14 @@ def test_milestones_are_means_over_runs_of_each_evaluation():
         {5: {"x": {"error": {"mean": 2.0 * i, "error": 0.0}}, "y": {"error": {"mean": None, "error": None}}}}
         for i in (1, 2)
     ]
-    rows = tables.milestones(evidence([outcome("a", i, scores=scores[i]) for i in (0, 1)]))
+    rows = tables.milestone_rows(evidence([outcome("a", i, scores=scores[i]) for i in (0, 1)]))
     assert [(row["evaluation"], row["step"], row["runs"]) for row in rows] == [("x", 5, 2), ("y", 5, 0)]
     assert (rows[0]["score"], rows[0]["score_se"]) == pytest.approx((3, 1))
 
 
 def test_the_report_tells_of_what_was_not_reached_and_of_nothing_where_nothing_is(tmp_path):
     runs = [outcome("a", 0), outcome("a", 1, reached=7)]
-    text = write(evidence(runs, arms=["a", "empty"]), tmp_path)
+    text = write_report(evidence(runs, arms=["a", "empty"]), tmp_path)
     assert "| a | 2 | 1 of 2 (0.0945 to 0.905) | > 10 (7 to > 10) | 0 +- 0 | 0 (0 to 0) |" in text
     assert "| empty | 0 | - | - | - | - |" in text
     assert "No run of empty has ended." in text and "this shows that it works" not in text
@@ -443,7 +445,7 @@ def test_the_report_of_a_study(whole):
 def test_curves_are_medians_with_the_middle_half_up_to_where_the_first_run_ended():
     runs = [outcome("a", i, curve=([1, 2, 3], [i, 10.0 * i, 0.0])) for i in range(1, 5)]
     runs += [outcome("a", 5, curve=([1, 2], [5.0, 50.0])), outcome("a", 6, curve=([1], [99.0]), diverged=True)]
-    axes = pictures.drawn(evidence(runs))["learning_curves"].axes[0]
+    axes = pictures.plot_results(evidence(runs))["learning_curves"].axes[0]
     assert axes.lines[0].get_xydata().tolist() == [[1, 3], [2, 30]]
     edge = axes.collections[0].get_paths()[0].vertices
     assert {tuple(point) for point in edge.tolist()} == {(1, 2), (2, 20), (2, 40), (1, 4)}
@@ -451,13 +453,13 @@ def test_curves_are_medians_with_the_middle_half_up_to_where_the_first_run_ended
 
 def test_profiles_are_the_fractions_of_runs_with_a_run_that_diverged_below_none():
     runs = [outcome("a", 0, final=1.0), outcome("a", 1, final=4.0), outcome("b", 0, final=2.0, diverged=True)]
-    lines = pictures.drawn(evidence(runs))["performance_profiles"].axes[0].lines
+    lines = pictures.plot_results(evidence(runs))["performance_profiles"].axes[0].lines
     assert dict(lines[0].get_xydata().tolist())[1] == 0.5 and dict(lines[0].get_xydata().tolist())[4] == 1
     assert set(lines[1].get_ydata()) == {0}
 
 
 def test_there_is_no_profile_where_all_runs_ended_at_the_same_score():
-    assert list(pictures.drawn(evidence([outcome("a", 0), outcome("a", 1)]))) == ["learning_curves"]
+    assert list(pictures.plot_results(evidence([outcome("a", 0), outcome("a", 1)]))) == ["learning_curves"]
 
 
 def test_the_steps_to_the_threshold_are_those_of_the_moving_average(whole):
@@ -472,7 +474,7 @@ def test_seconds_to_the_threshold_are_those_of_training_then(whole):
     found = run_study(dataclasses.replace(TINY, threshold=100.0), whole, quiet=True)
     for each in found.outcomes:
         rows = read_metrics(whole / each.arm / f"seed-{each.seed}")
-        assert each.reached == (1, rows[0]["seconds"]) and each.seconds == rows[-1]["seconds"]
+        assert each.threshold_reached == (1, rows[0]["seconds"]) and each.seconds == rows[-1]["seconds"]
 
 
 def test_runs_csv_has_a_row_for_each_run_milestone_and_evaluation(whole):
@@ -509,7 +511,7 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
     assert code == 0 and "| arm | runs | final_error | interquartile mean |" in out
     assert f"- {tmp_path / '3'}: is at outer step 5 of 30, and counts as it is" in out
     runs = [load_trusted(tmp_path / seed) for seed in "34"]
-    means = [played(r.learner, r.learner.task, 8, 5, r.device)["final_error"]["mean"] for r in runs]
+    means = [evaluate_trial(r.learner, r.learner.task, 8, 5, r.device)["final_error"]["mean"] for r in runs]
     assert f"| tiny_runs:tiny | 2 | {np.mean(means):.4g} +- " in out
     assert {file: file.stat().st_mtime_ns for file in before if file != tmp_path} == {
         file: time for file, time in before.items() if file != tmp_path
@@ -518,8 +520,10 @@ def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
 
 def test_compare_counts_the_members_of_a_population(tmp_path):
     train(made(tmp_path, outer_steps=4, seed=5, seeds=3), tensorboard=False)
-    found = compare.compared([tmp_path], threshold=100.0, episodes=4, trusted=["tiny_runs"])
-    assert [(o.seed, o.reached[0], list(o.scores)) for o in found.outcomes] == [(s, 1, [4]) for s in (5, 6, 7)]
+    found = compare.compare_runs([tmp_path], threshold=100.0, episodes=4, trusted=["tiny_runs"])
+    assert [(o.seed, o.threshold_reached[0], list(o.scores)) for o in found.outcomes] == [
+        (s, 1, [4]) for s in (5, 6, 7)
+    ]
     assert len({tuple(o.curve[1]) for o in found.outcomes}) == 3
 
 
@@ -528,7 +532,7 @@ def test_compare_refuses_the_same_run_twice_and_runs_of_different_scores(whole, 
     train(made(tmp_path / "again", outer_steps=6, seed=0), tensorboard=False)
     code, _, err = command("compare", one, tmp_path / "again", "--trust-code")
     assert code == 1 and "two runs of tiny_runs:tiny with seed 0: one run counted twice is no evidence" in err
-    other = build("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
+    other = build_run("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
     code, _, err = command("compare", one, other.folder, "--trust-code")
@@ -554,7 +558,7 @@ def test_study_without_a_name_and_list_tell_which_there_are(command):
 )
 def test_a_study_that_there_is_not_is_met_with_those_that_there_are(name, message):
     with pytest.raises(ValueError, match=message):
-        find(name)
+        find_study(name)
 
 
 @pytest.mark.parametrize(
@@ -592,7 +596,7 @@ def hparams(folder):
 
 
 def test_a_finished_run_has_its_arguments_and_final_score_in_the_hparams_tab(tmp_path):
-    perform(job(tmp_path, tensorboard=True))
+    run_trial(job(tmp_path, tensorboard=True))
     folder = tmp_path / "short" / "seed-0"
     given, names = hparams(folder)
     assert given == {"recipe": "tiny_runs:tiny", "outer_steps": 6, "seed": 0, "seeds": 1}  # with the defaults
@@ -617,14 +621,16 @@ def test_what_there_is_to_tell_of_the_episodes_is_in_the_report(tmp_path):
     )  # fmt: skip
     one = job(tmp_path, "only", of=own)
     with pytest.warns(UserWarning, match="are left out"):
-        perform(one)
+        run_trial(one)
     task = load_trusted(one.folder).learner.task
     (train,), (test,) = task.notes, dataclasses.replace(task, split="test").notes
     assert "questions of split='train' have more than steps=15 words" in train and "split='test'" in test
-    assert f"- {train}\n- {test}\n" in write(gathered([one], {}), tmp_path / "report")
+    assert f"- {train}\n- {test}\n" in write_report(collect_results([one], {}), tmp_path / "report")
 
 
 def test_of_single_runs_no_probability_is_told():
     runs = [outcome("a", 0, final=1.0), outcome("b", 0, final=2.0)]
-    assert "P(improvement)" not in report(evidence(runs))
-    assert "P(improvement)" in report(evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)]))
+    assert "P(improvement)" not in report_markdown(evidence(runs))
+    assert "P(improvement)" in report_markdown(
+        evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)])
+    )

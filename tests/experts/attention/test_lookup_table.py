@@ -106,8 +106,8 @@ def test_a_table_is_told_apart_from_its_episode_before():
 
 def test_a_read_of_equal_keys_has_the_entropy_of_all_rows():
     core, xs = build(), inputs()
-    torch.nn.init.zeros_(core.ask.weight.detach())
-    torch.nn.init.zeros_(core.ask.bias.detach())
+    torch.nn.init.zeros_(core.query.weight.detach())
+    torch.nn.init.zeros_(core.query.bias.detach())
     entropy = core.metrics(run(core, xs)[1])["read_entropy"]
     assert entropy.tolist() == pytest.approx([math.log(T * N)] * B)
 

@@ -116,8 +116,8 @@ def test_what_was_read_is_told_by_weights_that_sum_to_one_over_the_steps_in_sigh
             close(weights.sum(-1), torch.ones(B, N, dtype=torch.double))
             assert weights.shape[-1] == 4 and ((weights > 0).sum(-1) == inside).all()
             close(weights, core.read_weights(looped))
-            for key, trace in core.traces(looped).items():
-                close(core.traces(state)[key], trace)
+            for key, trace in core.read_write_vectors(looped).items():
+                close(core.read_write_vectors(state)[key], trace)
 
 
 @pytest.mark.parametrize("name", ["window", "gtrxl"])
@@ -210,13 +210,13 @@ def test_a_window_around_a_feedforward_core_forgets_what_has_left_it():
 
 def test_ages_are_alike_at_first():
     core = Window(D, BLIND, slots=3)
-    assert not core.place.any()
+    assert not core.age_embedding.any()
 
 
 def test_what_is_written_is_what_the_next_steps_compare_with():
     core, xs = build(MADE["window"][0]), inputs()
     _, state = run(core, xs)
-    told = core.traces(state)
+    told = core.read_write_vectors(state)
     close(told["write_key"], core.key(xs[-1]))
     close(told["write_value"], core.value(xs[-1]))
 
@@ -226,9 +226,9 @@ def test_members_of_a_controller_that_shares_a_store_are_gathered_by_it(wrap):
     inner = partial(LookupTable, controller=LIVE, key_size=2, value_size=2)
     core, xs, later = build(partial(wrap, inner)), inputs(), inputs(1)
     _, state = run(core, xs)
-    moved = core.members(state, torch.tensor([1, 0]), later[0])
+    moved = core.select_members(state, torch.tensor([1, 0]), later[0])
     close(run(core, later.flip(2), moved)[0].flip(2), run(core, later, state)[0])
-    fresh = core.members(state, torch.tensor([0, -1]), later[0])
+    fresh = core.select_members(state, torch.tensor([0, -1]), later[0])
     counts = fresh.sums.steps.squeeze(-1) if isinstance(core, AMRL) else fresh.written
     assert (counts[:, 0] > 0).all() and not counts[:, 1].any()
     assert core.losses(state) == {} and core.metrics(state)["slots_used"].shape == (B,)

@@ -129,7 +129,7 @@ def test_gradients_are_those_of_finite_differences(options):
 def test_a_slot_that_a_head_frees_for_certain_has_a_gradient():
     """The product of what each head spares is 0, and so are all but one of its factors' others."""
     factors = torch.tensor([[[0.0, 0.5], [0.5, 0.0], [0.25, 0.0]]]).double()
-    close(linked.others(factors), torch.tensor([[[0.125, 0.0], [0.0, 0.0], [0.0, 0.0]]]).double())
+    close(linked.product_of_others(factors), torch.tensor([[[0.125, 0.0], [0.0, 0.0], [0.0, 0.0]]]).double())
 
 
 # What holds for every store
@@ -154,26 +154,28 @@ usages = some.lists(some.sampled_from([0.0, 1e-9, 0.2, 0.5, 1.0]) | some.floats(
 @settings(deadline=None, max_examples=60)
 @given(usages, some.sampled_from([torch.float32, torch.float64]))
 def test_allocation_is_at_most_all_of_a_write(usage, dtype):
-    shares, _ = addressing.by_freedom(torch.tensor([usage], dtype=dtype))
+    shares, _ = addressing.allocation_weights(torch.tensor([usage], dtype=dtype))
     assert (shares >= 0).all() and shares.sum() <= 1 + 1e-6
     np.testing.assert_allclose(shares[0], allocation(np.array(usage)), atol=1e-5)
 
 
 def test_a_write_takes_the_freest_slot_first():
-    shares, _ = addressing.by_freedom(torch.tensor([[0.5, 1.0, 0.0, 0.25], [1.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]]))
+    shares, _ = addressing.allocation_weights(
+        torch.tensor([[0.5, 1.0, 0.0, 0.25], [1.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]])
+    )
     want = torch.tensor([[0.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
     torch.testing.assert_close(shares, want, atol=3e-6, rtol=0)
 
 
 def test_rounding_errors_do_not_choose_a_slot():
     usage = torch.full((1, 6), 1 / 3) + 1e-7 * torch.tensor([3.0, 1, 2, 0, 4, 1])
-    assert addressing.by_freedom(usage)[0].argmax() == 0
+    assert addressing.allocation_weights(usage)[0].argmax() == 0
 
 
 def told(core: DNC, **values: float) -> torch.Tensor:
     """An interface for one member: parts by name, constant; all else is 0."""
-    groups = core.plan.split(torch.zeros(1, 1, core.plan.size, dtype=torch.double))
-    ask = core.plan.ask(*(group.clone() for group in groups))
+    groups = core.interface_spec.split(torch.zeros(1, 1, core.interface_spec.size, dtype=torch.double))
+    ask = core.interface_spec.assemble(*(group.clone() for group in groups))
     vector = torch.cat([torch.full_like(p, 0) for p in ask if p is not None], -1)
     at = 0
     for name, part in ask._asdict().items():
@@ -187,12 +189,12 @@ def told(core: DNC, **values: float) -> torch.Tensor:
 SURE = 30.0  # a gate that is open
 
 
-def played(core: DNC, *vectors: torch.Tensor) -> list[linked.Stepped]:
+def played(core: DNC, *vectors: torch.Tensor) -> list[linked.StepOutput]:
     state = core.initial_state(torch.zeros(1, 1, D, dtype=torch.double))
-    store, last, out = linked.Store(state.memory, state.usage, state.link, state.precedence), state.read_weights, []
+    store, last, out = linked.DNCStore(state.memory, state.usage, state.link, state.precedence), state.read_weights, []
     for vector in vectors:
-        found = linked.step(core.plan, None, vector, last, store)
-        store, last = linked.Store(*found[:4]), found.weights
+        found = linked.step(core.interface_spec, None, vector, last, store)
+        store, last = linked.DNCStore(*found[:4]), found.weights
         out.append(found)
     return out
 
@@ -267,7 +269,7 @@ def test_members_of_a_shared_store_do_not_take_the_same_free_slot():
     core = build(heads=1)
     vectors = torch.cat([writing(core, 1.0), writing(core, 2.0)], 1)
     state = core.initial_state(torch.zeros(1, 2, D, dtype=torch.double))
-    store = linked.Store(state.memory, state.usage, state.link, state.precedence)
+    store = linked.DNCStore(state.memory, state.usage, state.link, state.precedence)
     found = linked.step(core.plan, None, vectors, state.read_weights, store)
     assert found.written[0].argmax(-1).tolist() == [0, 1]
     assert found.link[0, 1, 0] > 0.99  # and the second wrote after the first
@@ -284,7 +286,7 @@ def test_a_step_in_which_none_is_there_changes_nothing():
 def test_a_member_that_joins_a_shared_store_reads_what_the_others_wrote():
     core, xs, later = build(), inputs(5), noise(4, B, N, D, seed=1)
     _, state = run(core, xs[:, :, :1])
-    joined, _ = run(core, later, core.members(state, torch.tensor([0, -1]), later[0]))
+    joined, _ = run(core, later, core.select_members(state, torch.tensor([0, -1]), later[0]))
     _, waited = run(core, xs, present=torch.tensor([True, False]).expand(5, B, N))
     equal_runs(core, xs, joined, run(core, later, waited)[0])
 

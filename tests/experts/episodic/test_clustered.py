@@ -104,7 +104,7 @@ def written(core: ClusteredMemory, *keys: list[float]) -> list[torch.Tensor]:
     store = core.initial_state(torch.zeros(1, 1, D, dtype=torch.double)).store
     for i, key in enumerate(keys):
         row = torch.tensor([key]).double(), torch.full((1, core.value_size), i + 1.0).double()
-        store = core._written(store, (*row, torch.tensor([True])))
+        store = core._merge_or_insert(store, (*row, torch.tensor([True])))
     return [store.keys[0].tolist(), store.values[0, :, 0].tolist(), store.counts[0].tolist()]
 
 
@@ -168,7 +168,7 @@ def test_members_of_a_shared_store_merge_what_they_see_alike():
 def test_a_member_that_joins_a_shared_store_reads_what_the_others_wrote():
     core, xs, later = build(), inputs(5), noise(4, B, N, D, seed=1)
     _, state = run(core, xs[:, :, :1])
-    joined, _ = run(core, later, core.members(state, torch.tensor([0, -1]), later[0]))
+    joined, _ = run(core, later, core.select_members(state, torch.tensor([0, -1]), later[0]))
     _, waited = run(core, xs, present=torch.tensor([True, False]).expand(5, B, N))
     equal_runs(core, xs, joined, run(core, later, waited)[0])
 

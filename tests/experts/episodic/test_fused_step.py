@@ -23,8 +23,8 @@ def build(cell=GRU, private=False, **options):
         defaults = {"slots": 6, "top_k": 3, "key_size": 2}
         memory = EpisodicMemory(D, partial(cell, hidden_size=H), **defaults | options).double()
     plain = copy.deepcopy(memory)
-    assert memory.plan is not None
-    plain.plan = None
+    assert memory.fused_config is not None
+    plain.fused_config = None
     return (Private(memory), Private(plain)) if private else (memory, plain)
 
 
@@ -107,7 +107,7 @@ def test_a_cell_with_a_step_of_its_own_is_taken_at_its_word():
 
     memory = EpisodicMemory(D, partial(Frozen, hidden_size=H)).double()
     ys, _ = run(memory, episode())
-    assert memory.plan is None and not ys.any()
+    assert memory.fused_config is None and not ys.any()
 
 
 def test_fused_and_plain_steps_may_alternate():
@@ -115,7 +115,7 @@ def test_fused_and_plain_steps_may_alternate():
     plain.load_state_dict(fused.state_dict())
     xs, ys, state = episode(), [], fused.initial_state(episode()[0])
     for t, x in enumerate(xs):
-        fused.plan = None if t % 2 else fused.plan or build()[0].plan
+        fused.fused_config = None if t % 2 else fused.fused_config or build()[0].fused_config
         y, state = fused(x, state)
         ys.append(y)
     agree(fused, plain, xs, torch.stack(ys), run(plain, xs)[0])
@@ -159,7 +159,7 @@ def test_no_more_similarities_are_held_than_asked_for(monkeypatch):
     monkeypatch.setattr(recall, "_best", lambda q, keys, *rest: held.append(keys.shape[1]) or best(q, keys, *rest))
     monkeypatch.setattr(recall, "SCORES", 7 * 4)
     query, keys = noise(1, 4, 2), noise(1, 100, 2)
-    scores, index = recall.best_rows(query, keys, None, recall.Attend(5, False, "softmax"))
+    scores, index = recall.best_rows(query, keys, None, recall.TopKAttention(5, False, "softmax"))
     assert max(held) == 7
     want = (query @ keys.mT).topk(5, -1)
     close(scores.sort(-1, descending=True).values, want.values)

@@ -12,7 +12,7 @@ import oracles
 from badger.testing.contract import close
 from badger.testing.core.cases import equal_runs, grads, noise, run
 from badger.testing.core.stepping import compiled, unchecked
-from experts import GRU, Core, EpisodicMemory, Log, Private
+from experts import GRU, Core, EpisodicMemory, Private, RowLog
 from experts import memory_metrics as measures
 from experts import state as states
 from experts.episodic import memory as episodic
@@ -235,7 +235,9 @@ def test_a_log_outside_of_vmap_does_not_swallow_rows_from_inside():
 
     class Known(Unroll):
         def forward(self, xs):
-            return run(self.core, xs, self.core.initial_state(xs[0])._replace(log=Log.of(keys, values, 40)))[0]
+            return run(self.core, xs, self.core.initial_state(xs[0])._replace(log=RowLog.from_rows(keys, values, 40)))[
+                0
+            ]
 
     with pytest.raises(RuntimeError, match="a log that it does not map"):
         vmap(lambda weights: functional_call(Known(core), weights, (xs.detach(),)))(ensemble(core))
@@ -344,7 +346,7 @@ def test_members_with_stores_of_their_own_do_not_read_each_other():
 def test_a_member_that_joins_a_shared_store_reads_what_the_others_wrote():
     core, xs, later = build(slots=64), inputs(5), noise(4, B, N, D, seed=1)
     _, state = run(core, xs[:, :, :1])
-    joined, _ = run(core, later, core.members(state, torch.tensor([0, -1]), later[0]))
+    joined, _ = run(core, later, core.select_members(state, torch.tensor([0, -1]), later[0]))
     present = torch.tensor([True, False]).expand(5, B, N)
     _, waited = run(core, xs, present=present)
     equal_runs(core, xs, joined, run(core, later, waited)[0])
@@ -447,7 +449,7 @@ def test_duplicates_of_many_rows_are_told_from_a_sample(monkeypatch):
 
 
 def test_a_memory_too_large_for_a_picture_has_none():
-    core, xs = build(slots=episodic.PICTURED + 1), inputs(2)
+    core, xs = build(slots=episodic.MAX_PLOTTED_SLOTS + 1), inputs(2)
     assert core.read_weights(run(core, xs)[1]) is None
 
 

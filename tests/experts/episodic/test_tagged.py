@@ -10,7 +10,7 @@ import oracles
 from badger.testing.contract import close
 from badger.testing.core import UNCOMPILED, check_core
 from badger.testing.core.cases import equal_runs, noise, run
-from experts import GRU, EpisodicMemory, Private, Shared, both
+from experts import GRU, EpisodicMemory, Private, TaggedMemory, private_and_shared
 
 D, H, B, N, T = 2, 3, 2, 3, 7
 OPTIONS = [
@@ -24,7 +24,7 @@ def build(size=D, hidden=H, *, slots=7, top_k=3, bonus=1.5, **options):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         memory = EpisodicMemory(size, partial(GRU, hidden_size=hidden), slots=slots, top_k=top_k, key_size=2)
-        core = Shared(memory, bonus=bonus, **options).double()
+        core = TaggedMemory(memory, bonus=bonus, **options).double()
         with torch.no_grad():
             if core.gate is not None:
                 core.gate.weight.normal_()
@@ -73,7 +73,7 @@ def test_tags_begin_without_a_word():
     """A bonus of nothing: what is read is what a plain memory would read."""
     core, xs = build(tags=4, bonus=0.0), inputs()
     close(run(core, xs)[0], run(core.memory, xs)[0])
-    assert Shared(core.memory, tags=4).bonus == 0
+    assert TaggedMemory(core.memory, tags=4).bonus == 0
 
 
 def test_a_large_bonus_makes_a_shared_store_private():
@@ -91,7 +91,7 @@ def test_own_share_is_that_of_the_read_weight_on_ones_own_rows():
 
 def test_a_gate_begins_almost_open():
     core, xs = build(), inputs()
-    core = Shared(core.memory, gate=True).double()
+    core = TaggedMemory(core.memory, gate=True).double()
     gate = core.metrics(run(core, xs)[1])["gate"]
     assert ((gate > 0.9) & (gate < 1)).all()
 
@@ -119,21 +119,21 @@ def test_only_writers_write_and_all_read():
 def test_a_fresh_member_takes_no_ones_tag():
     core, xs = build(tags=8), inputs()
     _, state = run(core, xs)
-    moved = core.members(state, torch.tensor([-1, 2, 0, -1]), noise(B, 4, D))
+    moved = core.select_members(state, torch.tensor([-1, 2, 0, -1]), noise(B, 4, D))
     assert moved.tag.tolist() == [[3, 2, 0, 4]] * B
 
 
 def test_both_read_their_own_and_the_common_store():
-    core, xs = both(D, partial(GRU, hidden_size=H), slots=3, shared_slots=64).double(), inputs()
+    core, xs = private_and_shared(D, partial(GRU, hidden_size=H), slots=3, shared_slots=64).double(), inputs()
     told = core.metrics(run(core, xs)[1])
     assert told["slots_used"].tolist() == [N * (T - 1)] * B and told["inner_slots_used"].tolist() == [3, 3]
     assert core.controller.core.controller.input_size == D + (D + H) + H
 
 
 def test_both_may_share_with_care():
-    core = both(D, partial(GRU, hidden_size=H), share=partial(Shared, tags=4, gate=True)).double()
+    core = private_and_shared(D, partial(GRU, hidden_size=H), share=partial(TaggedMemory, tags=4, gate=True)).double()
     told = core.metrics(run(core, inputs())[1])
-    assert isinstance(core, Shared) and {"own_share", "gate", "inner_slots_used"} <= told.keys()
+    assert isinstance(core, TaggedMemory) and {"own_share", "gate", "inner_slots_used"} <= told.keys()
 
 
 @pytest.mark.parametrize(
@@ -148,4 +148,4 @@ def test_both_may_share_with_care():
 def test_an_option_out_of_range_is_refused(options, message):
     memory = EpisodicMemory(D, partial(GRU, hidden_size=H), similarity=options.pop("similarity", "dot"))
     with pytest.raises(ValueError, match=message):
-        Shared(memory, **options)
+        TaggedMemory(memory, **options)

@@ -9,11 +9,11 @@ from torch import Tensor
 from badger.testing.contract import close
 from badger.testing.core.cases import grads, noise
 from experts import state as states
-from experts.fast_weights.low_rank_sum import ROOM, OuterSum
+from experts.fast_weights.low_rank_sum import MAX_RANK, LowRankSum
 
 B, N, IN, OUT = 2, 2, 3, 4
 S = B * N
-STEPS = 2 * ROOM + 3
+STEPS = 2 * MAX_RANK + 3
 
 
 def given(steps: int = STEPS) -> list[Tensor]:
@@ -25,10 +25,10 @@ def given(steps: int = STEPS) -> list[Tensor]:
 
 
 def summed(matrix, alpha, xs, lefts, rights, keeps, change=lambda kept, t: kept):
-    kept, ys = OuterSum.of(matrix), []
+    kept, ys = LowRankSum.from_dense(matrix), []
     for t in range(len(xs)):
-        y, kept = kept.through(xs[t], alpha)
-        kept = change(kept.then(lefts[t], rights[t], keeps[t]), t)
+        y, kept = kept.matmul(xs[t], alpha)
+        kept = change(kept.add_outer(lefts[t], rights[t], keeps[t]), t)
         ys.append(y)
     return torch.stack(ys) if ys else None, kept
 
@@ -54,7 +54,7 @@ def test_products_and_their_gradients_are_those_of_the_matrix():
     agree(parts, kept.dense(), matrix)
 
 
-@pytest.mark.parametrize("end", [1, ROOM, ROOM + 2])
+@pytest.mark.parametrize("end", [1, MAX_RANK, MAX_RANK + 2])
 def test_a_gradient_that_not_all_steps_give_is_right(end):
     parts = given()
     agree(parts, summed(*parts)[0][:end], plainly(*parts)[0][:end])
@@ -73,7 +73,7 @@ def test_what_such_a_gradient_has_left_is_freed_with_the_graph():
     ys, kept = summed(*parts)
     grads(ys, parts[2])
     freed = []
-    weakref.finalize(kept.held.place, freed.append, True)  # all nodes have it
+    weakref.finalize(kept.cached.place, freed.append, True)  # all nodes have it
     del ys, kept
     assert freed
 
@@ -100,20 +100,20 @@ def test_both_branches_give_gradient():
 
 def test_alpha_may_change_in_place_between_two_products():
     matrix, alpha, xs, *_ = (part.detach() for part in given())
-    _, kept = OuterSum.of(matrix).through(xs[0], alpha)
+    _, kept = LowRankSum.from_dense(matrix).matmul(xs[0], alpha)
     alpha += 1
-    close(kept.through(xs[0], alpha)[0], xs[0] @ (alpha * matrix.flatten(0, 1)))
+    close(kept.matmul(xs[0], alpha)[0], xs[0] @ (alpha * matrix.flatten(0, 1)))
 
 
 def test_a_gradient_is_there_though_the_first_product_had_none():
     matrix, alpha, xs, *_ = given()
     with torch.no_grad():
-        _, kept = OuterSum.of(matrix).through(xs[0], alpha)
-    y, _ = kept.through(xs[0], alpha)
+        _, kept = LowRankSum.from_dense(matrix).matmul(xs[0], alpha)
+    y, _ = kept.matmul(xs[0], alpha)
     close(grads(y, alpha)[0], grads(xs[0] @ (alpha * matrix.flatten(0, 1)), alpha)[0])
 
 
-@pytest.mark.parametrize("steps", [0, 1, ROOM + 1])
+@pytest.mark.parametrize("steps", [0, 1, MAX_RANK + 1])
 def test_rows_of_sums_of_different_length_are_chosen(steps):
     parts = given()
     _, old = summed(*parts)
@@ -127,17 +127,17 @@ def test_rows_of_sums_of_different_length_are_chosen(steps):
 def test_what_is_not_finite_does_not_reach_an_episode_that_begins_anew():
     matrix = noise(B, N, IN, OUT)
     _, old = summed(matrix * torch.nan, *given(2)[1:])
-    chosen = states.where(torch.tensor([True, False]), OuterSum.of(matrix), old).dense()
+    chosen = states.where(torch.tensor([True, False]), LowRankSum.from_dense(matrix), old).dense()
     assert chosen[0].isfinite().all() and chosen[1].isnan().all()
 
 
 def test_what_was_packed_goes_on_to_the_last_bit():
     parts = [part.detach() for part in given()]
     _, kept = summed(*parts)
-    there = states.unpack(states.pack(kept), OuterSum.of(noise(1, 1, IN, OUT)))
+    there = states.unpack(states.pack(kept), LowRankSum.from_dense(noise(1, 1, IN, OUT)))
     for x, *step in zip(*parts[2:], strict=True):
-        (one, kept), (other, there) = (each.through(x, parts[1]) for each in (kept, there))
-        kept, there = kept.then(*step), there.then(*step)
+        (one, kept), (other, there) = (each.matmul(x, parts[1]) for each in (kept, there))
+        kept, there = kept.add_outer(*step), there.add_outer(*step)
         assert torch.equal(one, other) and torch.equal(kept.dense(), there.dense())
 
 
@@ -148,9 +148,9 @@ def test_axes_fold_and_unfold_and_rows_are_picked():
     assert torch.equal(states.unfold(states.fold(kept), N).dense(), dense)
     rows = torch.tensor([1, 1, 0])
     close(states.index(kept, rows).dense(), dense[rows])
-    close(states.members(kept, rows).dense(), dense[:, rows])
+    close(states.select_members(kept, rows).dense(), dense[:, rows])
 
 
 def test_a_packed_state_of_another_kind_is_refused():
     with pytest.raises(ValueError, match="no packed matrix: got dict, want a dict of"):
-        states.unpack({"rows": []}, OuterSum.of(noise(1, IN, OUT)))
+        states.unpack({"rows": []}, LowRankSum.from_dense(noise(1, IN, OUT)))

@@ -10,7 +10,7 @@ from badger.testing.contract import close
 from badger.testing.core.cases import B, D, N, T, noise, run
 from badger.testing.core.stepping import unchecked
 from experts import GRU, NeuralMemory, Private
-from experts.fast_weights.write_rules import activations, descent, write_read
+from experts.fast_weights.write_rules import activations, gradient_errors, write_read
 from toy_memories import neural_memory
 
 W, HIDDEN = 4, 3
@@ -59,7 +59,7 @@ def test_the_gradient_rule_is_the_gradient_of_the_error_before_the_write(layers)
     keys, values = noise(B, 3, W, seed=8), noise(B, 3, W, seed=9)
     error = (activations(memory, keys)[-1] - values).square().mean((1, 2)).sum()
     share = torch.full((B, 3, 1), 2 / (3 * W), dtype=torch.double)  # the default scale of three heads
-    after, _ = write_read(descent, memory, keys, values, share, keys)
+    after, _ = write_read(gradient_errors, memory, keys, values, share, keys)
     for m, gradient, got in zip(memory, torch.autograd.grad(error, memory), after, strict=True):
         close(got, m - gradient)
 
@@ -82,7 +82,7 @@ def test_a_write_of_full_rate_stores_a_value_in_a_linear_memory():
     """One layer is a matrix: with a key of length 1, share 1 puts the value where the key points."""
     key = torch.nn.functional.normalize(noise(B, 1, W), dim=-1)
     value, one = noise(B, 1, W, seed=1), torch.ones(B, 1, 1, dtype=torch.double)
-    _, recalled = write_read(descent, (noise(B, W, W, seed=2),), key, value, one, key)
+    _, recalled = write_read(gradient_errors, (noise(B, W, W, seed=2),), key, value, one, key)
     close(recalled, value)
 
 
@@ -161,7 +161,7 @@ def test_metrics_are_those_worked_out_by_hand():
 def test_a_member_that_comes_finds_the_memory_that_there_is():
     core, xs = neural_memory(), noise(T, B, N, D)
     _, state = run(core, xs)
-    joined = core.members(state, torch.tensor([1, -1]), xs[0][:, :2])
+    joined = core.select_members(state, torch.tensor([1, -1]), xs[0][:, :2])
     for a, b in zip(joined.memory, state.memory, strict=True):
         close(a, b)
     close(joined.read[:, 0], state.read[:, 1])

@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from badger.learners.update import Climber
+from badger.learners.update import GuardedAdamW
 from badger.testing.contract import close
 from badger.testing.core.cases import equal_runs, grads, noise, run
 from badger.testing.core.stepping import unchecked
 from experts import Plastic
 from experts import state as states
-from experts.fast_weights.hebbian_rules import Clamped, Through
-from experts.fast_weights.low_rank_sum import ROOM, OuterSum
+from experts.fast_weights.hebbian_rules import ClampedHebbFunction, PlasticMatmulFunction
+from experts.fast_weights.low_rank_sum import MAX_RANK, LowRankSum
 
 D, H, B, N, T = 2, 3, 2, 2, 6
 FORMS = pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def by_autograd(core: Plastic, xs: Tensor) -> Tensor:
     """The same in operations whose gradient torch knows."""
     h, trace, ys = xs.new_zeros(B, N, H), xs.new_zeros(B, N, H, H), []
     for x in xs:
-        y = torch.tanh(core.eat(x) + torch.einsum("bni,bnij->bnj", h, core.w + core.alpha * trace))
+        y = torch.tanh(core.input_layer(x) + torch.einsum("bni,bnij->bnj", h, core.w + core.alpha * trace))
         rate = core._rate(y).unsqueeze(-2)  # (B, N, 1, H)
         sent, received = h.unsqueeze(-1), y.unsqueeze(-2)
         if core.rule == "oja":
@@ -106,14 +106,14 @@ def test_what_was_clamped_has_no_gradient_and_what_was_not_has():
     assert 0.1 < at_the_bound < 0.9
     trace = (3 * noise(2, H, H)).requires_grad_()
     x, step = noise(2, 1, H, seed=1), noise(2, 1, H, seed=2)
-    (grad,) = grads(Clamped.apply(trace, x, step), trace)
+    (grad,) = grads(ClampedHebbFunction.apply(trace, x, step), trace)
     inside = (trace + x.mT * step).abs() <= 1
     assert (grad != 0).equal(inside) and inside.any() and not inside.all()
 
 
 @pytest.mark.parametrize(
     "function, shapes",
-    [(Through, [(2, 1, H), (2, H, H), (H, H)]), (Clamped, [(2, H, H), (2, 1, H), (2, 1, H)])],
+    [(PlasticMatmulFunction, [(2, 1, H), (2, H, H), (H, H)]), (ClampedHebbFunction, [(2, H, H), (2, 1, H), (2, 1, H)])],
 )
 def test_each_product_has_the_gradient_of_finite_differences(function, shapes):
     parts = [0.5 * noise(*shape, seed=i) for i, shape in enumerate(shapes)]
@@ -146,13 +146,13 @@ def test_connections_and_plasticity_begin_small_and_positive_and_the_rate_at_a_h
 
 @pytest.mark.parametrize("rule", ["oja", "hebb"])
 def test_a_state_that_outlives_an_update_is_read_with_the_weights_of_after_it(rule):
-    core, xs = build(rule=rule), inputs(steps=ROOM + 3).detach()
-    climber = Climber(core.parameters(), lr=0.1, clip=None, betas=(0.9, 0.999))
+    core, xs = build(rule=rule), inputs(steps=MAX_RANK + 3).detach()
+    climber = GuardedAdamW(core.parameters(), lr=0.1, clip=None, betas=(0.9, 0.999))
     run(core, xs)[0].sum().backward()
     with torch.no_grad():
         _, state = run(core, xs)
-        climber.climb(0.1, {"loss": torch.zeros(())}, {})
-        plain = state._replace(trace=OuterSum.of(state.trace.dense()))
+        climber.step(0.1, {"loss": torch.zeros(())}, {})
+        plain = state._replace(trace=LowRankSum.from_dense(state.trace.dense()))
         close(run(core, xs[:2], state)[0], run(core, xs[:2], plain)[0])
 
 
@@ -165,8 +165,8 @@ def test_a_modulated_rate_begins_near_the_given_one(rule, allowed):
 
 
 def test_traces_are_kept_for_the_gradient_once_in_so_many_steps():
-    """Of `ROOM` steps the trace and its plastic part: what autograd alone would keep is several of these a step."""
-    core, xs, kept = build(hidden_size=40), inputs(steps=3 * ROOM), {}
+    """Of `MAX_RANK` steps the trace and its plastic part: what autograd alone would keep is several of these a step."""
+    core, xs, kept = build(hidden_size=40), inputs(steps=3 * MAX_RANK), {}
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
         run(core, xs)
     assert sum(x.numel() for x in kept.values() if x.shape[1:] == (40, 40)) <= 3 * 2 * B * N * 40 * 40
@@ -175,7 +175,7 @@ def test_traces_are_kept_for_the_gradient_once_in_so_many_steps():
 def test_metrics_tell_the_size_of_the_trace_and_the_rate():
     core = build()
     state = core.initial_state(torch.zeros(B, N, D).double())
-    told = core.metrics(state._replace(trace=OuterSum.of(state.trace.dense() + 2), rate=state.rate + 0.25))
+    told = core.metrics(state._replace(trace=LowRankSum.from_dense(state.trace.dense() + 2), rate=state.rate + 0.25))
     assert told["trace_norm"].tolist() == [2] * B and told["rate"].tolist() == [0.25] * B
 
 

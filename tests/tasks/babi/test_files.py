@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from badger import BAbI, Feedback
+from badger import BAbI, PreviousActionReward
 from tasks.babi import files as babi_files
 from tasks.babi.files import ARCHIVE, BABI, ROOT
 from tasks.babi.parse import WORDS, stories
@@ -17,7 +17,7 @@ SHA256 = "f7f0bee187efca0d81c3daac1b162cda4eb7f9505dee5ad6846eabbed3dbf92e"
 
 
 def size(data_dir=None, tasks=(1, 2), **options):
-    return BAbI(100, tasks, data_dir=data_dir, **options).episodes
+    return BAbI(100, tasks, data_dir=data_dir, **options).num_episodes
 
 
 def asked(folder, tasks=(1, 2), part="train", inside="en-valid-10k"):
@@ -132,7 +132,7 @@ def test_a_missing_training_file_is_replaced_by_the_distinct_stories_of_others_i
 def test_that_a_task_is_trained_on_something_else_is_noted(nowhere, scarce):
     task = BAbI(100, (1, 3), data_dir=scarce, substitute=True)
     with pytest.warns(UserWarning, match="there is no en-valid-10k/qa3_train.txt") as said:
-        assert Feedback(task).notes == task.notes == [str(said[0].message)]
+        assert PreviousActionReward(task).notes == task.notes == [str(said[0].message)]
     assert "error_task_3 is of it" in task.notes[0]
     assert BAbI(100, (1,), data_dir=scarce, substitute=True).notes == []
 
@@ -226,7 +226,7 @@ def test_a_file_that_is_cut_off_between_stories_is_told_of_by_line(nowhere, monk
         "if it was cut off, fetch it anew"
     )
     with pytest.warns(UserWarning, match=re.escape(told)):
-        assert task.episodes == left < count
+        assert task.num_episodes == left < count
     assert task.notes == [told]
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, BAbI, Parts, Ranges, build, evaluate, task_errors
+from badger import BPTT, BAbI, Bucketed, RandomSizes, build_run, evaluate, task_errors
 from badger.cli.evaluate import print_scores
 from tasks import nominal
 from tasks.babi import files as babi_files
@@ -82,14 +82,14 @@ def test_every_question_is_read_with_what_was_told_before_it_and_none_is_missing
 
 def test_there_are_158_words_in_order_and_a_placeholder_behind_them():
     assert len(set(WORDS)) == 158 and list(WORDS[:156]) == sorted(WORDS[:156]) and WORDS[156:] == (".", "?")
-    assert story().obs_size == 159 and story().action.size == 158
+    assert story().obs_size == 159 and story().action_space.size == 158
 
 
 def test_the_words_of_an_episode_are_those_that_it_shows():
     task = story(split="test")
     state, _ = everything(task)
     for row, (read, _) in enumerate(told(task)):
-        assert task.words(state, row) == read and len(read) <= task.steps
+        assert task.step_labels(state, row) == read and len(read) <= task.steps
 
 
 def test_an_answer_of_several_words_has_as_many_placeholders():
@@ -103,7 +103,7 @@ def test_an_answer_of_several_words_has_as_many_placeholders():
 def test_the_right_words_earn_1_in_all_and_have_no_error():
     task = story(tasks=(1, 8))
     steps = played(task, wanted(task).clamp(min=0).T)
-    assert_close(sum(step.reward for step in steps), torch.ones(task.episodes, dtype=torch.float64))
+    assert_close(sum(step.reward for step in steps), torch.ones(task.num_episodes, dtype=torch.float64))
     assert task_errors(evaluated(steps)) == {"error_task_1": 0, "error_task_8": 0, "mean": 0, "failed": 0}
 
 
@@ -115,7 +115,7 @@ def evaluated(steps):
 def test_one_wrong_word_makes_the_answer_wrong():
     task = story(tasks=(8,))
     due = wanted(task)
-    rows = [row for row in range(task.episodes) if (due[row] >= 0).sum() == 3]
+    rows = [row for row in range(task.num_episodes) if (due[row] >= 0).sum() == 3]
     for place in range(3):
         actions = due.clone()
         for row in rows:
@@ -128,11 +128,11 @@ def test_one_wrong_word_makes_the_answer_wrong():
 
 def test_logits_earn_the_mean_log_probability_of_the_words_of_the_answer():
     task = story(tasks=(8, 2))
-    logits = torch.randn(task.steps, task.episodes, 158, generator=seeded(1), dtype=torch.float64)
+    logits = torch.randn(task.steps, task.num_episodes, 158, generator=seeded(1), dtype=torch.float64)
     steps, due = played(task, logits), wanted(task)
     table = logits.numpy()
     table = table - np.log(np.exp(table).sum(-1, keepdims=True))
-    for row in range(task.episodes):
+    for row in range(task.num_episodes):
         places = (due[row] >= 0).nonzero().squeeze(-1).tolist()
         given = [table[t, row, due[row, t]] for t in places]
         for t, step in enumerate(steps):
@@ -144,7 +144,7 @@ def test_logits_earn_the_mean_log_probability_of_the_words_of_the_answer():
 
 def test_an_error_is_told_once_at_the_last_word_and_under_the_question_s_own_task():
     task = story(tasks=(1, 8, 19))
-    steps, due = played(task, torch.zeros(task.steps, task.episodes, dtype=torch.long)), wanted(task)
+    steps, due = played(task, torch.zeros(task.steps, task.num_episodes, dtype=torch.long)), wanted(task)
     state, _ = everything(task)
     own = task._questions(torch.device("cpu")).tasks[state.question]
     for t, step in enumerate(steps):
@@ -167,7 +167,9 @@ def test_what_comes_behind_the_question_changes_nothing():
 def test_the_gradient_is_that_of_the_words_alone():
     """Actions before and behind the answer are not paid for."""
     task = story(tasks=(8,))
-    logits = torch.randn(task.steps, task.episodes, 158, generator=seeded(1), dtype=torch.float64, requires_grad=True)
+    logits = torch.randn(
+        task.steps, task.num_episodes, 158, generator=seeded(1), dtype=torch.float64, requires_grad=True
+    )
     sum(step.reward.sum() for step in played(task, logits)).backward()
     assert torch.equal(logits.grad.any(-1).T, wanted(task) >= 0)
 
@@ -179,18 +181,18 @@ def test_the_gradient_is_that_of_the_words_alone():
 def test_parts_have_each_question_once_and_in_the_order_of_the_whole(split, monkeypatch):
     monkeypatch.setattr(babi, "LEAST", 5)
     task = story(split=split)
-    assert len(task.parts) > 3
-    assert [one for part in task.parts for one in told(part)] == told(task)
-    for part, longer in zip(task.parts, [*task.parts[1:], None], strict=True):
+    assert len(task.buckets) > 3
+    assert [one for part in task.buckets for one in told(part)] == told(task)
+    for part, longer in zip(task.buckets, [*task.buckets[1:], None], strict=True):
         lengths = [len(read) for read, _ in told(part)]
-        assert part.steps == max(lengths) and part.parts == [part]
+        assert part.steps == max(lengths) and part.buckets == [part]
         assert min(lengths) >= int(part.steps / 1.25) or len(lengths) <= 2 * 5
-        assert longer is None or longer.above >= part.steps
+        assert longer is None or longer.min_words >= part.steps
 
 
 def test_a_part_has_some_questions_at_least_where_lengths_are_rare(monkeypatch):
     monkeypatch.setattr(babi, "LEAST", 60)
-    sizes = [part.episodes for part in story().parts]
+    sizes = [part.num_episodes for part in story().buckets]
     assert len(sizes) > 1 and all(size >= 60 for size in sizes[1:])
 
 
@@ -205,49 +207,49 @@ def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatc
         return output.argmax(-1) * 0 + guess
 
     scores = evaluate(agent, task, None, seeded(), policy=policy)
-    assert len(task.parts) > 2 and sum(batches) == sum(part.steps * part.episodes for part in task.parts)
+    assert len(task.buckets) > 2 and sum(batches) == sum(part.steps * part.num_episodes for part in task.buckets)
     assert scores["error"].tolist() == [float(set(answer) != {"kitchen"}) for _, answer in told(task)]
-    assert all(score.shape == (task.episodes,) for score in scores.values())
+    assert all(score.shape == (task.num_episodes,) for score in scores.values())
 
 
 def test_training_by_parts_meets_all_questions_as_often(monkeypatch):
     monkeypatch.setattr(babi, "LEAST", 5)
     task, rng = story(tasks=(1, 2), split="test"), seeded()
-    parts, met = Parts(task), Counter()
+    parts, met = Bucketed(task), Counter()
     for _ in range(500):
-        state, _ = parts.draw(rng).reset(8, rng)
+        state, _ = parts.sample(rng).reset(8, rng)
         met.update(state.question.tolist())
-    often = np.array([met[question] for question in range(task.episodes)]) / 4000 * task.episodes
+    often = np.array([met[question] for question in range(task.num_episodes)]) / 4000 * task.num_episodes
     assert abs(often - 1).max() < 0.35 and nominal(parts) == task
 
 
 def test_stories_may_grow_part_by_part(monkeypatch):
     monkeypatch.setattr(babi, "LEAST", 5)
     task, rng = story(steps=60, tasks=(1, 2), split="test", limit=60), seeded()
-    short = min(part.steps for part in task.parts)
-    growing = Parts(Ranges(task, {"steps": (short, 60)}).rising(2, 62))
-    assert {growing.draw(rng, step).steps for step in (0, 1) for _ in range(20)} == {short}
-    assert {growing.draw(rng, 62).steps for _ in range(200)} == {part.steps for part in task.parts}
+    short = min(part.steps for part in task.buckets)
+    growing = Bucketed(RandomSizes(task, {"steps": (short, 60)}).increasing_curriculum(2, 62))
+    assert {growing.sample(rng, step).steps for step in (0, 1) for _ in range(20)} == {short}
+    assert {growing.sample(rng, 62).steps for _ in range(200)} == {part.steps for part in task.buckets}
     assert nominal(growing) == task
 
 
 def test_the_recipe_makes_stories_grow_and_leaves_out_what_is_longer_than_the_longest():
-    learner = build("babi", tasks=(1,), limit=(20, 60), grow=(3, 43), hidden_size=4, key_size=4).learner
+    learner = build_run("babi", tasks=(1,), limit=(20, 60), grow=(3, 43), hidden_size=4, key_size=4).learner
     learner.step = 1
     task, _ = learner.drawn()
     assert task.steps <= 20 and task.limit == 60 == learner.task.steps
 
 
 def test_parts_of_an_endless_task_are_refused_and_a_plain_task_is_its_only_part():
-    assert game().parts == [game()]
+    assert game().buckets == [game()]
     with pytest.raises(ValueError, match="GuessingGame is endless, want a finite task, which has parts"):
-        Parts(game()).draw(seeded())
+        Bucketed(game()).sample(seeded())
 
 
 def test_an_agent_learns_what_it_is_asked_by_parts():
     task = story(tasks=(1,), split="validation")
     learner = BPTT(
-        toy_agent(task, experts=1, bus="silent", topology="none", core="lstm"), Parts(task), batch=8, lr=5e-2
+        toy_agent(task, experts=1, bus="silent", topology="none", core="lstm"), Bucketed(task), batch=8, lr=5e-2
     )
     losses = [learner.update()["loss"].item() for _ in range(12)]
     assert losses[-1] < 0.7 * losses[0] and losses[0] == pytest.approx(log(158), rel=0.1)
@@ -255,7 +257,7 @@ def test_an_agent_learns_what_it_is_asked_by_parts():
 
 def test_an_agent_is_judged_by_questions_that_it_was_not_trained_on():
     for trained, judged in (("train", "validation"), ("train+validation", "test"), ("validation", "validation")):
-        assert story(split=trained).unseen == story(split=judged)
+        assert story(split=trained).evaluation_task == story(split=judged)
 
 
 def test_longer_questions_are_counted_told_of_once_and_not_asked(tmp_path, root):
@@ -263,23 +265,23 @@ def test_longer_questions_are_counted_told_of_once_and_not_asked(tmp_path, root)
     lengths = [(task, len(read)) for task in (1, 2) for read, _ in by_hand(root / f"qa{task}_train.txt")]
     task = story(20, tasks=(1, 2), data_dir=tmp_path)
     over = {number: sum(1 for one, length in lengths if one == number and length > 20) for number in (1, 2)}
-    assert task.left_out == over and task.episodes == len(lengths) - sum(over.values())
+    assert task.num_skipped == over and task.num_episodes == len(lengths) - sum(over.values())
     message = f"{sum(over.values())} questions of split='train' have more than steps=20 words, and are left out: "
     with pytest.warns(UserWarning, match=message + f"{over[1]} of task 1, {over[2]} of task 2"):
         task.reset(2, seeded())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         task.reset(2, seeded())
-        for part in task.parts:
+        for part in task.buckets:
             part.reset(2, seeded())
-            assert part.left_out == over
+            assert part.num_skipped == over
 
 
 def test_numbers_of_questions_end_where_they_end():
     task = story(tasks=(5,))
-    for index in (torch.tensor([-1]), torch.tensor([task.episodes])):
+    for index in (torch.tensor([-1]), torch.tensor([task.num_episodes])):
         with pytest.raises(IndexError, match=f"index from {index[0]} to {index[0]}, want numbers from 0 to"):
-            task.pick(index, seeded())
+            task.reset_to(index, seeded())
 
 
 # --- lines to judge by
@@ -312,9 +314,9 @@ def test_task_errors_are_means_over_tasks_and_some_may_be_told_apart():
     }
     each = {"error_task_1": pytest.approx(1 / 3), "error_task_3": 1, "error_task_4": 0}
     assert task_errors(scores) == each | {"mean": pytest.approx(4 / 9), "failed": 2}
-    assert task_errors(scores, apart=[3]) == each | {"mean": pytest.approx(1 / 6), "failed": 1}
+    assert task_errors(scores, exclude=[3]) == each | {"mean": pytest.approx(1 / 6), "failed": 1}
     with pytest.raises(ValueError, match=r"apart=\[1, 3, 4\], want a task that counts"):
-        task_errors(scores, apart=(1, 3, 4))
+        task_errors(scores, exclude=(1, 3, 4))
 
 
 def test_the_command_line_tells_of_a_task_over_its_own_questions(capsys):
@@ -330,7 +332,7 @@ def test_a_task_is_made_compared_and_copied_without_data(monkeypatch, tmp_path):
     task = BAbI(data_dir=str(tmp_path), tasks=(1, 2))
     assert task == pickle.loads(pickle.dumps(task)) != BAbI(tasks=(1, 2))
     assert len({task, replace(task, steps=7), BAbI(data_dir=str(tmp_path), tasks=(1, 2))}) == 2
-    assert Parts(task).nominal == task
+    assert Bucketed(task).nominal == task
 
 
 def test_a_file_is_read_once(monkeypatch, tmp_path):
@@ -340,7 +342,7 @@ def test_a_file_is_read_once(monkeypatch, tmp_path):
     for task in (story(data_dir=tmp_path, tasks=(1, 2)), story(50, data_dir=tmp_path, tasks=(1, 2))):
         everything(task)
         task.references()
-        assert task.parts
+        assert task.buckets
     assert reads == ["qa1_train.txt", "qa2_train.txt"]
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import CartPole
-from tasks.control.cart_pole import EDGE, FALLEN
+from tasks.control.cart_pole import THETA_THRESHOLD, X_THRESHOLD
 from toys import seeded
 
 TASK = CartPole(dtype=torch.float64)
@@ -51,7 +51,7 @@ def test_who_sees_the_velocities_can_balance_it_to_the_end_which_is_a_truncation
     assert all(step.scores["reward"].isnan().all() and (step.reward == 1).all() for step in told[:-1])
 
 
-@pytest.mark.parametrize(("number", "bound"), [(0, EDGE), (2, FALLEN)])
+@pytest.mark.parametrize(("number", "bound"), [(0, X_THRESHOLD), (2, THETA_THRESHOLD)])
 @pytest.mark.parametrize("side", [-1, 1])
 def test_leaving_the_track_or_falling_is_a_termination_even_in_the_last_step(number, bound, side):
     task = CartPole(1, dtype=torch.float64)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import Maze, RepeatPrevious, look
-from badger.figures.grid_paths import SHOWN, paths, strides
+from badger import Maze, RepeatPrevious, inspect_agent
+from badger.figures.grid_paths import MAX_PANELS, plot_paths, step_segments
 from badger.testing.task.cases import play
-from tasks.control.maze_tables import distances, labyrinth
+from tasks.control.maze_tables import build_maze_tables, distances
 from toys import png, seeded, toy_agent
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ class PlainMaze:
 
 def plain(task, state):
     """The same episodes, one by one."""
-    places = [tuple(place) for place in labyrinth(task.size, CPU).places.tolist()]
+    places = [tuple(place) for place in build_maze_tables(task.size, CPU).positions.tolist()]
     return [
         PlainMaze(task, places[goal], [places[cell] for cell in landings])
         for goal, landings in zip(state.goal.tolist(), state.landings.tolist(), strict=True)
@@ -78,7 +78,7 @@ def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
     actions = walks(task)
     told = play(task, list(actions))
     mazes = plain(task, told[0][0])
-    places = labyrinth(task.size, CPU).places
+    places = build_maze_tables(task.size, CPU).positions
     assert_close(told[0][1].obs, torch.tensor(np.stack([maze.seen() for maze in mazes])))
     for (state, step), given in zip(told[1:], actions.tolist(), strict=True):
         obs, reward, reached, bumped = zip(*(m.step(a) for m, a in zip(mazes, given, strict=True)), strict=True)
@@ -91,7 +91,7 @@ def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
 
 
 def test_the_maze_of_the_papers_has_41_free_cells():
-    walls = labyrinth(9, CPU).walls.int().tolist()
+    walls = build_maze_tables(9, CPU).walls.int().tolist()
     assert ["".join(".#"[cell] for cell in row) for row in walls] == [
         "#########",
         "#.......#",
@@ -117,14 +117,14 @@ def test_the_published_settings_differ_in_steps_action_and_time():
 
 
 def test_goals_and_landings_are_all_free_cells_alike_but_for_the_one_that_is_left_out():
-    task, cells, centre = Maze(40), 41, labyrinth(9, CPU).centre
+    task, cells, centre = Maze(40), 41, build_maze_tables(9, CPU).centre
     state, _ = task.reset(8_000, seeded())
     often = state.goal.bincount(minlength=cells)
     assert often[centre] == 0
     others = torch.arange(cells) != centre
     assert_close(often[others] / 8_000, torch.full((cells - 1,), 1 / (cells - 1)), rtol=0, atol=0.01)
-    assert not (state.landings == state.goal.unsqueeze(1)).any()
-    lands = state.landings[state.goal == 0].flatten().bincount(minlength=cells).double()
+    assert not (state.respawn_cells == state.goal.unsqueeze(1)).any()
+    lands = state.respawn_cells[state.goal == 0].flatten().bincount(minlength=cells).double()
     assert_close(lands[1:] / lands.sum(), torch.full((cells - 1,), 1 / (cells - 1)).double(), rtol=0, atol=0.006)
 
 
@@ -166,8 +166,8 @@ def test_the_total_reward_is_due_at_the_end_and_is_the_sum_of_rewards():
 
 def best(task):
     """The expected reward of who knows the goal and acts as well as can be, by a search over all actions."""
-    grid = labyrinth(task.size, CPU)
-    ahead, cells = grid.ahead.numpy(), len(grid.places)
+    grid = build_maze_tables(task.size, CPU)
+    ahead, cells = grid.next_cell.numpy(), len(grid.positions)
     totals = []
     for goal in set(range(cells)) - {grid.centre}:
         others = [cell for cell in range(cells) if cell != goal]
@@ -204,14 +204,14 @@ def test_who_knows_the_goal_never_runs_into_a_wall():
 
 @pytest.mark.parametrize("size", [5, 9])
 def test_distances_are_those_of_a_search_through_the_grid(size):
-    grid = labyrinth(size, CPU)
-    for start in range(len(grid.places)):
+    grid = build_maze_tables(size, CPU)
+    for start in range(len(grid.positions)):
         reached, wave, steps = {start: 0}, {start}, 0
         while wave:
             steps += 1
-            wave = {there for cell in wave for there in grid.ahead[cell].tolist()} - reached.keys()
+            wave = {there for cell in wave for there in grid.next_cell[cell].tolist()} - reached.keys()
             reached |= dict.fromkeys(wave, steps)
-        assert distances(grid)[start].tolist() == [reached[cell] for cell in range(len(grid.places))]
+        assert distances(grid)[start].tolist() == [reached[cell] for cell in range(len(grid.positions))]
 
 
 # --- bad input
@@ -251,18 +251,18 @@ def pathed(task, batch=6):
 def test_a_path_is_where_the_agent_stood_after_each_step():
     task = Maze()
     path, told = pathed(task)
-    places = labyrinth(9, CPU).places
-    assert torch.equal(path.places, torch.stack([places[state.cell] for state, _ in told]))
+    places = build_maze_tables(9, CPU).positions
+    assert torch.equal(path.positions, torch.stack([places[state.cell] for state, _ in told]))
     assert torch.equal(path.goals, places[told[0][0].goal])
     assert torch.equal(path.reached, torch.stack([step.scores["goal"] > 0 for _, step in told[1:]]))
-    assert not path.walls[tuple(path.places.flatten(0, 1).T)].any()
+    assert not path.walls[tuple(path.positions.flatten(0, 1).T)].any()
 
 
 def test_strides_lead_to_the_goal_when_it_is_reached_and_go_one_cell_or_none():
     path, _ = pathed(Maze())
     reached = 0
     for episode in range(6):
-        tails, heads = strides(path, episode)
+        tails, heads = step_segments(path, episode)
         lengths = (heads - tails).abs().sum(1).round()
         assert set(lengths.tolist()) == {0, 1}
         hits = path.reached[:, episode]
@@ -274,21 +274,21 @@ def test_strides_lead_to_the_goal_when_it_is_reached_and_go_one_cell_or_none():
 
 def test_paths_are_drawn_of_the_first_episodes():
     path, _ = pathed(Maze())
-    figure = paths(path)
-    assert len(figure.axes) == SHOWN
+    figure = plot_paths(path)
+    assert len(figure.axes) == MAX_PANELS
     for episode, axes in enumerate(figure.axes):
         assert axes.get_title() == f"goal reached {int(path.reached[:, episode].sum())} times"
         arrows = axes.collections[0]
         assert arrows.N == 250
     png(figure)
-    png(paths(pathed(Maze(3), batch=1)[0]))
+    png(plot_paths(pathed(Maze(3), batch=1)[0]))
 
 
 def test_a_look_at_an_agent_in_a_maze_draws_its_paths():
     task = Maze(8, dtype=torch.float64)
-    view = look(toy_agent(task), task, seeded(), 3, policy=drawn_at_random)
-    assert "inner/paths" in view.pictures and len(view.pictures["inner/paths"].axes) == 3
-    assert {"evaluation/total_reward", "evaluation/goal", "evaluation/bump"} <= view.numbers.keys()
+    view = inspect_agent(toy_agent(task), task, seeded(), 3, policy=drawn_at_random)
+    assert "inner/paths" in view.plots and len(view.plots["inner/paths"].axes) == 3
+    assert {"evaluation/total_reward", "evaluation/goal", "evaluation/bump"} <= view.scalars.keys()
 
 
 def test_of_a_task_without_a_grid_no_paths_are_drawn():

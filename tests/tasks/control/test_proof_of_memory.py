@@ -109,7 +109,7 @@ def test_no_memoryless_way_is_better_than_that_to_the_nearest_end():
 def test_the_words_are_of_the_shortest_way():
     state, step = TASK.reset(8, seeded())
     for row, (_, place, right) in enumerate(step.obs.tolist()):
-        words = TASK.words(state, row)
+        words = TASK.step_labels(state, row)
         arrow = ">" if right > 0 else "<"
         assert words[:3] == [f"good {arrow}"] * 3 and set(words[3:]) == {arrow}
         assert len(words) == 2 + round((1 - right * place) * 5)

@@ -105,7 +105,7 @@ def test_who_never_moves_pays_a_penalty_in_each_step_but_the_last():
 def test_the_words_tell_the_cue_and_where_to_turn():
     task = TMaze(3)
     state, step = task.reset(8, seeded())
-    said = [task.words(state, row) for row in range(8)]
+    said = [task.step_labels(state, row) for row in range(8)]
     assert {tuple(words) for words in said} == {("up", "-", "-", "turn"), ("down", "-", "-", "turn")}
     assert [words[0] == "up" for words in said] == (step.obs[:, 1] == 1).tolist()
 
@@ -115,7 +115,7 @@ def test_the_path_stays_off_the_walls_and_tells_who_reached_the_goal():
     every = torch.tensor(list(itertools.product(range(4), repeat=3))).T
     told = play(task, list(every))
     path = task.path(told[0][0], every)
-    assert not path.walls[path.places[..., 0], path.places[..., 1]].any()
+    assert not path.walls[path.positions[..., 0], path.positions[..., 1]].any()
     assert not path.walls[path.goals[:, 0], path.goals[:, 1]].any()
     assert torch.equal(path.reached.any(0), told[-1][1].scores["success"] == 1)
     assert path.walls.sum() == 5 * 5 - 3 - 2

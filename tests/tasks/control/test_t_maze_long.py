@@ -54,9 +54,9 @@ def test_the_references_are_the_means_of_two_fair_outcomes():
 
 def test_the_words_tell_the_cue_the_noise_and_where_to_turn():
     seen, _, state = shown(NOISY)
-    assert QUIET.words(QUIET.reset(1, seeded())[0])[1:] == [".", ".", ".", "turn"]
+    assert QUIET.step_labels(QUIET.reset(1, seeded())[0])[1:] == [".", ".", ".", "turn"]
     for row in range(6):
-        words = NOISY.words(state, row)
+        words = NOISY.step_labels(state, row)
         assert [word[-1] == "+" for word in words] == (seen[:5, row, 3] > 0).tolist()
         assert words[0][:-1] == ("up" if state.cue[row] > 0 else "down") and words[-1][:-1] == "turn"
 

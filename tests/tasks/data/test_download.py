@@ -23,7 +23,7 @@ MD5 = {
 
 
 def size(folder=None, split="train"):
-    return SequentialMNIST(data_dir=folder, split=split).episodes
+    return SequentialMNIST(data_dir=folder, split=split).num_episodes
 
 
 # --- where
@@ -127,12 +127,12 @@ def test_the_real_pooch_takes_what_it_is_given(monkeypatch, tmp_path):
     monkeypatch.delenv("BADGER_DATA")
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     monkeypatch.setattr(pooch.core, "choose_downloader", lambda url, progressbar: lambda u, to, p: copied(u, held, to))
-    source = files.Source("tiny", md5, ("https://a.invalid/", "https://b.invalid/"))
-    (path,) = files.find(source, (IMAGES,))
+    source = files.DataSource("tiny", md5, ("https://a.invalid/", "https://b.invalid/"))
+    (path,) = files.find_or_download(source, (IMAGES,))
     assert path == tmp_path / "badger-agents" / "tiny" / IMAGES and path.read_bytes() == (held / IMAGES).read_bytes()
-    wrong = files.Source("wrong", {IMAGES: "0" * 32}, source.mirrors)
+    wrong = files.DataSource("wrong", {IMAGES: "0" * 32}, source.mirrors)
     with pytest.raises(FileNotFoundError, match=f"(?s){IMAGES} is neither .*does not match"):
-        files.find(wrong, (IMAGES,))
+        files.find_or_download(wrong, (IMAGES,))
 
 
 def copied(url, held, to):

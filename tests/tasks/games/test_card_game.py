@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CardGame, CardLesson
+from badger import CardGame, CardGameImitation
 from badger.testing.task.cases import play
-from tasks.games.card_game import best
+from tasks.games.card_game import optimal_value
 from toys import seeded
 
 
@@ -54,7 +54,7 @@ def test_every_step_is_as_in_the_plain_game(cards):
     task, rng = CardGame(cards, dtype=torch.float64), seeded()
     state, opened = task.reset(30, rng)
     plain = [PlainGame(faces) for faces in state.faces.tolist()]
-    assert opened.obs.tolist() == [one.seen() for one in plain] and opened.legal.all()
+    assert opened.obs.tolist() == [one.seen() for one in plain] and opened.action_mask.all()
     running = torch.ones(30, dtype=torch.bool)
     for _ in range(task.steps):
         action = torch.randint(cards, (30,), generator=rng)
@@ -64,7 +64,7 @@ def test_every_step_is_as_in_the_plain_game(cards):
             cut = plain[row].t == 2 * cards and not done
             assert step.obs[row].tolist() == plain[row].seen()
             assert [step.reward[row], step.terminated[row], step.truncated[row]] == [reward, done, cut]
-            assert step.legal[row].tolist() == ([True] * cards if done or cut else plain[row].legal())
+            assert step.action_mask[row].tolist() == ([True] * cards if done or cut else plain[row].legal())
             if done or cut:
                 assert step.scores["reward"][row] == plain[row].total
                 assert step.scores["pairs"][row] == len(plain[row].taken) / cards
@@ -95,7 +95,7 @@ def games(task, choose, batch=4000, seed=0):
 @pytest.mark.parametrize("cards", [2, 4, 8, 16])
 def test_the_expert_takes_all_cards_and_gains_what_is_best_in_the_mean(cards):
     task = CardGame(cards, dtype=torch.float64)
-    told = games(task, lambda state, legal, rng: task.expert(state))
+    told = games(task, lambda state, legal, rng: task.optimal_action(state))
     assert (told["pairs"] == 1).all()
     error = told["reward"].std() / 4000**0.5
     assert abs(told["reward"].mean() - task.references()["reward"]["optimum"]) <= 4 * error
@@ -113,7 +113,7 @@ def test_chance_is_what_random_legal_moves_gain(cards):
 def test_the_best_of_two_pairs_is_worked_out_by_hand():
     """In one game of three the first two are alike, which leaves 2; else all are known after 3 cards, and 6 are turned:
     3 x 2 less 6."""
-    assert best(0, 2) == 1 and best(0, 4) == Fraction(2, 3)
+    assert optimal_value(0, 2) == 1 and optimal_value(0, 4) == Fraction(2, 3)
 
 
 def searched(one, two, none):
@@ -152,7 +152,7 @@ def second(one, two, none, mate, new):
 
 @pytest.mark.parametrize("cards", [2, 4, 6])
 def test_the_best_is_found_by_a_search_too(cards):
-    assert searched(0, 0, cards // 2) == best(0, cards)
+    assert searched(0, 0, cards // 2) == optimal_value(0, cards)
 
 
 def test_the_expert_remembers_a_mate_takes_known_pairs_and_else_turns_what_is_new():
@@ -161,23 +161,23 @@ def test_the_expert_remembers_a_mate_takes_known_pairs_and_else_turns_what_is_ne
     state = state._replace(faces=torch.tensor([[0, 1, 1, 2, 0, 2]]))
     moves = []
     for _ in range(9):
-        card = task.expert(state)
+        card = task.optimal_action(state)
         state, step = task.step(state, card, seeded())
         moves.append(card.item())
     # 0 and 1 differ; 2 is the mate of 1, 3 is new; so is 4, the mate of 0; at last 5, whose mate is 3
     assert moves == [0, 1, 2, 1, 3, 4, 0, 4, 5] and not step.terminated.item()
-    assert task.expert(state).item() == 3
+    assert task.optimal_action(state).item() == 3
 
 
 def test_the_words_are_the_cards_that_the_expert_turns():
     task = CardGame(4)
     state, _ = task.reset(1, seeded())
-    assert task.words(state._replace(faces=torch.tensor([[0, 1, 0, 1]]))) == ["0A", "1B", "2A", "0A", "3B", "1B"]
+    assert task.step_labels(state._replace(faces=torch.tensor([[0, 1, 0, 1]]))) == ["0A", "1B", "2A", "0A", "3B", "1B"]
 
 
 @pytest.mark.parametrize("cards", [0, 5])
 def test_cards_that_are_no_pairs_are_refused(cards):
-    for make in (CardGame, CardLesson):
+    for make in (CardGame, CardGameImitation):
         with pytest.raises(ValueError, match=f"cards={cards}, want an even number"):
             make(cards)
 
@@ -191,13 +191,13 @@ def test_logits_are_refused_by_the_game():
 
 
 def test_a_lesson_pays_the_log_probability_of_the_experts_move_and_plays_it():
-    task, game = CardLesson(4, dtype=torch.float64), CardGame(4, dtype=torch.float64)
+    task, game = CardGameImitation(4, dtype=torch.float64), CardGame(4, dtype=torch.float64)
     logits = torch.randn(8, 20, 4, generator=seeded(3), dtype=torch.float64)
     rng = seeded()
     state, step = task.reset(20, rng)
     running = torch.ones(20, dtype=torch.bool)
     for given in logits:
-        wanted = game.expert(state)
+        wanted = game.optimal_action(state)
         after, played = game.step(state, wanted, rng)
         state, step = task.step(state, given, rng)
         chance = given.log_softmax(-1)[range(20), wanted] / 8
@@ -210,19 +210,19 @@ def test_a_lesson_pays_the_log_probability_of_the_experts_move_and_plays_it():
 
 
 def test_a_lesson_of_ones_own_play_follows_the_agent_and_asks_what_the_expert_would_do():
-    task, game = CardLesson(4, True, dtype=torch.float64), CardGame(4, dtype=torch.float64)
+    task, game = CardGameImitation(4, True, dtype=torch.float64), CardGame(4, dtype=torch.float64)
     (state, _), rng = task.reset(50, seeded()), seeded(1)
     for _ in range(4):
         action = torch.randint(4, (50,), generator=rng)
         after, played = game.step(state, action, rng)
-        wanted = game.expert(state)
+        wanted = game.optimal_action(state)
         state, step = task.step(state, action, rng)
         assert torch.equal(step.obs, played.obs) and torch.equal(state.seen, after.seen)
         assert torch.equal(step.scores["accuracy"] == 1, action == wanted)
 
 
 def test_moves_of_ones_own_are_drawn_as_often_as_they_are_likely():
-    task = CardLesson(4, True, dtype=torch.float64)
+    task = CardGameImitation(4, True, dtype=torch.float64)
     chance = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     state, _ = task.reset(8000, seeded())
     state, _ = task.step(state, chance.log().expand(8000, -1), seeded(1))
@@ -230,8 +230,8 @@ def test_moves_of_ones_own_are_drawn_as_often_as_they_are_likely():
 
 
 def test_who_names_every_move_gets_what_the_game_is_worth():
-    task = CardLesson(8, True, dtype=torch.float64)
-    told = games(task, lambda state, legal, rng: task.game.expert(state))
+    task = CardGameImitation(8, True, dtype=torch.float64)
+    told = games(task, lambda state, legal, rng: task.game.optimal_action(state))
     assert told["reward"].mean() == pytest.approx(task.references()["reward"]["optimum"], abs=0.2)
 
 

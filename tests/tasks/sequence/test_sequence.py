@@ -17,14 +17,14 @@ from badger import (
     DoubleCopy,
     Population,
     PrioritySort,
-    Ranges,
-    build,
+    RandomSizes,
+    build_run,
 )
 from badger.testing import check_task
 from badger.testing.task.cases import numbers, play, seeded
-from tasks import Discrete, MultiDiscrete, Sequences
+from tasks import Discrete, MultiDiscrete, SequenceTask
 from tasks.sequence.dictionary_inference import END, EOS, SEP, TOKENS
-from tasks.task import judged
+from tasks.task import reward_and_correct
 from toys import toy_agent
 
 F64 = torch.float64
@@ -137,18 +137,18 @@ def test_one_wrong_answer_is_one_part_of_the_error_and_not_solved(task, solver):
 
 
 @dataclass(frozen=True)
-class Asked(Sequences):
+class Asked(SequenceTask):
     """Tokens of which those above 2 ask for their half, where an answer is three choices: for all its digits."""
 
     wide: bool = False
 
     def __post_init__(self):
-        self._lasts(6)
+        self._set_steps(6)
 
     obs_size: ClassVar[int] = 7
 
     @property
-    def action(self):
+    def action_space(self):
         return MultiDiscrete((2, 4, 3)) if self.wide else Discrete(4)
 
     def _draw(self, batch, rng):
@@ -158,7 +158,7 @@ class Asked(Sequences):
         digits = torch.stack([(shown > 4).long(), shown // 2, shown % 3], -1)
         return shown, torch.where(shown.unsqueeze(-1) > 2, digits, -1) if self.wide else half
 
-    def _lines(self):
+    def _reference_accuracy(self):
         return {"chance": 1 / 4}
 
 
@@ -204,18 +204,18 @@ def test_an_episode_is_as_long_as_its_sizes_make_it(task, sizes, steps):
     changed = replace(task, **sizes)
     assert changed.steps == steps and seen(changed, 2).shape[1] == steps
     with pytest.raises(ValueError, match=f"has no steps to be drawn; it has dtype, {next(iter(sizes))}"):
-        Ranges(task, {"steps": (3, 4)})
+        RandomSizes(task, {"steps": (3, 4)})
 
 
 def test_sizes_may_be_drawn():
-    tasks, rng = Ranges(DictionaryInference(), {"pairs": (2, 4), "length": (1, 3)}), seeded()
-    drawn = {(task.pairs, task.length, task.steps) for task in (tasks.draw(rng) for _ in range(200))}
+    tasks, rng = RandomSizes(DictionaryInference(), {"pairs": (2, 4), "length": (1, 3)}), seeded()
+    drawn = {(task.pairs, task.length, task.steps) for task in (tasks.sample(rng) for _ in range(200))}
     assert drawn == {(k, n, 2 * (k + 1) * (n + 1)) for k in (2, 3, 4) for n in (1, 2, 3)}
 
 
 def test_a_recipe_may_begin_with_the_smallest():
     tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "grow": (5, 20)}
-    learner, rng = build("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
+    learner, rng = build_run("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
     assert learner.task == learner.tasks.draw(rng, 20) == DictionaryInference(3, 4)
     assert learner.tasks.draw(rng, 4) == DictionaryInference(2, 1)
     assert len({learner.tasks.draw(rng, 19) for _ in range(200)}) == 8
@@ -236,7 +236,7 @@ def test_a_population_plays_them_as_one_alone_does(task):
 
 def test_several_choices_earn_the_mean_of_their_log_probabilities():
     odds = [torch.tensor(each, dtype=F64).log() for each in ([0.9, 0.1], [0.2, 0.5, 0.3], [0.25] * 4)]
-    reward, right = judged(torch.cat(odds).unsqueeze(0) + 3, torch.tensor([[0, 2, 1]]), F64, (2, 3, 4))
+    reward, right = reward_and_correct(torch.cat(odds).unsqueeze(0) + 3, torch.tensor([[0, 2, 1]]), F64, (2, 3, 4))
     assert_close(reward, torch.tensor([0.9 * 0.3 * 0.25], dtype=F64).log() / 3)
     assert_close(right, torch.tensor([1 / 3], dtype=F64))
 
@@ -246,14 +246,14 @@ def test_several_choices_are_judged_as_each_alone(ns):
     wanted = torch.stack([torch.randint(n, (9,), generator=seeded(n)) for n in ns], -1)
     for given in (torch.randn(9, sum(ns), generator=seeded(), dtype=F64), wanted.clone().random_(2)):
         parts = given.split(ns, -1) if given.is_floating_point() else given.unbind(-1)
-        each = [judged(part, wanted[:, i], F64) for i, part in enumerate(parts)]
-        for ours, theirs in zip(judged(given, wanted, F64, ns), zip(*each, strict=True), strict=True):
+        each = [reward_and_correct(part, wanted[:, i], F64) for i, part in enumerate(parts)]
+        for ours, theirs in zip(reward_and_correct(given, wanted, F64, ns), zip(*each, strict=True), strict=True):
             assert_close(ours, sum(theirs) / len(ns))
 
 
 def test_choices_of_different_sizes_have_finite_slopes():
     logits = torch.randn(4, 5, dtype=F64, generator=seeded()).requires_grad_()
-    judged(logits, torch.zeros(4, 2, dtype=torch.long), F64, (2, 3))[0].sum().backward()
+    reward_and_correct(logits, torch.zeros(4, 2, dtype=torch.long), F64, (2, 3))[0].sum().backward()
     assert logits.grad.isfinite().all() and logits.grad.all()
 
 
@@ -264,7 +264,7 @@ def test_the_four_levels_are_those_of_the_paper():
     levels = [DictionaryInference.level(n) for n in (1, 2, 3, 4)]
     sizes = [(task.pairs, task.length, task.steps) for task in levels]
     assert sizes == [(4, 1, 20), (8, 4, 90), (12, 8, 234), (16, 12, 442)]
-    assert {(task.obs_size, task.action.n) for task in levels} == {(30, 30)}
+    assert {(task.obs_size, task.action_space.n) for task in levels} == {(30, 30)}
     assert DictionaryInference.level(2, dtype=F64) == DictionaryInference(8, 4, dtype=F64)
 
 

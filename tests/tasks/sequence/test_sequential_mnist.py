@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, rollout, start
+from badger import BPTT, GuessingGame, SequentialMNIST, evaluate, initial_carry, rollout
 from badger.cli.main import main
 from badger.testing.task.cases import play
 from tasks.data import idx
@@ -71,21 +71,23 @@ def test_a_split_is_its_part_of_the_files(split, tiny_data):
     part, rows = SPLITS[split]
     grey, labels = (array[rows] for array in by_hand(tiny_data, part))
     task = mnist(split=split)
-    assert task.episodes == len(labels)
-    everything = torch.arange(task.episodes)
-    state, opened = task.pick(everything, seeded())
+    assert task.num_episodes == len(labels)
+    everything = torch.arange(task.num_episodes)
+    state, opened = task.reset_to(everything, seeded())
     np.testing.assert_allclose(opened.obs.numpy(), grey[:, :196], rtol=0, atol=1e-15)
     for _ in range(4):
         state, step = task.step(state, torch.tensor(labels), seeded())
     assert (step.reward == 1).all()  # labels are in the order of their images
     with pytest.raises(IndexError, match=f"want numbers from 0 to {len(labels) - 1}"):
-        task.pick(everything + 1, seeded())
+        task.reset_to(everything + 1, seeded())
     with pytest.raises(IndexError, match="index from -1 to -1, want"):
-        task.pick(torch.tensor([-1]), seeded())
+        task.reset_to(torch.tensor([-1]), seeded())
 
 
 def test_training_and_validation_images_are_all_training_images_and_none_is_in_both(tiny_data):
-    pixels = [mnist(1, split=s).pick(torch.arange(n), seeded())[1].obs for s, n in (("train", 22), ("validation", 4))]
+    pixels = [
+        mnist(1, split=s).reset_to(torch.arange(n), seeded())[1].obs for s, n in (("train", 22), ("validation", 4))
+    ]
     np.testing.assert_allclose(torch.cat(pixels).numpy(), by_hand(tiny_data, "train")[0], atol=1e-15)
 
 
@@ -166,14 +168,14 @@ def test_a_batch_is_at_most_the_split():
 def test_an_evaluation_without_a_number_of_episodes_plays_each_of_a_finite_task_once(largest, monkeypatch, tiny_data):
     monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "LARGEST", largest)
     met, task = [], mnist(2, split="train+validation")
-    agent, pick = toy_agent(task), SequentialMNIST.pick
+    agent, pick = toy_agent(task), SequentialMNIST.reset_to
     monkeypatch.setattr(SequentialMNIST, "pick", lambda self, index, rng: met.append(index) or pick(self, index, rng))
     scores = evaluate(agent, task, episodes=None, rng=seeded())
     assert torch.equal(torch.cat(met), torch.arange(TRAIN))
     assert max(map(len, met)) == min(largest, TRAIN)
     assert all(score.shape == (TRAIN,) for score in scores.values())
     rng = seeded()
-    frames, _ = rollout(agent, task, start(agent, task, torch.arange(TRAIN), rng), rng, steps=2)
+    frames, _ = rollout(agent, task, initial_carry(agent, task, torch.arange(TRAIN), rng), rng, steps=2)
     if largest > TRAIN:  # else the identities of the parts are drawn apart
         assert_close(scores["cross_entropy"], frames.scores["cross_entropy"][-1])
     guess = evaluate(agent, task, None, seeded(), policy=lambda output, legal, rng: output.argmax(-1) * 0 + 3)
@@ -187,11 +189,11 @@ def test_an_evaluation_of_more_episodes_than_there_are_draws_them_in_parts():
 
 def test_an_endless_task_has_no_numbers():
     task = game()
-    assert task.episodes is None
+    assert task.num_episodes is None
     with pytest.raises(ValueError, match="episodes=None: GuessingGame is endless, want a number of episodes"):
         evaluate(toy_agent(task), task, None, seeded())
     with pytest.raises(ValueError, match="GuessingGame is endless: its episodes have no numbers"):
-        GuessingGame().pick(torch.arange(2), seeded())
+        GuessingGame().reset_to(torch.arange(2), seeded())
 
 
 # --- the dataclass
@@ -233,9 +235,9 @@ def test_an_unknown_split_is_met_with_the_known_ones():
 
 def test_a_split_that_would_be_empty_is_refused(tmp_path):
     write(tmp_path, train=5)
-    assert mnist(data_dir=tmp_path).episodes == 5
+    assert mnist(data_dir=tmp_path).num_episodes == 5
     with pytest.raises(ValueError, match="split='validation' is empty: there are 5 images, want at least 6"):
-        _ = mnist(data_dir=tmp_path, split="validation").episodes
+        _ = mnist(data_dir=tmp_path, split="validation").num_episodes
 
 
 def test_the_tiny_images_are_not_all_of_one_digit():
@@ -248,7 +250,7 @@ def test_the_tiny_images_are_not_all_of_one_digit():
 )
 def test_an_agent_is_judged_by_images_that_it_was_not_trained_on(trained, judged):
     task = SequentialMNIST(28, split=trained, permuted=True)
-    assert task.unseen == replace(task, split=judged)
+    assert task.evaluation_task == replace(task, split=judged)
 
 
 def test_the_command_line_tells_of_all_images_that_training_did_not_meet(tmp_path, capsys):

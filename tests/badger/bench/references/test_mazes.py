@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from badger import Maze
 from badger.bench.references import ManyMazes, MazeTraining, OneMaze, PlainNeural, PlasticNetwork, a2c_loss
 from experts import LSTM, NeuralMemory
-from tasks.control.maze_tables import labyrinth
+from tasks.control.maze_tables import build_maze_tables
 from toys import seeded
 
 SETTINGS = {"plasticity": Maze.plasticity(), "backpropamine": Maze.backpropamine()}
@@ -22,7 +22,8 @@ KINDS = {"one": (OneMaze, 1), "many": (lambda task, rng: ManyMazes(task, rng, ba
 def walked(mazes, actions):
     """The opening and what each step told; and where they stood after each, (T + 1, B)."""
     numbers = {
-        tuple(place): cell for cell, place in enumerate(labyrinth(mazes.task.size, torch.device("cpu")).places.tolist())
+        tuple(place): cell
+        for cell, place in enumerate(build_maze_tables(mazes.task.size, torch.device("cpu")).positions.tolist())
     }
 
     def cells(places):

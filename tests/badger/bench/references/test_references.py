@@ -6,7 +6,7 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, connect, generator, sense
+from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, generator, make_edges, sense
 from badger.bench.cases.agents import PARAMETERS, Game
 from badger.bench.cases.million import filled
 from badger.bench.references import (
@@ -30,7 +30,7 @@ D, H, SIZES = 3, 4, {"slots": 6, "top_k": 2, "key_size": 5}
 def memories(keep, read=dense_read, slots=SIZES["slots"]):
     """Ours and the dense ring, of the same weights."""
     sizes = {**SIZES, "slots": slots}
-    memory = EpisodicMemory(D, partial(GRU, hidden_size=H), keep=keep, **sizes).double()
+    memory = EpisodicMemory(D, partial(GRU, hidden_size=H), row_content=keep, **sizes).double()
     ring = DenseRing(D, H, keep=keep, read=read, **sizes).double()
     ring.load_state_dict(memory.state_dict())
     return memory, ring
@@ -161,7 +161,7 @@ def test_dense_attention_delivers_what_our_bus_delivers(graph, heads):
     bus, dense = Attention(H, 4, heads=heads, key_size=3), DenseAttention(H, 4, heads=heads, key_size=3)
     dense.load_state_dict(bus.state_dict())
     hears = torch.from_numpy(nx.to_numpy_array(graph(5))) > 0
-    delivery, _ = bus.double()(y, connect(graph, 5, 2, y), (), None)
+    delivery, _ = bus.double()(y, make_edges(graph, 5, 2, y), (), None)
     torch.testing.assert_close(dense.double()(y, hears), delivery.inbox)
 
 

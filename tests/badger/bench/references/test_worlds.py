@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import CardGame, CartPole, ProofOfMemory, TMaze, TMazeLong
-from badger.bench.references.worlds import PLAIN, walk
+from badger.bench.references.worlds import SINGLE_ENVS, random_rollout
 from toys import seeded
 
 TASKS = [TMaze(3), TMazeLong(4), CartPole(30), CartPole(30, velocities=False), ProofOfMemory(), CardGame(6)]
@@ -28,7 +28,7 @@ def opened(task, world, obs):
 
 @pytest.mark.parametrize("task", TASKS, ids=repr)
 def test_a_plain_world_does_what_the_task_does(task):
-    world, rng = PLAIN[type(task)](task, np.random.default_rng(3)), np.random.default_rng(4)
+    world, rng = SINGLE_ENVS[type(task)](task, np.random.default_rng(3)), np.random.default_rng(4)
     for _ in range(4):
         state, over = opened(task, world, world.reset()), False
         while not over:
@@ -42,5 +42,5 @@ def test_a_plain_world_does_what_the_task_does(task):
 
 def test_a_walk_opens_the_world_again_after_an_end():
     task = TMaze(1)
-    told = walk(PLAIN[TMaze](task, np.random.default_rng(0)), np.array([0, 1] * 3))
+    told = random_rollout(SINGLE_ENVS[TMaze](task, np.random.default_rng(0)), np.array([0, 1] * 3))
     assert [over for _, _, over in told] == [False, True] * 3

@@ -9,10 +9,10 @@ from torch.testing import assert_close
 
 import toy_worlds
 from badger import DRQN, R2D2, RepeatPrevious, Run, act, train
-from badger.learners.q_learning.sequences import knowing
-from badger.learners.schedules import Decay
+from badger.learners.q_learning.sequences import with_recurrent_states
+from badger.learners.schedules import LinearEpsilon
 from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
-from tasks import Gymnasium, Ranges
+from tasks import Gymnasium, RandomSizes
 from tiny_runs import load_trusted, same
 from toys import Steps, game, seeded, toy_agent
 
@@ -82,7 +82,9 @@ def lived_again(agent, drawn, row, steps, first, end, frozen):
     """Q (A,) of each observation from the first to the one at `end`; no gradient before `frozen`."""
     address = None if drawn.address is None else drawn.address[row : row + 1]
     fresh = agent.initial_state(steps.obs[0], seeded())
-    state = knowing([drawn.first[row]], fresh._replace(identity=drawn.identity[row : row + 1], address=address))
+    state = with_recurrent_states(
+        [drawn.first[row]], fresh._replace(identity=drawn.identity[row : row + 1], address=address)
+    )
     values = {}
     for t in range(first, end + 1):
         with torch.set_grad_enabled(t >= frozen):
@@ -119,29 +121,29 @@ def test_the_gradient_is_that_of_a_loss_by_hand(case):
     rng = seeded(1)
     drawn, places, weights = drawn_by(learner, rng.clone_state())
     loss, agent, errors = by_hand(learner, drawn, weights)
-    metrics = learner._learn(1e-3, rng, {})
+    metrics = learner._gradient_step(1e-3, rng, {})
     assert_close(metrics["loss"], loss)
     for ours, theirs in zip(learner.agent.parameters(), agent.parameters(), strict=True):
         assert_close(ours.grad, torch.zeros_like(ours) if theirs.grad is None else theirs.grad)
     assert_close(metrics["td_error"], torch.cat(errors).mean())
     for place, own in zip(places.tolist(), errors, strict=True):
-        assert_close(learner.replay.priority[place], 0.9 * own.max() + 0.1 * own.mean())
-    if learner.cut.stored:
-        assert any(one is not None for one in drawn.first)  # some began in the midst of an episode
+        assert_close(learner.replay_buffer.priority[place], 0.9 * own.max() + 0.1 * own.mean())
+    if learner.spec.stored_state:
+        assert any(one is not None for one in drawn.initial_states)  # some began in the midst of an episode
 
 
 def test_what_it_trains_on_is_what_it_lived_through():
     """With the weights of then, and from what was known then, Q and what was done agree with the greedy choice."""
-    learner = r2d2(exploration=Decay(0.0, 0.0, 0), core="episodic")
-    lived = learner._opened(rng := seeded())
-    learner._play(lived, learner._policy([0.0] * 3), rng)
+    learner = r2d2(exploration=LinearEpsilon(0.0, 0.0, 0), core="episodic")
+    lived = learner._make_collector(rng := seeded())
+    learner._collect(lived, learner._policy([0.0] * 3), rng)
     drawn, _, _ = drawn_by(learner, rng)
-    q, target, _ = learner._again(drawn, rng)
-    steps = drawn.steps.each(lambda part: part[learner.cut.burn_in :])
-    legal = steps.legal | ~steps.legal.any(-1, keepdim=True)
+    q, target, _ = learner._replay_q(drawn, rng)
+    steps = drawn.steps.map(lambda part: part[learner.spec.burn_in :])
+    legal = steps.action_mask | ~steps.action_mask.any(-1, keepdim=True)
     greedy = q.masked_fill(~legal, -torch.inf).argmax(-1)
-    assert torch.equal(greedy[steps.there], steps.action[steps.there])
-    assert_close(target[steps.there], q[steps.there])
+    assert torch.equal(greedy[steps.valid], steps.action[steps.valid])
+    assert_close(target[steps.valid], q[steps.valid])
 
 
 # --- what lives for the run
@@ -167,12 +169,12 @@ def test_the_replay_of_another_process_or_batch_is_not_gone_on_with(other):
     learner, restored = r2d2(), r2d2(**other)
     learner.update()
     restored.load_state_dict(learner.state_dict())
-    assert restored.lived is None and not len(restored.replay) and restored.update()["finite"]
+    assert restored.collector is None and not len(restored.replay_buffer) and restored.update()["finite"]
 
 
 def test_a_run_of_it_is_saved_and_gone_on_with(tmp_path):
     def run():
-        return Run(r2d2(), outer_steps=4, folder=tmp_path / "run", save_every=2, look_every=2)
+        return Run(r2d2(), outer_steps=4, folder=tmp_path / "run", save_every=2, inspect_every=2)
 
     stopped, whole = run(), run()
     whole.folder = None
@@ -212,34 +214,34 @@ def test_an_update_that_is_not_finite_changes_nothing():
     learner = r2d2(Broken(9, dtype=torch.float64), weight_decay=0.1, sequences=20)
     before = flat(learner.agent)
     assert not learner.update()["finite"]
-    assert torch.equal(flat(learner.agent), before) and learner.replay.priority.isfinite().all()
+    assert torch.equal(flat(learner.agent), before) and learner.replay_buffer.priority.isfinite().all()
 
 
 # --- what it tells
 
 
 def test_it_plays_so_many_steps_and_tells_of_them():
-    learner = r2d2(prefill=1, exploration=Decay(0.5, 0.1, 20))
+    learner = r2d2(prefill=1, exploration=LinearEpsilon(0.5, 0.1, 20))
     one, other = learner.update(), learner.update()
-    made = learner.lived.trail.made
+    made = learner.collector.builder.env_steps
     assert 0 < one["env_steps"] <= 3 * 7 and one["env_steps"] < other["env_steps"] == made
     assert one["epsilon"] == 0.5 and other["epsilon"] == pytest.approx(max(0.1, 0.5 - 0.4 * one["env_steps"] / 20))
-    assert other["replay"] == len(learner.replay)
+    assert other["replay"] == len(learner.replay_buffer)
 
 
 def test_the_return_is_that_of_the_episodes_that_ended():
-    learner = r2d2(REPEAT, horizon=REPEAT.steps, prefill=1, exploration=Decay(0.0, 0.0, 0))
+    learner = r2d2(REPEAT, horizon=REPEAT.steps, prefill=1, exploration=LinearEpsilon(0.0, 0.0, 0))
     metrics = learner.update()
-    drawn = learner.replay.at(torch.arange(3))  # the first pieces of the episodes; the others add what is new
-    assert drawn.steps.begun.any(0).all() and 0 <= metrics["return"] <= 1
+    drawn = learner.replay_buffer.get(torch.arange(3))  # the first pieces of the episodes; the others add what is new
+    assert drawn.steps.episode_start.any(0).all() and 0 <= metrics["return"] <= 1
     whole = drqn(REPEAT, horizon=REPEAT.steps, prefill=1)
-    assert_close(whole.update()["return"], whole.replay.at(torch.arange(3)).steps.reward.sum(0).mean())
+    assert_close(whole.update()["return"], whole.replay_buffer.get(torch.arange(3)).steps.reward.sum(0).mean())
 
 
 def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
     learner = r2d2(measure_every=1, core="episodic")
-    lived = learner._opened(rng := seeded())
-    learner._play(lived, learner._policy([0.5] * 3), rng)
+    lived = learner._make_collector(rng := seeded())
+    learner._collect(lived, learner._policy([0.5] * 3), rng)
     assert_close(learner.discrepancy(rng), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
     with torch.no_grad():
         for p in learner.agent.parameters():
@@ -249,8 +251,8 @@ def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
 
 def test_an_agent_that_begins_with_nothing_is_elsewhere():
     learner = r2d2(measure_every=1, stored=False, burn_in=0, sequences=40)
-    lived = learner._opened(rng := seeded())
-    learner._play(lived, learner._policy([0.5] * 3), rng)
+    lived = learner._make_collector(rng := seeded())
+    learner._collect(lived, learner._policy([0.5] * 3), rng)
     assert (learner.discrepancy(rng) > 1e-3).any()
 
 
@@ -277,12 +279,12 @@ def test_real_numbers_are_refused():
 
 def test_a_distribution_of_tasks_is_refused():
     with pytest.raises(ValueError, match="Ranges draws another task for each outer step"):
-        DRQN(toy_agent(REPEAT), Ranges(REPEAT, {"k": (1, 2)}))
+        DRQN(toy_agent(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
 def test_an_agent_with_a_value_is_refused():
     agent = toy_agent(REPEAT)
-    agent.act = act.Valued(agent.act)
+    agent.act = act.WithCritic(agent.act)
     with pytest.raises(ValueError, match=r"puts out a value beside its action, .*build it without act\.Valued"):
         R2D2(agent, REPEAT)
 

@@ -5,13 +5,20 @@ import io
 import pytest
 import torch
 
-from badger import Greedy, RepeatPrevious, rollout, start
-from badger.learners.q_learning.replay import Steps
-from badger.learners.q_learning.sequences import WHOLE, Cut, Trail, knowing
+from badger import Greedy, RepeatPrevious, initial_carry, rollout
+from badger.learners.q_learning.replay import Transitions
+from badger.learners.q_learning.sequences import WHOLE_EPISODE, SequenceBuilder, SequenceSpec, with_recurrent_states
 from toys import Steps as Walking
 from toys import seeded, toy_agent
 
-CUTS = [Cut(4, 2, 2), Cut(3, 3, 1), Cut(2, 5, 1), Cut(5, 0, 0), Cut(6, 1, 3, stored=False), Cut(1, 0, 0, last=True)]
+CUTS = [
+    SequenceSpec(4, 2, 2),
+    SequenceSpec(3, 3, 1),
+    SequenceSpec(2, 5, 1),
+    SequenceSpec(5, 0, 0),
+    SequenceSpec(6, 1, 3, stored_state=False),
+    SequenceSpec(1, 0, 0, keep_final_state=True),
+]
 
 
 def pieces_of(lengths, cut):
@@ -39,7 +46,7 @@ def stream(lengths, rows):
     number, age, there, length = table.unbind(-1)
     there = there.bool()
     ends = there & (age == length - 1) & (number % 2 == 0)
-    return Steps(
+    return Transitions(
         torch.stack([number, age], -1), (number + age).long(), 10 * number + age, ends, there, there & (age == 0), None
     )
 
@@ -58,14 +65,14 @@ def lived(steps, at, agent):
 def test_a_stream_gives_the_sequences_of_its_episodes(cut, size):
     lengths = torch.randint(1, 14, (30,), generator=seeded()).tolist()
     steps, agent = stream(lengths, 3), toy_agent()
-    trail, found = Trail(cut, 3), {}
+    trail, found = SequenceBuilder(cut, 3), {}
     for at in range(0, len(steps.obs), size):
-        piece = steps.each(lambda part, at=at: part[at : at + size])
+        piece = steps.map(lambda part, at=at: part[at : at + size])
         states = [lived(steps, t, agent) for t in range(at, at + len(piece.obs) + 1)]
         if at == 2 * size:
             trail = through_a_file(trail, cut, states[0])
         new = trail.add(piece, states)
-        for row in range(0 if new is None else len(new.first)):
+        for row in range(0 if new is None else len(new.initial_states)):
             key, one = said(new, row, cut)
             assert key not in found
             found[key] = one
@@ -73,7 +80,7 @@ def test_a_stream_gives_the_sequences_of_its_episodes(cut, size):
     # what was not over when the stream was cut off is not told
     missing = [piece for piece in expected if piece not in found]
     assert set(found) <= set(expected) and len(missing) < 3 * (1 + 14 // cut.stride)
-    over = {int(number) for number in steps.obs[~steps.there][:, 0].tolist()}
+    over = {int(number) for number in steps.obs[~steps.valid][:, 0].tolist()}
     assert not [piece for piece in missing if piece[0] in over]
 
 
@@ -81,7 +88,7 @@ def through_a_file(trail, cut, state):
     file = io.BytesIO()
     torch.save(trail.pack(), file)
     file.seek(0)
-    other = Trail(cut, 3)
+    other = SequenceBuilder(cut, 3)
     other.unpack(torch.load(file, weights_only=True), (state.core, state.bus, state.inbox))
     return other
 
@@ -111,10 +118,10 @@ def said(new, row, cut):
 
 
 def test_no_sequence_is_longer_than_an_episode():
-    assert Cut(80, 40, 40).within(21) == Cut(21, 0, 0)
-    assert Cut(WHOLE, 0, 0).within(21) == Cut(21, 0, 0)
-    assert Cut(8, 6, 4).within(10) == Cut(8, 4, 4)
-    assert Cut(8, 6, 4).within(100) == Cut(8, 6, 4)
+    assert SequenceSpec(80, 40, 40).clamp_to(21) == SequenceSpec(21, 0, 0)
+    assert SequenceSpec(WHOLE_EPISODE, 0, 0).clamp_to(21) == SequenceSpec(21, 0, 0)
+    assert SequenceSpec(8, 6, 4).clamp_to(10) == SequenceSpec(8, 4, 4)
+    assert SequenceSpec(8, 6, 4).clamp_to(100) == SequenceSpec(8, 6, 4)
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -132,36 +139,36 @@ def test_what_is_shortened_gives_the_same_sequences(cut, steps):
 def test_an_agent_goes_on_with_what_it_knew(core):
     task = Walking(dtype=torch.float64, steps=9)
     agent = toy_agent(task, core=core)
-    carry = start(agent, task, 3, rng := seeded())
+    carry = initial_carry(agent, task, 3, rng := seeded())
     with torch.no_grad():
-        frames, _ = rollout(agent, task, carry, rng, Greedy(task.action), steps=5, watch=lambda state: state)
-    trail = Trail(Cut(1, 0, 0), 3)
+        frames, _ = rollout(agent, task, carry, rng, Greedy(task.action_space), steps=5, hook=lambda state: state)
+    trail = SequenceBuilder(SequenceSpec(1, 0, 0), 3)
     kept = []
     for t in range(1, 5):
-        known = [trail_knowledge(frames.watched[t - 1], row) for row in range(3)]
+        known = [trail_knowledge(frames.hook_outputs[t - 1], row) for row in range(3)]
         fresh = agent.initial_state(frames.obs[t], seeded(5))
-        same = frames.watched[t]
-        output, _ = agent(frames.obs[t], knowing(known, fresh._replace(identity=same.identity)))
-        still = ~frames.begun[t]
+        same = frames.hook_outputs[t]
+        output, _ = agent(frames.obs[t], with_recurrent_states(known, fresh._replace(identity=same.identity)))
+        still = ~frames.episode_start[t]
         kept.append(still)
         torch.testing.assert_close(output[still], frames.output[t][still])
-    assert torch.stack(kept).any() and trail.made == 0
+    assert torch.stack(kept).any() and trail.env_steps == 0
 
 
 def trail_knowledge(state, row):
-    from badger.learners.q_learning.sequences import knowledge
+    from badger.learners.q_learning.sequences import recurrent_state
 
-    return knowledge(state, row)
+    return recurrent_state(state, row)
 
 
 def test_episodes_of_fixed_length_show_their_last_observation():
-    from badger.learners.q_learning.collector import Lived
+    from badger.learners.q_learning.collector import Collector
 
     task = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
-    lived = Lived(toy_agent(task), task, Cut(5, 0, 0), rows=2, experts=4, rng=seeded())
-    frames, found, ended = lived.on(99, Greedy(task.action), seeded())
-    assert len(frames.obs) == task.steps and len(found.first) == 2 and ended[1] == 2
-    assert found.steps.there.sum(0).tolist() == [task.steps] * 2
+    lived = Collector(toy_agent(task), task, SequenceSpec(5, 0, 0), select=2, experts=4, rng=seeded())
+    frames, found, ended = lived.collect(99, Greedy(task.action_space), seeded())
+    assert len(frames.obs) == task.steps and len(found.initial_states) == 2 and ended[1] == 2
+    assert found.steps.valid.sum(0).tolist() == [task.steps] * 2
     torch.testing.assert_close(found.steps.obs[task.steps], lived.carry.step.obs)
     assert found.steps.terminated[task.steps - 1].all() == frames.terminated[-1].all()
 
@@ -177,4 +184,4 @@ def test_episodes_of_fixed_length_show_their_last_observation():
 )
 def test_cuts_that_make_no_sense_are_refused(options, error):
     with pytest.raises(ValueError, match=error):
-        Cut(**options)
+        SequenceSpec(**options)

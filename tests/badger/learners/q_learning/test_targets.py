@@ -5,7 +5,15 @@ import torch
 from torch.testing import assert_close
 
 from badger.learners.q_learning import targets as qlearning
-from badger.learners.q_learning.targets import best, chosen, discrepancy, n_step, priority, squash, unsquash
+from badger.learners.q_learning.targets import (
+    discrepancy,
+    greedy_value,
+    n_step_returns,
+    select_q,
+    sequence_priority,
+    signed_hyperbolic,
+    signed_parabolic,
+)
 from toys import seeded
 
 
@@ -18,7 +26,7 @@ def flags(*bits):
 
 
 def wanted(n, *, reward=(1, 2, 3, 4), value=(10, 20, 30, 40, 50), terminated=(0, 0, 0, 0), there=(1, 1, 1, 1)):
-    returns = n_step(column(*reward), column(*value), flags(*terminated), flags(*there), gamma=0.5, n=n)
+    returns = n_step_returns(column(*reward), column(*value), flags(*terminated), flags(*there), gamma=0.5, n=n)
     return returns.squeeze(-1).tolist()
 
 
@@ -53,38 +61,38 @@ def test_what_follows_an_end_is_never_reached(terminated):
 
 
 def test_rescaling_by_hand():
-    assert_close(squash(column(3, -8, 0)), column(1.003, -2.008, 0))
+    assert_close(signed_hyperbolic(column(3, -8, 0)), column(1.003, -2.008, 0))
 
 
 def test_rescaling_has_an_inverse():
     x = torch.randn(1000, dtype=torch.float64, generator=seeded()) * 10 ** torch.linspace(-6, 6, 1000)
-    assert_close(unsquash(squash(x)), x, rtol=1e-9, atol=1e-15)
-    assert_close(squash(unsquash(x)), x, rtol=1e-9, atol=1e-15)
+    assert_close(signed_parabolic(signed_hyperbolic(x)), x, rtol=1e-9, atol=1e-15)
+    assert_close(signed_hyperbolic(signed_parabolic(x)), x, rtol=1e-9, atol=1e-15)
 
 
 def test_no_rescaling_is_none():
-    assert qlearning.PLAIN.back(qlearning.PLAIN.into(3.5)) == 3.5
+    assert qlearning.IDENTITY.apply_inv(qlearning.IDENTITY.apply(3.5)) == 3.5
 
 
 def test_double_q_takes_the_value_of_what_another_finds_best():
     q, by = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 9.0, 5.0]])
-    assert best(q, q).tolist() == [3.0]
-    assert best(q, by).tolist() == [2.0]
+    assert greedy_value(q, q).tolist() == [3.0]
+    assert greedy_value(q, by).tolist() == [2.0]
 
 
 def test_what_is_not_legal_is_never_best():
     q = torch.tensor([[1.0, 2.0, 3.0]] * 3)
     legal = torch.tensor([[True, True, False], [True, False, False], [False] * 3])
-    assert best(q, q, legal).tolist() == [2.0, 1.0, 3.0]
+    assert greedy_value(q, q, legal).tolist() == [2.0, 1.0, 3.0]
 
 
 def test_the_value_of_what_was_done():
-    assert chosen(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0])).tolist() == [2.0, 3.0]
+    assert select_q(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0])).tolist() == [2.0, 3.0]
 
 
 def test_a_priority_mixes_the_largest_error_and_the_mean():
     errors, counts = torch.tensor([[1.0], [-3.0], [7.0]]), torch.tensor([[True], [True], [False]])
-    assert_close(priority(errors, counts, peak=0.9), torch.tensor([0.9 * 3 + 0.1 * 2]))
+    assert_close(sequence_priority(errors, counts, peak=0.9), torch.tensor([0.9 * 3 + 0.1 * 2]))
 
 
 def test_a_discrepancy_is_relative_to_the_largest_value_so_far():

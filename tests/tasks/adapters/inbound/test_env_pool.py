@@ -12,10 +12,10 @@ import torch
 from numpy.testing import assert_array_equal
 
 import toy_worlds
-from badger.rollouts.trajectory import Carry, cut
+from badger.rollouts.trajectory import Carry, detach_carry
 from experts import state as states
-from tasks import Step, Watch, WorldError, Worlds
-from tasks.adapters.inbound.checked_env import Row
+from tasks import EnvError, EnvLimits, EnvPool, Step
+from tasks.adapters.inbound.checked_env import CheckedEnv
 
 B = 4
 
@@ -25,7 +25,7 @@ def seeded(seed=0):
 
 
 def worlds(factory=toy_worlds.Counter, processes=1, **watch):
-    return Worlds(factory, Watch("Toy-v0", **watch), processes=processes)
+    return EnvPool(factory, EnvLimits("Toy-v0", **watch), processes=processes)
 
 
 def mask(*rows):
@@ -158,7 +158,7 @@ def test_an_old_state_is_void():
 def test_a_handle_is_detached_and_nothing_else_is_done_with_it():
     world, _ = worlds().reset(B, seeded())
     opened = Step(torch.ones(B, 2), *torch.zeros(3, B).unbind(), {})
-    assert cut(Carry((world,), opened, (), 0, torch.ones(B, dtype=torch.bool))).world == (world,)
+    assert detach_carry(Carry((world,), opened, (), 0, torch.ones(B, dtype=torch.bool))).env_state == (world,)
     for verb in (states.pack, lambda state: states.index(state, torch.arange(2))):
         with pytest.raises(TypeError, match=r"Toy-v0 runs outside torch: .*cannot be copied, mixed or packed"):
             verb((world,))
@@ -177,37 +177,37 @@ WRONG = {
 def test_what_goes_wrong_is_told_with_row_seed_and_step(world, processes):
     seeds = next(drawn(seeded()))
     with pytest.raises(
-        WorldError, match=rf"Toy-v0, row \d \(seed ({'|'.join(map(str, seeds))}), step 3\) .*{WRONG[world]}"
+        EnvError, match=rf"Toy-v0, row \d \(seed ({'|'.join(map(str, seeds))}), step 3\) .*{WRONG[world]}"
     ):
         play(worlds(partial(world, 9), processes), choices(), 4)
 
 
 def test_a_world_that_hangs_is_interrupted_and_tells_where():
-    with pytest.raises(WorldError, match=r"step 3\) took longer than 0.1 s in step(.|\n)*toy_worlds.py(.|\n)*in wrong"):
+    with pytest.raises(EnvError, match=r"step 3\) took longer than 0.1 s in step(.|\n)*toy_worlds.py(.|\n)*in wrong"):
         play(worlds(partial(toy_worlds.Hanging, 9), 2, timeout=0.1), choices(), 4)
 
 
 def test_a_world_that_cannot_be_interrupted_is_given_up(monkeypatch):
     monkeypatch.setattr("tasks.adapters.inbound.worker_pool.GRACE", 0.1)
-    with pytest.raises(WorldError, match=r"worker of row 0 \(seed \d+, step 3\).* did not answer.* within 0.1 s"):
+    with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\).* did not answer.* within 0.1 s"):
         play(worlds(partial(toy_worlds.Deaf, 9), 2, timeout=0.1), choices(), 4)
 
 
 def test_a_worker_that_dies_is_told():
-    with pytest.raises(WorldError, match=r"worker of row 0 \(seed \d+, step 3\), .* died with exit code \[3"):
+    with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\), .* died with exit code \[3"):
         play(worlds(partial(toy_worlds.Dying, 9), 2), choices(), 4)
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_spaces_that_change_between_resets_are_refused(processes):
-    with pytest.raises(WorldError, match=r"changed its action_space in reset from Discrete\(4\) to Discrete\(5\)"):
+    with pytest.raises(EnvError, match=r"changed its action_space in reset from Discrete\(4\) to Discrete\(5\)"):
         play(worlds(toy_worlds.Changing, processes), choices(), 9)
 
 
 def test_after_an_error_new_episodes_may_begin():
     made = worlds(partial(toy_worlds.Raising, 9), 2)
     for _ in range(2):
-        with pytest.raises(WorldError):
+        with pytest.raises(EnvError):
             play(made, choices(), 4)
     assert len(play(made, choices(), 2)) == 3
 
@@ -232,7 +232,7 @@ def test_workers_serve_again_and_end_with_the_last_who_could_use_them():
 def test_workers_end_when_their_world_goes_wrong():
     made = worlds(partial(toy_worlds.Raising, 9), 2)
     world, processes = workers(made)
-    with pytest.raises(WorldError):
+    with pytest.raises(EnvError):
         for _ in range(4):
             world, _ = world.step(np.zeros(B, int))
     assert not any(p.is_alive() for p in processes)
@@ -249,7 +249,7 @@ def test_signals_of_the_parent_are_not_its_workers_to_handle():
         processes[0].terminate()
         processes[0].join(10)
         assert processes[0].exitcode == -signal.SIGTERM
-        with pytest.raises(WorldError, match=r"worker of row 0 .* died with exit code \[-15\]"):
+        with pytest.raises(EnvError, match=r"worker of row 0 .* died with exit code \[-15\]"):
             world.step(np.zeros(B, int))
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -299,5 +299,5 @@ def test_a_dict_with_other_names_is_refused():
         def seen(self):
             return {"door": 1}
 
-    with pytest.raises(WorldError, match=r"gave the observation \['door'\], want a dict of \['door', 'place'\]"):
-        Row(Other, 0, Watch("Toy-v0")).reset(seed=0)
+    with pytest.raises(EnvError, match=r"gave the observation \['door'\], want a dict of \['door', 'place'\]"):
+        CheckedEnv(Other, 0, EnvLimits("Toy-v0")).reset(seed=0)

@@ -12,12 +12,12 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
 from torch.testing import assert_close
 
 import toy_worlds
-from badger import build, evaluate, generator, read_metrics, train
+from badger import build_run, evaluate, generator, read_metrics, train
 from badger.policies.policies import Sampled
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import cut, start
+from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.testing.task import OF_VALUES, TASK_PROPERTIES
-from tasks import Continuous, Gymnasium, WorldError
+from tasks import Continuous, EnvError, Gymnasium
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
 from tiny_runs import load_trusted
@@ -69,7 +69,7 @@ def test_rows_are_what_gymnasium_plays_until_the_end():
 def test_a_rollout_shows_the_last_observation_and_opens_a_new_episode_with_a_new_seed():
     task = Gymnasium(partial(toy_worlds.Counter, 3), steps=9, dtype=torch.float64)
     agent, rng = toy_agent(task), seeded()
-    frames, _ = rollout(agent, task, start(agent, task, B, rng), rng, Sampled(task.action), steps=8)
+    frames, _ = rollout(agent, task, initial_carry(agent, task, B, rng), rng, Sampled(task.action_space), steps=8)
     assert frames.obs[:, 0, 1].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
     assert frames.valid[:, 0].tolist() == [True] * 3 + [False] + [True] * 3 + [False]
     assert frames.terminated[:, 0].tolist() == [False, False, True, False, False, False, True, False]
@@ -82,15 +82,15 @@ def test_a_rollout_shows_the_last_observation_and_opens_a_new_episode_with_a_new
 def test_a_carry_is_rolled_out_once():
     task = Gymnasium(toy_worlds.Counter, steps=9, dtype=torch.float64)
     agent, rng = toy_agent(task), seeded()
-    opened = start(agent, task, B, rng)
-    _, later = rollout(agent, task, opened, rng, Sampled(task.action), steps=2)
-    rollout(agent, task, cut(later), rng, Sampled(task.action), steps=2)
+    opened = initial_carry(agent, task, B, rng)
+    _, later = rollout(agent, task, opened, rng, Sampled(task.action_space), steps=2)
+    rollout(agent, task, detach_carry(later), rng, Sampled(task.action_space), steps=2)
     with pytest.raises(RuntimeError, match="cannot be rolled out twice from the same place"):
-        rollout(agent, task, opened, rng, Sampled(task.action), steps=2)
+        rollout(agent, task, opened, rng, Sampled(task.action_space), steps=2)
 
 
 def test_masked_numbers_are_not_seen():
-    whole, some, still = Gymnasium(), Gymnasium(mask=(0, 2)), Gymnasium(mask_velocity=True)
+    whole, some, still = Gymnasium(), Gymnasium(mask_obs=(0, 2)), Gymnasium(mask_velocity=True)
     obs = [task.reset(B, seeded())[1].obs for task in (whole, some, still)]
     assert_close(obs[1], obs[0][:, [1, 3]])
     assert_close(obs[2], obs[0][:, [0, 2]])
@@ -128,7 +128,7 @@ ACTIONS = [
 @pytest.mark.parametrize(("space", "action", "given", "wanted"), ACTIONS, ids=lambda part: str(part)[:20])
 def test_actions_reach_the_world_in_its_own_form(space, action, given, wanted):
     task = Gymnasium(partial(toy_worlds.Asked, space), steps=9, dtype=torch.float64)
-    assert task.action == action
+    assert task.action_space == action
     state, _ = task.reset(len(given), seeded())
     _, step = task.step(state, given, seeded())
     assert_close(step.obs, torch.tensor(wanted).double().flatten(1))
@@ -221,8 +221,8 @@ def test_popgym_is_served():
 
 def tiny(folder, env="toy_worlds:Counter", **arguments):
     sizes = {"env": env, "steps": 9, "hidden_size": 6, "batch": 2, "horizon": 5, "outer_steps": 8}
-    run = build("gymnasium", **sizes, device="cpu", **arguments)
-    run.folder, run.save_every, run.log_every, run.look_every = folder, 2, 2, 100
+    run = build_run("gymnasium", **sizes, device="cpu", **arguments)
+    run.folder, run.save_every, run.log_every, run.inspect_every = folder, 2, 2, 100
     return run
 
 
@@ -234,7 +234,7 @@ def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tm
     assert run.step == 8 and run.learner.stream is not None
     task = run.learner.task
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 9))
-    scores = evaluate(run.learner.agent, task, 4, generator(0, "evaluate"), Sampled(task.action))
+    scores = evaluate(run.learner.agent, task, 4, generator(0, "evaluate"), Sampled(task.action_space))
     assert set(scores) == {"reward", "length", "return"}
     assert_close(scores["reward"], scores["return"])
     assert ((scores["length"] >= 3) & (scores["length"] <= 6)).all()
@@ -244,7 +244,7 @@ def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, m
     monkeypatch.setattr(toy_worlds.Wearing, "left", 45)
     run = tiny(tmp_path / "run", "toy_worlds:Wearing")
     wanted = r"Wearing, row \d \(seed \d+, step \d\) raised OSError in step: worn out(.|\n)*Last checkpoint: \S*run"
-    with pytest.raises(WorldError, match=wanted):
+    with pytest.raises(EnvError, match=wanted):
         train(run, quiet=True, tensorboard=False)
     monkeypatch.setattr(toy_worlds.Wearing, "left", 10**6)
     again = load_trusted(tmp_path / "run")
@@ -256,11 +256,11 @@ def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, m
 @pytest.mark.parametrize(("text", "told"), [("{", "is no JSON"), ("[1]", "want names and values in JSON")])
 def test_options_of_a_recipe_are_json(text, told):
     with pytest.raises(ValueError, match=told):
-        build("gymnasium", options=text)
+        build_run("gymnasium", options=text)
 
 
 def test_a_recipe_hands_its_flags_to_the_task():
-    task = build(
+    task = build_run(
         "gymnasium", options='{"render_mode": "rgb_array"}', mask=(0,), mask_velocity=True, steps=30
     ).learner.task
     assert (task.options, task.obs_size, task.steps) == ({"render_mode": "rgb_array"}, 1, 30)

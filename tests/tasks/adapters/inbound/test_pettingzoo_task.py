@@ -14,12 +14,12 @@ from torch.testing import assert_close
 import toy_zoo
 from badger import PettingZoo
 from badger.testing.task import OF_VALUES, TASK_PROPERTIES, cases
-from tasks import Continuous, WorldError
+from tasks import Continuous, EnvError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
-from tasks.adapters.inbound.multi_agent_actions import moves
-from tasks.adapters.inbound.multi_agent_env import Parallel
-from tasks.adapters.inbound.multi_agent_observations import Views
+from tasks.adapters.inbound.multi_agent_actions import make_action_codec
+from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
+from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
 from toys import seeded
 
 B = 4
@@ -70,10 +70,10 @@ def test_the_toy_is_a_world_of_pettingzoo():
 @pytest.mark.parametrize("seed", range(12))
 def test_a_copy_tells_what_its_world_tells(seed):
     actions = np.random.default_rng(seed).integers(3, size=(6, 3))
-    copy = Parallel(toy_zoo.Meadow, 99)
+    copy = MultiAgentEnv(toy_zoo.Meadow, 99)
     told = [copy.reset(seed=seed)[0]] + [copy.step(action)[0] for action in actions]
     for (wanted, ended), got in zip(by_hand(toy_zoo.Meadow(), seed, actions), told, strict=False):
-        for p, name in enumerate(copy.names):
+        for p, name in enumerate(copy.agent_names):
             obs, reward = wanted.get(name, (None, 0.0))
             assert got["present"][p] == (obs is not None)
             assert_array_equal(got["obs"][p], np.zeros(3) if obs is None else obs)
@@ -109,7 +109,7 @@ def test_a_restart_touches_only_its_rows():
 
 
 def test_who_is_left_after_the_last_step_is_cut_short_and_sees_it():
-    copy = Parallel(toy_zoo.Bad, 2)
+    copy = MultiAgentEnv(toy_zoo.Bad, 2)
     copy.env.wrong = lambda *told: told
     copy.reset(seed=0)
     copy.step(np.zeros(3, int))
@@ -119,7 +119,7 @@ def test_who_is_left_after_the_last_step_is_cut_short_and_sees_it():
 
 
 def test_who_is_no_longer_named_has_died():
-    copy = Parallel(toy_zoo.Silently, 9)
+    copy = MultiAgentEnv(toy_zoo.Silently, 9)
     copy.reset(seed=0)
     for _ in range(toy_zoo.BAD):
         told = copy.step(np.zeros(3, int))[0]
@@ -132,7 +132,7 @@ def test_whoever_never_came_has_ended_with_the_episode():
             self.t = 5
             return super().step(actions)
 
-    copy = Parallel(Lonely, 9)
+    copy = MultiAgentEnv(Lonely, 9)
     copy.reset(seed=0)
     told, _, over, _, _ = copy.step(np.ones(3, int))
     assert over and (told["terminated"] | told["truncated"]).all() and not told["present"][2]
@@ -189,21 +189,21 @@ def test_what_is_seen_is_flattened_by_gymnasium_and_filled_up():
         "c": MultiDiscrete([2, 3]),
         "d": Discrete(4, start=1),
     }
-    views = Views(spaces)
+    views = ObservationCodec(spaces)
     assert views.size == 7
     for i, (name, space) in enumerate(spaces.items()):
         space.seed(i)
         sample = space.sample()
-        flat = views.flat(name, sample)
+        flat = views.flatten(name, sample)
         wanted = flatten(space, sample)
         assert_array_equal(flat[: len(wanted)], wanted)
         assert not flat[len(wanted) :].any() and flat.shape == (7,)
 
 
 def test_an_action_mask_is_no_part_of_what_is_seen():
-    views = Views({"a": Dict(observation=Box(0, 1, (2,)), action_mask=MultiBinary(3))})
+    views = ObservationCodec({"a": Dict(observation=Box(0, 1, (2,)), action_mask=MultiBinary(3))})
     obs = {"observation": np.array([0.5, 1]), "action_mask": np.array([1, 0, 1])}
-    assert_array_equal(views.flat("a", obs), [0.5, 1])
+    assert_array_equal(views.flatten("a", obs), [0.5, 1])
     assert_array_equal(views.mask(obs, {}), [1, 0, 1])
     assert views.mask(np.zeros(2), {"action_mask": 5}) == 5 and views.mask(np.zeros(2), {}) is None
 
@@ -211,53 +211,55 @@ def test_an_action_mask_is_no_part_of_what_is_seen():
 @pytest.mark.parametrize("space", [Graph(Box(0, 1, (1,)), None), Sequence(Discrete(2))], ids=["graph", "sequence"])
 def test_an_observation_of_no_fixed_size_is_refused(space):
     with pytest.raises(ValueError, match=r"agent 'a' observes (Graph|Sequence).*no fixed size"):
-        Views({"a": space})
+        ObservationCodec({"a": space})
 
 
 def test_choices_of_different_sizes_are_filled_up_and_masked():
-    made = moves({"a": Discrete(2), "b": Discrete(4, start=1)})
-    assert made.action == Choice(4)
-    assert_array_equal(made.legal("a"), [1, 1, 0, 0])
-    assert_array_equal(made.legal("b", np.array([0, 1, 1, 0])), [0, 1, 1, 0])
-    assert_array_equal(made.legal("a", np.array([0, 0])), [1, 1, 0, 0])  # nothing is legal: all of its own is
-    assert made.given("a", np.array(1)) == 1 and made.given("b", np.array(3)) == 4
-    assert all(space.contains(made.given(name, np.array(1))) for name, space in made.spaces.items())
+    made = make_action_codec({"a": Discrete(2), "b": Discrete(4, start=1)})
+    assert made.action_space == Choice(4)
+    assert_array_equal(made.action_mask("a"), [1, 1, 0, 0])
+    assert_array_equal(made.action_mask("b", np.array([0, 1, 1, 0])), [0, 1, 1, 0])
+    assert_array_equal(made.action_mask("a", np.array([0, 0])), [1, 1, 0, 0])  # nothing is legal: all of its own is
+    assert made.to_env("a", np.array(1)) == 1 and made.to_env("b", np.array(3)) == 4
+    assert all(space.contains(made.to_env(name, np.array(1))) for name, space in made.spaces.items())
 
 
 def test_several_choices_are_filled_up_and_masked():
-    made = moves({"a": MultiDiscrete([2, 3], start=[0, 5]), "b": Discrete(4), "c": MultiBinary(1)})
-    assert made.action == Several((4, 3))
-    assert_array_equal(made.legal("a"), [1, 1, 0, 0, 1, 1, 1])
-    assert_array_equal(made.legal("a", (np.array([0, 1]), np.array([1, 0, 1]))), [0, 1, 0, 0, 1, 0, 1])
-    assert_array_equal(made.legal("b"), [1, 1, 1, 1, 1, 0, 0])
-    assert_array_equal(made.given("a", np.array([1, 2])), [1, 7])
-    assert made.given("b", np.array([3, 0])) == 3 and made.given("c", np.array([1, 0])).tolist() == [1]
-    assert all(space.contains(made.given(name, np.array([1, 0]))) for name, space in made.spaces.items())
+    made = make_action_codec({"a": MultiDiscrete([2, 3], start=[0, 5]), "b": Discrete(4), "c": MultiBinary(1)})
+    assert made.action_space == Several((4, 3))
+    assert_array_equal(made.action_mask("a"), [1, 1, 0, 0, 1, 1, 1])
+    assert_array_equal(made.action_mask("a", (np.array([0, 1]), np.array([1, 0, 1]))), [0, 1, 0, 0, 1, 0, 1])
+    assert_array_equal(made.action_mask("b"), [1, 1, 1, 1, 1, 0, 0])
+    assert_array_equal(made.to_env("a", np.array([1, 2])), [1, 7])
+    assert made.to_env("b", np.array([3, 0])) == 3 and made.to_env("c", np.array([1, 0])).tolist() == [1]
+    assert all(space.contains(made.to_env(name, np.array([1, 0]))) for name, space in made.spaces.items())
 
 
 def test_a_mask_of_another_size_is_refused():
     with pytest.raises(ValueError, match="agent 'a' was told an action_mask of 3 numbers, want 2"):
-        moves({"a": Discrete(2)}).legal("a", np.ones(3))
+        make_action_codec({"a": Discrete(2)}).action_mask("a", np.ones(3))
 
 
 def test_real_numbers_are_cut_to_the_bounds_of_all():
-    made = moves({"a": Box(0, 3, (2,)), "b": Box(0, 3, (1, 3))})
-    assert made.action == Continuous(3, 0, 3) and made.legal("a") is None
-    assert_array_equal(made.given("a", np.array([-2.0, 0.5, 9])), np.array([0, 0.5], np.float32))
-    assert_array_equal(made.given("b", np.array([-2.0, 0.5, 9])), np.array([[0, 0.5, 3]], np.float32))
+    made = make_action_codec({"a": Box(0, 3, (2,)), "b": Box(0, 3, (1, 3))})
+    assert made.action_space == Continuous(3, 0, 3) and made.action_mask("a") is None
+    assert_array_equal(made.to_env("a", np.array([-2.0, 0.5, 9])), np.array([0, 0.5], np.float32))
+    assert_array_equal(made.to_env("b", np.array([-2.0, 0.5, 9])), np.array([[0, 0.5, 3]], np.float32))
 
 
 def test_real_numbers_are_scaled_where_bounds_differ():
-    made = moves({"a": Box(-1, 1, (2,)), "b": Box(np.array([0, 2.0]), np.array([3, 6.0]), dtype=np.float64)})
-    assert made.action == Continuous(2, -1, 1)
-    assert_array_equal(made.given("a", np.array([-2.0, 0.5])), np.array([-1, 0.5], np.float32))
-    assert_array_equal(made.given("b", np.array([-2.0, 0.5])), np.array([0, 5.0]))
+    made = make_action_codec(
+        {"a": Box(-1, 1, (2,)), "b": Box(np.array([0, 2.0]), np.array([3, 6.0]), dtype=np.float64)}
+    )
+    assert made.action_space == Continuous(2, -1, 1)
+    assert_array_equal(made.to_env("a", np.array([-2.0, 0.5])), np.array([-1, 0.5], np.float32))
+    assert_array_equal(made.to_env("b", np.array([-2.0, 0.5])), np.array([0, 5.0]))
 
 
 def test_real_numbers_without_bounds_are_not_scaled():
-    made = moves({"a": Box(-1, 1, (1,)), "b": Box(0, np.inf, (2,))})
-    assert made.action == Continuous(2, -1, np.inf)
-    assert_array_equal(made.given("b", np.array([-2.0, 50])), np.array([0, 50], np.float32))
+    made = make_action_codec({"a": Box(-1, 1, (1,)), "b": Box(0, np.inf, (2,))})
+    assert made.action_space == Continuous(2, -1, np.inf)
+    assert_array_equal(made.to_env("b", np.array([-2.0, 50])), np.array([0, 50], np.float32))
 
 
 @pytest.mark.parametrize(
@@ -270,13 +272,13 @@ def test_real_numbers_without_bounds_are_not_scaled():
 )
 def test_actions_that_cannot_be_served_are_named(spaces, told):
     with pytest.raises(ValueError, match=told):
-        moves(spaces)
+        make_action_codec(spaces)
 
 
 def test_agents_that_differ_are_told_and_asked_what_is_theirs():
-    copy = Parallel(toy_zoo.Farm, 9)
+    copy = MultiAgentEnv(toy_zoo.Farm, 9)
     told, _ = copy.reset(seed=0)
-    assert copy.moves.action == Several((3, 4, 2))
+    assert copy.action_codec.action_space == Several((3, 4, 2))
     assert_array_equal(told["legal"][0], [1, 0, 1, 1, 0, 0, 0, 1, 0])
     assert_array_equal(told["legal"][1], [0, 1, 0, 1, 1, 0, 0, 1, 0])
     assert_array_equal(told["legal"][2], [1, 1, 0, 1, 1, 0, 0, 1, 1])
@@ -301,12 +303,12 @@ def test_agents_that_differ_are_told_and_asked_what_is_theirs():
     ],
 )
 def test_what_goes_wrong_is_told_with_seed_and_step(env, told):
-    with pytest.raises(WorldError, match=rf"(?s){env.__name__}, row 0 \(seed \d+, step {toy_zoo.BAD}\).*{told}"):
+    with pytest.raises(EnvError, match=rf"(?s){env.__name__}, row 0 \(seed \d+, step {toy_zoo.BAD}\).*{told}"):
         play(zoo(env), steps=toy_zoo.BAD)
 
 
 def test_a_worker_tells_what_goes_wrong_too():
-    with pytest.raises(WorldError, match=rf"(?s)Raising, row \d \(seed \d+, step {toy_zoo.BAD}\).*the gate is locked"):
+    with pytest.raises(EnvError, match=rf"(?s)Raising, row \d \(seed \d+, step {toy_zoo.BAD}\).*the gate is locked"):
         play(zoo(toy_zoo.Raising, processes=2), steps=toy_zoo.BAD)
 
 
@@ -320,7 +322,7 @@ def test_a_worker_tells_what_goes_wrong_too():
 def test_a_world_that_changes_between_resets_is_refused(env, told):
     task = zoo(env)
     world, _ = task.reset(1, seeded())
-    with pytest.raises(WorldError, match=rf"(?s){told}"):
+    with pytest.raises(EnvError, match=rf"(?s){told}"):
         task.restart(world, torch.tensor([True]), seeded())
 
 

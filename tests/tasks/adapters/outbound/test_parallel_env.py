@@ -14,7 +14,7 @@ from pettingzoo.utils.conversions import parallel_to_aec
 from badger import TASKS, GuessingGame, Maze, PooledRecall, RepeatPrevious
 from tasks import AssociativeRecall, Continuous, DictionaryInference, Discrete, MultiDiscrete, to_parallel_env
 from tasks.adapters.outbound.rendering import COLOURS, SIGNS
-from tasks.control.maze_tables import labyrinth
+from tasks.control.maze_tables import build_maze_tables
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, seeded
 
@@ -81,7 +81,7 @@ def test_agents_are_those_of_the_world_or_those_who_sense_or_the_parts_of_the_ac
         match action:
             case Discrete(n=n):
                 assert space.n == n and space.start == 0
-            case MultiDiscrete(ns=ns):
+            case MultiDiscrete(nvec=ns):
                 assert tuple(space.nvec) == ns
             case Continuous(size=size):
                 assert space.shape == (size,) and space.low[0] == -np.inf and space.dtype == np.float32
@@ -305,7 +305,7 @@ def test_a_maze_is_shown_as_a_grid():
     drawn = "".join(env.render().splitlines()[1:6])
     assert (
         list(divmod(drawn.index("@"), 5))
-        == labyrinth(5, torch.device("cpu")).places[env.episode.state.cell[0]].tolist()
+        == build_maze_tables(5, torch.device("cpu")).positions[env.episode.state.cell[0]].tolist()
     )
     assert drawn.count("@") == 1 and drawn.count("*") <= 1 and set(drawn) <= set(SIGNS)
     env.render_mode = env.episode.render_mode = "rgb_array"
