@@ -6,11 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-from badger.testing.core.cases import noise, run
 from torch import Tensor
 from torch.autograd import gradgradcheck
 from torch.func import functional_call, grad
 
+from badger.testing.core.cases import noise, run
 from experts import AMRL, CORES, DNC, GRU, LSTM, ClusteredMemory, Core, Plastic, Private
 
 T, B, N, D, H = 3, 2, 2, 3, 4
