@@ -37,7 +37,6 @@ from comms.surgery import connect_new_experts, lesion, mask_absent, silence
 from comms.topology import Edges, Topology, edge_list, expand_batch, make_edges, map_edges, max_edge_weights
 from comms.workspace import Workspace
 
-# (input_size, message_size) -> Bus
 BUSES: dict[str, Callable[[int, int], Bus]] = {
     "silent": lambda input_size, message_size: Silent(input_size),  # its inbox is empty whatever is asked for
     "mean": Mean,
@@ -47,6 +46,7 @@ BUSES: dict[str, Callable[[int, int], Bus]] = {
     "delayed": lambda input_size, message_size: Delayed(Attention(input_size, message_size)),
     "noisy": lambda input_size, message_size: Noisy(Attention(input_size, message_size)),
 }
+"""Buses by name, each a factory (input_size, message_size) -> Bus."""
 
 __all__ = [
     "BUSES",
