@@ -237,7 +237,7 @@ class Agent(nn.Module):
         before = state.identity.shape[1]
         after = before + n
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = connect_new_experts(state.edges, self._edge_list(after), before=before, after=after)
+        edges = connect_new_experts(state.edges, self._edge_list(after), old_size=before, new_size=after)
         index = torch.arange(after, device=obs.device)
         index[before:] = -1
         y = like.new_zeros(batch, after, self.core.output_size)
@@ -274,7 +274,7 @@ class Agent(nn.Module):
 
     def silence(self, state: AgentState, experts: Sequence[int]) -> AgentState:
         """These experts, in all episodes, no longer speak, but still hear and act."""
-        return state._replace(edges=silence(state.edges, experts, of=state.identity.shape[1]))
+        return state._replace(edges=silence(state.edges, experts, num_experts=state.identity.shape[1]))
 
     def rewire(self, state: AgentState, topology: Topology) -> AgentState:
         """Another topology from here on, for as many experts as there are; those silenced before speak again."""
