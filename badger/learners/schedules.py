@@ -76,7 +76,7 @@ class LinearEpsilon:
     decay_steps: int = 10_000
 
     def __post_init__(self) -> None:
-        _check_probabilities(first=self.initial, last=self.final)
+        _check_probabilities(initial=self.initial, final=self.final)
         if self.decay_steps < 0:
             raise ValueError(f"decay_steps={self.decay_steps}, want 0 or more steps in the world")
 
@@ -94,7 +94,7 @@ class ApexEpsilon:
     alpha: float = 7.0
 
     def __post_init__(self) -> None:
-        _check_probabilities(first=self.base)
+        _check_probabilities(base=self.base)
         if not self.alpha >= 0:
             raise ValueError(f"alpha={self.alpha}, want at least 0")
 

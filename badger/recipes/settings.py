@@ -108,7 +108,7 @@ class Setup:
         """Of the learner, as these flags say; what it does not know is left out if nobody asked for it."""
         known = inspect.signature(learner).parameters
         options: dict[str, Any] = {"lr": self._schedule()}
-        for name in ("experts", "batch", "segment", "precision", "compile", "cuda_graph"):
+        for name in ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph"):
             value = getattr(self, name)
             if name in known:
                 options[name] = value

@@ -149,7 +149,7 @@ class SequenceBuilder:
             there & (ages == 0),
             None if whole.action_mask is None else taken(whole.action_mask, seen),
         )
-        own = [(lived[i + 1].identity[j], lived[i + 1].address) for i, j in zip(frame, row, strict=True)]
+        own = [(lived[i + 1].identity[j], lived[i + 1].assignment) for i, j in zip(frame, row, strict=True)]
         address = None if own[0][1] is None else torch.stack([one[j] for (_, one), j in zip(own, row, strict=True)])
         return SequenceBatch(steps, torch.stack([one for one, _ in own]), address, first, last)
 
