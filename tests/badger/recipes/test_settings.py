@@ -4,10 +4,12 @@ import inspect
 
 import pytest
 
-from badger import Run, Setup, WarmupCosine, act, build_run, recipe, sense
+from badger import Run, act, build_run, recipe, sense
+from badger.learners.schedules import WarmupCosine
 from badger.recipes.games import guessing_game
 from badger.recipes.memories import MemoryFlags
 from badger.recipes.sequences import sequential_mnist
+from badger.recipes.settings import Setup
 from experts import CPC, GRU, Reconstruction
 from tasks import GuessingGame
 

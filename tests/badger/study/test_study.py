@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 
 import badger.rng
-from badger import STUDIES, Arm, build_run, evaluate, generator, read_metrics, train
+from badger import STUDIES, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
-from badger.study import QuickOverrides, Study, compare, find_study, tables
+from badger.study import Arm, QuickOverrides, Study, compare, find_study, tables
 from badger.study import plots as pictures
 from badger.study import process_pool as workers
 from badger.study.report import report_markdown, write_report
