@@ -36,7 +36,7 @@ class EnvLibrary(ABC):
             state: the state of the task at the start of the episode.
             reset_step: the first step of the episode.
         """
-        obs, info = env.reset(seed=seed, options={"opened": (state, reset_step)})
+        obs, info = env.reset(seed=seed, options={"initial": (state, reset_step)})
         return self._to_step(env, reset_step, info, obs)
 
     @abstractmethod

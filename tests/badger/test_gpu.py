@@ -9,8 +9,8 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, SequentialMNIST, distributed, initial_carry, rollout
-from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from badger.learners.schedules import WarmupCosine
+from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from toy_learners import flat, slopes
 from toys import Walk, game, seeded, toy_agent
 
@@ -34,7 +34,7 @@ def moved(state, device):
 
 @on_gpu
 @pytest.mark.parametrize("core", ["gru", "lstm", "episodic", "episodic_shared"])
-def test_a_rollout_and_its_gradients_equal_those_on_the_cpu(core):
+def test_a_rollout_and_its_gradients_are_those_of_the_cpu(core):
     task = GuessingGame(5, 2, dtype=torch.float64)
     agent = toy_agent(task, core=core, port="readout")
     fresh = initial_carry(agent, task, 3, seeded())
@@ -55,7 +55,7 @@ def test_a_rollout_and_its_gradients_equal_those_on_the_cpu(core):
 @on_gpu
 @pytest.mark.parametrize("bus", ["attention", "gated"])
 @pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared"])
-def test_a_cuda_graph_gives_the_updates_of_the_plain_step(core, bus):
+def test_a_graph_gives_the_updates_of_the_plain_step(core, bus):
     fast, plain = learner(core=core, bus=bus, cuda_graph=True), learner(core=core, bus=bus)
     for _ in range(5):
         ours, theirs = fast.update(), plain.update()
@@ -65,7 +65,7 @@ def test_a_cuda_graph_gives_the_updates_of_the_plain_step(core, bus):
 
 
 @on_gpu
-def test_a_cuda_graph_works_with_truncation_and_variable_lengths():
+def test_a_graph_in_pieces_and_with_episodes_of_any_length():
     for task, truncation in ((GuessingGame(5, 2), 2), (Walk(), None)):
         fast, plain = (learner(task, truncation=truncation, cuda_graph=flag) for flag in (True, False))
         for _ in range(3):
@@ -73,14 +73,14 @@ def test_a_cuda_graph_works_with_truncation_and_variable_lengths():
 
 
 @on_gpu
-def test_a_cuda_graph_samples_the_images_of_the_plain_step():
+def test_a_graph_draws_the_images_that_the_plain_step_draws():
     fast, plain = (learner(SequentialMNIST(4), cuda_graph=flag) for flag in (True, False))
     for _ in range(4):
         assert_close(fast.update()["loss"], plain.update()["loss"], rtol=1e-4, atol=1e-5)
 
 
 @on_gpu
-def test_a_resumed_cuda_graph_continues_as_the_plain_step():
+def test_a_resumed_graph_goes_on_as_the_plain_step():
     fast, plain = learner(cuda_graph=True), learner()
     for one in (fast, plain):
         one.update()
@@ -96,7 +96,7 @@ def test_a_resumed_cuda_graph_continues_as_the_plain_step():
 
 
 @on_gpu
-def test_metrics_of_a_cuda_graph_are_not_overwritten():
+def test_metrics_of_a_graph_stay_as_they_were_told():
     fast = learner(cuda_graph=True)
     metrics = fast.update()
     first = metrics["loss"].clone()
@@ -105,7 +105,7 @@ def test_metrics_of_a_cuda_graph_are_not_overwritten():
 
 
 @on_gpu
-def test_a_cuda_graph_with_checkpointing_raises():
+def test_a_graph_with_segments_is_refused():
     with pytest.raises(ValueError, match=r"cuda_graph=True, but segment=2 plays segments again"):
         learner(segment=2, cuda_graph=True)
 
@@ -120,7 +120,7 @@ class Played:
         self.graphed = graphed
 
     def replay(self):
-        self.graphed.told = self.graphed.step(self.graphed.rng, self.graphed.lr)
+        self.graphed.static_metrics = self.graphed.step(self.graphed.rng, self.graphed.lr)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def no_streams(monkeypatch):
 
 
 @pytest.mark.parametrize("done", [0, 2])
-def test_the_warm_up_has_no_effect_and_replays_are_seeded_as_plain_steps(no_streams, done):
+def test_warming_up_leaves_no_trace_and_replays_are_seeded_as_plain_steps(no_streams, done):
     fast, plain = (BPTT(toy_agent(bus="gated"), game(), batch=4, lr=WarmupCosine(1e-2, total=9)) for _ in range(2))
     for one in (fast, plain):
         for _ in range(done):
@@ -147,12 +147,12 @@ def test_the_warm_up_has_no_effect_and_replays_are_seeded_as_plain_steps(no_stre
     assert fast.state_dict()["optimiser"]["param_groups"] == plain.state_dict()["optimiser"]["param_groups"]
 
 
-def test_a_cuda_graph_on_the_cpu_raises():
+def test_a_graph_on_the_cpu_is_refused():
     with pytest.raises(ValueError, match="cuda_graph=True, but the agent is on cpu, want a CUDA device; or leave"):
         BPTT(toy_agent(), GuessingGame(4, 2), cuda_graph=True)
 
 
-def test_a_cuda_graph_with_several_processes_raises(monkeypatch):
-    monkeypatch.setattr(distributed, "world", lambda: 2)
+def test_a_graph_of_several_processes_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(ValueError, match="2 processes share the run, want 1"):
         check_capturable(torch.device("cuda"), segment=None)

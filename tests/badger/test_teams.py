@@ -169,7 +169,7 @@ def test_absence_is_no_lesion_and_does_not_undo_one():
     assert not any(present[:, 1].any() for present in trajectory.hook_outputs)
     assert all(
         torch.equal(present[:, [0, 2, 3, 4, 5]], alive.repeat(1, 2)[:, [0, 2, 3, 4, 5]])
-        for seen, alive in zip(trajectory.hook_outputs, trajectory.present, strict=True)
+        for present, alive in zip(trajectory.hook_outputs, trajectory.present, strict=True)
     )
 
 
