@@ -15,12 +15,14 @@ from badger.act.wrappers import Gaussian, WithCritic
 
 ACTS: dict[str, type[Act]] = {
     "mean": Mean,
-    "each": RoundRobin,
-    "owners": RandomOwners,
-    "named": NamedOutputs,
+    "round_robin": RoundRobin,
+    "random_owners": RandomOwners,
+    "named_outputs": NamedOutputs,
     "readout": Readout,
+    "team": Team,
 }
-"""Acting ports of one actor by name, each (input_size, outputs) -> Act. A world of several agents takes a `Team`."""
+"""Acts by name, each a factory `(input_size, outputs, *, options) -> Act`. Environments of several agents take a `Team`,
+which is also given `agents`."""
 
 __all__ = [
     "ACTS",

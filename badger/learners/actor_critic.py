@@ -16,6 +16,7 @@ from badger.agent import Agent
 from badger.learners import episode_stream as stream
 from badger.learners.episode_stream import EpisodeStream
 from badger.learners.returns import masked_mean
+from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.policies.policies import POLICIES, Sampled
@@ -40,6 +41,8 @@ class ActorCritic(ABC):
         ValueError: a distribution of tasks, an agent that does not act as the task asks for or has no value, or sizes
             that make no sense.
     """
+
+    needs_critic = True
 
     def __init__(
         self,
@@ -149,20 +152,13 @@ class ActorCritic(ABC):
 
     def _checked(self, agent: Agent, task: Task | TaskDistribution) -> Task:
         name, learner = type(task).__name__, type(self).__name__
-        if isinstance(task, TaskDistribution):
+        check_task(self, learner, task)
+        check_critic(self, learner, agent)
+        assert isinstance(task, Task) and isinstance(agent.act, WithCritic)
+        if isinstance(task.action_space, Continuous) and not isinstance(agent.act.base, Gaussian):
             raise ValueError(
-                f"{name} draws another task for each outer step, and {learner} learns one: give it a single task"
-            )
-        acting = agent.act.base if isinstance(agent.act, WithCritic) else agent.act
-        if isinstance(task.action_space, Continuous) and not isinstance(acting, Gaussian):
-            raise ValueError(
-                f"{name}: actions are {task.action_space}, and the agent acts by act.{type(acting).__name__}, which tells no "
-                f"spread to draw them with: build it with act=act.Valued(act.Gaussian(port)) for {learner}"
-            )
-        if not isinstance(agent.act, WithCritic):
-            raise ValueError(
-                f"the agent acts by act.{type(agent.act).__name__}, which gives no value, and {learner} needs one to "
-                "compare rewards with: build the agent with act=act.Valued(port)"
+                f"{name}: actions are {task.action_space}, and act.{type(agent.act.base).__name__} has no standard "
+                f"deviation to sample them with: build it with act=act.WithCritic(act.Gaussian(head)) for {learner}"
             )
         return task
 

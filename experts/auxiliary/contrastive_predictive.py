@@ -47,6 +47,8 @@ class CPC(Core):
         ValueError: a size out of range.
     """
 
+    loss_weights = {"cpc": 0.1}
+
     def __init__(self, core: Core, *, steps: int = 3, code_size: int = 16, target_size: int | None = None):
         super().__init__()
         target_size = core.input_size if target_size is None else target_size

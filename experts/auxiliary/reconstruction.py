@@ -38,6 +38,8 @@ class Reconstruction(Core):
         ValueError: of is out of range.
     """
 
+    loss_weights = {"reconstruction": 0.1}
+
     def __init__(self, core: Core, *, target_size: int | None = None):
         super().__init__()
         target_size = core.input_size if target_size is None else target_size
