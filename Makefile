@@ -3,12 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# of check-versions: what is run, on which of the two sets of versions, and versions that are taken in both
+CONTRACTS ?= tests/experts/test_core_contract.py tests/comms tests/tasks/test_task_contract.py tests/badger/learners/test_learner_contract.py tests/badger/act/test_act_contract.py tests/repository/test_torch_internals.py
+VERSIONS ?= oldest newest
+PINS ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly check docs notebooks clean
+.PHONY: help demo test nightly check check-versions docs notebooks clean
 .NOTPARALLEL:
 
 help: ## show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' Makefile | expand -t 24
 
 demo: $(VENV)/.test ## train an agent on the guessing game, in some two minutes
 	$(BIN)/python -m badger train guessing_game
@@ -27,6 +32,9 @@ check: $(VENV)/.dev ## lint, check the format and the types, run the tests
 
 docs: $(VENV)/.docs ## build the API reference in site/, from site/index.html on
 	$(BIN)/python docs/build.py site
+
+check-versions: ## run the contracts on the oldest and the newest versions: gigabytes without TORCH_INDEX
+	OMP_NUM_THREADS=1 $(PYTHON) tests/check_versions.py --sets $(VERSIONS) --pins $(PINS) -- $(CONTRACTS)
 
 notebooks: $(VENV)/.test ## run the notebooks in full and write their outputs into them
 	$(BIN)/python -m pytest --nbmake --nbmake-timeout=86400 --timeout=0 --overwrite notebooks

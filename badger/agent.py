@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -81,6 +82,7 @@ class Agent(nn.Module):
         bus: a bus of `comms`, over the outputs of the core.
         act: a port of `badger.act`, over the outputs of the core.
         topology: a name in `comms.TOPOLOGIES`, a networkx graph, an EdgeList, or a callable int -> graph or EdgeList.
+            What is not a name is saved with the parameters, as it was for `experts`: it may have been drawn.
         experts: how many there are where nothing else is asked for; free after training.
         identity_size: random numbers in an identity, standard normal; beside what the acting port tells an expert.
         comm_rounds: rounds of communication in a step.
@@ -132,6 +134,27 @@ class Agent(nn.Module):
         if experts not in self._lists:
             self._lists[experts] = edge_list(self.topology, experts)
         return self._lists[experts]
+
+    def get_extra_state(self) -> Float[Tensor, "3 columns"]:
+        """For `state_dict`: of a graph that does not follow from a name the number of experts, and then senders,
+        receivers and weights of its edges; else no columns."""
+        if isinstance(self.topology, str):
+            return torch.empty(3, 0, dtype=torch.float64)
+        edges = np.stack([part.astype(np.float64) for part in self._edge_list(self.experts)])
+        return torch.tensor(np.concatenate([[[self.experts], [0.0], [0.0]], edges], 1))
+
+    def set_extra_state(self, state: Float[Tensor, "3 columns"]) -> None:
+        """The saved graph takes the place of this agent's, so that one drawn at random stays what it was; a topology
+        given by its name stays that."""
+        if isinstance(self.topology, str) or not state.numel():
+            return
+        columns = state.cpu().numpy()
+        experts, edges = int(columns[0, 0]), columns[:, 1:]
+        saved = EdgeList(edges[0].astype(np.int64), edges[1].astype(np.int64), edges[2])
+        own = self._lists.get(experts)
+        if own is None or not all(map(np.array_equal, saved, own)):
+            self._lists[experts] = edge_list(saved, experts)
+            self._rows.clear()
 
     def _edges(self, experts: int, batch: int, like: Tensor) -> Edges:
         """The edges of `batch` episodes, on like's device. Nothing but the first call copies anything."""

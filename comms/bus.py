@@ -1,4 +1,4 @@
-"""The bus carries what experts say along the edges to those who hear them.
+"""The base class of communication channels between experts, and a channel without messages.
 
 Axes: B episode, E expert, K edge, Y output of an expert, M inbox.
 """
@@ -12,41 +12,78 @@ from torch import Tensor, nn
 
 from comms.topology import Edges
 
-State: TypeAlias = Tensor | tuple  # nested tuples of tensors, episode first; () where nothing is remembered
+State: TypeAlias = Tensor | tuple
+"""The state of a bus: nested tuples of tensors, batch axis first; () for a bus without one."""
 
 
 class Delivery(NamedTuple):
-    """What was heard, from whom, at what cost."""
+    """The messages that experts receive in one round of communication, with their weights and their cost.
+
+    Args:
+        inbox: the input from other experts.
+        weights: the weight of each edge in the inbox of its receiver; they sum to 1, or 0 where nothing is received.
+        num_messages: the number of messages sent, one for each edge of nonzero weight.
+        num_floats: the number of floats sent.
+    """
 
     inbox: Float[Tensor, "B E M"]
-    weights: Float[Tensor, "B K"]  # each edge's share in what its receiver hears; they add up to 1 or 0
-    num_messages: Float[Tensor, "B"]  # the live edges that were crossed in this delivery
-    num_floats: Float[Tensor, "B"]  # the numbers that crossed them
+    weights: Float[Tensor, "B K"]
+    num_messages: Float[Tensor, "B"]
+    num_floats: Float[Tensor, "B"]
 
 
 class Bus(nn.Module, ABC):
-    """One round of communication. A bus owns its projections and keeps no state of its own between calls."""
+    """A communication channel: one call is one round of messages along the edges of a graph.
+
+    A bus owns its projections of the experts' outputs, and keeps no state on `self` between calls. A subclass sets
+    `input_size` (Y) and `message_size` (M), and implements `forward`.
+    """
 
     input_size: int  # Y
     message_size: int  # M
 
     def initial_state(self, y: Float[Tensor, "B E Y"]) -> State:
-        """The state at the start of an episode; `y` gives sizes, device and dtype."""
+        """The state at the start of an episode.
+
+        Args:
+            y: gives batch, experts, device and dtype; its values are not read.
+        """
         return ()
 
     @abstractmethod
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """Deliver the experts' outputs; random choices draw from `rng`."""
+        """One round of communication.
+
+        Args:
+            y: the outputs of all experts.
+            edges: the communication graph of each episode.
+            state: the state after the previous round.
+            rng: the generator of random choices; None: the default generator.
+
+        Returns:
+            The delivery, and the state after this round.
+        """
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
-        """The state of experts `index`, -1 for a fresh one: new ones join. By default axis 1 is that of the experts."""
+        """Selects experts of a state, and adds new ones. By default axis 1 is that of the experts.
+
+        Args:
+            state: the state of all experts.
+            index: the experts of the returned state, in that order; -1 for a new one with the initial state.
+            y: gives batch, device and dtype for new experts, as in `initial_state`.
+        """
         return select_experts(index, self.initial_state(y), state)
 
 
 class Silent(Bus):
-    """Nobody hears anybody: no inbox, or `message_size` columns of zeros, to mute an agent of that size."""
+    """No communication: an inbox of size 0, or of zeros, for an agent with a given message size.
+
+    Args:
+        input_size: Y, the outputs of an expert.
+        message_size: M, columns of zeros in the inbox.
+    """
 
     def __init__(self, input_size: int, message_size: int = 0) -> None:
         super().__init__()
@@ -55,7 +92,7 @@ class Silent(Bus):
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """An empty inbox, at no cost."""
+        """An inbox of zeros, without cost."""
         inbox, cost = y.new_zeros(*y.shape[:2], self.message_size), y.new_zeros(y.shape[0])
         return Delivery(inbox, torch.zeros_like(edges.weight), cost, cost), state
 

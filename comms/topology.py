@@ -59,8 +59,9 @@ def edge_list(topology: Topology, experts: int) -> EdgeList:
     both ways, parallel edges stay apart, and an edge without the attribute 'weight' weighs 1. Nodes labelled 0 to E-1
     are the experts of that number; with other labels they are numbered in the order of their insertion.
 
-    Raises ValueError for an unknown name, no experts, a graph with another number of nodes, an edge list that names
-    other experts, or a weight that is negative or not finite; TypeError for anything else than a topology.
+    Raises ValueError for an unknown name, no experts, a graph with another number of nodes, an edge list whose parts
+    differ in length or that names other experts, or a weight that is negative or not finite; TypeError for anything
+    else than a topology.
     """
     if experts < 1:
         raise ValueError(f"experts={experts}, want at least 1")
@@ -141,6 +142,11 @@ def _is_regular(rows: EdgeList, experts: int) -> bool:
 def _checked(rows: EdgeList, experts: int) -> EdgeList:
     """The edge list in its order, if it is one for so many experts."""
     senders, receivers, weight = rows
+    shapes = {name: np.shape(part) for name, part in rows._asdict().items()}
+    if len(set(shapes.values())) > 1 or len(shapes["senders"]) != 1:
+        raise ValueError(f"the edge list has the shapes {shapes}, want three arrays (edges,): a number of each an edge")
+    if not senders.dtype.kind == receivers.dtype.kind == "i":
+        raise ValueError(f"senders and receivers are {senders.dtype} and {receivers.dtype}, want integers: experts")
     ends = np.concatenate([senders, receivers])
     if ends.size and not 0 <= ends.min() <= ends.max() < experts:
         wrong = ends.min() if ends.min() < 0 else ends.max()

@@ -1,4 +1,4 @@
-"""The one law: everything with memory is a core, `(x, state) -> (y, state)`. Members share its weights.
+"""The base class of recurrent cores, `(x, state) -> (y, state)`, and a wrapper that separates their members.
 
 Shapes: T step, B episode, N members that share one store, D input, Y output.
 """
@@ -17,10 +17,11 @@ READ_WRITE_FIELDS = ("read", "write_key", "write_value")  # of `Core.read_write_
 
 
 class Core(nn.Module, ABC):
-    """A recurrent module whose state is passed in and returned, never kept.
+    """A recurrent module whose state is passed in and returned, never kept on `self`.
 
     A core is written for N members of **one** store: a memory inside is shared by the members of an episode.
-    `Private` gives each member a store of its own.
+    `Private` gives each member a store of its own. A subclass sets `input_size` (D) and `output_size` (Y), and
+    implements `initial_state` and `forward`; the other methods have defaults.
     """
 
     input_size: int
@@ -29,18 +30,41 @@ class Core(nn.Module, ABC):
 
     @abstractmethod
     def initial_state(self, x: Float[Tensor, "B N D"]) -> State:
-        """The state before the first step. x gives sizes, device and dtype; its values are not read."""
+        """The state before the first step.
+
+        Args:
+            x: gives batch, members, device and dtype; its values are not read.
+        """
 
     @abstractmethod
     def forward(
         self, x: Float[Tensor, "B N D"], state: State, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], State]:
-        """One step. Members that are not present keep their state, write nothing, and give their last output."""
+        """One step of every member.
+
+        Args:
+            x: the inputs.
+            state: the state after the previous step.
+            present: members that take part; None: all. The others keep their state, write nothing, and return their
+                last output.
+
+        Returns:
+            The outputs, and the state after this step.
+        """
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: State, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], State]:
-        """Many steps; where reset is set, the row starts anew *before* its x is read."""
+        """Several steps, equal to a loop of `forward`.
+
+        Args:
+            xs: the inputs of all steps.
+            state: the state before the first of them.
+            reset: episodes that begin at a step: their state is set to the initial one *before* x is read. None: none.
+
+        Returns:
+            The outputs of all steps, and the state after the last one.
+        """
         ys = []
         for t, x in enumerate(xs):
             if reset is not None:
@@ -50,33 +74,57 @@ class Core(nn.Module, ABC):
         return torch.stack(ys), state
 
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
-        """Auxiliary losses of the step that gave this state, one number an episode."""
+        """Auxiliary losses by name, one value for each episode.
+
+        Args:
+            state: the state after the step whose losses are computed.
+        """
         return {}
 
     def metrics(self, state: State) -> dict[str, Float[Tensor, " B"]]:
-        """What a researcher wants to plot of this state, one number an episode (mean over members)."""
+        """Diagnostics of a state by name, such as slots used, one value for each episode (mean over members).
+
+        Args:
+            state: the state after a step.
+        """
         return {}
 
     def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
-        """How the last read was spread over the slots of the memory; None where there is no such thing."""
+        """The weights of the last read over the slots of the memory; None for a core without slots.
+
+        Args:
+            state: the state after a step.
+        """
         return None
 
     def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
-        """What the last step read and wrote, by the names in `READ_WRITE_FIELDS`; empty where there is no such thing.
+        """The vectors that the last step read and wrote, by the names in `READ_WRITE_FIELDS`; empty for a core without memory.
 
-        Fields of the state that are called so, unless a core says it otherwise. Heads lie side by side.
+        By default these are the fields of the state with these names. Heads are concatenated.
+
+        Args:
+            state: the state after a step.
         """
         return {name: getattr(state, name) for name in READ_WRITE_FIELDS if hasattr(state, name)}
 
     def select_members(self, state: State, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> State:
-        """The state of members `index`, -1 for a fresh one: experts leave, return, and new ones join."""
+        """Selects members of a state, and adds new ones.
+
+        Args:
+            state: the state of all members.
+            index: the members of the returned state, in that order; -1 for a new one with the initial state.
+            x: gives batch, device and dtype for new members, as in `initial_state`.
+        """
         return states.select_or_reset_members(state, self.initial_state(x), index)
 
 
 class Private(Core):
-    """Gives each member of a core a store of its own, by folding the members into the batch.
+    """A wrapper that gives each member of a core a store of its own, by folding the members into the batch.
 
     Equal to N separate copies with shared weights. State leaves are (B, N, ...).
+
+    Args:
+        core: the core that is wrapped.
     """
 
     def __init__(self, core: Core):
@@ -97,7 +145,7 @@ class Private(Core):
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: State, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], State]:
-        """As the loop of `forward`, by the unroll of the core within."""
+        """Several steps, by `unroll` of the wrapped core."""
         n = xs.shape[2]
         each = None if reset is None else reset.repeat_interleave(n, 1)
         ys, folded = self.core.unroll(xs.flatten(1, 2).unsqueeze(2), states.fold(state), each)
@@ -150,18 +198,37 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size}, want at least 1")
 
 
-def make_controller(controller: Callable[[int], Core], input_size: int, read_size: int) -> Core:
+def make_controller(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
     """The controller of a memory: it eats [x, what is read].
 
+    read_size: where it follows from the controller's own output size, a function of that.
+
     Raises:
-        TypeError: it is not made by a factory, or is no core. ValueError: it eats something else.
+        TypeError: it is not made by a factory, or is no core.
+        ValueError: it eats something else, or its output size follows from its input size where the read's does from
+            its output size.
     """
-    wanted = input_size + read_size
+    if isinstance(read_size, int):
+        return _made(controller, input_size, read_size)
+    output_size = _made(controller, 1, None).output_size
+    made = _made(controller, input_size, read_size(output_size))
+    if made.output_size != output_size:
+        raise ValueError(
+            f"the controller's output_size={made.output_size} where its input_size={made.input_size}, but "
+            f"{output_size} where that is 1; want one output size for every input size, such as that of "
+            "partial(GRU, hidden_size=64)"
+        )
+    return made
+
+
+def _made(controller: Callable[[int], Core], input_size: int, read_size: int | None) -> Core:
+    """The controller for so many numbers; read_size: None where it is made to be looked at only."""
+    wanted = input_size + (read_size or 0)
     made = controller if isinstance(controller, nn.Module) else controller(wanted)
     if made is controller or not isinstance(made, Core):
         got = type(made).__name__
         raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
-    if made.input_size != wanted:
+    if read_size is not None and made.input_size != wanted:
         raise ValueError(
             f"the controller's input_size={made.input_size}, want x {input_size} + read {read_size} = {wanted}; "
             "pass a factory int -> Core such as partial(GRU, hidden_size=64)"

@@ -1,4 +1,4 @@
-"""What a memory tells of itself: how many rows it holds, how many of them differ, how widely it is read.
+"""Metrics of memories: rows used, duplicates, the effective number of different rows, entropy of the read weights.
 
 Shapes: B store, R rows, N members, k rows read, K key.
 """

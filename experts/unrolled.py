@@ -3,10 +3,16 @@
 Shapes: T step, B sequence, D input, Y output.
 """
 
+from typing import Any
+
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
+from experts import state as states
 from experts.core import Core
+from experts.recurrent.cell import Cell
 from experts.state import State
 
 
@@ -16,26 +22,104 @@ class Unrolled(nn.Module):
         memory = Unrolled(EpisodicMemory(28, partial(GRU, hidden_size=64), slots=128))
         ys, state = memory(xs)              # and on, from there: ys, state = memory(more, state)
 
+    Sequences of several lengths go in and come out as a `PackedSequence`. The state is that of the core, but that of a
+    `Cell` is as torch has it: h (1, B, H) of a GRU, (h, c) of an LSTM.
+
     Args:
         core: what is unrolled.
         batch_first: sequences are (B, T, D) and (B, T, Y), as in torch.
+        num_layers, bidirectional, dropout: of `nn.GRU`; a core has one layer and reads forwards.
+
+    Raises:
+        ValueError: more than one layer, both directions, or dropout.
     """
 
-    def __init__(self, core: Core, *, batch_first: bool = False):
+    def __init__(
+        self,
+        core: Core,
+        *,
+        batch_first: bool = False,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+    ):
         super().__init__()
+        if num_layers != 1:
+            raise ValueError(f"num_layers={num_layers}, want 1: put one Unrolled(core) behind the other")
+        if bidirectional:
+            raise ValueError(
+                "bidirectional=True, want False: a core reads forwards; for both directions run a second Unrolled "
+                "over xs.flip(0), flip what comes out, and concatenate the two"
+            )
+        if dropout:
+            raise ValueError(f"dropout={dropout}, want 0: it acts between layers, and a core is one; use nn.Dropout")
         self.core, self.batch_first = core, batch_first
+        self.input_size, self.hidden_size = core.input_size, core.output_size
 
     def forward(
-        self, x: Float[Tensor, "T B D"], state: State = None, reset: Bool[Tensor, "T B"] | None = None
-    ) -> tuple[Float[Tensor, "T B Y"], State]:
-        """state: None begins anew. reset (T, B), T first in any case: sequences that begin anew before that step."""
+        self,
+        x: Float[Tensor, "T B D"] | PackedSequence,
+        state: State = None,
+        reset: Bool[Tensor, "T B"] | None = None,
+    ) -> tuple[Float[Tensor, "T B Y"] | PackedSequence, State]:
+        """state: None begins anew. reset (T, B), T first in any case: sequences that begin anew before that step.
+
+        Raises:
+            ValueError: x or state of another shape, or reset with a PackedSequence.
+        """
+        if isinstance(x, PackedSequence):
+            if reset is not None:
+                raise ValueError("reset with a PackedSequence, want None: pass padded sequences (steps, batch, input)")
+            return self._packed(x, state)
         xs = (x.transpose(0, 1) if self.batch_first else x).unsqueeze(2)
-        if xs.shape[0] == 0 or xs.shape[-1] != self.core.input_size:
+        if xs.dim() != 4 or xs.shape[0] == 0 or xs.shape[-1] != self.core.input_size:
             wanted = "(batch, steps, input)" if self.batch_first else "(steps, batch, input)"
             raise ValueError(
                 f"x {tuple(x.shape)}, want {wanted} with at least one step and input_size={self.core.input_size}"
             )
-        state = self.core.initial_state(xs[0]) if state is None else state
-        ys, state = self.core.unroll(xs, state, reset)
+        ys, state = self.core.unroll(xs, self._began(xs[0], state), reset)
         ys = ys.squeeze(2)
-        return (ys.transpose(0, 1) if self.batch_first else ys), state
+        return (ys.transpose(0, 1) if self.batch_first else ys), self._ended(state)
+
+    def _packed(self, x: PackedSequence, state: State) -> tuple[PackedSequence, State]:
+        """Steps at which as many sequences run are one unroll: the longest come first, and the shortest end first."""
+        counts, lengths = torch.unique_consecutive(x.batch_sizes, return_counts=True)
+        rows = int(counts[0])
+        first = x.data.new_empty(rows, 1, x.data.shape[-1])
+        if x.data.shape[-1] != self.core.input_size:
+            raise ValueError(f"packed numbers {tuple(x.data.shape)}, want (steps, input_size={self.core.input_size})")
+        state = self._began(first, state)
+        if x.sorted_indices is not None:
+            state = states.index(state, x.sorted_indices)
+        ys, ended, sizes = [], [], []
+        parts = x.data.split((counts * lengths).tolist())
+        for part, now, after in zip(parts, counts.tolist(), [*counts[1:].tolist(), 0], strict=True):
+            y, state = self.core.unroll(part.view(-1, now, 1, part.shape[-1]), state)
+            ys.append(y.flatten(0, 2))
+            row = torch.arange(now, device=part.device)
+            ended.append(states.index(state, row[after:]))
+            sizes.append(now - after)
+            state = states.index(state, row[:after])
+        last = states.cat(ended[::-1], sizes[::-1])
+        if x.unsorted_indices is not None:
+            last = states.index(last, x.unsorted_indices)
+        return x._replace(data=torch.cat(ys)), self._ended(last)
+
+    def _began(self, x: Float[Tensor, "B 1 D"], state: Any) -> State:
+        """The core's state, of one in torch's form; None: a fresh one."""
+        if state is None:
+            return self.core.initial_state(x)
+        if not isinstance(self.core, Cell) or isinstance(state, self.core.State):
+            return state
+        parts = (state,) if isinstance(state, Tensor) else state
+        wanted = (1, x.shape[0], self.core.output_size)
+        if [tuple(part.shape) for part in parts] != [wanted] * len(self.core.State._fields):
+            names = " and ".join(self.core.State._fields)
+            raise ValueError(f"state {[tuple(part.shape) for part in parts]}, want {names} of shape {wanted}, or None")
+        return self.core.State(*(part.transpose(0, 1) for part in parts))
+
+    def _ended(self, state: State) -> State:
+        if not isinstance(self.core, Cell):
+            return state
+        parts = tuple(part.transpose(0, 1) for part in state)
+        return parts if len(parts) > 1 else parts[0]

@@ -1,4 +1,4 @@
-"""A task is a distribution of episodes: a frozen dataclass, batched, on the device; its state is a value.
+"""The base class of tasks, action spaces, and the values that a task returns.
 
 Shapes: B episode, E expert, P agent of the world, O observation, A action.
 """
@@ -16,30 +16,45 @@ from torch.nn.functional import pad
 
 @dataclass(frozen=True)
 class Discrete:
-    """One of n choices. A policy gives logits (..., n) or integers (...)."""
+    """The action space of one choice out of n: logits (..., n) or integers (...).
+
+    Args:
+        n: the number of choices.
+    """
 
     n: int
 
     @property
     def size(self) -> int:
-        """Numbers that an agent puts out for it."""
+        """The number of outputs that an agent needs for this action space."""
         return self.n
 
 
 @dataclass(frozen=True)
 class MultiDiscrete:
-    """Several choices at once; logits lie side by side (..., sum(ns)), integers are (..., len(ns))."""
+    """The action space of several choices at once: concatenated logits (..., sum(ns)) or integers (..., len(ns)).
+
+    Args:
+        nvec: the number of choices of each.
+    """
 
     nvec: tuple[int, ...]
 
     @property
     def size(self) -> int:
+        """The number of outputs that an agent needs for this action space."""
         return sum(self.nvec)
 
 
 @dataclass(frozen=True)
 class Continuous:
-    """`size` real numbers between low and high."""
+    """The action space of `size` real numbers between low and high.
+
+    Args:
+        size: how many numbers.
+        low: the lower bound of each.
+        high: the upper bound of each.
+    """
 
     size: int
     low: float = float("-inf")
@@ -47,18 +62,22 @@ class Continuous:
 
 
 ActionSpace = Discrete | MultiDiscrete | Continuous
+"""An action space."""
 
 
 class Step(NamedTuple):
-    """What a world tells after an action, or at the start of an episode.
+    """The observation, reward, ends and scores after an action, or at the start of an episode.
 
-    obs: (B, O), or (B, E, O) where each expert sees its own; in a world of P agents (B, P, O).
-    reward, terminated, truncated: (B,), or (B, P). Only `terminated` ends the value of the future. The end of an agent
-        is told until its episode is over, which it is when all agents' ends are.
-    scores: named (B,) numbers computed where the truth is known, NaN where none is due.
-    present: (B, P), which agents are there to see this: those who are alive, and those who were truncated in this very
-        step, so that they see what they are worth; None: all. The obs and reward of the absent are numbers, too.
-    action_mask: a mask over the action's numbers, (B, A) or (B, P, A); None: all.
+    Args:
+        obs: (B, O), or (B, E, O) with an observation for each expert; with P agents (B, P, O).
+        reward: (B,), or (B, P) with P agents.
+        terminated: episodes, or agents, that have ended, so that no future reward is bootstrapped. With P agents an
+            agent's end is repeated until its episode is over, which it is when all agents have ended.
+        truncated: the same for ends by a time limit, at which the value of the future is bootstrapped.
+        scores: (B,) values by name, computed from the hidden truth; NaN where there is none in this step.
+        present: (B, P), agents that observe this step: those that are alive, and those that were truncated in this very
+            step, whose value is bootstrapped; None: all. Observations and rewards of absent agents are finite.
+        action_mask: the action mask, (B, A) or (B, P, A); None: all actions are allowed.
     """
 
     obs: Float[Tensor, "B *EO"]
@@ -71,26 +90,38 @@ class Step(NamedTuple):
 
 
 class Path(NamedTuple):
-    """Where agents went on a grid: walls; row and column of each before the first step and after each one; of their
-    goals; and whether a step reached the goal, and put the agent elsewhere."""
+    """The paths of agents through a grid.
+
+    Args:
+        walls: the cells that are walls.
+        positions: row and column of each agent, before the first step and after each of T steps (T1 = T + 1).
+        goals: row and column of each goal.
+        reached: steps that reached the goal, after which the agent is moved elsewhere.
+    """
 
     walls: Bool[Tensor, "rows columns"]
-    positions: Int[Tensor, "T1 B 2"]  # T + 1
+    positions: Int[Tensor, "T1 B 2"]
     goals: Int[Tensor, "B 2"]
     reached: Bool[Tensor, "T B"]
 
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A distribution of episodes of `steps` steps.
+    """A distribution of episodes: a frozen dataclass, batched, on one device; its state is a value.
 
-    differentiable: rewards carry gradient to the actions; a discrete task then takes logits (the reward is the
-    log-probability of the right choice) as well as integers (0 or 1).
-    fixed_length: every episode ends after exactly `steps` steps, so that its end is known without looking.
-    open_loop: no action changes what will be seen, so that an agent may read ahead (`preview`).
-    external: the state is a handle to worlds that are not ours (`tasks.EnvPool`), and not a value: only the latest can be
-        stepped, and none is written to a checkpoint, so that after loading episodes begin anew.
-    score: the name in `Step.scores` by which the task is judged; better: whether "lower" or "higher" is better.
+    Class attributes say what kind of task it is:
+
+    - `differentiable`: rewards carry gradient to the actions. A discrete task then takes logits (the reward is the
+      log-probability of the right choice) as well as integers (the reward is 1 or 0).
+    - `fixed_length`: every episode ends after exactly `steps` steps, so that its end is known on the host.
+    - `open_loop`: observations do not depend on actions, so that they can be computed in advance (`preview`).
+    - `external`: the state is a handle to external environments (`tasks.EnvPool`), not a value: only the latest state can
+      be stepped, and none is saved in a checkpoint, so that a loaded run begins new episodes.
+    - `score`: the name in `Step.scores` by which the task is judged. `better`: "lower" or "higher".
+
+    Args:
+        steps: the length of an episode, or its maximum.
+        dtype: of observations and rewards.
     """
 
     steps: int
@@ -105,43 +136,83 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def obs_size(self) -> int: ...
+    def obs_size(self) -> int:
+        """The size O of an observation."""
 
     @property
     @abstractmethod
-    def action_space(self) -> ActionSpace: ...
+    def action_space(self) -> ActionSpace:
+        """The action space."""
 
     @property
     def agents(self) -> int | None:
-        """P, of a world in which several agents act: each sees (B, P, O), acts as `action_space` says, (B, P), (B, P, k) or
-        (B, P, size), and has rewards and ends of its own, (B, P). None: one actor, whose shapes are without P."""
+        """The number P of agents in a multi-agent environment; None for one actor, whose shapes have no axis P.
+
+        Observations are (B, P, O), actions (B, P), (B, P, k) or (B, P, size), rewards and ends (B, P).
+        """
         return None
 
     @property
     def num_episodes(self) -> int | None:
-        """How many there are in all, where they have numbers (the images of a data set); None: endless."""
+        """The number of episodes of a finite task, such as the images of a data set; None: unlimited."""
         return None
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        """The episodes of these numbers, from 0 to episodes - 1, as `reset` opens those that it draws."""
+        """Resets to given episodes of a finite task.
+
+        Args:
+            index: their numbers, from 0 to `num_episodes` - 1.
+            rng: the generator of all that is random in them.
+
+        Returns:
+            The state and the first step, as `reset` does.
+
+        Raises:
+            ValueError: the task is not finite.
+        """
         raise ValueError(f"{type(self).__name__} is endless: its episodes have no numbers, draw them with reset")
 
     @property
     def buckets(self) -> "Sequence[Task]":
-        """Tasks that have the episodes of this one between them, in its order, and are quicker to play: where episodes
-        differ in length, those of similar length."""
+        """Tasks that partition the episodes of this one, in its order, by similar length, for faster evaluation."""
         return [self]
 
     @abstractmethod
     def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:
-        """New episodes, drawn from rng, on rng's device."""
+        """Samples new episodes.
+
+        Args:
+            batch: how many.
+            rng: the generator; its device is that of the episodes.
+
+        Returns:
+            The state, and the step that holds the first observation.
+        """
 
     @abstractmethod
     def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
-        """One step of every episode."""
+        """One step of every episode.
+
+        Args:
+            state: the state after the previous step.
+            action_space: one action for each episode.
+            rng: the generator of all that is random in the step.
+
+        Returns:
+            The state after this step, and the step.
+        """
 
     def restart(self, state: Any, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        """New episodes in the rows of mask. The returned step is that of the start, and is valid in these rows."""
+        """Replaces some episodes by new ones.
+
+        Args:
+            state: the state of all episodes.
+            mask: the episodes that are replaced.
+            rng: the generator.
+
+        Returns:
+            The state of all episodes, and the first step of the new ones, which is valid in the rows of mask only.
+        """
         fresh, step = self.reset(mask.shape[0], rng)
 
         def choose(new: Tensor, old: Tensor) -> Tensor:
@@ -151,12 +222,18 @@ class Task(ABC):
 
     @property
     def evaluation_task(self) -> "Task":
-        """The task by which an agent that was trained on this one is judged: this one, whose episodes are always new,
-        unless they are finitely many."""
+        """The task for evaluation: by default this one, as its episodes are always new; a test set if it is finite."""
         return self
 
     def preview(self, state: Any, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
-        """The next `steps` observations of an open_loop task, the present one first. rng: a copy, to be drawn on."""
+        """The next observations of an `open_loop` task, from the present one on.
+
+        Args:
+            state: the present state.
+            step: the present step.
+            steps: how many observations.
+            rng: a copy of the generator, which is advanced.
+        """
         seen = [step.obs]
         actors = () if self.agents is None else (self.agents,)
         nothing = step.obs.new_zeros(step.obs.shape[0], *actors, self.action_space.size)
@@ -170,25 +247,39 @@ class Task(ABC):
 
     @property
     def notes(self) -> list[str]:
-        """Sentences that belong beside scores of this task: what of its data was left out, or stands for what is not
-        there."""
+        """Remarks to be printed beside scores of this task, such as data that was left out or substituted."""
         return []
 
     @abstractmethod
     def references(self) -> dict[str, dict[str, float]]:
-        """score -> {line: value}: what chance, an oracle or a plain algorithm reaches, computed, to draw beside."""
+        """Reference values of each score, {score: {name: value}}: of chance, an oracle, or a simple algorithm."""
 
     def target(self, state: Any) -> Tensor | None:
-        """What a continuous action should become, (B, A), to draw beside the agent's; None where there is none."""
+        """The ideal value of a continuous action, (B, A), for figures; None where there is none.
+
+        Args:
+            state: a state of the episodes.
+        """
         return None
 
     def path(self, opened: Any, action: Tensor) -> Path | None:
-        """Where these actions, (T, B), led from the state `opened`, to be drawn; None where there is no grid."""
+        """The paths through a grid, for figures; None for a task without a grid.
+
+        Args:
+            opened: the state that `reset` returned.
+            action_space: the actions of all steps, (T, B).
+        """
         return None
 
     def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
-        """What the episode of a row shows at each step, a short word each, to write along an axis; state: as `reset`
-        gave it. Fewer where the episode ends earlier; None where it cannot be said in words."""
+        """A label for the observation of each step of one episode, for the axes of figures; None without labels.
+
+        There are fewer labels than steps where the episode ends early.
+
+        Args:
+            state: the state that `reset` returned.
+            row: the number of the episode in the batch.
+        """
         return None
 
 

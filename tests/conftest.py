@@ -1,4 +1,17 @@
-"""Shapes are checked in the tests only: jaxtyping annotations, by beartype, in all four packages."""
+"""Shapes are checked in the tests only: jaxtyping annotations, by beartype, in all four packages.
+
+How this folder is laid out: it mirrors the packages. `experts/episodic/row_log.py` is tested by
+`tests/experts/episodic/test_row_log.py`; a test of a whole package is named after the package and stands in its folder.
+
+- `repository/`: the notebooks, the README and other files that belong to no package, and the helpers of the tests.
+- `contracts*.py`: properties that every core, bus, task and learner has; `oracles*.py`: slow, obvious references.
+- `toys.py`, `toy_*.py`: small agents, tasks, environments and memories; `tiny_*.py`: small data sets and runs.
+- `pairwise.py`: `@pairwise(...)` and `@each_value(...)` choose few cases of a product of parameters for `make test`.
+
+Support modules are imported by their bare names, test files by none (`--import-mode=importlib`); folders have no
+`__init__.py`, for a package named `experts` or `tasks` here would hide the one that is tested. The one marker is
+`nightly`: `make test` leaves these tests out, `make nightly` runs them alone. Processes that tests start load no hook.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

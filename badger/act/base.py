@@ -1,4 +1,4 @@
-"""The socket, and the ports whose number of outputs is fixed.
+"""The base class of output heads, and the heads with a fixed number of outputs.
 
 Shapes as in `badger.act`.
 """
@@ -13,32 +13,62 @@ from badger.teams import team_size
 
 
 class Act(nn.Module, ABC):
-    """(B, E, Y) -> (B, D); of `Team`, (B, P, D)."""
+    """An output head: from the outputs of all experts, (B, E, Y), to one action, (B, D), or (B, P, D) in `Team`.
+
+    A subclass sets `input_size` (Y), `outputs` (D, unless another number is asked for in `make_assignment`) and, where experts
+    observe a name of their output, its size `name_size`. It implements `make_assignment` and `forward`.
+    """
 
     input_size: int
-    outputs: int  # D where nothing else is asked for
-    name_size: int = 0  # numbers that an expert is told of the outputs that it makes
+    outputs: int
+    name_size: int = 0
 
     @abstractmethod
     def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor | None:
-        """What an episode's outputs are bound to; like (B, ...) gives batch, dtype and device.
+        """The assignment of outputs to experts for new episodes; None for a head without one.
 
-        Raises ValueError where so many experts and outputs do not fit.
+        Args:
+            like: a tensor (B, ...) that gives batch, dtype and device.
+            experts: the number of experts.
+            outputs: the number of outputs.
+            rng: the generator of random assignments.
+
+        Raises:
+            ValueError: these numbers of experts and outputs do not fit.
         """
 
     @abstractmethod
     def forward(
         self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B *PD"]: ...
+    ) -> Float[Tensor, "B *PD"]:
+        """The outputs of the agent: the numbers of its action, and what a wrapper adds.
+
+        Args:
+            y: the outputs of all experts.
+            make_assignment: the assignment that `make_assignment` returned.
+            present: experts that take part; None: all.
+        """
 
     def extend_assignment(
         self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
     ) -> Tensor | None:
-        """The address after newcomers have made it `experts` experts. Those who were there keep what they had."""
+        """The assignment after new experts were added. Experts that were there before keep their outputs.
+
+        Args:
+            make_assignment: the assignment before.
+            like: a tensor (B, ...) that gives batch, dtype and device.
+            experts: the number of experts including the new ones.
+            rng: the generator of random assignments.
+        """
         return address
 
     def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:
-        """What each expert is told of the outputs that it makes, (B, E, name_size); it becomes part of its identity."""
+        """The name of each expert's output, (B, E, name_size), which becomes part of its input; None without names.
+
+        Args:
+            make_assignment: the assignment of outputs to experts.
+            experts: the number of experts.
+        """
         return None
 
 

@@ -1,6 +1,20 @@
-"""The benchmark: each case measures ours and a reference in turn, and says whether its goal is reached.
+"""Benchmarks: each case measures time or memory of this library and of a reference, and compares them with a goal.
 
-A case is a function of the device; its other arguments are the sizes, those of BENCHMARKS.md where none are given.
+- `badger.bench.cases`: the cases. Each is a function of the device; its other arguments are sizes, with those of
+  BENCHMARKS.md as defaults.
+- `badger.bench.references`: implementations without this library, with equal results.
+- `badger.bench.measure`: alternating measurement of time, and peak memory in a process of its own.
+- `badger.bench.result`: the rows, the table, JSON.
+
+`CASES` has every case by name.
+
+```python
+from badger.bench import Row, table
+
+row = Row("memory/time", "s", ours=[0.10, 0.11], reference=[0.20, 0.21], against="dense ring buffer")
+assert row.ratio < 1
+print(table([row]))
+```
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -1,10 +1,9 @@
 """The command line: `badger COMMAND ...` or `python -m badger COMMAND ...`.
 
-main.py       dispatches the commands; `badger bench` and `badger list`; how an error ends a command
-train.py      badger train, badger resume, and the summary when training has ended
-evaluate.py   badger evaluate: scores on episodes that training never met
-grid.py       badger evaluate --grid: a table and heat maps over sizes
-study.py      badger study, badger compare
-loading.py    how a command loads a run folder, and --trust-code
-usage.py      the usage line of a command with missing words
+- `badger.cli.main`: dispatches the commands; `badger bench`, `badger list`; exit codes.
+- `badger.cli.train`: `badger train` and `badger resume`, and the summary after training.
+- `badger.cli.evaluate`: `badger evaluate`. `badger.cli.grid`: its option `--grid`.
+- `badger.cli.study`: `badger study` and `badger compare`.
+- `badger.cli.loading`: loads a run folder; the option `--trust-code`.
+- `badger.cli.usage`: usage lines.
 """

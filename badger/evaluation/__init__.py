@@ -1,10 +1,18 @@
-"""Evaluation: how well an agent does with its weights fixed, and what happens inside it.
+"""Evaluation: scores of an agent whose weights are fixed, and inspection of its states and messages.
 
-evaluate.py           `evaluate`: scores on episodes that training never met; means and standard errors
-size_grid.py          `grid`: evaluation at sizes far from those of training; `with_slots`
-heatmaps.py           heat maps of such a grid
-published.py          published figures that stand beside it, with their sources
-inspection.py         `look`: one batch of episodes in numbers and pictures, for TensorBoard
-trace_similarity.py   similarity of what a memory reads and writes at pairs of steps
-divergence.py         what the memories of a diverged agent hold
+- `badger.evaluation.evaluate`: `evaluate`: scores on new episodes, with means and standard errors.
+- `badger.evaluation.size_grid`: scores over a grid of sizes, far from those of training.
+  `badger.evaluation.heatmaps` draws it, `badger.evaluation.published` has published figures to compare with.
+- `badger.evaluation.inspection`: one batch of episodes in numbers and pictures, for TensorBoard.
+- `badger.evaluation.trace_similarity`: similarity of what a memory reads and writes at pairs of steps.
+- `badger.evaluation.divergence`: the memory contents of an agent whose training diverged.
+
+```python
+import torch
+import badger
+
+learner = badger.build("guessing_game", batch=4).learner
+scores = badger.evaluate(learner.agent, learner.task, 16, torch.Generator().manual_seed(0), experts=8)
+assert scores["final_error"].shape == (16,)
+```
 """

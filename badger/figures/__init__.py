@@ -1,10 +1,18 @@
-"""Pictures as matplotlib figures that the caller shows or saves. No pyplot, no global state.
+"""Figures of agents, episodes and training, as matplotlib figures that the caller shows or saves.
 
-curves.py       a score over outer steps (one curve a seed, or a band), over inner steps; performance profiles
-agents.py       an agent and its parts, its memory reads, who hears whom, guesses against targets
-grid_paths.py   the way of an agent through a grid world
+- `badger.figures.curves`: learning curves of seeds, bands over runs, scores over inner steps, performance profiles.
+- `badger.figures.agents`: an agent and its parts, memory reads, messages, guesses and targets.
+- `badger.figures.grid_paths`: the path of an agent through a grid.
 
-matplotlib is imported when a picture is drawn, not before, and in curves.py (`blank`) alone.
+pyplot and global state are not used, and matplotlib is imported when a figure is drawn.
+
+```python
+from badger import figures
+
+steps, values = [100, 200, 300], [0.9, 0.3, 0.1]
+figure = figures.learning_curves({"private memory": [(steps, values)]}, {"answer 0": 1.0}, "final_error")
+figure.savefig("curves.png")
+```
 """
 
 from badger.figures.agents import first_episode, message_graph, pad_slots, plot_agent, plot_guesses, plot_read_weights

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 
 from badger.agent import Agent
 from badger.figures.curves import Figure, new_figure
-from comms import Edges, edge_list
+from comms import Edges
 from experts import EpisodicMemory, Private
 
 MAX_PANELS = 8  # experts or outputs that get a panel or a colour of their own
@@ -88,7 +88,7 @@ def plot_agent(agent: Agent) -> Figure:
         _line(axes, (-2.6, 0.0), place, "-", "#bbb")
         _line(axes, place, (2.6, 0.0), "-", "#bbb")
         _box(axes, *place, f"expert {i}\n{name}", "#dde7f3")
-    edges = edge_list(agent.topology, agent.experts)
+    edges = agent._edge_list(agent.experts)
     for i, j in zip(edges.senders.tolist(), edges.receivers.tolist(), strict=True):
         if max(i, j) < n:
             _line(axes, places[i], places[j], "-|>", "#c77")

@@ -1,4 +1,28 @@
-"""Learners: one outer step each. A learner owns what lives for one training run: optimiser, replay, target nets."""
+"""Learners: one outer step each, by backpropagation through the episode or by reward alone.
+
+A learner owns all that lives for one training run: optimizer, replay buffer, target networks.
+
+- `badger.learners.bptt`: `BPTT`, the gradient of differentiable rewards through whole episodes.
+- `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. `badger.learners.actor_critic` is their base.
+- `badger.learners.q_learning`: `DRQN` and `R2D2`, deep Q-learning from replayed sequences.
+- `badger.learners.population`: several seeds trained as one batched computation.
+- `badger.learners.returns`, `badger.learners.surrogate`: returns, advantages and losses, as pure functions.
+- `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.
+- `badger.learners.episode_stream`: rollouts of a fixed length that continue over the ends of episodes.
+- `badger.learners.cuda_graph`, `badger.learners.tensor_tree`: capture of an outer step on a GPU.
+
+`LEARNERS` has every learner by name. A learner of your own is one file with `update`, `state_dict` and
+`load_state_dict`, and a line in `LEARNERS`.
+
+```python
+import badger
+
+agent = badger.build("guessing_game", batch=4).learner.agent
+learner = badger.BPTT(agent, badger.GuessingGame(dims=4, steps=5), batch=4)
+metrics = learner.update()
+assert metrics["finite"]
+```
+"""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable

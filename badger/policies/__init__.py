@@ -1,8 +1,18 @@
-"""Policies: from the output of an agent to an action, and the probability of it.
+"""Policies: from an agent's output to an action, with log-probabilities and entropies.
 
-policies.py   `Sampled`, `Greedy`, `EpsilonGreedy` and the registry `POLICIES`; `direct`, where the output is the
-              action; log-probabilities and entropies of discrete actions
-gaussian.py   the same of continuous actions: a normal distribution, cut to the bounds of the action
+- `badger.policies.policies`: `Sampled`, `Greedy`, `EpsilonGreedy`; the identity, for outputs that are the action; the
+  log-probability and entropy of discrete actions.
+- `badger.policies.gaussian`: the same for continuous actions: a normal distribution, clipped to the action's bounds.
 
-A policy is a callable (output, legal, rng) -> action: the type `Policy` in policies.py.
+A policy is called with the output, the action mask and a generator. `POLICIES` has the policies by name.
+
+```python
+import torch
+from badger import Greedy
+from tasks import Discrete
+
+policy = Greedy(Discrete(3))
+logits, action_mask = torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[True, False, True]])
+assert policy(logits, action_mask, torch.Generator()).tolist() == [2]
+```
 """

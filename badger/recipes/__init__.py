@@ -1,12 +1,22 @@
-"""Recipes: typed functions whose keyword arguments are the whole configuration of a run.
+"""Recipes: typed functions that build an agent for a task; their arguments are the configuration of a run.
 
-`badger train guessing_game --experts 8` and `badger.build("guessing_game", experts=8)` are the same. A recipe of
-one's own is any function that returns a `Run`, named `module:function`.
+`badger train guessing_game --experts 8` and `badger.build("guessing_game", experts=8)` are the same. A recipe of your
+own is any function that returns a `Run`; it is named `module:function`.
 
-build.py      make a run by its recipe's name, load one from its folder
-settings.py   `Setup`, the flags that all recipes have; memories.py: those of memories
-flags.py      `recipe`, the decorator
-games.py sequences.py control.py rl_memory.py external.py   the recipes
+- `badger.recipes.build`: makes a run from the name of its recipe, and loads one from its folder.
+- `badger.recipes.settings`: `Setup`, the flags that all recipes share. `badger.recipes.memories`: those of memories.
+- `badger.recipes.flags`: the decorator `recipe`, which joins these flags with a recipe's own.
+- `badger.recipes.games`, `badger.recipes.sequences`, `badger.recipes.control`, `badger.recipes.rl_memory`,
+  `badger.recipes.external`: the recipes, by the kind of their task.
+
+`RECIPES` has every recipe by name.
+
+```python
+import badger
+
+run = badger.build("guessing_game", experts=8, batch=4)
+assert run.learner.agent.experts == 8
+```
 """
 
 from collections.abc import Callable

@@ -1,10 +1,19 @@
-"""Runs: the outer loop, and the folder in which a run is kept.
+"""Runs: the outer loop of training, and the folder in which a run is saved.
 
-run.py          `Run`: a learner, its goal and its folder; writes and reads run.json, saves and restores the state
-training.py     `train`: outer steps, progress bar, interrupts, divergence
-checkpoint.py   checkpoint files, written atomically and verified when read
-recorder.py     metrics.jsonl and TensorBoard events; `read_metrics`
-milestones.py   how fast a run learned: first crossing of a threshold, averages at given steps
+- `badger.runs.run`: `Run`: a learner, its number of outer steps and its folder. Writes and reads `run.json`.
+- `badger.runs.training`: `train`: outer steps, progress bar, interrupts, divergence.
+- `badger.runs.checkpoint`: checkpoint files, written atomically and verified when they are read.
+- `badger.runs.recorder`: `metrics.jsonl` and TensorBoard events; `read_metrics`.
+- `badger.runs.milestones`: learning speed: the first crossing of a threshold, averages at given steps.
 
-To make or load a run by its recipe: `badger.recipes.build`, which stands above.
+A run is made from its recipe by `badger.build` and loaded by `badger.load_run`, both in `badger.recipes`.
+
+```python
+import badger
+
+learner = badger.build("guessing_game", batch=4, steps=3).learner
+run = badger.Run(learner, outer_steps=2, folder="runs/example")
+badger.train(run, quiet=True, tensorboard=False)
+assert len(badger.read_metrics("runs/example")) == 2
+```
 """

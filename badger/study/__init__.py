@@ -1,14 +1,22 @@
-"""Studies: evidence with error bars that anyone can gather again with one command.
+r"""Studies: arms x seeds with error bars, which anyone can repeat with one command.
 
-A `Study` says which arms are compared and what is looked at. `badger study NAME` trains arms x seeds, from wherever it
-was stopped, and reports; `badger compare RUN ...` reports of any runs.
+A `Study` says which arms are compared, and by which score. `badger study NAME` trains what is missing and reports;
+`badger compare RUN ...` reports on any runs.
 
-study.py         what a study is: `Study`, `Arm`, `QuickOverrides`
-studies.py       the project's own, by name; studies_memory.py, studies_rl.py, studies_external.py: more of them
-run.py           `run` trains and evaluates what is missing; trial.py: one run of it; process_pool.py: side by side
-compare.py       evidence from any run folders
-results.py       what runs have shown; statistics.py: intervals of it
-report.py        `report` and `write`: Markdown with tables.py and plots.py
+- `badger.study.study`: `Study`, `Arm`, `QuickOverrides`.
+- `badger.study.studies`: the studies by name; further ones in `badger.study.studies_memory`,
+  `badger.study.studies_rl`, `badger.study.studies_external`.
+- `badger.study.run`: trains and evaluates. `badger.study.trial`: one run of it. `badger.study.process_pool`: several.
+- `badger.study.compare`: results of any run folders. `badger.study.results`: results as values.
+- `badger.study.statistics`: interquartile means, bootstrap intervals, probability of improvement.
+- `badger.study.report`: Markdown, with `badger.study.tables` and `badger.study.plots`.
+
+```python
+from badger.study import STUDIES
+
+study = STUDIES["memory-helps"]
+print(study.claim, *study.arms, sep="\n")
+```
 """
 
 from badger.study.results import StudyResults, TrialResult

@@ -126,5 +126,5 @@ class GTrXL(Core):
         return state.weights
 
     def read_write_vectors(self, state: GTrXLState) -> dict[str, Float[Tensor, "B N _"]]:
-        """What was written is the present input of each layer, side by side."""
+        """Reads and writes of the last step; the present input of each layer is written, concatenated over layers."""
         return {"read": state.read, "write_value": state.rows[..., -1, :].flatten(2)}

@@ -132,7 +132,7 @@ class Window(Core):
         return state.weights
 
     def read_write_vectors(self, state: WindowState) -> dict[str, Float[Tensor, "B N _"]]:
-        """What was written is the key and the value of the present input."""
+        """Reads and writes of the last step; the key and the value of the present input are written."""
         newest = state.rows[..., -1, :]
         return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
 

@@ -127,7 +127,7 @@ def info_nce(
     others = there.mT | own.unsqueeze(1)  # (B, N, B)
     scores = scores.masked_fill(~others.unsqueeze(2), -torch.inf)
     mine = scores.diagonal(dim1=0, dim2=3).permute(2, 0, 1)  # (N, I, B) -> (B, N, I)
-    return scores.logsumexp(-1) - mine, mine >= scores.amax(-1)
+    return scores.logsumexp(-1) - mine, (mine.unsqueeze(-1) >= scores).all(-1)
 
 
 def _per(total: Tensor, count: Tensor) -> Tensor:

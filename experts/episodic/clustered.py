@@ -1,7 +1,7 @@
 """Episodic memory whose slots hold different things: similar rows are merged while they come (online clustering)."""
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 from experts import state as states
 from experts.core import Core, check_positive, make_controller
-from experts.episodic.memory import RowContent, Similarity, Weighting, check_read_options, key_query_layers
+from experts.episodic.memory import RowContent, Similarity, Weighting, check_read_options, held, key_query_layers
 from experts.episodic.top_k_read import TopKAttention
 from experts.memory_metrics import store_metrics
 from experts.state import State
@@ -83,10 +83,9 @@ class ClusteredMemory(Core):
         check_read_options(similarity, weighting, row_content, key_input_scale)
         if threshold <= -1:
             raise ValueError(f"threshold={threshold}, want a cosine above -1; above 1 nothing is merged")
-        hidden = controller(1).output_size
-        value_size = (hidden if row_content != "x" else 0) + (input_size if row_content != "h" else 0)
-        self.controller = make_controller(controller, input_size, value_size)
-        self.input_size, self.output_size = input_size, hidden
+        self.controller = make_controller(controller, input_size, partial(held, input_size, row_content))
+        self.input_size, self.output_size = input_size, self.controller.output_size
+        hidden, value_size = self.output_size, held(input_size, row_content, self.output_size)
         self.key, self.query = key_query_layers(hidden, key_size, inputs=input_size, input_scale=key_input_scale)
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.threshold, self.similarity, self.row_content = slots, threshold, similarity, row_content

@@ -1,6 +1,7 @@
 """Episodic memory beside a recurrent controller (Andersson 2020; Fortunato et al. 2019, MRA; Rae et al. 2016, SAM)."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -97,11 +98,10 @@ class EpisodicMemory(Core):
         check_positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
         check_read_options(similarity, weighting, row_content, key_input_scale)
         self.input_size = input_size
-        hidden = controller(1).output_size if row_content != "x" else 0
-        held_size = hidden + (input_size if row_content != "h" else 0)
-        value_size = held_size if row_size is None else row_size
-        self.controller = make_controller(controller, input_size, value_size)
+        read_size = partial(_stored, input_size, row_content, row_size)
+        self.controller = make_controller(controller, input_size, read_size(0) if row_content == "x" else read_size)
         self.output_size = self.controller.output_size
+        held_size, value_size = held(input_size, row_content, self.output_size), read_size(self.output_size)
         self.key, self.query = key_query_layers(
             self.output_size, key_size, inputs=input_size, input_scale=key_input_scale
         )
@@ -148,7 +148,7 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
-        if self.fused_config is not None and not functorch_active():
+        if self._is_fused(x):
             (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
             return y, state
         m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
@@ -177,7 +177,7 @@ class EpisodicMemory(Core):
         self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], EpisodicState]:
         """As the loop of `forward`, by one function for some steps at once where the controller is a cell."""
-        if self.fused_config is None or functorch_active():
+        if not self._is_fused(xs):
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
@@ -186,6 +186,10 @@ class EpisodicMemory(Core):
             y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])
             ys += y
         return torch.stack(ys), state
+
+    def _is_fused(self, x: Tensor) -> bool:
+        """Whether a step is one function: it has no rules for vmap, and none for no episodes at all."""
+        return self.fused_config is not None and not functorch_active() and x.shape[-3] > 0
 
     def _fused(
         self, xs: Tensor, state: EpisodicState, present: Tensor | None = None, reset: Tensor | None = None
@@ -236,6 +240,16 @@ class EpisodicMemory(Core):
         new = (index < 0).expand(x.shape[:2])
         kept = states.where(new, blank, states.select_members(own, index.clamp(min=0)))
         return kept._replace(controller=self.controller.select_members(state.controller, index, inner), log=state.log)
+
+
+def held(input_size: int, row_content: RowContent, hidden: int) -> int:
+    """How many numbers a row keeps of x and of h, of `hidden` numbers."""
+    return (hidden if row_content != "x" else 0) + (input_size if row_content != "h" else 0)
+
+
+def _stored(input_size: int, row_content: RowContent, row_size: int | None, hidden: int) -> int:
+    """How many numbers a row has in the store, compressed or not."""
+    return held(input_size, row_content, hidden) if row_size is None else row_size
 
 
 def key_query_layers(

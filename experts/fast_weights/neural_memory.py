@@ -110,7 +110,7 @@ class NeuralMemory(Core):
         for m in initial:
             nn.init.orthogonal_(m)
         self.register_buffer("initial", initial)
-        self.register_buffer("fading", decay ** torch.arange(1.0 + delay), persistent=False)
+        self.register_buffer("decay_weights", decay ** torch.arange(1.0 + delay), persistent=False)
 
     def _init_weights(self) -> None:
         """First weights by which what was written can already be told from what else was (notebooks/LOG.md)."""

@@ -3,6 +3,7 @@
 from functools import partial
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -287,3 +288,40 @@ def test_a_choice_among_symbols_is_an_action_of_logits():
     agent = toy_agent(task, port="readout")
     frames, _ = rollout(agent, task, initial_carry(agent, task, B, seeded()), seeded(), steps=5)
     assert frames.action.shape == (5, B, 4)
+
+
+# --- graphs that are drawn
+
+
+def drawn_agent(seed):
+    """An agent whose topology is drawn at construction, by a generator of its own."""
+    rng = np.random.default_rng(seed)
+    return toy_agent(
+        topology=lambda experts: nx.gnp_random_graph(experts, 0.5, seed=int(rng.integers(1000))), experts=7
+    )
+
+
+def edges_of(agent, experts=None):
+    state = agent.initial_state(OBS, seeded(), experts)
+    return list(zip(state.edges.senders[0].tolist(), state.edges.receivers[0].tolist(), strict=True))
+
+
+def test_a_graph_drawn_at_construction_is_loaded_with_the_agent():
+    one, other = drawn_agent(0), drawn_agent(1)
+    assert edges_of(one) != edges_of(other)  # and the edges of the other one are kept by now
+    other.load_state_dict(one.state_dict())
+    assert edges_of(one) == edges_of(other)
+
+
+def test_a_graph_for_another_number_of_experts_is_loaded_for_that_number():
+    one, other = drawn_agent(0), toy_agent(topology=nx.path_graph, experts=5)
+    other.load_state_dict(one.state_dict())
+    assert edges_of(other, 7) == edges_of(one) and len(edges_of(other)) == 8
+
+
+def test_a_topology_given_by_its_name_stays_that():
+    named, drawn = toy_agent(topology="ring", experts=7), drawn_agent(0)
+    before = edges_of(named), edges_of(drawn)
+    named.load_state_dict(drawn.state_dict())
+    drawn.load_state_dict(toy_agent(topology="ring", experts=7).state_dict())
+    assert (edges_of(named), edges_of(drawn)) == before

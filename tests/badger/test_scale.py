@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 from badger import BUSES
 from comms import lesion, make_edges, mask_absent, silence
 from experts import state as states
+from pairwise import each_value
 from toys import HIDDEN, observations, run, seeded, toy_agent
 
 MANY = 2000
@@ -37,8 +38,10 @@ def test_the_largest_tensor_is_noted():
     assert largest.elements == 21
 
 
-@pytest.mark.parametrize("bus", [name for name in BUSES if name != "silent"])
-@pytest.mark.parametrize("topology", ["ring", "ring_lattice", "grid", "random_regular", "star"])
+@each_value(
+    bus=[name for name in BUSES if name != "silent"],
+    topology=["ring", "ring_lattice", "grid", "random_regular", "star"],
+)
 def test_no_tensor_has_the_size_of_all_pairs_of_experts(topology, bus):
     obs = observations(2, batch=1)
     with Largest() as largest:

@@ -260,6 +260,15 @@ def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
         (lambda: make_edges(edge_list("ring", 5), 4, 1, LIKE), "names expert 4, want 0 to 3"),
         (lambda: edge_list(EdgeList(np.array([-1]), np.array([0]), np.ones(1)), 3), "names expert -1, want 0 to 2"),
         (lambda: edge_list(EdgeList(np.array([1]), np.array([0]), -np.ones(1)), 3), "1 -> 0 has weight -1.0, want"),
+        (
+            lambda: edge_list(EdgeList(np.array([1, 0]), np.array([0]), np.ones(2)), 3),
+            r"'receivers': \(1,\)",
+        ),
+        (
+            lambda: edge_list(EdgeList(np.array([1]), np.array([0]), np.ones(())), 3),
+            r"'weight': \(\)}, want three",
+        ),
+        (lambda: edge_list(EdgeList(np.array([1.0]), np.array([0]), np.ones(1)), 3), "are float64 and int64, want int"),
         (lambda: ring_lattice(9, neighbours=3), "neighbours=3, want an even number"),
         (lambda: random_regular(9, degree=-1), "degree=-1, want at least 0"),
         (

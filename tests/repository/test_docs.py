@@ -35,6 +35,16 @@ SHORT = ("act", "figures", "sense")
 
 WITH_EXAMPLE = [
     "badger",
+    "badger.act",
+    "badger.bench",
+    "badger.evaluation",
+    "badger.figures",
+    "badger.learners",
+    "badger.policies",
+    "badger.recipes",
+    "badger.rollouts",
+    "badger.runs",
+    "badger.study",
     "comms",
     "experts",
     "experts.attention",

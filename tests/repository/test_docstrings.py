@@ -55,8 +55,6 @@ FAILING: set[str] = {
     "badger.runs",
     "badger.study",
     "comms",
-    "experts",
-    "experts.attention",
     "experts.auxiliary",
     "experts.dnc",
     "experts.episodic",

@@ -1,10 +1,8 @@
-"""The cases of the benchmark, each a function of the device that yields rows.
+"""Benchmark cases: functions of the device that yield rows, a measurement each.
 
-dnc.py memory.py million.py     a step of a memory, and of one with a million rows
-lengths.py                      cost over the length of an episode, and of an input
-agents.py crowd.py              agents in training, and agents of very many experts
-worlds.py maze.py               tasks against their references
-recurrent_ppo.py                PPO against sb3-contrib's
-
-`badger.bench.CASES` has them by name.
+- `badger.bench.cases.memory`, `badger.bench.cases.million`, `badger.bench.cases.dnc`: steps of memories.
+- `badger.bench.cases.lengths`: cost as a function of the length of the input.
+- `badger.bench.cases.agents`, `badger.bench.cases.crowd`: outer steps of agents, and agents of very many experts.
+- `badger.bench.cases.worlds`, `badger.bench.cases.maze`: tasks.
+- `badger.bench.cases.recurrent_ppo`: PPO, compared with sb3-contrib.
 """

@@ -1,4 +1,14 @@
-"""What ours is measured against: each computes the same thing as a good engineer would without this library."""
+"""References of the benchmarks: the same computations, written without this library.
+
+- `badger.bench.references.ring`: an episodic memory as a dense ring buffer.
+- `badger.bench.references.plain_dnc`, `badger.bench.references.plain_neural`, `badger.bench.references.plastic`: a DNC,
+  a neural memory and a plastic network, written directly from their equations.
+- `badger.bench.references.loop`: experts in a Python loop, and attention over all pairs.
+- `badger.bench.references.attention_2019`: the attention agent of Rosa et al. 2019, from its description.
+- `badger.bench.references.maze_training`, `badger.bench.references.mazes`: A2C in mazes.
+- `badger.bench.references.worlds`: tasks in plain Python.
+- `badger.bench.references.recurrent_ppo`: sb3-contrib's RecurrentPPO.
+"""
 
 from badger.bench.references.attention_2019 import AttentionAgent, Training, broadcast_multiply, matrix_products
 from badger.bench.references.loop import DenseAttention, LoopExperts

@@ -1,10 +1,10 @@
 """Deep Q-learning with recurrent networks, from replayed sequences.
 
-drqn.py          `DRQN` (Hausknecht and Stone 2015)
-r2d2.py          `R2D2` (Kapturowski et al. 2019)
-recurrent_q.py   what both have in common: `RecurrentQ`, one outer step
-collector.py     plays episodes without gradient, for the replay
-sequences.py     cuts what was played into overlapping sequences
-replay.py        the replay buffer, uniform or prioritized, and its sampling
-targets.py       n-step, double-Q and rescaled targets, as pure functions
+- `badger.learners.q_learning.drqn`: `DRQN` (Hausknecht and Stone 2015).
+- `badger.learners.q_learning.r2d2`: `R2D2` (Kapturowski et al. 2019).
+- `badger.learners.q_learning.recurrent_q`: their base, one outer step.
+- `badger.learners.q_learning.collector`: plays episodes without gradient and fills the replay buffer.
+- `badger.learners.q_learning.sequences`: overlapping sequences with stored recurrent states.
+- `badger.learners.q_learning.replay`: the replay buffer, with uniform or prioritized sampling.
+- `badger.learners.q_learning.targets`: n-step, double-Q and rescaled targets, as pure functions.
 """

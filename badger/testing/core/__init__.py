@@ -15,10 +15,13 @@ from experts import Core
 CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING
 """The contract of cores, by the names of its lines."""
 
+UNCOMPILED = frozenset(CORE_PROPERTIES) - {"one_step_may_be_compiled"}
+"""All but the slowest line, for a core of whose parts another one is compiled already."""
+
 ORDERED = frozenset({"members_permute", "members_may_change_places"})
 """What does not hold of a core whose members write one after the other."""
 
-__all__ = ["CORE_PROPERTIES", "ORDERED", "check_core"]
+__all__ = ["CORE_PROPERTIES", "ORDERED", "UNCOMPILED", "check_core"]
 
 
 def check_core(

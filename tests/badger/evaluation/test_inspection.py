@@ -124,12 +124,17 @@ def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
 
 
 @pytest.mark.parametrize("core", ["gru", *REMEMBERING, "dnc", *NEURAL])
-def test_the_pictures_of_a_guessing_game_are_drawn(core):
+def test_the_pictures_of_a_guessing_game_are_those_of_the_task_and_the_memory(core):
     pictures = seen(core)[0].plots
     memory = {"memory/reads"} if core in (*REMEMBERING, "dnc") else set()
     if core in ({*REMEMBERING, "dnc", *NEURAL} - {"clustered"}):  # which tells no traces
         memory |= {"memory/similarity"}
     assert pictures.keys() == {"comms/graph", "inner/error", "inner/guesses"} | memory
+
+
+@pytest.mark.parametrize("core", ["gru", "episodic", "dnc"])
+def test_pictures_are_saved_and_each_is_another(core):
+    pictures = seen(core)[0].plots
     assert len({png(picture) for picture in pictures.values()}) == len(pictures)
 
 

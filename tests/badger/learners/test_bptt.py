@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, WarmupCosine, generator, initial_carry, rollout
 from badger.testing.learner import Blind
 from experts import state as states
+from pairwise import each_value, pairwise
 from toy_learners import NEVER, flat, slopes
 from toys import Walk, game, toy_agent
 
@@ -42,12 +43,12 @@ def by_hand(learner, step=0, cut=None, penalty=None):
     return total.detach(), slopes(agent)
 
 
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize(
-    "task", [game(steps=4), RepeatPrevious(5, 2, dtype=torch.float64)], ids=["guessing_game", "repeat_previous"]
-)
+TASKS = {"guessing_game": game(steps=4), "repeat_previous": RepeatPrevious(5, 2, dtype=torch.float64)}
+
+
+@each_value(core=CORES, task=TASKS)
 def test_the_gradient_is_that_of_a_plain_loop(core, task):
-    learner = bptt(task, core=core)
+    learner = bptt(TASKS[task], core=core)
     for step in range(2):
         loss, expected = by_hand(learner, step)
         metrics = learner.update()
@@ -64,8 +65,7 @@ def test_gradients_do_not_add_up_over_updates():
     assert_close(slopes(learner.agent), slopes(fresh.agent))
 
 
-@pytest.mark.parametrize("core", CORES)
-@pytest.mark.parametrize("truncation", [1, 2, 3])
+@each_value(core=CORES, truncation=[1, 2, 3])
 def test_truncation_cuts_the_gradient_every_so_many_steps(core, truncation):
     task = RepeatPrevious(5, 1, dtype=torch.float64)
     learner = bptt(task, core=core, truncation=truncation)
@@ -295,9 +295,7 @@ def test_a_loss_that_is_not_finite_is_noticed_where_the_gradient_is():
     assert metrics["loss"].isinf() and metrics["gradient_norm"].isfinite() and not metrics["finite"]
 
 
-@injuries
-@pytest.mark.parametrize("truncation", [None, 2])
-@pytest.mark.parametrize("good", [0, 1])
+@pairwise(injury=INJURIES, truncation=[None, 2], good=[0, 1])
 def test_the_next_good_update_is_as_if_it_had_never_been(injury, truncation, good):
     learner, spared = bptt(truncation=truncation), bptt(truncation=truncation)
     for _ in range(good):

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BUSES, CORES, RepeatPrevious, initial_carry, rollout
-from pairwise import each_value
+from pairwise import each_value, pairwise
 from toys import Crowd, Walk, game, seeded, toy_agent
 
 B = 3
@@ -103,15 +103,13 @@ def test_a_start_asks_for_a_number_of_experts_or_none(experts):
 # --- a carry is a value
 
 
-parts = pytest.mark.parametrize(
-    ("core", "bus"), [(core, "attention") for core in CORES] + [("gru", bus) for bus in BUSES if bus != "attention"]
-)
+PARTS = {core: (core, "attention") for core in CORES} | {bus: ("gru", bus) for bus in BUSES}
+TASKS = {"restarting": game(steps=4), "fixed": game(steps=10), "variable": walk}
 
 
-@parts
-@pytest.mark.parametrize("grad", [True, False])
-@pytest.mark.parametrize("task", [game(steps=4), walk], ids=["fixed", "variable"])
-def test_the_same_carry_gives_the_same_frames(core, bus, grad, task):
+@pairwise(parts=PARTS, grad=[True, False], task=["restarting", "variable"])
+def test_the_same_carry_gives_the_same_frames(parts, grad, task):
+    task, (core, bus) = TASKS[task], PARTS[parts]
     agent = toy_agent(task, core=core, bus=bus)
     with torch.set_grad_enabled(grad):
         _, carry = played(agent, task, 3)
@@ -121,9 +119,9 @@ def test_the_same_carry_gives_the_same_frames(core, bus, grad, task):
     assert torch.equal(after.agent_state.y, then.agent_state.y)
 
 
-@parts
-@pytest.mark.parametrize("task", [game(steps=4), game(steps=10), walk], ids=["restarting", "fixed", "variable"])
-def test_two_rollouts_of_five_are_one_of_ten(core, bus, task):
+@each_value(parts=PARTS, task=TASKS)
+def test_two_rollouts_of_five_are_one_of_ten(parts, task):
+    task, (core, bus) = TASKS[task], PARTS[parts]
     agent = toy_agent(task, core=core, bus=bus)
     whole, end = played(agent, task, 10)
     rng, carry, halves = seeded(1), initial_carry(agent, task, B, seeded()), []

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from badger import BPTT, GuessingGame, generator, initial_carry, rollout
 from badger.rollouts.precision import Bf16MatmulMode, wrap_forward
 from badger.testing.core.stepping import unchecked
+from pairwise import each_value
 from toy_learners import flat, slopes
 from toys import toy_agent
 
@@ -81,9 +82,12 @@ def test_an_unknown_precision_is_refused():
 # --- compiled
 
 
-@pytest.mark.parametrize("options", [{}, {"segment": 3}, {"precision": "bf16"}], ids=["plain", "segment", "bf16"])
-@pytest.mark.parametrize("core", ["gru", "episodic"])
-def test_a_compiled_step_gives_the_same_numbers(core, options, traced):
+WAYS = {"bf16": {"precision": "bf16"}, "plain": {}, "segment": {"segment": 3}}
+
+
+@each_value(way=WAYS, core=["gru", "episodic"])
+def test_a_compiled_step_gives_the_same_numbers(way, core, traced):
+    options = WAYS[way]
     fast, plain = learner(core, compile="aot_eager", **options), learner(core, **options)
     for _ in range(2):
         assert_close(fast.update()["loss"], plain.update()["loss"])

@@ -12,6 +12,7 @@ from badger.testing.core.cases import B, D, H, N, grads, inputs, noise, run
 from experts import GRU, LSTM, EpisodicMemory, Private
 from experts.episodic import memory as episodic
 from experts.episodic import top_k_read as recall
+from pairwise import pairwise
 
 STEPS = 10
 
@@ -57,19 +58,20 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
-@pytest.mark.parametrize("cell", [GRU, LSTM])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+combinations = pairwise(options=OPTIONS, cell=[GRU, LSTM], private=[False, True])
+
+
+@combinations
 def test_steps_equal_plain_reads(options, cell, private):
+    options = OPTIONS[options]
     fused, plain = build(cell, private, **options)
     xs = episode()
     agree(fused, plain, xs, run(fused, xs)[0], run(plain, xs)[0])
 
 
-@pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
-@pytest.mark.parametrize("cell", [GRU, LSTM])
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@combinations
 def test_an_unroll_with_resets_equals_plain_reads(options, cell, private, monkeypatch):
+    options = OPTIONS[options]
     monkeypatch.setattr(episodic, "PIECE", 4)
     fused, plain = build(cell, private, **options)
     xs, reset = episode(), torch.zeros(STEPS, B, dtype=torch.bool)

@@ -16,6 +16,7 @@ from experts import GRU, Core, EpisodicMemory, Private, RowLog
 from experts import memory_metrics as measures
 from experts import state as states
 from experts.episodic import memory as episodic
+from pairwise import pairwise
 from toy_memories import MEASURES, STORES, Unroll, absences, constant, ensemble, inputs, resets, stepped
 
 D, H, B, N = 2, 3, 2, 2
@@ -52,11 +53,9 @@ def oracle(core: Core, xs, reset=None, present=None, without_grad=(), **options)
 # Equal to the oracle
 
 
-@STORES
-@pytest.mark.parametrize("detach_rows", [False, True], ids=["attached", "detached"])
-@pytest.mark.parametrize("keep", ["x", "h", "both"])
-@pytest.mark.parametrize("similarity, weighting", MEASURES)
-def test_every_combination_of_options_equals_the_oracle(similarity, weighting, keep, detach_rows, private):
+@pairwise(measure=map(" ".join, MEASURES), keep=["x", "h", "both"], detach_rows=[False, True], private=[True, False])
+def test_every_combination_of_options_equals_the_oracle(measure, keep, detach_rows, private):
+    similarity, weighting = measure.split()
     options = {"similarity": similarity, "weighting": weighting, "keep": keep, "detach_rows": detach_rows}
     core, xs, episodes = build(private, **options), inputs(9), {"reset": resets(9), "present": absences(9)}
     equal_runs(core, xs, stepped(core, xs, **episodes)[0], oracle(core, xs, **episodes, **options))
@@ -276,7 +275,7 @@ def test_many_gradients_may_be_asked_for_at_once():
 @STORES
 @pytest.mark.parametrize("slots", [8, 50])
 def test_storage_is_bounded_without_gradients(slots, private):
-    core, xs = build(private, slots=slots), inputs(1000)
+    core, xs = build(private, slots=slots), inputs(300)
     with torch.no_grad():
         _, passed = stepped(core, xs)
     logs = [state.log for state in passed]

@@ -8,7 +8,7 @@ from badger.testing.core.cases import B, D, H, N, T, grads, noise, run
 from experts import CORES, GRU, LSTM
 
 
-@pytest.mark.parametrize("name", ["neural_memory", "neural_memory_gradient", "lookup_table", "dnc", "plastic", "gru"])
+@pytest.mark.parametrize("name", CORES)
 def test_no_episodes_at_all_are_stepped_and_unrolled(name):
     core = CORES[name](D, H)
     xs = torch.zeros(T, 0, N, D)
