@@ -116,7 +116,7 @@ SENSES: dict[str, Callable[..., Sense]] = {
     "broadcast": Broadcast,
     "scaled": Scaled,
     "embedding": Embedding,
-    "each": Each,
+    "per_expert": PerExpert,
     "team": Team,
 }
 """Senses by name, each a factory `(obs_size, *, options) -> Sense`."""

@@ -24,8 +24,8 @@ assert delivery.messages.tolist() == [10, 10]  # a ring of 5 experts has 10 dire
 """
 
 from comms.attention import Attention
-from comms.buses import BUSES
 from comms.bus import Bus, Delivery, Silent, State
+from comms.buses import BUSES
 from comms.delayed import Delayed
 from comms.gated import Gated
 from comms.generators import TOPOLOGIES, EdgeList

@@ -104,7 +104,7 @@ class ControlledMemory:
 
 
 def _keyword_options(part: Callable[..., Core]) -> dict[str, inspect.Parameter]:
-    hints = get_type_hints(part.__init__ if isinstance(part, type) else part)
+    hints = get_type_hints(part.__init__ if isinstance(part, type) else part)  # type: ignore[misc]
     return {
         name: p.replace(annotation=hints[name])
         for name, p in inspect.signature(part).parameters.items()

@@ -39,8 +39,8 @@ ACTS: dict[str, type[Act]] = {
     "readout": Readout,
     "team": Team,
 }
-"""Acts by name, each a factory `(input_size, outputs, *, options) -> Act`. Environments of several agents take a `Team`,
-which is also given `agents`."""
+"""Acts by name, each a factory `(input_size, outputs, *, options) -> Act`. An environment of several
+agents takes a `Team`, which is given `agents`, too."""
 
 __all__ = [
     "ACTS",

@@ -15,8 +15,8 @@ from badger.act import Gaussian, WithCritic
 from badger.agent import Agent
 from badger.learners import episode_stream as stream
 from badger.learners.episode_stream import EpisodeStream
-from badger.learners.returns import masked_mean
 from badger.learners.requirements import check_critic, check_task
+from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.policies.policies import POLICIES, Sampled

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 
-from badger.recipes.parts import Part, PartKind, factory_options
+from badger.recipes.parts import Part, PartKind
 from badger.runs.run import Run
 
 
@@ -60,6 +60,7 @@ class _Recipe:
         run_recipe.__doc__ = self._docstring()
         run_recipe.parts = self.parts  # type: ignore[attr-defined]
         run_recipe.part = self.part  # type: ignore[attr-defined]
+        run_recipe.option_defaults = self.option_defaults  # type: ignore[attr-defined]
         return run_recipe
 
     def __call__(self, **arguments: Any) -> Run:
@@ -68,7 +69,7 @@ class _Recipe:
         bound = self.signature.bind(**plain)
         bound.apply_defaults()
         # JSON gives ranges back as lists
-        known = {name: tuple(v) if isinstance(v, list) else v for name, v in bound.arguments.items()}
+        known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in bound.arguments.items()}
         known |= {flag: self.part(flag, known[flag], options.get(flag, {})) for flag in self.parts}
         shared = [group(**{f.name: known.pop(f.name) for f in dataclasses.fields(group)}) for group in self.groups]
         return self.function(*shared, **known)
@@ -93,12 +94,27 @@ class _Recipe:
         return "\n".join([own, *map(_group_arguments, reversed(self.groups))])
 
 
+def option_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's defaults for options of the parts that the arguments name, as `{"core.slots": 128}`.
+
+    Args:
+        function: a recipe; one that is a plain function has none.
+        arguments: keyword arguments of the recipe.
+    """
+    parts, defaults = getattr(function, "parts", {}), getattr(function, "option_defaults", {})
+    flags = inspect.signature(function).parameters
+    chosen = {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
+    named = {key: key.partition(".") for key in defaults}
+    return {key: defaults[key] for key, (flag, _, option) in named.items() if option in chosen[flag].available}
+
+
 def split_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Arguments of a recipe, apart: plain ones, and options by the flag of their part.
 
     `{"core": "dnc", "core.slots": 8}` gives `{"core": "dnc"}` and `{"core": {"slots": 8}}`.
     """
-    plain, options = {}, {}
+    plain: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {}
     for name, value in arguments.items():
         flag, dot, option = name.partition(".")
         if dot:
@@ -140,11 +156,10 @@ def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:
 
 
 def _all_options(kind: PartKind) -> list[str]:
-    """Every option, or parameter that a recipe may set, of any registered part of the kind."""
+    """Every parameter that a recipe may set of any registered part of the kind."""
     names: dict[str, None] = {}
     for factory in kind.registry.values():
         names |= dict.fromkeys(list(inspect.signature(factory).parameters)[kind.positional :])
-        names |= dict.fromkeys(factory_options(factory, kind))
     return list(names)
 
 

@@ -159,6 +159,8 @@ def type_name(annotation: Any) -> str:
 def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     if isinstance(factory, partial):
         return _type_hints(factory.func)
+    if hasattr(factory, "__signature__"):
+        return {name: p.annotation for name, p in inspect.signature(factory).parameters.items()}
     return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
 
 
