@@ -37,12 +37,14 @@ class PartKind:
         registry: the parts by name, each a factory.
         positional: how many of a factory's first parameters are passed by the agent.
         supplied: parameters that are passed by name where a factory has them.
+        defaults: values of options for which a factory has no default.
     """
 
     flag: str
     registry: Mapping[str, Callable[..., Any]]
     positional: int
     supplied: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, name: str, **options: Any) -> "Part":
         """The part of that name, with options for its factory."""
@@ -112,10 +114,12 @@ class Part:
     def build(self, *args: Any, **supplied: Any) -> Any:
         """The part itself. supplied: passed where the factory has a parameter of that name."""
         known = {name: value for name, value in supplied.items() if self.accepts(name) and name not in self.options}
-        missing = [name for name, p in self.available.items() if p.default is p.empty and name not in self.options]
-        if missing:
-            raise ValueError(f"{self.kind.flag} {self.name!r} needs a value for {self.kind.flag}.{missing[0]}")
-        return self.factory(*args, **known, **self.options)
+        for name, parameter in self.available.items():
+            if parameter.default is parameter.empty and name not in self.options:
+                raise ValueError(f"{self.kind.flag} {self.name!r} needs a value for {self.kind.flag}.{name}")
+            if name in self.kind.defaults:
+                known.setdefault(name, parameter.default)
+        return self.factory(*args, **{**known, **self.options})
 
     def bound(self) -> str | Callable[..., Any]:
         """The name of a part without options, else its factory with the options bound: for a socket that takes both."""
@@ -127,12 +131,18 @@ def factory_options(factory: Callable[..., Any], kind: PartKind) -> dict[str, in
     parameters = list(inspect.signature(factory).parameters.values())[kind.positional :]
     hints = _type_hints(factory)
     return {
-        p.name: p.replace(annotation=hints[p.name])
+        p.name: p.replace(annotation=hints[p.name], default=_default(p, kind))
         for p in parameters
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
         and p.name not in kind.supplied
         and is_plain(hints.get(p.name, Any))
     }
+
+
+def _default(parameter: inspect.Parameter, kind: PartKind) -> Any:
+    if parameter.default is parameter.empty:
+        return kind.defaults.get(parameter.name, parameter.empty)
+    return parameter.default
 
 
 def is_plain(annotation: Any) -> bool:
@@ -164,7 +174,6 @@ def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
 
 
-AGENT = frozenset({"experts"})
 TRAINING = frozenset(
     {
         "auxiliary", "batch", "compile", "cuda_graph", "experts", "grad_checkpoint_steps", "lr", "precision", "rank",
@@ -172,7 +181,7 @@ TRAINING = frozenset(
     }
 )  # fmt: skip
 
-CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}))
+CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64})
 BUS = PartKind("bus", BUSES, 2)
 TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
 SENSE = PartKind("sense", SENSES, 1)

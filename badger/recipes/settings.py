@@ -21,7 +21,6 @@ from experts import default_loss_weights
 from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
-DEFAULT_HIDDEN_SIZE = 64
 TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph")
 
 
@@ -130,8 +129,7 @@ class Setup:
         experts = size_range(experts=self.experts)[1]
         sensing = sense.build(task.obs_size)
         heard = sensing.output_size + message_size
-        core = self.core.with_defaults({"hidden_size": DEFAULT_HIDDEN_SIZE})
-        core = core.build(heard + identity + name_size, experts=experts, target_size=heard)
+        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
         acting = head.build(core.output_size, task.action_space.size, **agents)
         if critic and isinstance(task.action_space, Continuous):
             acting = act.Gaussian(acting)
