@@ -8,7 +8,7 @@ import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import default_num_episodes, print_scores
+from badger.cli.evaluate import default_num_episodes, mean_scores, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.usage import print_usage
@@ -17,6 +17,7 @@ from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
+from badger.runs.evaluations import write_evaluation
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Diverged, Run
 from badger.runs.training import train
@@ -40,15 +41,18 @@ def train_command(words: list[str]) -> int:
 def resume_command(words: list[str]) -> int:
     """The words after `badger resume`; returns the exit code."""
 
-    def resume(run: Positional[Path], *, tensorboard: bool = True, trust_code: bool = False) -> int:
+    def resume(
+        run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
+    ) -> int:
         """Go on with a run from its last good checkpoint, to the goal that it was started with.
 
         Args:
             run: its folder.
             tensorboard: write events for TensorBoard.
+            build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: import code of others that its run.json names as module:name.
         """
-        return _run_training(load(run, trust_code=trust_code), tensorboard)
+        return _run_training(load(run, build=build, trust_code=trust_code), tensorboard)
 
     return tyro.cli(resume, args=words, prog="badger resume")
 
@@ -87,7 +91,9 @@ def _summarise(run: Run) -> None:
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
         count = default_num_episodes(task, learner.agent.experts)
-        print_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy), references)
+        scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
+        write_evaluation(folder, run.step, learner.seed, mean_scores(scores))
+        print_scores(scores, references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)

@@ -73,7 +73,7 @@ def load_run(
         check_trusted(_references(about), trusted, folder / "run.json")
         build = _builder(folder, about)
     run = build()
-    run.recipe, run.arguments, run.defaults = about
+    run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
     run.restore(folder, best=best)
     return run
 
