@@ -1,4 +1,4 @@
-"""The flags of `badger train RECIPE`: the recipe's arguments, the options of the parts that it names, and the folder."""
+"""Flags of `badger train RECIPE`: the recipe's arguments, the options of the parts it names, and the folder."""
 
 import copy
 import dataclasses
@@ -60,7 +60,7 @@ def _option_fields(recipe: Callable[..., Run], words: list[str]) -> Iterator[Fie
         described = docstring_parser.parse(inspect.getdoc(part.factory) or "").params
         texts = {param.arg_name: " ".join((param.description or "").split()) for param in described}
         for name, parameter in part.available.items():
-            kind: Any = Annotated[parameter.annotation, tyro.conf.arg(name=f"{flag}.{name}", help=texts.get(name))]  # type: ignore[name-defined]
+            kind: Any = Annotated[parameter.annotation, tyro.conf.arg(name=f"{flag}.{name}", help=texts.get(name))]
             yield f"{flag}{SEPARATOR}{name}", kind, _field(part.options.get(name, parameter.default))
 
 

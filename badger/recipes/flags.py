@@ -108,6 +108,25 @@ def option_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) 
     return {key: defaults[key] for key, (flag, _, option) in named.items() if option in chosen[flag].available}
 
 
+def drop_unknown_options(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments without options that the parts named among them do not have.
+
+    So one set of options serves several parts: `{"core": "gru", "core.slots": 64}` gives `{"core": "gru"}`.
+
+    Args:
+        function: a recipe; the arguments of one that is a plain function come back as they are.
+        arguments: keyword arguments of the recipe.
+    """
+    parts, flags = getattr(function, "parts", {}), inspect.signature(function).parameters
+    chosen = {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
+
+    def known(name: str) -> bool:
+        flag, dot, option = name.partition(".")
+        return not dot or flag not in chosen or option in chosen[flag].available
+
+    return {name: value for name, value in arguments.items() if known(name)}
+
+
 def split_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Arguments of a recipe, apart: plain ones, and options by the flag of their part.
 
