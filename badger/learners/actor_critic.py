@@ -20,9 +20,9 @@ from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.policies.policies import POLICIES, Sampled
+from badger.registry import resolve_name
 from badger.rng import generator
 from badger.rollouts.trajectory import Carry, Trajectory
-from comms import get_by_name
 from tasks import Continuous, Task, TaskDistribution
 
 ACTOR_CRITIC_METRICS = BASE_METRICS | {  # what an update tells besides scores and the core's losses
@@ -67,7 +67,7 @@ class ActorCritic(ABC):
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
         self.weights, self.auxiliary = weights, check_auxiliary(auxiliary, agent.core)
         self.rollout_policy = Sampled(self.task.action_space)
-        self.eval_policy = get_by_name(POLICIES, eval_policy, "policy")(self.task.action_space)
+        self.eval_policy = resolve_name(POLICIES, eval_policy, "policy", callable)(self.task.action_space)
         self.updater = GuardedAdamW(agent.parameters(), **climbing)
         self.stream: EpisodeStream | None = None  # of episodes that go on in the next update
         self.step = self.env_steps = 0

@@ -1,6 +1,6 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
-from badger.registry import resolve_name
+from badger.registry import register, resolve_name
 from badger.study.studies_external import EXTERNAL_ENV_STUDIES
 from badger.study.studies_memory import MEMORY_STUDIES
 from badger.study.studies_rl import RL_MEMORY_STUDIES
@@ -114,14 +114,16 @@ IMPROVEMENTS = Study(
     ),
 )
 
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (
-        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *MEMORY_STUDIES,
-        *RL_MEMORY_STUDIES,
-        *EXTERNAL_ENV_STUDIES,
-    )
-}  # fmt: skip
+STUDIES: dict[str, Study] = register(
+    "studies",
+    [
+        (study.name, study)
+        for study in (
+            MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *MEMORY_STUDIES,
+            *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES,
+        )
+    ],
+)  # fmt: skip
 """Studies by name."""
 
 

@@ -10,6 +10,7 @@ import pytest
 from badger import CORES, Run, Setup, build_run, load_run, recipe, train
 from badger.cli.main import main
 from badger.recipes.parts import BUS, CORE, LEARNER, factory_options, is_plain
+from badger.registry import register
 from badger.study.compare import compare_runs
 from tasks import GuessingGame
 
@@ -180,3 +181,8 @@ def test_a_run_loads_with_the_options_it_was_made_with(tmp_path):
 
 def test_a_partial_is_described_by_the_function_inside():
     assert "rule" in factory_options(functools.partial(CORES["plastic"], rule="hebb"), CORE)
+
+
+def test_a_name_that_is_taken_is_refused():
+    with pytest.raises(ValueError, match="two recipes are named 'maze'; rename one of them"):
+        register("recipes", [("maze", 1), ("copy", 2), ("maze", 3)])
