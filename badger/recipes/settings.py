@@ -1,6 +1,7 @@
 """What recipes have in common: an agent for a task, made of named parts, and how it is trained."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,10 +99,11 @@ class Setup:
             ValueError: an unknown name or option, a flag that the learner does not have, a task that it cannot learn,
                 or sizes that do not fit.
         """
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}, want at least 1")
+        self._check_numbers()
         learner = self.learner.with_defaults(learner_defaults or {})
         check_task(learner.factory, learner.name, tasks)
+        if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
+            raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
         device, training = resolve_device(self.device), self._training_flags(learner)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
@@ -145,6 +147,17 @@ class Setup:
             identity_size=identity,
         )
 
+    def _check_numbers(self) -> None:
+        lowest = {"batch": 1, "outer_steps": 1, "seeds": 1, "message_size": 1, "seed": 0, "identity_size": 0}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name}={value}, want at least {low}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr={self.lr}, want a learning rate above 0, such as 0.001")
+        if size_range(experts=self.experts)[0] < 0 or self.experts == 0:
+            raise ValueError(f"experts={self.experts}, want at least 1")
+
     def _training_flags(self, learner: Part) -> dict[str, Any]:
         """The flags that the learner has; one that it does not have is refused unless it is left at its default."""
         flags: dict[str, Any] = {"lr": self._schedule()}
@@ -184,6 +197,8 @@ def resolve_device(name: str) -> torch.device:
     """The device of that name; "auto" is cuda where there is one. Raises ValueError for cuda where there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device={name!r}, want cpu, cuda or auto")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name!r}, but torch {torch.__version__} sees no CUDA device here; use cpu or auto")
