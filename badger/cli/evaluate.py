@@ -1,4 +1,4 @@
-"""badger evaluate RUN: how a trained agent does on episodes that it has never met."""
+"""The command `badger evaluate RUN`: scores of a trained agent on held-out episodes."""
 
 import dataclasses
 import json as json_format

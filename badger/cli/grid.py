@@ -1,4 +1,4 @@
-"""badger evaluate RUN --grid: a table of all combinations of sizes, as Markdown, CSV and heat maps."""
+"""The command `badger evaluate RUN --grid`: scores for all combinations of sizes, as Markdown, CSV and heat maps."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""How commands load a run folder."""
+"""Load a run folder for a command."""
 
 import inspect
 from pathlib import Path

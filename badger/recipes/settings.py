@@ -1,4 +1,4 @@
-"""What recipes have in common: an agent for a task, made of named parts, and how it is trained."""
+"""Flags that all recipes share: an agent of named parts, how it is trained, and on what device."""
 
 import dataclasses
 import math
@@ -84,7 +84,11 @@ class Setup:
     cuda_graph: bool = False
 
     def with_default_experts(self, task: Task) -> "Setup":
-        """The setup with an expert for each agent of the environment, where no number of experts is given."""
+        """The setup with an expert for each agent of the environment, where no number of experts is given.
+
+        Args:
+            task: the environment.
+        """
         return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
 
     def make_run(self, tasks: Task | TaskDistribution, *, learner_defaults: Mapping[str, Any] | None = None) -> Run:
@@ -115,7 +119,11 @@ class Setup:
         return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
 
     def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
-        """The agent for a task. critic: with a value estimate as its last output.
+        """The agent for a task.
+
+        Args:
+            task: gives the sizes of observation and action, and the number of agents.
+            critic: with a value estimate as its last output.
 
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
