@@ -140,6 +140,7 @@ class Setup:
         sensing = sense.build(task.obs_size)
         heard = sensing.output_size + message_size
         core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
+        bus = self.bus.build(core.output_size, self.message_size)
         acting = head.build(core.output_size, task.action_space.size, **agents)
         if critic and isinstance(task.action_space, Continuous):
             acting = act.Gaussian(acting)
@@ -148,7 +149,7 @@ class Setup:
         return Agent(
             sense=sensing,
             core=core,
-            bus=self.bus.build(core.output_size, self.message_size),
+            bus=bus,
             act=acting,
             topology=self.topology.bound(),
             experts=experts,
