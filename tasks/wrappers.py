@@ -36,7 +36,7 @@ class PreviousActionReward(Task):
             raise ValueError(f"task={self.task!r}, want a Task, as in Feedback(TMaze())")
         if self.dtype is not None and self.dtype != self.task.dtype:
             object.__setattr__(self, "task", replace(self.task, dtype=self.dtype))
-        for name in ("steps", "dtype", "differentiable", "fixed_length", "score", "better", "outside"):
+        for name in ("steps", "dtype", "differentiable", "fixed_length", "score", "better", "external"):
             object.__setattr__(self, name, getattr(self.task, name))
 
     @property

@@ -26,7 +26,7 @@ GAME = game()
 
 def draws(tasks, count=300):
     rng = seeded()
-    return [tasks.draw(rng) for _ in range(count)]
+    return [tasks.sample(rng) for _ in range(count)]
 
 
 def test_each_size_of_a_range_is_drawn_equally_often():
@@ -192,7 +192,7 @@ def test_what_is_drawn_is_what_is_played(monkeypatch):
     learner, played = varied(experts=(3, 6)), []
     forward = type(learner.agent).forward
     monkeypatch.setattr(
-        type(learner.agent), "forward", lambda *args: played.append(args[2].address.shape) or forward(*args)
+        type(learner.agent), "forward", lambda *args: played.append(args[2].assignment.shape) or forward(*args)
     )
     for _ in range(4):
         played.clear()

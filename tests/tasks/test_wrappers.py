@@ -59,8 +59,8 @@ class Pairs(Steps):
     def step(self, state, action, rng):
         return super().step(state, action[..., 0], rng)
 
-    def _told(self, state, reward):
-        return super()._told(state, reward)._replace(legal=None)
+    def _make_step(self, state, reward):
+        return super()._make_step(state, reward)._replace(action_mask=None)
 
 
 def test_several_choices_are_told_side_by_side():

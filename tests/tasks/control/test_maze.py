@@ -69,7 +69,7 @@ def plain(task, state):
     places = [tuple(place) for place in build_maze_tables(task.size, CPU).positions.tolist()]
     return [
         PlainMaze(task, places[goal], [places[cell] for cell in landings])
-        for goal, landings in zip(state.goal.tolist(), state.landings.tolist(), strict=True)
+        for goal, landings in zip(state.goal.tolist(), state.respawn_cells.tolist(), strict=True)
     ]
 
 
