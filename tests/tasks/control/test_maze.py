@@ -59,7 +59,7 @@ class PlainMaze:
     def seen(self, action=None, reward=0.0):
         y, x = self.place
         around = [self.wall[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        told = [float(self.task.tell_action and action == a) for a in range(4)]
+        told = [float(self.task.observe_action and action == a) for a in range(4)]
         time = self.t / self.task.steps if self.task.relative_time else self.t
         return np.array([*around, *told, 0, reward, time, 1], dtype=float)
 
