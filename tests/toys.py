@@ -121,7 +121,7 @@ class Steps(Walk):
     def _told(self, state, reward):
         legal = torch.ones(len(reward), 3, dtype=torch.bool)
         legal[:, 0] = state.place >= 0
-        return super()._told(state, reward)._replace(legal=legal)
+        return super()._told(state, reward)._replace(action_mask=legal)
 
 
 class Crowd(Walk):

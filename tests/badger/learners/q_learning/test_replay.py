@@ -33,7 +33,7 @@ def replay(*numbers, capacity=4, draw=None):
 
 
 def content(replay):
-    return sorted(replay.at(torch.arange(len(replay))).steps.reward[0].tolist())
+    return sorted(replay.get(torch.arange(len(replay))).steps.reward[0].tolist())
 
 
 def test_the_oldest_makes_room():
