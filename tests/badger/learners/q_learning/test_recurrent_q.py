@@ -88,10 +88,10 @@ def of_row(learner, agent, target, drawn, row, steps):
 
 def lived_again(agent, drawn, row, steps, first, end, frozen):
     """Q (A,) of each observation from the first to the one at `end`; no gradient before `frozen`."""
-    address = None if drawn.address is None else drawn.address[row : row + 1]
+    address = None if drawn.assignment is None else drawn.assignment[row : row + 1]
     fresh = agent.initial_state(steps.obs[0], seeded())
     state = with_recurrent_states(
-        [drawn.initial_states[row]], fresh._replace(identity=drawn.identity[row : row + 1], address=address)
+        [drawn.initial_states[row]], fresh._replace(identity=drawn.identity[row : row + 1], assignment=address)
     )
     values = {}
     for t in range(first, end + 1):
@@ -144,7 +144,7 @@ def test_what_it_trains_on_is_what_it_lived_through():
     """With the weights of then, and from what was known then, Q and what was done agree with the greedy choice."""
     learner = r2d2(exploration=LinearEpsilon(0.0, 0.0, 0), core="episodic")
     lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._policy([0.0] * 3), rng)
+    learner._collect(lived, learner._rollout_policy([0.0] * 3), rng)
     drawn, _, _ = drawn_by(learner, rng)
     q, target, _ = learner._replay_q(drawn, rng)
     steps = drawn.steps.map(lambda part: part[learner.spec.burn_in :])
@@ -238,7 +238,7 @@ def test_it_plays_so_many_steps_and_tells_of_them():
     made = learner.collector.builder.env_steps
     assert 0 < one["env_steps"] <= 3 * 7 and one["env_steps"] < other["env_steps"] == made
     assert one["epsilon"] == 0.5 and other["epsilon"] == pytest.approx(max(0.1, 0.5 - 0.4 * one["env_steps"] / 20))
-    assert other["replay"] == len(learner.replay_buffer)
+    assert other["replay_size"] == len(learner.replay_buffer)
 
 
 def test_the_return_is_that_of_the_episodes_that_ended():
@@ -253,7 +253,7 @@ def test_the_return_is_that_of_the_episodes_that_ended():
 def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
     learner = r2d2(discrepancy_interval=1, core="episodic")
     lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._policy([0.5] * 3), rng)
+    learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
     assert_close(learner.discrepancy(rng), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
     with torch.no_grad():
         for p in learner.agent.parameters():
@@ -264,7 +264,7 @@ def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
 def test_an_agent_that_begins_with_nothing_is_elsewhere():
     learner = r2d2(discrepancy_interval=1, stored_state=False, burn_in=0, replay_batch=40)
     lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._policy([0.5] * 3), rng)
+    learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
     assert (learner.discrepancy(rng) > 1e-3).any()
 
 
@@ -277,7 +277,7 @@ def test_the_discrepancy_is_told_when_it_is_due():
 def test_a_discrepancy_without_what_was_known_is_refused():
     learner = r2d2()
     learner.update()
-    with pytest.raises(ValueError, match="is not kept: build it with discrepancy_interval=1"):
+    with pytest.raises(ValueError, match="are not stored: build the learner with discrepancy_interval=1"):
         learner.discrepancy(seeded())
 
 
@@ -290,7 +290,7 @@ def test_real_numbers_are_refused():
 
 
 def test_a_distribution_of_tasks_is_refused():
-    with pytest.raises(ValueError, match="Ranges draws another task for each outer step"):
+    with pytest.raises(ValueError, match="RandomSizes draws another task for each outer step"):
         DRQN(toy_agent(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
@@ -309,7 +309,7 @@ class Paid(Steps):
 
 
 def test_rewards_of_each_expert_are_refused():
-    with pytest.raises(ValueError, match=r"Paid rewards each expert, \(3, 4\), and Q-learning wants one reward"):
+    with pytest.raises(ValueError, match=r"Paid returns a reward for each expert, \(3, 4\), and Q-learning wants one"):
         r2d2(Paid(dtype=torch.float64)).update()
 
 

@@ -181,7 +181,7 @@ def test_episodes_of_fixed_length_show_their_last_observation():
     ("options", "error"),
     [
         ({"train_length": 0, "overlap": 0}, "train_length=0, want at least 1"),
-        ({"train_length": 4, "overlap": 4}, "overlap=4, want 0 to train - 1 = 3"),
+        ({"train_length": 4, "overlap": 4}, "overlap=4, want 0 to train_length - 1 = 3"),
         ({"overlap": -1}, "overlap=-1, want"),
         ({"burn_in": -1}, "burn_in=-1, want 0 steps or more"),
     ],
