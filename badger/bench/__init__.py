@@ -6,7 +6,7 @@
 - `badger.bench.measure`: alternating measurement of time, and peak memory in a process of its own.
 - `badger.bench.result`: the rows, the table, JSON.
 
-`CASES` has every case by name.
+`BENCHMARKS` has every case by name.
 
 ```python
 from badger.bench import Row, table
@@ -33,7 +33,7 @@ from badger.bench.cases.worlds import env_throughput
 from badger.bench.result import BenchResult, as_json, table, versions
 from comms import get_by_name
 
-CASES: dict[str, Callable[[torch.device], Iterator[BenchResult]]] = {
+BENCHMARKS: dict[str, Callable[[torch.device], Iterator[BenchResult]]] = {
     "memory-vs-dense": memory_vs_dense,
     "memory-vs-gru": memory_vs_gru,
     "price-of-memory": memory_overhead,
@@ -41,9 +41,9 @@ CASES: dict[str, Callable[[torch.device], Iterator[BenchResult]]] = {
     "input-length": input_length,
     "input-crossing": input_crossing,
     "million-slots": million_slots,
-    "dnc_case": dnc_case,
-    "maze_case": maze_case,
-    "env_throughput": env_throughput,
+    "dnc": dnc_case,
+    "maze": maze_case,
+    "env-throughput": env_throughput,
     "recurrent-ppo": recurrent_ppo_case,
     "badger-2019": badger_2019,
     "experts": experts,
@@ -58,9 +58,9 @@ def bench(names: Sequence[str], device: torch.device) -> Iterator[BenchResult]:
     Raises:
         ValueError: there is no case of that name.
     """
-    cases = [get_by_name(CASES, name, "case") for name in names or CASES]
+    cases = [get_by_name(BENCHMARKS, name, "case") for name in names or BENCHMARKS]
     for case in cases:
         yield from case(device)
 
 
-__all__ = ["CASES", "BenchResult", "as_json", "bench", "table", "versions"]
+__all__ = ["BENCHMARKS", "BenchResult", "as_json", "bench", "table", "versions"]

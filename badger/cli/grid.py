@@ -1,4 +1,4 @@
-"""badger evaluate RUN --grid: a table of all combinations of sizes, as Markdown, CSV and heat maps."""
+"""The command `badger evaluate RUN --grid`: scores for all combinations of sizes, as Markdown, CSV and heat maps."""
 
 import csv
 import io
@@ -34,6 +34,7 @@ def command(words: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        build: str | None = None,
         trust_code: bool = False,
         out: Path | None = None,
     ) -> int:
@@ -49,10 +50,11 @@ def command(words: list[str]) -> int:
             member: which agent of a population, from 0 on.
             best: play the checkpoint of the best averaged return, not the last one.
             seed: of the episodes, which no training meets.
+            build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: import code of others that its run.json names as module:name.
             out: folder for grid.csv and grid.png; that of the run if not given.
         """
-        loaded = load(run, best=best, trust_code=trust_code)
+        loaded = load(run, best=best, build=build, trust_code=trust_code)
         learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")

@@ -8,7 +8,6 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from badger.recipes.build import referenced_modules
 from badger.study.compare import compare_runs
 from badger.study.report import write_report
 from badger.study.results import StudyResults
@@ -63,22 +62,17 @@ def compare(words: list[str]) -> int:
         runs: Positional[tuple[Path, ...]],
         *,
         threshold: float | None = None,
-        episodes: int | None = None,
         folder: Path | None = None,
-        trust_code: bool = False,
     ) -> int:
         """Report what runs show, finished or not, with error bars. Those that differ only in their seed are one arm.
 
         Args:
             runs: their folders.
             threshold: of the moving average of the score: how many runs got there, and when.
-            episodes: play so many with each run, and not those that its study has played.
             folder: where the report is kept; runs/compare-DATE-TIME if not given.
-            trust_code: import code of others that a run.json names as module:name.
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        trusted = [module for run in runs for module in referenced_modules(run)] if trust_code else ()
-        _print_report(compare_runs(runs, threshold, episodes, trusted), folder or Path("runs") / stamp)
+        _print_report(compare_runs(runs, threshold), folder or Path("runs") / stamp)
         return 0
 
     return tyro.cli(compare, args=words, prog="badger compare")

@@ -104,7 +104,7 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
             missing[job.name] = f"{failure.kind}: {failure.text}"
         if found is None or (failure is not None and not diverged):
             continue
-        known = {"arm": job.arm, "seed": job.seed, "goal": found["milestones"][-1], "diverged": diverged}
+        known = {"arm": job.arm, "seed": job.seed, "budget": found["milestones"][-1], "diverged": diverged}
         scores = {int(step): each for step, each in found["scores"].items()}
         rows = read_metrics(job.folder)
         outcomes.append(make_trial_result(rows, study.score, found["better"], study.threshold, scores=scores, **known))

@@ -114,7 +114,7 @@ def _row(outcome: TrialResult, step: int, name: str, scores: Scores) -> MetricsR
     reached = outcome.threshold_reached or (None, None)
     row: MetricsRow = {"arm": outcome.arm, "seed": outcome.seed, "step": step, "evaluation": name}
     for score, told in scores.items():
-        row |= {score: told["mean"], f"{score}_se": told["error"]}
+        row |= {score: told["mean"], f"{score}_se": told["sem"]}
     row |= {"moving_average": dict(zip(*outcome.curve, strict=True)).get(step), "steps_to_threshold": reached[0]}
     return row | {
         "diverged": outcome.diverged, "steps_in_all": outcome.steps,

@@ -120,9 +120,7 @@ def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
     scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
-    means = {
-        name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()
-    }
+    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
     return {name: recorder.nan_to_none(mean) for name, mean in means.items()}
 
 

@@ -103,7 +103,7 @@ def memory_vs_dense(
         yield BenchResult(f"memory-vs-dense/memory{what}", "MB", peaks["ours"], peaks[name], about[name], less)
 
 
-def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:  # noqa: B008
+def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:
     """Our memory, unrolled and stepped eagerly, against nn.GRU: time of forward and backward."""
     sides = {
         "unrolled": partial(badger_work, sizes, device),
@@ -117,7 +117,7 @@ def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repe
 
 def episode_length(
     device: torch.device,
-    sizes: MemorySizes = MemorySizes(rows=32),  # noqa: B008
+    sizes: MemorySizes = MemorySizes(rows=32),
     lengths: tuple[int, int] = (1024, 4096),
     repeats: int = 3,
 ) -> Iterator[BenchResult]:

@@ -11,7 +11,7 @@ import torch
 
 from badger import Maze
 from badger import bench as package
-from badger.bench import CASES, BenchResult, as_json, bench, measure, table
+from badger.bench import BENCHMARKS, BenchResult, as_json, bench, measure, table
 from badger.bench.cases import agents, crowd, lengths, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes as DNCSizes
@@ -23,7 +23,7 @@ from experts import Core
 from tiny_runs import strict_json
 
 CPU = torch.device("cpu")
-RECIPE = {"experts": 2, "dims": 1, "steps": 2, "hidden_size": 4, "batch": 2, "outer_steps": 10}
+RECIPE = {"experts": 2, "dims": 1, "steps": 2, "core.hidden_size": 4, "batch": 2, "outer_steps": 10}
 SIZES = memory.MemorySizes(steps=3, rows=2, slots=2, input_size=2, hidden_size=4, key_size=3, top_k=2)
 FEW = crowd.CrowdSizes(experts=12, neighbours=2, hidden_size=4, message_size=4, slots=2, top_k=1, key_size=2)
 MAZES = {"plasticity": Maze(3, 5), "backpropamine": Maze(3, 5, True, True)}
@@ -180,7 +180,7 @@ def test_json_holds_for_each_row_what_a_reader_needs():
     assert found["c"]["ours"] is found["c"]["reference"] is found["c"]["ratio"] is found["c"]["reached"] is None
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
     """Also what is else measured on a GPU only."""
 
@@ -194,7 +194,7 @@ def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
         monkeypatch.setattr(module, "on_gpu", lambda device, name, unit, goal, measured: measured())
     if name == "recurrent-ppo":
         pytest.importorskip("sb3_contrib")
-    rows = list(CASES[name](CPU, **TINY[name]))
+    rows = list(BENCHMARKS[name](CPU, **TINY[name]))
     assert rows and all(row.name.split("/")[0] == name for row in rows)
     assert len({row.name for row in rows}) == len(rows)
     for row in rows:
@@ -206,7 +206,7 @@ def test_every_case_runs_at_a_tiny_size(name, monkeypatch):
 
 def test_what_a_case_wants_that_is_not_installed_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
-    (row,) = CASES["recurrent-ppo"](CPU)
+    (row,) = BENCHMARKS["recurrent-ppo"](CPU)
     assert not row.ours and row.note == "not measured: wants sb3-contrib; pip install sb3-contrib gymnasium"
 
 
@@ -277,7 +277,7 @@ def test_a_training_step_has_the_auxiliary_losses_of_every_step():
 
 
 def test_a_bench_of_no_case_is_a_bench_of_all(monkeypatch):
-    monkeypatch.setattr(package, "CASES", {n: partial(one, n) for n in ("a", "b")})
+    monkeypatch.setattr(package, "BENCHMARKS", {n: partial(one, n) for n in ("a", "b")})
     assert [row.name for row in bench([], CPU)] == ["a", "b"]
     assert [row.name for row in bench(["b"], CPU)] == ["b"]
 
@@ -287,7 +287,7 @@ def one(name, device):
 
 
 def test_the_command_prints_the_table_and_writes_json(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(package.CASES, "toy", partial(one, "toy"))
+    monkeypatch.setitem(package.BENCHMARKS, "toy", partial(one, "toy"))
     assert main(["bench", "toy", "--json", str(tmp_path / "out.json")]) == 0
     out = capsys.readouterr().out
     assert "| toy | s | 1 [1, 1] | 2 [2, 2] a loop | 0.5 | < 1x | reached |  |" in out
@@ -296,7 +296,7 @@ def test_the_command_prints_the_table_and_writes_json(monkeypatch, tmp_path, cap
 
 
 def test_the_command_sets_the_threads(monkeypatch, capsys):
-    monkeypatch.setitem(package.CASES, "toy", partial(one, "toy"))
+    monkeypatch.setitem(package.BENCHMARKS, "toy", partial(one, "toy"))
     try:
         assert main(["bench", "toy", "--threads", "2"]) == 0
     finally:
@@ -305,11 +305,11 @@ def test_the_command_sets_the_threads(monkeypatch, capsys):
 
 
 def test_an_unknown_case_is_answered_with_the_names_before_anything_is_measured(monkeypatch, capsys):
-    monkeypatch.setitem(package.CASES, "logging", lambda device: pytest.fail("measured"))
+    monkeypatch.setitem(package.BENCHMARKS, "logging", lambda device: pytest.fail("measured"))
     assert main(["bench", "logging", "memory-vs-dens"]) == 1
     told = capsys.readouterr().err
     assert "unknown case 'memory-vs-dens'" in told and "Did you mean 'memory-vs-dense'?" in told
-    assert all(name in told for name in CASES)
+    assert all(name in told for name in BENCHMARKS)
 
 
 def test_a_device_that_is_not_there_is_refused(capsys):

@@ -212,7 +212,7 @@ def test_a_flag_of_the_wrong_kind_is_refused(command):
 
 
 def test_a_choice_that_there_is_not_is_met_with_those_that_there_are(command):
-    code, _, err = command("train", "guessing_game", "--memory", "privat")
+    code, _, err = command("train", "guessing_game", "--core", "episodik")
     assert code == 2 and all(f"'{name}'" in plain(err) for name in ("none", "private", "shared"))
 
 

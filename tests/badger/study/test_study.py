@@ -614,7 +614,7 @@ def test_an_unfinished_run_is_not_in_the_hparams_tab(tmp_path):
 
 
 def test_what_there_is_to_tell_of_the_episodes_is_in_the_report(tmp_path):
-    tasks = {"limit": 15, "batch": 4, "outer_steps": 1, "hidden_size": 4, "memory": "none"}
+    tasks = {"max_words": 15, "batch": 4, "outer_steps": 1, "core.hidden_size": 4, "core": "lstm"}
     own = Study(
         name="stories", claim="", arms={"only": Arm("babi", tasks)}, score="error", threshold=None, episodes=None,
         evaluations={"test": {"split": "test"}}, seeds=1,
