@@ -89,7 +89,7 @@ def _compare(words: list[str]) -> int:
 
 
 def _bench(words: list[str]) -> int:
-    from badger.bench import CASES, as_json, bench, table, versions  # what only this command needs
+    from badger.bench import BENCHMARKS, as_json, bench, table, versions  # what only this command needs
 
     def benchmark(
         cases: Positional[tuple[str, ...]] = (),
@@ -119,7 +119,7 @@ def _bench(words: list[str]) -> int:
         print(", ".join(f"{name} {value}" for name, value in versions(where).items()), table(rows), sep="\n\n")
         return 0
 
-    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(CASES))
+    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(BENCHMARKS))
     return tyro.cli(benchmark, args=words, prog="badger bench")
 
 
