@@ -13,8 +13,8 @@ from badger.study.results import StudyResults
 
 NOTES = """\
 - Reached: number of runs whose moving average of the score of training batches crossed the threshold, with Wilson's
-  95 % interval; averages of fewer than {min_batches} batches do not count. Steps: median of the outer steps until then; a
-  run that did not reach the threshold is censored (infinite).
+  95 % interval; averages of fewer than {min_batches} batches do not count. Steps: median of the outer steps until
+  then; a run that did not reach the threshold is censored (infinite).
 - {score}: in evaluation episodes after the last outer step, {better} is better; mean over runs +- standard error, and
   interquartile mean. P: probability that a run of the first arm is better than one of the second.
 - Intervals of steps, interquartile mean and P: 95 %, by bootstrap over runs.

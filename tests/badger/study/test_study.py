@@ -629,5 +629,5 @@ def test_single_runs_have_no_probability_of_improvement():
     runs = [outcome("a", 0, final=1.0), outcome("b", 0, final=2.0)]
     assert "P(improvement)" not in report_markdown(study_results(runs))
     assert "P(improvement)" in report_markdown(
-        evidence([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)])
+        study_results([*runs, outcome("a", 1, final=1.5), outcome("b", 1, final=2.5)])
     )
