@@ -4,6 +4,7 @@ Shapes: B episode, E expert, P agent of the world, O observation, S what an expe
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -109,3 +110,13 @@ class Team(Sense):
                 "for each agent of the world; sense.Broadcast takes one for all experts"
             )
         return (obs * self.scale).repeat(1, team_size(experts, obs.shape[1]), 1)
+
+
+SENSES: dict[str, Callable[..., Sense]] = {
+    "broadcast": Broadcast,
+    "scaled": Scaled,
+    "embedding": Embedding,
+    "per_expert": PerExpert,
+    "team": Team,
+}
+"""Senses by name, each a factory `(obs_size, *, options) -> Sense`."""

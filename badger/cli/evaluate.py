@@ -15,6 +15,7 @@ from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem,
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
+from badger.runs.evaluations import write_evaluation
 from badger.runs.recorder import nan_to_none
 from tasks import Task
 
@@ -43,6 +44,7 @@ def command(argv: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        build: str | None = None,
         trust_code: bool = False,
         json: Path | None = None,
     ) -> int:
@@ -61,10 +63,11 @@ def command(argv: list[str]) -> int:
             member: index of an agent in a population, from 0 on.
             best: use the checkpoint with the best moving average, not the last one.
             seed: of the episodes.
+            build: module:function that returns the untrained run, for a run that was built without a recipe.
             trust_code: allow importing code that its run.json names as module:name.
             json: file for the result.
         """
-        loaded = load(run, best=best, trust_code=trust_code)
+        loaded = load(run, best=best, build=build, trust_code=trust_code)
         learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
@@ -86,6 +89,8 @@ def command(argv: list[str]) -> int:
             + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
         )
         print_scores(scores, task.references())
+        if not (best or lesioned or env_api or episodes) and (experts, dims, steps) == (None, None, None):
+            write_evaluation(run, loaded.step, learners[member].seed, mean_scores(scores))
         if json is not None:
             settings = {
                 "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lesioned, "member": member,
@@ -123,14 +128,23 @@ def print_scores(scores: Scores, references: dict[str, dict[str, float]]) -> Non
 
 def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
     """The task and its scores, for JSON."""
-    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
     return {
         "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
         "episodes": len(scores["return"]),
         "references": task.references(),
         "notes": task.notes,
-        "scores": {name: nan_to_none(mean) for name, mean in means.items()},
+        "scores": mean_scores(scores),
     }
+
+
+def mean_scores(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """Mean and standard error of each score over episodes, for JSON: None where they are not finite.
+
+    Args:
+        scores: one value for each episode.
+    """
+    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
+    return {name: nan_to_none(mean) for name, mean in means.items()}
 
 
 def _expert_index(text: str) -> int:

@@ -38,6 +38,7 @@ def command(argv: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        build: str | None = None,
         trust_code: bool = False,
         out: Path | None = None,
     ) -> int:
@@ -53,10 +54,11 @@ def command(argv: list[str]) -> int:
             member: index of an agent in a population, from 0 on.
             best: use the checkpoint with the best moving average, not the last one.
             seed: of the episodes.
+            build: module:function that returns the untrained run, for a run that was built without a recipe.
             trust_code: allow importing code that its run.json names as module:name.
             out: folder for grid.csv and grid.png; default: the run folder.
         """
-        loaded = load(run, best=best, trust_code=trust_code)
+        loaded = load(run, best=best, build=build, trust_code=trust_code)
         learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
             raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")

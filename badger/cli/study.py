@@ -8,7 +8,6 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from badger.recipes.build import referenced_modules
 from badger.study.compare import compare_runs
 from badger.study.report import write_report
 from badger.study.results import StudyResults
@@ -76,22 +75,17 @@ def compare(argv: list[str]) -> int:
         runs: Positional[tuple[Path, ...]],
         *,
         threshold: float | None = None,
-        episodes: int | None = None,
         folder: Path | None = None,
-        trust_code: bool = False,
     ) -> int:
         """Compare finished or unfinished runs, with error bars. Runs that differ only in their seed form an arm.
 
         Args:
             runs: run folders.
             threshold: of the moving average of the score: reports how many runs reached it, and when.
-            episodes: evaluate each run with this many episodes, instead of using the evaluations of its study.
             folder: of the report; default: runs/compare-DATE-TIME.
-            trust_code: allow importing code that a run.json names as module:name.
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        trusted = [module for run in runs for module in referenced_modules(run)] if trust_code else ()
-        _print_report(compare_runs(runs, threshold, episodes, trusted), folder or Path("runs") / stamp)
+        _print_report(compare_runs(runs, threshold), folder or Path("runs") / stamp)
         return 0
 
     return tyro.cli(compare, args=argv, prog="badger compare")

@@ -1,21 +1,15 @@
 """badger train RECIPE and badger resume RUN: training, and what is told when it has ended."""
 
-import copy
-import dataclasses
-import inspect
 import os
 import time
-import typing
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import default_num_episodes, print_scores
+from badger.cli.evaluate import default_num_episodes, mean_scores, print_scores
+from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.usage import print_usage
 from badger.evaluation.evaluate import evaluate
@@ -23,6 +17,7 @@ from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
+from badger.runs.evaluations import write_evaluation
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Diverged, Run
 from badger.runs.training import train
@@ -33,50 +28,31 @@ def train_command(words: list[str]) -> int:
     if not words or words[0].startswith("-"):
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return print_usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
-    recipe = words[0]
-    given = dict(vars(tyro.cli(_flags(find_recipe(recipe)), args=words[1:], prog=f"badger train {recipe}")))
+    recipe, *flags = words
+    given = parse_flags(find_recipe(recipe), flags, prog=f"badger train {recipe}")
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder, tensorboard = (
-        given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp),
-        given.pop("tensorboard"),
-    )
+    folder = given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp)
+    tensorboard = given.pop("tensorboard")
     run = build_run(recipe, **given)
     run.folder = folder
     return _run_training(run, tensorboard)
 
 
-def _flags(recipe: Callable[..., Run]) -> type:
-    """The recipe's keyword arguments and ours, as a dataclass for tyro to fill."""
-
-    def ours(*, folder: Path | None = None, tensorboard: bool = True) -> None: ...
-
-    fields = []
-    for function in (recipe, ours):
-        hints = typing.get_type_hints(function)
-        for name, parameter in inspect.signature(function).parameters.items():
-            required = parameter.default is parameter.empty
-            default: Any = dataclasses.MISSING if required else partial(copy.copy, parameter.default)
-            fields.append((name, hints.get(name, Any), dataclasses.field(default_factory=default)))
-    about = (inspect.getdoc(recipe) or recipe.__name__).rstrip()
-    about = (about if "Args:" in about else f"{about}\n\nArgs:") + (
-        "\n    folder: where the run is kept; runs/RECIPE-DATE-TIME-PROCESS if not given."
-        "\n    tensorboard: write events for TensorBoard."
-    )
-    return dataclasses.make_dataclass("Flags", fields, namespace={"__doc__": about}, kw_only=True)
-
-
 def resume_command(words: list[str]) -> int:
     """The words after `badger resume`; returns the exit code."""
 
-    def resume(run: Positional[Path], *, tensorboard: bool = True, trust_code: bool = False) -> int:
+    def resume(
+        run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
+    ) -> int:
         """Go on with a run from its last good checkpoint, to the goal that it was started with.
 
         Args:
             run: its folder.
             tensorboard: write events for TensorBoard.
+            build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: import code of others that its run.json names as module:name.
         """
-        return _run_training(load(run, trust_code=trust_code), tensorboard)
+        return _run_training(load(run, build=build, trust_code=trust_code), tensorboard)
 
     return tyro.cli(resume, args=words, prog="badger resume")
 
@@ -115,7 +91,9 @@ def _summarise(run: Run) -> None:
             print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
         count = default_num_episodes(task, learner.agent.experts)
-        print_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy), references)
+        scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
+        write_evaluation(folder, run.step, learner.seed, mean_scores(scores))
+        print_scores(scores, references)
     picture = folder / "learning_curve.png"
     drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     drawn.savefig(picture)

@@ -15,13 +15,14 @@ from badger.act import Gaussian, WithCritic
 from badger.agent import Agent
 from badger.learners import episode_stream as stream
 from badger.learners.episode_stream import EpisodeStream
+from badger.learners.requirements import check_critic, check_task
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.policies.policies import POLICIES, Sampled
+from badger.registry import resolve_name
 from badger.rng import generator
 from badger.rollouts.trajectory import Carry, Trajectory
-from comms import get_by_name
 from tasks import Continuous, Task, TaskDistribution
 
 ACTOR_CRITIC_METRICS = BASE_METRICS | {  # what an update tells besides scores and the core's losses
@@ -40,6 +41,8 @@ class ActorCritic(ABC):
         ValueError: a distribution of tasks, an agent that does not act as the task asks for or has no value, or sizes
             that make no sense.
     """
+
+    needs_critic = True
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class ActorCritic(ABC):
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
         self.weights, self.auxiliary = weights, check_auxiliary(auxiliary, agent.core)
         self.rollout_policy = Sampled(self.task.action_space)
-        self.eval_policy = get_by_name(POLICIES, eval_policy, "policy")(self.task.action_space)
+        self.eval_policy = resolve_name(POLICIES, eval_policy, "policy", callable)(self.task.action_space)
         self.updater = GuardedAdamW(agent.parameters(), **climbing)
         self.stream: EpisodeStream | None = None  # of episodes that go on in the next update
         self.step = self.env_steps = 0
@@ -149,20 +152,13 @@ class ActorCritic(ABC):
 
     def _checked(self, agent: Agent, task: Task | TaskDistribution) -> Task:
         name, learner = type(task).__name__, type(self).__name__
-        if isinstance(task, TaskDistribution):
+        check_task(self, learner, task)
+        check_critic(self, learner, agent)
+        assert isinstance(task, Task) and isinstance(agent.act, WithCritic)
+        if isinstance(task.action_space, Continuous) and not isinstance(agent.act.base, Gaussian):
             raise ValueError(
-                f"{name} draws another task for each outer step, and {learner} learns one: give it a single task"
-            )
-        acting = agent.act.base if isinstance(agent.act, WithCritic) else agent.act
-        if isinstance(task.action_space, Continuous) and not isinstance(acting, Gaussian):
-            raise ValueError(
-                f"{name}: actions are {task.action_space}, and the agent acts by act.{type(acting).__name__}, which tells no "
-                f"spread to draw them with: build it with act=act.Valued(act.Gaussian(port)) for {learner}"
-            )
-        if not isinstance(agent.act, WithCritic):
-            raise ValueError(
-                f"the agent acts by act.{type(agent.act).__name__}, which gives no value, and {learner} needs one to "
-                "compare rewards with: build the agent with act=act.Valued(port)"
+                f"{name}: actions are {task.action_space}, and act.{type(agent.act.base).__name__} has no standard "
+                f"deviation to sample them with: build it with act=act.WithCritic(act.Gaussian(head)) for {learner}"
             )
         return task
 

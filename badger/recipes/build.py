@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from badger.recipes import RECIPES
+from badger.recipes.flags import option_defaults
 from badger.registry import check_trusted, modules, references, resolve_name
 from badger.runs.run import Description, Run, read_description
 from badger.runs.training import train
@@ -33,7 +34,7 @@ def build_run(recipe: str, **arguments: Any) -> Run:
     """
     function = find_recipe(recipe)
     known = inspect.signature(function).parameters
-    unknown = set(arguments) - set(known)
+    unknown = {name.partition(".")[0] for name in arguments} - set(known)
     if unknown:
         has = ", ".join(known)
         raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
@@ -41,7 +42,8 @@ def build_run(recipe: str, **arguments: Any) -> Run:
     if not isinstance(run, Run):
         raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
     run.recipe, run.arguments = recipe, arguments
-    defaults = {name: flag.default for name, flag in known.items() if name not in arguments}
+    defaults = {name: flag.default for name, flag in known.items()} | option_defaults(function, arguments)
+    defaults = {name: default for name, default in defaults.items() if name not in arguments}
     run.defaults = {name: default for name, default in defaults.items() if _plain(default)}
     return run
 
@@ -71,7 +73,7 @@ def load_run(
         check_trusted(_references(about), trusted, folder / "run.json")
         build = _builder(folder, about)
     run = build()
-    run.recipe, run.arguments, run.defaults = about
+    run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
     run.restore(folder, best=best)
     return run
 

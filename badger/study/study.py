@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from badger.recipes.build import find_recipe
+from badger.recipes.flags import drop_unknown_options
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,19 @@ class Arm:
 
     recipe: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+
+def make_arm(recipe: str, arguments: Mapping[str, Any]) -> Arm:
+    """An arm of a study; options that its parts do not have are dropped, so that arms with several cores share one set.
+
+    Args:
+        recipe: a registered name, or `module:function`.
+        arguments: keyword arguments of the recipe without the seed, such as `{"core": "dnc", "core.slots": 16}`.
+
+    Raises:
+        ValueError: the recipe or a part is unknown.
+    """
+    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +112,7 @@ class Study:
         quick = self.quick
         if quick is None:
             raise ValueError(f"study {self.name!r} has no quick version; add one: quick=QuickOverrides(...)")
-        arms = {name: Arm(arm.recipe, arm.arguments | quick.arguments) for name, arm in self.arms.items()}
+        arms = {name: make_arm(arm.recipe, arm.arguments | quick.arguments) for name, arm in self.arms.items()}
         return dataclasses.replace(
             self,
             name=f"{self.name}-quick",

@@ -35,13 +35,13 @@ PARAMETERS = 80_977  # of the original
 def memory_overhead(
     device: torch.device, recipe: dict[str, Any] | None = None, repeats: int = 20
 ) -> Iterator[BenchResult]:
-    """Time of an outer step of the agent that `make demo` trains, with private memory and without."""
-    runs = {memory: _make_run(device, recipe, memory=memory) for memory in ("private", "none")}
-    sides = {memory: no_setup(run.learner.update) for memory, run in runs.items()}
+    """Time of an outer step of the agent that `make demo` trains, with private memories and without."""
+    runs = {core: _make_run(device, recipe, core=core) for core in ("episodic", "gru")}
+    sides = {core: no_setup(run.learner.update) for core, run in runs.items()}
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
-    times = {memory: [1e3 * s for s in values] for memory, values in seconds.items()}
+    times = {core: [1e3 * s for s in values] for core, values in seconds.items()}
     yield BenchResult(
-        "memory-overhead", "ms an outer step", times["private"], times["none"], "no memory", max_ratio(1.8)
+        "memory-overhead", "ms an outer step", times["episodic"], times["gru"], "no memory", max_ratio(1.8)
     )
 
 

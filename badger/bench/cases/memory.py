@@ -78,7 +78,7 @@ def _backward(ys: Tensor) -> None:
 
 def memory_vs_dense(
     device: torch.device,
-    sizes: MemorySizes = MemorySizes(),  # noqa: B008
+    sizes: MemorySizes = MemorySizes(),
     repeats: int = 5,
 ) -> Iterator[BenchResult]:
     """Time and peak memory of forward and backward, compared with the dense ring buffer."""
@@ -106,7 +106,7 @@ def memory_vs_dense(
         yield BenchResult(f"memory-vs-dense/memory{suffix}", "MB", peaks["ours"], peaks[name], names[name], less)
 
 
-def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:  # noqa: B008
+def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:
     """Time of forward and backward, unrolled and stepped eagerly, compared with nn.GRU."""
     sides = {
         "unrolled": partial(badger_work, sizes, device),
@@ -120,7 +120,7 @@ def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repe
 
 def episode_length(
     device: torch.device,
-    sizes: MemorySizes = MemorySizes(rows=32),  # noqa: B008
+    sizes: MemorySizes = MemorySizes(rows=32),
     lengths: tuple[int, int] = (1024, 4096),
     repeats: int = 3,
 ) -> Iterator[BenchResult]:

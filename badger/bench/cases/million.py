@@ -77,7 +77,7 @@ def dense_work(sizes: MillionSizes, device: torch.device) -> Work:
 
 def million_slots(
     device: torch.device,
-    sizes: MillionSizes = MillionSizes(),  # noqa: B008
+    sizes: MillionSizes = MillionSizes(),
     repeats: int = 3,
 ) -> Iterator[BenchResult]:
     """Time of a step, forward and backward, with exact reads of a full store, compared with the dense computation."""

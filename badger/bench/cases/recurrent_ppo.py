@@ -11,11 +11,11 @@ from badger.bench.measure import Work, no_setup
 from badger.bench.references.recurrent_ppo import PIP, sb3_recurrent_ppo
 from badger.bench.result import BenchResult, Goal
 from badger.learners import PPO
+from badger.recipes.parts import ACT, BUS, CORE, LEARNER
 from badger.recipes.settings import Setup
 from badger.rng import generator
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
-from experts import GRU
 from tasks import CartPole
 
 GOAL = Goal(">= 2x the steps/s", "ratio", minimum=2.0)
@@ -58,15 +58,19 @@ def recurrent_ppo_case(device: torch.device, sizes: PPOSizes = PPOSizes(), repea
 
 def make_ppo(sizes: PPOSizes) -> PPO:
     """Our learner, on CartPole with a GRU."""
-    setup = Setup(experts=1, bus="silent", act="mean", identity_size=0, batch=sizes.rows, lr=1e-3, device="cpu")
-    run = setup.make_run(
-        CartPole(),
-        lambda size: GRU(size, sizes.hidden_size),
-        learner=PPO,
-        horizon=sizes.horizon,
-        epochs=sizes.epochs,
-        minibatches=sizes.minibatches,
+    learner = LEARNER("ppo", horizon=sizes.horizon, epochs=sizes.epochs, minibatches=sizes.minibatches)
+    setup = Setup(
+        core=CORE("gru", hidden_size=sizes.hidden_size),
+        bus=BUS("silent"),
+        act=ACT("mean"),
+        learner=learner,
+        experts=1,
+        identity_size=0,
+        batch=sizes.rows,
+        lr=1e-3,
+        device="cpu",
     )
+    run = setup.make_run(CartPole())
     assert isinstance(run.learner, PPO)
     return run.learner
 

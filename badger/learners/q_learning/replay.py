@@ -83,7 +83,7 @@ class PrioritizedSampler:
     beta: float = 0.6
 
     def __post_init__(self) -> None:
-        for name in ("exponent", "correction"):
+        for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)}, want 0 to 1")
 

@@ -23,7 +23,7 @@ from experts import Core
 from tiny_runs import strict_json
 
 CPU = torch.device("cpu")
-RECIPE = {"experts": 2, "dims": 1, "steps": 2, "hidden_size": 4, "batch": 2, "outer_steps": 10}
+RECIPE = {"experts": 2, "dims": 1, "steps": 2, "core.hidden_size": 4, "batch": 2, "outer_steps": 10}
 SIZES = memory.MemorySizes(steps=3, rows=2, slots=2, input_size=2, hidden_size=4, key_size=3, top_k=2)
 FEW = crowd.CrowdSizes(experts=12, neighbors=2, hidden_size=4, message_size=4, slots=2, top_k=1, key_size=2)
 MAZES = {"plasticity": Maze(3, 5), "backpropamine": Maze(3, 5, True, True)}

@@ -214,7 +214,7 @@ def test_a_flag_of_the_wrong_kind_is_refused(command):
 
 
 def test_an_unknown_choice_is_refused_with_the_valid_ones(command):
-    code, _, err = command("train", "guessing_game", "--memory", "privat")
+    code, _, err = command("train", "guessing_game", "--core", "episodik")
     assert code == 2 and all(f"'{name}'" in plain(err) for name in ("none", "private", "shared"))
 
 
@@ -264,7 +264,7 @@ def test_a_hand_built_run_needs_load_run(tmp_path, command):
     assert code == 1 and "badger.load_run(" in err and "build=" in err
 
 
-@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"], ["compare"]])
+@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"]])
 def test_code_named_by_a_run_is_imported_only_with_trust_code(folder, command, words):
     code, out, err = command(*words, folder)
     assert (code, out) == (1, "") and "'tiny_runs:tiny'" in err and "add --trust-code to the command" in err

@@ -20,6 +20,7 @@ import pytest
 import badger.rng
 from badger import STUDIES, Arm, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
+from badger.runs.evaluations import read_evaluation
 from badger.study import QuickOverrides, Study, compare, find_study, plots, process_pool, tables
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results
@@ -489,7 +490,7 @@ def test_runs_csv_has_a_row_for_each_run_milestone_and_evaluation(whole):
 
 def test_compare_makes_arms_of_runs_that_differ_in_their_seed_only(whole, tmp_path, command):
     folders = sorted(whole.glob("*/seed-*"))
-    code, out, _ = command("compare", *folders, "--trust-code", "--threshold", 1.5, "--folder", tmp_path)
+    code, out, _ = command("compare", *folders, "--threshold", 1.5, "--folder", tmp_path)
     assert code == 0
     expected, actual = (f.read_text().split("![")[0] for f in (whole / "report.md", tmp_path / "report.md"))
     for line in [line for line in expected.splitlines() if line.startswith(("| short |", "| long |"))]:
@@ -498,41 +499,43 @@ def test_compare_makes_arms_of_runs_that_differ_in_their_seed_only(whole, tmp_pa
     assert (tmp_path / "report.md").read_text() in out
 
 
-def test_compare_evaluates_runs_of_no_study_as_they_are(tmp_path, command):
+def test_compare_reads_the_last_evaluation_of_a_run_without_a_study(tmp_path, command):
     for seed in (3, 4):
         train(made(tmp_path / str(seed), seed=seed), 5, tensorboard=False)
-    before = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
-    code, out, _ = command(
-        "compare", tmp_path / "3", tmp_path / "4", "--trust-code", "--episodes", 8, "--folder", tmp_path / "out"
-    )
+        assert command("evaluate", tmp_path / str(seed), "--trust-code")[0] == 0
+    previous = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*")}
+    code, out, _ = command("compare", tmp_path / "3", tmp_path / "4", "--folder", tmp_path / "out")
     assert code == 0 and "| arm | runs | final_error | interquartile mean |" in out
-    assert f"- {tmp_path / '3'}: is at outer step 5 of 30; its last checkpoint is evaluated" in out
-    runs = [load_trusted(tmp_path / seed) for seed in "34"]
-    means = [evaluate_trial(r.learner, r.learner.task, 8, 5, r.device)["final_error"]["mean"] for r in runs]
+    assert f"- {tmp_path / '3'}: is at outer step 5 of 30; it counts as it is" in out
+    evaluations = [read_evaluation(tmp_path / seed)["scores"][seed] for seed in "34"]
+    means = [scores["final_error"]["mean"] for scores in evaluations]
     assert f"| tiny_runs:tiny | 2 | {np.mean(means):.4g} +- " in out
-    assert {file: file.stat().st_mtime_ns for file in before if file != tmp_path} == {
-        file: time for file, time in before.items() if file != tmp_path
-    }
+    del previous[tmp_path]
+    assert {file: file.stat().st_mtime_ns for file in previous} == previous
+
+
+def test_compare_names_the_command_that_evaluates_a_run(tmp_path):
+    train(made(tmp_path / "run", outer_steps=4), tensorboard=False)
+    results = compare.compare_runs([tmp_path / "run"])
+    assert results.missing == {str(tmp_path / "run"): f"has no evaluation; run `badger evaluate {tmp_path / 'run'}`"}
 
 
 def test_compare_counts_the_members_of_a_population(tmp_path):
     train(made(tmp_path, outer_steps=4, seed=5, seeds=3), tensorboard=False)
-    found = compare.compare_runs([tmp_path], threshold=100.0, episodes=4, trusted=["tiny_runs"])
-    assert [(o.seed, o.threshold_reached[0], list(o.scores)) for o in found.outcomes] == [
-        (s, 1, [4]) for s in (5, 6, 7)
-    ]
-    assert len({tuple(o.curve[1]) for o in found.outcomes}) == 3
+    trials = compare.compare_runs([tmp_path], threshold=100.0).outcomes
+    assert [(trial.seed, trial.threshold_reached[0]) for trial in trials] == [(seed, 1) for seed in (5, 6, 7)]
+    assert len({tuple(trial.curve[1]) for trial in trials}) == 3
 
 
 def test_compare_refuses_the_same_run_twice_and_runs_of_different_scores(whole, tmp_path, command):
     one = whole / "short" / "seed-0"
     train(made(tmp_path / "again", outer_steps=6, seed=0), tensorboard=False)
-    code, _, err = command("compare", one, tmp_path / "again", "--trust-code")
+    code, _, err = command("compare", one, tmp_path / "again")
     assert code == 1 and "two runs of tiny_runs:tiny have seed 0, and may be copies of one run" in err
     other = build_run("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
-    code, _, err = command("compare", one, other.folder, "--trust-code")
+    code, _, err = command("compare", one, other.folder)
     assert code == 1 and f"{other.folder} has the score accuracy, want final_error as the first run" in err
 
 
@@ -611,7 +614,7 @@ def test_an_unfinished_run_is_not_in_the_hparams_tab(tmp_path):
 
 
 def test_notes_of_the_task_are_in_the_report(tmp_path):
-    tasks = {"limit": 15, "batch": 4, "outer_steps": 1, "hidden_size": 4, "memory": "none"}
+    tasks = {"max_words": 15, "batch": 4, "outer_steps": 1, "core.hidden_size": 4, "core": "lstm"}
     own = Study(
         name="stories", claim="", arms={"only": Arm("babi", tasks)}, score="error", threshold=None, episodes=None,
         evaluations={"test": {"split": "test"}}, seeds=1,

@@ -214,7 +214,7 @@ def test_sizes_may_be_drawn():
 
 
 def test_a_recipe_may_begin_with_the_smallest():
-    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "grow": (5, 20)}
+    tiny = {"core": "lstm", "core.hidden_size": 4, "batch": 2, "curriculum_steps": (5, 20)}
     learner, rng = build_run("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
     assert learner.task == learner.tasks.draw(rng, 20) == DictionaryInference(3, 4)
     assert learner.tasks.draw(rng, 4) == DictionaryInference(2, 1)

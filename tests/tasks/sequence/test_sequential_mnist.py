@@ -255,7 +255,9 @@ def test_an_agent_is_judged_by_images_that_it_was_not_trained_on(trained, judged
 
 def test_the_command_line_tells_of_all_images_that_training_did_not_meet(tmp_path, capsys):
     folder = str(tmp_path / "run")
-    flags = {"pixels": 28, "hidden-size": 4, "slots": 4, "key-size": 2, "batch": 2, "outer-steps": 1}
+    flags = {
+        "pixels": 28, "core.hidden-size": 4, "core.slots": 4, "core.key-size": 2, "batch": 2, "outer-steps": 1,
+    }  # fmt: skip
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]
     assert main(["train", "sequential_mnist", *words, "--folder", folder, "--no-tensorboard"]) == 0
     assert main(["evaluate", folder]) == 0
