@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+import re
 import typing
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -41,6 +42,22 @@ def parse_flags(recipe: Callable[..., Run], words: list[str], *, prog: str) -> d
     options = {name: name.replace(SEPARATOR, ".") for name in values if SEPARATOR in name}
     plain = {name: value for name, value in values.items() if name not in options}
     return plain | {dotted: values[name] for name, dotted in options.items() if dotted in typed}
+
+
+def name_flags(message: str, words: list[str]) -> str:
+    """An error message that names flags as they were typed: `outer_steps=0, want` becomes `--outer-steps 0, want`.
+
+    Args:
+        message: of the error; a name that was not typed stays as it is.
+        words: the command line.
+    """
+    typed = [_option_name(word) for word in words if word.startswith("--")]
+    flags = {name.rpartition(".")[2]: name for name in typed} | {name: name for name in typed}
+    if not flags:
+        return message
+    longest = sorted(flags, key=len, reverse=True)
+    name = re.compile(rf"(?<![\w.])({'|'.join(map(re.escape, longest))})=(?=\S)")
+    return name.sub(lambda found: f"--{flags[found[1]].replace('_', '-')} ", message)
 
 
 def _run_flags(*, folder: Path | None = None, tensorboard: bool = True) -> None: ...

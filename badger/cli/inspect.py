@@ -1,4 +1,4 @@
-"""badger inspect RUN: what a run folder holds, and a look inside its agent, as text and pictures."""
+"""The command `badger inspect RUN`: the content of a run folder, and metrics and pictures of its agent."""
 
 import json
 from collections.abc import Iterator

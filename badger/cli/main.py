@@ -15,6 +15,7 @@ from tyro.conf import Positional
 from badger import distributed
 from badger.act import ACTS
 from badger.cli import evaluate as evaluate_command
+from badger.cli.flags import name_flags
 from badger.cli.inspect import inspect_command
 from badger.cli.train import resume_command, train_command
 from badger.cli.usage import print_usage
@@ -81,7 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise
-        print(f"badger: {error}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
+        message = name_flags(str(error), argv)
+        print(f"badger: {message}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
         return 1
 
 

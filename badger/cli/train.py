@@ -1,4 +1,4 @@
-"""badger train RECIPE and badger resume RUN: training, and what is told when it has ended."""
+"""The commands `badger train RECIPE` and `badger resume RUN`: training, and a summary at its end."""
 
 import os
 import time
@@ -24,7 +24,14 @@ from badger.runs.training import train
 
 
 def train_command(words: list[str]) -> int:
-    """The words after `badger train`; returns the exit code."""
+    """Trains a new agent.
+
+    Args:
+        words: the command line after `badger train`.
+
+    Returns:
+        The exit code.
+    """
     if not words or words[0].startswith("-"):
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return print_usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
@@ -39,15 +46,22 @@ def train_command(words: list[str]) -> int:
 
 
 def resume_command(words: list[str]) -> int:
-    """The words after `badger resume`; returns the exit code."""
+    """Resumes a run.
+
+    Args:
+        words: the command line after `badger resume`.
+
+    Returns:
+        The exit code.
+    """
 
     def resume(
         run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
     ) -> int:
-        """Go on with a run from its last good checkpoint, to the goal that it was started with.
+        """Resume a run from its last good checkpoint, bit-exact, up to the outer steps that it was started with.
 
         Args:
-            run: its folder.
+            run: run folder.
             tensorboard: write events for TensorBoard.
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: import code of others that its run.json names as module:name.
@@ -62,21 +76,21 @@ def _run_training(run: Run, tensorboard: bool) -> int:
         train(run, tensorboard=tensorboard)
     except (KeyboardInterrupt, Diverged) as end:
         if distributed.rank() > 0:
-            return 0  # all processes end here together: rank 0 saves, speaks, and gives the exit code
+            return 0  # all processes end here together: rank 0 saves, prints and gives the exit code
         if isinstance(end, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"{end}. Go on with: {run.shell_command('resume')}") from end
+            raise KeyboardInterrupt(f"{end}. Resume with: {run.shell_command('resume')}") from end
         raise
     except distributed.ProcessLost as error:
         raise distributed.ProcessLost(
-            f"{error}. Go on from the last checkpoint with: {run.shell_command('resume')}"
+            f"{error}. Resume from the last checkpoint with: {run.shell_command('resume')}"
         ) from error
     if distributed.rank() == 0:
-        _summarise(run)
+        _summarize(run)
     return 0
 
 
-def _summarise(run: Run) -> None:
-    """The score on episodes never met, the lines to judge it by, a picture, and how to see more."""
+def _summarize(run: Run) -> None:
+    """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names the next steps."""
     task, folder = run.learner.task.evaluation_task, run.folder
     assert folder is not None
     rows, references, learners = read_metrics(folder), task.references(), member_learners(run.learner)
@@ -84,18 +98,20 @@ def _summarise(run: Run) -> None:
     curves = []
     for learner in learners:
         member = f"/seed_{learner.seed}" if len(learners) > 1 else ""
-        due = [row for row in rows if row[f"{task.score}{member}_average"] is not None]
-        curves.append(([row["step"] for row in due], [row[f"{task.score}{member}_average"] for row in due]))
+        scored_rows = [row for row in rows if row[f"{task.score}{member}_average"] is not None]
+        curves.append(
+            ([row["step"] for row in scored_rows], [row[f"{task.score}{member}_average"] for row in scored_rows])
+        )
         if member:
-            bad = sum(not row[f"finite{member}"] for row in rows)
-            print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
+            num_bad = sum(not row[f"finite{member}"] for row in rows)
+            print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
         count = default_num_episodes(task, learner.agent.experts)
         scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
         write_evaluation(folder, run.step, learner.seed, mean_scores(scores))
         print_scores(scores, references)
     picture = folder / "learning_curve.png"
-    drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
-    drawn.savefig(picture)
+    curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
+    curve.savefig(picture)
     print(f"learning curve  {picture}\nlook inside     tensorboard --logdir {folder}")
-    print(f"play again      {run.shell_command('evaluate')}")
+    print(f"evaluate again  {run.shell_command('evaluate')}")

@@ -56,6 +56,7 @@ class BPTT:
 
     needs_differentiable = True
     takes_distributions = True
+    joins_populations = True
 
     def __init__(
         self,

@@ -4,6 +4,7 @@
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
 - `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
 - `action_kinds`: action spaces that it can learn.
+- `joins_populations`: several of it train together as a `Population`.
 
 A learner without one of these attributes has the default of `DEFAULTS`.
 """
@@ -17,6 +18,7 @@ DEFAULTS: dict[str, Any] = {
     "needs_differentiable": False,
     "takes_distributions": False,
     "action_kinds": (Discrete, MultiDiscrete, Continuous),
+    "joins_populations": False,
 }
 
 

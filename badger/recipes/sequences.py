@@ -23,7 +23,7 @@ from tasks import (
 
 SINGLE_EXPERT_DEFAULTS: dict[str, Any] = {
     "experts": 1, "topology": "none", "bus": "silent", "act": "mean", "identity_size": 0, "schedule": "constant",
-    "lr": 1e-3,
+    "lr": 1e-3, "core.heads": 1,
 }  # fmt: skip
 READER_DEFAULTS = SINGLE_EXPERT_DEFAULTS | {"core.controller": "lstm", "learner.betas": (0.9, 0.999)}  # as published
 SYMBOL_DEFAULTS = READER_DEFAULTS | {

@@ -1,6 +1,7 @@
-"""What recipes have in common: an agent for a task, made of named parts, and how it is trained."""
+"""Flags that all recipes share: an agent of named parts, how it is trained, and on what device."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,7 +84,11 @@ class Setup:
     cuda_graph: bool = False
 
     def with_default_experts(self, task: Task) -> "Setup":
-        """The setup with an expert for each agent of the environment, where no number of experts is given."""
+        """The setup with an expert for each agent of the environment, where no number of experts is given.
+
+        Args:
+            task: the environment.
+        """
         return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
 
     def make_run(self, tasks: Task | TaskDistribution, *, learner_defaults: Mapping[str, Any] | None = None) -> Run:
@@ -98,10 +103,11 @@ class Setup:
             ValueError: an unknown name or option, a flag that the learner does not have, a task that it cannot learn,
                 or sizes that do not fit.
         """
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}, want at least 1")
+        self._check_numbers()
         learner = self.learner.with_defaults(learner_defaults or {})
         check_task(learner.factory, learner.name, tasks)
+        if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
+            raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
         device, training = resolve_device(self.device), self._training_flags(learner)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
@@ -113,7 +119,11 @@ class Setup:
         return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
 
     def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
-        """The agent for a task. critic: with a value estimate as its last output.
+        """The agent for a task.
+
+        Args:
+            task: gives the sizes of observation and action, and the number of agents.
+            critic: with a value estimate as its last output.
 
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
@@ -130,6 +140,7 @@ class Setup:
         sensing = sense.build(task.obs_size)
         heard = sensing.output_size + message_size
         core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
+        bus = self.bus.build(core.output_size, self.message_size)
         acting = head.build(core.output_size, task.action_space.size, **agents)
         if critic and isinstance(task.action_space, Continuous):
             acting = act.Gaussian(acting)
@@ -138,12 +149,23 @@ class Setup:
         return Agent(
             sense=sensing,
             core=core,
-            bus=self.bus.build(core.output_size, self.message_size),
+            bus=bus,
             act=acting,
             topology=self.topology.bound(),
             experts=experts,
             identity_size=identity,
         )
+
+    def _check_numbers(self) -> None:
+        lowest = {"batch": 1, "outer_steps": 1, "seeds": 1, "message_size": 1, "seed": 0, "identity_size": 0}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name}={value}, want at least {low}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr={self.lr}, want a learning rate above 0, such as 0.001")
+        if size_range(experts=self.experts)[0] < 0 or self.experts == 0:
+            raise ValueError(f"experts={self.experts}, want at least 1")
 
     def _training_flags(self, learner: Part) -> dict[str, Any]:
         """The flags that the learner has; one that it does not have is refused unless it is left at its default."""
@@ -184,6 +206,8 @@ def resolve_device(name: str) -> torch.device:
     """The device of that name; "auto" is cuda where there is one. Raises ValueError for cuda where there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device={name!r}, want cpu, cuda or auto")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name!r}, but torch {torch.__version__} sees no CUDA device here; use cpu or auto")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -18,6 +19,7 @@ SETTINGS = {  # setting -> task, reference, episodes in a batch of the reference
     "backpropamine": (Maze.backpropamine, MazeTraining.of_2019, 30, 1.5),
 }
 SIZES = {"plasticity": 200, "backpropamine": 100}
+WIDEST = 100  # numbers in a layer of the neural memory, at most
 MEMORIES = ("plastic", "neural")
 
 
@@ -63,16 +65,16 @@ def reference_work(memory: str, training: Callable[..., MazeTraining], task: Maz
     """An update of the direct implementation."""
     sizes = task.obs_size, hidden_size, task.action_space.n
     with drawing_from(generator(0, "init")):
-        network = PlasticNetwork(*sizes) if memory == "plastic" else PlainNeural(*sizes, width=min(100, hidden_size))
+        network = PlasticNetwork(*sizes) if memory == "plastic" else PlainNeural(*sizes, width=min(WIDEST, hidden_size))
     return training(network, generator(0, "bench"), task=task).update
 
 
 def badger_work(setting: str, memory: str, rows: int, hidden_size: int, task: Maze, device: torch.device) -> Work:
     """An update of the recipe."""
-    run = build_run(
-        "maze", setting=setting, memory=memory, batch=rows, hidden_size=hidden_size, key_size=min(100, hidden_size),
-        device=device.type,
-    )  # fmt: skip
+    neural: dict[str, Any] = {"core": "neural_memory", "core.width": min(WIDEST, hidden_size)}
+    core = {"core": "plastic"} if memory == "plastic" else neural
+    options = {**core, "core.hidden_size": hidden_size, "batch": rows, "device": device.type}
+    run = build_run("maze", setting=setting, **options)
     run.learner.task = task
     return partial(_update, run.learner)
 

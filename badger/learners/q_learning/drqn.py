@@ -10,11 +10,23 @@ from tasks import Task, TaskDistribution
 
 
 class DRQN(RecurrentQ):
-    """A `RecurrentQ` that replays whole episodes, or pieces of `train_length` steps, from an agent that knows nothing, each as
-    often as any other; Q(a) comes to r + gamma max Q' in the units of the rewards.
+    """DRQN: recurrent Q-learning on uniformly sampled sequences, replayed from a zero recurrent state.
 
-    Pieces begin every train - overlap steps. exploration: None: `LinearEpsilon()`. The rest as in
-    `RecurrentQ`.
+    Whole episodes are replayed, or sequences of `train_length` steps that begin every `train_length - overlap` steps.
+    The target is r + gamma max Q' of the target network.
+
+    Source: Hausknecht and Stone 2015, arXiv:1507.06527.
+
+    Args:
+        train_length: steps of a sequence; default: whole episodes.
+        overlap: steps that a sequence shares with the next one.
+        exploration: epsilon of each row; default: `LinearEpsilon()`.
+        capacity, gamma, n_steps, double_q, experts, batch, horizon, gradient_steps, replay_batch, prefill,
+            target_update_interval, discrepancy_interval, lr, auxiliary, clip, betas, eps, weight_decay, seed, rank: as
+            in `RecurrentQ`.
+
+    Raises:
+        ValueError: as `RecurrentQ` does.
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""R2D2: recurrent replay, distributed or not (Kapturowski et al. 2019, "Recurrent Experience Replay in Distributed
-Reinforcement Learning")."""
+"""R2D2: recurrent experience replay (Kapturowski et al. 2019)."""
 
 from badger.agent import Agent
 from badger.learners.q_learning.recurrent_q import RecurrentQ
@@ -11,12 +10,28 @@ from tasks import Task, TaskDistribution
 
 
 class R2D2(RecurrentQ):
-    """A `RecurrentQ` that replays prioritised sequences from what the agent knew when it was there (stored=False: from
-    nothing), after a burn-in; Q(a) comes to h(n-step double Q), where h makes large returns small.
+    """R2D2: recurrent Q-learning on prioritized sequences, with stored states and burn-in.
 
-    sampler: None: `PrioritizedSampler()`. exploration: None: `ApexEpsilon()`. The rest as in `RecurrentQ`. The sizes of the paper, but
-    for those of its 256 actors and its replay of millions of steps; learning rate 1e-4 and target network every 2500
-    steps there, for networks and runs that are larger by orders of magnitude.
+    Sequences overlap and are replayed from the recurrent state stored when they were recorded (`stored_state=False`:
+    from a zero state), with a burn-in without loss. The target is h(n-step double-Q return), where h compresses large
+    returns. Sizes are those of the paper, except for its 256 actors and its replay of millions of steps; there the
+    learning rate is 1e-4 and the target network is updated every 2,500 steps, for much larger networks and runs.
+
+    Source: Kapturowski et al. 2019, "Recurrent Experience Replay in Distributed Reinforcement Learning".
+
+    Args:
+        train_length: steps of a sequence that enter the loss.
+        burn_in: steps before them that are replayed without loss.
+        overlap: steps that a sequence shares with the next one.
+        stored_state: replay from the stored state; False: from a zero state.
+        sampler: draws sequences from the replay buffer; default: `PrioritizedSampler()`.
+        exploration: epsilon of each row; default: `ApexEpsilon()`.
+        capacity, gamma, n_steps, priority_eta, experts, batch, horizon, gradient_steps, replay_batch, prefill,
+            target_update_interval, discrepancy_interval, lr, auxiliary, clip, betas, eps, weight_decay, seed, rank: as
+            in `RecurrentQ`.
+
+    Raises:
+        ValueError: as `RecurrentQ` does.
     """
 
     def __init__(

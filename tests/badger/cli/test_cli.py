@@ -19,7 +19,7 @@ USER_MODULE = """
 import badger
 
 def small(*, experts: int = 2, steps: int = 2) -> badger.Run:
-    sizes = {"experts": experts, "dims": 1, "steps": steps, "hidden_size": 4, "batch": 2}
+    sizes = {"experts": experts, "dims": 1, "steps": steps, "core.hidden_size": 4, "batch": 2}
     return badger.build_run("guessing_game", **sizes, outer_steps=3)
 
 def wrong(*, experts: int = 2) -> int:
@@ -198,7 +198,7 @@ def test_list_has_no_arguments(command):
 
 def test_an_unknown_command_is_refused_with_the_valid_ones(command):
     code, _, err = command("trian")
-    commands = "train, resume, evaluate, study, compare, bench, list"
+    commands = "train, resume, evaluate, inspect, study, compare, bench, list"
     assert code == 2
     assert f"unknown command 'trian', want one of: {commands}. Did you mean 'train'?" in err
 
@@ -357,7 +357,7 @@ def test_evaluate_refuses_invalid_flags(folder, command, words, message):
 
 
 def test_a_size_unknown_to_the_task_is_refused_with_the_valid_ones(tmp_path, command):
-    run = badger.build_run("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
+    run = badger.build_run("repeat_previous", experts=2, **{"core.hidden_size": 4}, outer_steps=1, device="cpu")
     run.folder = tmp_path / "run"
     run.save()
     code, _, err = command("evaluate", run.folder, "--trust-code", "--dims", 3)
