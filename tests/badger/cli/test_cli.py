@@ -215,7 +215,7 @@ def test_a_flag_of_the_wrong_kind_is_refused(command):
 
 def test_an_unknown_choice_is_refused_with_the_valid_ones(command):
     code, _, err = command("train", "guessing_game", "--core", "episodik")
-    assert code == 2 and all(f"'{name}'" in plain(err) for name in ("none", "private", "shared"))
+    assert code == 1 and "unknown core 'episodik', want one of: gru, lstm" in err and "Did you mean 'episodic'?" in err
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_resume_trains_up_to_the_number_of_outer_steps(tmp_path, command):
 
 def test_resuming_a_finished_run_only_prints_its_summary(trained, command):
     _, summary, _, folder = trained
-    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.suffix != ".png" and file.is_file()}
+    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.suffix not in (".png", ".json") and file.is_file()}
     code, out, err = command("resume", folder, "--trust-code")
     assert (code, err) == (0, "")
     assert out == summary
@@ -257,11 +257,11 @@ def test_a_folder_without_a_run_is_named(tmp_path, command, command_):
     assert code == 1 and f"{tmp_path}/nothing holds no run" in err
 
 
-def test_a_hand_built_run_needs_load_run(tmp_path, command):
+def test_a_hand_built_run_needs_build(tmp_path, command):
     run = Run(badger.build_run("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
     code, _, err = command("resume", run.folder, "--trust-code")
-    assert code == 1 and "badger.load_run(" in err and "build=" in err
+    assert code == 1 and "give --build module:function" in err
 
 
 @pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"]])
@@ -344,10 +344,10 @@ def test_a_single_episode_has_no_standard_error_and_json_stays_strict(folder, tm
     [
         (["--lesion", "0,two"], "--lesion two: want indices of experts, such as 0,2"),
         (["--lesion", "2"], "expert 2 does not exist, want 0 to 1"),
-        (["--experts", "3"], "experts=3, want a multiple of outputs=2"),
-        (["--experts", "0"], "experts=0, want at least 1"),
-        (["--episodes", "0"], "episodes=0, want at least 1"),
-        (["--steps", "0"], "steps=0, want at least 1"),
+        (["--experts", "3"], "--experts 3, want a multiple of outputs=2"),
+        (["--experts", "0"], "--experts 0, want at least 1"),
+        (["--episodes", "0"], "--episodes 0, want at least 1"),
+        (["--steps", "0"], "--steps 0, want at least 1"),
         (["--json", "/no/such/folder/result.json", "--episodes", "1"], "No such file or directory"),
     ],
 )
