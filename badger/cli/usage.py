@@ -1,18 +1,15 @@
-"""Print the usage of a command whose arguments are missing or ask for help."""
+"""Usage lines of commands."""
 
 import sys
 
 
-def print_usage(words: list[str], text: str) -> int:
-    """Prints the usage of a command.
+def print_usage(argv: list[str], text: str) -> int:
+    """Prints a usage line; returns exit code 0 where the arguments ask for help, and 2 otherwise.
 
     Args:
-        words: the command line after the command.
-        text: the usage.
-
-    Returns:
-        The exit code: 0 where the words ask for help, else 2.
+        argv: arguments of the command.
+        text: the usage line.
     """
-    help_requested = words[:1] in (["-h"], ["--help"])
-    print(text, file=sys.stdout if help_requested else sys.stderr)
-    return 0 if help_requested else 2
+    wants_help = argv[:1] in (["-h"], ["--help"])
+    print(text, file=sys.stdout if wants_help else sys.stderr)
+    return 0 if wants_help else 2
