@@ -33,6 +33,7 @@ BROKEN = {
     "shares_add_up_to_one_or_zero": lambda d, y, e: {"weights": 0.3 * d.weights},
     "gradient_reaches_the_experts_outputs": lambda d, y, e: {"inbox": d.inbox.detach()},
     "the_same_generator_gives_the_same_delivery": lambda d, y, e: {"inbox": d.inbox + torch.rand(())},
+    "rounds_run_on_the_meta_device": lambda d, y, e: {"inbox": d.inbox * float(y.mean())},
     "dead_and_no_edges_are_no_trouble": lambda d, y, e: {"messages": d.messages + 1},
 }
 
