@@ -40,7 +40,7 @@ class Coin(Walk):
         state, _ = super().reset(batch, rng)
         place = state.place.round()
         fixed = state._replace(place=place, length=torch.full_like(state.length, self.steps), cut=state.cut & False)
-        return fixed, self._told(fixed, torch.zeros_like(place))
+        return fixed, self._make_step(fixed, torch.zeros_like(place))
 
 
 @dataclass(frozen=True)

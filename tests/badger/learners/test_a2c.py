@@ -327,8 +327,8 @@ def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
 
 def test_a_score_with_the_name_of_a_metric_is_refused():
     class Hiding(Steps):
-        def _told(self, state, reward):
-            step = super()._told(state, reward)
+        def _make_step(self, state, reward):
+            step = super()._make_step(state, reward)
             return step._replace(scores={"entropy": step.scores["length"]})
 
     with pytest.raises(ValueError, match=r"Hiding or its agent tells \['entropy'\], which A2C tells itself"):

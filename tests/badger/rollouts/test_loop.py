@@ -247,9 +247,9 @@ def test_an_episode_is_over_when_it_is_for_every_expert():
 class Masked(Walk):
     """A walk that tells who is alive and what is legal."""
 
-    def _told(self, state, reward):
+    def _make_step(self, state, reward):
         true = torch.ones(len(reward), 1, dtype=torch.bool)
-        return super()._told(state, reward)._replace(present=true.expand(-1, 4), legal=true)
+        return super()._make_step(state, reward)._replace(present=true.expand(-1, 4), legal=true)
 
 
 def test_the_policy_is_told_what_is_legal():

@@ -87,7 +87,7 @@ def games(task, choose, batch=4000, seed=0):
     state, step = task.reset(batch, rng)
     told = {name: torch.full_like(score, torch.nan) for name, score in step.scores.items()}
     for _ in range(task.steps):
-        state, step = task.step(state, choose(state, step.legal, rng), rng)
+        state, step = task.step(state, choose(state, step.action_mask, rng), rng)
         told = {name: torch.where(score.isnan(), step.scores[name], score) for name, score in told.items()}
     return told
 

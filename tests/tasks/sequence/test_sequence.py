@@ -124,7 +124,7 @@ def test_one_wrong_answer_is_one_part_of_the_error_and_not_solved(task, solver):
     due = int((~torch.stack([s.scores["error"] for _, s in play(task, answers)]).isnan()).sum(0)[0])
     wrong = answers[-due][0]  # of the first episode, the first answer
     part = wrong.numel()
-    (wrong if part == 1 else wrong[:1]).sub_(1).remainder_(2 if part > 1 else task.action.n)
+    (wrong if part == 1 else wrong[:1]).sub_(1).remainder_(2 if part > 1 else task.action_space.n)
     steps = [step for _, step in play(task, answers)[1:]]
     errors = torch.stack([step.scores["error"] for step in steps])
     assert_close(errors.nansum(0), torch.tensor([1 / part] + [0.0] * 7, dtype=F64))
@@ -173,7 +173,7 @@ def test_each_episode_returns_the_mean_over_its_own_answers():
     told = play(task, logits)
     total = sum(step.reward for _, step in told)
     counts = set()
-    for row, symbols in enumerate(told[0][0].shown.tolist()):
+    for row, symbols in enumerate(told[0][0].inputs.tolist()):
         due = [logits[t][row].log_softmax(-1)[symbol // 2] for t, symbol in enumerate(symbols) if symbol > 2]
         counts.add(len(due))
         assert_close(total[row], torch.stack(due).mean())
@@ -214,11 +214,11 @@ def test_sizes_may_be_drawn():
 
 
 def test_a_recipe_may_begin_with_the_smallest():
-    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "grow": (5, 20)}
+    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "curriculum_steps": (5, 20)}
     learner, rng = build_run("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
-    assert learner.task == learner.tasks.draw(rng, 20) == DictionaryInference(3, 4)
-    assert learner.tasks.draw(rng, 4) == DictionaryInference(2, 1)
-    assert len({learner.tasks.draw(rng, 19) for _ in range(200)}) == 8
+    assert learner.task == learner.tasks.sample(rng, 20) == DictionaryInference(3, 4)
+    assert learner.tasks.sample(rng, 4) == DictionaryInference(2, 1)
+    assert len({learner.tasks.sample(rng, 19) for _ in range(200)}) == 8
 
 
 @pytest.mark.parametrize("task", [DictionaryInference(2, 1), Copy(2, 3), PrioritySort(3, 2, 2)])

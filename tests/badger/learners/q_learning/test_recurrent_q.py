@@ -292,8 +292,8 @@ def test_an_agent_with_a_value_is_refused():
 class Paid(Steps):
     """Each of 4 experts has a reward of its own."""
 
-    def _told(self, state, reward):
-        return super()._told(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
+    def _make_step(self, state, reward):
+        return super()._make_step(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
 
 
 def test_rewards_of_each_expert_are_refused():

@@ -112,7 +112,7 @@ def test_a_seed_opens_the_same_episodes_for_one_actor_as_for_several():
     for seed in (4, None, None):
         seen = alone.reset(seed=seed)[0], together.reset(seed=seed)[0]["expert_0"]
         assert np.array_equal(*seen) and torch.equal(alone.episode.state.goal, together.episode.state.goal)
-        assert torch.equal(alone.episode.state.landings, together.episode.state.landings)
+        assert torch.equal(alone.episode.state.respawn_cells, together.episode.state.respawn_cells)
 
 
 def test_chance_is_what_np_random_says():
@@ -120,7 +120,7 @@ def test_chance_is_what_np_random_says():
     one.reset(seed=4)
     other.np_random = np.random.default_rng(4)
     other.reset()
-    assert torch.equal(one.episode.state.landings, other.episode.state.landings)
+    assert torch.equal(one.episode.state.respawn_cells, other.episode.state.respawn_cells)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
@@ -132,7 +132,7 @@ def test_an_episode_may_be_copied_in_the_middle(copied):
     for action in (0, 1, 2, 3):
         assert env.step(action)[0].tolist() == other.step(action)[0].tolist()
     env.reset(), other.reset()
-    assert torch.equal(env.episode.state.landings, other.episode.state.landings)
+    assert torch.equal(env.episode.state.respawn_cells, other.episode.state.respawn_cells)
 
 
 def test_it_runs_in_a_vector_environment():

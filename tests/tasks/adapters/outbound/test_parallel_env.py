@@ -160,8 +160,8 @@ def test_an_agent_of_a_world_acts_and_is_paid_for_itself():
 class Silent(Flock):
     """Agent 0 is not there any more after the first step, and no end of it is told."""
 
-    def _told(self, state, reward):
-        told = super()._told(state, reward)
+    def _make_step(self, state, reward):
+        told = super()._make_step(state, reward)
         first = torch.arange(3) == 0
         return told._replace(
             present=told.present & ~(first & (state.t.unsqueeze(-1) > 0)), terminated=told.terminated & ~first
@@ -178,8 +178,8 @@ def test_who_is_not_there_any_more_is_terminated():
 class Lazarus(Flock):
     """All are there again after their ends."""
 
-    def _told(self, state, reward):
-        told = super()._told(state, reward)
+    def _make_step(self, state, reward):
+        told = super()._make_step(state, reward)
         begun = state.t.unsqueeze(-1) >= torch.tensor([0, 1, 0])
         short = state.t.unsqueeze(-1) == torch.tensor([2, 3, 4])  # their ends are told but once
         return told._replace(present=begun, terminated=told.terminated & short, truncated=told.truncated & short)
@@ -318,7 +318,7 @@ def test_words_are_shown_with_the_present_one_marked():
     env = to_parallel_env(DictionaryInference(), render_mode="ansi")
     env.reset(seed=0)
     env.step({"expert_0": 0})
-    words = env.task.words(env.episode.opened)
+    words = env.task.step_labels(env.episode.initial)
     assert env.render().splitlines()[1].split()[:3] == [words[0], f"[{words[1]}]", words[2]]
 
 
