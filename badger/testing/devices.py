@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from badger.testing.contract import ContractError, equal, line
+from badger.testing.contract import ContractError, expect, line
 from experts.torch_internals import fake_tensors
 
 Part = TypeVar("Part")
@@ -83,4 +83,5 @@ def without_values(
 
 def all_on_meta(found: Iterable[Tensor | None], what: str) -> None:
     """Raises ContractError unless all tensors are on the meta device."""
-    equal({tensor.device.type for tensor in found if tensor is not None}, {META.type}, f"{what} on")
+    others = {tensor.device.type for tensor in found if tensor is not None} - {META.type}
+    expect(not others, f"{what} on {META.type} alone", others)
