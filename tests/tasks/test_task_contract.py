@@ -12,7 +12,8 @@ from tasks import TASKS, BAbI, CartPole, GuessingGame, SequentialMNIST, Task, TM
 from toys import Herd, Walk
 
 QUICK = {  # episodes that are not long; all of the tests' own questions
-    "babi": partial(BAbI, 52, (1, 8)), "sequential_mnist": partial(SequentialMNIST, 14), "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
+    "babi": partial(BAbI, 52, (1, 8)), "sequential_mnist": partial(SequentialMNIST, 14),
+    "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
 }  # fmt: skip
 MAKE = TASKS | {"walk": Walk, "herd": Herd} | QUICK
 
