@@ -19,7 +19,7 @@ def seeded(seed=0):
 
 
 def toy_agent(
-    task=None, *, core="gru", bus="attention", port="mean", topology="complete", experts=4, ticks=1, seed=0
+    task=None, *, core="gru", bus="attention", port="mean", topology="complete", experts=4, comm_rounds=1, seed=0
 ) -> Agent:
     """An agent in float64 whose parts have those names; `core` may be a factory (input_size, hidden_size) -> Core."""
     task = task or game()
@@ -34,7 +34,7 @@ def toy_agent(
             topology=topology,
             experts=experts,
             identity_size=IDENTITY,
-            comm_rounds=ticks,
+            comm_rounds=comm_rounds,
         ).double()
 
 

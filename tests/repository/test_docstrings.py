@@ -54,7 +54,6 @@ FAILING: set[str] = {
     "badger.rollouts",
     "badger.runs",
     "badger.study",
-    "comms",
     "experts.auxiliary",
     "experts.dnc",
     "experts.episodic",

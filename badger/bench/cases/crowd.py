@@ -38,7 +38,7 @@ class CrowdSizes(NamedTuple):
         return {"slots": self.slots, "top_k": self.top_k, "key_size": self.key_size}
 
     def topology(self, experts: int) -> EdgeList:
-        return ring_lattice(experts, neighbours=self.neighbours)
+        return ring_lattice(experts, neighbors=self.neighbours)
 
     def agent(self) -> Agent:
         """One that guesses one number."""

@@ -16,7 +16,7 @@ from toys import HIDDEN, IDENTITY, game, seeded
 TASK = RepeatPrevious(k=2, symbols=3, steps=7, dtype=torch.float64)
 
 
-def silent_agent(core="episodic", bus=Silent, ticks=1, task=TASK):
+def silent_agent(core="episodic", bus=Silent, comm_rounds=1, task=TASK):
     with drawing_from(generator(0, "toy")):
         return Agent(
             sense=sense.Broadcast(task.obs_size),
@@ -25,7 +25,7 @@ def silent_agent(core="episodic", bus=Silent, ticks=1, task=TASK):
             act=Readout(HIDDEN, task.action_space.size),
             experts=3,
             identity_size=IDENTITY,
-            comm_rounds=ticks,
+            comm_rounds=comm_rounds,
         ).double()
 
 
@@ -95,12 +95,12 @@ def test_a_silent_agent_reads_ahead():
     ("make", "options"),
     [
         (lambda: silent_agent(bus=BUSES["mean"]), {}),  # what is heard follows from what was said
-        (lambda: silent_agent(ticks=2), {}),
+        (lambda: silent_agent(comm_rounds=2), {}),
         (lambda: silent_agent(task=game()), {"task": game(), "steps": 5}),  # the guess decides what is told
         (silent_agent, {"steps": 8}),  # another episode begins in between
         (silent_agent, {"change": lambda s: s._replace(present=torch.ones(2, 3, dtype=torch.bool))}),
     ],
-    ids=["talking", "ticks", "closed loop", "next episode", "absences"],
+    ids=["talking", "comm_rounds", "closed loop", "next episode", "absences"],
 )
 def test_others_are_stepped(make, options):
     agent = make()
