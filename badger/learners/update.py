@@ -47,14 +47,14 @@ class GuardedAdamW:
     ):
         self.parameters, self.clip = list(parameters), clip
         self.schedule = lr if callable(lr) else WarmupCosine(lr)
-        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
+        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf); not on the meta device
         self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=1.0,
             betas=betas,
             eps=eps,
             weight_decay=weight_decay,
-            fused=True,
+            fused=self.device.type != "meta",
             capturable=capturable,
         )
 

@@ -77,7 +77,7 @@ def _advance(
         everyone = every_row(step)
         return Carry(world, step, carry.agent_state, carry.elapsed + 1, ~everyone), everyone
     ended = _is_done(carry.step)
-    if _known_empty(ended):
+    if known_empty(ended):
         return Carry(world, step, carry.agent_state, 0, ended), ~ended
     world, opened = task.restart(world, ended, rng)
     step = _merge_reset(ended, opened, step)
@@ -85,7 +85,7 @@ def _advance(
     return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
 
 
-def _known_empty(mask: Tensor) -> bool:
+def known_empty(mask: Tensor) -> bool:
     """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
     return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from badger.agent import Agent, AgentState
 from badger.policies.policies import Policy
-from badger.rollouts.loop import rollout
+from badger.rng import seeded_generator
+from badger.rollouts.loop import known_empty, rollout
 from badger.rollouts.trajectory import Carry, Trajectory
 from comms import Silent, map_edges
 from experts import state as states
@@ -121,7 +122,7 @@ def replay(
     not live through quite the same. None: always from the same seed.
     """
     if rng is None:
-        rng = torch.Generator(passage.obs.device).manual_seed(0)
+        rng = seeded_generator(0, passage.obs.device)
     if _can_unroll(agent, passage):
         return _replay_unrolled(agent, passage)
     experts, outputs = passage.identity.shape[2], agent.num_outputs(passage.initial_state.assignment)
@@ -151,7 +152,7 @@ def _replay_unrolled(agent: Agent, passage: Recording) -> tuple[Tensor, dict[str
     inbox = identity.new_zeros(*identity.shape[:3], agent.bus.message_size)
     inbox[0] = torch.where(begun[0][:, None, None], 0, state.inbox)  # another bus may have been there before
     xs = torch.cat([seen.unflatten(0, begun.shape), inbox, identity], -1)  # (T, B, E, D)
-    ys, core = agent.core.unroll(xs, state.core, begun if begun.any() else None)
+    ys, core = agent.core.unroll(xs, state.core, None if known_empty(begun) else begun)
     output = agent.act(ys.flatten(0, 1), None if address is None else address.flatten(0, 1), None)
     delivery, bus = agent.bus(ys[-1], state.edges, state.bus, None)
     last = AgentState(core, bus, ys[-1], delivery, state.edges, identity[-1], _last(address), None)

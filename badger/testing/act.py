@@ -11,6 +11,7 @@ from torch import Tensor
 
 from badger.act import Act
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line, no_gradient
+from badger.testing.devices import META, all_on_meta, without_values
 
 Make: TypeAlias = Callable[[int, int], Act]
 B, E, Y, D = 2, 4, 3, 2
@@ -137,6 +138,18 @@ def experts_can_be_added(make: Make) -> None:
     equal(0 if names is None else names.shape[-1], act.name_size, "names of size")
 
 
+@without_values(build)
+def actions_are_made_on_the_meta_device(make: Make, act: Act) -> None:
+    y = torch.zeros(B, E, Y, dtype=torch.float64, device=META, requires_grad=True)
+    address = act.make_assignment(y, E, D, seeded())
+    present = torch.ones(B, E, dtype=torch.bool, device=META)
+    after = act.extend_assignment(address, y, 2 * E, seeded())
+    found = [act(y, address, None), act(y, address, present), act(torch.cat([y, y], 1), after, None)]
+    gradients = torch.autograd.grad(torch.cat(found).sum(), [y, *act.parameters()], allow_unused=True)
+    names = [act.output_names(address, E), act.output_names(after, 2 * E)]
+    all_on_meta([*found, *names, *gradients, address, after], "actions, names, gradients and assignments")
+
+
 ACT_PROPERTIES: Properties = by_name(
     every_size_makes_one_action,
     rows_do_not_leak,
@@ -146,6 +159,11 @@ ACT_PROPERTIES: Properties = by_name(
     actions_are_finite_without_experts,
     the_same_generator_gives_the_same_assignment,
     names_have_their_size,
+<<<<<<< HEAD
+    newcomers_may_join,
+    actions_are_made_on_the_meta_device,
+=======
     experts_can_be_added,
+>>>>>>> w-agent
 )
 """Properties of an output head, by name."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line
+from badger.testing.devices import META, all_on_meta, without_values
 from comms import Bus, Delivery, Edges, make_edges
 
 Make: TypeAlias = Callable[[int, int], Bus]
@@ -166,6 +167,20 @@ def without_active_edges_a_delivery_is_zero(bus: Bus, y: Tensor, edges: Edges) -
             expect(gradient.isfinite().all(), "a finite gradient where all edges are inactive", gradient.tolist())
 
 
+@without_values(lambda make: make(Y, M).double())
+def rounds_run_on_the_meta_device(make: Make, bus: Bus) -> None:
+    y = torch.zeros(B, E, Y, dtype=torch.float64, device=META, requires_grad=True)
+    for graph in (any_graph(), regular_graph()):
+        for training in (True, False):
+            delivery = deliver(bus.train(training), y, make_edges(graph, E, B, y))
+            found = [delivery.inbox.sum(), delivery.num_floats.sum()]
+            if delivery.inbox.requires_grad:
+                found += torch.autograd.grad(found[0], [y, *bus.parameters()], allow_unused=True)
+            all_on_meta([*delivery, *found], "deliveries and gradients")
+    state = bus.select_members(bus.initial_state(y), torch.zeros(E, dtype=torch.int64, device=META), y)
+    all_on_meta(bus(y, make_edges(any_graph(), E, B, y), state, None)[0], "deliveries")
+
+
 BUS_PROPERTIES: Properties = by_name(
     shapes_and_dtype_follow_the_input,
     rows_do_not_leak,
@@ -175,6 +190,11 @@ BUS_PROPERTIES: Properties = by_name(
     incoming_weights_sum_to_one_or_zero,
     gradient_reaches_the_experts_outputs,
     the_same_generator_gives_the_same_delivery,
+<<<<<<< HEAD
+    dead_and_no_edges_are_no_trouble,
+    rounds_run_on_the_meta_device,
+=======
     without_active_edges_a_delivery_is_zero,
+>>>>>>> w-agent
 )
 """Properties of a bus, by name."""
