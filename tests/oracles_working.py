@@ -65,7 +65,10 @@ def window(core, xs: Tensor) -> Tensor:
         for i, query in enumerate(queries):
             scores, values = [], []
             for s in range(max(0, t - core.slots), t + 1):
-                key = linear(weights, "key", xs[s]).chunk(core.heads)[i] + weights["age_embedding"][i, core.slots - (t - s)]
+                key = (
+                    linear(weights, "key", xs[s]).chunk(core.heads)[i]
+                    + weights["age_embedding"][i, core.slots - (t - s)]
+                )
                 scores.append(query @ key / math.sqrt(len(key)))
                 values.append(linear(weights, "value", xs[s]).chunk(core.heads)[i])
             shares = torch.stack(scores).exp()

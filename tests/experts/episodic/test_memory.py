@@ -53,7 +53,9 @@ def oracle(core: Core, xs, reset=None, present=None, without_grad=(), **options)
 # Equal to the oracle
 
 
-@pairwise(measure=map(" ".join, MEASURES), row_content=["x", "h", "both"], detach_rows=[False, True], private=[True, False])
+@pairwise(
+    measure=map(" ".join, MEASURES), row_content=["x", "h", "both"], detach_rows=[False, True], private=[True, False]
+)
 def test_every_combination_of_options_equals_the_oracle(measure, row_content, detach_rows, private):
     similarity, weighting = measure.split()
     options = {"similarity": similarity, "weighting": weighting, "row_content": row_content, "detach_rows": detach_rows}
