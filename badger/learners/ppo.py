@@ -8,7 +8,7 @@ from torch import Tensor
 
 from badger import distributed
 from badger.agent import Agent
-from badger.learners import returns, surrogate
+from badger.learners import host, returns, surrogate
 from badger.learners.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
@@ -248,7 +248,7 @@ class PPO(ActorCritic):
             return False
         kl = means["approx_kl"].clone()
         distributed.all_reduce_mean_([kl])
-        return kl.item() > 1.5 * self.target_kl
+        return float(host.to_host(kl)) > 1.5 * self.target_kl
 
 
 def _concat_pieces(part: Tensor, lengths: list[int], size: int) -> Tensor:

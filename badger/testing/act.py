@@ -159,11 +159,7 @@ ACT_PROPERTIES: Properties = by_name(
     actions_are_finite_without_experts,
     the_same_generator_gives_the_same_assignment,
     names_have_their_size,
-<<<<<<< HEAD
-    newcomers_may_join,
-    actions_are_made_on_the_meta_device,
-=======
     experts_can_be_added,
->>>>>>> w-agent
+    actions_are_made_on_the_meta_device,
 )
 """Properties of an output head, by name."""

@@ -190,11 +190,7 @@ BUS_PROPERTIES: Properties = by_name(
     incoming_weights_sum_to_one_or_zero,
     gradient_reaches_the_experts_outputs,
     the_same_generator_gives_the_same_delivery,
-<<<<<<< HEAD
-    dead_and_no_edges_are_no_trouble,
-    rounds_run_on_the_meta_device,
-=======
     without_active_edges_a_delivery_is_zero,
->>>>>>> w-agent
+    rounds_run_on_the_meta_device,
 )
 """Properties of a bus, by name."""

@@ -73,9 +73,9 @@ def small_agent(task: Task) -> Agent:
         return Agent(sense=sense, core=core, bus=bus, act=head, experts=EXPERTS, identity_size=IDENTITY).double()
 
 
-def make_learner(factory: Callable[..., Any], task: Task, seed: int = 0) -> Any:
+def make_learner(factory: Callable[..., Any], task: Task, seed: int = 0, agent: Agent | None = None) -> Any:
     """A learner with a small agent; with a critic, where the learner refuses an agent without one."""
-    agent = small_agent(task)
+    agent = small_agent(task) if agent is None else agent
     try:
         return factory(agent, task, seed=seed)
     except ValueError as error:

@@ -3,14 +3,15 @@
 Shapes: T step, B row.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.learners import returns
+from badger.learners import host, returns
 from badger.learners.episode_stream import pack_carry, unpack_carry
 from badger.learners.q_learning.replay import SequenceBatch, Transitions
 from badger.learners.q_learning.sequences import SequenceBuilder, SequenceSpec, recurrent_state
@@ -19,6 +20,9 @@ from badger.policies.policies import Policy
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 from tasks import Task
+
+
+Piece: TypeAlias = tuple[Transitions, list[AgentState]]  # of the stream: T steps, T + 1 states
 
 
 class Collector:
@@ -53,6 +57,13 @@ class Collector:
     def collect(
         self, steps: int, policy: Policy, rng: torch.Generator
     ) -> tuple[Trajectory, SequenceBatch | None, Float[Tensor, " 2"]]:
+        """`rollout` and `cut` of one piece: the trajectory, the complete sequences, sum and number of returns."""
+        trajectory, piece, ended_return = self.rollout(steps, policy, rng)
+        return trajectory, self.cut([piece])[0], ended_return
+
+    def rollout(
+        self, steps: int, policy: Policy, rng: torch.Generator
+    ) -> tuple[Trajectory, Piece, Float[Tensor, " 2"]]:
         """Rolls out the running episodes, up to the end of an episode of fixed length.
 
         Args:
@@ -61,8 +72,8 @@ class Collector:
             rng: generator of agent, task and policy.
 
         Returns:
-            The trajectory; the sequences that are complete now, if any; sum and number of the returns of the episodes
-            that ended.
+            The trajectory; the piece of the stream to be passed to `cut`; sum and number of the returns of the
+            episodes that ended.
         """
         remaining = self.task.steps - self.carry.elapsed % self.task.steps if self.task.fixed_length else steps
         initial_state = self.carry.agent_state
@@ -72,13 +83,24 @@ class Collector:
             )
         agent_states = [initial_state, *trajectory.hook_outputs]
         at_end = self.task.fixed_length and self.carry.elapsed == self.task.steps
-        sequences = self.builder.add(*_to_transitions(trajectory, agent_states, self.carry if at_end else None))
-        trajectory = masked(trajectory, trajectory.valid)._replace(hook_outputs=[])  # frees the agent states
+        piece = _to_transitions(trajectory, agent_states, self.carry if at_end else None)
+        trajectory = masked(trajectory, trajectory.valid)._replace(hook_outputs=[])  # the states stay in the piece only
         ended = (trajectory.terminated | trajectory.truncated) & trajectory.valid
         sums, self.episode_reward = returns.running_returns(
             torch.where(trajectory.valid, trajectory.reward, 0), ended, self.episode_reward
         )
-        return trajectory, sequences, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+        return trajectory, piece, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+
+    def cut(self, pieces: list[Piece]) -> list[SequenceBatch | None]:
+        """The sequences that are complete after each of consecutive pieces; their masks go to the host at once.
+
+        Args:
+            pieces: of `rollout`, in order.
+        """
+        lengths = [len(transitions.valid) for transitions, _ in pieces]
+        valid = host.to_host(torch.cat([transitions.valid for transitions, _ in pieces]))
+        masks = np.split(valid, np.cumsum(lengths)[:-1])
+        return [self.builder.add(*piece, mask) for piece, mask in zip(pieces, masks, strict=True)]
 
     def mean_return(self, ended_return: Float[Tensor, ""]) -> Float[Tensor, ""]:
         """The metric `return`: of the episodes that ended now, else of the last ones, else of the running episodes.

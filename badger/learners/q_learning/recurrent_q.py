@@ -227,16 +227,27 @@ class RecurrentQ:
 
     def _collect(self, collector: Collector, policy: EpsilonGreedy, rng: torch.Generator) -> dict[str, Tensor]:
         """Rolls out episodes and fills the replay buffer; sums and counts of the metrics of the rollout."""
-        trajectories, ended_returns, steps = [], [], 0
-        while steps < self.horizon or len(self.replay_buffer) < self.prefill:
+        trajectories, ended_returns, pieces, steps = [], [], [], 0
+        while steps < self.horizon:
+            trajectory, piece, ended_return = collector.rollout(self.horizon - steps, policy, rng)
+            trajectories.append(trajectory)
+            pieces.append(piece)
+            ended_returns.append(ended_return)
+            steps += len(trajectory.obs)
+        for sequences in collector.cut(pieces):
+            self._add(sequences)
+        while len(self.replay_buffer) < self.prefill:  # before the first gradient step only
             trajectory, sequences, ended_return = collector.collect(self.horizon - steps % self.horizon, policy, rng)
-            if sequences is not None:
-                self.replay_buffer.add(sequences)
+            self._add(sequences)
             trajectories.append(trajectory)
             ended_returns.append(ended_return)
             steps += len(trajectory.obs)
         totals = metric_totals(trajectories, self.task, self, BASE_METRICS | Q_METRICS)
         return totals | {"ended_return": torch.stack(ended_returns).sum(0)}
+
+    def _add(self, sequences: SequenceBatch | None) -> None:
+        if sequences is not None:
+            self.replay_buffer.add(sequences)
 
     def _gradient_step(self, lr: float, rng: torch.Generator, totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimizer step on a batch of sequences; its metrics, with the means of `totals`."""

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from badger.learners import host
 from experts import state as states
 from experts.state import State
 
@@ -208,7 +209,7 @@ class ReplayBuffer:
         *steps, identity, assignment = (None if stored is None else stored[indices] for stored in self.storage)
         pairs: list[tuple[State | None, State | None]] = [(None, None)] * len(indices)
         if any(pair != (None, None) for pair in self.states):  # else the indices need not go to the host
-            pairs = [self.states[i] for i in indices.tolist()]
+            pairs = [self.states[i] for i in host.to_host(indices).tolist()]
         initial_states, final_states = zip(*pairs, strict=True)
         transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
         return SequenceBatch(transitions, identity, assignment, initial_states, final_states)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from badger.agent import AgentState
+from badger.learners import host
 from badger.learners.q_learning.replay import SequenceBatch, Transitions
 from experts import state as states
 from experts.state import State
@@ -104,8 +105,8 @@ class _Completed(NamedTuple):
 class SequenceBuilder:
     """Cuts a stream of steps into sequences, with the last L steps of each row as its buffer.
 
-    The number of sequences depends on where episodes end, so the mask of valid steps goes to the host, once for each
-    piece of the stream. Everything else stays on the device.
+    The number of sequences depends on where episodes end, so the mask of valid steps goes to the host. Everything else
+    stays on the device.
 
     Args:
         spec: lengths of the sequences.
@@ -119,14 +120,17 @@ class SequenceBuilder:
         self.recent_steps: Transitions | None = None
         self.stored_states: list[dict[int, State]] = [{} for _ in range(rows)]  # by row and step of the episode
 
-    def add(self, steps: Transitions, agent_states: Sequence[AgentState]) -> SequenceBatch | None:
+    def add(
+        self, steps: Transitions, agent_states: Sequence[AgentState], valid: np.ndarray | None = None
+    ) -> SequenceBatch | None:
         """Adds the next steps of the stream; returns the sequences that are complete now, if any.
 
         Args:
             steps: T steps. The end of an episode is followed by a step with valid=False and its final observation.
             agent_states: T + 1 states, before each step and after the last.
+            valid: the mask `steps.valid` on the host; None: it is read from the device.
         """
-        valid = steps.valid.cpu().numpy()
+        valid = host.to_host(steps.valid) if valid is None else valid
         self.env_steps += int(valid.sum())
         stream, completed = self._prepend_recent(steps), []
         for t, valid_rows in enumerate(valid):
