@@ -129,6 +129,7 @@ from badger.rollouts.trajectory import initial_carry  # noqa: E402
 from badger.runs.recorder import read_metrics  # noqa: E402
 from badger.runs.run import Run  # noqa: E402
 from badger.runs.training import train  # noqa: E402
+from badger.sense import SENSES  # noqa: E402
 from badger.study import STUDIES  # noqa: E402
 from badger.version import __version__ as __version__  # noqa: E402
 from comms import (  # noqa: E402
@@ -207,6 +208,7 @@ __all__ = [
     "PPO",
     "R2D2",
     "RECIPES",
+    "SENSES",
     "STUDIES",
     "TASKS",
     "TOPOLOGIES",

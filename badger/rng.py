@@ -12,6 +12,26 @@ import numpy as np
 import torch
 
 
+class MetaGenerator(torch.Generator):
+    """A generator that names the meta device as its own, for which torch has none.
+
+    Operations on meta tensors draw nothing; most of them accept a generator, and `badger.testing.devices` drops it in
+    the others.
+    """
+
+    device = torch.device("meta")
+
+    def clone_state(self) -> "MetaGenerator":
+        """Another one."""
+        return MetaGenerator()
+
+
+def seeded_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on a device, the meta device included, seeded with one number."""
+    made = MetaGenerator() if torch.device(device).type == "meta" else torch.Generator(device)
+    return made.manual_seed(seed)
+
+
 def generator(
     seed: int, stream: str, step: int = 0, *, rank: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
@@ -25,7 +45,7 @@ def generator(
         device: of the generator.
     """
     entropy = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), rank, step])
-    return torch.Generator(device).manual_seed(int(entropy.generate_state(1, np.uint64)[0]))
+    return seeded_generator(int(entropy.generate_state(1, np.uint64)[0]), device)
 
 
 @contextmanager

@@ -164,9 +164,8 @@ class Herd(Task):
     def action_space(self):
         return Discrete(3)
 
-    @property
-    def birth(self):
-        return (torch.arange(self.agents) == self.agents - 1).long()
+    def birth(self, device):
+        return (torch.arange(self.agents, device=device) == self.agents - 1).long()
 
     def reset(self, batch, rng):
         place = torch.rand(batch, self.agents, generator=rng, device=rng.device, dtype=self.dtype)
@@ -177,7 +176,7 @@ class Herd(Task):
 
     def step(self, state, action, rng):
         t = state.t.unsqueeze(-1)
-        acts = (self.birth <= t) & (t < state.end)
+        acts = (self.birth(t.device) <= t) & (t < state.end)
         place = torch.where(acts, state.place + 0.3 * (action - 1), state.place)
         state = state._replace(place=place, t=state.t + 1)
         return state, self._make_step(state, torch.where(acts, -(place - 1).square(), 0))
@@ -185,11 +184,11 @@ class Herd(Task):
     def _make_step(self, state, reward):
         t = state.t.unsqueeze(-1)
         over, cut = t >= state.end, state.cut
-        present = (self.birth <= t) & (~over | ((t == state.end) & cut))
+        present = (self.birth(t.device) <= t) & (~over | ((t == state.end) & cut))
         all_ = [state.place, state.place.mean(1, keepdim=True).expand_as(state.place), t.expand_as(state.place)]
         obs = torch.where(present.unsqueeze(-1), torch.stack(all_, -1), 0)
         length = torch.where(over.all(1), state.t.to(self.dtype), torch.nan)
-        mask = torch.ones(*over.shape, 3, dtype=torch.bool)
+        mask = torch.ones(*over.shape, 3, dtype=torch.bool, device=t.device)
         mask[..., 0] = state.place >= 0
         return Step(obs, reward, over & ~cut, over & cut, {"length": length}, present, mask)
 

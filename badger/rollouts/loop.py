@@ -89,7 +89,7 @@ def _advance(
         all_rows = every_row(step)
         return Carry(env_state, step, carry.agent_state, carry.elapsed + 1, ~all_rows), all_rows
     done = _is_done(carry.step)
-    if _known_empty(done):
+    if known_empty(done):
         return Carry(env_state, step, carry.agent_state, 0, done), ~done
     env_state, reset_step = task.restart(env_state, done, rng)
     step = _merge_reset(done, reset_step, step)
@@ -97,8 +97,12 @@ def _advance(
     return Carry(env_state, step, state, 0, torch.zeros_like(done) if keep_state else done), ~done
 
 
-def _known_empty(mask: Tensor) -> bool:
-    """Whether the mask is known to be empty: cheap on the CPU; on a GPU it would synchronize, and is False."""
+def known_empty(mask: Tensor) -> bool:
+    """Whether a mask is known to be empty; False on a GPU, where the test would synchronize.
+
+    Args:
+        mask: any mask.
+    """
     return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from badger.agent import Agent, AgentState
 from badger.policies.policies import Policy
-from badger.rollouts.loop import rollout
+from badger.rng import seeded_generator
+from badger.rollouts.loop import known_empty, rollout
 from badger.rollouts.trajectory import Carry, Trajectory
 from comms import Silent, map_edges
 from experts import state as states
@@ -169,7 +170,7 @@ def replay(
         The outputs, the auxiliary losses of the core, and the state after the last step.
     """
     if rng is None:
-        rng = torch.Generator(recording.obs.device).manual_seed(0)
+        rng = seeded_generator(0, recording.obs.device)
     if _can_unroll(agent, recording):
         return _replay_unrolled(agent, recording)
     experts, num_outputs = recording.identity.shape[2], agent.num_outputs(recording.initial_state.assignment)
@@ -200,7 +201,7 @@ def _replay_unrolled(agent: Agent, recording: Recording) -> tuple[Tensor, dict[s
     inbox = identity.new_zeros(*identity.shape[:3], agent.bus.message_size)
     inbox[0] = torch.where(episode_start[0][:, None, None], 0, state.inbox)  # possibly from another bus
     xs = torch.cat([inputs.unflatten(0, episode_start.shape), inbox, identity], -1)  # (T, B, E, D)
-    ys, core = agent.core.unroll(xs, state.core, episode_start if episode_start.any() else None)
+    ys, core = agent.core.unroll(xs, state.core, None if known_empty(episode_start) else episode_start)
     output = agent.act(ys.flatten(0, 1), None if assignment is None else assignment.flatten(0, 1), None)
     delivery, bus = agent.bus(ys[-1], state.edges, state.bus, None)
     last_assignment = None if assignment is None else assignment[-1]

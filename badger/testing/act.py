@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from badger.act import Act
-from badger.rng import drawing_from
+from badger.rng import drawing_from, seeded_generator
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line, no_gradient
+from badger.testing.devices import META, all_on_meta, without_values
 
 Make: TypeAlias = Callable[[int, int], Act]
 B, E, Y, D = 2, 4, 3, 2
@@ -34,7 +35,7 @@ def check_act(factory: Make, *, properties: Collection[str] | None = None) -> No
 
 def build(make: Make, outputs: int = D) -> Act:
     """The head, with the same weights at each call."""
-    with drawing_from(seeded()):
+    with drawing_from(seeded_generator(0)):
         return make(Y, outputs).double()
 
 
@@ -110,10 +111,7 @@ def actions_are_finite_without_experts(make: Make) -> None:
 def the_same_generator_gives_the_same_assignment(make: Make) -> None:
     act, y, assignment = case(make)
     second = act.make_assignment(y, E, D, seeded())
-    if assignment is None or second is None:
-        same = assignment is second
-    else:
-        same = torch.equal(assignment, second)
+    same = assignment is second if assignment is None or second is None else torch.equal(assignment, second)
     expect(same, f"the assignment {assignment}", second)
 
 
@@ -137,6 +135,18 @@ def experts_can_be_added(make: Make) -> None:
     equal(0 if names is None else names.shape[-1], act.name_size, "names of size")
 
 
+@without_values(build)
+def actions_are_made_on_the_meta_device(make: Make, act: Act) -> None:
+    y = torch.zeros(B, E, Y, dtype=torch.float64, device=META, requires_grad=True)
+    address = act.make_assignment(y, E, D, seeded())
+    present = torch.ones(B, E, dtype=torch.bool, device=META)
+    after = act.extend_assignment(address, y, 2 * E, seeded())
+    found = [act(y, address, None), act(y, address, present), act(torch.cat([y, y], 1), after, None)]
+    gradients = torch.autograd.grad(torch.cat(found).sum(), [y, *act.parameters()], allow_unused=True)
+    names = [act.output_names(address, E), act.output_names(after, 2 * E)]
+    all_on_meta([*found, *names, *gradients, address, after], "actions, names, gradients and assignments")
+
+
 ACT_PROPERTIES: Properties = by_name(
     every_size_makes_one_action,
     rows_do_not_leak,
@@ -147,5 +157,6 @@ ACT_PROPERTIES: Properties = by_name(
     the_same_generator_gives_the_same_assignment,
     names_have_their_size,
     experts_can_be_added,
+    actions_are_made_on_the_meta_device,
 )
 """Properties of an output head, by name."""

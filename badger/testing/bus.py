@@ -11,8 +11,9 @@ import networkx as nx
 import torch
 from torch import Tensor
 
-from badger.rng import drawing_from
+from badger.rng import drawing_from, seeded_generator
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line
+from badger.testing.devices import META, all_on_meta, without_values
 from comms import Bus, Delivery, Edges, make_edges
 
 Make: TypeAlias = Callable[[int, int], Bus]
@@ -66,7 +67,7 @@ def on_both_graphs(check: Callable[[Bus, Tensor, Edges], None]) -> Callable[[Mak
     @wraps(check)
     def checked(make: Make) -> None:
         for graph in (any_graph(), regular_graph()):
-            with drawing_from(torch.Generator().manual_seed(0)):
+            with drawing_from(seeded_generator(0)):
                 bus, y = make(Y, M).double(), torch.randn(B, E, Y, dtype=torch.float64)
             check(bus, y, make_edges(graph, E, B, y))
 
@@ -166,6 +167,20 @@ def without_active_edges_a_delivery_is_zero(bus: Bus, y: Tensor, edges: Edges) -
             expect(gradient.isfinite().all(), "a finite gradient where all edges are inactive", gradient.tolist())
 
 
+@without_values(lambda make: make(Y, M).double())
+def rounds_run_on_the_meta_device(make: Make, bus: Bus) -> None:
+    y = torch.zeros(B, E, Y, dtype=torch.float64, device=META, requires_grad=True)
+    for graph in (any_graph(), regular_graph()):
+        for training in (True, False):
+            delivery = deliver(bus.train(training), y, make_edges(graph, E, B, y))
+            found = [delivery.inbox.sum(), delivery.num_floats.sum()]
+            if delivery.inbox.requires_grad:
+                found += torch.autograd.grad(found[0], [y, *bus.parameters()], allow_unused=True)
+            all_on_meta([*delivery, *found], "deliveries and gradients")
+    state = bus.select_members(bus.initial_state(y), torch.zeros(E, dtype=torch.int64, device=META), y)
+    all_on_meta(bus(y, make_edges(any_graph(), E, B, y), state, None)[0], "deliveries")
+
+
 BUS_PROPERTIES: Properties = by_name(
     shapes_and_dtype_follow_the_input,
     rows_do_not_leak,
@@ -176,5 +191,6 @@ BUS_PROPERTIES: Properties = by_name(
     gradient_reaches_the_experts_outputs,
     the_same_generator_gives_the_same_delivery,
     without_active_edges_a_delivery_is_zero,
+    rounds_run_on_the_meta_device,
 )
 """Properties of a bus, by name."""

@@ -107,9 +107,13 @@ def test_every_step_of_all_processes_has_the_same_weight_in_the_policy_gradient(
     assert steps[0] != steps[1]
     weights = [count / sum(steps) for count in steps]
     parts = [gradients(each) for each in alone]
-    expected = {name: sum(weight * part[name] for weight, part in zip(weights, parts, strict=True)) for name in parts[0]}
+    expected = {
+        name: sum(weight * part[name] for weight, part in zip(weights, parts, strict=True)) for name in parts[0]
+    }
     assert_close(zero["gradients"], expected)
-    assert_close(zero["metrics"]["loss"], sum(weight * each["loss"] for weight, each in zip(weights, apart, strict=True)))
+    assert_close(
+        zero["metrics"]["loss"], sum(weight * each["loss"] for weight, each in zip(weights, apart, strict=True))
+    )
     assert_close(zero["metrics"]["return"], (apart[0]["return"] + apart[1]["return"]) / 2)
     assert same(zero["metrics"], one["metrics"]) and same(zero["parameters"], one["parameters"])
 
@@ -144,7 +148,7 @@ def test_a_process_that_dies_ends_the_run_and_is_named(killed):
     code, said, folder = killed
     assert code != 0
     assert "badger: rank 0 of 2 has lost rank 1: " in said
-    assert f"Go on from the last checkpoint with: badger resume {folder}" in said
+    assert f"Resume from the last checkpoint with: badger resume {folder}" in said
 
 
 def test_a_run_resumed_with_fewer_processes_warns_of_different_episodes(killed):

@@ -246,7 +246,9 @@ def test_a_policy_applies_the_action_mask_of_each_agent():
         log_probability(trajectory.output[:, :, p], trajectory.action[:, :, p], WORLD.action_space, masks[:, :, p])
         for p in range(P)
     ]
-    assert torch.equal(log_probability(trajectory.output, trajectory.action, WORLD.action_space, masks), torch.stack(by_agent, -1))
+    assert torch.equal(
+        log_probability(trajectory.output, trajectory.action, WORLD.action_space, masks), torch.stack(by_agent, -1)
+    )
 
 
 class Missed(Herd):

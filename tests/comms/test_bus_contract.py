@@ -34,6 +34,7 @@ BROKEN = {
     "gradient_reaches_the_experts_outputs": lambda d, y, e: {"inbox": d.inbox.detach()},
     "the_same_generator_gives_the_same_delivery": lambda d, y, e: {"inbox": d.inbox + torch.rand(())},
     "without_active_edges_a_delivery_is_zero": lambda d, y, e: {"num_messages": d.num_messages + 1},
+    "rounds_run_on_the_meta_device": lambda d, y, e: {"inbox": d.inbox * float(y.mean())},
 }
 
 

@@ -56,6 +56,7 @@ BROKEN = {
     "the_same_generator_gives_the_same_assignment": Random,
     "names_have_their_size": Named,
     "experts_can_be_added": FixedSize,
+    "actions_are_made_on_the_meta_device": changed(lambda action, y, present: action if y.any() else -action),
 }
 
 

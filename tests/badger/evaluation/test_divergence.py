@@ -40,7 +40,7 @@ def test_a_core_without_metrics_has_no_diagnosis():
 
 
 def test_a_diverged_actor_critic_is_diagnosed_with_its_policy():
-    run = build_run("maze", memory="neural", hidden_size=4, key_size=3, heads=1, batch=2)
+    run = build_run("maze", **{"core.hidden_size": 4, "core.width": 3, "core.heads": 1, "batch": 2})
     with torch.no_grad():
         run.learner.agent.core.core.rate.weight.fill_(torch.nan)
     with pytest.raises(Diverged, match=r"outer step 1 is not finite.*memory at inner step 1 of 250, .*rate nan"):

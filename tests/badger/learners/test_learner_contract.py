@@ -6,9 +6,9 @@ import pytest
 
 from badger import BPTT, DRQN, LEARNERS, PPO, R2D2
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
-from badger.testing.learner import TASKS, learner_of, takes_or_refuses
+from badger.testing.learner import TASKS, make_learner, supports_task
 
-REPLAY = {"batch": 4, "horizon": 5, "updates": 1, "sequences": 4, "prefill": 4}
+REPLAY = {"batch": 4, "horizon": 5, "gradient_steps": 1, "replay_batch": 4, "prefill": 4}
 QUICK = {
     "ppo": partial(PPO, batch=4, horizon=5, sequence_length=4, epochs=1, minibatches=2),
     "drqn": partial(DRQN, **REPLAY),
@@ -21,7 +21,7 @@ ON = {f"{type(task).__name__} {task.steps}": task for task in TASKS}
 @cache
 def taken(name: str) -> list[str]:
     """The tasks that a learner takes."""
-    return [title for title, task in ON.items() if takes_or_refuses(MAKE[name], task)]
+    return [title for title, task in ON.items() if supports_task(MAKE[name], task)]
 
 
 @pytest.mark.parametrize("name", MAKE)
@@ -33,7 +33,7 @@ def test_every_learner_takes_a_task_and_refuses_the_others_in_words(name):
 @pytest.mark.parametrize("holds", LEARNER_PROPERTIES)
 def test_every_learner_keeps_the_contract(name, holds):
     for title in taken(name):
-        LEARNER_PROPERTIES[holds](lambda seed=0, task=ON[title]: learner_of(MAKE[name], task, seed))
+        LEARNER_PROPERTIES[holds](lambda seed=0, task=ON[title]: make_learner(MAKE[name], task, seed))
 
 
 class Frozen(BPTT):
@@ -51,7 +51,7 @@ class Attached(BPTT):
 
 @pytest.mark.parametrize(
     ("learner", "holds"),
-    [(Frozen, "an_update_changes_the_parameters"), (Attached, "an_update_tells_detached_numbers")],
+    [(Frozen, "an_update_changes_the_parameters"), (Attached, "an_update_returns_detached_metrics")],
 )
 def test_the_contract_catches_a_broken_learner(learner, holds):
     with pytest.raises(ContractError, match=rf"(?s)^{holds}: want .*, got "):
@@ -59,5 +59,5 @@ def test_the_contract_catches_a_broken_learner(learner, holds):
 
 
 def test_a_learner_that_takes_no_task_is_told_so():
-    with pytest.raises(ContractError, match="want a learner that takes one of the tasks, got one that refuses all"):
+    with pytest.raises(ContractError, match="want a learner that supports one of the tasks, got one that refuses all"):
         check_learner(BPTT, [TASKS[1]])

@@ -101,7 +101,9 @@ def test_a_failed_compilation_warns_and_falls_back_to_the_plain_step(traced):
         raise RuntimeError("there is no compiler here")
 
     fast, plain = learner(compile="broken"), learner()
-    with pytest.warns(UserWarning, match=r"compile='broken' failed, the plain step goes on: .*there is no compiler"):
+    with pytest.warns(
+        UserWarning, match=r"compile='broken' failed, training continues without it: .*there is no compiler"
+    ):
         fast.update()
     plain.update()
     assert torch.equal(flat(fast.agent), flat(plain.agent))
