@@ -13,6 +13,8 @@ from tasks import Continuous, Discrete, Step
 
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 
+HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of tasks with a single agent
+
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)

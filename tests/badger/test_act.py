@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import ACTS, act, sense
-from toys import seeded
+from badger import act, sense
+from toys import HEADS, seeded
 
 B, Y = 2, 3
 LIKE = torch.zeros(B, 1, dtype=torch.float64)
@@ -19,7 +19,7 @@ def outputs_of(experts, batch=B):
 def port(name, outputs=2, seed=0):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return ACTS[name](Y, outputs).double()
+        return HEADS[name](Y, outputs).double()
 
 
 def expert_outputs(made, y):
@@ -27,7 +27,7 @@ def expert_outputs(made, y):
     return made.linear(y).squeeze(-1)
 
 
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", HEADS)
 def test_absent_experts_are_masked_out(name):
     made, y = port(name), outputs_of(4).requires_grad_()
     assignment = made.make_assignment(LIKE, 4, 2, seeded())
@@ -39,7 +39,7 @@ def test_absent_experts_are_masked_out(name):
     assert torch.equal(made(changed, assignment, PRESENT), action)
 
 
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", HEADS)
 def test_without_experts_the_action_is_zero(name):
     made = port(name)
     present = torch.tensor([[False] * 4, [True] * 4])
@@ -63,7 +63,7 @@ def with_critic(name):
     return made
 
 
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("present", [None, PRESENT])
 def test_the_value_follows_the_outputs_of_the_wrapped_head(name, present):
     made, y = with_critic(name), outputs_of(4)
@@ -74,7 +74,7 @@ def test_the_value_follows_the_outputs_of_the_wrapped_head(name, present):
     assert_close(value.squeeze(-1), 0.5 * inputs.mean(1).sum(-1))
 
 
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", HEADS)
 def test_assignments_and_names_are_those_of_the_wrapped_head(name):
     made, plain = with_critic(name), port(name)
     assert (made.input_size, made.outputs, made.name_size) == (Y, 2, plain.name_size)
@@ -110,21 +110,21 @@ def test_mean_has_a_fixed_number_of_outputs():
 
 
 def test_expert_i_makes_output_i_modulo_the_number_of_outputs():
-    made, y = port("each"), outputs_of(6)
+    made, y = port("round_robin"), outputs_of(6)
     values = expert_outputs(made, y)
     action = made(y, made.make_assignment(LIKE, 6, 2, seeded()), None)
     assert_close(action, torch.stack([values[:, 0::2].mean(1), values[:, 1::2].mean(1)], 1))
 
 
 def test_owners_are_renormalized_without_absent_experts():
-    made, y = port("each"), outputs_of(4)
+    made, y = port("round_robin"), outputs_of(4)
     values = expert_outputs(made, y)
     action = made(y, made.make_assignment(LIKE, 4, 2, seeded()), PRESENT)
     assert_close(action, torch.stack([values[:, [0, 2]].mean(1), values[:, 3]], 1))
 
 
 def test_an_output_without_owners_is_zero():
-    made, y = port("each", 4), outputs_of(4)
+    made, y = port("round_robin", 4), outputs_of(4)
     action = made(y, made.make_assignment(LIKE, 4, 4, seeded()), PRESENT)
     assert not action[:, 1].any() and action[:, [0, 2, 3]].all()
 
@@ -133,7 +133,7 @@ def test_an_output_without_owners_is_zero():
 def test_round_robin_needs_a_multiple_of_the_outputs(experts, outputs):
     message = rf"experts={experts}, want a multiple of outputs={outputs}: .* act\.Mean and act\.Readout any number"
     with pytest.raises(ValueError, match=message):
-        port("each").make_assignment(LIKE, experts, outputs, seeded())
+        port("round_robin").make_assignment(LIKE, experts, outputs, seeded())
 
 
 # --- random owners
@@ -141,7 +141,7 @@ def test_round_robin_needs_a_multiple_of_the_outputs(experts, outputs):
 
 def owners(experts, outputs, batch=200, seed=0):
     """(batch, E), the output that each expert owns, after checking the weights of the assignment."""
-    assignment = port("owners").make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    assignment = port("random_owners").make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
     assert assignment.shape == (batch, outputs, experts)
     mine = (assignment > 0).double()
     assert (mine.sum(1) == 1).all()  # every expert owns one output
@@ -162,7 +162,7 @@ def test_owners_are_sampled_in_each_episode():
 
 
 def test_an_output_is_the_mean_of_its_owners():
-    made, y = port("owners"), outputs_of(5)
+    made, y = port("random_owners"), outputs_of(5)
     assignment = made.make_assignment(LIKE, 5, 2, seeded())
     action, values = made(y, assignment, None), expert_outputs(made, y)
     for b in range(B):
@@ -172,7 +172,7 @@ def test_an_output_is_the_mean_of_its_owners():
 
 def test_random_owners_need_an_expert_for_each_output():
     with pytest.raises(ValueError, match=r"experts=3, want at least outputs=4: .* act\.Mean and act\.Readout"):
-        port("owners").make_assignment(LIKE, 3, 4, seeded())
+        port("random_owners").make_assignment(LIKE, 3, 4, seeded())
 
 
 # --- named outputs
@@ -180,7 +180,7 @@ def test_random_owners_need_an_expert_for_each_output():
 
 def named(experts, outputs, batch=200, seed=0):
     """Weights (batch, D, E) and names (batch, D, N) of an assignment, and the observed names (batch, E, N)."""
-    made = port("named")
+    made = port("named_outputs")
     assignment = made.make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
     assert assignment.shape == (batch, outputs, experts + made.name_size)
     return *assignment.split([experts, made.name_size], -1), made.output_names(assignment, experts)
@@ -223,7 +223,7 @@ def test_an_expert_with_several_outputs_observes_the_first_name():
 
 
 def test_a_named_output_is_the_mean_of_its_owners():
-    made, y = port("named"), outputs_of(5)
+    made, y = port("named_outputs"), outputs_of(5)
     assignment = made.make_assignment(LIKE, 5, 2, seeded())
     action, values = made(y, assignment, None), expert_outputs(made, y)
     for b in range(B):
@@ -232,7 +232,7 @@ def test_a_named_output_is_the_mean_of_its_owners():
 
 
 def test_new_experts_observe_existing_names():
-    made, rng = port("named"), seeded()
+    made, rng = port("named_outputs"), seeded()
     before = made.make_assignment(LIKE, 4, 2, rng)
     after = made.extend_assignment(before, LIKE, 9, rng)
     assert torch.equal(after[..., 9:], before[..., 4:])  # the names
@@ -267,7 +267,7 @@ def test_codes_of_readout_are_normal_and_sampled_from_the_generator():
 # --- added experts
 
 
-@pytest.mark.parametrize("name", ACTS)
+@pytest.mark.parametrize("name", HEADS)
 def test_an_extended_assignment_fits_the_new_number_of_experts(name):
     made, rng = port(name), seeded()
     assignment = made.extend_assignment(made.make_assignment(LIKE, 4, 2, rng), LIKE, 6, rng)
@@ -275,7 +275,7 @@ def test_an_extended_assignment_fits_the_new_number_of_experts(name):
 
 
 def test_owners_keep_their_outputs_when_experts_are_added():
-    made, rng = port("owners"), seeded()
+    made, rng = port("random_owners"), seeded()
     before = made.make_assignment(LIKE, 4, 2, rng)
     after = made.extend_assignment(before, LIKE, 9, rng)
     assert torch.equal(after[:, :, :4] > 0, before > 0)
@@ -284,7 +284,7 @@ def test_owners_keep_their_outputs_when_experts_are_added():
 
 
 def test_round_robin_refuses_new_experts_that_break_the_multiple():
-    made = port("each")
+    made = port("round_robin")
     with pytest.raises(ValueError, match="experts=5, want a multiple of outputs=2"):
         made.extend_assignment(made.make_assignment(LIKE, 4, 2, seeded()), LIKE, 5, seeded())
 

@@ -11,7 +11,6 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 from badger import (
-    ACTS,
     BPTT,
     BUSES,
     CORES,
@@ -28,7 +27,7 @@ from badger import (
     sense,
 )
 from pairwise import pairwise
-from toys import HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
+from toys import HEADS, HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
 
 B = 3
 OBS = torch.zeros(B, 1, dtype=torch.float64)
@@ -37,7 +36,7 @@ OBS = torch.zeros(B, 1, dtype=torch.float64)
 # --- shapes and sizes
 
 
-@pairwise(core=CORES, bus=BUSES, port=ACTS)
+@pairwise(core=CORES, bus=BUSES, port=HEADS)
 def test_every_combination_of_parts_returns_an_action_and_a_state(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
@@ -209,33 +208,34 @@ def error(agent, *, experts=None, dims=4, steps=4):
 @pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared"])
 @pytest.mark.parametrize(
     ("port", "experts"),
-    [(p, e) for p in ("mean", "readout") for e in (3, 8, 64)] + [(p, e) for p in ("each", "owners") for e in (8, 64)],
+    [(p, e) for p in ("mean", "readout") for e in (3, 8, 64)]
+    + [(p, e) for p in ("round_robin", "random_owners") for e in (8, 64)],
 )
 def test_an_agent_runs_with_other_numbers_of_experts(port, experts, core):
     agent = toy_agent(game(dims=4), core=core, port=port)
     assert error(agent, experts=experts).isfinite().all()
 
 
-@pytest.mark.parametrize(("port", "wanted"), [("each", "a multiple of"), ("owners", "at least")])
+@pytest.mark.parametrize(("port", "wanted"), [("round_robin", "a multiple of"), ("random_owners", "at least")])
 def test_heads_with_owners_need_enough_experts(port, wanted):
     with pytest.raises(ValueError, match=f"experts=3, want {wanted} outputs=4: .*act.Mean and act.Readout"):
         error(toy_agent(game(dims=4), port=port), experts=3)
 
 
 @pytest.mark.parametrize("dims", [1, 3, 7])
-@pytest.mark.parametrize("port", ["owners", "readout"])
+@pytest.mark.parametrize("port", ["random_owners", "readout"])
 def test_random_owners_and_readout_run_with_other_numbers_of_outputs(port, dims):
     agent = toy_agent(game(dims=4), core="episodic", port=port, experts=8)
     assert error(agent, dims=dims).isfinite().all()
 
 
-@pytest.mark.parametrize("port", ["mean", "each"])
+@pytest.mark.parametrize("port", ["mean", "round_robin"])
 def test_mean_and_round_robin_raise_for_other_numbers_of_outputs(port):
     with pytest.raises(ValueError, match="want"):
         error(toy_agent(game(dims=4), port=port), dims=3)
 
 
-@pytest.mark.parametrize("port", ACTS)
+@pytest.mark.parametrize("port", HEADS)
 def test_episodes_longer_than_trained_stay_finite(port):
     task = game(steps=80, dims=4)
     agent = trained(port)
@@ -262,7 +262,7 @@ def small_memory(input_size, hidden_size):
     return EpisodicMemory(input_size, partial(GRU, hidden_size=hidden_size), slots=8, top_k=2, key_size=3)
 
 
-@pytest.mark.parametrize("port", ACTS)
+@pytest.mark.parametrize("port", HEADS)
 @pytest.mark.parametrize("core", ["gru", small_memory, lambda *sizes: Private(small_memory(*sizes))])
 def test_a_population_of_agents_runs_under_vmap(core, port):
     task = game(steps=3)

@@ -58,7 +58,11 @@ def mine(done, tmp_path):
         ("repeat_previous", {"core": "gruu"}, "unknown core 'gruu', want one of: gru, lstm, .*mean 'gru'?"),
         ("guessing_game", {"bus": "attenton"}, "unknown bus 'attenton', want one of: silent, .*mean 'attention'?"),
         ("guessing_game", {"topology": "rign"}, "unknown topology 'rign', want one of: complete, .*mean 'ring'?"),
-        ("guessing_game", {"act": "reedout"}, "unknown act 'reedout', want one of: mean, each, .*mean 'readout'?"),
+        (
+            "guessing_game",
+            {"act": "reedout"},
+            "unknown act 'reedout', want one of: mean, round_robin, .*mean 'readout'?",
+        ),
     ],
 )
 def test_the_error_of_an_unknown_name_has_valid_names_and_a_suggestion(recipe, arguments, message):
@@ -93,7 +97,9 @@ def test_the_error_of_a_controller_of_the_wrong_size_has_the_right_one():
         EpisodicMemory(3, lambda size: GRU(3, 6))
 
 
-@pytest.mark.parametrize("port, message", [("each", "want a multiple of outputs=2"), ("owners", "at least outputs=2")])
+@pytest.mark.parametrize(
+    "port, message", [("round_robin", "want a multiple of outputs=2"), ("random_owners", "at least outputs=2")]
+)
 def test_the_error_of_a_wrong_number_of_experts_names_other_heads(port, message):
     task = GuessingGame(dims=2)
     bad = toy_agent(task, port=port, experts=1)

@@ -45,7 +45,7 @@ def test_the_size_of_the_largest_tensor_is_recorded():
 def test_no_tensor_has_the_size_of_all_pairs_of_experts(topology, bus):
     obs = observations(2, batch=1)
     with Largest() as largest:
-        agent = toy_agent(bus=bus, port="each", topology=topology, experts=MANY)
+        agent = toy_agent(bus=bus, port="round_robin", topology=topology, experts=MANY)
         _, state = run(agent, agent.initial_state(OBS, seeded()), obs)
         state = agent.remove(agent.silence(state, [0, 5]), [1])
         state = agent.add(state, 2, OBS, seeded())

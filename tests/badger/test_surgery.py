@@ -6,19 +6,19 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import ACTS, BUSES, CORES, initial_carry, rollout
+from badger import BUSES, CORES, initial_carry, rollout
 from experts import state as states
 from experts.fast_weights.low_rank_sum import LowRankSum
 from pairwise import each_value, pairwise
-from toys import game, observations, run, seeded, toy_agent
+from toys import HEADS, game, observations, run, seeded, toy_agent
 
 B, E = 3, 4
 OBS = torch.zeros(B, 1, dtype=torch.float64)
 OTHERS = [0, 2, 3]  # than expert 1
 SHARED = ("episodic_shared", "episodic_tagged", "episodic_both")
 cores = pytest.mark.parametrize("core", CORES)
-ports = pytest.mark.parametrize("port", ACTS)
-combinations = pairwise(core=CORES, bus=BUSES, port=ACTS)
+ports = pytest.mark.parametrize("port", HEADS)
+combinations = pairwise(core=CORES, bus=BUSES, port=HEADS)
 
 
 def midway(agent, steps=3):
@@ -137,7 +137,7 @@ def test_silenced_experts_send_no_messages(core, bus):
 
 
 def test_silenced_experts_still_receive_and_act():
-    agent = toy_agent(game(dims=4), bus="mean", port="each")
+    agent = toy_agent(game(dims=4), bus="mean", port="round_robin")
     state = midway(agent)
     before, _ = run(agent, state)
     outputs, after = run(agent, agent.silence(state, [1]))
@@ -230,7 +230,7 @@ def test_experts_added_after_a_lesion_are_present_and_the_lesion_stays(core, bus
 
 
 def test_owners_keep_their_outputs_when_experts_are_added():
-    agent = toy_agent(port="owners")
+    agent = toy_agent(port="random_owners")
     state = midway(agent)
     after = with_added(agent, state)
     assert torch.equal(after.assignment[..., :E] > 0, state.assignment > 0)
@@ -243,7 +243,7 @@ def test_the_codes_of_the_outputs_stay_when_experts_are_added():
 
 
 def test_new_experts_are_sampled_from_the_generator():
-    agent = toy_agent(port="owners")
+    agent = toy_agent(port="random_owners")
     state = midway(agent)
     first, again, other = (agent.add(state, 2, OBS, seeded(s)) for s in (3, 3, 4))
     assert torch.equal(first.identity, again.identity) and torch.equal(first.assignment, again.assignment)
@@ -290,7 +290,7 @@ def test_a_reset_keeps_edges_and_lesions(core):
     assert run(agent, reset)[0].isfinite().all()
 
 
-@each_value(core=CORES, port=ACTS)
+@each_value(core=CORES, port=HEADS)
 def test_a_reset_keeps_added_experts(core, port):
     agent = toy_agent(core=core, port=port)
     reset = agent.reset(with_added(agent, midway(agent)), torch.tensor([True, False, True]), OBS, seeded(5))
@@ -300,7 +300,7 @@ def test_a_reset_keeps_added_experts(core, port):
 
 
 def test_owners_are_sampled_at_a_reset():
-    agent = toy_agent(game(dims=4), port="owners", experts=8)
+    agent = toy_agent(game(dims=4), port="random_owners", experts=8)
     state = agent.initial_state(OBS, seeded())
     reset = agent.reset(state, torch.tensor([True, False, False]), OBS, seeded(5))
     assert torch.equal(reset.assignment[1:], state.assignment[1:])

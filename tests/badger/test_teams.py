@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import A2C, Sampled, act, evaluate, generator, initial_carry, rollout, sense
+from badger import Sampled, act, evaluate, generator, initial_carry, rollout, sense
 from badger.policies.policies import log_probability
+from badger.recipes.parts import ACT, CORE, LEARNER
 from badger.recipes.settings import Setup
 from badger.rng import drawing_from
 from badger.rollouts.checkpointing import checkpointed_rollout
 from badger.teams import team_size
-from experts import GRU
 from toys import Herd, game, seeded, toy_agent
 
 B, P, Y = 4, 3, 5
@@ -290,7 +290,8 @@ def test_checkpointed_rollouts_have_the_same_masks():
 
 
 def run_of(world=WORLD, **flags):
-    return Setup(**{"batch": 2, "message_size": 4, **flags}).make_run(world, lambda size: GRU(size, 6), learner=A2C)
+    setup = {"batch": 2, "message_size": 4, "core": CORE("gru", hidden_size=6), "learner": LEARNER("a2c")}
+    return Setup(**setup | flags).make_run(world)
 
 
 def test_flags_make_teams_for_an_environment_of_several_agents():
@@ -305,7 +306,7 @@ def test_flags_make_teams_for_an_environment_of_several_agents():
     [
         ({"experts": 4}, "experts=4, want a multiple of 3"),
         ({"experts": (3, 6)}, r"experts=\(3, 6\), want one number that is a multiple of 3"),
-        ({"experts": 3, "act": "readout"}, "act=readout: each of the 3 agents"),
+        ({"experts": 3, "act": ACT("readout")}, "act=readout: each of the 3 agents"),
     ],
 )
 def test_flags_that_do_not_fit_the_environment_raise(flags, wanted):

@@ -165,7 +165,7 @@ def test_both_ends_of_a_number_are_the_number(size):
 
 def varied(tasks=None, seed=0, **options):
     tasks = tasks or RandomSizes(GAME, {"dims": (2, 3), "steps": (3, 5)})
-    return BPTT(toy_agent(nominal(tasks), port="named", core="episodic"), tasks, batch=2, seed=seed, **options)
+    return BPTT(toy_agent(nominal(tasks), port="named_outputs", core="episodic"), tasks, batch=2, seed=seed, **options)
 
 
 def test_each_outer_step_has_sizes_of_its_own():

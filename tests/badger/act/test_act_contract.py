@@ -5,12 +5,14 @@ from functools import partial
 import pytest
 import torch
 
-from badger import ACTS, act
+from badger import act
 from badger.act import Mean
 from badger.testing import ACT_PROPERTIES, ContractError, check_act
+from toys import HEADS
 
-MAKE = dict(ACTS) | {
-    f"{name} with a critic": partial(lambda make, y, d: act.WithCritic(make(y, d)), make) for name, make in ACTS.items()
+MAKE = HEADS | {
+    f"{name} with a critic": partial(lambda make, y, d: act.WithCritic(make(y, d)), make)
+    for name, make in HEADS.items()
 }
 
 

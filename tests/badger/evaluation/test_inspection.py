@@ -186,7 +186,7 @@ def test_an_inspection_of_very_many_experts_has_fewer_episodes(monkeypatch):
 
 
 @pytest.mark.parametrize("critic", [False, True])
-@pytest.mark.parametrize(("port", "columns"), [("each", 3), ("owners", 3), ("mean", 2), ("readout", 2)])
+@pytest.mark.parametrize(("port", "columns"), [("round_robin", 3), ("random_owners", 3), ("mean", 2), ("readout", 2)])
 def test_points_are_labelled_with_episode_expert_and_owned_output(port, columns, critic):
     agent = toy_agent(port=port)
     agent.act = act.WithCritic(agent.act) if critic else agent.act
@@ -201,7 +201,7 @@ def test_points_are_labelled_with_episode_expert_and_owned_output(port, columns,
 
 @pytest.mark.parametrize(("experts", "points"), [(4, 1000), (300, 900), (2000, 1000)])
 def test_points_are_at_most_a_thousand(experts, points):
-    agent = toy_agent(port="each", bus="silent", topology="none")
+    agent = toy_agent(port="round_robin", bus="silent", topology="none")
     state = initial_carry(agent, game(), 300 if experts == 4 else 10, seeded(), experts=experts).agent_state
     result = embeddings(agent, state)
     assert len(result.points) == len(result.labels) == points

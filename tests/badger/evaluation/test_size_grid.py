@@ -69,7 +69,7 @@ def test_there_is_a_cell_for_each_combination_and_other_sizes_are_as_trained():
 
 
 def test_a_cell_has_the_mean_standard_error_and_interval_of_an_evaluation():
-    agent, task = toy_agent(port="each"), game()
+    agent, task = toy_agent(port="round_robin"), game()
     (row,) = evaluate_grid(agent, task, experts=[6], steps=[7], episodes=50, rng=seeded(3))
     rng = generator(3, "grid [6, 2, 7, None]")
     score = evaluate(agent, game(steps=7), 50, rng, experts=6)["final_error"]
@@ -218,7 +218,7 @@ def test_slots_are_changed_in_every_cell():
 
 
 def test_a_failed_cell_has_its_error_and_the_others_are_evaluated():
-    agent = toy_agent(port="each", core=memory)
+    agent = toy_agent(port="round_robin", core=memory)
     rows = evaluate_grid(agent, game(), experts=[3, 4, 10], dims=[2, 0], episodes=2, rng=seeded())
     assert [bool(row.failure) for row in rows] == [True, True, False, True, True, True]
     assert rows[0].failure.startswith("experts=3, want a multiple of outputs=2: act.RoundRobin")

@@ -47,7 +47,7 @@ def fingerprint(agent, state):
     return output, state.identity, state.inbox, state.assignment
 
 
-@pytest.mark.parametrize("port", ["mean", "named"])
+@pytest.mark.parametrize("port", ["mean", "named_outputs"])
 @pytest.mark.parametrize("bus", ["silent", "attention"])
 @pytest.mark.parametrize("core", ["gru", memory, "neural_memory"])
 def test_outputs_states_and_gradients_are_those_of_the_rollout(core, bus, port):
@@ -69,7 +69,7 @@ def test_outputs_states_and_gradients_are_those_of_the_rollout(core, bus, port):
 def test_within_an_episode_the_state_is_that_of_the_rollout():
     task = game(steps=T)
     for bus in ("silent", "attention"):
-        agent = toy_agent(task, core=memory, bus=bus, port="named")
+        agent = toy_agent(task, core=memory, bus=bus, port="named_outputs")
         _, recording, after = recorded(agent, task)
         assert_close(fingerprint(agent, replay(agent, recording)[2]), fingerprint(agent, after.agent_state))
 
@@ -124,7 +124,7 @@ def test_a_second_recording_continues_the_first(core, bus):
 @pytest.mark.parametrize("bus", ["silent", "attention"])
 @pytest.mark.parametrize("core", ["gru", memory])
 def test_a_recording_may_be_cut_in_steps_and_rows(core, bus):
-    agent = toy_agent(WALK, core=core, bus=bus, port="named")
+    agent = toy_agent(WALK, core=core, bus=bus, port="named_outputs")
     trajectory, recording, _ = recorded(agent)
     index = torch.tensor([2, 0])
     assert_close(replay(agent, recording.select(index))[0], trajectory.output[:, index])
@@ -136,7 +136,7 @@ def test_a_recording_may_be_cut_in_steps_and_rows(core, bus):
 @pytest.mark.parametrize("bus", ["silent", "attention"])
 @pytest.mark.parametrize("core", ["gru", memory])
 def test_recordings_may_be_concatenated_along_the_batch(core, bus):
-    agent = toy_agent(WALK, core=core, bus=bus, port="named")
+    agent = toy_agent(WALK, core=core, bus=bus, port="named_outputs")
     trajectory, recording, carry = recorded(agent)
     later, second, _ = recorded(agent, carry=carry)
     both = concat_batch([recording.detach(), second.detach()])
