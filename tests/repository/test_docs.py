@@ -152,7 +152,7 @@ def test_every_dotted_name_on_a_page_exists(page):
     assert wrong_names((ROOT / page).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("text", ["`experts.nothing`", "see `Core.unrol(x)`", "`act.Mena`", "`experts/cores.py`"])
+@pytest.mark.parametrize("text", ["`experts.nothing`", "see `Core.unrol(x)`", "`act.Mena`", "`experts/corez.py`"])
 def test_a_name_that_does_not_exist_is_found(text):
     assert len(wrong_names(text)) == 1
 
