@@ -39,12 +39,8 @@ SECTION = re.compile(r"^(Args|Raises|Returns|Yields|Shapes|Source|Attributes|Exa
 ENTRY = re.compile(r"((?:\*{0,2}`?\w+`?(?: \([^)]*\))?(?:, )?)+): *(?P<text>.*)")
 
 FAILING: set[str] = {
-    "badger.bench.cases",
     "badger",
     "badger.act",
-    "badger.bench",
-    "badger.bench.references",
-    "badger.cli",
     "badger.evaluation",
     "badger.figures",
     "badger.learners",
@@ -53,7 +49,6 @@ FAILING: set[str] = {
     "badger.recipes",
     "badger.rollouts",
     "badger.runs",
-    "badger.study",
     "comms",
     "experts.auxiliary",
     "experts.dnc",
