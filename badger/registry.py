@@ -89,3 +89,21 @@ def check_trusted(names: Collection[str], trusted: Collection[str], source: obje
             f"{source} refers to foreign code, {', '.join(map(repr, untrusted))}; loading it would execute that code. "
             f"If you trust it, add --trust-code to the command, or trusted={allowed!r} to the call of badger.load_run"
         )
+
+
+def register(kind: str, entries: Iterable[tuple[str, T]]) -> dict[str, T]:
+    """A registry of entries by name, in the order given.
+
+    Args:
+        kind: of the entries, for the message.
+        entries: names and entries.
+
+    Raises:
+        ValueError: a name that is taken.
+    """
+    registry: dict[str, T] = {}
+    for name, entry in entries:
+        if name in registry:
+            raise ValueError(f"two {kind} are named {name!r}; rename one of them")
+        registry[name] = entry
+    return registry

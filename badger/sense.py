@@ -8,6 +8,7 @@ Shapes: B episode, E expert, P agent of the environment, O observation, S input 
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -142,3 +143,13 @@ class Team(Sense):
                 "for each agent of the environment; sense.Broadcast takes one for all experts"
             )
         return (obs * self.scale).repeat(1, team_size(experts, obs.shape[1]), 1)
+
+
+SENSES: dict[str, Callable[..., Sense]] = {
+    "broadcast": Broadcast,
+    "scaled": Scaled,
+    "embedding": Embedding,
+    "per_expert": PerExpert,
+    "team": Team,
+}
+"""Senses by name, each a factory `(obs_size, *, options) -> Sense`."""

@@ -23,10 +23,9 @@ assert delivery.num_messages.tolist() == [10, 10]  # a ring of 5 experts has 10 
 ```
 """
 
-from collections.abc import Callable
-
 from comms.attention import Attention
 from comms.bus import Bus, Delivery, Silent, State
+from comms.buses import BUSES
 from comms.delayed import Delayed
 from comms.gated import Gated
 from comms.generators import TOPOLOGIES, EdgeList
@@ -36,19 +35,6 @@ from comms.noisy import Noisy
 from comms.surgery import connect_new_experts, lesion, mask_absent, silence
 from comms.topology import Edges, Topology, edge_list, expand_batch, make_edges, map_edges, max_edge_weights
 from comms.workspace import Workspace
-
-BUSES: dict[str, Callable[[int, int], Bus]] = {
-    "silent": lambda input_size, message_size: Silent(
-        input_size
-    ),  # its inbox has no columns, whatever the message_size
-    "mean": Mean,
-    "attention": Attention,
-    "gated": lambda input_size, message_size: Gated(Attention(input_size, message_size)),
-    "workspace": Workspace,
-    "delayed": lambda input_size, message_size: Delayed(Attention(input_size, message_size)),
-    "noisy": lambda input_size, message_size: Noisy(Attention(input_size, message_size)),
-}
-"""Buses by name, each a factory (input_size, message_size) -> Bus."""
 
 __all__ = [
     "BUSES",

@@ -4,7 +4,7 @@ Shapes: T step, B episode, N members that share one store, D input, Y output.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,7 @@ class Core(nn.Module, ABC):
 
     input_size: int
     output_size: int
+    loss_weights: Mapping[str, float] = {}  # suggested weights of this module's own auxiliary losses, by name
 
     @abstractmethod
     def initial_state(self, x: Float[Tensor, "B N D"]) -> State:
@@ -178,6 +179,16 @@ def _num_members(state: State) -> int:
     while isinstance(state, tuple):
         state = next(part for part in state if isinstance(part, tuple | Tensor))
     return state.shape[1]
+
+
+def default_loss_weights(core: nn.Module) -> dict[str, float]:
+    """Suggested weights of the auxiliary losses of a core and of the cores inside it, by name.
+
+    Args:
+        core: any core; `Core.loss_weights` of each module in it is read.
+    """
+    parts = [part.loss_weights for part in core.modules() if isinstance(part, Core)]
+    return {name: weight for part in parts for name, weight in part.items()}
 
 
 def check_positive(**sizes: int) -> None:

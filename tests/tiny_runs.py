@@ -29,8 +29,12 @@ def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
     Args:
         outer_steps: updates.
     """
-    sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "message_size": 4, "key_size": 4, "batch": 4}
-    run = build_run("guessing_game", act="each", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu")
+    sizes = {
+        "experts": 2, "dims": 2, "steps": 3, "core.hidden_size": 6, "message_size": 4, "core.key_size": 4, "batch": 4,
+    }  # fmt: skip
+    run = build_run(
+        "guessing_game", act="round_robin", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu"
+    )
     run.log_every, run.save_every, run.inspect_every = 2, 5, 15
     return run
 

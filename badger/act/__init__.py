@@ -33,12 +33,14 @@ from badger.act.wrappers import Gaussian, WithCritic
 
 ACTS: dict[str, type[Act]] = {
     "mean": Mean,
-    "each": RoundRobin,
-    "owners": RandomOwners,
-    "named": NamedOutputs,
+    "round_robin": RoundRobin,
+    "random_owners": RandomOwners,
+    "named_outputs": NamedOutputs,
     "readout": Readout,
+    "team": Team,
 }
-"""Acting ports of one actor by name, each (input_size, outputs) -> Act. A world of several agents takes a `Team`."""
+"""Acts by name, each a factory `(input_size, outputs, *, options) -> Act`. An environment of several
+agents takes a `Team`, which is given `agents`, too."""
 
 __all__ = [
     "ACTS",

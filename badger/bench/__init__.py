@@ -1,66 +1,74 @@
-"""Benchmarks: each case measures time or memory of this library and of a reference, and compares them with a goal.
+"""Benchmarks: time and peak memory of this library, measured alternately with a reference implementation.
 
-- `badger.bench.cases`: the cases. Each is a function of the device; its other arguments are sizes, with those of
-  BENCHMARKS.md as defaults.
-- `badger.bench.references`: implementations without this library, with equal results.
-- `badger.bench.measure`: alternating measurement of time, and peak memory in a process of its own.
-- `badger.bench.result`: the rows, the table, JSON.
+- `badger.bench.cases`: the benchmarks. Each is a function of the device that yields results; its other arguments are
+  sizes, with those of BENCHMARKS.md as defaults.
+- `badger.bench.references`: implementations of the same computations without this library.
+- `badger.bench.measure`: alternating measurement of time; peak memory, measured in a separate process.
+- `badger.bench.result`: results, the Markdown table, JSON.
 
-`CASES` has every case by name.
+`BENCHMARKS` has all benchmarks by name; `badger bench` also runs a user's own, `module:function`.
 
 ```python
-from badger.bench import Row, table
+from badger.bench import BenchResult, table
 
-row = Row("memory/time", "s", ours=[0.10, 0.11], reference=[0.20, 0.21], against="dense ring buffer")
-assert row.ratio < 1
-print(table([row]))
+result = BenchResult("memory/time", "s", ours=[0.10, 0.11], reference=[0.20, 0.21], reference_name="dense ring buffer")
+assert result.ratio < 1
+print(table([result]))
 ```
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
 
 import torch
 
 from badger.bench.cases.agents import badger_2019, logging, memory_overhead
 from badger.bench.cases.crowd import experts
 from badger.bench.cases.dnc import dnc_case
+from badger.bench.cases.env_throughput import env_throughput
 from badger.bench.cases.lengths import input_crossing, input_length
 from badger.bench.cases.maze import maze_case
 from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.cases.million import million_slots
 from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
-from badger.bench.cases.worlds import env_throughput
 from badger.bench.result import BenchResult, as_json, table, versions
-from comms import get_by_name
+from badger.registry import resolve_name
 
-CASES: dict[str, Callable[[torch.device], Iterator[BenchResult]]] = {
+Benchmark: TypeAlias = Callable[[torch.device], Iterator[BenchResult]]
+"""A function of the device that yields results as they are measured."""
+
+BENCHMARKS: dict[str, Benchmark] = {
     "memory-vs-dense": memory_vs_dense,
     "memory-vs-gru": memory_vs_gru,
-    "price-of-memory": memory_overhead,
+    "memory-overhead": memory_overhead,
     "episode-length": episode_length,
     "input-length": input_length,
     "input-crossing": input_crossing,
     "million-slots": million_slots,
-    "dnc_case": dnc_case,
-    "maze_case": maze_case,
-    "env_throughput": env_throughput,
+    "dnc": dnc_case,
+    "maze": maze_case,
+    "env-throughput": env_throughput,
     "recurrent-ppo": recurrent_ppo_case,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,
 }
-"""Cases by name."""
+"""Benchmarks by name, as `badger bench` accepts them."""
 
 
 def bench(names: Sequence[str], device: torch.device) -> Iterator[BenchResult]:
-    """The rows of those cases, as they are measured; of all cases where none is named.
+    """Runs benchmarks one after the other and yields their results as they are measured.
+
+    Args:
+        names: keys of `BENCHMARKS`, or `module:function` of a user's own; empty: all benchmarks.
+        device: where the computations run.
 
     Raises:
-        ValueError: there is no case of that name.
+        ValueError: no benchmark has one of the names. It is raised before anything is measured.
     """
-    cases = [get_by_name(CASES, name, "case") for name in names or CASES]
-    for case in cases:
-        yield from case(device)
+    selected = [resolve_name(BENCHMARKS, name, "benchmark", callable) for name in names or BENCHMARKS]
+    for benchmark in selected:
+        yield from benchmark(device)
 
 
-__all__ = ["CASES", "BenchResult", "as_json", "bench", "table", "versions"]
+__all__ = ["BENCHMARKS", "BenchResult", "Benchmark", "as_json", "bench", "table", "versions"]

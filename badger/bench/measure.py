@@ -1,6 +1,7 @@
-"""Times and memory of pieces of work, measured side by side.
+"""Alternating measurement of time, and peak memory of a function in a separate process.
 
-Whatever slows a machine down comes and goes, so rivals take turns (A B A B ...) and are compared within a turn.
+A machine may be slower for some time. Therefore the functions that are compared take turns (A B A B ...), and results
+are compared within a turn.
 """
 
 import contextlib
@@ -18,22 +19,34 @@ from typing import TypeAlias
 import torch
 
 Work: TypeAlias = Callable[[], object]
-Prepare: TypeAlias = Callable[[], Work]  # makes everything ready, untimed, and gives what is to be timed
+"""The computation that is measured."""
+
+Prepare: TypeAlias = Callable[[], Work]
+"""Untimed setup, which returns the computation to measure."""
 
 _MMAP_THRESHOLD = -3  # of <malloc.h>
 
 
 def no_setup(work: Work) -> Prepare:
-    """For work that needs nothing to be made ready."""
+    """A `Prepare` for a computation that needs no setup.
+
+    Args:
+        work: the computation.
+    """
     return lambda: work
 
 
 def time_interleaved(
     sides: Mapping[str, Prepare], *, repeats: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """The seconds that each side's work takes, `repeats` times in turn, after one turn that is not counted.
+    """Seconds that each computation takes, measured alternately after one warm-up round.
 
-    Garbage is collected between the works, and what a work returns is freed within its time.
+    Garbage is collected before each computation. Freeing what a computation returns is part of its time.
+
+    Args:
+        sides: by name, what is compared.
+        repeats: rounds that are counted.
+        clock: returns seconds.
 
     Raises:
         ValueError: repeats < 1.
@@ -47,68 +60,75 @@ def time_interleaved(
         for name, prepare in sides.items():
             work = prepare()
             gc.collect()
-            begun = clock()
+            start_time = clock()
             work()
-            seconds[name].append(clock() - begun)
-            del work  # and what it holds, before the next one makes its own
+            seconds[name].append(clock() - start_time)
+            del work  # frees its tensors before the next one is prepared
     return seconds
 
 
 def wall_clock(device: torch.device) -> Callable[[], float]:
-    """A clock that waits until the device has done what it was given, in seconds."""
-    return partial(_waited, device) if device.type == "cuda" else time.perf_counter
+    """A clock in seconds that first waits for all work queued on the device.
+
+    Args:
+        device: the CPU, or a GPU that is synchronized.
+    """
+    return partial(_synchronized_time, device) if device.type == "cuda" else time.perf_counter
 
 
-def _waited(device: torch.device) -> float:
+def _synchronized_time(device: torch.device) -> float:
     torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def peak_memory(prepare: Prepare, warm_up: Prepare, device: torch.device) -> float:
-    """By how much the work raises the peak memory of a process of its own, in MB; the device's memory on a GPU.
+    """Increase of the peak memory during a computation, in MB, measured in a separate process.
 
-    warm_up: the same at a small size, so that libraries and thread pools are there before. Both must be picklable.
+    Args:
+        prepare: the computation; picklable.
+        warm_up: the same at a small size, so that libraries and thread pools are loaded before; picklable.
+        device: the CPU, for resident memory of the process; or a GPU, for its allocated memory.
 
     Raises:
-        concurrent.futures.process.BrokenProcessPool: the process died, most likely for want of memory.
+        concurrent.futures.process.BrokenProcessPool: the process died, most likely because memory ran out.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_rise, prepare, warm_up, device, torch.get_num_threads()).result()
+        return pool.submit(_peak_increase, prepare, warm_up, device, torch.get_num_threads()).result()
 
 
-def _rise(prepare: Prepare, warm_up: Prepare, device: torch.device, threads: int) -> float:
+def _peak_increase(prepare: Prepare, warm_up: Prepare, device: torch.device, threads: int) -> float:
     torch.set_num_threads(threads)
-    _return_what_is_free()
+    _release_freed_blocks()
     warm_up()()
     work = prepare()
     gc.collect()
-    before = _high_water(device, anew=True)
+    previous = _high_water_mark(device, reset=True)
     work()
-    return (_high_water(device) - before) / 1e6
+    return (_high_water_mark(device) - previous) / 1e6
 
 
-def _return_what_is_free() -> None:
-    """Makes glibc give large blocks back to the system at once, so that the peak is of what the work holds.
+def _release_freed_blocks() -> None:
+    """Makes glibc return large blocks to the system when they are freed, so that the peak is that of live tensors.
 
-    Else a small tensor that lands in the place of a large one spoils it for the next large one, and the process grows
-    by holes: a buffer that is cloned and freed at each step counts as if all its clones were kept.
+    Otherwise a small tensor that is allocated in the gap of a large one makes the gap too small for the next large
+    tensor, and the heap fragments: a buffer that is cloned and freed at each step counts as if every clone were kept.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library
         ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, 2**20)
 
 
-def _high_water(device: torch.device, *, anew: bool = False) -> int:
-    """Bytes; anew: counted from what is in use now."""
+def _high_water_mark(device: torch.device, *, reset: bool = False) -> int:
+    """Peak memory in bytes. reset: the peak is first reset to the memory in use."""
     if device.type == "cuda":
-        if anew:
+        if reset:
             torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if not status.exists():
-        import resource  # where there is no /proc. On Linux ru_maxrss would begin at the size of the parent
+        import resource  # where there is no /proc. On Linux ru_maxrss would start at the size of the parent
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if anew:
+    if reset:
         with contextlib.suppress(OSError):  # forbidden in some containers: then the peak of the imports is the floor
             Path("/proc/self/clear_refs").write_text("5")
     (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))

@@ -1,4 +1,4 @@
-"""What a case found: rows of ours against a reference, and the goal that they reach or miss."""
+"""Results of benchmarks: measurements of this library and of a reference, with a goal, as a table and as JSON."""
 
 import math
 import os
@@ -17,36 +17,71 @@ from badger.version import __version__
 
 
 class Goal(NamedTuple):
-    """Bounds, both inclusive, of our median or of the ratio ours/reference."""
+    """Bounds, both inclusive, of the median of this library or of the ratio ours / reference.
+
+    Args:
+        text: the goal in words, for the table.
+        quantity: the quantity that is bounded.
+        minimum: lower bound.
+        maximum: upper bound.
+    """
 
     text: str
     quantity: Literal["ours", "ratio"]
-    least: float = -math.inf
-    most: float = math.inf
+    minimum: float = -math.inf
+    maximum: float = math.inf
 
 
 def min_speedup(factor: float, better: str) -> Goal:
-    """Ours takes at most 1/factor of the reference; better: "faster", "less"."""
-    return Goal(f">= {factor:g}x {better}", "ratio", most=1 / factor)
+    """A goal: ours takes at most 1 / factor of the reference.
+
+    Args:
+        factor: smallest reference / ours.
+        better: the word for the table, "faster" or "less".
+    """
+    return Goal(f">= {factor:g}x {better}", "ratio", maximum=1 / factor)
 
 
 def max_ratio(factor: float) -> Goal:
-    """Ours takes at most `factor` times the reference."""
-    return Goal(f"<= {factor:g}x", "ratio", most=factor)
+    """A goal: ours takes at most `factor` times the reference.
+
+    Args:
+        factor: largest ours / reference.
+    """
+    return Goal(f"<= {factor:g}x", "ratio", maximum=factor)
 
 
 def at_most(value: float, unit: str) -> Goal:
-    return Goal(f"<= {value:g} {unit}", "ours", most=value)
+    """A goal: an upper bound of the median of ours.
+
+    Args:
+        value: the bound.
+        unit: its unit, for the table.
+    """
+    return Goal(f"<= {value:g} {unit}", "ours", maximum=value)
 
 
 def at_least(value: float, unit: str) -> Goal:
-    return Goal(f">= {value:g} {unit}", "ours", least=value)
+    """A goal: a lower bound of the median of ours.
+
+    Args:
+        value: the bound.
+        unit: its unit, for the table.
+    """
+    return Goal(f">= {value:g} {unit}", "ours", minimum=value)
 
 
 class BenchResult(NamedTuple):
-    """Ours and the reference, a number for each turn; none where it was not measured, or there is no reference.
+    """Measurements of this library and of a reference, one number for each round.
 
-    name: case, or case/what. reference_name: what the reference is.
+    Args:
+        name: the benchmark, or benchmark/quantity.
+        unit: of the numbers.
+        ours: this library; empty where it was not measured.
+        reference: the reference; empty where there is none.
+        reference_name: describes the reference.
+        goal: optional; it is reached or missed.
+        note: further text for the table.
     """
 
     name: str
@@ -59,51 +94,69 @@ class BenchResult(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        """The median over turns of ours/reference: what slows down a whole turn cancels."""
+        """Median over rounds of ours / reference: a machine that is slow for a whole round does not change it."""
         if not self.ours or not self.reference:
             return None
         return median(a / b for a, b in zip(self.ours, self.reference, strict=True))
 
     @property
     def passed(self) -> bool | None:
+        """Whether the goal is reached; None without a goal or without measurements."""
         value = self.ratio if self.goal and self.goal.quantity == "ratio" else median(self.ours) if self.ours else None
-        return None if self.goal is None or value is None else self.goal.least <= value <= self.goal.most
+        return None if self.goal is None or value is None else self.goal.minimum <= value <= self.goal.maximum
 
 
 def on_gpu(
-    device: torch.device, name: str, unit: str, goal: Goal | None, measured: Callable[[], BenchResult]
+    device: torch.device, name: str, unit: str, goal: Goal | None, measure: Callable[[], BenchResult]
 ) -> BenchResult:
-    """A row that is measured on a GPU only."""
+    """The result of a measurement that is made on a GPU only; without one, a row that says so.
+
+    Args:
+        device: the device of the benchmark.
+        name: name of the row.
+        unit: of its numbers.
+        goal: of the row.
+        measure: makes the measurement.
+    """
     if device.type == "cuda":
-        return measured()
+        return measure()
     return BenchResult(name, unit, goal=goal, note="not measured: wants --device cuda")
 
 
 def table(rows: Sequence[BenchResult]) -> str:
-    """In Markdown: medians, with the lowest and highest of the turns in brackets."""
+    """A Markdown table of results: medians, with minimum and maximum over rounds in brackets.
+
+    Args:
+        rows: one line each.
+    """
     header = ("case", "unit", "ours", "reference", "ratio", "goal", "", "note")
     return markdown_table(header, [_cells(row) for row in rows])
 
 
 def _cells(row: BenchResult) -> tuple[str, ...]:
-    reference = f"{_spread(row.reference)} {row.reference_name}" if row.reference else "-"
+    reference = f"{_median_and_range(row.reference)} {row.reference_name}" if row.reference else "-"
     ratio = "-" if row.ratio is None else f"{row.ratio:.3g}"
     verdict = {True: "reached", False: "missed", None: ""}[row.passed]
-    ours = _spread(row.ours) if row.ours else "not measured"
+    ours = _median_and_range(row.ours) if row.ours else "not measured"
     return row.name, row.unit, ours, reference, ratio, row.goal.text if row.goal else "-", verdict, row.note
 
 
-def _spread(values: Sequence[float]) -> str:
+def _median_and_range(values: Sequence[float]) -> str:
     return f"{median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
 
 def as_json(rows: Sequence[BenchResult], device: torch.device) -> dict[str, dict[str, Any]]:
-    """Plain types by row: medians, spread, ratio, goal, and on what."""
-    about = {"device": str(device), "versions": versions(device)}
-    return {row.name: {**_plain(row), **about} for row in rows}
+    """Results as plain types, by name: medians, range, ratio, goal, device and versions.
+
+    Args:
+        rows: the results.
+        device: the device of the measurements.
+    """
+    environment = {"device": str(device), "versions": versions(device)}
+    return {row.name: {**_to_dict(row), **environment} for row in rows}
 
 
-def _plain(row: BenchResult) -> dict[str, Any]:
+def _to_dict(row: BenchResult) -> dict[str, Any]:
     sides = {"ours": row.ours, "reference": row.reference}
     return {
         **{side: median(values) if values else None for side, values in sides.items()},
@@ -118,7 +171,11 @@ def _plain(row: BenchResult) -> dict[str, Any]:
 
 
 def versions(device: torch.device) -> dict[str, Any]:
-    """What the figures hold for: software and machine."""
+    """Versions of the software and a description of the machine.
+
+    Args:
+        device: a GPU is described instead of the processor.
+    """
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,

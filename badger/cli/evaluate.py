@@ -1,4 +1,4 @@
-"""badger evaluate RUN: how a trained agent does on episodes that it has never met."""
+"""The command `badger evaluate`: scores of a trained agent on held-out episodes."""
 
 import dataclasses
 import json as json_format
@@ -15,17 +15,22 @@ from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem,
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
+from badger.runs.evaluations import write_evaluation
 from badger.runs.recorder import nan_to_none
 from tasks import Task
 
-EPISODES = 1024
-MAX_TOTAL_EXPERTS = 2**17  # experts in the episodes played if not told otherwise, at most
+EPISODES = 1024  # default number
+MAX_TOTAL_EXPERTS = 2**17  # maximum of episodes x experts by default
 
 Scores = dict[str, Tensor]
 
 
-def command(words: list[str]) -> int:
-    """The words after `badger evaluate`; returns the exit code."""
+def command(argv: list[str]) -> int:
+    """Runs `badger evaluate`; returns the exit code.
+
+    Args:
+        argv: arguments after the command.
+    """
 
     def evaluation(
         run: Positional[Path],
@@ -39,89 +44,111 @@ def command(words: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        build: str | None = None,
         trust_code: bool = False,
         json: Path | None = None,
     ) -> int:
-        """Play episodes with a trained agent, its weights fixed.
+        """Evaluate a trained agent on held-out episodes, with fixed weights.
 
-        With --grid, sizes may be lists, and other flags hold: badger evaluate --grid --help.
+        With --grid, sizes may be lists, and there are other flags: badger evaluate --grid --help.
 
         Args:
-            run: its folder.
-            experts: how many; as trained if not given.
-            dims: outputs of the task; as trained if not given.
-            steps: inner steps of an episode; as trained if not given.
-            episodes: how many are played; 1024 if not given, fewer of more than 128 experts, all of a finite task.
-            lesion: experts taken out before the first step, such as 0,2.
-            env_api: pettingzoo or gymnasium: episodes are played in environments of that library, made of the task.
-            member: which agent of a population, from 0 on.
-            best: play the checkpoint of the best averaged return, not the last one.
-            seed: of the episodes, which no training meets.
-            trust_code: import code of others that its run.json names as module:name.
+            run: run folder.
+            experts: number of experts; default: as in training.
+            dims: outputs of the task; default: as in training.
+            steps: inner steps of an episode; default: as in training.
+            episodes: number of episodes; default: 1024, fewer with more than 128 experts, all of a finite task.
+            lesion: experts that are removed before the first step, such as 0,2.
+            env_api: pettingzoo or gymnasium: run the episodes in an environment of that library, made from the task.
+            member: index of an agent in a population, from 0 on.
+            best: use the checkpoint with the best moving average, not the last one.
+            seed: of the episodes.
+            build: module:function that returns the untrained run, for a run that was built without a recipe.
+            trust_code: allow importing code that its run.json names as module:name.
             json: file for the result.
         """
-        loaded = load(run, best=best, trust_code=trust_code)
+        loaded = load(run, best=best, build=build, trust_code=trust_code)
         learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
+            raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
         agent = learners[member].agent
         task = replace_fields(loaded.learner.task.evaluation_task, dims=dims, steps=steps)
-        lost = [_integer(word) for word in lesion.split(",") if word]
+        lesioned = [_expert_index(text) for text in lesion.split(",") if text]
         rng = generator(seed, "evaluate", device=loaded.device)
-        lesioned = partial(agent.remove, experts=lost) if lost else None  # masks cost: none where nobody is absent
+        modify_state = partial(agent.remove, experts=lesioned) if lesioned else None  # without a lesion, no mask
         count = agent.experts if experts is None else experts
-        many = default_num_episodes(task, count) if episodes is None else episodes
-        world, policy = task, learners[member].eval_policy
+        num_episodes = default_num_episodes(task, count) if episodes is None else episodes
+        env, policy = task, learners[member].eval_policy
         if env_api is not None:
-            world, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
-        scores = evaluate(agent, world, many, rng, policy, experts=count, modify_state=lesioned)
+            env, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
+        scores = evaluate(agent, env, num_episodes, rng, policy, experts=count, modify_state=modify_state)
         print(
             f"after {loaded.step} outer steps, with {count} experts"
-            + (f" less {lost}" if lost else "")
-            + (f", through {env_api}" if env_api is not None else "")
+            + (f" without {lesioned}" if lesioned else "")
+            + (f", in {env_api}" if env_api is not None else "")
             + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
         )
         print_scores(scores, task.references())
+        if not (best or lesioned or env_api or episodes) and (experts, dims, steps) == (None, None, None):
+            write_evaluation(run, loaded.step, learners[member].seed, mean_scores(scores))
         if json is not None:
-            about = {
-                "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lost, "member": member,
+            settings = {
+                "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lesioned, "member": member,
                 "seed": seed, "env_api": env_api,
             }  # fmt: skip
-            text = json_format.dumps(about | _to_json_dict(task, scores), indent=2, default=str)  # str: of a dtype
+            text = json_format.dumps(settings | _to_json_dict(task, scores), indent=2, default=str)  # str: for a dtype
             json.write_text(text + "\n")
         return 0
 
-    return tyro.cli(evaluation, args=words, prog="badger evaluate")
+    return tyro.cli(evaluation, args=argv, prog="badger evaluate")
 
 
 def default_num_episodes(task: Task, experts: int) -> int | None:
-    """How many episodes, if nothing else is asked for; None for all of a finite task."""
+    """Default number of episodes; None for all episodes of a finite task.
+
+    Args:
+        task: of the episodes.
+        experts: number of experts.
+    """
     return None if task.num_episodes is not None else max(4, cap_episodes(EPISODES, experts, MAX_TOTAL_EXPERTS))
 
 
 def print_scores(scores: Scores, references: dict[str, dict[str, float]]) -> None:
+    """Prints mean and standard error of each score, with its reference scores.
+
+    Args:
+        scores: one value for each episode; NaN where there is none.
+        references: by score, reference values by name.
+    """
     for name, values in scores.items():
-        (mean, error), due = nan_mean_and_sem(values), int((~values.isnan()).sum())
+        (mean, sem), count = nan_mean_and_sem(values), int((~values.isnan()).sum())
         lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
-        print(f"{name:<15} {mean:.4f} +- {error:.4f} over {due} episodes" + (f" ({lines})" if lines else ""))
+        print(f"{name:<15} {mean:.4f} +- {sem:.4f} over {count} episodes" + (f" ({lines})" if lines else ""))
 
 
 def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
     """The task and its scores, for JSON."""
-    means = {
-        name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()
-    }
     return {
         "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
         "episodes": len(scores["return"]),
         "references": task.references(),
         "notes": task.notes,
-        "scores": {name: nan_to_none(mean) for name, mean in means.items()},
+        "scores": mean_scores(scores),
     }
 
 
-def _integer(word: str) -> int:
+def mean_scores(scores: Scores) -> dict[str, dict[str, float | None]]:
+    """Mean and standard error of each score over episodes, for JSON: None where they are not finite.
+
+    Args:
+        scores: one value for each episode.
+    """
+    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
+    return {name: nan_to_none(mean) for name, mean in means.items()}
+
+
+def _expert_index(text: str) -> int:
     try:
-        return int(word)
+        return int(text)
     except ValueError:
-        raise ValueError(f"--lesion wants experts such as 0,2, got {word!r}") from None
+        raise ValueError(f"--lesion {text}: want indices of experts, such as 0,2") from None

@@ -1,4 +1,4 @@
-"""badger evaluate RUN --grid: a table of all combinations of sizes, as Markdown, CSV and heat maps."""
+"""The option `badger evaluate --grid`: scores for all combinations of sizes, as Markdown, CSV and heat maps."""
 
 import csv
 import io
@@ -20,8 +20,12 @@ from badger.runs.checkpoint import atomic_write
 from badger.runs.milestones import markdown_table
 
 
-def command(words: list[str]) -> int:
-    """The words after `badger evaluate`, less --grid; returns the exit code."""
+def command(argv: list[str]) -> int:
+    """Runs `badger evaluate --grid`; returns the exit code.
+
+    Args:
+        argv: arguments after the command, without --grid.
+    """
 
     def evaluation(
         run: Positional[Path],
@@ -34,34 +38,36 @@ def command(words: list[str]) -> int:
         member: int = 0,
         best: bool = False,
         seed: int = 0,
+        build: str | None = None,
         trust_code: bool = False,
         out: Path | None = None,
     ) -> int:
-        """Play episodes with a trained agent at every combination of sizes; those not given are as trained.
+        """Evaluate a trained agent at every combination of sizes. Sizes that are not given are those of training.
 
         Args:
-            run: its folder.
-            experts: how many, such as 5 10 20.
+            run: run folder.
+            experts: numbers of experts, such as 5 10 20.
             dims: outputs of the task.
             steps: inner steps of an episode.
-            slots: of an episodic memory; where experts share one, of all together.
-            episodes: played in each cell; fewer of very many experts.
-            member: which agent of a population, from 0 on.
-            best: play the checkpoint of the best averaged return, not the last one.
-            seed: of the episodes, which no training meets.
-            trust_code: import code of others that its run.json names as module:name.
-            out: folder for grid.csv and grid.png; that of the run if not given.
+            slots: of the episodic memory; a shared memory has them in total.
+            episodes: number of episodes in each cell; fewer with many experts.
+            member: index of an agent in a population, from 0 on.
+            best: use the checkpoint with the best moving average, not the last one.
+            seed: of the episodes.
+            build: module:function that returns the untrained run, for a run that was built without a recipe.
+            trust_code: allow importing code that its run.json names as module:name.
+            out: folder for grid.csv and grid.png; default: the run folder.
         """
-        loaded = load(run, best=best, trust_code=trust_code)
+        loaded = load(run, best=best, build=build, trust_code=trust_code)
         learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
+            raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
         learner, task = learners[member], loaded.learner.task.evaluation_task
-        asked = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
-        total = math.prod(len(set(values)) or 1 for values in asked.values())
+        sizes = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
+        total = math.prod(len(set(values)) or 1 for values in sizes.values())
         rng = generator(seed, "evaluate", device=loaded.device)
-        playing = iter_grid_cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.eval_policy, **asked)
-        rows = list(tqdm(playing, total=total, unit="cell", disable=None))
+        cells = iter_grid_cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.eval_policy, **sizes)
+        rows = list(tqdm(cells, total=total, unit="cell", disable=None))
         folder = out or run
         folder.mkdir(parents=True, exist_ok=True)
         write(rows, folder / "grid.csv")
@@ -70,23 +76,33 @@ def command(words: list[str]) -> int:
         print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
         return 0
 
-    return tyro.cli(evaluation, args=words, prog="badger evaluate RUN --grid")
+    return tyro.cli(evaluation, args=argv, prog="badger evaluate RUN --grid")
 
 
 def table(rows: Sequence[GridCell], score: str) -> str:
-    """The rows as Markdown; an axis that nothing has is left out, and so are published figures where there are none."""
+    """A Markdown table of grid cells, without axes that are not used and without published values where there are none.
+
+    Args:
+        rows: grid cells.
+        score: name of the score.
+    """
     axes = [axis for axis in AXES if any(getattr(row, axis) is not None for row in rows)]
-    cited = any(row.published is not None for row in rows)
-    header = [*axes, score, *["published"] * cited, "95 % interval", "episodes", "largest norm", "not finite"]
+    has_published = any(row.published is not None for row in rows)
+    header = [*axes, score, *["published"] * has_published, "95 % interval", "episodes", "max state norm", "non-finite"]
     lines = []
     for row in rows:
-        ours, *more = _cells(row)
-        lines.append([*(getattr(row, axis) for axis in axes), ours, *[_published(row)] * cited, *more])
-    return markdown_table(header, lines) + (f"\n\npublished: {SOURCE}" if cited else "")
+        score_text, *extra = _cells(row)
+        lines.append([*(getattr(row, axis) for axis in axes), score_text, *[_published(row)] * has_published, *extra])
+    return markdown_table(header, lines) + (f"\n\npublished: {SOURCE}" if has_published else "")
 
 
 def write(rows: Sequence[GridCell], file: Path) -> None:
-    """The rows as CSV, a column for each field of `Row`; nothing stands for None."""
+    """Writes grid cells as CSV, one column for each field of `GridCell`; None is an empty cell.
+
+    Args:
+        rows: grid cells.
+        file: replaced atomically.
+    """
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([GridCell._fields, *rows])
     atomic_write(file, text.getvalue().encode())
@@ -94,9 +110,9 @@ def write(rows: Sequence[GridCell], file: Path) -> None:
 
 def _cells(row: GridCell) -> list[str]:
     if row.failure:
-        return [f"cannot be: {row.failure}", "", "", "", ""]
-    told = [f"{row.mean:.4f} +- {row.sem:.4f}", f"{row.ci_low:.4f} to {row.ci_high:.4f}", f"{row.episodes}"]
-    return [*told, f"{row.max_state_norm:.3g}", f"{row.nonfinite_fraction:.1%}"]
+        return [f"failed: {row.failure}", "", "", "", ""]
+    cells = [f"{row.mean:.4f} +- {row.sem:.4f}", f"{row.ci_low:.4f} to {row.ci_high:.4f}", f"{row.episodes}"]
+    return [*cells, f"{row.max_state_norm:.3g}", f"{row.nonfinite_fraction:.1%}"]
 
 
 def _published(row: GridCell) -> str:

@@ -1,11 +1,30 @@
-"""How commands load a run folder."""
+"""Loading of a run folder by a command."""
 
+import inspect
 from pathlib import Path
 
 from badger.recipes.build import load_run, referenced_modules
-from badger.runs.run import Run
+from badger.registry import resolve_name
+from badger.runs.run import Run, read_description
 
 
-def load(folder: Path, *, best: bool = False, trust_code: bool = False) -> Run:
-    """The run of that folder. trust_code: code that its run.json names as `module:name` may be imported."""
-    return load_run(folder, best=best, trusted=referenced_modules(folder) if trust_code else ())
+def load(folder: Path, *, best: bool = False, build: str | None = None, trust_code: bool = False) -> Run:
+    """Loads a run folder.
+
+    Args:
+        folder: of the run.
+        best: loads the best checkpoint instead of the last one.
+        build: `module:function` that returns the untrained run, for a run that was built without a recipe.
+        trust_code: allows importing code that its run.json names as `module:name`.
+
+    Raises:
+        FileNotFoundError: the folder has no run.
+        ValueError: there is neither a recipe nor `build`, code is not trusted, or there is no valid checkpoint.
+    """
+    if build is None and read_description(folder).recipe is None:
+        raise ValueError(
+            f"{folder} was built without a recipe; give --build module:function, a function without arguments that "
+            "returns the untrained run"
+        )
+    function = None if build is None else resolve_name({}, build, "function", inspect.isfunction)
+    return load_run(folder, function, best, referenced_modules(folder) if trust_code else ())

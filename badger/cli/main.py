@@ -1,9 +1,10 @@
-"""The command line: badger train | resume | evaluate | study | compare | bench | list."""
+"""The command line: badger train | resume | evaluate | inspect | study | compare | bench | list."""
 
 import inspect
 import json as json_format
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,57 +15,75 @@ from tyro.conf import Positional
 from badger import distributed
 from badger.act import ACTS
 from badger.cli import evaluate as evaluate_command
+from badger.cli.flags import name_flags
+from badger.cli.inspect import inspect_command
 from badger.cli.train import resume_command, train_command
 from badger.cli.usage import print_usage
 from badger.learners import LEARNERS
+from badger.policies.policies import POLICIES
 from badger.recipes import RECIPES
 from badger.recipes.settings import resolve_device
+from badger.sense import SENSES
 from badger.study import STUDIES
+from badger.version import __version__
 from comms import BUSES, TOPOLOGIES, get_by_name
 from experts import CORES
 from tasks import TASKS
 
 USAGE = """usage: badger COMMAND ...
 
-  badger train RECIPE [--flags]     train a new agent; RECIPE is a name or your own module:function
-  badger resume RUN                 go on with a run that was stopped, bit for bit
-  badger evaluate RUN [--flags]     how a trained agent does, also with other sizes or lesions
-  badger evaluate RUN --grid [...]  with all combinations of lists of sizes: a table, CSV and heat maps
-  badger study NAME [--flags]       arms x seeds, and a report with error bars; goes on where it was stopped
-  badger compare RUN ... [--flags]  the same report of any runs
-  badger bench [CASE ...] [--flags] how fast and how large, against references; all cases take some minutes
-  badger list                       recipes, and the names that their flags take
+  badger train RECIPE [--flags]     train a new agent; RECIPE is a registered name or your own module:function
+  badger resume RUN                 resume a run from its last checkpoint, bit-exact
+  badger evaluate RUN [--flags]     scores on held-out episodes, also with other sizes or lesions
+  badger evaluate RUN --grid [...]  all combinations of lists of sizes: a table, CSV and heat maps
+  badger inspect RUN                text and pictures of an agent, and damaged lines of its files
+  badger study NAME [--flags]       arms x seeds, and a report with intervals; the same command resumes it
+  badger compare RUN ... [--flags]  the same report of any runs, from their files alone
+  badger bench [CASE ...] [--flags] speed and memory against references; all cases take some minutes
+  badger list                       registered recipes, studies and parts
+  badger --version
 
 Each has --help. Recipes: {recipes}."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C."""
-    words = sys.argv[1:] if arguments is None else arguments
+    """Runs one command of the command line.
+
+    Args:
+        arguments: the words after `badger`; default: those of the process.
+
+    Returns:
+        The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C.
+    """
+    argv = sys.argv[1:] if arguments is None else arguments
     commands = {
-        "train": train_command, "resume": resume_command, "evaluate": _evaluate, "study": _study, "compare": _compare,
-        "bench": _bench, "list": _list,
+        "train": train_command, "resume": resume_command, "evaluate": _evaluate, "inspect": inspect_command,
+        "study": _study, "compare": _compare, "bench": _bench, "list": _list,
     }  # fmt: skip
-    if not words or words[0] in ("-h", "--help"):
-        return print_usage(words, USAGE.format(recipes=", ".join(RECIPES)))
+    if argv == ["--version"]:
+        print(f"badger-agents {__version__}")
+        return 0
+    if not argv or argv[0] in ("-h", "--help"):
+        return print_usage(argv, USAGE.format(recipes=", ".join(RECIPES)))
     try:
-        command = get_by_name(commands, words[0], "command")
+        command = get_by_name(commands, argv[0], "command")
     except ValueError as error:
         print(f"badger: {error}", file=sys.stderr)
         return 2
-    sys.path.insert(0, os.getcwd())  # a user's own recipes
-    if "OMP_NUM_THREADS" not in os.environ:  # an agent's tensors are small: threads would wait more than they work
+    sys.path.insert(0, os.getcwd())  # a user's own recipes and parts
+    if "OMP_NUM_THREADS" not in os.environ:  # small tensors: threads would wait more than they work
         torch.set_num_threads(1)
     try:
         with distributed.process_group():
-            return command(words[1:])
+            return command(argv[1:])
     except KeyboardInterrupt as stop:
         print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
         return 130
     except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise
-        print(f"badger: {error}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
+        message = name_flags(str(error), argv)
+        print(f"badger: {message}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
         return 1
 
 
@@ -89,7 +108,7 @@ def _compare(words: list[str]) -> int:
 
 
 def _bench(words: list[str]) -> int:
-    from badger.bench import CASES, as_json, bench, table, versions  # what only this command needs
+    from badger.bench import BENCHMARKS, as_json, bench, table, versions  # what only this command needs
 
     def benchmark(
         cases: Positional[tuple[str, ...]] = (),
@@ -119,26 +138,29 @@ def _bench(words: list[str]) -> int:
         print(", ".join(f"{name} {value}" for name, value in versions(where).items()), table(rows), sep="\n\n")
         return 0
 
-    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(CASES))
+    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(BENCHMARKS))
     return tyro.cli(benchmark, args=words, prog="badger bench")
 
 
 def _list(words: list[str]) -> int:
     if words:
         return print_usage(words, "usage: badger list")
-    told = {
+    from badger.bench import BENCHMARKS  # needed by this command only
+
+    described = {
         "recipes": {name: (inspect.getdoc(recipe) or "").splitlines()[0] for name, recipe in RECIPES.items()},
         "studies": {name: study.claim for name, study in STUDIES.items()},
     }
-    width = 2 + max(len(name) for names in told.values() for name in names)
-    for kind, lines in told.items():
+    width = 2 + max(len(name) for names in described.values() for name in names)
+    for kind, lines in described.items():
         print(kind)
         for name, line in lines.items():
             print(f"  {name:<{width}}{line}")
-    tables: dict[str, dict[str, Any]] = {
-        "cores": CORES, "buses": BUSES, "topologies": TOPOLOGIES, "acts": ACTS,
-        "tasks": TASKS, "learners": LEARNERS,
+    registries: dict[str, Mapping[str, Any]] = {
+        "cores": CORES, "senses": SENSES, "buses": BUSES, "topologies": TOPOLOGIES, "acts": ACTS, "tasks": TASKS,
+        "learners": LEARNERS, "policies": POLICIES, "benchmarks": BENCHMARKS,
     }  # fmt: skip
-    for kind, table in tables.items():
-        print(f"{kind:<{width + 2}}{', '.join(table)}")
+    for kind, registry in registries.items():
+        print(f"{kind:<{width + 2}}{', '.join(registry)}")
+    print("\nA flag that names a part takes one of these names or module:name; --help shows the options of the part.")
     return 0

@@ -1,4 +1,4 @@
-"""The command line of studies: badger study | compare."""
+"""The commands `badger study` and `badger compare`."""
 
 import os
 import sys
@@ -8,7 +8,6 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from badger.recipes.build import referenced_modules
 from badger.study.compare import compare_runs
 from badger.study.report import write_report
 from badger.study.results import StudyResults
@@ -16,7 +15,13 @@ from badger.study.run import run_study
 from badger.study.studies import STUDIES, find_study
 
 
-def study(words: list[str]) -> int:
+def study(argv: list[str]) -> int:
+    """Runs `badger study`.
+
+    Args:
+        argv: arguments after the command; returns the exit code.
+    """
+
     def study(
         name: Positional[str],
         *,
@@ -27,63 +32,65 @@ def study(words: list[str]) -> int:
         arms: tuple[str, ...] = (),
         tensorboard: bool = True,
     ) -> int:
-        """Train and evaluate all arms of a study in several seeds, and report what they show, with error bars.
+        """Train and evaluate all arms of a study with several seeds, and report the results with error bars.
 
-        Whatever stops it, the same command goes on. Its runs are ordinary runs: badger evaluate FOLDER/ARM/seed-0.
+        The same command resumes a study that was stopped. Its runs are ordinary runs: badger evaluate
+        FOLDER/ARM/seed-0.
 
         Args:
-            name: of the study, or your own module:STUDY; badger list tells which there are.
-            seeds: so many, from 0 on: those of the tables. Explore with seeds from 100 on, so that no choice is made
-                on the seeds that judge it. As many as the study wants if not given.
-            jobs: processes that train side by side, one thread each; as many as there are cores if not given.
-            quick: the tiny version, to see it work.
-            folder: where runs and report are kept; runs/NAME if not given.
-            arms: some of them, and the report tells of no other; all if none is named.
-            tensorboard: write events for TensorBoard.
+            name: of the study, or your own module:STUDY; badger list shows the names.
+            seeds: number of seeds, from 0 on; default: the study's own number. To keep these seeds for the final
+                comparison, use seeds from 100 on for exploration.
+            jobs: number of processes that train in parallel, one thread each; default: number of cores.
+            quick: run a small version, as a smoke test.
+            folder: of runs and report; default: runs/NAME.
+            arms: a subset of the arms; default: all.
+            tensorboard: write TensorBoard events.
         """
-        chosen = find_study(name).quick_version() if quick else find_study(name)
-        where = folder or Path("runs") / chosen.name
+        definition = find_study(name).quick_version() if quick else find_study(name)
+        root = folder or Path("runs") / definition.name
         workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
         try:
-            evidence = run_study(chosen, where, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
+            results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"{stop}. Go on with: badger study {' '.join(words)}") from stop
-        _print_report(evidence, where)
-        return 1 if evidence.missing else 0
+            raise KeyboardInterrupt(f"{stop}. Resume with: badger study {' '.join(argv)}") from stop
+        _print_report(results, root)
+        return 1 if results.missing else 0
 
-    if not words:
-        known = ", ".join(STUDIES)
-        print(f"usage: badger study NAME [--flags]; studies: {known}, or your own module:STUDY", file=sys.stderr)
+    if not argv:
+        names = ", ".join(STUDIES)
+        print(f"usage: badger study NAME [--flags]; studies: {names}, or your own module:STUDY", file=sys.stderr)
         return 2
-    return tyro.cli(study, args=words, prog="badger study")
+    return tyro.cli(study, args=argv, prog="badger study")
 
 
-def compare(words: list[str]) -> int:
+def compare(argv: list[str]) -> int:
+    """Runs `badger compare`.
+
+    Args:
+        argv: arguments after the command; returns the exit code.
+    """
+
     def compare(
         runs: Positional[tuple[Path, ...]],
         *,
         threshold: float | None = None,
-        episodes: int | None = None,
         folder: Path | None = None,
-        trust_code: bool = False,
     ) -> int:
-        """Report what runs show, finished or not, with error bars. Those that differ only in their seed are one arm.
+        """Compare finished or unfinished runs, with error bars. Runs that differ only in their seed form an arm.
 
         Args:
-            runs: their folders.
-            threshold: of the moving average of the score: how many runs got there, and when.
-            episodes: play so many with each run, and not those that its study has played.
-            folder: where the report is kept; runs/compare-DATE-TIME if not given.
-            trust_code: import code of others that a run.json names as module:name.
+            runs: run folders.
+            threshold: of the moving average of the score: reports how many runs reached it, and when.
+            folder: of the report; default: runs/compare-DATE-TIME.
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        trusted = [module for run in runs for module in referenced_modules(run)] if trust_code else ()
-        _print_report(compare_runs(runs, threshold, episodes, trusted), folder or Path("runs") / stamp)
+        _print_report(compare_runs(runs, threshold), folder or Path("runs") / stamp)
         return 0
 
-    return tyro.cli(compare, args=words, prog="badger compare")
+    return tyro.cli(compare, args=argv, prog="badger compare")
 
 
-def _print_report(evidence: StudyResults, folder: Path) -> None:
-    print(write_report(evidence, folder))
-    print(f"report          {folder / 'report.md'}\nlook inside     tensorboard --logdir {folder}")
+def _print_report(results: StudyResults, folder: Path) -> None:
+    print(write_report(results, folder))
+    print(f"report          {folder / 'report.md'}\nTensorBoard     tensorboard --logdir {folder}")

@@ -1,21 +1,15 @@
-"""badger train RECIPE and badger resume RUN: training, and what is told when it has ended."""
+"""The commands `badger train RECIPE` and `badger resume RUN`: training, and a summary at its end."""
 
-import copy
-import dataclasses
-import inspect
 import os
 import time
-import typing
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import default_num_episodes, print_scores
+from badger.cli.evaluate import default_num_episodes, mean_scores, print_scores
+from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.usage import print_usage
 from badger.evaluation.evaluate import evaluate
@@ -23,60 +17,56 @@ from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
+from badger.runs.evaluations import write_evaluation
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Diverged, Run
 from badger.runs.training import train
 
 
 def train_command(words: list[str]) -> int:
-    """The words after `badger train`; returns the exit code."""
+    """Trains a new agent.
+
+    Args:
+        words: the command line after `badger train`.
+
+    Returns:
+        The exit code.
+    """
     if not words or words[0].startswith("-"):
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return print_usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
-    recipe = words[0]
-    given = dict(vars(tyro.cli(_flags(find_recipe(recipe)), args=words[1:], prog=f"badger train {recipe}")))
+    recipe, *flags = words
+    given = parse_flags(find_recipe(recipe), flags, prog=f"badger train {recipe}")
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder, tensorboard = (
-        given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp),
-        given.pop("tensorboard"),
-    )
+    folder = given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp)
+    tensorboard = given.pop("tensorboard")
     run = build_run(recipe, **given)
     run.folder = folder
     return _run_training(run, tensorboard)
 
 
-def _flags(recipe: Callable[..., Run]) -> type:
-    """The recipe's keyword arguments and ours, as a dataclass for tyro to fill."""
-
-    def ours(*, folder: Path | None = None, tensorboard: bool = True) -> None: ...
-
-    fields = []
-    for function in (recipe, ours):
-        hints = typing.get_type_hints(function)
-        for name, parameter in inspect.signature(function).parameters.items():
-            required = parameter.default is parameter.empty
-            default: Any = dataclasses.MISSING if required else partial(copy.copy, parameter.default)
-            fields.append((name, hints.get(name, Any), dataclasses.field(default_factory=default)))
-    about = (inspect.getdoc(recipe) or recipe.__name__).rstrip()
-    about = (about if "Args:" in about else f"{about}\n\nArgs:") + (
-        "\n    folder: where the run is kept; runs/RECIPE-DATE-TIME-PROCESS if not given."
-        "\n    tensorboard: write events for TensorBoard."
-    )
-    return dataclasses.make_dataclass("Flags", fields, namespace={"__doc__": about}, kw_only=True)
-
-
 def resume_command(words: list[str]) -> int:
-    """The words after `badger resume`; returns the exit code."""
+    """Resumes a run.
 
-    def resume(run: Positional[Path], *, tensorboard: bool = True, trust_code: bool = False) -> int:
-        """Go on with a run from its last good checkpoint, to the goal that it was started with.
+    Args:
+        words: the command line after `badger resume`.
+
+    Returns:
+        The exit code.
+    """
+
+    def resume(
+        run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
+    ) -> int:
+        """Resume a run from its last good checkpoint, bit-exact, up to the outer steps that it was started with.
 
         Args:
-            run: its folder.
+            run: run folder.
             tensorboard: write events for TensorBoard.
+            build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: import code of others that its run.json names as module:name.
         """
-        return _run_training(load(run, trust_code=trust_code), tensorboard)
+        return _run_training(load(run, build=build, trust_code=trust_code), tensorboard)
 
     return tyro.cli(resume, args=words, prog="badger resume")
 
@@ -86,21 +76,21 @@ def _run_training(run: Run, tensorboard: bool) -> int:
         train(run, tensorboard=tensorboard)
     except (KeyboardInterrupt, Diverged) as end:
         if distributed.rank() > 0:
-            return 0  # all processes end here together: rank 0 saves, speaks, and gives the exit code
+            return 0  # all processes end here together: rank 0 saves, prints and gives the exit code
         if isinstance(end, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"{end}. Go on with: {run.shell_command('resume')}") from end
+            raise KeyboardInterrupt(f"{end}. Resume with: {run.shell_command('resume')}") from end
         raise
     except distributed.ProcessLost as error:
         raise distributed.ProcessLost(
-            f"{error}. Go on from the last checkpoint with: {run.shell_command('resume')}"
+            f"{error}. Resume from the last checkpoint with: {run.shell_command('resume')}"
         ) from error
     if distributed.rank() == 0:
-        _summarise(run)
+        _summarize(run)
     return 0
 
 
-def _summarise(run: Run) -> None:
-    """The score on episodes never met, the lines to judge it by, a picture, and how to see more."""
+def _summarize(run: Run) -> None:
+    """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names the next steps."""
     task, folder = run.learner.task.evaluation_task, run.folder
     assert folder is not None
     rows, references, learners = read_metrics(folder), task.references(), member_learners(run.learner)
@@ -108,16 +98,20 @@ def _summarise(run: Run) -> None:
     curves = []
     for learner in learners:
         member = f"/seed_{learner.seed}" if len(learners) > 1 else ""
-        due = [row for row in rows if row[f"{task.score}{member}_average"] is not None]
-        curves.append(([row["step"] for row in due], [row[f"{task.score}{member}_average"] for row in due]))
+        scored_rows = [row for row in rows if row[f"{task.score}{member}_average"] is not None]
+        curves.append(
+            ([row["step"] for row in scored_rows], [row[f"{task.score}{member}_average"] for row in scored_rows])
+        )
         if member:
-            bad = sum(not row[f"finite{member}"] for row in rows)
-            print(f"seed {learner.seed}" + (f", not finite in {bad} outer steps" if bad else ""))
+            num_bad = sum(not row[f"finite{member}"] for row in rows)
+            print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
         count = default_num_episodes(task, learner.agent.experts)
-        print_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy), references)
+        scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
+        write_evaluation(folder, run.step, learner.seed, mean_scores(scores))
+        print_scores(scores, references)
     picture = folder / "learning_curve.png"
-    drawn = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
-    drawn.savefig(picture)
+    curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
+    curve.savefig(picture)
     print(f"learning curve  {picture}\nlook inside     tensorboard --logdir {folder}")
-    print(f"play again      {run.shell_command('evaluate')}")
+    print(f"evaluate again  {run.shell_command('evaluate')}")

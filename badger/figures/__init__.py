@@ -3,6 +3,7 @@
 - `badger.figures.curves`: learning curves of seeds, bands over runs, scores over inner steps, performance profiles.
 - `badger.figures.agents`: an agent and its parts, memory reads, messages, guesses and targets.
 - `badger.figures.grid_paths`: the path of an agent through a grid.
+- `badger.figures.episode_diagram`: a diagram of an episode, as in the README.
 
 pyplot and global state are not used, and matplotlib is imported when a figure is drawn.
 
@@ -25,6 +26,7 @@ from badger.figures.curves import (
     new_figure,
     performance_profiles,
 )
+from badger.figures.episode_diagram import plot_episode_diagram
 
 __all__ = [
     "Band",
@@ -38,6 +40,7 @@ __all__ = [
     "pad_slots",
     "performance_profiles",
     "plot_agent",
+    "plot_episode_diagram",
     "plot_guesses",
     "plot_read_weights",
 ]

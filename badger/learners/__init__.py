@@ -36,6 +36,7 @@ from badger.learners.bptt import BPTT
 from badger.learners.ppo import PPO
 from badger.learners.q_learning.drqn import DRQN
 from badger.learners.q_learning.r2d2 import R2D2
+from badger.learners.requirements import check_critic, check_task, requirement
 from badger.policies.policies import Policy
 from tasks import Task
 
@@ -76,7 +77,7 @@ class Learner(Protocol):
         """
 
 
-LEARNERS: dict[str, Callable[..., Learner]] = {"a2c": A2C, "bptt": BPTT, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}
-"""Learners by name, each (agent, task, **options) -> Learner."""
+LEARNERS: dict[str, type[Learner]] = {"a2c": A2C, "bptt": BPTT, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}
+"""Learners by name, each `(agent, task, *, options) -> Learner`."""
 
-__all__ = ["A2C", "BPTT", "DRQN", "LEARNERS", "PPO", "R2D2", "Learner"]
+__all__ = ["A2C", "BPTT", "DRQN", "LEARNERS", "PPO", "R2D2", "Learner", "check_critic", "check_task", "requirement"]

@@ -21,13 +21,14 @@ from badger.learners.episode_stream import (
     open_stream,
     unpack_stream,
 )
+from badger.learners.requirements import check_critic, check_task
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.policies.policies import POLICIES, Sampled
+from badger.registry import resolve_name
 from badger.rng import generator
 from badger.rollouts.trajectory import Carry, Trajectory
-from comms import get_by_name
 from tasks import Continuous, Task, TaskDistribution
 
 ACTOR_CRITIC_METRICS = BASE_METRICS | {  # names that scores and auxiliary losses must not have
@@ -66,8 +67,8 @@ class ActorCritic(ABC):
         value_weight: weight of the squared error of the value.
         entropy_weight: weight of the entropy bonus.
         auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
-        eval_policy: policy of evaluations, "sampled" or "greedy". Sampled is the policy that is trained; a greedy one
-            may repeat an action for ever where two states give the same observation.
+        eval_policy: policy of evaluations: "sampled", "greedy", or a factory as "module:name". Sampled is the policy
+            that is trained; a greedy one may repeat an action for ever where two states give the same observation.
         clip: largest norm of the gradient; None: no clipping.
         betas, eps, weight_decay: of AdamW.
         seed: seed of all random streams of the learner.
@@ -77,6 +78,8 @@ class ActorCritic(ABC):
         ValueError: a distribution of tasks, an agent without a critic or, for continuous actions, without a Gaussian
             policy, or an option that is out of range.
     """
+
+    needs_critic = True
 
     def __init__(
         self,
@@ -100,7 +103,7 @@ class ActorCritic(ABC):
         seed: int,
         rank: int | None,
     ):
-        self.agent, self.task, self.seed = agent, self._checked(agent, task), seed
+        self.agent, self.task, self.seed = agent, self._check_requirements(agent, task), seed
         check_sizes({"batch": batch, "experts": experts}, {"gamma": gamma, "lam": lam})
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
@@ -109,7 +112,7 @@ class ActorCritic(ABC):
         self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.rollout_policy = Sampled(self.task.action_space)
-        self.eval_policy = get_by_name(POLICIES, eval_policy, "policy")(self.task.action_space)
+        self.eval_policy = resolve_name(POLICIES, eval_policy, "policy", callable)(self.task.action_space)
         self.updater = GuardedAdamW(
             agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
         )
@@ -202,21 +205,14 @@ class ActorCritic(ABC):
         like = generator(self.seed, "like", device=self.updater.device)
         self.stream = unpack_stream(packed, self._open_stream(like).carry) if matches else None
 
-    def _checked(self, agent: Agent, task: Task | TaskDistribution) -> Task:
+    def _check_requirements(self, agent: Agent, task: Task | TaskDistribution) -> Task:
         name, learner = type(task).__name__, type(self).__name__
-        if isinstance(task, TaskDistribution):
+        check_task(self, learner, task)
+        check_critic(self, learner, agent)
+        assert isinstance(task, Task) and isinstance(agent.act, WithCritic)
+        if isinstance(task.action_space, Continuous) and not isinstance(agent.act.base, Gaussian):
             raise ValueError(
-                f"{name} draws another task for each outer step, and {learner} learns one: give it a single task"
-            )
-        acting = agent.act.base if isinstance(agent.act, WithCritic) else agent.act
-        if isinstance(task.action_space, Continuous) and not isinstance(acting, Gaussian):
-            raise ValueError(
-                f"{name}: actions are {task.action_space}, and the agent acts by act.{type(acting).__name__}, which tells no "
-                f"spread to draw them with: build it with act=act.Valued(act.Gaussian(port)) for {learner}"
-            )
-        if not isinstance(agent.act, WithCritic):
-            raise ValueError(
-                f"the agent acts by act.{type(agent.act).__name__}, which gives no value, and {learner} needs one to "
-                "compare rewards with: build the agent with act=act.Valued(port)"
+                f"{name}: actions are {task.action_space}, and act.{type(agent.act.base).__name__} has no standard "
+                f"deviation to sample them with: build it with act=act.WithCritic(act.Gaussian(head)) for {learner}"
             )
         return task

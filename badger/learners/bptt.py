@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from badger import distributed
-from badger.act import WithCritic
 from badger.agent import Agent
 from badger.learners.cuda_graph import CudaGraphStep, check_capturable
+from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_auxiliary, metric_totals
 from badger.policies.policies import Policy, identity_policy
@@ -58,6 +58,10 @@ class BPTT:
             batch that is not divisible by the number of processes, or cuda_graph where no capture is possible.
     """
 
+    needs_differentiable = True
+    takes_distributions = True
+    joins_populations = True
+
     def __init__(
         self,
         agent: Agent,
@@ -79,11 +83,8 @@ class BPTT:
         rank: int | None = None,
     ):
         self.tasks, self.task = task, nominal(task)
-        if not self.task.differentiable:
-            raise ValueError(
-                f"{type(self.task).__name__} gives rewards without gradient, and BPTT learns from nothing else; "
-                "use a learner of reinforcement learning, or a task with differentiable=True"
-            )
+        check_task(self, "BPTT", task)
+        check_critic(self, "BPTT", agent)
         for name, size in {
             "batch": batch,
             "truncation": truncation,
@@ -91,11 +92,6 @@ class BPTT:
         }.items():
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
-        if isinstance(agent.act, WithCritic):
-            raise ValueError(
-                "the agent puts out a value beside its action, and BPTT takes all that it puts out for the action; "
-                "build it without act.Valued"
-            )
         low, high = size_range(experts=agent.experts if experts is None else experts)
         if low < 1:
             raise ValueError(f"experts={experts}, want at least 1")

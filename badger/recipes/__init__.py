@@ -1,10 +1,11 @@
 """Recipes: typed functions that build an agent for a task; their arguments are the configuration of a run.
 
-`badger train guessing_game --experts 8` and `badger.build("guessing_game", experts=8)` are the same. A recipe of your
+`badger train guessing_game --experts 8` and `badger.build_run("guessing_game", experts=8)` are the same. A recipe of your
 own is any function that returns a `Run`; it is named `module:function`.
 
 - `badger.recipes.build`: makes a run from the name of its recipe, and loads one from its folder.
-- `badger.recipes.settings`: `Setup`, the flags that all recipes share. `badger.recipes.memories`: those of memories.
+- `badger.recipes.settings`: `Setup`, the flags that all recipes share.
+- `badger.recipes.parts`: flags that name a part, such as `--core dnc`, and the options of parts, `--core.slots 32`.
 - `badger.recipes.flags`: the decorator `recipe`, which joins these flags with a recipe's own.
 - `badger.recipes.games`, `badger.recipes.sequences`, `badger.recipes.control`, `badger.recipes.rl_memory`,
   `badger.recipes.external`: the recipes, by the kind of their task.
@@ -14,7 +15,7 @@ own is any function that returns a `Run`; it is named `module:function`.
 ```python
 import badger
 
-run = badger.build("guessing_game", experts=8, batch=4)
+run = badger.build_run("guessing_game", experts=8, batch=4)
 assert run.learner.agent.experts == 8
 ```
 """
@@ -33,28 +34,20 @@ from badger.recipes.sequences import (
     priority_sort,
     sequential_mnist,
 )
+from badger.registry import register
 from badger.runs.run import Run
 
-RECIPES: dict[str, Callable[..., Run]] = {
-    "associative_recall": associative_recall,
-    "babi": babi,
-    "card_game": card_game,
-    "cartpole": cartpole,
-    "copy": copy,
-    "dictionary_inference": dictionary_inference,
-    "guessing_game": guessing_game,
-    "gymnasium": gymnasium,
-    "maze": maze,
-    "pettingzoo": pettingzoo,
-    "pooled_recall": pooled_recall,
-    "priority_sort": priority_sort,
-    "proof_of_memory": proof_of_memory,
-    "repeat_previous": repeat_previous,
-    "sequential_mnist": sequential_mnist,
-    "t_maze": t_maze,
-    "t_maze_r2d2": t_maze_r2d2,
-    "t_maze_long": t_maze_long,
-}
+RECIPES: dict[str, Callable[..., Run]] = register(
+    "recipes",
+    [
+        (recipe.__name__, recipe)
+        for recipe in (
+            associative_recall, babi, card_game, cartpole, copy, dictionary_inference, guessing_game, gymnasium, maze,
+            pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, t_maze,
+            t_maze_long, t_maze_r2d2,
+        )
+    ],
+)  # fmt: skip
 """Recipes by name."""
 
 __all__ = ["RECIPES"]

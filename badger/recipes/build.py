@@ -1,6 +1,6 @@
-"""Runs by recipe: made anew, loaded from their folder, or trained to the end.
+"""Build a run from its recipe, load it from its folder, or train it to the end.
 
-A run is loaded by calling its recipe again and restoring the state, so that this stands above both runs and recipes.
+A run is loaded by calling its recipe again and restoring the state, so that this module imports both runs and recipes.
 """
 
 import inspect
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from badger.recipes import RECIPES
+from badger.recipes.flags import option_defaults
 from badger.registry import check_trusted, modules, references, resolve_name
 from badger.runs.run import Description, Run, read_description
 from badger.runs.training import train
@@ -19,6 +20,9 @@ from badger.runs.training import train
 def find_recipe(name: str) -> Callable[..., Run]:
     """The recipe of that name, or a user's own `module:function`.
 
+    Args:
+        name: a name in `badger.RECIPES`, or `module:function`.
+
     Raises:
         ValueError: no such recipe, module or function.
     """
@@ -26,14 +30,18 @@ def find_recipe(name: str) -> Callable[..., Run]:
 
 
 def build_run(recipe: str, **arguments: Any) -> Run:
-    """A new run that remembers how it was made, so that it can be loaded again.
+    """Builds a new run from a recipe; run.json will hold the recipe and its arguments, so that it can be loaded again.
+
+    Args:
+        recipe: a name in `badger.RECIPES`, or `module:function`.
+        arguments: of the recipe, and options of the parts that it names, as `**{"core": "dnc", "core.slots": 16}`.
 
     Raises:
         ValueError: unknown recipe, an argument that it does not have, or a value that it refuses.
     """
     function = find_recipe(recipe)
     known = inspect.signature(function).parameters
-    unknown = set(arguments) - set(known)
+    unknown = {name.partition(".")[0] for name in arguments} - set(known)
     if unknown:
         has = ", ".join(known)
         raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
@@ -41,7 +49,8 @@ def build_run(recipe: str, **arguments: Any) -> Run:
     if not isinstance(run, Run):
         raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
     run.recipe, run.arguments = recipe, arguments
-    defaults = {name: flag.default for name, flag in known.items() if name not in arguments}
+    defaults = {name: flag.default for name, flag in known.items()} | option_defaults(function, arguments)
+    defaults = {name: default for name, default in defaults.items() if name not in arguments}
     run.defaults = {name: default for name, default in defaults.items() if _plain(default)}
     return run
 
@@ -49,20 +58,20 @@ def build_run(recipe: str, **arguments: Any) -> Run:
 def load_run(
     folder: str | Path, build: Callable[[], Run] | None = None, best: bool = False, trusted: Collection[str] = ()
 ) -> Run:
-    """Loads a run from its folder, as of its last good checkpoint; or its best, which is trained on elsewhere only.
+    """Loads a run from its folder, as of its last good checkpoint.
 
-    A folder is data: where its run.json names code as `module:name` (its recipe, or a part among the arguments),
-    nothing of it is imported unless the module is trusted.
+    A folder is data: where its run.json names code as `module:name` (its recipe, or a part among the arguments), that
+    code is imported only if its module is trusted.
 
     Args:
-        folder: of the run.
-        build_run: makes the run anew, untrained; None: the recipe named in run.json does.
-        best: load the checkpoint of the best averaged return, not the last one.
+        folder: run folder.
+        build: returns the untrained run; default: the recipe named in run.json is called.
+        best: load the checkpoint of the best averaged return instead; the run is then continued in another folder only.
         trusted: modules whose `module:name` references in run.json may be imported.
 
     Raises:
         FileNotFoundError: no run there.
-        ValueError: built by hand, and no `build_run` given; code that is not trusted; written by version 0.1; or no good
+        ValueError: built by hand, and no `build` given; code that is not trusted; written by version 0.1; or no good
             checkpoint.
     """
     folder = Path(folder)
@@ -71,18 +80,27 @@ def load_run(
         check_trusted(_references(about), trusted, folder / "run.json")
         build = _builder(folder, about)
     run = build()
-    run.recipe, run.arguments, run.defaults = about
+    run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
     run.restore(folder, best=best)
     return run
 
 
 def referenced_modules(folder: str | Path) -> tuple[str, ...]:
-    """The modules that the run.json of a folder names as `module:name`; imports none of them."""
+    """The modules that the run.json of a folder names as `module:name`; imports none of them.
+
+    Args:
+        folder: run folder.
+    """
     return modules(_references(read_description(folder)))
 
 
 def load_or_train(folder: str | Path, recipe: str, **arguments: Any) -> Run:
-    """The finished run of that folder: trained now, resumed where it was stopped, or only loaded.
+    """The finished run of a folder: trained now, resumed from its last checkpoint, or only loaded.
+
+    Args:
+        folder: run folder.
+        recipe: a name in `badger.RECIPES`, or `module:function`.
+        arguments: of the recipe.
 
     Raises:
         ValueError: the folder holds a run of another recipe or with other arguments.
@@ -93,7 +111,12 @@ def load_or_train(folder: str | Path, recipe: str, **arguments: Any) -> Run:
 
 
 def load_or_build(folder: str | Path, recipe: str, **arguments: Any) -> Run:
-    """The run of that folder as it was left, or a new one that will be kept there.
+    """The run of a folder as of its last checkpoint, or a new run that will be kept there.
+
+    Args:
+        folder: run folder.
+        recipe: a name in `badger.RECIPES`, or `module:function`.
+        arguments: of the recipe.
 
     Raises:
         ValueError: the folder holds a run of another recipe or with other arguments.
@@ -111,7 +134,7 @@ def load_or_build(folder: str | Path, recipe: str, **arguments: Any) -> Run:
 
 
 def _references(about: Description) -> list[str]:
-    """Code that run.json names, in the recipe and anywhere in the arguments."""
+    """References to code in run.json: of the recipe, and anywhere in the arguments."""
     return list(references([about.recipe, about.arguments, about.defaults]))
 
 
@@ -125,7 +148,7 @@ def _builder(folder: Path, about: Description) -> Callable[[], Run]:
 
 
 def _plain(value: Any) -> bool:
-    """Whether JSON knows it."""
+    """Whether JSON can hold the value."""
     try:
         json.dumps(value)
     except TypeError:

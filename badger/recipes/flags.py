@@ -1,62 +1,203 @@
 """The decorator that makes a recipe of `function(setup, *, own flags)`.
 
 The recipe is a function whose keyword arguments are its own and those of `Setup`, in its signature and in its
-docstring; the command line and run.json read both.
+docstring; the command line and run.json read both. A flag that names a part (`badger.recipes.parts`) brings the
+options of the part with it, as `flag.option`.
 """
 
 import dataclasses
+import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_type_hints
 
+from badger.recipes.parts import Part, PartKind
 from badger.runs.run import Run
 
 
 def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
-    """Makes a recipe of `function(setup, *, own flags)`. defaults: of shared flags, where this recipe has others.
+    """Decorator that makes a recipe of `function(setup, *, own flags)`.
 
-    What comes before the star are groups of shared flags, each a dataclass: a `Setup`, and others
-    (`badger.recipes.memories.MemoryFlags`) as the function wants them.
+    What comes before the star are groups of shared flags, each a dataclass: a `Setup`, and others as the function wants
+    them. A field of a group whose default is a `Part` is a flag that names a part.
+
+    Args:
+        defaults: values of shared flags where this recipe has others, and, as `**{"core.slots": 128}`, of options of
+            parts; the latter hold for every part that has the option.
+
+    Raises:
+        TypeError: a default that names no flag and no option of any registered part, or a flag that is defined twice.
     """
 
-    def flat(function: Callable[..., Run]) -> Callable[..., Run]:
+    def decorate(function: Callable[..., Run]) -> Callable[..., Run]:
+        return _Recipe(function, defaults).as_function()
+
+    return decorate
+
+
+class _Recipe:
+    def __init__(self, function: Callable[..., Run], defaults: Mapping[str, Any]):
         parameters, hints = inspect.signature(function).parameters.values(), get_type_hints(function)
         own = [p.replace(annotation=hints[p.name]) for p in parameters if p.kind is p.KEYWORD_ONLY]
-        groups = [hints[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY]
-        flags = [*own, *(flag for group in reversed(groups) for flag in _flags(group, defaults))]
-        signature = inspect.Signature(flags, return_annotation=Run)
+        self.function = function
+        self.groups = [hints[p.name] for p in parameters if p.kind is not p.KEYWORD_ONLY]
+        shared = [flag for group in reversed(self.groups) for flag in _group_flags(group)]
+        self.parts = {p.name: p.default.kind for p in shared if isinstance(p.default, Part)}
+        self.option_defaults = {name: value for name, value in defaults.items() if "." in name}
+        plain = {name: value for name, value in defaults.items() if "." not in name}
+        _check_defaults(function, own, shared, self.parts, plain, self.option_defaults)
+        flags = [*own, *(_as_flag(p, plain.get(p.name, p.default)) for p in shared)]
+        self.signature = inspect.Signature(flags, return_annotation=Run)
 
-        @functools.wraps(function)
-        def made(**arguments: Any) -> Run:
-            given = signature.bind(**arguments)
-            given.apply_defaults()
-            # JSON gives ranges back as lists
-            known = {name: tuple(v) if isinstance(v, list) else v for name, v in given.arguments.items()}
-            shared = [group(**{f.name: known.pop(f.name) for f in dataclasses.fields(group)}) for group in groups]
-            return function(*shared, **known)
+    def as_function(self) -> Callable[..., Run]:
+        @functools.wraps(self.function)
+        def run_recipe(**arguments: Any) -> Run:
+            return self(**arguments)
 
-        made.__signature__ = signature  # type: ignore[attr-defined]
-        made.__annotations__ = {flag.name: flag.annotation for flag in flags}
-        doc = inspect.getdoc(function) or ""
-        own_doc = doc if "Args:" in doc else f"{doc}\n\nArgs:"  # of a recipe that has only shared flags
-        made.__doc__ = "\n".join([own_doc, *map(_arguments, reversed(groups))])
-        return made
+        run_recipe.__signature__ = self.signature  # type: ignore[attr-defined]
+        run_recipe.__annotations__ = {flag.name: flag.annotation for flag in self.signature.parameters.values()}
+        run_recipe.__doc__ = self._docstring()
+        run_recipe.parts = self.parts  # type: ignore[attr-defined]
+        run_recipe.part = self.part  # type: ignore[attr-defined]
+        run_recipe.option_defaults = self.option_defaults  # type: ignore[attr-defined]
+        return run_recipe
 
-    return flat
+    def __call__(self, **arguments: Any) -> Run:
+        plain, options = split_options(arguments)
+        self._check_known(plain, options)
+        bound = self.signature.bind(**plain)
+        bound.apply_defaults()
+        # JSON gives ranges back as lists
+        known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in bound.arguments.items()}
+        known |= {flag: self.part(flag, known[flag], options.get(flag, {})) for flag in self.parts}
+        shared = [group(**{f.name: known.pop(f.name) for f in dataclasses.fields(group)}) for group in self.groups]
+        return self.function(*shared, **known)
+
+    def part(self, flag: str, name: str, options: Mapping[str, Any]) -> Part:
+        """The part that a flag names, with the options given and this recipe's defaults for the others."""
+        _, defaults = split_options(self.option_defaults)
+        return Part(self.parts[flag], name, options).check().with_defaults(defaults.get(flag, {}))
+
+    def _check_known(self, plain: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:
+        for name in plain:
+            if name not in self.signature.parameters:
+                raise ValueError(_unknown(self.function.__name__, name, self.signature.parameters))
+        for flag in options:
+            if flag not in self.parts:
+                named = f"{flag}.{next(iter(options[flag]))}"
+                raise ValueError(_unknown(self.function.__name__, named, [f"{part}.OPTION" for part in self.parts]))
+
+    def _docstring(self) -> str:
+        doc = inspect.getdoc(self.function) or ""
+        own = doc if "Args:" in doc else f"{doc}\n\nArgs:"  # of a recipe that has only shared flags
+        return "\n".join([own, *map(_group_arguments, reversed(self.groups))])
 
 
-def _flags(group: type, defaults: dict[str, Any]) -> list[inspect.Parameter]:
-    """Of a dataclass of shared flags."""
+def option_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe's defaults for options of the parts that the arguments name, as `{"core.slots": 128}`.
+
+    Args:
+        function: a recipe; one that is a plain function has none.
+        arguments: keyword arguments of the recipe.
+    """
+    parts, defaults = getattr(function, "parts", {}), getattr(function, "option_defaults", {})
+    flags = inspect.signature(function).parameters
+    chosen = {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
+    named = {key: key.partition(".") for key in defaults}
+    return {key: defaults[key] for key, (flag, _, option) in named.items() if option in chosen[flag].available}
+
+
+def drop_unknown_options(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments without options that the parts named among them do not have.
+
+    So one set of options serves several parts: `{"core": "gru", "core.slots": 64}` gives `{"core": "gru"}`.
+
+    Args:
+        function: a recipe; the arguments of one that is a plain function come back as they are.
+        arguments: keyword arguments of the recipe.
+    """
+    parts, flags = getattr(function, "parts", {}), inspect.signature(function).parameters
+    chosen = {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
+
+    def known(name: str) -> bool:
+        flag, dot, option = name.partition(".")
+        return not dot or flag not in chosen or option in chosen[flag].available
+
+    return {name: value for name, value in arguments.items() if known(name)}
+
+
+def split_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Arguments of a recipe, apart: plain ones, and options by the flag of their part.
+
+    `{"core": "dnc", "core.slots": 8}` gives `{"core": "dnc"}` and `{"core": {"slots": 8}}`.
+    """
+    plain: dict[str, Any] = {}
+    options: dict[str, dict[str, Any]] = {}
+    for name, value in arguments.items():
+        flag, dot, option = name.partition(".")
+        if dot:
+            options.setdefault(flag, {})[option] = value
+        else:
+            plain[name] = value
+    return plain, options
+
+
+def _check_defaults(
+    function: Callable[..., Run],
+    own: Iterable[inspect.Parameter],
+    shared: list[inspect.Parameter],
+    parts: Mapping[str, PartKind],
+    plain: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> None:
+    name, names = function.__name__, [p.name for p in shared]
+    twice = {p.name for p in own} & set(names) | {flag for flag in names if names.count(flag) > 1}
+    if twice:
+        raise TypeError(f"recipe {name}: flag {min(twice)!r} is defined twice; rename the recipe's own")
+    for flag in plain:
+        if flag not in names:
+            raise TypeError(_unknown(name, flag, names))
+    for key in options:
+        flag, _, option = key.partition(".")
+        if flag not in parts:
+            raise TypeError(_unknown(name, key, [f"{part}.OPTION" for part in parts]))
+        known = _all_options(parts[flag])
+        if option not in known:
+            raise TypeError(_unknown(name, key, [f"{flag}.{one}" for one in known]))
+
+
+def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
+    return f"recipe {recipe!r} has no argument {name!r}; {hint}"
+
+
+def _all_options(kind: PartKind) -> list[str]:
+    """Every parameter that a recipe may set of any registered part of the kind."""
+    names: dict[str, None] = {}
+    for factory in kind.registry.values():
+        names |= dict.fromkeys(list(inspect.signature(factory).parameters)[kind.positional :])
+    return list(names)
+
+
+def _group_flags(group: type) -> list[inspect.Parameter]:
+    """The fields of a dataclass of shared flags, as parameters."""
     hints = get_type_hints(group)
     return [
-        inspect.Parameter(
-            f.name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(f.name, f.default), annotation=hints[f.name]
-        )
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=hints[f.name])
         for f in dataclasses.fields(group)
     ]
 
 
-def _arguments(group: type) -> str:
-    """What its docstring tells of its flags."""
+def _as_flag(parameter: inspect.Parameter, default: Any) -> inspect.Parameter:
+    """A field that is a part is typed as its name."""
+    if not isinstance(parameter.default, Part):
+        return parameter.replace(default=default)
+    return parameter.replace(default=default.name if isinstance(default, Part) else default, annotation=str)
+
+
+def _group_arguments(group: type) -> str:
+    """The lines of a dataclass's docstring that describe its flags."""
     return (inspect.getdoc(group) or "").partition("Args:\n")[2]

@@ -1,89 +1,49 @@
-"""Games of many experts that act together."""
+"""Recipes of games in which many experts act together."""
 
-from functools import partial
-
-from badger import sense
 from badger.recipes.flags import recipe
-from badger.recipes.memories import MemoryFlags
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from comms import get_by_name
-from experts import CORES, CPC, GRU, Core, Reconstruction
 from tasks import GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
 
 
-@recipe()
-def guessing_game(
-    setup: Setup,
-    memories: MemoryFlags,
-    *,
-    dims: IntOrRange = 4,
-    steps: IntOrRange = 20,
-    hidden_size: int = 64,
-    cpc: float = 0.0,
-    reconstruction: float = 0.0,
-) -> Run:
-    """Experts find a hidden vector when told only the error of their last guess (Andersson 2020).
+@recipe(core="episodic", sense="scaled", **{"sense.scale": 2 / 3})  # 4 dimensions: the sum of squared errors
+def guessing_game(setup: Setup, *, dims: IntOrRange = 4, steps: IntOrRange = 20) -> Run:
+    """Experts find a hidden vector from the error of each guess alone (Andersson 2020).
 
     Args:
-        dims: numbers to be guessed; two numbers: a range, drawn anew for each outer step.
-        steps: guesses in an episode; two numbers: a range, drawn anew for each outer step.
-        hidden_size: of an expert's GRU.
-        cpc: weight of contrastive predictive coding of what is sensed and heard; 0: none.
-        reconstruction: weight of the reconstruction of what is sensed and heard; 0: none.
+        dims: numbers to be guessed; two numbers: a range, drawn for each outer step.
+        steps: guesses in an episode; two numbers: a range, drawn for each outer step.
     """
-    remember = memories.core_factory(partial(GRU, hidden_size=hidden_size), setup.experts)
-    heard = GuessingGame().obs_size + (0 if setup.bus == "silent" else setup.message_size)  # an input less its identity
-    auxiliary = {name: weight for name, weight in {"cpc": cpc, "reconstruction": reconstruction}.items() if weight}
-    auxiliary |= memories.auxiliary_weights
-
-    def core(size: int) -> Core:
-        made = remember(size)
-        made = CPC(made, target_size=heard) if cpc else made
-        return Reconstruction(made, target_size=heard) if reconstruction else made
-
-    senses = partial(sense.Scaled, scale=2 / 3)  # of four dimensions, the sum of squared errors
-    tasks = RandomSizes(GuessingGame(), {"dims": dims, "steps": steps}).simplify()
-    return setup.make_run(tasks, core, make_sense=senses, auxiliary=auxiliary)
+    return setup.make_run(RandomSizes(GuessingGame(), {"dims": dims, "steps": steps}).simplify())
 
 
-@recipe(act="readout", lr=3e-3, outer_steps=500)
-def repeat_previous(
-    setup: Setup, *, k: int = 4, symbols: int = 4, steps: int = 16, hidden_size: int = 32, core: str = "gru"
-) -> Run:
-    """Experts name the symbol that was shown k steps ago (Morad et al. 2023): supervised, through logits.
+@recipe(act="readout", lr=3e-3, outer_steps=500, **{"core.hidden_size": 32})
+def repeat_previous(setup: Setup, *, k: int = 4, symbols: int = 4, steps: int = 16) -> Run:
+    """Experts name the symbol shown k steps ago: supervised, through logits (Morad et al. 2023).
 
     Args:
-        k: how far back.
-        symbols: how many there are.
+        k: delay in steps.
+        symbols: number of different symbols.
         steps: symbols shown in an episode.
-        hidden_size: of an expert's core.
-        core: of an expert; `badger list` names all.
     """
-    make = get_by_name(CORES, core, "core")
-    return setup.make_run(RepeatPrevious(k=k, symbols=symbols, steps=steps), lambda size: make(size, hidden_size))
+    return setup.make_run(RepeatPrevious(k=k, symbols=symbols, steps=steps))
 
 
-@recipe(act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400, memory="shared")
-def pooled_recall(
-    setup: Setup,
-    memories: MemoryFlags,
-    *,
-    values: int = 4,
-    steps: int = 8,
-    num_queries: int = 4,
-    hidden_size: int = 32,
-) -> Run:
-    """Experts are asked for what any of them has seen, and have no time to ask around: sharing a memory must help.
+@recipe(
+    core="episodic_shared", sense="per_expert", act="mean", bus="silent", identity_size=2, lr=1e-2, outer_steps=400,
+    **{"core.hidden_size": 32},
+)  # fmt: skip
+def pooled_recall(setup: Setup, *, values: int = 4, steps: int = 8, num_queries: int = 4) -> Run:
+    """Experts are queried for what any of them has observed, without time to communicate: sharing a memory must help.
 
     Args:
-        values: that there are to be told apart.
-        steps: pairs shown to each expert, and questions.
-        num_queries: questions.
-        hidden_size: of an expert's GRU.
+        values: number of different values.
+        steps: pairs shown to each expert, and queries.
+        num_queries: queries at the end of an episode.
+
+    Raises:
+        ValueError: a range of experts.
     """
-    core = memories.core_factory(partial(GRU, hidden_size=hidden_size), setup.experts)
     if not isinstance(setup.experts, int):
-        raise ValueError(f"experts={setup.experts}, want one number: so many are shown something")
-    task = PooledRecall(steps=steps, experts=setup.experts, values=values, num_queries=num_queries)
-    return setup.make_run(task, core, make_sense=sense.PerExpert, auxiliary=memories.auxiliary_weights)
+        raise ValueError(f"experts={setup.experts}, want one number: each expert is shown pairs of its own")
+    return setup.make_run(PooledRecall(steps=steps, experts=setup.experts, values=values, num_queries=num_queries))

@@ -1,63 +1,76 @@
-"""What recipes have in common: a talking agent for a task, trained by gradient. Said once, and part of every recipe."""
+"""Flags that all recipes share: an agent of named parts, how it is trained, and on what device."""
 
 import dataclasses
-import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from badger import act, sense
-from badger.act import Act
+from badger import act
 from badger.agent import Agent
-from badger.learners import A2C, BPTT, PPO
+from badger.learners import check_task, requirement
 from badger.learners.population import Population
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
+from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, Part
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.runs.run import Run
 from badger.teams import team_size
-from comms import BUSES, get_by_name
-from experts import Core
+from comms import get_by_name
+from experts import default_loss_weights
 from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
 
-DEFAULT_IDENTITY_SIZE = 8  # of an identity, where nothing else tells experts apart
+DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
+TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setup:
-    """An agent, how it learns, and on what machine.
+    """An agent of named parts, how it learns, and on what device.
+
+    A flag that names a part takes a registered name (`badger list`) or `module:name`, and brings the part's own options
+    as flags: `--core episodic --core.slots 32`.
 
     Args:
-        experts: how many, free after training; two numbers: a range, drawn anew for each outer step. In a world of
-            several agents a multiple of them: as many play for each; 0: one.
+        core: recurrent core and memory of an expert.
+        sense: how experts sense the observation; if not given, each senses all of it, or, in an environment of several
+            agents, what its agent observes.
+        bus: how messages are combined into an inbox.
+        topology: communication graph: which experts hear which.
+        act: output head: how the outputs of the experts become one action; in an environment of several agents always
+            `team`.
+        learner: how the agent is trained.
+        experts: number of experts, free after training; two numbers: a range, drawn for each outer step. In an
+            environment of several agents a multiple of their number: equally many act for each; 0: one for each.
         message_size: numbers in an inbox.
-        identity_size: random numbers that tell experts apart, drawn for each episode; 8 if not given, or 0 where the
-            acting port names them.
-        topology: who hears whom: complete, ring, ring_lattice, grid, star, small_world, random_regular, none.
-        bus: how they hear; `badger list` names all.
-        act: how they answer together: mean, each, owners, named, readout; not in a world of several agents, where
-            each acts by its own team.
+        identity_size: random numbers that tell experts apart, drawn for each episode; default 8, or 0 where the act
+            names them.
+        auxiliary_weights: weights of the core's auxiliary losses by name; default: those that the core suggests.
         batch: episodes in an outer step.
         lr: peak of the learning rate.
-        schedule: cosine: 5 % of the outer steps lead up to lr, and a half cosine down to 0; constant: lr throughout;
-            cooldown: lr, and in the last 30 % of the outer steps a straight line down to 0.
+        schedule: cosine: linear warm-up over 5 % of the outer steps, then a half cosine to 0; constant; cooldown:
+            constant, then linear to 0 over the last 30 %.
         outer_steps: updates of the shared policy.
-        seed: of everything random.
-        seeds: agents that are trained together, each as if alone, with seeds from `seed` on.
+        seed: seed of all random numbers.
+        seeds: number of agents that are trained together as one batch, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
-        grad_checkpoint_steps: for long episodes: steps whose graph is kept at a time; the others are played twice.
+        grad_checkpoint_steps: keep the graph of so many steps and recompute the rest in the backward pass.
         precision: float32, or bf16 for matrix products in bfloat16.
-        compile: the agent's step by torch.compile.
-        cuda_graph: capture an outer step once and replay it; on a GPU.
+        compile: compile the agent's step by torch.compile.
+        cuda_graph: capture an outer step as a CUDA graph and replay it.
     """
 
+    core: Part = CORE("gru")
+    sense: Part = SENSE("broadcast")
+    bus: Part = BUS("attention")
+    topology: Part = TOPOLOGY("complete")
+    act: Part = ACT("named_outputs")
+    learner: Part = LEARNER("bptt")
     experts: IntOrRange = 4
     message_size: int = 16
     identity_size: int | None = None
-    topology: str = "complete"
-    bus: str = "attention"
-    act: str = "named"
+    auxiliary_weights: dict[str, float] | None = None
     batch: int = 64
     lr: float = 2e-3
     schedule: str = "cosine"
@@ -71,90 +84,114 @@ class Setup:
     cuda_graph: bool = False
 
     def with_default_experts(self, task: Task) -> "Setup":
-        """With an expert for each agent of the world, where no number of them is given."""
-        return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
-
-    def make_run(
-        self,
-        tasks: Task | TaskDistribution,
-        core: Callable[[int], Core],
-        *,
-        make_sense: Callable[[int], sense.Sense] | None = None,
-        learner: Callable[..., Any] = BPTT,
-        **learner_options: Any,
-    ) -> Run:
-        """A run of this agent on the task, or on a distribution of tasks; a population where there are several seeds.
+        """The setup with an expert for each agent of the environment, where no number of experts is given.
 
         Args:
-            core: what an expert is, a factory of the size of its input. make_sense: how it senses; None: what there is to
-                be seen, or in a world of several agents what the one sees that it plays for.
-            learner: `BPTT`, or `A2C` or `PPO`, whose agent gets a critic. learner_options: more options of the learner.
+            task: the environment.
+        """
+        return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
+
+    def make_run(self, tasks: Task | TaskDistribution, *, learner_defaults: Mapping[str, Any] | None = None) -> Run:
+        """A run of this agent on a task or a distribution of tasks; of a population where there are several seeds.
+
+        Args:
+            tasks: what the agent is trained on.
+            learner_defaults: options of the learner where the recipe has others than the learner's own, and none are
+                given; those that the learner does not have are ignored.
 
         Raises:
-            ValueError: a name that is not there, a flag that the learner does not know, or sizes that do not fit.
+            ValueError: an unknown name or option, a flag that the learner does not have, a task that it cannot learn,
+                or sizes that do not fit.
         """
-        if self.seeds < 1:
-            raise ValueError(f"seeds={self.seeds}, want at least 1")
-        where, options = resolve_device(self.device), {**self._options(learner), **learner_options}
-        critic = learner in (A2C, PPO)
+        self._check_numbers()
+        learner = self.learner.with_defaults(learner_defaults or {})
+        check_task(learner.factory, learner.name, tasks)
+        if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
+            raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
+        device, training = resolve_device(self.device), self._training_flags(learner)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
-                agent = self._agent(nominal(tasks), core, make_sense, critic=critic).to(where)
-            members.append(learner(agent, tasks, seed=seed, **options))
+                agent = self.make_agent(nominal(tasks), critic=requirement(learner.factory, "needs_critic")).to(device)
+            weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
+            training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
+            members.append(learner.build(agent, tasks, seed=seed, **training))
         return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
 
-    def _options(self, learner: Callable[..., Any]) -> dict[str, Any]:
-        """Of the learner, as these flags say; what it does not know is left out if nobody asked for it."""
-        known = inspect.signature(learner).parameters
-        options: dict[str, Any] = {"lr": self._schedule()}
-        for name in ("experts", "batch", "segment", "precision", "compile", "cuda_graph"):
-            value = getattr(self, name)
-            if name in known:
-                options[name] = value
-            elif value != getattr(Setup, name):
-                raise ValueError(f"{name}={value}: {learner.__name__} has no {name}; leave it out")
-        return options
+    def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
+        """The agent for a task.
 
-    def _agent(
-        self, task: Task, core: Callable[[int], Core], senses: Callable[[int], sense.Sense] | None, *, critic: bool
-    ) -> Agent:
-        messages = self.message_size if self.bus != "silent" else 0
-        port = self._act_class(task)
+        Args:
+            task: gives the sizes of observation and action, and the number of agents.
+            critic: with a value estimate as its last output.
+
+        Raises:
+            ValueError: an unknown name or option, or sizes that do not fit.
+        """
+        sense, head = self._interface(task)
+        agents = {} if task.agents is None else {"agents": task.agents}
+        with torch.device("meta"):  # only to ask for sizes: draws no random numbers
+            message_size = self.bus.build(1, self.message_size).message_size
+            name_size = head.build(1, task.action_space.size, **agents).name_size
         identity = self.identity_size
         if identity is None:
-            identity = 0 if port.name_size else DEFAULT_IDENTITY_SIZE
-        sensing = (senses or (sense.Broadcast if task.agents is None else sense.Team))(task.obs_size)
-        made = core(sensing.output_size + messages + identity + port.name_size)
-        bus = get_by_name(BUSES, self.bus, "bus")(made.output_size, messages)
-        several = () if task.agents is None else (task.agents,)
-        acting = port(made.output_size, task.action_space.size, *several)
+            identity = 0 if name_size else DEFAULT_IDENTITY_SIZE
+        experts = size_range(experts=self.experts)[1]
+        sensing = sense.build(task.obs_size)
+        heard = sensing.output_size + message_size
+        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
+        bus = self.bus.build(core.output_size, self.message_size)
+        acting = head.build(core.output_size, task.action_space.size, **agents)
         if critic and isinstance(task.action_space, Continuous):
             acting = act.Gaussian(acting)
-        critic_head = act.Team(made.output_size, 1, *several) if critic and several else None
+        if critic:
+            acting = act.WithCritic(acting, act.Team(core.output_size, 1, **agents) if agents else None)
         return Agent(
             sense=sensing,
-            core=made,
+            core=core,
             bus=bus,
-            act=act.WithCritic(acting, critic_head) if critic else acting,
-            topology=self.topology,
-            experts=size_range(experts=self.experts)[1],
+            act=acting,
+            topology=self.topology.bound(),
+            experts=experts,
             identity_size=identity,
         )
 
-    def _act_class(self, task: Task) -> type[Act]:
-        """How experts act; in a world of several agents by teams, whose sizes must fit."""
+    def _check_numbers(self) -> None:
+        lowest = {"batch": 1, "outer_steps": 1, "seeds": 1, "message_size": 1, "seed": 0, "identity_size": 0}
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name}={value}, want at least {low}")
+        if not 0 < self.lr < math.inf:
+            raise ValueError(f"lr={self.lr}, want a learning rate above 0, such as 0.001")
+        if size_range(experts=self.experts)[0] < 0 or self.experts == 0:
+            raise ValueError(f"experts={self.experts}, want at least 1")
+
+    def _training_flags(self, learner: Part) -> dict[str, Any]:
+        """The flags that the learner has; one that it does not have is refused unless it is left at its default."""
+        flags: dict[str, Any] = {"lr": self._schedule()}
+        for name in TRAINING_FLAGS:
+            value = getattr(self, name)
+            if learner.accepts(name):
+                flags[name] = value
+            elif value != getattr(Setup, name) and name != "experts":
+                raise ValueError(f"{name}={value}: learner {learner.name!r} has no {name}; leave it out")
+        return flags
+
+    def _interface(self, task: Task) -> tuple[Part, Part]:
+        """Sense and act; in an environment of several agents by teams, whose sizes must fit."""
         if task.agents is None:
-            return get_by_name(act.ACTS, self.act, "act")
-        if self.act != Setup.act:
+            return self.sense, self.act
+        if self.act.name not in (Setup.act.name, "team"):
             raise ValueError(
-                f"act={self.act}: each of the {task.agents} agents of this world acts by its own team; leave it out"
+                f"act={self.act.name}: each of the {task.agents} agents of this environment acts by its own team; "
+                "leave it out"
             )
         low, high = size_range(experts=self.experts)
         if low < high:
             raise ValueError(f"experts={self.experts}, want one number that is a multiple of {task.agents}, the agents")
         team_size(high, task.agents)
-        return act.Team
+        return (SENSE("team") if self.sense == Setup.sense else self.sense), ACT("team")
 
     def _schedule(self) -> LearningRate:
         kinds: dict[str, LearningRate] = {
@@ -169,6 +206,8 @@ def resolve_device(name: str) -> torch.device:
     """The device of that name; "auto" is cuda where there is one. Raises ValueError for cuda where there is none."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device={name!r}, want cpu, cuda or auto")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={name!r}, but torch {torch.__version__} sees no CUDA device here; use cpu or auto")

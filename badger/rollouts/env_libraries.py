@@ -22,7 +22,7 @@ class EnvLibrary(ABC):
 
     def reset(self, env: Any, seed: int, state: Any, opened: Step) -> Step:
         """The environment's own seed; and the episode that it plays, as the task opened it."""
-        obs, info = env.reset(seed=seed, options={"opened": (state, opened)})
+        obs, info = env.reset(seed=seed, options={"initial": (state, opened)})
         return self._to_step(env, opened, info, obs)
 
     @abstractmethod

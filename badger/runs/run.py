@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from badger.learners import Learner
+from badger.learners.population import member_learners
 from badger.registry import references
 from badger.runs import checkpoint
 from badger.version import __version__
@@ -115,11 +116,14 @@ class Run:
             raise RunExists(
                 f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
             )
+        task = self.learner.task
         about = {
             "recipe": self.recipe,
             "arguments": self.arguments,
             "defaults": self.defaults,
             "outer_steps": self.outer_steps,
+            "seeds": [learner.seed for learner in member_learners(self.learner)],
+            "task": {"score": task.score, "better": task.better, "references": task.references(), "notes": task.notes},
             "versions": versions(),
             "git_commit": git_commit(),
         }
@@ -208,6 +212,14 @@ class Description(NamedTuple):
     recipe: str | None
     arguments: dict[str, Any]
     defaults: dict[str, Any]
+    outer_steps: int
+    seeds: list[int]
+    task: dict[str, Any]
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """The recipe and all its arguments, defaults included; {} of a run built by hand."""
+        return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
 
 
 def read_description(folder: str | Path) -> Description:
@@ -223,6 +235,7 @@ def read_description(folder: str | Path) -> Description:
         about = json.loads(file.read_text())
         recipe, arguments, versions = about["recipe"], dict(about["arguments"]), dict(about.get("versions", {}))
         defaults = dict(about.get("defaults", {}))
+        facts = int(about.get("outer_steps", 0)), list(about.get("seeds", [])), dict(about.get("task", {}))
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{file} is damaged: {error}. Each checkpoint holds recipe and arguments, too") from error
     version = str(versions.get("badger", "0.1.0"))  # which 0.1 did not write down
@@ -231,7 +244,7 @@ def read_description(folder: str | Path) -> Description:
             f"{folder} was written by badger-agents {version}; read it with commit {LAST_OF_0_1} (the last of 0.1) "
             "or train it anew"
         )
-    return Description(recipe, arguments, defaults)
+    return Description(recipe, arguments, defaults, *facts)
 
 
 def versions() -> dict[str, str]:

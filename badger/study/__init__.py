@@ -1,15 +1,15 @@
-r"""Studies: arms x seeds with error bars, which anyone can repeat with one command.
+"""Studies: reproducible comparisons of arms over several seeds, with error bars.
 
-A `Study` says which arms are compared, and by which score. `badger study NAME` trains what is missing and reports;
-`badger compare RUN ...` reports on any runs.
+A `Study` defines the arms and the score by which they are compared. `badger study NAME` trains the missing runs and
+writes a report; `badger compare RUN ...` writes the same report for any runs.
 
 - `badger.study.study`: `Study`, `Arm`, `QuickOverrides`.
 - `badger.study.studies`: the studies by name; further ones in `badger.study.studies_memory`,
   `badger.study.studies_rl`, `badger.study.studies_external`.
-- `badger.study.run`: trains and evaluates. `badger.study.trial`: one run of it. `badger.study.process_pool`: several.
-- `badger.study.compare`: results of any run folders. `badger.study.results`: results as values.
+- `badger.study.run`: runs a study. `badger.study.trial`: one run of it. `badger.study.process_pool`: worker processes.
+- `badger.study.compare`: results of any run folders. `badger.study.results`: results as dataclasses.
 - `badger.study.statistics`: interquartile means, bootstrap intervals, probability of improvement.
-- `badger.study.report`: Markdown, with `badger.study.tables` and `badger.study.plots`.
+- `badger.study.report`: the Markdown report, with `badger.study.tables` and `badger.study.plots`.
 
 ```python
 from badger.study import STUDIES

@@ -1,97 +1,105 @@
-"""Evidence from any run folders: arms are the runs that differ in nothing but their seed."""
+"""Results of any run folders, from their JSON files: runs that differ only in their seed form an arm."""
 
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from badger.evaluation.evaluate import cap_episodes
-from badger.learners.population import member_learners
-from badger.recipes.build import load_run
+from badger.runs.evaluations import Scores, read_evaluation
 from badger.runs.recorder import read_metrics
-from badger.runs.run import Run
+from badger.runs.run import Description, read_description
 from badger.study.results import StudyResults, TrialResult, make_trial_result
-from badger.study.trial import evaluate_trial, read_result
-
-EPISODES, MAX_TOTAL_EXPERTS = 1024, 2**17  # of an evaluation; and experts in them, at most
+from badger.study.trial import read_result
 
 
-def compare_runs(
-    folders: Sequence[str | Path],
-    threshold: float | None = None,
-    episodes: int | None = None,
-    trusted: Collection[str] = (),
-) -> StudyResults:
-    """What these runs have shown, finished or not; nothing is written into their folders.
+def compare_runs(folders: Sequence[str | Path], threshold: float | None = None) -> StudyResults:
+    """Results of finished and unfinished runs from their folders; builds no agent and writes nothing there.
 
-    A run of a study was evaluated by it. Any other is evaluated here as of its last checkpoint, and a population's
-    members one by one.
+    Final scores are those of the study of a run, or else those of the last evaluation, which `badger train` and
+    `badger evaluate RUN` save in the folder. Each member of a population counts as one run.
 
-    trusted: modules whose code the runs may name, see `badger.load_run`.
+    Args:
+        folders: run folders.
+        threshold: of the moving average of the score in training; None: not reported.
 
     Raises:
-        ValueError: no runs, two that are the same, or runs that are judged by different scores.
+        ValueError: there are no runs, two of them are the same, or their tasks have different scores.
+        FileNotFoundError: a folder has no run.
     """
     if not folders:
-        raise ValueError("no runs to compare, want the folder of one at least")
-    runs = {Path(folder): load_run(folder, trusted=trusted) for folder in folders}
-    task = next(iter(runs.values())).learner.task
+        raise ValueError("no runs to compare, want at least one run folder")
+    runs = {Path(folder): read_description(folder) for folder in folders}
+    task = next(iter(runs.values())).task
     for folder, run in runs.items():
-        if run.learner.task.score != task.score:
-            raise ValueError(f"{folder} is judged by {run.learner.task.score}, want {task.score}, as of the first run")
-    outcomes, missing = [], {}
+        if run.task.get("score") != task.get("score"):
+            raise ValueError(
+                f"{folder} has the score {run.task.get('score')}, want {task.get('score')} as the first run"
+            )
+    trials, missing = [], {}
     for (folder, run), arm in zip(runs.items(), _arms(list(runs.values())), strict=True):
-        outcomes += _outcomes(run, folder, arm, threshold, episodes)
-        if run.step < run.outer_steps:
-            missing[str(folder)] = f"is at outer step {run.step} of {run.outer_steps}, and counts as it is"
-    _check_distinct(outcomes)
+        members = _trial_results(run, folder, arm, threshold)
+        trials += members
+        if members[0].steps < run.outer_steps:
+            missing[str(folder)] = f"is at outer step {members[0].steps} of {run.outer_steps}; it counts as it is"
+        elif not members[0].scores:
+            missing[str(folder)] = f"has no evaluation; run `badger evaluate {folder}`"
+    _check_distinct(trials)
     return StudyResults(
         name=f"{len(folders)} runs",
         claim="",
-        arms=list(dict.fromkeys(each.arm for each in outcomes)),
-        score=task.score,
-        better=task.better,
+        arms=list(dict.fromkeys(trial.arm for trial in trials)),
+        score=task["score"],
+        better=task["better"],
         threshold=threshold,
-        references=task.references().get(task.score, {}),
-        notes=task.notes,
-        outcomes=outcomes,
+        references=task["references"].get(task["score"], {}),
+        notes=task["notes"],
+        outcomes=trials,
         missing=missing,
     )
 
 
-def _arms(runs: list[Run]) -> list[str]:
-    """A name for each run: the arguments in which runs differ, but for the seed."""
-    known = [{k: v for k, v in run.configuration.items() if k not in ("seed", "seeds")} for run in runs]
-    names = list(dict.fromkeys(name for each in known for name in each))
-    differ = [name for name in names if len({json.dumps(each.get(name)) for each in known}) > 1]
+def _arms(runs: list[Description]) -> list[str]:
+    """A name for each run: the arguments in which runs differ, except the seed."""
+    arguments = [{k: v for k, v in run.configuration.items() if k not in ("seed", "seeds")} for run in runs]
+    names = list(dict.fromkeys(name for items in arguments for name in items))
+    different = [name for name in names if len({json.dumps(items.get(name)) for items in arguments}) > 1]
     recipes = [run.recipe or "built by hand" for run in runs]
     return [
-        " ".join(f"{name}={each[name]}" for name in differ if name in each) or recipe
-        for each, recipe in zip(known, recipes, strict=True)
+        " ".join(f"{name}={items[name]}" for name in different if name in items) or recipe
+        for items, recipe in zip(arguments, recipes, strict=True)
     ]
 
 
-def _outcomes(run: Run, folder: Path, arm: str, threshold: float | None, episodes: int | None) -> list[TrialResult]:
-    """Of each member, as of the run's last checkpoint."""
-    rows = [row for row in read_metrics(folder) if row["step"] <= run.step] if run.step else []
-    task, found = run.learner.task, read_result(folder)
-    outcomes = []
-    for learner in member_learners(run.learner):
-        column = task.score if len(member_learners(run.learner)) == 1 else f"{task.score}/seed_{learner.seed}"
-        if found and episodes is None:
-            scores = {int(step): each for step, each in found["scores"].items()}
-        else:
-            count = cap_episodes(EPISODES, learner.agent.experts, MAX_TOTAL_EXPERTS) if episodes is None else episodes
-            scores = {run.step: {"": evaluate_trial(learner, task, count, run.step, run.device)}}
-        known: dict[str, Any] = {"arm": arm, "seed": learner.seed, "goal": run.outer_steps, "scores": scores}
-        outcomes.append(make_trial_result(rows, task.score, task.better, threshold, column=column, **known))
-    return outcomes
+def _trial_results(run: Description, folder: Path, arm: str, threshold: float | None) -> list[TrialResult]:
+    """Results of each member of a run."""
+    rows = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    results = []
+    for seed in run.seeds:
+        column = run.task["score"] if len(run.seeds) == 1 else f"{run.task['score']}/seed_{seed}"
+        fields: dict[str, Any] = {
+            "arm": arm, "seed": seed, "budget": run.outer_steps, "scores": _scores(folder, seed)
+        }  # fmt: skip
+        results.append(
+            make_trial_result(rows, run.task["score"], run.task["better"], threshold, column=column, **fields)
+        )
+    return results
 
 
-def _check_distinct(outcomes: list[TrialResult]) -> None:
-    for one, other in itertools.combinations(outcomes, 2):
-        if (one.arm, one.seed) == (other.arm, other.seed):
+def _scores(folder: Path, seed: int) -> dict[int, dict[str, Scores]]:
+    """Evaluations by outer step: those of a study, or else the last one in the run folder."""
+    result = read_result(folder)
+    if result is not None:
+        return {int(step): scores for step, scores in result["scores"].items()}
+    evaluation = read_evaluation(folder)
+    if evaluation is None or str(seed) not in evaluation["scores"]:
+        return {}
+    return {evaluation["step"]: {"": evaluation["scores"][str(seed)]}}
+
+
+def _check_distinct(trials: list[TrialResult]) -> None:
+    for first, second in itertools.combinations(trials, 2):
+        if (first.arm, first.seed) == (second.arm, second.seed):
             raise ValueError(
-                f"two runs of {one.arm} with seed {one.seed}: one run counted twice is no evidence; leave one out"
+                f"two runs of {first.arm} have seed {first.seed}, and may be copies of one run; leave one of them out"
             )

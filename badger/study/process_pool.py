@@ -1,4 +1,4 @@
-"""Jobs in processes of their own: one that fails, or dies, stops no other, and none outlives who started it."""
+"""A pool of worker processes: a job that fails or dies stops no other, and workers exit with their parent."""
 
 import contextlib
 import multiprocessing
@@ -15,7 +15,12 @@ import torch
 
 
 class Failure(NamedTuple):
-    """Why a job was not done: the error's class, or Killed; and what it said."""
+    """The reason why a job failed.
+
+    Args:
+        kind: class name of the exception, or Killed where the process died.
+        text: message of the exception, or the exit code.
+    """
 
     kind: str
     text: str
@@ -32,26 +37,30 @@ def run_in_processes(
     workers: int,
     on_finished: Callable[[Any, Failure | None], None],
 ) -> None:
-    """function(job) for every job, by so many workers at a time, each a fresh process with one torch thread.
+    """Calls a function with every job, in worker processes with one torch thread each.
 
     Args:
-        function, jobs: what pickle knows. on_finished: is told of each job that has ended, and how it failed, if it did.
+        function: called with a job; picklable.
+        jobs: arguments, one for each call; picklable.
+        workers: number of processes.
+        on_finished: called in this process with each finished job, and its failure or None.
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after each worker has saved what it was at.
+        ValueError: workers < 1.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after each worker has saved its run.
     """
     if workers < 1:
         raise ValueError(f"jobs={workers}, want at least 1 process")
-    left = list(reversed(jobs))
+    remaining = list(reversed(jobs))
     free: list[_Worker] = []
     busy: dict[Any, tuple[_Worker, Any]] = {}  # by pipe
     try:
         with _sigterm_as_interrupt():
-            while left or busy:
-                while left and len(busy) < workers:
-                    worker = free.pop() if free else _started(function)
-                    worker.pipe.send(left[-1])
-                    busy[worker.pipe] = (worker, left.pop())
+            while remaining or busy:
+                while remaining and len(busy) < workers:
+                    worker = free.pop() if free else _start_worker(function)
+                    worker.pipe.send(remaining[-1])
+                    busy[worker.pipe] = (worker, remaining.pop())
                 for pipe in wait(list(busy)):
                     worker, job = busy.pop(pipe)
                     failure, alive = _receive(worker)
@@ -59,15 +68,15 @@ def run_in_processes(
                     on_finished(job, failure)
     finally:
         for worker in free:
-            worker.pipe.close()  # and it comes to its end
+            worker.pipe.close()  # the worker exits
         for worker, _ in busy.values():
-            worker.process.terminate()  # and it saves
+            worker.process.terminate()  # the worker saves its run
         for worker in [*free, *(worker for worker, _ in busy.values())]:
             worker.process.join()
 
 
 def _receive(worker: _Worker) -> tuple[Failure | None, bool]:
-    """How a job ended, and whether its worker lives to take another."""
+    """The failure of a finished job, or None; and whether its worker can run another job."""
     try:
         return worker.pipe.recv(), True
     except (EOFError, OSError):
@@ -75,30 +84,30 @@ def _receive(worker: _Worker) -> tuple[Failure | None, bool]:
         return Failure("Killed", f"its process ended with exit code {worker.process.exitcode}"), False
 
 
-def _started(function: Callable[[Any], None]) -> _Worker:
-    # spawned: a fork would inherit threads and a GPU's context in the middle of whatever they do
+def _start_worker(function: Callable[[Any], None]) -> _Worker:
+    # spawned: a fork would inherit running threads and the GPU's context
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(function, theirs), daemon=True)
+    pipe, child_pipe = context.Pipe()
+    process = context.Process(target=_work, args=(function, child_pipe), daemon=True)
     with _ignore_sigint():
         process.start()
-    theirs.close()  # so that its end is heard
-    return _Worker(process, ours)
+    child_pipe.close()  # so that the pipe reports the end of the process
+    return _Worker(process, pipe)
 
 
 def _work(function: Callable[[Any], None], pipe: Connection) -> None:
-    """What a worker does: a job after the other, until there is none."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `train` saves first
-    os.setpgrp()  # Ctrl-C is heard by all of a terminal's group: workers wait for the one signal of their parent
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Main function of a worker: runs jobs until the pipe is closed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `train` saves a checkpoint first
+    os.setpgrp()  # Ctrl-C goes to a terminal's whole process group: workers receive SIGTERM from their parent
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     with contextlib.suppress(EOFError, KeyboardInterrupt):
         while True:
             job = pipe.recv()
-            pipe.send(_failure(function, job))
+            pipe.send(_run_job(function, job))
 
 
-def _failure(function: Callable[[Any], None], job: Any) -> Failure | None:
+def _run_job(function: Callable[[Any], None], job: Any) -> Failure | None:
     try:
         function(job)
     except Exception as error:
@@ -106,8 +115,8 @@ def _failure(function: Callable[[Any], None], job: Any) -> Failure | None:
     return None
 
 
-def _end_with_parent() -> None:
-    """At once: a parent that was killed leaves nobody behind who writes where its successor does."""
+def _exit_with_parent() -> None:
+    """Exits as soon as the parent has ended, so that no orphan writes to the files of a restarted study."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])
@@ -116,25 +125,25 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def _ignore_sigint() -> Iterator[None]:
-    """A process that is started now ignores Ctrl-C from its first moment."""
-    if threading.current_thread() is not threading.main_thread():  # only there may handlers be set
+    """Processes started within this context ignore Ctrl-C from the start."""
+    if threading.current_thread() is not threading.main_thread():  # signal handlers can be set there only
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM acts as Ctrl-C does."""
+    """SIGTERM raises KeyboardInterrupt within this context."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

@@ -1,4 +1,4 @@
-"""The report of a study: what its tables and pictures say, in a folder and as text."""
+"""The report of a study: Markdown, CSV files and figures."""
 
 import csv
 import math
@@ -8,47 +8,56 @@ from pathlib import Path
 from badger.runs import checkpoint
 from badger.runs.milestones import MIN_AVERAGED_STEPS, markdown_table
 from badger.runs.recorder import MetricsRow
-from badger.study import plots as pictures
-from badger.study import tables
+from badger.study import plots, tables
 from badger.study.results import StudyResults
 
 NOTES = """\
-- Reached: runs whose moving average of the training batches' score got better than the threshold, of all runs; with
-  Wilson's 95 % interval; an average of less than {settled} batches does not count. Steps: median of the outer steps
-  until then; a run that never got there is beyond all others.
-- {score}: of evaluation episodes after the last outer step, {better} is better; mean over runs +- standard error, and
-  interquartile mean. P: how probably a run of the first arm does better than one of the second.
+- Reached: number of runs whose moving average of the score of training batches crossed the threshold, with Wilson's
+  95 % interval; averages of fewer than {min_batches} batches do not count. Steps: median of the outer steps until
+  then; a run that did not reach the threshold is censored (infinite).
+- {score}: in evaluation episodes after the last outer step, {better} is better; mean over runs +- standard error, and
+  interquartile mean. P: probability that a run of the first arm is better than one of the second.
 - Intervals of steps, interquartile mean and P: 95 %, by bootstrap over runs.
-- A run that diverged has no score. It counts as one that did not reach the threshold, unless it did before, and in P
-  as worse than any other."""
+- A run that diverged has no score. It counts as one that did not reach the threshold, unless it reached it before, and
+  in P as worse than any other."""
 
 
-def report_markdown(evidence: StudyResults, shown: Iterable[str] = ()) -> str:
-    """As Markdown; what depends on the machine comes last. shown: names of pictures beside it."""
-    notes = "\n".join(f"- {note}" for note in evidence.notes)
-    parts = [f"# {evidence.name}", evidence.claim, _header(evidence), notes, _summary(evidence)]
-    parts += [_improvements(evidence)]
-    parts += [_milestones(evidence), _missing(evidence)]
-    parts += [f"![{name.replace('_', ' ')}]({name}.png)" for name in shown]
-    parts += [_notes(evidence), _time(evidence)]
+def report_markdown(results: StudyResults, figures: Iterable[str] = ()) -> str:
+    """The report as Markdown; times, which depend on the machine, are in the last section.
+
+    Args:
+        results: of a study.
+        figures: names of image files in the same folder, without suffix.
+    """
+    notes = "\n".join(f"- {note}" for note in results.notes)
+    parts = [f"# {results.name}", results.claim, _header(results), notes, _summary(results)]
+    parts += [_improvements(results)]
+    parts += [_milestones(results), _missing(results)]
+    parts += [f"![{name.replace('_', ' ')}]({name}.png)" for name in figures]
+    parts += [_notes(results), _time(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write_report(evidence: StudyResults, folder: Path) -> str:
-    """report.md, runs.csv, summary.csv and the pictures; returns the report."""
+def write_report(results: StudyResults, folder: Path) -> str:
+    """Writes report.md, runs.csv, summary.csv and the figures; returns the report.
+
+    Args:
+        results: of a study.
+        folder: created if it does not exist.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = pictures.plot_results(evidence)
-    text = report_markdown(evidence, drawn)
-    for name, figure in drawn.items():
+    figures = plots.plot_results(results)
+    text = report_markdown(results, figures)
+    for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png")
-    for name, rows in {"runs": tables.runs(evidence), "summary": tables.summary(evidence)}.items():
+    for name, rows in {"runs": tables.runs(results), "summary": tables.summary(results)}.items():
         _write_csv(folder / f"{name}.csv", rows)
-    checkpoint.atomic_write(folder / "report.md", text.encode())  # last: where it is, all of it is there
+    checkpoint.atomic_write(folder / "report.md", text.encode())  # last: where it exists, the other files do, too
     return text
 
 
 def _write_csv(file: Path, rows: list[MetricsRow]) -> None:
-    """Columns of all rows; empty where a row has none, or NaN."""
+    """The columns of all rows; a cell is empty where a row has no such column, or NaN."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with file.open("w", newline="") as out:
         writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
@@ -57,101 +66,101 @@ def _write_csv(file: Path, rows: list[MetricsRow]) -> None:
             writer.writerow({k: "" if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()})
 
 
-def _header(evidence: StudyResults) -> str:
-    counts = {arm: len(evidence.trials(arm)) for arm in evidence.arms}
-    threshold = f", threshold {evidence.threshold:g}" if evidence.threshold is not None else ""
-    lines = ", ".join(f"{line} {value:.3g}" for line, value in evidence.references.items())
-    said = f"Score: {evidence.score} ({evidence.better} is better{threshold})" + (
+def _header(results: StudyResults) -> str:
+    counts = {arm: len(results.trials(arm)) for arm in results.arms}
+    threshold = f", threshold {results.threshold:g}" if results.threshold is not None else ""
+    lines = ", ".join(f"{line} {value:.3g}" for line, value in results.references.items())
+    text = f"Score: {results.score} ({results.better} is better{threshold})" + (
         f"; for comparison: {lines}" if lines else ""
     )
     few = min(counts.values(), default=0)
     if not few:
-        return f"{said}. No run of {', '.join(arm for arm, count in counts.items() if not count)} has ended."
-    return said + ("." if few >= 5 else f". With {few} runs an arm this shows that it works, not that it is so.")
+        return f"{text}. No run of {', '.join(arm for arm, count in counts.items() if not count)} has finished."
+    return text + ("." if few >= 5 else f". {few} runs per arm: treat this as a smoke test.")
 
 
-def _summary(evidence: StudyResults) -> str:
-    rows = tables.summary(evidence)
+def _summary(results: StudyResults) -> str:
+    rows = tables.summary(results)
     columns: dict[str, Callable[[MetricsRow], str]] = {
         "arm": lambda row: row["arm"],
         "runs": lambda row: str(row["runs"]),
     }
     if any(row["diverged"] for row in rows):
         columns["diverged"] = lambda row: str(row["diverged"])
-    if evidence.threshold is not None:
+    if results.threshold is not None:
         columns["reached"] = lambda row: f"{row['reached']} of {row['runs']}{_interval_text(row, 'reached')}"
         columns["steps to threshold"] = lambda row: _steps(row, "steps") + _interval_text(row, "steps", _steps)
-    columns[evidence.score] = lambda row: _plus_minus(row)
+    columns[results.score] = lambda row: _plus_minus(row)
     columns["interquartile mean"] = lambda row: f"{row['iqm']:.4g}{_interval_text(row, 'iqm')}"
     return _table(columns, rows)
 
 
-def _improvements(evidence: StudyResults) -> str:
-    if min((len(evidence.trials(arm)) for arm in evidence.arms), default=0) < 2:
-        return ""  # of single runs it would be 0 or 1, whatever they are
-    rows = tables.improvements(evidence)
+def _improvements(results: StudyResults) -> str:
+    if min((len(results.trials(arm)) for arm in results.arms), default=0) < 2:
+        return ""  # of single runs it is always 0 or 1
+    rows = tables.improvements(results)
     columns: dict[str, Callable[[MetricsRow], str]] = {"P(improvement)": lambda row: f"{row['arm']} over {row['over']}"}
-    if evidence.threshold is not None:
+    if results.threshold is not None:
         columns["in steps to threshold"] = lambda row: f"{row['steps']:.2f}{_interval_text(row, 'steps')}"
-    columns[f"in {evidence.score}"] = lambda row: f"{row['score']:.2f}{_interval_text(row, 'score')}"
+    columns[f"in {results.score}"] = lambda row: f"{row['score']:.2f}{_interval_text(row, 'score')}"
     return _table(columns, rows) if rows else ""
 
 
-def _milestones(evidence: StudyResults) -> str:
-    rows = tables.milestone_rows(evidence)
+def _milestones(results: StudyResults) -> str:
+    rows = tables.milestone_rows(results)
     steps = sorted({row["step"] for row in rows})
-    found = {(row["arm"], row["evaluation"], row["step"]): _plus_minus(row) for row in rows}
-    named = evidence.evaluations != [""]
-    header = ["arm", *(["evaluation"] if named else []), *(f"after {step}" for step in steps)]
+    cells = {(row["arm"], row["evaluation"], row["step"]): _plus_minus(row) for row in rows}
+    has_names = results.evaluations != [""]
+    header = ["arm", *(["evaluation"] if has_names else []), *(f"after {step}" for step in steps)]
     lines = [
-        [arm, *([name] if named else []), *(found.get((arm, name, step), "-") for step in steps)]
-        for arm in evidence.arms
-        for name in evidence.evaluations
+        [arm, *([name] if has_names else []), *(cells.get((arm, name, step), "-") for step in steps)]
+        for arm in results.arms
+        for name in results.evaluations
     ]
-    return f"{evidence.score} after so many outer steps:\n\n{markdown_table(header, lines)}" if steps else ""
+    return f"{results.score} at milestones (outer steps):\n\n{markdown_table(header, lines)}" if steps else ""
 
 
-def _missing(evidence: StudyResults) -> str:
-    lines = [f"- {name}: {why}" for name, why in evidence.missing.items()]
-    return "\n".join([f"## {len(lines)} of the runs did not end as they should", "", *lines]) if lines else ""
+def _missing(results: StudyResults) -> str:
+    lines = [f"- {name}: {reason}" for name, reason in results.missing.items()]
+    return "\n".join([f"## Failed runs: {len(lines)}", "", *lines]) if lines else ""
 
 
-def _notes(evidence: StudyResults) -> str:
+def _notes(results: StudyResults) -> str:
     return "## How to read this\n\n" + NOTES.format(
-        settled=MIN_AVERAGED_STEPS, score=evidence.score, better=evidence.better
+        min_batches=MIN_AVERAGED_STEPS, score=results.score, better=results.better
     )
 
 
-def _time(evidence: StudyResults) -> str:
+def _time(results: StudyResults) -> str:
     columns: dict[str, Callable[[MetricsRow], str]] = {
         "arm": lambda row: row["arm"],
         "seconds of training": lambda row: f"{row['seconds']:.0f}",
     }
-    if evidence.threshold is not None:
+    if results.threshold is not None:
         columns["seconds to threshold"] = lambda row: _seconds(row["seconds_to_threshold"])
-    return "## Time\n\nMedians over runs.\n\n" + _table(columns, tables.summary(evidence))
+    return "## Time\n\nMedians over runs.\n\n" + _table(columns, tables.summary(results))
 
 
 def _table(columns: dict[str, Callable[[MetricsRow], str]], rows: Sequence[MetricsRow]) -> str:
-    return markdown_table(list(columns), [[_cell(tell, row) for tell in columns.values()] for row in rows])
+    return markdown_table(list(columns), [[_cell(to_text, row) for to_text in columns.values()] for row in rows])
 
 
-def _cell(tell: Callable[[MetricsRow], str], row: MetricsRow) -> str:
+def _cell(to_text: Callable[[MetricsRow], str], row: MetricsRow) -> str:
     try:
-        return tell(row)
-    except KeyError:  # an arm without runs, or whose runs have no score
+        return to_text(row)
+    except KeyError:  # an arm without runs, or without scores
         return "-"
 
 
 def _plus_minus(row: MetricsRow) -> str:
-    error = row["score_se"]
+    error = row["score_sem"]
     return f"{row['score']:.4g}" + ("" if math.isnan(error) else f" +- {error:.2g}")
 
 
 def _interval_text(
-    row: MetricsRow, name: str, tell: Callable[[MetricsRow, str], str] = lambda row, name: f"{row[name]:.3g}"
+    row: MetricsRow, name: str, to_text: Callable[[MetricsRow, str], str] = lambda row, name: f"{row[name]:.3g}"
 ) -> str:
-    return f" ({tell(row, name + '_low')} to {tell(row, name + '_high')})"
+    return f" ({to_text(row, name + '_low')} to {to_text(row, name + '_high')})"
 
 
 def _steps(row: MetricsRow, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What runs have shown, as a report takes it: read from their folders alone."""
+"""Results of the runs of a study, read from their folders."""
 
 import math
 from collections.abc import Sequence
@@ -14,12 +14,18 @@ from badger.study.trial import Scores, Trial, read_result
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One run's.
+    """Results of one run.
 
-    steps, seconds: of training so far. budget: outer steps that it should make. curve: outer steps, and the moving
-    average of the score there. threshold_reached: outer step and seconds of training when that was first better than the
-    threshold.
-    scores: outer step -> evaluation -> score. diverged: its loss was not finite in the end.
+    Args:
+        arm: name of its arm.
+        seed: its seed.
+        steps: outer steps of training so far.
+        budget: outer steps of the whole training.
+        seconds: of training so far.
+        curve: outer steps, and the moving average of the score there.
+        threshold_reached: outer step and seconds of training when the moving average first crossed the threshold.
+        scores: outer step -> evaluation -> score -> mean and standard error.
+        diverged: the loss was not finite at the end.
     """
 
     arm: str
@@ -34,14 +40,26 @@ class TrialResult:
 
     @cached_property
     def evaluations(self) -> dict[str, Scores]:
-        """At the end, by name; none of a run that diverged."""
+        """Final scores by evaluation; empty where the run diverged."""
         return {} if self.diverged or not self.scores else self.scores[max(self.scores)]
 
 
 @dataclass(frozen=True)
 class StudyResults:
-    """What a report is made of. `outcomes` hold finished runs and those that have diverged, which is a result, too;
-    `missing` tells by name why others are not there; `notes` what else there is to tell of the episodes."""
+    """Results of a study, from which the report is made.
+
+    Args:
+        name: of the study.
+        claim: one sentence that the study tests.
+        arms: names, in the order of the report.
+        score: name of the score by which arms are compared.
+        better: "lower" or "higher".
+        threshold: of the moving average of the score; None: not reported.
+        references: reference scores by name.
+        outcomes: results of finished runs and of those that diverged.
+        missing: by run, the reason why it has not finished.
+        notes: further facts about the episodes, as sentences.
+    """
 
     name: str
     claim: str
@@ -55,67 +73,102 @@ class StudyResults:
     notes: Sequence[str] = ()
 
     def trials(self, arm: str) -> list[TrialResult]:
+        """Results of the runs of an arm.
+
+        Args:
+            arm: its name.
+        """
         return [outcome for outcome in self.outcomes if outcome.arm == arm]
 
     @cached_property
     def evaluations(self) -> list[str]:
-        """Names, the one that the summary tells of first."""
-        found = (name for outcome in self.outcomes for scores in outcome.scores.values() for name in scores)
-        return list(dict.fromkeys(found))
+        """Names of the evaluations; the summary reports the first one."""
+        names = (name for outcome in self.outcomes for scores in outcome.scores.values() for name in scores)
+        return list(dict.fromkeys(names))
 
     def final_scores(self, arm: str) -> list[float]:
-        """The mean score at the end of each run; NaN where it has diverged."""
+        """Mean final score of each run; NaN where it diverged.
+
+        Args:
+            arm: its name.
+        """
         scores = [next(iter(outcome.evaluations.values()), {}) for outcome in self.trials(arm)]
-        means = [each.get(self.score, {}).get("mean") for each in scores]
+        means = [run_scores.get(self.score, {}).get("mean") for run_scores in scores]
         return [math.nan if mean is None else mean for mean in means]
 
     def steps_to_threshold(self, arm: str) -> list[float]:
-        """To the threshold; infinity: not reached."""
+        """Outer steps to the threshold for each run; infinity where it was not reached.
+
+        Args:
+            arm: its name.
+        """
         return [outcome.threshold_reached[0] if outcome.threshold_reached else math.inf for outcome in self.trials(arm)]
 
 
 def make_trial_result(
-    rows: list[MetricsRow], score: str, better: str, threshold: float | None, *, column: str | None = None, **known: Any
+    rows: list[MetricsRow],
+    score: str,
+    better: str,
+    threshold: float | None,
+    *,
+    column: str | None = None,
+    **fields: Any,
 ) -> TrialResult:
-    """Of a run with these metrics. column: of a member of a population, such as final_error/seed_3."""
+    """Result of a run from its metrics.
+
+    Args:
+        rows: of metrics.jsonl.
+        score: name of the score.
+        better: "lower" or "higher".
+        threshold: of the moving average.
+        column: of a member of a population, such as final_error/seed_3.
+        fields: the other fields of the result.
+    """
     column = column or score
-    due = [row for row in rows if row.get(f"{column}_average") is not None]
-    first = None if threshold is None else first_crossing(due, column, threshold, better)
+    scored_rows = [row for row in rows if row.get(f"{column}_average") is not None]
+    first = None if threshold is None else first_crossing(scored_rows, column, threshold, better)
     return TrialResult(
         steps=rows[-1]["step"] if rows else 0,
         seconds=rows[-1]["seconds"] if rows else 0.0,
-        curve=([row["step"] for row in due], [row[f"{column}_average"] for row in due]),
+        curve=([row["step"] for row in scored_rows], [row[f"{column}_average"] for row in scored_rows]),
         threshold_reached=None if first is None else (first["step"], first["seconds"]),
-        **known,
+        **fields,
     )
 
 
 def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> StudyResults:
-    """What a study's runs have shown, all ended; a study has one job at least."""
+    """Results of a study whose runs have all ended.
+
+    Args:
+        jobs: all runs of the study, at least one.
+        failures: by name of the run.
+    """
     study, outcomes, missing = jobs[0].study, [], {}
-    about: dict[str, Any] = {}
+    description: dict[str, Any] = {}
     notes: dict[str, None] = {}
     for job in jobs:
-        failure, found = failures.get(job.name), read_result(job.folder)
-        about = about or found or {}
-        notes |= dict.fromkeys((found or {}).get("notes", []))
+        failure, result = failures.get(job.name), read_result(job.folder)
+        description = description or result or {}
+        notes |= dict.fromkeys((result or {}).get("notes", []))
         diverged = failure is not None and failure.kind == "Diverged"
         if failure is not None:
             missing[job.name] = f"{failure.kind}: {failure.text}"
-        if found is None or (failure is not None and not diverged):
+        if result is None or (failure is not None and not diverged):
             continue
-        known = {"arm": job.arm, "seed": job.seed, "goal": found["milestones"][-1], "diverged": diverged}
-        scores = {int(step): each for step, each in found["scores"].items()}
+        fields = {"arm": job.arm, "seed": job.seed, "budget": result["milestones"][-1], "diverged": diverged}
+        scores = {int(step): evaluations for step, evaluations in result["scores"].items()}
         rows = read_metrics(job.folder)
-        outcomes.append(make_trial_result(rows, study.score, found["better"], study.threshold, scores=scores, **known))
+        outcomes.append(
+            make_trial_result(rows, study.score, result["better"], study.threshold, scores=scores, **fields)
+        )
     return StudyResults(
         name=study.name,
         claim=study.claim,
         arms=list(dict.fromkeys(job.arm for job in jobs)),
         score=study.score,
-        better=about.get("better", "lower"),
+        better=description.get("better", "lower"),
         threshold=study.threshold,
-        references=about.get("references", {}).get(study.score, {}),
+        references=description.get("references", {}).get(study.score, {}),
         outcomes=outcomes,
         missing=missing,
         notes=list(notes),

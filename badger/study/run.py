@@ -1,4 +1,4 @@
-"""A study from its definition to its report: what is there is kept, what is missing is run."""
+"""Runs a study: trains and evaluates the runs that are missing in its folder."""
 
 import fcntl
 import json
@@ -25,35 +25,40 @@ def run_study(
     tensorboard: bool = True,
     quiet: bool = False,
 ) -> StudyResults:
-    """Runs arms x seeds in `folder`/arm/seed-K, less what is finished there; what was stopped goes on.
+    """Runs all arms and seeds in `folder`/arm/seed-K; finished runs are skipped, stopped runs are resumed.
 
     Args:
-        seeds: 0 to seeds - 1; None: as many as the study wants. arms: some of the study's; none named: all.
-        workers: processes that train side by side, with one thread each.
-        quiet: tell nothing on standard error.
+        study: its definition.
+        folder: of the study, created if it does not exist.
+        seeds: number of seeds, from 0 on; None: the study's own number.
+        arms: names of a subset of the arms; empty: all arms.
+        workers: number of processes that train in parallel, with one thread each.
+        tensorboard: write TensorBoard events.
+        quiet: print no progress to standard error.
 
     Raises:
-        ValueError: an arm that there is not, or a folder that holds another study.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving. RuntimeError: another process runs the study there.
+        ValueError: there is no such arm, or the folder holds another study.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
+        RuntimeError: another process runs the study in this folder.
     """
-    where, count = Path(folder), study.seeds if seeds is None else seeds
+    root, count = Path(folder), study.seeds if seeds is None else seeds
     if count < 1:
         raise ValueError(f"seeds={count}, want at least 1")
     for arm in arms:
         get_by_name(study.arms, arm, "arm")
-    jobs = [Trial(study, arm, seed, where, tensorboard) for arm in arms or study.arms for seed in range(count)]
-    _write_or_check_json(study, where)
-    with _exclusive_lock(where):
-        failures = _perform(jobs, workers, quiet)
+    jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
+    _write_or_check_json(study, root)
+    with _exclusive_lock(root):
+        failures = _run_missing(jobs, workers, quiet)
         return collect_results(jobs, failures)
 
 
-def _perform(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
-    left = [job for job in jobs if not is_finished(job)]
+def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
+    remaining = [job for job in jobs if not is_finished(job)]
     failures: dict[str, Failure] = {}
-    done = len(jobs) - len(left)
+    done = len(jobs) - len(remaining)
 
-    def told(job: Trial, failure: Failure | None) -> None:
+    def on_finished(job: Trial, failure: Failure | None) -> None:
         nonlocal done
         done += failure is None
         if failure is not None:
@@ -66,54 +71,54 @@ def _perform(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]
     if done and not quiet:
         print(f"{done} of {len(jobs)} runs are finished in {jobs[0].root}", file=sys.stderr, flush=True)
     try:
-        run_in_processes(run_trial, _by_seed(left), workers, told)
+        run_in_processes(run_trial, _by_seed(remaining), workers, on_finished)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(
-            f"stopped, {done} of {len(jobs)} runs are finished and the others saved in {jobs[0].root}"
+            f"stopped; {done} of {len(jobs)} runs are finished, the others are saved in {jobs[0].root}"
         ) from stop
     return failures
 
 
 def _by_seed(jobs: list[Trial]) -> list[Trial]:
-    """Seed by seed, so that a study that is stopped has something to tell of every arm."""
+    """Seed by seed, so that a study that is stopped early has results of every arm."""
     return sorted(jobs, key=lambda job: job.seed)
 
 
 def _summary_line(job: Trial, failure: Failure | None) -> str:
     if failure is not None:
         return f"{job.name} failed. {failure.kind}: {failure.text}"
-    found = read_result(job.folder)
-    assert found is not None
-    step, scores = list(found["scores"].items())[-1]
+    result = read_result(job.folder)
+    assert result is not None
+    step, scores = list(result["scores"].items())[-1]
     mean = next(iter(scores.values()))[job.study.score]["mean"]
     return f"{job.name}: {job.study.score} {'none' if mean is None else f'{mean:.4g}'} after {step} outer steps"
 
 
 def _write_or_check_json(study: Study, folder: Path) -> None:
-    """Writes study.json, or sees that the one that is there says the same."""
-    file, wanted = folder / "study.json", study.definition()
+    """Writes study.json, or checks that an existing one has the same content."""
+    file, definition = folder / "study.json", study.definition()
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.atomic_write(file, (json.dumps(wanted, indent=2) + "\n").encode())
+        checkpoint.atomic_write(file, (json.dumps(definition, indent=2) + "\n").encode())
         return
     try:
-        found = dict(json.loads(file.read_text()))
+        existing = dict(json.loads(file.read_text()))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is damaged: {error}; use another folder") from error
-    for name in wanted:
-        if found.get(name) != wanted[name]:
+        raise ValueError(f"{file} is damaged: {error}; use another --folder") from error
+    for name in definition:
+        if existing.get(name) != definition[name]:
             raise ValueError(
-                f"{folder} holds study {found.get('name')!r} with {name}={found.get(name)}, "
-                f"want {name}={wanted[name]} of {study.name!r}; use another folder"
+                f"{folder} holds study {existing.get('name')!r} with {name}={existing.get(name)}, "
+                f"want {name}={definition[name]} of {study.name!r}; use another --folder"
             )
 
 
 @contextmanager
 def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """The system forgets the lock of a process that is killed."""
+    """A lock of the operating system, which is released when the process ends or is killed."""
     with (folder / "study.json").open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RuntimeError(f"another process runs the study in {folder}; wait for it, or stop it") from None
+            raise RuntimeError(f"another process runs the study in {folder}; wait for it or stop it") from None
         yield

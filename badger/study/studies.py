@@ -1,6 +1,6 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
-from badger.registry import resolve_name
+from badger.registry import register, resolve_name
 from badger.study.studies_external import EXTERNAL_ENV_STUDIES
 from badger.study.studies_memory import MEMORY_STUDIES
 from badger.study.studies_rl import RL_MEMORY_STUDIES
@@ -9,13 +9,13 @@ from badger.study.study import Arm, QuickOverrides, Study
 MEMORY_HELPS = Study(
     name="memory-helps",
     claim="Experts with an episodic memory solve the guessing game in fewer outer steps than without.",
-    arms={memory: Arm("guessing_game", {"memory": memory}) for memory in ("none", "private", "shared", "both")},
+    arms={core: Arm("guessing_game", {"core": core}) for core in ("gru", "episodic", "episodic_shared", "episodic_both")},
     score="final_error",
     threshold=0.1,
     milestones=(800, 1500),
     quick=QuickOverrides(
         arguments={
-            "dims": 2, "experts": 2, "steps": 8, "hidden_size": 32, "slots": 8, "batch": 32, "lr": 4e-3,
+            "dims": 2, "experts": 2, "steps": 8, "core.hidden_size": 32, "core.slots": 8, "batch": 32, "lr": 4e-3,
             "outer_steps": 500,
         },
         milestones=(250,),
@@ -27,9 +27,7 @@ EPOCH = 391  # outer steps of 128 images in 50,000
 SEQUENTIAL_MNIST = Study(
     name="sequential-mnist",
     claim="An LSTM with an episodic memory makes half the errors of the LSTM alone, at 5, 10 and 20 epochs.",
-    arms={
-        memory: Arm("sequential_mnist", {"memory": memory, "outer_steps": 20 * EPOCH}) for memory in ("none", "private")
-    },
+    arms={core: Arm("sequential_mnist", {"core": core, "outer_steps": 20 * EPOCH}) for core in ("lstm", "episodic")},
     score="error",
     threshold=0.05,  # 95 % right
     milestones=(5 * EPOCH, 10 * EPOCH, 20 * EPOCH),
@@ -37,7 +35,7 @@ SEQUENTIAL_MNIST = Study(
     evaluations={"test": {"split": "test"}, "validation": {"split": "validation"}},
     seeds=3,
     quick=QuickOverrides(
-        arguments={"pixels": 28, "hidden_size": 32, "slots": 28, "key_size": 16, "outer_steps": 300},
+        arguments={"pixels": 28, "core.hidden_size": 32, "core.slots": 28, "core.key_size": 16, "outer_steps": 300},
         milestones=(100,),
         episodes=None,
         threshold=0.6,
@@ -46,31 +44,31 @@ SEQUENTIAL_MNIST = Study(
 
 SYMMETRY = Study(
     name="symmetry",
-    claim="Experts that are told the name of their output leave the plateau as soon as few experts do, however many.",
+    claim="Experts that observe an ID of their output leave the plateau as soon as few experts do, however many.",
     arms={
-        f"{port}-{experts}": Arm(
+        f"{head}-{experts}": Arm(
             "guessing_game",
             {
-                "act": port, "experts": experts, "dims": 3, "hidden_size": 32, "bus": "mean", "batch": 32,
+                "act": head, "experts": experts, "dims": 3, "core.hidden_size": 32, "bus": "mean", "batch": 32,
                 "outer_steps": 800,
             },
         )
         for experts in (3, 9, 27)
-        for port in ("each", "owners", "readout", "named")
+        for head in ("round_robin", "random_owners", "readout", "named_outputs")
     },
     score="final_error",
     threshold=0.3,
     seeds=3,
-    quick=QuickOverrides(arguments={"outer_steps": 60, "steps": 8, "batch": 8, "hidden_size": 8}, milestones=()),
+    quick=QuickOverrides(arguments={"outer_steps": 60, "steps": 8, "batch": 8, "core.hidden_size": 8}, milestones=()),
 )  # fmt: skip
 
 LEARNING_SPEED = Study(
     name="learning-speed",
     claim="Twenty experts learn three dimensions, with both numbers free after training, in 2,500 outer steps of 100.",
     arms={
-        "named": Arm(
+        "named_outputs": Arm(
             "guessing_game",
-            {"experts": 20, "dims": 3, "batch": 100, "hidden_size": 32, "bus": "mean", "outer_steps": 2500},
+            {"experts": 20, "dims": 3, "batch": 100, "core.hidden_size": 32, "bus": "mean", "outer_steps": 2500},
         )
     },
     score="final_error",
@@ -82,40 +80,50 @@ LEARNING_SPEED = Study(
 
 SHARING = Study(
     name="sharing",
-    claim="Where experts see different parts of what is asked, one memory for all answers what their own cannot.",
-    arms={memory: Arm("pooled_recall", {"memory": memory}) for memory in ("none", "private", "shared", "both")},
+    claim="Where experts observe different parts of what is queried, a shared memory answers what private ones cannot.",
+    arms={
+        core: Arm("pooled_recall", {"core": core}) for core in ("gru", "episodic", "episodic_shared", "episodic_both")
+    },
     score="accuracy",
     threshold=0.9,
     seeds=5,
-    quick=QuickOverrides(arguments={"outer_steps": 60, "hidden_size": 16, "batch": 16}, milestones=()),
+    quick=QuickOverrides(arguments={"outer_steps": 60, "core.hidden_size": 16, "batch": 16}, milestones=()),
 )
 
 IMPROVEMENTS = Study(
     name="memory-improvements",
     claim="What clustering of rows and auxiliary losses add to a private memory.",
     arms={
-        "private": Arm("guessing_game", {"memory": "private"}),
-        "clustered": Arm("guessing_game", {"memory": "clustered"}),
-        "cpc": Arm("guessing_game", {"memory": "private", "cpc": 0.1}),
-        "reconstruction": Arm("guessing_game", {"memory": "private", "reconstruction": 0.1}),
+        core: Arm("guessing_game", {"core": core})
+        for core in ("episodic", "clustered", "episodic_cpc", "episodic_reconstruction")
     },
     score="final_error",
     threshold=0.1,
     seeds=3,
     quick=QuickOverrides(
-        arguments={"dims": 2, "experts": 2, "steps": 8, "hidden_size": 16, "slots": 8, "batch": 16, "outer_steps": 60},
+        arguments={
+            "dims": 2,
+            "experts": 2,
+            "steps": 8,
+            "core.hidden_size": 16,
+            "core.slots": 8,
+            "batch": 16,
+            "outer_steps": 60,
+        },
         milestones=(),
     ),
 )
 
-STUDIES: dict[str, Study] = {
-    study.name: study
-    for study in (
-        MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *MEMORY_STUDIES,
-        *RL_MEMORY_STUDIES,
-        *EXTERNAL_ENV_STUDIES,
-    )
-}  # fmt: skip
+STUDIES: dict[str, Study] = register(
+    "studies",
+    [
+        (study.name, study)
+        for study in (
+            MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *MEMORY_STUDIES,
+            *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES,
+        )
+    ],
+)  # fmt: skip
 """Studies by name."""
 
 

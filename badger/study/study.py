@@ -1,24 +1,54 @@
-"""What a study is: a claim, the arms that it compares, and what is looked at."""
+"""Definition of a study: a claim, the arms that are compared, and how they are evaluated."""
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from badger.recipes.build import find_recipe
+from badger.recipes.flags import drop_unknown_options
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way of doing it: a recipe and its arguments, less the seed."""
+    """An arm of a study: a recipe and its arguments without the seed.
+
+    Args:
+        recipe: its name, or `module:function`.
+        arguments: of the recipe.
+    """
 
     recipe: str
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
+def make_arm(recipe: str, arguments: Mapping[str, Any]) -> Arm:
+    """An arm of a study; options that its parts do not have are dropped, so that arms with several cores share one set.
+
+    Args:
+        recipe: a registered name, or `module:function`.
+        arguments: keyword arguments of the recipe without the seed, such as `{"core": "dnc", "core.slots": 16}`.
+
+    Raises:
+        ValueError: the recipe or a part is unknown.
+    """
+    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments))
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuickOverrides:
-    """What differs in the tiny version of a study; what is not given stays as it is."""
+    """The fields in which the quick version of a study differs from the study.
 
-    arguments: dict[str, Any]  # of every arm
+    Args:
+        arguments: replace those of every arm.
+        milestones: outer steps after which runs are evaluated.
+        episodes: of an evaluation.
+        threshold: of the moving average; None: unchanged.
+        seeds: number of seeds.
+    """
+
+    arguments: dict[str, Any]
     milestones: tuple[int, ...]
     episodes: int | None = 256
     threshold: float | None = None
@@ -27,23 +57,25 @@ class QuickOverrides:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Arms x seeds, each trained by its recipe and evaluated on episodes that no training meets.
+    """A study: every arm is trained with every seed and evaluated on held-out episodes.
 
     Args:
-        name: also that of its folder. claim: what it is to show, in one sentence.
+        name: of the study and its folder.
+        claim: the hypothesis, in one sentence.
         arms: by name.
-        score: the task's score by which all is judged.
-        threshold: "outer steps to" is when the moving average of the training batches' score is better than this; None:
-            it is not told, for training begins with something easier.
-        milestones: outer steps after which a run is evaluated; after its last one it always is.
-        episodes: of an evaluation; None: each one of a finite task.
-        evaluations: by name, fields of the task that are replaced for it, such as {"test": {"split": "test"}}; the
-            summary tells of the first one.
-        seeds: 0 to seeds - 1, if not told otherwise.
-        quick: the tiny version.
+        score: name of the task's score by which arms are compared.
+        threshold: "steps to threshold" counts outer steps until the moving average of the score of training batches is
+            better than this; None: not reported, for example where a curriculum starts with easier episodes.
+        milestones: outer steps after which a run is evaluated, besides the last one.
+        episodes: of an evaluation; None: all episodes of a finite task.
+        evaluations: by name, fields of the task that are replaced, such as {"test": {"split": "test"}}; the summary
+            reports the first one.
+        seeds: default number of seeds, from 0 on.
+        quick: the quick version, for a smoke test.
 
     Raises:
-        ValueError: a study that cannot be run.
+        ValueError: the study has no arm, no evaluation or no seed; a milestone is below 1; a name cannot be a folder's;
+            an arm sets its seed.
     """
 
     name: str
@@ -59,30 +91,32 @@ class Study:
 
     def __post_init__(self) -> None:
         if not self.arms or not self.evaluations or self.seeds < 1:
-            raise ValueError(f"study {self.name!r} needs an arm, an evaluation and a seed at least")
+            raise ValueError(f"study {self.name!r} needs at least one arm, one evaluation and one seed")
         if any(step < 1 for step in self.milestones):
-            raise ValueError(f"study {self.name!r}: milestones={self.milestones}, want outer steps from 1 on")
-        for name in (self.name, *self.arms):  # folders are called so
+            raise ValueError(f"study {self.name!r}: milestones={self.milestones}, want outer steps >= 1")
+        for name in (self.name, *self.arms):  # names of folders
             if not name or "/" in name or name.startswith("."):
-                raise ValueError(f"{name!r} is no name of a folder; want one without / and not beginning with a dot")
+                raise ValueError(
+                    f"{name!r} cannot be the name of a folder; want a name without / that does not start with a dot"
+                )
         for name, arm in self.arms.items():
             if {"seed", "seeds"} & set(arm.arguments):
-                raise ValueError(f"arm {name!r} sets its seed; arms are the same in all seeds, which the study gives")
+                raise ValueError(f"arm {name!r} sets its seed; remove it: the study sets the seeds of all arms")
 
     def quick_version(self) -> "Study":
-        """The quick version, which keeps a folder of its own.
+        """The quick version, with a name and folder of its own.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the study has none.
         """
         quick = self.quick
         if quick is None:
-            raise ValueError(f"study {self.name!r} has no quick version; give it one: quick=Quick(...)")
-        arms = {name: Arm(arm.recipe, arm.arguments | quick.arguments) for name, arm in self.arms.items()}
+            raise ValueError(f"study {self.name!r} has no quick version; add one: quick=QuickOverrides(...)")
+        arms = {name: make_arm(arm.recipe, arm.arguments | quick.arguments) for name, arm in self.arms.items()}
         return dataclasses.replace(
             self,
             name=f"{self.name}-quick",
-            claim=f"That it runs, in a tiny version. At full size: {self.claim}",
+            claim=f"Smoke test at a small size of: {self.claim}",
             arms=arms,
             milestones=quick.milestones,
             episodes=quick.episodes,
@@ -92,10 +126,14 @@ class Study:
         )
 
     def definition(self) -> dict[str, Any]:
-        """All that its runs depend on, as JSON gives it back. More seeds, or another threshold, change no run."""
+        """Everything on which the runs depend, as decoded from JSON; neither seeds nor threshold are part of it.
+
+        Raises:
+            ValueError: a value has no JSON form.
+        """
         names = ("name", "arms", "milestones", "episodes", "evaluations")
-        everything = dataclasses.asdict(self)
+        fields = dataclasses.asdict(self)
         try:
-            return json.loads(json.dumps({name: everything[name] for name in names}))
+            return json.loads(json.dumps({name: fields[name] for name in names}))
         except TypeError as error:
-            raise ValueError(f"study {self.name!r} is kept as JSON, but {error}") from error
+            raise ValueError(f"study {self.name!r} is saved as JSON, but {error}") from error

@@ -1,4 +1,4 @@
-"""Evidence as tables of numbers: rows of plain values, for CSV files and for the report."""
+"""Results of a study as tables: rows of plain values, for CSV files and for the report."""
 
 import itertools
 import math
@@ -11,39 +11,47 @@ from badger.study.results import StudyResults, TrialResult
 from badger.study.statistics import bootstrap, censored_median, interquartile_mean, probability_of_improvement, wilson
 from badger.study.trial import Scores
 
-SEED = 0  # of the bootstrap: the same runs give the same report
+SEED = 0  # of the bootstrap, so that a report is reproducible
 
 
 def mean_and_sem(values: list[float]) -> tuple[float, float]:
-    """Over runs; the standard error of a single one is NaN."""
+    """Mean over runs and its standard error, which is NaN for a single run.
+
+    Args:
+        values: one for each run.
+    """
     if not values:
         return math.nan, math.nan
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return float(np.mean(values)), error
+    sem = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return float(np.mean(values)), sem
 
 
-def summary(evidence: StudyResults) -> list[MetricsRow]:
-    """A row an arm: how many reached the threshold and when, the score at the end, and the time it took."""
-    return [{"arm": arm, "runs": len(evidence.trials(arm)), **_summarised(evidence, arm)} for arm in evidence.arms]
+def summary(results: StudyResults) -> list[MetricsRow]:
+    """One row for each arm: runs that reached the threshold, steps until then, final score, and training time.
+
+    Args:
+        results: of a study.
+    """
+    return [{"arm": arm, "runs": len(results.trials(arm)), **_arm_columns(results, arm)} for arm in results.arms]
 
 
-def _summarised(evidence: StudyResults, arm: str) -> MetricsRow:
-    outcomes, steps = evidence.trials(arm), np.array(evidence.steps_to_threshold(arm))
+def _arm_columns(results: StudyResults, arm: str) -> MetricsRow:
+    outcomes, steps = results.trials(arm), np.array(results.steps_to_threshold(arm))
     row: MetricsRow = {"diverged": sum(outcome.diverged for outcome in outcomes)}
     if not outcomes:
         return row
-    if evidence.threshold is not None:
+    if results.threshold is not None:
         reached = [outcome.threshold_reached[1] for outcome in outcomes if outcome.threshold_reached]
         row |= {"reached": len(reached), **_interval_columns("reached", wilson(len(reached), len(outcomes)))}
         row |= {"steps": float(censored_median(steps)), **_interval("steps", [steps], censored_median)}
-        in_time = np.array(
+        seconds = np.array(
             [outcome.threshold_reached[1] if outcome.threshold_reached else math.inf for outcome in outcomes]
         )
-        row |= {"seconds_to_threshold": float(censored_median(in_time))}
-    finals = [value for value in evidence.final_scores(arm) if not math.isnan(value)]
+        row |= {"seconds_to_threshold": float(censored_median(seconds))}
+    finals = [value for value in results.final_scores(arm) if not math.isnan(value)]
     if finals:
-        mean, error = mean_and_sem(finals)
-        row |= {"score": mean, "score_se": error, "iqm": float(interquartile_mean(np.array(finals)))}
+        mean, sem = mean_and_sem(finals)
+        row |= {"score": mean, "score_sem": sem, "iqm": float(interquartile_mean(np.array(finals)))}
         row |= _interval("iqm", [np.array(finals)], interquartile_mean)
     return row | {"budget": max(outcome.steps for outcome in outcomes), "seconds": _seconds(outcomes)}
 
@@ -60,51 +68,63 @@ def _interval_columns(name: str, interval: tuple[Any, Any]) -> MetricsRow:
     return {f"{name}_low": float(interval[0]), f"{name}_high": float(interval[1])}
 
 
-def improvements(evidence: StudyResults) -> list[MetricsRow]:
-    """A row a pair of arms, the later one over the earlier: how probably a run of the one beats one of the other."""
+def improvements(results: StudyResults) -> list[MetricsRow]:
+    """One row for each pair of arms: probability of improvement of the later arm over the earlier.
+
+    Args:
+        results: of a study.
+    """
     rows = []
-    for other, one in itertools.combinations([arm for arm in evidence.arms if evidence.trials(arm)], 2):
-        row: MetricsRow = {"arm": one, "over": other}
-        if evidence.threshold is not None:
-            row |= _improved(
-                "steps", np.array(evidence.steps_to_threshold(one)), np.array(evidence.steps_to_threshold(other))
+    for baseline, arm in itertools.combinations([arm for arm in results.arms if results.trials(arm)], 2):
+        row: MetricsRow = {"arm": arm, "over": baseline}
+        if results.threshold is not None:
+            row |= _improvement(
+                "steps", np.array(results.steps_to_threshold(arm)), np.array(results.steps_to_threshold(baseline))
             )
-        row |= _improved("score", *(_signed_scores(evidence, arm) for arm in (one, other)))
+        row |= _improvement("score", *(_signed_scores(results, name) for name in (arm, baseline)))
         rows.append(row)
     return rows
 
 
-def _improved(name: str, one: np.ndarray, other: np.ndarray) -> MetricsRow:
-    """Less is better."""
-    row = {name: float(probability_of_improvement(other, one))}
-    return row | _interval(name, [other, one], probability_of_improvement)
+def _improvement(name: str, values: np.ndarray, baseline: np.ndarray) -> MetricsRow:
+    """Probability of improvement with its interval; lower values are better."""
+    row = {name: float(probability_of_improvement(baseline, values))}
+    return row | _interval(name, [baseline, values], probability_of_improvement)
 
 
-def _signed_scores(evidence: StudyResults, arm: str) -> np.ndarray:
-    """Final scores with the sign that makes less better; a run that diverged is worse than any other."""
-    finals = np.array(evidence.final_scores(arm)) * (1 if evidence.better == "lower" else -1)
+def _signed_scores(results: StudyResults, arm: str) -> np.ndarray:
+    """Final scores, negated if necessary so that lower is better; infinite for a run that diverged."""
+    finals = np.array(results.final_scores(arm)) * (1 if results.better == "lower" else -1)
     return np.where(np.isnan(finals), math.inf, finals)
 
 
-def milestone_rows(evidence: StudyResults) -> list[MetricsRow]:
-    """A row an arm, evaluation and outer step: the score there."""
+def milestone_rows(results: StudyResults) -> list[MetricsRow]:
+    """One row for each arm, evaluation and milestone: the score there.
+
+    Args:
+        results: of a study.
+    """
     rows = []
-    for arm, name in itertools.product(evidence.arms, evidence.evaluations):
-        for step in sorted({step for outcome in evidence.trials(arm) for step in outcome.scores}):
-            here = [outcome.scores[step].get(name, {}) for outcome in evidence.trials(arm) if step in outcome.scores]
-            means = [scores[evidence.score]["mean"] for scores in here if evidence.score in scores]
+    for arm, name in itertools.product(results.arms, results.evaluations):
+        for step in sorted({step for outcome in results.trials(arm) for step in outcome.scores}):
+            scores = [outcome.scores[step].get(name, {}) for outcome in results.trials(arm) if step in outcome.scores]
+            means = [run_scores[results.score]["mean"] for run_scores in scores if results.score in run_scores]
             values = [mean for mean in means if mean is not None]
-            mean, error = mean_and_sem(values)
+            mean, sem = mean_and_sem(values)
             row = {"arm": arm, "evaluation": name, "step": step, "runs": len(values)}
-            rows.append({**row, "score": mean, "score_se": error})
+            rows.append({**row, "score": mean, "score_sem": sem})
     return rows
 
 
-def runs(evidence: StudyResults) -> list[MetricsRow]:
-    """A row a run, milestone and evaluation."""
+def runs(results: StudyResults) -> list[MetricsRow]:
+    """One row for each run, milestone and evaluation, as in runs.csv.
+
+    Args:
+        results: of a study.
+    """
     return [
         _row(outcome, step, name, scores)
-        for outcome in evidence.outcomes
+        for outcome in results.outcomes
         for step, evaluations in outcome.scores.items()
         for name, scores in evaluations.items()
     ]
@@ -113,10 +133,10 @@ def runs(evidence: StudyResults) -> list[MetricsRow]:
 def _row(outcome: TrialResult, step: int, name: str, scores: Scores) -> MetricsRow:
     reached = outcome.threshold_reached or (None, None)
     row: MetricsRow = {"arm": outcome.arm, "seed": outcome.seed, "step": step, "evaluation": name}
-    for score, told in scores.items():
-        row |= {score: told["mean"], f"{score}_se": told["error"]}
+    for score, statistics in scores.items():
+        row |= {score: statistics["mean"], f"{score}_sem": statistics["sem"]}
     row |= {"moving_average": dict(zip(*outcome.curve, strict=True)).get(step), "steps_to_threshold": reached[0]}
     return row | {
-        "diverged": outcome.diverged, "steps_in_all": outcome.steps,
+        "diverged": outcome.diverged, "total_steps": outcome.steps,
         "seconds_to_threshold": reached[1], "seconds": outcome.seconds,
     }  # fmt: skip

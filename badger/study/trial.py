@@ -1,7 +1,7 @@
-"""One run of a study: trained up to each milestone, evaluated there, and what came of it in its result.json.
+"""One run of a study: training up to each milestone, evaluation there, and the scores in result.json.
 
-That file is written anew, whole or not at all, after each evaluation and before training goes on. So it holds the
-evaluation of every milestone that the run has passed, whenever it was killed; it is finished when it holds them all.
+The file is replaced atomically after each evaluation, before training continues. So it has the evaluation of every
+milestone that the run has passed, whenever the process is killed. A run is finished when it has all evaluations.
 """
 
 import json
@@ -21,12 +21,21 @@ from badger.runs.training import train
 from badger.study.study import Study
 from tasks import Task
 
-Scores = dict[str, dict[str, float | None]]  # score -> its mean, and the standard error of that
+Scores = dict[str, dict[str, float | None]]
+"""By score: its `mean` and the standard error `sem` of the mean."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A study's run of one arm and seed, and where all runs of the study are."""
+    """A run of a study: one arm with one seed.
+
+    Args:
+        study: its definition.
+        arm: name of the arm.
+        seed: its seed.
+        root: folder of the study.
+        tensorboard: write TensorBoard events.
+    """
 
     study: Study
     arm: str
@@ -36,22 +45,31 @@ class Trial:
 
     @property
     def name(self) -> str:
+        """Arm and seed, for messages."""
         return f"{self.arm} seed {self.seed}"
 
     @property
     def folder(self) -> Path:
+        """The run folder."""
         return self.root / self.arm / f"seed-{self.seed}"
 
     @property
     def expected(self) -> dict[str, Any]:
-        """What the run depends on, as JSON gives it back."""
+        """Everything on which the run depends, as decoded from JSON."""
         arm, definition = self.study.arms[self.arm], self.study.definition()
-        about = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}}
-        return json.loads(json.dumps(about)) | {name: definition[name] for name in ("episodes", "evaluations")}
+        call = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}}
+        return json.loads(json.dumps(call)) | {name: definition[name] for name in ("episodes", "evaluations")}
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """What result.json holds; None where there is none yet."""
+    """Content of result.json, or None where there is none.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     file = folder / "result.json"
     if not file.exists():
         return None
@@ -62,87 +80,106 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def is_finished(job: Trial) -> bool:
-    """Whether nothing is left to do.
+    """Whether a run has all its evaluations.
+
+    Args:
+        job: the run.
 
     Raises:
         ValueError: a file of the run is damaged, or the run was written by version 0.1.
     """
     if (job.folder / "run.json").exists():
         read_description(job.folder)
-    found = read_result(job.folder)
+    result = read_result(job.folder)
     return (
-        found is not None
-        and {name: found[name] for name in job.expected} == job.expected
-        and set(job.study.milestones) <= set(found["milestones"])
-        and set(map(str, found["milestones"])) == set(found["scores"])
+        result is not None
+        and {name: result[name] for name in job.expected} == job.expected
+        and set(job.study.milestones) <= set(result["milestones"])
+        and set(map(str, result["milestones"])) == set(result["scores"])
     )
 
 
 def run_trial(job: Trial) -> None:
-    """Trains, evaluates, and writes it down; or goes on where it was stopped.
+    """Trains and evaluates a run, or resumes it from its last checkpoint.
+
+    Args:
+        job: the run.
 
     Raises:
-        ValueError: the study does not fit its task, or the run has passed a milestone without an evaluation.
+        ValueError: the study does not match its task, or the run has passed a milestone without an evaluation.
         Diverged, KeyboardInterrupt, OSError: as `train` does.
     """
-    asked, study = job.expected, job.study
-    run = load_or_build(job.folder, asked["recipe"], **asked["arguments"])
+    expected, study = job.expected, job.study
+    run = load_or_build(job.folder, expected["recipe"], **expected["arguments"])
     task, milestones = run.learner.task, _milestones(run, study)
     if study.score != task.score:
-        raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, that of {task}")
-    tasks = {name: _changed(task, name, fields) for name, fields in study.evaluations.items()}
+        raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, the score of {task}")
+    tasks = {name: _replace_fields(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _saved_scores(job)
-    notes = list(dict.fromkeys(note for each in (task, *tasks.values()) for note in each.notes))
-    about = {
-        **asked, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
+    notes = list(dict.fromkeys(note for played in (task, *tasks.values()) for note in played.notes))
+    description = {
+        **expected, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
     }  # fmt: skip
-    _write(job.folder, about, scores)
+    _write_result(job.folder, description, scores)
     for step in milestones:
         if str(step) in scores:
             continue
         if run.step > step:
             raise ValueError(
-                f"{job.folder} is at outer step {run.step} and was not evaluated at {step}: something else has trained "
-                "it; delete the folder to run it again"
+                f"{job.folder} is at outer step {run.step} and has no evaluation at {step}: it was trained by another "
+                "command; delete the folder to run it again"
             )
         train(run, step - run.step, quiet=True, tensorboard=job.tensorboard)
         scores[str(step)] = {
-            name: evaluate_trial(run.learner, each, study.episodes, step, run.device) for name, each in tasks.items()
+            name: evaluate_trial(run.learner, played, study.episodes, step, run.device)
+            for name, played in tasks.items()
         }
         if job.tensorboard:
             _log_to_tensorboard(run, scores[str(step)], study.score)
-        _write(job.folder, about, scores)
+        _write_result(job.folder, description, scores)
 
 
 def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device) -> Scores:
-    """The scores on evaluation episodes, which no training meets: a generator follows from a hash of seed, stream and
-    step, and no learner, look or opening draws from the stream of this name. Arms share seeds: they meet the same."""
+    """Scores on held-out episodes.
+
+    The generator follows from seed, stream name and outer step; nothing else draws from the stream of this name. Arms
+    with the same seed are evaluated on the same episodes.
+
+    Args:
+        learner: with the agent and the policy.
+        task: of the episodes.
+        episodes: number of episodes; None: all of a finite task.
+        step: outer steps of training so far.
+        device: where the episodes run.
+    """
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
     scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
-    means = {
-        name: dict(zip(("mean", "error"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()
-    }
+    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
     return {name: recorder.nan_to_none(mean) for name, mean in means.items()}
 
 
 def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
-    """What was written down of the run when it was stopped."""
-    found = read_result(job.folder) or {**job.expected, "scores": {}}
-    for name, wanted in job.expected.items():
-        if found[name] != wanted:
-            raise ValueError(f"{job.folder} was evaluated with {name}={found[name]}, want {wanted}; use another folder")
-    return found["scores"]
+    """The scores in result.json, empty where there is none."""
+    result = read_result(job.folder) or {**job.expected, "scores": {}}
+    for name, expected in job.expected.items():
+        if result[name] != expected:
+            raise ValueError(
+                f"{job.folder} was evaluated with {name}={result[name]}, want {expected}; use another --folder"
+            )
+    return result["scores"]
 
 
 def _milestones(run: Run, study: Study) -> list[int]:
-    late = [step for step in study.milestones if step > run.outer_steps]
-    if late:
-        raise ValueError(f"study {study.name!r}: milestone {late[0]}, but runs end after {run.outer_steps} outer steps")
+    too_late = [step for step in study.milestones if step > run.outer_steps]
+    if too_late:
+        raise ValueError(
+            f"study {study.name!r}: milestone {too_late[0]}, but runs end after {run.outer_steps} outer steps"
+        )
     return sorted({*study.milestones, run.outer_steps})
 
 
-def _changed(task: Task, name: str, fields: dict[str, Any]) -> Task:
+def _replace_fields(task: Task, name: str, fields: dict[str, Any]) -> Task:
     try:
         return replace_fields(task, **fields)
     except ValueError as error:
@@ -150,13 +187,13 @@ def _changed(task: Task, name: str, fields: dict[str, Any]) -> Task:
 
 
 def _log_to_tensorboard(run: Run, scores: dict[str, Scores], score: str) -> None:
-    """TensorBoard gets the evaluation that the study is judged by."""
+    """Writes the first evaluation, by which arms are compared, to TensorBoard."""
     mean = next(iter(scores.values()))[score]["mean"]
     if mean is not None and run.folder is not None:
         recorder.log_evaluation(run.folder, score, mean, run.step)
 
 
-def _write(folder: Path, about: dict[str, Any], scores: dict[str, dict[str, Scores]]) -> None:
+def _write_result(folder: Path, description: dict[str, Any], scores: dict[str, dict[str, Scores]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**about, "scores": scores}, indent=2, allow_nan=False) + "\n"
+    text = json.dumps({**description, "scores": scores}, indent=2, allow_nan=False) + "\n"
     checkpoint.atomic_write(folder / "result.json", text.encode())

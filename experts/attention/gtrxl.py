@@ -43,12 +43,12 @@ class GTrXL(Core):
 
     Args:
         input_size: D.
-        width: W, numbers of a layer; the output's, too.
+        hidden_size: W, numbers of a layer; the output's, too.
         layers: L; a step can learn of inputs up to L x memory steps ago.
         heads: of the attention.
         memory: M, inputs that each layer remembers.
-        key_size: K and V of each head; None: width // heads.
-        inner: hidden units of the MLP; None: 4 width (Vaswani et al. 2017).
+        key_size: K and V of each head; None: hidden_size // heads.
+        inner: hidden units of the MLP; None: 4 hidden_size (Vaswani et al. 2017).
         bias: of the gates, at first (sec. 3.2: 2).
 
     Raises:
@@ -58,7 +58,7 @@ class GTrXL(Core):
     def __init__(
         self,
         input_size: int,
-        width: int,
+        hidden_size: int,
         *,
         layers: int = 2,
         heads: int = 2,
@@ -68,14 +68,14 @@ class GTrXL(Core):
         bias: float = 2.0,
     ):
         super().__init__()
-        check_positive(input_size=input_size, width=width, layers=layers, heads=heads, memory=memory)
+        check_positive(input_size=input_size, hidden_size=hidden_size, layers=layers, heads=heads, memory=memory)
         check_positive(key_size=1 if key_size is None else key_size, inner=1 if inner is None else inner)
-        self.input_size, self.output_size, self.memory = input_size, width, memory
-        key_size = max(1, width // heads) if key_size is None else key_size
-        inner = 4 * width if inner is None else inner
-        self.embed = nn.Linear(input_size, width)
-        self.layers = nn.ModuleList(GTrXLLayer(width, heads, key_size, inner, bias) for _ in range(layers))
-        self.register_buffer("ages", sinusoidal_encoding(memory, width), persistent=False)
+        self.input_size, self.output_size, self.memory = input_size, hidden_size, memory
+        key_size = max(1, hidden_size // heads) if key_size is None else key_size
+        inner = 4 * hidden_size if inner is None else inner
+        self.embed = nn.Linear(input_size, hidden_size)
+        self.layers = nn.ModuleList(GTrXLLayer(hidden_size, heads, key_size, inner, bias) for _ in range(layers))
+        self.register_buffer("ages", sinusoidal_encoding(memory, hidden_size), persistent=False)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> GTrXLState:
         lead, width = x.shape[:2], self.output_size

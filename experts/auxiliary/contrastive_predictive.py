@@ -55,6 +55,7 @@ class CPC(Core):
             raise ValueError(
                 f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
             )
+        self.loss_weights = {"cpc": 0.1}
         self.core, self.steps, self.target_size = core, steps, target_size
         self.input_size, self.output_size = core.input_size, core.output_size
         self.encoder = nn.Linear(target_size, code_size)

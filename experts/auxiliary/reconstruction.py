@@ -45,6 +45,7 @@ class Reconstruction(Core):
             raise ValueError(
                 f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
             )
+        self.loss_weights = {"reconstruction": 0.1}
         self.core, self.target_size = core, target_size
         self.input_size, self.output_size = core.input_size, core.output_size
         self.decoder = nn.Linear(core.output_size, target_size)

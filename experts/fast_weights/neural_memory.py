@@ -99,6 +99,8 @@ class NeuralMemory(Core):
         self.output_size = hidden if output_size is None else output_size
         self.layers, self.width, self.heads, self.rule = layers, width, heads, rule
         self.scale, self.delay, self.decay = scale, delay, decay
+        # The paper's weight is 1: values go to zero, which costs nothing, before the task uses them (notebooks/LOG.md).
+        self.loss_weights = {"meta": 0.1 if rule == "local" else 0.01}
         self.interact = nn.Linear(hidden, width + 3 * heads * width)  # rate; read keys, write keys, write values
         self.rate = nn.Linear(width, 1)
         self.feedback = nn.Linear(width, layers * width) if rule == "local" else None

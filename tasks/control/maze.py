@@ -48,7 +48,7 @@ class Maze(Task):
     by a move.
 
     Observations (B, 17): the 3 x 3 cells around the agent, row by row, 1 for a wall; the last action, one-hot, or four
-    zeros without `tell_action`; a zero; the last reward; the time; a one.
+    zeros without `observe_action`; a zero; the last reward; the time; a one.
 
     Scores: `episodic_return`, at the end of the episode; `goal_reached` and `wall_collision` of each step, 1 or 0.
 
@@ -58,7 +58,7 @@ class Maze(Task):
     Args:
         steps: the length of an episode.
         size: the number of rows and of columns, walls included; odd.
-        tell_action: whether the last action is observed.
+        observe_action: whether the last action is observed.
         relative_time: whether the observed time is t / steps instead of t.
 
     Raises:
@@ -67,7 +67,7 @@ class Maze(Task):
 
     steps: int = 250
     size: int = 9
-    tell_action: bool = False
+    observe_action: bool = False
     relative_time: bool = False
 
     score: ClassVar[str] = "episodic_return"
@@ -96,7 +96,7 @@ class Maze(Task):
         Args:
             dtype: the dtype of observations and rewards.
         """
-        return cls(steps=200, tell_action=True, relative_time=True, dtype=dtype)
+        return cls(steps=200, observe_action=True, relative_time=True, dtype=dtype)
 
     @property
     def obs_size(self) -> int:
@@ -136,7 +136,7 @@ class Maze(Task):
 
     def _make_step(self, state: MazeState, action: Tensor | None, reward: Tensor, scores: dict[str, Tensor]) -> Step:
         obs = _observation_table(self.size, self.dtype, state.cell.device).index_select(0, state.cell)
-        if self.tell_action and action is not None:
+        if self.observe_action and action is not None:
             obs[:, ACTION] = one_hot(action, 4).to(self.dtype)
         obs[:, REWARD] = reward
         obs[:, TIME] = state.t / self.steps if self.relative_time else state.t

@@ -144,7 +144,7 @@ def test_a_process_that_dies_ends_the_run_and_the_others_say_which(killed):
     code, said, folder = killed
     assert code != 0
     assert "badger: rank 0 of 2 has lost rank 1: " in said
-    assert f"Go on from the last checkpoint with: badger resume {folder}" in said
+    assert f"Resume from the last checkpoint with: badger resume {folder}" in said
 
 
 def test_such_a_run_goes_on_from_its_last_checkpoint_and_says_that_its_episodes_are_others(killed):

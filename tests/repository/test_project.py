@@ -124,7 +124,11 @@ def test_experts_comms_and_tasks_import_torch_numpy_networkx_and_themselves():
 
 
 def test_badger_imports_what_pyproject_declares():
-    wrong = [i for i in imports("badger") if i.library not in BASE | OPTIONAL | {*PACKAGES, "tqdm", "tyro"}]
+    wrong = [
+        i
+        for i in imports("badger")
+        if i.library not in BASE | OPTIONAL | {*PACKAGES, "docstring_parser", "tqdm", "typeguard", "tyro"}
+    ]
     assert not wrong, "\n".join(map(str, wrong))
 
 

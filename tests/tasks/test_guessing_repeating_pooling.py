@@ -173,7 +173,7 @@ def test_repeat_previous_refuses_sizes_below_one(size):
 
 @pytest.mark.parametrize("k", [8, 9])
 def test_an_answer_must_be_due_in_the_episode(k):
-    with pytest.raises(ValueError, match=f"k={k} leaves no answer due in steps=8; want k < steps"):
+    with pytest.raises(ValueError, match=f"k={k} leaves no answer in steps=8; want k < steps"):
         RepeatPrevious(steps=8, k=k)
 
 
@@ -274,7 +274,9 @@ def test_pooled_recall_refuses_sizes_below_one(size):
 
 
 def test_something_must_be_shown_before_it_is_asked_for():
-    with pytest.raises(ValueError, match="num_queries=8 leave no step to show anything in steps=8; want num_queries < steps"):
+    with pytest.raises(
+        ValueError, match="num_queries=8 leave no step to show pairs in steps=8; want num_queries < steps"
+    ):
         PooledRecall(steps=8, num_queries=8)
 
 

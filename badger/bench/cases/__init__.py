@@ -1,8 +1,8 @@
-"""Benchmark cases: functions of the device that yield rows, a measurement each.
+"""Benchmarks: functions of the device that yield results, one for each measurement.
 
-- `badger.bench.cases.memory`, `badger.bench.cases.million`, `badger.bench.cases.dnc`: steps of memories.
-- `badger.bench.cases.lengths`: cost as a function of the length of the input.
-- `badger.bench.cases.agents`, `badger.bench.cases.crowd`: outer steps of agents, and agents of very many experts.
-- `badger.bench.cases.worlds`, `badger.bench.cases.maze`: tasks.
-- `badger.bench.cases.recurrent_ppo`: PPO, compared with sb3-contrib.
+- `badger.bench.cases.memory`, `badger.bench.cases.million`, `badger.bench.cases.dnc`: cost of a step of a memory.
+- `badger.bench.cases.lengths`: cost as a function of the input length.
+- `badger.bench.cases.agents`, `badger.bench.cases.crowd`: outer steps of agents, and agents of many experts.
+- `badger.bench.cases.env_throughput`, `badger.bench.cases.maze`: tasks.
+- `badger.bench.cases.recurrent_ppo`: PPO, compared with sb3-contrib's.
 """

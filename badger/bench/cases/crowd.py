@@ -1,4 +1,4 @@
-"""Cases of many experts that act: steps a second, and how time grows with their number."""
+"""Benchmark of many experts without training: steps per second, and time as a function of their number."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -22,10 +22,10 @@ from tasks import GuessingGame
 
 
 class CrowdSizes(NamedTuple):
-    """Experts on a ring, each with a memory of its own and as many neighbours on either side."""
+    """Experts on a ring lattice, each with a private memory; half of its neighbors are on each side."""
 
     experts: int = 10_000
-    neighbours: int = 8
+    neighbors: int = 8
     hidden_size: int = 32
     message_size: int = 16
     identity_size: int = 8
@@ -35,18 +35,20 @@ class CrowdSizes(NamedTuple):
 
     @property
     def memory(self) -> dict[str, Any]:
+        """Options of the episodic memory."""
         return {"slots": self.slots, "top_k": self.top_k, "key_size": self.key_size}
 
     def topology(self, experts: int) -> EdgeList:
-        return ring_lattice(experts, neighbors=self.neighbours)
+        """The ring lattice."""
+        return ring_lattice(experts, neighbors=self.neighbors)
 
     def agent(self) -> Agent:
-        """One that guesses one number."""
-        eaten = 1 + self.message_size + self.identity_size
+        """An agent for the guessing game in one dimension."""
+        input_size = 1 + self.message_size + self.identity_size
         with drawing_from(generator(0, "init")):
             return Agent(
                 sense=sense.Broadcast(1),
-                core=Private(EpisodicMemory(eaten, partial(GRU, hidden_size=self.hidden_size), **self.memory)),
+                core=Private(EpisodicMemory(input_size, partial(GRU, hidden_size=self.hidden_size), **self.memory)),
                 bus=Attention(self.hidden_size, self.message_size, key_size=self.key_size),
                 act=act.Mean(self.hidden_size, 1),
                 topology=self.topology,
@@ -56,7 +58,7 @@ class CrowdSizes(NamedTuple):
 
 
 def acting_work(sizes: CrowdSizes, device: torch.device) -> Work:
-    """As many steps as a memory has slots, on from where the last turn ended: memories are full after the first."""
+    """As many steps as a memory has slots, continued from the previous round: memories are full after the first."""
     agent, rng = sizes.agent().to(device), generator(0, "bench", device=device)
     task = GuessingGame(dims=1, steps=10**9)
     carry = initial_carry(agent, task, 1, rng)
@@ -70,11 +72,11 @@ def acting_work(sizes: CrowdSizes, device: torch.device) -> Work:
 
 
 def python_loop_work(sizes: CrowdSizes, device: torch.device) -> Work:
-    """The same by a Python loop over the experts."""
+    """The same computation as a Python loop over the experts."""
     identity = torch.randn(sizes.experts, sizes.identity_size, generator=generator(0, "bench")).to(device)
-    heard = sizes.topology(sizes.experts).senders.reshape(sizes.experts, -1).tolist()
+    senders = sizes.topology(sizes.experts).senders.reshape(sizes.experts, -1).tolist()
     options = {"hidden_size": sizes.hidden_size, "message_size": sizes.message_size, **sizes.memory}
-    experts = LoopExperts(identity, heard, obs_size=1, outputs=1, **options).to(device)
+    experts = LoopExperts(identity, senders, obs_size=1, outputs=1, **options).to(device)
     obs = identity.new_ones(1)
     return lambda: [experts(obs) for _ in range(sizes.slots)]
 
@@ -88,16 +90,16 @@ def experts(
     huge: int = 1_000_000,
     repeats: int = 3,
 ) -> Iterator[BenchResult]:
-    """Steps a second of experts that act, and the time of a step for each of them at other numbers.
+    """Steps per second of acting experts, and time per expert and step for other numbers of experts.
 
-    The loop is timed with `looped` experts, dense attention with `dense`.
+    The Python loop is timed with `looped` experts, dense attention with `dense`.
     """
     count, (few, many) = sizes.experts, numbers
     sides = {str(n): no_setup(acting_work(sizes._replace(experts=n), device)) for n in (few, count, many)}
     sides["loop"] = no_setup(python_loop_work(sizes._replace(experts=looped), device))
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     rates = {name: [sizes.slots / s for s in values] for name, values in seconds.items()}
-    each = {n: [1e6 * s / sizes.slots / n for s in seconds[str(n)]] for n in (few, count, many)}
+    per_expert = {n: [1e6 * s / sizes.slots / n for s in seconds[str(n)]] for n in (few, count, many)}
     scaled = [rate * looped / count for rate in rates["loop"]]
     note = f"{count} experts; the loop over {looped}, scaled"
     yield BenchResult(
@@ -106,15 +108,21 @@ def experts(
     for n in (count, many):
         goal = max_ratio(LINEAR)
         yield BenchResult(
-            f"experts/each-of-{n}", "us an expert-step", each[n], each[few], f"each of {few}", goal, "linear"
+            f"experts/each-of-{n}",
+            "us an expert-step",
+            per_expert[n],
+            per_expert[few],
+            f"each of {few}",
+            goal,
+            "linear",
         )
     yield from _attention(device, sizes._replace(experts=dense), repeats)
-    for n, least in ((many, 300), (huge, 30)):
-        goal = at_least(least, "steps/s")
+    for n, minimum in ((many, 300), (huge, 30)):
+        goal = at_least(minimum, "steps/s")
         yield on_gpu(device, f"experts/gpu-{n}", "steps/s", goal, partial(_rate, device, sizes, n, goal, repeats))
 
 
-LINEAR = 1.2  # times the time for each expert: caches are smaller than 100,000 experts
+LINEAR = 1.2  # allowed ratio of times per expert: 100,000 experts do not fit into caches
 
 
 def _rate(device: torch.device, sizes: CrowdSizes, experts: int, goal: Goal, repeats: int) -> BenchResult:
@@ -124,17 +132,17 @@ def _rate(device: torch.device, sizes: CrowdSizes, experts: int, goal: Goal, rep
 
 
 def _attention(device: torch.device, sizes: CrowdSizes, repeats: int) -> Iterator[BenchResult]:
-    """One delivery to all, over the edges alone and from the scores of all pairs."""
+    """One delivery to all experts: over the edges alone, and with the scores of all pairs."""
     count, width = sizes.experts, sizes.hidden_size
     y = torch.randn(1, count, width, generator=generator(0, "bench")).to(device)
     edges = make_edges(sizes.topology, count, 1, y)
     bus = Attention(width, sizes.message_size, key_size=sizes.key_size).to(device)
-    full = DenseAttention(width, sizes.message_size, heads=1, key_size=sizes.key_size).to(device)
-    hears = torch.zeros(count, count, dtype=torch.bool, device=device)
-    hears[edges.receivers[0], edges.senders[0]] = True
+    reference = DenseAttention(width, sizes.message_size, heads=1, key_size=sizes.key_size).to(device)
+    mask = torch.zeros(count, count, dtype=torch.bool, device=device)
+    mask[edges.receivers[0], edges.senders[0]] = True
     sides = {
         "ours": no_setup(torch.no_grad()(lambda: bus(y, edges, (), None))),
-        "dense": no_setup(torch.no_grad()(lambda: full(y, hears))),
+        "dense": no_setup(torch.no_grad()(lambda: reference(y, mask))),
     }
     seconds = measure.time_interleaved(sides, repeats=5 * repeats, clock=measure.wall_clock(device))
     ours, dense = ([1e3 * s for s in seconds[name]] for name in ("ours", "dense"))

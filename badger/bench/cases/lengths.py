@@ -1,4 +1,4 @@
-"""What a training step costs with each memory as the input grows longer (Munkhdalai et al. 2019, figure 3)."""
+"""Benchmarks of time and memory as functions of the input length (Munkhdalai et al. 2019, figure 3)."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +17,10 @@ from experts import CORES, LSTM, Core, EpisodicMemory, LookupTable, Private
 
 
 class LengthSizes(NamedTuple):
-    """`rows` inputs at once; as wide as the tasks of the paper have symbols; controller, keys and values of
-    `hidden_size`, as the network that is the neural memory there."""
+    """Sizes of a training step: `rows` sequences of vectors as wide as the tasks of the paper have symbols.
+
+    Controller, keys and values have `hidden_size` numbers, as the neural memory of the paper.
+    """
 
     rows: int = 32
     input_size: int = 30
@@ -26,30 +28,40 @@ class LengthSizes(NamedTuple):
 
     @property
     def controller(self) -> Callable[[int], Core]:
+        """Factory of the controller."""
         return partial(LSTM, hidden_size=self.hidden_size)
 
 
-def _lookup(s: LengthSizes) -> Core:
-    return Private(LookupTable(s.input_size, s.controller, key_size=s.hidden_size, value_size=s.hidden_size))
+def _lookup(sizes: LengthSizes) -> Core:
+    hidden_size = sizes.hidden_size
+    return Private(LookupTable(sizes.input_size, sizes.controller, key_size=hidden_size, value_size=hidden_size))
 
 
-def _episodic(s: LengthSizes) -> Core:
-    memory = EpisodicMemory(
-        s.input_size, s.controller, key_size=s.hidden_size, row_content="h", slots=8 * s.hidden_size
-    )  # as many numbers a row, and no slot is written twice
-    return Private(memory)
+def _episodic(sizes: LengthSizes) -> Core:
+    hidden_size = sizes.hidden_size
+    slots = 8 * hidden_size  # no slot is written twice; rows are as wide as those of the look-up table
+    return Private(
+        EpisodicMemory(sizes.input_size, sizes.controller, key_size=hidden_size, row_content="h", slots=slots)
+    )
 
 
 SIZED: dict[str, Callable[[LengthSizes], Core]] = {"lookup_table": _lookup, "episodic": _episodic}
-"""Memories whose sizes are more than a hidden size; the others are built as `CORES` has them."""
+"""Memories with more sizes than the hidden size; the others are built by `CORES`."""
 
 COMPARED_CORES = ("lstm", "episodic", "plastic", "lookup_table", "neural_memory", "neural_memory_gradient", "dnc")
-LINEAR = {"neural_memory", "neural_memory_gradient"}  # of which it is claimed
+LINEAR = {"neural_memory", "neural_memory_gradient"}  # cores with a goal: linear growth
 TABLE, NEURAL = "lookup_table", "neural_memory"
 
 
 def training_step(name: str, steps: int, sizes: LengthSizes, device: torch.device) -> Work:
-    """Forward and backward through an input of that length, with the auxiliary losses of a core that has some."""
+    """Forward and backward through a sequence, with the auxiliary losses of the core.
+
+    Args:
+        name: of the core.
+        steps: length of the sequence.
+        sizes: of the core and the input.
+        device: where it runs.
+    """
     with drawing_from(generator(0, "init")):
         core = SIZED[name](sizes) if name in SIZED else CORES[name](sizes.input_size, sizes.hidden_size)
     core = core.to(device)
@@ -68,9 +80,15 @@ def _loss(core: Core, xs: Tensor) -> Tensor:
 
 
 class Costs(NamedTuple):
-    """Of training steps: for each memory, at each of the lengths, a number for each turn. times: in ms, wall-clock, of
-    all rows together. peaks: in MB, at the lengths `longer`, by how much the step raises the peak of a process of its
-    own: all that is resident, and so also what functions keep outside of autograd's own list."""
+    """Time and memory of training steps, as lists over rounds for each core and length.
+
+    Args:
+        lengths: input lengths of `times`.
+        times: wall-clock ms of all rows together.
+        longer: input lengths of `peaks`.
+        peaks: increase of the peak memory of a separate process, in MB: resident memory, so that buffers
+            which functions keep outside of autograd's saved tensors are counted, too.
+    """
 
     lengths: Sequence[int]
     times: dict[str, list[list[float]]]
@@ -85,8 +103,10 @@ def costs(
     names: Sequence[str] = COMPARED_CORES,
     repeats: int = 3,
 ) -> Costs:
-    """What figure 3 of the paper shows. Memory is not measured at the shorter half of the lengths, where what does not
-    grow hides what does."""
+    """Measures time and peak memory at each length, as in figure 3 of the paper.
+
+    Memory is measured at the longer half of the lengths: at the others a constant part dominates.
+    """
     names = [name for name in names if name in CORES]
     sides: dict[str, Prepare] = {
         _side(name, steps): partial(training_step, name, steps, sizes, device) for steps in lengths for name in names
@@ -100,21 +120,23 @@ def costs(
     return Costs(lengths, times, longer, peaks)
 
 
-def input_length(device: torch.device, **asked: Any) -> Iterator[BenchResult]:
-    """Time and peak memory of a training step at the greatest length against that at the one before, with those at all
-    lengths and the power of the length by which they grow, fitted to the longer half; and the length from which on the
-    look-up table is slower than the neural memory. Arguments: those of `costs`."""
-    yield from length_results(costs(device, **asked))
+def input_length(device: torch.device, **kwargs: Any) -> Iterator[BenchResult]:
+    """Time and peak memory of a training step at the greatest length, compared with the next smaller one.
+
+    Notes give the values at all lengths and the exponent of growth, fitted to the longer half. The last row is the
+    length from which on the look-up table is slower than the neural memory. Arguments: those of `costs`.
+    """
+    yield from length_results(costs(device, **kwargs))
 
 
-def length_results(found: Costs) -> Iterator[BenchResult]:
-    """Those rows."""
-    fitted = len(found.longer)
-    for name, series in found.times.items():
-        yield _grown(f"input-length/{name}/time", "ms", name, found.lengths, series, fitted)
-        yield _grown(f"input-length/{name}/memory", "MB", name, found.longer, found.peaks[name], fitted)
-    if {TABLE, NEURAL} <= found.times.keys():
-        yield _crossing("input-length/crossing", found.lengths, found.times)
+def length_results(measured: Costs) -> Iterator[BenchResult]:
+    """Results of `input_length` from its measurements."""
+    fitted = len(measured.longer)
+    for name, series in measured.times.items():
+        yield _growth_result(f"input-length/{name}/time", "ms", name, measured.lengths, series, fitted)
+        yield _growth_result(f"input-length/{name}/memory", "MB", name, measured.longer, measured.peaks[name], fitted)
+    if {TABLE, NEURAL} <= measured.times.keys():
+        yield _crossing_result("input-length/crossing", measured.lengths, measured.times)
 
 
 def input_crossing(
@@ -123,59 +145,72 @@ def input_crossing(
     lengths: Sequence[int] = (800, 1600, 3200, 6400),
     repeats: int = 1,
 ) -> Iterator[BenchResult]:
-    """The length from which on the look-up table is slower than the neural memory, where inputs are long: at each of
-    the lengths, until it is."""
-    measured: list[int] = []
+    """The input length from which on the look-up table is slower than the neural memory.
+
+    Lengths are measured in increasing order until it is slower.
+    """
+    measured_lengths: list[int] = []
     times: dict[str, list[list[float]]] = {TABLE: [], NEURAL: []}
     for steps in lengths:
         sides = {name: partial(training_step, name, steps, sizes, device) for name in times}
         seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
-        measured.append(steps)
+        measured_lengths.append(steps)
         for name, series in times.items():
             series.append(seconds[name])
         if median(seconds[TABLE]) > median(seconds[NEURAL]):
             break
-    yield _crossing("input-crossing", measured, times)
+    yield _crossing_result("input-crossing", measured_lengths, times)
 
 
 def _side(name: str, steps: int) -> str:
     return f"{name} {steps}"
 
 
-def _grown(
+def _growth_result(
     row: str, unit: str, name: str, lengths: Sequence[int], measured: list[list[float]], fitted: int
 ) -> BenchResult:
-    """fitted: of how many of the lengths, the longest, the power is told."""
+    """fitted: number of the longest lengths to which the exponent is fitted."""
     medians = [median(values) for values in measured]
     shown = ", ".join(f"{steps}: {value:.3g}" for steps, value in zip(lengths, medians, strict=True))
-    little = min(medians[-fitted:]) <= 0  # a peak that was reached before
-    growth = "too little to tell how" if little else f"as T^{power(lengths[-fitted:], medians[-fitted:]):.2f}"
-    note = f"grows {growth}; {shown}"
+    flat = min(medians[-fitted:]) <= 0  # the peak did not rise above that of the warm-up
+    growth = "growth too small to fit" if flat else f"grows as T^{power(lengths[-fitted:], medians[-fitted:]):.2f}"
+    note = f"{growth}; {shown}"
     goal = max_ratio(1.1 * lengths[-1] / lengths[-2]) if name in LINEAR else None
     return BenchResult(row, unit, measured[-1], measured[-2], f"T = {lengths[-2]}", goal, f"T = {lengths[-1]}; {note}")
 
 
 def power(lengths: Sequence[int], values: Sequence[float]) -> float:
-    """p of the values = c lengths^p that fit best, by least squares of the logarithms."""
+    """Exponent p of values = c lengths^p, by least squares of the logarithms.
+
+    Args:
+        lengths: at least two different ones.
+        values: positive.
+    """
     x, y = ([math.log(value) for value in series] for series in (lengths, values))
-    middle, level = sum(x) / len(x), sum(y) / len(y)
-    return sum((a - middle) * (b - level) for a, b in zip(x, y, strict=True)) / sum((a - middle) ** 2 for a in x)
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / sum((a - mean_x) ** 2 for a in x)
 
 
-def _crossing(name: str, lengths: Sequence[int], times: dict[str, list[list[float]]]) -> BenchResult:
+def _crossing_result(name: str, lengths: Sequence[int], times: dict[str, list[list[float]]]) -> BenchResult:
     ratios = [median(a) / median(b) for a, b in zip(times[TABLE], times[NEURAL], strict=True)]
-    at = crossing(lengths, ratios)
+    length = crossing(lengths, ratios)
     shown = ", ".join(f"T = {steps}: {ratio:.2f}" for steps, ratio in zip(lengths, ratios, strict=True))
-    says = "" if at is not None else f"none within {lengths[0]} to {lengths[-1]}; "
-    return BenchResult(name, "steps", () if at is None else [at], note=f"{says}table / neural, {shown}")
+    prefix = "" if length is not None else f"none within {lengths[0]} to {lengths[-1]}; "
+    return BenchResult(name, "steps", () if length is None else [length], note=f"{prefix}table / neural, {shown}")
 
 
 def crossing(lengths: Sequence[int], ratios: Sequence[float]) -> float | None:
-    """The length from which on the ratio stays above 1, between two lengths by a straight line of logarithms; None
-    where it does not rise above 1 within them."""
+    """The length from which on the ratio stays above 1, or None where there is none within the lengths.
+
+    Between two lengths the logarithm of the ratio is interpolated linearly in the logarithm of the length.
+
+    Args:
+        lengths: in increasing order.
+        ratios: one for each length.
+    """
     above = [ratio > 1 for ratio in ratios]
     if all(above) or not above[-1]:
         return None
-    i = max(i for i, over in enumerate(above) if not over)
+    i = max(i for i, is_above in enumerate(above) if not is_above)
     low, high = math.log(ratios[i]), math.log(ratios[i + 1])
     return lengths[i] * (lengths[i + 1] / lengths[i]) ** (-low / (high - low))

@@ -1,7 +1,8 @@
-"""The case of the maze: A2C on many mazes at once against plain trainings of the same networks."""
+"""Benchmark of the maze: A2C on a batch of mazes, compared with direct implementations of the same networks."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -13,11 +14,12 @@ from badger.recipes.build import build_run
 from badger.rng import drawing_from, generator
 from tasks import Maze
 
-SETTINGS = {  # setting -> its mazes, the reference, episodes that it plays at once, how many times faster we want to be
+SETTINGS = {  # setting -> task, reference, episodes in a batch of the reference, minimum speedup
     "plasticity": (Maze.plasticity, MazeTraining.of_2018, 1, 10.0),
     "backpropamine": (Maze.backpropamine, MazeTraining.of_2019, 30, 1.5),
 }
 SIZES = {"plasticity": 200, "backpropamine": 100}
+WIDEST = 100  # numbers in a layer of the neural memory, at most
 MEMORIES = ("plastic", "neural")
 
 
@@ -28,9 +30,18 @@ def maze_case(
     tasks: dict[str, Maze] | None = None,
     repeats: int = 5,
 ) -> Iterator[BenchResult]:
-    """Episodes a second of our recipe, with plastic weights and with a neural memory, against the plain training of the
-    same kind of network; and with a neural memory against that of a plastic network, too, which is the published one.
-    rows: episodes that ours plays at once. sizes: hidden. tasks: in place of the published mazes."""
+    """Episodes per second of the recipe `maze`, compared with direct implementations.
+
+    Plastic weights and a neural memory are each compared with the same kind of network; the neural memory also with the
+    plastic network, which is the published one.
+
+    Args:
+        device: of this library; the reference runs on the CPU.
+        rows: batch sizes of this library.
+        sizes: hidden size by setting.
+        tasks: by setting, in place of the published mazes.
+        repeats: rounds.
+    """
     for setting, (published, training, episodes, factor) in SETTINGS.items():
         task, hidden = (tasks or {}).get(setting) or published(), sizes[setting]
         works = {f"plain {memory}": reference_work(memory, training, task, hidden) for memory in MEMORIES}
@@ -40,31 +51,33 @@ def maze_case(
         seconds = measure.time_interleaved(
             {name: no_setup(work) for name, work in works.items()}, repeats=repeats, clock=measure.wall_clock(device)
         )
-        goal = Goal(f">= {factor:g}x the episodes/s", "ratio", least=factor)
-        for memory, rival in (("plastic", "plastic"), ("neural", "neural"), ("neural", "plastic")):
-            beside = [episodes / s for s in seconds[f"plain {rival}"]]
-            about = f"plain {rival} network, {episodes} at once"
+        goal = Goal(f">= {factor:g}x the episodes/s", "ratio", minimum=factor)
+        for memory, other in (("plastic", "plastic"), ("neural", "neural"), ("neural", "plastic")):
+            reference = [episodes / s for s in seconds[f"plain {other}"]]
+            reference_name = f"plain {other} network, {episodes} at once"
             for n in rows:
                 speed = [n / s for s in seconds[f"{memory} {n}"]]
-                name = f"maze/{setting}-{memory}-{n}" + ("" if memory == rival else f"-against-{rival}")
-                yield BenchResult(name, "episodes/s", speed, beside, about, goal)
+                name = f"maze/{setting}-{memory}-{n}" + ("" if memory == other else f"-against-{other}")
+                yield BenchResult(name, "episodes/s", speed, reference, reference_name, goal)
 
 
 def reference_work(memory: str, training: Callable[..., MazeTraining], task: Maze, hidden_size: int) -> Work:
+    """An update of the direct implementation."""
     sizes = task.obs_size, hidden_size, task.action_space.n
     with drawing_from(generator(0, "init")):
-        network = PlasticNetwork(*sizes) if memory == "plastic" else PlainNeural(*sizes, width=min(100, hidden_size))
+        network = PlasticNetwork(*sizes) if memory == "plastic" else PlainNeural(*sizes, width=min(WIDEST, hidden_size))
     return training(network, generator(0, "bench"), task=task).update
 
 
 def badger_work(setting: str, memory: str, rows: int, hidden_size: int, task: Maze, device: torch.device) -> Work:
-    run = build_run(
-        "maze", setting=setting, memory=memory, batch=rows, hidden_size=hidden_size, key_size=min(100, hidden_size),
-        device=device.type,
-    )  # fmt: skip
+    """An update of the recipe."""
+    neural: dict[str, Any] = {"core": "neural_memory", "core.width": min(WIDEST, hidden_size)}
+    core = {"core": "plastic"} if memory == "plastic" else neural
+    options = {**core, "core.hidden_size": hidden_size, "batch": rows, "device": device.type}
+    run = build_run("maze", setting=setting, **options)
     run.learner.task = task
-    return partial(_updated, run.learner)
+    return partial(_update, run.learner)
 
 
-def _updated(learner: object) -> None:
+def _update(learner: object) -> None:
     learner.update()["loss"].item()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Cases of the episodic memory alone: against a dense ring buffer, against a GRU, and over the length of an episode."""
+"""Benchmarks of the episodic memory: compared with a dense ring buffer, with a GRU, and with longer episodes."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -31,6 +31,7 @@ class MemorySizes(NamedTuple):
     top_k: int = 8
 
     def inputs(self, device: torch.device, *, width: int | None = None) -> Tensor:
+        """Random inputs (T, B, 1, D). width: D, if not `input_size`."""
         rng = generator(0, "bench")
         return torch.randn(self.steps, self.rows, 1, width or self.input_size, generator=rng).to(device)
 
@@ -50,7 +51,7 @@ def badger_work(sizes: MemorySizes, device: torch.device, unroll: Unroll = Episo
 
 
 def dense_work(sizes: MemorySizes, device: torch.device, read: Read = dense_read) -> Work:
-    """The same by the dense ring buffer."""
+    """The same computation with the dense ring buffer."""
     ring = DenseRing(
         sizes.input_size,
         sizes.hidden_size,
@@ -64,7 +65,7 @@ def dense_work(sizes: MemorySizes, device: torch.device, read: Read = dense_read
 
 
 def gru(sizes: MemorySizes, device: torch.device) -> Work:
-    """torch's GRU on inputs as wide as [x, m]."""
+    """Forward and backward of torch's GRU, with inputs as wide as [x, recalled value]."""
     width = 2 * sizes.input_size + sizes.hidden_size
     module = nn.GRU(width, sizes.hidden_size).to(device)
     xs = sizes.inputs(device, width=width).squeeze(2)
@@ -76,9 +77,11 @@ def _backward(ys: Tensor) -> None:
 
 
 def memory_vs_dense(
-    device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 5
+    device: torch.device,
+    sizes: MemorySizes = MemorySizes(),
+    repeats: int = 5,
 ) -> Iterator[BenchResult]:
-    """Our memory against the dense ring buffer: time and peak memory of forward and backward."""
+    """Time and peak memory of forward and backward, compared with the dense ring buffer."""
     sides = {
         "ours": partial(badger_work, sizes, device),
         "dense": partial(dense_work, sizes, device),
@@ -96,15 +99,15 @@ def memory_vs_dense(
         "dense": (min_speedup(8, "faster"), min_speedup(30, "less")),
         "selected": (None, None),
     }
-    about = {"dense": "dense ring buffer", "selected": "the same, rows selected without gradient"}
+    names = {"dense": "dense ring buffer", "selected": "the same, rows selected without gradient"}
     for name, (faster, less) in goals.items():
-        what = "" if name == "dense" else f"-{name}"
-        yield BenchResult(f"memory-vs-dense/time{what}", "s", seconds["ours"], seconds[name], about[name], faster)
-        yield BenchResult(f"memory-vs-dense/memory{what}", "MB", peaks["ours"], peaks[name], about[name], less)
+        suffix = "" if name == "dense" else f"-{name}"
+        yield BenchResult(f"memory-vs-dense/time{suffix}", "s", seconds["ours"], seconds[name], names[name], faster)
+        yield BenchResult(f"memory-vs-dense/memory{suffix}", "MB", peaks["ours"], peaks[name], names[name], less)
 
 
-def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:  # noqa: B008
-    """Our memory, unrolled and stepped eagerly, against nn.GRU: time of forward and backward."""
+def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repeats: int = 7) -> Iterator[BenchResult]:
+    """Time of forward and backward, unrolled and stepped eagerly, compared with nn.GRU."""
     sides = {
         "unrolled": partial(badger_work, sizes, device),
         "stepped": partial(badger_work, sizes, device, Core.unroll),
@@ -117,23 +120,23 @@ def memory_vs_gru(device: torch.device, sizes: MemorySizes = MemorySizes(), repe
 
 def episode_length(
     device: torch.device,
-    sizes: MemorySizes = MemorySizes(rows=32),  # noqa: B008
+    sizes: MemorySizes = MemorySizes(rows=32),
     lengths: tuple[int, int] = (1024, 4096),
     repeats: int = 3,
 ) -> Iterator[BenchResult]:
-    """Time and peak memory a row and step, of a long episode against a shorter one."""
+    """Time and peak memory per row and step of a long episode, compared with a shorter one."""
     short, long = (partial(badger_work, sizes._replace(steps=steps), device) for steps in lengths)
     seconds = measure.time_interleaved(
         {"short": short, "long": long}, repeats=repeats, clock=measure.wall_clock(device)
     )
     few = partial(badger_work, sizes._replace(steps=2), device)
-    shares = [1 / (steps * sizes.rows) for steps in lengths]
-    times = [[1e6 * s * share for s in seconds[name]] for name, share in zip(seconds, shares, strict=True)]
+    weights = [1 / (steps * sizes.rows) for steps in lengths]
+    times = [[1e6 * s * weight for s in seconds[name]] for name, weight in zip(seconds, weights, strict=True)]
     peaks = [
-        [1e3 * measure.peak_memory(side, few, device) * share]
-        for side, share in zip((short, long), shares, strict=True)
+        [1e3 * measure.peak_memory(side, few, device) * weight]
+        for side, weight in zip((short, long), weights, strict=True)
     ]
-    against, note = f"T = {lengths[0]}", f"T = {lengths[1]}, {sizes.slots} slots"
-    linear = Goal("linear: <= 1.1x", "ratio", most=1.1)
-    yield BenchResult("episode-length/time", "us a row-step", times[1], times[0], against, max_ratio(1.2), note)
-    yield BenchResult("episode-length/memory", "kB a row-step", peaks[1], peaks[0], against, linear, note)
+    reference_name, note = f"T = {lengths[0]}", f"T = {lengths[1]}, {sizes.slots} slots"
+    linear = Goal("linear: <= 1.1x", "ratio", maximum=1.1)
+    yield BenchResult("episode-length/time", "us a row-step", times[1], times[0], reference_name, max_ratio(1.2), note)
+    yield BenchResult("episode-length/memory", "kB a row-step", peaks[1], peaks[0], reference_name, linear, note)

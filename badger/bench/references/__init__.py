@@ -1,4 +1,4 @@
-"""References of the benchmarks: the same computations, written without this library.
+"""Reference implementations for the benchmarks: the same computations, written without this library.
 
 - `badger.bench.references.ring`: an episodic memory as a dense ring buffer.
 - `badger.bench.references.plain_dnc`, `badger.bench.references.plain_neural`, `badger.bench.references.plastic`: a DNC,
@@ -6,7 +6,7 @@
 - `badger.bench.references.loop`: experts in a Python loop, and attention over all pairs.
 - `badger.bench.references.attention_2019`: the attention agent of Rosa et al. 2019, from its description.
 - `badger.bench.references.maze_training`, `badger.bench.references.mazes`: A2C in mazes.
-- `badger.bench.references.worlds`: tasks in plain Python.
+- `badger.bench.references.single_envs`: tasks as single environments in plain Python.
 - `badger.bench.references.recurrent_ppo`: sb3-contrib's RecurrentPPO.
 """
 

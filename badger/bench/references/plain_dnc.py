@@ -1,5 +1,4 @@
-"""The reference of a differentiable neural computer: the equations of Graves et al. 2016 one after the other, head by
-head, in plain operations under autograd.
+"""Reference of the differentiable neural computer: the equations of Graves et al. 2016 under autograd.
 
 Shapes: T step, B episode, D input, Y output, S slot, W numbers in a slot.
 """
@@ -9,28 +8,37 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-SMALL = 1e-6
+EPS = 1e-6
 
 
-def content(memory: Float[Tensor, "B S W"], key: Float[Tensor, "B W"], strength: Float[Tensor, "B 1"]) -> Tensor:
-    norms = (memory.square().sum(-1) + SMALL).sqrt() * (key.square().sum(-1, keepdim=True) + SMALL).sqrt()
+def content_weights(
+    memory: Float[Tensor, "B S W"], key: Float[Tensor, "B W"], strength: Float[Tensor, "B 1"]
+) -> Tensor:
+    """Weights by content: softmax of the cosine similarity times the strength."""
+    norms = (memory.square().sum(-1) + EPS).sqrt() * (key.square().sum(-1, keepdim=True) + EPS).sqrt()
     return torch.softmax(strength * (memory @ key.unsqueeze(-1)).squeeze(-1) / norms, -1)
 
 
-def allocation(usage: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
-    order = (usage.detach() * 1e4).round().argsort(dim=-1, stable=True)  # ties as in ours
-    used = SMALL + (1 - SMALL) * usage.gather(-1, order)
-    before = torch.cat([torch.ones_like(used[:, :1]), used[:, :-1].cumprod(-1)], -1)
-    return torch.zeros_like(usage).scatter(-1, order, (1 - used) * before)
+def allocation_weights(usage: Float[Tensor, "B S"]) -> Float[Tensor, "B S"]:
+    """Weights by usage: free slots first."""
+    order = (usage.detach() * 1e4).round().argsort(dim=-1, stable=True)  # ties as in `experts.DNC`
+    used = EPS + (1 - EPS) * usage.gather(-1, order)
+    product = torch.cat([torch.ones_like(used[:, :1]), used[:, :-1].cumprod(-1)], -1)
+    return torch.zeros_like(usage).scatter(-1, order, (1 - used) * product)
 
 
 class PlainDNC(nn.Module):
-    """What `DNC` around an `LSTM` computes with one member, without improvements; its parameters have the same names.
+    """A DNC with an LSTM controller and one member, vectorized over slots, in a loop over heads.
 
-    Vectorised over the slots; heads are a loop.
+    Equal to `experts.DNC` without its optional improvements; parameters have the same names.
 
     Args:
-        by_row: so are the episodes, each played alone.
+        input_size: D.
+        hidden_size: of the LSTM.
+        slots: S.
+        slot_size: W.
+        heads: read heads.
+        by_row: a loop over episodes, too.
     """
 
     def __init__(
@@ -44,11 +52,16 @@ class PlainDNC(nn.Module):
         self.output = nn.Linear(hidden_size + reads, hidden_size)
 
     def forward(self, xs: Float[Tensor, "T B D"]) -> Float[Tensor, "T B Y"]:
-        if self.by_row:
-            return torch.cat([self._play(row) for row in xs.split(1, 1)], 1)
-        return self._play(xs)
+        """Returns the outputs of an episode.
 
-    def _play(self, xs: Tensor) -> Tensor:
+        Args:
+            xs: inputs.
+        """
+        if self.by_row:
+            return torch.cat([self._unroll(row) for row in xs.split(1, 1)], 1)
+        return self._unroll(xs)
+
+    def _unroll(self, xs: Tensor) -> Tensor:
         batch, slots = xs.shape[1], self.slots
         h = c = xs.new_zeros(batch, self.controller.hidden_size)
         memory, link = xs.new_zeros(batch, slots, self.width), xs.new_zeros(batch, slots, slots)
@@ -59,32 +72,32 @@ class PlainDNC(nn.Module):
         ys = []
         for x in xs:
             h, c = self.controller(torch.cat([x, *reads], -1), (h, c))
-            key, value, keys, erase, gates, free, strength, strengths, modes = self._parts(self.interface(h))
+            key, value, keys, erase, gates, free, strength, strengths, modes = self._split_interface(self.interface(h))
             retained = torch.ones_like(usage)
             for head in range(self.heads):
                 retained = retained * (1 - free[:, head : head + 1] * weights[head])
             usage = (usage + written - usage * written) * retained
-            found = content(memory, key, strength)
-            written = gates[:, :1] * (gates[:, 1:] * allocation(usage) + (1 - gates[:, 1:]) * found)
+            by_content = content_weights(memory, key, strength)
+            written = gates[:, :1] * (gates[:, 1:] * allocation_weights(usage) + (1 - gates[:, 1:]) * by_content)
             row, column = written.unsqueeze(2), written.unsqueeze(1)
             memory = memory * (1 - row * erase.unsqueeze(1)) + row * value.unsqueeze(1)
             link = ((1 - row - column) * link + row * precedence.unsqueeze(1)) * other
             precedence = (1 - written.sum(-1, keepdim=True)) * precedence + written
             for head in range(self.heads):
-                last = weights[head].unsqueeze(-1)
-                before, after = (link.mT @ last).squeeze(-1), (link @ last).squeeze(-1)
-                found = content(memory, keys[head], strengths[:, head : head + 1])
+                previous = weights[head].unsqueeze(-1)
+                backward, forward = (link.mT @ previous).squeeze(-1), (link @ previous).squeeze(-1)
+                by_content = content_weights(memory, keys[head], strengths[:, head : head + 1])
                 mode = torch.softmax(modes[head], -1)
-                weights[head] = mode[:, :1] * before + mode[:, 1:2] * found + mode[:, 2:] * after
+                weights[head] = mode[:, :1] * backward + mode[:, 1:2] * by_content + mode[:, 2:] * forward
                 reads[head] = (weights[head].unsqueeze(1) @ memory).squeeze(1)
             ys.append(self.output(torch.cat([h, *reads], -1)))
         return torch.stack(ys)
 
-    def _parts(self, vector: Tensor) -> tuple:
+    def _split_interface(self, vector: Tensor) -> tuple:
         w, r = self.width, self.heads
         key, value, keys, erase, gates, free, strength, strengths, modes = vector.split(
             [w, w, r * w, w, 2, r, 1, r, 3 * r], -1
         )
-        above = [1 + softplus(part) for part in (strength, strengths)]
+        above_one = [1 + softplus(part) for part in (strength, strengths)]
         bounded = [torch.sigmoid(part) for part in (erase, gates, free)]
-        return key, value, keys.split(w, -1), *bounded, *above, modes.split(3, -1)
+        return key, value, keys.split(w, -1), *bounded, *above_one, modes.split(3, -1)

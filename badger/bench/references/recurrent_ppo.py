@@ -1,15 +1,26 @@
-"""Recurrent PPO as sb3-contrib has it, on Gymnasium's CartPole: an LSTM that actor and critic share, one linear map for
-each, no other networks."""
+"""Recurrent PPO of sb3-contrib on Gymnasium's CartPole.
+
+Actor and critic share an LSTM; each has one linear layer and no further network.
+"""
 
 from typing import Any
 
 PIP = "pip install sb3-contrib gymnasium"
+"""The command that installs the packages of this reference."""
 
 
 def sb3_recurrent_ppo(
     *, rows: int, horizon: int, minibatches: int, epochs: int, hidden_size: int, learning_rate: float = 1e-3
 ) -> Any:
-    """What one calls for an update: a rollout of `horizon` steps in each of `rows` worlds, and its epochs.
+    """Returns a function that runs one update: a rollout and its epochs.
+
+    Args:
+        rows: number of environments.
+        horizon: rollout steps of each.
+        minibatches: per epoch.
+        epochs: per rollout.
+        hidden_size: of the LSTM.
+        learning_rate: of Adam.
 
     Raises:
         ImportError: sb3-contrib is not installed.

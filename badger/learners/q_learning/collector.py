@@ -21,7 +21,6 @@ from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 from tasks import Task
 
-
 Piece: TypeAlias = tuple[Transitions, list[AgentState]]  # of the stream: T steps, T + 1 states
 
 

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badger import distributed
-from badger.act import WithCritic
 from badger.agent import Agent
 from badger.learners import returns
 from badger.learners.q_learning import targets
@@ -20,6 +19,7 @@ from badger.learners.q_learning.collector import Collector
 from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions
 from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state, with_recurrent_states
 from badger.learners.q_learning.targets import ValueTransform
+from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
 from badger.policies.policies import EpsilonGreedy, Greedy, Policy
@@ -84,6 +84,8 @@ class RecurrentQ:
         ValueError: a task without discrete actions, an agent with a critic, or an option that is out of range.
     """
 
+    action_kinds = (Discrete,)
+
     def __init__(
         self,
         agent: Agent,
@@ -115,7 +117,11 @@ class RecurrentQ:
         seed: int,
         rank: int | None,
     ):
-        self.task: Task = _checked(agent, task)
+        name = type(self).__name__
+        check_task(self, name, task)
+        check_critic(self, name, agent)
+        assert isinstance(task, Task)
+        self.task = task
         sizes = {
             "experts": experts,
             "batch": batch,
@@ -343,21 +349,3 @@ class RecurrentQ:
             self.collector = self._make_collector(like)
             self.replay_buffer.unpack(state["replay_buffer"], recurrent_state(self.collector.carry.agent_state))
             self.collector.unpack(packed)
-
-
-def _checked(agent: Agent, task: Task | TaskDistribution) -> Task:
-    name = type(task).__name__
-    if isinstance(task, TaskDistribution):
-        raise ValueError(
-            f"{name} draws another task for each outer step, and Q-learning learns one: give it a single task"
-        )
-    if not isinstance(task.action_space, Discrete):
-        raise ValueError(
-            f"{name}: actions are {task.action_space}, want tasks.Discrete; Q-learning learns nothing else"
-        )
-    if isinstance(agent.act, WithCritic):
-        raise ValueError(
-            "the agent puts out a value beside its action, and Q-learning takes all that it puts out for values of "
-            "actions; build it without act.Valued"
-        )
-    return task

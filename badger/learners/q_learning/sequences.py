@@ -188,11 +188,9 @@ class SequenceBuilder:
             None if stream.action_mask is None else gather(stream.action_mask, observed),
         )
         identity = torch.stack([agent_states[done.t + 1].identity[done.row] for done in completed])
-        assignments = [agent_states[done.t + 1].assignment for done in completed]
-        assignment = None
-        if assignments[0] is not None:
-            assignment = torch.stack([a[done.row] for a, done in zip(assignments, completed, strict=True)])
+        assigned = [a[done.row] for done in completed if (a := agent_states[done.t + 1].assignment) is not None]
         initial_states, final_states = zip(*[(done.initial_state, done.final_state) for done in completed], strict=True)
+        assignment = torch.stack(assigned) if assigned else None
         return SequenceBatch(steps, identity, assignment, initial_states, final_states)
 
     def pack(self) -> dict[str, Any]:

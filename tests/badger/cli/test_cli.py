@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | bench | list; of studies in test_study.py."""
+"""The command line: badger train | resume | evaluate | list; see also test_study and test_bench."""
 
 import inspect
 import io
@@ -15,11 +15,12 @@ from badger.cli import evaluate as evaluate_command
 from badger.cli.main import main
 from tiny_runs import STEPS, load_trusted, strict_json
 
-OWN = """
+USER_MODULE = """
 import badger
 
 def small(*, experts: int = 2, steps: int = 2) -> badger.Run:
-    return badger.build("guessing_game", experts=experts, dims=1, steps=steps, hidden_size=4, batch=2, outer_steps=3)
+    sizes = {"experts": experts, "dims": 1, "steps": steps, "core.hidden_size": 4, "batch": 2}
+    return badger.build_run("guessing_game", **sizes, outer_steps=3)
 
 def wrong(*, experts: int = 2) -> int:
     return experts
@@ -28,7 +29,7 @@ def wrong(*, experts: int = 2) -> int:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """What a user who trains an agent is told, and the folder."""
+    """Exit code, standard output, standard error and folder of a training."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     with pytest.MonkeyPatch.context() as patch:
         out, err = io.StringIO(), io.StringIO()
@@ -44,9 +45,9 @@ def folder(trained):
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A directory with a module of one's own in it, to work in."""
-    (tmp_path / "my_recipes.py").write_text(OWN)
+def user_module(tmp_path, monkeypatch):
+    """A working directory with a module of the user."""
+    (tmp_path / "my_recipes.py").write_text(USER_MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
@@ -55,7 +56,7 @@ def own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def command(capsys):
-    """Runs a command; gives its exit code, standard output and standard error."""
+    """Runs a command; returns exit code, standard output and standard error."""
 
     def run(*words):
         try:
@@ -68,17 +69,17 @@ def command(capsys):
 
 
 def plain(text):
-    """Without the boxes that tyro draws, and on one line."""
+    """The text on one line, without tyro's boxes."""
     return " ".join(re.sub(r"\x1b\[[\d;]*m|[│╭╮╰╯─]", " ", text).split())
 
 
 def documented(recipe):
-    """name -> what the docstring says of it."""
-    args = re.sub(r"\n {8,}", " ", inspect.getdoc(recipe).split("Args:\n")[1])  # what goes on in the next line
+    """Descriptions of arguments in the docstring, by name."""
+    args = re.sub(r"\n {8,}", " ", inspect.getdoc(recipe).split("Args:\n")[1])  # joins continuation lines
     return dict(line.strip().split(": ", 1) for line in args.splitlines())
 
 
-def test_train_ends_with_the_scores_and_what_to_do_next(trained):
+def test_train_prints_scores_and_further_commands(trained):
     code, out, _, folder = trained
     assert code == 0
     assert re.search(r"30 outer steps in \d+ s of training", out)
@@ -88,22 +89,22 @@ def test_train_ends_with_the_scores_and_what_to_do_next(trained):
 
 
 def test_train_draws_the_learning_curve(trained):
-    picture = (trained[-1] / "learning_curve.png").read_bytes()
-    assert picture.startswith(b"\x89PNG") and len(picture) > 5000
+    image = (trained[-1] / "learning_curve.png").read_bytes()
+    assert image.startswith(b"\x89PNG") and len(image) > 5000
 
 
-def test_the_scores_are_those_of_episodes_that_training_never_met(trained):
+def test_printed_scores_are_those_of_held_out_episodes(trained):
     _, out, _, folder = trained
     run = load_trusted(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 1024, generator(0, "evaluate"))
     assert f"final_error     {scores['final_error'].mean():.4f}" in out
 
 
-def test_nothing_is_written_to_a_standard_error_that_is_no_terminal(trained):
+def test_there_is_no_progress_bar_without_a_terminal(trained):
     assert trained[2] == ""
 
 
-def test_on_a_terminal_a_bar_shows_the_score_the_speed_and_the_time_left(own, monkeypatch, command):
+def test_a_progress_bar_on_a_terminal_shows_score_speed_and_remaining_time(user_module, monkeypatch, command):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -114,21 +115,21 @@ def test_on_a_terminal_a_bar_shows_the_score_the_speed_and_the_time_left(own, mo
     assert re.search(r"\r.*3/3 \[\d\d:\d\d<\d\d:\d\d, .*step.*final_error=\d\.\d{4}\]", sys.stderr.getvalue())
 
 
-def test_a_folder_with_the_recipe_and_the_time_is_made_where_none_is_given(own, command):
+def test_the_default_folder_has_the_recipe_and_the_time_in_its_name(user_module, command):
     assert command("train", "my_recipes:small", "--no-tensorboard")[0] == 0
-    (made,) = (own / "runs").iterdir()
-    assert re.fullmatch(r"my_recipes\.small-\d{8}-\d{6}-\d+", made.name)
-    assert load_trusted(made).step == 3
+    (folder,) = (user_module / "runs").iterdir()
+    assert re.fullmatch(r"my_recipes\.small-\d{8}-\d{6}-\d+", folder.name)
+    assert load_trusted(folder).step == 3
 
 
-def test_a_recipe_of_ones_own_takes_its_flags(own, command):
+def test_a_users_recipe_has_its_flags(user_module, command):
     assert command("train", "my_recipes:small", "--experts", 3, "--folder", "run", "--no-tensorboard")[0] == 0
     run = load_trusted("run")
     assert run.learner.agent.experts == 3
     assert (run.recipe, run.arguments) == ("my_recipes:small", {"experts": 3, "steps": 2})
 
 
-def test_a_default_that_has_changed_since_changes_no_run(own, command):
+def test_a_changed_default_does_not_change_an_existing_run(user_module, command):
     command("train", "my_recipes:small", "--folder", "run", "--no-tensorboard")
     experts = load_trusted("run").learner.agent.experts
     recipe = sys.modules["my_recipes"].small
@@ -139,45 +140,46 @@ def test_a_default_that_has_changed_since_changes_no_run(own, command):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_help_tells_every_flag_its_default_and_what_it_means(command, recipe):
+def test_help_shows_every_flag_with_default_and_description(command, recipe):
     code, out, _ = command("train", recipe, "--help")
     assert code == 0
-    shown, meanings = plain(out), documented(RECIPES[recipe])
+    shown, descriptions = plain(out), documented(RECIPES[recipe])
     parameters = inspect.signature(RECIPES[recipe]).parameters
-    assert set(meanings) == set(parameters)
+    assert set(descriptions) == set(parameters)
     for name, parameter in parameters.items():
         flag = name.replace("_", "-")
         on_off = isinstance(parameter.default, bool)
         # choices: {one,two}; a range: INT|{INT INT}; many: INT [INT ...]
-        given = rf"--{flag}, --no-{flag}" if on_off else rf"--{flag} \S.{{0,130}}?"
-        many = isinstance(parameter.default, tuple)
-        default = " ".join(map(str, parameter.default)) if many else str(parameter.default)
-        wanted = rf"{given} {re.escape(meanings[name])} \(default: {re.escape(default)}\)"
-        assert re.search(wanted, shown), wanted
+        usage = rf"--{flag}, --no-{flag}" if on_off else rf"--{flag} \S.{{0,130}}?"
+        is_sequence = isinstance(parameter.default, tuple)
+        default = " ".join(map(str, parameter.default)) if is_sequence else str(parameter.default)
+        expected = rf"{usage} {re.escape(descriptions[name])} \(default: {re.escape(default)}\)"
+        assert re.search(expected, shown), expected
     assert "--folder" in shown and "runs/RECIPE-DATE-TIME-PROCESS" in shown and "--no-tensorboard" in shown
 
 
 @pytest.mark.parametrize("words", [["resume", "--help"], ["evaluate", "--help"]])
 def test_the_other_commands_have_help(command, words):
     code, out, _ = command(*words)
-    assert code == 0 and "its folder" in plain(out)
+    assert code == 0 and "folder" in plain(out)
 
 
-def test_help_for_evaluate_tells_every_flag(command):
+def test_help_of_evaluate_shows_every_flag(command):
     shown = plain(command("evaluate", "--help")[1])
-    for flag, meaning in {
-        "--experts": "how many; as trained if not given", "--dims": "outputs of the task", "--steps": "inner steps",
-        "--episodes": "how many are played; 1024 if not given", "--lesion": "such as 0,2", "--seed": "of the episodes",
-        "--through": "pettingzoo or gymnasium",
-        "--member": "which agent of a population", "--best": "best averaged return", "--json": "file for the result",
+    for flag, description in {
+        "--experts": "number of experts; default: as in training", "--dims": "outputs of the task",
+        "--steps": "inner steps",
+        "--episodes": "number of episodes; default: 1024", "--lesion": "such as 0,2", "--seed": "of the episodes",
+        "--env-api": "pettingzoo or gymnasium",
+        "--member": "agent in a population", "--best": "best moving average", "--json": "file for the result",
     }.items():  # fmt: skip
-        assert flag in shown and meaning in shown
+        assert flag in shown and description in shown
 
 
 @pytest.mark.parametrize("words, code", [([], 2), (["--help"], 0), (["-h"], 0), (["train"], 2), (["train", "-h"], 0)])
 def test_usage_lists_commands_or_recipes_and_is_an_error_unless_asked_for(command, words, code):
-    got, out, err = command(*words)
-    assert got == code
+    exit_code, out, err = command(*words)
+    assert exit_code == code
     text, silent = (err, out) if code else (out, err)
     assert "usage: badger" in text and "guessing_game" in text and silent == ""
 
@@ -190,18 +192,18 @@ def test_list_names_everything_that_can_be_chosen(command):
     assert code == 0 and all(re.search(rf"\b{name}\b", out) for name in names)
 
 
-def test_list_takes_nothing(command):
+def test_list_has_no_arguments(command):
     assert command("list", "all")[0] == 2
 
 
-def test_an_unknown_command_is_met_with_the_known_ones(command):
+def test_an_unknown_command_is_refused_with_the_valid_ones(command):
     code, _, err = command("trian")
-    known = "train, resume, evaluate, study, compare, bench, list"
+    commands = "train, resume, evaluate, inspect, study, compare, bench, list"
     assert code == 2
-    assert f"unknown command 'trian', want one of: {known}. Did you mean 'train'?" in err
+    assert f"unknown command 'trian', want one of: {commands}. Did you mean 'train'?" in err
 
 
-def test_an_unknown_flag_is_met_with_the_nearest(command):
+def test_an_unknown_flag_is_refused_with_the_nearest_ones(command):
     code, _, err = command("train", "guessing_game", "--expert", 3)
     assert code == 2 and "Unrecognized options: --expert" in plain(err) and "--experts INT" in plain(err)
 
@@ -211,9 +213,9 @@ def test_a_flag_of_the_wrong_kind_is_refused(command):
     assert code == 2 and "--experts" in plain(err)
 
 
-def test_a_choice_that_there_is_not_is_met_with_those_that_there_are(command):
-    code, _, err = command("train", "guessing_game", "--memory", "privat")
-    assert code == 2 and all(f"'{name}'" in plain(err) for name in ("none", "private", "shared"))
+def test_an_unknown_choice_is_refused_with_the_valid_ones(command):
+    code, _, err = command("train", "guessing_game", "--core", "episodik")
+    assert code == 1 and "unknown core 'episodik', want one of: gru, lstm" in err and "Did you mean 'episodic'?" in err
 
 
 @pytest.mark.parametrize(
@@ -225,13 +227,13 @@ def test_a_choice_that_there_is_not_is_met_with_those_that_there_are(command):
         ("my_recipes:wrong", r"returned int, want a badger\.Run"),
     ],
 )
-def test_a_recipe_of_ones_own_that_does_not_work_is_explained(own, command, recipe, message):
+def test_an_invalid_recipe_of_the_user_is_refused(user_module, command, recipe, message):
     code, _, err = command("train", recipe)
     assert code == 1 and re.search(message, err)
-    assert not (own / "runs").exists()
+    assert not (user_module / "runs").exists()
 
 
-def test_resume_goes_on_to_the_goal(tmp_path, command):
+def test_resume_trains_up_to_the_number_of_outer_steps(tmp_path, command):
     run = badger.build_run("tiny_runs:tiny", outer_steps=6)
     run.folder = tmp_path / "run"
     badger.train(run, 4, tensorboard=False)
@@ -241,11 +243,15 @@ def test_resume_goes_on_to_the_goal(tmp_path, command):
 
 
 def test_resuming_a_finished_run_only_prints_its_summary(trained, command):
-    _, told, _, folder = trained
-    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.suffix != ".png" and file.is_file()}
+    _, summary, _, folder = trained
+    before = {
+        file: file.stat().st_mtime_ns
+        for file in folder.rglob("*")
+        if file.suffix not in (".png", ".json") and file.is_file()
+    }
     code, out, err = command("resume", folder, "--trust-code")
     assert (code, err) == (0, "")
-    assert out == told
+    assert out == summary
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
@@ -255,20 +261,20 @@ def test_a_folder_without_a_run_is_named(tmp_path, command, command_):
     assert code == 1 and f"{tmp_path}/nothing holds no run" in err
 
 
-def test_a_run_built_by_hand_cannot_be_resumed_from_here(tmp_path, command):
+def test_a_hand_built_run_needs_build(tmp_path, command):
     run = Run(badger.build_run("tiny_runs:tiny").learner, outer_steps=1, folder=tmp_path / "run")
     run.save()
     code, _, err = command("resume", run.folder, "--trust-code")
-    assert code == 1 and "badger.load_run(" in err and "build=" in err
+    assert code == 1 and "give --build module:function" in err
 
 
-@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"], ["compare"]])
-def test_code_that_a_run_names_is_imported_only_where_it_is_trusted(folder, command, words):
+@pytest.mark.parametrize("words", [["resume"], ["evaluate"], ["evaluate", "--grid"]])
+def test_code_named_by_a_run_is_imported_only_with_trust_code(folder, command, words):
     code, out, err = command(*words, folder)
     assert (code, out) == (1, "") and "'tiny_runs:tiny'" in err and "add --trust-code to the command" in err
 
 
-def test_errors_are_one_line_unless_they_are_looked_into(monkeypatch, command):
+def test_errors_are_one_line_without_badger_debug(monkeypatch, command):
     assert command("train", "guessing_gam")[2].count("\n") == 2
     monkeypatch.setenv("BADGER_DEBUG", "1")
     with pytest.raises(ValueError, match="unknown recipe"):
@@ -277,11 +283,11 @@ def test_errors_are_one_line_unless_they_are_looked_into(monkeypatch, command):
 
 def test_ctrl_c_outside_of_training_ends_quietly(monkeypatch, folder, command):
     monkeypatch.setattr(evaluate_command, "evaluate", lambda *a, **k: signal.raise_signal(signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs of a shell
     try:
         code, _, err = command("evaluate", folder, "--trust-code")
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
     assert (code, err) == (130, "\nbadger: stopped\n")
 
 
@@ -292,70 +298,70 @@ def result(command, folder, tmp_path, *words):
 
 
 def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
-    told, out = result(command, folder, tmp_path, "--episodes", 50, "--seed", 3)
+    values, out = result(command, folder, tmp_path, "--episodes", 50, "--seed", 3)
     run = load_trusted(folder)
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
-    assert told == {
+    assert values == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
-        "through": None, "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
+        "env_api": None, "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
         "references": run.learner.task.references(), "notes": [],
         "scores": {
-            name: {"mean": value.double().mean().item(), "error": value.double().std().item() / 50**0.5}
+            name: {"mean": value.double().mean().item(), "sem": value.double().std().item() / 50**0.5}
             for name, value in scores.items()
         },
     }  # fmt: skip
     assert f"after {STEPS} outer steps, with 2 experts" in out
-    assert f"final_error     {told['scores']['final_error']['mean']:.4f} +- " in out
+    assert f"final_error     {values['scores']['final_error']['mean']:.4f} +- " in out
 
 
 def test_evaluate_takes_other_sizes(folder, tmp_path, command):
-    told, out = result(command, folder, tmp_path, "--experts", 6, "--dims", 3, "--steps", 5, "--episodes", 4)
-    assert (told["experts"], told["task"]["dims"], told["task"]["steps"]) == (6, 3, 5)
+    values, out = result(command, folder, tmp_path, "--experts", 6, "--dims", 3, "--steps", 5, "--episodes", 4)
+    assert (values["experts"], values["task"]["dims"], values["task"]["steps"]) == (6, 3, 5)
     assert "with 6 experts" in out
 
 
 def test_evaluate_lesions_experts(folder, tmp_path, command):
     whole, _ = result(command, folder, tmp_path, "--experts", 4)
-    told, out = result(command, folder, tmp_path, "--experts", 4, "--lesion", "1,3")
-    assert told["lesion"] == [1, 3] and "less [1, 3]" in out
-    assert told["scores"]["final_error"]["mean"] == pytest.approx(1, abs=0.1)  # nobody answers one of two dimensions
-    assert told["scores"] != whole["scores"]
+    values, out = result(command, folder, tmp_path, "--experts", 4, "--lesion", "1,3")
+    assert values["lesion"] == [1, 3] and "without [1, 3]" in out
+    assert values["scores"]["final_error"]["mean"] == pytest.approx(1, abs=0.1)  # one of two dimensions has no owner
+    assert values["scores"] != whole["scores"]
 
 
-def test_evaluate_of_the_same_seed_gives_the_same_episodes(folder, tmp_path, command):
-    one, two, other = (result(command, folder, tmp_path, "--seed", seed)[0] for seed in (1, 1, 2))
-    assert one == two and one["scores"] != other["scores"]
+def test_the_same_seed_gives_the_same_episodes(folder, tmp_path, command):
+    first, second, other = (result(command, folder, tmp_path, "--seed", seed)[0] for seed in (1, 1, 2))
+    assert first == second and first["scores"] != other["scores"]
 
 
-def test_evaluate_plays_the_best_checkpoint_where_it_is_asked_for(folder, tmp_path, command):
+def test_evaluate_uses_the_best_checkpoint_with_best(folder, tmp_path, command):
     best = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["learner"]["step"]
     assert result(command, folder, tmp_path, "--best", "--episodes", 2)[0]["outer_step"] == best
 
 
 def test_a_single_episode_has_no_standard_error_and_json_stays_strict(folder, tmp_path, command):
-    told, _ = result(command, folder, tmp_path, "--episodes", 1)
-    assert told["scores"]["final_error"]["error"] is None
+    values, _ = result(command, folder, tmp_path, "--episodes", 1)
+    assert values["scores"]["final_error"]["sem"] is None
 
 
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--lesion", "0,two"], "--lesion wants experts such as 0,2, got 'two'"),
+        (["--lesion", "0,two"], "--lesion two: want indices of experts, such as 0,2"),
         (["--lesion", "2"], "expert 2 does not exist, want 0 to 1"),
-        (["--experts", "3"], "experts=3, want a multiple of outputs=2"),
-        (["--experts", "0"], "experts=0, want at least 1"),
-        (["--episodes", "0"], "episodes=0, want at least 1"),
-        (["--steps", "0"], "steps=0, want at least 1"),
+        (["--experts", "3"], "--experts 3, want a multiple of outputs=2"),
+        (["--experts", "0"], "--experts 0, want at least 1"),
+        (["--episodes", "0"], "--episodes 0, want at least 1"),
+        (["--steps", "0"], "--steps 0, want at least 1"),
         (["--json", "/no/such/folder/result.json", "--episodes", "1"], "No such file or directory"),
     ],
 )
-def test_evaluate_explains_what_is_wrong(folder, command, words, message):
+def test_evaluate_refuses_invalid_flags(folder, command, words, message):
     code, _, err = command("evaluate", folder, "--trust-code", *words)
     assert code == 1 and message in err
 
 
-def test_a_size_that_the_task_does_not_have_is_met_with_those_that_it_has(tmp_path, command):
-    run = badger.build_run("repeat_previous", experts=2, hidden_size=4, outer_steps=1, device="cpu")
+def test_a_size_unknown_to_the_task_is_refused_with_the_valid_ones(tmp_path, command):
+    run = badger.build_run("repeat_previous", experts=2, **{"core.hidden_size": 4}, outer_steps=1, device="cpu")
     run.folder = tmp_path / "run"
     run.save()
     code, _, err = command("evaluate", run.folder, "--trust-code", "--dims", 3)
@@ -370,7 +376,7 @@ def population(tmp_path_factory):
     return run
 
 
-def test_train_ends_with_the_scores_of_each_member(population, command, monkeypatch):
+def test_train_prints_the_scores_of_each_member(population, command, monkeypatch):
     monkeypatch.setattr(evaluate_command, "EPISODES", 32)
     code, out, _ = command("resume", population.folder, "--trust-code")
     assert code == 0
@@ -379,7 +385,7 @@ def test_train_ends_with_the_scores_of_each_member(population, command, monkeypa
         assert re.search(rf"seed {member.seed}\n(.*\n)?final_error +{scores['final_error'].mean():.4f}", out)
 
 
-def test_train_ends_with_the_number_of_steps_that_a_member_did_not_make(tmp_path, command):
+def test_train_prints_the_number_of_non_finite_steps_of_a_member(tmp_path, command):
     run = badger.build_run("tiny_runs:tiny", outer_steps=4, seed=4, seeds=2)
     run.folder = tmp_path / "run"
     with torch.no_grad():
@@ -388,15 +394,15 @@ def test_train_ends_with_the_number_of_steps_that_a_member_did_not_make(tmp_path
     assert "seed 5, not finite in 4 outer steps\n" in command("resume", run.folder, "--trust-code")[1]
 
 
-def test_evaluate_plays_one_member_of_a_population(population, tmp_path, command):
-    told, out = result(command, population.folder, tmp_path, "--member", 2, "--episodes", 8)
+def test_evaluate_uses_one_member_of_a_population(population, tmp_path, command):
+    values, out = result(command, population.folder, tmp_path, "--member", 2, "--episodes", 8)
     learner = load_trusted(population.folder).learner.members[2]
     scores = evaluate(learner.agent, learner.task, 8, generator(0, "evaluate"))
-    assert told["member"] == 2 and told["scores"]["error"]["mean"] == pytest.approx(scores["error"].mean().item())
+    assert values["member"] == 2 and values["scores"]["error"]["mean"] == pytest.approx(scores["error"].mean().item())
     assert "member 2 of 3, seed 6" in out
 
 
 @pytest.mark.parametrize("member", [-1, 3])
-def test_a_member_that_there_is_not_is_met_with_those_that_there_are(population, command, member):
+def test_an_unknown_member_is_refused_with_the_valid_range(population, command, member):
     code, _, err = command("evaluate", population.folder, "--trust-code", f"--member={member}")
-    assert code == 1 and f"--member {member}: the run has 3 of them, want 0 to 2" in err
+    assert code == 1 and f"--member {member}: the run has 3 members, want 0 to 2" in err

@@ -39,7 +39,7 @@ def test_a_core_without_a_memory_has_nothing_to_tell():
 
 
 def test_an_agent_that_learns_by_reward_plays_as_it_does():
-    run = build_run("maze", memory="neural", hidden_size=4, key_size=3, heads=1, batch=2)
+    run = build_run("maze", **{"core.hidden_size": 4, "core.width": 3, "core.heads": 1, "batch": 2})
     with torch.no_grad():
         run.learner.agent.core.core.rate.weight.fill_(torch.nan)
     with pytest.raises(Diverged, match=r"outer step 1 is not finite.*memory at inner step 1 of 250 .*rate nan"):

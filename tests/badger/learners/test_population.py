@@ -89,7 +89,7 @@ def test_a_population_of_one_is_a_learner_like_any_other():
 
 
 def test_members_of_a_recipe_are_the_runs_of_their_seeds():
-    sizes = {"experts": 2, "dims": 2, "steps": 3, "hidden_size": 6, "batch": 4, "device": "cpu"}
+    sizes = {"experts": 2, "dims": 2, "steps": 3, "core.hidden_size": 6, "batch": 4, "device": "cpu"}
     members = build_run("guessing_game", **sizes, seed=7, seeds=2).learner.members
     assert [member.seed for member in members] == [7, 8]
     for member in members:

@@ -9,7 +9,7 @@ from badger import A2C, PPO, act, build_run, evaluate, generator, initial_carry,
 from tiny_runs import load_trusted
 from toys import seeded
 
-TINY = {"env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "hidden_size": 6, "message_size": 4, "outer_steps": 2}
+TINY = {"env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "core.hidden_size": 6, "message_size": 4, "outer_steps": 2}
 
 UNKNOWN = '''
 """A world that knows no PettingZoo, and that nobody knows."""
@@ -58,7 +58,8 @@ def unknown(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "flags", [{}, {"learner": "a2c"}, {"experts": 4, "bus": "silent"}, {"memory": "shared", "horizon": 3}]
+    "flags",
+    [{}, {"learner": "a2c"}, {"experts": 4, "bus": "silent"}, {"core": "episodic_shared", "learner.horizon": 3}],
 )
 def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, tmp_path):
     run = build_run("pettingzoo", **TINY | {"env": unknown} | flags)
@@ -73,7 +74,7 @@ def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, 
 
 def test_each_agent_gets_an_expert_if_nothing_is_said():
     agent = build_run("pettingzoo", **TINY).learner.agent
-    assert agent.experts == 3 and isinstance(agent.act.value, act.Team)
+    assert agent.experts == 3 and isinstance(agent.act.critic, act.Team)
     assert build_run("pettingzoo", **TINY, experts=9).learner.agent.experts == 9
 
 
@@ -84,7 +85,7 @@ def test_a_team_that_is_no_multiple_of_the_agents_is_refused():
 
 @pytest.mark.parametrize("env", ["Meadow", "Farm", "Turns"])
 def test_every_update_is_finite(env):
-    learner = build_run("pettingzoo", **TINY | {"env": f"toy_zoo:{env}"}, horizon=3).learner
+    learner = build_run("pettingzoo", **TINY | {"env": f"toy_zoo:{env}", "learner.horizon": 3}).learner
     for _ in range(4):
         metrics = learner.update()
         due = [value for name, value in metrics.items() if name not in ("reward", "length")]  # at an end only
@@ -92,7 +93,7 @@ def test_every_update_is_finite(env):
 
 
 def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
-    run = build_run("pettingzoo", **TINY, horizon=3)
+    run = build_run("pettingzoo", **TINY | {"learner.horizon": 3})
     run.folder = tmp_path / "run"
     train(run, quiet=True, tensorboard=False)
     again = load_trusted(tmp_path / "run")
@@ -104,7 +105,7 @@ def test_experts_of_the_absent_are_silent_and_nothing_is_nan():
     learner = build_run("pettingzoo", **TINY, experts=6).learner
     agent, task = learner.agent, learner.task
     carry = initial_carry(agent, task, 4, seeded())
-    frames, _ = rollout(agent, task, carry, seeded(), learner.sampled, steps=9, hook=lambda s: s.present)
+    frames, _ = rollout(agent, task, carry, seeded(), learner.rollout_policy, steps=9, hook=lambda s: s.present)
     present = torch.stack(frames.present)
     assert not present.all() and torch.equal(torch.stack(frames.hook_outputs), present.repeat(1, 1, 2))
     assert not frames.output[~present].any() and not frames.reward[~frames.active].any()
@@ -116,7 +117,7 @@ def test_speakers_and_listeners_play(experts):
     pytest.importorskip("mpe2")
     run = build_run("pettingzoo", **TINY | {"env": "mpe2.simple_speaker_listener_v4"}, experts=experts)
     agent, task = run.learner.agent, run.learner.task
-    assert task.names == ("speaker_0", "listener_0") and task.obs_size == 11 + 2 and task.action_space.n == 5
+    assert task.agent_names == ("speaker_0", "listener_0") and task.obs_size == 11 + 2 and task.action_space.n == 5
     assert run.learner.update()["finite"]
     scores = evaluate(agent, task, 2, generator(0, "evaluate"), run.learner.eval_policy, experts=2 * experts)
     assert scores["length"].tolist() == [4, 4] and (scores["reward"] < 0).all()
@@ -127,26 +128,27 @@ def test_speakers_and_listeners_play(experts):
     [
         ({}, PPO, 5),  # an episode of 4, and the step that opens the next
         ({"steps": 500}, PPO, 128),
-        ({"horizon": 3}, PPO, 3),
+        ({"learner.horizon": 3}, PPO, 3),
         ({"learner": "a2c"}, A2C, None),  # whole episodes
         ({"learner": "a2c", "steps": 500}, A2C, 32),
-        ({"learner": "a2c", "horizon": 3}, A2C, 3),
+        ({"learner": "a2c", "learner.horizon": 3}, A2C, 3),
     ],
 )
 @pytest.mark.parametrize("world", ["pettingzoo", "gymnasium"])
 def test_a_learner_plays_as_long_as_fits_the_world(world, flags, kind, horizon):
     env = {"pettingzoo": "toy_zoo:Meadow", "gymnasium": "toy_worlds:Counter"}[world]
-    learner = build_run(world, **TINY | {"env": env} | flags, reward_scale=0.5, scale=4.0).learner
+    scales = {"learner.reward_scale": 0.5, "sense.scale": 4.0}
+    learner = build_run(world, **TINY | {"env": env} | flags | scales).learner
     assert (type(learner), learner.horizon, learner.reward_scale) == (kind, horizon, 0.5)
     assert learner.agent.sense.scale == 4.0
 
 
-def test_a_learner_that_the_recipe_does_not_have_is_refused():
-    with pytest.raises(ValueError, match=r"learner.*ppo, a2c"):
-        build_run("pettingzoo", **TINY, learner="drqn")
+def test_a_learner_that_cannot_learn_the_environment_is_refused():
+    with pytest.raises(ValueError, match="gives rewards without gradient, and bptt needs differentiable rewards"):
+        build_run("pettingzoo", **TINY, learner="bptt")
 
 
 def test_sequences_are_those_of_ppo_alone():
-    assert build_run("pettingzoo", **TINY, sequence=2).learner.sequence == 2
-    with pytest.raises(ValueError, match="sequence=2: only ppo"):
-        build_run("pettingzoo", **TINY, learner="a2c", sequence=2)
+    assert build_run("pettingzoo", **TINY | {"learner.sequence_length": 2}).learner.sequence_length == 2
+    with pytest.raises(ValueError, match=r"learner\.sequence_length=2: learner 'a2c' has no option 'sequence_length'"):
+        build_run("pettingzoo", **TINY | {"learner": "a2c", "learner.sequence_length": 2})

@@ -4,13 +4,13 @@ import pytest
 
 from badger import A2C, BPTT, CardGame, CardGameImitation, PreviousActionReward, TMaze, TMazeLong, build_run
 
-TINY = {"hidden_size": 3, "batch": 2, "outer_steps": 2, "device": "cpu"}
+TINY = {"core.hidden_size": 3, "batch": 2, "outer_steps": 2, "device": "cpu"}
 KINDS = {
     "t_maze": ({"length": 2}, A2C, TMaze),
     "t_maze_long": ({"length": 3}, A2C, TMazeLong),
-    "proof_of_memory": ({"feedback": True}, A2C, PreviousActionReward),
+    "proof_of_memory": ({"observe_previous": True}, A2C, PreviousActionReward),
     "card_game": ({"cards": 4}, A2C, CardGame),
-    "lessons": ({"cards": 4, "teacher": "own"}, BPTT, CardGameImitation),
+    "lessons": ({"cards": 4, "teacher": "dagger"}, BPTT, CardGameImitation),
 }
 
 
@@ -25,22 +25,25 @@ def test_a_recipe_makes_its_world_and_its_learner_makes_a_step(name):
 def test_options_reach_the_world():
     assert build_run("t_maze", length=7, penalty=0.0, **TINY).learner.task == TMaze(7, 0.0)
     assert build_run("t_maze_long", length=7, noise=False, **TINY).learner.task == TMazeLong(7, False)
-    assert build_run("card_game", cards=6, teacher="own", **TINY).learner.task == CardGameImitation(6, True)
-    assert build_run("card_game", cards=6, teacher="expert", **TINY).learner.task == CardGameImitation(6, False)
-    assert build_run("t_maze", feedback=True, **TINY).learner.task == PreviousActionReward(TMaze(20))
+    assert build_run("card_game", cards=6, teacher="dagger", **TINY).learner.task == CardGameImitation(6, True)
+    assert build_run("card_game", cards=6, teacher="demonstrations", **TINY).learner.task == CardGameImitation(6, False)
+    assert build_run("t_maze", observe_previous=True, **TINY).learner.task == PreviousActionReward(TMaze(20))
 
 
 def test_the_weight_of_entropy_is_what_a_t_maze_wants_unless_told():
     assert build_run("t_maze", **TINY).learner.weights["entropy"] == -0.03
-    assert build_run("t_maze", entropy=0.2, **TINY).learner.weights["entropy"] == -0.2
+    assert build_run("t_maze", **{"learner.entropy_weight": 0.2, **TINY}).learner.weights["entropy"] == -0.2
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [
         ({"learner": "a3c"}, "learner"),
-        ({"learner": "bptt"}, "TMaze"),
-        ({"learner": "bptt", "entropy": 0.1}, "entropy=0.1: BPTT weighs no entropy; leave it out"),
+        ({"learner": "bptt"}, "TMaze gives rewards without gradient, and bptt needs differentiable rewards"),
+        (
+            {"learner": "bptt", "learner.entropy_weight": 0.1},
+            r"learner.entropy_weight=0.1: learner 'bptt' has no option 'entropy_weight'",
+        ),
     ],
 )
 def test_a_learner_that_is_not_there_or_does_not_fit_is_refused(options, error):

@@ -1,27 +1,28 @@
-"""What recipes share: flags that are said once, and the agent that they make."""
+"""What recipes share: the flags of `Setup`, the parts that they name, and the agent that they build."""
 
 import inspect
 
 import pytest
 
 from badger import Run, Setup, WarmupCosine, act, build_run, recipe, sense
+from badger.recipes.build import find_recipe
+from badger.recipes.flags import drop_unknown_options
 from badger.recipes.games import guessing_game
-from badger.recipes.memories import MemoryFlags
 from badger.recipes.sequences import sequential_mnist
-from experts import CPC, GRU, Reconstruction
+from experts import CORES, CPC
 from tasks import GuessingGame
 
-TINY = {"hidden_size": 6, "key_size": 4, "message_size": 4, "batch": 4}
+TINY = {"core.hidden_size": 6, "core.key_size": 4, "message_size": 4, "batch": 4}
 
 
-@recipe(experts=3, lr=0.5)
+@recipe(experts=3, lr=0.5, **{"core.hidden_size": 6})
 def own(setup: Setup, *, dims: int = 2) -> Run:
     """A recipe of a user's own.
 
     Args:
         dims: to be guessed.
     """
-    return setup.make_run(GuessingGame(3, dims), lambda size: GRU(size, 6))
+    return setup.make_run(GuessingGame(3, dims))
 
 
 def test_a_recipe_has_its_own_flags_and_the_shared_ones():
@@ -39,7 +40,7 @@ def test_the_docstring_tells_of_all_flags():
 
 
 def test_flags_reach_the_agent_and_the_learner():
-    run = own(dims=3, experts=6, message_size=5, bus="mean", act="owners", lr=0.25, outer_steps=40, seed=7)
+    run = own(dims=3, experts=6, message_size=5, bus="mean", act="random_owners", lr=0.25, outer_steps=40, seed=7)
     agent, learner = run.learner.agent, run.learner
     assert (learner.task.dims, agent.experts, agent.bus.message_size, agent.identity_size) == (3, 6, 5, 8)
     assert isinstance(agent.act, act.RandomOwners) and learner.seed == 7 and run.outer_steps == 40
@@ -47,7 +48,7 @@ def test_flags_reach_the_agent_and_the_learner():
 
 
 def test_a_flag_that_there_is_not_is_refused():
-    with pytest.raises(TypeError, match="epochs"):
+    with pytest.raises(ValueError, match="recipe 'own' has no argument 'epochs'; it has dims, core"):
         own(epochs=3)
 
 
@@ -66,10 +67,10 @@ def test_an_unknown_schedule_is_refused_with_those_that_there_are():
         own(schedule="cosin")
 
 
-@pytest.mark.parametrize(("port", "size"), [("named", 0), ("each", 8), ("readout", 8)])
-def test_identities_are_random_unless_the_port_names_experts(port, size):
-    assert own(act=port, experts=4).learner.agent.identity_size == size
-    assert own(act=port, experts=4, identity_size=3).learner.agent.identity_size == 3
+@pytest.mark.parametrize(("head", "size"), [("named_outputs", 0), ("round_robin", 8), ("readout", 8)])
+def test_identities_are_random_unless_the_act_names_experts(head, size):
+    assert own(act=head, experts=4).learner.agent.identity_size == size
+    assert own(act=head, experts=4, identity_size=3).learner.agent.identity_size == 3
 
 
 def test_a_silent_bus_has_no_messages():
@@ -80,39 +81,44 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-@pytest.mark.parametrize("memory", ["none", "private", "shared", "both", "clustered", "amrl", "gtrxl", "window"])
+@pytest.mark.parametrize("core", CORES)
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
-def test_every_memory_learns(name, memory):
-    assert build_run(name, memory=memory, steps=5, hidden_size=6, key_size=4, batch=2).learner.update()["finite"]
+def test_every_core_is_trained_by_a_recipe(name, core):
+    arguments = drop_unknown_options(
+        find_recipe(name), {"core": core, "core.hidden_size": 6, "core.key_size": 4, "core.width": 4}
+    )
+    assert build_run(name, **arguments, steps=5, batch=2).learner.update()["finite"]
 
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
-        ({"memory": "neural"}, {"meta": 0.1}),
-        ({"memory": "neural_gradient"}, {"meta": 0.01}),
-        ({"memory": "neural_gradient", "meta": 0.5}, {"meta": 0.5}),
-        ({"memory": "neural", "meta": 0.0}, {}),
-        ({"memory": "lookup"}, {}),
+        ({"core": "neural_memory"}, {"meta": 0.1}),
+        ({"core": "neural_memory_gradient"}, {"meta": 0.01}),
+        ({"core": "neural_memory_gradient", "auxiliary_weights": {"meta": 0.5}}, {"meta": 0.5}),
+        ({"core": "neural_memory", "auxiliary_weights": {"meta": 0.0}}, {}),
+        ({"core": "lookup_table"}, {}),
+        ({"core": "episodic_cpc"}, {"cpc": 0.1}),
     ],
 )
-def test_a_memory_brings_along_the_weight_of_its_loss(given, wanted):
-    assert MemoryFlags(**given).auxiliary_weights == wanted
+def test_a_core_suggests_the_weights_of_its_losses(given, wanted):
+    assert build_run("guessing_game", **given).learner.auxiliary == wanted
 
 
-@pytest.mark.parametrize("given", [{"memory": "lookup", "meta": 0.0}, {"memory": "neural", "meta": -0.1}])
-def test_a_meta_loss_of_a_memory_that_has_none_or_of_a_weight_below_0_is_refused(given):
-    with pytest.raises(ValueError, match=f"meta={given['meta']} with memory='{given['memory']}', want a number from 0"):
-        build_run("dictionary_inference", hidden_size=4, **given)
+def test_a_loss_that_the_core_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="meta"):
+        build_run("dictionary_inference", core="lookup_table", auxiliary_weights={"meta": 0.5})
 
 
-def test_auxiliary_losses_are_trained_on_with_their_weights():
-    learner = guessing_game(cpc=0.5, reconstruction=0.25, **TINY).learner
-    assert learner.auxiliary == {"cpc": 0.5, "reconstruction": 0.25}
-    core = learner.agent.core
-    assert isinstance(core, Reconstruction) and isinstance(core.core, CPC)
-    assert core.target_size == core.core.target_size == 1 + 4  # the error and the inbox, not the name
-    assert guessing_game(**TINY).learner.auxiliary == {}
+def test_cpc_encodes_the_observation_and_the_inbox_but_not_the_name():
+    core = guessing_game(core="episodic_cpc", **TINY).learner.agent.core
+    assert isinstance(core, CPC) and core.target_size == 1 + 4
+
+
+def test_slots_of_a_shared_memory_are_given_for_each_expert():
+    shared = build_run("guessing_game", core="episodic_shared", experts=3, **{"core.slots": 5}).learner.agent.core
+    both = build_run("guessing_game", core="episodic_both", experts=(2, 3), **{"core.slots": 5}).learner.agent.core
+    assert (shared.slots, both.slots, both.controller.core.slots) == (15, 15, 5)
 
 
 def test_pooled_recall_wants_one_number_of_experts():
@@ -126,6 +132,6 @@ def test_pixels_divide_an_image():
 
 
 def test_an_image_is_read_by_one_expert_that_talks_to_nobody():
-    learner = sequential_mnist(pixels=28, hidden_size=6, slots=9).learner
+    learner = sequential_mnist(pixels=28, **{"core.hidden_size": 6, "core.slots": 9}).learner
     assert learner.task.steps == 28 and learner.agent.experts == 1 and learner.agent.bus.message_size == 0
     assert learner.agent.core.core.slots == 9 and learner.schedule(0) == 1e-3

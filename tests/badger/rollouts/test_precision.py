@@ -101,7 +101,9 @@ def test_where_compilation_fails_a_warning_says_why_and_the_plain_step_goes_on(t
         raise RuntimeError("there is no compiler here")
 
     fast, plain = learner(compile="broken"), learner()
-    with pytest.warns(UserWarning, match=r"compile='broken' failed, training continues without it: .*there is no compiler"):
+    with pytest.warns(
+        UserWarning, match=r"compile='broken' failed, training continues without it: .*there is no compiler"
+    ):
         fast.update()
     plain.update()
     assert torch.equal(flat(fast.agent), flat(plain.agent))

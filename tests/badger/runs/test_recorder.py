@@ -262,7 +262,7 @@ def test_events_that_cannot_be_written_stop_the_run(tmp_path, monkeypatch):
 
 def test_a_core_without_memory_and_a_bus_without_traffic_are_looked_into_as_well(tmp_path):
     run = build_run(
-        "guessing_game", experts=1, dims=1, steps=2, hidden_size=4, memory="none", bus="silent", topology="none",
+        "guessing_game", experts=1, dims=1, steps=2, core="gru", bus="silent", topology="none",
         batch=2, outer_steps=1, device="cpu",
     )  # fmt: skip
     run.folder = tmp_path / "run"

@@ -180,7 +180,7 @@ def test_ctrl_c_at_the_command_line_saves_and_tells_how_to_resume(tmp_path, whol
     step = load_trusted(folder).step
     assert 0 < step < STEPS
     resume = f"badger resume {folder} --trust-code"
-    assert error == f"\nbadger: stopped at outer step {step}, saved in {folder}. Go on with: {resume}\n"
+    assert error == f"\nbadger: stopped at outer step {step}, saved in {folder}. Resume with: {resume}\n"
     train(load_trusted(folder), tensorboard=False)
     assert_same_end(folder, whole)
 

@@ -135,5 +135,5 @@ def test_the_same_generator_gives_the_same_interval():
 
 
 def test_a_stratum_without_runs_is_refused(rng):
-    with pytest.raises(ValueError, match=r"stratum 1 has shape \(0,\), want \(N,\) with a run at least"):
+    with pytest.raises(ValueError, match=r"stratum 1 has shape \(0,\), want \(N,\) with at least one run"):
         bootstrap([np.ones(2), np.ones(0)], pooled(interquartile_mean), rng)

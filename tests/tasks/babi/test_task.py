@@ -234,7 +234,9 @@ def test_stories_may_grow_part_by_part(monkeypatch):
 
 
 def test_the_recipe_makes_stories_grow_and_leaves_out_what_is_longer_than_the_longest():
-    learner = build_run("babi", tasks=(1,), max_words=(20, 60), curriculum_steps=(3, 43), hidden_size=4, key_size=4).learner
+    learner = build_run(
+        "babi", tasks=(1,), max_words=(20, 60), curriculum_steps=(3, 43), hidden_size=4, key_size=4
+    ).learner
     learner.step = 1
     task, _ = learner.drawn()
     assert task.steps <= 20 and task.max_words == 60 == learner.task.steps

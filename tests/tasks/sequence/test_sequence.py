@@ -151,7 +151,7 @@ class Asked(SequenceTask):
     def action_space(self):
         return MultiDiscrete((2, 4, 3)) if self.wide else Discrete(4)
 
-    def _draw(self, batch, rng):
+    def _sample(self, batch, rng):
         shown = torch.randint(7, (batch, 6), generator=rng)
         shown[:, -1] = 5
         half = torch.where(shown > 2, shown // 2, -1)
@@ -203,7 +203,7 @@ def test_episodes_that_began_apart_are_read_ahead_each_from_where_it_is():
 def test_an_episode_is_as_long_as_its_sizes_make_it(task, sizes, steps):
     changed = replace(task, **sizes)
     assert changed.steps == steps and seen(changed, 2).shape[1] == steps
-    with pytest.raises(ValueError, match=f"has no steps to be drawn; it has dtype, {next(iter(sizes))}"):
+    with pytest.raises(ValueError, match=f"has no field 'steps', want some of: dtype, {next(iter(sizes))}"):
         RandomSizes(task, {"steps": (3, 4)})
 
 
@@ -214,7 +214,7 @@ def test_sizes_may_be_drawn():
 
 
 def test_a_recipe_may_begin_with_the_smallest():
-    tiny = {"memory": "none", "hidden_size": 4, "batch": 2, "curriculum_steps": (5, 20)}
+    tiny = {"core": "lstm", "core.hidden_size": 4, "batch": 2, "curriculum_steps": (5, 20)}
     learner, rng = build_run("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
     assert learner.task == learner.tasks.sample(rng, 20) == DictionaryInference(3, 4)
     assert learner.tasks.sample(rng, 4) == DictionaryInference(2, 1)
@@ -361,8 +361,11 @@ def test_any_item_but_the_last_is_asked_for_equally_often():
     [
         (lambda: DictionaryInference(0), "pairs=0, want at least 1"),
         (lambda: DictionaryInference(2, 0), "length=0, want at least 1"),
-        (lambda: DictionaryInference.level(0), r"level 0, want 1 to 4; other sizes: DictionaryInference\(8, 4\)"),
-        (lambda: DictionaryInference.level(5), "level 5, want 1 to 4"),
+        (
+            lambda: DictionaryInference.level(0),
+            r"number=0, want a level from 1 to 4; other sizes: DictionaryInference\(8, 4\)",
+        ),
+        (lambda: DictionaryInference.level(5), "number=5, want a level from 1 to 4"),
         (lambda: Copy(0), "length=0, want at least 1"),
         (lambda: Copy(symbols=0), "symbols=0, want at least 1"),
         (lambda: Copy(repeats=0), "repeats=0, want at least 1"),
@@ -370,7 +373,7 @@ def test_any_item_but_the_last_is_asked_for_equally_often():
         (lambda: PrioritySort(answers=0), "answers=0, want at least 1"),
         (lambda: PrioritySort(bits=0), "bits=0, want at least 1"),
         (lambda: PrioritySort(answers=21), "answers=21 of vectors=20, want answers <= vectors"),
-        (lambda: AssociativeRecall(1), "items=1, want at least 2, for the one that follows another is asked for"),
+        (lambda: AssociativeRecall(1), "items=1, want at least 2, as the answer is the item after another one"),
         (lambda: AssociativeRecall(vectors=0), "vectors=0, want at least 1"),
         (lambda: AssociativeRecall(bits=0), "bits=0, want at least 1"),
     ],

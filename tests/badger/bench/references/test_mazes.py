@@ -1,4 +1,4 @@
-"""What training in a maze is measured against: its mazes are ours, its network and its loss as worked out by hand."""
+"""The maze references: mazes equal to the task, network and loss compared with values worked out by hand."""
 
 import math
 from dataclasses import replace
@@ -19,8 +19,8 @@ SETTINGS = {"plasticity": Maze.plasticity(), "backpropamine": Maze.backpropamine
 KINDS = {"one": (OneMaze, 1), "many": (lambda task, rng: ManyMazes(task, rng, batch=7), 7)}
 
 
-def walked(mazes, actions):
-    """The opening and what each step told; and where they stood after each, (T + 1, B)."""
+def rollout(mazes, actions):
+    """First observation, results of the steps, cells (T + 1, B), and goals."""
     numbers = {
         tuple(place): cell
         for cell, place in enumerate(build_maze_tables(mazes.task.size, torch.device("cpu")).positions.tolist())
@@ -29,12 +29,12 @@ def walked(mazes, actions):
     def cells(places):
         return [numbers[tuple(int(i) for i in place)] for place in np.atleast_2d(places)]
 
-    opening = mazes.reset()
-    told, stood, goals = [], [cells(mazes.place)], cells(mazes.goal)
-    for given in actions:
-        told.append(mazes.step(given))
-        stood.append(cells(mazes.place))
-    return opening, told, torch.tensor(stood), torch.tensor(goals)
+    first_obs = mazes.reset()
+    steps, visited, goals = [], [cells(mazes.position)], cells(mazes.goal)
+    for action in actions:
+        steps.append(mazes.step(action))
+        visited.append(cells(mazes.position))
+    return first_obs, steps, torch.tensor(visited), torch.tensor(goals)
 
 
 @pytest.mark.parametrize("task", SETTINGS.values(), ids=SETTINGS)
@@ -42,24 +42,24 @@ def walked(mazes, actions):
 def test_observations_and_rewards_are_those_of_our_maze(kind, task):
     make, batch = KINDS[kind]
     actions = torch.randint(4, (task.steps, batch), generator=seeded(2))
-    opening, told, stood, goals = walked(make(task, np.random.default_rng(3)), actions.numpy())
+    first_obs, steps, visited, goals = rollout(make(task, np.random.default_rng(3)), actions.numpy())
     state, step = task.reset(batch, seeded())
-    state = state._replace(goal=goals, landings=stood[1:].T.contiguous())  # they landed where they stood then
-    assert_close(torch.from_numpy(opening), step.obs)
-    for given, (obs, reward) in zip(actions, told, strict=True):
-        state, step = task.step(state, given, seeded())
+    state = state._replace(goal=goals, respawn_cells=visited[1:].T.contiguous())
+    assert_close(torch.from_numpy(first_obs), step.obs)
+    for action, (obs, reward) in zip(actions, steps, strict=True):
+        state, step = task.step(state, action, seeded())
         assert_close(torch.from_numpy(obs), step.obs)
         assert_close(torch.from_numpy(reward), step.reward)
-    assert {10, 0} <= {round(float(r), 1) for _, reward in told for r in reward} or kind == "one"
+    assert {10, 0} <= {round(float(r), 1) for _, reward in steps for r in reward} or kind == "one"
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_free_cell_but_one_is_drawn_alike(kind):
+def test_free_cells_other_than_the_excluded_one_are_drawn_uniformly(kind):
     mazes = KINDS[kind][0](Maze(), np.random.default_rng(0))
-    drawn = [mazes.elsewhere((1, 1)) for _ in range(8_000)]
-    often = {place: drawn.count(place) / 8_000 for place in set(drawn)}
-    assert len(often) == 40 and (1, 1) not in often
-    assert all(abs(share - 1 / 40) < 0.01 for share in often.values())
+    drawn = [mazes.random_cell((1, 1)) for _ in range(8_000)]
+    frequencies = {place: drawn.count(place) / 8_000 for place in set(drawn)}
+    assert len(frequencies) == 40 and (1, 1) not in frequencies
+    assert all(abs(frequency - 1 / 40) < 0.01 for frequency in frequencies.values())
 
 
 # --- the network
@@ -95,7 +95,7 @@ def test_the_network_begins_with_small_weights_and_a_rate_of_a_hundredth():
         assert weight.min() >= 0 and 0.009 < weight.max() <= 0.01
 
 
-def test_the_plain_neural_memory_is_ours_written_down_plainly():
+def test_the_plain_neural_memory_equals_the_core():
     core = NeuralMemory(3, partial(LSTM, hidden_size=5), width=4, heads=2).double()
     network = PlainNeural(3, 5, 4, width=4, heads=2).double()
     theirs = {f"cell.{name}": value for name, value in core.controller.state_dict().items()} | {
@@ -103,29 +103,34 @@ def test_the_plain_neural_memory_is_ours_written_down_plainly():
     }
     network.load_state_dict(network.state_dict() | theirs)
     xs = torch.randn(6, 2, 3, generator=seeded(), dtype=torch.float64)
-    state, ours, told, losses = network.begin(2), core.initial_state(xs[0].unsqueeze(1)), [], []
+    state, core_state, losses, core_losses = network.initial_state(2), core.initial_state(xs[0].unsqueeze(1)), [], []
     for x in xs:
-        said, state = network(x, state)
-        y, ours = core(x.unsqueeze(1), ours)
-        assert_close(said.logits, network.policy(y.squeeze(1)))
-        assert_close(said.value, network.value(y).flatten())
-        assert_close(said.penalty, 0.1 * core.losses(ours)["meta"])
-        told.append(said.logits.square().sum() + said.penalty.sum())
-        losses.append(network.policy(y).square().sum() + 0.1 * core.losses(ours)["meta"].sum())
-    given = torch.autograd.grad(torch.stack(told).sum(), [network.interact.weight, network.cell.weight_hh])
-    wanted = torch.autograd.grad(torch.stack(losses).sum(), [core.interact.weight, core.controller.weight_hh])
-    for a, b in zip(given, wanted, strict=True):
+        out, state = network(x, state)
+        y, core_state = core(x.unsqueeze(1), core_state)
+        assert_close(out.logits, network.policy(y.squeeze(1)))
+        assert_close(out.value, network.value(y).flatten())
+        assert_close(out.penalty, 0.1 * core.losses(core_state)["meta"])
+        losses.append(out.logits.square().sum() + out.penalty.sum())
+        core_losses.append(network.policy(y).square().sum() + 0.1 * core.losses(core_state)["meta"].sum())
+    actual = torch.autograd.grad(torch.stack(losses).sum(), [network.interact.weight, network.cell.weight_hh])
+    expected = torch.autograd.grad(torch.stack(core_losses).sum(), [core.interact.weight, core.controller.weight_hh])
+    for a, b in zip(actual, expected, strict=True):
         assert_close(a, b)
 
 
 # --- the loss
 
 
-def given(rows):
-    """Log-probabilities, values, probabilities and rewards of 2 steps; in other rows the values are others."""
-    shares = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64).unsqueeze(1).expand(-1, rows, -1)
+def loss_inputs(rows):
+    """Log-probabilities, values, probabilities and rewards of 2 steps; values differ between rows."""
+    probabilities = torch.tensor([[0.5, 0.5], [0.25, 0.75]], dtype=torch.float64).unsqueeze(1).expand(-1, rows, -1)
     value = torch.tensor([[0.5], [0.0]], dtype=torch.float64) + torch.arange(rows)
-    return shares[..., 0].log(), value, shares, torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(-1, rows)
+    return (
+        probabilities[..., 0].log(),
+        value,
+        probabilities,
+        torch.tensor([[0.0], [1.0]], dtype=torch.float64).expand(-1, rows),
+    )
 
 
 OPTIONS = {"gamma": 0.5, "value_weight": 0.1, "concentration": 0.03}
@@ -135,21 +140,21 @@ def test_the_loss_of_two_steps_is_the_one_worked_out_by_hand():
     """Returns are 1/2 and 1, so that the advantages are 0 and 1."""
     first = 0 + 0 + 0.03 * (1 / 4 + 1 / 4)
     second = math.log(4) + 0.1 * 1 + 0.03 * (1 / 16 + 9 / 16)
-    assert a2c_loss(*given(1), **OPTIONS).item() == pytest.approx((first + second) / 2)
+    assert a2c_loss(*loss_inputs(1), **OPTIONS).item() == pytest.approx((first + second) / 2)
 
 
-def test_each_row_is_judged_by_its_own_value():
-    """The loss of a batch is the mean of what its rows lose alone."""
-    together = given(3)
-    alone = [a2c_loss(*(part[:, row : row + 1] for part in together), **OPTIONS) for row in range(3)]
-    assert len({loss.item() for loss in alone}) == 3
-    assert_close(a2c_loss(*together, **OPTIONS), torch.stack(alone).mean())
+def test_each_row_has_its_own_value():
+    """The loss of a batch is the mean of the losses of its rows."""
+    batch = loss_inputs(3)
+    single = [a2c_loss(*(part[:, row : row + 1] for part in batch), **OPTIONS) for row in range(3)]
+    assert len({loss.item() for loss in single}) == 3
+    assert_close(a2c_loss(*batch, **OPTIONS), torch.stack(single).mean())
 
 
-def test_the_policy_does_not_pull_at_the_value():
-    log_probability, value, shares, reward = given(2)
+def test_the_policy_loss_has_no_gradient_for_the_value():
+    log_prob, value, probabilities, reward = loss_inputs(2)
     value.requires_grad_()
-    loss = a2c_loss(log_probability, value, shares, reward, **OPTIONS)
+    loss = a2c_loss(log_prob, value, probabilities, reward, **OPTIONS)
     returns = torch.tensor([[0.5], [1.0]], dtype=torch.float64)
     assert_close(torch.autograd.grad(loss, value)[0], -2 * 0.1 * (returns - value.detach()) / 4)
 
@@ -171,7 +176,7 @@ NETWORKS = pytest.mark.parametrize("network", [PlasticNetwork, partial(PlainNeur
 
 @NETWORKS
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_update_changes_every_parameter_and_tells_the_reward_of_each_episode(kind, network):
+def test_an_update_changes_every_parameter_and_returns_the_reward_of_each_episode(kind, network):
     training = tiny(kind, network=network)
     before = {name: p.clone() for name, p in training.network.named_parameters()}
     rewards = training.update()
@@ -180,7 +185,7 @@ def test_an_update_changes_every_parameter_and_tells_the_reward_of_each_episode(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_seed_trains_alike_and_another_does_not(kind):
+def test_training_is_determined_by_the_seed(kind):
     def weights(seed):
         training = tiny(kind, seed)
         training.update()
@@ -190,13 +195,13 @@ def test_the_same_seed_trains_alike_and_another_does_not(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_log_probabilities_are_of_what_was_done(kind):
+def test_log_probabilities_are_those_of_the_actions_taken(kind):
     training = tiny(kind)
-    done, step = [], training.mazes.step
-    training.mazes.step = lambda action: (done.append(action.copy()), step(action))[1]
-    (log_probability, _, shares), *_ = training.play()
-    chosen = torch.from_numpy(np.stack(done)).unsqueeze(-1)
-    assert_close(log_probability, shares.gather(-1, chosen).squeeze(-1).log())
+    taken, step = [], training.mazes.step
+    training.mazes.step = lambda action: (taken.append(action.copy()), step(action))[1]
+    (log_prob, _, probabilities), *_ = training.rollout()
+    actions = torch.from_numpy(np.stack(taken)).unsqueeze(-1)
+    assert_close(log_prob, probabilities.gather(-1, actions).squeeze(-1).log())
 
 
 def test_the_settings_are_those_of_the_papers():
@@ -207,4 +212,4 @@ def test_the_settings_are_those_of_the_papers():
     assert one.loss.keywords == {"gamma": 0.9, "value_weight": 0.03, "concentration": 0.1}
     assert many.loss.keywords == {"gamma": 0.9, "value_weight": 0.1, "concentration": 0.03}
     for training in (one, many):
-        assert training.optimiser.defaults["lr"] == training.optimiser.defaults["eps"] == 1e-4
+        assert training.optimizer.defaults["lr"] == training.optimizer.defaults["eps"] == 1e-4

@@ -1,4 +1,4 @@
-"""What the benchmark measures against computes the same thing as ours."""
+"""References of the benchmarks have the outputs and gradients of this library."""
 
 from functools import partial
 
@@ -8,7 +8,7 @@ import torch
 
 from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, generator, make_edges, sense
 from badger.bench.cases.agents import PARAMETERS, Game
-from badger.bench.cases.million import filled
+from badger.bench.cases.million import filled_state
 from badger.bench.references import (
     AttentionAgent,
     DenseAttention,
@@ -27,11 +27,11 @@ CPU = torch.device("cpu")
 D, H, SIZES = 3, 4, {"slots": 6, "top_k": 2, "key_size": 5}
 
 
-def memories(keep, read=dense_read, slots=SIZES["slots"]):
+def memories(row_content, read=dense_read, slots=SIZES["slots"]):
     """Ours and the dense ring, of the same weights."""
     sizes = {**SIZES, "slots": slots}
-    memory = EpisodicMemory(D, partial(GRU, hidden_size=H), row_content=keep, **sizes).double()
-    ring = DenseRing(D, H, keep=keep, read=read, **sizes).double()
+    memory = EpisodicMemory(D, partial(GRU, hidden_size=H), row_content=row_content, **sizes).double()
+    ring = DenseRing(D, H, row_content=row_content, read=read, **sizes).double()
     ring.load_state_dict(memory.state_dict())
     return memory, ring
 
@@ -46,10 +46,10 @@ def gradients(ys, xs, module):
 
 
 @pytest.mark.parametrize("members", [1, 3])
-@pytest.mark.parametrize("keep", ["x", "both"])
+@pytest.mark.parametrize("row_content", ["x", "both"])
 @pytest.mark.parametrize("read", [dense_read, selected_read])
-def test_the_dense_ring_gives_the_outputs_and_gradients_of_our_memory(read, keep, members):
-    memory, ring = memories(keep, read, slots=7)  # no multiple of 3
+def test_the_dense_ring_gives_the_outputs_and_gradients_of_our_memory(read, row_content, members):
+    memory, ring = memories(row_content, read, slots=7)  # no multiple of 3
     xs = inputs(members)
     ours, theirs = memory.unroll(xs, memory.initial_state(xs[0]))[0], ring(xs)
     torch.testing.assert_close(theirs, ours)
@@ -80,7 +80,7 @@ def test_the_dense_ring_gives_the_outputs_and_gradients_of_our_memory_that_begin
     memory, ring = memories("x")
     rows = torch.randn(2, SIZES["slots"], SIZES["key_size"] + D, generator=seeded(2), dtype=torch.float64)
     xs = inputs(2)
-    ours, theirs = memory.unroll(xs, filled(memory, *split(rows), xs[0].detach()))[0], ring(xs, rows)
+    ours, theirs = memory.unroll(xs, filled_state(memory, *split(rows), xs[0].detach()))[0], ring(xs, rows)
     torch.testing.assert_close(theirs, ours)
     torch.testing.assert_close(gradients(theirs, xs, ring), gradients(ours, xs, memory))
 
@@ -90,7 +90,7 @@ def test_a_full_memory_reads_what_it_was_filled_with_at_its_first_step():
     rows = torch.randn(1, SIZES["slots"], SIZES["key_size"] + D, generator=seeded(2), dtype=torch.float64)
     x = inputs(2)[0, :1].detach()
     keys, values = split(rows)
-    _, state = memory(x, filled(memory, keys, values, x))
+    _, state = memory(x, filled_state(memory, keys, values, x))
     torch.testing.assert_close(state.log.keys(), keys)
     assert state.log.valid().all()
 
@@ -129,8 +129,8 @@ def test_a_step_of_the_published_agent_changes_every_parameter():
 
 def test_the_loop_over_experts_acts_as_the_batched_agent():
     count, message, identity = 6, 4, 3
-    eaten = 1 + message + identity
-    core = Private(EpisodicMemory(eaten, partial(GRU, hidden_size=H), **SIZES))
+    input_size = 1 + message + identity
+    core = Private(EpisodicMemory(input_size, partial(GRU, hidden_size=H), **SIZES))
     agent = Agent(
         sense=sense.Broadcast(1),
         core=core,
@@ -148,9 +148,9 @@ def test_the_loop_over_experts_acts_as_the_batched_agent():
     parts = {"core.core.": "", "bus.": "", "act.linear.": "act."}
     weights = agent.state_dict()
     loop.load_state_dict({new + k[len(old) :]: w for old, new in parts.items() for k, w in weights.items() if old in k})
-    for now in obs:
-        output, state = agent(now, state)
-        torch.testing.assert_close(loop(now[0]), output[0])
+    for step_obs in obs:
+        output, state = agent(step_obs, state)
+        torch.testing.assert_close(loop(step_obs[0]), output[0])
     torch.testing.assert_close(torch.stack(loop.inbox), state.inbox[0])
 
 
@@ -160,9 +160,9 @@ def test_dense_attention_delivers_what_our_bus_delivers(graph, heads):
     y = torch.randn(2, 5, H, generator=seeded(), dtype=torch.float64)
     bus, dense = Attention(H, 4, heads=heads, key_size=3), DenseAttention(H, 4, heads=heads, key_size=3)
     dense.load_state_dict(bus.state_dict())
-    hears = torch.from_numpy(nx.to_numpy_array(graph(5))) > 0
+    mask = torch.from_numpy(nx.to_numpy_array(graph(5))) > 0
     delivery, _ = bus.double()(y, make_edges(graph, 5, 2, y), (), None)
-    torch.testing.assert_close(dense.double()(y, hears), delivery.inbox)
+    torch.testing.assert_close(dense.double()(y, mask), delivery.inbox)
 
 
 def test_dense_attention_without_a_mask_hears_itself_too():
@@ -172,9 +172,9 @@ def test_dense_attention_without_a_mask_hears_itself_too():
 
 
 def test_the_task_of_the_published_agent_is_ours():
-    """The error that its own guess is given, and what our task says of the same guess."""
+    """The error of a guess in the reference equals the score of the task."""
     task, agent = GuessingGame(dims=2, dtype=torch.float64), AttentionAgent(matrix_products).double()
-    world, _ = task.reset(3, generator(0, "toy"))
+    env_state, _ = task.reset(3, generator(0, "toy"))
     guess = torch.randn(3, 2, generator=seeded(), dtype=torch.float64)
-    _, step = task.step(world, guess, generator(0, "toy"))
-    torch.testing.assert_close(agent._error(guess, task.target(world)), step.scores["error"])
+    _, step = task.step(env_state, guess, generator(0, "toy"))
+    torch.testing.assert_close(agent._error(guess, task.target(env_state)), step.scores["error"])

@@ -220,7 +220,7 @@ def test_popgym_is_served():
 
 
 def tiny(folder, env="toy_worlds:Counter", **arguments):
-    sizes = {"env": env, "steps": 9, "hidden_size": 6, "batch": 2, "horizon": 5, "outer_steps": 8}
+    sizes = {"env": env, "steps": 9, "core.hidden_size": 6, "batch": 2, "learner.horizon": 5, "outer_steps": 8}
     run = build_run("gymnasium", **sizes, device="cpu", **arguments)
     run.folder, run.save_every, run.log_every, run.inspect_every = folder, 2, 2, 100
     return run

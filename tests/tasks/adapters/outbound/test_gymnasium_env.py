@@ -55,7 +55,7 @@ def test_every_task_passes_gymnasiums_check(make, registered):
 
 
 def test_a_world_of_several_agents_is_refused():
-    with pytest.raises(ValueError, match=r"Flock\(.*\) is a world of 3 agents, want one actor: use tasks.to_parallel"):
+    with pytest.raises(ValueError, match=r"Flock\(.*\) has 3 agents, want a single one: use tasks.to_parallel"):
         to_gymnasium(Flock())
 
 
@@ -73,7 +73,7 @@ def test_the_environment_plays_the_task():
     task = GuessingGame(3, 2, dtype=torch.float64)
     env = to_gymnasium(task)
     state, opened = task.reset(1, seeded())
-    seen, info = env.reset(seed=1, options={"opened": (state, opened)})
+    seen, info = env.reset(seed=1, options={"initial": (state, opened)})
     assert info == {}
     for t in range(task.steps):
         assert np.array_equal(seen, opened.obs[0].numpy())
@@ -146,13 +146,13 @@ def test_it_runs_in_a_vector_environment():
 def test_an_action_that_is_not_in_the_space_is_refused():
     env = to_gymnasium(Maze())
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="the actor gave the action 4, want an integer from 0 to 3"):
+    with pytest.raises(ValueError, match="the agent gave the action 4, want an integer from 0 to 3"):
         env.step(4)
 
 
 def test_nobody_acts_before_the_start_or_after_the_end():
     env = to_gymnasium(Steps(1))
-    with pytest.raises(RuntimeError, match=r"an episode of Steps\(.*\) was not begun: call reset"):
+    with pytest.raises(RuntimeError, match=r"an episode of Steps\(.*\) was not started: call reset"):
         env.step(0)
     env.reset(seed=0)
     env.step(1)

@@ -105,8 +105,8 @@ def wordless(render_mode: str | None = None) -> Wordless:
 
 
 TEAM: dict[str, Any] = {
-    "env": "worlds:errands", "steps": 12, "identity_size": 0, "message_size": 8, "hidden_size": 32, "learner": "ppo",
-    "batch": 64, "lr": 5e-3, "gamma": 0.6, "reward_scale": 0.3, "outer_steps": 50,
+    "env": "worlds:errands", "steps": 12, "identity_size": 0, "message_size": 8, "core.hidden_size": 32, "learner": "ppo",
+    "batch": 64, "lr": 5e-3, "learner.gamma": 0.6, "learner.reward_scale": 0.3, "outer_steps": 50,
 }  # fmt: skip
 
 ERRANDS = Study(

@@ -1,0 +1,110 @@
+"""The command `badger inspect RUN`: the content of a run folder, and metrics and pictures of its agent."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from badger.cli.loading import load
+from badger.evaluation.inspection import inspect_agent
+from badger.learners.population import member_learners
+from badger.rng import generator
+from badger.runs import checkpoint
+from badger.runs.evaluations import read_evaluation
+from badger.runs.run import Description, read_description
+
+
+def inspect_command(words: list[str]) -> int:
+    """The words after `badger inspect`; returns the exit code: 1 where a file of the run is damaged."""
+
+    def inspect(
+        run: Positional[Path],
+        *,
+        member: int = 0,
+        seed: int = 0,
+        build: str | None = None,
+        trust_code: bool = False,
+        out: Path | None = None,
+    ) -> int:
+        """Print what a run folder holds and what its agent does in a batch of episodes; save pictures of one episode.
+
+        Args:
+            run: run folder.
+            member: index of an agent of a population, from 0 on.
+            seed: seed of the episodes, which are held out from training.
+            build: function that builds a run that no recipe has made, module:function, without arguments.
+            trust_code: import code of others that its run.json names as module:name.
+            out: folder for the pictures; default: RUN/inspection.
+        """
+        description = read_description(run)
+        damaged = list(damaged_files(run))
+        print("\n".join([*describe_run(description), *describe_files(run), *damaged]))
+        loaded = load(run, build=build, trust_code=trust_code)
+        learners = member_learners(loaded.learner)
+        if not 0 <= member < len(learners):
+            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
+        learner = learners[member]
+        size = sum(parameter.numel() for parameter in learner.agent.parameters())
+        print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")
+        rng = generator(seed, "inspect", device=loaded.device)
+        found = inspect_agent(learner.agent, loaded.learner.task.evaluation_task, rng, policy=learner.eval_policy)
+        for tag, value in found.scalars.items():
+            print(f"{tag:<31} {value:.4g}")
+        folder = out or run / "inspection"
+        folder.mkdir(parents=True, exist_ok=True)
+        for tag, picture in found.plots.items():
+            file = folder / f"{tag.replace('/', '-')}.png"
+            picture.savefig(file)
+            print(f"{tag:<31} {file}")
+        return 1 if damaged else 0
+
+    return tyro.cli(inspect, args=words, prog="badger inspect")
+
+
+def describe_run(description: Description) -> Iterator[str]:
+    """Lines about how the run was made.
+
+    Args:
+        description: of the run's run.json.
+    """
+    yield f"recipe          {description.recipe or 'none: built by hand'}"
+    for name, value in {**description.defaults, **description.arguments}.items():
+        yield f"  {name:<27} {value}"
+
+
+def describe_files(folder: Path) -> Iterator[str]:
+    """Lines about checkpoints, metrics and the last evaluation.
+
+    Args:
+        folder: run folder.
+    """
+    steps = checkpoint.saved_steps(folder / "checkpoints")
+    yield f"checkpoints     {', '.join(map(str, steps)) or 'none'}"
+    metrics = folder / "metrics.jsonl"
+    lines = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+    yield f"metrics         {lines} outer steps"
+    evaluation = read_evaluation(folder)
+    yield "evaluation      " + ("none" if evaluation is None else f"at outer step {evaluation['step']}")
+
+
+def damaged_files(folder: Path) -> Iterator[str]:
+    """Lines that name each damaged line of metrics.jsonl and each checkpoint that cannot be read.
+
+    Args:
+        folder: run folder.
+    """
+    metrics = folder / "metrics.jsonl"
+    if metrics.exists():
+        for number, line in enumerate(metrics.read_bytes().split(b"\n")[:-1], 1):
+            try:
+                json.loads(line)
+            except ValueError as error:
+                yield f"damaged         line {number} of {metrics}: {error}"
+    for step in checkpoint.saved_steps(folder / "checkpoints"):
+        file = checkpoint.path(folder / "checkpoints", step)
+        try:
+            checkpoint.read(file)
+        except (ValueError, OSError, RuntimeError, KeyError) as error:
+            yield f"damaged         {file}: {error}"

@@ -1,0 +1,90 @@
+"""What a learner needs of its task and its agent, declared as class attributes that recipes and checks read.
+
+- `needs_critic`: the agent's act is `act.WithCritic`, whose last output is a value estimate.
+- `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
+- `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
+- `action_kinds`: action spaces that it can learn.
+- `joins_populations`: several of it train together as a `Population`.
+
+A learner without one of these attributes has the default of `DEFAULTS`.
+"""
+
+from typing import Any
+
+from tasks import Continuous, Discrete, MultiDiscrete, Task, TaskDistribution, nominal
+
+DEFAULTS: dict[str, Any] = {
+    "needs_critic": False,
+    "needs_differentiable": False,
+    "takes_distributions": False,
+    "action_kinds": (Discrete, MultiDiscrete, Continuous),
+    "joins_populations": False,
+}
+
+
+def requirement(learner: Any, name: str) -> Any:
+    """The value of a requirement of a learner class or instance.
+
+    Args:
+        learner: the learner; a factory without such attributes has the defaults.
+        name: one of `DEFAULTS`.
+
+    Raises:
+        KeyError: no requirement of that name.
+    """
+    return getattr(learner, name, DEFAULTS[name])
+
+
+def check_task(learner: Any, name: str, task: Task | TaskDistribution) -> None:
+    """Refuses a task that a learner cannot learn.
+
+    Args:
+        learner: a learner class or instance.
+        name: of the learner, for the message.
+        task: what is to be learned.
+
+    Raises:
+        ValueError: says which requirement is not met.
+    """
+    kind, single = type(task).__name__, nominal(task)
+    if isinstance(task, TaskDistribution) and not requirement(learner, "takes_distributions"):
+        raise ValueError(
+            f"{kind} draws another task for each outer step, and {name} learns one: give it a single task, such as "
+            "sizes that are one number"
+        )
+    if requirement(learner, "needs_differentiable") and not single.differentiable:
+        raise ValueError(
+            f"{type(single).__name__} gives rewards without gradient, and {name} needs differentiable rewards; use a "
+            "learner of reinforcement learning, such as a2c or ppo, or a task with differentiable=True"
+        )
+    kinds = requirement(learner, "action_kinds")
+    if not isinstance(single.action_space, kinds):
+        wanted = " or ".join(f"tasks.{one.__name__}" for one in kinds)
+        raise ValueError(
+            f"{type(single).__name__}: actions are {single.action_space}, and {name} learns {wanted} only; use another "
+            "learner"
+        )
+
+
+def check_critic(learner: Any, name: str, agent: Any) -> None:
+    """Refuses an agent with a critic where the learner has no use for it, and one without where it needs it.
+
+    Args:
+        learner: a learner class or instance.
+        name: of the learner, for the message.
+        agent: the agent to be trained.
+
+    Raises:
+        ValueError: says how to build the agent.
+    """
+    has_critic, needed = hasattr(agent.act, "critic"), requirement(learner, "needs_critic")
+    if has_critic and not needed:
+        raise ValueError(
+            f"the agent's last output is a value estimate, which {name} would take for a part of the action; build it "
+            "without act.WithCritic"
+        )
+    if needed and not has_critic:
+        raise ValueError(
+            f"the agent acts by act.{type(agent.act).__name__}, which has no value estimate, and {name} needs one: "
+            "build the agent with act=act.WithCritic(head)"
+        )

@@ -1,0 +1,189 @@
+"""Parts that a flag names: registered ones or `module:name`, each with options of its own, read off its signature.
+
+`--core episodic --core.slots 32` on the command line, `build_run("t_maze", core="episodic", **{"core.slots": 32})` in
+Python and `{"core": "episodic", "core.slots": 32}` in run.json are the same. What the agent passes to a factory by
+itself (sizes, the learning rate ...) is no option; every other parameter with a plain annotation is one.
+
+Open this file to add a kind of part; to add a part, add a line to the registry of its kind.
+"""
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, Literal, Union, get_type_hints
+
+import typeguard
+
+from badger.act import ACTS
+from badger.learners import LEARNERS
+from badger.registry import resolve_name
+from badger.sense import SENSES
+from comms import BUSES, TOPOLOGIES
+from experts import CORES
+
+PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class PartKind:
+    """A kind of part that a flag may name.
+
+    Args:
+        flag: the flag's name, also the prefix of its options.
+        registry: the parts by name, each a factory.
+        positional: how many of a factory's first parameters are passed by the agent.
+        supplied: parameters that are passed by name where a factory has them.
+        defaults: values of options for which a factory has no default.
+    """
+
+    flag: str
+    registry: Mapping[str, Callable[..., Any]]
+    positional: int
+    supplied: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, name: str, **options: Any) -> "Part":
+        """The part of that name, with options for its factory."""
+        return Part(self, name, options)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part by name, and the options given to its factory; `build` makes the part.
+
+    Args:
+        kind: which registry the name is looked up in.
+        name: a registered name, or `module:name`.
+        options: keyword arguments of the factory, checked when the part is first used.
+
+    Raises:
+        ValueError: an unknown name, an option that the factory does not have, or a value of another type.
+    """
+
+    kind: PartKind
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def factory(self) -> Callable[..., Any]:
+        """The registered or imported factory."""
+        return resolve_name(self.kind.registry, self.name, self.kind.flag, callable)
+
+    @cached_property
+    def available(self) -> dict[str, inspect.Parameter]:
+        """The options of the factory: its parameters with plain annotations, less those that the agent passes."""
+        return factory_options(self.factory, self.kind)
+
+    def with_defaults(self, defaults: Mapping[str, Any]) -> "Part":
+        """The part with these options where the factory has such parameters and none is given."""
+        known = {name: value for name, value in defaults.items() if self.accepts(name)}
+        return Part(self.kind, self.name, known | dict(self.options))
+
+    def check(self) -> "Part":
+        """The part with its options checked and lists, as JSON has them, turned into tuples.
+
+        Raises:
+            ValueError: an option that the factory does not have, or a value of another type.
+        """
+        return Part(self.kind, self.name, {name: self._checked(name, value) for name, value in self.options.items()})
+
+    def _checked(self, name: str, value: Any) -> Any:
+        flag = f"{self.kind.flag}.{name}"
+        if name not in self.available:
+            near = difflib.get_close_matches(name, self.available, 1)
+            hint = (
+                f"did you mean {self.kind.flag}.{near[0]}?" if near else f"it has {', '.join(self.available) or 'none'}"
+            )
+            raise ValueError(f"{flag}={value!r}: {self.kind.flag} {self.name!r} has no option {name!r}; {hint}")
+        value = tuple(value) if isinstance(value, list) else value
+        wanted = self.available[name].annotation
+        try:
+            typeguard.check_type(value, wanted)
+        except typeguard.TypeCheckError as error:
+            raise ValueError(f"{flag}={value!r}, want {type_name(wanted)}") from error
+        return value
+
+    def accepts(self, name: str) -> bool:
+        """Whether the factory has a parameter of that name."""
+        return name in inspect.signature(self.factory).parameters
+
+    def build(self, *args: Any, **supplied: Any) -> Any:
+        """The part itself. supplied: passed where the factory has a parameter of that name."""
+        known = {name: value for name, value in supplied.items() if self.accepts(name) and name not in self.options}
+        for name, parameter in self.available.items():
+            if parameter.default is parameter.empty and name not in self.options:
+                raise ValueError(f"{self.kind.flag} {self.name!r} needs a value for {self.kind.flag}.{name}")
+            if name in self.kind.defaults:
+                known.setdefault(name, parameter.default)
+        return self.factory(*args, **{**known, **self.options})
+
+    def bound(self) -> str | Callable[..., Any]:
+        """The name of a part without options, else its factory with the options bound: for a socket that takes both."""
+        return partial(self.factory, **self.options) if self.options or ":" in self.name else self.name
+
+
+def factory_options(factory: Callable[..., Any], kind: PartKind) -> dict[str, inspect.Parameter]:
+    """The parameters of a factory that are options of a part of this kind, with evaluated annotations."""
+    parameters = list(inspect.signature(factory).parameters.values())[kind.positional :]
+    hints = _type_hints(factory)
+    return {
+        p.name: p.replace(annotation=hints[p.name], default=_default(p, kind))
+        for p in parameters
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.name not in kind.supplied
+        and is_plain(hints.get(p.name, Any))
+    }
+
+
+def _default(parameter: inspect.Parameter, kind: PartKind) -> Any:
+    if parameter.default is parameter.empty:
+        return kind.defaults.get(parameter.name, parameter.empty)
+    return parameter.default
+
+
+def is_plain(annotation: Any) -> bool:
+    """Whether JSON and the command line can hold every value of this type."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return all(map(is_plain, args))
+    if origin is Literal:
+        return True
+    if origin is tuple:
+        return all(arg is Ellipsis or is_plain(arg) for arg in args)
+    if origin is dict:
+        return args[0] is str and is_plain(args[1])
+    return annotation in PLAIN
+
+
+def type_name(annotation: Any) -> str:
+    """A type as an error message shows it: `int | None`, `'local' or 'gradient'`."""
+    if typing.get_origin(annotation) is Literal:
+        return " or ".join(map(repr, typing.get_args(annotation)))
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    if isinstance(factory, partial):
+        return _type_hints(factory.func)
+    if hasattr(factory, "__signature__"):
+        return {name: p.annotation for name, p in inspect.signature(factory).parameters.items()}
+    return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
+
+
+TRAINING = frozenset(
+    {
+        "auxiliary", "batch", "compile", "cuda_graph", "experts", "grad_checkpoint_steps", "lr", "precision", "rank",
+        "seed",
+    }
+)  # fmt: skip
+
+CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64})
+BUS = PartKind("bus", BUSES, 2)
+TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
+SENSE = PartKind("sense", SENSES, 1)
+ACT = PartKind("act", ACTS, 2, frozenset({"agents"}))
+LEARNER = PartKind("learner", LEARNERS, 2, TRAINING)
