@@ -1,7 +1,7 @@
-"""A Badger agent: experts that share one core, sense, talk over a bus, and act together.
+"""The Badger agent: many experts with shared weights that observe, communicate over a bus, and act jointly.
 
-Shapes: B episode, E expert, P agent of the world, O observation, Y output of an expert, M message, D numbers of an
-action, K edges.
+Shapes: B episode, E expert, P agent of the environment, O observation, Y output of an expert, M message, I identity,
+D numbers of an action, K edges.
 """
 
 from collections.abc import Sequence
@@ -36,11 +36,17 @@ from experts.state import State
 
 
 class AgentState(NamedTuple):
-    """All that an agent knows in an episode, and what one may want to see of it.
+    """The recurrent state of an agent.
 
-    core: of the experts. bus: of the bus. y: what the experts last put out. delivery: what they heard of it (inbox,
-    from whom, at what cost), kept whole, so that traffic can be watched too. edges: who hears whom. identity: tells
-    experts apart. assignment: of the acting port. present: which experts are there; None for all.
+    Args:
+        core: the state of the core, for all experts.
+        bus: the state of the bus.
+        y: the last outputs of the experts.
+        delivery: the last messages received, with their weights and cost.
+        edges: the communication graph.
+        identity: distinguishes the experts.
+        assignment: of outputs to experts; None for an output head without one.
+        present: experts that take part; None: all.
     """
 
     core: State
@@ -54,41 +60,50 @@ class AgentState(NamedTuple):
 
     @property
     def inbox(self) -> Float[Tensor, "B E M"]:
+        """The messages that each expert received last."""
         return self.delivery.inbox
 
     @property
     def weights(self) -> Float[Tensor, "B K"]:
+        """The weight of each edge in the last delivery."""
         return self.delivery.weights
 
-    def with_active_agents(self, alive: Bool[Tensor, "B P"] | None) -> "AgentState":
-        """The same for a step in a world in which only these agents are there; None: all. The experts of the others
-        neither hear, speak, write nor act in it. A lesion stays one."""
-        if alive is None:
+    def with_active_agents(self, active: Bool[Tensor, "B P"] | None) -> "AgentState":
+        """This state with the experts of absent agents masked out, for one step of an environment of several agents.
+
+        Masked experts neither receive, send, write nor act. A lesion stays in place.
+
+        Args:
+            active: agents of the environment that are present; None: all.
+        """
+        if active is None:
             return self
-        there = alive.repeat(1, team_size(self.identity.shape[1], alive.shape[1]))  # (B, P) -> (B, E)
-        return self._replace(present=there if self.present is None else self.present & there)
+        mask = active.repeat(1, team_size(self.identity.shape[1], active.shape[1]))  # (B, P) -> (B, E)
+        return self._replace(present=mask if self.present is None else self.present & mask)
 
 
 class Agent(nn.Module):
-    """Many experts, one set of weights (Rosa et al. 2019, arXiv:1912.01513).
+    """A Badger agent: many experts with one set of weights, which communicate and act jointly.
 
-    In a step every expert eats what it senses, its inbox and its identity; then the bus carries what the experts put
-    out, to be heard in the next step (or the next of `comm_rounds` rounds); then the acting port makes one action of it.
-    Identities are drawn anew for each episode: without them, experts that share weights stay equal for ever.
+    In each step the core of every expert receives [observation, inbox, identity]; the bus then delivers messages made
+    from the cores' outputs, to be received in the next of `comm_rounds` rounds or in the next step; the output head
+    computes one action. Identities are sampled in each episode: without them, experts that share weights stay equal.
 
     Args:
-        sense: a port of `badger.sense`.
-        core: eats sense.output_size + bus.message_size + identity_size + act.name_size numbers.
-        bus: a bus of `comms`, over the outputs of the core.
-        act: a port of `badger.act`, over the outputs of the core.
+        sense: input map, of `badger.sense`.
+        core: recurrent core with sense.output_size + bus.message_size + identity_size + act.name_size inputs.
+        bus: a bus of `comms` on the outputs of the core.
+        act: output head of `badger.act` on the outputs of the core.
         topology: a name in `comms.TOPOLOGIES`, a networkx graph, an EdgeList, or a callable int -> graph or EdgeList.
-            What is not a name is saved with the parameters, as it was for `experts`: it may have been drawn.
-        experts: how many there are where nothing else is asked for; free after training.
-        identity_size: random numbers in an identity, standard normal; beside what the acting port tells an expert.
-        comm_rounds: rounds of communication in a step.
+            Other than a name, its edges among `experts` are saved with the parameters, as they may be random.
+        experts: default number of experts; can change after training.
+        identity_size: size of the identities, standard normal; without the output names of `act`.
+        comm_rounds: rounds of communication in each step.
 
     Raises:
-        ValueError: sizes that do not fit; a graph with another number of nodes than experts.
+        ValueError: sizes that do not fit; a graph whose number of nodes is not `experts`.
+
+    Source: Rosa et al. 2019 (arXiv:1912.01513).
     """
 
     def __init__(
@@ -105,65 +120,69 @@ class Agent(nn.Module):
     ):
         super().__init__()
         if comm_rounds < 1:
-            raise ValueError(f"comm_rounds={comm_rounds}, want at least 1 round of communication in a step")
-        wanted = sense.output_size + bus.message_size + identity_size + act.name_size
-        if core.input_size != wanted:
+            raise ValueError(f"comm_rounds={comm_rounds}, want at least 1 round of communication in each step")
+        input_size = sense.output_size + bus.message_size + identity_size + act.name_size
+        if core.input_size != input_size:
             name = f" + name {act.name_size}" if act.name_size else ""
             raise ValueError(
                 f"core.input_size={core.input_size}, want obs {sense.output_size} + message {bus.message_size} + "
-                f"identity {identity_size}{name} = {wanted}; build the core with input_size={wanted}"
+                f"identity {identity_size}{name} = {input_size}; build the core with input_size={input_size}"
             )
-        for name, port in (("bus", bus), ("act", act)):
-            if port.input_size != core.output_size:
+        for part, module in (("bus", bus), ("act", act)):
+            if module.input_size != core.output_size:
                 raise ValueError(
-                    f"{name}.input_size={port.input_size}, want the core's output_size={core.output_size}; "
-                    f"build the {name} with input_size={core.output_size}"
+                    f"{part}.input_size={module.input_size}, want the core's output_size={core.output_size}; "
+                    f"build the {part} with input_size={core.output_size}"
                 )
         self.sense, self.core, self.bus, self.act = sense, core, bus, act
-        self.topology, self.experts, self.identity_size, self.comm_rounds = (
-            topology,
-            experts,
-            identity_size,
-            comm_rounds,
-        )
-        self._lists: dict[int, EdgeList] = {}  # follows from topology: it is asked once for each size
-        self._rows: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # follows from _lists: edges of one episode
+        self.topology, self.experts = topology, experts
+        self.identity_size, self.comm_rounds = identity_size, comm_rounds
+        self._edge_lists: dict[int, EdgeList] = {}  # cache of the topology, by number of experts
+        self._episode_edges: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # cache of _edge_lists as tensors
         self._edge_list(experts)
 
     def _edge_list(self, experts: int) -> EdgeList:
-        if experts not in self._lists:
-            self._lists[experts] = edge_list(self.topology, experts)
-        return self._lists[experts]
+        if experts not in self._edge_lists:
+            self._edge_lists[experts] = edge_list(self.topology, experts)
+        return self._edge_lists[experts]
 
     def get_extra_state(self) -> Float[Tensor, "3 columns"]:
-        """For `state_dict`: of a graph that does not follow from a name the number of experts, and then senders,
-        receivers and weights of its edges; else no columns."""
+        """The edges of a topology without a name, as part of `state_dict`.
+
+        The first column holds the number of experts, the others senders, receivers and weights of the edges; there are
+        no columns for a topology given by name.
+        """
         if isinstance(self.topology, str):
             return torch.empty(3, 0, dtype=torch.float64)
         edges = np.stack([part.astype(np.float64) for part in self._edge_list(self.experts)])
         return torch.tensor(np.concatenate([[[self.experts], [0.0], [0.0]], edges], 1))
 
     def set_extra_state(self, state: Float[Tensor, "3 columns"]) -> None:
-        """The saved graph takes the place of this agent's, so that one drawn at random stays what it was; a topology
-        given by its name stays that."""
+        """Restores saved edges, so that a random topology is unchanged; a topology given by name is kept.
+
+        Args:
+            state: the result of `get_extra_state`.
+        """
         if isinstance(self.topology, str) or not state.numel():
             return
         columns = state.cpu().numpy()
         experts, edges = int(columns[0, 0]), columns[:, 1:]
         saved = EdgeList(edges[0].astype(np.int64), edges[1].astype(np.int64), edges[2])
-        own = self._lists.get(experts)
-        if own is None or not all(map(np.array_equal, saved, own)):
-            self._lists[experts] = edge_list(saved, experts)
-            self._rows.clear()
+        cached = self._edge_lists.get(experts)
+        if cached is None or not all(map(np.array_equal, saved, cached)):
+            self._edge_lists[experts] = edge_list(saved, experts)
+            self._episode_edges.clear()
 
     def _edges(self, experts: int, batch: int, like: Tensor) -> Edges:
-        """The edges of `batch` episodes, on like's device. Nothing but the first call copies anything."""
+        """The edges of `batch` episodes on the device of `like`. Only the first call copies data to the device."""
         key = experts, like.device, like.dtype
-        if key not in self._rows:
+        if key not in self._episode_edges:
             make = partial(_single_episode_edges, self._edge_list(experts), experts, like.device, like.dtype)
-            with ThreadPoolExecutor(1) as thread:  # where no transform of torch.func and no inference mode is on, which
-                self._rows[key] = thread.submit(make).result()  # would mark for good what is made under them
-        return expand_batch(self._rows[key], batch)
+            # in another thread, without the transforms of torch.func and the inference mode of this one, in which the
+            # cached tensors could not be used later
+            with ThreadPoolExecutor(1) as thread:
+                self._episode_edges[key] = thread.submit(make).result()
+        return expand_batch(self._episode_edges[key], batch)
 
     def initial_state(
         self,
@@ -172,12 +191,13 @@ class Agent(nn.Module):
         experts: int | None = None,
         outputs: int | None = None,
     ) -> AgentState:
-        """The state before the first step: identities, addresses and edges of new episodes.
+        """The state at the start of new episodes, with sampled identities and assignments.
 
         Args:
-            obs: of the first step; its values are not read.
-            rng: on obs's device.
-            experts: E, default as built. outputs: D, default as the acting port was built.
+            obs: the first observations; give batch, device and dtype; their values are not read.
+            rng: the generator of identities and assignments, on the device of `obs`.
+            experts: E; None: as built.
+            outputs: D; None: as the output head was built.
         """
         experts = self.experts if experts is None else experts
         outputs = self.act.outputs if outputs is None else outputs
@@ -186,113 +206,169 @@ class Agent(nn.Module):
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
         identity = self._identities(like, experts, rng)
-        address = self.act.make_assignment(like, experts, outputs, rng)
+        assignment = self.act.make_assignment(like, experts, outputs, rng)
         return AgentState(
             self.core.initial_state(x),
             self.bus.initial_state(y),
             y,
             _empty_delivery(like.new_zeros(batch, experts, self.bus.message_size), edges),
             edges,
-            self._with_output_names(identity, address),
-            address,
+            self._with_output_names(identity, assignment),
+            assignment,
             None,
         )
 
     def forward(
         self, obs: Float[Tensor, "B *EO"], state: AgentState, rng: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "B *PD"], AgentState]:
-        """One step of every expert, `comm_rounds` rounds of communication, one action."""
-        core, bus, y, delivery, edges, identity, address, present = state
-        seen = self.sense(obs, identity.shape[1], self.num_outputs(address))
+        """One step: `comm_rounds` rounds of core and bus, then one action.
+
+        Args:
+            obs: the observations.
+            state: the state after the previous step.
+            rng: the generator of random choices of the bus; None: the default generator.
+
+        Returns:
+            The outputs of the head, and the state after this step.
+        """
+        core, bus, y, delivery, edges, identity, assignment, present = state
+        inputs = self.sense(obs, identity.shape[1], self.num_outputs(assignment))
         active_edges = edges if present is None else mask_absent(edges, present)
         for _ in range(self.comm_rounds):
-            y, core = self.core(torch.cat([seen, delivery.inbox, identity], -1), core, present)
+            y, core = self.core(torch.cat([inputs, delivery.inbox, identity], -1), core, present)
             delivery, bus = self.bus(y, active_edges, bus, rng)
-        output = self.act(y, address, present)
-        return output, AgentState(core, bus, y, delivery, edges, identity, address, present)
+        output = self.act(y, assignment, present)
+        return output, AgentState(core, bus, y, delivery, edges, identity, assignment, present)
 
     def reset(
         self, state: AgentState, rows: Bool[Tensor, " B"], obs: Float[Tensor, "B *EO"], rng: torch.Generator
     ) -> AgentState:
-        """New episodes in the rows of the mask. Edges and absences are the agent's, and stay."""
-        fresh = self.initial_state(obs, rng, state.identity.shape[1], self.num_outputs(state.assignment))
-        return self.replace_rows(state, rows, fresh)
+        """Resets the state in some rows of the batch. Edges and lesions are kept.
 
-    def replace_rows(self, state: AgentState, rows: Bool[Tensor, " B"], fresh: AgentState) -> AgentState:
-        """What is fresh in the rows of the mask, but for edges and absences."""
-        if fresh.edges.weight.shape != state.edges.weight.shape:  # experts have joined, edges were added
-            fresh = fresh._replace(delivery=_empty_delivery(fresh.inbox, state.edges))
-        changing = [name for name in AgentState._fields if name not in ("edges", "present")]
-        old, new = (tuple(getattr(s, name) for name in changing) for s in (state, fresh))
-        return state._replace(**dict(zip(changing, states.where(rows, new, old), strict=True)))
+        Args:
+            state: the state of all rows.
+            rows: mask of the rows in which an episode starts.
+            obs: the first observations.
+            rng: as in `initial_state`.
+        """
+        initial = self.initial_state(obs, rng, state.identity.shape[1], self.num_outputs(state.assignment))
+        return self.replace_rows(state, rows, initial)
+
+    def replace_rows(self, state: AgentState, rows: Bool[Tensor, " B"], new: AgentState) -> AgentState:
+        """Replaces some rows of a state by those of another one, except edges and lesions.
+
+        Args:
+            state: the state of all rows.
+            rows: mask of the rows to replace.
+            new: the state that replaces them.
+        """
+        if new.edges.weight.shape != state.edges.weight.shape:  # experts, and their edges, were added
+            new = new._replace(delivery=_empty_delivery(new.inbox, state.edges))
+        fields = [name for name in AgentState._fields if name not in ("edges", "present")]
+        old_parts, new_parts = (tuple(getattr(s, name) for name in fields) for s in (state, new))
+        return state._replace(**dict(zip(fields, states.where(rows, new_parts, old_parts), strict=True)))
 
     def add(self, state: AgentState, n: int, obs: Float[Tensor, "B *EO"], rng: torch.Generator) -> AgentState:
-        """n new experts join, in the middle of an episode or before it.
+        """Adds n experts to a state, before or during an episode.
 
-        They have fresh states and identities. The edges that there are stay as they are; of the topology for so many
-        experts, those that touch a newcomer are added, so that one who was silenced speaks to newcomers.
+        They start with initial states and new identities. Existing edges are unchanged, also those of silenced experts;
+        the edges of the topology that touch a new expert are appended.
+
+        Args:
+            state: the state before.
+            n: number of new experts.
+            obs: the observations; give batch, device and dtype.
+            rng: the generator of identities and assignments.
+
+        Raises:
+            ValueError: n < 1; a topology or an output head that does not allow the new number of experts.
         """
         if n < 1:
             raise ValueError(f"n={n}, want at least 1 new expert")
-        before = state.identity.shape[1]
-        after = before + n
+        old_size = state.identity.shape[1]
+        new_size = old_size + n
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = connect_new_experts(state.edges, self._edge_list(after), before=before, after=after)
-        index = torch.arange(after, device=obs.device)
-        index[before:] = -1
-        y = like.new_zeros(batch, after, self.core.output_size)
-        y[:, :before] = state.y
+        edges = connect_new_experts(state.edges, self._edge_list(new_size), old_size=old_size, new_size=new_size)
+        index = torch.arange(new_size, device=obs.device)
+        index[old_size:] = -1
+        y = like.new_zeros(batch, new_size, self.core.output_size)
+        y[:, :old_size] = state.y
         inbox = torch.cat([state.inbox, like.new_zeros(batch, n, self.bus.message_size)], 1)
         weights = torch.cat([state.weights, like.new_zeros(batch, edges.weight.shape[1] - state.weights.shape[1])], 1)
         present = state.present
         if present is not None:
             present = torch.cat([present, present.new_ones(batch, n)], 1)
-        random = state.identity[..., : self.identity_size]
-        identity = torch.cat([random, self._identities(like, n, rng)], 1)
-        address = self.act.extend_assignment(state.assignment, like, after, rng)
+        old_identity = state.identity[..., : self.identity_size]
+        identity = torch.cat([old_identity, self._identities(like, n, rng)], 1)
+        assignment = self.act.extend_assignment(state.assignment, like, new_size, rng)
         return AgentState(
-            self.core.select_members(state.core, index, like.new_zeros(batch, after, self.core.input_size)),
+            self.core.select_members(state.core, index, like.new_zeros(batch, new_size, self.core.input_size)),
             self.bus.select_members(state.bus, index, y),
             y,
             state.delivery._replace(inbox=inbox, weights=weights),
             edges,
-            self._with_output_names(identity, address),
-            address,
+            self._with_output_names(identity, assignment),
+            assignment,
             present,
         )
 
     def remove(self, state: AgentState, experts: Sequence[int]) -> AgentState:
-        """A lesion: these experts stop in all episodes. They neither hear, speak, write nor act."""
+        """Lesions experts in all episodes: they neither receive, send, write nor act, and their state is frozen.
+
+        Args:
+            state: the state before.
+            experts: indices of the experts.
+
+        Raises:
+            IndexError: an expert that does not exist.
+        """
         batch, count, _ = state.identity.shape
-        wrong = [i for i in experts if not 0 <= i < count]
-        if wrong:
-            raise IndexError(f"expert {wrong[0]} does not exist, want 0 to {count - 1}")
-        gone = torch.zeros(count, dtype=torch.bool, device=state.identity.device)
-        gone[list(experts)] = True
-        there = torch.ones_like(gone).expand(batch, -1) if state.present is None else state.present
-        return state._replace(present=there & ~gone)
+        invalid = [i for i in experts if not 0 <= i < count]
+        if invalid:
+            raise IndexError(f"expert {invalid[0]} does not exist, want 0 to {count - 1}")
+        lesioned = torch.zeros(count, dtype=torch.bool, device=state.identity.device)
+        lesioned[list(experts)] = True
+        present = torch.ones_like(lesioned).expand(batch, -1) if state.present is None else state.present
+        return state._replace(present=present & ~lesioned)
 
     def silence(self, state: AgentState, experts: Sequence[int]) -> AgentState:
-        """These experts, in all episodes, no longer speak, but still hear and act."""
-        return state._replace(edges=silence(state.edges, experts, of=state.identity.shape[1]))
+        """Silences experts in all episodes: they send no messages, but still receive and act.
+
+        Args:
+            state: the state before.
+            experts: indices of the experts.
+
+        Raises:
+            IndexError: an expert that does not exist.
+        """
+        return state._replace(edges=silence(state.edges, experts, num_experts=state.identity.shape[1]))
 
     def rewire(self, state: AgentState, topology: Topology) -> AgentState:
-        """Another topology from here on, for as many experts as there are; those silenced before speak again."""
+        """Replaces the communication graph; silenced experts send again.
+
+        Args:
+            state: the state before.
+            topology: as in the constructor, for the current number of experts.
+        """
         edges = make_edges(topology, state.identity.shape[1], len(state.y), state.y)
         delivery = state.delivery._replace(weights=torch.zeros_like(edges.weight))
         return state._replace(edges=edges, delivery=delivery)
 
-    def num_outputs(self, address: Tensor | None) -> int:
-        """How many numbers the action of an episode has."""
-        return self.act.outputs if address is None else address.shape[1]
+    def num_outputs(self, assignment: Tensor | None) -> int:
+        """D, the number of outputs of an assignment.
+
+        Args:
+            assignment: as in `AgentState`.
+        """
+        return self.act.outputs if assignment is None else assignment.shape[1]
 
     def _identities(self, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
         shape = (like.shape[0], experts, self.identity_size)
         return torch.randn(shape, generator=rng, device=like.device, dtype=like.dtype)
 
-    def _with_output_names(self, identity: Tensor, address: Tensor | None) -> Tensor:
-        """An identity with what the acting port tells the experts beside it."""
-        names = self.act.output_names(address, identity.shape[1])
+    def _with_output_names(self, identity: Tensor, assignment: Tensor | None) -> Tensor:
+        """Identities with the output names of the head appended."""
+        names = self.act.output_names(assignment, identity.shape[1])
         return identity if names is None else torch.cat([identity, names], -1)
 
 
@@ -301,5 +377,5 @@ def _single_episode_edges(rows: EdgeList, experts: int, device: torch.device, dt
 
 
 def _empty_delivery(inbox: Tensor, edges: Edges) -> Delivery:
-    nothing = inbox.new_zeros(inbox.shape[0])
-    return Delivery(inbox, torch.zeros_like(edges.weight), nothing, nothing)
+    cost = inbox.new_zeros(inbox.shape[0])
+    return Delivery(inbox, torch.zeros_like(edges.weight), cost, cost)

@@ -1,9 +1,10 @@
-"""More than one process: torchrun starts them, each plays its share of the episodes, and gradients are averaged.
+"""Data-parallel training in several processes: episodes are divided among them, and gradients are averaged.
 
     torchrun --nproc-per-node=2 -m badger train guessing_game
 
-An episode calls the agent T times, so that DistributedDataParallel, which reduces in each call, does not fit: there is
-one all_reduce of everything flattened, after the backward pass. Without torchrun all functions here are the identity.
+An episode calls the agent T times, which DistributedDataParallel, with one reduction per call, does not support.
+Instead there is one all_reduce of all gradients, flattened, after the backward pass. Without torchrun all functions
+here are the identity.
 """
 
 import os
@@ -19,7 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-DEATH_TIMEOUT = 2.0  # seconds until a process that has died is seen to be dead
+DEATH_TIMEOUT = 2.0
+"""Seconds until a process that has died is detected."""
 
 
 class ProcessLost(RuntimeError):
@@ -27,20 +29,23 @@ class ProcessLost(RuntimeError):
 
 
 def rank() -> int:
-    """Of this process, from 0."""
+    """The rank of this process, from 0."""
     return dist.get_rank() if _is_initialized() else 0
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """The number of processes that train together."""
     return dist.get_world_size() if _is_initialized() else 1
 
 
 def local_batch_size(episodes: int) -> int:
-    """How many of an outer step's episodes this process plays.
+    """The number of this process's episodes in each outer step.
+
+    Args:
+        episodes: of all processes.
 
     Raises:
-        ValueError: they do not divide over the processes.
+        ValueError: the number is no multiple of the number of processes.
     """
     if episodes % world_size():
         raise ValueError(
@@ -51,7 +56,11 @@ def local_batch_size(episodes: int) -> int:
 
 
 def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
-    """Each tensor becomes its mean over the processes, in place and in one collective; nothing waits for the device."""
+    """Averages tensors over the processes, in place, in one collective operation without a device synchronization.
+
+    Args:
+        tensors: of the same shapes in all processes.
+    """
     if world_size() == 1:
         return
     flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
@@ -62,35 +71,49 @@ def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether it is set in any process. The hosts meet, the devices do not."""
+    """Whether a flag is set in any process. Synchronizes the hosts, not the devices.
+
+    Args:
+        flag: of this process.
+    """
     return bool(_all_reduce_max([int(flag)])[0])
 
 
 def same_on_all_ranks(tensors: Iterable[Tensor]) -> bool:
-    """Whether all processes hold the same numbers, bit for bit (by a checksum)."""
+    """Whether tensors are bit-identical in all processes, by a checksum.
+
+    Args:
+        tensors: of this process.
+    """
     if world_size() == 1:
         return True
     checksum = 0
     for tensor in tensors:
         checksum = zlib.crc32(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes(), checksum)
-    most, least = _all_reduce_max([checksum, -checksum])
-    return most == -least
+    highest, negative_lowest = _all_reduce_max([checksum, -checksum])
+    return highest == -negative_lowest
 
 
 def broadcast_rank0(text: str) -> str:
-    """The text of rank 0, in every process."""
-    told = [text]
+    """The text of rank 0, in every process.
+
+    Args:
+        text: of this process; used on rank 0 alone.
+    """
+    texts = [text]
     if world_size() > 1:
-        dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
-    return told[0]
+        dist.broadcast_object_list(texts, src=0, device=torch.device("cpu"))
+    return texts[0]
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Joins the processes that torchrun started, each with the GPU of its LOCAL_RANK; alone there is nothing to join.
+    """Context that initializes the process group of torchrun, each process with the GPU of its LOCAL_RANK.
+
+    Without torchrun it does nothing.
 
     Raises:
-        ProcessLost: another process has died, says which where it ran on this machine.
+        ProcessLost: another process has died; the message gives its rank if it ran on this machine.
     """
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
@@ -98,17 +121,22 @@ def process_group() -> Iterator[None]:
     gpus = torch.cuda.is_available()
     if gpus:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
-    store, me, processes = next(dist.rendezvous("env://"))
+    store, own_rank, processes = next(dist.rendezvous("env://"))
     dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if gpus else "gloo", store=dist.PrefixStore("group", store), rank=me, world_size=processes
+        "cpu:gloo,cuda:nccl" if gpus else "gloo",
+        store=dist.PrefixStore("group", store),
+        rank=own_rank,
+        world_size=processes,
     )
-    store.set(f"process {me}", f"{socket.gethostname()} {os.getpid()}")
+    store.set(f"process {own_rank}", f"{socket.gethostname()} {os.getpid()}")
     try:
         yield
     except ProcessLost as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends us all now; first say why
-        raise ProcessLost(f"rank {me} of {processes} has lost {_dead(store, processes)}: {error}") from error
-    dist.destroy_process_group()  # not after an error: NCCL would wait for those who are gone
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun terminates all processes now; first raise the cause
+        raise ProcessLost(
+            f"rank {own_rank} of {processes} has lost {_lost_processes(store, processes)}: {error}"
+        ) from error
+    dist.destroy_process_group()  # not after an error: NCCL would wait for lost processes
 
 
 def _is_initialized() -> bool:
@@ -116,12 +144,12 @@ def _is_initialized() -> bool:
 
 
 def _all_reduce_max(numbers: list[int]) -> list[int]:
-    """The largest over the processes."""
+    """The maximum over the processes, for each number."""
     if world_size() == 1:
         return numbers
-    found = torch.tensor(numbers)  # on the CPU, whatever the agent's device
-    _reduce(found, dist.ReduceOp.MAX)
-    return found.tolist()
+    result = torch.tensor(numbers)  # on the CPU, whatever the agent's device
+    _reduce(result, dist.ReduceOp.MAX)
+    return result.tolist()
 
 
 def _reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType) -> None:
@@ -131,21 +159,21 @@ def _reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType) -> None:
         raise ProcessLost(str(error).splitlines()[0]) from error
 
 
-def _dead(store: dist.Store, processes: int) -> str:
-    """Who of those that ran on this machine runs no more."""
-    gone: list[int] = []
+def _lost_processes(store: dist.Store, processes: int) -> str:
+    """Describes the processes of this machine that have ended."""
+    lost: list[int] = []
     end = time.monotonic() + DEATH_TIMEOUT
-    while not gone and time.monotonic() < end:
+    while not lost and time.monotonic() < end:
         time.sleep(0.05)
         try:
-            gone = [number for number in range(processes) if not _runs(store, number)]
-        except (RuntimeError, ValueError):  # the store was on the machine that is lost
+            lost = [number for number in range(processes) if not _is_running(store, number)]
+        except (RuntimeError, ValueError):  # the store was on the lost machine
             break
-    return "rank " + ", ".join(map(str, gone)) if gone else "a process on another machine"
+    return "rank " + ", ".join(map(str, lost)) if lost else "a process on another machine"
 
 
-def _runs(store: dist.Store, number: int) -> bool:
-    """False for a process of this machine that has ended, waited for by its parent or not."""
+def _is_running(store: dist.Store, number: int) -> bool:
+    """False for a process of this machine that has ended, whether or not its parent has reaped it."""
     store.set_timeout(timedelta(seconds=DEATH_TIMEOUT))
     host, process = store.get(f"process {number}").decode().split()
     if host != socket.gethostname():

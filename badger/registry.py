@@ -1,7 +1,7 @@
-"""What is found by name: one of ours, or a user's own as `module:name`.
+"""Look-up of parts by name: registered ones, or a user's own as `module:name`.
 
-A `module:name` that the caller typed is imported; one that was read from a file only where the caller trusts its
-module, for to import a module is to execute it.
+A `module:name` that the caller typed is imported. One that was read from a file is imported only if the caller trusts
+its module, since an import executes code.
 """
 
 import difflib
@@ -16,64 +16,78 @@ T = TypeVar("T")
 
 
 def resolve_name(table: Mapping[str, T], name: str, kind: str, fits: Callable[[Any], bool]) -> T:
-    """The entry of that name, or what a user's own module calls so. kind: says in errors what was looked for; fits:
-    whether an object is one.
+    """The entry registered under a name, or an object of a user's module for `module:name`.
+
+    Args:
+        table: registered entries by name.
+        name: a key of the table, or `module:name`.
+        kind: of the entries, for errors: "recipe", "core".
+        fits: whether an object of the module is of that kind.
 
     Raises:
-        ValueError: there is no such entry or module, or nothing fitting of that name in it.
+        ValueError: there is no such entry or module, or no suitable object of that name in it.
     """
     if ":" not in name:
         return get_by_name(table, name, kind)
-    module, _, own = name.partition(":")
+    module, _, attribute = name.partition(":")
     try:
-        there = {key: value for key, value in vars(importlib.import_module(module)).items() if fits(value)}
+        objects = {key: value for key, value in vars(importlib.import_module(module)).items() if fits(value)}
     except ModuleNotFoundError as error:
         raise ValueError(f"{kind} {name!r}: {error}; run badger where `import {module}` works") from error
-    if own in there:
-        return there[own]
-    near = difflib.get_close_matches(own, there, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(there) or 'none'}"
-    raise ValueError(f"{kind} {name!r}: module {module} has no {kind} {own}; {hint}")
+    if attribute in objects:
+        return objects[attribute]
+    similar = difflib.get_close_matches(attribute, objects, 1)
+    hint = f"did you mean {similar[0]!r}?" if similar else f"it has {', '.join(objects) or 'none'}"
+    raise ValueError(f"{kind} {name!r}: module {module} has no {kind} {attribute}; {hint}")
 
 
-REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w./-]*")  # module:function, and package:Env-v0 of Gymnasium
+REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w./-]*")
+"""Strings of the form module:name, and package:Env-v0 of Gymnasium."""
 
 
 def references(value: Any) -> Iterator[str]:
-    """All strings of the form `module:name` in a JSON value, those in lists and in values of objects included."""
+    """All strings of the form `module:name` in a JSON value, including those in lists and in values of objects.
+
+    Args:
+        value: a JSON value.
+    """
     if isinstance(value, str):
         if REFERENCE.fullmatch(value):
             yield value
     elif isinstance(value, Mapping):
-        for each in value.values():
-            yield from references(each)
+        for item in value.values():
+            yield from references(item)
     elif isinstance(value, list | tuple):
-        for each in value:
-            yield from references(each)
+        for item in value:
+            yield from references(item)
 
 
-def modules(found: Iterable[str]) -> tuple[str, ...]:
-    """The modules of such references, each once."""
-    return tuple(dict.fromkeys(reference.partition(":")[0] for reference in found))
-
-
-def check_trusted(found: Collection[str], trusted: Collection[str], source: object) -> None:
-    """Refuses references that were read from a file, but for those into trusted modules.
+def modules(names: Iterable[str]) -> tuple[str, ...]:
+    """The modules of references, without duplicates.
 
     Args:
-        found: references, each `module:name`.
+        names: references, each `module:name`.
+    """
+    return tuple(dict.fromkeys(name.partition(":")[0] for name in names))
+
+
+def check_trusted(names: Collection[str], trusted: Collection[str], source: object) -> None:
+    """Refuses references that were read from a file, except those into trusted modules.
+
+    Args:
+        names: references, each `module:name`.
         trusted: names of modules.
         source: the file, for the message.
 
     Raises:
-        ValueError: one of them is not trusted; says how to allow it.
+        ValueError: a reference is not trusted; the message says how to allow it.
     """
-    unknown = [reference for reference in found if reference.partition(":")[0] not in trusted]
-    if unknown:
-        allowed = (*trusted, *(module for module in modules(unknown) if module not in trusted))
+    untrusted = [name for name in names if name.partition(":")[0] not in trusted]
+    if untrusted:
+        allowed = (*trusted, *(module for module in modules(untrusted) if module not in trusted))
         raise ValueError(
-            f"{source} names code of others, {', '.join(map(repr, unknown))}, which to load it would execute; if you "
-            f"trust it, add --trust-code to the command, or trusted={allowed!r} to the call of badger.load_run"
+            f"{source} refers to foreign code, {', '.join(map(repr, untrusted))}; loading it would execute that code. "
+            f"If you trust it, add --trust-code to the command, or trusted={allowed!r} to the call of badger.load_run"
         )
 
 

@@ -1,6 +1,10 @@
-"""Ports through which experts sense: from a task's observation to each expert's share of it.
+"""Input maps (senses): from a task's observation to the observation of each expert.
 
-Shapes: B episode, E expert, P agent of the world, O observation, S what an expert senses.
+- `Broadcast`, `Scaled`, `Embedding`: one observation for all experts.
+- `PerExpert`: one observation for each expert.
+- `Team`: one observation for each agent of an environment of several agents.
+
+Shapes: B episode, E expert, P agent of the environment, O observation, S input of an expert.
 """
 
 from abc import ABC, abstractmethod
@@ -13,16 +17,30 @@ from badger.teams import team_size
 
 
 class Sense(nn.Module, ABC):
-    """obs -> (B, E, output_size). outputs: how many numbers the agent's action has, which an agent knows of itself."""
+    """Base class of input maps: observations -> (B, E, output_size). A subclass sets `output_size` (S)."""
 
     output_size: int
 
     @abstractmethod
-    def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]: ...
+    def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
+        """The input of each expert.
+
+        Args:
+            obs: the observations of a batch of episodes.
+            experts: E.
+            outputs: D, numbers of the agent's action.
+
+        Raises:
+            ValueError: observations of another shape.
+        """
 
 
 class Broadcast(Sense):
-    """Every expert senses the whole observation (B, O)."""
+    """Every expert receives the whole observation, (B, O).
+
+    Args:
+        obs_size: O.
+    """
 
     def __init__(self, obs_size: int):
         super().__init__()
@@ -33,51 +51,65 @@ class Broadcast(Sense):
             raise ValueError(
                 f"obs {tuple(obs.shape)}, want (batch, {self.output_size}): "
                 f"sense.Broadcast(obs_size={self.output_size}) takes one observation for all experts; "
-                "sense.Each takes one for each"
+                "sense.PerExpert takes one for each"
             )
         return obs.unsqueeze(1).expand(-1, experts, -1)
 
 
 class Scaled(Sense):
-    """Every expert senses the whole observation, times outputs^power: for tasks that tell a mean over the outputs.
+    """Every expert receives the whole observation times outputs^power: for observations that are means over outputs.
 
-    What one output adds to a mean is the less, the more there are; what it adds to their total (power 1) is always the
-    same, but the total grows beyond what was met in training. Half way (1/2) both change slowly, so that an agent may
-    make fewer or more outputs than it was trained with.
+    The effect of one output on a mean (power 0) shrinks with their number. Its effect on the sum (power 1) is constant,
+    but the sum grows beyond the range of training. With power 1/2 both change slowly, so that an agent can make fewer
+    or more outputs than in training.
 
     Args:
-        scale: by which all is multiplied.
+        obs_size: O.
+        power: exponent of the number of outputs.
+        scale: a constant factor.
     """
 
     def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0):
         super().__init__()
-        self.output_size, self.power, self.scale, self.all = obs_size, power, scale, Broadcast(obs_size)
+        self.output_size, self.power, self.scale, self.broadcast = obs_size, power, scale, Broadcast(obs_size)
 
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
-        return self.all(obs, experts, outputs) * (outputs**self.power * self.scale)
+        return self.broadcast(obs, experts, outputs) * (outputs**self.power * self.scale)
 
 
 class Embedding(Sense):
-    """Every expert senses a learned linear map of the whole observation, whose weights begin standard normal.
+    """Every expert receives a learned linear embedding of the whole observation, initially standard normal.
 
-    For observations that are symbols, seen one-hot: each has `size` numbers of its own, as in `nn.Embedding`. Read
-    directly, a one moves a gate of a core of H units by some H^-1/2 at first, so that all symbols look alike, and a
-    memory that shall be asked by one of them is hardly ever found (notebooks/LOG.md).
+    For one-hot symbols: each has a learned vector, as in `nn.Embedding`. Without an embedding, a one-hot input changes
+    a gate of a core with H units by some H^-1/2 at initialization: all symbols look alike, and a memory that must be
+    queried by one of them is hardly ever learned (notebooks/LOG.md).
+
+    Args:
+        obs_size: O.
+        size: of the embedding.
+
+    Raises:
+        ValueError: size < 1.
     """
 
     def __init__(self, obs_size: int, size: int = 64):
         super().__init__()
         if size < 1:
             raise ValueError(f"size={size}, want at least 1 number for each symbol")
-        self.output_size, self.all, self.linear = size, Broadcast(obs_size), nn.Linear(obs_size, size, bias=False)
+        self.output_size, self.broadcast = size, Broadcast(obs_size)
+        self.linear = nn.Linear(obs_size, size, bias=False)
         nn.init.normal_(self.linear.weight)
 
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
-        return self.linear(self.all(obs, experts, outputs))
+        return self.linear(self.broadcast(obs, experts, outputs))
 
 
 class PerExpert(Sense):
-    """Expert i senses row i of an observation (B, E, O)."""
+    """Expert i receives row i of the observation, (B, E, O).
+
+    Args:
+        obs_size: O.
+    """
 
     def __init__(self, obs_size: int):
         super().__init__()
@@ -87,16 +119,17 @@ class PerExpert(Sense):
         if obs.shape[1:] != (experts, self.output_size):
             raise ValueError(
                 f"obs {tuple(obs.shape)}, want (batch, experts {experts}, {self.output_size}): "
-                "sense.Each takes one observation for each expert; sense.Broadcast takes one for all"
+                "sense.PerExpert takes one observation for each expert; sense.Broadcast takes one for all"
             )
         return obs
 
 
 class Team(Sense):
-    """Expert e senses what agent e mod P of the world does, (B, P, O): a team of E / P experts behind each.
+    """Expert e receives the observation of agent e mod P of the environment, (B, P, O): E / P experts for each agent.
 
     Args:
-        scale: by which all is multiplied.
+        obs_size: O.
+        scale: a constant factor.
     """
 
     def __init__(self, obs_size: int, *, scale: float = 1.0):
@@ -107,7 +140,7 @@ class Team(Sense):
         if obs.dim() != 3 or obs.shape[-1] != self.output_size:
             raise ValueError(
                 f"obs {tuple(obs.shape)}, want (batch, agents, {self.output_size}): sense.Team takes one observation "
-                "for each agent of the world; sense.Broadcast takes one for all experts"
+                "for each agent of the environment; sense.Broadcast takes one for all experts"
             )
         return (obs * self.scale).repeat(1, team_size(experts, obs.shape[1]), 1)
 

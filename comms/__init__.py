@@ -1,25 +1,25 @@
-"""Communication between experts: graphs of who hears whom, and buses that deliver messages along their edges.
+"""Communication between experts: graphs, and buses that deliver messages along their edges.
 
 - `comms.bus`: the base class `Bus`, `Delivery`, and `Silent` for agents that do not communicate.
-- `comms.mean` (CommNet), `comms.attention` (TarMAC), `comms.workspace` (a global workspace with few slots): buses.
+- `comms.mean` (CommNet), `comms.attention` (TarMAC), `comms.workspace` (a global workspace): buses.
 - `comms.gated` (IC3Net), `comms.delayed`, `comms.noisy`: wrappers around any bus.
 - `comms.generators`: `TOPOLOGIES` by name: complete, ring, grid, star, small world and others, for 100,000 experts too.
 - `comms.topology`: a name, a networkx graph, an `EdgeList` or a function of the number of experts becomes `Edges`.
-- `comms.surgery`: lesions, silenced experts and new experts, as functions of the edges.
+- `comms.surgery`: lesions, silenced experts and added experts, as functions of the edges.
 - `comms.edge_softmax` and `comms.edge_layouts`: softmax over incoming edges, in three layouts with equal results.
 
-`BUSES` has every bus by name. A bus of your own is one file with a `Bus`, and a line in `BUSES`.
+`BUSES` has every bus by name. To add a bus, write one file with a subclass of `Bus` and one line in `BUSES`.
 
 ```python
 import torch
-from comms import Attention, connect
+from comms import Attention, make_edges
 
 bus = Attention(8, message_size=4)
 y = torch.randn(2, 5, 8)  # 2 episodes, 5 experts, 8 outputs of each
-edges = connect("ring", 5, 2, y)
+edges = make_edges("ring", 5, 2, y)
 delivery, state = bus(y, edges, bus.initial_state(y), None)
 assert delivery.inbox.shape == (2, 5, 4)
-assert delivery.messages.tolist() == [10, 10]  # a ring of 5 experts has 10 directed edges
+assert delivery.num_messages.tolist() == [10, 10]  # a ring of 5 experts has 10 directed edges
 ```
 """
 

@@ -1,4 +1,4 @@
-"""Targeted communication: the receiver's query picks whom to hear."""
+"""Targeted communication by attention: the receiver's query weighs the senders' keys (TarMAC)."""
 
 import torch
 from jaxtyping import Float
@@ -10,16 +10,25 @@ from comms.topology import Edges
 
 
 class Attention(Bus):
-    """A message is a key and a value; receiver j hears sender i's value in proportion to
+    """Targeted communication (TarMAC): multi-head attention over incoming messages.
 
-        weight_ij exp(q_j . k_i / sqrt(key_size))
+    A message is a key and a value. In each head, receiver j weighs sender i by
 
-    in each head. An inbox is the heads' values side by side, zeros for who hears nobody; the delivery's
-    weights are the mean over heads. A message is heads * key_size + message_size floats.
+        weight_ij exp(q_j . k_i / sqrt(key_size)), normalized over i.
 
-    Raises ValueError where the heads do not divide message_size.
+    An inbox is the concatenation of the heads' values, zeros for a receiver without active edges; the weights of the
+    delivery are the mean over heads. A message is heads * key_size + message_size floats.
 
-    TarMAC (Das et al. 2019, section 3), with scaled dot products in several heads (Vaswani et al. 2017, 3.2).
+    Args:
+        input_size: Y, outputs of an expert.
+        message_size: M, size of the inbox, over all heads.
+        heads: number of attention heads; a divisor of message_size.
+        key_size: size of queries and keys in each head.
+
+    Raises:
+        ValueError: `heads` does not divide `message_size`.
+
+    Source: Das et al. 2019 (TarMAC), section 3, with scaled dot products in several heads (Vaswani et al. 2017, 3.2).
     """
 
     def __init__(self, input_size: int, message_size: int, *, heads: int = 1, key_size: int = 16) -> None:
@@ -36,7 +45,7 @@ class Attention(Bus):
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """Everyone sends to all that have an edge from it, and hears by its query."""
+        """One round: each expert sends along its outgoing edges and attends over its incoming ones."""
         parts = self.query_key_value(y).split(self.sizes, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, E, H, .)
         inbox, weights = edge_attention(value, edges, query * self.key_size**-0.5, key)

@@ -33,7 +33,7 @@ class Delivery(NamedTuple):
 
 
 class Bus(nn.Module, ABC):
-    """A communication channel: one call is one round of messages along the edges of a graph.
+    """Base class of communication channels between experts: one call is one round of messages along a graph.
 
     A bus owns its projections of the experts' outputs, and keeps no state on `self` between calls. A subclass sets
     `input_size` (Y) and `message_size` (M), and implements `forward`.
@@ -104,19 +104,32 @@ def make_delivery(
     *,
     floats: int,
 ) -> Delivery:
-    """The delivery with its cost, where each live edge carries one message of `floats` numbers."""
-    if edges.unmodified:  # their number is known without a look
-        batch, live = weights.shape
-        return Delivery(inbox, weights, inbox.new_full((batch,), live), inbox.new_full((batch,), live * floats))
+    """A delivery whose cost is one message of `floats` numbers for each active edge.
+
+    Args:
+        inbox: as in `Delivery`.
+        weights: as in `Delivery`.
+        edges: the communication graph.
+        floats: size of a message.
+    """
+    if edges.unmodified:  # all edges are active: counting them would synchronize with the device
+        batch, count = weights.shape
+        return Delivery(inbox, weights, inbox.new_full((batch,), count), inbox.new_full((batch,), count * floats))
     messages = edges.weight.ne(0).sum(-1, dtype=inbox.dtype)
     return Delivery(inbox, weights, messages, messages * floats)
 
 
-def select_experts(index: Int[Tensor, " E"], fresh: State, old: State) -> Any:
-    """`old` of experts `index`, `fresh` where that is -1; axis 1 of every leaf is that of the experts."""
+def select_experts(index: Int[Tensor, " E"], initial: State, old: State) -> Any:
+    """The state of selected experts: `old` at `index`, `initial` where the index is -1.
+
+    Args:
+        index: experts in `old`, or -1.
+        initial: the initial state of all experts of the result.
+        old: a state; axis 1 of every leaf is that of the experts.
+    """
     if isinstance(old, tuple):
-        parts = [select_experts(index, new, part) for new, part in zip(fresh, old, strict=True)]
+        parts = [select_experts(index, new, part) for new, part in zip(initial, old, strict=True)]
         return type(old)(*parts) if hasattr(old, "_fields") else tuple(parts)
-    assert isinstance(fresh, Tensor)
-    joins = (index < 0).view(-1, *[1] * (old.dim() - 2))  # (E, 1, ...)
-    return torch.where(joins, fresh, old[:, index.clamp(min=0)])
+    assert isinstance(initial, Tensor)
+    is_new = (index < 0).view(-1, *[1] * (old.dim() - 2))  # (E, 1, ...)
+    return torch.where(is_new, initial, old[:, index.clamp(min=0)])

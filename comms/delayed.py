@@ -1,4 +1,4 @@
-"""Messages that take their time, around any bus."""
+"""Delayed messages, as a wrapper around any bus."""
 
 from typing import NamedTuple
 
@@ -11,23 +11,35 @@ from comms.topology import Edges, max_edge_weights
 
 
 class Queue(NamedTuple):
-    """What was put out in the last rounds, L of them, the oldest first; and the state of the bus within."""
+    """Experts' outputs of the last L rounds, oldest first, and the state of the wrapped bus.
+
+    Args:
+        y: the outputs.
+        can_send: whether the expert had an active outgoing edge.
+        can_receive: whether the expert had an active incoming edge.
+        bus: the state of the wrapped bus.
+    """
 
     y: Float[Tensor, "B E L Y"]
-    spoke: Bool[Tensor, "B E L"]  # whether a live edge led out of the expert
-    listened: Bool[Tensor, "B E L"]  # whether one led to it
+    can_send: Bool[Tensor, "B E L"]
+    can_receive: Bool[Tensor, "B E L"]
     bus: State
 
 
 class Delayed(Bus):
-    """What the bus within delivers now is what it would have delivered `steps` rounds ago; before that, nothing.
+    """Latency of `steps` rounds: delivers what the wrapped bus would have delivered then; zeros before that.
 
-    The outputs of the experts wait, whole, so that a receiver also hears by the query that it had then. A message
-    arrives if sender and receiver had a live edge (any) when it was sent, and the edge between them is alive now: one
-    cut meanwhile loses what is under way, and newcomers are heard, and hear, after `steps` rounds. Random choices of
-    the bus within are made, and costs are counted, on arrival.
+    The queue holds the experts' whole outputs, so that a receiver attends by the query of that time. A message
+    arrives if sender and receiver each had some active edge when it was sent, and the edge between them is active on
+    arrival: an edge that is cut meanwhile loses its messages, and new experts send and receive after `steps` rounds.
+    The wrapped bus samples and counts messages on arrival.
 
-    Raises ValueError where steps < 1.
+    Args:
+        bus: the wrapped bus.
+        steps: rounds from sending to arrival, at least 1.
+
+    Raises:
+        ValueError: steps < 1.
     """
 
     def __init__(self, bus: Bus, steps: int = 1) -> None:
@@ -38,27 +50,27 @@ class Delayed(Bus):
         self.bus, self.steps = bus, steps
 
     def initial_state(self, y: Float[Tensor, "B E Y"]) -> Queue:
-        """Nothing is under way."""
+        """A queue without messages."""
         size = (*y.shape[:2], self.steps)
-        never = torch.zeros(size, dtype=torch.bool, device=y.device)
-        return Queue(y.new_zeros(*size, y.shape[2]), never, never, self.bus.initial_state(y))
+        none = torch.zeros(size, dtype=torch.bool, device=y.device)
+        return Queue(y.new_zeros(*size, y.shape[2]), none, none, self.bus.initial_state(y))
 
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """The oldest round leaves the queue, this one enters it."""
+        """One round: delivers the oldest entry of the queue and appends the current outputs."""
         assert isinstance(state, Queue)
-        now = (y, *(weight.ne(0) for weight in max_edge_weights(edges, y.shape[1])))
-        then, spoke, listened = (part[:, :, 0] for part in state[:3])
-        under_way = spoke.gather(1, edges.senders) & listened.gather(1, edges.receivers)
-        delivery, bus = self.bus(then, edges._replace(weight=edges.weight * under_way), state.bus, rng)
-        waiting = zip(state[:3], now, strict=True)
-        y, spoke, listened = (torch.cat([old[:, :, 1:], new.unsqueeze(2)], 2) for old, new in waiting)
-        return delivery, Queue(y, spoke, listened, bus)
+        newest = (y, *(weight.ne(0) for weight in max_edge_weights(edges, y.shape[1])))
+        oldest_y, can_send, can_receive = (part[:, :, 0] for part in state[:3])
+        arrives = can_send.gather(1, edges.senders) & can_receive.gather(1, edges.receivers)
+        delivery, bus = self.bus(oldest_y, edges._replace(weight=edges.weight * arrives), state.bus, rng)
+        pairs = zip(state[:3], newest, strict=True)
+        y, can_send, can_receive = (torch.cat([queue[:, :, 1:], new.unsqueeze(2)], 2) for queue, new in pairs)
+        return delivery, Queue(y, can_send, can_receive, bus)
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
-        """Newcomers have nothing under way."""
+        """Selects experts of a state; the queue of a new one is empty."""
         assert isinstance(state, Queue)
-        within = self.bus.select_members(state.bus, index, y)
-        waiting = select_experts(index, self.initial_state(y)._replace(bus=()), state._replace(bus=()))
-        return waiting._replace(bus=within)
+        bus = self.bus.select_members(state.bus, index, y)
+        queue = select_experts(index, self.initial_state(y)._replace(bus=()), state._replace(bus=()))
+        return queue._replace(bus=bus)

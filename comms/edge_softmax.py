@@ -1,6 +1,6 @@
-"""Softmax over those whom one hears: each receiver's weighted mean, along the edges of a graph.
+"""Attention along the edges of a graph: a softmax over each receiver's incoming edges.
 
-Sender i's share in what j hears is weight_ij exp(s_ij) / sum_k weight_kj exp(s_kj), s the scores.
+The weight of sender i for receiver j is weight_ij exp(s_ij) / sum_k weight_kj exp(s_kj), s the scores.
 
 Axes: B episode, E expert, K edge, H head, V value, D key.
 """
@@ -19,26 +19,34 @@ def edge_attention(
     queries: Float[Tensor, "B E H D"] | None = None,
     keys: Float[Tensor, "B E H D"] | None = None,
 ) -> tuple[Float[Tensor, "B E H*V"], Float[Tensor, "B K"]]:
-    """What each expert hears, heads side by side, and each edge's share in it, the mean over heads.
+    """Multi-head attention of each expert over its incoming edges.
 
-    Without queries and keys all scores are equal. Who hears nobody gets zeros. Parallel edges act as one
-    edge of their summed weight and divide its share. The derivative with respect to a dead edge's weight
-    says what opening it would do (a shut gate learns from it); it takes the edge's score as at most the
-    best live one, and so stays bounded.
+    A receiver without active edges gets zeros. Parallel edges act as one edge of their summed weight and divide its
+    attention weight. The derivative with respect to the weight of an inactive edge is that of opening the edge, so that
+    a closed gate receives a gradient; the score of that edge is clamped to the best active one, which bounds it.
+
+    Args:
+        values: what is averaged.
+        edges: the communication graph.
+        queries: of the receivers; without queries and keys all scores are equal.
+        keys: of the senders.
+
+    Returns:
+        The values received, heads concatenated; the attention weight of each edge, the mean over heads.
     """
-    few = SparseLayout if edges.layout_index is None else RegularLayout
+    sparse = SparseLayout if edges.layout_index is None else RegularLayout
     dense = is_dense(values.shape[1], edges.weight.shape[1])
-    graph: DenseLayout | RegularLayout | SparseLayout = (DenseLayout if dense else few)(edges, values.shape[1])
-    scores = None if queries is None or keys is None else graph.scores(queries, keys)
-    if edges.unmodified and edges.log_weight is not None and not isinstance(graph, SparseLayout):
-        shares = (edges.log_weight if scores is None else scores + edges.log_weight).softmax(graph.axis)
-        return graph.aggregate(shares, values), graph.per_edge_mean(shares)
-    weight = graph.edge_weights()
+    layout: DenseLayout | RegularLayout | SparseLayout = (DenseLayout if dense else sparse)(edges, values.shape[1])
+    scores = None if queries is None or keys is None else layout.scores(queries, keys)
+    if edges.unmodified and edges.log_weight is not None and not isinstance(layout, SparseLayout):
+        weights = (edges.log_weight if scores is None else scores + edges.log_weight).softmax(layout.axis)
+        return layout.aggregate(weights, values), layout.per_edge_mean(weights)
+    weight = layout.edge_weights()
     if scores is None:
-        loud = torch.ones_like(weight)
+        exp_scores = torch.ones_like(weight)
     else:
-        peak = graph.max_per_receiver(scores.detach().masked_fill(weight.logical_not(), -torch.inf))
-        loud = (scores - peak).clamp(max=0).exp()  # where all are dead, inf becomes 0
-    total = graph.sum_per_receiver(loud * weight)
-    rate = loud * total.masked_fill(total.logical_not(), 1).reciprocal()
-    return graph.aggregate(rate * weight, values), edges.weight * graph.per_edge_mean(rate)
+        peak = layout.max_per_receiver(scores.detach().masked_fill(weight.logical_not(), -torch.inf))
+        exp_scores = (scores - peak).clamp(max=0).exp()  # where all edges are inactive, inf becomes 0
+    total = layout.sum_per_receiver(exp_scores * weight)
+    normalized = exp_scores * total.masked_fill(total.logical_not(), 1).reciprocal()
+    return layout.aggregate(normalized * weight, values), edges.weight * layout.per_edge_mean(normalized)

@@ -1,4 +1,4 @@
-"""Experts that choose when to speak, around any bus."""
+"""A learned gate on each expert's outgoing messages, as a wrapper around any bus (IC3Net)."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,14 +9,17 @@ from comms.topology import Edges
 
 
 class Gated(Bus):
-    """Each expert opens or shuts its mouth by a gate on its own output; shut, its outgoing edges are dead.
+    """Each expert gates its outgoing messages by its own output; a closed gate deactivates its outgoing edges.
 
-    Open with probability p = sigmoid(linear(y)) while training, drawn from `rng`, and where p > 1/2 in eval
-    mode. The gradient passes the choice as if it were p (straight through: Bengio, Léonard and Courville
-    2013). The bias starts at 1, some 73 % open: from a bus that is mostly shut nobody learns what is worth
-    saying or hearing, while one that is always open would never try what silence is worth.
+    In training the gate is open with probability p = sigmoid(linear(y)), sampled from `rng`; in evaluation it is open
+    where p > 1/2. The gradient is that of p (straight-through estimator: Bengio, Léonard and Courville 2013). The bias
+    starts at 1, an open probability of some 73 %: with mostly closed gates receivers learn nothing about messages, and
+    with gates that are always open the effect of silence is never observed.
 
-    IC3Net (Singh, Jain and Sukhbaatar 2019, section 3.2), whose gate learns by REINFORCE instead.
+    Args:
+        bus: the wrapped bus.
+
+    Source: IC3Net (Singh, Jain and Sukhbaatar 2019, section 3.2), where REINFORCE trains the gate.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -27,19 +30,19 @@ class Gated(Bus):
         nn.init.ones_(self.gate.bias)
 
     def initial_state(self, y: Float[Tensor, "B E Y"]) -> State:
-        """The state of the bus within."""
+        """The initial state of the wrapped bus."""
         return self.bus.initial_state(y)
 
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """Only those who chose to speak are delivered and counted."""
+        """One round: only messages of experts with an open gate are delivered and counted."""
         p = self.gate(y).squeeze(-1).sigmoid()  # (B, E)
-        bar = torch.rand(p.shape, generator=rng, device=p.device, dtype=p.dtype) if self.training else 0.5
-        # the difference is exactly 0, so that the choice stays 0 or 1
-        choice = (p > bar).to(p.dtype) + (p - p.detach())
-        return self.bus(y, edges._replace(weight=edges.weight * choice.gather(1, edges.senders)), state, rng)
+        threshold = torch.rand(p.shape, generator=rng, device=p.device, dtype=p.dtype) if self.training else 0.5
+        # p - p.detach() is exactly 0, so that the gate stays 0 or 1
+        gate = (p > threshold).to(p.dtype) + (p - p.detach())
+        return self.bus(y, edges._replace(weight=edges.weight * gate.gather(1, edges.senders)), state, rng)
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
-        """As the bus within."""
+        """Selects experts of the wrapped bus's state."""
         return self.bus.select_members(state, index, y)

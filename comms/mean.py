@@ -1,4 +1,4 @@
-"""The mean of what neighbours say: the simplest bus that learns."""
+"""Mean of linear messages: the simplest learned bus (CommNet)."""
 
 import torch
 from jaxtyping import Float
@@ -10,11 +10,15 @@ from comms.topology import Edges
 
 
 class Mean(Bus):
-    """Each inbox is the mean, weighted by the edges, of linear messages; zeros for who hears nobody.
+    """Mean of the neighbors' linear messages, weighted by the edges; zeros for a receiver without active edges.
 
-    A message is `message_size` floats. There is no bias, so that to say zeros is to say nothing.
+    A message is `message_size` floats. The linear map has no bias: a zero output sends a zero message.
 
-    CommNet's communication step (Sukhbaatar, Szlam and Fergus 2016, section 3.1).
+    Args:
+        input_size: Y, outputs of an expert.
+        message_size: M, size of the inbox.
+
+    Source: CommNet (Sukhbaatar, Szlam and Fergus 2016, section 3.1).
     """
 
     def __init__(self, input_size: int, message_size: int) -> None:
@@ -25,6 +29,6 @@ class Mean(Bus):
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """Everyone speaks to all that have an edge from it."""
+        """One round: each expert sends along its outgoing edges."""
         inbox, weights = edge_attention(self.message(y).unsqueeze(2), edges)
         return make_delivery(inbox, weights, edges, floats=self.message_size), state

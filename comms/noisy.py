@@ -1,4 +1,4 @@
-"""A channel that loses messages and adds noise, around any bus."""
+"""Message loss and Gaussian noise, as a wrapper around any bus."""
 
 from math import inf
 
@@ -11,12 +11,18 @@ from comms.topology import Edges
 
 
 class Noisy(Bus):
-    """In each round every edge is dead with probability `drop`, and every number heard is off by N(0, noise^2).
+    """Drops each edge with probability `drop` in each round, and adds Gaussian noise to the inboxes.
 
-    Drawn from `rng`, apart for each edge and episode, in evaluation as in training: it is the channel that is bad, not
-    a way to train. What is dropped is not counted as a message. Who hears nobody hears no noise either.
+    Sampled from `rng`, independently for each edge and episode, in evaluation as in training: it models an unreliable
+    channel and is no regularizer. Dropped messages are not counted. A receiver without messages gets no noise.
 
-    Raises ValueError for a drop outside 0 to 1, or a noise that is negative or not finite.
+    Args:
+        bus: the wrapped bus.
+        drop: probability from 0 to 1.
+        noise: standard deviation of the noise.
+
+    Raises:
+        ValueError: a drop outside 0 to 1; a noise that is negative or not finite.
     """
 
     def __init__(self, bus: Bus, *, drop: float = 0.1, noise: float = 0.0) -> None:
@@ -29,24 +35,24 @@ class Noisy(Bus):
         self.bus, self.drop, self.noise = bus, drop, noise
 
     def initial_state(self, y: Float[Tensor, "B E Y"]) -> State:
-        """The state of the bus within."""
+        """The initial state of the wrapped bus."""
         return self.bus.initial_state(y)
 
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """Some edges die for this round, and what comes over the others is blurred."""
+        """One round: drops edges, then adds noise to the inboxes of the wrapped bus."""
         if self.drop:
-            drawn = torch.rand(edges.weight.shape, generator=rng, device=y.device, dtype=y.dtype)
-            edges = edges._replace(weight=edges.weight * (drawn >= self.drop))
+            uniform = torch.rand(edges.weight.shape, generator=rng, device=y.device, dtype=y.dtype)
+            edges = edges._replace(weight=edges.weight * (uniform >= self.drop))
         delivery, state = self.bus(y, edges, state, rng)
         if self.noise:
             inbox = delivery.inbox
-            error = torch.randn(inbox.shape, generator=rng, device=y.device, dtype=y.dtype) * self.noise
-            heard = inbox.detach().ne(0).any(-1, keepdim=True)  # a bus gives zeros to who hears nobody
-            delivery = delivery._replace(inbox=inbox + error * heard)
+            noise = torch.randn(inbox.shape, generator=rng, device=y.device, dtype=y.dtype) * self.noise
+            received = inbox.detach().ne(0).any(-1, keepdim=True)  # without active edges an inbox is zeros
+            delivery = delivery._replace(inbox=inbox + noise * received)
         return delivery, state
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
-        """As the bus within."""
+        """Selects experts of the wrapped bus's state."""
         return self.bus.select_members(state, index, y)

@@ -1,4 +1,4 @@
-"""A shared global workspace: experts compete to write into a few slots, which all then read."""
+"""A shared global workspace: experts compete to write into a few slots, which all experts read."""
 
 import torch
 from jaxtyping import Float, Int
@@ -9,30 +9,39 @@ from comms.topology import Edges, max_edge_weights
 
 
 class Workspace(Bus):
-    """S slots of `message_size` numbers, all that is known to everybody: bounded bandwidth, and linear in experts.
+    """A global workspace of S slots: limited bandwidth, and a cost linear in the number of experts.
 
-    In a round each slot s attends to the writers, each reader then to the slots as they have become:
+    In a round each slot s attends to the writers; each reader then attends to the updated slots:
 
-        write_si ~ loud_i exp(q_s . k_i / sqrt(key_size)),   new_s = tanh(sum_i write_si v_i)
+        write_si ~ out_i exp(q_s . k_i / sqrt(key_size)),    new_s = tanh(sum_i write_si v_i)
         slot_s  += gate_s (new_s - slot_s),                  gate_s = sigmoid(linear[slot_s, new_s])
         read_js  ~ exp(q_j . k_s / sqrt(key_size)),          inbox_j = sum_s read_js slot_s
 
-    With `top_k`, only the experts with the `top_k` highest scores (and those equal to the last of them) write into a
-    slot. Slots begin as zeros; q_s and k_s are also of a learned address, which tells slots apart.
+    out_i is the largest weight of expert i's outgoing edges. Slots start at zero; q_s and k_s are computed from the
+    slot plus a learned embedding that distinguishes the slots.
 
-    **The topology is ignored**, except that an expert without a live outgoing edge (silenced, absent) does not write,
-    and one without a live incoming edge does not read and gets zeros. loud_i is the largest weight among i's outgoing
-    edges. So one hears also those from whom there is no edge, and what the silenced wrote before stays in the slots.
+    **The topology is ignored**, except that an expert without an active outgoing edge (silenced, absent) does not
+    write, and one without an active incoming edge does not read and receives zeros. A reader therefore also receives
+    from experts without an edge to it, and the slots keep what silenced experts wrote earlier.
 
-    The delivery's weights tell, of each receiver's live edges, how much of what it reads was written by that sender in
-    this round, as shares of what all its senders wrote; they carry no gradient. Each writer sends its key and value to
-    the workspace, whether it wins or not, and each slot its key and itself to every reader: writers + S readers
-    messages of key_size + message_size floats.
+    The weights of the delivery attribute each receiver's read to its senders' writes of this round: for each active
+    edge, that sender's fraction of what all its senders contributed; they carry no gradient. Cost: each writer sends
+    its key and value to the workspace, and each slot its key and content to every reader: writers + S readers messages
+    of key_size + message_size floats.
 
-    Raises ValueError where a size is below 1.
+    Args:
+        input_size: Y, outputs of an expert.
+        message_size: M, size of a slot and of the inbox.
+        slots: S.
+        key_size: size of queries and keys.
+        top_k: only the experts with the `top_k` highest scores for a slot (and ties with the last of them) write into
+            it; None: all.
 
-    Goyal et al. 2022, "Coordination among neural modules through a shared global workspace" (arXiv:2103.01197), with
-    one gate in the place of their two.
+    Raises:
+        ValueError: a size below 1.
+
+    Source: Goyal et al. 2022, "Coordination among neural modules through a shared global workspace"
+        (arXiv:2103.01197), with one gate in the place of their two.
     """
 
     def __init__(
@@ -45,55 +54,55 @@ class Workspace(Bus):
         self.input_size, self.message_size = input_size, message_size
         self.key_size, self.top_k = key_size, top_k
         self.sizes = [key_size, key_size, message_size]
-        self.query_key_value = nn.Linear(input_size, sum(self.sizes))  # of experts: to read with, to write with
-        self.address = nn.Parameter(torch.randn(slots, message_size))
-        self.query = nn.Linear(message_size, key_size, bias=False)  # of slots: to be written by
-        self.key = nn.Linear(message_size, key_size, bias=False)  # to be read by
+        self.query_key_value = nn.Linear(input_size, sum(self.sizes))  # of experts: read query, write key, value
+        self.slot_embedding = nn.Parameter(torch.randn(slots, message_size))
+        self.query = nn.Linear(message_size, key_size, bias=False)  # of slots, for writing
+        self.key = nn.Linear(message_size, key_size, bias=False)  # of slots, for reading
         self.gate = nn.Linear(2 * message_size, message_size)
 
     def initial_state(self, y: Float[Tensor, "B E Y"]) -> Float[Tensor, "B S M"]:
-        """Empty slots."""
-        return y.new_zeros(y.shape[0], *self.address.shape)
+        """Slots of zeros."""
+        return y.new_zeros(y.shape[0], *self.slot_embedding.shape)
 
     def forward(
         self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
     ) -> tuple[Delivery, State]:
-        """Everyone writes, then everyone reads."""
+        """One round: all experts write, then all experts read."""
         assert isinstance(state, Tensor)
-        said, heard = max_edge_weights(edges, y.shape[1])
-        reader, key, value = self.query_key_value(y).split(self.sizes, dim=-1)
-        write = self._write_weights(self.query(state + self.address) @ key.mT, said)  # (B, S, E)
+        outgoing, incoming = max_edge_weights(edges, y.shape[1])
+        read_query, key, value = self.query_key_value(y).split(self.sizes, dim=-1)
+        write = self._write_weights(self.query(state + self.slot_embedding) @ key.mT, outgoing)  # (B, S, E)
         new = (write @ value).tanh()
         gate = self.gate(torch.cat([state, new], -1)).sigmoid()
-        slots = torch.where(said.any(-1)[:, None, None], state + gate * (new - state), state)
-        scores = reader @ self.key(slots + self.address).mT  # (B, E, S)
-        read = (scores * self.key_size**-0.5).softmax(-1) * heard.ne(0).unsqueeze(-1)
+        slots = torch.where(outgoing.any(-1)[:, None, None], state + gate * (new - state), state)
+        scores = read_query @ self.key(slots + self.slot_embedding).mT  # (B, E, S)
+        read = (scores * self.key_size**-0.5).softmax(-1) * incoming.ne(0).unsqueeze(-1)
         weights = _edge_credit(read.detach(), write.detach(), edges)
-        messages = (said.count_nonzero(-1) + len(self.address) * heard.count_nonzero(-1)).to(y.dtype)
+        messages = (outgoing.count_nonzero(-1) + len(self.slot_embedding) * incoming.count_nonzero(-1)).to(y.dtype)
         return Delivery(read @ slots, weights, messages, messages * (self.key_size + self.message_size)), slots
 
-    def _write_weights(self, scores: Tensor, said: Tensor) -> Tensor:
-        """Each writer's part in each slot; zeros where nobody writes."""
-        loud = said.unsqueeze(1)  # (B, 1, E)
+    def _write_weights(self, scores: Tensor, outgoing: Tensor) -> Tensor:
+        """Attention weights of the writers for each slot, (B, S, E); zeros where no expert writes."""
+        out_weight = outgoing.unsqueeze(1)  # (B, 1, E)
         scores = scores * self.key_size**-0.5
-        live = scores.detach().masked_fill(loud == 0, -torch.inf)
-        rate = (scores - live.amax(-1, keepdim=True)).clamp(max=0).exp()  # where all are silent, inf becomes 0
-        if self.top_k is not None and self.top_k < live.shape[-1]:
-            rate = rate.masked_fill(live < live.topk(self.top_k).values[..., -1:], 0)
-        total = (rate * loud).sum(-1, keepdim=True)
-        return rate * loud * total.masked_fill(total == 0, 1).reciprocal()
+        active = scores.detach().masked_fill(out_weight == 0, -torch.inf)
+        exp_scores = (scores - active.amax(-1, keepdim=True)).clamp(max=0).exp()  # no writers: inf becomes 0
+        if self.top_k is not None and self.top_k < active.shape[-1]:
+            exp_scores = exp_scores.masked_fill(active < active.topk(self.top_k).values[..., -1:], 0)
+        total = (exp_scores * out_weight).sum(-1, keepdim=True)
+        return exp_scores * out_weight * total.masked_fill(total == 0, 1).reciprocal()
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
-        """The slots are everybody's, and stay."""
+        """The state unchanged: slots belong to no expert."""
         return state
 
 
 def _edge_credit(read: Tensor, write: Tensor, edges: Edges) -> Float[Tensor, "B K"]:
-    """Each live edge's part in what its receiver reads of its senders' writing. read (B, E, S), write (B, S, E)."""
+    """Each active edge's fraction of its receiver's read, over its senders; read (B, E, S), write (B, S, E)."""
     senders, receivers, weight = edges[:3]
-    rate = torch.zeros_like(weight)
-    for here, there in zip(read.unbind(-1), write.unbind(1), strict=True):  # slot by slot: nothing of size K S
-        rate = rate + here.gather(1, receivers) * there.gather(1, senders)
-    rate = rate.masked_fill(weight == 0, 0)
-    total = torch.zeros_like(read[..., 0]).scatter_add(1, receivers, rate)
-    return rate / total.masked_fill(total == 0, 1).gather(1, receivers)
+    credit = torch.zeros_like(weight)
+    for slot_read, slot_write in zip(read.unbind(-1), write.unbind(1), strict=True):  # no tensor of size K S
+        credit = credit + slot_read.gather(1, receivers) * slot_write.gather(1, senders)
+    credit = credit.masked_fill(weight == 0, 0)
+    total = torch.zeros_like(read[..., 0]).scatter_add(1, receivers, credit)
+    return credit / total.masked_fill(total == 0, 1).gather(1, receivers)

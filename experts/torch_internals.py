@@ -4,12 +4,14 @@ No other file of the four packages uses a private name of torch (tests/test_torc
 it is needed, and which public call would replace it. After an upgrade of torch, `make check-versions` tests them.
 """
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Bool
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import Function
 from torch.optim import Optimizer
 
@@ -117,3 +119,23 @@ def made_by(edge: tuple[Any, int], function: type[Function]) -> tuple[Any, int] 
     while node is not None and node.name() == "ViewBackward0":
         node, output = node.next_functions[0]
     return (node, output) if isinstance(node, function._backward_cls) else None
+
+
+@contextmanager
+def fake_tensors() -> Iterator[Callable[[nn.Module], nn.Module]]:
+    """FakeTensorMode: new tensors have a shape, a device and gradients, but no values.
+
+    Raises where a value or a shape that depends on values is read, and where two devices meet; also in operations that
+    let meta tensors pass. Yields a function that returns a copy of a module with fake parameters and buffers.
+    Public replacement: tensors of `torch.device("meta")`, which are checked by fewer operations.
+    """
+    from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
+
+    mode = FakeTensorMode(allow_non_fake_inputs=True)  # constants, such as tables that are made once for each device
+
+    def fake_copy(module: nn.Module) -> nn.Module:
+        with FakeCopyMode(mode):
+            return copy.deepcopy(module)
+
+    with mode:
+        yield fake_copy

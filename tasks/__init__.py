@@ -78,7 +78,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "cart_pole": CartPole,
     "t_maze": TMaze,
     "card_game": CardGame,
-    "card_lesson": CardGameImitation,
+    "card_game_imitation": CardGameImitation,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
 }

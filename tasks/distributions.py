@@ -1,4 +1,4 @@
-"""Distributions of tasks: what is played is drawn anew for each batch of episodes, so that an agent learns for all."""
+"""Task distributions for meta-learning: random sizes, mixtures and curricula, sampled for each batch of episodes."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -12,66 +12,81 @@ import torch
 from tasks.task import Task, init_fields
 
 IntOrRange = int | tuple[int, int]
-"""A number, or a range of numbers with both its ends."""
+"""An integer, or an inclusive range of integers."""
 
 
 class TaskDistribution(ABC):
-    """Not one task but many. A learner draws one for each outer step."""
+    """Abstract base class of distributions over tasks; a learner samples one task for each outer step."""
 
     @property
     @abstractmethod
     def nominal(self) -> Task:
-        """The task by which an agent is built and judged where only one can be."""
+        """The single task that stands for the distribution, for building and evaluating an agent."""
 
     @abstractmethod
     def sample(self, rng: torch.Generator, step: int = 0) -> Task:
-        """The task of one batch of episodes, in that outer step. rng is on the CPU: what is drawn are sizes, which the
-        host must know."""
+        """Samples the task of one batch of episodes.
+
+        Args:
+            rng: a random generator on the CPU, as the sampled sizes are needed on the host.
+            step: the outer step.
+        """
 
 
 @dataclass(frozen=True)
 class RandomSizes(TaskDistribution):
-    """One task of many sizes: each named field is drawn uniformly from its range.
+    """Distribution of one task with random sizes: each named field is uniform over its range.
 
     `RandomSizes(GuessingGame(), {"dims": (3, 6), "steps": (10, 20)})`. The nominal task has the upper ends.
 
+    Args:
+        task: the task whose fields are replaced.
+        ranges: an integer or an inclusive range for each field name.
+
     Raises:
-        ValueError: a field that the task does not have, or a range that is empty.
+        ValueError: the task has no such field, a range is empty, or the task refuses a combination of the ends.
     """
 
     task: Task
     ranges: dict[str, IntOrRange] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        has = init_fields(self.task)
+        valid_names = init_fields(self.task)
         for name in self.ranges:
-            if name not in has:
-                raise ValueError(f"{type(self.task).__name__} has no {name} to be drawn; it has {', '.join(has)}")
+            if name not in valid_names:
+                raise ValueError(
+                    f"ranges: {type(self.task).__name__} has no field {name!r}, want some of: {', '.join(valid_names)}"
+                )
         for corner in product(*self._ends.values()):
-            self._sized(dict(zip(self.ranges, corner, strict=True)))  # refuses what the task refuses, now and not later
+            self._resize(dict(zip(self.ranges, corner, strict=True)))  # raises at construction, not in training
 
     @property
     def nominal(self) -> Task:
-        return self._sized({name: high for name, (_, high) in self._ends.items()})
+        return self._resize({name: high for name, (_, high) in self._ends.items()})
 
     def simplify(self) -> "Task | RandomSizes":
-        """The nominal task itself, where no range has more than one number."""
+        """The nominal task if every range has one value; otherwise this distribution."""
         fixed = all(low == high for low, high in self._ends.values())
         return self.nominal if fixed else self
 
     def widening_curriculum(self, begin: int, end: int) -> "Curriculum":
-        """The lower ends alone, until outer step `begin`; from then on the upper ends of the ranges rise evenly; from
-        outer step `end` on the upper ends alone.
+        """A curriculum whose ranges widen evenly from their lower ends to the full ranges, then end at the upper ends.
+
+        Args:
+            begin: the outer step until which only the lower ends are sampled.
+            end: the outer step from which only the upper ends are sampled.
 
         Raises:
-            ValueError: no range has more than one number, or there are fewer outer steps than sizes to grow by.
+            ValueError: no range has more than one value, or there are fewer outer steps than sizes to add.
         """
         return self._growing(begin, end, lambda low, reached: (low, reached))
 
     def increasing_curriculum(self, begin: int, end: int) -> "Curriculum":
-        """As `widening_curriculum`, but of the sizes reached the last one alone: each is given up for the next one.
+        """A curriculum of one size at a time, which increases evenly; earlier sizes are not sampled again.
 
-        What was learnt for a size need not be kept then, only be near to what the next one wants.
+        Args:
+            begin: the outer step until which only the lower ends are sampled.
+            end: the outer step from which only the upper ends are sampled.
 
         Raises:
             ValueError: as `widening_curriculum`.
@@ -79,42 +94,45 @@ class RandomSizes(TaskDistribution):
         return self._growing(begin, end, lambda _, reached: reached)
 
     def _growing(self, begin: int, end: int, sizes: Callable[[int, int], IntOrRange]) -> "Curriculum":
-        """sizes: what is drawn of, given the lower end and how far the range has come."""
+        """The curriculum of `sizes(low, reached)`: the range to sample, given the lower end and the size reached."""
         stages = max((high - low for low, high in self._ends.values()), default=0)
         if not stages:
-            raise ValueError(f"nothing grows in {self.ranges}, want a range such as (3, 6)")
+            raise ValueError(f"no range in {self.ranges} has more than one value, want one such as (3, 6)")
         if not 0 < begin <= end - stages:
-            raise ValueError(f"growing from {begin} to {end}, want outer steps above 0, at least {stages} of them")
+            raise ValueError(f"curriculum from {begin} to {end}, want outer steps above 0, at least {stages} of them")
         tasks: list[Task | TaskDistribution] = []
         for stage in range(stages + 1):
-            far = {name: sizes(low, low + stage * (high - low) // stages) for name, (low, high) in self._ends.items()}
-            tasks.append(RandomSizes(self.task, far))
+            ranges = {
+                name: sizes(low, low + stage * (high - low) // stages) for name, (low, high) in self._ends.items()
+            }
+            tasks.append(RandomSizes(self.task, ranges))
         until = [begin + stage * (end - begin) // stages for stage in range(stages + 1)]
         return Curriculum([*tasks, self.nominal], until)
 
     def sample(self, rng: torch.Generator, step: int = 0) -> Task:
-        return self._sized({name: sample_size(size, rng) for name, size in self.ranges.items()})
+        return self._resize({name: sample_size(size, rng) for name, size in self.ranges.items()})
 
     @property
     def _ends(self) -> dict[str, tuple[int, int]]:
         return {name: size_range(**{name: size}) for name, size in self.ranges.items()}
 
-    def _sized(self, sizes: dict[str, int]) -> Task:
+    def _resize(self, sizes: dict[str, int]) -> Task:
         return dataclasses.replace(self.task, **sizes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class Mixture(TaskDistribution):
-    """Several tasks that one agent learns at once: each batch of episodes is of one of them.
+    """Mixture of tasks for multi-task training: each batch of episodes is of one randomly chosen task.
 
-    The first is the nominal one. Observations must be alike; a port with a fixed number of outputs wants actions alike.
+    The first task is the nominal one. All tasks need the same `obs_size`, and the same action space unless the output
+    head of the agent has a variable number of outputs.
 
     Args:
-        tasks: each a task or a distribution of tasks.
-        weights: how often each is drawn, in any unit; None: all alike.
+        tasks: tasks or distributions of tasks.
+        weights: unnormalized probabilities of the tasks; None: uniform.
 
     Raises:
-        ValueError: no tasks, tasks whose observations differ, or weights that do not fit.
+        ValueError: no tasks, tasks of different `obs_size`, or weights that are negative, all 0 or of another number.
     """
 
     tasks: Sequence[Task | TaskDistribution]
@@ -125,7 +143,9 @@ class Mixture(TaskDistribution):
         if self.weights is not None and (
             len(self.weights) != len(self.tasks) or min(self.weights) < 0 or not sum(self.weights)
         ):
-            raise ValueError(f"weights={list(self.weights)}, want {len(self.tasks)} that are not negative, nor all 0")
+            raise ValueError(
+                f"weights={list(self.weights)}, want {len(self.tasks)} non-negative numbers that are not all 0"
+            )
 
     @property
     def nominal(self) -> Task:
@@ -138,16 +158,18 @@ class Mixture(TaskDistribution):
 
 @dataclass(frozen=True)
 class Curriculum(TaskDistribution):
-    """One task after the other: what is learnt of an easy one is a beginning for a harder one (Bengio et al. 2009).
+    """Curriculum: a sequence of tasks of increasing difficulty, switched at given outer steps (Bengio et al. 2009).
 
-    The last is the nominal one. Observations must be alike; a port with a fixed number of outputs wants actions alike.
+    The last task is the nominal one. All tasks need the same `obs_size`, and the same action space unless the output
+    head of the agent has a variable number of outputs.
 
     Args:
-        tasks: each a task or a distribution of tasks.
-        until: the outer step at which each of them but the last is over.
+        tasks: tasks or distributions of tasks, in their order.
+        until: the outer step at which each task but the last ends.
 
     Raises:
-        ValueError: no tasks, tasks whose observations differ, or outer steps that are not as many, or do not rise.
+        ValueError: no tasks, tasks of different `obs_size`, or steps in `until` that do not increase or are not one
+            fewer than the tasks.
     """
 
     tasks: Sequence[Task | TaskDistribution]
@@ -157,7 +179,7 @@ class Curriculum(TaskDistribution):
         check_same_obs_size(self.tasks, "curriculum")
         steps = [0, *self.until]
         if len(steps) != len(self.tasks) or any(a >= b for a, b in pairwise(steps)):
-            raise ValueError(f"until={list(self.until)}, want {len(self.tasks) - 1} outer steps above 0 that rise")
+            raise ValueError(f"until={list(self.until)}, want {len(self.tasks) - 1} increasing outer steps above 0")
 
     @property
     def nominal(self) -> Task:
@@ -169,17 +191,13 @@ class Curriculum(TaskDistribution):
 
 @dataclass(frozen=True)
 class Bucketed(TaskDistribution):
-    """One part of a finite task for each batch (`Task.buckets`), as often as it has episodes: all are as likely.
+    """Length-bucketed batches of a finite task: samples one of `Task.buckets`, weighted by its number of episodes.
 
-    `Bucketed(BAbI())` plays batches of questions of similar length. The nominal task is the whole.
-
-    Nothing is read before the first draw.
+    All episodes are equally likely. `Bucketed(BAbI())` gives batches of questions of similar length. The nominal task
+    is the whole task. Data files are read at the first sample.
 
     Args:
-        task: or a distribution of finite tasks, of which one is drawn first.
-
-    Raises:
-        ValueError: on the first draw, of an endless task.
+        task: a finite task, or a distribution of finite tasks, which is sampled first.
     """
 
     task: Task | TaskDistribution
@@ -189,16 +207,25 @@ class Bucketed(TaskDistribution):
         return nominal(self.task)
 
     def sample(self, rng: torch.Generator, step: int = 0) -> Task:
-        whole = sample_task(self.task, rng, step)
-        if whole.num_episodes is None:
-            raise ValueError(f"{type(whole).__name__} is endless, want a finite task, which has parts")
-        parts = whole.buckets
-        weights = torch.tensor([part.num_episodes for part in parts], dtype=torch.float64)
-        return parts[int(torch.multinomial(weights, 1, generator=rng))]
+        """Samples a bucket of the task.
+
+        Args:
+            rng: a random generator on the CPU.
+            step: the outer step.
+
+        Raises:
+            ValueError: the task is not finite.
+        """
+        task = sample_task(self.task, rng, step)
+        if task.num_episodes is None:
+            raise ValueError(f"task={type(task).__name__} is not finite, want a task with num_episodes and buckets")
+        buckets = task.buckets
+        weights = torch.tensor([bucket.num_episodes for bucket in buckets], dtype=torch.float64)
+        return buckets[int(torch.multinomial(weights, 1, generator=rng))]
 
 
 def check_same_obs_size(tasks: Sequence[Task | TaskDistribution], kind: str) -> None:
-    """Raises ValueError where there are none, or their observations are of different sizes."""
+    """Raises ValueError if there are no tasks, or if their observations have different sizes."""
     if not tasks:
         raise ValueError(f"a {kind} of 0 tasks, want at least 1")
     sizes = {type(nominal(task)).__name__: nominal(task).obs_size for task in tasks}
@@ -207,29 +234,47 @@ def check_same_obs_size(tasks: Sequence[Task | TaskDistribution], kind: str) -> 
 
 
 def nominal(task: Task | TaskDistribution) -> Task:
-    """The task itself, or the one that stands for a distribution."""
+    """The task itself, or the nominal task of a distribution.
+
+    Args:
+        task: a task or a distribution of tasks.
+    """
     return task.nominal if isinstance(task, TaskDistribution) else task
 
 
 def sample_task(task: Task | TaskDistribution, rng: torch.Generator, step: int) -> Task:
-    """The task itself, or the one that is drawn from a distribution for that outer step."""
+    """The task itself, or a sample of a distribution.
+
+    Args:
+        task: a task or a distribution of tasks.
+        rng: a random generator on the CPU.
+        step: the outer step.
+    """
     return task.sample(rng, step) if isinstance(task, TaskDistribution) else task
 
 
 def size_range(**sizes: IntOrRange) -> tuple[int, int]:
-    """Both ends of a named size; those of a number are the number.
+    """The lower and upper end of one named size; both ends of an integer are the integer.
+
+    Args:
+        **sizes: one integer or range, by the name that messages show.
 
     Raises:
-        ValueError: the range is empty, or no pair.
+        ValueError: the range is empty.
     """
     ((name, size),) = sizes.items()
-    pair = (size, size) if isinstance(size, int) else size
-    if pair[0] > pair[1]:
+    low, high = (size, size) if isinstance(size, int) else size
+    if low > high:
         raise ValueError(f"{name}={size}, want a number, or a range such as (3, 6)")
-    return pair
+    return low, high
 
 
 def sample_size(size: IntOrRange, rng: torch.Generator) -> int:
-    """The number itself, or one of the range, both ends included."""
+    """The integer itself, or a uniform sample of the range, both ends included.
+
+    Args:
+        size: an integer or a range.
+        rng: a random generator on the CPU.
+    """
     low, high = size_range(size=size)
     return low if low == high else int(torch.randint(low, high + 1, (), generator=rng))

@@ -1,6 +1,6 @@
 """The base class of tasks, action spaces, and the values that a task returns.
 
-Shapes: B episode, E expert, P agent of the world, O observation, A action.
+Shapes: B episode, E expert, P agent of the environment, O observation, A action.
 """
 
 from abc import ABC, abstractmethod
@@ -16,10 +16,10 @@ from torch.nn.functional import pad
 
 @dataclass(frozen=True)
 class Discrete:
-    """The action space of one choice out of n: logits (..., n) or integers (...).
+    """Discrete action space with one choice out of n: logits (..., n) or integers (...).
 
     Args:
-        n: the number of choices.
+        n: the number of options.
     """
 
     n: int
@@ -32,10 +32,10 @@ class Discrete:
 
 @dataclass(frozen=True)
 class MultiDiscrete:
-    """The action space of several choices at once: concatenated logits (..., sum(ns)) or integers (..., len(ns)).
+    """Action space of several discrete choices: concatenated logits (..., sum(nvec)) or integers (..., len(nvec)).
 
     Args:
-        nvec: the number of choices of each.
+        nvec: the number of options of each choice.
     """
 
     nvec: tuple[int, ...]
@@ -48,12 +48,12 @@ class MultiDiscrete:
 
 @dataclass(frozen=True)
 class Continuous:
-    """The action space of `size` real numbers between low and high.
+    """Continuous action space of `size` real numbers between low and high.
 
     Args:
-        size: how many numbers.
-        low: the lower bound of each.
-        high: the upper bound of each.
+        size: the number of components.
+        low: the lower bound of each component.
+        high: the upper bound of each component.
     """
 
     size: int
@@ -62,22 +62,22 @@ class Continuous:
 
 
 ActionSpace = Discrete | MultiDiscrete | Continuous
-"""An action space."""
+"""Any of the three action spaces."""
 
 
 class Step(NamedTuple):
-    """The observation, reward, ends and scores after an action, or at the start of an episode.
+    """Observation, reward, termination and scores after an action, or at the start of an episode.
 
     Args:
         obs: (B, O), or (B, E, O) with an observation for each expert; with P agents (B, P, O).
         reward: (B,), or (B, P) with P agents.
-        terminated: episodes, or agents, that have ended, so that no future reward is bootstrapped. With P agents an
-            agent's end is repeated until its episode is over, which it is when all agents have ended.
-        truncated: the same for ends by a time limit, at which the value of the future is bootstrapped.
-        scores: (B,) values by name, computed from the hidden truth; NaN where there is none in this step.
-        present: (B, P), agents that observe this step: those that are alive, and those that were truncated in this very
+        terminated: mask of episodes, or agents, that have ended; no value is bootstrapped there. With P agents the flag
+            of an agent is repeated until its episode is over, that is, until all agents have ended.
+        truncated: the same for ends by a time limit, where the value of the final observation is bootstrapped.
+        scores: (B,) metrics by name, computed from the hidden state of the task; NaN in steps without a value.
+        present: (B, P), agents that receive this observation: the active ones, and those that were truncated in this
             step, whose value is bootstrapped; None: all. Observations and rewards of absent agents are finite.
-        action_mask: the action mask, (B, A) or (B, P, A); None: all actions are allowed.
+        action_mask: (B, A) or (B, P, A), True for allowed actions; None: all actions are allowed.
     """
 
     obs: Float[Tensor, "B *EO"]
@@ -90,13 +90,13 @@ class Step(NamedTuple):
 
 
 class Path(NamedTuple):
-    """The paths of agents through a grid.
+    """Trajectories of agents through a grid, for figures.
 
     Args:
         walls: the cells that are walls.
         positions: row and column of each agent, before the first step and after each of T steps (T1 = T + 1).
         goals: row and column of each goal.
-        reached: steps that reached the goal, after which the agent is moved elsewhere.
+        reached: True for steps that reached the goal, after which the agent is moved to another cell.
     """
 
     walls: Bool[Tensor, "rows columns"]
@@ -107,21 +107,21 @@ class Path(NamedTuple):
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """A distribution of episodes: a frozen dataclass, batched, on one device; its state is a value.
+    """Abstract base class of tasks: a batched distribution of episodes whose state is passed explicitly.
 
-    Class attributes say what kind of task it is:
+    A task is a frozen dataclass. Class attributes declare its kind:
 
-    - `differentiable`: rewards carry gradient to the actions. A discrete task then takes logits (the reward is the
-      log-probability of the right choice) as well as integers (the reward is 1 or 0).
-    - `fixed_length`: every episode ends after exactly `steps` steps, so that its end is known on the host.
+    - `differentiable`: rewards carry a gradient with respect to the actions. A discrete task then takes logits (the reward
+      is the log-probability of the correct choice) as well as integers (the reward is 1 or 0).
+    - `fixed_length`: every episode ends after exactly `steps` steps, so that its end is known without a device sync.
     - `open_loop`: observations do not depend on actions, so that they can be computed in advance (`preview`).
     - `external`: the state is a handle to external environments (`tasks.EnvPool`), not a value: only the latest state can
-      be stepped, and none is saved in a checkpoint, so that a loaded run begins new episodes.
-    - `score`: the name in `Step.scores` by which the task is judged. `better`: "lower" or "higher".
+      be stepped. It is not saved in checkpoints; a resumed run starts new episodes.
+    - `score`: the name of the main metric in `Step.scores`. `better`: "lower" or "higher".
 
     Args:
         steps: the length of an episode, or its maximum.
-        dtype: of observations and rewards.
+        dtype: the dtype of observations and rewards.
     """
 
     steps: int
@@ -146,9 +146,9 @@ class Task(ABC):
 
     @property
     def agents(self) -> int | None:
-        """The number P of agents in a multi-agent environment; None for one actor, whose shapes have no axis P.
+        """The number P of agents of a multi-agent environment; None for a single agent, whose shapes have no axis P.
 
-        Observations are (B, P, O), actions (B, P), (B, P, k) or (B, P, size), rewards and ends (B, P).
+        Observations are (B, P, O), actions (B, P), (B, P, k) or (B, P, size), rewards and end flags (B, P).
         """
         return None
 
@@ -158,11 +158,11 @@ class Task(ABC):
         return None
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        """Resets to given episodes of a finite task.
+        """Starts the given episodes of a finite task.
 
         Args:
-            index: their numbers, from 0 to `num_episodes` - 1.
-            rng: the generator of all that is random in them.
+            index: the numbers of the episodes, from 0 to `num_episodes` - 1.
+            rng: the random generator.
 
         Returns:
             The state and the first step, as `reset` does.
@@ -170,11 +170,13 @@ class Task(ABC):
         Raises:
             ValueError: the task is not finite.
         """
-        raise ValueError(f"{type(self).__name__} is endless: its episodes have no numbers, draw them with reset")
+        raise ValueError(
+            f"{type(self).__name__} is not a finite task, so its episodes have no numbers; sample them with reset"
+        )
 
     @property
     def buckets(self) -> "Sequence[Task]":
-        """Tasks that partition the episodes of this one, in its order, by similar length, for faster evaluation."""
+        """Tasks that partition the episodes of this one, in its order, by similar length, for less padding."""
         return [self]
 
     @abstractmethod
@@ -182,156 +184,183 @@ class Task(ABC):
         """Samples new episodes.
 
         Args:
-            batch: how many.
-            rng: the generator; its device is that of the episodes.
+            batch: the number of episodes B.
+            rng: the random generator; the episodes are on its device.
 
         Returns:
-            The state, and the step that holds the first observation.
+            The state, and the step with the first observation.
         """
 
     @abstractmethod
     def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
-        """One step of every episode.
+        """Advances every episode by one step.
 
         Args:
             state: the state after the previous step.
-            action_space: one action for each episode.
-            rng: the generator of all that is random in the step.
+            action: one action for each episode.
+            rng: the random generator.
 
         Returns:
             The state after this step, and the step.
         """
 
     def restart(self, state: Any, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        """Replaces some episodes by new ones.
+        """Resets the masked episodes and keeps the others.
 
         Args:
             state: the state of all episodes.
-            mask: the episodes that are replaced.
-            rng: the generator.
+            mask: the episodes to reset.
+            rng: the random generator.
 
         Returns:
-            The state of all episodes, and the first step of the new ones, which is valid in the rows of mask only.
+            The state of all episodes, and the first step of the new ones, valid only in the masked rows.
         """
-        fresh, step = self.reset(mask.shape[0], rng)
+        initial, step = self.reset(mask.shape[0], rng)
 
         def choose(new: Tensor, old: Tensor) -> Tensor:
             return torch.where(mask.reshape(mask.shape + (1,) * (new.dim() - 1)), new, old)
 
-        return type(state)(*(choose(new, old) for new, old in zip(fresh, state, strict=True))), step
+        return type(state)(*(choose(new, old) for new, old in zip(initial, state, strict=True))), step
 
     @property
     def evaluation_task(self) -> "Task":
-        """The task for evaluation: by default this one, as its episodes are always new; a test set if it is finite."""
+        """The task for evaluation: this one by default, as its episodes are sampled; held-out data of a finite task."""
         return self
 
     def preview(self, state: Any, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
-        """The next observations of an `open_loop` task, from the present one on.
+        """The next observations of an `open_loop` task, starting with the current one.
 
         Args:
-            state: the present state.
-            step: the present step.
-            steps: how many observations.
+            state: the current state.
+            step: the current step.
+            steps: the number of observations.
             rng: a copy of the generator, which is advanced.
         """
-        seen = [step.obs]
+        observations = [step.obs]
         actors = () if self.agents is None else (self.agents,)
-        nothing = step.obs.new_zeros(step.obs.shape[0], *actors, self.action_space.size)
+        zeros = step.obs.new_zeros(step.obs.shape[0], *actors, self.action_space.size)
         if isinstance(self.action_space, Discrete) and not self.differentiable:
-            nothing = nothing[..., 0].long()
+            zeros = zeros[..., 0].long()
         with torch.no_grad():
             for _ in range(steps - 1):
-                state, step = self.step(state, nothing, rng)
-                seen.append(step.obs)
-        return seen
+                state, step = self.step(state, zeros, rng)
+                observations.append(step.obs)
+        return observations
 
     @property
     def notes(self) -> list[str]:
-        """Remarks to be printed beside scores of this task, such as data that was left out or substituted."""
+        """Remarks to print beside the scores of this task, such as data that was skipped or substituted."""
         return []
 
     @abstractmethod
     def references(self) -> dict[str, dict[str, float]]:
-        """Reference values of each score, {score: {name: value}}: of chance, an oracle, or a simple algorithm."""
+        """Reference values of the scores, {score: {name: value}}: of chance, an oracle or a simple algorithm."""
 
     def target(self, state: Any) -> Tensor | None:
-        """The ideal value of a continuous action, (B, A), for figures; None where there is none.
+        """The optimal continuous action, (B, A), for figures; None for a task without one.
 
         Args:
             state: a state of the episodes.
         """
         return None
 
-    def path(self, opened: Any, action: Tensor) -> Path | None:
-        """The paths through a grid, for figures; None for a task without a grid.
+    def path(self, initial: Any, action: Tensor) -> Path | None:
+        """The trajectories through a grid, for figures; None for a task without a grid.
 
         Args:
-            opened: the state that `reset` returned.
-            action_space: the actions of all steps, (T, B).
+            initial: the state that `reset` returned.
+            action: the actions of all steps, (T, B).
         """
         return None
 
     def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
-        """A label for the observation of each step of one episode, for the axes of figures; None without labels.
+        """Labels of the observations of one episode, one per step, for the axes of figures; None without labels.
 
-        There are fewer labels than steps where the episode ends early.
+        An episode that ends early has fewer labels than steps.
 
         Args:
             state: the state that `reset` returned.
-            row: the number of the episode in the batch.
+            row: the index of the episode in the batch.
         """
         return None
 
 
 def reward_and_correct(
-    action: Tensor, wanted: Int[Tensor, "B *n"], dtype: torch.dtype, ns: tuple[int, ...] | None = None
+    action: Tensor, target: Int[Tensor, "B *n"], dtype: torch.dtype, nvec: tuple[int, ...] | None = None
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """The reward of a discrete choice, the log-probability of what was wanted for logits and 1 or 0 for integers; and
-    whether it was right, 1 or 0.
+    """The reward of a discrete answer and whether it is correct, 1 or 0.
 
-    ns: of a `MultiDiscrete` action, of how many each choice is one. `wanted` and integers are then (B, len(ns)),
-    logits (B, sum(ns)), and both numbers are means over the choices: the log-probability of one, the share of right.
+    The reward of logits is the log-probability of the target; the reward of integers is 1 or 0.
+
+    Args:
+        action: logits (B, n) or integers (B,); of a `MultiDiscrete` action logits (B, sum(nvec)) or integers
+            (B, len(nvec)).
+        target: the correct answer, (B,) or (B, len(nvec)).
+        dtype: the dtype of both results.
+        nvec: the number of options of each choice of a `MultiDiscrete` action. Both results are then means over the
+            choices.
     """
-    if ns is None:
-        return _judged(action, wanted, dtype)
-    reward, right = _judged(_split_logits(action, ns) if action.is_floating_point() else action, wanted, dtype)
-    return reward.mean(-1), 1 - (1 - right).mean(-1)  # 1 exactly where all are right: a mean may multiply by 1 / n
+    if nvec is None:
+        return _reward_of_each(action, target, dtype)
+    reward, correct = _reward_of_each(
+        _split_logits(action, nvec) if action.is_floating_point() else action, target, dtype
+    )
+    return reward.mean(-1), 1 - (1 - correct).mean(-1)  # exactly 1 where all are correct: a mean may multiply by 1 / n
 
 
-def _judged(action: Tensor, wanted: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Of each choice, (..., n) logits or (...) integers."""
+def _reward_of_each(action: Tensor, target: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Reward and correctness of each choice; action is logits (..., n) or integers (...)."""
     if not action.is_floating_point():
-        right = (action == wanted).to(dtype)
-        return right, right
-    right = (action.argmax(-1) == wanted).to(dtype)
-    return action.log_softmax(-1).gather(-1, wanted.unsqueeze(-1)).squeeze(-1), right
+        correct = (action == target).to(dtype)
+        return correct, correct
+    correct = (action.argmax(-1) == target).to(dtype)
+    return action.log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1), correct
 
 
-def _split_logits(logits: Tensor, ns: tuple[int, ...]) -> Tensor:
-    """(B, sum(ns)) -> (B, len(ns), max(ns)); what a choice does not have is impossible."""
-    if len(set(ns)) == 1:
-        return logits.unflatten(-1, (len(ns), ns[0]))
-    parts = logits.split(ns, -1)
-    return torch.stack([pad(part, (0, max(ns) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
+def _split_logits(logits: Tensor, nvec: tuple[int, ...]) -> Tensor:
+    """(B, sum(nvec)) -> (B, len(nvec), max(nvec)), padded with -inf."""
+    if len(set(nvec)) == 1:
+        return logits.unflatten(-1, (len(nvec), nvec[0]))
+    parts = logits.split(nvec, -1)
+    return torch.stack([pad(part, (0, max(nvec) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
 
 
 def check_integer_action(task: Task, action: Tensor) -> None:
-    """Raises ValueError unless these are choices of a `Discrete` action, for a task whose rewards give no gradient."""
+    """Checks that the actions are integers of a `Discrete` space, for a task whose rewards have no gradient.
+
+    Args:
+        task: the task, for the message.
+        action: the actions.
+
+    Raises:
+        ValueError: the actions are logits, or not of shape (B,).
+    """
     if action.is_floating_point() or action.dim() != 1:
         raise ValueError(
             f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch,) from 0 to "
             f"{task.action_space.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with a "
-            "policy that draws a choice from them"
+            "policy that samples actions from them"
         )
 
 
 def init_fields(task: Task) -> list[str]:
-    """The fields that `dataclasses.replace` may change: all but those that follow from others."""
-    return [one.name for one in fields(task) if one.init]
+    """The names of the fields that `dataclasses.replace` may change, without derived fields.
+
+    Args:
+        task: the task.
+    """
+    return [field.name for field in fields(task) if field.init]
 
 
 def check_positive(**sizes: int) -> None:
-    """Raises ValueError unless every size is at least 1."""
+    """Checks that every size is at least 1.
+
+    Args:
+        **sizes: the sizes by the names that the user typed.
+
+    Raises:
+        ValueError: a size is below 1.
+    """
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}, want at least 1")

@@ -1,4 +1,4 @@
-"""A task that tells an agent what it has done, and what came of it."""
+"""Task wrapper that appends the previous action and reward to the observation, as in RL^2."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,29 +14,36 @@ from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, S
 
 @dataclass(frozen=True)
 class PreviousActionReward(Task):
-    """The same task, with the last action, its reward, and whether it ended the episode appended to the observation:
-    zeros at the start. Recurrent agents are usually told so much (Duan et al. 2016, arXiv:1611.02779; Wang et al. 2016,
-    arXiv:1611.05763), and one that lives through several episodes must be.
+    """Wrapper that appends the previous action, its reward and its end flag to the observation.
 
-    A choice is told one-hot, several choices side by side; of logits the likeliest, without gradient; numbers as they
-    are. Where each expert sees its own, all are told what all have done, or each its own where each acts.
+    All three are zeros at the start of an episode. This is the usual input of a recurrent meta-RL agent (Duan et al.
+    2016, arXiv:1611.02779; Wang et al. 2016, arXiv:1611.05763), and necessary for one that spans several episodes.
 
-    Where a task has a fixed length, a rollout shows no final observation, and so not what the last action brought.
+    A discrete action is appended one-hot, several choices side by side, logits by their argmax without gradient, real
+    numbers unchanged. With an observation for each expert, (B, E, O), the same values are appended to all of them;
+    with P agents, (B, P, O), each observes its own.
+
+    In a task of fixed length a rollout has no final observation, so the last reward is not observed.
 
     Args:
-        task: which.
+        steps: the steps of the wrapped task.
+        task: the wrapped task.
+        dtype: replaces the dtype of the task; None: its own.
+
+    Raises:
+        ValueError: `task` is not a Task.
     """
 
     steps: int = field(init=False, repr=False)
-    task: Task = None  # type: ignore[assignment]  # what follows a field with a default has one; refused below
-    dtype: torch.dtype = field(default=None, kw_only=True)  # type: ignore[assignment]  # the task's, unless told
+    task: Task = None  # type: ignore[assignment]  # needs a default after `dtype`; checked below
+    dtype: torch.dtype = field(default=None, kw_only=True)  # type: ignore[assignment]  # set below
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
-            raise ValueError(f"task={self.task!r}, want a Task, as in Feedback(TMaze())")
+            raise ValueError(f"task={self.task!r}, want a Task, as in PreviousActionReward(TMaze())")
         if self.dtype is not None and self.dtype != self.task.dtype:
             object.__setattr__(self, "task", replace(self.task, dtype=self.dtype))
-        for name in ("steps", "dtype", "differentiable", "fixed_length", "score", "better", "outside"):
+        for name in ("steps", "dtype", "differentiable", "fixed_length", "score", "better", "external"):
             object.__setattr__(self, name, getattr(self.task, name))
 
     @property
@@ -57,7 +64,7 @@ class PreviousActionReward(Task):
 
     @property
     def buckets(self) -> Sequence[Task]:
-        return [replace(self, task=part) for part in self.task.buckets]
+        return [replace(self, task=bucket) for bucket in self.task.buckets]
 
     @property
     def evaluation_task(self) -> Task:
@@ -65,36 +72,46 @@ class PreviousActionReward(Task):
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.reset_to(index, rng)
-        return state, self._opened(step)
+        return state, self._initial_step(step)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.reset(batch, rng)
-        return state, self._opened(step)
+        return state, self._initial_step(step)
 
     def restart(self, state: Any, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.restart(state, mask, rng)
-        return state, self._opened(step)
+        return state, self._initial_step(step)
 
     def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
+        """Advances every episode by one step.
+
+        Args:
+            state: the state of the wrapped task.
+            action: one action for each episode.
+            rng: the random generator.
+
+        Raises:
+            ValueError: rewards per agent, but one observation for all of them.
+        """
         state, step = self.task.step(state, action, rng)
-        ended = step.terminated | step.truncated
-        told = [
+        done = step.terminated | step.truncated
+        features = [
             _encode_action(self.action_space, action.detach()),
             step.reward.detach().unsqueeze(-1),
-            ended.unsqueeze(-1),
+            done.unsqueeze(-1),
         ]
         lead = step.obs.shape[:-1]
         if step.reward.dim() > len(lead):
             raise ValueError(
-                f"{type(self.task).__name__} rewards each, {tuple(step.reward.shape)}, but shows one observation for "
-                f"all, {tuple(step.obs.shape)}: Feedback has nowhere to tell them; let the task show each its own"
+                f"task={type(self.task).__name__} returns rewards per agent, {tuple(step.reward.shape)}, but one "
+                f"observation for all, {tuple(step.obs.shape)}; want an observation per agent"
             )
-        parts = [part if part.shape[:-1] == lead else part.unsqueeze(1).expand(*lead, -1) for part in told]
+        parts = [part if part.shape[:-1] == lead else part.unsqueeze(1).expand(*lead, -1) for part in features]
         return state, step._replace(obs=torch.cat([step.obs, *(part.to(step.obs) for part in parts)], -1))
 
-    def _opened(self, step: Step) -> Step:
-        nothing = step.obs.new_zeros(*step.obs.shape[:-1], self.action_space.size + 2)
-        return step._replace(obs=torch.cat([step.obs, nothing], -1))
+    def _initial_step(self, step: Step) -> Step:
+        zeros = step.obs.new_zeros(*step.obs.shape[:-1], self.action_space.size + 2)
+        return step._replace(obs=torch.cat([step.obs, zeros], -1))
 
     @property
     def notes(self) -> list[str]:
@@ -106,21 +123,21 @@ class PreviousActionReward(Task):
     def target(self, state: Any) -> Tensor | None:
         return self.task.target(state)
 
-    def path(self, opened: Any, action: Tensor) -> Path | None:
-        return self.task.path(opened, action)
+    def path(self, initial: Any, action: Tensor) -> Path | None:
+        return self.task.path(initial, action)
 
     def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
         return self.task.step_labels(state, row)
 
 
-def _encode_action(kind: ActionSpace, action: Tensor) -> Tensor:
-    """(..., size) numbers."""
-    match kind:
+def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:
+    """The action as an input vector (..., size)."""
+    match space:
         case Continuous():
             return action
         case Discrete(n=n):
             return one_hot(action.argmax(-1) if action.is_floating_point() else action, n)
-        case MultiDiscrete(nvec=ns):
+        case MultiDiscrete(nvec=nvec):
             if action.is_floating_point():
-                action = torch.stack([part.argmax(-1) for part in action.split(ns, -1)], -1)
-            return torch.cat([one_hot(one, n) for one, n in zip(action.unbind(-1), ns, strict=True)], -1)
+                action = torch.stack([part.argmax(-1) for part in action.split(nvec, -1)], -1)
+            return torch.cat([one_hot(choice, n) for choice, n in zip(action.unbind(-1), nvec, strict=True)], -1)

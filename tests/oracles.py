@@ -14,7 +14,7 @@ def episodic_memory(
     top_k: int,
     similarity: str,
     weighting: str,
-    keep: str,
+    row_content: str,
     detach_rows: bool,
     private: bool,
     reset: Tensor | None = None,
@@ -26,7 +26,7 @@ def episodic_memory(
     weights: the parameters of a memory, by name. xs (T, B, N, D), reset (T, B), present (T, B, N) -> ys (T, B, N, H).
     without_grad: steps that run under no_grad.
     """
-    memory = _Memory(weights, slots, top_k, similarity, weighting, keep, detach_rows)
+    memory = _Memory(weights, slots, top_k, similarity, weighting, row_content, detach_rows)
     return _played(memory, xs, private, reset, present, without_grad)
 
 
@@ -39,14 +39,14 @@ def clustered_memory(
     threshold: float,
     similarity: str,
     weighting: str,
-    keep: str,
+    row_content: str,
     detach_rows: bool,
     private: bool,
     reset: Tensor | None = None,
     present: Tensor | None = None,
 ) -> Tensor:
     """A list of slots beside a GRU, each the mean of similar rows; a read takes a slot's row as often as it counts."""
-    memory = _Clustered(weights, slots, top_k, similarity, weighting, keep, detach_rows)
+    memory = _Clustered(weights, slots, top_k, similarity, weighting, row_content, detach_rows)
     memory.threshold = threshold
     return _played(memory, xs, private, reset, present, ())
 
@@ -64,8 +64,8 @@ def _played(memory, xs, private, reset, present, without_grad) -> Tensor:
 
 
 class _Memory:
-    def __init__(self, weights, slots, top_k, similarity, weighting, keep, detach_rows):
-        self.weights, self.slots, self.top_k, self.keep = weights, slots, top_k, keep
+    def __init__(self, weights, slots, top_k, similarity, weighting, row_content, detach_rows):
+        self.weights, self.slots, self.top_k, self.row_content = weights, slots, top_k, row_content
         self.similarity, self.weighting, self.detach_rows = similarity, weighting, detach_rows
         self.hidden = weights["controller.weight_hh"].shape[1]
 
@@ -87,7 +87,7 @@ class _Memory:
     def empty(self, x):
         """The buffer holds whole steps: (steps, n, size) keys and values, which of them count, and the clock."""
         steps, n = self.slots // len(x), len(x)
-        value = (x.shape[1] if self.keep != "h" else 0) + (self.hidden if self.keep != "x" else 0)
+        value = (x.shape[1] if self.row_content != "h" else 0) + (self.hidden if self.row_content != "x" else 0)
         if "compress.weight" in self.weights:
             value = len(self.weights["compress.weight"])
         keys = x.new_zeros(steps, n, self.weights["key.bias"].shape[0])
@@ -104,7 +104,7 @@ class _Memory:
     def row(self, x, h):
         if self.detach_rows:
             x, h = x.detach(), h.detach()
-        value = torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.keep])
+        value = torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.row_content])
         if "compress.weight" in self.weights:
             value = self.weights["compress.weight"] @ value
         return self.projected("key", x, h), value
@@ -203,7 +203,7 @@ class _Clustered(_Memory):
         if self.detach_rows:
             x, h = x.detach(), h.detach()
         key = self.weights["key.weight"] @ torch.cat([x, h]) + self.weights["key.bias"]
-        return key, torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.keep])
+        return key, torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.row_content])
 
     def written(self, buffer, rows, there):
         slots, clock = [*buffer[0]], buffer[1]

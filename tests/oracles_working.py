@@ -60,12 +60,15 @@ def amrl(core, xs: Tensor) -> Tensor:
 def window(core, xs: Tensor) -> Tensor:
     weights, ys = dict(core.named_parameters()), []
     for t, h in enumerate(stepped(core.controller, xs)):
-        queries = linear(weights, "ask", h).chunk(core.heads)
+        queries = linear(weights, "query", h).chunk(core.heads)
         reads = []
         for i, query in enumerate(queries):
             scores, values = [], []
             for s in range(max(0, t - core.slots), t + 1):
-                key = linear(weights, "key", xs[s]).chunk(core.heads)[i] + weights["place"][i, core.slots - (t - s)]
+                key = (
+                    linear(weights, "key", xs[s]).chunk(core.heads)[i]
+                    + weights["age_embedding"][i, core.slots - (t - s)]
+                )
                 scores.append(query @ key / math.sqrt(len(key)))
                 values.append(linear(weights, "value", xs[s]).chunk(core.heads)[i])
             shares = torch.stack(scores).exp()
@@ -92,14 +95,14 @@ def _past(steps, t, memory, cut):
 def _layer(weights, heads, past):
     x = past[-1]
     seen = [_norm(weights, "norm", row) for row in past]
-    query = linear(weights, "ask", seen[-1])
+    query = linear(weights, "query", seen[-1])
     asked = [(query + weights[name]).chunk(heads) for name in ("content_bias", "place_bias")]
     reads = []
     for h in range(heads):
         scores, values = [], []
         for age, row in zip(reversed(range(len(past))), seen, strict=True):
             key = linear(weights, "key", row).chunk(heads)[h]
-            place = linear(weights, "place", _wave(age, len(x))).chunk(heads)[h]
+            place = linear(weights, "position", _wave(age, len(x))).chunk(heads)[h]
             scores.append((asked[0][h] @ key + asked[1][h] @ place) / math.sqrt(len(key)))
             values.append(linear(weights, "value", row).chunk(heads)[h])
         shares = torch.stack(scores).exp()

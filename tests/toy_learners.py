@@ -36,5 +36,5 @@ class Restless(GRU):
 class Paid(Steps):
     """Each of 4 experts has a reward of its own."""
 
-    def _told(self, state, reward):
-        return super()._told(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
+    def _make_step(self, state, reward):
+        return super()._make_step(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))

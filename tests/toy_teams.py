@@ -46,23 +46,23 @@ class Flock(Task):
     def reset(self, batch, rng):
         place = torch.rand(batch, 3, generator=rng, device=rng.device, dtype=self.dtype)
         state = FlockState(place, torch.zeros(batch, dtype=torch.long))
-        return state, self._told(state, torch.zeros_like(place))
+        return state, self._make_step(state, torch.zeros_like(place))
 
     def step(self, state, action, rng):
         assert action.shape == state.place.shape
         t = state.t.unsqueeze(-1)
         acts = (t >= torch.tensor([0, 1, 0])) & (t < torch.tensor([2, 3, 4]))
         state = FlockState(state.place + 0.25 * action * acts, state.t + 1)
-        return state, self._told(state, state.place * acts)
+        return state, self._make_step(state, state.place * acts)
 
-    def _told(self, state, reward):
+    def _make_step(self, state, reward):
         t = state.t.unsqueeze(-1)
         over, begun, cut = t >= torch.tensor([2, 3, 4]), t >= torch.tensor([0, 1, 0]), torch.arange(3) == 1
         present = begun & (~over | ((t == 3) & cut))
         obs = torch.where(present.unsqueeze(-1), torch.stack([state.place, t.expand_as(state.place)], -1), 0)
-        legal = torch.stack([state.place <= 1, torch.ones_like(present)], -1)
+        mask = torch.stack([state.place <= 1, torch.ones_like(present)], -1)
         sums = torch.where(over.all(-1), state.place.sum(-1), torch.nan)
-        return Step(obs.to(self.dtype), reward, over & ~cut, over & cut, {"sum": sums}, present, legal)
+        return Step(obs.to(self.dtype), reward, over & ~cut, over & cut, {"sum": sums}, present, mask)
 
     def references(self):
         return {"sum": {"nothing": 1.5}}
@@ -92,13 +92,15 @@ class Ballot(Task):
 
     def reset(self, batch, rng):
         t = torch.zeros(batch, dtype=torch.long)
-        return BallotState(t), self._told(t, torch.zeros(batch))
+        return BallotState(t), self._make_step(t, torch.zeros(batch))
 
     def step(self, state, action, rng):
         shown = action.reshape(len(action), -1)
-        return BallotState(state.t + 1), self._told(state.t + 1, (shown * 10.0 ** torch.arange(shown.shape[1])).sum(-1))
+        return BallotState(state.t + 1), self._make_step(
+            state.t + 1, (shown * 10.0 ** torch.arange(shown.shape[1])).sum(-1)
+        )
 
-    def _told(self, t, reward):
+    def _make_step(self, t, reward):
         obs = torch.stack([torch.arange(3).expand(len(t), -1), t.unsqueeze(-1).expand(-1, 3)], -1).to(self.dtype)
         over = t >= self.steps
         return Step(obs, reward.to(self.dtype), over, torch.zeros_like(over), {"first": reward.to(self.dtype)})
@@ -111,6 +113,6 @@ class Choosy(AssociativeRecall):
     """Only the second choice of the first bit is legal."""
 
     def _make_step(self, state, reward, error):
-        legal = torch.ones(len(reward), 2 * self.bits, dtype=torch.bool)
-        legal[:, 0] = False
-        return super()._make_step(state, reward, error)._replace(legal=legal)
+        mask = torch.ones(len(reward), 2 * self.bits, dtype=torch.bool)
+        mask[:, 0] = False
+        return super()._make_step(state, reward, error)._replace(action_mask=mask)

@@ -19,7 +19,7 @@ def seeded(seed=0):
 
 
 def toy_agent(
-    task=None, *, core="gru", bus="attention", port="mean", topology="complete", experts=4, ticks=1, seed=0
+    task=None, *, core="gru", bus="attention", port="mean", topology="complete", experts=4, comm_rounds=1, seed=0
 ) -> Agent:
     """An agent in float64 whose parts have those names; `core` may be a factory (input_size, hidden_size) -> Core."""
     task = task or game()
@@ -34,7 +34,7 @@ def toy_agent(
             topology=topology,
             experts=experts,
             identity_size=IDENTITY,
-            comm_rounds=ticks,
+            comm_rounds=comm_rounds,
         ).double()
 
 
@@ -89,13 +89,13 @@ class Walk(Task):
         length = torch.randint(1, self.steps + 1, (batch,), generator=rng, device=rng.device)
         cut = torch.rand(batch, generator=rng, device=rng.device) < 0.5
         state = WalkState(place, length, cut, torch.zeros_like(length))
-        return state, self._told(state, torch.zeros_like(place))
+        return state, self._make_step(state, torch.zeros_like(place))
 
     def step(self, state, action, rng):
         state = state._replace(place=state.place + action.squeeze(-1), t=state.t + 1)
-        return state, self._told(state, -state.place.square())
+        return state, self._make_step(state, -state.place.square())
 
-    def _told(self, state, reward):
+    def _make_step(self, state, reward):
         over = state.t >= state.length
         length = torch.where(over, state.length.to(self.dtype), torch.nan)
         obs = torch.stack([state.place, state.t.to(self.dtype)], -1)
@@ -116,19 +116,19 @@ class Steps(Walk):
 
     def step(self, state, action, rng):
         state = state._replace(place=state.place + 0.3 * (action - 1), t=state.t + 1)
-        return state, self._told(state, -(state.place - 1).square())
+        return state, self._make_step(state, -(state.place - 1).square())
 
-    def _told(self, state, reward):
-        legal = torch.ones(len(reward), 3, dtype=torch.bool)
-        legal[:, 0] = state.place >= 0
-        return super()._told(state, reward)._replace(legal=legal)
+    def _make_step(self, state, reward):
+        mask = torch.ones(len(reward), 3, dtype=torch.bool)
+        mask[:, 0] = state.place >= 0
+        return super()._make_step(state, reward)._replace(action_mask=mask)
 
 
 class Crowd(Walk):
     """A walk in which each of 4 has a reward and an end of its own; the last comes a step later."""
 
-    def _told(self, state, reward):
-        one = super()._told(state, reward)
+    def _make_step(self, state, reward):
+        one = super()._make_step(state, reward)
         late = state.t > state.length
         ends = [torch.stack([end, end, end, end & late], -1) for end in (one.terminated, one.truncated)]
         return one._replace(reward=one.reward.unsqueeze(-1).expand(-1, 4), terminated=ends[0], truncated=ends[1])
@@ -143,7 +143,7 @@ class HerdState(NamedTuple):
 
 @dataclass(frozen=True)
 class Herd(Task):
-    """A world of several agents, each as `Transitions` is: they die, or are truncated, at times of their own, and the last
+    """A world of several agents, each as in `Steps`: they die, or are truncated, at times of their own, and the last
     one comes a step later than the others.
 
     The observation of an agent is [its place, the mean place of all, t]. Score: `length`, at the end.
@@ -164,34 +164,33 @@ class Herd(Task):
     def action_space(self):
         return Discrete(3)
 
-    @property
-    def birth(self):
-        return (torch.arange(self.agents) == self.agents - 1).long()
+    def birth(self, device):
+        return (torch.arange(self.agents, device=device) == self.agents - 1).long()
 
     def reset(self, batch, rng):
         place = torch.rand(batch, self.agents, generator=rng, device=rng.device, dtype=self.dtype)
         end = torch.randint(2, self.steps + 1, (batch, self.agents), generator=rng, device=rng.device)
         cut = torch.rand(batch, self.agents, generator=rng, device=rng.device) < 0.5
         state = HerdState(place, end, cut, torch.zeros_like(end[:, 0]))
-        return state, self._told(state, torch.zeros_like(place))
+        return state, self._make_step(state, torch.zeros_like(place))
 
     def step(self, state, action, rng):
         t = state.t.unsqueeze(-1)
-        acts = (self.birth <= t) & (t < state.end)
+        acts = (self.birth(t.device) <= t) & (t < state.end)
         place = torch.where(acts, state.place + 0.3 * (action - 1), state.place)
         state = state._replace(place=place, t=state.t + 1)
-        return state, self._told(state, torch.where(acts, -(place - 1).square(), 0))
+        return state, self._make_step(state, torch.where(acts, -(place - 1).square(), 0))
 
-    def _told(self, state, reward):
+    def _make_step(self, state, reward):
         t = state.t.unsqueeze(-1)
         over, cut = t >= state.end, state.cut
-        present = (self.birth <= t) & (~over | ((t == state.end) & cut))
+        present = (self.birth(t.device) <= t) & (~over | ((t == state.end) & cut))
         all_ = [state.place, state.place.mean(1, keepdim=True).expand_as(state.place), t.expand_as(state.place)]
         obs = torch.where(present.unsqueeze(-1), torch.stack(all_, -1), 0)
         length = torch.where(over.all(1), state.t.to(self.dtype), torch.nan)
-        legal = torch.ones(*over.shape, 3, dtype=torch.bool)
-        legal[..., 0] = state.place >= 0
-        return Step(obs, reward, over & ~cut, over & cut, {"length": length}, present, legal)
+        mask = torch.ones(*over.shape, 3, dtype=torch.bool, device=t.device)
+        mask[..., 0] = state.place >= 0
+        return Step(obs, reward, over & ~cut, over & cut, {"length": length}, present, mask)
 
     def references(self):
         return {"length": {"most": float(self.steps)}}

@@ -2,16 +2,16 @@
 
 - `badger.act.base`: the base class `Act`; `Mean`, a linear map of the mean over experts; `Team`, one for each agent of
   an environment of several agents.
-- `badger.act.owners`: heads in which each expert makes one number of the action: in a fixed order, in an order drawn
-  for each episode, or with an observed name of the output.
+- `badger.act.owners`: heads in which each expert makes one number of the action: in a fixed order, assigned at random
+  in each episode, or with an observed name of the output.
 - `badger.act.readout`: `Readout`, in which each output attends to the experts.
 - `badger.act.wrappers`: `WithCritic` adds a critic to any head, `Gaussian` adds log standard deviations.
 
-Senses and acts share names such as `Each`, so both are used with their module: `sense.Each(...)`, `act.Each(...)`.
+Senses and acts share names such as `Team`, so both are used with their module: `sense.Team(...)`, `act.Team(...)`.
 
 Shapes: B episode, E expert, P agent of the environment, Y output of an expert, D numbers of an action (the dimensions
-of a guess, the logits of a choice). An *address* assigns outputs to experts, and is drawn for each episode. It is part
-of the agent's state, and its shape gives the number of outputs. Absent experts are masked out; an output without any
+of a guess, the logits of a choice). An *assignment* of outputs to experts is sampled for each episode. It is part of
+the agent's state, and its shape gives the number of outputs. Absent experts are masked out; an output without any
 expert is 0.
 
 `ACTS` has the heads by name.
@@ -20,7 +20,7 @@ expert is 0.
 import torch
 from badger import act
 
-head = act.Valued(act.Mean(8, 2))  # two logits and a value
+head = act.WithCritic(act.Mean(8, 2))  # two logits and a value
 y = torch.randn(3, 5, 8)  # 3 episodes, 5 experts, 8 outputs of each
 assert head(y, None, None).shape == (3, 3)
 ```

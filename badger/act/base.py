@@ -15,7 +15,7 @@ from badger.teams import team_size
 class Act(nn.Module, ABC):
     """An output head: from the outputs of all experts, (B, E, Y), to one action, (B, D), or (B, P, D) in `Team`.
 
-    A subclass sets `input_size` (Y), `outputs` (D, unless another number is asked for in `make_assignment`) and, where experts
+    A subclass sets `input_size` (Y), `outputs` (D, unless `make_assignment` gets another number) and, where experts
     observe a name of their output, its size `name_size`. It implements `make_assignment` and `forward`.
     """
 
@@ -39,41 +39,46 @@ class Act(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+        self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]:
-        """The outputs of the agent: the numbers of its action, and what a wrapper adds.
+        """The outputs of the agent: the numbers of its action, and outputs that a wrapper adds.
 
         Args:
             y: the outputs of all experts.
-            make_assignment: the assignment that `make_assignment` returned.
+            assignment: the result of `make_assignment` or `extend_assignment`.
             present: experts that take part; None: all.
         """
 
     def extend_assignment(
-        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+        self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
     ) -> Tensor | None:
-        """The assignment after new experts were added. Experts that were there before keep their outputs.
+        """The assignment after new experts were added. The old experts keep their outputs.
 
         Args:
-            make_assignment: the assignment before.
+            assignment: the assignment before.
             like: a tensor (B, ...) that gives batch, dtype and device.
             experts: the number of experts including the new ones.
             rng: the generator of random assignments.
         """
-        return address
+        return assignment
 
-    def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:
+    def output_names(self, assignment: Tensor | None, experts: int) -> Tensor | None:
         """The name of each expert's output, (B, E, name_size), which becomes part of its input; None without names.
 
         Args:
-            make_assignment: the assignment of outputs to experts.
+            assignment: the assignment of outputs to experts.
             experts: the number of experts.
         """
         return None
 
 
 class Mean(Act):
-    """The mean over experts of a linear map. Any number of experts; the number of outputs is fixed."""
+    """The mean over experts of a linear map. Any number of experts; the number of outputs is fixed.
+
+    Args:
+        input_size: Y, outputs of an expert.
+        outputs: D.
+    """
 
     def __init__(self, input_size: int, outputs: int):
         super().__init__()
@@ -83,22 +88,28 @@ class Mean(Act):
     def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
         if outputs != self.outputs:
             raise ValueError(
-                f"outputs={outputs}, want {self.outputs}: act.Mean has a fixed number; "
-                "act.Owners and act.Readout leave it free after training"
+                f"outputs={outputs}, want {self.outputs}: act.Mean has a fixed number of outputs; "
+                "act.RandomOwners and act.Readout support other numbers after training"
             )
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+        self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B D"]:
         if present is None:
             return self.linear(y.mean(1))
-        return _mean(self.linear, y, present.unsqueeze(-1))
+        return _masked_mean(self.linear, y, present.unsqueeze(-1))
 
 
 class Team(Act):
-    """In a world of several agents, each acts as its team says: the mean over experts e, e mod P = p, of a linear map.
+    """A head for environments of several agents: for agent p the mean over experts e, e mod P = p, of a linear map.
 
-    All teams share the map. The number of experts is a multiple of P; how many play for each is free after training.
+    All teams share the map. The number of experts must be a multiple of P; the size of a team can change after
+    training.
+
+    Args:
+        input_size: Y, outputs of an expert.
+        outputs: D, for each agent.
+        agents: P, agents of the environment.
     """
 
     def __init__(self, input_size: int, outputs: int, agents: int):
@@ -108,24 +119,25 @@ class Team(Act):
 
     def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
         if outputs != self.outputs:
-            raise ValueError(f"outputs={outputs}, want {self.outputs}: act.Team has a fixed number for each agent")
+            raise ValueError(
+                f"outputs={outputs}, want {self.outputs}: act.Team has a fixed number of outputs for each agent"
+            )
         team_size(experts, self.agents)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+        self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B P D"]:
         teams = y.unflatten(1, (-1, self.agents))  # (B, k, P, Y)
         if present is None:
             return self.linear(teams.mean(1))
-        there = present.unflatten(1, (-1, self.agents)).unsqueeze(-1)
-        return _mean(self.linear, teams, there)
+        return _masked_mean(self.linear, teams, present.unflatten(1, (-1, self.agents)).unsqueeze(-1))
 
-    def extend_assignment(self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
+    def extend_assignment(self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
         team_size(experts, self.agents)
 
 
-def _mean(linear: nn.Linear, y: Tensor, there: Tensor) -> Tensor:
-    """The linear map of the mean over axis 1 of y, of those who are there, (..., 1); 0 where nobody is."""
-    count = there.sum(1)
-    mean = torch.where(there, y, 0).sum(1) / count.clamp(min=1)
+def _masked_mean(linear: nn.Linear, y: Tensor, present: Tensor) -> Tensor:
+    """The linear map of the mean over axis 1 of y where the mask (..., 1) is set; 0 where it is set nowhere."""
+    count = present.sum(1)
+    mean = torch.where(present, y, 0).sum(1) / count.clamp(min=1)
     return torch.where(count > 0, linear(mean), 0)

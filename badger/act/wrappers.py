@@ -1,4 +1,4 @@
-"""Ports around another port: what they put out besides.
+"""Wrappers of output heads: a critic, and standard deviations of continuous actions.
 
 Shapes as in `badger.act`.
 """
@@ -11,10 +11,15 @@ from badger.act.base import Act, Mean, Team
 
 
 class Gaussian(Act):
-    """A port whose outputs are the means of real numbers to be drawn, and behind them the logarithms of their standard
-    deviations (`badger.policies.gaussian`): one learned number for all outputs, whatever is seen.
+    """A Gaussian head for continuous actions: the wrapped head's outputs as means, then their log standard deviations.
 
-    So addresses, names and the number of outputs are the port's, and this stays free after training where it is free.
+    One learned log standard deviation serves all outputs and does not depend on the observation (see
+    `badger.policies.gaussian`). Assignments, names and the number of outputs are those of the wrapped head, so that
+    they can change after training where the wrapped head supports it.
+
+    Args:
+        base: the wrapped head.
+        log_std: initial log standard deviation.
     """
 
     def __init__(self, base: Act, *, log_std: float = 0.0):
@@ -27,32 +32,34 @@ class Gaussian(Act):
         return self.base.make_assignment(like, experts, outputs, rng)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+        self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]:
-        mean = self.base(y, address, present)
+        mean = self.base(y, assignment, present)
         return torch.cat([mean, self.log_std.expand_as(mean)], -1)
 
     def extend_assignment(
-        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+        self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
     ) -> Tensor | None:
-        return self.base.extend_assignment(address, like, experts, rng)
+        return self.base.extend_assignment(assignment, like, experts, rng)
 
-    def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:
-        return self.base.output_names(address, experts)
+    def output_names(self, assignment: Tensor | None, experts: int) -> Tensor | None:
+        return self.base.output_names(assignment, experts)
 
 
 class WithCritic(Act):
-    """A port, and a critic: what the port puts out, and as one number more the value of what may come, a linear map of
-    the mean over experts that begins at 0 (actor and critic of one body, Mnih et al. 2016, arXiv:1602.01783).
+    """Actor and critic in one head: the wrapped head's outputs, then a state value, linear in the mean over experts.
 
-    Addresses, names and the number of outputs are the port's.
+    The value is 0 at initialization. Assignments, names and the number of outputs are those of the wrapped head.
 
     Args:
-        critic: who tells the value; None: all experts together. Agents that act by a `Team` have a value each, told by
-            a `Team` with one output.
+        base: the wrapped head, the actor.
+        critic: a head with one output; None: `Mean`. The critic of a `Team` is a `Team` with one output: a value for
+            each agent.
 
     Raises:
-        ValueError: a critic that does not fit the port.
+        ValueError: a critic that does not fit the wrapped head.
+
+    Source: Mnih et al. 2016 (arXiv:1602.01783).
     """
 
     def __init__(self, base: Act, critic: Mean | Team | None = None):
@@ -67,30 +74,29 @@ class WithCritic(Act):
         return self.base.make_assignment(like, experts, outputs, rng)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], address: Tensor | None, present: Bool[Tensor, "B E"] | None
+        self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]:
-        return torch.cat([self.base(y, address, present), self.critic(y, None, present)], -1)
+        return torch.cat([self.base(y, assignment, present), self.critic(y, None, present)], -1)
 
     def extend_assignment(
-        self, address: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
+        self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
     ) -> Tensor | None:
-        return self.base.extend_assignment(address, like, experts, rng)
+        return self.base.extend_assignment(assignment, like, experts, rng)
 
-    def output_names(self, address: Tensor | None, experts: int) -> Tensor | None:
-        return self.base.output_names(address, experts)
+    def output_names(self, assignment: Tensor | None, experts: int) -> Tensor | None:
+        return self.base.output_names(assignment, experts)
 
 
-def _check_critic(port: Act, critic: Mean | Team) -> None:
-    agents = getattr(port, "agents", None)
-    if (critic.input_size, critic.outputs, getattr(critic, "agents", None)) != (port.input_size, 1, agents):
-        plain = f"act.Mean({port.input_size}, 1)"
-        wanted = plain if agents is None else f"act.Team({port.input_size}, 1, {agents})"
+def _check_critic(base: Act, critic: Mean | Team) -> None:
+    agents = getattr(base, "agents", None)
+    if (critic.input_size, critic.outputs, getattr(critic, "agents", None)) != (base.input_size, 1, agents):
+        mean = f"act.Mean({base.input_size}, 1)"
+        wanted = mean if agents is None else f"act.Team({base.input_size}, 1, {agents})"
         raise ValueError(
-            f"the critic is {_describe(critic)}, want {wanted}: a value for whatever act.{type(port).__name__} makes an "
-            "action for"
+            f"critic is {_describe(critic)}, want {wanted}: one value for each action of act.{type(base).__name__}"
         )
 
 
-def _describe(port: Mean | Team) -> str:
-    agents = f", {port.agents}" if isinstance(port, Team) else ""
-    return f"act.{type(port).__name__}({port.input_size}, {port.outputs}{agents})"
+def _describe(critic: Mean | Team) -> str:
+    agents = f", {critic.agents}" if isinstance(critic, Team) else ""
+    return f"act.{type(critic).__name__}({critic.input_size}, {critic.outputs}{agents})"

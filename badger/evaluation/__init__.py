@@ -3,15 +3,15 @@
 - `badger.evaluation.evaluate`: `evaluate`: scores on new episodes, with means and standard errors.
 - `badger.evaluation.size_grid`: scores over a grid of sizes, far from those of training.
   `badger.evaluation.heatmaps` draws it, `badger.evaluation.published` has published figures to compare with.
-- `badger.evaluation.inspection`: one batch of episodes in numbers and pictures, for TensorBoard.
-- `badger.evaluation.trace_similarity`: similarity of what a memory reads and writes at pairs of steps.
+- `badger.evaluation.inspection`: one batch of episodes in numbers and plots, for TensorBoard.
+- `badger.evaluation.trace_similarity`: similarity of memory reads and writes at pairs of steps.
 - `badger.evaluation.divergence`: the memory contents of an agent whose training diverged.
 
 ```python
 import torch
 import badger
 
-learner = badger.build("guessing_game", batch=4).learner
+learner = badger.build_run("guessing_game", batch=4).learner
 scores = badger.evaluate(learner.agent, learner.task, 16, torch.Generator().manual_seed(0), experts=8)
 assert scores["final_error"].shape == (16,)
 ```

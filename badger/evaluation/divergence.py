@@ -1,4 +1,4 @@
-"""What the memories of an agent that diverged hold: one batch of episodes, looked at step by step."""
+"""Diagnosis of a diverged agent: metrics of its memory in one batch of episodes, step by step."""
 
 import math
 
@@ -14,20 +14,28 @@ from tasks import Task
 
 
 def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: Policy = identity_policy) -> str:
-    """The core's metrics (`Core.metrics`: norms, rates), means over some new episodes, at the first inner step at which
-    one of them is not finite, or else at the last; empty for a core that tells none."""
+    """Describes the core's metrics at the first step at which one is not finite, else at the last step.
+
+    The metrics (`Core.metrics`: norms, rates) are means over new episodes; the text is empty for a core without any.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        rng: the generator.
+        policy: of the learner.
+    """
     count = cap_episodes(EPISODES, agent.experts, MAX_TOTAL_EXPERTS)
 
-    def watch(state: AgentState) -> dict[str, torch.Tensor]:
+    def metrics_of(state: AgentState) -> dict[str, torch.Tensor]:
         return agent.core.metrics(state.core)
 
     with evaluation_mode(agent):
         carry = initial_carry(agent, task, min(count, task.num_episodes or count), rng)
-        frames, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, hook=watch)
-    told = [{name: value.mean().item() for name, value in metrics.items()} for metrics in frames.hook_outputs]
-    if not told[0]:
+        trajectory, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, hook=metrics_of)
+    steps = [{name: x.mean().item() for name, x in metrics.items()} for metrics in trajectory.hook_outputs]
+    if not steps[0]:
         return ""
-    broken = (t for t, metrics in enumerate(told) if not all(map(math.isfinite, metrics.values())))
-    at = next(broken, len(told) - 1)
-    listed = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in told[at].items())
-    return f"the memory at inner step {at + 1} of {len(told)} of episodes played now: {listed}"
+    nonfinite = (t for t, metrics in enumerate(steps) if not all(map(math.isfinite, metrics.values())))
+    index = next(nonfinite, len(steps) - 1)
+    values = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in steps[index].items())
+    return f"the memory at inner step {index + 1} of {len(steps)}, in new episodes: {values}"

@@ -1,4 +1,4 @@
-"""How well an agent does on episodes that it has never met, with its weights fixed."""
+"""Evaluation of an agent with fixed weights on new episodes: scores and returns."""
 
 import dataclasses
 import math
@@ -16,19 +16,32 @@ from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import Trajectory, first_episode_mask, initial_carry
 from tasks import Task, init_fields
 
-MAX_BATCH_EPISODES = 1024  # episodes played at once
-MAX_PARALLEL_EXPERTS = 2**16  # experts in them, at most
-MAX_EXTERNAL_ENVS = 64  # of a world that is not ours, at most
+MAX_BATCH_EPISODES = 1024
+"""Maximum number of episodes in a batch."""
+MAX_PARALLEL_EXPERTS = 2**16
+"""Maximum number of experts in all episodes of a batch."""
+MAX_EXTERNAL_ENVS = 64
+"""Maximum number of external environments in a batch."""
 
 
-def cap_episodes(episodes: int, experts: int, crowd: int) -> int:
-    """So many episodes, or as many as hold a crowd of experts in all, and one at least."""
-    return max(1, min(episodes, crowd // max(1, experts)))
+def cap_episodes(episodes: int, experts: int, max_experts: int) -> int:
+    """The number of episodes, limited by the number of experts in all of them; at least 1.
+
+    Args:
+        episodes: the wanted number.
+        experts: in each episode.
+        max_experts: in all episodes.
+    """
+    return max(1, min(episodes, max_experts // max(1, experts)))
 
 
 @contextmanager
 def evaluation_mode(agent: Agent) -> Iterator[None]:
-    """Evaluation mode and no gradients, for a while: gates and the like choose without chance."""
+    """Context with the agent in evaluation mode and without gradients: gates are deterministic.
+
+    Args:
+        agent: the agent, whose mode is restored on exit.
+    """
     training = agent.training
     agent.eval()
     try:
@@ -49,75 +62,87 @@ def evaluate(
     modify_state: Callable[[AgentState], AgentState] | None = None,
     hook: Callable[[AgentState], Any] | None = None,
 ) -> dict[str, Float[Tensor, " episodes"]]:
-    """The task's scores, and the return, of each episode; the mean over the steps in which a score was due.
+    """Scores and return of an agent in each of a number of new episodes.
 
-    Where episodes end early, a row counts up to its first end. In a world of several agents the return is the mean over
-    those that acted in the episode.
+    A score is the mean over the steps of an episode at which the task gives one. Of rows that start a new episode
+    early, the first episode counts. In an environment of several agents the return is the mean over the agents that
+    acted.
 
     Args:
-        episodes: how many are drawn; None: each one of a finite task, once and in order.
-        rng: on the agent's device. experts: how many; None: as trained.
-        modify_state: what is done to the agent before the first step: a lesion, silence, other edges.
-        hook: called after each step; what it gives is not kept.
+        agent: the agent.
+        task: the task.
+        episodes: number of sampled episodes; None: all episodes of a finite task, in order.
+        rng: the generator, on the agent's device.
+        policy: from outputs to actions.
+        experts: number of experts; None: as the agent was built.
+        modify_state: applied to the initial state of the agent: lesions, silencing, other edges.
+        hook: called with the agent's state after each step; its results are not kept.
+
+    Returns:
+        Each score of the task, and `return`, by name.
 
     Raises:
-        ValueError: episodes < 1; None where the task is endless.
+        ValueError: episodes < 1, or None for an endless task.
     """
-    parts, size = (
-        [],
-        cap_episodes(MAX_BATCH_EPISODES, agent.experts if experts is None else experts, MAX_PARALLEL_EXPERTS),
-    )
+    parts = []
+    size = cap_episodes(MAX_BATCH_EPISODES, agent.experts if experts is None else experts, MAX_PARALLEL_EXPERTS)
     for part, batch in _batches(task, episodes, size, rng.device):
         with evaluation_mode(agent):
             carry = initial_carry(agent, part, batch, rng, experts=experts)
             if modify_state is not None:
                 carry = carry._replace(agent_state=modify_state(carry.agent_state))
-            frames, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, hook=hook)
-        first = first_episode_mask(frames)
-        scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in frames.scores.items()}
-        parts.append(scores | {"return": _return(frames, first)})
+            trajectory, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, hook=hook)
+        first = first_episode_mask(trajectory)
+        scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in trajectory.scores.items()}
+        parts.append(scores | {"return": _return(trajectory, first)})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _return(frames: Trajectory, first: Bool[Tensor, "T B"]) -> Float[Tensor, " B"]:
-    """Of each row's first episode; of several agents, the mean over those that acted in it."""
-    if frames.reward.dim() == 2:
-        return torch.where(first, frames.reward, 0).sum(0)
-    counts = first.unsqueeze(-1) & frames.active
-    total, there = torch.where(counts, frames.reward, 0).sum(0), counts.any(0)  # (B, P)
-    return total.sum(-1) / there.sum(-1).clamp(min=1)
+def _return(trajectory: Trajectory, first: Bool[Tensor, "T B"]) -> Float[Tensor, " B"]:
+    """The return of each row's first episode; with several agents, the mean over those that acted in it."""
+    if trajectory.reward.dim() == 2:
+        return torch.where(first, trajectory.reward, 0).sum(0)
+    mask = first.unsqueeze(-1) & trajectory.active
+    total, acted = torch.where(mask, trajectory.reward, 0).sum(0), mask.any(0)  # (B, P)
+    return total.sum(-1) / acted.sum(-1).clamp(min=1)
 
 
 def _batches(task: Task, episodes: int | None, size: int, device: torch.device) -> Sequence[tuple[Task, int | Tensor]]:
-    """What to play, and how many episodes to draw at a time, or the numbers of those to play."""
+    """Tasks, each with the number of episodes to sample, or with indices of episodes."""
     if episodes is None:
         if task.num_episodes is None:
-            raise ValueError(f"episodes=None: {type(task).__name__} is endless, want a number of episodes to draw")
-        numbers = [(part, torch.arange(part.num_episodes or 0, device=device)) for part in task.buckets]
-        return [(part, some) for part, every in numbers for some in every.split(size)]
+            raise ValueError(f"episodes=None: {type(task).__name__} is endless, want a number of episodes to sample")
+        indices = [(part, torch.arange(part.num_episodes or 0, device=device)) for part in task.buckets]
+        return [(part, batch) for part, index in indices for batch in index.split(size)]
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
-    size = min(
-        size, task.num_episodes or size, MAX_EXTERNAL_ENVS if task.external else size
-    )  # no more at once than there are
-    return [(task, min(size, episodes - done)) for done in range(0, episodes, size)]
+    size = min(size, task.num_episodes or size, MAX_EXTERNAL_ENVS if task.external else size)
+    return [(task, min(size, episodes - start)) for start in range(0, episodes, size)]
 
 
 def nan_mean_and_sem(values: Float[Tensor, " episodes"]) -> tuple[float, float]:
-    """Mean and standard error over the episodes in which a score was due."""
-    due = values[~values.isnan()].double()
-    return due.mean().item(), due.std().item() / math.sqrt(len(due)) if len(due) > 1 else math.nan
+    """Mean and standard error of the mean, without NaN; the standard error of a single value is NaN.
+
+    Args:
+        values: a score of each episode, NaN where there is none.
+    """
+    valid = values[~values.isnan()].double()
+    return valid.mean().item(), valid.std().item() / math.sqrt(len(valid)) if len(valid) > 1 else math.nan
 
 
 def replace_fields(task: Task, **fields: Any) -> Task:
-    """The same task of other sizes, or another split; None leaves a field as it is.
+    """A task with some fields replaced, such as its sizes or data split.
+
+    Args:
+        task: the task.
+        **fields: new values; None: unchanged.
 
     Raises:
-        ValueError: it does not have that field, or not that value of it.
+        ValueError: a field that the task does not have, or an invalid value.
     """
-    wanted = {name: value for name, value in fields.items() if value is not None}
-    has = init_fields(task)
-    for name in wanted:
-        if name not in has:
-            raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(has)}")
-    return dataclasses.replace(task, **wanted)
+    changes = {name: value for name, value in fields.items() if value is not None}
+    valid_names = init_fields(task)
+    for name in changes:
+        if name not in valid_names:
+            raise ValueError(f"{type(task).__name__} has no {name} to change; it has {', '.join(valid_names)}")
+    return dataclasses.replace(task, **changes)

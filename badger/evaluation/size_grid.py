@@ -1,4 +1,4 @@
-"""How far an agent generalises: evaluated at sizes far from those of its training, with its states watched.
+"""Generalization over sizes: scores and state norms of an agent on a grid of sizes beyond those of its training.
 
 Shapes: B episode, E expert.
 """
@@ -23,20 +23,30 @@ from experts import EpisodicMemory
 from tasks import Task
 
 AXES = ("experts", "dims", "steps", "slots")
-MAX_TOTAL_EXPERTS = 2**17  # experts in the episodes of a cell, at most
-MIN_EPISODES = 4  # episodes, however many the experts
+MAX_TOTAL_EXPERTS = 2**17  # in all episodes of a cell
+MIN_EPISODES = 4  # whatever the number of experts
 
-SizeSetting = dict[str, int | None]  # by axis; None where the agent or the task has no such thing
+SizeSetting = dict[str, int | None]
+"""Sizes by axis; None where the agent or the task has no such size."""
 
 
 class GridCell(NamedTuple):
-    """One cell of a grid. Numbers of a cell that could not be are NaN, and `failure` says why.
+    """The result of one combination of sizes; of a failed one, numbers are NaN and `failure` is the error.
 
-    mean, sem, ci_low, ci_high: of the task's score over episodes, its standard error and 95 % interval (normal). An
-    episode whose score is not finite is among them, so that they are then not finite either.
-    max_state_norm: the largest Euclidean norm of what one expert put out, or of a part of its recurrent state, at any step.
-    nonfinite_fraction: the share of episodes in which such a state, an output, or the score was not finite.
-    published: by others, for these sizes; see `badger.evaluation.published`.
+    Args:
+        experts: number of experts.
+        dims: outputs of the task.
+        steps: length of an episode.
+        slots: of each episodic memory.
+        episodes: number of episodes.
+        mean: of the task's score over episodes; not finite if one of them is not.
+        sem: standard error of the mean.
+        ci_low: lower end of the normal 95 % confidence interval.
+        ci_high: upper end.
+        max_state_norm: largest Euclidean norm of an expert's output or part of its recurrent state, over all steps.
+        nonfinite_fraction: fraction of episodes with a state, output or score that is not finite.
+        published: result of others for these sizes; see `badger.evaluation.published`.
+        failure: first line of the error.
     """
 
     experts: int
@@ -66,23 +76,27 @@ def evaluate_grid(
     rng: torch.Generator,
     policy: Policy = identity_policy,
 ) -> list[GridCell]:
-    """Every combination of the sizes; those not given are as trained. The agent is left as it was.
+    """Evaluates an agent at every combination of sizes; sizes that are not given are those of training.
 
-    Each cell has its own stream of episodes, which follows from rng's seed and the cell's sizes alone: a cell gives the
-    same numbers in any grid. A cell that cannot be says so.
+    Episodes of a cell are sampled from a stream derived from the seed of `rng` and the sizes, so that a cell has the
+    same result in every grid. A cell that fails holds its error. The agent is not modified.
 
     Args:
-        experts: how many. dims: outputs of the task. steps: inner steps. slots: of each episodic memory, see
-            `with_slots`.
-        episodes: in each cell; fewer of very many experts.
-        rng: on the agent's device; nothing is drawn from it.
-        policy: how the agent acts; that of the learner which has trained it.
+        agent: the agent.
+        task: the task.
+        experts: numbers of experts.
+        dims: numbers of outputs of the task.
+        steps: lengths of an episode.
+        slots: slots of each episodic memory (`with_slots`).
+        episodes: in each cell; fewer with very many experts.
+        rng: on the agent's device; gives the seed and is not advanced.
+        policy: from outputs to actions, as in training.
 
     Raises:
-        ValueError: no episodes; sizes that the task or agent does not have.
+        ValueError: episodes < 1; sizes that the task or agent does not have.
     """
-    asked = {"experts": experts, "dims": dims, "steps": steps, "slots": slots}
-    return list(iter_grid_cells(agent, task, episodes=episodes, rng=rng, policy=policy, **asked))
+    sizes = {"experts": experts, "dims": dims, "steps": steps, "slots": slots}
+    return list(iter_grid_cells(agent, task, episodes=episodes, rng=rng, policy=policy, **sizes))
 
 
 def iter_grid_cells(
@@ -92,29 +106,51 @@ def iter_grid_cells(
     episodes: int,
     rng: torch.Generator,
     policy: Policy = identity_policy,
-    **asked: Sequence[int],
+    **sizes: Sequence[int],
 ) -> Iterator[GridCell]:
-    """The cells of a grid as they come; the arguments are those of `evaluate_grid`."""
+    """The cells of `evaluate_grid`, one by one.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        episodes: in each cell.
+        rng: as in `evaluate_grid`.
+        policy: as in `evaluate_grid`.
+        **sizes: experts, dims, steps and slots, as in `evaluate_grid`.
+
+    Raises:
+        ValueError: as `evaluate_grid`.
+    """
     if episodes < 1:
         raise ValueError(f"episodes={episodes}, want at least 1")
     trained = training_sizes(agent, task)
     for axis in AXES:
-        if trained[axis] is None and asked.get(axis):
-            raise ValueError(f"{axis}={list(asked[axis])}, but {_lacking(axis, task)}: leave {axis} out")
-    for cell in product(*(dict.fromkeys(asked.get(axis) or [trained[axis]]) for axis in AXES)):  # type: ignore[list-item]
+        if trained[axis] is None and sizes.get(axis):
+            raise ValueError(f"{axis}={list(sizes[axis])}, but {_lacking(axis, task)}: leave {axis} out")
+    for cell in product(*(dict.fromkeys(sizes.get(axis) or [trained[axis]]) for axis in AXES)):  # type: ignore[list-item]
         yield _cell(agent, task, dict(zip(AXES, cell, strict=True)), episodes, rng, policy)
 
 
 def training_sizes(agent: Agent, task: Task) -> SizeSetting:
-    """Those of the training."""
+    """The sizes of training.
+
+    Args:
+        agent: the agent.
+        task: the task.
+    """
     slots = next((memory.slots for memory in _memories(agent)), None)
     return {"experts": agent.experts, "dims": getattr(task, "dims", None), "steps": task.steps, "slots": slots}
 
 
 def with_slots(agent: Agent, slots: int) -> Agent:
-    """A copy of the agent whose episodic memories, private or shared, have so many slots in a store.
+    """A copy of an agent with another number of slots in each of its episodic memories, private or shared.
 
-    Raises ValueError where it has no such memory, or slots < 1.
+    Args:
+        agent: the agent, which is not modified.
+        slots: of each store.
+
+    Raises:
+        ValueError: the agent has no episodic memory; slots < 1.
     """
     agent = copy.deepcopy(agent)
     memories = _memories(agent)
@@ -126,47 +162,62 @@ def with_slots(agent: Agent, slots: int) -> Agent:
 
 
 class NormTracker:
-    """The largest norm in each episode, over all steps: `start` before the first one, then `update` after each."""
+    """Maximum state norm of each episode: `start` before its first step, `update` after each step."""
 
     def __init__(self) -> None:
         self.parts: list[Float[Tensor, " B"]] = []
 
     def start(self, state: AgentState) -> AgentState:
+        """Starts a batch of episodes, and returns the state unchanged.
+
+        Args:
+            state: the initial state.
+        """
         self.parts.append(state.y.new_zeros(len(state.y), dtype=torch.double))
         return state
 
     def update(self, state: AgentState) -> None:
+        """Updates the maximum.
+
+        Args:
+            state: after a step.
+        """
         for leaf in (state.y, *_numbers(state.core)):
-            self.parts[-1] = torch.maximum(self.parts[-1], _norm(leaf))  # which hands NaN on
+            self.parts[-1] = torch.maximum(self.parts[-1], _norm(leaf))  # maximum propagates NaN
 
     def result(self) -> Float[Tensor, " episodes"]:
+        """The maximum norm of each episode."""
         return torch.cat(self.parts)
 
 
-def _cell(agent: Agent, task: Task, at: SizeSetting, episodes: int, rng: torch.Generator, policy: Policy) -> GridCell:
-    count = at["experts"]
-    assert count is not None
-    many, watch = max(min(MIN_EPISODES, episodes), cap_episodes(episodes, count, MAX_TOTAL_EXPERTS)), NormTracker()
-    row, beside = GridCell(**at, episodes=many), None  # type: ignore[arg-type]
+def _cell(
+    agent: Agent, task: Task, sizes: SizeSetting, episodes: int, rng: torch.Generator, policy: Policy
+) -> GridCell:
+    experts, norms = sizes["experts"], NormTracker()
+    assert experts is not None
+    episodes = max(min(MIN_EPISODES, episodes), cap_episodes(episodes, experts, MAX_TOTAL_EXPERTS))
+    cell, published = GridCell(**sizes, episodes=episodes), None  # type: ignore[arg-type]
     try:
-        task = replace_fields(task, dims=at["dims"], steps=at["steps"])
-        beside = published_error(task, count)
-        player = agent if at["slots"] == training_sizes(agent, task)["slots"] else with_slots(agent, at["slots"] or 0)
-        own = generator(rng.initial_seed(), f"grid {list(at.values())}", device=rng.device)
-        scores = evaluate(player, task, many, own, policy, experts=count, modify_state=watch.start, hook=watch.update)
-    except (ValueError, IndexError, RuntimeError, MemoryError) as problem:  # torch tells of lacking memory by the third
-        return row._replace(failure=str(problem).split("\n")[0] or type(problem).__name__, published=beside)
-    return row._replace(published=beside, **_measured(scores[task.score].double(), watch.result()))
+        task = replace_fields(task, dims=sizes["dims"], steps=sizes["steps"])
+        published = published_error(task, experts)
+        same_slots = sizes["slots"] == training_sizes(agent, task)["slots"]
+        resized = agent if same_slots else with_slots(agent, sizes["slots"] or 0)
+        cell_rng = generator(rng.initial_seed(), f"grid {list(sizes.values())}", device=rng.device)
+        scores = evaluate(
+            resized, task, episodes, cell_rng, policy, experts=experts, modify_state=norms.start, hook=norms.update
+        )
+    except (ValueError, IndexError, RuntimeError, MemoryError) as error:  # out of memory is a RuntimeError in torch
+        return cell._replace(failure=str(error).split("\n")[0] or type(error).__name__, published=published)
+    return cell._replace(published=published, **_statistics(scores[task.score].double(), norms.result()))
 
 
-def _measured(score: Tensor, norms: Tensor) -> dict[str, Any]:
-    mean, spread = score.mean().item(), math.nan
-    if len(score) > 1:
-        spread = score.std().item() / sqrt(len(score))
-    bad = ~(score.isfinite() & norms.isfinite())
+def _statistics(score: Tensor, norms: Tensor) -> dict[str, Any]:
+    mean = score.mean().item()
+    sem = score.std().item() / sqrt(len(score)) if len(score) > 1 else math.nan
+    nonfinite = ~(score.isfinite() & norms.isfinite())
     return {
-        "mean": mean, "error": spread, "low": mean - 1.96 * spread, "high": mean + 1.96 * spread,
-        "norm": norms.max().item(), "bad": bad.double().mean().item(),
+        "mean": mean, "sem": sem, "ci_low": mean - 1.96 * sem, "ci_high": mean + 1.96 * sem,
+        "max_state_norm": norms.max().item(), "nonfinite_fraction": nonfinite.double().mean().item(),
     }  # fmt: skip
 
 
@@ -175,7 +226,7 @@ def _memories(agent: Agent) -> list[EpisodicMemory]:
 
 
 def _numbers(state: Any) -> Iterator[Tensor]:
-    """The tensors of numbers in a state; a log holds nothing but what experts were, and is passed over."""
+    """The floating-point tensors of a state; the rows of an append-only memory, earlier states, are skipped."""
     if isinstance(state, tuple):
         for part in state:
             yield from _numbers(part)
@@ -184,7 +235,7 @@ def _numbers(state: Any) -> Iterator[Tensor]:
 
 
 def _norm(leaf: Float[Tensor, "B *_"]) -> Float[Tensor, " B"]:
-    """The largest of an episode's experts (or other members of axis 1); in float64, where squares do not overflow."""
+    """The maximum norm over axis 1 (experts); in float64, in which squares do not overflow."""
     if leaf.dim() < 3:
         leaf = leaf.reshape(len(leaf), -1, 1)
     return torch.linalg.vector_norm(leaf.flatten(2), dim=-1, dtype=torch.double).amax(1)

@@ -1,4 +1,4 @@
-"""Figures of agents, episodes and training, as matplotlib figures that the caller shows or saves.
+"""Plots of agents, episodes and training, as matplotlib figures to show or save.
 
 - `badger.figures.curves`: learning curves of seeds, bands over runs, scores over inner steps, performance profiles.
 - `badger.figures.agents`: an agent and its parts, memory reads, messages, guesses and targets.

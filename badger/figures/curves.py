@@ -1,4 +1,4 @@
-"""Curves: scores over outer and inner steps, their bands, and performance profiles. No pyplot, no global state."""
+"""Learning curves, confidence bands, scores over the steps of an episode, and performance profiles."""
 
 import math
 from typing import Any, NamedTuple, TypeAlias
@@ -6,14 +6,20 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from torch import Tensor
 
-Figure: TypeAlias = Any  # matplotlib.figure.Figure: matplotlib is imported only when a picture is drawn
+Figure: TypeAlias = Any
+"""A matplotlib.figure.Figure; matplotlib is imported when a figure is made."""
 
-DECADES = 5  # of a logarithmic axis: a moving average of errors that have become 0 falls without end
-LABEL_GAP = 0.045  # of the height of an axis, between two names of lines
+DECADES = 5  # of a logarithmic axis: a moving average of errors that are 0 decays without bound
+LABEL_GAP = 0.045  # between two labels, as a fraction of the height of the axes
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty one, its size in inches."""
+    """An empty figure.
+
+    Args:
+        width: in inches.
+        height: in inches.
+    """
     import matplotlib.figure
 
     return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
@@ -38,9 +44,12 @@ def add_rounded_box(axes: Any, x: float, y: float, width: float, height: float, 
 def learning_curves(
     curves: dict[str, list[tuple[list[int], list[float]]]], references: dict[str, float], score: str
 ) -> Figure:
-    """A score over outer steps, with its reference lines.
+    """Learning curves: a score over outer steps, with reference lines; logarithmic where all values are above 0.
 
-    curves: name -> one (steps, values) a seed. Logarithmic where all values are above 0, of `DECADES` at most.
+    Args:
+        curves: by name, (steps, values) of each seed.
+        references: scores by name.
+        score: name of the score.
     """
     figure = _lines(curves, score)
     _draw_references(figure.axes[0], references)
@@ -48,7 +57,14 @@ def learning_curves(
 
 
 class Band(NamedTuple):
-    """A line with what it may be off, each (K,)."""
+    """A curve with a confidence band.
+
+    Args:
+        x: (K,).
+        y: (K,).
+        low: (K,), lower end of the band.
+        high: (K,), upper end.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -57,7 +73,13 @@ class Band(NamedTuple):
 
 
 def learning_bands(bands: dict[str, Band], references: dict[str, float], score: str) -> Figure:
-    """`learning_curves` of several runs each, x in outer steps."""
+    """Learning curves with confidence bands, with reference lines.
+
+    Args:
+        bands: by name, x in outer steps.
+        references: scores by name.
+        score: name of the score.
+    """
     figure = _lines({name: [(band.x.tolist(), band.y.tolist())] for name, band in bands.items()}, score)
     for i, band in enumerate(bands.values()):
         figure.axes[0].fill_between(band.x, band.low, band.high, color=f"C{i}", alpha=0.18, lw=0)
@@ -75,7 +97,7 @@ def _lines(curves: dict[str, list[tuple[list[int], list[float]]]], score: str) -
 
 
 def _draw_references(axes: Any, references: dict[str, float]) -> None:
-    """Lines of what is known beside what was drawn, their names apart where they are near each other."""
+    """Horizontal reference lines; labels of close lines are moved apart."""
     values = np.concatenate([line.get_ydata() for line in axes.lines] or [[]])
     if len(values) and values.min() > 0:
         axes.set_yscale("log")
@@ -85,17 +107,23 @@ def _draw_references(axes: Any, references: dict[str, float]) -> None:
     shown = {line: v for line, v in references.items() if axes.get_yscale() == "linear" or v > floor}
     for value in shown.values():
         axes.axhline(value, color="0.6", lw=0.9, ls="--")
-    axes.get_ylim()  # matplotlib makes room for the lines when it is asked, and not before
-    place = axes.transData + axes.transAxes.inverted()
-    below = -math.inf
-    for line, value in sorted(shown.items(), key=lambda each: each[1]):
-        below = max(place.transform((0, value))[1], below + LABEL_GAP)
-        axes.text(1, below, f" {line} {value:.3g}", transform=axes.transAxes, fontsize=8, va="center")
+    axes.get_ylim()  # updates the limits of the axes
+    to_axes = axes.transData + axes.transAxes.inverted()
+    y = -math.inf
+    for line, value in sorted(shown.items(), key=lambda item: item[1]):
+        y = max(to_axes.transform((0, value))[1], y + LABEL_GAP)
+        axes.text(1, y, f" {line} {value:.3g}", transform=axes.transAxes, fontsize=8, va="center")
     axes.legend(fontsize=8)
 
 
 def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> Figure:
-    """Fractions over thresholds of a score. Logarithmic where all of these are above 0."""
+    """Performance profiles: fraction of runs over thresholds of a score; logarithmic where all thresholds are above 0.
+
+    Args:
+        bands: by name, x are thresholds.
+        score: label of the x-axis.
+        fraction: label of the y-axis.
+    """
     figure = new_figure(7, 4)
     axes = figure.add_subplot(xlabel=score, ylabel=fraction, ylim=(-0.03, 1.03))
     for i, (name, band) in enumerate(bands.items()):
@@ -108,7 +136,12 @@ def performance_profiles(bands: dict[str, Band], score: str, fraction: str) -> F
 
 
 def inner_curve(values: Tensor, name: str) -> Figure:
-    """A score over the steps of an episode, (T,)."""
+    """A score over the steps of an episode.
+
+    Args:
+        values: (T,).
+        name: of the score.
+    """
     figure = new_figure(5, 3)
     axes = figure.add_subplot(xlabel="inner step", ylabel=name)
     axes.plot(range(1, len(values) + 1), values.tolist(), marker="o", ms=3)

@@ -1,14 +1,15 @@
-"""Learners: one outer step each, by backpropagation through the episode or by reward alone.
+"""Learners: one outer step each, by backpropagation through time or by reinforcement learning.
 
-A learner owns all that lives for one training run: optimizer, replay buffer, target networks.
+A learner owns the state of one training run: optimizer, replay buffer, target networks.
 
 - `badger.learners.bptt`: `BPTT`, the gradient of differentiable rewards through whole episodes.
-- `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. `badger.learners.actor_critic` is their base.
+- `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. Their base `badger.learners.actor_critic` has
+  the options and metrics that both share.
 - `badger.learners.q_learning`: `DRQN` and `R2D2`, deep Q-learning from replayed sequences.
 - `badger.learners.population`: several seeds trained as one batched computation.
 - `badger.learners.returns`, `badger.learners.surrogate`: returns, advantages and losses, as pure functions.
 - `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.
-- `badger.learners.episode_stream`: rollouts of a fixed length that continue over the ends of episodes.
+- `badger.learners.episode_stream`: episodes that continue from one outer step to the next.
 - `badger.learners.cuda_graph`, `badger.learners.tensor_tree`: capture of an outer step on a GPU.
 
 `LEARNERS` has every learner by name. A learner of your own is one file with `update`, `state_dict` and
@@ -42,10 +43,14 @@ from tasks import Task
 
 @runtime_checkable
 class Learner(Protocol):
-    """What `train` and `Run` need of a learner.
+    """The interface of a learner, used by `train` and `Run`.
 
-    agent: what learns; its parameters are saved by the learner. step: outer steps done. seed: of all its streams.
-    eval_policy: how the agent acts when it is looked at and judged.
+    Attributes:
+        agent: the trained agent.
+        task: the task, without randomized sizes.
+        step: number of outer steps done.
+        seed: seed of all random streams of the learner.
+        eval_policy: the policy of evaluations and inspections.
     """
 
     agent: Agent
@@ -55,15 +60,21 @@ class Learner(Protocol):
     eval_policy: Policy
 
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step; metrics as detached tensors, with `return` (higher is better), `finite`, and the means of
-        the task's scores. Where processes share the run, each ends it with the same parameters and metrics
-        (`badger.distributed.all_reduce_mean_`)."""
+        """One outer step; returns detached metrics.
+
+        Among them `return` (higher is better), `finite`, and the means of the task's scores. Where several processes
+        share a run, all end the step with equal parameters and metrics (`badger.distributed.all_reduce_mean_`).
+        """
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain types and tensors: all that the next update depends on."""
+        """Everything that the next update depends on, as plain types and tensors."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """From here on every update is as it would have been."""
+        """Restores a saved state, so that all further updates equal those of the saved learner.
+
+        Args:
+            state: from `state_dict`.
+        """
 
 
 LEARNERS: dict[str, type[Learner]] = {"a2c": A2C, "bptt": BPTT, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}

@@ -1,6 +1,6 @@
-"""What learners by reward share: who is taught, whose episodes go on, what they were worth and what is told of it.
+"""The base of actor-critic learners: options, episode streams, bootstrap values, the masked loss and checkpoints.
 
-Shapes: T step, B episode, P agent of the world where it has several (`Task.agents`).
+Shapes: T step, B episode, P agent of an environment with several agents (`Task.agents`).
 """
 
 from abc import ABC, abstractmethod
@@ -13,8 +13,14 @@ from torch import Tensor
 from badger import distributed
 from badger.act import Gaussian, WithCritic
 from badger.agent import Agent
-from badger.learners import episode_stream as stream
-from badger.learners.episode_stream import EpisodeStream
+from badger.learners.episode_stream import (
+    EpisodeStream,
+    any_agent,
+    episode_end_mask,
+    episode_returns,
+    open_stream,
+    unpack_stream,
+)
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
@@ -25,21 +31,52 @@ from badger.rng import generator
 from badger.rollouts.trajectory import Carry, Trajectory
 from tasks import Continuous, Task, TaskDistribution
 
-ACTOR_CRITIC_METRICS = BASE_METRICS | {  # what an update tells besides scores and the core's losses
-    "approx_kl", "clip_fraction", "ended", "entropy", "env_steps", "explained_variance", "policy_loss", "simpson",
-    "sofar", "value_loss",
+ACTOR_CRITIC_METRICS = BASE_METRICS | {  # names that scores and auxiliary losses must not have
+    "approx_kl", "clip_fraction", "ended_return", "entropy", "env_steps", "explained_variance", "policy_loss",
+    "running_return", "simpson", "value_loss",
 }  # fmt: skip
 
 
 class ActorCritic(ABC):
-    """A learner that plays with actions that are drawn, and has a critic: an agent with `act.WithCritic`, whose last number
-    is the value of what may come.
+    """The base of learners with a stochastic policy and a critic, `A2C` and `PPO`.
 
-    weights: of the terms of its loss, by name. rng streams follow from `seed`.
+    The agent's act module is an `act.WithCritic`: the last number of its output is V, the value of the observation.
+    Actions of the rollout are sampled. The loss is the weighted sum of its terms, each the mean over the *valid
+    steps* of all processes. A step is valid where the environment uses the action: `Trajectory.active`. Two kinds of
+    steps are masked out: the final observation of an episode, whose value bootstraps a truncation and whose action is
+    ignored; and, in an environment with several agents, those of an agent that is absent or has ended. Each agent of
+    such an environment has its own action, value and return. Only a termination stops bootstrapping.
+
+    Metrics: `loss` and its terms `policy_loss`, `value_loss`, `entropy`; `explained_variance` of the returns by the
+    critic; `gradient_norm` before clipping, `parameter_norm`, `lr`; `finite`, 0 if a loss or gradient was not finite
+    and the step was skipped; the means of the task's scores and of the core's auxiliary losses; and
+
+    - `return`: mean undiscounted return of the episodes that ended in this update; if none ended, of those that ended
+      last; if none has ended yet, the mean reward of the running episodes. The mean over agents.
+    - `env_steps`: environment steps so far, over all rows and processes, including those that only reset an episode.
+
+    Args:
+        agent: the agent to train.
+        task: its environment; no distribution of tasks.
+        experts: number of experts; None: the agent's own.
+        batch: episodes that are rolled out in parallel, over all processes of the run.
+        lr: learning rate: a number, or a function of the outer step, such as a `WarmupCosine`.
+        gamma: discount factor of a step.
+        lam: lambda of `returns.lambda_returns`; 1: Monte-Carlo and n-step returns.
+        reward_scale: factor of the rewards in the loss, to bring values near 1; metrics are not scaled.
+        value_weight: weight of the squared error of the value.
+        entropy_weight: weight of the entropy bonus.
+        auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
+        eval_policy: policy of evaluations: "sampled", "greedy", or a factory as "module:name". Sampled is the policy
+            that is trained; a greedy one may repeat an action for ever where two states give the same observation.
+        clip: largest norm of the gradient; None: no clipping.
+        betas, eps, weight_decay: of AdamW.
+        seed: seed of all random streams of the learner.
+        rank: the process whose episodes are sampled; None: this one's.
 
     Raises:
-        ValueError: a distribution of tasks, an agent that does not act as the task asks for or has no value, or sizes
-            that make no sense.
+        ValueError: a distribution of tasks, an agent without a critic or, for continuous actions, without a Gaussian
+            policy, or an option that is out of range.
     """
 
     needs_critic = True
@@ -51,89 +88,102 @@ class ActorCritic(ABC):
         *,
         experts: int | None,
         batch: int,
-        sizes: dict[str, int | None],
-        shares: dict[str, float],
-        weights: dict[str, float],
+        lr: LearningRate,
+        gamma: float,
+        lam: float,
+        reward_scale: float,
+        value_weight: float,
+        entropy_weight: float,
         auxiliary: dict[str, float] | None,
         eval_policy: str,
+        clip: float | None,
+        betas: tuple[float, float],
+        eps: float,
+        weight_decay: float,
         seed: int,
         rank: int | None,
-        climbing: dict[str, Any],
     ):
-        self.agent, self.task, self.seed = agent, self._checked(agent, task), seed
-        check_sizes({"batch": batch, "experts": experts, **sizes}, shares)
+        self.agent, self.task, self.seed = agent, self._check_requirements(agent, task), seed
+        check_sizes({"batch": batch, "experts": experts}, {"gamma": gamma, "lam": lam})
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.weights, self.auxiliary = weights, check_auxiliary(auxiliary, agent.core)
+        self.gamma, self.lam, self.reward_scale = gamma, lam, reward_scale
+        self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
+        self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.rollout_policy = Sampled(self.task.action_space)
         self.eval_policy = resolve_name(POLICIES, eval_policy, "policy", callable)(self.task.action_space)
-        self.updater = GuardedAdamW(agent.parameters(), **climbing)
-        self.stream: EpisodeStream | None = None  # of episodes that go on in the next update
+        self.updater = GuardedAdamW(
+            agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
+        )
+        self.stream: EpisodeStream | None = None  # episodes that the next update continues
         self.step = self.env_steps = 0
 
     @abstractmethod
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step. Returns detached tensors, still on the device."""
+        """One outer step; returns detached metrics, which stay on the device."""
 
     def rng(self) -> torch.Generator:
-        """Of the next outer step."""
+        """The generator of the next outer step."""
         return generator(self.seed, "train", self.step, rank=self.rank, device=self.updater.device)
 
     def _open_stream(self, rng: torch.Generator) -> EpisodeStream:
-        return stream.open_stream(self.agent, self.task, self.local_batch, rng, self.experts)
+        return open_stream(self.agent, self.task, self.local_batch, rng, self.experts)
 
     def _bootstrap_value(self, carry: Carry, rng: torch.Generator) -> Float[Tensor, "B *P"]:
-        """The value of where a rollout has ended."""
+        """The value of the observation after the last step of a rollout."""
         with torch.no_grad():
             output, _ = self.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), rng)
         return output[..., -1]
 
     def _episode_metrics(
-        self, frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: EpisodeStream
-    ) -> tuple[dict, Tensor]:
-        """Sums and counts of what is told of the episodes; and the reward so far of those that go on."""
-        sums, total = stream.episode_returns(frames, counts, before.episode_reward)
-        ended = stream.episode_end_mask(frames, counts)
-        scored = metric_totals([masked(frames, stream.any_agent(counts))], self.task, self, ACTOR_CRITIC_METRICS)
-        scored["ended"] = torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
-        scored["sofar"] = torch.stack([sums[-1].sum(), torch.ones_like(total).sum()])
-        return scored, total
+        self, trajectory: Trajectory, mask: Bool[Tensor, "T B *P"], stream: EpisodeStream
+    ) -> tuple[dict[str, Tensor], Float[Tensor, " B"]]:
+        """Sums and counts of the metrics of episodes; and the reward of the running episodes after the rollout."""
+        sums, episode_reward = episode_returns(trajectory, mask, stream.episode_reward)
+        ended = episode_end_mask(trajectory, mask)
+        totals = metric_totals([masked(trajectory, any_agent(mask))], self.task, self, ACTOR_CRITIC_METRICS)
+        totals["ended_return"] = torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+        totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(episode_reward).sum()])
+        return totals, episode_reward
 
     def _finish_update(
         self, metrics: dict[str, Tensor], last_return: Tensor, lr: float | Tensor, steps: int
     ) -> tuple[dict[str, Tensor | float], Tensor]:
-        """The metrics of an outer step of so many steps; `return` is the mean total reward of the episodes that ended
-        in it, or last, or before any has ended, of all so far: known, which is given back for the next."""
-        ended, running_return = metrics.pop("ended"), metrics.pop("sofar")
-        last_return = torch.where(ended.isnan(), last_return, ended)
+        """Counts the outer step and its environment steps; returns its metrics and the new `last_return`."""
+        ended_return, running_return = metrics.pop("ended_return"), metrics.pop("running_return")
+        last_return = torch.where(ended_return.isnan(), last_return, ended_return)
         self.step += 1
         self.env_steps += steps * self.batch
         return_ = torch.where(last_return.isnan(), running_return, last_return)
         return {**metrics, "return": return_, "env_steps": float(self.env_steps), "lr": lr}, last_return
 
     def _loss(
-        self, parts: dict[str, Tensor], losses: dict[str, Tensor], counts: Bool[Tensor, "T B *P"]
+        self, terms: dict[str, Tensor], losses: dict[str, Tensor], mask: Bool[Tensor, "T B *P"]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum of what the parts and the core's losses are in the mean over what counts; and each part's
-        mean. Where processes share the run, over what counts in all of them."""
-        acted = stream.any_agent(counts)
-        dtype = parts["policy_loss"].dtype
-        numbers = [counts.sum().to(dtype), acted.sum().to(dtype)]
-        distributed.all_reduce_mean_(numbers)  # before the backward pass: processes may differ in how many steps count
-        number, rows = (n.clamp(min=1) for n in numbers)
-        each = torch.where(counts.unsqueeze(-1), torch.stack(list(parts.values()), -1), 0)
-        means = dict(zip(parts, (each.flatten(0, -2).sum(0) / number).unbind(), strict=True))
-        loss = sum((weight * means[name] for name, weight in self.weights.items() if weight), torch.zeros_like(number))
+        """The weighted sum of the masked means of the terms and the core's losses; and the means, detached."""
+        mask_rows = any_agent(mask)
+        dtype = terms["policy_loss"].dtype
+        counts = [mask.sum().to(dtype), mask_rows.sum().to(dtype)]
+        distributed.all_reduce_mean_(counts)  # before the backward pass: processes may differ in their valid steps
+        num_steps, num_rows = (count.clamp(min=1) for count in counts)
+        values = torch.where(mask.unsqueeze(-1), torch.stack(list(terms.values()), -1), 0)
+        means = dict(zip(terms, (values.flatten(0, -2).sum(0) / num_steps).unbind(), strict=True))
+        weighted = (weight * means[name] for name, weight in self.weights.items() if weight)
+        loss = sum(weighted, torch.zeros_like(num_steps))
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * masked_mean(losses[name], acted, rows)
-        return loss, {name: part.detach() for name, part in {"loss": loss, **means}.items()}
+            loss = loss + weight * masked_mean(losses[name], mask_rows, num_rows)
+        return loss, {name: mean.detach() for name, mean in {"loss": loss, **means}.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        stream = None if self.task.external else self.stream  # worlds that are not ours begin anew after loading
+        """Agent, optimizer, counters and running episodes, as plain types and tensors.
+
+        Running episodes of an external environment (`Task.external`) are not saved; new ones start after loading.
+        """
+        stream = None if self.task.external else self.stream
         return {
             "agent": self.agent.state_dict(),
-            "optimiser": self.updater.optimiser.state_dict(),
+            "optimizer": self.updater.optimizer.state_dict(),
             "step": self.step,
             "env_steps": self.env_steps,
             "stream": None if stream is None else stream.pack(),
@@ -141,16 +191,21 @@ class ActorCritic(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """A stream that another process has saved, or one of another batch, is not this one's: it begins anew."""
-        self.agent.load_state_dict(state["agent"])
-        self.updater.optimiser.load_state_dict(state["optimiser"])
-        self.step, packed = state["step"], state["stream"]
-        self.env_steps = state.get("env_steps", 0)  # older checkpoints did not count
-        own = packed is not None and state["rank"] == self.rank and len(packed["total"]) == self.local_batch
-        like = generator(self.seed, "like", device=self.updater.device)
-        self.stream = stream.unpack_stream(packed, self._open_stream(like).carry) if own else None
+        """Restores a saved state. New episodes start if another rank or another batch size saved it.
 
-    def _checked(self, agent: Agent, task: Task | TaskDistribution) -> Task:
+        Args:
+            state: from `state_dict`.
+        """
+        self.agent.load_state_dict(state["agent"])
+        self.updater.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.env_steps, packed = state["step"], state["env_steps"], state["stream"]
+        matches = (
+            packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
+        )
+        like = generator(self.seed, "like", device=self.updater.device)
+        self.stream = unpack_stream(packed, self._open_stream(like).carry) if matches else None
+
+    def _check_requirements(self, agent: Agent, task: Task | TaskDistribution) -> Task:
         name, learner = type(task).__name__, type(self).__name__
         check_task(self, learner, task)
         check_critic(self, learner, agent)
@@ -161,10 +216,3 @@ class ActorCritic(ABC):
                 f"deviation to sample them with: build it with act=act.WithCritic(act.Gaussian(head)) for {learner}"
             )
         return task
-
-
-def optimizer_options(
-    *, lr: LearningRate, clip: float | None, betas: tuple[float, float], eps: float, weight_decay: float
-) -> dict[str, Any]:
-    """Options of the `GuardedAdamW`."""
-    return {"lr": lr, "clip": clip, "betas": betas, "eps": eps, "weight_decay": weight_decay}

@@ -1,4 +1,4 @@
-"""Backpropagation through the inner loop: the gradient of an episode's reward with respect to the shared policy."""
+"""Backpropagation through time: the gradient of an episode's total reward with respect to the shared weights."""
 
 import warnings
 from typing import Any
@@ -22,36 +22,40 @@ from tasks import IntOrRange, Task, TaskDistribution, nominal, sample_size, samp
 
 
 class BPTT:
-    """One outer step: `batch` episodes are played, and AdamW climbs the gradient of their mean total reward.
+    """Backpropagation through time over whole episodes, with AdamW on the gradient of their mean total reward.
 
-    The gradient goes through the whole episode: experts, memories, bus, and the task itself, which must be
-    differentiable. A loss or gradient that is not finite never reaches the parameters: the check stays on the device
-    and the optimiser skips that step there; `finite` in the metrics says so.
+    The gradient goes through all steps of the episode: experts, memories, bus, and the task itself, which must be
+    differentiable. The optimizer skips a step whose loss or gradient is not finite, on the device; the metric `finite`
+    is then 0.
+
+    Metrics: `loss`, `return` (mean total reward of the episodes), `gradient_norm` before clipping, `parameter_norm`,
+    `finite`, `lr`, and the means of the task's scores and of the core's auxiliary losses.
 
     Args:
-        agent, task: who learns what. rng streams follow from `seed`. Of a distribution of tasks (`tasks.RandomSizes`,
-            `tasks.Mixture`) each outer step draws one; `task` is then the nominal one.
-        batch: episodes in an outer step, over all processes that share the run.
-        lr: a learning rate, or one for each outer step, such as a `WarmupCosine`.
-        truncation: cut the gradient every so many steps of the episode; None: never.
-        grad_checkpoint_steps: keep the graph of so many steps at a time, and play the others again in the backward pass; changes
-            no number, costs a second forward pass, and lets long episodes fit
-            (`badger.rollouts.checkpointing`). None: keep all.
-        auxiliary: weights of the core's auxiliary losses by name; those not named here are not trained on.
+        agent: the agent to train, without a critic.
+        task: a differentiable task; or a distribution of tasks (`tasks.RandomSizes`, `tasks.Mixture`), of which each
+            outer step samples one.
+        experts: number of experts, or a range from which each outer step samples it; None: the agent's own.
+        batch: episodes in an outer step, over all processes of the run.
+        lr: learning rate: a number, or a function of the outer step, such as a `WarmupCosine`.
+        truncation: steps after which the gradient is truncated, repeatedly; None: never.
+        grad_checkpoint_steps: store the graph of this many steps at a time and recompute the rest in the backward
+            pass (`badger.rollouts.checkpointing`); exact, for one more forward pass. None: store all.
+        auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
         clip: largest norm of the gradient.
-        betas: of AdamW. The second moment forgets faster than by torch's default of 0.999, for gradients grow by orders
-            of magnitude within some 50 outer steps when a plateau ends.
-        weight_decay: decoupled (Loshchilov and Hutter 2019).
-        precision: "bf16" computes the products of the agent's steps in bfloat16; all else stays as it is.
-        compile: the agent's step, by torch.compile or its backend of that name; where that fails, a warning says why
-            and the plain step goes on.
-        cuda_graph: capture the whole outer step once and replay it (`badger.learners.cuda_graph`).
-        experts: how many, or a range of which each outer step draws a number; None: as the agent was built.
-        rank: which process's episodes are drawn; None: this one's. Each draws its own.
+        betas: of AdamW. The second moment decays faster than by torch's default of 0.999, because gradients grow by
+            orders of magnitude within some 50 outer steps at the end of a plateau.
+        weight_decay: decoupled weight decay of AdamW.
+        precision: "bf16" computes the matrix products of the agent's steps in bfloat16.
+        compile: compile the agent's step with torch.compile, or with its backend of that name. If compilation fails,
+            a warning gives the reason and training continues without it.
+        cuda_graph: capture the outer step as a CUDA graph and replay it (`badger.learners.cuda_graph`).
+        seed: seed of all random streams of the learner.
+        rank: the process whose episodes are sampled; None: this one's. Each process samples its own.
 
     Raises:
-        ValueError: the task gives no gradient, an agent that puts out a value, an auxiliary loss that the core does
-            not have, a batch that the number of processes does not divide, or cuda_graph where there can be none.
+        ValueError: a task without gradient, an agent with a critic, an auxiliary loss that the core does not have, a
+            batch that is not divisible by the number of processes, or cuda_graph where no capture is possible.
     """
 
     needs_differentiable = True
@@ -99,80 +103,90 @@ class BPTT:
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
         self.rollout_agent = wrap_forward(agent, precision=precision, compiled=compile)
         if cuda_graph:
-            check_capturable(next(agent.parameters()).device, segment=grad_checkpoint_steps, varied=self.is_randomized)
+            check_capturable(
+                next(agent.parameters()).device,
+                grad_checkpoint_steps=grad_checkpoint_steps,
+                randomized=self.is_randomized,
+            )
         self.updater = GuardedAdamW(
             agent.parameters(), lr=lr, clip=clip, betas=betas, weight_decay=weight_decay, capturable=cuda_graph
         )
         self.schedule = self.updater.schedule
-        self.parameters, self.optimiser = self.updater.parameters, self.updater.optimiser
-        self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimiser) if cuda_graph else None
+        self.parameters, self.optimizer = self.updater.parameters, self.updater.optimizer
+        self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimizer) if cuda_graph else None
         self.eval_policy: Policy = identity_policy
         self.step = 0
 
     @property
     def device(self) -> torch.device:
+        """The device of the parameters."""
         return self.updater.device
 
     @property
     def is_randomized(self) -> bool:
-        """Whether the task or the number of experts is drawn anew for each outer step."""
+        """Whether each outer step samples the task or the number of experts."""
         return isinstance(self.tasks, TaskDistribution) or self.experts[0] < self.experts[1]
 
     def sample_task_and_experts(self) -> tuple[Task, int]:
-        """The task and the number of experts of the next outer step, the same for all processes that share the run."""
+        """The task and the number of experts of the next outer step, the same in all processes of the run."""
         if not self.is_randomized:
             return self.task, self.experts[0]
         rng = generator(self.seed, "sizes", self.step)
         return sample_task(self.tasks, rng, self.step), sample_size(self.experts, rng)
 
     def rng(self) -> torch.Generator:
-        """Of the next outer step's episodes."""
+        """The generator of the next outer step."""
         return generator(self.seed, "train", self.step, rank=self.rank, device=self.device)
 
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step. Returns detached tensors, still on the device: nothing here waits for it."""
+        """One outer step; returns detached metrics, on the device and without a synchronization."""
         lr = self.schedule(self.step)
         metrics = (self.graph or self._outer_step)(self.rng(), lr)
         self.step += 1
         return {**metrics, "lr": lr}
 
-    def apply_gradients(self, loss: Tensor, pieces: list[Trajectory]) -> dict[str, Tensor | float]:
-        """The second half of an outer step, once the gradient is in the parameters: climbs, and tells of it."""
+    def apply_gradients(self, loss: Tensor, trajectories: list[Trajectory]) -> dict[str, Tensor | float]:
+        """The second half of an outer step: an optimizer step on the gradient in the parameters, and its metrics.
+
+        Args:
+            loss: () the loss of that gradient, detached.
+            trajectories: the rollouts, in order.
+        """
         lr = self.schedule(self.step)
-        metrics = self._applied(loss, pieces, lr)
+        metrics = self._apply(loss, trajectories, lr)
         self.step += 1
         return {**metrics, "lr": lr}
 
     def _outer_step(self, rng: torch.Generator, lr: float | Tensor) -> dict[str, Tensor]:
-        self.optimiser.zero_grad()
-        return self._applied(*(self._compiled(rng) if self.compile else self._backward(rng)), lr)
+        self.optimizer.zero_grad()
+        return self._apply(*(self._backward_compiled(rng) if self.compile else self._backward(rng)), lr)
 
-    def _applied(self, loss: Tensor, pieces: list[Trajectory], lr: float | Tensor) -> dict[str, Tensor]:
-        return_ = torch.stack([piece.reward.detach().sum(0).mean() for piece in pieces]).sum()
-        return self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(pieces, self.task, self))
+    def _apply(self, loss: Tensor, trajectories: list[Trajectory], lr: float | Tensor) -> dict[str, Tensor]:
+        return_ = torch.stack([trajectory.reward.detach().sum(0).mean() for trajectory in trajectories]).sum()
+        return self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(trajectories, self.task, self))
 
-    def _compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
+    def _backward_compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         try:
             return self._backward(rng)
         except compiler_error() as error:
-            why = " ".join(str(error).split("\n\n")[0].split())
-            warnings.warn(f"compile={self.compile!r} failed, the plain step goes on: {why}", stacklevel=4)
+            reason = " ".join(str(error).split("\n\n")[0].split())
+            warnings.warn(f"compile={self.compile!r} failed, training continues without it: {reason}", stacklevel=4)
         self.compile = False
         self.rollout_agent = wrap_forward(self.agent, precision=self.precision)
-        self.optimiser.zero_grad()
-        return self._backward(rng.manual_seed(rng.initial_seed()))  # from the start of the same episodes
+        self.optimizer.zero_grad()
+        return self._backward(rng.manual_seed(rng.initial_seed()))  # the same episodes from their start
 
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
-        """Plays the episodes piece by piece, and leaves the gradient in the parameters."""
+        """Rolls out the episodes in truncated pieces, and leaves the gradient in the parameters."""
         task, experts = self.sample_task_and_experts()
         carry = initial_carry(self.rollout_agent, task, self.local_batch, rng, experts=experts)
-        total, pieces = torch.zeros((), device=self.device), []
+        total_loss, trajectories = torch.zeros((), device=self.device), []
         size = self.truncation or task.steps
-        for begun in range(0, task.steps, size):
-            if begun:
+        for start in range(0, task.steps, size):
+            if start:
                 carry = detach_carry(carry)
-            steps = min(size, task.steps - begun)
-            frames, carry = checkpointed_rollout(
+            steps = min(size, task.steps - start)
+            trajectory, carry = checkpointed_rollout(
                 self.rollout_agent,
                 task,
                 carry,
@@ -180,28 +194,34 @@ class BPTT:
                 steps=steps,
                 grad_checkpoint_steps=self.grad_checkpoint_steps or steps,
             )
-            loss = self._loss(frames, task.steps)
-            if loss.requires_grad:  # a piece without reward before the episode's end may have none
+            loss = self._loss(trajectory, task.steps)
+            if loss.requires_grad:  # a piece without a differentiable reward has no gradient
                 loss.backward()
-            total = total + loss.detach()
-            pieces.append(frames)
-        return total, pieces
+            total_loss = total_loss + loss.detach()
+            trajectories.append(trajectory)
+        return total_loss, trajectories
 
-    def _loss(self, frames: Trajectory, steps: int) -> Tensor:
-        """Of a piece of an episode of so many steps."""
-        loss = -frames.reward.sum(0).mean()
+    def _loss(self, trajectory: Trajectory, episode_steps: int) -> Tensor:
+        """The loss of a piece of an episode; `episode_steps`: steps of the whole episode."""
+        loss = -trajectory.reward.sum(0).mean()
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * frames.losses[name].sum(0).mean() / steps
+            loss = loss + weight * trajectory.losses[name].sum(0).mean() / episode_steps
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        return {"agent": self.agent.state_dict(), "optimiser": self.optimiser.state_dict(), "step": self.step}
+        """Agent, optimizer and number of outer steps, as plain types and tensors."""
+        return {"agent": self.agent.state_dict(), "optimizer": self.optimizer.state_dict(), "step": self.step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores a saved state.
+
+        Args:
+            state: from `state_dict`.
+        """
         self.agent.load_state_dict(state["agent"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        for group in self.optimiser.param_groups:
-            group["capturable"] = self.cuda_graph  # as built, not as saved
-        if self.cuda_graph:  # what was captured works on the storage of before
-            self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimiser)
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group in self.optimizer.param_groups:
+            group["capturable"] = self.cuda_graph  # as constructed, not as saved
+        if self.cuda_graph:  # the captured graph refers to the old storage
+            self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimizer)
         self.step = state["step"]

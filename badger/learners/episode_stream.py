@@ -1,6 +1,6 @@
-"""Episodes that go on from one outer step to the next, and what is told of them. Learners by reward share it.
+"""Episodes that continue across outer steps: their carry, running rewards and returns. For actor-critic and Q-learning.
 
-Shapes: T step, B episode, P agent of the world where it has several (`Task.agents`).
+Shapes: T step, B episode, P agent of an environment with several agents (`Task.agents`).
 """
 
 from typing import Any, NamedTuple
@@ -17,16 +17,27 @@ from tasks import Task
 
 
 class EpisodeStream(NamedTuple):
-    """Where the episodes stand between two updates. episode_reward: reward of each so far, of several agents their mean. known:
-    the mean of those that ended last, NaN before any has."""
+    """The running episodes between two updates.
+
+    Args:
+        carry: environment and agent state of the rollout.
+        episode_reward: reward of each episode so far, the mean over agents where there are several.
+        last_return: mean return of the episodes that ended last, NaN before any has ended.
+    """
 
     carry: Carry
     episode_reward: Float[Tensor, " B"]
     last_return: Float[Tensor, ""]
 
-    def advance(self, carry: Carry, total: Tensor, known: Tensor) -> "EpisodeStream":
-        """The same episodes later on; no gradient goes further back."""
-        return EpisodeStream(detach_carry(carry), total, known)
+    def advance(self, carry: Carry, episode_reward: Tensor, last_return: Tensor) -> "EpisodeStream":
+        """The same episodes after a rollout, detached from its graph.
+
+        Args:
+            carry: after the rollout.
+            episode_reward: (B,) reward of the running episodes.
+            last_return: () mean return of the episodes that ended last.
+        """
+        return EpisodeStream(detach_carry(carry), episode_reward, last_return)
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
@@ -34,59 +45,95 @@ class EpisodeStream(NamedTuple):
 
 
 def open_stream(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: int) -> EpisodeStream:
-    """New episodes.
+    """A stream of new episodes.
+
+    Args:
+        agent: the acting agent.
+        task: the environment.
+        batch: number of episodes, B.
+        rng: generator of the resets; gives the device.
+        experts: number of experts.
 
     Raises:
-        ValueError: rewards are told to each expert, who are not agents of the world.
+        ValueError: rewards for each expert, in a task without several agents.
     """
     carry = initial_carry(agent, task, batch, rng, experts=experts)
     reward = carry.step.reward
     if reward.dim() > 1 and task.agents is None:
         raise ValueError(
-            f"{type(task).__name__} rewards each expert, {tuple(reward.shape)}, and the agent wants one reward, (B,): "
-            "let the task give their mean, or say in Task.agents that it is a world of several agents"
+            f"{type(task).__name__} returns a reward for each expert, {tuple(reward.shape)}, want one for the agent, "
+            "(B,): return their mean, or set Task.agents where the environment has several agents"
         )
-    total = reward.new_zeros(len(reward))
-    return EpisodeStream(carry, total, torch.full_like(total[0], torch.nan))
+    zeros = reward.new_zeros(len(reward))
+    return EpisodeStream(carry, zeros, torch.full_like(zeros[0], torch.nan))
 
 
-def unpack_stream(kept: dict[str, Any], like: Carry) -> EpisodeStream:
-    """The stream that was packed; like: new episodes of the same agent and task, of any batch."""
-    return EpisodeStream(unpack_carry(kept, like), kept["total"], kept["known"])
+def unpack_stream(packed: dict[str, Any], like: Carry) -> EpisodeStream:
+    """The stream that `EpisodeStream.pack` packed.
+
+    Args:
+        packed: the dict of `EpisodeStream.pack`.
+        like: a carry of new episodes of the same agent and task, of any batch size.
+    """
+    return EpisodeStream(unpack_carry(packed, like), packed["episode_reward"], packed["last_return"])
 
 
 def pack_carry(carry: Carry) -> dict[str, Any]:
-    """Plain types and tensors, for a checkpoint."""
-    return {"carry": states.pack(_plain(carry)), "elapsed": carry.elapsed, "episode_start": carry.episode_start}
+    """The carry as plain types and tensors, for a checkpoint.
+
+    Args:
+        carry: environment and agent state of a rollout.
+    """
+    return {"carry": states.pack(_to_pack(carry)), "elapsed": carry.elapsed, "episode_start": carry.episode_start}
 
 
-def unpack_carry(kept: dict[str, Any], like: Carry) -> Carry:
-    """The carry that was packed; like: of new episodes of the same agent and task, of any batch."""
-    world, step, state = states.unpack(kept["carry"], _plain(like))
-    return Carry(world, step._replace(scores={}), state, kept["elapsed"], kept["begun"])
+def unpack_carry(packed: dict[str, Any], like: Carry) -> Carry:
+    """The carry that `pack_carry` packed.
+
+    Args:
+        packed: the dict of `pack_carry`.
+        like: a carry of new episodes of the same agent and task, of any batch size.
+    """
+    env_state, step, agent_state = states.unpack(packed["carry"], _to_pack(like))
+    return Carry(env_state, step._replace(scores={}), agent_state, packed["elapsed"], packed["episode_start"])
 
 
-def episode_end_mask(frames: Trajectory, counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
-    """The steps in which a row's episode ended, for all its agents."""
-    over = frames.terminated | frames.truncated
-    return over & counts if over.dim() == 2 else over.all(-1) & counts.any(-1)
+def episode_end_mask(trajectory: Trajectory, mask: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
+    """The steps in which an episode ended, for all of its agents.
+
+    Args:
+        trajectory: a rollout.
+        mask: the valid steps; others end no episode.
+    """
+    done = trajectory.terminated | trajectory.truncated
+    return done & mask if done.dim() == 2 else done.all(-1) & mask.any(-1)
 
 
 def episode_returns(
-    frames: Trajectory, counts: Bool[Tensor, "T B *P"], before: Float[Tensor, " B"]
+    trajectory: Trajectory, mask: Bool[Tensor, "T B *P"], initial: Float[Tensor, " B"]
 ) -> tuple[Tensor, Tensor]:
-    """`returns.totals` of the steps that count; of several agents the mean."""
-    reward = torch.where(counts, frames.reward, 0).detach()
+    """`returns.running_returns` of the valid steps, of the mean reward where there are several agents.
+
+    Args:
+        trajectory: a rollout.
+        mask: the valid steps.
+        initial: the reward of the running episodes before the rollout.
+    """
+    reward = torch.where(mask, trajectory.reward, 0).detach()
     return returns.running_returns(
-        reward.mean(-1) if reward.dim() == 3 else reward, episode_end_mask(frames, counts), before
+        reward.mean(-1) if reward.dim() == 3 else reward, episode_end_mask(trajectory, mask), initial
     )
 
 
-def any_agent(counts: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
-    """The steps of each row in which anybody counts."""
-    return counts.any(-1) if counts.dim() == 3 else counts
+def any_agent(mask: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
+    """The steps that are valid for at least one agent.
+
+    Args:
+        mask: the valid steps, of each agent where there are several.
+    """
+    return mask.any(-1) if mask.dim() == 3 else mask
 
 
-def _plain(carry: Carry) -> tuple:
-    """What is packed of it: all but numbers of the host, and scores, which have been told."""
+def _to_pack(carry: Carry) -> tuple:
+    """The fields to pack: without host numbers, and without scores, which are in the metrics already."""
     return carry.env_state, carry.step._replace(scores=None), carry.agent_state  # type: ignore[arg-type]

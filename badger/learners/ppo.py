@@ -1,4 +1,4 @@
-"""Recurrent proximal policy optimisation: what was played is lived through again, several times, in pieces."""
+"""Recurrent proximal policy optimization (PPO): several epochs on replayed sequences of each rollout."""
 
 from typing import Any, NamedTuple
 
@@ -8,9 +8,10 @@ from torch import Tensor
 
 from badger import distributed
 from badger.agent import Agent
-from badger.learners import returns, surrogate
-from badger.learners.actor_critic import ActorCritic, optimizer_options
+from badger.learners import host, returns, surrogate
+from badger.learners.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
+from badger.learners.update import check_sizes
 from badger.policies.policies import entropy, log_probability
 from badger.rollouts.checkpointing import concat_trajectories
 from badger.rollouts.recording import Recording, concat_batch, record, replay
@@ -19,8 +20,18 @@ from tasks import Task, TaskDistribution
 
 
 class RolloutBatch(NamedTuple):
-    """Pieces of what was played, side by side: N rows of S steps, and what came of each step. log_prob: the logarithm of
-    an action's probability when it was drawn. mask: somebody acted in that step."""
+    """Sequences of a rollout side by side, N rows of S steps, with the targets of each step.
+
+    Args:
+        recording: observations and agent states, to replay the sequences.
+        action: the actions of the rollout.
+        action_mask: allowed actions; None: all.
+        log_prob: log-probability of the action under the policy of the rollout.
+        value: the critic's value during the rollout.
+        return_: lambda-returns, the targets of the value.
+        advantage: return minus value, normalized where that is done over the batch.
+        mask: the valid steps (see `ActorCritic`); False for padding, too.
+    """
 
     recording: Recording
     action: Tensor
@@ -32,51 +43,42 @@ class RolloutBatch(NamedTuple):
     mask: Bool[Tensor, "S N *P"]
 
     def select(self, index: Int[Tensor, " rows"]) -> "RolloutBatch":
+        """The batch of some rows.
+
+        Args:
+            index: row numbers.
+        """
         parts: Any = (None if part is None else part[:, index] for part in self[1:])
         return RolloutBatch(self.recording.select(index), *parts)
 
 
 class PPO(ActorCritic):
-    """One outer step: `batch` episodes are played `horizon` steps on from where they stood, and then lived through
-    again in `epochs` x `minibatches` steps of AdamW, which make the choices likelier that brought more than the critic
-    had expected, as long as they are not much likelier than they were (Schulman et al. 2017, arXiv:1707.06347):
+    """Recurrent PPO: `epochs` x `minibatches` gradient steps on `horizon` steps of running episodes.
 
-        -min(r A, clip(r) A) + value_weight (G - V)^2 - entropy_weight H(pi),  r = pi(a) / pi_played(a)
+    The loss is the mean over the valid steps (see `ActorCritic`) of a minibatch of
 
-    The advantages A are generalised ones (Schulman et al. 2016, arXiv:1506.02438), G = A + V. A minibatch is made of
-    whole pieces of `sequence_length` steps, each lived through by `again` from the state that was stored where it began, so
-    that the gradient goes through the agent's memory over all steps of a piece, and ends where it began. Episodes may
-    end and begin within a piece. Of a task of fixed length a piece never crosses the end. In a world of several
-    agents each has actions, advantages and a value of its own, and those count who act.
+        -min(r A, clip(r) A) + value_weight (G - V)^2 - entropy_weight H(pi),  r = pi(a) / pi_old(a)
 
-    Metrics: those of A2C, means over the minibatches; and `clip_fraction`, how many actions were beyond the clip,
-    `approx_kl`, how far the policy went from the one that has played. `env_steps`: steps of the world so far, over all
-    rows, with those that only open an episode. A loss or gradient that is not finite never reaches the parameters.
+    with generalized advantages A and targets G = A + V. The rollout is cut into sequences of `sequence_length` steps,
+    and a minibatch is a set of whole sequences. Each is replayed from the agent state that was recorded at its start,
+    so the gradient goes through the agent's memory over all steps of the sequence and stops at its start. Episodes may
+    end and start within a sequence, but a sequence of a task of fixed length stops at the end of the episode.
+
+    Metrics: those of `ActorCritic`, means over the minibatches; `clip_fraction`, the fraction of steps whose ratio r
+    is out of the clip range; `approx_kl`, an estimate of KL(pi_old, pi).
 
     Args:
-        agent, task: who learns what. rng streams follow from `seed`.
-        experts: how many; None: as the agent was built.
-        batch: episodes at once, over all processes that share the run.
-        lr: a learning rate, or one for each outer step, such as a `WarmupCosine`.
-        horizon: steps of each row in an outer step.
-        sequence_length: steps of a piece; None: of the horizon.
-        epochs: how often everything is lived through again. minibatches: in how many parts, of about as many pieces.
-        gamma: discount of a step. lam: of `returns.lambda_returns`.
-        reward_scale: by which rewards are multiplied before anything is learned from them, so that values, which begin
-            at 0, are near 1; metrics tell rewards as they are.
-        ratio_clip: how much likelier or less likely a choice may get. value_clip: the same of values, by how much they
-            may move; None: any.
-        normalize_advantage: advantages to mean 0 and variance 1, "minibatch" by "minibatch", over the "batch", or "never".
-        target_kl: no further minibatch once approx_kl is beyond 1.5 times as much, which must be waited for; None: all.
-        auxiliary: weights of the core's auxiliary losses by name, mean over steps.
-        eval_policy: how the agent acts when it is evaluated, "sampled" or "greedy"; as it was trained, if not told
-            otherwise.
-        clip: largest norm of the gradient; None: any.
-        betas, eps, weight_decay: of AdamW.
-        rank: which process's episodes are drawn; None: this one's.
+        horizon: environment steps of each row in an outer step.
+        sequence_length: steps of a replayed sequence; None: the horizon.
+        epochs: passes over the rollout in an outer step.
+        minibatches: gradient steps in an epoch, each on about the same number of sequences.
+        ratio_clip: clip range of r around 1.
+        value_clip: clip range of V around its value in the rollout; None: no clipping.
+        normalize_advantage: scale A to mean 0 and variance 1 over each "minibatch", over the "batch", or "never".
+        target_kl: skip the remaining minibatches once `approx_kl` exceeds 1.5 times this number; the check
+            synchronizes with the device. None: never.
 
-    Raises:
-        ValueError: a distribution of tasks, an agent without a value, or sizes that make no sense.
+    Source: Schulman et al. 2017, arXiv:1707.06347; advantages: Schulman et al. 2016, arXiv:1506.02438.
     """
 
     def __init__(
@@ -109,47 +111,41 @@ class PPO(ActorCritic):
         seed: int = 0,
         rank: int | None = None,
     ):
-        self.horizon, self.sequence_length, self.epochs, self.minibatches = (
-            horizon,
-            sequence_length or horizon,
-            epochs,
-            minibatches,
-        )
-        self.gamma, self.lam, self.reward_scale, self.ratio_clip, self.value_clip = (
-            gamma,
-            lam,
-            reward_scale,
-            ratio_clip,
-            value_clip,
-        )
-        self.normalize_advantage, self.target_kl = normalize_advantage, target_kl
         super().__init__(
             agent,
             task,
             experts=experts,
             batch=batch,
-            sizes={
-                "horizon": horizon,
-                "sequence_length": sequence_length,
-                "epochs": epochs,
-                "minibatches": minibatches,
-            },
-            shares={"gamma": gamma, "lam": lam},
-            weights={"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight},
+            lr=lr,
+            gamma=gamma,
+            lam=lam,
+            reward_scale=reward_scale,
+            value_weight=value_weight,
+            entropy_weight=entropy_weight,
             auxiliary=auxiliary,
             eval_policy=eval_policy,
+            clip=clip,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
             seed=seed,
             rank=rank,
-            climbing=optimizer_options(lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay),
         )
-        self._check()
+        sizes = {"horizon": horizon, "sequence_length": sequence_length, "epochs": epochs, "minibatches": minibatches}
+        check_sizes(sizes, {})
+        self.horizon, self.sequence_length = horizon, sequence_length or horizon
+        self.epochs, self.minibatches = epochs, minibatches
+        self.ratio_clip, self.value_clip = ratio_clip, value_clip
+        self.normalize_advantage, self.target_kl = normalize_advantage, target_kl
+        self._check_options()
 
-    def _check(self) -> None:
-        pieces = self.local_batch * -(-self.horizon // self.sequence_length)
-        if self.minibatches > pieces:
+    def _check_options(self) -> None:
+        num_sequences = self.local_batch * -(-self.horizon // self.sequence_length)
+        if self.minibatches > num_sequences:
             raise ValueError(
-                f"minibatches={self.minibatches}, want at most {pieces}, the pieces of {self.sequence_length} steps that are "
-                "played: fewer minibatches, a larger batch, or a shorter sequence"
+                f"minibatches={self.minibatches}, want at most {num_sequences}, the number of sequences of "
+                f"{self.sequence_length} steps in a rollout: fewer minibatches, a larger batch, or a smaller "
+                "sequence_length"
             )
         for name in ("ratio_clip", "value_clip", "target_kl"):
             value = getattr(self, name)
@@ -159,108 +155,112 @@ class PPO(ActorCritic):
             raise ValueError(f"normalize_advantage={self.normalize_advantage!r}, want minibatch, batch or never")
 
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step. Returns detached tensors, still on the device: only `target_kl` waits for it."""
+        """One outer step; returns detached metrics, on the device; only `target_kl` synchronizes."""
         lr, rng = self.updater.schedule(self.step), self.rng()
         stream = self.stream or self._open_stream(rng)
-        frames, lived, carry = self._collect(stream.carry, rng)
-        totals, total = self._episode_metrics(frames, frames.active, stream)
-        once = {"explained_variance": returns.explained_variance(lived.value, lived.return_, lived.mask)}
-        told: list[dict[str, Tensor]] = []
-        for index in self._minibatch_indices(lived, rng):
-            means = self._backward(lived.select(index), rng)
+        trajectory, batch, carry = self._collect(stream.carry, rng)
+        totals, episode_reward = self._episode_metrics(trajectory, trajectory.active, stream)
+        explained = {"explained_variance": returns.explained_variance(batch.value, batch.return_, batch.mask)}
+        steps: list[dict[str, Tensor]] = []
+        for index in self._minibatch_indices(batch, rng):
+            means = self._backward(batch.select(index), rng)
             if self._exceeds_target_kl(means):
                 break
-            told.append(self.updater.step(lr, means, {}) if told else self.updater.step(lr, means | once, totals))
-        metrics, known = self._finish_update(_mean_metrics(told), stream.last_return, lr, self.horizon)
-        self.stream = stream.advance(carry, total, known)
+            steps.append(
+                self.updater.step(lr, means, {}) if steps else self.updater.step(lr, means | explained, totals)
+            )
+        metrics, last_return = self._finish_update(_mean_metrics(steps), stream.last_return, lr, self.horizon)
+        self.stream = stream.advance(carry, episode_reward, last_return)
         return metrics
 
     def _collect(self, carry: Carry, rng: torch.Generator) -> tuple[Trajectory, RolloutBatch, Carry]:
-        """The rollout of this outer step, in pieces."""
-        pieces, done = [], 0
+        """The rollout of this outer step, recorded in sequences."""
+        sequences, done = [], 0
         with torch.no_grad():
             while done < self.horizon:
                 steps = min(self.sequence_length, self.horizon - done)
                 if self.task.fixed_length:
                     steps = min(steps, self.task.steps - carry.elapsed % self.task.steps)
-                frames, passage, carry = record(
+                trajectory, recording, carry = record(
                     self.agent, self.task, detach_carry(carry), rng, self.rollout_policy, steps=steps
                 )
-                pieces.append((frames, passage, self._bootstrap_value(carry, rng)))
+                sequences.append((trajectory, recording, self._bootstrap_value(carry, rng)))
                 done += steps
-            frames = concat_trajectories([one for one, _, _ in pieces])
-            return frames, self._make_batch(frames, [one[1] for one in pieces], [one[2] for one in pieces]), carry
+            trajectories, recordings, bootstrap_values = zip(*sequences, strict=True)
+            trajectory = concat_trajectories(trajectories)
+            return trajectory, self._make_batch(trajectory, recordings, bootstrap_values), carry
 
-    def _make_batch(self, frames: Trajectory, passages: list[Recording], worths: list[Tensor]) -> RolloutBatch:
-        action, lengths = self.task.action_space, [len(one.obs) for one in passages]
-        legal = torch.stack(frames.action_masks) if frames.action_masks else None
-        value = frames.output[..., -1]
-        after = [
-            torch.cat([part[1:], worth.unsqueeze(0)]) for part, worth in zip(value.split(lengths), worths, strict=True)
-        ]
+    def _make_batch(
+        self, trajectory: Trajectory, recordings: tuple[Recording, ...], bootstrap_values: tuple[Tensor, ...]
+    ) -> RolloutBatch:
+        """Returns and advantages of the rollout, and its sequences side by side."""
+        space, lengths = self.task.action_space, [len(recording.obs) for recording in recordings]
+        action_mask = torch.stack(trajectory.action_masks) if trajectory.action_masks else None
+        value = trajectory.output[..., -1]
+        pairs = zip(value.split(lengths), bootstrap_values, strict=True)
         return_ = returns.lambda_returns(
-            frames.reward * self.reward_scale,
-            torch.cat(after),
-            frames.terminated,
-            frames.truncated,
+            trajectory.reward * self.reward_scale,
+            torch.cat([torch.cat([part[1:], last.unsqueeze(0)]) for part, last in pairs]),
+            trajectory.terminated,
+            trajectory.truncated,
             gamma=self.gamma,
             lam=self.lam,
         )
         advantage = return_ - value
         if self.normalize_advantage == "batch":
-            advantage = returns.masked_normalize(advantage, frames.active)
-        chance = log_probability(frames.output, frames.action, action, legal)
-        parts = (frames.action, legal, chance, value, return_, advantage, frames.active)
+            advantage = returns.masked_normalize(advantage, trajectory.active)
+        log_prob = log_probability(trajectory.output, trajectory.action, space, action_mask)
+        parts = (trajectory.action, action_mask, log_prob, value, return_, advantage, trajectory.active)
         size = max(lengths)
         return RolloutBatch(
-            concat_batch([one.pad_to(size) for one in passages]),
+            concat_batch([recording.pad_to(size) for recording in recordings]),
             *(None if part is None else _concat_pieces(part, lengths, size) for part in parts),  # type: ignore[arg-type]
         )
 
-    def _minibatch_indices(self, lived: RolloutBatch, rng: torch.Generator) -> list[Tensor]:
-        """The pieces of each minibatch, in an order of its own for each epoch."""
-        count, device = lived.mask.shape[1], lived.mask.device
+    def _minibatch_indices(self, batch: RolloutBatch, rng: torch.Generator) -> list[Tensor]:
+        """The sequences of each minibatch, in a new random order in each epoch."""
+        count, device = batch.mask.shape[1], batch.mask.device
         orders = [torch.randperm(count, generator=rng, device=device) for _ in range(self.epochs)]
         return [part for order in orders for part in order.tensor_split(self.minibatches)]
 
-    def _backward(self, lived: RolloutBatch, rng: torch.Generator) -> dict[str, Tensor]:
-        """Leaves the gradient in the parameters; the loss and its parts, detached."""
-        action, counts, advantage = self.task.action_space, lived.mask, lived.advantage
-        self.updater.optimiser.zero_grad()
-        output, losses, _ = replay(self.agent, lived.recording, rng)
+    def _backward(self, batch: RolloutBatch, rng: torch.Generator) -> dict[str, Tensor]:
+        """Leaves the gradient of a minibatch in the parameters; returns the loss and its terms, detached."""
+        space, mask, advantage = self.task.action_space, batch.mask, batch.advantage
+        self.updater.optimizer.zero_grad()
+        output, losses, _ = replay(self.agent, batch.recording, rng)
         if self.normalize_advantage == "minibatch":
-            advantage = returns.masked_normalize(advantage, counts)
-        log_ratio = log_probability(output, lived.action, action, lived.action_mask) - lived.log_prob
-        parts = {
+            advantage = returns.masked_normalize(advantage, mask)
+        log_ratio = log_probability(output, batch.action, space, batch.action_mask) - batch.log_prob
+        terms = {
             "policy_loss": surrogate.clipped_policy_loss(log_ratio, advantage, self.ratio_clip),
-            "value_loss": surrogate.clipped_value_loss(output[..., -1], lived.value, lived.return_, self.value_clip),
-            "entropy": entropy(output, action, lived.action_mask),
+            "value_loss": surrogate.clipped_value_loss(output[..., -1], batch.value, batch.return_, self.value_clip),
+            "entropy": entropy(output, space, batch.action_mask),
             "approx_kl": surrogate.approx_kl(log_ratio.detach()),
             "clip_fraction": surrogate.is_clipped(log_ratio.detach(), self.ratio_clip).to(log_ratio.dtype),
         }
-        loss, means = self._loss(parts, losses, counts)
+        loss, means = self._loss(terms, losses, mask)
         loss.backward()
         return means
 
     def _exceeds_target_kl(self, means: dict[str, Tensor]) -> bool:
-        """Whether the policy is further away than it should go; the same for all processes."""
+        """Whether approx_kl, averaged over processes, is above its limit; the same in all processes."""
         if self.target_kl is None:
             return False
-        distance = means["approx_kl"].clone()
-        distributed.all_reduce_mean_([distance])
-        return distance.item() > 1.5 * self.target_kl
+        kl = means["approx_kl"].clone()
+        distributed.all_reduce_mean_([kl])
+        return float(host.to_host(kl)) > 1.5 * self.target_kl
 
 
 def _concat_pieces(part: Tensor, lengths: list[int], size: int) -> Tensor:
-    """(T, B, ...) -> (S, pieces * B, ...); what is short is filled up with zeros."""
+    """(T, B, ...) -> (S, pieces * B, ...), shorter pieces padded with zeros."""
     pieces = part.split(lengths)
-    filled = [torch.cat([one, one.new_zeros(size - len(one), *one.shape[1:])]) for one in pieces]
-    return torch.cat(filled, 1)
+    padded = [torch.cat([piece, piece.new_zeros(size - len(piece), *piece.shape[1:])]) for piece in pieces]
+    return torch.cat(padded, 1)
 
 
-def _mean_metrics(told: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Metrics of all minibatches: their means; what was told once; the last norm of the parameters; all finite."""
-    metrics = {name: torch.stack([one[name] for one in told]) for name in told[-1] if name != "finite"}
-    metrics = {name: values.mean() for name, values in metrics.items()}
-    finite = torch.stack([one["finite"] for one in told]).all()
-    return told[0] | metrics | {"parameter_norm": told[-1]["parameter_norm"], "finite": finite}
+def _mean_metrics(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Means over gradient steps; metrics of the first step alone; the last parameter_norm; whether all are finite."""
+    metrics = {name: torch.stack([step[name] for step in steps]) for name in steps[-1] if name != "finite"}
+    means = {name: values.mean() for name, values in metrics.items()}
+    finite = torch.stack([step["finite"] for step in steps]).all()
+    return steps[0] | means | {"parameter_norm": steps[-1]["parameter_norm"], "finite": finite}

@@ -1,4 +1,4 @@
-"""What came of a step, from rewards and values: pure functions, T first, and elementwise over all other axes."""
+"""Returns, advantages and masked statistics, as pure functions: time first, elementwise over all other axes."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,61 +16,89 @@ def lambda_returns(
     gamma: float,
     lam: float = 1.0,
 ) -> Float[Tensor, "T *B"]:
-    """What each step was worth, from its reward on: G_t = r_t + gamma ((1 - lam) V_{t+1} + lam G_{t+1}).
+    """Lambda-returns of each step: G_t = r_t + gamma ((1 - lam) V_{t+1} + lam G_{t+1}).
 
-    After the last step G is V. So lam=1 gives the discounted sum of the rewards that were seen, and the value of what
-    was not (Monte-Carlo returns where the episode has ended; n-step returns where not); lam=0 one-step targets. G - V
-    are the generalised advantages of Schulman et al. 2016 (arXiv:1506.02438). Nothing comes after a termination; what
-    comes after a truncation is worth its value, whatever followed.
+    The recursion starts from G = V after the last step. lam=1 gives Monte-Carlo returns where the episode terminates
+    and n-step returns where the rollout ends first; lam=0 gives one-step targets. G - V are the generalized advantages
+    of Schulman et al. 2016 (arXiv:1506.02438). A termination stops bootstrapping; a truncation bootstraps from
+    `value_next`, whatever step follows.
 
-    value_next: of the observation that the step led to; at a truncation the final one of its episode.
+    Args:
+        reward: r_t.
+        value_next: V_{t+1}, of the observation that the step led to; at a truncation the episode's final observation.
+        terminated: the step terminated its episode.
+        truncated: the step truncated its episode.
+        gamma: discount factor of a step.
+        lam: weight of the longer returns.
     """
-    returns, after = [], value_next[-1]
+    returns, following = [], value_next[-1]
     for t in range(len(reward) - 1, -1, -1):
-        mixed = torch.where(truncated[t], value_next[t], (1 - lam) * value_next[t] + lam * after)
-        after = torch.where(terminated[t], reward[t], reward[t] + gamma * mixed)
-        returns.append(after)
+        mixed = torch.where(truncated[t], value_next[t], (1 - lam) * value_next[t] + lam * following)
+        following = torch.where(terminated[t], reward[t], reward[t] + gamma * mixed)
+        returns.append(following)
     return torch.stack(returns[::-1])
 
 
 def running_returns(
-    reward: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"], before: Float[Tensor, "*B"]
+    reward: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"], initial: Float[Tensor, "*B"]
 ) -> tuple[Float[Tensor, "T *B"], Float[Tensor, "*B"]]:
-    """The reward of each step's episode up to that step, where so much came `before`; and what goes on into the next
-    step: 0 where an episode has just ended."""
-    sums = []
-    for now, over in zip(reward, ended, strict=True):
-        sums.append(before + now)
-        before = torch.where(over, 0, sums[-1])
-    return torch.stack(sums), before
+    """Undiscounted reward of each step's episode up to that step, and the sums to carry into the next rollout.
 
+    Args:
+        reward: of each step.
+        ended: the episode ended in this step.
+        initial: the reward of the running episodes before the first step.
 
-def masked_normalize(x: Float[Tensor, "*B"], counts: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """To mean 0 and variance 1 over what counts; where processes share a run, over all of theirs."""
-    number = counts.sum().to(x.dtype)
-    first = [number, torch.where(counts, x, 0).sum()]
-    distributed.all_reduce_mean_(first)
-    centred = x - first[1] / first[0].clamp(min=1)
-    second = [torch.where(counts, centred, 0).square().sum()]
-    distributed.all_reduce_mean_(second)
-    return centred / ((second[0] / first[0].clamp(min=1)).sqrt() + 1e-8)
-
-
-def explained_variance(
-    value: Float[Tensor, "..."], return_: Float[Tensor, "..."], counts: Bool[Tensor, "..."]
-) -> Tensor:
-    """The share of the returns' variance that the values explain, where a step counts: 1 at best, 0 for a constant.
-
-    NaN where the returns are all the same.
+    Returns:
+        The running sums; and the sums after the last step, 0 where an episode has just ended.
     """
-    whole = _variance(return_, counts)
-    return torch.where(whole > 0, 1 - _variance(return_ - value, counts) / whole, torch.nan)
+    sums, carried = [], initial
+    for step_reward, done in zip(reward, ended, strict=True):
+        sums.append(carried + step_reward)
+        carried = torch.where(done, 0, sums[-1])
+    return torch.stack(sums), carried
 
 
-def masked_mean(x: Float[Tensor, "..."], counts: Bool[Tensor, "..."], of: Tensor | None = None) -> Tensor:
-    """Over the steps that count; `of`: how many they are said to be."""
-    return torch.where(counts, x, 0).sum() / (counts.sum() if of is None else of)
+def masked_normalize(x: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
+    """x shifted and scaled to mean 0 and variance 1 over the mask, in all processes of the run together.
+
+    Args:
+        x: the values.
+        mask: the elements that the mean and variance are over.
+    """
+    count = mask.sum().to(x.dtype)
+    first = [count, torch.where(mask, x, 0).sum()]
+    distributed.all_reduce_mean_(first)
+    centered = x - first[1] / first[0].clamp(min=1)
+    second = [torch.where(mask, centered, 0).square().sum()]
+    distributed.all_reduce_mean_(second)
+    return centered / ((second[0] / first[0].clamp(min=1)).sqrt() + 1e-8)
 
 
-def _variance(x: Tensor, counts: Tensor) -> Tensor:
-    return masked_mean((x - masked_mean(x, counts)).square(), counts)
+def explained_variance(value: Float[Tensor, "..."], return_: Float[Tensor, "..."], mask: Bool[Tensor, "..."]) -> Tensor:
+    """1 - Var(return - value) / Var(return) over the mask: 1 at best, 0 for a constant value.
+
+    NaN where all returns are equal.
+
+    Args:
+        value: the critic's predictions.
+        return_: their targets.
+        mask: the elements that the variances are over.
+    """
+    total = _variance(return_, mask)
+    return torch.where(total > 0, 1 - _variance(return_ - value, mask) / total, torch.nan)
+
+
+def masked_mean(x: Float[Tensor, "..."], mask: Bool[Tensor, "..."], count: Tensor | None = None) -> Tensor:
+    """The mean of x over the mask.
+
+    Args:
+        x: the values.
+        mask: the elements that the mean is over.
+        count: divide by this number instead of the size of the mask.
+    """
+    return torch.where(mask, x, 0).sum() / (mask.sum() if count is None else count)
+
+
+def _variance(x: Tensor, mask: Tensor) -> Tensor:
+    return masked_mean((x - masked_mean(x, mask)).square(), mask)

@@ -1,6 +1,6 @@
-"""Nests of tuples, lists and dicts, taken apart into their tensors and what stays on the host.
+"""Flattening of nested tuples, lists and dicts into a list of tensors and a structure that stays on the host.
 
-For functions that take and give nothing but tensors (`vmap`), where a state also holds numbers, None and logs.
+For functions that take and return tensors only (`vmap`), where a state also holds numbers, None and row logs.
 """
 
 from collections.abc import Callable
@@ -12,42 +12,61 @@ from experts.state import Leaf
 
 
 class LeafSpec(NamedTuple):
-    """Where a tensor was; or a leaf, of which `like` tells the kind and `packed` is the rest, taken apart."""
+    """The place of a tensor in a tree, or of a `Leaf`, an object that packs itself into tensors.
+
+    Args:
+        like: the detached leaf, which unpacks the new one; None: a plain tensor.
+        packed: the tree of the packed leaf, with its own `LeafSpec` for each tensor.
+    """
 
     like: Leaf | None = None
     packed: Any = None
 
 
-def tree_map(change: Callable[[Any], Any], value: Any) -> Any:
-    """The same nest with each tensor, leaf and hole changed; whatever else it holds stays."""
-    if isinstance(value, Tensor | Leaf | LeafSpec):
-        return change(value)
-    if isinstance(value, dict):
-        return {name: tree_map(change, part) for name, part in value.items()}
-    if isinstance(value, tuple | list):
-        parts = [tree_map(change, part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The same tree with the function applied to each tensor, `Leaf` and `LeafSpec`; other values stay.
+
+    Args:
+        function: tensor, leaf or spec -> its replacement.
+        tree: nested tuples, named tuples, lists and dicts.
+    """
+    if isinstance(tree, Tensor | Leaf | LeafSpec):
+        return function(tree)
+    if isinstance(tree, dict):
+        return {name: tree_map(function, part) for name, part in tree.items()}
+    if isinstance(tree, tuple | list):
+        parts = [tree_map(function, part) for part in tree]
+        return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    return tree
 
 
-def tree_flatten(value: Any) -> tuple[Any, list[Tensor]]:
-    """A shell with a hole for each tensor, and the tensors. Leaves are cut off from the graph that made them."""
+def tree_flatten(tree: Any) -> tuple[Any, list[Tensor]]:
+    """The tree with a `LeafSpec` in place of each tensor, and the list of the tensors. Leaves are detached.
+
+    Args:
+        tree: nested tuples, named tuples, lists and dicts.
+    """
     tensors: list[Tensor] = []
 
-    def take(part: Tensor | Leaf) -> LeafSpec:
-        if isinstance(part, Tensor):
-            tensors.append(part)
+    def take(leaf: Tensor | Leaf) -> LeafSpec:
+        if isinstance(leaf, Tensor):
+            tensors.append(leaf)
             return LeafSpec()
-        return LeafSpec(part.detach(), tree_map(take, part.pack()))  # detached: a shell must not keep a graph alive
+        return LeafSpec(leaf.detach(), tree_map(take, leaf.pack()))  # detached: a spec must not keep a graph alive
 
-    return tree_map(take, value), tensors
+    return tree_map(take, tree), tensors
 
 
 def tree_unflatten(tree_spec: Any, tensors: list[Tensor]) -> Any:
-    """What was taken apart, with these tensors in the holes."""
-    left = iter(tensors)
+    """The inverse of `tree_flatten`.
 
-    def fill(hole: LeafSpec) -> Tensor | Leaf:
-        return next(left) if hole.like is None else hole.like.unpack(tree_map(fill, hole.packed))
+    Args:
+        tree_spec: the tree of specs that `tree_flatten` returned.
+        tensors: one for each spec, in the same order.
+    """
+    remaining = iter(tensors)
+
+    def fill(spec: LeafSpec) -> Tensor | Leaf:
+        return next(remaining) if spec.like is None else spec.like.unpack(tree_map(fill, spec.packed))
 
     return tree_map(fill, tree_spec)

@@ -1,4 +1,4 @@
-"""The second half of an outer step, the same for all who learn by gradient: from gradients to new parameters."""
+"""The guarded optimizer step that all gradient-based learners share, their metrics, and checks of their options."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,22 +15,23 @@ from experts import Core, Private
 from experts.torch_internals import skip_next_step
 from tasks import Task
 
-METRIC_FIELDS = ("scores", "losses")  # of Frames: numbers told for each step
-BASE_METRICS = frozenset(
-    {"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"}
-)  # what every update tells
+METRIC_FIELDS = ("scores", "losses")  # of Trajectory: dicts of values for each step, NaN where there is none
+BASE_METRICS = frozenset({"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"})  # of every update
 
 
 class GuardedAdamW:
-    """AdamW, which never makes a step of which the loss or the gradient is not finite.
+    """AdamW that skips every step whose loss or gradient is not finite.
 
-    The check stays on the device: the optimiser skips that step there, and `finite` in the metrics says so.
+    The check stays on the device: the optimizer skips the step there, and the metric `finite` is 0.
 
     Args:
-        lr: a learning rate, or one for each outer step, such as a `WarmupCosine`.
-        betas, eps, weight_decay: of AdamW (Loshchilov and Hutter 2019).
-        clip: largest norm of the gradient; None: any.
-        capturable: by a CUDA graph.
+        parameters: the parameters to optimize.
+        lr: learning rate: a number, or a function of the outer step, such as a `WarmupCosine`.
+        clip: largest norm of the gradient; None: no clipping.
+        betas, eps, weight_decay: of AdamW.
+        capturable: whether a CUDA graph may capture the step.
+
+    Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
 
     def __init__(
@@ -46,27 +47,29 @@ class GuardedAdamW:
     ):
         self.parameters, self.clip = list(parameters), clip
         self.schedule = lr if callable(lr) else WarmupCosine(lr)
-        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf)
-        self.optimiser = torch.optim.AdamW(
+        # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf); not on the meta device
+        self.optimizer = torch.optim.AdamW(
             self.parameters,
             lr=1.0,
             betas=betas,
             eps=eps,
             weight_decay=weight_decay,
-            fused=True,
+            fused=self.device.type != "meta",
             capturable=capturable,
         )
 
     @property
     def device(self) -> torch.device:
+        """The device of the parameters."""
         return self.parameters[0].device
 
     def step(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A step along the gradient that is in the parameters, averaged over processes; and the metrics to tell of it.
+        """Averages the gradients over processes, clips them, makes a step, and returns the metrics.
 
         Args:
-            means: numbers of which the processes tell the mean; `loss` is among them. They are changed in place.
-            totals: sum and count, (2,), of numbers of which they tell the mean over all of them.
+            lr: the learning rate of this step.
+            means: metrics to average over processes, changed in place; `loss` is one of them.
+            totals: metrics as sum and count, (2,) each, whose mean is over the counts of all processes.
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         distributed.all_reduce_mean_([*gradients, *means.values(), *totals.values()])
@@ -84,70 +87,98 @@ class GuardedAdamW:
         }
 
     def _guarded_step(self, lr: float | Tensor, skip: Tensor) -> None:
-        for group in self.optimiser.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = lr
-        skip_next_step(self.optimiser, skip)
-        self.optimiser.step()
-        increment_version(self.parameters)  # fused, AdamW does not tell that it changes them, as others do
+        if self.optimizer.defaults["fused"]:
+            skip_next_step(self.optimizer, skip)
+        self.optimizer.step()
+        increment_version(self.parameters)  # the fused AdamW does not count its in-place changes
 
 
 def metric_totals(
-    pieces: Sequence[Trajectory], task: Task, learner: object, reserved: frozenset[str] = BASE_METRICS
+    trajectories: Sequence[Trajectory], task: Task, learner: object, reserved: frozenset[str] = BASE_METRICS
 ) -> dict[str, Tensor]:
-    """Sum and count (2,) of each score and auxiliary loss over all steps and episodes in which it was due: means of
-    means would not be right where processes differ in how many were.
+    """The sum and count (2,) of each score and auxiliary loss over all steps and episodes where it is not NaN.
+
+    Sums and counts, not means: processes may differ in their counts, and a mean of means would be wrong.
+
+    Args:
+        trajectories: consecutive rollouts of the same episodes.
+        task: the task, for the error message.
+        learner: the learner, for the error message.
+        reserved: names of the learner's own metrics.
 
     Raises:
-        ValueError: one has a name of the learner's own metrics.
+        ValueError: a score or an auxiliary loss has a reserved name.
     """
-    totals = {name: _total(pieces, field, name) for field in METRIC_FIELDS for name in getattr(pieces[0], field)}
+    first = trajectories[0]
+    totals = {
+        name: _sum_and_count(trajectories, field, name) for field in METRIC_FIELDS for name in getattr(first, field)
+    }
     if totals.keys() & reserved:
         raise ValueError(
-            f"{type(task).__name__} or its agent tells {sorted(totals.keys() & reserved)}, which {type(learner).__name__} "
-            "tells itself; give the score or the loss another name"
+            f"{type(task).__name__} or its agent returns {sorted(totals.keys() & reserved)}, a metric of "
+            f"{type(learner).__name__} itself; give the score or the auxiliary loss another name"
         )
     return totals
 
 
-def masked(frames: Trajectory, counts: Bool[Tensor, "T B"]) -> Trajectory:
-    """The same, detached; what was told of other steps is not due."""
+def masked(trajectory: Trajectory, mask: Bool[Tensor, "T B"]) -> Trajectory:
+    """The trajectory with scores and losses detached, and NaN outside of the mask.
 
-    def those(values: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {name: torch.where(counts, value.detach(), torch.nan) for name, value in values.items()}
+    Args:
+        trajectory: a rollout.
+        mask: the steps to keep.
+    """
 
-    return frames._replace(scores=those(frames.scores), losses=those(frames.losses))
+    def select(values: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: torch.where(mask, value.detach(), torch.nan) for name, value in values.items()}
+
+    return trajectory._replace(scores=select(trajectory.scores), losses=select(trajectory.losses))
 
 
-def check_sizes(sizes: Mapping[str, int | None], shares: Mapping[str, float]) -> None:
-    """Raises ValueError unless every size that is given is at least 1, and every share from 0 to 1."""
+def check_sizes(sizes: Mapping[str, int | None], fractions: Mapping[str, float]) -> None:
+    """Raises ValueError unless each size is None or at least 1, and each fraction is from 0 to 1.
+
+    Args:
+        sizes: option name to size.
+        fractions: option name to fraction.
+
+    Raises:
+        ValueError: names the first option that is out of range.
+    """
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ValueError(f"{name}={size}, want at least 1")
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{name}={share}, want 0 to 1")
+    for name, fraction in fractions.items():
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{name}={fraction}, want 0 to 1")
 
 
 def check_auxiliary(weights: dict[str, float] | None, core: Core) -> dict[str, float]:
-    """Weights of the auxiliary losses that are trained on, by name.
+    """A copy of the weights of the auxiliary losses, {} for None.
+
+    Args:
+        weights: weight by name of the loss.
+        core: the core whose `losses` are trained on.
 
     Raises:
-        ValueError: the core does not have one of them.
+        ValueError: the core has no auxiliary loss of that name.
     """
     if not weights:
         return {}
     like = next(core.parameters(), torch.empty(0))
     with torch.no_grad():
-        known = core.losses(core.initial_state(like.new_zeros(1, 1, core.input_size)))
-    unknown = set(weights) - set(known)
-    if unknown:
+        names = set(core.losses(core.initial_state(like.new_zeros(1, 1, core.input_size))))
+    if set(weights) - names:
         inner = core.core if isinstance(core, Private) else core
         raise ValueError(
-            f"the core {type(inner).__name__} has no auxiliary loss {sorted(unknown)}; it has {sorted(known) or 'none'}"
+            f"auxiliary={sorted(set(weights) - names)}: the core {type(inner).__name__} has no such auxiliary loss; "
+            f"it has {sorted(names) or 'none'}"
         )
     return dict(weights)
 
 
-def _total(pieces: Sequence[Trajectory], field: str, name: str) -> Tensor:
-    values = torch.cat([getattr(piece, field)[name].detach() for piece in pieces])
+def _sum_and_count(trajectories: Sequence[Trajectory], field: str, name: str) -> Tensor:
+    values = torch.cat([getattr(trajectory, field)[name].detach() for trajectory in trajectories])
     return torch.stack([values.nansum(), (~values.isnan()).sum().to(values.dtype)])

@@ -1,9 +1,9 @@
-"""Real numbers as actions: drawn from a normal distribution, and cut to their bounds.
+"""Gaussian policies for continuous actions: a diagonal normal distribution, clipped to the bounds of the action.
 
-An output holds the means of an action's numbers, then the logarithms of their standard deviations (`act.Gaussian`), in
-halves of the range between the bounds and from its middle, where both are finite. What is drawn beyond a bound is the
-bound, and as likely as all that lies beyond (a censored normal; Fujita and Maeda 2018, arXiv:1802.07564), so that an
-action is all that need be known of it.
+An output holds the means of an action's numbers, then their log standard deviations (`act.Gaussian`). Where both bounds
+are finite, the unit is half their range, from its center. Samples beyond a bound are clipped to it, and the probability
+of a bound is that of all values beyond it (a censored normal distribution; Fujita and Maeda 2018, arXiv:1802.07564), so
+that log-probabilities need only the clipped action.
 
 Shapes: ... any leading axes, D numbers of an action.
 """
@@ -17,61 +17,88 @@ from torch import Tensor
 from tasks import Continuous
 
 
-def sample(output: Float[Tensor, "*B _"], action: Continuous, rng: torch.Generator) -> Float[Tensor, "*B D"]:
-    mean, log_std = _mean_and_log_std(output, action)
+def sample(output: Float[Tensor, "*B _"], space: Continuous, rng: torch.Generator) -> Float[Tensor, "*B D"]:
+    """A sampled action, clipped to its bounds.
+
+    Args:
+        output: means and log standard deviations.
+        space: the action space.
+        rng: the generator.
+    """
+    mean, log_std = _mean_and_log_std(output, space)
     noise = torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
-    return _rescale_and_clip(mean + noise * log_std.exp(), action)
+    return _rescale_and_clip(mean + noise * log_std.exp(), space)
 
 
-def mode(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B D"]:
-    """The mean, or the bound that it is beyond."""
-    return _rescale_and_clip(_mean_and_log_std(output, action)[0], action)
+def mode(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B D"]:
+    """The mean action, clipped to its bounds.
+
+    Args:
+        output: means and log standard deviations.
+        space: the action space.
+    """
+    return _rescale_and_clip(_mean_and_log_std(output, space)[0], space)
 
 
 def log_probability(
-    output: Float[Tensor, "*B _"], chosen: Float[Tensor, "*B D"], action: Continuous
+    output: Float[Tensor, "*B _"], action: Float[Tensor, "*B D"], space: Continuous
 ) -> Float[Tensor, "*B"]:
-    """Of what was chosen: a density between the bounds, a probability at them."""
-    mean, log_std = _mean_and_log_std(output, action)
-    middle, half = _center_and_half_range(action)
-    z = ((chosen - middle) / half - mean) * (-log_std).exp()
+    """Log-likelihood of an action: a density between the bounds, a probability at a bound; summed over D.
+
+    Args:
+        output: means and log standard deviations.
+        action: the action.
+        space: the action space.
+    """
+    mean, log_std = _mean_and_log_std(output, space)
+    center, half_range = _center_and_half_range(space)
+    z = ((action - center) / half_range - mean) * (-log_std).exp()
     log_prob = -0.5 * z.square() - log_std - 0.5 * log(2 * pi)
-    if action.low > -inf:
-        log_prob = torch.where(chosen <= action.low, torch.special.log_ndtr(z), log_prob)
-    if action.high < inf:
-        log_prob = torch.where(chosen >= action.high, torch.special.log_ndtr(-z), log_prob)
+    if space.low > -inf:
+        log_prob = torch.where(action <= space.low, torch.special.log_ndtr(z), log_prob)
+    if space.high < inf:
+        log_prob = torch.where(action >= space.high, torch.special.log_ndtr(-z), log_prob)
     return log_prob.sum(-1)
 
 
-def entropy(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B"]:
-    """In nats, of what is drawn before it is cut."""
-    return (_mean_and_log_std(output, action)[1] + 0.5 * log(2 * pi * e)).sum(-1)
+def entropy(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B"]:
+    """Differential entropy of the normal distribution before clipping, in nats.
+
+    Args:
+        output: means and log standard deviations.
+        space: the action space.
+    """
+    return (_mean_and_log_std(output, space)[1] + 0.5 * log(2 * pi * e)).sum(-1)
 
 
-def simpson(output: Float[Tensor, "*B _"], action: Continuous) -> Float[Tensor, "*B"]:
-    """The density with which two draws agree, before they are cut: 1 / (2 std sqrt(pi)), summed over the numbers."""
-    return ((-_mean_and_log_std(output, action)[1]).exp() / (2 * pi**0.5)).sum(-1)
+def simpson(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B"]:
+    """Simpson index before clipping: the density of two equal samples, 1 / (2 std sqrt(pi)), summed over D.
+
+    Args:
+        output: means and log standard deviations.
+        space: the action space.
+    """
+    return ((-_mean_and_log_std(output, space)[1]).exp() / (2 * pi**0.5)).sum(-1)
 
 
-def _mean_and_log_std(output: Tensor, action: Continuous) -> tuple[Tensor, Tensor]:
-    """Means, and logarithms of standard deviations."""
-    size = action.size
+def _mean_and_log_std(output: Tensor, space: Continuous) -> tuple[Tensor, Tensor]:
+    size = space.size
     if output.shape[-1] not in (2 * size, 2 * size + 1):
         raise ValueError(
-            f"an output of {output.shape[-1]} numbers, want the {size} means of {action}, as many logarithms of "
-            "standard deviations, and one more where there is a value; act by act.Gaussian(port), in act.Valued for "
-            "those who learn by reward"
+            f"output has {output.shape[-1]} numbers, want {size} means of {space}, {size} log standard deviations, and "
+            "at most one value: build the agent with act=act.Gaussian(head), or act.WithCritic(act.Gaussian(head)) for "
+            "a learner with a critic"
         )
     return output[..., :size], output[..., size : 2 * size]
 
 
-def _center_and_half_range(action: Continuous) -> tuple[float, float]:
-    """The middle between the bounds and half of what lies between them; 0 and 1 where it has no end."""
-    if action.high - action.low == inf:
+def _center_and_half_range(space: Continuous) -> tuple[float, float]:
+    """The center of the bounds and half their range; 0 and 1 where a bound is infinite."""
+    if space.high - space.low == inf:
         return 0.0, 1.0
-    return (action.high + action.low) / 2, (action.high - action.low) / 2
+    return (space.high + space.low) / 2, (space.high - space.low) / 2
 
 
-def _rescale_and_clip(numbers: Tensor, action: Continuous) -> Tensor:
-    middle, half = _center_and_half_range(action)
-    return (numbers * half + middle).clamp(action.low, action.high).detach()
+def _rescale_and_clip(numbers: Tensor, space: Continuous) -> Tensor:
+    center, half_range = _center_and_half_range(space)
+    return (numbers * half_range + center).clamp(space.low, space.high).detach()

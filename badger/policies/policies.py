@@ -1,10 +1,10 @@
-"""From what an agent puts out to an action: how it is drawn, and how likely it was.
+"""Policies: from an agent's output to an action, with log-probabilities and entropies.
 
-The first numbers of an output are the logits of one of a number of choices; one more may follow, the value
-(`badger.act.WithCritic`). `Discrete` and `MultiDiscrete` alike: the choices of the latter are independent, given the
-output. Real numbers, `Continuous`, are those of `badger.policies.gaussian`.
+The first numbers of an output are the logits of a discrete action; one more may follow, the value
+(`badger.act.WithCritic`). The choices of a `MultiDiscrete` are independent given the output. Continuous actions are
+those of `badger.policies.gaussian`.
 
-Shapes: ... any leading axes (T step, B episode, P agent of the world), A logits of all choices side by side.
+Shapes: ... any leading axes (T step, B episode, P agent of the environment), A logits of all choices, concatenated.
 """
 
 import functools
@@ -19,55 +19,72 @@ from badger.policies import gaussian
 from tasks import ActionSpace, Continuous, Discrete, MultiDiscrete
 
 DiscreteActionSpace = Discrete | MultiDiscrete
-Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]  # (output, legal, rng) -> action
+"""Action spaces with logits."""
+Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
+"""A policy: (output, action_mask, rng) -> action."""
 
 
-def identity_policy(output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
-    """The agent's output is the action: a guess, or the logits of a differentiable discrete task."""
+def identity_policy(output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
+    """The agent's output as the action: a guess, or the logits of a differentiable discrete task.
+
+    Args:
+        output: of the agent.
+        action_mask: not used.
+        rng: not used.
+    """
     return output
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Each choice with its probability: the logits' softmax over what is legal. Real numbers from their normal
-    distribution."""
+    """Stochastic policy: samples from the masked softmax of the logits, or from a normal distribution.
+
+    Args:
+        space: the action space.
+    """
 
     space: ActionSpace
 
-    def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+    def __call__(self, output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
         if isinstance(self.space, Continuous):
             return gaussian.sample(output, self.space, rng)
 
-        # of independent exponential waits at rates p, the shortest is that of choice i with probability p_i; where
-        # a number is not finite it still chooses something, and never waits for the device
-        def draw(logs: Tensor) -> Tensor:
-            waits = torch.empty_like(logs).exponential_(generator=rng).clamp(min=torch.finfo(logs.dtype).tiny)
-            return (logs - waits.log()).argmax(-1)
+        # exponential race: of independent exponential waiting times with rates p_i, the shortest is that of choice i
+        # with probability p_i; it returns a choice for logits that are not finite, too, and needs no synchronization
+        def sample(log_probs: Tensor) -> Tensor:
+            times = torch.empty_like(log_probs).exponential_(generator=rng)
+            return (log_probs - times.clamp(min=torch.finfo(log_probs.dtype).tiny).log()).argmax(-1)
 
-        return _select(draw, output, self.space, legal)
+        return _select(sample, output, self.space, action_mask)
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """The most likely of what is legal; of several the first. The mean of real numbers."""
+    """Greedy policy: the first of the most likely allowed choices, or the mean of a normal distribution.
+
+    Args:
+        space: the action space.
+    """
 
     space: ActionSpace
 
-    def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
+    def __call__(self, output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
         if isinstance(self.space, Continuous):
             return gaussian.mode(output, self.space)
-        return _select(lambda logs: logs.argmax(-1), output, self.space, legal)
+        return _select(lambda log_probs: log_probs.argmax(-1), output, self.space, action_mask)
 
 
 @dataclass(frozen=True)
 class EpsilonGreedy:
-    """What has the largest value of what is legal; but with probability epsilon, any that is legal.
+    """Epsilon-greedy policy: the allowed action of highest value; with probability epsilon a random allowed action.
 
-    epsilon: of all rows, or of each (B,), on the device of what is decided; `LinearEpsilon` and `ApexEpsilon` of
-    `badger.learners.schedules` say how large.
+    Args:
+        space: the action space, one discrete choice.
+        epsilon: for all rows, or for each row (B,) on the device of the output; see `LinearEpsilon` and `ApexEpsilon`
+            of `badger.learners.schedules`.
 
     Raises:
-        ValueError: actions that are not one choice; an epsilon that is no probability.
+        ValueError: an action space other than Discrete; an epsilon outside 0 to 1.
     """
 
     space: ActionSpace
@@ -75,81 +92,103 @@ class EpsilonGreedy:
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, Discrete):
-            raise ValueError(f"actions are {self.space}, want tasks.Discrete: each choice has a value of its own")
+            raise ValueError(f"space={self.space}, want tasks.Discrete: a value for each choice of one action")
         if isinstance(self.epsilon, float | int) and not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon={self.epsilon}, want a probability, 0 to 1")
 
-    def __call__(self, output: Tensor, legal: Tensor | None, rng: torch.Generator) -> Tensor:
-        def draw(logs: Tensor) -> Tensor:
-            any_of_them = torch.rand(logs.shape, generator=rng, device=rng.device, dtype=logs.dtype)
-            if legal is not None:
-                any_of_them = torch.where(legal, any_of_them, any_of_them - 1)
-            explores = torch.rand(logs.shape[:-1], generator=rng, device=rng.device) < self.epsilon
-            return torch.where(explores, any_of_them.argmax(-1), logs.argmax(-1))
+    def __call__(self, output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
+        def choose(log_probs: Tensor) -> Tensor:
+            random = torch.rand(log_probs.shape, generator=rng, device=rng.device, dtype=log_probs.dtype)
+            if action_mask is not None:
+                random = torch.where(action_mask, random, random - 1)
+            explores = torch.rand(log_probs.shape[:-1], generator=rng, device=rng.device) < self.epsilon
+            return torch.where(explores, random.argmax(-1), log_probs.argmax(-1))
 
         assert isinstance(self.space, Discrete)
-        return _select(draw, output, self.space, legal)
+        return _select(choose, output, self.space, action_mask)
 
 
 POLICIES: dict[str, Callable[[ActionSpace], Policy]] = {"sampled": Sampled, "greedy": Greedy}
-"""Policies by name, each Action -> Policy."""
+"""Policies by name, each a function from an action space to a policy."""
 
 
 def log_probability(
-    output: Float[Tensor, "*B D"], action: Tensor, space: ActionSpace, legal: Bool[Tensor, "*B A"] | None = None
+    output: Float[Tensor, "*B D"], action: Tensor, space: ActionSpace, action_mask: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
-    """Of what was chosen: integers (...) of a Discrete, (..., choices) of a MultiDiscrete, real numbers (..., size) of
-    a Continuous."""
+    """Log-probability of an action, summed over its choices or numbers.
+
+    Args:
+        output: of the agent.
+        action: integers (...) of a Discrete, (..., choices) of a MultiDiscrete, or numbers (..., size) of a Continuous.
+        space: the action space.
+        action_mask: allowed choices.
+    """
     if isinstance(space, Continuous):
         return gaussian.log_probability(output, action, space)
-    each = action.unsqueeze(-1) if isinstance(space, Discrete) else action
-    logs = _log_probs(output, space, legal)
-    return _total(part.gather(-1, each[..., i : i + 1]).squeeze(-1) for i, part in enumerate(logs))
+    choices = action.unsqueeze(-1) if isinstance(space, Discrete) else action
+    log_probs = _log_probs(output, space, action_mask)
+    return _sum(part.gather(-1, choices[..., i : i + 1]).squeeze(-1) for i, part in enumerate(log_probs))
 
 
 def entropy(
-    output: Float[Tensor, "*B D"], action: ActionSpace, legal: Bool[Tensor, "*B A"] | None = None
+    output: Float[Tensor, "*B D"], space: ActionSpace, action_mask: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
-    """In nats."""
-    if isinstance(action, Continuous):
-        return gaussian.entropy(output, action)
-    return _total(-(part.exp() * part).sum(-1) for part in _log_probs(output, action, legal))
+    """Entropy of the action distribution in nats, summed over choices or numbers.
+
+    Args:
+        output: of the agent.
+        space: the action space.
+        action_mask: allowed choices.
+    """
+    if isinstance(space, Continuous):
+        return gaussian.entropy(output, space)
+    return _sum(-(part.exp() * part).sum(-1) for part in _log_probs(output, space, action_mask))
 
 
 def simpson(
-    output: Float[Tensor, "*B D"], action: ActionSpace, legal: Bool[Tensor, "*B A"] | None = None
+    output: Float[Tensor, "*B D"], space: ActionSpace, action_mask: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
-    """The chance that two draws agree, sum_a pi(a)^2 (Simpson 1949): 1 of a policy that is sure; summed over choices.
+    """Simpson index of the action distribution, sum_a pi(a)^2: the probability that two samples are equal.
 
-    A penalty on it keeps a policy from being sure too early, as Miconi et al. 2018 (arXiv:1804.02464) do in mazes.
+    It is 1 for a deterministic policy, and is summed over choices. As a penalty it prevents an early collapse of the
+    policy.
+
+    Args:
+        output: of the agent.
+        space: the action space.
+        action_mask: allowed choices.
+
+    Source: Simpson 1949; Miconi et al. 2018 (arXiv:1804.02464) use it in mazes.
     """
-    if isinstance(action, Continuous):
-        return gaussian.simpson(output, action)
-    return _total(part.exp().square().sum(-1) for part in _log_probs(output, action, legal))
+    if isinstance(space, Continuous):
+        return gaussian.simpson(output, space)
+    return _sum(part.exp().square().sum(-1) for part in _log_probs(output, space, action_mask))
 
 
 def _select(
-    pick: Callable[[Tensor], Tensor], output: Tensor, action: DiscreteActionSpace, legal: Tensor | None
+    choose: Callable[[Tensor], Tensor], output: Tensor, space: DiscreteActionSpace, action_mask: Tensor | None
 ) -> Tensor:
     with torch.no_grad():
-        each = [pick(part) for part in _log_probs(output, action, legal)]
-    return each[0] if isinstance(action, Discrete) else torch.stack(each, -1)
+        choices = [choose(part) for part in _log_probs(output, space, action_mask)]
+    return choices[0] if isinstance(space, Discrete) else torch.stack(choices, -1)
 
 
-def _log_probs(output: Tensor, action: DiscreteActionSpace, legal: Tensor | None) -> list[Tensor]:
-    """Log-probabilities of each choice, (..., n) each. What is not legal has a very low one, not -inf, of which
-    entropies and gradients would not be numbers; where nothing is legal, all is."""
-    if output.shape[-1] not in (action.size, action.size + 1):
+def _log_probs(output: Tensor, space: DiscreteActionSpace, action_mask: Tensor | None) -> list[Tensor]:
+    """Log-probabilities (..., n) of each choice. Masked actions get a very low logit.
+
+    Not -inf, which would make entropies and gradients NaN. An all-False mask thereby allows all actions.
+    """
+    if output.shape[-1] not in (space.size, space.size + 1):
         raise ValueError(
-            f"an output of {output.shape[-1]} numbers, want the {action.size} logits of {action}, and one more where "
-            "there is a value; make the policy for the action of the task that is played"
+            f"output has {output.shape[-1]} numbers, want the {space.size} logits of {space}, and at most one value: "
+            "make the policy for the action_space of the task"
         )
-    logits = output[..., : action.size]
-    if legal is not None:
-        logits = logits.masked_fill(~legal, torch.finfo(logits.dtype).min)
-    parts = [logits] if isinstance(action, Discrete) else logits.split(list(action.nvec), -1)
+    logits = output[..., : space.size]
+    if action_mask is not None:
+        logits = logits.masked_fill(~action_mask, torch.finfo(logits.dtype).min)
+    parts = [logits] if isinstance(space, Discrete) else logits.split(list(space.nvec), -1)
     return [part.log_softmax(-1) for part in parts]
 
 
-def _total(parts: Iterable[Tensor]) -> Tensor:
+def _sum(parts: Iterable[Tensor]) -> Tensor:
     return functools.reduce(torch.add, parts)

@@ -1,21 +1,22 @@
-"""Rollouts: the inner loop, in which an agent and a task take turns.
+"""Rollouts: an agent acts in a batch of episodes of a task.
 
-- `badger.rollouts.loop`: `rollout`, the only loop.
-- `badger.rollouts.trajectory`: the values that it takes and returns: where it stands, and the recorded steps.
+- `badger.rollouts.loop`: `rollout`, the loop over steps.
+- `badger.rollouts.trajectory`: `Carry`, the state between steps, and `Trajectory`, the recorded steps.
 - `badger.rollouts.open_loop`: all steps at once, for tasks whose observations do not depend on actions.
-- `badger.rollouts.recording`: recorded steps computed again, with gradient or with other weights.
+- `badger.rollouts.recording`: replay of recorded steps, with gradient or with other weights.
 - `badger.rollouts.checkpointing`: gradient checkpointing over time, for long episodes.
 - `badger.rollouts.precision`: bfloat16 matrix products and `torch.compile` for the agent's step.
-- `badger.rollouts.env_roundtrip`, `badger.rollouts.env_libraries`: a task played through its Gymnasium or PettingZoo
-  form.
+- `badger.rollouts.env_roundtrip`, `badger.rollouts.env_libraries`: a task run through its Gymnasium or PettingZoo
+  environments.
 
 ```python
 import torch
 import badger
 
-learner = badger.build("guessing_game", batch=4).learner
+learner = badger.build_run("guessing_game", batch=4).learner
 agent, task, rng = learner.agent, learner.task, torch.Generator().manual_seed(0)
-frames, carry = badger.rollout(agent, task, badger.start(agent, task, 4, rng), rng, steps=3)
-assert frames.reward.shape == (3, 4)  # steps, episodes
+carry = badger.initial_carry(agent, task, 4, rng)
+trajectory, carry = badger.rollout(agent, task, carry, rng, steps=3)
+assert trajectory.reward.shape == (3, 4)  # steps, episodes
 ```
 """

@@ -1,8 +1,11 @@
-"""Long inner loops: an episode in segments, so that autograd keeps only where each began (Chen et al. 2016).
+"""Gradient checkpointing over time: a long rollout in segments, for which autograd keeps only the initial states.
 
-Exact: the backward pass plays each segment once more, from the state in which it began and with the same draws. The
-numbers that autograd keeps beyond the log itself then grow with T / segment + segment, for one more forward pass. What
-grows with T are the nodes of the graph, some 70 KB a step however large the agent and the batch.
+Exact: the backward pass repeats the rollout of each segment from its initial state with the same random numbers. For
+one additional forward pass, the memory of autograd, beyond that of an append-only memory, grows with T / segment +
+segment instead of T. The nodes of the graph still grow with T: some 70 KB a step, whatever the sizes of agent and
+batch.
+
+Source: Chen et al. 2016 (arXiv:1604.06174).
 """
 
 from collections.abc import Sequence
@@ -28,37 +31,52 @@ def checkpointed_rollout(
     steps: int,
     grad_checkpoint_steps: int,
 ) -> tuple[Trajectory, Carry]:
-    """What `rollout` gives, with the same values and gradients, in segments of so many steps.
+    """The same values and gradients as `rollout`, with gradient checkpointing.
+
+    Args:
+        agent: as in `rollout`.
+        task: as in `rollout`.
+        carry: as in `rollout`.
+        rng: as in `rollout`.
+        policy: as in `rollout`.
+        steps: T.
+        grad_checkpoint_steps: length of a segment.
 
     Raises:
-        ValueError: steps or segment < 1.
+        ValueError: steps or grad_checkpoint_steps < 1.
     """
     if grad_checkpoint_steps < 1:
         raise ValueError(f"grad_checkpoint_steps={grad_checkpoint_steps}, want at least 1")
-    if grad_checkpoint_steps >= steps:  # one segment alone would be played twice for nothing
+    if grad_checkpoint_steps >= steps:  # a single segment would be repeated without saving memory
         return rollout(agent, task, carry, rng, policy, steps=steps)
 
-    def play(carry: Carry, before: torch.Generator, count: int) -> tuple[Trajectory, Carry, torch.Generator]:
-        draws = before.clone_state()  # the second time must begin where the first one did
-        frames, carry = rollout(agent, task, carry, draws, policy, steps=count)
-        return frames, carry, draws
+    def run_segment(
+        carry: Carry, initial_rng: torch.Generator, length: int
+    ) -> tuple[Trajectory, Carry, torch.Generator]:
+        segment_rng = initial_rng.clone_state()  # the repeated segment must start from the same state
+        trajectory, carry = rollout(agent, task, carry, segment_rng, policy, steps=length)
+        return trajectory, carry, segment_rng
 
-    pieces: list[Trajectory] = []
-    for begun in range(0, steps, grad_checkpoint_steps):
-        count = min(grad_checkpoint_steps, steps - begun)
-        frames, carry, after = checkpoint(play, carry, rng.clone_state(), count, use_reentrant=False)
-        rng.set_state(after.get_state())
-        pieces.append(frames)
-    return concat_trajectories(pieces), carry
+    segments: list[Trajectory] = []
+    for start in range(0, steps, grad_checkpoint_steps):
+        length = min(grad_checkpoint_steps, steps - start)
+        trajectory, carry, final_rng = checkpoint(run_segment, carry, rng.clone_state(), length, use_reentrant=False)
+        rng.set_state(final_rng.get_state())
+        segments.append(trajectory)
+    return concat_trajectories(segments), carry
 
 
-def concat_trajectories(pieces: Sequence[Trajectory]) -> Trajectory:
-    """Frames that follow each other, as one."""
-    return Trajectory(*(_concat_field(list(field)) for field in zip(*pieces, strict=True)))
+def concat_trajectories(segments: Sequence[Trajectory]) -> Trajectory:
+    """Concatenates consecutive trajectories along time.
+
+    Args:
+        segments: of the same episodes, in order.
+    """
+    return Trajectory(*(_concat_field(list(field)) for field in zip(*segments, strict=True)))
 
 
 def _concat_field(parts: list[Any]) -> Any:
-    """One field of several frames, end to end."""
+    """Concatenates one field of several trajectories."""
     if isinstance(parts[0], dict):
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [one for part in parts for one in part]
+    return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else [item for part in parts for item in part]

@@ -1,6 +1,6 @@
-"""Environments of a task in other libraries: how one is made and stepped, and how its answers are read as steps again.
+"""A task's environments in Gymnasium and PettingZoo: make, reset and step one, and convert its results to `Step`.
 
-Shapes: P agent of the world, A numbers of an action.
+Shapes: P agent of the environment, A numbers of an action.
 """
 
 from abc import ABC, abstractmethod
@@ -14,102 +14,127 @@ from tasks import Step, Task, to_gymnasium, to_parallel_env
 
 
 class EnvLibrary(ABC):
-    """All steps are a batch of 1, on the CPU."""
+    """An environment library. All steps have a batch of 1, on the CPU."""
 
     @abstractmethod
     def make(self, task: Task) -> Any:
-        """An environment. Raises ValueError for a task that it does not serve."""
+        """An environment of the library.
 
-    def reset(self, env: Any, seed: int, state: Any, opened: Step) -> Step:
-        """The environment's own seed; and the episode that it plays, as the task opened it."""
-        obs, info = env.reset(seed=seed, options={"opened": (state, opened)})
-        return self._to_step(env, opened, info, obs)
+        Args:
+            task: the task.
+
+        Raises:
+            ValueError: the library does not support the task.
+        """
+
+    def reset(self, env: Any, seed: int, state: Any, reset_step: Step) -> Step:
+        """Starts a given episode of the task in an environment.
+
+        Args:
+            env: the environment.
+            seed: of the environment.
+            state: the state of the task at the start of the episode.
+            reset_step: the first step of the episode.
+        """
+        obs, info = env.reset(seed=seed, options={"initial": (state, reset_step)})
+        return self._to_step(env, reset_step, info, obs)
 
     @abstractmethod
-    def step(self, env: Any, action: Tensor, before: Step) -> Step:
-        """The answer to the task's action, without a batch; before: what was told last."""
+    def step(self, env: Any, action: Tensor, last_step: Step) -> Step:
+        """The result of an action.
+
+        Args:
+            env: the environment.
+            action: of the task, without a batch axis.
+            last_step: the result before.
+        """
 
     @abstractmethod
-    def _to_step(self, env: Any, before: Step, info: dict[str, Any], obs: Any, *rest: Any) -> Step:
-        """As a step shaped like the one before. rest: reward, terminated, truncated; of an opening nothing."""
+    def _to_step(self, env: Any, last_step: Step, info: dict[str, Any], obs: Any, *results: Any) -> Step:
+        """Results as a step of the same shapes as the last one; results: reward, terminated, truncated, or none."""
 
 
 class GymnasiumLibrary(EnvLibrary):
-    """One actor."""
+    """Gymnasium: one agent."""
 
     def make(self, task: Task) -> Any:
         return to_gymnasium(task)
 
-    def step(self, env: Any, action: Tensor, before: Step) -> Step:
+    def step(self, env: Any, action: Tensor, last_step: Step) -> Step:
         obs, reward, terminated, truncated, info = env.step(action.numpy())
-        return self._to_step(env, before, info, obs, reward, terminated, truncated)
+        return self._to_step(env, last_step, info, obs, reward, terminated, truncated)
 
-    def _to_step(self, env: Any, before: Step, info: dict[str, Any], obs: Any, *rest: Any) -> Step:
-        reward, terminated, truncated = rest or (0.0, False, False)
-        return before._replace(
-            obs=_cast_like(before.obs, obs),
-            reward=_cast_like(before.reward, reward),
-            terminated=_cast_like(before.terminated, terminated),
-            truncated=_cast_like(before.truncated, truncated),
-            scores=_scores(before, info),
-            action_mask=None
-            if before.action_mask is None
-            else _cast_like(before.action_mask, _flat(info["action_mask"])),
+    def _to_step(self, env: Any, last_step: Step, info: dict[str, Any], obs: Any, *results: Any) -> Step:
+        reward, terminated, truncated = results or (0.0, False, False)
+        action_mask = last_step.action_mask
+        if action_mask is not None:
+            action_mask = _cast_like(action_mask, _flatten(info["action_mask"]))
+        return last_step._replace(
+            obs=_cast_like(last_step.obs, obs),
+            reward=_cast_like(last_step.reward, reward),
+            terminated=_cast_like(last_step.terminated, terminated),
+            truncated=_cast_like(last_step.truncated, truncated),
+            scores=_scores(last_step, info),
+            action_mask=action_mask,
         )
 
 
 class PettingZooLibrary(EnvLibrary):
-    """Several agents. Of one who is told nothing any more there is no observation and no reward, all is legal, and
-    its end stays."""
+    """PettingZoo: several agents. Agents without results get zero observations and rewards, an all-True mask, and keep
+    their ends."""
 
     def make(self, task: Task) -> Any:
         return to_parallel_env(task)
 
-    def step(self, env: Any, action: Tensor, before: Step) -> Step:
-        given = zip(env.possible_agents, env.seats.parted(action), strict=True)
-        acting = {name: one.numpy() for name, one in given if name in env.agents}
-        obs, reward, terminated, truncated, infos = env.step(acting)
-        return self._to_step(env, before, infos, obs, reward, terminated, truncated)
+    def step(self, env: Any, action: Tensor, last_step: Step) -> Step:
+        parts = zip(env.possible_agents, env.joint_action.split(action), strict=True)
+        actions = {name: part.numpy() for name, part in parts if name in env.agents}
+        obs, reward, terminated, truncated, infos = env.step(actions)
+        return self._to_step(env, last_step, infos, obs, reward, terminated, truncated)
 
-    def _to_step(self, env: Any, before: Step, info: dict[str, Any], obs: Any, *rest: Any) -> Step:
-        reward, terminated, truncated = rest or ({}, {}, {})
-        names, legal, present = env.possible_agents, before.action_mask, before.present
-        if legal is not None:
-            all_ = [np.ones(env.seats.action(place).size) for place in range(len(names))]
-            masks = [_flat(info.get(n, {}).get("action_mask", every)) for n, every in zip(names, all_, strict=True)]
-            legal = _cast_like(legal, env.seats.all_legal([torch.as_tensor(mask) for mask in masks]))
+    def _to_step(self, env: Any, last_step: Step, info: dict[str, Any], obs: Any, *results: Any) -> Step:
+        reward, terminated, truncated = results or ({}, {}, {})
+        names, action_mask, present = env.possible_agents, last_step.action_mask, last_step.present
+        if action_mask is not None:
+            spaces = [env.joint_action.action_space(i) for i in range(len(names))]
+            masks = [
+                _flatten(info.get(name, {}).get("action_mask", np.ones(space.size)))
+                for name, space in zip(names, spaces, strict=True)
+            ]
+            joint_mask = env.joint_action.join_masks([torch.as_tensor(mask) for mask in masks])
+            action_mask = _cast_like(action_mask, joint_mask)
         if present is not None:
             present = _cast_like(present, [name in env.agents or truncated.get(name, False) for name in names])
-        return before._replace(
-            obs=_stack_agents(before.obs, 2, names, obs, torch.zeros_like(before.obs)),
-            reward=_stack_agents(before.reward, 1, names, reward, torch.zeros_like(before.reward)),
-            terminated=_stack_agents(before.terminated, 1, names, terminated, before.terminated),
-            truncated=_stack_agents(before.truncated, 1, names, truncated, before.truncated),
-            scores=_scores(before, next(iter(info.values()), {})),
+        return last_step._replace(
+            obs=_stack_agents(last_step.obs, 2, names, obs, torch.zeros_like(last_step.obs)),
+            reward=_stack_agents(last_step.reward, 1, names, reward, torch.zeros_like(last_step.reward)),
+            terminated=_stack_agents(last_step.terminated, 1, names, terminated, last_step.terminated),
+            truncated=_stack_agents(last_step.truncated, 1, names, truncated, last_step.truncated),
+            scores=_scores(last_step, next(iter(info.values()), {})),
             present=present,
-            action_mask=legal,
+            action_mask=action_mask,
         )
 
 
 LIBRARIES: dict[str, EnvLibrary] = {"pettingzoo": PettingZooLibrary(), "gymnasium": GymnasiumLibrary()}
-"""Libraries whose trainers our tasks can be given to, by name."""
+"""Environment libraries by name."""
 
 
-def _stack_agents(old: Tensor, shared: int, names: list[str], told: dict[str, Any], missing: Tensor) -> Tensor:
-    """What each agent was told, a row each; or what all were, where it has but the `shared` axes."""
-    if old.dim() == shared:
-        return _cast_like(old, told[min(told, key=names.index)]) if told else missing
-    return _cast_like(old, np.stack([told.get(name, missing[0, place].numpy()) for place, name in enumerate(names)]))
+def _stack_agents(old: Tensor, shared_dim: int, names: list[str], results: dict[str, Any], default: Tensor) -> Tensor:
+    """Stacks the results of the agents; or takes that of the first, where `old` has `shared_dim` axes: one for all."""
+    if old.dim() == shared_dim:
+        return _cast_like(old, results[min(results, key=names.index)]) if results else default
+    return _cast_like(old, np.stack([results.get(name, default[0, i].numpy()) for i, name in enumerate(names)]))
 
 
-def _scores(before: Step, info: dict[str, Any]) -> dict[str, Tensor]:
-    return {name: _cast_like(score, info.get(name, np.nan)) for name, score in before.scores.items()}
+def _scores(last_step: Step, info: dict[str, Any]) -> dict[str, Tensor]:
+    return {name: _cast_like(score, info.get(name, np.nan)) for name, score in last_step.scores.items()}
 
 
-def _flat(mask: Any) -> np.ndarray:
+def _flatten(mask: Any) -> np.ndarray:
     return np.concatenate(mask) if isinstance(mask, tuple) else mask
 
 
 def _cast_like(old: Tensor, value: Any) -> Tensor:
-    """The value in the shape and dtype of the step before."""
+    """The value in the shape and dtype of another tensor."""
     return torch.as_tensor(np.asarray(value)).to(old.dtype).reshape(old.shape)

@@ -1,6 +1,6 @@
-"""A task of ours played through what it is to other libraries: as an agent of ours would do in anyone's trainer.
+"""A task run through its Gymnasium or PettingZoo environments: evaluates an agent as an external trainer would.
 
-Shapes: B episode, P agent of the world.
+Shapes: B episode, P agent of the environment.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,7 +17,12 @@ from tasks import ActionSpace, Continuous, Step, Task
 
 
 class EnvRoundTripState(NamedTuple):
-    """envs: one for each episode. last_steps: what each told last, a batch of 1. Handles: a step changes the envs."""
+    """The state of an `EnvRoundTrip`. Environments are modified by a step, so that only the last state is usable.
+
+    Args:
+        envs: one for each episode.
+        last_steps: the last result of each, a batch of 1.
+    """
 
     envs: list[Any]
     last_steps: list[Step]
@@ -25,16 +30,17 @@ class EnvRoundTripState(NamedTuple):
 
 @dataclass(frozen=True)
 class EnvRoundTrip(Task):
-    """The task, its every episode in an environment of that library: observations, rewards, ends, masks and scores
-    come from there, and actions go there.
+    """A task whose episodes run in environments of a library: observations, rewards, ends, masks and scores are theirs.
 
-    Episodes are opened by the task itself, so that they are those that it would have drawn from the same generator.
+    The task itself samples the start of an episode, so that episodes equal those of the task with the same generator.
 
     Args:
+        task: the task.
         library: "pettingzoo" or "gymnasium".
+        steps: of the task.
 
     Raises:
-        ValueError: another library; a task that it does not serve.
+        ValueError: an unknown library; a task that it does not support.
     """
 
     task: Task
@@ -43,7 +49,7 @@ class EnvRoundTrip(Task):
 
     def __post_init__(self) -> None:
         get_by_name(LIBRARIES, self.library, "library").make(self.task)
-        for name in ("steps", "dtype", "fixed_length", "score", "better"):  # frozen: once, as it is made
+        for name in ("steps", "dtype", "fixed_length", "score", "better"):  # frozen dataclass: set once, here
             object.__setattr__(self, name, getattr(self.task, name))
 
     @property
@@ -82,39 +88,56 @@ class EnvRoundTrip(Task):
     def restart(
         self, state: EnvRoundTripState, mask: Bool[Tensor, " B"], rng: torch.Generator
     ) -> tuple[EnvRoundTripState, Step]:
-        fresh, step = self.reset(len(mask), rng)
-        both = zip(mask.tolist(), zip(*fresh, strict=True), zip(*state, strict=True), strict=True)
-        chosen = [new if begins else old for begins, new, old in both]
-        return EnvRoundTripState([env for env, _ in chosen], [told for _, told in chosen]), step
+        new_state, step = self.reset(len(mask), rng)
+        rows = zip(mask.tolist(), zip(*new_state, strict=True), zip(*state, strict=True), strict=True)
+        merged = [new if restarts else old for restarts, new, old in rows]
+        return EnvRoundTripState([env for env, _ in merged], [last_step for _, last_step in merged]), step
 
     def _wrap_reset(self, state: Any, step: Step, rng: torch.Generator) -> tuple[EnvRoundTripState, Step]:
-        """In environments, whose own seeds are drawn from a copy of rng, so that rng stands where the task left it."""
+        """Starts the episodes in environments; their seeds come from a copy of rng, which is not advanced."""
         if not isinstance(state, tuple):
-            raise ValueError(f"{self.task} is a world of another library already: play it without `through`")
-        made, rows = LIBRARIES[self.library], len(step.obs)
-        seeds = torch.randint(2**31, (rows,), generator=rng.clone_state(), device=rng.device).tolist()
-        envs, told = [], []
+            raise ValueError(f"{self.task} has external environments already: evaluate it without env_api")
+        library, batch = LIBRARIES[self.library], len(step.obs)
+        seeds = torch.randint(2**31, (batch,), generator=rng.clone_state(), device=rng.device).tolist()
+        envs, steps = [], []
         for row, seed in enumerate(seeds):
-            opened = type(state)(*(_row(leaf, row) for leaf in state)), _select_row(step, row)
-            envs.append(made.make(self.task))
-            told.append(made.reset(envs[-1], seed, *opened))
-        return EnvRoundTripState(envs, told), _stack_rows(told, step.obs.device)
+            row_state = type(state)(*(_select(leaf, row) for leaf in state))
+            envs.append(library.make(self.task))
+            steps.append(library.reset(envs[-1], seed, row_state, _select_row(step, row)))
+        return EnvRoundTripState(envs, steps), _stack_rows(steps, step.obs.device)
 
     def step(self, state: EnvRoundTripState, action: Tensor, rng: torch.Generator) -> tuple[EnvRoundTripState, Step]:
-        """Of the rows whose episode is not over; the others tell the same again, and no reward."""
+        """One step of unfinished episodes; finished ones repeat their last step with zero reward.
+
+        Args:
+            state: the state.
+            action: of the task.
+            rng: not used.
+
+        Raises:
+            ValueError: logits instead of integers.
+        """
         if action.is_floating_point() and not isinstance(self.action_space, Continuous):
-            raise ValueError(f"logits {tuple(action.shape)}, want integers: play with `chosen(policy, task.action)`")
-        made = LIBRARIES[self.library]
-        told = [
-            _frozen_step(old) if _is_done(old) else made.step(env, given, old)
-            for env, given, old in zip(state.envs, action.detach().cpu(), state.last_steps, strict=True)
+            raise ValueError(
+                f"action has logits {tuple(action.shape)}, want integers: use "
+                "policy_for_env(policy, task.action_space) of badger.rollouts.env_roundtrip"
+            )
+        library = LIBRARIES[self.library]
+        steps = [
+            _frozen_step(last_step) if _is_done(last_step) else library.step(env, row_action, last_step)
+            for env, row_action, last_step in zip(state.envs, action.detach().cpu(), state.last_steps, strict=True)
         ]
-        return EnvRoundTripState(state.envs, told), _stack_rows(told, action.device)
+        return EnvRoundTripState(state.envs, steps), _stack_rows(steps, action.device)
 
 
-def policy_for_env(policy: Policy, action: ActionSpace) -> Policy:
-    """The policy by which an agent acts outside: real numbers as they are put out, of logits the highest."""
-    return Greedy(action) if policy is identity_policy and not isinstance(action, Continuous) else policy
+def policy_for_env(policy: Policy, space: ActionSpace) -> Policy:
+    """The policy for external environments: `Greedy` in place of the identity for discrete actions.
+
+    Args:
+        policy: the policy of the agent.
+        space: the action space of the task.
+    """
+    return Greedy(space) if policy is identity_policy and not isinstance(space, Continuous) else policy
 
 
 def _is_done(step: Step) -> bool:
@@ -122,28 +145,29 @@ def _is_done(step: Step) -> bool:
 
 
 def _frozen_step(step: Step) -> Step:
+    """The last step of a finished episode again, with zero reward and without scores."""
     return step._replace(
         reward=torch.zeros_like(step.reward),
         scores={name: torch.full_like(score, torch.nan) for name, score in step.scores.items()},
     )
 
 
-def _row(tensor: Tensor, row: int) -> Tensor:
+def _select(tensor: Tensor, row: int) -> Tensor:
     return tensor[row : row + 1].detach().cpu()
 
 
 def _select_row(step: Step, row: int) -> Step:
     """A batch of one row, on the CPU."""
     parts = {name: getattr(step, name) for name in Step._fields if name != "scores"}
-    cut = {name: None if part is None else _row(part, row) for name, part in parts.items()}
-    return Step(**cut, scores={name: _row(score, row) for name, score in step.scores.items()})  # type: ignore[arg-type]
+    fields = {name: None if part is None else _select(part, row) for name, part in parts.items()}
+    return Step(**fields, scores={name: _select(score, row) for name, score in step.scores.items()})  # type: ignore[arg-type]
 
 
-def _stack_rows(told: list[Step], device: torch.device) -> Step:
-    """Batches of one row together, on the device."""
+def _stack_rows(steps: list[Step], device: torch.device) -> Step:
+    """Concatenates batches of one row, on a device."""
 
-    def together(parts: list[Any]) -> Any:
+    def concat(parts: list[Any]) -> Any:
         return None if parts[0] is None else torch.cat(parts).to(device)
 
-    joined = {n: together([getattr(step, n) for step in told]) for n in Step._fields if n != "scores"}
-    return Step(**joined, scores={n: together([step.scores[n] for step in told]) for n in told[0].scores})
+    fields = {name: concat([getattr(step, name) for step in steps]) for name in Step._fields if name != "scores"}
+    return Step(**fields, scores={name: concat([step.scores[name] for step in steps]) for name in steps[0].scores})

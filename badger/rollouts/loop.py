@@ -1,6 +1,6 @@
-"""The inner loop, written once: an agent and a task, step by step.
+"""The rollout loop: an agent acts in a batch of episodes of a task, step by step.
 
-Shapes: T step, B episode, P agent of the world.
+Shapes: T step, B episode, P agent of the environment.
 """
 
 from collections.abc import Callable
@@ -29,107 +29,119 @@ def rollout(
     keep_state: bool = False,
     hook: Callable[[AgentState], Any] | None = None,
 ) -> tuple[Trajectory, Carry]:
-    """`steps` steps on from `carry`, which is a value: the same one may be rolled out again.
+    """Runs an agent in a task for a number of steps, with automatic resets of finished episodes.
 
-    When an episode ends, the agent still sees the final observation (its value bootstraps a truncation); that action
-    is ignored and the frame is not valid; the next step opens a new episode, and the agent's state is reset with it
-    unless `keep_state` (a lifetime of several episodes). A task of fixed length ends at a step known on the host: it
-    starts anew without such a frame. In a world of several agents the experts of one who is not there have no part in
-    the step.
+    After the end of an episode the agent still observes its last state, whose value bootstraps a truncation; the action
+    is ignored and the step is not valid. The next step starts a new episode and resets the agent's state. A task of
+    fixed length ends at a step known on the host, and starts a new episode without such an invalid step. In an
+    environment of several agents, the experts of absent agents are masked out.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        carry: the state to start from, which is not modified: it can be used again.
+        rng: the generator of all random choices.
+        policy: from outputs to actions.
+        steps: T.
+        keep_state: the agent's state is not reset between episodes.
+        hook: called with the agent's state after each step; its results are `Trajectory.hook_outputs`.
+
+    Returns:
+        The recorded steps, and the state after the last one.
 
     Raises:
         ValueError: steps < 1.
     """
     if steps < 1:
         raise ValueError(f"steps={steps}, want at least 1")
-    frames: list[tuple] = []
-    watched: list[Any] = []
+    recorded: list[tuple] = []
+    hook_outputs: list[Any] = []
     rollout_agent = try_open_loop(agent, task, carry, rng, steps) if hook is None else agent
     for _ in range(steps):
         carry = _reset_fixed_length(agent, task, carry, rng, keep_state)
-        timestep, begun, absent = carry.step, carry.episode_start, carry.agent_state.present
+        timestep, episode_start, lesions = carry.step, carry.episode_start, carry.agent_state.present
         output, state = rollout_agent(timestep.obs, carry.agent_state.with_active_agents(timestep.present), rng)
         action = policy(output, timestep.action_mask, rng)
-        after = state._replace(present=absent)  # who is not there in the world has no lesion
-        carry, valid = _advance(agent, task, carry._replace(agent_state=after), action, rng, keep_state)
-        frames.append((timestep, output, action, valid, agent.core.losses(state.core), begun, carry.step))
+        next_state = state._replace(present=lesions)  # absence in the environment is no lesion
+        carry, valid = _advance(agent, task, carry._replace(agent_state=next_state), action, rng, keep_state)
+        recorded.append((timestep, output, action, valid, agent.core.losses(state.core), episode_start, carry.step))
         if hook is not None:
-            watched.append(hook(state))
-    return _stacked(frames, watched), carry
+            hook_outputs.append(hook(state))
+    return _stack(recorded, hook_outputs), carry
 
 
 def _reset_fixed_length(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
-    """A new episode, where the task's fixed length says that the last one is over."""
+    """Starts new episodes where the task has a fixed length and the last episodes are over."""
     if not task.fixed_length or carry.elapsed < task.steps:
         return carry
-    everyone = every_row(carry.step)
-    world, step = task.reset(len(everyone), rng)
-    state = carry.agent_state if keep_state else agent.reset(carry.agent_state, everyone, step.obs, rng)
-    return Carry(world, step, state, 0, ~everyone if keep_state else everyone)
+    all_rows = every_row(carry.step)
+    env_state, step = task.reset(len(all_rows), rng)
+    state = carry.agent_state if keep_state else agent.reset(carry.agent_state, all_rows, step.obs, rng)
+    return Carry(env_state, step, state, 0, ~all_rows if keep_state else all_rows)
 
 
 def _advance(
     agent: Agent, task: Task, carry: Carry, action: Tensor, rng: torch.Generator, keep_state: bool
 ) -> tuple[Carry, Tensor]:
-    """The world's answer, and in which rows it was one; elsewhere the episode had ended, and a new one begins."""
-    world, step = task.step(carry.env_state, action, rng)
+    """One step of the environment, and its valid rows; in the others the episode had ended and a new one starts."""
+    env_state, step = task.step(carry.env_state, action, rng)
     if task.fixed_length:
-        everyone = every_row(step)
-        return Carry(world, step, carry.agent_state, carry.elapsed + 1, ~everyone), everyone
-    ended = _is_done(carry.step)
-    if _known_empty(ended):
-        return Carry(world, step, carry.agent_state, 0, ended), ~ended
-    world, opened = task.restart(world, ended, rng)
-    step = _merge_reset(ended, opened, step)
-    state = carry.agent_state if keep_state else agent.reset(carry.agent_state, ended, step.obs, rng)
-    return Carry(world, step, state, 0, torch.zeros_like(ended) if keep_state else ended), ~ended
+        all_rows = every_row(step)
+        return Carry(env_state, step, carry.agent_state, carry.elapsed + 1, ~all_rows), all_rows
+    done = _is_done(carry.step)
+    if known_empty(done):
+        return Carry(env_state, step, carry.agent_state, 0, done), ~done
+    env_state, reset_step = task.restart(env_state, done, rng)
+    step = _merge_reset(done, reset_step, step)
+    state = carry.agent_state if keep_state else agent.reset(carry.agent_state, done, step.obs, rng)
+    return Carry(env_state, step, state, 0, torch.zeros_like(done) if keep_state else done), ~done
 
 
-def _known_empty(mask: Tensor) -> bool:
-    """Whether the mask is known to be empty: a look is worth it on the host, and would be waited for on a device."""
+def known_empty(mask: Tensor) -> bool:
+    """Whether the mask is known to be empty: cheap on the CPU; on a GPU it would synchronize, and is False."""
     return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 
 
 def _is_done(step: Step) -> Tensor:
-    """(B,) episodes that are over: for all agents, where each has an end of its own."""
-    over = step.terminated | step.truncated
-    return over if over.dim() == 1 else over.all(-1)
+    """(B,) mask of finished episodes: those in which all agents have ended."""
+    done = step.terminated | step.truncated
+    return done if done.dim() == 1 else done.all(-1)
 
 
-def _merge_reset(mask: Tensor, opened: Step, step: Step) -> Step:
-    """The opening of new episodes in the rows of mask; scores stay those of the step, and are not due there."""
+def _merge_reset(mask: Tensor, reset_step: Step, step: Step) -> Step:
+    """The first step of new episodes in the rows of the mask, with NaN as scores."""
     scores = {name: torch.where(mask, torch.nan, value) for name, value in step.scores.items()}
-    told = {
-        name: states.where(mask, getattr(opened, name), getattr(step, name))
+    fields = {
+        name: states.where(mask, getattr(reset_step, name), getattr(step, name))
         for name in Step._fields
         if name != "scores"
     }
-    return Step(**told, scores=scores)
+    return Step(**fields, scores=scores)
 
 
-def _active_mask(seen: Step, valid: Tensor) -> Tensor:
-    """(B,), or (B, P): whose action the world took."""
-    if seen.reward.dim() == 1:
+def _active_mask(timestep: Step, valid: Tensor) -> Tensor:
+    """(B,), or (B, P): mask of the actions that the environment used."""
+    if timestep.reward.dim() == 1:
         return valid
-    going = valid.unsqueeze(-1) & ~(seen.terminated | seen.truncated)
-    return going if seen.present is None else going & seen.present
+    active = valid.unsqueeze(-1) & ~(timestep.terminated | timestep.truncated)
+    return active if timestep.present is None else active & timestep.present
 
 
-def _stacked(frames: list[tuple], watched: list[Any]) -> Trajectory:
-    seen, output, action, valid, losses, begun, steps = zip(*frames, strict=True)
+def _stack(recorded: list[tuple], hook_outputs: list[Any]) -> Trajectory:
+    timesteps, output, action, valid, losses, episode_start, results = zip(*recorded, strict=True)
     return Trajectory(
-        torch.stack([step.obs for step in seen]),
+        torch.stack([step.obs for step in timesteps]),
         torch.stack(output),
         torch.stack(action),
-        torch.stack([step.reward for step in steps]),
-        torch.stack([step.terminated for step in steps]),
-        torch.stack([step.truncated for step in steps]),
+        torch.stack([step.reward for step in results]),
+        torch.stack([step.terminated for step in results]),
+        torch.stack([step.truncated for step in results]),
         torch.stack(valid),
         {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]},
-        {name: torch.stack([step.scores[name] for step in steps]) for name in steps[0].scores},
-        watched,
-        [step.action_mask for step in seen if step.action_mask is not None],
-        [step.present for step in seen if step.present is not None],
-        torch.stack([_active_mask(step, took) for step, took in zip(seen, valid, strict=True)]),
-        torch.stack(begun),
+        {name: torch.stack([step.scores[name] for step in results]) for name in results[0].scores},
+        hook_outputs,
+        [step.action_mask for step in timesteps if step.action_mask is not None],
+        [step.present for step in timesteps if step.present is not None],
+        torch.stack([_active_mask(step, mask) for step, mask in zip(timesteps, valid, strict=True)]),
+        torch.stack(episode_start),
     )

@@ -1,4 +1,4 @@
-"""Reading ahead: where nothing that an agent does changes what it will see, its core takes all steps at once.
+"""Open-loop rollouts: where observations do not depend on actions, the core processes all steps in one call.
 
 Shapes: T step, B episode, E expert, D input.
 """
@@ -13,15 +13,21 @@ from tasks import Task
 
 
 def try_open_loop(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, steps: int) -> "Agent | OpenLoopAgent":
-    """The agent; or what gives the same, faster, where all that the core will be told in the next steps is known now.
+    """An equivalent, faster agent where all inputs of the core in the next steps are known; else the agent itself.
 
-    It is where the task is `open_loop`, the episode does not end in between, and the experts do not talk. An agent
-    that is stepped in another way (compiled, rounded) is left alone, and so is a core with losses, for they are told
-    step by step.
+    They are known where the task is `open_loop`, no episode ends in between, and the experts do not communicate. An
+    agent with another `forward` (compiled, bfloat16) and a core with auxiliary losses are stepped as usual.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        carry: the state to start from.
+        rng: the generator of the rollout, which is not advanced.
+        steps: T.
     """
     known = task.open_loop and task.fixed_length and carry.elapsed + steps <= task.steps
-    everyone = carry.agent_state.present is None and carry.step.present is None
-    plain = type(agent) is Agent and "forward" not in vars(agent) and everyone
+    all_present = carry.agent_state.present is None and carry.step.present is None
+    plain = type(agent) is Agent and "forward" not in vars(agent) and all_present
     silent = type(agent.bus) is Silent and agent.comm_rounds == 1
     if not (known and plain and silent) or agent.core.losses(carry.agent_state.core):
         return agent
@@ -29,17 +35,22 @@ def try_open_loop(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, 
 
 
 class OpenLoopAgent:
-    """An agent that has read the observations to come, a list of T; call it as one would call the agent.
+    """An agent whose core has processed all coming observations; called like the agent, step by step.
 
-    The state that it gives is the one of the beginning, until the last step gives that of the end.
+    It returns the state that it was built with, and in the last step the final state.
+
+    Args:
+        agent: the agent.
+        state: its state before the first step.
+        observations: of each of T steps.
     """
 
-    def __init__(self, agent: Agent, state: AgentState, seen: list[Tensor]):
+    def __init__(self, agent: Agent, state: AgentState, observations: list[Tensor]):
         self.act, self.t = agent.act, 0
-        told = torch.cat([state.inbox, state.identity], -1).expand(len(seen), -1, -1, -1)
+        constant = torch.cat([state.inbox, state.identity], -1).expand(len(observations), -1, -1, -1)
         experts, outputs = state.identity.shape[1], agent.num_outputs(state.assignment)
-        sensed = torch.stack([agent.sense(obs, experts, outputs) for obs in seen])
-        self.ys, core = agent.core.unroll(torch.cat([sensed, told], -1), state.core)  # (T, B, E, D) -> (T, B, E, Y)
+        inputs = torch.stack([agent.sense(obs, experts, outputs) for obs in observations])
+        self.ys, core = agent.core.unroll(torch.cat([inputs, constant], -1), state.core)  # (T, B, E, D -> Y)
         y = self.ys[-1]
         delivery, bus = agent.bus(y, state.edges, state.bus, None)
         self.final_state = state._replace(core=core, bus=bus, y=y, delivery=delivery)

@@ -1,4 +1,4 @@
-"""How an agent's step is computed: with rounded products, or compiled. The agent itself stays as it is."""
+"""Mixed precision and `torch.compile` for the agent's step: wrappers that leave the agent unmodified."""
 
 import copy
 from collections.abc import Callable
@@ -12,20 +12,23 @@ from torch.overrides import TorchFunctionMode
 from badger.agent import Agent
 
 Precision = Literal["float32", "bf16"]
+"""Precision of matrix products."""
 
 MATMUL_OPS = {
     functional.linear, functional.scaled_dot_product_attention,
     torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.baddbmm, torch.einsum,
     Tensor.matmul, Tensor.mm, Tensor.bmm, Tensor.__matmul__, Tensor.__rmatmul__,
 }  # fmt: skip
+"""Operations that `Bf16MatmulMode` computes in bfloat16."""
 
 
 def wrap_forward(agent: Agent, *, precision: Precision = "float32", compiled: bool | str = False) -> Agent:
-    """An agent that shares everything with this one but takes its steps as asked for.
+    """An agent with the same parameters whose forward pass is compiled, or computes in bfloat16.
 
     Args:
+        agent: the agent, which is not modified.
         precision: "bf16" computes matrix products in bfloat16 (`Bf16MatmulMode`).
-        compiled: by torch.compile, or by its backend of that name.
+        compiled: whether to use torch.compile; a string is its backend.
 
     Raises:
         ValueError: an unknown precision.
@@ -39,16 +42,16 @@ def wrap_forward(agent: Agent, *, precision: Precision = "float32", compiled: bo
         step = _with_bf16_matmuls(step)
     if compiled:
         step = torch.compile(step, backend=compiled if isinstance(compiled, str) else "inductor")
-    other = copy.copy(agent)
-    other.forward = step  # type: ignore[method-assign]
-    return other
+    wrapped = copy.copy(agent)
+    wrapped.forward = step  # type: ignore[method-assign]
+    return wrapped
 
 
 class Bf16MatmulMode(TorchFunctionMode):
-    """Matrix products of float32 numbers take them rounded to bfloat16, and give float32.
+    """Context in which matrix products of float32 tensors are computed in bfloat16 and returned in float32.
 
-    `torch.autocast` is not that: its products stay bfloat16, so that it would round what an agent must keep for a whole
-    episode, hidden states and the log, and sum a weight's gradient over all steps in bfloat16.
+    `torch.autocast` returns bfloat16 instead: it would round the states that persist over an episode, such as hidden
+    states and memories, and accumulate the gradients of weights over all steps in bfloat16.
     """
 
     def __torch_function__(
@@ -68,8 +71,8 @@ def _to_bf16(value: Any) -> Any:
 
 
 def _with_bf16_matmuls(step: Callable[..., Any]) -> Callable[..., Any]:
-    def rounded(*arguments: Any) -> Any:
-        with Bf16MatmulMode():  # here and not around the rollout: a segment may be played again in another thread
-            return step(*arguments)
+    def bf16_step(*args: Any) -> Any:
+        with Bf16MatmulMode():  # here, not around the rollout: checkpointing may repeat a segment in another thread
+            return step(*args)
 
-    return rounded
+    return bf16_step

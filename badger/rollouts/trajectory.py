@@ -1,6 +1,6 @@
-"""The values of the inner loop: `Carry`, where it stands, and `Trajectory`, what happened.
+"""The values of a rollout: `Carry`, the state between steps, and `Trajectory`, the recorded steps.
 
-Shapes: T step, B episode, P agent of the world.
+Shapes: T step, B episode, P agent of the environment.
 """
 
 from typing import Any, NamedTuple
@@ -13,12 +13,18 @@ from badger.agent import Agent, AgentState
 from experts import state as states
 from tasks import EnvHandle, Step, Task
 
-states.Leaf.register(EnvHandle)  # a handle is part of a task's state, and tasks know nothing of the verbs of states
+states.Leaf.register(EnvHandle)  # part of a task's state; registered here, as `tasks` does not import `experts`
 
 
 class Carry(NamedTuple):
-    """Where an inner loop stands: the world, what it told last, the agent; on the host, steps since the start of the
-    episode where the task has a fixed length; and the rows in which an episode, and the agent's state, has just begun.
+    """The state of a rollout between two steps.
+
+    Args:
+        env_state: the state of the task.
+        step: the last result of the task.
+        agent_state: the state of the agent.
+        elapsed: steps since the start of the episode, for a task of fixed length; else 0.
+        episode_start: rows in which an episode starts and the agent's state was reset.
     """
 
     env_state: Any
@@ -29,13 +35,31 @@ class Carry(NamedTuple):
 
 
 class Trajectory(NamedTuple):
-    """What happened, T first: obs was seen, output and action followed, and the world answered with the rest.
+    """The recorded steps of a rollout, time first.
 
-    valid: False where the episode had ended and the action was ignored. losses: auxiliary ones of the core.
-    scores: as told by the task. hook_outputs: what `watch` made of the agent's state, a list of T. action_masks: the masks that the
-    actions were chosen under, a list of T; empty where the task tells none. present: likewise, who was there to see
-    obs. active: whose action the world took; in a world of several agents, of those who were there and had not ended.
-    episode_start: a new episode opened before this step was seen, and the agent's state began anew with it.
+    Three masks:
+
+    | mask | shape | True where |
+    |---|---|---|
+    | `valid` | (T, B) | the environment made a step; False in the one step after the end of an episode |
+    | `present` | (B, P) each step | the agent observed this step |
+    | `active` | (T, B, *P) | the action was used: valid; with several agents also present and not ended |
+
+    Args:
+        obs: the observations.
+        output: the outputs of the agent.
+        action: the actions that the policy chose from them.
+        reward: the rewards after the actions.
+        terminated: as in `Step`, after the actions.
+        truncated: as in `Step`, after the actions.
+        valid: the step is part of an episode.
+        losses: auxiliary losses of the core.
+        scores: of the task, after the actions.
+        hook_outputs: results of the hook, T of them; empty without one.
+        action_masks: the masks of the policy, T of them; empty if the task has none.
+        present: agents that observed each step, T of them; empty if all did.
+        active: the action was used by the environment.
+        episode_start: an episode started with this observation, and the agent's state was reset.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -57,16 +81,26 @@ class Trajectory(NamedTuple):
 def initial_carry(
     agent: Agent, task: Task, batch: int | Int[Tensor, " B"], rng: torch.Generator, *, experts: int | None = None
 ) -> Carry:
-    """New episodes, and an agent that has seen nothing of them. rng gives the device.
+    """The start of a rollout: new episodes, and the initial state of the agent.
 
-    batch: how many to draw; or, of a finite task, the numbers of those to play.
+    Args:
+        agent: the agent.
+        task: the task.
+        batch: number of sampled episodes; or indices of the episodes of a finite task.
+        rng: the generator, whose device is that of the episodes.
+        experts: E; None: as the agent was built.
     """
-    world, step = task.reset_to(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
-    return Carry(world, step, agent.initial_state(step.obs, rng, experts, task.action_space.size), 0, every_row(step))
+    env_state, step = task.reset_to(batch, rng) if isinstance(batch, Tensor) else task.reset(batch, rng)
+    state = agent.initial_state(step.obs, rng, experts, task.action_space.size)
+    return Carry(env_state, step, state, 0, every_row(step))
 
 
 def detach_carry(carry: Carry) -> Carry:
-    """The same, and no gradient goes further back."""
+    """The carry without its gradient history.
+
+    Args:
+        carry: of a rollout.
+    """
     return carry._replace(
         agent_state=states.detach(carry.agent_state),
         env_state=states.detach(carry.env_state),
@@ -74,13 +108,21 @@ def detach_carry(carry: Carry) -> Carry:
     )
 
 
-def first_episode_mask(frames: Trajectory) -> Bool[Tensor, "T B"]:
-    """The steps of each row's first episode, with the one that ends it."""
-    over = frames.terminated | frames.truncated
-    ended = over.all(-1) if over.dim() == 3 else over
-    return ended.cumsum(0) - ended.long() == 0
+def first_episode_mask(trajectory: Trajectory) -> Bool[Tensor, "T B"]:
+    """Mask of the steps of each row's first episode, including the last one.
+
+    Args:
+        trajectory: recorded steps.
+    """
+    ended = trajectory.terminated | trajectory.truncated
+    done = ended.all(-1) if ended.dim() == 3 else ended
+    return done.cumsum(0) - done.long() == 0
 
 
 def every_row(step: Step) -> Tensor:
-    """(B,) every row."""
+    """(B,) a mask of all rows.
+
+    Args:
+        step: gives B and the device.
+    """
     return torch.ones(step.obs.shape[0], dtype=torch.bool, device=step.obs.device)

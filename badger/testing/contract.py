@@ -1,4 +1,4 @@
-"""A contract is a list of named properties; a broken one says which line it is, what was wanted and what came."""
+"""Contracts: named properties, and assertions whose errors give the property, the wanted and the actual value."""
 
 from collections.abc import Callable, Collection
 from functools import wraps
@@ -15,11 +15,11 @@ TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}  # of float64
 
 
 class ContractError(AssertionError):
-    """A part does not keep its contract: the property's name, what was wanted, what came."""
+    """A part violates its contract; the message has the property, the wanted and the actual value."""
 
 
 def line(check: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """A property of a contract: any exception inside becomes a `ContractError` that begins with the property's name."""
+    """Decorator of a property: any exception becomes a `ContractError` that begins with the property's name."""
 
     @wraps(check)
     def named(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -28,23 +28,23 @@ def line(check: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         except ContractError as error:
             raise ContractError(f"{check.__name__}: {error}") from error.__cause__
         except Exception as error:
-            came = f"{type(error).__name__}: {error}"
-            raise ContractError(f"{check.__name__}: want no exception, got {came}") from error
+            got = f"{type(error).__name__}: {error}"
+            raise ContractError(f"{check.__name__}: want no exception, got {got}") from error
 
     return named
 
 
 def by_name(*checks: Callable[..., None]) -> Properties:
-    """Properties under their names, in this order."""
+    """A dict of properties by their names, in this order."""
     return {check.__name__: check for check in checks}
 
 
 def check_all(properties: Properties, part: Any, names: Collection[str] | None) -> None:
-    """Checks a part against the properties of these names, in their order; None: against all.
+    """Checks a part against the named properties, in order; None: against all.
 
     Raises:
         ContractError: the first property that does not hold.
-        ValueError: a name that is no property of this contract.
+        ValueError: a name that is no property of the contract.
     """
     unknown = [] if names is None else sorted(set(names) - set(properties))
     if unknown:
@@ -55,7 +55,7 @@ def check_all(properties: Properties, part: Any, names: Collection[str] | None) 
 
 
 def expect(holds: bool | np.bool_ | Tensor, wanted: str, got: object) -> None:
-    """Raises ContractError("want ..., got ...") unless it holds."""
+    """Raises ContractError("want ..., got ...") unless the condition is true."""
     if not bool(holds):
         raise ContractError(f"want {wanted}, got {got}")
 
@@ -70,7 +70,7 @@ def close(got: Any, want: Any, what: str = "equal numbers", **tolerance: Any) ->
     try:
         torch.testing.assert_close(got, want, **(TOLERANCE | tolerance))
     except AssertionError as error:
-        raise ContractError(f"want {what}, got other ones: {' '.join(str(error).split())}") from None
+        raise ContractError(f"want {what}, got others: {' '.join(str(error).split())}") from None
 
 
 def no_gradient(gradient: Tensor, what: str) -> None:

@@ -1,9 +1,12 @@
-"""What every learner must hold: `check_learner` and `LEARNER_PROPERTIES`."""
+"""The contract of learners: `check_learner` and `LEARNER_PROPERTIES`."""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,21 +14,23 @@ from badger import act
 from badger.act import ACTS
 from badger.agent import Agent
 from badger.evaluation.evaluate import evaluate
+from badger.learners import host
 from badger.rng import drawing_from, generator
 from badger.sense import Broadcast
 from badger.testing.contract import ContractError, Properties, by_name, check_all, equal, expect, line
 from badger.testing.core.cases import through_a_file
+from badger.testing.devices import FAKE, REAL, all_on_meta, without_values
 from comms import Attention
 from experts import CORES
 from tasks import Continuous, GuessingGame, RepeatPrevious, Step, Task
 
-Make: TypeAlias = Callable[..., Any]  # (seed=0) -> Learner
+Make: TypeAlias = Callable[..., Any]  # (seed=0, agent=None) -> Learner
 HIDDEN, MESSAGE, IDENTITY, EXPERTS = 6, 4, 3, 4
 
 
 @dataclass(frozen=True)
-class Blind(GuessingGame):
-    """A guessing game whose rewards are numbers without gradient."""
+class DetachedGame(GuessingGame):
+    """A guessing game whose rewards carry no gradient."""
 
     differentiable: ClassVar[bool] = False
 
@@ -35,7 +40,7 @@ class Blind(GuessingGame):
 
 TASKS = (
     GuessingGame(4, 2, dtype=torch.float64),
-    Blind(4, 2, dtype=torch.float64),
+    DetachedGame(4, 2, dtype=torch.float64),
     RepeatPrevious(5, 2, symbols=3, dtype=torch.float64),
 )
 
@@ -43,53 +48,55 @@ TASKS = (
 def check_learner(
     factory: Callable[..., Any], tasks: Iterable[Task] = TASKS, *, properties: Collection[str] | None = None
 ) -> None:
-    """Checks a learner against the contract, on each of the tasks that it takes.
+    """Checks a learner against the contract, on each task that it supports.
 
     Args:
-        factory: (agent, task, *, seed) -> learner, as in `badger.learners.LEARNERS`; other options bound, so that an
-            update is quick. It is called once or more for each property.
-        tasks: small ones in float64. Those that the learner refuses, by a ValueError that names the task's class, are
-            left out.
+        factory: (agent, task, *, seed) -> learner, as in `badger.learners.LEARNERS`, with other options bound so that
+            an update is fast. It is called once or more for each property.
+        tasks: small tasks in float64. A task that the learner refuses, with a ValueError that names the task's class,
+            is skipped.
         properties: names out of `LEARNER_PROPERTIES`; None: all.
 
     Raises:
-        ContractError: the first property that does not hold: its name, what was wanted, what came; or no task is taken.
-        ValueError: a name that is no property.
+        ContractError: the first property that does not hold: its name, what was wanted, what came; or no task is
+            supported.
+        ValueError: an unknown property.
     """
-    taken = [task for task in tasks if takes_or_refuses(factory, task)]
-    if not taken:
-        raise ContractError("takes_or_refuses: want a learner that takes one of the tasks, got one that refuses all")
-    for task in taken:
-        check_all(LEARNER_PROPERTIES, lambda seed=0, task=task: learner_of(factory, task, seed), properties)
+    supported = [task for task in tasks if supports_task(factory, task)]
+    if not supported:
+        raise ContractError("supports_task: want a learner that supports one of the tasks, got one that refuses all")
+    for task in supported:
+        make = partial(make_learner, factory, task)
+        check_all(LEARNER_PROPERTIES, make, properties)
 
 
 def small_agent(task: Task) -> Agent:
-    """Four experts with episodic memory in float64; its parameters are the same at each call."""
+    """An agent of four experts with episodic memory in float64, with the same parameters at each call."""
     with drawing_from(generator(0, "small agent")):
-        bus, port = Attention(HIDDEN, MESSAGE), ACTS["mean"](HIDDEN, task.action_space.size)
+        bus, head = Attention(HIDDEN, MESSAGE), ACTS["mean"](HIDDEN, task.action_space.size)
         core = CORES["episodic"](task.obs_size + MESSAGE + IDENTITY, HIDDEN)
         sense = Broadcast(task.obs_size)
-        return Agent(sense=sense, core=core, bus=bus, act=port, experts=EXPERTS, identity_size=IDENTITY).double()
+        return Agent(sense=sense, core=core, bus=bus, act=head, experts=EXPERTS, identity_size=IDENTITY).double()
 
 
-def learner_of(make: Callable[..., Any], task: Task, seed: int = 0) -> Any:
-    """A learner with a small agent; where the learner refuses one without a value, the agent gets a critic."""
-    agent = small_agent(task)
+def make_learner(factory: Callable[..., Any], task: Task, seed: int = 0, agent: Agent | None = None) -> Any:
+    """A learner with a small agent; with a critic, where the learner refuses an agent without one."""
+    agent = small_agent(task) if agent is None else agent
     try:
-        return make(agent, task, seed=seed)
+        return factory(agent, task, seed=seed)
     except ValueError as error:
-        if "act=act.Valued(" not in str(error):
+        if "act=act." not in str(error):  # the advice to build the agent with a critic
             raise
-    port = act.Gaussian(agent.act) if isinstance(task.action_space, Continuous) else agent.act
-    agent.act = act.WithCritic(port).double()
-    return make(agent, task, seed=seed)
+    head = act.Gaussian(agent.act) if isinstance(task.action_space, Continuous) else agent.act
+    agent.act = act.WithCritic(head).double()
+    return factory(agent, task, seed=seed)
 
 
 @line
-def takes_or_refuses(make: Callable[..., Any], task: Task) -> bool:
-    """Whether the learner takes the task; what it cannot learn it refuses at once, and names."""
+def supports_task(factory: Callable[..., Any], task: Task) -> bool:
+    """Whether the learner supports the task; if not, its constructor raises a ValueError that names the task."""
     try:
-        learner = learner_of(make, task)
+        learner = make_learner(factory, task)
     except ValueError as error:
         expect(type(task).__name__ in str(error), f"a refusal that names {type(task).__name__}", str(error))
         return False
@@ -98,37 +105,41 @@ def takes_or_refuses(make: Callable[..., Any], task: Task) -> bool:
     return True
 
 
-def parameters(learner: Any) -> list[Tensor]:
+def copy_parameters(learner: Any) -> list[Tensor]:
     """Copies of the agent's parameters."""
     return [p.detach().clone() for p in learner.agent.parameters()]
 
 
 def update(learner: Any) -> dict[str, Tensor]:
-    """All that an update gives: metrics, and the agent's parameters after it."""
+    """The metrics of an update, and the agent's parameters after it."""
     metrics = learner.update()
-    given = {name: torch.as_tensor(metrics[name], dtype=torch.float64) for name in sorted(metrics)}
-    return given | {name: p.detach().clone() for name, p in learner.agent.named_parameters()}
+    values = {name: torch.as_tensor(metrics[name], dtype=torch.float64) for name in sorted(metrics)}
+    return values | {name: p.detach().clone() for name, p in learner.agent.named_parameters()}
 
 
-def differing(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> list[str]:
-    """Names of what two updates do not agree in, to the last bit."""
+def differences(first: dict[str, Tensor], second: dict[str, Tensor]) -> list[str]:
+    """The names of the values that are not bitwise equal in two updates, or are in one of them only."""
     return [
-        name for name in ours.keys() | theirs.keys()
-        if name not in ours or name not in theirs or not torch.equal(ours[name].nan_to_num(), theirs[name].nan_to_num())
+        name for name in first.keys() | second.keys()
+        if name not in first or name not in second
+        or not torch.equal(first[name].nan_to_num(), second[name].nan_to_num())
     ]  # fmt: skip
 
 
 @line
-def an_update_tells_detached_numbers(make: Make) -> None:
+def an_update_returns_detached_metrics(make: Make) -> None:
     learner = make()
     metrics = learner.update()
     rng = torch.Generator().manual_seed(0)
-    world, _ = learner.task.reset(2, rng)
-    names = learner.task.step(world, torch.zeros(2, learner.task.action.size, dtype=torch.float64), rng)[1].scores
-    expect({"return", "finite", *names} <= metrics.keys(), f"metrics return, finite, {', '.join(names)}", list(metrics))
+    env_state, _ = learner.task.reset(2, rng)
+    action = torch.zeros(2, learner.task.action_space.size, dtype=torch.float64)
+    scores = learner.task.step(env_state, action, rng)[1].scores
+    expect(
+        {"return", "finite", *scores} <= metrics.keys(), f"metrics return, finite, {', '.join(scores)}", list(metrics)
+    )
     for name, value in metrics.items():
-        number = isinstance(value, float) or (isinstance(value, Tensor) and value.dim() == 0)
-        expect(number, f"metric {name!r} a float or a tensor without axes", value)
+        scalar = isinstance(value, float) or (isinstance(value, Tensor) and value.dim() == 0)
+        expect(scalar, f"metric {name!r} a float or a tensor without axes", value)
         expect(not (isinstance(value, Tensor) and value.requires_grad), f"a detached metric {name!r}", value)
     expect(metrics["finite"], "finite", metrics["finite"])
     expect(torch.as_tensor(metrics["return"]).isfinite(), "a finite return", metrics["return"])
@@ -137,25 +148,25 @@ def an_update_tells_detached_numbers(make: Make) -> None:
 
 
 @line
-def a_learner_tells_how_its_agent_acts(make: Make) -> None:
+def the_eval_policy_evaluates_the_agent(make: Make) -> None:
     learner = make()
     rng = torch.Generator().manual_seed(0)
-    for name, score in evaluate(learner.agent, learner.task, 3, rng, learner.policy).items():
+    for name, score in evaluate(learner.agent, learner.task, 3, rng, learner.eval_policy).items():
         expect(score.shape == (3,) and score.isfinite().all(), f"a finite {name!r} of each of 3 episodes", score)
 
 
 @line
 def an_update_changes_the_parameters(make: Make) -> None:
     learner = make()
-    before = parameters(learner)
+    previous = copy_parameters(learner)
     learner.update()
-    for (name, after), old in zip(learner.agent.named_parameters(), before, strict=True):
-        expect(after.isfinite().all(), f"a finite {name}", after)
-        expect(not torch.equal(after, old), f"an update that changes {name}", "the same as before")
+    for (name, current), old in zip(learner.agent.named_parameters(), previous, strict=True):
+        expect(current.isfinite().all(), f"a finite {name}", current)
+        expect(not torch.equal(current, old), f"an update that changes {name}", "the same as before")
 
 
 @line
-def an_update_is_a_step(make: Make) -> None:
+def an_update_increments_the_step(make: Make) -> None:
     learner = make()
     for steps in range(3):
         equal(learner.step, steps, "step")
@@ -164,51 +175,51 @@ def an_update_is_a_step(make: Make) -> None:
 
 @line
 def the_same_seed_gives_the_same_updates(make: Make) -> None:
-    one, other = make(), make()
+    first, second = make(), make()
     for _ in range(3):
-        equal(differing(update(one), update(other)), [], "differences of two learners with one seed")
+        equal(differences(update(first), update(second)), [], "differences of two learners with one seed")
 
 
 @line
 def another_seed_gives_other_updates(make: Make) -> None:
-    expect(bool(differing(update(make()), update(make(seed=1)))), "other updates from another seed", "equal ones")
+    expect(bool(differences(update(make()), update(make(seed=1)))), "other updates from another seed", "equal ones")
 
 
 @line
-def every_update_plays_new_episodes(make: Make) -> None:
+def every_update_samples_new_episodes(make: Make) -> None:
     learner = make()
-    returns = {float(learner.update()["return"]) for _ in range(4)}  # two of choices that are right or not may agree
+    returns = {float(learner.update()["return"]) for _ in range(4)}  # two returns may agree by chance, not four
     expect(len(returns) > 1, "updates on new episodes, with other returns", returns)
 
 
 @line
-def the_default_generator_is_left_alone(make: Make) -> None:
+def the_default_generator_is_not_used(make: Make) -> None:
     learner = make()
     before = torch.get_rng_state()
     learner.update()
-    expect(torch.equal(torch.get_rng_state(), before), "torch's default generator left alone", "a draw from it")
+    expect(torch.equal(torch.get_rng_state(), before), "torch's default generator unused", "a draw from it")
 
 
 @line
-def a_loaded_state_goes_on_as_if_nothing_had_been(make: Make) -> None:
+def a_loaded_learner_continues_exactly(make: Make) -> None:
     learner = make()
     learner.update()
     learner.update()
     state = through_a_file(learner.state_dict())
     restored = make()
-    restored.update()  # it has a past of its own
+    restored.update()  # loading must also replace a state that is not the initial one
     restored.load_state_dict(state)
     equal((restored.step, learner.step), (2, 2), "steps")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)  # the default generator stands elsewhere
+        torch.manual_seed(3)  # another state of the default generator
         for _ in range(2):
-            equal(differing(update(restored), update(learner)), [], "differences of the loaded learner and the saved")
+            equal(differences(update(restored), update(learner)), [], "differences of the loaded and the saved learner")
 
 
 @line
 def a_state_of_another_agent_is_refused(make: Make) -> None:
     learner = make()
-    state = renamed(through_a_file(learner.state_dict()))
+    state = rename_parameters(through_a_file(learner.state_dict()))
     try:
         make().load_state_dict(state)
     except (RuntimeError, ValueError, KeyError):
@@ -216,27 +227,87 @@ def a_state_of_another_agent_is_refused(make: Make) -> None:
     raise ContractError("want RuntimeError, ValueError or KeyError for a state of other parameters, got none")
 
 
-def renamed(state: Any) -> Any:
-    """The state of a learner, or of several within, whose agents' parameters have other names."""
+class CountedAnswers:
+    """Stands for `badger.learners.host.to_host` where tensors have no values, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, tensor: Tensor) -> np.ndarray:
+        """Of a mask (T, B): True but for the last step, so that episodes end there; of anything else: zeros."""
+        self.calls += 1
+        answer = np.zeros(tuple(tensor.shape), dtype=bool if tensor.dtype == torch.bool else np.int64)
+        if tensor.dtype == torch.bool and tensor.dim() == 2:
+            answer[:-1] = True
+        return answer
+
+
+def updates_without_values(make: Make, agent: Agent, updates: int) -> int:
+    """Makes updates of an agent on the meta device; how often the last one reads values on the host."""
+    answers = CountedAnswers()
+    with patch.object(host, "to_host", answers):
+        learner = make(agent=agent)
+        for _ in range(updates):
+            answers.calls = 0
+            metrics = learner.update()
+    all_on_meta([value for value in metrics.values() if isinstance(value, Tensor)], "metrics")
+    all_on_meta([parameter.grad for parameter in agent.parameters()], "gradients")
+    return answers.calls
+
+
+def host_reads(make: Make) -> int:
+    """How often an update of a learner calls `badger.learners.host.to_host`.
+
+    Args:
+        make: (seed=0, agent=None) -> learner.
+
+    Raises:
+        ContractError: an update reads a value in another way, or makes a tensor on another device.
+    """
+    counts = []
+
+    @without_values(lambda make: make().agent, modes=[REAL])
+    def an_update_runs_on_the_meta_device(make: Make, agent: Agent) -> None:
+        counts.append(updates_without_values(make, agent, 2))  # the first one may fill a replay buffer
+
+    an_update_runs_on_the_meta_device(make)
+    return counts[0]
+
+
+@line
+def an_update_reads_values_on_the_host_at_most_once(make: Make) -> None:
+    calls = host_reads(make)
+    expect(calls <= 1, "at most 1 call of badger.learners.host.to_host in an update", calls)
+
+
+@without_values(lambda make: make().agent, modes=[FAKE])
+def an_update_runs_under_fake_tensor_mode(make: Make, agent: Agent) -> None:
+    updates_without_values(make, agent, 1)
+
+
+def rename_parameters(state: Any) -> Any:
+    """The state of a learner, or of several members, with other names of the agents' parameters."""
     if isinstance(state, list):
-        return [renamed(part) for part in state]
+        return [rename_parameters(part) for part in state]
     if not isinstance(state, dict):
         return state
     if "agent" not in state:
-        return {name: renamed(part) for name, part in state.items()}
+        return {name: rename_parameters(part) for name, part in state.items()}
     return state | {"agent": {name + "_": value for name, value in state["agent"].items()}}
 
 
 LEARNER_PROPERTIES: Properties = by_name(
-    an_update_tells_detached_numbers,
-    a_learner_tells_how_its_agent_acts,
+    an_update_returns_detached_metrics,
+    the_eval_policy_evaluates_the_agent,
     an_update_changes_the_parameters,
-    an_update_is_a_step,
+    an_update_increments_the_step,
     the_same_seed_gives_the_same_updates,
     another_seed_gives_other_updates,
-    every_update_plays_new_episodes,
-    the_default_generator_is_left_alone,
-    a_loaded_state_goes_on_as_if_nothing_had_been,
+    every_update_samples_new_episodes,
+    the_default_generator_is_not_used,
+    a_loaded_learner_continues_exactly,
     a_state_of_another_agent_is_refused,
+    an_update_reads_values_on_the_host_at_most_once,
+    an_update_runs_under_fake_tensor_mode,
 )
-"""The contract of learners, by the names of its lines. Each takes a function (seed=0) -> learner."""
+"""The properties of learners by name, each a function of a factory (seed=0, agent=None) -> learner."""

@@ -291,7 +291,7 @@ class DNCStepFunction(Function):
         for member in reversed(range(ctx.members)):
             wrote = WriteCache(*saved[member * size : (member + 1) * size])
             to_store, more = write_memory_backward(
-                plan, to_store, grad.written[:, member], wrote, last[:, member], ask.of(member), to.of(member)
+                plan, to_store, grad.written[:, member], wrote, last[:, member], ask.member(member), to.member(member)
             )
             to_last[:, member] += more
         if present is not None:

@@ -280,11 +280,11 @@ def scaled_normal_(linear: nn.Linear, *, gain: float) -> None:
     nn.init.zeros_(linear.bias)
 
 
-def check_read_options(similarity: str, weighting: str, keep: str, key_input_scale: float) -> None:
+def check_read_options(similarity: str, weighting: str, row_content: str, key_input_scale: float) -> None:
     """Raises ValueError for a way of reading that there is not."""
     _choose("similarity", similarity, SIMILARITIES)
     _choose("weighting", weighting, tuple(WEIGHTINGS))
-    _choose("keep", keep, ROW_CONTENTS)
+    _choose("row_content", row_content, ROW_CONTENTS)
     if weighting == "inverse_distance" and similarity != "l2":
         raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
     if not 0 < key_input_scale < float("inf"):

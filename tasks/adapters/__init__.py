@@ -1,9 +1,10 @@
 """Adapters: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
 
-- `tasks.adapters.inbound`: `Gymnasium` and `PettingZoo`, which play copies of an environment in worker processes.
+- `tasks.adapters.inbound`: `Gymnasium` and `PettingZoo`, which batch copies of an environment, optionally in worker
+  processes.
 - `tasks.adapters.outbound`: `to_gymnasium` and `to_parallel_env`, which wrap a task as a `gymnasium.Env` or a
   `pettingzoo.ParallelEnv`.
-- `tasks.adapters.optional_imports`: imports of the two libraries, with advice where one is missing.
+- `tasks.adapters.optional_imports`: imports of the two libraries, with installation advice.
 
 ```python
 from tasks import GuessingGame, to_gymnasium

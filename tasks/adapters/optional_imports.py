@@ -1,14 +1,18 @@
-"""Libraries that a task needs and that most tasks do without, imported when they are first asked for."""
+"""Imports of optional libraries when they are first needed, with installation advice."""
 
 import importlib
 from typing import Any
 
 
 def import_env_module(module: str, env: str) -> Any:
-    """The module, of which the environment of that name is to come.
+    """Imports the module of an environment.
+
+    Args:
+        module: the name of the module.
+        env: the argument `env` that the user typed, for the message.
 
     Raises:
-        ValueError: it, or what it imports, is not there; says how to install it.
+        ValueError: the module, or one that it imports, is not installed.
     """
     try:
         return importlib.import_module(module)
@@ -20,7 +24,11 @@ def import_env_module(module: str, env: str) -> Any:
 
 
 def require_gymnasium() -> Any:
-    """The module gymnasium. Raises ModuleNotFoundError where it is not installed; says how to install it."""
+    """Imports gymnasium.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message has the command to install it.
+    """
     try:
         import gymnasium as module
     except ModuleNotFoundError as error:
@@ -29,7 +37,11 @@ def require_gymnasium() -> Any:
 
 
 def require_pettingzoo() -> Any:
-    """The module pettingzoo. Raises ModuleNotFoundError where it is not installed; says how to install it."""
+    """Imports pettingzoo.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message has the command to install it.
+    """
     try:
         import pettingzoo as module
         import pettingzoo.utils
@@ -40,5 +52,5 @@ def require_pettingzoo() -> Any:
 
 def _missing(error: ModuleNotFoundError, package: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(
-        f"{error}: worlds of Gymnasium and PettingZoo need it; pip install '{package}'", name=error.name
+        f"{error}: environments of Gymnasium and PettingZoo need it; pip install '{package}'", name=error.name
     )

@@ -76,21 +76,28 @@ def num_skipped(asked: BabiSpec, limit: int) -> dict[int, int]:
     return {task: int((longer == task).sum()) for task in asked.tasks}
 
 
+def word_counts(asked: BabiSpec) -> list[int]:
+    """The number of words of each question, in ascending order, on the host."""
+    return _load_cached(asked, os.environ.get(files.DATA_ENV_VAR), torch.device("cpu")).word_counts
+
+
 class _Loaded(NamedTuple):
     questions: Questions
     notes: list[str]
+    word_counts: list[int]
 
 
 @lru_cache(maxsize=16)
 def _load_cached(asked: BabiSpec, environment: str | None, device: torch.device) -> _Loaded:
     """environment: stands in the key, for it moves the files."""
     if device.type != "cpu":
-        questions, notes = _load_cached(asked, environment, torch.device("cpu"))
-        return _Loaded(Questions(*(part.to(device) for part in questions)), notes)
+        loaded = _load_cached(asked, environment, torch.device("cpu"))
+        return loaded._replace(questions=Questions(*(part.to(device) for part in loaded.questions)))
     parts, notes = _split(asked)
     for note in notes:
         warnings.warn(note, stacklevel=3)
-    return _Loaded(_sorted(parts), notes)
+    questions = _sorted(parts)
+    return _Loaded(questions, notes, questions.lengths.tolist())
 
 
 def _sorted(parts: dict[int, list[Story]]) -> Questions:

@@ -1,10 +1,10 @@
 """Control tasks with hidden state: mazes, T-mazes, a proof of memory, and cart pole without velocities.
 
-- `tasks.control.maze`: `Maze`, a grid with an invisible goal, which must be found again within the episode.
-  `tasks.control.maze_tables` has the grid as look-up tables.
-- `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start says where to turn many steps later.
+- `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
+  `tasks.control.maze_tables`: the grid as look-up tables.
+- `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps later.
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
-- `tasks.control.proof_of_memory`: `ProofOfMemory`, a line with a good and a bad end, which are shown only briefly.
+- `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are observed only in the first steps.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
 
 ```python
@@ -14,6 +14,6 @@ from tasks.control.t_maze import TMaze
 task, rng = TMaze(), torch.Generator().manual_seed(0)
 state, step = task.reset(3, rng)
 while not (step.terminated | step.truncated).all():
-    state, step = task.step(state, torch.randint(task.action.size, (3,), generator=rng), rng)
+    state, step = task.step(state, torch.randint(task.action_space.size, (3,), generator=rng), rng)
 ```
 """

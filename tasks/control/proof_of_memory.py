@@ -1,4 +1,4 @@
-"""A line with a good end and a bad end, which are shown for a moment only: the smallest proof that a memory works."""
+"""Proof of memory: a corridor whose good and bad end are observed only in the first steps."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,13 +10,19 @@ from torch import Tensor
 
 from tasks.task import Discrete, Step, Task, check_integer_action
 
-END, STARTS = 5, 2  # cells from the middle to an end; at most so far from the middle one starts
-STEP_PENALTY, END_REWARD = 0.1, 1.6  # a step, and an end, which makes good for END + 1 of them
+END, STARTS = 5, 2  # cells from the middle to an end; maximum distance of the start from the middle
+STEP_PENALTY, END_REWARD = 0.1, 1.6  # per step; at an end, which offsets END + 1 steps
 
 
 class ProofState(NamedTuple):
-    """place: cell on the line, 0 in the middle. good_side: 1 where the right end is the good one, else -1.
-    total: reward so far. t: actions made."""
+    """State of the corridor.
+
+    Args:
+        position: the cell of the agent, 0 in the middle.
+        good_side: 1 if the right end is the good one, else -1.
+        total: the sum of rewards.
+        t: the number of actions taken.
+    """
 
     position: Int[Tensor, " B"]
     good_side: Int[Tensor, " B"]
@@ -26,38 +32,40 @@ class ProofState(NamedTuple):
 
 @dataclass(frozen=True)
 class ProofOfMemory(Task):
-    """One end of a line is worth 1.6, the other -1.6; which is which is seen at the start and in two more steps, in
-    which one cannot move, and never again. Then one walks, a cell a step, for -0.1 a step, until an end is reached.
+    """Corridor with one rewarded end, which is visible only at the start: a minimal test of memory.
 
-    The rules are those of ProofofMemory-v0, the check of Pleines et al. 2023 (arXiv:2309.17207) and their public
-    code: 11 cells, a start among the 5 in the middle, at most 16 steps, which truncate the episode. What distracts is
-    the way: one's own place is all that is seen on it, and the start tells nothing.
+    One end pays 1.6, the other -1.6. The ends are observed at the start and in two more steps, in which the agent
+    cannot move. Then the agent moves one cell per step at a cost of 0.1, until it reaches an end.
 
-    Actions are integers (B,): 0 goes left, 1 right.
+    The rules are those of ProofofMemory-v0 of Pleines et al. 2023 (arXiv:2309.17207) and their public code: 11 cells, a
+    start among the 5 in the middle, truncation after 16 steps. The only distractor is the position of the agent; the
+    start is independent of the good end.
 
-    Observations (B, 3): worth of the left end, 1 or -1 while it is shown and then 0; the place, from -1 to 1; worth of
-    the right end.
+    Actions are integers (B,): 0 moves left, 1 right. Observations (B, 3): the value of the left end, 1 or -1 while it is
+    visible and then 0; the position, from -1 to 1; the value of the right end.
 
-    Scores: `reward` of the episode, and `success`, whether the good end was reached, at its end.
+    Scores, at the end of the episode: `episodic_return`, and `success`, 1 if the good end was reached.
 
     Args:
-        steps: most in an episode.
-        shown: steps after the start in which the ends are shown and one stands still.
+        steps: the maximum length of an episode.
+        shown: the number of steps after the start in which the ends are visible and the agent cannot move.
+
+    Raises:
+        ValueError: `shown` below 0, or `steps` too small to reach the good end.
     """
 
     steps: int = 16
     shown: int = 2
 
     fixed_length: ClassVar[bool] = False
-    score: ClassVar[str] = "reward"
+    score: ClassVar[str] = "episodic_return"
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        least = self.shown + END + STARTS
-        if self.shown < 0 or self.steps < least:
+        if self.shown < 0 or self.steps < self.shown + END + STARTS:
             raise ValueError(
-                f"steps={self.steps}, shown={self.shown}, want shown >= 0 and steps >= shown + {END + STARTS}: "
-                "so long is the way from the farthest start to the good end"
+                f"steps={self.steps}, shown={self.shown}, want shown >= 0 and steps >= shown + {END + STARTS}, the "
+                "longest distance from a start to the good end"
             )
 
     @property
@@ -69,69 +77,75 @@ class ProofOfMemory(Task):
         return Discrete(2)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[ProofState, Step]:
-        place = torch.randint(-STARTS, STARTS + 1, (batch,), generator=rng, device=rng.device)
-        good = torch.randint(2, (batch,), generator=rng, device=rng.device) * 2 - 1
-        nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        state = ProofState(place, good, nothing, torch.zeros_like(place))
-        unended = torch.zeros_like(place, dtype=torch.bool)
-        unknown = torch.full_like(nothing, torch.nan)
-        return state, Step(self._observe(state), nothing, unended, unended, {"reward": unknown, "success": unknown})
+        position = torch.randint(-STARTS, STARTS + 1, (batch,), generator=rng, device=rng.device)
+        good_side = torch.randint(2, (batch,), generator=rng, device=rng.device) * 2 - 1
+        zeros = torch.zeros(batch, dtype=self.dtype, device=rng.device)
+        state = ProofState(position, good_side, zeros, torch.zeros_like(position))
+        not_done = torch.zeros_like(position, dtype=torch.bool)
+        scores = dict.fromkeys(("episodic_return", "success"), torch.full_like(zeros, torch.nan))
+        return state, Step(self._observe(state), zeros, not_done, not_done, scores)
 
     def step(self, state: ProofState, action: Tensor, rng: torch.Generator) -> tuple[ProofState, Step]:
         check_integer_action(self, action)
-        walking = state.t >= self.shown
-        place = (state.position + (2 * action - 1) * walking).clamp(-END, END)
-        reached = place.abs() == END
-        success = (reached & (place.sign() == state.good_side)).to(self.dtype)
-        paid = torch.where(reached, 2 * END_REWARD * success - END_REWARD, -STEP_PENALTY * walking.to(self.dtype))
-        state = ProofState(place, state.good_side, state.total + paid, state.t + 1)
-        cut = (state.t >= self.steps) & ~reached
-        over = reached | cut
-        scores = {"reward": state.total, "success": success}
-        due = {name: torch.where(over, score, torch.nan) for name, score in scores.items()}
-        return state, Step(self._observe(state), paid, reached, cut, due)
+        can_move = state.t >= self.shown
+        position = (state.position + (2 * action - 1) * can_move).clamp(-END, END)
+        reached = position.abs() == END
+        success = (reached & (position.sign() == state.good_side)).to(self.dtype)
+        reward = torch.where(reached, 2 * END_REWARD * success - END_REWARD, -STEP_PENALTY * can_move.to(self.dtype))
+        state = ProofState(position, state.good_side, state.total + reward, state.t + 1)
+        truncated = (state.t >= self.steps) & ~reached
+        done = reached | truncated
+        scores = {"episodic_return": state.total, "success": success}
+        scores = {name: torch.where(done, score, torch.nan) for name, score in scores.items()}
+        return state, Step(self._observe(state), reward, reached, truncated, scores)
 
     def _observe(self, state: ProofState) -> Tensor:
-        worth = torch.where(state.t <= self.shown, state.good_side, 0) * END
-        return torch.stack([-worth, state.position, worth], -1).to(self.dtype) / END
+        value = torch.where(state.t <= self.shown, state.good_side, 0) * END
+        return torch.stack([-value, state.position, value], -1).to(self.dtype) / END
 
     def step_labels(self, state: ProofState, row: int = 0) -> list[str]:
-        """Of the shortest way to the good end."""
-        good, place = int(state.good_side[row]), int(state.position[row])
-        arrow = ">" if good > 0 else "<"
-        return [f"good {arrow}"] * (self.shown + 1) + [arrow] * (END - good * place - 1)
+        """Labels of the shortest path to the good end.
+
+        Args:
+            state: the state that `reset` returned.
+            row: the index of the episode in the batch.
+        """
+        good_side, position = int(state.good_side[row]), int(state.position[row])
+        arrow = ">" if good_side > 0 else "<"
+        return [f"good {arrow}"] * (self.shown + 1) + [arrow] * (END - good_side * position - 1)
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Exact: of who goes the shortest way to the good end; of who remembers nothing: the first move is made while
-        the ends are still shown, and then the nearest end is the best that can be gone to; and of a random walk."""
-        ways = range(END - STARTS, END + STARTS + 1)
-        best = sum(END_REWARD - STEP_PENALTY * (way - 1) for way in ways) / len(ways)
-        left = [way - 1 for way in ways]  # to the good end, after a move towards it
-        found = [1.0 if one < END else 0.5 if one == END else 0.0 for one in left]  # of the middle, one side is chosen
-        near = [
-            END_REWARD * (2 * good - 1) - STEP_PENALTY * min(one, 2 * END - one)
-            for one, good in zip(left, found, strict=True)
+        """Exact values of an optimal, a memoryless and a random policy.
+
+        The memoryless policy makes its first move towards the good end, as the ends are still visible; then it takes the
+        nearest end.
+        """
+        distances = range(END - STARTS, END + STARTS + 1)
+        best = sum(END_REWARD - STEP_PENALTY * (distance - 1) for distance in distances) / len(distances)
+        remaining = [distance - 1 for distance in distances]  # after one move towards the good end
+        success = [1.0 if left < END else 0.5 if left == END else 0.0 for left in remaining]  # 0.5: in the middle
+        returns = [
+            END_REWARD * (2 * good - 1) - STEP_PENALTY * min(left, 2 * END - left)
+            for left, good in zip(remaining, success, strict=True)
         ]
-        reward, reached = _random_walk(self.steps - self.shown)
+        chance, reached = _random_walk(self.steps - self.shown)
         return {
-            "reward": {"optimum": best, "memoryless": sum(near) / len(near), "chance": reward},
-            "success": {"optimum": 1.0, "memoryless": sum(found) / len(found), "chance": reached / 2},
+            "episodic_return": {"optimum": best, "memoryless": sum(returns) / len(returns), "chance": chance},
+            "success": {"optimum": 1.0, "memoryless": sum(success) / len(success), "chance": reached / 2},
         }
 
 
 @lru_cache(maxsize=16)
 def _random_walk(moves: int) -> tuple[float, float]:
-    """Its expected reward, and how often it reaches an end: the chance to be in each cell is carried on."""
-    at = torch.zeros(2 * END + 1, dtype=torch.float64)
-    at[END - STARTS : END + STARTS + 1] = 1 / (2 * STARTS + 1)
-    reward = reached = 0.0
+    """Expected return of a random walk and its probability of reaching an end, by propagating the distribution."""
+    occupancy = torch.zeros(2 * END + 1, dtype=torch.float64)
+    occupancy[END - STARTS : END + STARTS + 1] = 1 / (2 * STARTS + 1)
+    total = reached = 0.0
     for _ in range(moves):
-        left, right = at.roll(-1) / 2, at.roll(1) / 2  # nobody is at the ends, so that nothing goes round
-        at = left + right
-        new = (at[0] + at[-1]).item()
-        at[0] = at[-1] = 0
-        reward, reached = (
-            reward - STEP_PENALTY * at.sum().item(),
-            reached + new,
-        )  # both ends are good in half of the episodes
-    return reward, reached
+        left, right = occupancy.roll(-1) / 2, occupancy.roll(1) / 2  # the ends are empty, so nothing wraps around
+        occupancy = left + right
+        newly_reached = (occupancy[0] + occupancy[-1]).item()
+        occupancy[0] = occupancy[-1] = 0
+        total -= STEP_PENALTY * occupancy.sum().item()  # each end is good in half of the episodes: expected reward 0
+        reached += newly_reached
+    return total, reached

@@ -1,4 +1,4 @@
-"""The long T-maze: one walks by oneself, and has only the cue of the start to remember, through noise."""
+"""T-Maze-Long: the agent moves automatically, and only the cue at the start matters, with optional noise."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
@@ -13,7 +13,13 @@ UP, DOWN = 0, 1
 
 
 class LongState(NamedTuple):
-    """cue: 1 up, -1 down. noise: of all steps, none or one bit each. t: actions made."""
+    """State of T-Maze-Long.
+
+    Args:
+        cue: 1 up, -1 down.
+        noise: the noise of all steps, 0 or 1 component each.
+        t: the number of actions taken.
+    """
 
     cue: Int[Tensor, " B"]
     noise: Float[Tensor, "B T bits"]
@@ -22,24 +28,27 @@ class LongState(NamedTuple):
 
 @dataclass(frozen=True)
 class TMazeLong(Task):
-    """T-Maze-Long, and with noise T-Maze-Long-Noise (Beck et al. 2020, "AMRL: Aggregated Memory For Reinforcement
-    Learning"): a cue at the start of a corridor tells which way to turn at its end, `length` - 1 steps later. The right
-    turn is paid 4, the other -3, and nothing else is paid.
+    """T-Maze-Long, and T-Maze-Long-Noise: recall the cue at the start of a corridor at its end (Beck et al. 2020).
 
-    As in the authors' public configuration one is moved on whatever one does, so that all episodes have `length` steps
-    and only the last action counts; and noise is a new 1 or -1 in each step, also in the first and the last. There,
-    actions are the four directions, of which at the end two count as up and two as down; here these two are all there
-    are, which gives the same chance.
+    After "AMRL: Aggregated Memory For Reinforcement Learning". The cue gives the direction of the turn `length` - 1
+    steps later. The correct turn pays 4, the other -3; all other rewards are 0.
 
-    Actions are integers (B,): up, down.
+    As in the authors' public configuration the agent moves automatically, so that all episodes have `length` steps and
+    only the last action counts; noise is 1 or -1, sampled for each step, including the first and the last. The original
+    has four actions, of which at the end two count as up and two as down; here there are two, with equal chance level.
 
-    Observations: at the start, the cue (1 or -1, at the start alone), at the end (B, 3); with noise beside it (B, 4).
+    Actions are integers (B,): up, down. Observations: at the start, the cue (1 or -1, at the start only), at the end
+    (B, 3); the noise is a fourth component (B, 4).
 
-    Scores: `reward` and `success` of the episode, at its end.
+    Scores, at the end of the episode: `episodic_return` and `success`.
 
     Args:
-        length: observations in an episode, from the start to the end.
-        noise: whether there is noise.
+        steps: the length; derived.
+        length: the number of observations from the start to the end.
+        noise: whether observations include noise.
+
+    Raises:
+        ValueError: `length` below 2.
     """
 
     steps: int = field(init=False, repr=False)
@@ -47,14 +56,14 @@ class TMazeLong(Task):
     noise: bool = False
 
     open_loop: ClassVar[bool] = True
-    score: ClassVar[str] = "reward"
+    score: ClassVar[str] = "episodic_return"
     better: ClassVar[str] = "higher"
     CORRECT_REWARD: ClassVar[float] = 4.0
     WRONG_PENALTY: ClassVar[float] = 3.0
 
     def __post_init__(self) -> None:
         if self.length < 2:
-            raise ValueError(f"length={self.length}, want at least 2: a start, and an end where the cue is gone")
+            raise ValueError(f"length={self.length}, want at least 2: a start, and an end without the cue")
         object.__setattr__(self, "steps", self.length)
 
     @property
@@ -70,40 +79,41 @@ class TMazeLong(Task):
         shape = (batch, self.length, self.obs_size - 3)
         noise = torch.randint(2, shape, generator=rng, device=rng.device).to(self.dtype) * 2 - 1
         state = LongState(cue, noise, torch.zeros_like(cue))
-        nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        unknown = torch.full_like(nothing, torch.nan)
-        return state, self._make_step(state, nothing, {"reward": unknown, "success": unknown})
+        zeros = torch.zeros(batch, dtype=self.dtype, device=rng.device)
+        scores = dict.fromkeys(("episodic_return", "success"), torch.full_like(zeros, torch.nan))
+        return state, self._make_step(state, zeros, scores)
 
     def step(self, state: LongState, action: Tensor, rng: torch.Generator) -> tuple[LongState, Step]:
         check_integer_action(self, action)
         state = state._replace(t=state.t + 1)
-        last = state.t >= self.steps
+        done = state.t >= self.steps
         success = ((action == UP) == (state.cue > 0)).to(self.dtype)
-        paid = success * (self.CORRECT_REWARD + self.WRONG_PENALTY) - self.WRONG_PENALTY
-        scores = {"reward": torch.where(last, paid, torch.nan), "success": torch.where(last, success, torch.nan)}
-        return state, self._make_step(state, torch.where(last, paid, 0), scores)
+        reward = success * (self.CORRECT_REWARD + self.WRONG_PENALTY) - self.WRONG_PENALTY
+        scores = {"episodic_return": reward, "success": success}
+        scores = {name: torch.where(done, score, torch.nan) for name, score in scores.items()}
+        return state, self._make_step(state, torch.where(done, reward, 0), scores)
 
     def _make_step(self, state: LongState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
-        """After the last step one is where one was, at the end."""
-        first, end = state.t == 0, state.t >= self.length - 1
-        place = torch.stack([first, state.cue * first, end], -1).to(self.dtype)
-        last = state.t >= self.steps
+        """The step of the current state; the final observation repeats the one at the end of the corridor."""
+        at_start, at_end = state.t == 0, state.t >= self.length - 1
+        obs = torch.stack([at_start, state.cue * at_start, at_end], -1).to(self.dtype)
+        done = state.t >= self.steps
         if self.noise:
-            now = state.t.clamp(max=self.length - 1).view(-1, 1, 1)
-            place = torch.cat([place, state.noise.gather(1, now).squeeze(1)], -1)
-        return Step(place, reward, last, torch.zeros_like(last), scores)
+            t = state.t.clamp(max=self.length - 1).view(-1, 1, 1)
+            obs = torch.cat([obs, state.noise.gather(1, t).squeeze(1)], -1)
+        return Step(obs, reward, done, torch.zeros_like(done), scores)
 
     def step_labels(self, state: LongState, row: int = 0) -> list[str]:
         cue = "up" if state.cue[row].item() > 0 else "down"
         noise = state.noise[row, :, 0].tolist() if self.noise else [0.0] * self.length
         signs = {1.0: "+", -1.0: "-", 0.0: ""}
-        shown = [cue, *[""] * (self.length - 2), "turn"]
-        return [f"{word}{signs[bit]}" if word or bit else "." for word, bit in zip(shown, noise, strict=True)]
+        labels = [cue, *[""] * (self.length - 2), "turn"]
+        return [f"{label}{signs[bit]}" if label or bit else "." for label, bit in zip(labels, noise, strict=True)]
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Exact: of who remembers the cue, and of who does not, who is right in half of the episodes, try as he may."""
+        """Exact values of an optimal policy, and of the chance level, which no memoryless policy exceeds."""
         half = (self.CORRECT_REWARD - self.WRONG_PENALTY) / 2
         return {
-            "reward": {"optimum": self.CORRECT_REWARD, "memoryless": half, "chance": half},
+            "episodic_return": {"optimum": self.CORRECT_REWARD, "memoryless": half, "chance": half},
             "success": {"optimum": 1.0, "memoryless": 0.5, "chance": 0.5},
         }

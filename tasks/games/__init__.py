@@ -1,7 +1,7 @@
-"""Games: guess a hidden vector from errors, and find pairs of cards that lie face down.
+"""Games: guess a hidden vector from error feedback, and the memory card game.
 
-- `tasks.games.guessing_game`: `GuessingGame`, the task of the Badger papers: each guess is answered by its error alone.
-- `tasks.games.card_game`: `CardGame`, the memory card game, for one player, by reward.
+- `tasks.games.guessing_game`: `GuessingGame`, the task of the Badger papers: the only feedback on a guess is its error.
+- `tasks.games.card_game`: `CardGame`, the memory card game for one player, as reinforcement learning.
 - `tasks.games.card_game_imitation`: the same game as supervised imitation of a player with perfect memory.
 
 ```python
@@ -10,7 +10,7 @@ from tasks.games.guessing_game import GuessingGame
 
 task, rng = GuessingGame(dims=4, steps=20), torch.Generator().manual_seed(0)
 state, step = task.reset(3, rng)
-state, step = task.step(state, state.target, rng)  # the right answer
+state, step = task.step(state, state.target, rng)  # the correct answer
 assert step.obs.abs().max() == 0  # the observation is the error of the last guess
 ```
 """

@@ -1,4 +1,4 @@
-"""The memory card game by example: name the move of a player who forgets nothing."""
+"""Imitation learning of the memory card game, from demonstrations or with DAgger."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -12,22 +12,23 @@ from tasks.task import Discrete, Step, Task, reward_and_correct
 
 @dataclass(frozen=True)
 class CardGameImitation(Task):
-    """A `CardGame`, supervised: what is asked for in each step is the move of `CardGame.optimal_action`. What is seen and which
-    moves there are is the same, so that an agent taught here can play there.
+    """Supervised imitation of optimal play in `CardGame`: the target of each step is `CardGame.optimal_action`.
 
-    Actions are logits (B, cards) or integers (B,). The reward of a step is the log-probability of the expert's move, or
-    1 for the right integer, divided by `steps`.
+    Observations and actions are those of `CardGame`, so that a trained agent can play the game.
 
-    Who plays is either the expert, so that all games are good ones (learning from demonstrations); or, `dagger`, the
-    agent: a card drawn from its logits is turned, legal or not, and the expert says what it would have done where the
-    agent has come to (as in DAgger, Ross et al. 2011, arXiv:1011.0686, without the mixture), so that it meets its own
-    mistakes.
+    Actions are logits (B, cards) or integers (B,). The reward of a step is the log-probability of the optimal action, or
+    1 for the correct integer, divided by `steps`.
 
-    Scores: `accuracy` of each step; at the end of a game, the `reward` of who has played it.
+    The cards that are turned are either those of the expert (learning from demonstrations), or, with `dagger`, sampled
+    from the logits of the agent, allowed or not, so that the expert labels the states that the agent visits (DAgger,
+    Ross et al. 2011, arXiv:1011.0686, without mixing).
+
+    Scores: `accuracy` of each step; at the end of a game, the `episodic_return` of the cards that were turned.
 
     Args:
-        cards: how many.
-        dagger: whether the agent's moves are played, not the expert's.
+        steps: as in `CardGame`; derived.
+        cards: the number of cards.
+        dagger: whether the actions of the agent are executed instead of those of the expert.
     """
 
     steps: int = field(init=False, repr=False)
@@ -44,6 +45,7 @@ class CardGameImitation(Task):
 
     @property
     def game(self) -> CardGame:
+        """The game that is imitated."""
         return CardGame(self.cards, dtype=self.dtype)
 
     @property
@@ -56,31 +58,33 @@ class CardGameImitation(Task):
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[CardState, Step]:
         state, step = self.game.reset(batch, rng)
-        reward = step.scores["reward"]
-        return state, step._replace(scores={"accuracy": reward, "reward": reward}, action_mask=None)
+        nan_score = step.scores["episodic_return"]
+        return state, step._replace(scores={"accuracy": nan_score, "episodic_return": nan_score}, action_mask=None)
 
     def step(self, state: CardState, action: Tensor, rng: torch.Generator) -> tuple[CardState, Step]:
-        due = ~state.taken.all(-1) & (state.t < self.steps)
-        wanted = self.game.optimal_action(state)
-        given, right = reward_and_correct(action, wanted, self.dtype)
-        state, step = self.game.step(state, _sample_action(action, rng) if self.dagger else wanted, rng)
-        scores = {"accuracy": torch.where(due, right, torch.nan), "reward": step.scores["reward"]}
-        return state, step._replace(reward=torch.where(due, given / self.steps, 0), scores=scores, action_mask=None)
+        answer_mask = ~state.taken.all(-1) & (state.t < self.steps)
+        target = self.game.optimal_action(state)
+        reward, correct = reward_and_correct(action, target, self.dtype)
+        state, step = self.game.step(state, _sample_action(action, rng) if self.dagger else target, rng)
+        accuracy = torch.where(answer_mask, correct, torch.nan)
+        scores = {"accuracy": accuracy, "episodic_return": step.scores["episodic_return"]}
+        reward = torch.where(answer_mask, reward / self.steps, 0)
+        return state, step._replace(reward=reward, scores=scores, action_mask=None)
 
     def step_labels(self, state: CardState, row: int = 0) -> list[str] | None:
         return None if self.dagger else self.game.step_labels(state, row)
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Of who forgets nothing; and, of the game, exactly what random legal moves bring."""
+        """Accuracy of the expert and of chance; exact returns as in `CardGame`."""
         return {
             "accuracy": {"optimum": 1.0, "chance": 1 / self.cards},
-            "reward": self.game.references()["reward"],
+            "episodic_return": self.game.references()["episodic_return"],
         }
 
 
 def _sample_action(action: Tensor, rng: torch.Generator) -> Tensor:
-    """Of logits a choice: the largest probability divided by a number from the exponential distribution."""
+    """Samples from logits by an exponential race; integers are returned unchanged."""
     if not action.is_floating_point():
         return action
-    chance = action.detach().softmax(-1)
-    return (chance / torch.empty_like(chance).exponential_(generator=rng)).argmax(-1)
+    probability = action.detach().softmax(-1)
+    return (probability / torch.empty_like(probability).exponential_(generator=rng)).argmax(-1)

@@ -1,4 +1,4 @@
-"""The guessing game: find a hidden vector when told nothing but one number, the error of the last guess."""
+"""Guessing game: find a hidden vector when the only feedback is the error of the last guess."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,23 +12,31 @@ from tasks.task import Continuous, Step, Task, check_positive
 
 
 class GuessingState(NamedTuple):
+    """State of the guessing game.
+
+    Args:
+        target: the hidden vector.
+        t: the number of guesses made.
+    """
+
     target: Float[Tensor, "B D"]
-    t: Int[Tensor, " B"]  # guesses made
+    t: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True)
 class GuessingGame(Task):
-    """Guess a target drawn from U[-1, 1]^dims; be told e = 3 mean_d (guess_d - target_d)^2, and guess again.
+    """Black-box optimization of a hidden vector, U[-1, 1]^dims: the observation is the error of the last guess.
 
-    The guess before the first is 0, so that the first observation is the error of 0. The factor 3 makes 1.0 the
-    expected error of always answering 0. The reward is minus the error of the **last** guess and 0 before: agents
-    that pay for every guess were seen never to explore. (Andersson 2020; Rosa et al. 2019, arXiv:1912.01513, app. A.)
+    The error is 3 mean_d (guess_d - target_d)^2. The initial guess is 0, so the first observation is the error of 0. The
+    factor 3 makes 1.0 the expected error of always answering 0. The reward is minus the error of the **last** guess and
+    0 before: with a reward for every guess, agents did not explore. (Andersson 2020; Rosa et al. 2019,
+    arXiv:1912.01513, app. A.)
 
     Scores: `error` of each guess, `final_error` of the last.
 
     Args:
-        steps: guesses in an episode.
-        dims: D.
+        steps: the number of guesses in an episode.
+        dims: the dimension D of the vector.
     """
 
     steps: int = 20
@@ -62,54 +70,62 @@ class GuessingGame(Task):
 
     def _make_step(self, state: GuessingState, guess: Tensor) -> Step:
         error = 3 * (guess - state.target).square().mean(-1)
-        last = state.t >= self.steps
-        known = error.detach()
+        done = state.t >= self.steps
+        score = error.detach()
         scores = {
-            "error": torch.where(state.t > 0, known, torch.nan),
-            "final_error": torch.where(last, known, torch.nan),
+            "error": torch.where(state.t > 0, score, torch.nan),
+            "final_error": torch.where(done, score, torch.nan),
         }
-        return Step(error.unsqueeze(-1), torch.where(last, -error, 0), last, torch.zeros_like(last), scores)
+        return Step(error.unsqueeze(-1), torch.where(done, -error, 0), done, torch.zeros_like(done), scores)
 
     def target(self, state: GuessingState) -> Float[Tensor, "B D"]:
         return state.target
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Played through the task: answering 0; the best answer whose outputs are all equal (the plateau of agents
-        whose experts have not told themselves apart, 1 - 1/D); and a finite-difference prober."""
+        """Simulated final errors of three simple players.
+
+        They answer 0; the best vector with equal components (1 - 1/D, the plateau of agents whose experts have not
+        specialized); and by finite differences.
+        """
         players = {
             "answer 0": self._zero,
             "all outputs equal": self._equal,
             "finite differences": self.finite_difference_player,
         }
-        return {"final_error": {name: self._play(player) for name, player in players.items()}}
+        return {"final_error": {name: self._simulate(player) for name, player in players.items()}}
 
-    def _play(self, player: Callable[[list[Tensor], GuessingState], Tensor], episodes: int = 20_000) -> float:
-        rng = torch.Generator().manual_seed(0)  # a stream of its own: not one that an agent sees
+    def _simulate(self, player: Callable[[list[Tensor], GuessingState], Tensor], episodes: int = 20_000) -> float:
+        rng = torch.Generator().manual_seed(0)  # a separate stream that no agent shares
         state, step = self.reset(episodes, rng)
-        told = [step.obs.squeeze(-1)]
+        errors = [step.obs.squeeze(-1)]
         for _ in range(self.steps):
-            state, step = self.step(state, player(told, state), rng)
-            told.append(step.obs.squeeze(-1))
+            state, step = self.step(state, player(errors, state), rng)
+            errors.append(step.obs.squeeze(-1))
         return step.scores["final_error"].mean().item()
 
-    def _zero(self, told: list[Tensor], state: GuessingState) -> Tensor:
+    def _zero(self, errors: list[Tensor], state: GuessingState) -> Tensor:
         return torch.zeros_like(state.target)
 
-    def _equal(self, told: list[Tensor], state: GuessingState) -> Tensor:
+    def _equal(self, errors: list[Tensor], state: GuessingState) -> Tensor:
         return state.target.mean(-1, keepdim=True).expand_as(state.target)
 
-    def finite_difference_player(self, told: list[Tensor], state: GuessingState) -> Tensor:
-        """The next guess of a player that sees only the errors told so far: it tries 1 in one dimension after the
-        other, and with its last guess answers what the differences say; dimensions that it had no time for stay 0.
+    def finite_difference_player(self, errors: list[Tensor], state: GuessingState) -> Tensor:
+        """The next guess of a finite-difference player, which uses the observed errors only.
 
-        e(u_d) - e(0) = 3/D (1 - 2 target_d), so that a dimension costs one guess, and the error of 0 is told free.
+        It guesses the unit vector of one dimension after the other, and answers the estimated target with its last
+        guess; dimensions without a probe stay 0. e(u_d) - e(0) = 3/D (1 - 2 target_d), so that each dimension takes one
+        guess; the error of 0 is the first observation.
+
+        Args:
+            errors: the errors observed so far, (B,) each.
+            state: the state of the game, for the shape of a guess.
         """
-        zero, dims = torch.zeros_like(state.target), self.dims
-        probes = min(dims, self.steps - 1)
-        made = len(told) - 1
-        if made < probes:
-            zero[:, made] = 1
-            return zero
-        for d in range(probes):
-            zero[:, d] = (1 - (told[1 + d] - told[0]) * dims / 3) / 2
-        return zero
+        guess, dims = torch.zeros_like(state.target), self.dims
+        num_probes = min(dims, self.steps - 1)
+        num_guesses = len(errors) - 1
+        if num_guesses < num_probes:
+            guess[:, num_guesses] = 1
+            return guess
+        for d in range(num_probes):
+            guess[:, d] = (1 - (errors[1 + d] - errors[0]) * dims / 3) / 2
+        return guess

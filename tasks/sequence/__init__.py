@@ -1,11 +1,11 @@
-"""Sequence tasks: symbols are shown step by step, and answers are due at some of the steps.
+"""Sequence tasks: an input sequence is observed step by step, and some of the steps require an answer.
 
-- `tasks.sequence.base`: the base class of tasks that show a sequence and score some of the steps.
+- `tasks.sequence.base`: the base class, whose subclasses only sample inputs and targets.
 - `tasks.sequence.copy`: `Copy` and `DoubleCopy`. `tasks.sequence.repeat_previous`: repeat the symbol of k steps ago.
 - `tasks.sequence.associative_recall`, `tasks.sequence.priority_sort`: after Graves et al. 2014.
 - `tasks.sequence.dictionary_inference`: infer a dictionary from examples, then translate.
-- `tasks.sequence.pooled_recall`: experts see different symbols and are asked about all of them.
-- `tasks.sequence.sequential_mnist`: an image is read a few pixels at a time and classified at the end.
+- `tasks.sequence.pooled_recall`: experts observe different key-value pairs and are queried about all of them.
+- `tasks.sequence.sequential_mnist`: an image is observed a few pixels at a time and classified at the end.
 
 ```python
 import torch
@@ -14,6 +14,6 @@ from tasks.sequence.copy import Copy
 task, rng = Copy(), torch.Generator().manual_seed(0)
 state, step = task.reset(3, rng)
 assert step.obs.shape == (3, task.obs_size)
-print(task.references())  # scores of chance, to draw beside those of an agent
+print(task.references())  # scores of chance level and of simple strategies
 ```
 """

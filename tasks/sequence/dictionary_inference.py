@@ -1,4 +1,4 @@
-"""Dictionary inference: learn a new dictionary from examples, and translate with it."""
+"""Dictionary inference: infer a new dictionary from example translations, then translate a query."""
 
 from dataclasses import dataclass
 from string import ascii_lowercase
@@ -14,28 +14,30 @@ from tasks.task import Discrete, check_positive
 LETTERS, HALF = 26, 13
 EOS, SEP, END, PLACEHOLDER = range(LETTERS, LETTERS + 4)
 TOKENS = (*ascii_lowercase, "EOS", "SEP", "END", "?")
-"""The names of the tokens: letters, end of a sequence, of an example, of all examples, and where an answer is due."""
+"""Names of the tokens: letters, end of a sequence, of an example and of all examples, and the answer placeholder."""
 
 
 @dataclass(frozen=True)
 class DictionaryInference(SequenceTask):
-    """Translate letter by letter, with a dictionary that is told by examples (Munkhdalai et al. 2019, section 4.1).
+    """Few-shot translation: infer a random dictionary from examples and translate (Munkhdalai et al. 2019, 4.1).
 
-    In each episode the 26 letters are parted at random into 13 of a source and 13 of a target language, with a random
-    bijection between them. `pairs` examples are shown, each `length` source letters, drawn with replacement, and their
-    translation; then a query of `length` letters, each drawn from those that have occurred in the examples, equally
-    likely. What is due is its translation.
+    In each episode the 26 letters are randomly split into 13 of a source and 13 of a target language, with a random
+    bijection between them. The inputs are `pairs` examples, each `length` source letters, sampled with replacement, and
+    their translation; then a query of `length` letters, uniformly sampled from those in the examples. The targets are
+    its translation.
 
-    Shown are (source EOS translation SEP) x pairs, END, query EOS, and `length` placeholders, at which the answers
-    are due: 2 (pairs + 1) (length + 1) steps, of 30 tokens, seen one-hot. An answer is one of the same 30.
+    The inputs are (source EOS translation SEP) x pairs, END, query EOS, and `length` placeholders, which are the answer
+    steps: 2 (pairs + 1) (length + 1) steps of 30 one-hot tokens. An answer is one of the same 30.
 
-    That the query is a sequence not shown before is not enforced: with one letter it cannot be, with four or more of
-    them it hardly ever happens. The paper does not tell how frequent letters of the query are.
+    The query may equal an example: with one letter it has to, with four or more it rarely does. The paper does not
+    state the distribution of the letters of a query.
 
-    `levels`: the four of the paper, (pairs, length); `DictionaryInference.level(3)` is the third.
+    `levels` has the four sizes of the paper, (pairs, length); `DictionaryInference.level(3)` is the third.
 
     Args:
-        pairs: examples. length: letters of a sequence.
+        steps: derived from the sizes.
+        pairs: the number of examples.
+        length: the number of letters of a sequence.
     """
 
     pairs: int = 4
@@ -49,13 +51,28 @@ class DictionaryInference(SequenceTask):
 
     @classmethod
     def level(cls, number: int, *, dtype: torch.dtype = torch.float32) -> "DictionaryInference":
-        """One of the four published sizes, counted from 1."""
+        """One of the four published sizes.
+
+        Args:
+            number: the level, from 1 to 4.
+            dtype: the dtype of observations and rewards.
+
+        Raises:
+            ValueError: another number.
+        """
         if not 1 <= number <= len(cls.levels):
-            raise ValueError(f"level {number}, want 1 to {len(cls.levels)}; other sizes: DictionaryInference(8, 4)")
+            raise ValueError(
+                f"number={number}, want a level from 1 to {len(cls.levels)}; other sizes: DictionaryInference(8, 4)"
+            )
         return cls(*cls.levels[number - 1], dtype=dtype)
 
     def step_labels(self, state: SequenceState, row: int = 0) -> list[str]:
-        """The tokens of the episode of a row."""
+        """The tokens of one episode.
+
+        Args:
+            state: a state of the episodes.
+            row: the index of the episode in the batch.
+        """
         return [TOKENS[token] for token in state.inputs[row].tolist()]
 
     @property
@@ -66,37 +83,39 @@ class DictionaryInference(SequenceTask):
     def action_space(self) -> Discrete:
         return Discrete(len(TOKENS))
 
-    def _draw(self, batch: int, rng: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
+    def _sample(self, batch: int, rng: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
         device, shape = rng.device, (batch, self.pairs, self.length)
-        letters = torch.rand(batch, LETTERS, generator=rng, device=device).argsort(-1)  # source, then their translation
-        told = torch.randint(HALF, (batch, self.pairs * self.length), generator=rng, device=device)
-        asked = self._draw_query(told, rng)
-        source, target = (letters.gather(1, told + shift).view(shape) for shift in (0, HALF))
+        letters = torch.rand(batch, LETTERS, generator=rng, device=device).argsort(
+            -1
+        )  # 13 source letters, then their translations
+        words = torch.randint(HALF, (batch, self.pairs * self.length), generator=rng, device=device)
+        query_words = self._sample_query(words, rng)
+        source, target = (letters.gather(1, words + shift).view(shape) for shift in (0, HALF))
 
-        def sign(token: int, count: int, *sizes: int) -> Tensor:
+        def repeat(token: int, count: int, *sizes: int) -> Tensor:
             return letters.new_full((batch, *sizes, count), token)
 
-        examples = [source, sign(EOS, 1, self.pairs), target, sign(SEP, 1, self.pairs)]
-        query = [sign(END, 1), letters.gather(1, asked), sign(EOS, 1), sign(PLACEHOLDER, self.length)]
-        shown = torch.cat([torch.cat(examples, -1).flatten(1), *query], 1)
-        answers = letters.gather(1, asked + HALF)
-        return shown, torch.cat([sign(-1, self.steps - self.length), answers], 1)
+        examples = [source, repeat(EOS, 1, self.pairs), target, repeat(SEP, 1, self.pairs)]
+        query = [repeat(END, 1), letters.gather(1, query_words), repeat(EOS, 1), repeat(PLACEHOLDER, self.length)]
+        inputs = torch.cat([torch.cat(examples, -1).flatten(1), *query], 1)
+        answers = letters.gather(1, query_words + HALF)
+        return inputs, torch.cat([repeat(-1, self.steps - self.length), answers], 1)
 
-    def _draw_query(self, told: Tensor, rng: torch.Generator) -> Int[Tensor, "B L"]:
-        """Words of the dictionary, drawn from those that were told: of random numbers, the highest of theirs wins."""
-        unknown = torch.ones(len(told), HALF, dtype=torch.bool, device=told.device).scatter(1, told, False)
-        drawn = torch.rand(len(told), self.length, HALF, generator=rng, device=told.device)
-        return drawn.masked_fill(unknown.unsqueeze(1), -1).argmax(-1)
+    def _sample_query(self, words: Tensor, rng: torch.Generator) -> Int[Tensor, "B L"]:
+        """Indices into the dictionary, sampled from those in the examples by the argmax of masked random numbers."""
+        absent = torch.ones(len(words), HALF, dtype=torch.bool, device=words.device).scatter(1, words, False)
+        random = torch.rand(len(words), self.length, HALF, generator=rng, device=words.device)
+        return random.masked_fill(absent.unsqueeze(1), -1).argmax(-1)
 
     def _reference_accuracy(self) -> dict[str, float]:
-        """Chance among all tokens; and knowing which letters have been the translation of any, but not of which."""
+        """Chance among all tokens, and a guess among the target letters of the examples."""
         return {"chance": 1 / len(TOKENS), "letters without pairs": self._letters_accuracy()}
 
     def _letters_accuracy(self) -> float:
-        """E[1 / d] for the number d of different letters among those drawn."""
-        often = [1.0] + [0.0] * HALF  # how likely d is after so many draws
+        """E[1 / d] for the number d of different letters in the examples."""
+        probability = [1.0] + [0.0] * HALF  # of each d
         for _ in range(self.pairs * self.length):
-            old = [p * d / HALF for d, p in enumerate(often)]
-            new = [0.0] + [p * (HALF - d) / HALF for d, p in enumerate(often[:-1])]
-            often = [a + b for a, b in zip(old, new, strict=True)]
-        return sum(p / d for d, p in enumerate(often) if d)
+            old = [p * d / HALF for d, p in enumerate(probability)]
+            new = [0.0] + [p * (HALF - d) / HALF for d, p in enumerate(probability[:-1])]
+            probability = [a + b for a, b in zip(old, new, strict=True)]
+        return sum(p / d for d, p in enumerate(probability) if d)

@@ -1,4 +1,4 @@
-"""Recall what any expert has seen: a task in which sharing a memory must help."""
+"""Pooled recall: key-value recall across experts, which requires a shared memory."""
 
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -12,30 +12,45 @@ from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 
 class PooledState(NamedTuple):
-    keys: Int[Tensor, "B S E"]  # shown to each expert at each step
+    """State of pooled recall; S steps with pairs, Q queries.
+
+    Args:
+        keys: the key that each expert observes in each step.
+        values: the value that each expert observes in each step.
+        query_keys: the key that each expert is queried for; -1: no query.
+        targets: the value of the queried key.
+        t: the number of actions taken.
+    """
+
+    keys: Int[Tensor, "B S E"]
     values: Int[Tensor, "B S E"]
-    query_keys: Int[Tensor, "B Q E"]  # the key that each expert is asked for; -1: it is not asked
-    targets: Int[Tensor, "B Q"]  # the value that goes with it
-    t: Int[Tensor, " B"]  # actions made
+    query_keys: Int[Tensor, "B Q E"]
+    targets: Int[Tensor, "B Q"]
+    t: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True)
 class PooledRecall(Task):
-    """Every expert is shown pairs of a key and a value; then one expert at a time is asked for the value of any key.
+    """Key-value recall across experts: each expert observes its own pairs, and any expert is queried for any key.
 
-    For `num_shown` steps expert e sees pairs of its own, [one-hot key, one-hot value]; each of the shown x experts keys
-    occurs once, its value is drawn. For `num_queries` steps one expert, drawn anew, sees [one-hot key, 0], of any of the
-    keys; the others see 0. The agent's one answer is due in that step, so that there is no time to ask around. With
-    memories of their own, experts know one in E answers; with one that they share, a single read tells each of them.
+    For `num_shown` steps each expert observes its own pairs, [one-hot key, one-hot value]; each of the num_shown x
+    experts keys occurs once, with a random value. For `num_queries` steps one random expert observes [one-hot key, 0]
+    of a random key; the others observe zeros. The agent answers in the same step, so that there is no time for
+    messages. Experts with private memories can answer one query in E; with a shared memory one read answers each.
 
-    Observations are (B, E, keys + values), for `sense.Each`. Actions are logits (B, values) or integers (B,). The
-    reward of an answer that is due is its log-probability, or 1 for the right integer, divided by `num_queries`.
+    Observations are (B, E, keys + values), one row per expert. Actions are logits (B, values) or integers (B,). The
+    reward of an answer is its log-probability, or 1 for the correct integer, divided by `num_queries`.
 
-    Scores: `accuracy` of the answers due.
+    Score: `accuracy` of the answers.
 
     Args:
-        steps: shown + asks.
-        experts: E. values: how many there are. num_queries: questions in an episode; the steps before them show pairs.
+        steps: the length of an episode, num_shown + num_queries.
+        experts: the number E of experts.
+        values: the number of different values.
+        num_queries: the number of queries; the steps before them show pairs.
+
+    Raises:
+        ValueError: `num_queries` not below `steps`, or a size below 1.
     """
 
     steps: int = 8
@@ -48,19 +63,20 @@ class PooledRecall(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps, experts=self.experts, values=self.values, asks=self.num_queries)
+        check_positive(steps=self.steps, experts=self.experts, values=self.values, num_queries=self.num_queries)
         if self.num_queries >= self.steps:
             raise ValueError(
-                f"num_queries={self.num_queries} leave no step to show anything in steps={self.steps}; want asks < steps"
+                f"num_queries={self.num_queries} leave no step to show pairs in steps={self.steps}; want num_queries < steps"
             )
 
     @property
     def num_shown(self) -> int:
-        """Steps in which pairs are shown."""
+        """The number of steps with pairs."""
         return self.steps - self.num_queries
 
     @property
     def keys(self) -> int:
+        """The number of different keys."""
         return self.num_shown * self.experts
 
     @property
@@ -72,42 +88,44 @@ class PooledRecall(Task):
         return Discrete(self.values)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[PooledState, Step]:
-        device, asks = rng.device, (batch, self.num_queries)
-        keys = torch.rand(batch, self.keys, generator=rng, device=device).argsort(-1)  # who sees which, and when
+        device, shape = rng.device, (batch, self.num_queries)
+        keys = torch.rand(batch, self.keys, generator=rng, device=device).argsort(-1)  # by step and expert
         values = torch.randint(self.values, (batch, self.keys), generator=rng, device=device)
-        pair = torch.randint(self.keys, asks, generator=rng, device=device)
-        whom = torch.randint(self.experts, asks, generator=rng, device=device)
-        asked = torch.where(one_hot(whom, self.experts) > 0, keys.gather(1, pair).unsqueeze(-1), -1)
-        seen_keys, seen_values = (part.unflatten(1, (self.num_shown, self.experts)) for part in (keys, values))
+        pair = torch.randint(self.keys, shape, generator=rng, device=device)
+        expert = torch.randint(self.experts, shape, generator=rng, device=device)
+        query_keys = torch.where(one_hot(expert, self.experts) > 0, keys.gather(1, pair).unsqueeze(-1), -1)
+        shown_keys, shown_values = (part.unflatten(1, (self.num_shown, self.experts)) for part in (keys, values))
         t = torch.zeros(batch, dtype=torch.long, device=device)
-        state = PooledState(seen_keys, seen_values, asked, values.gather(1, pair), t)
-        nothing = torch.zeros(batch, dtype=self.dtype, device=device)
-        return state, self._make_step(state, nothing, torch.full_like(nothing, torch.nan))
+        state = PooledState(shown_keys, shown_values, query_keys, values.gather(1, pair), t)
+        zeros = torch.zeros(batch, dtype=self.dtype, device=device)
+        return state, self._make_step(state, zeros, torch.full_like(zeros, torch.nan))
 
     def step(self, state: PooledState, action: Tensor, rng: torch.Generator) -> tuple[PooledState, Step]:
         rows = torch.arange(len(action), device=action.device)
-        wanted = state.targets[rows, (state.t - self.num_shown).clamp(0, self.num_queries - 1)]
-        given, right = reward_and_correct(action, wanted, self.dtype)
-        due = state.t >= self.num_shown
-        reward = torch.where(due, given / self.num_queries, 0)
-        accuracy = torch.where(due, right, torch.nan)
+        target = state.targets[rows, (state.t - self.num_shown).clamp(0, self.num_queries - 1)]
+        reward, correct = reward_and_correct(action, target, self.dtype)
+        answer_mask = state.t >= self.num_shown
+        reward = torch.where(answer_mask, reward / self.num_queries, 0)
+        accuracy = torch.where(answer_mask, correct, torch.nan)
         state = state._replace(t=state.t + 1)
         return state, self._make_step(state, reward, accuracy)
 
     def _make_step(self, state: PooledState, reward: Tensor, accuracy: Tensor) -> Step:
-        last = state.t >= self.steps
-        return Step(self._observe(state), reward, last, torch.zeros_like(last), {"accuracy": accuracy})
+        done = state.t >= self.steps
+        return Step(self._observe(state), reward, done, torch.zeros_like(done), {"accuracy": accuracy})
 
     def _observe(self, state: PooledState) -> Float[Tensor, "B E O"]:
-        rows, show = torch.arange(len(state.t), device=state.t.device), state.t < self.num_shown
-        shown, asked = state.t.clamp(max=self.num_shown - 1), (state.t - self.num_shown).clamp(0, self.num_queries - 1)
-        key = torch.where(show.unsqueeze(-1), state.keys[rows, shown], state.query_keys[rows, asked])  # (B, E)
-        value = torch.where(show.unsqueeze(-1), state.values[rows, shown], -1)
-        hot = [one_hot(part + 1, n + 1)[..., 1:] for part, n in ((key, self.keys), (value, self.values))]  # -1: zeros
-        return torch.cat(hot, -1).to(self.dtype)
+        rows, show_pairs = torch.arange(len(state.t), device=state.t.device), (state.t < self.num_shown).unsqueeze(-1)
+        pair, query = state.t.clamp(max=self.num_shown - 1), (state.t - self.num_shown).clamp(0, self.num_queries - 1)
+        key = torch.where(show_pairs, state.keys[rows, pair], state.query_keys[rows, query])  # (B, E)
+        value = torch.where(show_pairs, state.values[rows, pair], -1)
+        encoded = [
+            one_hot(part + 1, n + 1)[..., 1:] for part, n in ((key, self.keys), (value, self.values))
+        ]  # -1: zeros
+        return torch.cat(encoded, -1).to(self.dtype)
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Chance; the best without sharing, which knows what the one who is asked has seen; and perfect recall."""
+        """Accuracy of chance, of private memories (the best without sharing), and of perfect recall."""
         chance = 1 / self.values
-        alone = 1 / self.experts
-        return {"accuracy": {"chance": chance, "no sharing": alone + (1 - alone) * chance, "perfect recall": 1.0}}
+        private = 1 / self.experts
+        return {"accuracy": {"chance": chance, "no sharing": private + (1 - private) * chance, "perfect recall": 1.0}}

@@ -1,4 +1,4 @@
-"""Priority sort: vectors come with priorities, and are to be given back in the order of these."""
+"""Priority sort: output binary vectors in the order of their priorities (NTM)."""
 
 import math
 from dataclasses import dataclass
@@ -13,18 +13,22 @@ from tasks.task import MultiDiscrete, check_positive
 
 @dataclass(frozen=True)
 class PrioritySort(SequenceTask):
-    """Binary vectors are shown with their priorities; then give back those of highest priority, the highest first.
+    """Priority sort of the Neural Turing Machine: output the vectors of highest priority, the highest first.
 
-    Seen are [bits, priority, 0], priorities uniform in [-1, 1], and in the steps in which an answer is due
-    [0, 0, 1]. An answer is all bits of a vector: logits (B, 2 bits), two beside each other for each bit, or integers
-    (B, bits). Of two with the same priority, the one shown first comes first.
+    Observations are [bits, priority, 0], with priorities uniform in [-1, 1], and [0, 0, 1] in answer steps. An answer is
+    all bits of a vector: logits (B, 2 bits), two adjacent ones per bit, or integers (B, bits). Of two vectors with the
+    same priority, the one observed first comes first.
 
-    Graves et al. 2014, arXiv:1410.5401, section 4.5, and Munkhdalai et al. 2019: 20 vectors of 8 bits, of which the
-    first 16 are due.
+    Graves et al. 2014, arXiv:1410.5401, section 4.5, and Munkhdalai et al. 2019: 20 vectors of 8 bits, 16 answers.
 
     Args:
-        vectors: shown. answers: of them, how many are due.
-        bits: of a vector.
+        steps: derived from the sizes.
+        vectors: the number of vectors.
+        answers: the number of vectors to output.
+        bits: the number of bits of a vector.
+
+    Raises:
+        ValueError: more answers than vectors, or a size below 1.
     """
 
     vectors: int = 20
@@ -45,18 +49,18 @@ class PrioritySort(SequenceTask):
     def action_space(self) -> MultiDiscrete:
         return MultiDiscrete((2,) * self.bits)
 
-    def _draw(self, batch: int, rng: torch.Generator) -> tuple[Float[Tensor, "B T O"], Int[Tensor, "B T bits"]]:
+    def _sample(self, batch: int, rng: torch.Generator) -> tuple[Float[Tensor, "B T O"], Int[Tensor, "B T bits"]]:
         shape, device = (batch, self.vectors), rng.device
         bits = torch.randint(2, (*shape, self.bits), generator=rng, device=device)
         priority = torch.rand(shape, generator=rng, device=device, dtype=self.dtype) * 2 - 1
         order = priority.argsort(dim=-1, descending=True, stable=True)[:, : self.answers]
         answers = bits.gather(1, order.unsqueeze(-1).expand(-1, -1, self.bits))
-        shown = priority.new_zeros(batch, self.steps, self.obs_size)
-        shown[:, : self.vectors, :-1] = torch.cat([bits.to(self.dtype), priority.unsqueeze(-1)], -1)
-        shown[:, self.vectors :, -1] = 1
-        return shown, torch.cat([torch.full_like(bits, -1), answers], 1)
+        inputs = priority.new_zeros(batch, self.steps, self.obs_size)
+        inputs[:, : self.vectors, :-1] = torch.cat([bits.to(self.dtype), priority.unsqueeze(-1)], -1)
+        inputs[:, self.vectors :, -1] = 1
+        return inputs, torch.cat([torch.full_like(bits, -1), answers], 1)
 
     def _reference_accuracy(self) -> dict[str, float]:
-        """Chance; and saying of each bit what most of the vectors shown have, without knowing their order."""
-        often = [max(set_, self.vectors - set_) * math.comb(self.vectors, set_) for set_ in range(self.vectors + 1)]
-        return {"chance": 1 / 2, "bits without order": sum(often) / self.vectors / 2**self.vectors}
+        """Chance level, and the majority of each bit over all vectors, without their order."""
+        majority = [max(ones, self.vectors - ones) * math.comb(self.vectors, ones) for ones in range(self.vectors + 1)]
+        return {"chance": 1 / 2, "bits without order": sum(majority) / self.vectors / 2**self.vectors}

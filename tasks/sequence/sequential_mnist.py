@@ -1,4 +1,4 @@
-"""Sequential MNIST: an image is read a few pixels a step, and named at the end. A finite task of long memory."""
+"""Sequential MNIST, pixel by pixel or in chunks, optionally permuted: classify an image after its last pixel."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -16,33 +16,44 @@ from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 
 class ImageState(NamedTuple):
-    image: Int[Tensor, " B"]  # its number in the split
-    t: Int[Tensor, " B"]  # actions made
+    """State of sequential MNIST.
+
+    Args:
+        image: the index of the image in its split.
+        t: the number of actions taken.
+    """
+
+    image: Int[Tensor, " B"]
+    t: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True)
 class SequentialMNIST(Task):
-    """Read 28 x 28 pixels row by row, 784 / steps of them a step, and say at the end which digit they were.
+    """Sequential MNIST: observes 784 / steps pixels per step, row by row, and classifies the digit at the last step.
 
-    Le, Jaitly & Hinton 2015, arXiv:1504.00941, pixel by pixel (steps=784), also with one fixed permutation of the
-    pixels for all images. Observations are grey values from 0 to 1. Only the last answer counts: its log-probability
-    where actions are logits (B, 10), 1 or 0 where they are integers (B,); the reward before is 0.
+    Le, Jaitly & Hinton 2015, arXiv:1504.00941, pixel by pixel (steps=784); permuted MNIST has one fixed permutation of
+    the pixels for all images. Observations are gray values from 0 to 1. Only the last answer counts: the reward is its
+    log-probability for logits (B, 10), 1 or 0 for integers (B,); earlier rewards are 0.
 
-    The images of a batch are drawn without replacement, so that a batch of all is each image once; batches are
-    independent of each other. A number from 0 to episodes - 1 is the image's place in its split.
+    The images of a batch are sampled without replacement; batches are independent. The number of an episode, from 0 to
+    num_episodes - 1, is the index of the image in its split.
 
     Scores, at the last step: `error` and `accuracy` (0 or 1), `cross_entropy` (in nats; NaN for integers).
 
-    Nothing is looked for or read before the first episode, so that a task may be made, compared and named where there
-    is no data. Then the split is read once in a process, and lies whole, as bytes, on each device that plays it.
+    Files are not read before the first episode, so that the task can be constructed without data. The split is then
+    read once per process and kept as bytes on each device in use.
 
     Args:
-        steps: in which an image is read, a divisor of 784: 112 are 7 pixels a step.
-        data_dir: folder with the four files of MNIST, or with others of the same names and form (Fashion-MNIST).
-            None: $BADGER_DATA or its subfolder `mnist`; where they are not there, they are fetched once.
+        steps: the number of steps per image, a divisor of 784: 112 gives 7 pixels per step.
+        data_dir: a folder with the four files of MNIST, or with others of the same names and format (Fashion-MNIST).
+            None: $BADGER_DATA or its subfolder `mnist`; if there are no files, they are downloaded once.
         split: "train", all training images but the last sixth (50,000 of MNIST); "validation", that sixth (10,000);
             "train+validation"; "test", the files of the test set (10,000).
-        permuted: whether pixels come in an order drawn from `seed`, and not row by row.
+        permuted: whether the pixels are permuted.
+        seed: the seed of the permutation.
+
+    Raises:
+        ValueError: `steps` that do not divide 784, or an unknown `split`.
     """
 
     steps: int = 112
@@ -59,14 +70,14 @@ class SequentialMNIST(Task):
     def __post_init__(self) -> None:
         check_positive(steps=self.steps)
         if PIXELS % self.steps:
-            near = max(n for n in range(1, self.steps) if PIXELS % n == 0)
-            raise ValueError(f"steps={self.steps}, want a divisor of {PIXELS} pixels, such as {near}")
+            divisor = max(n for n in range(1, self.steps) if PIXELS % n == 0)
+            raise ValueError(f"steps={self.steps}, want a divisor of {PIXELS} pixels, such as {divisor}")
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}, want one of: {', '.join(SPLITS)}")
 
     @property
     def evaluation_task(self) -> "SequentialMNIST":
-        """Validation images; of an agent that was trained on those, too, the test's."""
+        """The validation split for "train"; the test split for "train+validation"."""
         return replace(self, split={"train": "validation", "train+validation": "test"}.get(self.split, self.split))
 
     @property
@@ -85,54 +96,63 @@ class SequentialMNIST(Task):
         return load_split(self.data_dir, self.split, device)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[ImageState, Step]:
+        """Samples images without replacement.
+
+        Args:
+            batch: the number of images B.
+            rng: the random generator; the episodes are on its device.
+
+        Raises:
+            ValueError: `batch` exceeds the number of images of the split.
+        """
         if batch > self.num_episodes:
             raise ValueError(f"batch={batch}, want at most the {self.num_episodes} images of split={self.split!r}")
         return self._initial_step(torch.randperm(self.num_episodes, generator=rng, device=rng.device)[:batch])
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[ImageState, Step]:
-        if bool(((index < 0) | (index >= self.num_episodes)).any()):
+        if index.device.type == "cpu" and bool(((index < 0) | (index >= self.num_episodes)).any()):
             lowest, highest = index.min().item(), index.max().item()
             raise IndexError(f"index from {lowest} to {highest}, want numbers from 0 to {self.num_episodes - 1}")
         return self._initial_step(index)
 
     def _initial_step(self, index: Tensor) -> tuple[ImageState, Step]:
         state = ImageState(index, torch.zeros_like(index))
-        nothing = torch.zeros(len(index), dtype=self.dtype, device=index.device)
-        unknown = torch.full_like(nothing, torch.nan)
-        return state, self._make_step(state, nothing, unknown, unknown)
+        zeros = torch.zeros(len(index), dtype=self.dtype, device=index.device)
+        nan_score = torch.full_like(zeros, torch.nan)
+        return state, self._make_step(state, zeros, nan_score, nan_score)
 
     def step(self, state: ImageState, action: Tensor, rng: torch.Generator) -> tuple[ImageState, Step]:
-        wanted = self._images(state.image.device).labels[state.image]
-        given, right = reward_and_correct(action, wanted, self.dtype)
-        surprise = -given.detach() if action.is_floating_point() else torch.full_like(right, torch.nan)
+        label = self._images(state.image.device).labels[state.image]
+        reward, correct = reward_and_correct(action, label, self.dtype)
+        cross_entropy = -reward.detach() if action.is_floating_point() else torch.full_like(correct, torch.nan)
         state = ImageState(state.image, state.t + 1)
-        return state, self._make_step(state, given, right, surprise)
+        return state, self._make_step(state, reward, correct, cross_entropy)
 
-    def _make_step(self, state: ImageState, reward: Tensor, right: Tensor, surprise: Tensor) -> Step:
-        last, device = state.t >= self.steps, state.image.device
-        order = _order(self.steps, self.seed if self.permuted else None, device)
-        places = order[state.t.clamp(max=self.steps - 1)]  # (B, O)
-        obs = self._images(device).pixels[state.image.unsqueeze(-1), places].to(self.dtype) / 255
-        scores = {"accuracy": right, "error": 1 - right, "cross_entropy": surprise}
-        scores = {name: torch.where(last, score, torch.nan) for name, score in scores.items()}
-        return Step(obs, torch.where(last, reward, 0), last, torch.zeros_like(last), scores)
+    def _make_step(self, state: ImageState, reward: Tensor, correct: Tensor, cross_entropy: Tensor) -> Step:
+        done, device = state.t >= self.steps, state.image.device
+        order = _pixel_order(self.steps, self.seed if self.permuted else None, device)
+        pixels = order[state.t.clamp(max=self.steps - 1)]  # (B, O)
+        obs = self._images(device).pixels[state.image.unsqueeze(-1), pixels].to(self.dtype) / 255
+        scores = {"accuracy": correct, "error": 1 - correct, "cross_entropy": cross_entropy}
+        scores = {name: torch.where(done, score, torch.nan) for name, score in scores.items()}
+        return Step(obs, torch.where(done, reward, 0), done, torch.zeros_like(done), scores)
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Chance; and the best that can be said without looking, from how often each digit is in this split."""
-        often = self._images(torch.device("cpu")).labels.bincount(minlength=CLASSES).double() / self.num_episodes
-        chance, most = 1 / CLASSES, often.max().item()
+        """Chance level, and the best input-independent answers, from the label frequencies of the split."""
+        frequency = self._images(torch.device("cpu")).labels.bincount(minlength=CLASSES).double() / self.num_episodes
+        chance, majority = 1 / CLASSES, frequency.max().item()
         return {
-            "error": {"chance": 1 - chance, "commonest digit": 1 - most},
-            "accuracy": {"chance": chance, "commonest digit": most},
+            "error": {"chance": 1 - chance, "commonest digit": 1 - majority},
+            "accuracy": {"chance": chance, "commonest digit": majority},
             "cross_entropy": {
                 "chance": math.log(CLASSES),
-                "frequencies of digits": torch.special.entr(often).sum().item(),
+                "frequencies of digits": torch.special.entr(frequency).sum().item(),
             },
         }
 
 
 @lru_cache(maxsize=16)
-def _order(steps: int, seed: int | None, device: torch.device) -> Tensor:
-    """Which pixels are read in each step, (T, O). RandomState, for its stream is the same in all versions of numpy."""
+def _pixel_order(steps: int, seed: int | None, device: torch.device) -> Tensor:
+    """Indices of the pixels of each step, (T, O), by RandomState, whose stream is the same in all versions of numpy."""
     order = np.arange(PIXELS) if seed is None else np.random.RandomState(seed).permutation(PIXELS)
     return torch.tensor(order, device=device).view(steps, -1)

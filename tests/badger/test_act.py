@@ -1,4 +1,4 @@
-"""The ports: what experts sense, and how they make one action together, worked out by hand."""
+"""Senses and output heads, checked by hand."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from toys import seeded
 
 B, Y = 2, 3
 LIKE = torch.zeros(B, 1, dtype=torch.float64)
-HERE = torch.tensor([[True, False, True, True]]).expand(B, -1)  # expert 1 of 4 is absent
+PRESENT = torch.tensor([[True, False, True, True]]).expand(B, -1)  # expert 1 of 4 is absent
 
 
 def outputs_of(experts, batch=B):
@@ -22,71 +22,73 @@ def port(name, outputs=2, seed=0):
         return ACTS[name](Y, outputs).double()
 
 
-def said(made, y):
-    """One number an expert: what `Each` and `RandomOwners` average."""
+def expert_outputs(made, y):
+    """One output of each expert, which `RoundRobin` and `RandomOwners` average."""
     return made.linear(y).squeeze(-1)
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_the_absent_have_no_say(name):
+def test_absent_experts_are_masked_out(name):
     made, y = port(name), outputs_of(4).requires_grad_()
-    address = made.make_assignment(LIKE, 4, 2, seeded())
-    action = made(y, address, HERE)
-    (slope,) = torch.autograd.grad(action.square().sum(), y)
-    assert not slope[:, 1].any() and slope[:, [0, 2, 3]].any(-1).all()
-    louder = y.detach().clone()
-    louder[:, 1] += 100
-    assert torch.equal(made(louder, address, HERE), action)
+    assignment = made.make_assignment(LIKE, 4, 2, seeded())
+    action = made(y, assignment, PRESENT)
+    (gradient,) = torch.autograd.grad(action.square().sum(), y)
+    assert not gradient[:, 1].any() and gradient[:, [0, 2, 3]].any(-1).all()
+    changed = y.detach().clone()
+    changed[:, 1] += 100
+    assert torch.equal(made(changed, assignment, PRESENT), action)
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_where_nobody_is_left_the_action_is_zero(name):
+def test_without_experts_the_action_is_zero(name):
     made = port(name)
-    some = torch.tensor([[False] * 4, [True] * 4])
-    action = made(outputs_of(4), made.make_assignment(LIKE, 4, 2, seeded()), some)
+    present = torch.tensor([[False] * 4, [True] * 4])
+    action = made(outputs_of(4), made.make_assignment(LIKE, 4, 2, seeded()), present)
     assert not action[0].any() and action[1].all()
 
 
 @pytest.mark.parametrize("name", ["mean", "readout"])
-def test_the_present_act_as_if_the_others_had_never_been(name):
+def test_present_experts_act_as_if_there_were_no_others(name):
     made, y = port(name), outputs_of(4)
-    address = made.make_assignment(LIKE, 4, 2, seeded())
-    assert_close(made(y, address, HERE), made(y[:, [0, 2, 3]], address, None))
+    assignment = made.make_assignment(LIKE, 4, 2, seeded())
+    assert_close(made(y, assignment, PRESENT), made(y[:, [0, 2, 3]], assignment, None))
 
 
-# --- a value beside the action
+# --- critic
 
 
-def valued(name):
+def with_critic(name):
     made = act.WithCritic(port(name)).double()
     torch.nn.init.constant_(made.critic.linear.weight, 0.5)
     return made
 
 
 @pytest.mark.parametrize("name", ACTS)
-@pytest.mark.parametrize("present", [None, HERE])
-def test_a_value_is_put_out_behind_the_action_of_the_port(name, present):
-    made, y = valued(name), outputs_of(4)
-    address = made.make_assignment(LIKE, 4, 2, seeded())
-    action, value = made(y, address, present).split([2, 1], -1)
-    assert torch.equal(action, made.base(y, address, present))
-    heard = y if present is None else y[:, [0, 2, 3]]
-    assert_close(value.squeeze(-1), 0.5 * heard.mean(1).sum(-1))
+@pytest.mark.parametrize("present", [None, PRESENT])
+def test_the_value_follows_the_outputs_of_the_wrapped_head(name, present):
+    made, y = with_critic(name), outputs_of(4)
+    assignment = made.make_assignment(LIKE, 4, 2, seeded())
+    action, value = made(y, assignment, present).split([2, 1], -1)
+    assert torch.equal(action, made.base(y, assignment, present))
+    inputs = y if present is None else y[:, [0, 2, 3]]
+    assert_close(value.squeeze(-1), 0.5 * inputs.mean(1).sum(-1))
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_names_addresses_and_newcomers_are_those_of_the_port(name):
-    made, plain = valued(name), port(name)
+def test_assignments_and_names_are_those_of_the_wrapped_head(name):
+    made, plain = with_critic(name), port(name)
     assert (made.input_size, made.outputs, made.name_size) == (Y, 2, plain.name_size)
-    for each in (made, plain):
-        each.told = each.make_assignment(LIKE, 4, 2, seeded())
-        each.after = each.extend_assignment(each.told, LIKE, 6, seeded())
-        each.called = each.output_names(each.after, 6)
-    for ours, theirs in zip((made.told, made.after, made.called), (plain.told, plain.after, plain.called), strict=True):
-        assert (ours is None and theirs is None) or torch.equal(ours, theirs)
+    for head in (made, plain):
+        head.assignment = head.make_assignment(LIKE, 4, 2, seeded())
+        head.after = head.extend_assignment(head.assignment, LIKE, 6, seeded())
+        head.called = head.output_names(head.after, 6)
+    for wrapped, own in zip(
+        (made.assignment, made.after, made.called), (plain.assignment, plain.after, plain.called), strict=True
+    ):
+        assert (wrapped is None and own is None) or torch.equal(wrapped, own)
 
 
-def test_nothing_is_expected_at_first():
+def test_values_are_zero_at_initialization():
     assert not act.WithCritic(port("mean")).double()(outputs_of(4).double(), None, None)[:, -1].any()
 
 
@@ -100,60 +102,60 @@ def test_mean_is_the_mean_of_a_linear_map():
 
 
 def test_mean_has_a_fixed_number_of_outputs():
-    with pytest.raises(ValueError, match=r"outputs=3, want 2: act\.Mean .* act\.Owners and act\.Readout"):
+    with pytest.raises(ValueError, match=r"outputs=3, want 2: act\.Mean .* act\.RandomOwners and act\.Readout"):
         port("mean").make_assignment(LIKE, 4, 3, seeded())
 
 
-# --- each
+# --- round robin
 
 
-def test_each_expert_makes_the_output_of_its_number_modulo_the_outputs():
+def test_expert_i_makes_output_i_modulo_the_number_of_outputs():
     made, y = port("each"), outputs_of(6)
-    words = said(made, y)
+    values = expert_outputs(made, y)
     action = made(y, made.make_assignment(LIKE, 6, 2, seeded()), None)
-    assert_close(action, torch.stack([words[:, 0::2].mean(1), words[:, 1::2].mean(1)], 1))
+    assert_close(action, torch.stack([values[:, 0::2].mean(1), values[:, 1::2].mean(1)], 1))
 
 
-def test_the_share_of_an_absent_expert_goes_to_the_others_of_its_output():
+def test_owners_are_renormalized_without_absent_experts():
     made, y = port("each"), outputs_of(4)
-    words = said(made, y)
-    action = made(y, made.make_assignment(LIKE, 4, 2, seeded()), HERE)
-    assert_close(action, torch.stack([words[:, [0, 2]].mean(1), words[:, 3]], 1))
+    values = expert_outputs(made, y)
+    action = made(y, made.make_assignment(LIKE, 4, 2, seeded()), PRESENT)
+    assert_close(action, torch.stack([values[:, [0, 2]].mean(1), values[:, 3]], 1))
 
 
-def test_an_output_that_nobody_is_left_to_make_is_zero():
+def test_an_output_without_owners_is_zero():
     made, y = port("each", 4), outputs_of(4)
-    action = made(y, made.make_assignment(LIKE, 4, 4, seeded()), HERE)
+    action = made(y, made.make_assignment(LIKE, 4, 4, seeded()), PRESENT)
     assert not action[:, 1].any() and action[:, [0, 2, 3]].all()
 
 
 @pytest.mark.parametrize(("experts", "outputs"), [(3, 2), (1, 2), (3, 4)])
-def test_each_wants_a_multiple_of_the_outputs(experts, outputs):
-    wrong = rf"experts={experts}, want a multiple of outputs={outputs}: .* act\.Mean and act\.Readout any number"
-    with pytest.raises(ValueError, match=wrong):
+def test_round_robin_needs_a_multiple_of_the_outputs(experts, outputs):
+    message = rf"experts={experts}, want a multiple of outputs={outputs}: .* act\.Mean and act\.Readout any number"
+    with pytest.raises(ValueError, match=message):
         port("each").make_assignment(LIKE, experts, outputs, seeded())
 
 
-# --- owners
+# --- random owners
 
 
 def owners(experts, outputs, batch=200, seed=0):
-    """(batch, E), the output that each expert owns, after checking that the address is made of fair shares."""
-    address = port("owners").make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
-    assert address.shape == (batch, outputs, experts)
-    mine = (address > 0).double()
+    """(batch, E), the output that each expert owns, after checking the weights of the assignment."""
+    assignment = port("owners").make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    assert assignment.shape == (batch, outputs, experts)
+    mine = (assignment > 0).double()
     assert (mine.sum(1) == 1).all()  # every expert owns one output
-    assert_close(address, mine / mine.sum(-1, keepdim=True))
+    assert_close(assignment, mine / mine.sum(-1, keepdim=True))
     return mine.argmax(1)
 
 
 @pytest.mark.parametrize(("experts", "outputs"), [(4, 4), (7, 3), (64, 5), (5, 1)])
-def test_all_outputs_are_owned_and_almost_equally_often(experts, outputs):
+def test_outputs_have_equally_many_owners_up_to_one(experts, outputs):
     counts = torch.nn.functional.one_hot(owners(experts, outputs), outputs).sum(1)
     assert counts.min() == experts // outputs and counts.max() == -(-experts // outputs)
 
 
-def test_owners_are_drawn_anew_for_each_episode():
+def test_owners_are_sampled_in_each_episode():
     owned = owners(4, 4)
     assert len(owned.unique(dim=0)) == 24  # all orders of 4 among 200 episodes
     assert torch.equal(owned, owners(4, 4)) and not torch.equal(owned, owners(4, 4, seed=1))
@@ -161,34 +163,34 @@ def test_owners_are_drawn_anew_for_each_episode():
 
 def test_an_output_is_the_mean_of_its_owners():
     made, y = port("owners"), outputs_of(5)
-    address = made.make_assignment(LIKE, 5, 2, seeded())
-    action, words = made(y, address, None), said(made, y)
+    assignment = made.make_assignment(LIKE, 5, 2, seeded())
+    action, values = made(y, assignment, None), expert_outputs(made, y)
     for b in range(B):
         for d in range(2):
-            assert_close(action[b, d], words[b, address[b, d] > 0].mean())
+            assert_close(action[b, d], values[b, assignment[b, d] > 0].mean())
 
 
-def test_owners_want_an_expert_for_each_output():
+def test_random_owners_need_an_expert_for_each_output():
     with pytest.raises(ValueError, match=r"experts=3, want at least outputs=4: .* act\.Mean and act\.Readout"):
         port("owners").make_assignment(LIKE, 3, 4, seeded())
 
 
-# --- named
+# --- named outputs
 
 
 def named(experts, outputs, batch=200, seed=0):
-    """Shares (batch, D, E) and names (batch, D, N) of an address, and what each expert is told (batch, E, N)."""
+    """Weights (batch, D, E) and names (batch, D, N) of an assignment, and the observed names (batch, E, N)."""
     made = port("named")
-    address = made.make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
-    assert address.shape == (batch, outputs, experts + made.name_size)
-    return *address.split([experts, made.name_size], -1), made.output_names(address, experts)
+    assignment = made.make_assignment(LIKE[:1].expand(batch, -1), experts, outputs, seeded(seed))
+    assert assignment.shape == (batch, outputs, experts + made.name_size)
+    return *assignment.split([experts, made.name_size], -1), made.output_names(assignment, experts)
 
 
 @pytest.mark.parametrize(("experts", "outputs"), [(4, 4), (7, 3), (5, 1), (3, 7), (1, 4)])
-def test_named_outputs_are_shared_out_fairly_and_all_are_owned(experts, outputs):
-    shares, _, _ = named(experts, outputs)
-    mine = (shares > 0).double()
-    assert_close(shares, mine / mine.sum(-1, keepdim=True))
+def test_named_outputs_have_equally_many_owners_up_to_one(experts, outputs):
+    weights, _, _ = named(experts, outputs)
+    mine = (weights > 0).double()
+    assert_close(weights, mine / mine.sum(-1, keepdim=True))
     for counts, total in ((mine.sum(-1), experts / outputs), (mine.sum(1), outputs / experts)):
         assert counts.min() == max(1, int(total)) and counts.max() == max(1, -(-total // 1))
 
@@ -196,40 +198,40 @@ def test_named_outputs_are_shared_out_fairly_and_all_are_owned(experts, outputs)
 @pytest.mark.parametrize("outputs", [1, 6, 20])
 def test_outputs_of_an_episode_have_different_names(outputs):
     _, names, _ = named(3, outputs)
-    apart = torch.cdist(names, names) + 10 * torch.eye(outputs)
-    assert apart.min() > 0.3
-    assert len(names[:, 0].unique(dim=0)) > 15  # of 20, drawn anew for each episode
+    distance = torch.cdist(names, names) + 10 * torch.eye(outputs)
+    assert distance.min() > 0.3
+    assert len(names[:, 0].unique(dim=0)) > 15  # of 20, sampled in each episode
 
 
-def test_there_are_twenty_names_and_more_outputs_share_them():
+def test_there_are_twenty_names_and_more_outputs_repeat_them():
     _, names, _ = named(3, 25, batch=1)
     assert len(names[0].round(decimals=9).unique(dim=0)) == 20
 
 
-def test_an_expert_is_told_the_name_of_what_it_makes():
-    shares, names, told = named(7, 3)
+def test_an_expert_observes_the_name_of_its_output():
+    weights, names, observed = named(7, 3)
     for b in range(5):
         for e in range(7):
-            assert_close(told[b, e], names[b, shares[b, :, e].argmax()])
+            assert_close(observed[b, e], names[b, weights[b, :, e].argmax()])
 
 
-def test_an_expert_with_several_outputs_is_told_the_first_name():
-    shares, names, told = named(2, 5)
+def test_an_expert_with_several_outputs_observes_the_first_name():
+    weights, names, observed = named(2, 5)
     for b in range(5):
         for e in range(2):
-            assert_close(told[b, e], names[b, shares[b, :, e] > 0][0])
+            assert_close(observed[b, e], names[b, weights[b, :, e] > 0][0])
 
 
-def test_a_named_output_is_the_mean_of_those_who_make_it():
+def test_a_named_output_is_the_mean_of_its_owners():
     made, y = port("named"), outputs_of(5)
-    address = made.make_assignment(LIKE, 5, 2, seeded())
-    action, words = made(y, address, None), said(made, y)
+    assignment = made.make_assignment(LIKE, 5, 2, seeded())
+    action, values = made(y, assignment, None), expert_outputs(made, y)
     for b in range(B):
         for d in range(2):
-            assert_close(action[b, d], words[b, address[b, d, :5] > 0].mean())
+            assert_close(action[b, d], values[b, assignment[b, d, :5] > 0].mean())
 
 
-def test_newcomers_learn_the_names_that_there_are():
+def test_new_experts_observe_existing_names():
     made, rng = port("named"), seeded()
     before = made.make_assignment(LIKE, 4, 2, rng)
     after = made.extend_assignment(before, LIKE, 9, rng)
@@ -242,37 +244,37 @@ def test_newcomers_learn_the_names_that_there_are():
 # --- readout
 
 
-def test_readout_is_attention_by_the_stub_and_the_address():
+def test_readout_is_attention_by_a_learned_query_and_a_code():
     made, y = port("readout"), outputs_of(3)
-    address = made.make_assignment(LIKE, 3, 2, seeded())
-    action = made(y, address, None)
+    assignment = made.make_assignment(LIKE, 3, 2, seeded())
+    action = made(y, assignment, None)
     for b in range(B):
         parts = made.key_value(y[b])  # (E, K + 1)
         for d in range(2):
-            scores = parts[:, :-1] @ torch.cat([made.stub, address[b, d]]) / 32**0.5
+            scores = parts[:, :-1] @ torch.cat([made.query, assignment[b, d]]) / 32**0.5
             assert_close(action[b, d], (scores.exp() / scores.exp().sum()) @ parts[:, -1])
 
 
-def test_addresses_of_readout_are_normal_and_drawn_from_the_generator():
+def test_codes_of_readout_are_normal_and_sampled_from_the_generator():
     made, many = port("readout"), LIKE[:1].expand(500, -1)
-    address = made.make_assignment(many, 3, 2, seeded())
-    assert address.shape == (500, 2, made.address_size)
-    assert_close(address.std(0), torch.ones_like(address[0]), atol=0.15, rtol=0)
-    assert torch.equal(address, made.make_assignment(many, 3, 2, seeded()))
-    assert not torch.equal(address, made.make_assignment(many, 3, 2, seeded(1)))
+    assignment = made.make_assignment(many, 3, 2, seeded())
+    assert assignment.shape == (500, 2, made.code_size)
+    assert_close(assignment.std(0), torch.ones_like(assignment[0]), atol=0.15, rtol=0)
+    assert torch.equal(assignment, made.make_assignment(many, 3, 2, seeded()))
+    assert not torch.equal(assignment, made.make_assignment(many, 3, 2, seeded(1)))
 
 
-# --- newcomers
+# --- added experts
 
 
 @pytest.mark.parametrize("name", ACTS)
-def test_an_address_after_newcomers_fits_them(name):
+def test_an_extended_assignment_fits_the_new_number_of_experts(name):
     made, rng = port(name), seeded()
-    address = made.extend_assignment(made.make_assignment(LIKE, 4, 2, rng), LIKE, 6, rng)
-    assert made(outputs_of(6), address, None).shape == (B, 2)
+    assignment = made.extend_assignment(made.make_assignment(LIKE, 4, 2, rng), LIKE, 6, rng)
+    assert made(outputs_of(6), assignment, None).shape == (B, 2)
 
 
-def test_who_owned_an_output_keeps_it_when_others_join():
+def test_owners_keep_their_outputs_when_experts_are_added():
     made, rng = port("owners"), seeded()
     before = made.make_assignment(LIKE, 4, 2, rng)
     after = made.extend_assignment(before, LIKE, 9, rng)
@@ -281,7 +283,7 @@ def test_who_owned_an_output_keeps_it_when_others_join():
     assert_close(after.sum(-1), torch.ones(B, 2, dtype=torch.float64))
 
 
-def test_each_refuses_newcomers_that_break_the_multiple():
+def test_round_robin_refuses_new_experts_that_break_the_multiple():
     made = port("each")
     with pytest.raises(ValueError, match="experts=5, want a multiple of outputs=2"):
         made.extend_assignment(made.make_assignment(LIKE, 4, 2, seeded()), LIKE, 5, seeded())
@@ -290,17 +292,17 @@ def test_each_refuses_newcomers_that_break_the_multiple():
 # --- sense
 
 
-def test_broadcast_shows_the_same_to_all():
+def test_broadcast_gives_all_experts_the_same_observation():
     obs = torch.randn(B, 3, generator=seeded())
-    seen = sense.Broadcast(3)(obs, 4, 2)
-    assert seen.shape == (B, 4, 3) and all(torch.equal(seen[:, i], obs) for i in range(4))
+    inputs = sense.Broadcast(3)(obs, 4, 2)
+    assert inputs.shape == (B, 4, 3) and all(torch.equal(inputs[:, i], obs) for i in range(4))
 
 
-def test_a_mean_over_the_outputs_may_be_sensed_as_their_total():
+def test_scaled_by_the_number_of_outputs_turns_a_mean_into_a_sum():
     guess, target = torch.randn(2, B, 5, generator=seeded())
-    told = 3 * (guess - target).square().mean(-1, keepdim=True)
-    seen = sense.Scaled(1, power=1, scale=1 / 3)(told, 4, 5)
-    assert_close(seen, (guess - target).square().sum(-1).view(B, 1, 1).expand(B, 4, 1))
+    obs = 3 * (guess - target).square().mean(-1, keepdim=True)
+    inputs = sense.Scaled(1, power=1, scale=1 / 3)(obs, 4, 5)
+    assert_close(inputs, (guess - target).square().sum(-1).view(B, 1, 1).expand(B, 4, 1))
 
 
 @pytest.mark.parametrize(("outputs", "factor"), [(1, 1), (4, 2), (9, 3)])
@@ -309,23 +311,23 @@ def test_scaled_by_the_root_of_the_number_of_outputs(outputs, factor):
     assert_close(sense.Scaled(2)(obs, 3, outputs), factor * obs.unsqueeze(1).expand(B, 3, 2))
 
 
-def test_a_symbol_is_sensed_as_the_numbers_of_its_own():
+def test_a_one_hot_symbol_selects_its_embedding():
     embedding = sense.Embedding(3, 5).double()
-    seen = embedding(torch.eye(3, dtype=torch.float64)[[2, 0]], 4, 2)
-    assert torch.equal(seen, embedding.linear.weight.T[[2, 0]].unsqueeze(1).expand(2, 4, 5))
+    inputs = embedding(torch.eye(3, dtype=torch.float64)[[2, 0]], 4, 2)
+    assert torch.equal(inputs, embedding.linear.weight.T[[2, 0]].unsqueeze(1).expand(2, 4, 5))
 
 
-def test_an_embedding_begins_standard_normal():
+def test_an_embedding_is_standard_normal_at_initialization():
     weights = sense.Embedding(30, 200).linear.weight
     assert abs(weights.std() - 1) < 0.05 and abs(weights.mean()) < 0.05
 
 
-def test_an_embedding_has_numbers():
+def test_an_embedding_of_size_zero_raises():
     with pytest.raises(ValueError, match="size=0, want at least 1"):
         sense.Embedding(3, 0)
 
 
-def test_each_expert_senses_its_own_row():
+def test_per_expert_gives_each_expert_its_row():
     obs = torch.randn(B, 4, 3, generator=seeded())
     assert torch.equal(sense.PerExpert(3)(obs, 4, 2), obs)
 
@@ -333,12 +335,12 @@ def test_each_expert_senses_its_own_row():
 @pytest.mark.parametrize(
     ("made", "shape", "wanted"),
     [
-        (sense.Broadcast(3), (B, 4), r"obs \(2, 4\), want \(batch, 3\): .*sense\.Each takes one for each"),
+        (sense.Broadcast(3), (B, 4), r"obs \(2, 4\), want \(batch, 3\): .*sense\.PerExpert takes one for each"),
         (sense.Broadcast(3), (B, 4, 3), r"obs \(2, 4, 3\), want \(batch, 3\)"),
         (sense.PerExpert(3), (B, 3), r"obs \(2, 3\), want \(batch, experts 4, 3\): .*sense\.Broadcast"),
         (sense.PerExpert(3), (B, 5, 3), r"obs \(2, 5, 3\), want \(batch, experts 4, 3\)"),
     ],
 )
-def test_an_observation_of_another_shape_is_refused(made, shape, wanted):
+def test_an_observation_of_another_shape_raises(made, shape, wanted):
     with pytest.raises(ValueError, match=wanted):
         made(torch.zeros(shape), 4, 2)

@@ -1,4 +1,4 @@
-"""The agent: experts that sense, talk and act; any number of them, and any other topology."""
+"""The agent: step, identities, any number of experts and outputs, populations, random graphs."""
 
 from functools import partial
 
@@ -38,7 +38,7 @@ OBS = torch.zeros(B, 1, dtype=torch.float64)
 
 
 @pairwise(core=CORES, bus=BUSES, port=ACTS)
-def test_every_combination_of_parts_gives_an_action_and_a_state(core, bus, port):
+def test_every_combination_of_parts_returns_an_action_and_a_state(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
     outputs, after = run(agent, state)
@@ -77,67 +77,67 @@ def built(**changes):
         ({"bus": Silent(HIDDEN)}, r"core\.input_size=9, want obs 2 \+ message 0 \+ identity 3 = 5"),
         ({"bus": BUSES["mean"](5, MESSAGE)}, r"bus\.input_size=5, want the core's output_size=6; build .*=6"),
         ({"act": act.Mean(7, 2)}, r"act\.input_size=7, want the core's output_size=6; build .*=6"),
-        ({"ticks": 0}, r"ticks=0, want at least 1"),
+        ({"comm_rounds": 0}, r"comm_rounds=0, want at least 1"),
         ({"experts": 0}, r"experts=0, want at least 1"),
         ({"topology": nx.path_graph(5)}, r"the graph has 5 nodes, want experts=3"),
         ({"topology": "rign"}, r"unknown topology 'rign', .*Did you mean 'ring'"),
     ],
 )
-def test_sizes_that_do_not_fit_are_refused(changes, error):
+def test_sizes_that_do_not_fit_raise(changes, error):
     with pytest.raises(ValueError, match=error):
         built(**changes)
 
 
-def test_a_graph_of_its_own_fixes_the_number_of_experts():
+def test_a_given_graph_fixes_the_number_of_experts():
     agent = built(topology=nx.path_graph(3))
     with pytest.raises(ValueError, match=r"the graph has 3 nodes, want experts=4"):
         agent.initial_state(torch.zeros(B, 2), seeded(), experts=4)
 
 
-def test_networkx_is_asked_once_for_each_number_of_experts():
-    asked = []
-    agent = built(topology=lambda n: asked.append(n) or nx.complete_graph(n))
+def test_a_topology_is_computed_once_for_each_number_of_experts():
+    calls = []
+    agent = built(topology=lambda n: calls.append(n) or nx.complete_graph(n))
     for experts in (3, 4, 3, 4, None):
         agent.initial_state(torch.zeros(B, 2), seeded(), experts)
-    assert asked == [3, 4]
+    assert calls == [3, 4]
 
 
 # --- one step, by hand
 
 
-@pytest.mark.parametrize("ticks", [1, 3])
-def test_a_step_is_sense_core_bus_act(ticks):
-    agent = toy_agent(bus="mean", ticks=ticks)
+@pytest.mark.parametrize("comm_rounds", [1, 3])
+def test_a_step_is_sense_core_bus_act(comm_rounds):
+    agent = toy_agent(bus="mean", comm_rounds=comm_rounds)
     state = agent.initial_state(OBS, seeded())
     obs = observations(2)
     outputs, after = run(agent, state, obs)
     h, inbox = torch.zeros(B, 4, HIDDEN, dtype=torch.float64), torch.zeros(B, 4, MESSAGE, dtype=torch.float64)
     for t in range(2):
-        for _ in range(ticks):
+        for _ in range(comm_rounds):
             x = torch.cat([obs[t].unsqueeze(1).expand(-1, 4, -1), inbox, state.identity], -1)
             h, _ = agent.core(x, type(state.core)(h))
-            said = agent.bus.message(h)
-            inbox = (said.sum(1, keepdim=True) - said) / 3  # from all the others
+            message = agent.bus.message(h)
+            inbox = (message.sum(1, keepdim=True) - message) / 3  # from all the others
         assert_close(outputs[t], agent.act.linear(h).mean(1))
     assert_close(after.y, h)
     assert_close(after.inbox, inbox)
 
 
-def test_ticks_are_rounds_within_a_step():
-    slow, quick = toy_agent(core="episodic"), toy_agent(core="episodic", ticks=2)
+def test_communication_rounds_repeat_core_and_bus_within_a_step():
+    slow, quick = toy_agent(core="episodic"), toy_agent(core="episodic", comm_rounds=2)
     obs = observations(3)
     twice, _ = run(slow, slow.initial_state(OBS, seeded()), obs.repeat_interleave(2, 0))
     once, _ = run(quick, quick.initial_state(OBS, seeded()), obs)
     assert_close(once, twice[1::2])
 
 
-def test_an_unconnected_expert_hears_nothing():
+def test_an_unconnected_expert_receives_no_messages():
     agent = toy_agent(topology="none")
     outputs, after = run(agent, agent.initial_state(OBS, seeded()))
     assert outputs.isfinite().all() and not after.inbox.any() and after.weights.shape == (B, 0)
 
 
-def test_one_expert_is_an_agent():
+def test_an_agent_may_have_a_single_expert():
     agent = toy_agent(core="episodic", experts=1)
     assert run(agent, agent.initial_state(OBS, seeded()))[0].isfinite().all()
 
@@ -151,7 +151,7 @@ def test_identities_differ_between_experts_and_episodes():
     assert len(identity.flatten(0, 1).unique(dim=0)) == 4 * B
 
 
-def test_identities_come_from_the_generator():
+def test_identities_are_sampled_from_the_generator():
     agent = toy_agent()
     first, again, other = (agent.initial_state(OBS, seeded(s)).identity for s in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
@@ -169,10 +169,10 @@ def test_experts_without_identities_stay_equal():
     assert_close(after.y, after.y[:, :1].expand_as(after.y))
 
 
-# a noisy bus drops edges by place
+# a noisy bus drops edges by index
 @pairwise(core=CORES, bus=[bus for bus in BUSES if bus != "noisy"], port=["mean", "readout"])
 def test_experts_permute_with_their_identities(core, bus, port):
-    agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn by place
+    agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are sampled by index
     state, order = agent.initial_state(OBS, seeded()), torch.tensor([2, 0, 3, 1])
     outputs, plain = run(agent, state)
     same, moved = run(agent, state._replace(identity=state.identity[:, order]))
@@ -201,9 +201,9 @@ def trained(port, *, core="episodic", updates=3):
 
 
 def error(agent, *, experts=None, dims=4, steps=4):
-    found = evaluate(agent, game(steps, dims), 5, seeded(), experts=experts)["final_error"]
-    assert found.shape == (5,)
-    return found
+    scores = evaluate(agent, game(steps, dims), 5, seeded(), experts=experts)["final_error"]
+    assert scores.shape == (5,)
+    return scores
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared"])
@@ -217,20 +217,20 @@ def test_an_agent_runs_with_other_numbers_of_experts(port, experts, core):
 
 
 @pytest.mark.parametrize(("port", "wanted"), [("each", "a multiple of"), ("owners", "at least")])
-def test_three_experts_do_not_make_four_outputs_of_their_own(port, wanted):
+def test_heads_with_owners_need_enough_experts(port, wanted):
     with pytest.raises(ValueError, match=f"experts=3, want {wanted} outputs=4: .*act.Mean and act.Readout"):
         error(toy_agent(game(dims=4), port=port), experts=3)
 
 
 @pytest.mark.parametrize("dims", [1, 3, 7])
 @pytest.mark.parametrize("port", ["owners", "readout"])
-def test_owners_and_readout_run_with_other_numbers_of_outputs(port, dims):
+def test_random_owners_and_readout_run_with_other_numbers_of_outputs(port, dims):
     agent = toy_agent(game(dims=4), core="episodic", port=port, experts=8)
     assert error(agent, dims=dims).isfinite().all()
 
 
 @pytest.mark.parametrize("port", ["mean", "each"])
-def test_mean_and_each_tell_when_the_outputs_do_not_fit(port):
+def test_mean_and_round_robin_raise_for_other_numbers_of_outputs(port):
     with pytest.raises(ValueError, match="want"):
         error(toy_agent(game(dims=4), port=port), dims=3)
 
@@ -247,7 +247,7 @@ def test_episodes_longer_than_trained_stay_finite(port):
 # --- populations
 
 
-class Played(nn.Module):
+class Rollout(nn.Module):
     def __init__(self, agent, task):
         super().__init__()
         self.agent, self.task = agent, task
@@ -264,23 +264,23 @@ def small_memory(input_size, hidden_size):
 
 @pytest.mark.parametrize("port", ACTS)
 @pytest.mark.parametrize("core", ["gru", small_memory, lambda *sizes: Private(small_memory(*sizes))])
-def test_a_population_of_agents_plays_under_vmap(core, port):
+def test_a_population_of_agents_runs_under_vmap(core, port):
     task = game(steps=3)
-    players = [Played(toy_agent(task, core=core, port=port, seed=s), task) for s in range(2)]
-    stacked, _ = stack_module_state(players)
+    rollouts = [Rollout(toy_agent(task, core=core, port=port, seed=s), task) for s in range(2)]
+    stacked, _ = stack_module_state(rollouts)
 
     def value(parameters):
-        return functional_call(players[0], parameters, ())
+        return functional_call(rollouts[0], parameters, ())
 
-    together = torch.func.vmap(torch.func.grad(value, has_aux=True), randomness="same")
-    gradients, outputs = together(stacked)
-    for i, player in enumerate(players):
-        return_, output = player()
+    grad = torch.func.vmap(torch.func.grad(value, has_aux=True), randomness="same")
+    gradients, outputs = grad(stacked)
+    for i, module in enumerate(rollouts):
+        return_, output = module()
         return_.backward()
         assert_close(outputs[i], output)
-        for name, parameter in player.named_parameters():
-            slope = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            assert_close(gradients[name][i], slope)
+        for name, parameter in module.named_parameters():
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            assert_close(gradients[name][i], gradient)
 
 
 def test_a_choice_among_symbols_is_an_action_of_logits():
@@ -290,11 +290,11 @@ def test_a_choice_among_symbols_is_an_action_of_logits():
     assert frames.action.shape == (5, B, 4)
 
 
-# --- graphs that are drawn
+# --- random graphs
 
 
-def drawn_agent(seed):
-    """An agent whose topology is drawn at construction, by a generator of its own."""
+def random_agent(seed):
+    """An agent whose topology is sampled at construction, by its own generator."""
     rng = np.random.default_rng(seed)
     return toy_agent(
         topology=lambda experts: nx.gnp_random_graph(experts, 0.5, seed=int(rng.integers(1000))), experts=7
@@ -306,22 +306,22 @@ def edges_of(agent, experts=None):
     return list(zip(state.edges.senders[0].tolist(), state.edges.receivers[0].tolist(), strict=True))
 
 
-def test_a_graph_drawn_at_construction_is_loaded_with_the_agent():
-    one, other = drawn_agent(0), drawn_agent(1)
-    assert edges_of(one) != edges_of(other)  # and the edges of the other one are kept by now
+def test_a_random_graph_is_loaded_with_the_agent():
+    one, other = random_agent(0), random_agent(1)
+    assert edges_of(one) != edges_of(other)  # and the edges of the other one are cached now
     other.load_state_dict(one.state_dict())
     assert edges_of(one) == edges_of(other)
 
 
 def test_a_graph_for_another_number_of_experts_is_loaded_for_that_number():
-    one, other = drawn_agent(0), toy_agent(topology=nx.path_graph, experts=5)
+    one, other = random_agent(0), toy_agent(topology=nx.path_graph, experts=5)
     other.load_state_dict(one.state_dict())
     assert edges_of(other, 7) == edges_of(one) and len(edges_of(other)) == 8
 
 
-def test_a_topology_given_by_its_name_stays_that():
-    named, drawn = toy_agent(topology="ring", experts=7), drawn_agent(0)
-    before = edges_of(named), edges_of(drawn)
-    named.load_state_dict(drawn.state_dict())
-    drawn.load_state_dict(toy_agent(topology="ring", experts=7).state_dict())
-    assert (edges_of(named), edges_of(drawn)) == before
+def test_a_topology_given_by_name_is_kept():
+    named, random = toy_agent(topology="ring", experts=7), random_agent(0)
+    before = edges_of(named), edges_of(random)
+    named.load_state_dict(random.state_dict())
+    random.load_state_dict(toy_agent(topology="ring", experts=7).state_dict())
+    assert (edges_of(named), edges_of(random)) == before

@@ -105,8 +105,8 @@ def test_metrics_of_a_graph_stay_as_they_were_told():
 
 @on_gpu
 def test_a_graph_with_segments_is_refused():
-    with pytest.raises(ValueError, match=r"cuda_graph=True, but segment=2 plays segments again"):
-        learner(segment=2, cuda_graph=True)
+    with pytest.raises(ValueError, match=r"cuda_graph=True, but grad_checkpoint_steps=2 recomputes"):
+        learner(grad_checkpoint_steps=2, cuda_graph=True)
 
 
 # --- without a GPU
@@ -137,13 +137,13 @@ def test_warming_up_leaves_no_trace_and_replays_are_seeded_as_plain_steps(no_str
     for one in (fast, plain):
         for _ in range(done):
             one.update()
-    fast.graph = CudaGraphStep(fast._outer_step, fast.parameters, fast.optimiser)
+    fast.graph = CudaGraphStep(fast._outer_step, fast.parameters, fast.optimizer)
     for _ in range(3):
         ours, theirs = fast.update(), plain.update()
         assert ours.keys() == theirs.keys()
         assert_close(ours["loss"], theirs["loss"])
         assert_close(flat(fast.agent), flat(plain.agent), rtol=1e-6, atol=1e-8)  # the graph's rate is a float32
-    assert fast.state_dict()["optimiser"]["param_groups"] == plain.state_dict()["optimiser"]["param_groups"]
+    assert fast.state_dict()["optimizer"]["param_groups"] == plain.state_dict()["optimizer"]["param_groups"]
 
 
 def test_a_graph_on_the_cpu_is_refused():
@@ -154,4 +154,4 @@ def test_a_graph_on_the_cpu_is_refused():
 def test_a_graph_of_several_processes_is_refused(monkeypatch):
     monkeypatch.setattr(distributed, "world", lambda: 2)
     with pytest.raises(ValueError, match="2 processes share the run, want 1"):
-        check_capturable(torch.device("cuda"), segment=None)
+        check_capturable(torch.device("cuda"), grad_checkpoint_steps=None)

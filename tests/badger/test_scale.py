@@ -105,7 +105,7 @@ def test_edges_that_were_first_made_under_a_transform_serve_without_it(topology)
 @pytest.mark.parametrize(
     "change",
     [
-        lambda edges: silence(edges, [2], of=9),
+        lambda edges: silence(edges, [2], num_experts=9),
         lambda edges: lesion(edges, [0, 3], num_experts=9),
         lambda edges: mask_absent(edges, torch.arange(9).expand(2, 9) != 4),
     ],

@@ -1,4 +1,4 @@
-"""Lesions, silence, newcomers and resets, in the middle of an episode, with every core, bus and port."""
+"""Lesions, silencing, added experts and resets in mid-episode, with every core, bus and output head."""
 
 from functools import cache
 
@@ -39,7 +39,7 @@ def equal(a, b):
 
 
 def scrambled(state, expert=1):
-    """The same, but for what this expert is, has put out and has heard; what it has written stays."""
+    """The state with changed state, output, inbox and identity of one expert; its writes to memories stay."""
 
     def change(x):
         x = x.clone()
@@ -58,15 +58,17 @@ def scrambled(state, expert=1):
             return core._replace(h=change(core.h), trace=trace, rate=change(core.rate))
         return states.map(change, core)
 
-    heard = state.delivery._replace(inbox=change(state.inbox))
-    return state._replace(core=inside(state.core), identity=change(state.identity), y=change(state.y), delivery=heard)
+    delivery = state.delivery._replace(inbox=change(state.inbox))
+    return state._replace(
+        core=inside(state.core), identity=change(state.identity), y=change(state.y), delivery=delivery
+    )
 
 
 # --- lesions
 
 
 @combinations
-def test_the_lesioned_do_not_influence_the_others(core, bus, port):
+def test_lesioned_experts_do_not_influence_the_others(core, bus, port):
     agent, state = halfway(core, bus, port)
     state = agent.remove(state, [1])
     outputs, after = run(agent, state)
@@ -77,7 +79,7 @@ def test_the_lesioned_do_not_influence_the_others(core, bus, port):
 
 
 @pairwise(core=CORES, bus=["silent", "mean", "attention"], port=["mean", "readout"])
-def test_lesioned_from_the_start_is_as_never_there(core, bus, port):
+def test_a_lesion_from_the_start_equals_fewer_experts(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
     few = agent.initial_state(OBS, seeded(), experts=3)
@@ -86,7 +88,7 @@ def test_lesioned_from_the_start_is_as_never_there(core, bus, port):
 
 
 @cores
-def test_the_lesioned_keep_their_state_and_are_not_heard(core):
+def test_lesioned_experts_keep_their_state_and_send_no_messages(core):
     agent, state = halfway(core)
     _, after = run(agent, agent.remove(state, [1]))
     assert torch.equal(after.y[:, 1], state.y[:, 1])
@@ -95,7 +97,7 @@ def test_the_lesioned_keep_their_state_and_are_not_heard(core):
     assert after.delivery.num_messages.tolist() == [6.0] * B  # 3 x 2 of the 4 x 3
 
 
-def test_the_lesioned_do_not_write():
+def test_lesioned_experts_do_not_write():
     agent = toy_agent(core="episodic_shared")
     state = midway(agent, 1)  # its 4 rows are made, and written by the next step
     _, after = run(agent, agent.remove(state, [1, 2]), observations(3))
@@ -109,7 +111,7 @@ def test_lesions_add_up():
 
 
 @ports
-def test_an_agent_without_experts_answers_zero(port):
+def test_an_agent_without_experts_returns_zero(port):
     agent = toy_agent(core="episodic_shared", port=port)
     outputs, _ = run(agent, agent.remove(midway(agent), range(E)))
     assert not outputs.any()
@@ -122,11 +124,11 @@ def test_an_expert_to_be_lesioned_must_exist(expert):
         agent.remove(midway(agent), [0, expert])
 
 
-# --- silence
+# --- silencing
 
 
 @each_value(core=CORES, bus=BUSES)
-def test_the_silenced_are_not_heard(core, bus):
+def test_silenced_experts_send_no_messages(core, bus):
     agent, state = halfway(core, bus)
     _, after = run(agent, agent.silence(state, [1]), observations(1))
     assert not after.weights[after.edges.senders == 1].any()
@@ -134,16 +136,16 @@ def test_the_silenced_are_not_heard(core, bus):
     assert torch.equal(changed[:, OTHERS], agent.bus(after.y, after.edges, after.bus, seeded())[0].inbox[:, OTHERS])
 
 
-def test_the_silenced_still_hear_and_act():
+def test_silenced_experts_still_receive_and_act():
     agent = toy_agent(game(dims=4), bus="mean", port="each")
     state = midway(agent)
-    spoken, _ = run(agent, state)
+    before, _ = run(agent, state)
     outputs, after = run(agent, agent.silence(state, [1]))
-    assert_close(outputs[0], spoken[0])  # what was said before had been heard
-    assert not torch.equal(outputs[1, :, OTHERS], spoken[1, :, OTHERS])
+    assert_close(outputs[0], before[0])  # messages sent before were received
+    assert not torch.equal(outputs[1, :, OTHERS], before[1, :, OTHERS])
     alone, _ = run(agent, agent.silence(state, OTHERS))
     assert after.weights[after.edges.receivers == 1].all()
-    assert not torch.equal(outputs[2, :, 1], alone[2, :, 1])  # expert 1 hears the others
+    assert not torch.equal(outputs[2, :, 1], alone[2, :, 1])  # expert 1 receives from the others
 
 
 def test_an_expert_to_be_silenced_must_exist():
@@ -152,17 +154,17 @@ def test_an_expert_to_be_silenced_must_exist():
         agent.silence(midway(agent), [4])
 
 
-# --- newcomers
+# --- added experts
 
 
-def joined(agent, state, n=2):
+def with_added(agent, state, n=2):
     return agent.add(state, n, OBS, seeded(3))
 
 
 @combinations
-def test_newcomers_leave_the_old_as_they_were(core, bus, port):
+def test_adding_experts_keeps_the_state_of_the_old_ones(core, bus, port):
     agent, state = halfway(core, bus, port)
-    after = joined(agent, state)
+    after = with_added(agent, state)
     old, x = torch.arange(E), OBS.new_zeros(B, E, agent.core.input_size)
     equal(agent.core.select_members(after.core, old, x), agent.core.select_members(state.core, old, x))
     equal(agent.bus.select_members(after.bus, old, state.y), state.bus)
@@ -173,52 +175,52 @@ def test_newcomers_leave_the_old_as_they_were(core, bus, port):
 
 
 @combinations
-def test_newcomers_are_fresh(core, bus, port):
+def test_new_experts_have_an_initial_state(core, bus, port):
     agent, state = halfway(core, bus, port)
-    after = joined(agent, state)
+    after = with_added(agent, state)
     x = OBS.new_zeros(B, 2, agent.core.input_size)
     new, fresh = agent.core.select_members(after.core, torch.tensor([4, 5]), x), agent.core.initial_state(x)
-    there = agent.core.read_weights(new)
-    assert there is None or not there.any()
+    read_weights = agent.core.read_weights(new)
+    assert read_weights is None or not read_weights.any()
     step = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)
-    if core not in SHARED:  # where newcomers read what is in the store
+    if core not in SHARED:  # where new experts read the shared store
         assert_close(agent.core(step, new)[0], agent.core(step, fresh)[0])
     assert not after.y[:, E:].any() and not after.inbox[:, E:].any()
     assert len(after.identity.flatten(0, 1).unique(dim=0)) == 6 * B
 
 
 @combinations
-def test_an_agent_goes_on_with_newcomers(core, bus, port):
+def test_an_agent_continues_with_added_experts(core, bus, port):
     agent, state = halfway(core, bus, port)
-    outputs, after = run(agent, joined(agent, state))
+    outputs, after = run(agent, with_added(agent, state))
     assert outputs.shape == (3, B, 2) and outputs.isfinite().all()
     assert after.weights.shape == after.edges.weight.shape == (B, 6 * 5)
 
 
 @pytest.mark.parametrize("port", ["mean", "readout"])
 @pytest.mark.parametrize("core", ["gru", "lstm", "episodic"])
-def test_newcomers_before_the_episode_are_as_if_always_there(core, port):
+def test_experts_added_before_the_episode_equal_a_larger_agent(core, port):
     agent = toy_agent(core=core, port=port)
-    state = joined(agent, agent.initial_state(OBS, seeded()))
+    state = with_added(agent, agent.initial_state(OBS, seeded()))
     many = agent.initial_state(OBS, seeded(), experts=6)
     many = many._replace(identity=state.identity, assignment=state.assignment)
     assert_close(run(agent, state)[0], run(agent, many)[0])
 
 
 @cores
-def test_newcomers_read_a_shared_store_only(core):
+def test_new_experts_depend_on_the_past_through_a_shared_store_only(core):
     agent = toy_agent(core=core, bus="silent")
-    state = joined(agent, midway(agent))
+    state = with_added(agent, midway(agent))
     other = midway(agent, 2)  # another past
-    other = joined(agent, other._replace(identity=state.identity[:, :E]))
-    after, elsewhere = (run(agent, s, observations(2))[1].y[:, E:] for s in (state, other))
-    assert torch.equal(after, elsewhere) == (core not in SHARED)
+    other = with_added(agent, other._replace(identity=state.identity[:, :E]))
+    after, other_after = (run(agent, s, observations(2))[1].y[:, E:] for s in (state, other))
+    assert torch.equal(after, other_after) == (core not in SHARED)
 
 
 @each_value(core=CORES, bus=BUSES)
-def test_newcomers_after_a_lesion_are_present_and_the_lesioned_stay_away(core, bus):
+def test_experts_added_after_a_lesion_are_present_and_the_lesion_stays(core, bus):
     agent, state = halfway(core, bus)
-    state = joined(agent, agent.remove(state, [1]))
+    state = with_added(agent, agent.remove(state, [1]))
     assert state.present.tolist() == [[True, False, True, True, True, True]] * B
     outputs, after = run(agent, state)
     same, _ = run(agent, scrambled(state))
@@ -227,20 +229,20 @@ def test_newcomers_after_a_lesion_are_present_and_the_lesioned_stay_away(core, b
     assert not torch.equal(after.y[:, 4], state.y[:, 4])
 
 
-def test_the_old_keep_the_outputs_that_they_own_when_others_join():
+def test_owners_keep_their_outputs_when_experts_are_added():
     agent = toy_agent(port="owners")
     state = midway(agent)
-    after = joined(agent, state)
-    assert torch.equal(after.assignment[..., :E] > 0, state.address > 0)
+    after = with_added(agent, state)
+    assert torch.equal(after.assignment[..., :E] > 0, state.assignment > 0)
 
 
-def test_the_addresses_of_the_outputs_stay_when_others_join():
+def test_the_codes_of_the_outputs_stay_when_experts_are_added():
     agent = toy_agent(port="readout")
     state = midway(agent)
-    assert torch.equal(joined(agent, state).assignment, state.address)
+    assert torch.equal(with_added(agent, state).assignment, state.assignment)
 
 
-def test_newcomers_are_drawn_from_the_generator():
+def test_new_experts_are_sampled_from_the_generator():
     agent = toy_agent(port="owners")
     state = midway(agent)
     first, again, other = (agent.add(state, 2, OBS, seeded(s)) for s in (3, 3, 4))
@@ -248,28 +250,28 @@ def test_newcomers_are_drawn_from_the_generator():
     assert not torch.equal(first.identity, other.identity)
 
 
-def test_experts_may_join_again_and_again():
+def test_experts_may_be_added_repeatedly():
     agent = toy_agent(core="episodic")
     state = midway(agent)
     for n in (1, 3):
-        state = joined(agent, state, n)
+        state = with_added(agent, state, n)
         outputs, state = run(agent, state)
         assert outputs.isfinite().all()
     assert state.y.shape[1] == E + 4
 
 
-def test_there_must_be_a_newcomer():
+def test_adding_no_expert_raises():
     agent = toy_agent()
     with pytest.raises(ValueError, match="n=0, want at least 1"):
-        joined(agent, midway(agent), 0)
+        with_added(agent, midway(agent), 0)
 
 
 # --- resets
 
 
 @combinations
-def test_a_reset_touches_only_its_rows(core, bus, port):
-    agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are drawn
+def test_a_reset_changes_only_its_rows(core, bus, port):
+    agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are sampled
     state, rows = midway(agent), torch.tensor([False, True, False])
     reset = agent.reset(state, rows, OBS, seeded(5))
     fresh = agent.initial_state(OBS, seeded(5))
@@ -289,15 +291,15 @@ def test_a_reset_keeps_edges_and_lesions(core):
 
 
 @each_value(core=CORES, port=ACTS)
-def test_a_reset_after_newcomers_keeps_all(core, port):
+def test_a_reset_keeps_added_experts(core, port):
     agent = toy_agent(core=core, port=port)
-    reset = agent.reset(joined(agent, midway(agent)), torch.tensor([True, False, True]), OBS, seeded(5))
+    reset = agent.reset(with_added(agent, midway(agent)), torch.tensor([True, False, True]), OBS, seeded(5))
     assert reset.y.shape[1] == 6 and not reset.y[0].any() and reset.y[1, :E].any()
     outputs, after = run(agent, reset)
     assert outputs.isfinite().all() and after.weights.shape == (B, 30)
 
 
-def test_owners_are_drawn_anew_at_a_reset():
+def test_owners_are_sampled_at_a_reset():
     agent = toy_agent(game(dims=4), port="owners", experts=8)
     state = agent.initial_state(OBS, seeded())
     reset = agent.reset(state, torch.tensor([True, False, False]), OBS, seeded(5))
@@ -305,7 +307,7 @@ def test_owners_are_drawn_anew_at_a_reset():
     assert not torch.equal(reset.assignment[0], state.assignment[0])
 
 
-# --- the edges are a value
+# --- rewiring
 
 
 @cores

@@ -129,8 +129,8 @@ def shouting(world=WORLD):
 
     @dataclass(frozen=True)
     class Shouting(type(world)):
-        def _told(self, state, reward):
-            step = super()._told(state, reward)
+        def _make_step(self, state, reward):
+            step = super()._make_step(state, reward)
             return step._replace(obs=torch.where(step.present.unsqueeze(-1), step.obs, 100))
 
     return Shouting(world.steps, world.agents, dtype=world.dtype)
@@ -254,7 +254,7 @@ class Missed(Herd):
     def reset(self, batch, rng):
         state, step = super().reset(batch, rng)
         state.end[::2, -1] = 1
-        return state, self._told(state, step.reward)
+        return state, self._make_step(state, step.reward)
 
 
 def test_the_return_is_the_mean_over_the_agents_that_acted():

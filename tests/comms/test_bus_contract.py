@@ -25,15 +25,16 @@ def changed(change) -> type[Mean]:
 
 
 BROKEN = {
-    "shapes_and_dtype_follow_the_input": lambda d, y, e: {"messages": d.messages.float().double()[:, None]},
+    "shapes_and_dtype_follow_the_input": lambda d, y, e: {"num_messages": d.num_messages.float().double()[:, None]},
     "rows_do_not_leak": lambda d, y, e: {"inbox": d.inbox * y.mean()},
     "experts_permute_with_their_inboxes": lambda d, y, e: {"inbox": d.inbox.cumsum(1)},
-    "dead_edges_carry_nothing": lambda d, y, e: {"inbox": d.inbox + y.mean((1, 2), keepdim=True)},
-    "who_hears_nobody_gets_zeros": lambda d, y, e: {"inbox": d.inbox + 1},
-    "shares_add_up_to_one_or_zero": lambda d, y, e: {"weights": 0.3 * d.weights},
+    "inactive_edges_carry_no_message": lambda d, y, e: {"inbox": d.inbox + y.mean((1, 2), keepdim=True)},
+    "an_inbox_without_messages_is_zero": lambda d, y, e: {"inbox": d.inbox + 1},
+    "incoming_weights_sum_to_one_or_zero": lambda d, y, e: {"weights": 0.3 * d.weights},
     "gradient_reaches_the_experts_outputs": lambda d, y, e: {"inbox": d.inbox.detach()},
     "the_same_generator_gives_the_same_delivery": lambda d, y, e: {"inbox": d.inbox + torch.rand(())},
-    "dead_and_no_edges_are_no_trouble": lambda d, y, e: {"messages": d.messages + 1},
+    "without_active_edges_a_delivery_is_zero": lambda d, y, e: {"num_messages": d.num_messages + 1},
+    "rounds_run_on_the_meta_device": lambda d, y, e: {"inbox": d.inbox * float(y.mean())},
 }
 
 
@@ -55,5 +56,5 @@ def test_a_bus_that_raises_breaks_its_contract():
         check_bus(changed(refuse), properties=["rows_do_not_leak"])
 
 
-def test_every_field_of_a_delivery_is_looked_at():
-    assert Delivery._fields == ("inbox", "weights", "messages", "floats")
+def test_the_contract_covers_every_field_of_a_delivery():
+    assert Delivery._fields == ("inbox", "weights", "num_messages", "num_floats")

@@ -15,15 +15,14 @@ from torch.func import functional_call, stack_module_state
 from torch.testing import assert_close
 
 import oracles_comms as oracles
-from comms import Attention, Edges, Mean, Silent, edge_list, make_edges
-from comms import edge_layouts as scores
+from comms import Attention, Edges, Mean, Silent, edge_layouts, edge_list, make_edges
 
 ROOT = Path(__file__).resolve().parents[2]
 Y, M = 5, 4
 BUILD = {"mean": partial(Mean, Y, M), "attention": partial(Attention, Y, M, heads=2, key_size=3)}
-WAYS = {"Pairs": "complete", "Neighbours": "ring", "irregular Pairs": nx.wheel_graph, "Links": "star"}  # of 9 or 10
+LAYOUTS = {"dense": "complete", "regular": "ring", "irregular dense": nx.wheel_graph, "sparse": "star"}
 both = pytest.mark.parametrize("kind", BUILD)
-every_way = pytest.mark.parametrize("topology", WAYS.values(), ids=WAYS)
+every_layout = pytest.mark.parametrize("topology", LAYOUTS.values(), ids=LAYOUTS)
 
 
 @st.composite
@@ -103,7 +102,7 @@ def test_dense_and_sparse_paths_have_the_same_gradients(kind, data):
 @both
 @pytest.mark.parametrize("dense", [True, False])
 @given(data=st.data())
-def test_regular_graphs_are_heard_like_any_others(kind, dense, data):
+def test_the_regular_layout_agrees_with_the_general_one(kind, dense, data):
     y, edges = data.draw(regular_graphs(dense))
     bus = build(kind)
     fast, slow = (values_and_gradients(bus, y, lines) for lines in (edges, Edges(*edges[:3])))
@@ -111,20 +110,20 @@ def test_regular_graphs_are_heard_like_any_others(kind, dense, data):
 
 
 @both
-@pytest.mark.parametrize("largest", [0, 50, 200])
-def test_neighbours_in_blocks_are_heard_like_all_at_once(kind, largest, monkeypatch):
+@pytest.mark.parametrize("limit", [0, 50, 200])
+def test_blocks_of_neighbors_give_the_same_result_as_one_block(kind, limit, monkeypatch):
     y, edges = example(9, topology="ring")
     whole = values_and_gradients(build(kind), y, edges)
-    monkeypatch.setattr(scores, "LARGEST", largest)
+    monkeypatch.setattr(edge_layouts, "MAX_GATHERED", limit)
     assert_close(values_and_gradients(build(kind), y, edges), whole)
 
 
 @both
-@every_way
-def test_weights_as_connected_are_heard_like_the_same_weights_anew(kind, topology):
+@every_layout
+def test_cached_log_weights_give_the_same_result_as_the_weights(kind, topology):
     y, edges = example(9, topology=topology)
-    as_connected, anew = (build(kind)(y, lines, (), None)[0] for lines in (edges, edges._replace(weight=+edges.weight)))
-    assert_close(as_connected, anew)
+    cached, uncached = (build(kind)(y, lines, (), None)[0] for lines in (edges, edges._replace(weight=+edges.weight)))
+    assert_close(cached, uncached)
 
 
 @pytest.mark.parametrize("topology", ["complete", "ring"])
@@ -137,7 +136,7 @@ def test_weights_of_the_graph_itself_count(topology):
 
 
 @both
-@every_way
+@every_layout
 def test_gradients_agree_with_finite_differences(kind, topology):
     y, edges = example(10, 1, topology)
     bus = build(kind)
@@ -150,7 +149,7 @@ def test_gradients_agree_with_finite_differences(kind, topology):
 
 
 @pytest.mark.parametrize("bus", [build("mean"), build("attention", heads=1)])
-def test_a_dead_edge_knows_what_its_opening_would_do(bus):
+def test_the_gradient_of_an_inactive_edge_is_that_of_opening_it(bus):
     (y, edges), step = example(3, 1), 1e-6
     quiet = bus(y, edges, (), None)[0].weights[0, :2].argmin()  # of the two that expert 0 hears
     dead, ajar = edges.weight.clone(), edges.weight.clone()
@@ -161,8 +160,8 @@ def test_a_dead_edge_knows_what_its_opening_would_do(bus):
     assert_close(slope[0, quiet] * step, (opened - shut).sum(), rtol=1e-4, atol=0)
 
 
-@every_way
-def test_a_dead_edge_with_a_huge_score_neither_drowns_nor_blows_up_the_live_ones(topology):
+@every_layout
+def test_an_inactive_edge_with_a_huge_score_changes_no_other_edge(topology):
     y, edges = example(9, topology=topology)
     y[:, 1] *= 1e4
     weight = edges.weight.masked_fill((edges.senders == 1) | (edges.receivers == 1), 0).requires_grad_()
@@ -173,9 +172,9 @@ def test_a_dead_edge_with_a_huge_score_neither_drowns_nor_blows_up_the_live_ones
     assert slope.isfinite().all() and slope.abs().max() < 1e6
 
 
-@every_way
+@every_layout
 @both
-def test_gradients_are_finite_where_all_edges_are_dead(kind, topology):
+def test_gradients_are_finite_where_all_edges_are_inactive(kind, topology):
     y, edges = example(9, topology=topology)
     weight = torch.zeros_like(edges.weight).requires_grad_()
     inbox = build(kind)(y.requires_grad_(), edges._replace(weight=weight), (), None)[0].inbox
@@ -197,24 +196,24 @@ def test_parallel_edges_act_as_their_sum_and_split_it_by_weight():
     ("bus", "floats"),
     [(Silent(Y), 0), (Mean(Y, M), 12 * M), (Attention(Y, M, heads=2, key_size=3), 12 * (2 * 3 + M))],
 )
-def test_each_live_edge_costs_one_message(bus, floats):
+def test_each_active_edge_costs_one_message(bus, floats):
     y, edges = example(4)
     delivery, _ = bus.double()(y, edges, (), None)
-    assert delivery.messages.tolist() == [12 if floats else 0] * 2
-    assert delivery.floats.tolist() == [floats] * 2
-    first_row_dead = edges.weight.clone()
-    first_row_dead[0] = 0
-    delivery, _ = bus(y, edges._replace(weight=first_row_dead), (), None)
-    assert delivery.floats.tolist() == [0, floats]
+    assert delivery.num_messages.tolist() == [12 if floats else 0] * 2
+    assert delivery.num_floats.tolist() == [floats] * 2
+    inactive_first_row = edges.weight.clone()
+    inactive_first_row[0] = 0
+    delivery, _ = bus(y, edges._replace(weight=inactive_first_row), (), None)
+    assert delivery.num_floats.tolist() == [0, floats]
 
 
-def test_a_silent_bus_may_keep_the_width_of_the_inbox():
+def test_a_silent_bus_may_have_an_inbox_of_a_given_size():
     y, edges = example()
     assert [Silent(Y, m)(y, edges, (), None)[0].inbox.shape[-1] for m in (0, M)] == [0, M]
 
 
 @both
-@every_way
+@every_layout
 def test_a_population_of_parameters_runs_under_vmap(kind, topology):
     y, edges = example(9, topology=topology)
     buses = [build(kind, seed) for seed in range(3)]
@@ -238,11 +237,11 @@ def test_a_delivery_compiles_into_one_graph():
     script = """
 import networkx
 import torch
-from comms import Attention, Mean, connect
+from comms import Attention, Mean, make_edges
 for bus in (Attention(5, 4, heads=2), Mean(5, 4)):
     for topology in ("complete", "ring", "star", networkx.wheel_graph):
         y = torch.randn(2, 9, 5, requires_grad=True)
-        args = y, connect(topology, 9, 2, y), (), None
+        args = y, make_edges(topology, 9, 2, y), (), None
         plain, _ = bus(*args)
         fast, _ = torch.compile(bus, fullgraph=True, backend="aot_eager")(*args)
         torch.testing.assert_close(fast, plain)

@@ -1,4 +1,4 @@
-"""Messages that come late, and channels that lose them: wrappers of any bus."""
+"""Delayed and noisy messages: wrappers of any bus."""
 
 import pytest
 import torch
@@ -32,11 +32,11 @@ def episode(experts=E, batch=B):
 
 def deliveries(bus, ys, edges, state=None, rng=None):
     """Each round's delivery, over edges that may differ from round to round, and the last state."""
-    state, heard = bus.initial_state(ys[0]) if state is None else state, []
+    state, received = bus.initial_state(ys[0]) if state is None else state, []
     for y, live in zip(ys, edges if isinstance(edges, list) else [edges] * len(ys), strict=True):
         delivery, state = bus(y, live, state, rng)
-        heard.append(delivery)
-    return heard, state
+        received.append(delivery)
+    return received, state
 
 
 # --- delays
@@ -44,12 +44,12 @@ def deliveries(bus, ys, edges, state=None, rng=None):
 
 @every_bus
 @pytest.mark.parametrize("steps", [1, 2, 3])
-def test_what_is_heard_is_what_was_said_some_rounds_ago(inner, steps):
+def test_messages_arrive_some_rounds_later(inner, steps):
     bus, (ys, edges) = made(inner), episode()
     plain, _ = deliveries(bus, ys, edges)
     late, _ = deliveries(Delayed(bus, steps), ys, edges)
-    for nothing in late[:steps]:
-        assert not any(part.any() for part in nothing)
+    for delivery in late[:steps]:
+        assert not any(part.any() for part in delivery)
     for then, now in zip(plain, late[steps:], strict=False):
         assert_close(now, then)
 
@@ -62,40 +62,40 @@ def test_delays_add_up(inner):
         assert_close(a, b)
 
 
-def test_a_message_under_way_is_lost_where_its_edge_is_cut():
+def test_an_edge_that_is_cut_loses_its_queued_messages():
     bus, (ys, edges) = Delayed(made(INNER["mean"]), 2), episode()
-    cut = silence(edges, [1], of=E)
-    heard, _ = deliveries(bus, ys, [edges] * 2 + [cut] * 5)
+    cut = silence(edges, [1], num_experts=E)
+    received, _ = deliveries(bus, ys, [edges] * 2 + [cut] * 5)
     louder = ys.clone()
     louder[:, :, 1] += 1
     other, _ = deliveries(bus, louder, [edges] * 2 + [cut] * 5)
-    for a, b in zip(heard, other, strict=True):
+    for a, b in zip(received, other, strict=True):
         assert torch.equal(a.inbox, b.inbox) and not a.weights[:, edges.senders[0] == 1].any()
 
 
-def test_nothing_arrives_that_was_said_in_silence():
+def test_messages_of_silenced_experts_never_arrive():
     bus, (ys, edges) = Delayed(made(INNER["mean"]), 2), episode()
-    cut = silence(edges, [1], of=E)
-    heard, _ = deliveries(bus, ys, [cut] * 3 + [edges] * 4)  # from round 3 on expert 1 speaks, heard from round 5 on
-    speaks = [bool(delivery.weights[:, edges.senders[0] == 1].any()) for delivery in heard]
+    cut = silence(edges, [1], num_experts=E)
+    received, _ = deliveries(bus, ys, [cut] * 3 + [edges] * 4)  # expert 1 sends from round 3, arriving from round 5
+    speaks = [bool(delivery.weights[:, edges.senders[0] == 1].any()) for delivery in received]
     assert speaks == [False] * 5 + [True] * 2
-    hears = [bool(delivery.inbox[:, 1].any()) for delivery in heard]
-    assert hears == [False] * 2 + [True] * 5  # the silenced hear
+    hears = [bool(delivery.inbox[:, 1].any()) for delivery in received]
+    assert hears == [False] * 2 + [True] * 5  # silenced experts receive
 
 
-def test_the_lesioned_hear_nothing_that_was_said_while_they_were_away():
+def test_messages_sent_during_a_lesion_never_arrive():
     bus, (ys, edges) = Delayed(made(INNER["mean"]), 2), episode()
-    heard, _ = deliveries(bus, ys, [lesion(edges, [1], num_experts=E)] * 3 + [edges] * 4)
-    assert [bool(delivery.inbox[:, 1].any()) for delivery in heard] == [False] * 5 + [True] * 2
+    received, _ = deliveries(bus, ys, [lesion(edges, [1], num_experts=E)] * 3 + [edges] * 4)
+    assert [bool(delivery.inbox[:, 1].any()) for delivery in received] == [False] * 5 + [True] * 2
 
 
 def test_messages_are_counted_on_arrival():
     ys, edges = episode()
-    heard, _ = deliveries(Delayed(made(INNER["mean"]), 2), ys, edges)
-    assert [delivery.messages.tolist() for delivery in heard] == [[0.0] * B] * 2 + [[2.0 * E] * B] * 5
+    received, _ = deliveries(Delayed(made(INNER["mean"]), 2), ys, edges)
+    assert [delivery.num_messages.tolist() for delivery in received] == [[0.0] * B] * 2 + [[2.0 * E] * B] * 5
 
 
-def test_a_new_episode_has_nothing_under_way():
+def test_a_reset_empties_the_queue():
     bus, (ys, edges) = Delayed(made(INNER["attention"]), 2), episode()
     rows = torch.tensor([False, True, False])
     _, state = deliveries(bus, ys[:4], edges)
@@ -107,44 +107,44 @@ def test_a_new_episode_has_nothing_under_way():
 
 
 @every_bus
-def test_newcomers_are_heard_when_their_first_words_arrive(inner):
+def test_messages_of_new_experts_arrive_after_the_delay(inner):
     bus, (ys, edges) = Delayed(made(inner), 2), episode()
     _, state = deliveries(bus, ys[:3, :, :3], make_edges("ring", 3, B, ys[0]))
     state = bus.select_members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
-    heard, _ = deliveries(bus, ys[3:], edges, state)
-    new = [bool(d.inbox[:, 3:].any()) for d in heard], [bool(d.weights[edges.senders >= 3].any()) for d in heard]
+    received, _ = deliveries(bus, ys[3:], edges, state)
+    new = [bool(d.inbox[:, 3:].any()) for d in received], [bool(d.weights[edges.senders >= 3].any()) for d in received]
     assert new == ([False, False, True, True],) * 2
-    assert all(d.inbox[:, 1].any() for d in heard)  # the old go on
+    assert all(d.inbox[:, 1].any() for d in received)  # the old experts continue
 
 
-def test_delays_add_up_for_newcomers():
+def test_delays_add_up_for_new_experts():
     bus, (ys, edges) = made(INNER["attention"]), episode()
-    heard = []
+    received = []
     for late in (Delayed(bus, 3), Delayed(Delayed(bus, 1), 2)):
         _, state = deliveries(late, ys[:3, :, :3], make_edges("ring", 3, B, ys[0]))
         state = late.select_members(state, torch.tensor([0, 1, 2, -1, -1]), ys[0])
-        heard.append(deliveries(late, ys[3:], edges, state)[0])
-    for a, b in zip(*heard, strict=True):
+        received.append(deliveries(late, ys[3:], edges, state)[0])
+    for a, b in zip(*received, strict=True):
         assert_close(a, b)
-    assert heard[0][-1].inbox[:, 3:].any()
+    assert received[0][-1].inbox[:, 3:].any()
 
 
-def test_gradient_comes_back_through_the_delay():
+def test_gradient_flows_through_the_delay():
     bus, (ys, edges) = Delayed(made(INNER["attention"]), 2), episode()
-    heard, _ = deliveries(bus, ys.requires_grad_(), edges)
-    (slope,) = torch.autograd.grad(heard[4].inbox.square().sum(), ys)
+    received, _ = deliveries(bus, ys.requires_grad_(), edges)
+    (slope,) = torch.autograd.grad(received[4].inbox.square().sum(), ys)
     assert slope[2].any() and not slope[[0, 1, 3, 4, 5, 6]].any()
 
 
-def test_a_queue_survives_packing():
+def test_a_queue_can_be_packed_and_unpacked():
     bus, (ys, edges) = Delayed(made(INNER["workspace"]), 2), episode()
     _, state = deliveries(bus, ys[:4], edges)
-    kept = states.unpack(states.pack(state), bus.initial_state(ys[0]))
-    for a, b in zip(*(deliveries(bus, ys[4:], edges, s)[0] for s in (state, kept)), strict=True):
+    mask = states.unpack(states.pack(state), bus.initial_state(ys[0]))
+    for a, b in zip(*(deliveries(bus, ys[4:], edges, s)[0] for s in (state, mask)), strict=True):
         assert torch.equal(a.inbox, b.inbox)
 
 
-def test_a_delay_of_no_steps_is_refused():
+def test_a_delay_of_no_steps_raises():
     with pytest.raises(ValueError, match="steps=0, want at least 1; without a delay, leave Delayed out"):
         Delayed(Mean(Y, M), 0)
 
@@ -152,13 +152,13 @@ def test_a_delay_of_no_steps_is_refused():
 # --- noise
 
 
-def test_a_good_channel_is_the_bus_itself():
+def test_without_drops_and_noise_the_wrapper_changes_nothing():
     bus, (ys, edges) = made(INNER["attention"]), episode()
     assert_close(bus(ys[0], edges, (), None)[0], Noisy(bus, drop=0.0)(ys[0], edges, (), None)[0])
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_edges_are_dropped_apart_in_each_round_and_episode(training):
+def test_edges_are_dropped_independently_in_each_round_and_episode(training):
     ys, edges = episode(experts=400, batch=2)
     bus = Noisy(made(INNER["mean"]), drop=0.3).train(training)
     one, two = (d.weights.bool() for d in deliveries(bus, ys[:2], edges, rng=seeded())[0])
@@ -168,18 +168,18 @@ def test_edges_are_dropped_apart_in_each_round_and_episode(training):
         assert (~a & ~b).double().mean() == pytest.approx(0.09, abs=0.04)
 
 
-def test_what_is_dropped_is_neither_heard_nor_counted():
+def test_dropped_messages_are_neither_delivered_nor_counted():
     ys, edges = episode()
     bus = made(INNER["attention"])
     delivery, _ = Noisy(bus, drop=0.5)(ys[0], edges, (), seeded())
-    kept = torch.rand(edges.weight.shape, generator=seeded(), dtype=ys.dtype) >= 0.5
-    want, _ = bus(ys[0], edges._replace(weight=edges.weight * kept), (), None)
+    mask = torch.rand(edges.weight.shape, generator=seeded(), dtype=ys.dtype) >= 0.5
+    want, _ = bus(ys[0], edges._replace(weight=edges.weight * mask), (), None)
     assert_close(delivery, want)
-    assert delivery.messages.tolist() == kept.sum(1).tolist()
+    assert delivery.num_messages.tolist() == mask.sum(1).tolist()
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_noise_is_normal_and_of_its_scale(training):
+def test_noise_is_normal_with_the_given_standard_deviation(training):
     ys, edges = episode(experts=400)
     bus = made(INNER["mean"])
     blurred = Noisy(bus, drop=0.0, noise=0.5).train(training)(ys[0], edges, (), seeded())[0].inbox
@@ -187,14 +187,14 @@ def test_noise_is_normal_and_of_its_scale(training):
     assert abs(error.mean()) < 0.03 and abs(error.std() - 0.5) < 0.02
 
 
-def test_who_hears_nobody_hears_no_noise():
+def test_an_inbox_without_messages_has_no_noise():
     ys, edges = episode()
     bus = Noisy(made(INNER["attention"]), drop=0.0, noise=1.0)
     delivery, _ = bus(ys[0], lesion(edges, [2], num_experts=E), (), seeded())
     assert not delivery.inbox[:, 2].any() and delivery.inbox[:, [0, 1, 3, 4]].all()
 
 
-def test_a_gate_around_a_noisy_channel_learns():
+def test_a_gate_around_a_noisy_bus_receives_gradient():
     ys, edges = episode()
     bus = Gated(Noisy(made(INNER["mean"]), drop=0.5)).double()
     bus(ys[0], edges, (), seeded())[0].inbox.square().sum().backward()
@@ -211,7 +211,7 @@ def test_a_gate_around_a_noisy_channel_learns():
         ({"noise": float("inf")}, "noise=inf, want a finite"),
     ],
 )
-def test_a_channel_that_cannot_be_is_refused(options, error):
+def test_invalid_options_raise(options, error):
     with pytest.raises(ValueError, match=error):
         Noisy(Mean(Y, M), **options)
 

@@ -1,4 +1,4 @@
-"""Experts that choose when to speak."""
+"""Gated messages."""
 
 import torch
 
@@ -22,40 +22,40 @@ def gated(**gate):
     return bus
 
 
-def test_those_who_shut_up_are_neither_heard_nor_counted():
+def test_a_closed_gate_sends_no_messages_and_counts_none():
     y, edges = example(4)
     bus = gated(weight=0.0, bias=0.0)
     delivery, _ = bus(y, edges, (), torch.Generator().manual_seed(0))
     draws = torch.rand(2, 4, generator=torch.Generator().manual_seed(0), dtype=y.dtype)
-    speaks = draws < 0.5
-    assert 0 < speaks.sum() < 8
-    assert delivery.messages.tolist() == (3 * speaks.sum(1)).tolist()
-    assert torch.equal(delivery.weights.bool(), speaks.gather(1, edges.senders))
+    is_open = draws < 0.5
+    assert 0 < is_open.sum() < 8
+    assert delivery.num_messages.tolist() == (3 * is_open.sum(1)).tolist()
+    assert torch.equal(delivery.weights.bool(), is_open.gather(1, edges.senders))
 
 
-def test_most_speak_at_first():
+def test_most_gates_are_open_at_initialization():
     y, edges = example(50)
-    share = gated()(y, edges, (), torch.Generator().manual_seed(0))[0].messages / (50 * 49)
-    assert ((share > 0.5) & (share < 0.95)).all()
+    fraction = gated()(y, edges, (), torch.Generator().manual_seed(0))[0].num_messages / (50 * 49)
+    assert ((fraction > 0.5) & (fraction < 0.95)).all()
 
 
-def test_gradient_reaches_open_and_shut_gates():
+def test_gradient_reaches_open_and_closed_gates():
     y, edges = example(4)
     bus = gated(weight=0.0, bias=0.0)
     logits = []
     bus.gate.register_forward_hook(lambda *call: logits.append(call[-1]))
     delivery, _ = bus(y, edges, (), torch.Generator().manual_seed(0))
     (slope,) = torch.autograd.grad(delivery.inbox.square().sum(), logits)
-    speaks = torch.zeros(2, 4, dtype=y.dtype).scatter_add(1, edges.senders, delivery.weights).bool()
-    assert slope[speaks].any() and slope[~speaks].all()
+    is_open = torch.zeros(2, 4, dtype=y.dtype).scatter_add(1, edges.senders, delivery.weights).bool()
+    assert slope[is_open].any() and slope[~is_open].all()
 
 
 def test_gates_in_eval_mode_open_above_one_half_without_a_draw():
     y, edges = example(4)
     rng = torch.Generator().manual_seed(0)
     before = rng.get_state()
-    open_, shut = (gated(weight=0.0, bias=b).eval()(y, edges, (), rng)[0] for b in (0.1, -0.1))
-    assert open_.messages.tolist() == [12, 12] and shut.messages.tolist() == [0, 0]
+    opened, closed = (gated(weight=0.0, bias=b).eval()(y, edges, (), rng)[0] for b in (0.1, -0.1))
+    assert opened.num_messages.tolist() == [12, 12] and closed.num_messages.tolist() == [0, 0]
     assert torch.equal(rng.get_state(), before)
 
 
@@ -64,4 +64,4 @@ def test_gates_follow_the_generator():
     bus = gated()
     first, again, other = (bus(y, edges, (), torch.Generator().manual_seed(s))[0] for s in (0, 0, 1))
     assert torch.equal(first.inbox, again.inbox)
-    assert not torch.equal(first.messages, other.messages)
+    assert not torch.equal(first.num_messages, other.num_messages)

@@ -51,7 +51,7 @@ def test_every_topology_works_for_any_number_of_experts(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(TOPOLOGIES) - {"none"}))
-def test_every_message_can_reach_everyone(name):
+def test_connected_topologies_are_strongly_connected(name):
     assert all(nx.is_connected(nx.from_numpy_array(adjacency(name, experts))) for experts in SIZES)
 
 
@@ -70,7 +70,7 @@ def rectangle(experts):
         ("none", nx.empty_graph),
     ],
 )
-def test_graphs_made_as_arrays_are_those_of_networkx(name, oracle):
+def test_array_topologies_equal_those_of_networkx(name, oracle):
     for experts in [*range(1, 40), 64]:
         np.testing.assert_array_equal(adjacency(name, experts), adjacency(oracle(experts), experts))
 
@@ -98,7 +98,7 @@ def test_every_edge_is_equally_likely_in_a_random_regular_graph():
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)
-def test_a_topology_is_the_same_each_time(name):
+def test_a_topology_is_deterministic(name):
     assert (adjacency(name, 20) == adjacency(name, 20)).all()
 
 
@@ -113,7 +113,7 @@ def test_a_topology_is_the_same_each_time(name):
         ("none", [0] * 6),
     ],
 )
-def test_six_experts_have_these_numbers_of_neighbours(name, degrees):
+def test_six_experts_have_these_numbers_of_neighbors(name, degrees):
     assert adjacency(name, 6).sum(0).tolist() == degrees
 
 
@@ -139,20 +139,20 @@ def test_edges_agree_with_networkx(kind):
     np.testing.assert_array_equal(adjacency(graph, 5), nx.to_numpy_array(graph, nodelist="dbcae"))
 
 
-def test_parallel_edges_stay_apart():
+def test_parallel_edges_are_kept():
     graph = nx.MultiDiGraph([(0, 1, {"weight": 1.0}), (0, 1, {"weight": 2.0})])
     assert sorted(edge_list(graph, 2).weight) == [1, 2]
 
 
-def test_nodes_labelled_by_number_are_the_experts_of_that_number():
+def test_nodes_labelled_by_index_are_the_experts_of_that_index():
     assert pairs(make_edges(nx.DiGraph([(2, 0), (1, 2)]), 3, 1, LIKE)) == {(2, 0): 1, (1, 2): 1}
 
 
-def test_other_labels_are_numbered_as_they_were_inserted():
+def test_other_labels_are_numbered_in_insertion_order():
     assert pairs(make_edges(nx.DiGraph([(3, 1), (1, 2)]), 3, 1, LIKE)) == {(0, 1): 1, (1, 2): 1}
 
 
-def test_an_edge_lets_its_second_node_hear_its_first():
+def test_an_edge_leads_from_its_first_node_to_its_second():
     edges = make_edges(nx.DiGraph([(0, 1)]), 2, 1, LIKE)
     assert (edges.senders.item(), edges.receivers.item()) == (0, 1)
 
@@ -164,7 +164,7 @@ def test_episodes_share_the_memory_of_one_graph():
     assert edges.weight.dtype == torch.float32
 
 
-def test_a_kept_edge_list_connects_like_its_topology():
+def test_an_edge_list_gives_the_same_edges_as_its_topology():
     rows = edge_list("small_world", 9)
     assert pairs(make_edges(rows, 9, 2, LIKE)) == pairs(make_edges("small_world", 9, 2, LIKE))
 
@@ -174,39 +174,39 @@ def test_edges_are_sorted_by_receiver_then_sender():
     assert (rows.receivers.tolist(), rows.senders.tolist()) == ([0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1])
 
 
-def test_lesioned_experts_neither_speak_nor_hear():
+def test_lesioned_experts_neither_send_nor_receive():
     edges = lesion(make_edges("complete", 4, 2, LIKE), [1, 3], num_experts=4)
     assert [*pairs(edges)] == [(2, 0), (0, 2)]
 
 
-def test_silenced_experts_hear_but_do_not_speak():
-    edges = silence(make_edges("complete", 3, 2, LIKE), [1], of=3)
+def test_silenced_experts_receive_but_do_not_send():
+    edges = silence(make_edges("complete", 3, 2, LIKE), [1], num_experts=3)
     assert [*pairs(edges, 1)] == [(2, 0), (0, 1), (2, 1), (0, 2)]
 
 
-def test_a_lesion_leaves_the_edges_before_it_alone():
+def test_a_lesion_does_not_change_its_argument():
     edges = make_edges("ring", 5, 2, LIKE)
     lesion(edges, [0], num_experts=5)
     assert edges.weight.all()
 
 
-def test_masked_edges_die_at_either_end_row_by_row():
+def test_edges_of_absent_experts_are_inactive_in_their_rows():
     edges = mask_absent(make_edges("complete", 3, 2, LIKE), torch.tensor([[True, True, False], [True, True, True]]))
     assert [*pairs(edges, 0)] == [(1, 0), (0, 1)]
     assert len(pairs(edges, 1)) == 6
 
 
-def test_newcomers_join_and_old_edges_stay_first_and_as_they_are():
+def test_edges_of_new_experts_are_appended_to_the_old_ones():
     before = lesion(make_edges("complete", 3, 2, LIKE), [0], num_experts=3)
-    after = connect_new_experts(before, "complete", before=3, after=5)
+    after = connect_new_experts(before, "complete", old_size=3, new_size=5)
     assert all(torch.equal(new[:, :6], old) for new, old in zip(after[:3], before[:3], strict=True))
     fresh = pairs(after)
     assert len(fresh) == 2 + 14
     assert all(max(pair) >= 3 for pair in set(fresh) - {(1, 2), (2, 1)})
 
 
-def test_newcomers_of_a_star_hang_on_its_hub():
-    edges = connect_new_experts(make_edges("none", 2, 1, LIKE), "star", before=2, after=4)
+def test_new_experts_of_a_star_are_connected_to_its_hub():
+    edges = connect_new_experts(make_edges("none", 2, 1, LIKE), "star", old_size=2, new_size=4)
     assert [*pairs(edges)] == [(2, 0), (3, 0), (0, 2), (0, 3)]
 
 
@@ -218,7 +218,7 @@ def test_a_hundred_thousand_experts_are_connected(name):
     assert (heard.min() == heard.max() > 0) == edges.unmodified
 
 
-def test_the_places_of_a_sparse_graph_are_the_senders_that_each_hears():
+def test_the_layout_index_of_a_sparse_graph_is_the_senders_of_each_receiver():
     edges = make_edges("ring", 9, 3, LIKE)
     assert edges.layout_index[2].mT.tolist() == [[1, 8], *([i - 1, i + 1] for i in range(1, 8)), [0, 7]]
 
@@ -232,7 +232,7 @@ def test_the_places_of_a_sparse_graph_are_the_senders_that_each_hears():
         nx.DiGraph([(0, 1), (0, 2), (1, 2)]),
     ],
 )
-def test_irregular_and_parallel_edges_have_no_places(topology):
+def test_irregular_and_parallel_edges_have_no_layout_index(topology):
     assert make_edges(topology, 3, 2, LIKE).layout_index is None
 
 
@@ -269,11 +269,11 @@ def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
             r"'weight': \(\)}, want three",
         ),
         (lambda: edge_list(EdgeList(np.array([1.0]), np.array([0]), np.ones(1)), 3), "are float64 and int64, want int"),
-        (lambda: ring_lattice(9, neighbours=3), "neighbours=3, want an even number"),
+        (lambda: ring_lattice(9, neighbors=3), "neighbors=3, want an even number"),
         (lambda: random_regular(9, degree=-1), "degree=-1, want at least 0"),
         (
-            lambda: connect_new_experts(make_edges("ring", 3, 1, LIKE), "ring", before=3, after=2),
-            "after=2, want at least before=3",
+            lambda: connect_new_experts(make_edges("ring", 3, 1, LIKE), "ring", old_size=3, new_size=2),
+            "new_size=2, want at least old_size=3",
         ),
         *[
             (
@@ -284,12 +284,12 @@ def test_sparse_graphs_of_ten_thousand_experts_are_cheap():
         ],
     ],
 )
-def test_wrong_values_say_what_was_wanted(call, message):
+def test_invalid_values_raise_with_the_wanted_value(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
 
-def test_what_is_no_graph_is_a_type_error():
+def test_an_object_that_is_no_graph_is_a_type_error():
     with pytest.raises(TypeError, match="gives ndarray, want a networkx graph"):
         edge_list(lambda n: np.eye(n), 3)
     with pytest.raises(TypeError):
@@ -300,9 +300,9 @@ def test_what_is_no_graph_is_a_type_error():
 @pytest.mark.parametrize("expert", [-1, 3])
 def test_an_expert_that_does_not_exist_is_an_index_error(change, expert):
     with pytest.raises(IndexError, match=f"expert {expert} does not exist, want 0 to 2"):
-        change(make_edges("none", 3, 1, LIKE), [expert], of=3)
+        change(make_edges("none", 3, 1, LIKE), [expert], num_experts=3)
 
 
-def test_a_name_like_no_other_gets_no_suggestion():
+def test_a_name_unlike_all_others_gets_no_suggestion():
     with pytest.raises(ValueError, match=r"unknown bus 'zzz', want one of: mean\.$"):
         get_by_name({"mean": 1}, "zzz", "bus")

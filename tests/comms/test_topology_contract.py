@@ -20,11 +20,11 @@ def one_edge(sender: int, receiver: int, weight: float = 1.0):
 
 DRAWS = np.random.default_rng(0)
 BROKEN = {
-    "any_number_of_experts_is_connected": lambda experts: nx.path_graph(8),
-    "weights_are_finite_and_not_negative": one_edge(0, 0, float("nan")),
-    "a_topology_is_the_same_each_time": lambda experts: nx.gnp_random_graph(experts, 0.5, seed=int(DRAWS.integers(99))),
-    "device_and_dtype_of_edges_are_those_asked_for": one_edge(0, 7),
-    "newcomers_leave_the_edges_that_there_are": one_edge(0, -1),
+    "any_number_of_experts_has_valid_edges": lambda experts: nx.path_graph(8),
+    "weights_are_finite_and_nonnegative": one_edge(0, 0, float("nan")),
+    "a_topology_is_deterministic": lambda experts: nx.gnp_random_graph(experts, 0.5, seed=int(DRAWS.integers(99))),
+    "edges_have_the_requested_device_and_dtype": one_edge(0, 7),
+    "new_experts_keep_the_existing_edges": one_edge(0, -1),
 }
 
 

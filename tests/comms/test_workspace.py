@@ -1,4 +1,4 @@
-"""A shared workspace: against a slow reference, who writes and who reads, and what it costs."""
+"""A shared workspace: against a slow reference, writers, readers and cost."""
 
 import networkx as nx
 import numpy as np
@@ -11,7 +11,7 @@ import oracles_comms as oracles
 from comms import Edges, Gated, Mean, Workspace, make_edges, silence
 
 B, E, Y, M, S = 3, 6, 5, 4, 3
-ALONE = E - 1  # hears nobody
+ALONE = E - 1  # receives from no expert
 
 
 def made(seed=0, **options):
@@ -47,8 +47,8 @@ def test_rounds_agree_with_the_slow_reference(top_k):
         inbox, weights, messages, want = oracles.workspace(bus, y.numpy(), plain, want)
         for got, wanted in ((delivery.inbox, inbox), (delivery.weights, weights), (slots, want)):
             np.testing.assert_allclose(got.detach(), wanted, atol=1e-12)
-        assert delivery.messages.tolist() == messages.tolist()
-        assert_close(delivery.floats, delivery.messages * (3 + M))
+        assert delivery.num_messages.tolist() == messages.tolist()
+        assert_close(delivery.num_floats, delivery.num_messages * (3 + M))
 
 
 def test_gradients_agree_with_finite_differences():
@@ -70,7 +70,7 @@ def test_slots_do_not_stay_equal():
     assert (slots[:, 0] - slots[:, 1]).abs().amin() > 1e-6
 
 
-def test_one_hears_also_those_from_whom_there_is_no_edge():
+def test_a_reader_receives_from_experts_without_an_edge_to_it():
     bus, y = made(), outputs()
     edges = make_edges("ring", E, B, y)
     louder = y.clone()
@@ -79,10 +79,10 @@ def test_one_hears_also_those_from_whom_there_is_no_edge():
     assert (heard - other).abs().amin() > 1e-9
 
 
-def test_what_the_silenced_wrote_before_stays_in_the_slots_and_nothing_is_added():
+def test_slots_keep_what_silenced_experts_wrote_earlier_and_take_nothing_new():
     bus, y = made(), outputs()
     edges = make_edges("complete", E, B, y)
-    quiet = silence(edges, [1], of=E)
+    quiet = silence(edges, [1], num_experts=E)
     louder = y.clone()
     louder[:, 1] += 1
     _, before = bus(y, edges, bus.initial_state(y), None)
@@ -93,29 +93,29 @@ def test_what_the_silenced_wrote_before_stays_in_the_slots_and_nothing_is_added(
     assert torch.equal(slots, before) and not any(part.any() for part in nobody)
 
 
-def test_only_the_winners_write():
+def test_only_the_top_k_experts_write():
     bus, y = made(top_k=1), outputs()
     edges, state = make_edges("complete", E, B, y), outputs()[:, :S, :M]
     leaf = y.clone().requires_grad_()
     with torch.no_grad():
         key = bus.query_key_value(y).split(bus.sizes, -1)[1]
-        winner = (bus.query(state + bus.address) @ key.mT).argmax(-1)  # (B, S)
+        winner = (bus.query(state + bus.slot_embedding) @ key.mT).argmax(-1)  # (B, S)
     for s in range(S):
         (slope,) = torch.autograd.grad(bus(leaf, edges, state, None)[1][:, s].sum(), leaf)
         assert slope.abs().sum(-1).nonzero().tolist() == [[b, int(winner[b, s])] for b in range(B)]
 
 
-def test_a_gate_around_a_workspace_learns():
+def test_a_gate_around_a_workspace_receives_gradient():
     bus, y = Gated(made()).double(), outputs()
     delivery, _ = bus(y, make_edges("complete", E, B, y), bus.initial_state(y), torch.Generator().manual_seed(0))
     delivery.inbox.square().sum().backward()
     assert bus.gate.weight.grad.all()
 
 
-def test_a_huge_score_of_the_silenced_neither_drowns_nor_blows_up_the_others():
+def test_a_huge_score_of_a_silenced_expert_changes_no_other_expert():
     bus, y = made(top_k=2), outputs()
     y[:, 1] *= 1e4
-    edges = silence(make_edges("complete", E, B, y), [1], of=E)
+    edges = silence(make_edges("complete", E, B, y), [1], num_experts=E)
     weight = edges.weight.clone().requires_grad_()
     delivery, slots = bus(y.requires_grad_(), edges._replace(weight=weight), bus.initial_state(y), None)
     assert (slots.abs().amax((1, 2)) > 1e-3).all()
@@ -145,22 +145,22 @@ def test_a_hundred_thousand_experts_share_a_workspace():
     edges = make_edges("ring", 100_000, 1, y)
     delivery, slots = bus(y, edges, bus.initial_state(y), None)
     assert delivery.inbox.shape == (1, 100_000, M) and slots.shape == (1, 2, M)
-    assert delivery.messages.item() == 300_000 and delivery.inbox.isfinite().all()
+    assert delivery.num_messages.item() == 300_000 and delivery.inbox.isfinite().all()
 
 
 @pytest.mark.parametrize(
     ("options", "error"),
     [({"slots": 0}, "slots=0, want at least 1"), ({"top_k": 0}, "top_k=0, want at least 1, or None for all")],
 )
-def test_sizes_below_one_are_refused(options, error):
+def test_sizes_below_one_raise(options, error):
     with pytest.raises(ValueError, match=error):
         Workspace(Y, M, **options)
 
 
-def test_a_mean_of_all_is_dearer_than_a_workspace_among_many():
+def test_a_workspace_sends_fewer_messages_than_a_complete_graph():
     y = outputs(experts=30)
     edges = make_edges("complete", 30, B, y)
-    ours, theirs = (
-        bus.double()(y, edges, bus.initial_state(y), None)[0].messages[0].item() for bus in (made(), Mean(Y, M))
+    workspace, mean = (
+        bus.double()(y, edges, bus.initial_state(y), None)[0].num_messages[0].item() for bus in (made(), Mean(Y, M))
     )
-    assert (ours, theirs) == (30 + S * 30, 30 * 29)
+    assert (workspace, mean) == (30 + S * 30, 30 * 29)

@@ -158,7 +158,7 @@ def test_the_loss_teaches_the_core_and_the_codes():
 
 
 def test_only_the_first_numbers_are_coded():
-    core, xs = predictive(of=2), inputs()
+    core, xs = predictive(target_size=2), inputs()
     last = told(core, xs)[-1]["cpc"]
     (to_x,) = torch.autograd.grad(last.sum(), xs)
     assert to_x[-1, ..., :2].all() and not to_x[-1, ..., 2:].any()
@@ -269,10 +269,10 @@ def test_an_auxiliary_loss_is_learned_on_by_name(name, segment):
     [
         (partial(CPC, steps=0), "steps=0, want at least 1"),
         (partial(CPC, code_size=0), "code_size=0, want at least 1"),
-        (partial(CPC, target_size=0), "of=0, want 1 to the core's input_size=4"),
-        (partial(CPC, target_size=5), "of=5, want 1 to the core's input_size=4"),
-        (partial(Reconstruction, target_size=0), "of=0, want 1 to the core's input_size=4"),
-        (partial(Reconstruction, target_size=5), "of=5, want 1 to the core's input_size=4"),
+        (partial(CPC, target_size=0), "target_size=0, want 1 to the core's input_size=4"),
+        (partial(CPC, target_size=5), "target_size=5, want 1 to the core's input_size=4"),
+        (partial(Reconstruction, target_size=0), "target_size=0, want 1 to the core's input_size=4"),
+        (partial(Reconstruction, target_size=5), "target_size=5, want 1 to the core's input_size=4"),
     ],
     ids=str,
 )

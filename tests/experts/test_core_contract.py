@@ -148,6 +148,16 @@ class Double(Plain):
         return {"loss": state.h.double().square().mean((1, 2))}
 
 
+class ReadsReset(Plain):
+    def unroll(self, xs, state, reset=None):
+        return super().unroll(xs, state, reset if reset is not None and reset.any() else None)
+
+
+class ReadsIndex(Plain):
+    def select_members(self, state, index, x):
+        return super().select_members(state, torch.tensor(index.tolist(), device=x.device), x)
+
+
 def moved(shift: Callable[[torch.Tensor], torch.Tensor]) -> type[Plain]:
     """A GRU whose input is moved by something that it should not know."""
 
@@ -217,6 +227,9 @@ BROKEN = {
     "one_step_may_be_checkpointed": moved(lambda x: float(torch._C._current_graph_task_id() >= 0)),
     "several_steps_may_be_checkpointed": moved(lambda x: float(torch._C._current_graph_task_id() >= 0)),
     "one_step_may_be_compiled": moved(lambda x: float(torch.compiler.is_compiling())),
+    "steps_run_on_the_meta_device": moved(lambda x: x.mean().item()),
+    "unrolling_runs_on_the_meta_device": ReadsReset,
+    "resets_and_new_members_run_on_the_meta_device": ReadsIndex,
 }
 
 
@@ -228,6 +241,11 @@ def test_the_contract_lets_a_sound_core_pass():
 def test_the_contract_catches_a_broken_core(holds):
     with pytest.raises(ContractError, match=rf"(?s)^{holds}: want .*, got "):
         CORE_PROPERTIES[holds](BROKEN[holds])
+
+
+def test_a_constant_on_another_device_is_caught():
+    with pytest.raises(ContractError, match="no tensor on another device on the meta device, got RuntimeError"):
+        check_core(moved(lambda x: torch.ones(D)), properties=["steps_run_on_the_meta_device"])
 
 
 def test_a_core_whose_writes_are_ordered_may_declare_it():

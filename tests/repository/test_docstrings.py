@@ -49,7 +49,6 @@ FAILING: set[str] = {
     "badger.recipes",
     "badger.rollouts",
     "badger.runs",
-    "comms",
     "experts.auxiliary",
     "experts.dnc",
     "experts.episodic",

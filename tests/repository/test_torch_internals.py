@@ -210,3 +210,16 @@ def test_the_next_step_of_a_fused_optimizer_is_skipped_where_told():
 
 def test_the_error_of_the_compiler_is_an_exception():
     assert issubclass(torch_internals.compiler_error(), Exception)
+
+
+def test_fake_tensors_have_devices_but_no_values():
+    module = torch.nn.Linear(2, 3).to("meta")
+    with torch_internals.fake_tensors() as fake_copy:
+        copied = fake_copy(module)
+        y = copied(torch.ones(4, 2, device="meta"))
+        y.sum().backward()
+        assert y.device.type == "meta" and copied.weight.grad.shape == (3, 2)
+        for read in (bool, float, torch.Tensor.tolist):
+            with pytest.raises(Exception, match="tolist|_local_scalar_dense"):
+                read(y.sum())
+    assert module.weight.grad is None and torch.ones(1).item() == 1

@@ -26,7 +26,7 @@ GAME = game()
 
 def draws(tasks, count=300):
     rng = seeded()
-    return [tasks.draw(rng) for _ in range(count)]
+    return [tasks.sample(rng) for _ in range(count)]
 
 
 def test_each_size_of_a_range_is_drawn_equally_often():
@@ -53,7 +53,7 @@ def test_ranges_of_one_number_are_that_task_alone():
 @pytest.mark.parametrize(
     ("ranges", "error"),
     [
-        ({"dim": (3, 6)}, "GuessingGame has no dim to be drawn; it has steps, dtype, dims"),
+        ({"dim": (3, 6)}, "GuessingGame has no field 'dim', want some of: steps, dtype, dims"),
         ({"dims": (6, 3)}, r"dims=\(6, 3\), want a number, or a range such as \(3, 6\)"),
         ({"dims": (0, 2)}, "dims=0, want at least 1"),
     ],
@@ -87,7 +87,7 @@ def test_a_mixture_may_hold_ranges():
     [
         ([], None, "a mixture of 0 tasks"),
         ([GAME, RepeatPrevious(symbols=3)], None, r"observations of sizes \{'GuessingGame': 1, 'RepeatPrevious': 3\}"),
-        ([GAME, GAME], [1.0], r"weights=\[1\.0\], want 2 that are not negative, nor all 0"),
+        ([GAME, GAME], [1.0], r"weights=\[1\.0\], want 2 non-negative numbers that are not all 0"),
         ([GAME, GAME], [1.0, -1.0], r"weights=\[1\.0, -1\.0\], want 2"),
         ([GAME], [0.0], r"weights=\[0\.0\], want 1"),
     ],
@@ -140,10 +140,10 @@ def test_ranges_may_rise_a_size_at_a_time():
 @pytest.mark.parametrize(
     ("ranges", "begin", "end", "error"),
     [
-        ({"dims": 2, "steps": (3, 3)}, 2, 8, r"nothing grows in \{'dims': 2, 'steps': \(3, 3\)\}, want a range"),
-        ({}, 2, 8, r"nothing grows in \{\}"),
-        ({"steps": (3, 6)}, 0, 8, "growing from 0 to 8, want outer steps above 0, at least 3 of them"),
-        ({"steps": (3, 6)}, 4, 6, "growing from 4 to 6, want outer steps above 0, at least 3 of them"),
+        ({"dims": 2, "steps": (3, 3)}, 2, 8, r"no range in \{'dims': 2, 'steps': \(3, 3\)\} has more than one value"),
+        ({}, 2, 8, r"no range in \{\}"),
+        ({"steps": (3, 6)}, 0, 8, "curriculum from 0 to 8, want outer steps above 0, at least 3 of them"),
+        ({"steps": (3, 6)}, 4, 6, "curriculum from 4 to 6, want outer steps above 0, at least 3 of them"),
     ],
 )
 def test_ranges_that_cannot_grow_are_refused(ranges, begin, end, error, how):
@@ -156,7 +156,7 @@ def test_ranges_that_cannot_grow_are_refused(ranges, begin, end, error, how):
     [
         ([], [], "a curriculum of 0 tasks"),
         ([GAME, RepeatPrevious(symbols=3)], [5], "observations of sizes .* want the same of all tasks in a curriculum"),
-        ([GAME, GAME], [], r"until=\[\], want 1 outer steps above 0 that rise"),
+        ([GAME, GAME], [], r"until=\[\], want 1 increasing outer steps above 0"),
         ([GAME, GAME], [0], r"until=\[0\], want 1"),
         ([GAME] * 3, [5, 5], r"until=\[5, 5\], want 2"),
     ],
@@ -192,7 +192,7 @@ def test_what_is_drawn_is_what_is_played(monkeypatch):
     learner, played = varied(experts=(3, 6)), []
     forward = type(learner.agent).forward
     monkeypatch.setattr(
-        type(learner.agent), "forward", lambda *args: played.append(args[2].address.shape) or forward(*args)
+        type(learner.agent), "forward", lambda *args: played.append(args[2].assignment.shape) or forward(*args)
     )
     for _ in range(4):
         played.clear()

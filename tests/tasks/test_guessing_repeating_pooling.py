@@ -173,7 +173,7 @@ def test_repeat_previous_refuses_sizes_below_one(size):
 
 @pytest.mark.parametrize("k", [8, 9])
 def test_an_answer_must_be_due_in_the_episode(k):
-    with pytest.raises(ValueError, match=f"k={k} leaves no answer due in steps=8; want k < steps"):
+    with pytest.raises(ValueError, match=f"k={k} leaves no answer in steps=8; want k < steps"):
         RepeatPrevious(steps=8, k=k)
 
 
@@ -181,7 +181,7 @@ def test_an_answer_must_be_due_in_the_episode(k):
 
 
 def pooled(**options):
-    return PooledRecall(**{"steps": 7, "experts": 3, "values": 4, "asks": 5, "dtype": torch.float64} | options)
+    return PooledRecall(**{"steps": 7, "experts": 3, "values": 4, "num_queries": 5, "dtype": torch.float64} | options)
 
 
 def shown(task, batch=4, seed=0):
@@ -193,14 +193,14 @@ def shown(task, batch=4, seed=0):
 def answers(task, player, batch=2000):
     """Accuracy of a player: (keys and values seen until now by each expert, key asked for, expert asked) -> answer."""
     keys, values = shown(task, batch)
-    seen_keys, seen_values = (part[:, : task.shown].argmax(-1) for part in (keys, values))  # (B, shown, E)
-    actions = [torch.zeros(batch, dtype=torch.long)] * task.shown
-    for t in range(task.shown, task.steps):
+    seen_keys, seen_values = (part[:, : task.num_shown].argmax(-1) for part in (keys, values))  # (B, shown, E)
+    actions = [torch.zeros(batch, dtype=torch.long)] * task.num_shown
+    for t in range(task.num_shown, task.steps):
         whom, key = keys[:, t].amax(-1).argmax(-1), keys[:, t].amax(1).argmax(-1)
         known = seen_keys == key.view(-1, 1, 1)
         actions.append(player(known, seen_values, whom))
     told = play(task, actions)
-    return torch.stack([step.scores["accuracy"] for _, step in told[task.shown + 1 :]]).mean()
+    return torch.stack([step.scores["accuracy"] for _, step in told[task.num_shown + 1 :]]).mean()
 
 
 def everything(known, values, whom):
@@ -254,7 +254,7 @@ def test_logits_earn_their_log_probability_over_the_questions():
     logits = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)) + 7
     task = pooled()
     told = play(task, [logits.expand(4, -1)] * 7)
-    wanted = told[0][0].wanted
+    wanted = told[0][0].targets
     rewards = torch.stack([step.reward for _, step in told[1:]], 1)
     assert not rewards[:, :2].any()
     assert_close(rewards[:, 2:], (logits - 7)[wanted] / 5)
@@ -267,14 +267,16 @@ def test_experts_that_see_their_own_pairs_learn_from_pooled_recall():
     assert metrics["finite"] and metrics["gradient_norm"] > 0 and 0 <= metrics["accuracy"] <= 1
 
 
-@pytest.mark.parametrize("size", ["steps", "experts", "values", "asks"])
+@pytest.mark.parametrize("size", ["steps", "experts", "values", "num_queries"])
 def test_pooled_recall_refuses_sizes_below_one(size):
     with pytest.raises(ValueError, match=f"{size}=0, want at least 1"):
         PooledRecall(**{size: 0})
 
 
 def test_something_must_be_shown_before_it_is_asked_for():
-    with pytest.raises(ValueError, match="asks=8 leave no step to show anything in steps=8; want asks < steps"):
+    with pytest.raises(
+        ValueError, match="num_queries=8 leave no step to show pairs in steps=8; want num_queries < steps"
+    ):
         PooledRecall(steps=8, num_queries=8)
 
 

@@ -2,16 +2,18 @@
 
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import ClassVar
 
 import pytest
 import torch
 
 from badger.testing import TASK_PROPERTIES, ContractError, check_task
-from tasks import TASKS, BAbI, CartPole, GuessingGame, Task, TMazeLong
+from tasks import TASKS, BAbI, CartPole, GuessingGame, SequentialMNIST, Task, TMazeLong
 from toys import Herd, Walk
 
 QUICK = {  # episodes that are not long; all of the tests' own questions
-    "babi": partial(BAbI, 52, (1, 8)), "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
+    "babi": partial(BAbI, 52, (1, 8)), "sequential_mnist": partial(SequentialMNIST, 14),
+    "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
 }  # fmt: skip
 MAKE = TASKS | {"walk": Walk, "herd": Herd} | QUICK
 
@@ -40,7 +42,7 @@ class Coin(Walk):
         state, _ = super().reset(batch, rng)
         place = state.place.round()
         fixed = state._replace(place=place, length=torch.full_like(state.length, self.steps), cut=state.cut & False)
-        return fixed, self._told(fixed, torch.zeros_like(place))
+        return fixed, self._make_step(fixed, torch.zeros_like(place))
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,37 @@ class Mute(GuessingGame):
         return state, step._replace(obs=step.obs * torch.nan)
 
 
+@dataclass(frozen=True)
+class ReadsAction(GuessingGame):
+    """Waits for the action at each step."""
+
+    def step(self, state, action, rng):
+        return super().step(state, action.clamp(max=action.max().item() + 1), rng)
+
+
+@dataclass(frozen=True)
+class OnHost(ReadsAction):
+    """The same, declared as an external environment."""
+
+    external: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Numbered(GuessingGame):
+    """Has one episode for each number, which it reads."""
+
+    num_episodes: ClassVar[int] = 3
+
+    def reset_to(self, index, rng):
+        if index.max() >= 3:
+            raise ValueError(f"index {index.max()}, want at most 2")
+        return self.reset(len(index), rng)
+
+
+def test_external_environments_are_exempt_from_the_meta_device():
+    check_task(OnHost, properties=["episodes_run_on_the_meta_device"])
+
+
 @pytest.mark.parametrize(
     ("task", "holds"),
     [
@@ -108,6 +141,8 @@ class Mute(GuessingGame):
         (Leaks, "rows_do_not_leak"),
         (Endless, "episodes_end_in_time"),
         (Mute, "what_is_told_are_numbers_for_the_absent_too"),
+        (ReadsAction, "episodes_run_on_the_meta_device"),
+        (Numbered, "chosen_and_previewed_episodes_run_on_the_meta_device"),
     ],
 )
 def test_the_contract_catches_a_broken_task(task, holds):

@@ -59,8 +59,8 @@ class Pairs(Steps):
     def step(self, state, action, rng):
         return super().step(state, action[..., 0], rng)
 
-    def _told(self, state, reward):
-        return super()._told(state, reward)._replace(legal=None)
+    def _make_step(self, state, reward):
+        return super()._make_step(state, reward)._replace(action_mask=None)
 
 
 def test_several_choices_are_told_side_by_side():
@@ -83,7 +83,9 @@ def test_of_logits_the_likeliest_choice_is_told_and_numbers_as_they_are():
 
 def test_rewards_of_each_want_an_observation_of_each():
     task = PreviousActionReward(Crowd(dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"Crowd rewards each, \(4, 4\), but shows one observation for all, \(4, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"task=Crowd returns rewards per agent, \(4, 4\), but one observation for all, \(4, 2\)"
+    ):
         play(task, [action(task)])
 
 
@@ -93,5 +95,5 @@ def test_its_dtype_is_that_of_the_task_unless_another_is_asked_for():
 
 
 def test_it_wants_a_task():
-    with pytest.raises(ValueError, match="task=None, want a Task, as in Feedback"):
+    with pytest.raises(ValueError, match="task=None, want a Task, as in PreviousActionReward"):
         PreviousActionReward()

@@ -40,7 +40,7 @@ class CrowdSizes(NamedTuple):
 
     def topology(self, experts: int) -> EdgeList:
         """The ring lattice."""
-        return ring_lattice(experts, neighbours=self.neighbors)
+        return ring_lattice(experts, neighbors=self.neighbors)
 
     def agent(self) -> Agent:
         """An agent for the guessing game in one dimension."""

@@ -75,7 +75,7 @@ class OneMaze(Mazes):
         obs = np.zeros((1, 17), dtype=np.float32)
         y, x = self.position
         obs[0, :9] = self.walls[y - 1 : y + 2, x - 1 : x + 2].ravel()
-        if self.task.tell_action and action is not None:
+        if self.task.observe_action and action is not None:
             obs[0, 9 + action] = 1
         obs[0, 14:] = reward, self.t * self.unit, 1
         return obs
@@ -122,7 +122,7 @@ class ManyMazes(Mazes):
     def _observe(self, action: Array | None, reward: Array) -> Array:
         obs = np.zeros((self.batch, 17), dtype=np.float32)
         obs[:, :9] = self.views[self.position[:, 0] - 1, self.position[:, 1] - 1]
-        if self.task.tell_action and action is not None:
+        if self.task.observe_action and action is not None:
             obs[self.rows, 9 + action] = 1
         obs[:, 14], obs[:, 15], obs[:, 16] = reward, self.t * self.unit, 1
         return obs

@@ -2,8 +2,8 @@
 
 - `badger.learners.q_learning.drqn`: `DRQN` (Hausknecht and Stone 2015).
 - `badger.learners.q_learning.r2d2`: `R2D2` (Kapturowski et al. 2019).
-- `badger.learners.q_learning.recurrent_q`: their base, one outer step.
-- `badger.learners.q_learning.collector`: plays episodes without gradient and fills the replay buffer.
+- `badger.learners.q_learning.recurrent_q`: `RecurrentQ`, their base: one outer step.
+- `badger.learners.q_learning.collector`: rolls out episodes without gradient and cuts them into sequences.
 - `badger.learners.q_learning.sequences`: overlapping sequences with stored recurrent states.
 - `badger.learners.q_learning.replay`: the replay buffer, with uniform or prioritized sampling.
 - `badger.learners.q_learning.targets`: n-step, double-Q and rescaled targets, as pure functions.

@@ -1,17 +1,18 @@
-"""A stream of episodes as an agent lives it, one after another in each row, without gradient.
+"""The collector of Q-learning: rolls out running episodes without gradient and cuts them into replay sequences.
 
 Shapes: T step, B row.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.learners import episode_stream as stream
-from badger.learners import returns
+from badger.learners import host, returns
+from badger.learners.episode_stream import pack_carry, unpack_carry
 from badger.learners.q_learning.replay import SequenceBatch, Transitions
 from badger.learners.q_learning.sequences import SequenceBuilder, SequenceSpec, recurrent_state
 from badger.learners.update import masked
@@ -20,55 +21,97 @@ from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 from tasks import Task
 
+Piece: TypeAlias = tuple[Transitions, list[AgentState]]  # of the stream: T steps, T + 1 states
+
 
 class Collector:
-    """Where the episodes of `select` rows stand, and the sequences that are cut of them.
+    """The running episodes of a Q-learner, and the builder that cuts them into sequences.
 
-    episode_reward: reward of each row's episode so far. last_return: the mean of those that ended last, NaN before any has.
+    `episode_reward` (B,) is the reward of each running episode so far; `last_return` the mean return of the episodes
+    that ended last, NaN before any has ended.
+
+    Args:
+        agent: the acting agent.
+        task: the environment.
+        spec: lengths of the sequences.
+        rows: parallel episodes, B.
+        experts: number of experts.
+        rng: generator of the first resets; gives the device.
 
     Raises:
-        ValueError: the task rewards each expert.
+        ValueError: a task with a reward for each expert.
     """
 
-    def __init__(self, agent: Agent, task: Task, cut: SequenceSpec, *, rows: int, experts: int, rng: torch.Generator):
+    def __init__(self, agent: Agent, task: Task, spec: SequenceSpec, *, rows: int, experts: int, rng: torch.Generator):
         self.agent, self.task = agent, task
         self.carry = initial_carry(agent, task, rows, rng, experts=experts)
         self.episode_reward = torch.zeros_like(self.carry.step.reward)
         if self.episode_reward.dim() > 1:
             raise ValueError(
-                f"{type(task).__name__} rewards each expert, {tuple(self.episode_reward.shape)}, and Q-learning wants one "
-                "reward for the agent, (B,): let the task give their mean"
+                f"{type(task).__name__} returns a reward for each expert, {tuple(self.episode_reward.shape)}, and "
+                "Q-learning wants one for the agent, (B,): return their mean"
             )
-        self.builder, self.last_return = SequenceBuilder(cut, rows), torch.full_like(self.episode_reward[0], torch.nan)
+        self.builder, self.last_return = SequenceBuilder(spec, rows), torch.full_like(self.episode_reward[0], torch.nan)
 
     def collect(
         self, steps: int, policy: Policy, rng: torch.Generator
     ) -> tuple[Trajectory, SequenceBatch | None, Float[Tensor, " 2"]]:
-        """So many steps on, or fewer where episodes of fixed length end: what happened, the sequences that are complete
-        now, and the rewards of the episodes that ended, their sum and number."""
-        left = self.task.steps - self.carry.elapsed % self.task.steps if self.task.fixed_length else steps
-        before = self.carry.agent_state
-        with torch.no_grad():
-            frames, self.carry = rollout(
-                self.agent, self.task, self.carry, rng, policy, steps=min(steps, left), hook=lambda state: state
-            )
-        over = self.task.fixed_length and self.carry.elapsed == self.task.steps
-        found = self.builder.add(*_to_transitions(frames, [before, *frames.hook_outputs], self.carry if over else None))
-        frames = masked(frames, frames.valid)._replace(hook_outputs=[])  # nobody watches any more
-        ended = (frames.terminated | frames.truncated) & frames.valid
-        sums, self.episode_reward = returns.running_returns(
-            torch.where(frames.valid, frames.reward, 0), ended, self.episode_reward
-        )
-        return frames, found, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+        """`rollout` and `cut` of one piece: the trajectory, the complete sequences, sum and number of returns."""
+        trajectory, piece, ended_return = self.rollout(steps, policy, rng)
+        return trajectory, self.cut([piece])[0], ended_return
 
-    def mean_return(self, ended: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """The mean total reward of the episodes that ended now, or if none has (NaN) last, or so far."""
-        self.last_return = torch.where(ended.isnan(), self.last_return, ended)
+    def rollout(
+        self, steps: int, policy: Policy, rng: torch.Generator
+    ) -> tuple[Trajectory, Piece, Float[Tensor, " 2"]]:
+        """Rolls out the running episodes, up to the end of an episode of fixed length.
+
+        Args:
+            steps: steps of each row at most.
+            policy: chooses the actions.
+            rng: generator of agent, task and policy.
+
+        Returns:
+            The trajectory; the piece of the stream to be passed to `cut`; sum and number of the returns of the
+            episodes that ended.
+        """
+        remaining = self.task.steps - self.carry.elapsed % self.task.steps if self.task.fixed_length else steps
+        initial_state = self.carry.agent_state
+        with torch.no_grad():
+            trajectory, self.carry = rollout(
+                self.agent, self.task, self.carry, rng, policy, steps=min(steps, remaining), hook=lambda state: state
+            )
+        agent_states = [initial_state, *trajectory.hook_outputs]
+        at_end = self.task.fixed_length and self.carry.elapsed == self.task.steps
+        piece = _to_transitions(trajectory, agent_states, self.carry if at_end else None)
+        trajectory = masked(trajectory, trajectory.valid)._replace(hook_outputs=[])  # the states stay in the piece only
+        ended = (trajectory.terminated | trajectory.truncated) & trajectory.valid
+        sums, self.episode_reward = returns.running_returns(
+            torch.where(trajectory.valid, trajectory.reward, 0), ended, self.episode_reward
+        )
+        return trajectory, piece, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+
+    def cut(self, pieces: list[Piece]) -> list[SequenceBatch | None]:
+        """The sequences that are complete after each of consecutive pieces; their masks go to the host at once.
+
+        Args:
+            pieces: of `rollout`, in order.
+        """
+        lengths = [len(transitions.valid) for transitions, _ in pieces]
+        valid = host.to_host(torch.cat([transitions.valid for transitions, _ in pieces]))
+        masks = np.split(valid, np.cumsum(lengths)[:-1])
+        return [self.builder.add(*piece, mask) for piece, mask in zip(pieces, masks, strict=True)]
+
+    def mean_return(self, ended_return: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """The metric `return`: of the episodes that ended now, else of the last ones, else of the running episodes.
+
+        Args:
+            ended_return: mean return of the episodes that ended in this update, NaN if none.
+        """
+        self.last_return = torch.where(ended_return.isnan(), self.last_return, ended_return)
         return torch.where(self.last_return.isnan(), self.episode_reward.mean(), self.last_return)
 
     def pack(self) -> dict[str, Any]:
-        """Plain types and tensors only. Where worlds that are not ours stand cannot be told (`Task.external`): of those
-        what was counted."""
+        """Plain types and tensors, for a checkpoint; of an external environment (`Task.external`) only counters."""
         if self.task.external:
             return {
                 "carry": None,
@@ -77,42 +120,46 @@ class Collector:
                 "env_steps": self.builder.env_steps,
             }
         return {
-            **stream.pack_carry(self.carry),
+            **pack_carry(self.carry),
             "episode_reward": self.episode_reward,
             "last_return": self.last_return,
             "builder": self.builder.pack(),
         }
 
     def unpack(self, packed: dict[str, Any]) -> None:
-        """From where `pack` was called; worlds that are not ours stay where they have just been opened."""
+        """Restores a packed collector; an external environment keeps the episodes that it has just reset.
+
+        Args:
+            packed: the dict of `pack`.
+        """
+        self.last_return = packed["last_return"]
         if packed["carry"] is None:
-            self.last_return, self.builder.env_steps = packed["known"], packed["made"]
+            self.builder.env_steps = packed["env_steps"]
             return
         like = recurrent_state(self.carry.agent_state)
-        self.carry = stream.unpack_carry(packed, self.carry)
-        self.episode_reward, self.last_return = packed["total"], packed["known"]
-        self.builder.unpack(packed["trail"], like)
+        self.carry = unpack_carry(packed, self.carry)
+        self.episode_reward = packed["episode_reward"]
+        self.builder.unpack(packed["builder"], like)
 
 
 def _to_transitions(
-    frames: Trajectory, lived: list[AgentState], end: Carry | None
+    trajectory: Trajectory, agent_states: list[AgentState], end: Carry | None
 ) -> tuple[Transitions, list[AgentState]]:
-    """What a trail is told; with the last observation of episodes of fixed length, of which no frame is made."""
-    legal = torch.stack(frames.action_masks) if frames.action_masks else None
-    steps = Transitions(
-        frames.obs,
-        frames.action,
-        frames.reward,
-        frames.terminated,
-        frames.valid,
-        frames.episode_start & frames.valid,
-        legal,
+    """The arguments of `SequenceBuilder.add`; `end` appends the final observation of episodes of fixed length, for
+    which a rollout has no step."""
+    transitions = Transitions(
+        trajectory.obs,
+        trajectory.action,
+        trajectory.reward,
+        trajectory.terminated,
+        trajectory.valid,
+        trajectory.episode_start & trajectory.valid,
+        torch.stack(trajectory.action_masks) if trajectory.action_masks else None,
     )
     if end is None:
-        return steps, lived
-    parts = [None if part is None else torch.cat([part, torch.zeros_like(part[:1])]) for part in steps]
-    more = Transitions(*parts)  # type: ignore[arg-type]
-    more.obs[-1] = end.step.obs
-    if more.action_mask is not None and end.step.action_mask is not None:
-        more.action_mask[-1] = end.step.action_mask
-    return more, [*lived, end.agent_state]
+        return transitions, agent_states
+    longer = transitions.map(lambda part: torch.cat([part, torch.zeros_like(part[:1])]))
+    longer.obs[-1] = end.step.obs
+    if longer.action_mask is not None and end.step.action_mask is not None:
+        longer.action_mask[-1] = end.step.action_mask
+    return longer, [*agent_states, end.agent_state]

@@ -1,6 +1,6 @@
-"""Q-learning with memory: what was lived through, in sequences, is lived through again and learnt from.
+"""Recurrent Q-learning: epsilon-greedy rollouts, a replay buffer of sequences, and double-Q n-step targets.
 
-Shapes: T step, B row or sequence, D numbers of an action.
+Shapes: T step, T1 = T + 1 observations, B row or sequence, D actions.
 """
 
 import copy
@@ -14,7 +14,7 @@ from torch import Tensor
 from badger import distributed
 from badger.agent import Agent
 from badger.learners import returns
-from badger.learners.q_learning import targets as qlearning
+from badger.learners.q_learning import targets
 from badger.learners.q_learning.collector import Collector
 from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions
 from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state, with_recurrent_states
@@ -27,43 +27,61 @@ from badger.rng import generator
 from badger.rollouts.recording import Recording, replay
 from tasks import Discrete, Task, TaskDistribution
 
-Q_METRICS = {"q", "td_error", "epsilon", "replay", "env_steps", "discrepancy", "ended"}  # what an update tells besides
+Q_METRICS = {"q_value", "td_error", "epsilon", "replay_size", "env_steps", "discrepancy", "ended_return"}
 
 
 class RecurrentQ:
-    """One outer step: `batch` rows play on for `horizon` steps, exploring; what they lived through is cut in sequences
-    and added to a replay; then AdamW makes `gradient_steps` steps, each on `replay_batch` of them.
+    """Deep Q-learning with a recurrent agent and replayed sequences, the base of `DRQN` and `R2D2`.
 
-    The agent's outputs are Q values. The loss is the mean over the steps that count of weight x (y - Q(a))^2, where y
-    is the n-step return that ends in the target network's value of the action that the agent itself (`double_q`) or the
-    target network finds best. Both live through the whole sequence, each on its own, from the same first state;
-    through its first `burn_in` steps without gradient. Only a termination ends the value of the future.
+    The agent's outputs are the Q values of the actions. An outer step has two parts:
 
-    `badger.learners` has the two well-known compositions, DRQN and R2D2.
+    1. `batch` epsilon-greedy episodes run for `horizon` more steps. They are cut into sequences (`SequenceSpec`),
+       which go to the replay buffer.
+    2. `gradient_steps` steps of AdamW, each on `replay_batch` sequences from the buffer. Agent and target network are
+       replayed over the whole sequence, from the same initial state. The first `burn_in` steps have no gradient and
+       no loss.
 
-    Metrics: `return` is the mean total reward of the episodes that ended in this update, or last, or before any has
-    ended, of all so far; q of what was done, td_error: mean absolute, both in the units in which Q is learnt; epsilon;
-    replay_buffer: sequences in it; env_steps: steps made so far, of this process; discrepancy: see `discrepancy`, NaN unless
-    due. A loss or gradient that is not finite never reaches the parameters.
+    The loss is the mean over the training steps, without padding, of weight x (y - Q(a))^2, with the sequence's
+    importance weight and the n-step target y. It bootstraps from the target network's value of the greedy action,
+    which the agent (`double_q`) or the target network itself selects. Only a termination stops bootstrapping.
+
+    Metrics: `loss`; `q_value` of the actions taken and `td_error`, the mean |y - Q(a)|, both in the units of
+    `value_transform`; `epsilon`, the mean over rows; `replay_size`, sequences in the buffer; `env_steps`, environment
+    steps of this process so far; `discrepancy`, in the updates where it is measured; `return`: mean undiscounted
+    return of the episodes that ended in this update; if none ended, of those that ended last; if none has ended yet,
+    the mean reward of the running episodes; and the metrics of the optimizer, of scores and of auxiliary losses, as in
+    `ActorCritic`.
 
     Args:
-        agent, task: who learns what. rng streams follow from `seed`.
-        spec: how episodes become sequences; none is longer than an episode can be.
-        capacity: sequences in the replay. sampler: how they are drawn from it.
-        exploration: the chance to explore, of each row.
-        gamma, n_steps: of the returns. double_q: see above. value_transform: the units in which Q is learnt.
-        priority_eta: how much of a priority is the largest error, not the mean.
-        experts: how many; None: as the agent was built.
-        batch: rows, over all processes that share the run. horizon: steps of each in an outer step.
-        gradient_steps: gradient steps in an outer step. replay_batch: in each of them, in each process.
-        prefill: sequences in the replay before learning begins; the first outer step plays for so long.
-        target_update_interval: gradient steps between two copies of the agent into the target network.
-        discrepancy_interval: outer steps between two measurements of the discrepancy, for which twice as much is kept of what
-            the agent knew; None: never.
-        lr, auxiliary, clip, betas, eps, weight_decay, rank: as in A2C.
+        agent: the agent to train, without a critic.
+        task: a task with `Discrete` actions and one reward for the agent; no distribution of tasks.
+        spec: lengths of the sequences, clamped to the length of an episode.
+        capacity: sequences in the replay buffer.
+        sampler: sampling distribution of the buffer, uniform or prioritized.
+        exploration: epsilon of each row, as a function of the environment steps.
+        gamma: discount factor of a step.
+        n_steps: steps of the returns before the bootstrap value.
+        double_q: select the greedy action of the target with the agent, not with the target network.
+        value_transform: rescaling of returns; Q is learned in its units.
+        priority_eta: weight of the largest |TD error| of a sequence in its priority; the rest is their mean.
+        experts: number of experts; None: the agent's own.
+        batch: episodes that are rolled out in parallel, over all processes of the run.
+        horizon: environment steps of each row in an outer step.
+        gradient_steps: optimizer steps in an outer step.
+        replay_batch: sequences in an optimizer step, in each process.
+        prefill: sequences in the buffer before the first optimizer step; the first outer step collects them.
+        target_update_interval: optimizer steps between two updates of the target network.
+        discrepancy_interval: outer steps between two measurements of `discrepancy`, for which the buffer stores twice
+            as many recurrent states; None: never.
+        lr: learning rate: a number, or a function of the outer step, such as a `WarmupCosine`.
+        auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
+        clip: largest norm of the gradient; None: no clipping.
+        betas, eps, weight_decay: of AdamW.
+        seed: seed of all random streams of the learner.
+        rank: the process whose episodes are sampled; None: this one's.
 
     Raises:
-        ValueError: a task whose actions are not one choice, an agent with a value beside, or sizes that make no sense.
+        ValueError: a task without discrete actions, an agent with a critic, or an option that is out of range.
     """
 
     action_kinds = (Discrete,)
@@ -105,29 +123,29 @@ class RecurrentQ:
         assert isinstance(task, Task)
         self.task = task
         sizes = {
-            "experts": experts, "batch": batch, "horizon": horizon, "n_steps": n_steps, "gradient_steps": gradient_steps, "replay_batch": replay_batch,
-            "prefill": prefill, "target_update_interval": target_update_interval, "discrepancy_interval": discrepancy_interval,
-        }  # fmt: skip
+            "experts": experts,
+            "batch": batch,
+            "horizon": horizon,
+            "n_steps": n_steps,
+            "gradient_steps": gradient_steps,
+            "replay_batch": replay_batch,
+            "prefill": prefill,
+            "target_update_interval": target_update_interval,
+            "discrepancy_interval": discrepancy_interval,
+        }
         check_sizes(sizes, {"gamma": gamma, "priority_eta": priority_eta})
         if prefill > capacity:
-            raise ValueError(f"prefill={prefill}, want at most capacity={capacity}: no more sequences are kept")
+            raise ValueError(
+                f"prefill={prefill}, want at most capacity={capacity}, the number of sequences in the buffer"
+            )
         self.agent, self.seed = agent, seed
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.horizon, self.gradient_steps, self.replay_batch, self.prefill = (
-            horizon,
-            gradient_steps,
-            replay_batch,
-            prefill,
-        )
-        self.gamma, self.n_steps, self.double_q, self.value_transform, self.priority_eta = (
-            gamma,
-            n_steps,
-            double_q,
-            value_transform,
-            priority_eta,
-        )
+        self.horizon, self.gradient_steps = horizon, gradient_steps
+        self.replay_batch, self.prefill = replay_batch, prefill
+        self.gamma, self.n_steps, self.double_q = gamma, n_steps, double_q
+        self.value_transform, self.priority_eta = value_transform, priority_eta
         self.target_update_interval, self.discrepancy_interval = target_update_interval, discrepancy_interval
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.spec = replace(spec.clamp_to(self.task.steps), keep_final_state=discrepancy_interval is not None)
@@ -139,96 +157,120 @@ class RecurrentQ:
         self.target = copy.deepcopy(agent).requires_grad_(False)
         self.replay_buffer = ReplayBuffer(capacity, sampler)
         self.collector: Collector | None = None  # from the first update on
-        self.step, self.num_updates = 0, 0  # outer steps and gradient steps
+        self.step, self.num_updates = 0, 0  # outer steps and optimizer steps
 
     def rng(self) -> torch.Generator:
-        """Of the next outer step."""
+        """The generator of the next outer step."""
         return generator(self.seed, "train", self.step, rank=self.rank, device=self.updater.device)
 
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step; metrics as detached tensors."""
+        """One outer step; returns detached metrics."""
         lr, rng = self.updater.schedule(self.step), self.rng()
-        lived = self.collector = self.collector or self._make_collector(rng)
-        chances = self.exploration(lived.builder.env_steps * distributed.world_size(), self.batch)
-        totals = self._collect(lived, self._policy(chances), rng)
-        learnt = [
-            self._gradient_step(lr, rng, totals if left == 0 else {}) for left in reversed(range(self.gradient_steps))
-        ]
-        metrics: dict[str, Tensor | float] = {**learnt[-1]}
-        for name in learnt[0]:  # what is told of each step, not of all that was played
-            metrics[name] = torch.stack([one[name] for one in learnt]).double().mean()
-        metrics.update({name: learnt[-1][name] for name in totals})
-        metrics["finite"] = torch.stack([one["finite"] for one in learnt]).all()
-        metrics["return"] = lived.mean_return(learnt[-1]["ended"])
+        collector = self.collector = self.collector or self._make_collector(rng)
+        epsilons = self.exploration(collector.builder.env_steps * distributed.world_size(), self.batch)
+        totals = self._collect(collector, self._rollout_policy(epsilons), rng)
+        last = self.gradient_steps - 1
+        steps = [self._gradient_step(lr, rng, totals if i == last else {}) for i in range(self.gradient_steps)]
+        metrics: dict[str, Tensor | float] = {**steps[-1]}
+        for name in steps[0]:  # the metrics of every optimizer step, not those of the rollout
+            metrics[name] = torch.stack([step[name] for step in steps]).double().mean()
+        metrics.update({name: steps[-1][name] for name in totals})
+        metrics["finite"] = torch.stack([step["finite"] for step in steps]).all()
+        metrics["return"] = collector.mean_return(steps[-1]["ended_return"])
         if self.discrepancy_interval is not None and self.step % self.discrepancy_interval == 0:
             metrics["discrepancy"] = self.discrepancy(rng).mean()
         self.step += 1
-        del metrics["ended"]
-        told = {"epsilon": sum(chances) / self.batch, "replay": float(len(self.replay_buffer))}
-        return {**metrics, **told, "env_steps": float(lived.builder.env_steps), "lr": lr}
+        del metrics["ended_return"]
+        return {
+            **metrics,
+            "epsilon": sum(epsilons) / self.batch,
+            "replay_size": float(len(self.replay_buffer)),
+            "env_steps": float(collector.builder.env_steps),
+            "lr": lr,
+        }
 
     def discrepancy(self, rng: torch.Generator) -> Float[Tensor, " B"]:
-        """How far the Q values of the last observations of sequences in the replay, come to as they are trained on,
-        are from those of what the agent knew when it was there (`qlearning.discrepancy`).
+        """The Q-value discrepancy between replayed and stored recurrent states at the last observation of sequences.
+
+        Samples `replay_batch` sequences and compares the Q values of their replay, as in training, with those from
+        the recurrent state that was stored in the rollout (`targets.discrepancy`).
+
+        Args:
+            rng: generator of the samples.
 
         Raises:
-            ValueError: what it knew is not kept: measure_every is None.
+            ValueError: discrepancy_interval is None, so that the buffer has no such states.
         """
-        drawn, _, _ = self.replay_buffer.sample(self.replay_batch, rng)
-        if any(one is None for one in drawn.final_states):
-            raise ValueError("what the agent knew at the end of a sequence is not kept: build it with measure_every=1")
-        passage, there = self._to_recording(drawn, rng), drawn.steps.valid
-        at = there.shape[0] - there.flip(0).int().argmax(0)  # the observation after the last step
-        rows = torch.arange(len(at), device=at.device)
-        with torch.no_grad():
-            replayed, _, _ = replay(self.agent, passage, rng)
-            lived, _ = self.agent(
-                passage.obs[at, rows], with_recurrent_states(drawn.final_states, passage.initial_state), rng
+        batch, _, _ = self.replay_buffer.sample(self.replay_batch, rng)
+        if any(state is None for state in batch.final_states):
+            raise ValueError(
+                "discrepancy_interval=None, so the final recurrent states of sequences are not stored: "
+                "build the learner with discrepancy_interval=1"
             )
-        return qlearning.discrepancy(replayed[self.spec.burn_in :], lived, at - self.spec.burn_in)
+        recording, valid = self._to_recording(batch, rng), batch.steps.valid
+        index = valid.shape[0] - valid.flip(0).int().argmax(0)  # of the observation after the last step
+        rows = torch.arange(len(index), device=index.device)
+        with torch.no_grad():
+            replayed, _, _ = replay(self.agent, recording, rng)
+            stored, _ = self.agent(
+                recording.obs[index, rows], with_recurrent_states(batch.final_states, recording.initial_state), rng
+            )
+        return targets.discrepancy(replayed[self.spec.burn_in :], stored, index - self.spec.burn_in)
 
     def _make_collector(self, rng: torch.Generator) -> Collector:
         return Collector(self.agent, self.task, self.spec, rows=self.local_batch, experts=self.experts, rng=rng)
 
-    def _policy(self, chances: list[float]) -> EpsilonGreedy:
-        """Of this process's rows."""
-        own = chances[distributed.rank() * self.local_batch :][: self.local_batch]
-        return EpsilonGreedy(self.task.action_space, torch.tensor(own, device=self.updater.device))
+    def _rollout_policy(self, epsilons: list[float]) -> EpsilonGreedy:
+        """The policy of this process's rows."""
+        local = epsilons[distributed.rank() * self.local_batch :][: self.local_batch]
+        return EpsilonGreedy(self.task.action_space, torch.tensor(local, device=self.updater.device))
 
-    def _collect(self, lived: Collector, policy: EpsilonGreedy, rng: torch.Generator) -> dict[str, Tensor]:
-        """Fills the replay; sums and counts of what is to be told."""
-        pieces, ended, played = [], [], 0
-        while played < self.horizon or len(self.replay_buffer) < self.prefill:
-            frames, found, over = lived.collect(self.horizon - played % self.horizon, policy, rng)
-            if found is not None:
-                self.replay_buffer.add(found)
-            pieces.append(frames)
-            ended.append(over)
-            played += len(frames.obs)
-        return metric_totals(pieces, self.task, self, BASE_METRICS | Q_METRICS) | {"ended": torch.stack(ended).sum(0)}
+    def _collect(self, collector: Collector, policy: EpsilonGreedy, rng: torch.Generator) -> dict[str, Tensor]:
+        """Rolls out episodes and fills the replay buffer; sums and counts of the metrics of the rollout."""
+        trajectories, ended_returns, pieces, steps = [], [], [], 0
+        while steps < self.horizon:
+            trajectory, piece, ended_return = collector.rollout(self.horizon - steps, policy, rng)
+            trajectories.append(trajectory)
+            pieces.append(piece)
+            ended_returns.append(ended_return)
+            steps += len(trajectory.obs)
+        for sequences in collector.cut(pieces):
+            self._add(sequences)
+        while len(self.replay_buffer) < self.prefill:  # before the first gradient step only
+            trajectory, sequences, ended_return = collector.collect(self.horizon - steps % self.horizon, policy, rng)
+            self._add(sequences)
+            trajectories.append(trajectory)
+            ended_returns.append(ended_return)
+            steps += len(trajectory.obs)
+        totals = metric_totals(trajectories, self.task, self, BASE_METRICS | Q_METRICS)
+        return totals | {"ended_return": torch.stack(ended_returns).sum(0)}
+
+    def _add(self, sequences: SequenceBatch | None) -> None:
+        if sequences is not None:
+            self.replay_buffer.add(sequences)
 
     def _gradient_step(self, lr: float, rng: torch.Generator, totals: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One gradient step."""
+        """One optimizer step on a batch of sequences; its metrics, with the means of `totals`."""
         batch, indices, weights = self.replay_buffer.sample(self.replay_batch, rng)
-        q, target, losses = self._replay_q(batch, rng)
+        q, target_q, losses = self._replay_q(batch, rng)
         steps = batch.steps.map(lambda part: part[self.spec.burn_in :])
-        counts = steps.valid[:-1]
-        q_taken = qlearning.select_q(q[:-1], steps.action[:-1])  # (T, B)
-        error = self._td_targets(steps, q.detach(), target) - q_taken
-        number = counts.sum().to(q.dtype)
-        distributed.all_reduce_mean_([number])  # before the backward pass: processes may differ in how many steps count
-        loss = returns.masked_mean(weights.to(q) * error.square(), counts, number)
+        mask = steps.valid[:-1]
+        q_taken = targets.select_q(q[:-1], steps.action[:-1])  # (T, B)
+        error = self._td_targets(steps, q.detach(), target_q) - q_taken
+        count = mask.sum().to(q.dtype)
+        distributed.all_reduce_mean_([count])  # before the backward pass: processes may differ in their valid steps
+        loss = returns.masked_mean(weights.to(q) * error.square(), mask, count)
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * returns.masked_mean(losses[name][:-1], counts, number)
-        self.updater.optimiser.zero_grad()
+            loss = loss + weight * returns.masked_mean(losses[name][:-1], mask, count)
+        self.updater.optimizer.zero_grad()
         loss.backward()
         self.replay_buffer.update_priorities(
-            indices, qlearning.sequence_priority(error.detach(), counts, peak=self.priority_eta)
+            indices, targets.sequence_priority(error.detach(), mask, eta=self.priority_eta)
         )
         means = {
             "loss": loss,
-            "q": returns.masked_mean(q_taken, counts),
-            "td_error": returns.masked_mean(error.abs(), counts),
+            "q_value": returns.masked_mean(q_taken, mask),
+            "td_error": returns.masked_mean(error.abs(), mask),
         }
         metrics = self.updater.step(lr, {name: mean.detach() for name, mean in means.items()}, totals)
         self.num_updates += 1
@@ -237,65 +279,73 @@ class RecurrentQ:
         return metrics
 
     def _replay_q(
-        self, drawn: SequenceBatch, rng: torch.Generator
+        self, batch: SequenceBatch, rng: torch.Generator
     ) -> tuple[Float[Tensor, "T1 B D"], Float[Tensor, "T1 B D"], dict[str, Float[Tensor, "T1 B"]]]:
-        """Q of what is trained on, by the agent and by the target network: each lives through all of the sequence from
-        its first state, and there is no gradient before the burn-in is over."""
-        passage, burnt = self._to_recording(drawn, rng), self.spec.burn_in
+        """Q values after the burn-in of the agent and of the target network, and the core's auxiliary losses."""
+        recording, burn_in = self._to_recording(batch, rng), self.spec.burn_in
         with torch.no_grad():
-            target, _, _ = replay(self.target, passage, rng)
-            if burnt:
-                passage = passage.tail(burnt, replay(self.agent, passage.head(burnt), rng)[2])
-        q, losses, _ = replay(self.agent, passage, rng)
-        return q, target[burnt:], losses
+            target_q, _, _ = replay(self.target, recording, rng)
+            if burn_in:
+                recording = recording.tail(burn_in, replay(self.agent, recording.head(burn_in), rng)[2])
+        q, losses, _ = replay(self.agent, recording, rng)
+        return q, target_q[burn_in:], losses
 
-    def _to_recording(self, drawn: SequenceBatch, rng: torch.Generator) -> Recording:
-        obs, identity, address = drawn.steps.obs, drawn.identity, drawn.address
-        fresh = self.agent.initial_state(obs[0], rng, self.experts, self.task.action_space.size)
-        state = with_recurrent_states(drawn.initial_states, fresh._replace(identity=identity, assignment=address))
-        every = identity.expand(len(obs), *identity.shape)
+    def _to_recording(self, batch: SequenceBatch, rng: torch.Generator) -> Recording:
+        """The recording that replays a batch of sequences from their initial states."""
+        obs, identity, assignment = batch.steps.obs, batch.identity, batch.assignment
+        initial = self.agent.initial_state(obs[0], rng, self.experts, self.task.action_space.size)
+        initial = initial._replace(identity=identity, assignment=assignment)
         return Recording(
-            state,
+            with_recurrent_states(batch.initial_states, initial),
             obs,
-            drawn.steps.episode_start,
-            every,
-            None if address is None else address.expand(len(obs), *address.shape),
+            batch.steps.episode_start,
+            identity.expand(len(obs), *identity.shape),
+            None if assignment is None else assignment.expand(len(obs), *assignment.shape),
         )
 
     def _td_targets(
-        self, steps: Transitions, q: Float[Tensor, "T1 B D"], target: Float[Tensor, "T1 B D"]
+        self, steps: Transitions, q: Float[Tensor, "T1 B D"], target_q: Float[Tensor, "T1 B D"]
     ) -> Float[Tensor, "T B"]:
-        """What Q of each step should have been."""
-        value = qlearning.greedy_value(target, q if self.double_q else target, steps.action_mask)
-        reward, ends, there = (part[:-1] for part in (steps.reward, steps.terminated, steps.valid))
-        wanted = qlearning.n_step_returns(
-            reward, self.value_transform.apply_inv(value), ends, there, gamma=self.gamma, n=self.n_steps
+        """The transformed n-step target of each step."""
+        value = targets.greedy_value(target_q, q if self.double_q else target_q, steps.action_mask)
+        reward, terminated, valid = (part[:-1] for part in (steps.reward, steps.terminated, steps.valid))
+        return_ = targets.n_step_returns(
+            reward, self.value_transform.apply_inv(value), terminated, valid, gamma=self.gamma, n=self.n_steps
         )
-        return self.value_transform.apply(wanted)
+        return self.value_transform.apply(return_)
 
     def state_dict(self) -> dict[str, Any]:
+        """Agent, target network, optimizer, counters, running episodes and replay buffer, in plain types."""
         return {
             "agent": self.agent.state_dict(),
             "target": self.target.state_dict(),
-            "optimiser": self.updater.optimiser.state_dict(),
+            "optimizer": self.updater.optimizer.state_dict(),
             "step": self.step,
             "num_updates": self.num_updates,
-            "lived": None if self.collector is None else self.collector.pack(),
+            "collector": None if self.collector is None else self.collector.pack(),
             "replay_buffer": self.replay_buffer.pack(),
             "rank": self.rank,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """A stream and a replay that another process has saved, or of another batch, are not this one's: both begin
-        anew. Of worlds that are not ours the stream alone. Raises ValueError where another number of sequences is
-        kept."""
+        """Restores a saved state.
+
+        If another rank or another batch size saved it, running episodes and replay buffer are reset. Running episodes
+        of an external environment are always reset.
+
+        Args:
+            state: from `state_dict`.
+
+        Raises:
+            ValueError: a replay buffer of another capacity.
+        """
         self.agent.load_state_dict(state["agent"])
         self.target.load_state_dict(state["target"])
-        self.updater.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.num_updates, lived = state["step"], state["climbs"], state["lived"]
+        self.updater.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.num_updates, packed = state["step"], state["num_updates"], state["collector"]
         self.collector, self.replay_buffer = None, ReplayBuffer(self.replay_buffer.capacity, self.replay_buffer.sampler)
-        if lived is not None and state["rank"] == self.rank and len(lived["total"]) == self.local_batch:
+        if packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch:
             like = generator(self.seed, "like", self.step, rank=self.rank, device=self.updater.device)
             self.collector = self._make_collector(like)
-            self.replay_buffer.unpack(state["replay"], recurrent_state(self.collector.carry.agent_state))
-            self.collector.unpack(lived)
+            self.replay_buffer.unpack(state["replay_buffer"], recurrent_state(self.collector.carry.agent_state))
+            self.collector.unpack(packed)

@@ -1,6 +1,6 @@
-"""Replay: the last sequences that were lived through, and which of them are lived through again.
+"""The replay buffer of sequences, with uniform or prioritized sampling.
 
-Shapes: T step, B sequence, O observation, A action, E expert, I identity.
+Shapes: T step, B sequence, C sequences in the buffer, O observation, A action, E expert, I identity.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,17 +11,24 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from badger.learners import host
 from experts import state as states
 from experts.state import State
 
-MIN_PRIORITY = 1e-12  # of a priority: also a sequence without any error may be drawn
+MIN_PRIORITY = 1e-12  # so that a sequence without any error may be sampled
 
 
 class Transitions(NamedTuple):
-    """Steps of B episodes, T first, and all that their learner needs of them.
+    """Steps of B episodes, time first.
 
-    valid: False where there is no step; an observation may be, the one after an episode's last step. seen: whether it
-    is. episode_start: the episode's first step. action_mask: of the action; None: all.
+    Args:
+        obs: observations; 0 in padding.
+        action: actions.
+        reward: rewards.
+        terminated: the step terminated its episode.
+        valid: False in padding, and for the final observation of an episode, which follows its last step.
+        episode_start: the first step of an episode.
+        action_mask: allowed actions; None: all.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -32,51 +39,80 @@ class Transitions(NamedTuple):
     episode_start: Bool[Tensor, "T B"]
     action_mask: Bool[Tensor, "T B A"] | None
 
-    def map(self, change: Callable[[Tensor], Tensor]) -> "Transitions":
-        return Transitions(*(None if part is None else change(part) for part in self))  # type: ignore[arg-type]
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Transitions":
+        """The transitions with a function applied to each tensor.
+
+        Args:
+            function: tensor -> tensor.
+        """
+        return Transitions(*(None if part is None else function(part) for part in self))  # type: ignore[arg-type]
 
 
 class SequenceBatch(NamedTuple):
-    """Pieces of one episode each. identity, address: of its agent (`AgentState`).
+    """Sequences for replay, each a piece of one episode.
 
-    initial_states: what the agent knew before the first step, one row each; None: nothing, an episode begins in the sequence, or
-    is taken to. final_states: what it knew before the last observation; None where that is not kept."""
+    Args:
+        steps: observations, actions and rewards.
+        identity: identity vectors of the experts in that episode (`AgentState.identity`).
+        assignment: output assignment in that episode (`AgentState.assignment`).
+        initial_states: recurrent state before the first step, one row each; None: the initial state of an episode.
+        final_states: recurrent state before the last observation; None where it is not stored.
+    """
 
     steps: Transitions
     identity: Float[Tensor, "B E I"]
-    address: Tensor | None
+    assignment: Tensor | None
     initial_states: Sequence[State | None]
     final_states: Sequence[State | None]
 
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Which sequences are drawn, and how much they count then."""
+    """The sampling distribution of a replay buffer, and its importance weights."""
 
     def sampling_weights(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
-        """In proportion to how often each shall be drawn."""
+        """Unnormalized sampling probabilities.
 
-    def importance_weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
-        """Of those that were drawn; mean: of all shares."""
+        Args:
+            priority: priorities of all sequences.
+        """
+
+    def importance_weights(self, weights: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
+        """Weights of the sampled sequences in the loss.
+
+        Args:
+            weights: their sampling weights.
+            mean: the mean sampling weight of all sequences.
+        """
 
 
 @dataclass(frozen=True)
 class UniformSampler:
-    """Each as often as any other."""
+    """Uniform sampling; all importance weights are 1."""
 
     def sampling_weights(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
+        """Ones."""
         return torch.ones_like(priority)
 
-    def importance_weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
-        return torch.ones_like(shares)
+    def importance_weights(self, weights: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
+        """Ones."""
+        return torch.ones_like(weights)
 
 
 @dataclass(frozen=True)
 class PrioritizedSampler:
-    """In proportion to priority ^ exponent; what is drawn more often counts less, (chance x number) ^ -correction, over
-    the largest of those that are drawn together (Schaul et al. 2016, arXiv:1511.05952).
+    """Prioritized sampling: P(i) proportional to priority^alpha, importance weights (C P(i))^-beta.
 
-    correction=0: all count alike.
+    Importance weights are divided by their maximum in the batch.
+
+    Args:
+        alpha: exponent of the priority; 0: uniform sampling.
+        beta: exponent of the importance weights; 0: all weights are 1.
+
+    Raises:
+        ValueError: an exponent outside of 0 to 1.
+
+    Source: Schaul et al. 2016, arXiv:1511.05952.
     """
 
     alpha: float = 0.9
@@ -88,116 +124,149 @@ class PrioritizedSampler:
                 raise ValueError(f"{name}={getattr(self, name)}, want 0 to 1")
 
     def sampling_weights(self, priority: Float[Tensor, " C"]) -> Float[Tensor, " C"]:
+        """The powers of the priorities."""
         return priority.clamp(min=MIN_PRIORITY) ** self.alpha
 
-    def importance_weights(self, shares: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
-        weights = (shares / mean) ** -self.beta
-        return weights / weights.max()
+    def importance_weights(self, weights: Float[Tensor, " B"], mean: Float[Tensor, ""]) -> Float[Tensor, " B"]:
+        """The normalized importance weights."""
+        importance = (weights / mean) ** -self.beta
+        return importance / importance.max()
 
 
 class ReplayBuffer:
-    """The last `capacity` sequences, on the device; the oldest makes room for the newest.
+    """A circular buffer of sequences on the device: the newest sequence replaces the oldest.
 
-    What an agent knew is kept as its core keeps it, a row for each sequence: a memory costs the rows of its window, as
-    many as it may read, for each sequence that begins in the midst of an episode. A new sequence is as likely to be
-    drawn as the likeliest so far.
+    Recurrent states are stored as the core keeps them, one row for each sequence that starts within an episode: for an
+    episodic memory that is its whole window. A new sequence gets the largest priority in the buffer.
+
+    Args:
+        capacity: number of sequences.
+        sampler: sampling distribution.
+
+    Raises:
+        ValueError: capacity < 1.
     """
 
     def __init__(self, capacity: int, sampler: Sampler):
         if capacity < 1:
             raise ValueError(f"capacity={capacity}, want room for at least 1 sequence")
         self.capacity, self.sampler = capacity, sampler
-        self.count, self.position = 0, 0  # sequences in it, and where the next one goes
-        self.storage: list[Any] = []  # each (capacity, ...), as wide as what came first
+        self.count, self.position = 0, 0  # sequences in the buffer, and the index of the next one
+        self.storage: list[Any] = []  # (capacity, ...) each; its width is that of the first batch
         self.priority = torch.zeros(0)
-        self.states: list[tuple[State | None, State | None]] = [(None, None)] * capacity  # first and last
+        self.states: list[tuple[State | None, State | None]] = [(None, None)] * capacity  # initial and final
 
     def __len__(self) -> int:
         return self.count
 
-    def add(self, new: SequenceBatch) -> None:
-        parts, total = _rows_first(new), len(new.initial_states)
-        drop = max(0, total - self.capacity)
+    def add(self, batch: SequenceBatch) -> None:
+        """Adds sequences; of more than `capacity` the last ones.
+
+        Args:
+            batch: new sequences, oldest first.
+        """
+        parts, total = _batch_first(batch), len(batch.initial_states)
+        skipped = max(0, total - self.capacity)
         if not self.storage:
-            self._room(parts)
-        places = [(self.position + i) % self.capacity for i in range(drop, total)]
-        index = torch.tensor(places, device=self.priority.device, dtype=torch.long)
-        for kept, part in zip(self.storage, parts, strict=True):
-            if kept is not None:
-                kept[index] = part[drop:]
+            self._allocate(parts)
+        indices = [(self.position + i) % self.capacity for i in range(skipped, total)]
+        index = torch.tensor(indices, device=self.priority.device, dtype=torch.long)
+        for stored, part in zip(self.storage, parts, strict=True):
+            if stored is not None:
+                stored[index] = part[skipped:]
         self.priority[index] = torch.where(self.priority.max() > 0, self.priority.max(), 1.0)
-        for place, *known in zip(places, new.initial_states[drop:], new.final_states[drop:], strict=True):
-            self.states[place] = (known[0], known[1])
+        pairs = zip(batch.initial_states[skipped:], batch.final_states[skipped:], strict=True)
+        for i, pair in zip(indices, pairs, strict=True):
+            self.states[i] = pair
         self.position = (self.position + total) % self.capacity
         self.count = min(self.capacity, self.count + total)
 
     def sample(self, size: int, rng: torch.Generator) -> tuple[SequenceBatch, Int[Tensor, " B"], Float[Tensor, " B"]]:
-        """So many, one perhaps several times: the sequences, their places, and how much each counts.
+        """Samples with replacement: the sequences, their indices and their importance weights.
+
+        Args:
+            size: number of sequences, B.
+            rng: generator of the samples; gives the device.
 
         Raises:
-            ValueError: there is none yet.
+            ValueError: the buffer is empty.
         """
         if not self.count:
-            raise ValueError("the replay is empty: add sequences before they are drawn")
-        shares = self.sampler.sampling_weights(self.priority[: self.count])
-        upto = shares.cumsum(0)
-        mark = torch.rand(size, generator=rng, device=rng.device, dtype=upto.dtype) * upto[-1]
-        places = torch.searchsorted(upto, mark, right=True).clamp(max=self.count - 1)
-        return self.get(places), places, self.sampler.importance_weights(shares[places], upto[-1] / self.count)
+            raise ValueError("the replay buffer is empty, want at least 1 sequence: call add before sample")
+        weights = self.sampler.sampling_weights(self.priority[: self.count])
+        cumulative = weights.cumsum(0)
+        threshold = torch.rand(size, generator=rng, device=rng.device, dtype=cumulative.dtype) * cumulative[-1]
+        indices = torch.searchsorted(cumulative, threshold, right=True).clamp(max=self.count - 1)
+        importance = self.sampler.importance_weights(weights[indices], cumulative[-1] / self.count)
+        return self.get(indices), indices, importance
 
-    def get(self, places: Int[Tensor, " B"]) -> SequenceBatch:
-        *steps, identity, address = (None if kept is None else kept[places] for kept in self.storage)
-        known: list[tuple[State | None, State | None]] = [(None, None)] * len(places)
-        if any(pair != (None, None) for pair in self.states):  # else the host need not know which are wanted
-            known = [self.states[i] for i in places.tolist()]
-        first, last = zip(*known, strict=True)
-        each = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
-        return SequenceBatch(each, identity, address, first, last)  # type: ignore[arg-type]
+    def get(self, indices: Int[Tensor, " B"]) -> SequenceBatch:
+        """The sequences at these indices.
 
-    def update_priorities(self, places: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
-        """One that was drawn twice has the same priority twice. What is not finite changes nothing."""
+        Args:
+            indices: positions in the buffer.
+        """
+        *steps, identity, assignment = (None if stored is None else stored[indices] for stored in self.storage)
+        pairs: list[tuple[State | None, State | None]] = [(None, None)] * len(indices)
+        if any(pair != (None, None) for pair in self.states):  # else the indices need not go to the host
+            pairs = [self.states[i] for i in host.to_host(indices).tolist()]
+        initial_states, final_states = zip(*pairs, strict=True)
+        transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
+        return SequenceBatch(transitions, identity, assignment, initial_states, final_states)  # type: ignore[arg-type]
+
+    def update_priorities(self, indices: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
+        """Sets priorities; one that is not finite leaves the old one.
+
+        Args:
+            indices: positions in the buffer; a repeated index has the same priority each time.
+            priority: new priorities.
+        """
         priority = priority.to(self.priority)
-        self.priority[places] = torch.where(priority.isfinite(), priority, self.priority[places])
+        self.priority[indices] = torch.where(priority.isfinite(), priority, self.priority[indices])
 
     def pack(self) -> dict[str, Any]:
-        """Plain types and tensors only."""
+        """Plain types and tensors, for a checkpoint."""
         return {
             "capacity": self.capacity,
             "position": self.position,
-            "kept": [None if kept is None else kept[: self.count].clone() for kept in self.storage],
+            "storage": [None if stored is None else stored[: self.count].clone() for stored in self.storage],
             "priority": self.priority[: self.count].clone(),
             "states": [[states.pack(state) for state in pair] for pair in self.states[: self.count]],
         }
 
     def unpack(self, packed: dict[str, Any], like: State) -> None:
-        """The content that `pack` gave; like: what an agent knows, of any batch.
+        """Replaces the content with that of a packed buffer.
+
+        Args:
+            packed: the dict of `pack`.
+            like: a recurrent state of the same agent, of any batch size.
 
         Raises:
-            ValueError: of a replay with another capacity.
+            ValueError: a buffer of another capacity.
         """
         if packed["capacity"] != self.capacity:
             raise ValueError(
-                f"capacity={self.capacity}, and the saved replay has {packed['capacity']}: load it with that"
+                f"capacity={self.capacity}, and the saved replay buffer has {packed['capacity']}: load it with that"
             )
-        self.count, self.position = len(packed["priority"]), packed["next"]
+        self.count, self.position = len(packed["priority"]), packed["position"]
         self.storage = []
-        if packed["kept"]:
-            self._room(packed["kept"])
-        for kept, part in zip(self.storage, packed["kept"], strict=True):
-            if kept is not None:
-                kept[: self.count] = part
+        if packed["storage"]:
+            self._allocate(packed["storage"])
+        for stored, part in zip(self.storage, packed["storage"], strict=True):
+            if stored is not None:
+                stored[: self.count] = part
         self.priority[: self.count] = packed["priority"]
 
-        def unpacked(state: Any) -> State | None:
+        def unpack(state: Any) -> State | None:
             return None if state is None else states.unpack(state, like)
 
-        known = [(unpacked(first), unpacked(last)) for first, last in packed["states"]]
-        self.states = [*known, *[(None, None)] * (self.capacity - self.count)]
+        pairs = [(unpack(initial), unpack(final)) for initial, final in packed["states"]]
+        self.states = [*pairs, *[(None, None)] * (self.capacity - self.count)]
 
-    def _room(self, parts: list[Any]) -> None:
+    def _allocate(self, parts: list[Any]) -> None:
         self.storage = [None if part is None else part.new_zeros(self.capacity, *part.shape[1:]) for part in parts]
         self.priority = torch.zeros(self.capacity, dtype=torch.float64, device=parts[0].device)
 
 
-def _rows_first(new: SequenceBatch) -> list[Any]:
-    return [*new.steps.map(lambda part: part.transpose(0, 1)), new.identity, new.address]
+def _batch_first(batch: SequenceBatch) -> list[Any]:
+    return [*batch.steps.map(lambda part: part.transpose(0, 1)), batch.identity, batch.assignment]

@@ -1,35 +1,46 @@
-"""A stream of episodes, cut into sequences that overlap and never go from one episode into the next.
+"""Overlapping replay sequences, cut from a stream of episodes; no sequence crosses the end of an episode.
 
-Shapes: T step, B row of the stream, L longest sequence.
+Shapes: T step, B row of the stream, N sequence, L longest sequence.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from badger.agent import AgentState
+from badger.learners import host
 from badger.learners.q_learning.replay import SequenceBatch, Transitions
 from experts import state as states
 from experts.state import State
 
-WHOLE_EPISODE = sys.maxsize  # steps that no episode has
+WHOLE_EPISODE = sys.maxsize
+"""A `train_length` that no episode exceeds: one sequence for each episode."""
 
 
 @dataclass(frozen=True)
 class SequenceSpec:
-    """How episodes are cut: sequence k of an episode has the steps from k (train - overlap) on, `train_length` of them at
-    most, and before them up to `burn_in` more, which are lived through again but teach nothing. Each shows the
-    observation after its last step, too. The last one of an episode may be shorter, for no more steps were made.
+    """The lengths of replay sequences: burn-in, training steps and overlap.
 
-    stored_state: a sequence begins with what the agent knew when it was there; else with nothing, as episodes do.
-    keep_final_state: keep what the agent knew before the last observation, too, to compare with (`qlearning.discrepancy`).
+    Sequence k of an episode (k = 0, 1, ...) trains on `train_length` steps from step k (train_length - overlap) on;
+    the last sequence of an episode may be shorter. Up to `burn_in` steps before them are replayed without a loss. A
+    sequence also has the observation after its last step. A row of the replay buffer therefore has
+    burn_in + train_length + 1 observations.
 
-    A row of a replay has room for burn_in + train + 1 observations.
+    Args:
+        train_length: steps that are trained on.
+        burn_in: steps before them that only restore the recurrent state.
+        overlap: training steps that two consecutive sequences share.
+        stored_state: start from the recurrent state that was stored in the rollout; False: from the initial state of
+            an episode.
+        keep_final_state: also store the state before the last observation, for `targets.discrepancy`.
+
+    Raises:
+        ValueError: a length that is out of range.
     """
 
     train_length: int = 80
@@ -40,156 +51,200 @@ class SequenceSpec:
 
     def __post_init__(self) -> None:
         if self.train_length < 1:
-            raise ValueError(f"train_length={self.train_length}, want at least 1 step to learn from")
+            raise ValueError(f"train_length={self.train_length}, want at least 1 step")
         if not 0 <= self.overlap < self.train_length:
-            raise ValueError(f"overlap={self.overlap}, want 0 to train - 1 = {self.train_length - 1} steps")
+            raise ValueError(f"overlap={self.overlap}, want 0 to train_length - 1 = {self.train_length - 1} steps")
         if self.burn_in < 0:
             raise ValueError(f"burn_in={self.burn_in}, want 0 steps or more")
 
     @property
     def stride(self) -> int:
+        """Steps between the starts of two consecutive sequences."""
         return self.train_length - self.overlap
 
     @property
     def total_length(self) -> int:
-        """Steps of a sequence at most, L."""
+        """The longest sequence, L steps."""
         return self.burn_in + self.train_length
 
     def clamp_to(self, steps: int) -> "SequenceSpec":
-        """The same sequences of episodes of so many steps at most, less what would always be padding."""
-        train = min(self.train_length, steps)
-        last = (
-            max(0, -(-(steps - self.train_length) // self.stride)) * self.stride
-        )  # where the last sequence begins to learn
-        overlap = self.overlap if train == self.train_length else 0
-        return replace(self, train_length=train, burn_in=min(self.burn_in, last), overlap=overlap)
+        """The spec that cuts the same sequences from episodes of at most `steps` steps, with the least padding.
 
-    def completed_index(self, age: int, ended: bool) -> int | None:
-        """Which sequence is done where so many steps of an episode have been made; None: none of those that hold a step
-        which no sequence before did."""
-        over = age - self.train_length
-        if over >= 0 and over % self.stride == 0:
-            return over // self.stride
-        return max(0, over // self.stride + 1) if ended and age > 0 else None
+        Args:
+            steps: the longest episode.
+        """
+        train_length = min(self.train_length, steps)
+        last_start = max(0, -(-(steps - self.train_length) // self.stride)) * self.stride  # of the last sequence
+        overlap = self.overlap if train_length == self.train_length else 0
+        return replace(self, train_length=train_length, burn_in=min(self.burn_in, last_start), overlap=overlap)
+
+    def completed_index(self, episode_steps: int, ended: bool) -> int | None:
+        """The number k of the sequence that is complete now; None where none is, or none with a new step.
+
+        Args:
+            episode_steps: steps of the episode so far.
+            ended: the episode has ended.
+        """
+        surplus = episode_steps - self.train_length
+        if surplus >= 0 and surplus % self.stride == 0:
+            return surplus // self.stride
+        return max(0, surplus // self.stride + 1) if ended and episode_steps > 0 else None
+
+
+class _Completed(NamedTuple):
+    """A complete sequence: the stream step and row of its last observation, and its place in the episode."""
+
+    t: int
+    row: int
+    episode_steps: int  # before its last observation
+    start: int  # of the burn-in, as a step of the episode; below 0: padding
+    initial_state: State | None
+    final_state: State | None
 
 
 class SequenceBuilder:
-    """The last L steps of each row, and where its episode stands; what is complete is given out.
+    """Cuts a stream of steps into sequences, with the last L steps of each row as its buffer.
 
-    How many sequences that are depends on where episodes end, so the host looks at that, once for each piece of the
-    stream that is added. All else stays on the device.
+    The number of sequences depends on where episodes end, so the mask of valid steps goes to the host. Everything else
+    stays on the device.
+
+    Args:
+        spec: lengths of the sequences.
+        rows: rows of the stream, B.
     """
 
     def __init__(self, spec: SequenceSpec, rows: int):
         self.spec = spec
-        self.episode_steps = np.zeros(rows, dtype=np.int64)  # steps of the episode so far
-        self.env_steps = 0  # steps in all
+        self.episode_steps = np.zeros(rows, dtype=np.int64)  # of the running episodes
+        self.env_steps = 0  # in all
         self.recent_steps: Transitions | None = None
-        self.stored_states: list[dict[int, State]] = [
-            {} for _ in range(rows)
-        ]  # of each row: age -> what the agent knew
+        self.stored_states: list[dict[int, State]] = [{} for _ in range(rows)]  # by row and step of the episode
 
-    def add(self, steps: Transitions, lived: Sequence[AgentState]) -> SequenceBatch | None:
-        """What these steps complete.
+    def add(
+        self, steps: Transitions, agent_states: Sequence[AgentState], valid: np.ndarray | None = None
+    ) -> SequenceBatch | None:
+        """Adds the next steps of the stream; returns the sequences that are complete now, if any.
 
-        steps: the next of the stream. Where an episode has ended, a step follows that is none (`there` False) and shows
-        its last observation. lived: the agent before each, and after the last.
+        Args:
+            steps: T steps. The end of an episode is followed by a step with valid=False and its final observation.
+            agent_states: T + 1 states, before each step and after the last.
+            valid: the mask `steps.valid` on the host; None: it is read from the device.
         """
-        there = steps.valid.cpu().numpy()
-        self.env_steps += int(there.sum())
-        whole, found = self._joined(steps), []
-        for t, now in enumerate(there):
-            self._store_states(lived[t], now)
-            for row in range(len(now)):
-                k = self.spec.completed_index(int(self.episode_steps[row]), not now[row])
+        valid = host.to_host(steps.valid) if valid is None else valid
+        self.env_steps += int(valid.sum())
+        stream, completed = self._prepend_recent(steps), []
+        for t, valid_rows in enumerate(valid):
+            self._store_states(agent_states[t], valid_rows)
+            for row, episode_steps in enumerate(self.episode_steps.tolist()):
+                k = self.spec.completed_index(episode_steps, not valid_rows[row])
                 if k is not None:
-                    begin = k * self.spec.stride - self.spec.burn_in
-                    last = recurrent_state(lived[t], row) if self.spec.keep_final_state else None
-                    found.append(
-                        (t, row, int(self.episode_steps[row]), begin, self.stored_states[row].pop(begin, None), last)
-                    )
-                if not now[row]:
+                    start = k * self.spec.stride - self.spec.burn_in
+                    final = recurrent_state(agent_states[t], row) if self.spec.keep_final_state else None
+                    initial = self.stored_states[row].pop(start, None)
+                    completed.append(_Completed(t, row, episode_steps, start, initial, final))
+                if not valid_rows[row]:
                     self.stored_states[row].clear()
-            self.episode_steps = np.where(now, self.episode_steps + 1, 0)
-        self.recent_steps = whole.map(lambda part: part[-self.spec.total_length :])
-        return self._build_batch(whole, lived, found) if found else None
+            self.episode_steps = np.where(valid_rows, self.episode_steps + 1, 0)
+        self.recent_steps = stream.map(lambda part: part[-self.spec.total_length :])
+        return self._build_batch(stream, agent_states, completed) if completed else None
 
-    def _joined(self, steps: Transitions) -> Transitions:
-        tail = self.recent_steps or steps.map(lambda part: part.new_zeros(self.spec.total_length, *part.shape[1:]))
-        pairs = zip(tail, steps, strict=True)
+    def _prepend_recent(self, steps: Transitions) -> Transitions:
+        """The steps, with the L steps before them, zeros at the start of the stream."""
+        recent = self.recent_steps or steps.map(lambda part: part.new_zeros(self.spec.total_length, *part.shape[1:]))
+        pairs = zip(recent, steps, strict=True)
         return Transitions(*(None if new is None else torch.cat([old, new]) for old, new in pairs))  # type: ignore
 
-    def _store_states(self, state: AgentState, there: np.ndarray) -> None:
-        """Where a sequence may begin in the midst of an episode."""
+    def _store_states(self, state: AgentState, valid: np.ndarray) -> None:
+        """Stores the state of rows where a sequence may start within an episode."""
         if self.spec.stored_state:
-            begins = (
-                there & (self.episode_steps > 0) & ((self.episode_steps + self.spec.burn_in) % self.spec.stride == 0)
-            )
-            for row in np.flatnonzero(begins).tolist():
+            position = self.episode_steps + self.spec.burn_in
+            starts = valid & (self.episode_steps > 0) & (position % self.spec.stride == 0)
+            for row in np.flatnonzero(starts).tolist():
                 self.stored_states[row][int(self.episode_steps[row])] = recurrent_state(state, row)
 
-    def _build_batch(self, whole: Transitions, lived: Sequence[AgentState], found: list[tuple]) -> SequenceBatch:
-        """whole: with the L steps before those that were added."""
-        frame, row, age, begin, first, last = zip(*found, strict=True)
-        t, b, a, begun = (torch.tensor(part, device=whole.obs.device) for part in (frame, row, age, begin))
-        ages = begun + torch.arange(self.spec.total_length + 1, device=b.device).unsqueeze(-1)  # (L + 1, n)
-        places = (self.spec.total_length + t - a + ages).clamp(min=0).minimum(self.spec.total_length + t)
-        there, seen = (ages >= 0) & (ages < a), (ages >= 0) & (ages <= a)
+    def _build_batch(
+        self, stream: Transitions, agent_states: Sequence[AgentState], completed: list[_Completed]
+    ) -> SequenceBatch:
+        """Gathers the sequences from the stream, whose first L steps are those before the piece."""
+        length, device = self.spec.total_length, stream.obs.device
+        columns = [[done.t, done.row, done.episode_steps, done.start] for done in completed]
+        t, row, episode_steps, start = torch.tensor(columns, device=device).unbind(1)
+        episode_step = start + torch.arange(length + 1, device=device).unsqueeze(-1)  # (L + 1, N)
+        index = (length + t - episode_steps + episode_step).clamp(min=0).minimum(length + t)
+        valid = (episode_step >= 0) & (episode_step < episode_steps)
+        observed = (episode_step >= 0) & (episode_step <= episode_steps)
 
-        def taken(part: Tensor, mask: Tensor) -> Tensor:
-            piece = part[places, b]
+        def gather(part: Tensor, mask: Tensor) -> Tensor:
+            piece = part[index, row]
             return torch.where(states.expand_mask(mask, piece.dim()), piece, torch.zeros_like(piece))
 
         steps = Transitions(
-            taken(whole.obs, seen),
-            taken(whole.action, there),
-            taken(whole.reward, there),
-            taken(whole.terminated, there),
-            there,
-            there & (ages == 0),
-            None if whole.action_mask is None else taken(whole.action_mask, seen),
+            gather(stream.obs, observed),
+            gather(stream.action, valid),
+            gather(stream.reward, valid),
+            gather(stream.terminated, valid),
+            valid,
+            valid & (episode_step == 0),
+            None if stream.action_mask is None else gather(stream.action_mask, observed),
         )
-        own = [(lived[i + 1].identity[j], lived[i + 1].address) for i, j in zip(frame, row, strict=True)]
-        address = None if own[0][1] is None else torch.stack([one[j] for (_, one), j in zip(own, row, strict=True)])
-        return SequenceBatch(steps, torch.stack([one for one, _ in own]), address, first, last)
+        identity = torch.stack([agent_states[done.t + 1].identity[done.row] for done in completed])
+        assigned = [a[done.row] for done in completed if (a := agent_states[done.t + 1].assignment) is not None]
+        initial_states, final_states = zip(*[(done.initial_state, done.final_state) for done in completed], strict=True)
+        assignment = torch.stack(assigned) if assigned else None
+        return SequenceBatch(steps, identity, assignment, initial_states, final_states)
 
     def pack(self) -> dict[str, Any]:
-        """Plain types and tensors only."""
+        """Plain types and tensors, for a checkpoint."""
         return {
             "episode_steps": self.episode_steps.tolist(),
             "env_steps": self.env_steps,
-            "tail": None if self.recent_steps is None else list(self.recent_steps),
-            "known": [{age: states.pack(state) for age, state in row.items()} for row in self.stored_states],
+            "recent_steps": None if self.recent_steps is None else list(self.recent_steps),
+            "stored_states": [{step: states.pack(state) for step, state in row.items()} for row in self.stored_states],
         }
 
     def unpack(self, packed: dict[str, Any], like: State) -> None:
-        """What `pack` gave; like: what an agent knows, of any batch."""
-        self.episode_steps = np.array(packed["age"], dtype=np.int64)
-        self.env_steps = packed["made"]
-        self.recent_steps = None if packed["tail"] is None else Transitions(*packed["tail"])
+        """Restores a packed builder.
+
+        Args:
+            packed: the dict of `pack`.
+            like: a recurrent state of the same agent, of any batch size.
+        """
+        self.episode_steps = np.array(packed["episode_steps"], dtype=np.int64)
+        self.env_steps = packed["env_steps"]
+        self.recent_steps = None if packed["recent_steps"] is None else Transitions(*packed["recent_steps"])
         self.stored_states = [
-            {age: states.unpack(state, like) for age, state in row.items()} for row in packed["known"]
+            {step: states.unpack(state, like) for step, state in row.items()} for row in packed["stored_states"]
         ]
 
 
 def recurrent_state(state: AgentState, row: int | None = None) -> State:
-    """All that an agent's next steps follow from besides what was drawn for the episode: of a row alone, or of all."""
-    known = (state.core, state.bus, state.inbox)
-    return known if row is None else states.index(known, torch.tensor([row], device=state.inbox.device))
+    """The part of an agent's state that changes within an episode: core, bus and inbox.
+
+    Args:
+        state: of the agent.
+        row: one episode of the batch; None: all.
+    """
+    recurrent = (state.core, state.bus, state.inbox)
+    return recurrent if row is None else states.index(recurrent, torch.tensor([row], device=state.inbox.device))
 
 
-def with_recurrent_states(known: Sequence[State | None], fresh: AgentState) -> AgentState:
-    """The state of an agent that knows this, row by row; None: what is fresh."""
-    if all(one is None for one in known):
-        return fresh
+def with_recurrent_states(rows: Sequence[State | None], initial: AgentState) -> AgentState:
+    """The agent state whose rows have these recurrent states.
+
+    Args:
+        rows: recurrent states of one row each; None: that of `initial`.
+        initial: the agent state that has everything else.
+    """
+    if all(row is None for row in rows):
+        return initial
     core, bus, inbox = _concat_states(
-        [recurrent_state(fresh, row) if one is None else one for row, one in enumerate(known)]
+        [recurrent_state(initial, i) if row is None else row for i, row in enumerate(rows)]
     )
-    return fresh._replace(core=core, bus=bus, delivery=fresh.delivery._replace(inbox=inbox))
+    return initial._replace(core=core, bus=bus, delivery=initial.delivery._replace(inbox=inbox))
 
 
 def _concat_states(rows: Sequence[State]) -> State:
-    """One-row states as one state, by halves: a log is copied whenever rows are added to it."""
+    """One-row states as one state, by halves: a row log is copied whenever rows are added to it."""
     if len(rows) == 1:
         return rows[0]
     half = len(rows) // 2

@@ -1,7 +1,7 @@
-"""Q-learning from what was lived through: pure functions, T first, and elementwise over all other axes.
+"""Targets, priorities and value transforms of recurrent Q-learning, as pure functions, time first.
 
-Shapes: T step, B sequence, A action. A sequence shows T + 1 observations and holds T steps at most: `there` tells
-which, and the observation after the last step of an episode is there, too, though it is no step.
+Shapes: T step, B sequence, A action. A sequence has T + 1 observations and at most T steps. The mask `valid` is False
+for padding and for the final observation of an episode, which has a value but no action.
 """
 
 from collections.abc import Callable
@@ -13,42 +13,75 @@ from torch import Tensor
 
 
 class ValueTransform(NamedTuple):
-    """In what units Q is learnt: `apply` of a return, and `apply_inv`, its inverse."""
+    """An invertible rescaling of returns; Q values are learned in the transformed units.
+
+    Args:
+        apply: return -> transformed value.
+        apply_inv: its inverse.
+    """
 
     apply: Callable[[Tensor], Tensor]
     apply_inv: Callable[[Tensor], Tensor]
 
 
 def signed_hyperbolic(x: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "..."]:
-    """sign(x) (sqrt(|x| + 1) - 1) + slope x, which makes large returns small (Pohlen et al. 2018, arXiv:1805.11593)."""
+    """The value rescaling h(x) = sign(x) (sqrt(|x| + 1) - 1) + slope x, which compresses large returns.
+
+    Args:
+        x: returns.
+        slope: weight of the linear term, which keeps h invertible.
+
+    Source: Pohlen et al. 2018, arXiv:1805.11593.
+    """
     return x.sign() * ((x.abs() + 1).sqrt() - 1) + slope * x
 
 
 def signed_parabolic(y: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[Tensor, "..."]:
-    """The inverse of `signed_hyperbolic` (ibid., proposition A.2)."""
+    """The inverse of `signed_hyperbolic`.
+
+    Args:
+        y: rescaled values.
+        slope: that of `signed_hyperbolic`.
+
+    Source: Pohlen et al. 2018, arXiv:1805.11593, proposition A.2.
+    """
     # |y| = (r - 1) + slope (r^2 - 1) with r = sqrt(|x| + 1): a quadratic equation in r; its root, without the
-    # difference of two large numbers that the usual formula takes
+    # difference of two large numbers in the usual formula
     size = y.abs()
     rise = 2 * size / (1 + 2 * slope + (1 + 4 * slope * (1 + slope + size)).sqrt())  # r - 1
     return y.sign() * rise * (rise + 2)
 
 
 IDENTITY = ValueTransform(lambda x: x, lambda y: y)
+"""No rescaling."""
 SIGNED_HYPERBOLIC = ValueTransform(signed_hyperbolic, signed_parabolic)
+"""The rescaling of R2D2."""
 
 
 def greedy_value(
-    q: Float[Tensor, "*B A"], selector: Float[Tensor, "*B A"], legal: Bool[Tensor, "*B A"] | None = None
+    q: Float[Tensor, "*B A"], selector: Float[Tensor, "*B A"], action_mask: Bool[Tensor, "*B A"] | None = None
 ) -> Float[Tensor, "*B"]:
-    """q of the legal action that is best `selector` other values: double Q-learning (van Hasselt et al. 2016,
-    arXiv:1509.06461); by=q: the largest q. Where nothing is legal, all is: after an end nobody asks."""
-    if legal is not None:
-        selector = selector.masked_fill(~(legal | ~legal.any(-1, keepdim=True)), -torch.inf)
+    """The value in q of the action that maximizes `selector`: double Q-learning; with selector=q the largest value.
+
+    Args:
+        q: values of the target network.
+        selector: values that choose the action.
+        action_mask: allowed actions; None: all. A row without any allows all: it follows the end of an episode.
+
+    Source: van Hasselt et al. 2016, arXiv:1509.06461.
+    """
+    if action_mask is not None:
+        selector = selector.masked_fill(~(action_mask | ~action_mask.any(-1, keepdim=True)), -torch.inf)
     return q.gather(-1, selector.argmax(-1, keepdim=True)).squeeze(-1)
 
 
 def select_q(q: Float[Tensor, "*B A"], action: Int[Tensor, "*B"]) -> Float[Tensor, "*B"]:
-    """q of what was done."""
+    """The value of the action taken.
+
+    Args:
+        q: values of all actions.
+        action: the action taken.
+    """
     return q.gather(-1, action.unsqueeze(-1)).squeeze(-1)
 
 
@@ -56,40 +89,59 @@ def n_step_returns(
     reward: Float[Tensor, "T *B"],
     value: Float[Tensor, "T1 *B"],
     terminated: Bool[Tensor, "T *B"],
-    there: Bool[Tensor, "T *B"],
+    valid: Bool[Tensor, "T *B"],
     *,
     gamma: float,
     n: int,
 ) -> Float[Tensor, "T *B"]:
-    """The discounted rewards of the next n steps and the value of where they led to.
+    """The discounted rewards of n steps and the bootstrap value after them.
 
-    Fewer where the episode or the sequence ends before: after a termination nothing comes, and a truncation is worth
-    the value of the observation that it led to, the last that is known; so is the end of the sequence. What follows an
-    end, padding or another episode, is never reached.
+    Fewer than n steps where the episode or the sequence ends before. A termination stops bootstrapping; a truncation
+    bootstraps from the final observation, and the end of the sequence from its last observation. Padding and later
+    episodes have no effect.
 
-    value: of each observation (T + 1). there: False where there is no step; what is said of such is not to be used.
+    Args:
+        reward: of each step.
+        value: of each of the T + 1 observations.
+        terminated: the step terminated its episode.
+        valid: the step is one; returns of other steps are undefined.
+        gamma: discount factor of a step.
+        n: number of steps.
     """
-    returns = value  # of 0 steps
+    returns = value  # 0-step returns
     for _ in range(n):
         step = reward + gamma * torch.where(terminated, 0, returns[1:])
-        returns = torch.cat([torch.where(there, step, value[:-1]), value[-1:]])
+        returns = torch.cat([torch.where(valid, step, value[:-1]), value[-1:]])
     return returns[:-1]
 
 
-def sequence_priority(error: Float[Tensor, "T B"], counts: Bool[Tensor, "T B"], *, peak: float) -> Float[Tensor, " B"]:
-    """Of a sequence: peak x the largest absolute error + (1 - peak) x their mean, over the steps that count
-    (Kapturowski et al. 2019, sec. 2.3)."""
-    size = torch.where(counts, error.abs(), 0)
-    return peak * size.amax(0) + (1 - peak) * size.sum(0) / counts.sum(0).clamp(min=1)
+def sequence_priority(error: Float[Tensor, "T B"], mask: Bool[Tensor, "T B"], *, eta: float) -> Float[Tensor, " B"]:
+    """The replay priority of each sequence: eta max |error| + (1 - eta) mean |error| over the mask.
+
+    Args:
+        error: TD errors.
+        mask: the steps that are trained on.
+        eta: weight of the maximum.
+
+    Source: Kapturowski et al. 2019 (R2D2), section 2.3.
+    """
+    size = torch.where(mask, error.abs(), 0)
+    return eta * size.amax(0) + (1 - eta) * size.sum(0) / mask.sum(0).clamp(min=1)
 
 
 def discrepancy(
-    replayed: Float[Tensor, "T B A"], lived: Float[Tensor, "B A"], at: Int[Tensor, " B"]
+    replayed: Float[Tensor, "T B A"], stored: Float[Tensor, "B A"], index: Int[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """How far the Q values of a sequence, lived through again from some first state, are at step `at` from those of
-    the state that was really there: |difference| / the largest |Q| of the sequence up to then (Kapturowski et al.
-    2019, sec. 3.2)."""
-    steps = torch.arange(len(replayed), device=at.device).unsqueeze(-1)
-    largest = torch.where(steps <= at, replayed.abs().amax(-1), 0).amax(0)  # (B,)
-    there = replayed[at, torch.arange(len(at), device=at.device)]
-    return (there - lived).norm(dim=-1) / largest
+    """The Q-value discrepancy of recurrent state staleness: |difference| / largest |Q| of the sequence so far.
+
+    Args:
+        replayed: Q values of a sequence, replayed from its initial state.
+        stored: Q values at one observation, computed from the recurrent state that was stored there.
+        index: the position of that observation in the sequence.
+
+    Source: Kapturowski et al. 2019 (R2D2), section 3.2.
+    """
+    steps = torch.arange(len(replayed), device=index.device).unsqueeze(-1)
+    largest = torch.where(steps <= index, replayed.abs().amax(-1), 0).amax(0)  # (B,)
+    q = replayed[index, torch.arange(len(index), device=index.device)]
+    return (q - stored).norm(dim=-1) / largest

@@ -1,18 +1,20 @@
 """What every core must hold: `check_core` and `CORE_PROPERTIES`.
 
-`shapes`, `dependence`, `members` and `stepping` hold the properties, `cases` the small cores and inputs that they use.
+`shapes`, `dependence`, `members`, `stepping` and `devices` hold the properties, `cases` the small cores and inputs that
+they use.
 """
 
 from collections.abc import Callable, Collection
 
 from badger.testing.contract import Properties, check_all
 from badger.testing.core.dependence import DEPENDENCE
+from badger.testing.core.devices import DEVICES
 from badger.testing.core.members import MEMBERS
 from badger.testing.core.shapes import SHAPES
 from badger.testing.core.stepping import STEPPING
 from experts import Core
 
-CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING
+CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING | DEVICES
 """The contract of cores, by the names of its lines."""
 
 UNCOMPILED = frozenset(CORE_PROPERTIES) - {"one_step_may_be_compiled"}

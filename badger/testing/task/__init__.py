@@ -1,6 +1,6 @@
 """What every task must hold: `check_task` and `TASK_PROPERTIES`.
 
-`steps`, `episodes` and `rewards` hold the properties, `cases` the actions and comparisons that they use.
+`steps`, `episodes`, `rewards` and `devices` hold the properties, `cases` the actions and comparisons that they use.
 """
 
 from collections.abc import Callable, Collection
@@ -8,12 +8,13 @@ from collections.abc import Callable, Collection
 import torch
 
 from badger.testing.contract import Properties, check_all
+from badger.testing.task.devices import DEVICES
 from badger.testing.task.episodes import EPISODES
 from badger.testing.task.rewards import REWARDS
 from badger.testing.task.steps import STEPS
 from tasks import Task
 
-TASK_PROPERTIES: Properties = STEPS | EPISODES | REWARDS
+TASK_PROPERTIES: Properties = STEPS | EPISODES | REWARDS | DEVICES
 """The contract of tasks, by the names of its lines. Each takes a task, in float64."""
 
 OF_VALUES = frozenset({"a_state_is_a_value", "restart_touches_only_its_rows"})

@@ -1,4 +1,4 @@
-"""A task of ours as a gymnasium.Env, for anyone's trainer of one actor."""
+"""Conversion of a task to a `gymnasium.Env`, for trainers of other libraries."""
 
 from functools import cache
 from typing import Any
@@ -15,17 +15,18 @@ from tasks.task import Step, Task
 def to_gymnasium(task: Task, *, render_mode: str | None = None) -> Any:
     """The task as a `gymnasium.Env`: one episode at a time, on the CPU.
 
-    One actor sees everything, (O,), or (E, O) where experts would each see a row, and does all of the action: Discrete,
-    MultiDiscrete or Box. The reward is that for integers: 1 or 0 where logits would earn a log-probability. What is
-    legal is `info["action_mask"]`, as `Space.sample` takes it, where the task tells it; the task's scores are in the
-    info by their names where they are due. `reset(seed=...)` decides all that is random;
-    `reset(options={"opened": (state, step)})` plays an episode that the task has opened, a batch of 1.
+    A single agent receives the whole observation, (O,), or (E, O) of a task with one row per expert, and gives the whole
+    action: Discrete, MultiDiscrete or Box. The reward is that for integers: 1 or 0 where logits get a log-probability.
+    `info["action_mask"]` has the action mask of the task, if any, in the format of `Space.sample`; scores of the task
+    are in `info` by their names. `reset(seed=...)` seeds all randomness; `reset(options={"initial": (state, step)})`
+    starts from the results of `Task.reset` for a batch of 1.
 
     Args:
-        render_mode: "rgb_array", "ansi" (text), "human" (the text is printed, at each step), or None.
+        task: the task.
+        render_mode: "rgb_array", "ansi" (text), "human" (the text is printed at each step), or None.
 
     Raises:
-        ValueError: a world of several agents; another render mode.
+        ValueError: a task of several agents; another render mode.
         ModuleNotFoundError: gymnasium is not installed.
     """
     return _env_class()(task, render_mode)
@@ -37,17 +38,17 @@ def _env_class() -> type:
 
 
 class _TaskEnv:
-    """Less its base class, which may not be there when this file is read."""
+    """The environment without its base class, as gymnasium is imported only when needed."""
 
     metadata = {"render_modes": MODES, "render_fps": 4}  # noqa: RUF012  (gymnasium wants a dict)
 
     def __init__(self, task: Task, render_mode: str | None):
         agents = task.agents
         if agents is not None:
-            raise ValueError(f"{task} is a world of {agents} agents, want one actor: use tasks.to_parallel_env")
+            raise ValueError(f"task={task} has {agents} agents, want a single one: use tasks.to_parallel_env")
         self.episode, self.task, self.render_mode = Episode(task, render_mode), task, render_mode
-        _, opened = task.reset(1, torch.Generator().manual_seed(0))  # who sees what
-        self.observation_space = to_obs_space(opened.obs[0])
+        _, reset_step = task.reset(1, torch.Generator().manual_seed(0))  # for the shape of an observation
+        self.observation_space = to_obs_space(reset_step.obs[0])
         self.action_space = to_action_space(task.action_space, task.dtype)
 
     def __reduce__(self) -> tuple:
@@ -59,18 +60,16 @@ class _TaskEnv:
         return to_numpy(step.obs[0]), self._info(step)
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
-        given = parse_action(action, self.task.action_space, self.task.dtype, "the actor")
-        step = self.episode.step(given.unsqueeze(0))
-        ends = bool(step.terminated[0]), bool(step.truncated[0])
-        return to_numpy(step.obs[0]), float(step.reward[0]), *ends, self._info(step)
+        parsed = parse_action(action, self.task.action_space, self.task.dtype, "the agent")
+        step = self.episode.step(parsed.unsqueeze(0))
+        done = bool(step.terminated[0]), bool(step.truncated[0])
+        return to_numpy(step.obs[0]), float(step.reward[0]), *done, self._info(step)
 
     def _info(self, step: Step) -> dict[str, Any]:
-        legal = (
-            {}
-            if step.action_mask is None
-            else {"action_mask": to_gym_mask(self.task.action_space, step.action_mask[0])}
-        )
-        return {**self.episode.scores, **legal}
+        info: dict[str, Any] = dict(self.episode.scores)
+        if step.action_mask is not None:
+            info["action_mask"] = to_gym_mask(self.task.action_space, step.action_mask[0])
+        return info
 
     def render(self) -> np.ndarray | str | None:
         return self.episode.render()

@@ -1,6 +1,6 @@
-"""Who the agents of a task are, where each has to act on its own, and how one action of the task is made of theirs.
+"""Joint actions: the agents of a task, their action spaces, and how their actions form one action of the task.
 
-Shapes: P agent, A numbers of an action.
+Shapes: P agent, A components of an action.
 """
 
 from abc import ABC, abstractmethod
@@ -16,113 +16,119 @@ from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Step, T
 
 @dataclass(frozen=True)
 class JointAction(ABC):
-    """Places at a task, one for each of `num_agents` agents. `joint_space` is the action that the task describes."""
+    """Abstract base class: combines the actions of several agents into one action of the task.
+
+    Args:
+        num_agents: the number P of agents.
+        joint_space: the action space of the task.
+    """
 
     num_agents: int
     joint_space: ActionSpace
 
     @abstractmethod
-    def action_space(self, place: int) -> ActionSpace:
-        """What the agent of that place does."""
+    def action_space(self, agent_index: int) -> ActionSpace:
+        """The action space of an agent."""
 
     @abstractmethod
-    def join(self, given: dict[int, Tensor]) -> Tensor:
-        """The task's action, of those agents who are there, each () or (A,); a batch of 1."""
+    def join(self, actions: dict[int, Tensor]) -> Tensor:
+        """The task's action, with a batch of 1, from those of the present agents, each () or (A,)."""
 
     @abstractmethod
     def split(self, action: Tensor) -> list[Tensor]:
-        """What each agent does, (P,), so that the task's action, without the batch, comes of it."""
+        """One action for each agent, whose `join` is the given action of the task, without batch."""
 
     @abstractmethod
-    def split_mask(self, legal: Bool[Tensor, "*P A"], place: int) -> Bool[Tensor, " A"]:
-        """What of the task's mask, without the batch, is the agent's."""
+    def split_mask(self, mask: Bool[Tensor, "*P A"], agent_index: int) -> Bool[Tensor, " A"]:
+        """The agent's part of the task's action mask, without batch."""
 
     @abstractmethod
     def join_masks(self, masks: list[Bool[Tensor, " A"]]) -> Tensor:
-        """The task's mask, without the batch, of what each agent was told."""
+        """The task's action mask, without batch, from those of all agents."""
 
 
 class PerAgentAction(JointAction):
-    """A world of several agents (`Task.agents`): each does what the action describes; who is gone does 0."""
+    """The actions of a multi-agent task (`Task.agents`), stacked; the action of an absent agent is 0."""
 
-    def action_space(self, place: int) -> ActionSpace:
+    def action_space(self, agent_index: int) -> ActionSpace:
         return self.joint_space
 
-    def join(self, given: dict[int, Tensor]) -> Tensor:
-        nothing = torch.zeros_like(next(iter(given.values())))
-        return torch.stack([given.get(place, nothing) for place in range(self.num_agents)]).unsqueeze(0)
+    def join(self, actions: dict[int, Tensor]) -> Tensor:
+        zeros = torch.zeros_like(next(iter(actions.values())))
+        return torch.stack([actions.get(agent_index, zeros) for agent_index in range(self.num_agents)]).unsqueeze(0)
 
     def split(self, action: Tensor) -> list[Tensor]:
         return list(action.unbind())
 
-    def split_mask(self, legal: Tensor, place: int) -> Tensor:
-        return legal[place]
+    def split_mask(self, mask: Tensor, agent_index: int) -> Tensor:
+        return mask[agent_index]
 
     def join_masks(self, masks: list[Tensor]) -> Tensor:
         return torch.stack(masks)
 
 
 class VotedAction(JointAction):
-    """Experts who each sense a row of their own, and do one thing together: each says all of it. What most say is
-    done, each choice by itself, and of several the lowest number; of real numbers the mean."""
+    """Vote of experts with one joint action: the majority of each choice (ties: the lowest), the mean of real numbers.
 
-    def action_space(self, place: int) -> ActionSpace:
+    For tasks with an observation row for each expert; each of them gives a whole action.
+    """
+
+    def action_space(self, agent_index: int) -> ActionSpace:
         return self.joint_space
 
-    def join(self, given: dict[int, Tensor]) -> Tensor:
-        votes = torch.stack(list(given.values()))  # (P,) or (P, A)
+    def join(self, actions: dict[int, Tensor]) -> Tensor:
+        votes = torch.stack(list(actions.values()))  # (P,) or (P, A)
         if isinstance(self.joint_space, Continuous):
             return votes.mean(0, keepdim=True)
-        each = votes.reshape(len(votes), -1).numpy().T
-        most = torch.tensor([int(np.bincount(said).argmax()) for said in each])  # argmax of numpy: the first
-        return most.reshape(1, *votes.shape[1:])
+        choices = votes.reshape(len(votes), -1).numpy().T
+        majority = torch.tensor([int(np.bincount(choice).argmax()) for choice in choices])  # numpy's argmax: the first
+        return majority.reshape(1, *votes.shape[1:])
 
     def split(self, action: Tensor) -> list[Tensor]:
         return [action] * self.num_agents
 
-    def split_mask(self, legal: Tensor, place: int) -> Tensor:
-        return legal
+    def split_mask(self, mask: Tensor, agent_index: int) -> Tensor:
+        return mask
 
     def join_masks(self, masks: list[Tensor]) -> Tensor:
         return masks[0]
 
 
 class SplitAction(JointAction):
-    """All see the same, and each does one part of the action: a choice, or a real number."""
+    """Concatenation of parts: each agent gives one choice or one real number of the action; all observe the same."""
 
-    def action_space(self, place: int) -> ActionSpace:
+    def action_space(self, agent_index: int) -> ActionSpace:
         match self.joint_space:
-            case MultiDiscrete(nvec=ns):
-                return Discrete(ns[place])
+            case MultiDiscrete(nvec=nvec):
+                return Discrete(nvec[agent_index])
             case Continuous(low=low, high=high):
                 return Continuous(1, low, high)
         return self.joint_space
 
-    def join(self, given: dict[int, Tensor]) -> Tensor:
-        parts = torch.stack([given[place] for place in range(self.num_agents)])  # (P,) choices, or (P, 1) numbers
+    def join(self, actions: dict[int, Tensor]) -> Tensor:
+        parts = torch.stack([actions[agent_index] for agent_index in range(self.num_agents)])  # (P,), or (P, 1) numbers
         return parts if isinstance(self.joint_space, Discrete) else parts.reshape(1, -1)
 
     def split(self, action: Tensor) -> list[Tensor]:
         parts = action.reshape(self.num_agents, 1)
         return list(parts if isinstance(self.joint_space, Continuous) else parts.squeeze(1))
 
-    def split_mask(self, legal: Tensor, place: int) -> Tensor:
-        return legal.split([self.action_space(one).size for one in range(self.num_agents)])[place]
+    def split_mask(self, mask: Tensor, agent_index: int) -> Tensor:
+        return mask.split([self.action_space(i).size for i in range(self.num_agents)])[agent_index]
 
     def join_masks(self, masks: list[Tensor]) -> Tensor:
         return torch.cat(masks)
 
 
-def make_joint_action(task: Task, opened: Step) -> JointAction:
-    """Those of the task, given what it tells of any episode."""
-    agents, rows = task.agents, opened.obs.dim() == 3
-    if agents is not None:
-        return PerAgentAction(agents, task.action_space)
-    if rows:
-        return VotedAction(opened.obs.shape[1], task.action_space)
+def make_joint_action(task: Task, reset_step: Step) -> JointAction:
+    """The joint action of a task, given the first step of any of its episodes."""
+    if task.agents is not None:
+        return PerAgentAction(task.agents, task.action_space)
+    if reset_step.obs.dim() == 3:
+        return VotedAction(reset_step.obs.shape[1], task.action_space)
     match task.action_space:
-        case MultiDiscrete(nvec=ns):
-            return SplitAction(len(ns), task.action_space)
+        case MultiDiscrete(nvec=nvec):
+            return SplitAction(len(nvec), task.action_space)
         case Continuous(size=size):
             return SplitAction(size, task.action_space)
     return SplitAction(1, task.action_space)

@@ -1,7 +1,7 @@
-"""An episode as it stands, as a picture or as text, of what its task says of itself.
+"""Renders an episode as an image or text.
 
-On a grid (`Task.path`) the walls, the way gone, the goal and the agent; else what is observed, a bar each number, and
-below it, where there is a target, the last action beside it.
+Of a grid task (`Task.path`): walls, visited cells, goal and agent. Of other tasks: the observation as a bar chart, and
+below it the last action beside the target, if there is one.
 """
 
 from typing import Any
@@ -14,54 +14,54 @@ from tasks.task import Step, Task
 
 CELL, BAR, HEIGHT = 12, 6, 48  # pixels
 FREE, WALL, VISITED, GOAL, AGENT = range(5)
-COLOURS = np.array([(255, 255, 255), (60, 60, 70), (190, 215, 240), (240, 190, 40), (200, 50, 50)], np.uint8)
+COLORS = np.array([(255, 255, 255), (60, 60, 70), (190, 215, 240), (240, 190, 40), (200, 50, 50)], np.uint8)
 SIGNS = ".#+*@"
 UP, DOWN, MARK, PAPER = (70, 120, 180), (200, 110, 60), (40, 40, 40), (255, 255, 255)
 
 
-def render_rgb(task: Task, opened: Any, state: Any, step: Step, actions: list[Tensor]) -> np.ndarray:
-    """(height, width, 3) of bytes, of the same size in every step of a task."""
-    cells = grid_cells(task, opened, actions)
+def render_rgb(task: Task, initial: Any, state: Any, step: Step, actions: list[Tensor]) -> np.ndarray:
+    """An image (height, width, 3) of bytes, of the same size in every step of a task."""
+    cells = grid_cells(task, initial, actions)
     if cells is not None:
-        return COLOURS[cells].repeat(CELL, 0).repeat(CELL, 1)
-    rows = [_bars(row) for row in _array(step.obs[0]).reshape(-1, step.obs.shape[-1])]
+        return COLORS[cells].repeat(CELL, 0).repeat(CELL, 1)
+    rows = [_bar_chart(row) for row in _array(step.obs[0]).reshape(-1, step.obs.shape[-1])]
     target = task.target(state)
     if target is not None:
-        last = actions[-1] if actions else torch.zeros_like(target)
-        rows.append(_bars(_array(last[0]), _array(target[0])))
+        last_action = actions[-1] if actions else torch.zeros_like(target)
+        rows.append(_bar_chart(_array(last_action[0]), _array(target[0])))
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
 
 
-def render_ansi(task: Task, opened: Any, step: Step, actions: list[Tensor]) -> str:
-    """Some lines."""
-    made, cells, words = len(actions), grid_cells(task, opened, actions), task.step_labels(opened)
-    lines = [f"{type(task).__name__}, step {made} of {task.steps}"]
+def render_ansi(task: Task, initial: Any, step: Step, actions: list[Tensor]) -> str:
+    """Lines of text: the step, the grid, labels or observation, the last action, its reward and the scores."""
+    t, cells, labels = len(actions), grid_cells(task, initial, actions), task.step_labels(initial)
+    lines = [f"{type(task).__name__}, step {t} of {task.steps}"]
     if cells is not None:
         lines += ["".join(SIGNS[cell] for cell in row) for row in cells]
-    elif words is not None:
-        lines.append(" ".join(f"[{word}]" if t == made else word for t, word in enumerate(words)))
+    elif labels is not None:
+        lines.append(" ".join(f"[{label}]" if i == t else label for i, label in enumerate(labels)))
     else:
-        lines += [f"seen    {_line(row)}" for row in _array(step.obs[0]).reshape(-1, step.obs.shape[-1])]
+        lines += [f"obs     {_line(row)}" for row in _array(step.obs[0]).reshape(-1, step.obs.shape[-1])]
     if actions:
-        lines.append(f"done    {_line(_array(actions[-1][0]).reshape(-1))}")
+        lines.append(f"action  {_line(_array(actions[-1][0]).reshape(-1))}")
         lines.append(f"reward  {_line(_array(step.reward[0]).reshape(-1))}")
-    due = {name: float(score[0]) for name, score in step.scores.items() if score[0] == score[0]}
-    return "\n".join([*lines, *(f"{name:<7} {score:.3g}" for name, score in due.items())])
+    scores = {name: float(score[0]) for name, score in step.scores.items() if score[0] == score[0]}
+    return "\n".join([*lines, *(f"{name:<7} {score:.3g}" for name, score in scores.items())])
 
 
-def grid_cells(task: Task, opened: Any, actions: list[Tensor]) -> np.ndarray | None:
-    """What is in each cell after these actions, (rows, columns); None where there is no grid."""
-    made = torch.stack(actions) if actions else torch.zeros(1, 1, dtype=torch.long)  # a way has one step at least
-    way = task.path(opened, made)
-    if way is None:
+def grid_cells(task: Task, initial: Any, actions: list[Tensor]) -> np.ndarray | None:
+    """The content of each cell after these actions, (rows, columns); None for a task without a grid."""
+    taken = torch.stack(actions) if actions else torch.zeros(1, 1, dtype=torch.long)  # a path has at least one step
+    path = task.path(initial, taken)
+    if path is None:
         return None
-    cells = np.where(way.walls.cpu().numpy(), WALL, FREE)
-    places = way.positions[: len(actions) + 1, 0].tolist()
-    for row, column in places:
+    cells = np.where(path.walls.cpu().numpy(), WALL, FREE)
+    positions = path.positions[: len(actions) + 1, 0].tolist()
+    for row, column in positions:
         cells[row, column] = VISITED
-    cells[tuple(way.goals[0].tolist())] = GOAL
-    cells[tuple(places[-1])] = AGENT
+    cells[tuple(path.goals[0].tolist())] = GOAL
+    cells[tuple(positions[-1])] = AGENT
     return cells
 
 
@@ -73,15 +73,15 @@ def _line(values: np.ndarray) -> str:
     return " ".join(f"{value:.3g}" for value in values)
 
 
-def _bars(values: np.ndarray, marks: np.ndarray | None = None) -> np.ndarray:
-    """A bar for each number, up from the middle or down; a line where it should end."""
-    paper = np.full((HEIGHT, BAR * len(values), 3), PAPER, np.uint8)
-    most = max(1.0, float(np.abs(values).max()), 0.0 if marks is None else float(np.abs(marks).max()))
+def _bar_chart(values: np.ndarray, targets: np.ndarray | None = None) -> np.ndarray:
+    """An image with a bar for each value, up or down from the middle, and a line at each target."""
+    image = np.full((HEIGHT, BAR * len(values), 3), PAPER, np.uint8)
+    scale = max(1.0, float(np.abs(values).max()), 0.0 if targets is None else float(np.abs(targets).max()))
     middle = HEIGHT // 2
     for i, value in enumerate(values):
-        columns, end = slice(BAR * i, BAR * i + BAR - 1), middle - round(value / most * (middle - 1))
-        paper[min(end, middle) : max(end, middle), columns] = UP if value > 0 else DOWN
-        if marks is not None:
-            paper[middle - round(marks[i] / most * (middle - 1)), columns] = MARK
-    paper[middle, ::2] = MARK
-    return paper
+        columns, end = slice(BAR * i, BAR * i + BAR - 1), middle - round(value / scale * (middle - 1))
+        image[min(end, middle) : max(end, middle), columns] = UP if value > 0 else DOWN
+        if targets is not None:
+            image[middle - round(targets[i] / scale * (middle - 1)), columns] = MARK
+    image[middle, ::2] = MARK
+    return image

@@ -1,4 +1,4 @@
-"""Every acting part by name keeps the contract, wrapped and not, and the contract catches broken ones."""
+"""Every output head by name, wrapped and not, keeps the contract; the contract detects broken ones."""
 
 from functools import partial
 
@@ -10,22 +10,22 @@ from badger.act import Mean
 from badger.testing import ACT_PROPERTIES, ContractError, check_act
 
 MAKE = dict(ACTS) | {
-    f"valued {name}": partial(lambda make, y, d: act.WithCritic(make(y, d)), make) for name, make in ACTS.items()
+    f"{name} with a critic": partial(lambda make, y, d: act.WithCritic(make(y, d)), make) for name, make in ACTS.items()
 }
 
 
 @pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize("holds", ACT_PROPERTIES)
-def test_every_acting_part_keeps_the_contract(name, holds):
+def test_every_output_head_keeps_the_contract(name, holds):
     ACT_PROPERTIES[holds](MAKE[name])
 
 
 def changed(change) -> type[Mean]:
-    """An acting part whose action is changed: (action, y, present) -> action."""
+    """A head whose action is changed: (action, y, present) -> action."""
 
     class Changed(Mean):
-        def forward(self, y, address, present):
-            return change(super().forward(y, address, present), y, present)
+        def forward(self, y, assignment, present):
+            return change(super().forward(y, assignment, present), y, present)
 
     return Changed
 
@@ -39,31 +39,32 @@ class Named(Mean):
     name_size = 3
 
 
-class Alone(Mean):
-    def extend_assignment(self, address, like, experts, rng):
-        raise RuntimeError("nobody joins")
+class FixedSize(Mean):
+    def extend_assignment(self, assignment, like, experts, rng):
+        raise RuntimeError("experts cannot be added")
 
 
 BROKEN = {
     "every_size_makes_one_action": changed(lambda action, y, present: action.double()),
     "rows_do_not_leak": changed(lambda action, y, present: action + action.mean()),
     "gradient_reaches_every_expert": changed(lambda action, y, present: action * 0 + y[:, 0, :2]),
-    "all_present_is_the_same_as_present_none": changed(lambda action, y, present: action + (present is None)),
-    "the_absent_have_no_say": changed(lambda action, y, present: action + y[:, 1, :2]),
-    "actions_are_finite_where_nobody_is_present": changed(
+    "all_present_equals_present_none": changed(lambda action, y, present: action + (present is None)),
+    "absent_experts_are_masked_out": changed(lambda action, y, present: action + y[:, 1, :2]),
+    "actions_are_finite_without_experts": changed(
         lambda action, y, present: action if present is None else action / present.sum(1, keepdim=True)
     ),
-    "the_same_generator_gives_the_same_address": Random,
+    "the_same_generator_gives_the_same_assignment": Random,
     "names_have_their_size": Named,
-    "newcomers_may_join": Alone,
+    "experts_can_be_added": FixedSize,
+    "actions_are_made_on_the_meta_device": changed(lambda action, y, present: action if y.any() else -action),
 }
 
 
 @pytest.mark.parametrize("holds", ACT_PROPERTIES)
-def test_the_contract_catches_a_broken_acting_part(holds):
+def test_the_contract_catches_a_broken_output_head(holds):
     with pytest.raises(ContractError, match=rf"(?s)^{holds}: want .*, got "):
         ACT_PROPERTIES[holds](BROKEN[holds])
 
 
-def test_the_contract_lets_a_sound_acting_part_pass():
+def test_the_contract_lets_a_sound_output_head_pass():
     check_act(Mean)

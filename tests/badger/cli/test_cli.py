@@ -244,7 +244,11 @@ def test_resume_trains_up_to_the_number_of_outer_steps(tmp_path, command):
 
 def test_resuming_a_finished_run_only_prints_its_summary(trained, command):
     _, summary, _, folder = trained
-    before = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.suffix not in (".png", ".json") and file.is_file()}
+    before = {
+        file: file.stat().st_mtime_ns
+        for file in folder.rglob("*")
+        if file.suffix not in (".png", ".json") and file.is_file()
+    }
     code, out, err = command("resume", folder, "--trust-code")
     assert (code, err) == (0, "")
     assert out == summary

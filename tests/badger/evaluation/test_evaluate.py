@@ -72,8 +72,8 @@ class Paid(Walk):
 
     differentiable: ClassVar[bool] = False
 
-    def _told(self, state, reward):
-        return super()._told(state, torch.ones_like(reward) * (state.t > 0))
+    def _make_step(self, state, reward):
+        return super()._make_step(state, torch.ones_like(reward) * (state.t > 0))
 
 
 def test_an_evaluation_counts_one_episode_where_they_end_early():

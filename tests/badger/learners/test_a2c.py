@@ -23,7 +23,7 @@ from badger import (
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.testing import check_learner
-from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
+from badger.testing.learner import a_loaded_learner_continues_exactly
 from tasks import Discrete, RandomSizes
 from tiny_runs import load_trusted
 from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
@@ -58,7 +58,7 @@ class ByHand:
         )
         left = task.steps - carry.elapsed % task.steps
         steps = task.steps if whole else min(learner.horizon, left) if task.fixed_length else learner.horizon
-        frames, carry = rollout(agent, task, carry, rng, Sampled(task.action), steps=steps)
+        frames, carry = rollout(agent, task, carry, rng, Sampled(task.action_space), steps=steps)
         last = agent(carry.step.obs, carry.agent_state, rng)[0][:, -1]
         self.carry, self.ended = carry, []
         terms = []
@@ -88,9 +88,9 @@ class ByHand:
         return terms
 
     def term(self, frames, t, row, value):
-        learner, size = self.learner, self.learner.task.action.size
+        learner, size = self.learner, self.learner.task.action_space.size
         logits, v = frames.output[t, row, :size], frames.output[t, row, -1]
-        legal = frames.legal[t][row] if frames.legal else torch.ones(size, dtype=torch.bool)
+        legal = frames.action_masks[t][row] if frames.action_masks else torch.ones(size, dtype=torch.bool)
         chances = logits[legal].softmax(0)
         chosen = chances[legal[: frames.action[t, row]].sum()]
         advantage, weight = 0.0, 1.0  # generalised
@@ -160,7 +160,7 @@ def test_scores_are_those_of_the_episodes_that_count():
 
 @pytest.mark.parametrize("segment", [2, 3])
 def test_segments_change_no_number(segment):
-    learner, plain = a2c(segment=segment), a2c()
+    learner, plain = a2c(grad_checkpoint_steps=segment), a2c()
     assert_close(learner.update()["loss"], plain.update()["loss"])
     assert_close(slopes(learner.agent), slopes(plain.agent))
 
@@ -168,7 +168,7 @@ def test_segments_change_no_number(segment):
 def test_it_learns():
     task = RepeatPrevious(4, 1, symbols=2)
     agent = valued(task, core="gru", experts=1, bus="silent").float()
-    torch.nn.init.zeros_(agent.act.value.linear.weight)
+    torch.nn.init.zeros_(agent.act.critic.linear.weight)
     learner = A2C(agent, task, lr=4e-2, gamma=0.5, entropy_weight=0.0)
     for _ in range(40):
         learner.update()
@@ -178,13 +178,13 @@ def test_it_learns():
 # --- the contract, over streams; and the optimiser
 
 
-def test_a_learner_of_streams_keeps_the_contract():
+def test_a_make_learner_streams_keeps_the_contract():
     paid_each_step = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)  # so that 3 steps have something to tell
     check_learner(partial(A2C, horizon=3, batch=6), [paid_each_step])
 
 
 def test_a_stream_of_episodes_of_any_length_goes_on_after_loading():
-    a_loaded_state_goes_on_as_if_nothing_had_been(lambda seed=0: a2c(STEPS, horizon=3, seed=seed))
+    a_loaded_learner_continues_exactly(lambda seed=0: a2c(STEPS, horizon=3, seed=seed))
 
 
 @pytest.mark.parametrize("other", [{"rank": 1}, {"batch": 2}])
@@ -208,12 +208,12 @@ def test_updates_are_those_of_adam():
     options = {"lr": 1e-2, "betas": (0.8, 0.9), "eps": 1e-4}
     learner, reference = a2c(**options), a2c()
     hand = ByHand(reference)
-    optimiser = torch.optim.Adam(reference.agent.parameters(), **options)
+    optimizer = torch.optim.Adam(reference.agent.parameters(), **options)
     for step in range(3):
         reference.step = step
         for p, gradient in zip(reference.agent.parameters(), slopes(hand.loss()[1]), strict=True):
             p.grad = gradient
-        optimiser.step()
+        optimizer.step()
         learner.update()
     assert_close(flat(learner.agent), flat(reference.agent))
 
@@ -245,11 +245,11 @@ def test_what_is_not_legal_is_never_chosen():
 
 
 def test_its_agent_is_judged_as_it_was_trained_if_not_told_otherwise():
-    assert a2c().eval_policy == Sampled(Discrete(3)) and a2c(policy="greedy").eval_policy == Greedy(Discrete(3))
+    assert a2c().eval_policy == Sampled(Discrete(3)) and a2c(eval_policy="greedy").eval_policy == Greedy(Discrete(3))
 
 
 def test_a_look_acts_by_the_policy_it_is_given():
-    learner = a2c(policy="greedy")
+    learner = a2c(eval_policy="greedy")
     greedy, sampled = (
         inspect_agent(learner.agent, REPEAT, seeded(), policy=p).scalars
         for p in (learner.eval_policy, a2c().eval_policy)
@@ -289,12 +289,12 @@ def test_real_numbers_without_a_spread_are_refused():
 
 
 def test_a_distribution_of_tasks_is_refused():
-    with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and A2C learns one"):
+    with pytest.raises(ValueError, match="RandomSizes draws another task for each outer step, and A2C learns one"):
         A2C(valued(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
 def test_rewards_of_each_expert_are_refused():
-    with pytest.raises(ValueError, match=r"Paid rewards each expert, \(4, 4\), and the agent wants one reward"):
+    with pytest.raises(ValueError, match=r"Paid returns a reward for each expert, \(4, 4\), want one for the agent"):
         a2c(Paid(dtype=torch.float64)).update()
 
 
@@ -308,11 +308,11 @@ def test_a_population_of_it_is_refused():
     [
         ({"batch": 0}, "batch=0, want at least 1"),
         ({"horizon": 0}, "horizon=0, want at least 1"),
-        ({"segment": 0}, "segment=0, want at least 1"),
+        ({"grad_checkpoint_steps": 0}, "grad_checkpoint_steps=0, want at least 1"),
         ({"experts": 0}, "experts=0, want at least 1"),
         ({"gamma": 1.1}, "gamma=1.1, want 0 to 1"),
         ({"lam": -0.1}, "lam=-0.1, want 0 to 1"),
-        ({"policy": "random"}, "random"),
+        ({"eval_policy": "random"}, "random"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(option, error):
@@ -321,15 +321,15 @@ def test_options_that_make_no_sense_are_refused(option, error):
 
 
 def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
-    with pytest.raises(ValueError, match=r"GRU has no auxiliary loss \['size'\]; it has none"):
+    with pytest.raises(ValueError, match=r"auxiliary=\['size'\]: the core GRU has no such .*; it has none"):
         a2c(core="gru", auxiliary={"size": 1.0})
 
 
 def test_a_score_with_the_name_of_a_metric_is_refused():
     class Hiding(Steps):
-        def _told(self, state, reward):
-            step = super()._told(state, reward)
+        def _make_step(self, state, reward):
+            step = super()._make_step(state, reward)
             return step._replace(scores={"entropy": step.scores["length"]})
 
-    with pytest.raises(ValueError, match=r"Hiding or its agent tells \['entropy'\], which A2C tells itself"):
+    with pytest.raises(ValueError, match=r"Hiding or its agent returns \['entropy'\], a metric of A2C itself"):
         a2c(Hiding(dtype=torch.float64)).update()

@@ -8,7 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, WarmupCosine, generator, initial_carry, rollout
-from badger.testing.learner import Blind
+from badger.testing.learner import DetachedGame
 from experts import state as states
 from pairwise import each_value, pairwise
 from toy_learners import NEVER, flat, slopes
@@ -29,7 +29,7 @@ def by_hand(learner, step=0, cut=None, penalty=None):
     rng = generator(learner.seed, "train", step)
     world, told = task.reset(learner.batch, rng)
     obs, total = told.obs, 0
-    state = agent.initial_state(obs, rng, None, task.action.size)
+    state = agent.initial_state(obs, rng, None, task.action_space.size)
     for t in range(task.steps):
         if cut and t % cut == 0:
             obs, state = obs.detach(), states.detach(state)
@@ -159,9 +159,11 @@ def test_auxiliary_losses_have_the_same_weight_when_truncated():
 
 
 def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
-    with pytest.raises(ValueError, match=r"Restless has no auxiliary loss \['sise'\]; it has \['size', 'sum'\]"):
+    with pytest.raises(
+        ValueError, match=r"auxiliary=\['sise'\]: the core Restless has no .*; it has \['size', 'sum'\]"
+    ):
         bptt(core=Restless, auxiliary={"sise": 1.0})
-    with pytest.raises(ValueError, match=r"GRU has no auxiliary loss \['size'\]; it has none"):
+    with pytest.raises(ValueError, match=r"the core GRU has no such auxiliary loss; it has none"):
         bptt(core=GRU, auxiliary={"size": 1.0})
 
 
@@ -190,7 +192,7 @@ def test_a_learner_follows_its_schedule():
     schedule = WarmupCosine(1e-3, total=4, warmup=2)
     learner = bptt(lr=schedule)
     assert [learner.update()["lr"] for _ in range(4)] == [schedule(step) for step in range(4)]
-    assert learner.optimiser.param_groups[0]["lr"] == schedule(3)
+    assert learner.optimizer.param_groups[0]["lr"] == schedule(3)
 
 
 def test_the_rate_scales_the_first_update():
@@ -206,12 +208,12 @@ def test_the_rate_scales_the_first_update():
 def test_updates_are_those_of_adamw():
     options = {"lr": 1e-2, "betas": (0.8, 0.9), "weight_decay": 0.1}
     learner, reference = bptt(**options), bptt()
-    optimiser = torch.optim.AdamW(reference.agent.parameters(), **options, foreach=False, fused=False)
+    optimizer = torch.optim.AdamW(reference.agent.parameters(), **options, foreach=False, fused=False)
     for step in range(3):
         _, gradients = by_hand(reference, step)
         for p, gradient in zip(reference.agent.parameters(), gradients, strict=True):
             p.grad = gradient
-        optimiser.step()
+        optimizer.step()
         learner.update()
     assert_close(flat(learner.agent), flat(reference.agent))
 
@@ -278,11 +280,11 @@ def test_an_update_that_is_not_finite_changes_nothing(injury, dtype):
     after = learner.state_dict()
     for name, value in before["agent"].items():
         assert torch.equal(after["agent"][name], value), name
-    assert after["optimiser"]["state"].keys() == before["optimiser"]["state"].keys()
-    for i, moments in before["optimiser"]["state"].items():
+    assert after["optimizer"]["state"].keys() == before["optimizer"]["state"].keys()
+    for i, moments in before["optimizer"]["state"].items():
         for name, value in moments.items():
-            assert torch.equal(after["optimiser"]["state"][i][name], value), name
-    assert after["optimiser"]["param_groups"] == before["optimiser"]["param_groups"]
+            assert torch.equal(after["optimizer"]["state"][i][name], value), name
+    assert after["optimizer"]["param_groups"] == before["optimizer"]["param_groups"]
 
 
 def test_a_gradient_that_is_not_finite_is_noticed_where_the_loss_is():
@@ -311,8 +313,8 @@ def test_the_next_good_update_is_as_if_it_had_never_been(injury, truncation, goo
 
 
 def test_a_task_without_gradient_is_refused():
-    with pytest.raises(ValueError, match=r"Blind gives rewards without gradient, .*differentiable=True"):
-        bptt(Blind())
+    with pytest.raises(ValueError, match=r"DetachedGame gives rewards without gradient, .*differentiable=True"):
+        bptt(DetachedGame())
 
 
 @pytest.mark.parametrize("option", ["batch", "truncation"])
@@ -332,5 +334,5 @@ def test_a_score_with_the_name_of_the_learners_own_is_refused():
             return state, step._replace(scores={"loss": step.scores["error"]})
 
     task = Hiding(3, 2, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"Hiding or its agent tells \['loss'\], which BPTT tells itself"):
+    with pytest.raises(ValueError, match=r"Hiding or its agent returns \['loss'\], a metric of BPTT itself"):
         BPTT(toy_agent(task), task, batch=2).update()

@@ -199,7 +199,7 @@ def test_a_member_that_diverges_leaves_the_other_alone(core, truncation):
     assert same(learner.members[0].state_dict(), spared.members[0].state_dict())
     after = learner.members[1].state_dict()
     assert same(after["agent"], before["agent"])
-    assert not any(moment.any() for moments in after["optimiser"]["state"].values() for moment in moments.values())
+    assert not any(moment.any() for moments in after["optimizer"]["state"].values() for moment in moments.values())
 
 
 def test_a_member_that_diverges_is_told_and_has_no_say_in_the_mean():
@@ -258,7 +258,7 @@ def test_a_member_may_go_on_alone(whole):
 
 
 def test_a_population_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="a population of 2 was saved, and this one has 3 members"):
+    with pytest.raises(ValueError, match="the saved population has 2 members, want 3"):
         population(seeds=THREE).load_state_dict(population().state_dict())
 
 
@@ -317,12 +317,12 @@ def twice():
     ("members", "error"),
     [
         (lambda: [], "a population of 0 members"),
-        (lambda: [alone(3), alone(4), alone(3)], r"seeds \[3, 4, 3\], want another one for each"),
+        (lambda: [alone(3), alone(4), alone(3)], r"seeds \[3, 4, 3\], want a different one for each"),
         (twice, "members share an agent"),
         (lambda: [alone(3), alone(4, batch=5)], "batch=5 of the member with seed 4, want 3"),
         (lambda: [alone(3), alone(4, truncation=2)], "truncation=2 of the member with seed 4, want None"),
         (lambda: [alone(3), alone(4, game(steps=5))], r"task=GuessingGame\(.*steps=5.* of the member with seed 4"),
-        (lambda: [alone(3), alone(4, segment=2)], "seed 4 has segment, precision, compile or cuda_graph set"),
+        (lambda: [alone(3), alone(4, grad_checkpoint_steps=2)], "seed 4 has grad_checkpoint_steps set"),
         (lambda: [alone(3), stranger()], "the agent of seed 0 has other weights than the first: core.bias_hh, "),
     ],
 )

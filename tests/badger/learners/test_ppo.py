@@ -12,7 +12,7 @@ from badger.rng import drawing_from
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.sense import Team
-from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
+from badger.testing.learner import a_loaded_learner_continues_exactly
 from comms import Attention
 from experts import GRU
 from tasks import RandomSizes
@@ -22,7 +22,7 @@ from toys import HIDDEN, IDENTITY, MESSAGE, Herd, game, seeded
 HERD = Herd(dtype=torch.float64)
 OPTIONS = {
     "batch": 3, "gamma": 0.9, "lam": 0.7, "value_weight": 0.3, "entropy_weight": 0.2, "clip": None, "epochs": 1,
-    "minibatches": 1, "horizon": 7, "normalise": "never", "reward_scale": 0.5,
+    "minibatches": 1, "horizon": 7, "normalize_advantage": "never", "reward_scale": 0.5,
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def herded():
         agent = Agent(
             sense=Team(3), core=GRU(3 + MESSAGE + IDENTITY, HIDDEN), bus=bus, act=port, experts=6, identity_size=3
         ).double()
-    torch.nn.init.normal_(agent.act.value.linear.weight, generator=seeded())
+    torch.nn.init.normal_(agent.act.critic.linear.weight, generator=seeded())
     return agent
 
 
@@ -56,9 +56,11 @@ class ByHand:
         carry = self.carry or initial_carry(learner.agent, task, learner.batch, self.rng)
         done, pieces = 0, []
         while done < learner.horizon:
-            steps = min(learner.sequence, learner.horizon - done)
+            steps = min(learner.sequence_length, learner.horizon - done)
             steps = min(steps, task.steps - carry.elapsed % task.steps) if task.fixed_length else steps
-            frames, carry = rollout(learner.agent, task, detach_carry(carry), self.rng, learner.sampled, steps=steps)
+            frames, carry = rollout(
+                learner.agent, task, detach_carry(carry), self.rng, learner.rollout_policy, steps=steps
+            )
             after = learner.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), self.rng)[
                 0
             ][..., -1].detach()
@@ -83,13 +85,13 @@ class ByHand:
         """Somebody who had not ended acts in an episode that had not."""
         if not frames.valid[t, row]:
             return False
-        return not who or bool(frames.acted[t, row][who])
+        return not who or bool(frames.active[t, row][who])
 
     def term(self, pieces, place, t, row, who):
-        learner, size, frames = self.learner, self.learner.task.action.size, pieces[place][0]
+        learner, size, frames = self.learner, self.learner.task.action_space.size, pieces[place][0]
         at = (row, *who)
         logits, v = frames.output[t][at][:size], frames.output[t][at][-1]
-        legal = frames.legal[t][at] if frames.legal else torch.ones(size, dtype=torch.bool)
+        legal = frames.action_masks[t][at] if frames.action_masks else torch.ones(size, dtype=torch.bool)
         logs = logits.masked_fill(~legal, -torch.inf).log_softmax(0)[legal]
         chosen = logs[legal[: frames.action[t][at]].sum()]
         advantage, weight, over = 0.0, 1.0, False
@@ -113,10 +115,10 @@ class ByHand:
 @pytest.mark.parametrize("sequence", [None, 3])
 @pytest.mark.parametrize("task", [REPEAT, STEPS, HERD], ids=["fixed", "variable", "several agents"])
 def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
-    learner = ppo(task, sequence=sequence, lr=1e-3)
+    learner = ppo(task, sequence_length=sequence, lr=1e-3)
     hand = ByHand(learner)
     for _ in range(2):
-        learner.updater.optimiser.zero_grad()
+        learner.updater.optimizer.zero_grad()
         loss = hand.loss()
         loss.backward()
         wanted = slopes(learner.agent)
@@ -129,7 +131,7 @@ def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
 def test_in_a_world_of_several_agents_some_die_early_and_do_not_count():
     pieces = ByHand(ppo(HERD)).played()
     frames = pieces[0][0]
-    assert (frames.valid.unsqueeze(-1) & ~frames.acted).any() and frames.acted.any(0).all()
+    assert (frames.valid.unsqueeze(-1) & ~frames.active).any() and frames.active.any(0).all()
 
 
 @pytest.mark.parametrize("make", [A2C, PPO])
@@ -149,7 +151,7 @@ def test_several_agents_learn_by_either(make):
 def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count():
     learner = ppo(core=Restless, auxiliary={"size": 0.7})
     hand = ByHand(learner)
-    learner.updater.optimiser.zero_grad()
+    learner.updater.optimizer.zero_grad()
     loss = hand.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
     loss.backward()
     wanted = slopes(learner.agent)
@@ -167,7 +169,7 @@ def again_by_hand(learner):
     hand = ByHand(learner)
     with torch.no_grad():
         ((frames, after),) = hand.played()
-    size = learner.task.action.size
+    size = learner.task.action_space.size
     value = torch.cat([frames.output[..., -1], after.unsqueeze(0)])
     advantage = torch.zeros_like(frames.reward)
     for row in range(learner.batch):
@@ -176,11 +178,11 @@ def again_by_hand(learner):
             error = 0.5 * frames.reward[t, row] + learner.gamma * value[t + 1, row] * ~frames.terminated[t, row]
             later = advantage[t + 1, row] if t + 1 < len(frames.reward) and not over else 0.0
             advantage[t, row] = error - value[t, row] + learner.gamma * learner.lam * later
-    optimiser = torch.optim.AdamW(agent.parameters(), lr=learner.climber.schedule(0), weight_decay=0, eps=1e-5)
+    optimizer = torch.optim.AdamW(agent.parameters(), lr=learner.updater.schedule(0), weight_decay=0, eps=1e-5)
     orders = [torch.randperm(learner.batch, generator=hand.rng) for _ in range(learner.epochs)]
     for part in [part for order in orders for part in order.tensor_split(learner.minibatches)]:
         carry = initial_carry(agent, learner.task, learner.batch, draws := generator(learner.seed, "train", 0))
-        policy = drawing(frames.action, learner.sampled)
+        policy = drawing(frames.action, learner.rollout_policy)
         whole, _ = rollout(agent, learner.task, carry, draws, policy, steps=len(value) - 1)
         loss, number = 0.0, 0
         counted = [advantage[t, r] for r in part for t in range(len(advantage)) if frames.valid[t, r]]
@@ -190,7 +192,7 @@ def again_by_hand(learner):
                 if not frames.valid[t, row]:
                     continue
                 number += 1
-                legal = frames.legal[t][row]
+                legal = frames.action_masks[t][row]
                 old, new = (f.output[t, row, :size].masked_fill(~legal, -1e300).log_softmax(0) for f in (frames, whole))
                 at, v = frames.action[t, row], whole.output[t, row, -1]
                 ratio, gain = (new[at] - old[at]).exp(), (advantage[t, row] - centre) / (spread + 1e-8)
@@ -199,9 +201,9 @@ def again_by_hand(learner):
                 loss = loss - torch.min(ratio * gain, ratio.clamp(0.9, 1.1) * gain)
                 loss = loss + 0.3 * torch.max((goal - v).square(), (goal - near).square())
                 loss = loss + 0.2 * (new.exp() * new)[legal].sum()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         (loss / number).backward()
-        optimiser.step()
+        optimizer.step()
     return flat(agent)
 
 
@@ -218,7 +220,9 @@ def drawing(actions, sampled):
 
 @pytest.mark.parametrize("core", ["gru", "episodic"])
 def test_epochs_and_minibatches_are_those_of_a_loop_by_hand(core):
-    learner = ppo(core=core, epochs=2, minibatches=2, normalise="minibatch", ratio_clip=0.1, value_clip=0.01, lr=2e-2)
+    learner = ppo(
+        core=core, epochs=2, minibatches=2, normalize_advantage="minibatch", ratio_clip=0.1, value_clip=0.01, lr=2e-2
+    )
     wanted = again_by_hand(learner)
     metrics = learner.update()
     assert metrics["clip_fraction"] > 0 and metrics["approx_kl"] > 0
@@ -239,12 +243,20 @@ def test_a_target_of_divergence_stops_the_epochs():
 @pytest.mark.parametrize("normalise", ["batch", "minibatch"])
 def test_normalised_advantages_know_no_scale(normalise):
     one, other = (
-        ppo(core="gru", normalise=normalise, reward_scale=scale, value_weight=0.0, lam=1.0, gamma=1.0, minibatches=2)
+        ppo(
+            core="gru",
+            normalize_advantage=normalise,
+            reward_scale=scale,
+            value_weight=0.0,
+            lam=1.0,
+            gamma=1.0,
+            minibatches=2,
+        )
         for scale in (1.0, 10.0)
     )
     for learner in (one, other):
-        torch.nn.init.zeros_(learner.agent.act.value.linear.weight)
-        torch.nn.init.zeros_(learner.agent.act.value.linear.bias)
+        torch.nn.init.zeros_(learner.agent.act.critic.linear.weight)
+        torch.nn.init.zeros_(learner.agent.act.critic.linear.bias)
         learner.update()
     assert_close(flat(one.agent), flat(other.agent), rtol=1e-5, atol=1e-6)
 
@@ -276,14 +288,14 @@ def test_scores_and_returns_are_those_of_the_episodes_that_ended():
 
 @pytest.mark.parametrize("task", [STEPS, HERD], ids=["one", "several agents"])
 def test_a_stream_goes_on_after_loading(task):
-    options = {"epochs": 2, "minibatches": 2, "sequence": 4}
-    a_loaded_state_goes_on_as_if_nothing_had_been(lambda seed=0: ppo(task, seed=seed, **options))
+    options = {"epochs": 2, "minibatches": 2, "sequence_length": 4}
+    a_loaded_learner_continues_exactly(lambda seed=0: ppo(task, seed=seed, **options))
 
 
 def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
     task = game(steps=3, dims=1)
     agent = valued(task, core="gru", experts=1, bus="silent")
-    agent.act = act.WithCritic(act.Gaussian(agent.act.port, log_std=-1.0)).double()
+    agent.act = act.WithCritic(act.Gaussian(agent.act.base, log_std=-1.0)).double()
     learner = PPO(agent, task, batch=64, horizon=3, lr=2e-2, minibatches=2)
     first = evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean()
     for _ in range(15):
@@ -300,14 +312,14 @@ def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
     ("option", "error"),
     [
         ({"horizon": 0}, "horizon=0, want at least 1"),
-        ({"sequence": 0}, "sequence=0, want at least 1"),
+        ({"sequence_length": 0}, "sequence_length=0, want at least 1"),
         ({"epochs": 0}, "epochs=0, want at least 1"),
-        ({"minibatches": 4}, "minibatches=4, want at most 3, the pieces of 7 steps"),
-        ({"minibatches": 10, "sequence": 3}, "minibatches=10, want at most 9"),
+        ({"minibatches": 4}, "minibatches=4, want at most 3, the number of sequences of 7 steps"),
+        ({"minibatches": 10, "sequence_length": 3}, "minibatches=10, want at most 9"),
         ({"ratio_clip": 0.0}, "ratio_clip=0.0, want a number above 0"),
         ({"value_clip": -1.0}, "value_clip=-1.0, want"),
         ({"target_kl": 0.0}, "target_kl=0.0, want"),
-        ({"normalise": "often"}, "normalise='often', want minibatch, batch or never"),
+        ({"normalize_advantage": "often"}, "normalize_advantage='often', want minibatch, batch or never"),
         ({"gamma": 1.5}, "gamma=1.5, want 0 to 1"),
     ],
 )
@@ -317,9 +329,9 @@ def test_options_that_make_no_sense_are_refused(option, error):
 
 
 def test_what_it_cannot_learn_is_refused_by_its_name():
-    with pytest.raises(ValueError, match="Ranges draws another task for each outer step, and PPO learns one"):
+    with pytest.raises(ValueError, match="RandomSizes draws another task for each outer step, and PPO learns one"):
         PPO(valued(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
     with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*build it with act=act\.Valued"):
         PPO(valued(game()), game())
-    with pytest.raises(ValueError, match="Paid rewards each expert"):
+    with pytest.raises(ValueError, match="Paid returns a reward for each expert"):
         PPO(valued(STEPS), Paid(dtype=torch.float64), batch=2, horizon=2, minibatches=2).update()

@@ -37,9 +37,9 @@ def test_a_cooldown_is_flat_and_then_a_straight_line():
     ("options", "error"),
     [
         ({"peak": 0.0, "total": 9}, "peak=0.0, want a learning rate above 0"),
-        ({"peak": 1.0, "total": 0}, "total=0, share=0.3, want outer steps"),
-        ({"peak": 1.0, "total": 9, "share": 0.0}, r"share=0\.0, want outer steps, and 0 < share <= 1"),
-        ({"peak": 1.0, "total": 9, "share": 1.5}, r"share=1\.5, want"),
+        ({"peak": 1.0, "total": 0}, "total=0, fraction=0.3, want total >= 1"),
+        ({"peak": 1.0, "total": 9, "fraction": 0.0}, r"fraction=0\.0, want total >= 1 and 0 < fraction <= 1"),
+        ({"peak": 1.0, "total": 9, "fraction": 1.5}, r"fraction=1\.5, want"),
     ],
 )
 def test_a_cooldown_that_makes_no_sense_is_refused(options, error):

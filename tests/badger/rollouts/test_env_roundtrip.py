@@ -1,4 +1,4 @@
-"""An agent in environments of other libraries does what it does in the task that they are made of."""
+"""An agent acts in Gymnasium and PettingZoo environments of a task as in the task itself."""
 
 import json
 
@@ -39,39 +39,39 @@ def agent_for(task):
 
 @of_tasks
 @of_libraries
-def test_scores_are_those_of_the_same_episodes_played_by_ourselves(task, library):
-    agent, policy = agent_for(task), policy_for_env(identity_policy, task.action)
-    ours = evaluate(agent, task, 6, seeded(), policy)
-    theirs = evaluate(agent, EnvRoundTrip(task, library), 6, seeded(), policy)
-    assert ours.keys() == theirs.keys()
-    for name in ours:
-        assert_close(theirs[name], ours[name], rtol=1e-12, atol=1e-12, equal_nan=True)
+def test_scores_equal_those_of_the_task(task, library):
+    agent, policy = agent_for(task), policy_for_env(identity_policy, task.action_space)
+    direct = evaluate(agent, task, 6, seeded(), policy)
+    through_env = evaluate(agent, EnvRoundTrip(task, library), 6, seeded(), policy)
+    assert direct.keys() == through_env.keys()
+    for name in direct:
+        assert_close(through_env[name], direct[name], rtol=1e-12, atol=1e-12, equal_nan=True)
 
 
 @of_libraries
-def test_chance_of_the_agent_is_the_same_too(library):
+def test_samples_of_the_policy_are_the_same(library):
     task = Steps(dtype=torch.float64)
     agent, policy = toy_agent(task), Sampled(task.action_space)
-    ours, theirs = (evaluate(agent, one, 6, seeded(), policy)["return"] for one in (task, EnvRoundTrip(task, library)))
-    assert torch.equal(ours, theirs)
+    direct, through_env = (evaluate(agent, t, 6, seeded(), policy)["return"] for t in (task, EnvRoundTrip(task, library)))
+    assert torch.equal(direct, through_env)
 
 
 @of_libraries
-def test_a_finite_task_is_played_from_its_first_episode_to_its_last(library):
+def test_a_finite_task_is_evaluated_on_all_its_episodes(library):
     task = BAbI(16, (1, 8), dtype=torch.float64)
     agent = toy_agent(task)
-    ours = evaluate(agent, task, None, seeded(), policy_for_env(identity_policy, task.action_space))["error"]
-    theirs = evaluate(
+    direct = evaluate(agent, task, None, seeded(), policy_for_env(identity_policy, task.action_space))["error"]
+    through_env = evaluate(
         agent, EnvRoundTrip(task, library), None, seeded(), policy_for_env(identity_policy, task.action_space)
     )["error"]
-    assert len(ours) == task.num_episodes and torch.equal(ours, theirs)
+    assert len(direct) == task.num_episodes and torch.equal(direct, through_env)
 
 
-def same(ours, theirs):
-    for name in ours._fields:
-        one, other = getattr(ours, name), getattr(theirs, name)
-        pairs = [(one[n], other[n]) for n in one] if name == "scores" else [(one, other)] if one is not None else []
-        assert name == "scores" or (one is None) == (other is None)
+def same(direct, through_env):
+    for name in direct._fields:
+        a_part, b_part = getattr(direct, name), getattr(through_env, name)
+        pairs = [(a_part[n], b_part[n]) for n in a_part] if name == "scores" else [(a_part, b_part)] if a_part is not None else []
+        assert name == "scores" or (a_part is None) == (b_part is None)
         for a, b in pairs:
             assert_close(b, a, rtol=0, atol=0, equal_nan=True)
 
@@ -81,30 +81,30 @@ def same(ours, theirs):
     [(task, library) for task in (*TASKS.values(), Ballot()) for library in LIBRARIES] + [(Flock(), "pettingzoo")],
     ids=str,
 )
-def test_a_step_tells_all_that_the_task_tells(task, library):
-    """Until an episode is over: what is told of it then is not looked at. Nor what would be legal for who is gone."""
-    through = EnvRoundTrip(task, library)
-    (ours, told), (theirs, heard) = task.reset(3, seeded()), through.reset(3, seeded())
-    same(told, heard)
+def test_a_step_equals_that_of_the_task(task, library):
+    """Up to the end of an episode, and except action masks of agents that have ended."""
+    round_trip = EnvRoundTrip(task, library)
+    (direct, step), (through_env, env_step) = task.reset(3, seeded()), round_trip.reset(3, seeded())
+    same(step, env_step)
     for t in range(min(task.steps, 6)):
-        output = torch.randn(*told.reward.shape, task.action.size, generator=seeded(t), dtype=task.dtype)
-        action = policy_for_env(identity_policy, task.action)(output, told.action_mask, seeded())
-        over = (told.terminated | told.truncated).reshape(3, -1).all(1)
-        (ours, told), (theirs, heard) = task.step(ours, action, seeded()), through.step(theirs, action, seeded())
-        if through.agents is not None:
-            gone = (told.terminated | told.truncated).unsqueeze(-1)
-            told, heard = (step._replace(action_mask=step.action_mask | gone) for step in (told, heard))
-        same(*(step._replace(**{n: _where(~over, getattr(step, n)) for n in step._fields}) for step in (told, heard)))
+        output = torch.randn(*step.reward.shape, task.action_space.size, generator=seeded(t), dtype=task.dtype)
+        action = policy_for_env(identity_policy, task.action_space)(output, step.action_mask, seeded())
+        done = (step.terminated | step.truncated).reshape(3, -1).all(1)
+        (direct, step), (through_env, env_step) = task.step(direct, action, seeded()), round_trip.step(through_env, action, seeded())
+        if round_trip.agents is not None:
+            gone = (step.terminated | step.truncated).unsqueeze(-1)
+            step, env_step = (s._replace(action_mask=s.action_mask | gone) for s in (step, env_step))
+        same(*(s._replace(**{n: _where(~done, getattr(s, n)) for n in s._fields}) for s in (step, env_step)))
 
 
 def _where(mask, part):
     if isinstance(part, dict):
-        return {name: _where(mask, one) for name, one in part.items()}
+        return {name: _where(mask, value) for name, value in part.items()}
     return None if part is None else part[mask]
 
 
 @of_libraries
-def test_restart_opens_new_episodes_in_its_rows_only(library):
+def test_a_restart_starts_new_episodes_in_its_rows_only(library):
     task = EnvRoundTrip(Walk(dtype=torch.float64), library)
     state, before = task.reset(4, seeded())
     mask = torch.tensor([True, False, True, False])
@@ -114,17 +114,17 @@ def test_restart_opens_new_episodes_in_its_rows_only(library):
     assert torch.equal(after.obs[:, 0], torch.where(mask, opened.obs[:, 0], before.obs[:, 0]))
 
 
-def test_an_unknown_library_is_refused():
+def test_an_unknown_library_raises():
     with pytest.raises(ValueError, match=r"library 'gym'.*pettingzoo, gymnasium"):
         EnvRoundTrip(game(), "gym")
 
 
-def test_a_task_that_the_library_does_not_serve_is_refused():
+def test_a_task_that_the_library_does_not_support_raises():
     with pytest.raises(ValueError, match=r"use tasks.to_parallel_env"):
         EnvRoundTrip(Flock(), "gymnasium")
 
 
-def test_logits_are_refused():
+def test_logits_raise():
     task = EnvRoundTrip(Steps(), "gymnasium")
     state, _ = task.reset(2, seeded())
     with pytest.raises(ValueError, match=r"logits \(2, 3\), want integers"):
@@ -138,8 +138,8 @@ def test_logits_are_refused():
 def command(capsys):
     """Runs a command; gives its exit code, standard output and standard error."""
 
-    def run(*words):
-        return main([str(word) for word in words]), *capsys.readouterr()
+    def run(*argv):
+        return main([str(arg) for arg in argv]), *capsys.readouterr()
 
     return run
 
@@ -153,21 +153,21 @@ def folder(tmp_path_factory):
 
 @of_libraries
 def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp_path, command, monkeypatch):
-    told, played = [], []
+    step, played = [], []
     spied = lambda agent, task, *rest, **more: played.append(task) or evaluate(agent, task, *rest, **more)  # noqa: E731
     monkeypatch.setattr(evaluate_command, "evaluate", spied)
     for words in ([], ["--through", library]):
         code, out, _ = command(
             "evaluate", folder, "--trust-code", "--episodes", 8, "--json", tmp_path / "told.json", *words
         )
-        told.append(json.loads((tmp_path / "told.json").read_text()))
+        step.append(json.loads((tmp_path / "told.json").read_text()))
         assert code == 0 and (f"through {library}" in out) == bool(words)
-    ours, theirs = told
-    assert [type(task).__name__ for task in played] == ["GuessingGame", "Through"]
-    assert ours["through"] is None and theirs["through"] == library
-    assert ours["task"] == theirs["task"] and ours["references"] == theirs["references"]
-    for name, score in ours["scores"].items():
-        assert theirs["scores"][name] == pytest.approx(score, rel=1e-5)
+    direct, through_env = step
+    assert [type(task).__name__ for task in played] == ["GuessingGame", "EnvRoundTrip"]
+    assert direct["through"] is None and through_env["through"] == library
+    assert direct["task"] == through_env["task"] and direct["references"] == through_env["references"]
+    for name, score in direct["scores"].items():
+        assert through_env["scores"][name] == pytest.approx(score, rel=1e-5)
 
 
 def test_the_command_refuses_another_library(folder, command):

@@ -1,4 +1,4 @@
-"""An agent's step with rounded products, or compiled: near the plain one, or the same."""
+"""bfloat16 matrix products and torch.compile: approximately equal, or equal, to the plain step."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def learner(core="episodic", task=None, **options):
 
 @pytest.fixture
 def traced():
-    """torch.compile from the beginning, without the checks of annotations, which cannot be traced."""
+    """torch.compile without caches and without the checks of annotations, which cannot be traced."""
     torch._dynamo.reset()
     with unchecked():
         yield
@@ -32,19 +32,19 @@ def traced():
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_gradients_in_bf16_are_near_those_in_float32(core):
+def test_gradients_in_bf16_are_close_to_those_in_float32(core):
     rounded, plain = learner(core, precision="bf16"), learner(core)
     assert_close(rounded.update()["loss"], plain.update()["loss"], rtol=0.02, atol=0)
-    ours, theirs = (torch.cat([g.flatten() for g in slopes(one.agent)]) for one in (rounded, plain))
-    assert not torch.equal(ours, theirs)
-    assert (ours - theirs).norm() < 0.05 * theirs.norm()
+    rounded_grad, plain_grad = (torch.cat([g.flatten() for g in slopes(one.agent)]) for one in (rounded, plain))
+    assert not torch.equal(rounded_grad, plain_grad)
+    assert (rounded_grad - plain_grad).norm() < 0.05 * plain_grad.norm()
 
 
-def test_segments_in_bf16_are_played_again_in_bf16():
-    ours, theirs = learner(precision="bf16", segment=2), learner(precision="bf16")
-    ours.update()
-    theirs.update()
-    assert_close(slopes(ours.agent), slopes(theirs.agent))
+def test_checkpointed_segments_in_bf16_are_repeated_in_bf16():
+    checkpointed, plain = learner(precision="bf16", grad_checkpoint_steps=2), learner(precision="bf16")
+    checkpointed.update()
+    plain.update()
+    assert_close(slopes(checkpointed.agent), slopes(plain.agent))
 
 
 def test_an_agent_learns_in_bf16():
@@ -64,17 +64,17 @@ def test_states_parameters_and_outputs_stay_float32():
     assert {number.dtype for number in numbers} == {torch.float32}
 
 
-def test_products_are_those_of_rounded_numbers():
+def test_matrix_products_are_those_of_rounded_numbers():
     a, b = (torch.randn(3, 3, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
-    wanted = (a.bfloat16() @ b.bfloat16()).float()
+    expected = (a.bfloat16() @ b.bfloat16()).float()
     with Bf16MatmulMode():
-        found = [a @ b, torch.einsum("ij,jk->ik", a, b), torch.nn.functional.linear(a, b.mT), a + b]
-    for product in found[:3]:
-        assert_close(product, wanted, rtol=0, atol=0)
-    assert torch.equal(found[3], a + b)
+        products = [a @ b, torch.einsum("ij,jk->ik", a, b), torch.nn.functional.linear(a, b.mT), a + b]
+    for product in products[:3]:
+        assert_close(product, expected, rtol=0, atol=0)
+    assert torch.equal(products[3], a + b)
 
 
-def test_an_unknown_precision_is_refused():
+def test_an_unknown_precision_raises():
     with pytest.raises(ValueError, match="precision='fp8', want one of float32, bf16"):
         wrap_forward.__wrapped__(toy_agent(), precision="fp8")
 
@@ -82,26 +82,28 @@ def test_an_unknown_precision_is_refused():
 # --- compiled
 
 
-WAYS = {"bf16": {"precision": "bf16"}, "plain": {}, "segment": {"segment": 3}}
+OPTIONS = {"bf16": {"precision": "bf16"}, "plain": {}, "segment": {"grad_checkpoint_steps": 3}}
 
 
-@each_value(way=WAYS, core=["gru", "episodic"])
-def test_a_compiled_step_gives_the_same_numbers(way, core, traced):
-    options = WAYS[way]
+@each_value(option=OPTIONS, core=["gru", "episodic"])
+def test_a_compiled_step_gives_the_same_numbers(option, core, traced):
+    options = OPTIONS[option]
     fast, plain = learner(core, compile="aot_eager", **options), learner(core, **options)
     for _ in range(2):
         assert_close(fast.update()["loss"], plain.update()["loss"])
         assert_close(slopes(fast.agent), slopes(plain.agent))
-    assert fast.compile == "aot_eager"  # it has not given up
+    assert fast.compile == "aot_eager"  # no fallback
 
 
-def test_where_compilation_fails_a_warning_says_why_and_the_plain_step_goes_on(traced):
+def test_a_failed_compilation_warns_and_falls_back_to_the_plain_step(traced):
     @torch._dynamo.register_backend(name="broken")
     def broken(graph, inputs):
         raise RuntimeError("there is no compiler here")
 
     fast, plain = learner(compile="broken"), learner()
-    with pytest.warns(UserWarning, match=r"compile='broken' failed, the plain step goes on: .*there is no compiler"):
+    with pytest.warns(
+        UserWarning, match=r"compile='broken' failed, training continues without it: .*there is no compiler"
+    ):
         fast.update()
     plain.update()
     assert torch.equal(flat(fast.agent), flat(plain.agent))

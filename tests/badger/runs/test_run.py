@@ -58,7 +58,7 @@ def test_run_json_tells_the_commit(tmp_path):
     run = made(tmp_path / "run")
     run.create()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert json.loads((tmp_path / "run" / "run.json").read_text())["commit"] == head.strip()
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["git_commit"] == head.strip()
 
 
 def test_arguments_that_json_does_not_know_are_refused_before_anything_is_written(tmp_path):
@@ -295,7 +295,7 @@ def test_a_folder_without_run_json_holds_no_run(mine):
         load_trusted(mine)
 
 
-@pytest.mark.parametrize("name", ["outer_steps", "log_every", "save_every", "look_every", "keep"])
+@pytest.mark.parametrize("name", ["outer_steps", "log_every", "save_every", "inspect_every", "keep_checkpoints"])
 def test_intervals_are_at_least_one(name):
     with pytest.raises(ValueError, match=f"{name}=0, want at least 1"):
         Run(tiny().learner, **{"outer_steps": 1, name: 0})

@@ -53,7 +53,7 @@ def listed(core: LookupTable, xs: Tensor, present: Tensor) -> Tensor:
                 rows += list(zip(heads("key", h[i]), heads("value", h[i]), strict=True))
             for i in there:
                 answers = []
-                for query in heads("ask", h[i]):
+                for query in heads("query", h[i]):
                     shares = torch.stack([core.scale * (query * key).sum() for key, _ in rows]).exp()
                     answers.append(sum(s * value for s, (_, value) in zip(shares, rows, strict=True)) / shares.sum())
                 read[i] = sum(answers) / len(answers)

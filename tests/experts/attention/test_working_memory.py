@@ -65,7 +65,7 @@ def test_the_loop_equals_a_list_of_what_was_seen(make, oracle):
 @made
 @pytest.mark.parametrize("least", [1, 100], ids=["in pieces", "at once"])
 def test_all_steps_with_resets_equal_a_list_of_what_was_seen(make, oracle, least, monkeypatch):
-    monkeypatch.setattr(band, "LEAST", least)
+    monkeypatch.setattr(band, "MIN_CHUNK", least)
     core, xs = build(make), inputs()
     ys, _ = core.unroll(xs, core.initial_state(xs[0]), resets())
     equal_runs(core, xs, ys, oracles.lives(partial(oracle, core), xs, resets()))

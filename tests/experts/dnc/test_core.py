@@ -270,7 +270,7 @@ def test_members_of_a_shared_store_do_not_take_the_same_free_slot():
     vectors = torch.cat([writing(core, 1.0), writing(core, 2.0)], 1)
     state = core.initial_state(torch.zeros(1, 2, D, dtype=torch.double))
     store = linked.DNCStore(state.memory, state.usage, state.link, state.precedence)
-    found = linked.step(core.plan, None, vectors, state.read_weights, store)
+    found = linked.step(core.interface_spec, None, vectors, state.read_weights, store)
     assert found.written[0].argmax(-1).tolist() == [0, 1]
     assert found.link[0, 1, 0] > 0.99  # and the second wrote after the first
 

@@ -23,7 +23,7 @@ OPTIONS = {
     "threshold": 0.9,
     "similarity": "scaled_dot",
     "weighting": "softmax",
-    "keep": "both",
+    "row_content": "both",
     "detach_rows": False,
 }
 
@@ -59,9 +59,9 @@ def test_every_way_to_read_equals_the_oracle(similarity, weighting, private):
 
 
 @pytest.mark.parametrize("detach_rows", [False, True], ids=["attached", "detached"])
-@pytest.mark.parametrize("keep", ["x", "h", "both"])
-def test_whatever_a_row_keeps_equals_the_oracle(keep, detach_rows):
-    equals_the_oracle(True, keep=keep, detach_rows=detach_rows)
+@pytest.mark.parametrize("row_content", ["x", "h", "both"])
+def test_whatever_a_row_keeps_equals_the_oracle(row_content, detach_rows):
+    equals_the_oracle(True, row_content=row_content, detach_rows=detach_rows)
 
 
 @pytest.mark.parametrize("options", [{"top_k": 1}, {"top_k": 9}, {"slots": 2, "threshold": 0.5}], ids=str)
@@ -86,7 +86,7 @@ def test_a_memory_that_merges_nothing_is_the_circular_buffer(private):
 @pytest.mark.parametrize("similarity, weighting", MEASURES)
 def test_reading_merged_equal_rows_is_reading_all_of_them(similarity, weighting):
     """Four different x, again and again; keys and rows of x alone, so that rows are equal where x is."""
-    options = {"similarity": similarity, "weighting": weighting, "keep": "x", "top_k": 64}
+    options = {"similarity": similarity, "weighting": weighting, "row_content": "x", "top_k": 64}
     merging, plain = build(threshold=1 - 1e-9, **options), build(kind=EpisodicMemory, **options)
     xs = noise(4, B, N, D)[torch.arange(20) % 4]
     nn.init.zeros_(merging.key.weight[:, D:].detach())
@@ -218,7 +218,7 @@ def test_the_input_may_be_quieter_in_first_keys():
         ({"threshold": -1.0}, "threshold=-1.0, want a cosine above -1; above 1 nothing is merged"),
         ({"similarity": "angle"}, "similarity='angle', want one of dot, scaled_dot, cosine, l2"),
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
-        ({"keep": "y"}, "keep='y', want one of x, h, both"),
+        ({"row_content": "y"}, "row_content='y', want one of x, h, both"),
         ({"weighting": "inverse_distance"}, "wants similarity=\"l2\", got 'scaled_dot'"),
         ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ read 5 = 7"),
     ],

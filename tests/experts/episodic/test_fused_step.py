@@ -46,12 +46,12 @@ OPTIONS = {
     "raw": {"weighting": "similarity"},
     "l2": {"similarity": "l2"},
     "inverse": {"similarity": "l2", "weighting": "inverse_distance"},
-    "x": {"keep": "x"},
-    "h": {"keep": "h"},
+    "x": {"row_content": "x"},
+    "h": {"row_content": "h"},
     "detached": {"detach_rows": True},
     "compressed": {"row_size": 2},
-    "compressed_x": {"keep": "x", "row_size": 3},
-    "compressed_h_detached": {"keep": "h", "row_size": 1, "detach_rows": True},
+    "compressed_x": {"row_content": "x", "row_size": 3},
+    "compressed_h_detached": {"row_content": "h", "row_size": 1, "detach_rows": True},
     "all": {"top_k": 6},
     "one": {"top_k": 1},
     "few_slots": {"slots": 3},
@@ -72,7 +72,7 @@ def test_steps_equal_plain_reads(options, cell, private):
 @combinations
 def test_an_unroll_with_resets_equals_plain_reads(options, cell, private, monkeypatch):
     options = OPTIONS[options]
-    monkeypatch.setattr(episodic, "PIECE", 4)
+    monkeypatch.setattr(episodic, "UNROLL_CHUNK", 4)
     fused, plain = build(cell, private, **options)
     xs, reset = episode(), torch.zeros(STEPS, B, dtype=torch.bool)
     reset[3, 0] = reset[4, 0] = reset[8, 1] = reset[0, 1] = True
@@ -135,7 +135,7 @@ def test_unrolled_pieces_may_be_checkpointed():
 def test_a_window_read_whole_equals_its_rows_alone(monkeypatch):
     xs, results = episode(), []
     for dense in (0, 100):
-        monkeypatch.setattr(recall, "DENSE", dense)
+        monkeypatch.setattr(recall, "DENSE_FACTOR", dense)
         core, _ = build()
         ys, _ = run(core, xs)
         results.append([ys, *grads(ys, xs, *core.parameters())])
@@ -150,7 +150,7 @@ def test_a_store_searched_in_chunks_equals_one_searched_whole(options, chunk, mo
     whole, pieces = build(slots=30, **options)[0], build(slots=30, **options)[0]
     want, _ = run(whole, xs)
     present = torch.ones(STEPS, B, N, dtype=torch.bool)
-    monkeypatch.setattr(recall, "SCORES", chunk * B * N)
+    monkeypatch.setattr(recall, "MAX_SCORES", chunk * B * N)
     agree(pieces, whole, xs, run(pieces, xs)[0], want)
     close(run(pieces, xs, present=present)[0], want)
 
@@ -159,7 +159,7 @@ def test_no_more_similarities_are_held_than_asked_for(monkeypatch):
     held = []
     best = recall._best
     monkeypatch.setattr(recall, "_best", lambda q, keys, *rest: held.append(keys.shape[1]) or best(q, keys, *rest))
-    monkeypatch.setattr(recall, "SCORES", 7 * 4)
+    monkeypatch.setattr(recall, "MAX_SCORES", 7 * 4)
     query, keys = noise(1, 4, 2), noise(1, 100, 2)
     scores, index = recall.best_rows(query, keys, None, recall.TopKAttention(5, False, "softmax"))
     assert max(held) == 7
@@ -176,7 +176,7 @@ def test_an_episode_may_begin_with_a_full_memory():
     log = state.log
     window = log.read(noise(B, N, 2), core.attend)[-1]  # writes the last rows
     keys, values = window.keys().detach(), torch.cat([noise(B, 15, D), noise(B, 15, H)], -1)
-    known = type(log).of(keys.requires_grad_(), values.requires_grad_(), slots=39)
+    known = type(log).from_rows(keys.requires_grad_(), values.requires_grad_(), slots=39)
     fresh = core.initial_state(xs[0])._replace(log=known)
     ys, after = run(core, xs, fresh)
     assert core.metrics(after)["slots_used"].tolist() == [39, 39]

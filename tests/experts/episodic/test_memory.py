@@ -25,7 +25,7 @@ OPTIONS = {
     "top_k": 3,
     "similarity": "scaled_dot",
     "weighting": "softmax",
-    "keep": "both",
+    "row_content": "both",
     "detach_rows": False,
 }
 
@@ -53,19 +53,21 @@ def oracle(core: Core, xs, reset=None, present=None, without_grad=(), **options)
 # Equal to the oracle
 
 
-@pairwise(measure=map(" ".join, MEASURES), keep=["x", "h", "both"], detach_rows=[False, True], private=[True, False])
-def test_every_combination_of_options_equals_the_oracle(measure, keep, detach_rows, private):
+@pairwise(
+    measure=map(" ".join, MEASURES), row_content=["x", "h", "both"], detach_rows=[False, True], private=[True, False]
+)
+def test_every_combination_of_options_equals_the_oracle(measure, row_content, detach_rows, private):
     similarity, weighting = measure.split()
-    options = {"similarity": similarity, "weighting": weighting, "keep": keep, "detach_rows": detach_rows}
+    options = {"similarity": similarity, "weighting": weighting, "row_content": row_content, "detach_rows": detach_rows}
     core, xs, episodes = build(private, **options), inputs(9), {"reset": resets(9), "present": absences(9)}
     equal_runs(core, xs, stepped(core, xs, **episodes)[0], oracle(core, xs, **episodes, **options))
 
 
 @STORES
 @pytest.mark.parametrize("detach_rows", [False, True], ids=["attached", "detached"])
-@pytest.mark.parametrize("row_size, keep", [(1, "both"), (2, "h"), (7, "x")])
-def test_compressed_rows_equal_the_oracle(row_size, keep, detach_rows, private):
-    options = {"keep": keep, "detach_rows": detach_rows}
+@pytest.mark.parametrize("row_size, row_content", [(1, "both"), (2, "h"), (7, "x")])
+def test_compressed_rows_equal_the_oracle(row_size, row_content, detach_rows, private):
+    options = {"row_content": row_content, "detach_rows": detach_rows}
     core, xs, episodes = build(private, row_size=row_size, **options), inputs(9), {"reset": resets(9)}
     ys, passed = stepped(core, xs, **episodes)
     assert passed[-1].log.store.values.shape[-1] == row_size
@@ -440,7 +442,7 @@ def test_duplicates_of_many_rows_are_told_from_a_sample(monkeypatch):
     core, xs = build(slots=40), inputs(20)
     _, state = run(core, xs)
     exact = core.metrics(state)["duplicate_rate"]
-    monkeypatch.setattr(measures, "PART", 7)
+    monkeypatch.setattr(measures, "CHUNK", 7)
     close(core.metrics(state)["duplicate_rate"], exact)  # parts change nothing
     monkeypatch.setattr(measures, "SAMPLE", 5)
     constant(core.key)
@@ -506,7 +508,7 @@ def test_the_input_may_be_quieter_in_first_keys():
         ({"row_size": 0}, "row_size=0, want at least 1"),
         ({"similarity": "angle"}, "similarity='angle', want one of dot, scaled_dot, cosine, l2"),
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
-        ({"keep": "y"}, "keep='y', want one of x, h, both"),
+        ({"row_content": "y"}, "row_content='y', want one of x, h, both"),
         ({"weighting": "inverse_distance"}, "wants similarity=\"l2\", got 'scaled_dot'"),
         ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ read 5 = 7"),
     ],

@@ -41,7 +41,7 @@ def shares(core, xs, present=None):
     state, told = core.initial_state(xs[0]), []
     for t, x in enumerate(xs):
         _, state = core(x, state, None if present is None else present[t])
-        told.append(torch.stack([state.whose[:, i, state.tag[0, i] % core.tags] for i in range(x.shape[1])], 1))
+        told.append(torch.stack([state.tag_weights[:, i, state.tag[0, i] % core.tags] for i in range(x.shape[1])], 1))
     return torch.stack(told)
 
 

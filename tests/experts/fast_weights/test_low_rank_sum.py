@@ -82,7 +82,7 @@ def test_a_branch_changes_nothing():
     parts = given()
 
     def stray(kept, t):
-        kept.through(parts[2][t], parts[1])[1].then(parts[3][t], parts[4][t] + 1, parts[5][t])
+        kept.matmul(parts[2][t], parts[1])[1].add_outer(parts[3][t], parts[4][t] + 1, parts[5][t])
         return kept
 
     agree(parts, summed(*parts, change=stray)[0], plainly(*parts)[0])

@@ -44,7 +44,7 @@ def stepped(p: dict[str, np.ndarray], rule: str, x: np.ndarray, h: np.ndarray, t
     new, follows, rate = np.zeros(size), np.zeros((size, size)), np.zeros(size)
     for j in range(size):
         arrives = sum(h[i] * (p["w"][i, j] + p["alpha"][i, j] * trace[i, j]) for i in range(size))
-        new[j] = np.tanh(p["eat.weight"][j] @ x + p["eat.bias"][j] + arrives)
+        new[j] = np.tanh(p["input_layer.weight"][j] @ x + p["input_layer.bias"][j] + arrives)
     for j in range(size):
         if "rate" in p:
             rate[j] = p["rate"]

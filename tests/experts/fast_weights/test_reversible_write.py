@@ -24,7 +24,7 @@ OPTIONS = [
 
 @pytest.fixture(autouse=True)
 def kept_every_third(monkeypatch):
-    monkeypatch.setattr(undone, "EVERY", 3)
+    monkeypatch.setattr(undone, "KEEP_EVERY", 3)
 
 
 def episode(seed=0):
@@ -69,7 +69,7 @@ def test_absent_members_change_no_gradient(monkeypatch):
 
 @pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
 def test_weights_are_kept_of_every_so_many_steps_alone(private):
-    """The graph holds D x D numbers a layer where a chain begins and at each `EVERY`th step, and nowhere else."""
+    """The graph holds D x D numbers a layer where a chain begins and at each `KEEP_EVERY`th step, and nowhere else."""
     core, xs = neural_memory(layers=2), episode()
     kept = []
 

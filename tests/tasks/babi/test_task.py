@@ -38,7 +38,7 @@ def story(steps=52, tasks=tuple(EVERY), **options):
 
 
 def everything(task):
-    return task.pick(torch.arange(task.episodes), seeded())
+    return task.reset_to(torch.arange(task.num_episodes), seeded())
 
 
 def told(task):
@@ -52,9 +52,9 @@ def told(task):
 def wanted(task):
     """(B, T): the right word where one is due, else -1; worked out question by question."""
     state, _ = everything(task)
-    due = torch.full((task.episodes, task.steps), -1)
-    for row in range(task.episodes):
-        places = [t for t, word in enumerate(task.words(state, row)) if word == "-"]
+    due = torch.full((task.num_episodes, task.steps), -1)
+    for row in range(task.num_episodes):
+        places = [t for t, word in enumerate(task.step_labels(state, row)) if word == "-"]
         due[row, places] = torch.tensor([WORDS.index(word) for word in task.answer(state, row)])
     return due
 
@@ -179,7 +179,7 @@ def test_the_gradient_is_that_of_the_words_alone():
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_parts_have_each_question_once_and_in_the_order_of_the_whole(split, monkeypatch):
-    monkeypatch.setattr(babi, "LEAST", 5)
+    monkeypatch.setattr(babi, "MIN_BUCKET", 5)
     task = story(split=split)
     assert len(task.buckets) > 3
     assert [one for part in task.buckets for one in told(part)] == told(task)
@@ -191,13 +191,13 @@ def test_parts_have_each_question_once_and_in_the_order_of_the_whole(split, monk
 
 
 def test_a_part_has_some_questions_at_least_where_lengths_are_rare(monkeypatch):
-    monkeypatch.setattr(babi, "LEAST", 60)
+    monkeypatch.setattr(babi, "MIN_BUCKET", 60)
     sizes = [part.num_episodes for part in story().buckets]
     assert len(sizes) > 1 and all(size >= 60 for size in sizes[1:])
 
 
 def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatch):
-    monkeypatch.setattr(babi, "LEAST", 5)
+    monkeypatch.setattr(babi, "MIN_BUCKET", 5)
     task, guess = story(tasks=(1, 4, 8), split="train+validation"), WORDS.index("kitchen")
     agent = toy_agent(task, core="lstm", bus="silent", topology="none", experts=1)
     batches = []
@@ -213,7 +213,7 @@ def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatc
 
 
 def test_training_by_parts_meets_all_questions_as_often(monkeypatch):
-    monkeypatch.setattr(babi, "LEAST", 5)
+    monkeypatch.setattr(babi, "MIN_BUCKET", 5)
     task, rng = story(tasks=(1, 2), split="test"), seeded()
     parts, met = Bucketed(task), Counter()
     for _ in range(500):
@@ -224,8 +224,8 @@ def test_training_by_parts_meets_all_questions_as_often(monkeypatch):
 
 
 def test_stories_may_grow_part_by_part(monkeypatch):
-    monkeypatch.setattr(babi, "LEAST", 5)
-    task, rng = story(steps=60, tasks=(1, 2), split="test", limit=60), seeded()
+    monkeypatch.setattr(babi, "MIN_BUCKET", 5)
+    task, rng = story(steps=60, tasks=(1, 2), split="test", max_words=60), seeded()
     short = min(part.steps for part in task.buckets)
     growing = Bucketed(RandomSizes(task, {"steps": (short, 60)}).increasing_curriculum(2, 62))
     assert {growing.sample(rng, step).steps for step in (0, 1) for _ in range(20)} == {short}
@@ -234,10 +234,12 @@ def test_stories_may_grow_part_by_part(monkeypatch):
 
 
 def test_the_recipe_makes_stories_grow_and_leaves_out_what_is_longer_than_the_longest():
-    learner = build_run("babi", tasks=(1,), limit=(20, 60), grow=(3, 43), hidden_size=4, key_size=4).learner
+    learner = build_run(
+        "babi", tasks=(1,), max_words=(20, 60), curriculum_steps=(3, 43), hidden_size=4, key_size=4
+    ).learner
     learner.step = 1
     task, _ = learner.drawn()
-    assert task.steps <= 20 and task.limit == 60 == learner.task.steps
+    assert task.steps <= 20 and task.max_words == 60 == learner.task.steps
 
 
 def test_parts_of_an_endless_task_are_refused_and_a_plain_task_is_its_only_part():
@@ -363,5 +365,5 @@ def test_options_that_make_no_sense_are_refused(options, message):
 
 
 def test_a_limit_under_which_no_question_is_left_is_refused():
-    with pytest.raises(ValueError, match=r"steps=3 \(above=0\): no question of tasks=\(1,\), split='train' has"):
+    with pytest.raises(ValueError, match=r"steps=3 \(min_words=0\): no question of tasks=\(1,\), split='train' has"):
         story(3, tasks=(1,)).reset(2, seeded())

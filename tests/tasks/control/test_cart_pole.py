@@ -47,8 +47,8 @@ def test_who_sees_the_velocities_can_balance_it_to_the_end_which_is_a_truncation
     told = balanced(TASK)
     assert not any((step.terminated | step.truncated).any() for step in told[:-1])
     assert told[-1].truncated.all() and not told[-1].terminated.any()
-    assert (told[-1].scores["reward"] == TASK.references()["reward"]["optimum"]).all()
-    assert all(step.scores["reward"].isnan().all() and (step.reward == 1).all() for step in told[:-1])
+    assert (told[-1].scores["episodic_return"] == TASK.references()["episodic_return"]["optimum"]).all()
+    assert all(step.scores["episodic_return"].isnan().all() and (step.reward == 1).all() for step in told[:-1])
 
 
 @pytest.mark.parametrize(("number", "bound"), [(0, X_THRESHOLD), (2, THETA_THRESHOLD)])
@@ -60,7 +60,7 @@ def test_leaving_the_track_or_falling_is_a_termination_even_in_the_last_step(num
     motion[:, number] = torch.tensor([side * bound * 0.999, side * bound * 1.001])
     _, step = task.step(state._replace(motion=motion), torch.tensor([0, 0]), seeded())
     assert step.terminated.tolist() == [False, True] and step.truncated.tolist() == [True, False]
-    assert step.scores["reward"].tolist() == [1.0, 1.0]
+    assert step.scores["episodic_return"].tolist() == [1.0, 1.0]
 
 
 def test_without_velocities_place_and_angle_are_seen_and_nothing_else():
@@ -80,7 +80,7 @@ def test_it_starts_near_the_middle_with_all_four_numbers_alike():
 
 
 def test_without_memory_hidden_velocities_let_the_pole_fall_soon():
-    lines = CartPole(velocities=False).references()["reward"]
+    lines = CartPole(velocities=False).references()["episodic_return"]
     assert 20 < lines["chance"] < 25 and lines["chance"] < lines["memoryless"] < 100 < lines["optimum"] == 500
 
 

@@ -59,7 +59,7 @@ class PlainMaze:
     def seen(self, action=None, reward=0.0):
         y, x = self.place
         around = [self.wall[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        told = [float(self.task.tell_action and action == a) for a in range(4)]
+        told = [float(self.task.observe_action and action == a) for a in range(4)]
         time = self.t / self.task.steps if self.task.relative_time else self.t
         return np.array([*around, *told, 0, reward, time, 1], dtype=float)
 
@@ -69,7 +69,7 @@ def plain(task, state):
     places = [tuple(place) for place in build_maze_tables(task.size, CPU).positions.tolist()]
     return [
         PlainMaze(task, places[goal], [places[cell] for cell in landings])
-        for goal, landings in zip(state.goal.tolist(), state.landings.tolist(), strict=True)
+        for goal, landings in zip(state.goal.tolist(), state.respawn_cells.tolist(), strict=True)
     ]
 
 
@@ -84,10 +84,14 @@ def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
         obs, reward, reached, bumped = zip(*(m.step(a) for m, a in zip(mazes, given, strict=True)), strict=True)
         assert_close(step.obs, torch.tensor(np.stack(obs)))
         assert_close(step.reward, torch.tensor(reward, dtype=torch.float64))
-        assert step.scores["goal"].tolist() == list(reached) and step.scores["bump"].tolist() == list(bumped)
+        assert step.scores["goal_reached"].tolist() == list(reached) and step.scores["wall_collision"].tolist() == list(
+            bumped
+        )
         assert [tuple(place) for place in places[state.cell].tolist()] == [maze.place for maze in mazes]
-    assert_close(step.scores["total_reward"], torch.tensor([maze.total for maze in mazes], dtype=torch.float64))
-    assert torch.stack([step.scores["goal"] for _, step in told[1:]]).any()  # the walks were long enough to tell
+    assert_close(step.scores["episodic_return"], torch.tensor([maze.total for maze in mazes], dtype=torch.float64))
+    assert torch.stack(
+        [step.scores["goal_reached"] for _, step in told[1:]]
+    ).any()  # the walks were long enough to tell
 
 
 def test_the_maze_of_the_papers_has_41_free_cells():
@@ -117,7 +121,7 @@ def test_the_published_settings_differ_in_steps_action_and_time():
 
 
 def test_goals_and_landings_are_all_free_cells_alike_but_for_the_one_that_is_left_out():
-    task, cells, centre = Maze(40), 41, build_maze_tables(9, CPU).centre
+    task, cells, centre = Maze(40), 41, build_maze_tables(9, CPU).center
     state, _ = task.reset(8_000, seeded())
     often = state.goal.bincount(minlength=cells)
     assert often[centre] == 0
@@ -157,8 +161,8 @@ def test_an_episode_terminates_at_its_last_step_and_is_never_truncated():
 
 def test_the_total_reward_is_due_at_the_end_and_is_the_sum_of_rewards():
     told = [step for _, step in play(Maze(dtype=torch.float64), list(walks(Maze())))]
-    assert all(step.scores["total_reward"].isnan().all() for step in told[:-1])
-    assert_close(told[-1].scores["total_reward"], sum(step.reward for step in told))
+    assert all(step.scores["episodic_return"].isnan().all() for step in told[:-1])
+    assert_close(told[-1].scores["episodic_return"], sum(step.reward for step in told))
 
 
 # --- references
@@ -169,37 +173,37 @@ def best(task):
     grid = build_maze_tables(task.size, CPU)
     ahead, cells = grid.next_cell.numpy(), len(grid.positions)
     totals = []
-    for goal in set(range(cells)) - {grid.centre}:
+    for goal in set(range(cells)) - {grid.center}:
         others = [cell for cell in range(cells) if cell != goal]
         worth = np.zeros(cells)  # of each cell with so many steps to go
         for _ in range(task.steps):
             landed = worth[others].mean()
             gains = np.where(ahead == goal, 10 + landed, worth[ahead] - 0.1 * (ahead == np.arange(cells)[:, None]))
             worth = gains.max(1)
-        totals.append(worth[grid.centre])
+        totals.append(worth[grid.center])
     return np.mean(totals)
 
 
 @pytest.mark.parametrize("task", [Maze(20), Maze(7, 7), Maze(200, 5)])
 def test_nobody_does_better_than_who_knows_the_goal(task):
-    assert task.references()["total_reward"]["knows the goal"] == pytest.approx(best(task), rel=1e-12)
+    assert task.references()["episodic_return"]["knows the goal"] == pytest.approx(best(task), rel=1e-12)
 
 
 def test_a_random_walk_is_paid_what_was_worked_out():
     task = Maze(100, dtype=torch.float64)
     told = play(task, list(walks(task, batch=20_000)))
-    rewards = told[-1][1].scores["total_reward"]
+    rewards = told[-1][1].scores["episodic_return"]
     lines = task.references()
-    assert lines["total_reward"]["random walk"] == pytest.approx(
+    assert lines["episodic_return"]["random walk"] == pytest.approx(
         rewards.mean().item(), abs=4 * rewards.std().item() / 20_000**0.5
     )
-    for score in ("goal", "bump"):
+    for score in ("goal_reached", "wall_collision"):
         found = torch.stack([step.scores[score] for _, step in told[1:]]).mean().item()
         assert lines[score]["random walk"] == pytest.approx(found, rel=0.03)
 
 
 def test_who_knows_the_goal_never_runs_into_a_wall():
-    assert Maze().references()["bump"]["knows the goal"] == 0
+    assert Maze().references()["wall_collision"]["knows the goal"] == 0
 
 
 @pytest.mark.parametrize("size", [5, 9])
@@ -231,7 +235,7 @@ def test_no_steps_are_refused():
 @pytest.mark.parametrize("action", [torch.zeros(2, 4), torch.zeros(2), torch.zeros(2, 1, dtype=torch.long)])
 def test_actions_that_are_no_integers_of_each_row_are_refused(action):
     state, _ = Maze().reset(2, seeded())
-    with pytest.raises(ValueError, match=r"want integers \(batch,\) from 0 to 3.*policy that draws"):
+    with pytest.raises(ValueError, match=r"want integers \(batch,\) from 0 to 3.*policy that samples"):
         Maze().step(state, action, seeded())
 
 
@@ -254,7 +258,7 @@ def test_a_path_is_where_the_agent_stood_after_each_step():
     places = build_maze_tables(9, CPU).positions
     assert torch.equal(path.positions, torch.stack([places[state.cell] for state, _ in told]))
     assert torch.equal(path.goals, places[told[0][0].goal])
-    assert torch.equal(path.reached, torch.stack([step.scores["goal"] > 0 for _, step in told[1:]]))
+    assert torch.equal(path.reached, torch.stack([step.scores["goal_reached"] > 0 for _, step in told[1:]]))
     assert not path.walls[tuple(path.positions.flatten(0, 1).T)].any()
 
 
@@ -288,7 +292,7 @@ def test_a_look_at_an_agent_in_a_maze_draws_its_paths():
     task = Maze(8, dtype=torch.float64)
     view = inspect_agent(toy_agent(task), task, seeded(), 3, policy=drawn_at_random)
     assert "inner/paths" in view.plots and len(view.plots["inner/paths"].axes) == 3
-    assert {"evaluation/total_reward", "evaluation/goal", "evaluation/bump"} <= view.scalars.keys()
+    assert {"evaluation/episodic_return", "evaluation/goal_reached", "evaluation/wall_collision"} <= view.scalars.keys()
 
 
 def test_of_a_task_without_a_grid_no_paths_are_drawn():

@@ -40,15 +40,15 @@ def test_only_the_last_action_is_paid_four_or_minus_three(task):
         right = state.cue == cue
         assert not any(step.reward.any() for step in steps[:-1])
         assert steps[-1].reward.tolist() == [4.0 if r else -3.0 for r in right]
-        assert torch.equal(steps[-1].scores["reward"], steps[-1].reward)
+        assert torch.equal(steps[-1].scores["episodic_return"], steps[-1].reward)
         assert steps[-1].scores["success"].tolist() == right.double().tolist()
-        assert all(step.scores["reward"].isnan().all() for step in steps[:-1])
+        assert all(step.scores["episodic_return"].isnan().all() for step in steps[:-1])
         assert steps[-1].terminated.all() and not steps[-1].truncated.any()
 
 
 def test_the_references_are_the_means_of_two_fair_outcomes():
     lines = TMazeLong().references()
-    assert lines["reward"] == {"optimum": 4.0, "memoryless": 0.5, "chance": 0.5}
+    assert lines["episodic_return"] == {"optimum": 4.0, "memoryless": 0.5, "chance": 0.5}
     assert lines["success"]["optimum"] == 1
 
 

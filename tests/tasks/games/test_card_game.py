@@ -66,10 +66,10 @@ def test_every_step_is_as_in_the_plain_game(cards):
             assert [step.reward[row], step.terminated[row], step.truncated[row]] == [reward, done, cut]
             assert step.action_mask[row].tolist() == ([True] * cards if done or cut else plain[row].legal())
             if done or cut:
-                assert step.scores["reward"][row] == plain[row].total
-                assert step.scores["pairs"][row] == len(plain[row].taken) / cards
+                assert step.scores["episodic_return"][row] == plain[row].total
+                assert step.scores["pairs_found"][row] == len(plain[row].taken) / cards
             else:
-                assert step.scores["reward"][row].isnan() and step.scores["pairs"][row].isnan()
+                assert step.scores["episodic_return"][row].isnan() and step.scores["pairs_found"][row].isnan()
             running[row] = not (done or cut)
     assert not running.any()
 
@@ -87,7 +87,7 @@ def games(task, choose, batch=4000, seed=0):
     state, step = task.reset(batch, rng)
     told = {name: torch.full_like(score, torch.nan) for name, score in step.scores.items()}
     for _ in range(task.steps):
-        state, step = task.step(state, choose(state, step.legal, rng), rng)
+        state, step = task.step(state, choose(state, step.action_mask, rng), rng)
         told = {name: torch.where(score.isnan(), step.scores[name], score) for name, score in told.items()}
     return told
 
@@ -96,9 +96,9 @@ def games(task, choose, batch=4000, seed=0):
 def test_the_expert_takes_all_cards_and_gains_what_is_best_in_the_mean(cards):
     task = CardGame(cards, dtype=torch.float64)
     told = games(task, lambda state, legal, rng: task.optimal_action(state))
-    assert (told["pairs"] == 1).all()
-    error = told["reward"].std() / 4000**0.5
-    assert abs(told["reward"].mean() - task.references()["reward"]["optimum"]) <= 4 * error
+    assert (told["pairs_found"] == 1).all()
+    error = told["episodic_return"].std() / 4000**0.5
+    assert abs(told["episodic_return"].mean() - task.references()["episodic_return"]["optimum"]) <= 4 * error
 
 
 @pytest.mark.parametrize("cards", [2, 4, 8])
@@ -232,7 +232,7 @@ def test_moves_of_ones_own_are_drawn_as_often_as_they_are_likely():
 def test_who_names_every_move_gets_what_the_game_is_worth():
     task = CardGameImitation(8, True, dtype=torch.float64)
     told = games(task, lambda state, legal, rng: task.game.optimal_action(state))
-    assert told["reward"].mean() == pytest.approx(task.references()["reward"]["optimum"], abs=0.2)
+    assert told["episodic_return"].mean() == pytest.approx(task.references()["episodic_return"]["optimum"], abs=0.2)
 
 
 def test_all_pairs_of_first_moves_are_tried_in_the_smallest_game():
@@ -240,6 +240,6 @@ def test_all_pairs_of_first_moves_are_tried_in_the_smallest_game():
     task = CardGame(2, dtype=torch.float64)
     walks = torch.tensor(list(itertools.product(range(2), repeat=4))).T
     steps = [step for _, step in play(task, list(walks))]
-    first = torch.stack([step.scores["reward"] for step in steps]).nan_to_num(-99).max(0).values
+    first = torch.stack([step.scores["episodic_return"] for step in steps]).nan_to_num(-99).max(0).values
     changes = (walks == walks[:1]).long().cumprod(0).sum(0)  # how often the first card is turned
     assert_close(first, torch.where(changes < 4, 2 - changes, -4).double())

@@ -124,7 +124,7 @@ def test_one_wrong_answer_is_one_part_of_the_error_and_not_solved(task, solver):
     due = int((~torch.stack([s.scores["error"] for _, s in play(task, answers)]).isnan()).sum(0)[0])
     wrong = answers[-due][0]  # of the first episode, the first answer
     part = wrong.numel()
-    (wrong if part == 1 else wrong[:1]).sub_(1).remainder_(2 if part > 1 else task.action.n)
+    (wrong if part == 1 else wrong[:1]).sub_(1).remainder_(2 if part > 1 else task.action_space.n)
     steps = [step for _, step in play(task, answers)[1:]]
     errors = torch.stack([step.scores["error"] for step in steps])
     assert_close(errors.nansum(0), torch.tensor([1 / part] + [0.0] * 7, dtype=F64))
@@ -151,7 +151,7 @@ class Asked(SequenceTask):
     def action_space(self):
         return MultiDiscrete((2, 4, 3)) if self.wide else Discrete(4)
 
-    def _draw(self, batch, rng):
+    def _sample(self, batch, rng):
         shown = torch.randint(7, (batch, 6), generator=rng)
         shown[:, -1] = 5
         half = torch.where(shown > 2, shown // 2, -1)
@@ -173,7 +173,7 @@ def test_each_episode_returns_the_mean_over_its_own_answers():
     told = play(task, logits)
     total = sum(step.reward for _, step in told)
     counts = set()
-    for row, symbols in enumerate(told[0][0].shown.tolist()):
+    for row, symbols in enumerate(told[0][0].inputs.tolist()):
         due = [logits[t][row].log_softmax(-1)[symbol // 2] for t, symbol in enumerate(symbols) if symbol > 2]
         counts.add(len(due))
         assert_close(total[row], torch.stack(due).mean())
@@ -203,7 +203,7 @@ def test_episodes_that_began_apart_are_read_ahead_each_from_where_it_is():
 def test_an_episode_is_as_long_as_its_sizes_make_it(task, sizes, steps):
     changed = replace(task, **sizes)
     assert changed.steps == steps and seen(changed, 2).shape[1] == steps
-    with pytest.raises(ValueError, match=f"has no steps to be drawn; it has dtype, {next(iter(sizes))}"):
+    with pytest.raises(ValueError, match=f"has no field 'steps', want some of: dtype, {next(iter(sizes))}"):
         RandomSizes(task, {"steps": (3, 4)})
 
 
@@ -216,9 +216,9 @@ def test_sizes_may_be_drawn():
 def test_a_recipe_may_begin_with_the_smallest():
     tiny = {"core": "lstm", "core.hidden_size": 4, "batch": 2, "curriculum_steps": (5, 20)}
     learner, rng = build_run("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
-    assert learner.task == learner.tasks.draw(rng, 20) == DictionaryInference(3, 4)
-    assert learner.tasks.draw(rng, 4) == DictionaryInference(2, 1)
-    assert len({learner.tasks.draw(rng, 19) for _ in range(200)}) == 8
+    assert learner.task == learner.tasks.sample(rng, 20) == DictionaryInference(3, 4)
+    assert learner.tasks.sample(rng, 4) == DictionaryInference(2, 1)
+    assert len({learner.tasks.sample(rng, 19) for _ in range(200)}) == 8
 
 
 @pytest.mark.parametrize("task", [DictionaryInference(2, 1), Copy(2, 3), PrioritySort(3, 2, 2)])
@@ -361,8 +361,11 @@ def test_any_item_but_the_last_is_asked_for_equally_often():
     [
         (lambda: DictionaryInference(0), "pairs=0, want at least 1"),
         (lambda: DictionaryInference(2, 0), "length=0, want at least 1"),
-        (lambda: DictionaryInference.level(0), r"level 0, want 1 to 4; other sizes: DictionaryInference\(8, 4\)"),
-        (lambda: DictionaryInference.level(5), "level 5, want 1 to 4"),
+        (
+            lambda: DictionaryInference.level(0),
+            r"number=0, want a level from 1 to 4; other sizes: DictionaryInference\(8, 4\)",
+        ),
+        (lambda: DictionaryInference.level(5), "number=5, want a level from 1 to 4"),
         (lambda: Copy(0), "length=0, want at least 1"),
         (lambda: Copy(symbols=0), "symbols=0, want at least 1"),
         (lambda: Copy(repeats=0), "repeats=0, want at least 1"),
@@ -370,7 +373,7 @@ def test_any_item_but_the_last_is_asked_for_equally_often():
         (lambda: PrioritySort(answers=0), "answers=0, want at least 1"),
         (lambda: PrioritySort(bits=0), "bits=0, want at least 1"),
         (lambda: PrioritySort(answers=21), "answers=21 of vectors=20, want answers <= vectors"),
-        (lambda: AssociativeRecall(1), "items=1, want at least 2, for the one that follows another is asked for"),
+        (lambda: AssociativeRecall(1), "items=1, want at least 2, as the answer is the item after another one"),
         (lambda: AssociativeRecall(vectors=0), "vectors=0, want at least 1"),
         (lambda: AssociativeRecall(bits=0), "bits=0, want at least 1"),
     ],

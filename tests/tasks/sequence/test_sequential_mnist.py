@@ -166,7 +166,7 @@ def test_a_batch_is_at_most_the_split():
 
 @pytest.mark.parametrize("largest", [1024, 5])
 def test_an_evaluation_without_a_number_of_episodes_plays_each_of_a_finite_task_once(largest, monkeypatch, tiny_data):
-    monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "LARGEST", largest)
+    monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "MAX_BATCH_EPISODES", largest)
     met, task = [], mnist(2, split="train+validation")
     agent, pick = toy_agent(task), SequentialMNIST.reset_to
     monkeypatch.setattr(SequentialMNIST, "pick", lambda self, index, rng: met.append(index) or pick(self, index, rng))
@@ -192,7 +192,7 @@ def test_an_endless_task_has_no_numbers():
     assert task.num_episodes is None
     with pytest.raises(ValueError, match="episodes=None: GuessingGame is endless, want a number of episodes"):
         evaluate(toy_agent(task), task, None, seeded())
-    with pytest.raises(ValueError, match="GuessingGame is endless: its episodes have no numbers"):
+    with pytest.raises(ValueError, match="GuessingGame is not a finite task, so its episodes have no numbers"):
         GuessingGame().reset_to(torch.arange(2), seeded())
 
 

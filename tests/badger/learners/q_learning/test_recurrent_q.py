@@ -11,15 +11,23 @@ import toy_worlds
 from badger import DRQN, R2D2, RepeatPrevious, Run, act, train
 from badger.learners.q_learning.sequences import with_recurrent_states
 from badger.learners.schedules import LinearEpsilon
-from badger.testing.learner import a_loaded_state_goes_on_as_if_nothing_had_been
+from badger.testing.learner import a_loaded_learner_continues_exactly
 from tasks import Gymnasium, RandomSizes
 from tiny_runs import load_trusted, same
 from toys import Steps, game, seeded, toy_agent
 
 LONG = Steps(9, dtype=torch.float64)  # walks of 1 to 9 steps, half of them truncated
 REPEAT = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
-OPTIONS = {"batch": 3, "horizon": 7, "updates": 2, "sequences": 5, "prefill": 4, "target_every": 3, "clip": None}
-MEMORY = {"train": 3, "overlap": 2, "burn_in": 2, "n": 2, "gamma": 0.9}
+OPTIONS = {
+    "batch": 3,
+    "horizon": 7,
+    "gradient_steps": 2,
+    "replay_batch": 5,
+    "prefill": 4,
+    "target_update_interval": 3,
+    "clip": None,
+}
+MEMORY = {"train_length": 3, "overlap": 2, "burn_in": 2, "n_steps": 2, "gamma": 0.9}
 
 
 def r2d2(task=LONG, *, core="gru", **options):
@@ -42,8 +50,8 @@ def by_hand(learner, drawn, weights):
     agent, target = copy.deepcopy(learner.agent), learner.target
     agent.zero_grad()
     terms, errors = [], []
-    for row in range(len(drawn.first)):
-        steps = drawn.steps.each(lambda part, row=row: part[:, row : row + 1])
+    for row in range(len(drawn.initial_states)):
+        steps = drawn.steps.map(lambda part, row=row: part[:, row : row + 1])
         own = []
         for q, wanted in of_row(learner, agent, target, drawn, row, steps):
             own.append((wanted - q).abs().detach())
@@ -56,34 +64,34 @@ def by_hand(learner, drawn, weights):
 
 def of_row(learner, agent, target, drawn, row, steps):
     """Q of what was done and what it should have been, for each step that counts."""
-    there = steps.there[:, 0].nonzero().flatten().tolist()
+    there = steps.valid[:, 0].nonzero().flatten().tolist()
     first, end = there[0], there[-1] + 1
-    online = lived_again(agent, drawn, row, steps, first, end, learner.cut.burn_in)
+    online = lived_again(agent, drawn, row, steps, first, end, learner.spec.burn_in)
     judge = lived_again(target, drawn, row, steps, first, end, end + 1)
     for t in there:
-        if t < learner.cut.burn_in:
+        if t < learner.spec.burn_in:
             continue
         total, discount = 0.0, 1.0
-        for later in range(t, min(t + learner.n, end)):
+        for later in range(t, min(t + learner.n_steps, end)):
             total = total + discount * steps.reward[later, 0]
             discount *= learner.gamma
             if steps.terminated[later, 0]:
                 discount = 0.0
         if discount:
-            at = min(t + learner.n, end)
-            by = (online if learner.double else judge)[at].detach().clone()
-            if steps.legal is not None and steps.legal[at, 0].any():
-                by[~steps.legal[at, 0]] = -torch.inf
-            total = total + discount * learner.scale.back(judge[at][by.argmax()])
-        yield online[t][steps.action[t, 0]], learner.scale.into(total)
+            at = min(t + learner.n_steps, end)
+            by = (online if learner.double_q else judge)[at].detach().clone()
+            if steps.action_mask is not None and steps.action_mask[at, 0].any():
+                by[~steps.action_mask[at, 0]] = -torch.inf
+            total = total + discount * learner.value_transform.apply_inv(judge[at][by.argmax()])
+        yield online[t][steps.action[t, 0]], learner.value_transform.apply(total)
 
 
 def lived_again(agent, drawn, row, steps, first, end, frozen):
     """Q (A,) of each observation from the first to the one at `end`; no gradient before `frozen`."""
-    address = None if drawn.address is None else drawn.address[row : row + 1]
+    address = None if drawn.assignment is None else drawn.assignment[row : row + 1]
     fresh = agent.initial_state(steps.obs[0], seeded())
     state = with_recurrent_states(
-        [drawn.first[row]], fresh._replace(identity=drawn.identity[row : row + 1], address=address)
+        [drawn.initial_states[row]], fresh._replace(identity=drawn.identity[row : row + 1], assignment=address)
     )
     values = {}
     for t in range(first, end + 1):
@@ -94,18 +102,18 @@ def lived_again(agent, drawn, row, steps, first, end, frozen):
 
 
 def drawn_by(learner, rng):
-    return learner.replay.sample(learner.sequences, rng)
+    return learner.replay_buffer.sample(learner.replay_batch, rng)
 
 
 CASES = {
-    "r2d2": lambda: r2d2(sequences=12),
+    "r2d2": lambda: r2d2(replay_batch=12),
     "memory": lambda: r2d2(core="episodic"),
     "shared memory": lambda: r2d2(core="episodic_shared", burn_in=1),
     "no burn-in": lambda: r2d2(burn_in=0),
-    "zero": lambda: r2d2(stored=False),
-    "fixed": lambda: r2d2(REPEAT, burn_in=1, sequences=12),
+    "zero": lambda: r2d2(stored_state=False),
+    "fixed": lambda: r2d2(REPEAT, burn_in=1, replay_batch=12),
     "drqn": lambda: drqn(),
-    "pieces": lambda: drqn(train=4, overlap=1, double=True, n=3),
+    "pieces": lambda: drqn(train_length=4, overlap=1, double_q=True, n_steps=3),
     "drqn fixed": lambda: drqn(REPEAT),
 }
 
@@ -136,7 +144,7 @@ def test_what_it_trains_on_is_what_it_lived_through():
     """With the weights of then, and from what was known then, Q and what was done agree with the greedy choice."""
     learner = r2d2(exploration=LinearEpsilon(0.0, 0.0, 0), core="episodic")
     lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._policy([0.0] * 3), rng)
+    learner._collect(lived, learner._rollout_policy([0.0] * 3), rng)
     drawn, _, _ = drawn_by(learner, rng)
     q, target, _ = learner._replay_q(drawn, rng)
     steps = drawn.steps.map(lambda part: part[learner.spec.burn_in :])
@@ -150,7 +158,7 @@ def test_what_it_trains_on_is_what_it_lived_through():
 
 
 def test_the_target_network_follows_every_so_many_steps():
-    learner = r2d2(updates=1)
+    learner = r2d2(gradient_steps=1)
     first, agents = flat(learner.target), []
     for _ in range(4):
         learner.update()
@@ -161,7 +169,7 @@ def test_the_target_network_follows_every_so_many_steps():
 
 @pytest.mark.parametrize("core", ["gru", "episodic"])
 def test_it_goes_on_after_loading(core):
-    a_loaded_state_goes_on_as_if_nothing_had_been(lambda seed=0: r2d2(core=core, seed=seed))
+    a_loaded_learner_continues_exactly(lambda seed=0: r2d2(core=core, seed=seed))
 
 
 @pytest.mark.parametrize("other", [{"rank": 1}, {"batch": 2}])
@@ -194,9 +202,13 @@ def test_of_worlds_that_are_not_ours_the_replay_is_kept_and_episodes_begin_anew(
     stopped = run()
     train(stopped, 2, quiet=True, tensorboard=False)
     before, after = stopped.learner, load_trusted(tmp_path / "run", build=run).learner
-    assert same(after.replay.pack(), before.replay.pack()) and len(after.replay) > 4
-    assert not after.lived.total.any() and not after.lived.trail.age.any() and after.lived.known == before.lived.known
-    made, rng = before.lived.trail.made, seeded()
+    assert same(after.replay_buffer.pack(), before.replay_buffer.pack()) and len(after.replay_buffer) > 4
+    assert (
+        not after.collector.episode_reward.any()
+        and not after.collector.builder.episode_steps.any()
+        and after.collector.last_return == before.collector.last_return
+    )
+    made, rng = before.collector.builder.env_steps, seeded()
     assert same(drawn_by(after, rng.clone_state()), drawn_by(before, rng))
     metrics = after.update()
     assert metrics["finite"] and made < metrics["env_steps"] <= made + 3 * 7
@@ -211,7 +223,7 @@ class Broken(Steps):
 
 
 def test_an_update_that_is_not_finite_changes_nothing():
-    learner = r2d2(Broken(9, dtype=torch.float64), weight_decay=0.1, sequences=20)
+    learner = r2d2(Broken(9, dtype=torch.float64), weight_decay=0.1, replay_batch=20)
     before = flat(learner.agent)
     assert not learner.update()["finite"]
     assert torch.equal(flat(learner.agent), before) and learner.replay_buffer.priority.isfinite().all()
@@ -226,7 +238,7 @@ def test_it_plays_so_many_steps_and_tells_of_them():
     made = learner.collector.builder.env_steps
     assert 0 < one["env_steps"] <= 3 * 7 and one["env_steps"] < other["env_steps"] == made
     assert one["epsilon"] == 0.5 and other["epsilon"] == pytest.approx(max(0.1, 0.5 - 0.4 * one["env_steps"] / 20))
-    assert other["replay"] == len(learner.replay_buffer)
+    assert other["replay_size"] == len(learner.replay_buffer)
 
 
 def test_the_return_is_that_of_the_episodes_that_ended():
@@ -239,9 +251,9 @@ def test_the_return_is_that_of_the_episodes_that_ended():
 
 
 def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
-    learner = r2d2(measure_every=1, core="episodic")
+    learner = r2d2(discrepancy_interval=1, core="episodic")
     lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._policy([0.5] * 3), rng)
+    learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
     assert_close(learner.discrepancy(rng), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
     with torch.no_grad():
         for p in learner.agent.parameters():
@@ -250,14 +262,14 @@ def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
 
 
 def test_an_agent_that_begins_with_nothing_is_elsewhere():
-    learner = r2d2(measure_every=1, stored=False, burn_in=0, sequences=40)
+    learner = r2d2(discrepancy_interval=1, stored_state=False, burn_in=0, replay_batch=40)
     lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._policy([0.5] * 3), rng)
+    learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
     assert (learner.discrepancy(rng) > 1e-3).any()
 
 
 def test_the_discrepancy_is_told_when_it_is_due():
-    learner = r2d2(measure_every=2)
+    learner = r2d2(discrepancy_interval=2)
     told = ["discrepancy" in learner.update() for _ in range(4)]
     assert told == [True, False, True, False]
 
@@ -265,7 +277,7 @@ def test_the_discrepancy_is_told_when_it_is_due():
 def test_a_discrepancy_without_what_was_known_is_refused():
     learner = r2d2()
     learner.update()
-    with pytest.raises(ValueError, match="is not kept: build it with measure_every=1"):
+    with pytest.raises(ValueError, match="are not stored: build the learner with discrepancy_interval=1"):
         learner.discrepancy(seeded())
 
 
@@ -278,7 +290,7 @@ def test_real_numbers_are_refused():
 
 
 def test_a_distribution_of_tasks_is_refused():
-    with pytest.raises(ValueError, match="Ranges draws another task for each outer step"):
+    with pytest.raises(ValueError, match="RandomSizes draws another task for each outer step"):
         DRQN(toy_agent(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
@@ -292,22 +304,28 @@ def test_an_agent_with_a_value_is_refused():
 class Paid(Steps):
     """Each of 4 experts has a reward of its own."""
 
-    def _told(self, state, reward):
-        return super()._told(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
+    def _make_step(self, state, reward):
+        return super()._make_step(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
 
 
 def test_rewards_of_each_expert_are_refused():
-    with pytest.raises(ValueError, match=r"Paid rewards each expert, \(3, 4\), and Q-learning wants one reward"):
+    with pytest.raises(ValueError, match=r"Paid returns a reward for each expert, \(3, 4\), and Q-learning wants one"):
         r2d2(Paid(dtype=torch.float64)).update()
 
 
 @pytest.mark.parametrize(
     ("option", "error"),
     [
-        *[({name: 0}, f"{name}=0, want at least 1") for name in ("batch", "horizon", "updates", "sequences", "n")],
-        *[({name: 0}, f"{name}=0, want at least 1") for name in ("prefill", "target_every", "measure_every")],
+        *[
+            ({name: 0}, f"{name}=0, want at least 1")
+            for name in ("batch", "horizon", "gradient_steps", "replay_batch", "n_steps")
+        ],
+        *[
+            ({name: 0}, f"{name}=0, want at least 1")
+            for name in ("prefill", "target_update_interval", "discrepancy_interval")
+        ],
         ({"gamma": 1.1}, "gamma=1.1, want 0 to 1"),
-        ({"peak": -0.1}, "peak=-0.1, want 0 to 1"),
+        ({"priority_eta": -0.1}, "priority_eta=-0.1, want 0 to 1"),
         ({"prefill": 9, "capacity": 8}, "prefill=9, want at most capacity=8"),
     ],
 )

@@ -33,7 +33,7 @@ def replay(*numbers, capacity=4, draw=None):
 
 
 def content(replay):
-    return sorted(replay.at(torch.arange(len(replay))).steps.reward[0].tolist())
+    return sorted(replay.get(torch.arange(len(replay))).steps.reward[0].tolist())
 
 
 def test_the_oldest_makes_room():
@@ -124,12 +124,12 @@ def test_it_is_the_same_after_loading(numbers):
 
 
 def test_an_empty_replay_gives_nothing():
-    with pytest.raises(ValueError, match="the replay is empty: add sequences"):
+    with pytest.raises(ValueError, match="the replay buffer is empty"):
         replay().sample(1, seeded())
 
 
 def test_a_replay_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="capacity=5, and the saved replay has 4"):
+    with pytest.raises(ValueError, match="capacity=5, and the saved replay buffer has 4"):
         replay(capacity=5).unpack(replay(1).pack(), None)
 
 
@@ -137,8 +137,8 @@ def test_a_replay_of_another_size_is_refused():
     ("make", "error"),
     [
         (lambda: ReplayBuffer(0, UniformSampler()), "capacity=0, want room for at least 1"),
-        (lambda: PrioritizedSampler(alpha=1.5), "exponent=1.5, want 0 to 1"),
-        (lambda: PrioritizedSampler(beta=-1), "correction=-1, want 0 to 1"),
+        (lambda: PrioritizedSampler(alpha=1.5), "alpha=1.5, want 0 to 1"),
+        (lambda: PrioritizedSampler(beta=-1), "beta=-1, want 0 to 1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(make, error):

@@ -27,8 +27,8 @@ def pieces_of(lengths, cut):
     for number, length in enumerate(lengths):
         new, k = 0, 0  # steps before `new` are in a sequence already
         while new < length:
-            learn = k * (cut.train - cut.overlap)
-            end = min(length, learn + cut.train)
+            learn = k * (cut.train_length - cut.overlap)
+            end = min(length, learn + cut.train_length)
             found.append((number, learn - cut.burn_in, max(0, learn), end))
             new, k = end, k + 1
     return found
@@ -95,8 +95,8 @@ def through_a_file(trail, cut, state):
 
 def said(new, row, cut):
     """Which sequence it is, after all that it says has been compared with what that one must say."""
-    steps = new.steps.each(lambda part: part[:, row]) if new.steps.legal is None else None
-    length, there = cut.burn_in + cut.train, steps.there
+    steps = new.steps.map(lambda part: part[:, row]) if new.steps.action_mask is None else None
+    length, there = cut.burn_in + cut.train_length, steps.valid
     assert len(there) == length + 1 and not there[-1]
     first, last = there.nonzero().min().item(), there.nonzero().max().item()
     assert there[first : last + 1].all()
@@ -107,13 +107,17 @@ def said(new, row, cut):
         assert steps.obs[p].tolist() == ([number, begin + p] if seen else [0, 0])
         assert steps.action[p] == (number + begin + p if there[p] else 0)
         assert steps.reward[p] == (10 * number + begin + p if there[p] else 0)
-        assert steps.begun[p] == (bool(there[p]) and begin + p == 0)
+        assert steps.episode_start[p] == (bool(there[p]) and begin + p == 0)
     assert (new.identity[row, 0, 0] == number).all()
-    if begin > 0 and cut.stored:
-        assert new.first[row][0].tolist() == [[[number, begin]]]
+    if begin > 0 and cut.stored_state:
+        assert new.initial_states[row][0].tolist() == [[[number, begin]]]
     else:
-        assert new.first[row] is None
-    assert new.last[row] is None if not cut.last else new.last[row][0].tolist() == [[[number, begin + last + 1]]]
+        assert new.initial_states[row] is None
+    assert (
+        new.final_states[row] is None
+        if not cut.keep_final_state
+        else new.final_states[row][0].tolist() == [[[number, begin + last + 1]]]
+    )
     return (number, begin, begin + cut.burn_in, begin + last + 1), steps
 
 
@@ -128,7 +132,7 @@ def test_no_sequence_is_longer_than_an_episode():
 @pytest.mark.parametrize("steps", [1, 3, 5, 9])
 def test_what_is_shortened_gives_the_same_sequences(cut, steps):
     lengths = [steps, 1, (steps + 1) // 2]
-    shorter = cut.within(steps)
+    shorter = cut.clamp_to(steps)
     ours, theirs = pieces_of(lengths, shorter), pieces_of(lengths, cut)
     assert [(n, max(0, b), learn, end) for n, b, learn, end in ours] == [
         (n, max(0, b), learn, end) for n, b, learn, end in theirs
@@ -165,7 +169,7 @@ def test_episodes_of_fixed_length_show_their_last_observation():
     from badger.learners.q_learning.collector import Collector
 
     task = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
-    lived = Collector(toy_agent(task), task, SequenceSpec(5, 0, 0), select=2, experts=4, rng=seeded())
+    lived = Collector(toy_agent(task), task, SequenceSpec(5, 0, 0), rows=2, experts=4, rng=seeded())
     frames, found, ended = lived.collect(99, Greedy(task.action_space), seeded())
     assert len(frames.obs) == task.steps and len(found.initial_states) == 2 and ended[1] == 2
     assert found.steps.valid.sum(0).tolist() == [task.steps] * 2
@@ -176,8 +180,8 @@ def test_episodes_of_fixed_length_show_their_last_observation():
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"train": 0, "overlap": 0}, "train=0, want at least 1"),
-        ({"train": 4, "overlap": 4}, "overlap=4, want 0 to train - 1 = 3"),
+        ({"train_length": 0, "overlap": 0}, "train_length=0, want at least 1"),
+        ({"train_length": 4, "overlap": 4}, "overlap=4, want 0 to train_length - 1 = 3"),
         ({"overlap": -1}, "overlap=-1, want"),
         ({"burn_in": -1}, "burn_in=-1, want 0 steps or more"),
     ],

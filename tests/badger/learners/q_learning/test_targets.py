@@ -92,7 +92,7 @@ def test_the_value_of_what_was_done():
 
 def test_a_priority_mixes_the_largest_error_and_the_mean():
     errors, counts = torch.tensor([[1.0], [-3.0], [7.0]]), torch.tensor([[True], [True], [False]])
-    assert_close(sequence_priority(errors, counts, peak=0.9), torch.tensor([0.9 * 3 + 0.1 * 2]))
+    assert_close(sequence_priority(errors, counts, eta=0.9), torch.tensor([0.9 * 3 + 0.1 * 2]))
 
 
 def test_a_discrepancy_is_relative_to_the_largest_value_so_far():

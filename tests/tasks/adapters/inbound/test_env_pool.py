@@ -188,7 +188,7 @@ def test_a_world_that_hangs_is_interrupted_and_tells_where():
 
 
 def test_a_world_that_cannot_be_interrupted_is_given_up(monkeypatch):
-    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.GRACE", 0.1)
+    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.TIMEOUT_GRACE", 0.1)
     with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\).* did not answer.* within 0.1 s"):
         play(worlds(partial(toy_worlds.Deaf, 9), 2, timeout=0.1), choices(), 4)
 

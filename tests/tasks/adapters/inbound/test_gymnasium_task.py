@@ -174,11 +174,11 @@ BAD = [
     ({"mask": (0, 1, 2, 3)}, "nothing is left to see of the 4 numbers of CartPole-v1"),
     (
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
-        "only those of CartPole-v0, .*mask=",
+        "only those of CartPole-v0, .*mask_obs=",
     ),
     ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to has the action space Text.*, want Discrete, MultiDiscrete"),
-    ({"processes": 0}, "processes=0, want at least 1"),
-    ({"timeout": 3.0}, "say processes=2 or more"),
+    ({"num_workers": 0}, "num_workers=0, want at least 1"),
+    ({"timeout": 3.0}, "say num_workers=2 or more"),
 ]
 
 
@@ -261,6 +261,6 @@ def test_options_of_a_recipe_are_json(text, told):
 
 def test_a_recipe_hands_its_flags_to_the_task():
     task = build_run(
-        "gymnasium", options='{"render_mode": "rgb_array"}', mask=(0,), mask_velocity=True, steps=30
+        "gymnasium", options='{"render_mode": "rgb_array"}', mask_obs=(0,), mask_velocity=True, steps=30
     ).learner.task
     assert (task.options, task.obs_size, task.steps) == ({"render_mode": "rgb_array"}, 1, 30)

@@ -93,7 +93,7 @@ def test_a_world_keeps_the_contract_of_tasks(env, check):
 
 
 def test_several_processes_tell_what_one_does():
-    one, two = (play(zoo(processes=n), steps=4) for n in (1, 2))
+    one, two = (play(zoo(num_workers=n), steps=4) for n in (1, 2))
     for a, b in zip(one, two, strict=True):
         cases.same(a, b)
 
@@ -172,8 +172,8 @@ def test_an_episode_that_has_ended_pays_nothing_and_tells_no_score_until_it_star
 
 
 def test_a_number_tells_an_agent_who_it_is():
-    plain, numbered = (play(zoo(numbered=n), steps=3) for n in (False, True))
-    assert zoo(numbered=True).obs_size == zoo().obs_size + 3
+    plain, numbered = (play(zoo(agent_indicator=n), steps=3) for n in (False, True))
+    assert zoo(agent_indicator=True).obs_size == zoo().obs_size + 3
     for a, b in zip(plain, numbered, strict=True):
         assert torch.equal(a.obs, b.obs[..., :3])
         assert torch.equal(b.obs[..., 3:], torch.eye(3).double() * a.present.unsqueeze(-1))
@@ -309,7 +309,7 @@ def test_what_goes_wrong_is_told_with_seed_and_step(env, told):
 
 def test_a_worker_tells_what_goes_wrong_too():
     with pytest.raises(EnvError, match=rf"(?s)Raising, row \d \(seed \d+, step {toy_zoo.BAD}\).*the gate is locked"):
-        play(zoo(toy_zoo.Raising, processes=2), steps=toy_zoo.BAD)
+        play(zoo(toy_zoo.Raising, num_workers=2), steps=toy_zoo.BAD)
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch, library):
         zoo(toy_zoo.Turns)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"processes": 0}])
+@pytest.mark.parametrize("options", [{"steps": 0}, {"num_workers": 0}])
 def test_sizes_are_positive(options):
     with pytest.raises(ValueError, match="=0, want at least 1"):
         zoo(**options)

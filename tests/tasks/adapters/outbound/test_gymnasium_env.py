@@ -55,7 +55,7 @@ def test_every_task_passes_gymnasiums_check(make, registered):
 
 
 def test_a_world_of_several_agents_is_refused():
-    with pytest.raises(ValueError, match=r"Flock\(.*\) is a world of 3 agents, want one actor: use tasks.to_parallel"):
+    with pytest.raises(ValueError, match=r"Flock\(.*\) has 3 agents, want a single one: use tasks.to_parallel"):
         to_gymnasium(Flock())
 
 
@@ -73,7 +73,7 @@ def test_the_environment_plays_the_task():
     task = GuessingGame(3, 2, dtype=torch.float64)
     env = to_gymnasium(task)
     state, opened = task.reset(1, seeded())
-    seen, info = env.reset(seed=1, options={"opened": (state, opened)})
+    seen, info = env.reset(seed=1, options={"initial": (state, opened)})
     assert info == {}
     for t in range(task.steps):
         assert np.array_equal(seen, opened.obs[0].numpy())
@@ -112,7 +112,7 @@ def test_a_seed_opens_the_same_episodes_for_one_actor_as_for_several():
     for seed in (4, None, None):
         seen = alone.reset(seed=seed)[0], together.reset(seed=seed)[0]["expert_0"]
         assert np.array_equal(*seen) and torch.equal(alone.episode.state.goal, together.episode.state.goal)
-        assert torch.equal(alone.episode.state.landings, together.episode.state.landings)
+        assert torch.equal(alone.episode.state.respawn_cells, together.episode.state.respawn_cells)
 
 
 def test_chance_is_what_np_random_says():
@@ -120,7 +120,7 @@ def test_chance_is_what_np_random_says():
     one.reset(seed=4)
     other.np_random = np.random.default_rng(4)
     other.reset()
-    assert torch.equal(one.episode.state.landings, other.episode.state.landings)
+    assert torch.equal(one.episode.state.respawn_cells, other.episode.state.respawn_cells)
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["copy", "pickle"])
@@ -132,7 +132,7 @@ def test_an_episode_may_be_copied_in_the_middle(copied):
     for action in (0, 1, 2, 3):
         assert env.step(action)[0].tolist() == other.step(action)[0].tolist()
     env.reset(), other.reset()
-    assert torch.equal(env.episode.state.landings, other.episode.state.landings)
+    assert torch.equal(env.episode.state.respawn_cells, other.episode.state.respawn_cells)
 
 
 def test_it_runs_in_a_vector_environment():
@@ -146,13 +146,13 @@ def test_it_runs_in_a_vector_environment():
 def test_an_action_that_is_not_in_the_space_is_refused():
     env = to_gymnasium(Maze())
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="the actor gave the action 4, want an integer from 0 to 3"):
+    with pytest.raises(ValueError, match="the agent gave the action 4, want an integer from 0 to 3"):
         env.step(4)
 
 
 def test_nobody_acts_before_the_start_or_after_the_end():
     env = to_gymnasium(Steps(1))
-    with pytest.raises(RuntimeError, match=r"an episode of Steps\(.*\) was not begun: call reset"):
+    with pytest.raises(RuntimeError, match=r"an episode of Steps\(.*\) was not started: call reset"):
         env.step(0)
     env.reset(seed=0)
     env.step(1)

@@ -13,7 +13,7 @@ from pettingzoo.utils.conversions import parallel_to_aec
 
 from badger import TASKS, GuessingGame, Maze, PooledRecall, RepeatPrevious
 from tasks import AssociativeRecall, Continuous, DictionaryInference, Discrete, MultiDiscrete, to_parallel_env
-from tasks.adapters.outbound.rendering import COLOURS, SIGNS
+from tasks.adapters.outbound.rendering import COLORS, SIGNS
 from tasks.control.maze_tables import build_maze_tables
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, seeded
@@ -93,7 +93,7 @@ def test_agents_of_parts_play_the_task_with_their_parts_joined(dtype):
     task = GuessingGame(3, 2, dtype=dtype)
     env = to_parallel_env(task)
     state, opened = task.reset(1, seeded())
-    seen, _ = env.reset(seed=1, options={"opened": (state, opened)})
+    seen, _ = env.reset(seed=1, options={"initial": (state, opened)})
     for t in range(task.steps):
         assert all(
             np.array_equal(obs, opened.obs[0].numpy()) and obs.dtype == opened.obs.numpy().dtype
@@ -160,8 +160,8 @@ def test_an_agent_of_a_world_acts_and_is_paid_for_itself():
 class Silent(Flock):
     """Agent 0 is not there any more after the first step, and no end of it is told."""
 
-    def _told(self, state, reward):
-        told = super()._told(state, reward)
+    def _make_step(self, state, reward):
+        told = super()._make_step(state, reward)
         first = torch.arange(3) == 0
         return told._replace(
             present=told.present & ~(first & (state.t.unsqueeze(-1) > 0)), terminated=told.terminated & ~first
@@ -178,8 +178,8 @@ def test_who_is_not_there_any_more_is_terminated():
 class Lazarus(Flock):
     """All are there again after their ends."""
 
-    def _told(self, state, reward):
-        told = super()._told(state, reward)
+    def _make_step(self, state, reward):
+        told = super()._make_step(state, reward)
         begun = state.t.unsqueeze(-1) >= torch.tensor([0, 1, 0])
         short = state.t.unsqueeze(-1) == torch.tensor([2, 3, 4])  # their ends are told but once
         return told._replace(present=begun, terminated=told.terminated & short, truncated=told.truncated & short)
@@ -238,7 +238,7 @@ def test_scores_are_told_to_all_where_they_are_due():
         [{"error"}] * 2,
         [{"error", "final_error"}] * 2,
     ]
-    assert told[2]["expert_0"]["final_error"] == pytest.approx(env.episode.step.obs.item())
+    assert told[2]["expert_0"]["final_error"] == pytest.approx(env.episode.last_step.obs.item())
 
 
 def test_a_choice_is_paid_as_an_integer_is():
@@ -310,7 +310,7 @@ def test_a_maze_is_shown_as_a_grid():
     assert drawn.count("@") == 1 and drawn.count("*") <= 1 and set(drawn) <= set(SIGNS)
     env.render_mode = env.episode.render_mode = "rgb_array"
     picture = env.render()
-    at = np.argwhere((picture == COLOURS[4]).all(-1)) // 12  # pixels of the agent
+    at = np.argwhere((picture == COLORS[4]).all(-1)) // 12  # pixels of the agent
     assert np.unique(at, axis=0).tolist() == [list(divmod(drawn.index("@"), 5))]
 
 
@@ -318,7 +318,7 @@ def test_words_are_shown_with_the_present_one_marked():
     env = to_parallel_env(DictionaryInference(), render_mode="ansi")
     env.reset(seed=0)
     env.step({"expert_0": 0})
-    words = env.task.words(env.episode.opened)
+    words = env.task.step_labels(env.episode.initial)
     assert env.render().splitlines()[1].split()[:3] == [words[0], f"[{words[1]}]", words[2]]
 
 
@@ -326,15 +326,15 @@ def test_text_tells_what_was_seen_done_paid_and_scored():
     env = to_parallel_env(GuessingGame(1, 2), render_mode="ansi")
     env.reset(seed=0)
     env.step({"expert_0": np.array([0.5]), "expert_1": np.array([-2.0])})
-    error = f"{env.episode.step.obs.item():.3g}"
+    error = f"{env.episode.last_step.obs.item():.3g}"
     shown = dict(line.split(maxsplit=1) for line in env.render().splitlines()[1:])
-    assert shown == {"seen": error, "done": "0.5 -2", "reward": f"-{error}", "error": error, "final_error": error}
+    assert shown == {"obs": error, "action": "0.5 -2", "reward": f"-{error}", "error": error, "final_error": error}
 
 
 def test_a_picture_shows_the_guess_beside_the_target():
     env = to_parallel_env(GuessingGame(1, 2), render_mode="rgb_array")
     env.reset(seed=0)
-    env.episode.state = env.episode.opened = env.episode.state._replace(target=torch.tensor([[1.0, -1.0]]))
+    env.episode.state = env.episode.initial = env.episode.state._replace(target=torch.tensor([[1.0, -1.0]]))
     before = env.render()
     env.step({"expert_0": np.array([1.0]), "expert_1": np.array([-0.5])})
     after = env.render()
@@ -375,7 +375,7 @@ def test_an_action_that_is_no_choice_is_refused(action, message):
 def test_an_action_that_is_no_number_between_the_bounds_is_refused(action):
     env = to_parallel_env(Ballot(kind=Continuous(1, -1, 1)))
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"expert_1 gave .*, want 1 numbers from -1 to 1 that are finite"):
+    with pytest.raises(ValueError, match=r"expert_1 gave .*, want 1 finite numbers from -1 to 1"):
         env.step({"expert_0": np.zeros(1), "expert_1": action, "expert_2": np.zeros(1)})
 
 
@@ -391,13 +391,13 @@ def test_an_action_of_other_choices_is_refused(action):
 def test_actions_of_others_than_those_who_are_there_are_refused(names):
     env = to_parallel_env(GuessingGame(dims=2))
     env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"want one of each agent who is there: \['expert_0', 'expert_1'\]"):
+    with pytest.raises(ValueError, match=r"want one of each present agent: \['expert_0', 'expert_1'\]"):
         env.step(dict.fromkeys(names, np.zeros(1)))
 
 
 def test_nobody_acts_before_the_start_or_after_the_end():
     env = to_parallel_env(Walk(1))
-    with pytest.raises(RuntimeError, match=r"nobody is there to act in Walk\(.*\): call reset"):
+    with pytest.raises(RuntimeError, match=r"no agent is present in Walk\(.*\): call reset"):
         env.step({})
     env.reset(seed=0)
     env.step({"expert_0": np.zeros(1)})
@@ -406,7 +406,7 @@ def test_nobody_acts_before_the_start_or_after_the_end():
 
 
 def test_nothing_is_to_be_seen_before_the_start():
-    with pytest.raises(RuntimeError, match="was not begun: call reset"):
+    with pytest.raises(RuntimeError, match="was not started: call reset"):
         to_parallel_env(Maze(), render_mode="ansi").render()
 
 
