@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from badger.act import Act
+from badger.rng import drawing_from, seeded_generator
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line, no_gradient
 from badger.testing.devices import META, all_on_meta, without_values
 
@@ -34,8 +35,7 @@ def check_act(factory: Make, *, properties: Collection[str] | None = None) -> No
 
 def build(make: Make, outputs: int = D) -> Act:
     """The head, with the same weights at each call."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with drawing_from(seeded_generator(0)):
         return make(Y, outputs).double()
 
 

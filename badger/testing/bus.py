@@ -11,6 +11,7 @@ import networkx as nx
 import torch
 from torch import Tensor
 
+from badger.rng import drawing_from, seeded_generator
 from badger.testing.contract import Properties, by_name, check_all, close, equal, expect, line
 from badger.testing.devices import META, all_on_meta, without_values
 from comms import Bus, Delivery, Edges, make_edges
@@ -66,8 +67,7 @@ def on_both_graphs(check: Callable[[Bus, Tensor, Edges], None]) -> Callable[[Mak
     @wraps(check)
     def checked(make: Make) -> None:
         for graph in (any_graph(), regular_graph()):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(0)
+            with drawing_from(seeded_generator(0)):
                 bus, y = make(Y, M).double(), torch.randn(B, E, Y, dtype=torch.float64)
             check(bus, y, make_edges(graph, E, B, y))
 

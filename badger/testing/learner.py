@@ -15,7 +15,7 @@ from badger.act import ACTS
 from badger.agent import Agent
 from badger.evaluation.evaluate import evaluate
 from badger.learners import host
-from badger.rng import drawing_from, generator
+from badger.rng import drawing_from, generator, seeded_generator
 from badger.sense import Broadcast
 from badger.testing.contract import ContractError, Properties, by_name, check_all, equal, expect, line
 from badger.testing.core.cases import through_a_file
@@ -210,8 +210,7 @@ def a_loaded_learner_continues_exactly(make: Make) -> None:
     restored.update()  # loading must also replace a state that is not the initial one
     restored.load_state_dict(state)
     equal((restored.step, learner.step), (2, 2), "steps")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)  # another state of the default generator
+    with drawing_from(seeded_generator(3)):  # another state of the default generator
         for _ in range(2):
             equal(differences(update(restored), update(learner)), [], "differences of the loaded and the saved learner")
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
+from badger.rng import drawing_from, seeded_generator
 from badger.testing.contract import close
 from experts import Core, State
 from experts import state as states
@@ -20,8 +21,7 @@ T, B, N, D, H = 6, 2, 3, 4, 6
 
 def build(make: Make) -> Core:
     """A core from the factory (input_size, output_size) -> Core, with the same weights at each call."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with drawing_from(seeded_generator(0)):
         return make(D, H).double()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from badger.rng import drawing_from, seeded_generator
 from badger.testing.contract import by_name, expect, line
 from badger.testing.task.cases import B, Play, action, actions, over, play, same, seeded
 from tasks import Step, Task
@@ -20,10 +21,9 @@ SEEDS = 64  # among which a task that is drawn shows another episode: two may ag
 def the_same_generator_gives_the_same_episode(task: Task) -> None:
     """Whatever state torch's default generator is in, and that is left alone."""
     given = actions(task)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with drawing_from(seeded_generator(0)):
         one = play(task, given)
-        torch.manual_seed(1)
+    with drawing_from(seeded_generator(1)):
         before = torch.get_rng_state()
         other = play(task, given)
         expect(torch.equal(torch.get_rng_state(), before), "torch's default generator left alone", "a draw from it")
