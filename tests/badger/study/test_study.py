@@ -216,7 +216,7 @@ def test_finished_runs_are_not_run_again(whole):
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", ["badger.runs.checkpoint.replace"])
+@pytest.mark.parametrize("name", ["badger.runs.checkpoint.atomic_write"])
 def test_a_run_killed_at_any_write_ends_with_the_same_result(tmp_path, whole, name):
     for call in range(1, 40):
         process = start(perform_until, job(tmp_path, "long", 1), name, call)
@@ -564,7 +564,7 @@ def test_an_unknown_study_is_refused_with_the_valid_names(name, message):
     "words, message",
     [
         (["--arms", "shrt"], "unknown arm 'shrt', want one of: short, long"),
-        (["--seeds", "0"], "seeds=0, want at least 1"),
+        (["--seeds", "0"], "--seeds 0, want at least 1"),
         (["--quick"], "study 'tiny' has no quick version"),
     ],
 )
