@@ -1,7 +1,7 @@
 """Recipes: typed functions that build an agent for a task; their arguments are the configuration of a run.
 
-`badger train guessing_game --experts 8` and `badger.build_run("guessing_game", experts=8)` are the same. A recipe of your
-own is any function that returns a `Run`; it is named `module:function`.
+`badger train guessing_game --experts 8` and `badger.build_run("guessing_game", experts=8)` are the same. A recipe of
+your own is any function that returns a `Run`; it is named `module:function`.
 
 - `badger.recipes.build`: makes a run from the name of its recipe, and loads one from its folder.
 - `badger.recipes.settings`: `Setup`, the flags that all recipes share.

@@ -18,12 +18,12 @@ from typing import Any, Literal, Union, get_type_hints
 
 import typeguard
 
-from badger.act import ACTS
-from badger.learners import LEARNERS
+from badger.act import ACTS, Act
+from badger.learners import LEARNERS, Learner
 from badger.registry import resolve_name
-from badger.sense import SENSES
-from comms import BUSES, TOPOLOGIES
-from experts import CORES
+from badger.sense import SENSES, Sense
+from comms import BUSES, TOPOLOGIES, Bus
+from experts import CORES, Core
 
 PLAIN = (bool, int, float, str, type(None))
 
@@ -38,6 +38,7 @@ class PartKind:
         positional: how many of a factory's first parameters are passed by the agent.
         supplied: parameters that are passed by name where a factory has them.
         defaults: values of options for which a factory has no default.
+        base: class or protocol of the parts.
     """
 
     flag: str
@@ -45,6 +46,7 @@ class PartKind:
     positional: int
     supplied: frozenset[str] = frozenset()
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    base: type = object
 
     def __call__(self, name: str, **options: Any) -> "Part":
         """The part of that name, with options for its factory."""
@@ -119,7 +121,12 @@ class Part:
                 raise ValueError(f"{self.kind.flag} {self.name!r} needs a value for {self.kind.flag}.{name}")
             if name in self.kind.defaults:
                 known.setdefault(name, parameter.default)
-        return self.factory(*args, **{**known, **self.options})
+        part = self.factory(*args, **{**known, **self.options})
+        if not isinstance(part, self.kind.base):
+            raise ValueError(
+                f"{self.kind.flag} {self.name!r} makes a {type(part).__name__}, want a {self.kind.base.__name__}"
+            )
+        return part
 
     def bound(self) -> str | Callable[..., Any]:
         """The name of a part without options, else its factory with the options bound: for a socket that takes both."""
@@ -181,9 +188,9 @@ TRAINING = frozenset(
     }
 )  # fmt: skip
 
-CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64})
-BUS = PartKind("bus", BUSES, 2)
+CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64}, Core)
+BUS = PartKind("bus", BUSES, 2, base=Bus)
 TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
-SENSE = PartKind("sense", SENSES, 1)
-ACT = PartKind("act", ACTS, 2, frozenset({"agents"}))
-LEARNER = PartKind("learner", LEARNERS, 2, TRAINING)
+SENSE = PartKind("sense", SENSES, 1, base=Sense)
+ACT = PartKind("act", ACTS, 2, frozenset({"agents"}), base=Act)
+LEARNER = PartKind("learner", LEARNERS, 2, TRAINING, base=Learner)

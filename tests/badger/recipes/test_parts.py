@@ -98,6 +98,11 @@ def test_compare_reads_files_alone_and_needs_no_flag(mine):
     assert main(["compare", "run", "--folder", "report"]) == 0
 
 
+def test_a_part_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="core 'torch.nn:LayerNorm' makes a LayerNorm, want a Core"):
+        build_run("t_maze", core="torch.nn:LayerNorm")
+
+
 def test_one_dict_line_registers_a_part(mine, monkeypatch):
     from mine import Core2, Learner, MeanBus  # the user's file
 
