@@ -79,12 +79,12 @@ def make_trial_result(
 ) -> TrialResult:
     """Of a run with these metrics. column: of a member of a population, such as final_error/seed_3."""
     column = column or score
-    due = [row for row in rows if row.get(f"{column}_average") is not None]
+    due = [row for row in rows if row.get(f"{column}_ema") is not None]
     first = None if threshold is None else first_crossing(due, column, threshold, better)
     return TrialResult(
         steps=rows[-1]["step"] if rows else 0,
         seconds=rows[-1]["seconds"] if rows else 0.0,
-        curve=([row["step"] for row in due], [row[f"{column}_average"] for row in due]),
+        curve=([row["step"] for row in due], [row[f"{column}_ema"] for row in due]),
         threshold_reached=None if first is None else (first["step"], first["seconds"]),
         **known,
     )
