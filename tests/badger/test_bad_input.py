@@ -208,6 +208,6 @@ def test_a_full_disk_ends_the_command_with_a_word_on_what_is_safe(mine, capsys):
     with small_disk((mine / "checkpoints" / "step_00000005.pt").stat().st_size - 1):
         assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 1
     told = capsys.readouterr().err
-    assert "outer step 10 could not be written down; the checkpoint before it is intact" in told
+    assert "outer step 10 could not be saved; the previous checkpoint is intact" in told
     assert f"badger resume {mine}" in told
     assert load_trusted(mine).step == 5

@@ -137,7 +137,7 @@ def test_a_signal_to_one_process_ends_all_after_the_same_step(tmp_path):
 
 def test_processes_that_do_not_begin_alike_are_refused(tmp_path):
     for said in together(strangers, tmp_path):
-        assert "the processes do not hold the same parameters (rank" in said and "from the same seed" in said
+        assert "the processes have different parameters (rank" in said and "from the same seed" in said
 
 
 def test_a_process_that_dies_ends_the_run_and_the_others_say_which(killed):
@@ -150,7 +150,7 @@ def test_a_process_that_dies_ends_the_run_and_the_others_say_which(killed):
 def test_such_a_run_goes_on_from_its_last_checkpoint_and_says_that_its_episodes_are_others(killed):
     run = load_trusted(killed[2])
     assert run.step == 10 and run.processes == 2
-    with pytest.warns(UserWarning, match=r"step 10 was reached with 2 process\(es\), and 1 go on: the parameters are"):
+    with pytest.warns(UserWarning, match=r"step 10 was saved by 2 process\(es\), and 1 continue: the parameters are"):
         train(run, tensorboard=False)
     assert run.step == run.outer_steps
     assert [row["step"] for row in read_metrics(killed[2])] == list(range(1, run.outer_steps + 1))
