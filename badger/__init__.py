@@ -1,13 +1,14 @@
-"""Badger agents: many experts that share their weights, remember, communicate, and are meta-trained over episodes.
+"""Badger agents: many experts with shared weights, memories and communication, meta-trained over episodes.
 
-This package composes the other three (`experts`, `comms`, `tasks`) and exports their main names, so that one import is
-enough.
+This package composes the other three (`experts`, `comms`, `tasks`). It exports the names that a user types most, also
+theirs: agents and their parts, tasks, learners, runs, evaluation, and the registries of parts by name. All other names
+are imported from their sub-package, as in `from badger.rollouts.trajectory import Trajectory`.
 
-- `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: between task and experts.
-- `badger.rollouts`: the inner loop. `badger.policies`: from outputs to actions.
+- `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: input maps and output heads.
+- `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
 - `badger.learners`: one outer step each: BPTT, A2C, PPO, DRQN, R2D2, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
-- `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, pictures.
+- `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
 - `badger.study`: arms x seeds with error bars. `badger.bench`: speed and memory, compared with references.
 - `badger.distributed`: several processes. `badger.rng`: derived random streams.
 
@@ -18,17 +19,17 @@ PettingZoo:
 import gymnasium
 from badger import GRU, PPO, Agent, GuessingGame, Gymnasium, Run, Silent, act, sense, to_parallel_env
 
-task = Gymnasium(lambda: gymnasium.make("CartPole-v1"), mask_velocity=True)  # an id, or any factory of your own
+task = Gymnasium(lambda: gymnasium.make("CartPole-v1"), mask_velocity=True)  # an id, or any factory
 agent = Agent(
     sense=sense.Broadcast(task.obs_size),
     core=GRU(task.obs_size, hidden_size=64),
     bus=Silent(64, 0),
-    act=act.Valued(act.Mean(64, task.action.size)),
+    act=act.WithCritic(act.Mean(64, task.action_space.size)),
     topology="none",
     experts=1,
     identity_size=0,
 )
-run = Run(PPO(agent, task, batch=8, lr=2e-3), outer_steps=97, folder="runs/cartpole")  # to be trained by badger.train
+run = Run(PPO(agent, task, batch=8, lr=2e-3), outer_steps=97, folder="runs/cartpole")  # train it with badger.train(run)
 
 env = to_parallel_env(GuessingGame(dims=4))  # a pettingzoo.ParallelEnv; to_gymnasium makes a gymnasium.Env
 ```
@@ -42,16 +43,17 @@ copy, its seed, the step and the worker's traceback. Checkpoints written before 
 ```
 badger train guessing_game --seeds 8 --folder runs/eight       # a population of 8 agents
 badger train guessing_game --experts 5 40 --dims 3 6           # random sizes in each outer step
-badger train dictionary_inference --memory dnc                 # or private, neural, lookup, plastic, none ...
-badger train maze --memory plastic                             # by A2C
+badger train dictionary_inference --core dnc                   # or episodic, neural_memory, plastic, gru ...
+badger train maze --core plastic                               # by A2C
 badger train t_maze --learner r2d2                             # or ppo, a2c, drqn
-badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[worlds]'
+badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[envs]'
 badger train pettingzoo --env mpe2.simple_spread_v3            # any ParallelEnv
+badger train guessing_game --core my_module:MyCore --core.any-option 3
 badger train my_module:my_recipe --any-argument-of-it 3
 badger resume runs/eight
 badger evaluate runs/shared --experts 64 --steps 80 --lesion 0,3 --json result.json
 badger evaluate runs/eight --member 3
-badger evaluate runs/shared --through pettingzoo               # the same episodes, in an environment of PettingZoo
+badger evaluate runs/shared --env-api pettingzoo               # the same episodes, in an environment of PettingZoo
 badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64    # table, CSV and heat maps
 badger study memory-helps --quick                              # a minute or two
 badger study memory-helps --jobs 2                             # in full; the same command resumes it
@@ -92,7 +94,7 @@ and a message says so. In a script of your own: `with badger.distributed.process
 
 | flag of a recipe, option of `BPTT` | effect |
 |---|---|
-| `--segment 100` | gradient checkpointing: keeps the graph of 100 steps, recomputes the rest; exact |
+| `--grad-checkpoint-steps 100` | gradient checkpointing: keeps the graph of 100 steps, recomputes the rest; exact |
 | `--precision bf16` | matrix products in bfloat16; hidden states, memories, parameters and sums stay float32 |
 | `--compile` | the agent's step by `torch.compile`: takes a minute at the start; identical results, faster |
 | `--cuda-graph` | on a GPU: rollout, backward pass and optimizer step are captured once and replayed |
@@ -100,52 +102,35 @@ and a message says so. In a script of your own: `with badger.distributed.process
 
 import importlib
 
-for _name, _mark in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.items():
-    _found = importlib.import_module(_name)  # common words: another file of that name would be taken for ours
-    if not hasattr(_found, _mark):
-        _where = getattr(_found, "__file__", None) or list(getattr(_found, "__path__", []))
+for _name, _registry in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}.items():
+    _module = importlib.import_module(_name)  # the names are common words: a user's file may have the same one
+    if not hasattr(_module, _registry):
+        _path = getattr(_module, "__file__", None) or list(getattr(_module, "__path__", []))
         raise ImportError(
-            f"`import {_name}` finds {_where}, which is not the package {_name} of badger-agents but hides it: "
+            f"`import {_name}` finds {_path}, which is not the package {_name} of badger-agents but hides it: "
             "rename it, or start Python elsewhere"
         )
 
-from badger import act, distributed, figures, rng, sense  # noqa: E402
+from badger import act, figures, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
-from badger.agent import Agent, AgentState  # noqa: E402
-from badger.evaluation import trace_similarity as similarity  # noqa: E402
+from badger.agent import Agent  # noqa: E402
 from badger.evaluation.evaluate import evaluate  # noqa: E402
 from badger.evaluation.inspection import inspect_agent  # noqa: E402
-from badger.evaluation.size_grid import evaluate_grid, with_slots  # noqa: E402
-from badger.learners import (  # noqa: E402
-    A2C,
-    BPTT,
-    DRQN,
-    LEARNERS,
-    PPO,
-    R2D2,
-    Learner,
-)
+from badger.evaluation.size_grid import evaluate_grid  # noqa: E402
+from badger.learners import A2C, BPTT, DRQN, LEARNERS, PPO, R2D2, Learner  # noqa: E402
 from badger.learners.population import Population  # noqa: E402
-from badger.learners.schedules import ApexEpsilon, Cooldown, LinearEpsilon, WarmupCosine  # noqa: E402
-from badger.policies.policies import (  # noqa: E402
-    POLICIES,
-    EpsilonGreedy,
-    Greedy,
-    Sampled,
-    identity_policy,
-)
+from badger.policies.policies import POLICIES, EpsilonGreedy, Greedy, Sampled  # noqa: E402
 from badger.recipes import RECIPES  # noqa: E402
 from badger.recipes.build import build_run, load_or_train, load_run  # noqa: E402
 from badger.recipes.flags import recipe  # noqa: E402
-from badger.recipes.settings import Setup  # noqa: E402
 from badger.rng import generator  # noqa: E402
 from badger.rollouts.loop import rollout  # noqa: E402
-from badger.rollouts.trajectory import Carry, Trajectory, initial_carry  # noqa: E402
-from badger.runs import milestones as report  # noqa: E402
+from badger.rollouts.trajectory import initial_carry  # noqa: E402
 from badger.runs.recorder import read_metrics  # noqa: E402
-from badger.runs.run import Diverged, Run, RunExists  # noqa: E402
+from badger.runs.run import Run  # noqa: E402
 from badger.runs.training import train  # noqa: E402
-from badger.study import STUDIES, Arm, Study  # noqa: E402
+from badger.sense import SENSES  # noqa: E402
+from badger.study import STUDIES  # noqa: E402
 from badger.version import __version__ as __version__  # noqa: E402
 from comms import (  # noqa: E402
     BUSES,
@@ -153,15 +138,11 @@ from comms import (  # noqa: E402
     Attention,
     Bus,
     Delayed,
-    Delivery,
-    EdgeList,
-    Edges,
     Gated,
     Mean,
     Noisy,
     Silent,
     Workspace,
-    make_edges,
 )
 from experts import (  # noqa: E402
     AMRL,
@@ -183,40 +164,29 @@ from experts import (  # noqa: E402
     TaggedMemory,
     Unrolled,
     Window,
-    private_and_shared,
 )
 from tasks import (  # noqa: E402
     TASKS,
     AssociativeRecall,
     BAbI,
-    Bucketed,
     CardGame,
     CardGameImitation,
     CartPole,
     Copy,
-    Curriculum,
     DictionaryInference,
     DoubleCopy,
-    EnvError,
-    EnvLimits,
-    EnvPool,
     GuessingGame,
     Gymnasium,
     Maze,
-    Mixture,
     PettingZoo,
     PooledRecall,
-    PreviousActionReward,
     PrioritySort,
     ProofOfMemory,
-    RandomSizes,
     RepeatPrevious,
     SequentialMNIST,
-    Step,
     Task,
     TMaze,
     TMazeLong,
-    task_errors,
     to_gymnasium,
     to_parallel_env,
 )
@@ -238,37 +208,24 @@ __all__ = [
     "PPO",
     "R2D2",
     "RECIPES",
+    "SENSES",
     "STUDIES",
     "TASKS",
     "TOPOLOGIES",
     "Agent",
-    "AgentState",
-    "ApexEpsilon",
-    "Arm",
     "AssociativeRecall",
     "Attention",
     "BAbI",
-    "Bucketed",
     "Bus",
     "CardGame",
     "CardGameImitation",
-    "Carry",
     "CartPole",
     "ClusteredMemory",
-    "Cooldown",
     "Copy",
     "Core",
-    "Curriculum",
     "Delayed",
-    "Delivery",
     "DictionaryInference",
-    "Diverged",
     "DoubleCopy",
-    "EdgeList",
-    "Edges",
-    "EnvError",
-    "EnvLimits",
-    "EnvPool",
     "EpisodicMemory",
     "EpsilonGreedy",
     "Feedforward",
@@ -278,65 +235,51 @@ __all__ = [
     "GuessingGame",
     "Gymnasium",
     "Learner",
-    "LinearEpsilon",
     "LookupTable",
     "Maze",
     "Mean",
-    "Mixture",
     "NeuralMemory",
     "Noisy",
     "PettingZoo",
     "Plastic",
     "PooledRecall",
     "Population",
-    "PreviousActionReward",
     "PrioritySort",
     "Private",
     "ProofOfMemory",
-    "RandomSizes",
     "Reconstruction",
     "RepeatPrevious",
     "Run",
-    "RunExists",
     "Sampled",
     "SequentialMNIST",
-    "Setup",
     "Silent",
-    "Step",
-    "Study",
     "TMaze",
     "TMazeLong",
     "TaggedMemory",
     "Task",
-    "Trajectory",
     "Unrolled",
-    "WarmupCosine",
     "Window",
     "Workspace",
     "act",
     "build_run",
-    "distributed",
     "evaluate",
     "evaluate_grid",
     "figures",
     "generator",
-    "identity_policy",
     "initial_carry",
     "inspect_agent",
     "load_or_train",
     "load_run",
-    "make_edges",
-    "private_and_shared",
     "read_metrics",
     "recipe",
-    "report",
-    "rng",
     "rollout",
     "sense",
-    "similarity",
-    "task_errors",
     "to_gymnasium",
     "to_parallel_env",
     "train",
-    "with_slots",
 ]
+
+
+def __dir__() -> list[str]:
+    """The public names, without the sub-packages."""
+    return sorted(__all__)

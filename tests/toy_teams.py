@@ -6,8 +6,8 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from badger import Step, Task
-from tasks import AssociativeRecall, Continuous, Discrete, MultiDiscrete
+from badger import Task
+from tasks import AssociativeRecall, Continuous, Discrete, MultiDiscrete, Step
 
 THREE = Discrete(3)
 

@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Step, Task, generator, sense
+from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Task, generator, sense
 from badger.rng import drawing_from
-from tasks import Continuous, Discrete
+from tasks import Continuous, Discrete, Step
 
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 

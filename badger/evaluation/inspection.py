@@ -71,7 +71,7 @@ def inspect_agent(
     """Runs one batch of episodes and returns metrics, plots and embeddings.
 
     Tags: `evaluation/*` scores; `inner/*` scores at a few steps of an episode; `memory/*` metrics of the core at the
-    last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; `experts/similarity`
+    last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; experts/similarity
     the mean cosine between the outputs of two experts. Plots: scores over the steps of an episode, read weights,
     similarity of reads and writes at pairs of steps, communication graph, guesses and targets, paths on a grid.
 

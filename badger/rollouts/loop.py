@@ -98,7 +98,11 @@ def _advance(
 
 
 def known_empty(mask: Tensor) -> bool:
-    """Whether the mask is known to be empty: cheap on the CPU; on a GPU it would synchronize, and is False."""
+    """Whether a mask is known to be empty; False on a GPU, where the test would synchronize.
+
+    Args:
+        mask: any mask.
+    """
     return mask.device.type == "cpu" and not functorch_active() and not mask.any()
 
 

@@ -111,10 +111,7 @@ def actions_are_finite_without_experts(make: Make) -> None:
 def the_same_generator_gives_the_same_assignment(make: Make) -> None:
     act, y, assignment = case(make)
     second = act.make_assignment(y, E, D, seeded())
-    if assignment is None or second is None:
-        same = assignment is second
-    else:
-        same = torch.equal(assignment, second)
+    same = assignment is second if assignment is None or second is None else torch.equal(assignment, second)
     expect(same, f"the assignment {assignment}", second)
 
 

@@ -1,4 +1,4 @@
-"""Bad input gets a clear error, and nothing is lost: one test for each row of that list. More of each is elsewhere."""
+"""Bad input raises a clear error, and no data is lost; more cases are tested with the parts."""
 
 import shutil
 from dataclasses import dataclass
@@ -61,47 +61,47 @@ def mine(done, tmp_path):
         ("guessing_game", {"act": "reedout"}, "unknown act 'reedout', want one of: mean, each, .*mean 'readout'?"),
     ],
 )
-def test_an_unknown_name_is_met_with_the_known_ones_and_the_nearest(recipe, arguments, message):
+def test_the_error_of_an_unknown_name_has_valid_names_and_a_suggestion(recipe, arguments, message):
     with pytest.raises(ValueError, match=message.replace("?", r"\?")):
         build_run(recipe, **arguments)
 
 
-def test_an_unknown_task_is_met_with_the_known_ones_and_the_nearest():
+def test_the_error_of_an_unknown_task_has_valid_names_and_a_suggestion():
     with pytest.raises(ValueError, match=r"unknown task 'guesing_game', want one of: .*Did you mean 'guessing_game'\?"):
         get_by_name(TASKS, "guesing_game", "task")
 
 
-def test_an_argument_that_a_recipe_does_not_have_is_met_with_those_that_it_has():
+def test_the_error_of_an_unknown_argument_has_the_valid_ones():
     with pytest.raises(ValueError, match=r"'guessing_game' has no argument \['expert'\]; it has dims, steps"):
         build_run("guessing_game", expert=3)
 
 
-def test_a_core_of_the_wrong_size_is_told_the_right_one():
+def test_the_error_of_a_core_of_the_wrong_size_has_the_right_one():
     message = r"core\.input_size=12, want obs 1 \+ message 4 \+ identity 8 = 13; build the core with input_size=13"
     with pytest.raises(ValueError, match=message):
         agent(core=GRU(12, 6))
 
 
 @pytest.mark.parametrize("name, part", [("bus", Attention(5, 4)), ("act", act.Mean(5, 1))])
-def test_a_bus_or_a_port_of_the_wrong_size_is_told_the_right_one(name, part):
+def test_the_error_of_a_bus_or_head_of_the_wrong_size_has_the_right_one(name, part):
     with pytest.raises(ValueError, match=rf"{name}\.input_size=5, want the core's output_size=6"):
         agent(**{name: part})
 
 
-def test_a_controller_of_the_wrong_size_is_told_the_right_one():
+def test_the_error_of_a_controller_of_the_wrong_size_has_the_right_one():
     with pytest.raises(ValueError, match=r"input_size=3, want x 3 \+ read 9 = 12; pass a factory int -> Core"):
         EpisodicMemory(3, lambda size: GRU(3, 6))
 
 
 @pytest.mark.parametrize("port, message", [("each", "want a multiple of outputs=2"), ("owners", "at least outputs=2")])
-def test_experts_that_do_not_fit_the_outputs_are_told_what_does(port, message):
+def test_the_error_of_a_wrong_number_of_experts_names_other_heads(port, message):
     task = GuessingGame(dims=2)
     bad = toy_agent(task, port=port, experts=1)
     with pytest.raises(ValueError, match=f"experts=1, .*{message}.*act.Readout"):
         initial_carry(bad, task, 1, torch.Generator())
 
 
-def test_more_members_than_slots_are_told_what_to_do():
+def test_the_error_of_too_few_slots_names_a_remedy():
     memory = EpisodicMemory(3, partial(GRU, hidden_size=4), slots=4)
     with pytest.raises(ValueError, match=r"slots=4 do not hold one step of 5 members.*Private"):
         memory.initial_state(torch.zeros(1, 5, 3))
@@ -114,12 +114,12 @@ def test_a_memory_has_at_least_one_slot_and_reads_at_least_one_row(name):
         EpisodicMemory(3, partial(GRU, hidden_size=4), **{name: 0})
 
 
-def test_a_graph_of_other_size_is_refused():
+def test_a_graph_of_another_size_raises():
     with pytest.raises(ValueError, match=r"graph has 4 nodes, want experts=3: .*function from the number of experts"):
         agent(topology=nx.cycle_graph(4))
 
 
-def test_a_negative_edge_weight_is_refused():
+def test_a_negative_edge_weight_raises():
     graph = nx.cycle_graph(3)
     graph.edges[0, 1]["weight"] = -0.5
     with pytest.raises(ValueError, match=r"edge 0 -> 1 has weight -0\.5, want a finite number >= 0"):
@@ -131,35 +131,35 @@ def test_an_isolated_expert_has_an_empty_inbox_and_no_nan(bus):
     graph = nx.Graph([(0, 1)])
     graph.add_node(2)
     y = torch.randn(5, 3, 6, requires_grad=True)
-    ears = BUSES[bus](6, 4)
-    delivery, _ = ears(y, make_edges(graph, 3, 5, y), ears.initial_state(y), torch.Generator())
+    channel = BUSES[bus](6, 4)
+    delivery, _ = channel(y, make_edges(graph, 3, 5, y), channel.initial_state(y), torch.Generator())
     assert (delivery.inbox[:, 2] == 0).all()
     delivery.inbox.square().sum().backward()
-    gradients = [y.grad, *(p.grad for p in ears.parameters() if p.grad is not None)]
+    gradients = [y.grad, *(p.grad for p in channel.parameters() if p.grad is not None)]
     assert all(g.isfinite().all() for g in gradients)
 
 
 def test_an_agent_with_an_isolated_expert_trains(rng):
-    """All the way through: from the guess back to every parameter."""
+    """Gradients reach every parameter and are finite."""
     graph = nx.Graph([(0, 1)])
     graph.add_node(2)
     task = GuessingGame(3, 1)
     isolated = agent(topology=graph)
-    frames, _ = rollout(isolated, task, initial_carry(isolated, task, 4, rng), rng, steps=3)
-    (-frames.reward.sum()).backward()
+    trajectory, _ = rollout(isolated, task, initial_carry(isolated, task, 4, rng), rng, steps=3)
+    (-trajectory.reward.sum()).backward()
     assert all(p.grad.isfinite().all() for p in isolated.parameters() if p.grad is not None)
 
 
 @dataclass(frozen=True)
-class Numb(GuessingGame):
-    """The guessing game, had it no gradient."""
+class NotDifferentiable(GuessingGame):
+    """The guessing game, declared as not differentiable."""
 
     differentiable: ClassVar[bool] = False
 
 
-def test_a_learner_that_needs_gradient_refuses_a_task_without():
-    with pytest.raises(ValueError, match=r"Numb gives rewards without gradient.*differentiable=True"):
-        BPTT(toy_agent(), Numb())
+def test_a_learner_that_needs_gradient_refuses_a_task_without_it():
+    with pytest.raises(ValueError, match=r"NotDifferentiable gives rewards without gradient.*differentiable=True"):
+        BPTT(toy_agent(), NotDifferentiable())
 
 
 def test_a_folder_that_holds_a_run_is_refused_and_the_resume_command_named(mine, capsys):
@@ -189,7 +189,7 @@ def exchange(folder):
     "harm, message",
     [(truncate, "is truncated"), (corrupt, "damaged"), (exchange, "made by tiny_runs:tiny {'seed': 1}")],
 )
-def test_a_bad_checkpoint_is_named_and_the_former_good_one_used(mine, capsys, harm, message):
+def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_loaded(mine, capsys, harm, message):
     harm(mine)
     with pytest.warns(UserWarning, match=rf"step_00000005\.pt, for step_00000010\.pt: .*{message}"):
         assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 0
@@ -197,13 +197,13 @@ def test_a_bad_checkpoint_is_named_and_the_former_good_one_used(mine, capsys, ha
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
-def test_cuda_is_refused_where_there_is_none(tmp_path, capsys):
+def test_cuda_raises_without_a_gpu(tmp_path, capsys):
     assert main(["train", "guessing_game", "--device", "cuda", "--folder", str(tmp_path / "run")]) == 1
     assert "sees no CUDA device here; use cpu or auto" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_full_disk_ends_the_command_with_a_word_on_what_is_safe(mine, capsys):
+def test_a_full_disk_ends_the_command_and_names_the_intact_checkpoint(mine, capsys):
     (mine / "checkpoints" / "step_00000010.pt").unlink()
     with small_disk((mine / "checkpoints" / "step_00000005.pt").stat().st_size - 1):
         assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 1

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, GuessingGame, SequentialMNIST, WarmupCosine, distributed, initial_carry, rollout
+from badger import BPTT, GuessingGame, SequentialMNIST, distributed, initial_carry, rollout
 from badger.learners.cuda_graph import CudaGraphStep, check_capturable
+from badger.learners.schedules import WarmupCosine
 from toy_learners import flat, slopes
 from toys import Walk, game, seeded, toy_agent
 
@@ -119,7 +120,7 @@ class Played:
         self.graphed = graphed
 
     def replay(self):
-        self.graphed.told = self.graphed.step(self.graphed.rng, self.graphed.lr)
+        self.graphed.static_metrics = self.graphed.step(self.graphed.rng, self.graphed.lr)
 
 
 @pytest.fixture
@@ -152,6 +153,6 @@ def test_a_graph_on_the_cpu_is_refused():
 
 
 def test_a_graph_of_several_processes_is_refused(monkeypatch):
-    monkeypatch.setattr(distributed, "world", lambda: 2)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(ValueError, match="2 processes share the run, want 1"):
         check_capturable(torch.device("cuda"), grad_checkpoint_steps=None)

@@ -25,11 +25,11 @@ def test_the_same_names_give_the_same_stream():
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"stream": "evaluate"}, {"step": 6}, {"rank": 0}])
-def test_any_other_name_gives_another_stream(change):
+def test_another_name_gives_another_stream(change):
     assert draws(generator(**BASE | change)) != draws(generator(**BASE))
 
 
-def test_names_do_not_stand_in_for_each_other():
+def test_seed_stream_rank_and_step_are_not_interchangeable():
     """Every one of the four has a place of its own in what a stream follows from."""
     streams = [
         generator(s, "train", step, rank=r).initial_seed() for s in range(4) for step in range(4) for r in range(4)
@@ -46,19 +46,19 @@ def test_a_stream_does_not_touch_the_default_generator(default):
     assert torch.equal(torch.get_rng_state(), default)
 
 
-def test_code_that_knows_only_the_default_generator_draws_from_another():
+def test_code_without_a_generator_argument_samples_from_the_given_one():
     with drawing_from(generator(0, "init")):
         drawn = torch.rand(8).tolist()
     assert drawn == draws(generator(0, "init"))
 
 
-def test_the_default_generator_is_put_back(default):
+def test_the_default_generator_is_restored(default):
     with drawing_from(generator(0, "init")):
         torch.rand(8)
     assert torch.equal(torch.get_rng_state(), default)
 
 
-def test_the_default_generator_is_put_back_after_an_error(default):
+def test_the_default_generator_is_restored_after_an_error(default):
     with pytest.raises(ZeroDivisionError), drawing_from(generator(0, "init")):
         torch.rand(8)
         raise ZeroDivisionError

@@ -32,7 +32,7 @@ class Largest(TorchDispatchMode):
         return out
 
 
-def test_the_largest_tensor_is_noted():
+def test_the_size_of_the_largest_tensor_is_recorded():
     with Largest() as largest:
         (torch.ones(3, 1) * torch.ones(1, 7)).sum()
     assert largest.elements == 21
@@ -56,7 +56,7 @@ def test_no_tensor_has_the_size_of_all_pairs_of_experts(topology, bus):
     assert MANY < largest.elements < MANY**2 / 4
 
 
-def test_an_agent_puts_its_edges_on_the_device_once():
+def test_an_agent_copies_its_edges_to_the_device_once():
     agent = toy_agent(topology="ring")
     first, again = (agent.initial_state(OBS, seeded()).edges for _ in range(2))
     other = agent.initial_state(OBS.float(), seeded()).edges
@@ -64,7 +64,7 @@ def test_an_agent_puts_its_edges_on_the_device_once():
     assert first.unmodified and again.unmodified and other.weight.dtype == torch.float32
 
 
-def test_kept_edges_are_copied_and_pickled_with_the_agent_and_are_no_part_of_its_weights():
+def test_cached_edges_are_copied_and_pickled_with_the_agent_but_not_in_its_state_dict():
     agent = toy_agent()
     names = set(agent.state_dict())
     outputs, _ = run(agent, agent.initial_state(OBS, seeded()), observations(batch=1))
@@ -79,7 +79,7 @@ def slopes(agent):
 
 
 @pytest.mark.parametrize("topology", ["complete", "ring"])
-def test_edges_that_were_first_made_in_inference_mode_serve_in_training(topology):
+def test_edges_cached_in_inference_mode_can_be_used_in_training(topology):
     agent = toy_agent(topology=topology, experts=9)
     with torch.inference_mode():
         run(agent, agent.initial_state(OBS, seeded()), observations(batch=1))
@@ -87,7 +87,7 @@ def test_edges_that_were_first_made_in_inference_mode_serve_in_training(topology
 
 
 @pytest.mark.parametrize("topology", ["complete", "ring"])
-def test_edges_that_were_first_made_under_a_transform_serve_without_it(topology):
+def test_edges_cached_under_a_transform_can_be_used_without_it(topology):
     agent, fresh = (toy_agent(topology=topology, experts=9) for _ in range(2))
 
     obs = observations(batch=1)
@@ -111,7 +111,7 @@ def test_edges_that_were_first_made_under_a_transform_serve_without_it(topology)
     ],
     ids=["silence", "lesion", "mask"],
 )
-def test_surgery_is_seen_however_the_edges_are_held(topology, change):
+def test_surgery_takes_effect_in_every_layout(topology, change):
     y = torch.randn(2, 9, HIDDEN, generator=seeded(), dtype=torch.float64)
     bus = BUSES["attention"](HIDDEN, 4).double()
     edges = change(make_edges(topology, 9, 2, y))
@@ -120,7 +120,7 @@ def test_surgery_is_seen_however_the_edges_are_held(topology, change):
     assert not bus(y, edges, (), None)[0].weights[edges.weight == 0].any()
 
 
-def test_a_state_survives_packing_though_experts_have_joined():
+def test_a_state_with_added_experts_can_be_packed():
     agent = toy_agent()
     state = agent.initial_state(OBS, seeded())
     grown = agent.add(state, 2, OBS, seeded(1))

@@ -5,20 +5,9 @@ from collections import Counter
 import pytest
 import torch
 
-from badger import (
-    BPTT,
-    Curriculum,
-    GuessingGame,
-    Mixture,
-    Population,
-    RandomSizes,
-    RepeatPrevious,
-    Run,
-    build_run,
-    train,
-)
+from badger import BPTT, GuessingGame, Population, RepeatPrevious, Run, build_run, train
 from badger.runs.recorder import read_metrics
-from tasks import PrioritySort, nominal, size_range
+from tasks import Curriculum, Mixture, PrioritySort, RandomSizes, nominal, size_range
 from toys import game, seeded, toy_agent
 
 GAME = game()

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CartPole, GuessingGame, PooledRecall, PreviousActionReward, RepeatPrevious, TMaze
+from badger import CartPole, GuessingGame, PooledRecall, RepeatPrevious, TMaze
 from badger.testing import TASK_PROPERTIES, check_task
 from badger.testing.task.cases import B, action, play
-from tasks import MultiDiscrete
+from tasks import MultiDiscrete, PreviousActionReward
 from toys import Crowd, Steps, seeded
 
 TASKS = {

@@ -1,4 +1,4 @@
-"""A look inside an agent: its numbers by hand, the pictures that it gives."""
+"""Inspection of an agent: metrics by hand, plots and embeddings."""
 
 import math
 import sys
@@ -9,11 +9,12 @@ import torch
 
 from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, initial_carry, inspect_agent, rollout
 from badger.evaluation.inspection import attention_entropy, embeddings, mean_cosine
+from badger.figures import agents as graph_plots
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
 
 EPISODES = 5
 cores = pytest.mark.parametrize("core", CORES)
-REMEMBERING = {  # core -> rows of 6 steps: an episodic memory writes that of the last with the next step
+ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of the last with the next step
     "episodic": 5,
     "episodic_shared": 5 * 4,
     "episodic_tagged": 5 * 4,
@@ -26,10 +27,10 @@ REMEMBERING = {  # core -> rows of 6 steps: an episodic memory writes that of th
     "window": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
-TELLING = {*REMEMBERING, "dnc", *NEURAL, "plastic", "plastic_modulated"}  # that have metrics
+WITH_METRICS = {*ROWS_WRITTEN, "dnc", *NEURAL, "plastic", "plastic_modulated"}
 
 
-def seen(core="gru", task=None, **options):
+def inspected(core="gru", task=None, **options):
     task = task or game(steps=6)
     agent = toy_agent(task, core=core, **options)
     return inspect_agent(agent, task, seeded(), EPISODES), agent
@@ -40,35 +41,35 @@ def seen(core="gru", task=None, **options):
 
 @cores
 def test_every_number_is_finite_and_has_a_group(core):
-    numbers = seen(core)[0].scalars
+    numbers = inspected(core)[0].scalars
     groups = {tag.split("/")[0] for tag in numbers}
-    assert groups == {"evaluation", "inner", "comms", "experts"} | ({"memory"} if core in TELLING else set())
+    assert groups == {"evaluation", "inner", "comms", "experts"} | ({"memory"} if core in WITH_METRICS else set())
     assert all(isinstance(value, float) and math.isfinite(value) for value in numbers.values())
 
 
 def test_scores_are_means_over_steps_and_episodes():
-    view, agent = seen()
+    inspection, agent = inspected()
     task = game(steps=6)
-    frames, _ = rollout(agent, task, initial_carry(agent, task, EPISODES, seeded()), seeded(), steps=6)
-    assert view.scalars["evaluation/error"] == pytest.approx(frames.scores["error"].mean().item())
-    assert view.scalars["evaluation/final_error"] == pytest.approx(frames.scores["error"][-1].mean().item())
-    moments = {tag: value for tag, value in view.scalars.items() if tag.startswith("inner/")}
-    curve = frames.scores["error"].mean(1)
+    trajectory, _ = rollout(agent, task, initial_carry(agent, task, EPISODES, seeded()), seeded(), steps=6)
+    assert inspection.scalars["evaluation/error"] == pytest.approx(trajectory.scores["error"].mean().item())
+    assert inspection.scalars["evaluation/final_error"] == pytest.approx(trajectory.scores["error"][-1].mean().item())
+    moments = {tag: value for tag, value in inspection.scalars.items() if tag.startswith("inner/")}
+    curve = trajectory.scores["error"].mean(1)
     expected = {f"inner/error/step_{t:03d}": curve[t - 1].item() for t in (1, 2, 3, 5, 6)}
     assert moments == pytest.approx(expected)
 
 
-def test_the_steps_of_a_late_score_are_those_in_which_it_is_due():
+def test_only_steps_with_a_score_are_plotted():
     task = RepeatPrevious(6, 4, dtype=torch.float64)
-    numbers = seen(task=task)[0].scalars
+    numbers = inspected(task=task)[0].scalars
     assert {tag for tag in numbers if tag.startswith("inner/")} == {f"inner/accuracy/step_{t:03d}" for t in (5, 6)}
 
 
-@pytest.mark.parametrize("core", REMEMBERING)
+@pytest.mark.parametrize("core", ROWS_WRITTEN)
 def test_a_memory_has_used_a_slot_for_each_row_written(core):
-    numbers = seen(core)[0].scalars
-    merged = numbers.get("memory/merges", 0) * REMEMBERING[core]
-    assert numbers["memory/slots_used"] + merged == pytest.approx(REMEMBERING[core])
+    numbers = inspected(core)[0].scalars
+    merged = numbers.get("memory/merges", 0) * ROWS_WRITTEN[core]
+    assert numbers["memory/slots_used"] + merged == pytest.approx(ROWS_WRITTEN[core])
     assert 0 <= numbers["memory/duplicate_rate"] <= 1
     assert 0 <= numbers["memory/read_entropy"] <= math.log(8)
 
@@ -83,11 +84,11 @@ def test_a_memory_has_used_a_slot_for_each_row_written(core):
     ],
 )
 def test_messages_and_floats_of_a_step_are_counted(bus, topology, messages, floats):
-    numbers = seen(bus=bus, topology=topology)[0].scalars
+    numbers = inspected(bus=bus, topology=topology)[0].scalars
     assert (numbers["comms/messages"], numbers["comms/floats"]) == (messages, floats)
 
 
-def test_looking_takes_no_gradient_and_changes_nothing():
+def test_an_inspection_does_not_change_the_agent():
     task = game(steps=6)
     agent = toy_agent(task, core="episodic")
     before = [p.clone() for p in agent.parameters()]
@@ -96,9 +97,9 @@ def test_looking_takes_no_gradient_and_changes_nothing():
 
 
 @pytest.mark.parametrize("task", [Walk(dtype=torch.float64)])
-def test_an_agent_of_a_task_of_variable_length_can_be_looked_into(task):
-    view, _ = seen(task=task)
-    assert 1 <= view.scalars["evaluation/length"] <= task.steps
+def test_tasks_of_variable_length_can_be_inspected(task):
+    inspection, _ = inspected(task=task)
+    assert 1 <= inspection.scalars["evaluation/length"] <= task.steps
 
 
 def test_similarity_is_the_mean_cosine_of_two_experts():
@@ -110,87 +111,90 @@ def test_one_expert_is_similar_to_itself():
     assert mean_cosine(torch.randn(2, 1, 3)).tolist() == [1, 1]
 
 
-def test_attention_entropy_is_zero_for_one_voice_and_the_logarithm_of_many():
-    weights = torch.tensor([[0.5, 0.5, 1.0, 0.0, 0.25, 0.75]])  # by receiver: each hears two
+def test_attention_entropy_is_that_of_the_incoming_weights():
+    weights = torch.tensor([[0.5, 0.5, 1.0, 0.0, 0.25, 0.75]])  # two incoming edges for each receiver
     expected = (math.log(2) + 0 - 0.25 * math.log(0.25) - 0.75 * math.log(0.75)) / 3
     assert attention_entropy(weights, 3).item() == pytest.approx(expected)
 
 
 def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
-    assert seen(bus="mean", experts=6)[0].scalars["comms/attention_entropy"] == pytest.approx(math.log(5))
+    assert inspected(bus="mean", experts=6)[0].scalars["comms/attention_entropy"] == pytest.approx(math.log(5))
 
 
-# --- pictures
+# --- plots
 
 
-@pytest.mark.parametrize("core", ["gru", *REMEMBERING, "dnc", *NEURAL])
-def test_the_pictures_of_a_guessing_game_are_those_of_the_task_and_the_memory(core):
-    pictures = seen(core)[0].plots
-    memory = {"memory/reads"} if core in (*REMEMBERING, "dnc") else set()
-    if core in ({*REMEMBERING, "dnc", *NEURAL} - {"clustered"}):  # which tells no traces
+@pytest.mark.parametrize("core", ["gru", *ROWS_WRITTEN, "dnc", *NEURAL])
+def test_plots_of_a_guessing_game_are_those_of_the_task_and_the_memory(core):
+    plots = inspected(core)[0].plots
+    memory = {"memory/reads"} if core in (*ROWS_WRITTEN, "dnc") else set()
+    if core in ({*ROWS_WRITTEN, "dnc", *NEURAL} - {"clustered"}):  # which has no read and write vectors
         memory |= {"memory/similarity"}
-    assert pictures.keys() == {"comms/graph", "inner/error", "inner/guesses"} | memory
+    assert plots.keys() == {"comms/graph", "inner/error", "inner/guesses"} | memory
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic", "dnc"])
-def test_pictures_are_saved_and_each_is_another(core):
-    pictures = seen(core)[0].plots
-    assert len({png(picture) for picture in pictures.values()}) == len(pictures)
+def test_plots_can_be_saved_and_all_differ(core):
+    plots = inspected(core)[0].plots
+    assert len({png(plot) for plot in plots.values()}) == len(plots)
 
 
-def test_where_there_is_no_target_no_guesses_are_drawn():
-    assert seen(task=RepeatPrevious(6, 2, dtype=torch.float64))[0].plots.keys() == {"comms/graph", "inner/accuracy"}
+def test_without_a_target_no_guesses_are_plotted():
+    assert inspected(task=RepeatPrevious(6, 2, dtype=torch.float64))[0].plots.keys() == {
+        "comms/graph",
+        "inner/accuracy",
+    }
 
 
 @pytest.mark.parametrize(
     ("core", "experts", "topology"),
     [("episodic", 1, "complete"), ("gru", 4, "none"), ("episodic_shared", 64, "ring")],
 )
-def test_pictures_are_drawn_of_any_number_of_experts(core, experts, topology):
-    view, agent = seen(core, task=game(steps=3), experts=experts, topology=topology)
-    assert all(math.isfinite(value) for value in view.scalars.values())
-    for picture in view.plots.values():
-        png(picture)
+def test_any_number_of_experts_can_be_plotted(core, experts, topology):
+    inspection, agent = inspected(core, task=game(steps=3), experts=experts, topology=topology)
+    assert all(math.isfinite(value) for value in inspection.scalars.values())
+    for plot in inspection.plots.values():
+        png(plot)
     png(figures.plot_agent(agent))
 
 
 @pytest.mark.parametrize("topology", ["none", "star", nx.DiGraph([(0, 1)])])
-def test_every_expert_is_in_the_graph(topology):
+def test_every_expert_is_a_node_of_the_graph(topology):
     nodes = 2 if isinstance(topology, nx.DiGraph) else 5
-    view, _ = seen(experts=nodes, topology=topology)
-    axes = view.plots["comms/graph"].axes[0]
+    inspection, _ = inspected(experts=nodes, topology=topology)
+    axes = inspection.plots["comms/graph"].axes[0]
     assert {text.get_text() for text in axes.texts} >= {str(i) for i in range(nodes)}
 
 
-def test_a_graph_of_many_experts_is_drawn_in_part():
-    view, _ = seen(task=game(steps=2), experts=64, topology="ring")
-    texts = {text.get_text() for text in view.plots["comms/graph"].axes[0].texts}
-    assert str(figures.DRAWN - 1) in texts and str(figures.DRAWN) not in texts
+def test_a_graph_shows_a_limited_number_of_experts():
+    inspection, _ = inspected(task=game(steps=2), experts=64, topology="ring")
+    texts = {text.get_text() for text in inspection.plots["comms/graph"].axes[0].texts}
+    assert str(graph_plots.MAX_NODES - 1) in texts and str(graph_plots.MAX_NODES) not in texts
 
 
-def test_a_look_at_very_many_experts_plays_fewer_episodes(monkeypatch):
-    """As many numbers and pictures, from a batch that fits."""
-    task, played = game(), []
+def test_an_inspection_of_very_many_experts_has_fewer_episodes(monkeypatch):
+    """With the same metrics and plots."""
+    task, batches = game(), []
     agent = toy_agent(task, experts=4)
-    module = sys.modules["badger.evaluation.inspection"]  # badger.look is the function
-    monkeypatch.setattr(module, "CROWD", 12)
-    monkeypatch.setattr(module, "start", lambda a, t, n, rng: played.append(n) or initial_carry(a, t, n, rng))
-    assert inspect_agent(agent, task, seeded()).scalars and played == [3]
+    module = sys.modules["badger.evaluation.inspection"]
+    monkeypatch.setattr(module, "MAX_TOTAL_EXPERTS", 12)
+    monkeypatch.setattr(module, "initial_carry", lambda a, t, n, rng: batches.append(n) or initial_carry(a, t, n, rng))
+    assert inspect_agent(agent, task, seeded()).scalars and batches == [3]
 
 
-# --- points
+# --- embeddings
 
 
-@pytest.mark.parametrize("valued", [False, True])
+@pytest.mark.parametrize("critic", [False, True])
 @pytest.mark.parametrize(("port", "columns"), [("each", 3), ("owners", 3), ("mean", 2), ("readout", 2)])
-def test_points_are_labelled_with_episode_expert_and_the_output_that_it_owns(port, columns, valued):
+def test_points_are_labelled_with_episode_expert_and_owned_output(port, columns, critic):
     agent = toy_agent(port=port)
-    agent.act = act.WithCritic(agent.act) if valued else agent.act
+    agent.act = act.WithCritic(agent.act) if critic else agent.act
     state = initial_carry(agent, game(), 3, seeded()).agent_state
     state = state._replace(y=torch.randn(state.y.shape, generator=seeded(), dtype=state.y.dtype))
-    found = embeddings(agent, state)
-    assert found.header == ["episode", "expert", "output"][:columns]
-    for point, (episode, expert, *owned) in zip(found.points, found.labels, strict=True):
+    result = embeddings(agent, state)
+    assert result.header == ["episode", "expert", "output"][:columns]
+    for point, (episode, expert, *owned) in zip(result.points, result.labels, strict=True):
         assert torch.equal(point, state.y[episode, expert])
         assert all(state.assignment[episode, output, expert] > 0 for output in owned)
 
@@ -199,11 +203,11 @@ def test_points_are_labelled_with_episode_expert_and_the_output_that_it_owns(por
 def test_points_are_at_most_a_thousand(experts, points):
     agent = toy_agent(port="each", bus="silent", topology="none")
     state = initial_carry(agent, game(), 300 if experts == 4 else 10, seeded(), experts=experts).agent_state
-    found = embeddings(agent, state)
-    assert len(found.points) == len(found.labels) == points
+    result = embeddings(agent, state)
+    assert len(result.points) == len(result.labels) == points
 
 
-def test_of_a_finite_task_no_more_episodes_are_looked_at_than_there_are():
+def test_an_inspection_has_at_most_the_episodes_of_a_finite_task():
     task = SequentialMNIST(28, split="validation", dtype=torch.float64)  # of the tests' own images, 4
-    view = inspect_agent(toy_agent(task), task, seeded())
-    assert 0 <= view.scalars["evaluation/error"] <= 1
+    inspection = inspect_agent(toy_agent(task), task, seeded())
+    assert 0 <= inspection.scalars["evaluation/error"] <= 1

@@ -1,4 +1,4 @@
-"""Evaluation over many sizes: scores and norms by hand, cells that cannot be, and what a user gets to see."""
+"""Evaluation on a grid of sizes: scores and norms by hand, failed cells, tables, heat maps and the command."""
 
 import csv
 import math
@@ -9,22 +9,12 @@ import pytest
 import torch
 
 import badger
-from badger import (
-    GRU,
-    EpisodicMemory,
-    GuessingGame,
-    Private,
-    RepeatPrevious,
-    evaluate,
-    evaluate_grid,
-    generator,
-    with_slots,
-)
+from badger import GRU, EpisodicMemory, GuessingGame, Private, RepeatPrevious, evaluate, evaluate_grid, generator
 from badger.cli.grid import table, write
 from badger.cli.main import main
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import OVER_DIMS, OVER_EXPERTS, published_error
-from badger.evaluation.size_grid import GridCell, NormTracker, training_sizes
+from badger.evaluation.size_grid import GridCell, NormTracker, training_sizes, with_slots
 from experts import Core
 from tiny_runs import load_trusted
 from toys import HIDDEN, game, png, seeded, toy_agent
@@ -62,7 +52,7 @@ class Growing(Core):
 # --- numbers
 
 
-def test_there_is_a_cell_for_each_combination_and_sizes_not_given_are_as_trained():
+def test_there_is_a_cell_for_each_combination_and_other_sizes_are_as_trained():
     rows = evaluate_grid(
         toy_agent(core=private, port="readout"),
         game(),
@@ -78,7 +68,7 @@ def test_there_is_a_cell_for_each_combination_and_sizes_not_given_are_as_trained
     assert row[:5] == (4, 2, 5, 8, 2) and not row.failure and row.nonfinite_fraction == 0
 
 
-def test_a_cell_is_an_evaluation_with_its_mean_its_error_and_its_interval():
+def test_a_cell_has_the_mean_standard_error_and_interval_of_an_evaluation():
     agent, task = toy_agent(port="each"), game()
     (row,) = evaluate_grid(agent, task, experts=[6], steps=[7], episodes=50, rng=seeded(3))
     rng = generator(3, "grid [6, 2, 7, None]")
@@ -88,7 +78,7 @@ def test_a_cell_is_an_evaluation_with_its_mean_its_error_and_its_interval():
     assert [row.mean, row.sem, row.ci_low, row.ci_high] == pytest.approx(want)
 
 
-def test_a_cell_is_the_same_in_any_grid_and_others_have_other_episodes():
+def test_a_cell_has_the_same_result_in_any_grid():
     agent, options = toy_agent(), {"episodes": 8}
     (alone,) = evaluate_grid(agent, game(), experts=[3], rng=seeded(1), **options)
     several = evaluate_grid(agent, game(), experts=[4, 3], steps=[5, 6], rng=seeded(1), **options)
@@ -96,7 +86,7 @@ def test_a_cell_is_the_same_in_any_grid_and_others_have_other_episodes():
     assert evaluate_grid(agent, game(), experts=[3], rng=seeded(2), **options) != [alone]
 
 
-def test_a_grid_leaves_the_agent_and_the_generator_as_they_were():
+def test_a_grid_does_not_change_agent_and_generator():
     agent, rng = toy_agent(core=private), seeded()
     before = {name: p.clone() for name, p in agent.state_dict().items()}, rng.get_state()
     evaluate_grid(agent, game(), slots=[2, 3], episodes=2, rng=rng)
@@ -104,7 +94,7 @@ def test_a_grid_leaves_the_agent_and_the_generator_as_they_were():
     assert torch.equal(rng.get_state(), before[1]) and agent.core.core.slots == 8 and agent.training
 
 
-def test_no_more_experts_are_played_than_fit_and_a_few_episodes_at_least():
+def test_episodes_are_limited_by_the_number_of_experts():
     agent = toy_agent(bus="silent", topology="none")
     rows = evaluate_grid(
         agent, GuessingGame(1, 2, dtype=torch.float64), experts=[4, 5000, 2**17], episodes=64, rng=seeded()
@@ -130,7 +120,7 @@ def test_the_largest_norm_is_that_of_any_part_of_a_state_in_any_step(steps):
     assert row.max_state_norm == pytest.approx(max(HIDDEN**0.5, 1.5 * steps))
 
 
-def test_each_episode_has_a_norm_of_its_own():
+def test_norms_are_tracked_by_episode():
     agent, watch = toy_agent(core=Growing, bus="silent"), NormTracker()
     heads = []
 
@@ -143,14 +133,14 @@ def test_each_episode_has_a_norm_of_its_own():
     assert torch.allclose(watch.result(), wanted)
 
 
-def test_episodes_that_are_not_finite_are_counted_and_make_the_score_so():
+def test_episodes_that_are_not_finite_are_counted_and_make_the_mean_not_finite():
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1e200), bus="silent")
     (row,) = evaluate_grid(agent, game(), episodes=400, rng=seeded())
     assert row.nonfinite_fraction == pytest.approx(0.5, abs=0.1) and not math.isfinite(row.max_state_norm)
     assert not math.isfinite(row.mean) and math.isnan(row.sem) and not row.failure
 
 
-def test_a_score_that_stays_finite_does_not_hide_states_that_are_not():
+def test_a_finite_score_does_not_hide_states_that_are_not_finite():
     """Of infinite logits, one is still the largest."""
     task = RepeatPrevious(6, 4, dtype=torch.float64)
     agent = toy_agent(task, core=lambda size, hidden: Growing(size, hidden, rate=1e200), bus="silent")
@@ -167,12 +157,12 @@ class Blinking(Growing):
         return torch.where(bad.unsqueeze(-1), torch.nan, torch.ones_like(state.h)), state
 
 
-def test_what_was_not_a_number_once_is_not_forgotten():
+def test_a_nan_norm_persists():
     (row,) = evaluate_grid(toy_agent(core=Blinking, bus="silent"), game(), episodes=4, rng=seeded())
     assert math.isfinite(row.mean) and row.nonfinite_fraction == 1 and math.isnan(row.max_state_norm)
 
 
-def test_a_score_that_is_not_finite_counts_though_all_states_are():
+def test_a_score_that_is_not_finite_counts_with_finite_states():
     agent = toy_agent(core=lambda size, hidden: Growing(size, hidden, rate=1.0), bus="silent")
     torch.nn.init.constant_(agent.act.linear.weight, 1e308)
     (row,) = evaluate_grid(agent, game(), episodes=4, rng=seeded())
@@ -190,7 +180,7 @@ def test_a_norm_of_numbers_whose_squares_overflow_is_finite():
 
 @pytest.mark.parametrize("core", [private, memory], ids=["private", "shared"])
 @pytest.mark.parametrize(("slots", "used", "read"), [(4, 4, 4), (8, 8, 4), (16, 11, 4)])
-def test_another_number_of_slots_is_acted_with(core, slots, used, read):
+def test_the_agent_uses_another_number_of_slots(core, slots, used, read):
     agent = toy_agent(core=core, experts=1)
     other, task = with_slots(agent, slots), game(steps=12)
     with torch.no_grad():
@@ -203,7 +193,7 @@ def test_another_number_of_slots_is_acted_with(core, slots, used, read):
 
 @pytest.mark.parametrize("slots", [2, 5, 16])
 @pytest.mark.parametrize("core", [private, memory], ids=["private", "shared"])
-def test_changed_slots_are_as_if_built_with_so_many(core, slots):
+def test_changed_slots_equal_an_agent_built_with_them(core, slots):
     task = game(steps=12)
     changed = with_slots(toy_agent(task, core=core, experts=2), slots)
     built = toy_agent(task, core=lambda i, h: core(i, h, slots=slots), experts=2)
@@ -213,7 +203,7 @@ def test_changed_slots_are_as_if_built_with_so_many(core, slots):
     assert [(m.slots, m.attend, m.fused_config) for m in mine] == [(m.slots, m.attend, m.fused_config) for m in theirs]
 
 
-def test_slots_are_changed_in_every_cell_and_matter():
+def test_slots_are_changed_in_every_cell():
     agent, task = toy_agent(core=private), game(steps=12)
     few, as_built = evaluate_grid(agent, task, slots=[1, 8], episodes=8, rng=seeded())
     rng = generator(0, "grid [4, 2, 12, 1]")
@@ -227,32 +217,32 @@ def test_slots_are_changed_in_every_cell_and_matter():
 # --- what cannot be
 
 
-def test_a_cell_that_cannot_be_says_why_and_the_others_are_there():
+def test_a_failed_cell_has_its_error_and_the_others_are_evaluated():
     agent = toy_agent(port="each", core=memory)
     rows = evaluate_grid(agent, game(), experts=[3, 4, 10], dims=[2, 0], episodes=2, rng=seeded())
     assert [bool(row.failure) for row in rows] == [True, True, False, True, True, True]
-    assert rows[0].failure.startswith("experts=3, want a multiple of outputs=2: act.Each")
+    assert rows[0].failure.startswith("experts=3, want a multiple of outputs=2: act.RoundRobin")
     assert rows[1].failure == "dims=0, want at least 1"
     assert rows[4].failure.startswith("slots=8 do not hold one step of 10 members")
     assert all(math.isnan(number) for number in rows[0][5:11])
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (MemoryError(), "MemoryError"),
         (RuntimeError("not enough memory\nfor this"), "not enough memory"),
         (ValueError("no such graph"), "no such graph"),
     ],
 )
-def test_a_problem_is_told_by_the_first_line_of_its_error(error, told):
+def test_a_failure_is_the_first_line_of_the_error(error, message):
     def topology(experts):
         if experts > 4:
             raise error
         return badger.TOPOLOGIES["ring"](experts)
 
     rows = evaluate_grid(toy_agent(topology=topology), game(), experts=[4, 5], episodes=2, rng=seeded())
-    assert [row.failure for row in rows] == ["", told]
+    assert [row.failure for row in rows] == ["", message]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +253,7 @@ def test_a_problem_is_told_by_the_first_line_of_its_error(error, told):
         ({"episodes": 0}, "episodes=0, want at least 1"),
     ],
 )
-def test_sizes_that_there_are_not_are_refused_at_once(asked, error):
+def test_missing_sizes_raise_at_once(asked, error):
     task = RepeatPrevious(6, 4, dtype=torch.float64)
     with pytest.raises(ValueError, match=error):
         evaluate_grid(toy_agent(task), task, **{"episodes": 2, **asked}, rng=seeded())
@@ -279,14 +269,14 @@ def test_slots_of_an_agent_without_a_memory_cannot_be_changed():
 # --- figures of others
 
 
-def test_published_figures_stand_beside_the_cells_that_they_are_of():
+def test_cells_have_published_results_of_their_sizes():
     agent = toy_agent(port="readout")
     rows = evaluate_grid(agent, game(20), experts=[6, 20], dims=[3, 6], steps=[20, 21], episodes=1, rng=seeded())
     found = {row[:3]: row.published for row in rows if row.published is not None}
     assert found == {(20, 3, 20): 0.028, (20, 6, 20): 0.133, (6, 6, 20): 0.30}
 
 
-def test_there_are_published_figures_of_the_guessing_game_only():
+def test_only_the_guessing_game_has_published_results():
     assert published_error(GuessingGame(20, 6), 76) == 0.144 and published_error(GuessingGame(20, 19), 20) == 0.822
     assert published_error(RepeatPrevious(20, 4), 20) is None and published_error(GuessingGame(20, 5), 76) is None
     assert len(OVER_DIMS) == 12 and len(OVER_EXPERTS) == 10
@@ -299,7 +289,7 @@ ROWS = [
     GridCell(2, 1, 5, None, 8, 0.5, 0.1, 0.304, 0.696, 3.25, 0.0),
     GridCell(2, 2, 5, None, 8, 0.25, 0.1, 0.054, 0.446, 3.25, 0.0, 0.133),
     GridCell(3, 1, 5, None, 8, math.inf, math.nan, math.nan, math.nan, math.nan, 0.125),
-    GridCell(3, 2, 5, None, 8, failure="experts=3, want a multiple of outputs=2: act.Each, \"and so on\""),
+    GridCell(3, 2, 5, None, 8, failure="experts=3, want a multiple of outputs=2: act.RoundRobin, \"and so on\""),
 ]  # fmt: skip
 TRAINED = {"experts": 2, "dims": 1, "steps": 5, "slots": None}
 
@@ -318,7 +308,7 @@ def test_csv_is_read_back(tmp_path):
                 assert (float(line[name]) if line[name] else None) == want
 
 
-def test_the_table_has_what_was_measured_and_what_could_not_be():
+def test_the_table_has_results_and_failures():
     lines = table(ROWS, "final_error").splitlines()
     assert lines[0].startswith("| experts | dims | steps | final_error | published |")  # nobody has slots
     assert lines[2] == "| 2 | 1 | 5 | 0.5000 +- 0.1000 |  | 0.3040 to 0.6960 | 8 | 3.25 | 0.0% |"
@@ -329,10 +319,10 @@ def test_the_table_has_what_was_measured_and_what_could_not_be():
     assert "published" not in table(ROWS[:1], "final_error")
 
 
-def test_a_heat_map_has_the_numbers_the_problems_and_the_training():
+def test_a_heat_map_has_results_failures_and_training_sizes():
     figure = heat_maps(ROWS, TRAINED, "final_error")
     (axes,) = figure.axes
-    assert [text.get_text() for text in axes.texts] == ["0.5", "0.25\n(0.133)", "inf\n12% not finite", "cannot be"]
+    assert [text.get_text() for text in axes.texts] == ["0.5", "0.25\n(0.133)", "inf\n12% not finite", "failed"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1*", "2"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["2*", "3"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("dims", "experts")
@@ -343,7 +333,7 @@ def test_a_heat_map_has_the_numbers_the_problems_and_the_training():
     png(figure)
 
 
-def test_there_is_a_heat_map_for_each_pair_of_sizes_that_vary():
+def test_there_is_a_heat_map_for_each_pair_of_varied_sizes():
     rows = [GridCell(e, d, t, 4, 8, e + d / 4 + (t - 5) / 8) for e in (1, 2) for d in (1, 2) for t in (5, 6)]
     figure = heat_maps(rows, {"experts": 2, "dims": 7, "steps": 5, "slots": 4}, "final_error")
     assert [(a.get_ylabel(), a.get_xlabel()) for a in figure.axes] == [
@@ -357,7 +347,7 @@ def test_there_is_a_heat_map_for_each_pair_of_sizes_that_vary():
 
 
 @pytest.mark.parametrize("rows", [ROWS[:1], ROWS[:2], ROWS[2:], ROWS[3:], [ROWS[0]._replace(mean=-1.0), ROWS[1]]])
-def test_any_grid_can_be_drawn(rows):
+def test_any_grid_can_be_plotted(rows):
     figure = heat_maps(rows, TRAINED, "final_error")
     assert len(figure.axes) == 1 and len(figure.axes[0].texts) == len(rows)
     png(figure)
@@ -405,7 +395,7 @@ def test_the_command_writes_into_the_runs_folder(folder, capsys):
     assert load_trusted(folder).step == 0
 
 
-def test_the_command_explains_itself_and_what_is_wrong(folder, capsys):
+def test_the_command_has_help_and_names_errors(folder, capsys):
     code, text, _ = told(capsys, "evaluate", "--grid", "--help")
     assert code == 0 and "--slots" in text and "such as 5 10 20" in text
     assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]

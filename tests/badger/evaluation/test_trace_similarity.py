@@ -27,12 +27,12 @@ def double(*rows):
     return torch.tensor(rows, dtype=torch.double)
 
 
-def test_similarities_are_cosines_of_a_step_down_with_a_step_across():
+def test_similarities_are_cosines_of_a_row_step_with_a_column_step():
     a, b = double([1, 0], [0, 2]), double([3, 0], [1, 1])
     close(cosine_matrix(a, b), double([1, 0.5**0.5], [0, 0.5**0.5]))
 
 
-def test_a_vector_of_zeros_is_like_nothing():
+def test_a_vector_of_zeros_has_similarity_zero():
     close(cosine_matrix(double([0, 0], [1, 0]), double([1, 0], [0, 0])), double([0, 0], [1, 0]))
 
 
@@ -43,7 +43,7 @@ def told(steps, heads=1, v=2):
     return [{name: noise(B, N, size, seed=10 * t + seeds[name]) for name, size in sizes.items()} for t in range(steps)]
 
 
-def test_reads_are_down_and_what_was_written_is_across_of_the_episode_and_expert_asked_for():
+def test_rows_are_reads_and_columns_are_writes_of_the_given_episode_and_expert():
     traces = told(4)
     found = similarities(traces, episode=1, expert=2)
     assert list(found) == ["read values, written values", "written values", "written keys"]
@@ -53,20 +53,20 @@ def test_reads_are_down_and_what_was_written_is_across_of_the_episode_and_expert
     assert not torch.equal(found["read values, written values"], found["read values, written values"].mT)
 
 
-def test_a_read_is_compared_with_the_mean_of_what_the_heads_wrote():
+def test_a_read_is_compared_with_the_mean_of_the_heads_writes():
     traces = told(4, heads=3)
     read, written = (torch.stack([t[name][0, 0] for t in traces]) for name in ("read", "write_value"))
     means = (written[:, :2] + written[:, 2:4] + written[:, 4:]) / 3
     close(similarities(traces)["read values, written values"], cosine_matrix(read, means))
 
 
-def test_vectors_that_cannot_be_compared_are_refused():
+def test_vectors_of_incompatible_sizes_raise():
     traces = [{"read": noise(1, 1, 2), "write_value": noise(1, 1, 3)}]
-    with pytest.raises(ValueError, match="vectors of 2 and of 3 numbers cannot be compared"):
+    with pytest.raises(ValueError, match="vectors of sizes 2 and 3, want equal sizes"):
         similarities(traces)
 
 
-def test_a_core_without_a_memory_has_nothing_to_compare():
+def test_a_core_without_vectors_raises():
     agent, task = toy_agent(core="gru"), game()
     frames, _ = rollout(
         agent,
@@ -77,7 +77,7 @@ def test_a_core_without_a_memory_has_nothing_to_compare():
         hook=lambda s: agent.core.read_write_vectors(s.core),
     )
     assert similarities(frames.hook_outputs) == {}
-    with pytest.raises(ValueError, match="the core tells no traces"):
+    with pytest.raises(ValueError, match="the core has no read and write vectors"):
         plot_similarities({})
 
 
@@ -85,7 +85,7 @@ def test_a_core_without_a_memory_has_nothing_to_compare():
 
 
 @pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
-def test_an_episodic_memory_tells_again_what_it_read(private):
+def test_the_vectors_of_an_episodic_memory_are_its_reads_and_writes(private):
     """Also after its window has moved, and where members are absent: by the values written and the weights told."""
     memory = EpisodicMemory(D, lambda size: CORES["gru"](size, 5), slots=12, top_k=3)
     core = (Private(memory) if private else memory).double()
@@ -106,7 +106,7 @@ def test_an_episodic_memory_tells_again_what_it_read(private):
         rows.append(found["write_value"].detach())
 
 
-def test_a_table_tells_what_its_step_read_and_wrote():
+def test_the_vectors_of_a_lookup_table_are_those_of_its_step():
     core = Private(LookupTable(D, lambda size: CORES["lstm"](size, 5), key_size=3, value_size=2, heads=2)).double()
     _, state = run(core, noise(T, B, N, D))
     sizes = {name: trace.shape for name, trace in core.read_write_vectors(state).items()}
@@ -115,7 +115,7 @@ def test_a_table_tells_what_its_step_read_and_wrote():
 
 
 @pytest.mark.parametrize("core", CORES)
-def test_a_look_shows_the_similarities_of_every_memory_that_tells_what_it_did(core):
+def test_an_inspection_plots_the_similarities_of_every_memory_with_vectors(core):
     task = game(steps=3)
     pictures = inspect_agent(toy_agent(task, core=core, experts=2), task, seeded(), 2).plots
     assert ("memory/similarity" in pictures) >= (core in TOLD)
@@ -134,7 +134,7 @@ class Worded(GuessingGame):
         return [f"{self.target(state)[0, 0]:.3f} {t}" for t in range(self.steps)]
 
 
-def test_the_words_of_a_task_are_on_both_axes():
+def test_step_labels_are_on_both_axes():
     task = Worded(4, 1, dtype=torch.float64)
     agent = toy_agent(task, core="lookup_table")
     words = task.step_labels(initial_carry(agent, task, 2, seeded()).env_state)
@@ -154,7 +154,7 @@ def test_only_the_first_episode_is_compared_where_lengths_differ():
 
 
 @pytest.mark.parametrize("words", [3, MAX_LABELS, MAX_LABELS + 1, MAX_SMALL_LABELS])
-def test_steps_are_drawn_as_long_as_there_are_words(words):
+def test_steps_without_a_label_are_not_plotted(words):
     picture = plot_similarities({"written keys": torch.eye(MAX_SMALL_LABELS + 5)}, [f"word {t}" for t in range(words)])
     axes = picture.axes[0]
     assert axes.images[0].get_array().shape == (words, words)
@@ -163,12 +163,12 @@ def test_steps_are_drawn_as_long_as_there_are_words(words):
     assert axes.get_yticklabels()[0].get_fontsize() <= room
 
 
-def test_of_very_many_steps_no_words_are_written():
+def test_very_many_steps_have_no_labels():
     many = MAX_SMALL_LABELS + 1
     picture = plot_similarities({"written keys": torch.eye(many)}, ["word"] * many)
     assert "word" not in {label.get_text() for label in picture.axes[0].get_xticklabels()}
 
 
-def test_a_task_has_no_words_unless_it_says_so():
+def test_tasks_have_no_step_labels_by_default():
     task = game()
     assert task.step_labels(task.reset(2, seeded())[0]) is None

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, WarmupCosine, generator, initial_carry, rollout
+from badger import BPTT, CORES, GRU, GuessingGame, RepeatPrevious, generator, initial_carry, rollout
+from badger.learners.schedules import WarmupCosine
 from badger.testing.learner import DetachedGame
 from experts import state as states
 from pairwise import each_value, pairwise

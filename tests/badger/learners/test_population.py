@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, CORES, GRU, Diverged, GuessingGame, Population, Run, build_run, evaluate, generator, train
+from badger import BPTT, CORES, GRU, GuessingGame, Population, Run, build_run, evaluate, generator, train
 from badger.runs.milestones import MIN_AVERAGED_STEPS, learning_milestones
-from badger.runs.run import SMOOTHING
+from badger.runs.run import SMOOTHING, Diverged
 from badger.testing import check_learner
 from pairwise import each_value
 from tiny_runs import checkpoints, load_trusted, made, metrics, same, scalars

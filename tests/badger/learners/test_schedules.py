@@ -3,7 +3,7 @@
 import pytest
 from torch.testing import assert_close
 
-from badger import Cooldown, WarmupCosine
+from badger.learners.schedules import Cooldown, WarmupCosine
 
 
 def rates(schedule, steps):

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from badger import ApexEpsilon, EpsilonGreedy, LinearEpsilon
+from badger import EpsilonGreedy
+from badger.learners.schedules import ApexEpsilon, LinearEpsilon
 from tasks import Continuous, Discrete, MultiDiscrete
 from toys import seeded
 

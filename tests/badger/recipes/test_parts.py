@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from badger import CORES, Run, Setup, build_run, load_run, recipe, train
+from badger import CORES, Run, build_run, load_run, recipe, train
 from badger.cli.main import main
 from badger.recipes.parts import BUS, CORE, LEARNER, factory_options, is_plain
+from badger.recipes.settings import Setup
 from badger.registry import register
 from badger.study.compare import compare_runs
 from tasks import GuessingGame

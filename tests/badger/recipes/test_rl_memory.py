@@ -2,7 +2,8 @@
 
 import pytest
 
-from badger import A2C, BPTT, CardGame, CardGameImitation, PreviousActionReward, TMaze, TMazeLong, build_run
+from badger import A2C, BPTT, CardGame, CardGameImitation, TMaze, TMazeLong, build_run
+from tasks import PreviousActionReward
 
 TINY = {"core.hidden_size": 3, "batch": 2, "outer_steps": 2, "device": "cpu"}
 KINDS = {

@@ -4,11 +4,13 @@ import inspect
 
 import pytest
 
-from badger import Run, Setup, WarmupCosine, act, build_run, recipe, sense
+from badger import Run, act, build_run, recipe, sense
+from badger.learners.schedules import WarmupCosine
 from badger.recipes.build import find_recipe
 from badger.recipes.flags import drop_unknown_options
 from badger.recipes.games import guessing_game
 from badger.recipes.sequences import sequential_mnist
+from badger.recipes.settings import Setup
 from experts import CORES, CPC
 from tasks import GuessingGame
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import CORES, Sampled, Silent, identity_policy, initial_carry, rollout
+from badger import CORES, Sampled, Silent, initial_carry, rollout
+from badger.policies.policies import identity_policy
 from badger.rollouts.recording import Recording, concat_batch, record, replay, unpack_recording
 from badger.rollouts.trajectory import detach_carry
 from experts import GRU, EpisodicMemory, Private

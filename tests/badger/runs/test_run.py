@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import badger
-from badger import Diverged, Run, RunExists, build_run, load_or_train, load_run, read_metrics, train
+from badger import Run, build_run, load_or_train, load_run, read_metrics, train
 from badger.runs import checkpoint as checkpoint_files
+from badger.runs.run import Diverged, RunExists
 from badger.study.compare import compare_runs
 from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import badger.rng
-from badger import STUDIES, Arm, build_run, evaluate, generator, read_metrics, train
+from badger import STUDIES, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
 from badger.runs.evaluations import read_evaluation
 from badger.study import QuickOverrides, Study, compare, find_study, plots, process_pool, tables

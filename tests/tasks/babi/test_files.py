@@ -7,7 +7,8 @@ import warnings
 
 import pytest
 
-from badger import BAbI, PreviousActionReward
+from badger import BAbI
+from tasks import PreviousActionReward
 from tasks.babi import files as babi_files
 from tasks.babi.files import ARCHIVE, BABI, ROOT
 from tasks.babi.parse import WORDS, stories

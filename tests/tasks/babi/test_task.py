@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, BAbI, Bucketed, RandomSizes, build_run, evaluate, task_errors
+from badger import BPTT, BAbI, build_run, evaluate
 from badger.cli.evaluate import print_scores
-from tasks import nominal
+from tasks import Bucketed, RandomSizes, nominal, task_errors
 from tasks.babi import files as babi_files
 from tasks.babi import parse as babi_text
 from tasks.babi import task as babi

@@ -9,20 +9,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import (
-    BPTT,
-    AssociativeRecall,
-    Copy,
-    DictionaryInference,
-    DoubleCopy,
-    Population,
-    PrioritySort,
-    RandomSizes,
-    build_run,
-)
+from badger import BPTT, AssociativeRecall, Copy, DictionaryInference, DoubleCopy, Population, PrioritySort, build_run
 from badger.testing import check_task
 from badger.testing.task.cases import numbers, play, seeded
-from tasks import Discrete, MultiDiscrete, SequenceTask
+from tasks import Discrete, MultiDiscrete, RandomSizes, SequenceTask
 from tasks.sequence.dictionary_inference import END, EOS, SEP, TOKENS
 from tasks.task import reward_and_correct
 from toys import toy_agent

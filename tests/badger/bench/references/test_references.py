@@ -6,7 +6,7 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, generator, make_edges, sense
+from badger import GRU, Agent, Attention, EpisodicMemory, GuessingGame, Private, act, generator, sense
 from badger.bench.cases.agents import PARAMETERS, Game
 from badger.bench.cases.million import filled_state
 from badger.bench.references import (
@@ -20,6 +20,7 @@ from badger.bench.references import (
     matrix_products,
     selected_read,
 )
+from comms import make_edges
 from experts import DNC, LSTM
 from toys import seeded
 
