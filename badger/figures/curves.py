@@ -25,6 +25,22 @@ def new_figure(width: float, height: float) -> Figure:
     return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
 
 
+def add_rounded_box(axes: Any, x: float, y: float, width: float, height: float, rounding: float, **options: Any) -> None:
+    """Adds a rectangle with rounded corners to an axis.
+
+    Args:
+        axes: of a figure.
+        x, y: lower left corner.
+        width, height: size.
+        rounding: radius of the corners.
+        options: of matplotlib's patches, such as `fc`.
+    """
+    import matplotlib.patches
+
+    style = f"round,pad=0,rounding_size={rounding}"
+    axes.add_patch(matplotlib.patches.FancyBboxPatch((x, y), width, height, boxstyle=style, **options))
+
+
 def learning_curves(
     curves: dict[str, list[tuple[list[int], list[float]]]], references: dict[str, float], score: str
 ) -> Figure:

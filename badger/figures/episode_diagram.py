@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from badger.figures.curves import Figure, new_figure
+from badger.figures.curves import Figure, add_rounded_box, new_figure
 
 PITCH, LANE, TOP = 4.5, 2.2, 1.45  # width of a step, height of an expert, height of observations above the first one
 INK, WIRE, STATE, MESSAGE, READ, WRITE = "#2f4a68", "#a3adb8", "#5b8c5a", "#c8605f", "#e08f17", "#3f7fb5"
@@ -83,11 +83,7 @@ def _draw_expert(axes: Any, x: float, y: float, name: str, *, rows: int, reads: 
 def _box(
     axes: Any, x: float, y: float, width: float, height: float, kind: str, text: str, *, rounding: float = 0.08
 ) -> None:
-    import matplotlib.patches
-
-    style = f"round,pad=0,rounding_size={rounding}"
-    box = matplotlib.patches.FancyBboxPatch((x, y), width, height, boxstyle=style, fc=FILL[kind], ec=INK, lw=0.9)
-    axes.add_patch(box)
+    add_rounded_box(axes, x, y, width, height, rounding, fc=FILL[kind], ec=INK, lw=0.9)
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=9.5, color=INK)
 
 

@@ -25,7 +25,6 @@ assert metrics["finite"]
 ```
 """
 
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor

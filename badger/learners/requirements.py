@@ -1,4 +1,4 @@
-"""What a learner needs of its task and its agent, declared as class attributes that recipes and checks read.
+"""The requirements of a learner on its task and its agent, class attributes that recipes and checks read.
 
 - `needs_critic`: the agent's act is `act.WithCritic`, whose last output is a value estimate.
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).

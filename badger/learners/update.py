@@ -89,7 +89,8 @@ class GuardedAdamW:
     def _guarded_step(self, lr: float | Tensor, skip: Tensor) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        skip_next_step(self.optimizer, skip)
+        if self.optimizer.defaults["fused"]:
+            skip_next_step(self.optimizer, skip)
         self.optimizer.step()
         increment_version(self.parameters)  # the fused AdamW does not count its in-place changes
 

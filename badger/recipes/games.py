@@ -36,13 +36,13 @@ def repeat_previous(setup: Setup, *, k: int = 4, symbols: int = 4, steps: int = 
 def pooled_recall(setup: Setup, *, values: int = 4, steps: int = 8, num_queries: int = 4) -> Run:
     """Experts are queried for what any of them has observed, without time to communicate: sharing a memory must help.
 
+    Raises:
+        ValueError: a range of experts.
+
     Args:
         values: number of different values.
         steps: pairs shown to each expert, and queries.
         num_queries: queries at the end of an episode.
-
-    Raises:
-        ValueError: a range of experts.
     """
     if not isinstance(setup.experts, int):
         raise ValueError(f"experts={setup.experts}, want one number: each expert is shown pairs of its own")

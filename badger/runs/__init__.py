@@ -4,7 +4,8 @@
 - `badger.runs.training`: `train`: outer steps, progress bar, interrupts, divergence.
 - `badger.runs.checkpoint`: checkpoint files, written atomically and verified when they are read.
 - `badger.runs.recorder`: `metrics.jsonl` and TensorBoard events; `read_metrics`.
-- `badger.runs.milestones`: learning speed: the first crossing of a threshold, averages at given steps.
+- `badger.runs.milestones`: learning speed: first crossing of a threshold, moving averages at given steps.
+- `badger.runs.evaluations`: `evaluation.json`, the last evaluation of a run.
 
 A run is made from its recipe by `badger.build` and loaded by `badger.load_run`, both in `badger.recipes`.
 

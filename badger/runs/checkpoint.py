@@ -1,7 +1,8 @@
-"""Checkpoints: written whole or not at all, checked when read.
+"""Checkpoint files, written atomically and verified by a checksum when they are read.
 
-A checkpoint is a torch file of plain types and tensors, so that it loads with `weights_only=True`. The checksum of the
-whole file stands in its zip comment: the CRCs that zip keeps leave out its directory, and `torch.load` checks none.
+A checkpoint is a torch file of plain types and tensors, so that it loads with `weights_only=True`. Its zip comment is a
+SHA-256 checksum of the file, because the CRCs of the zip format do not cover its directory, and `torch.load` checks
+none of them.
 """
 
 import contextlib
@@ -20,28 +21,45 @@ class CorruptCheckpoint(ValueError):
 
 
 def path(folder: Path, step: int) -> Path:
+    """The checkpoint file of an outer step.
+
+    Args:
+        folder: the folder of the checkpoints.
+        step: outer step.
+    """
     return folder / f"step_{step:08d}.pt"
 
 
 def saved_steps(folder: Path) -> list[int]:
-    """Outer steps of which there is a checkpoint, oldest first."""
+    """The outer steps that have a checkpoint, oldest first.
+
+    Args:
+        folder: the folder of the checkpoints.
+    """
     names = (re.fullmatch(r"step_(\d+)\.pt", file.name) for file in folder.glob("step_*.pt"))
     return sorted(int(name[1]) for name in names if name)
 
 
 def write(folder: Path, step: int, content: dict[str, Any], *, keep: int, best: bool) -> Path:
-    """Saves, and then deletes all that are older but the last `keep`; `best` also becomes best.pt.
+    """Writes a checkpoint, and then deletes older ones except the last `keep`; returns its file.
+
+    Args:
+        folder: the folder of the checkpoints.
+        step: outer step.
+        content: plain types and tensors.
+        keep: number of checkpoints to keep.
+        best: also write it as best.pt.
 
     Raises:
-        OSError: as the system gave it (a full disk, no permission). The former checkpoints are untouched.
+        OSError: that of the system (a full disk, no permission). Existing checkpoints are intact.
     """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    archive = buffer.getbuffer()[:-2]  # less the length of its comment, so far 0
+    archive = buffer.getbuffer()[:-2]  # without the length of the comment, which is 0
     file, comment = path(folder, step), hashlib.sha256(archive).hexdigest().encode()
     parts = (archive, len(comment).to_bytes(2, "little"), comment)
-    if best:  # first: a run that is killed before the other one is written does this step again
+    if best:  # first: a run that is killed between the two files repeats this step
         atomic_write(folder / "best.pt", *parts)
     atomic_write(file, *parts)
     for old in [s for s in saved_steps(folder) if s <= step][:-keep]:
@@ -50,7 +68,16 @@ def write(folder: Path, step: int, content: dict[str, Any], *, keep: int, best: 
 
 
 def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Raises Corrupt where the file is not a whole checkpoint, OSError where it cannot be read."""
+    """Reads and verifies a checkpoint.
+
+    Args:
+        file: the checkpoint.
+        device: where its tensors go.
+
+    Raises:
+        CorruptCheckpoint: the file is truncated, damaged or no checkpoint.
+        OSError: it cannot be read.
+    """
     data = file.read_bytes()
     archive, comment = memoryview(data)[:-66], data[-64:]
     if hashlib.sha256(archive).hexdigest().encode() != comment:
@@ -59,7 +86,15 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
 
 
 def atomic_write(file: Path, *parts: bytes | memoryview) -> None:
-    """Writes the file whole or not at all: to a temporary one, flushed to the disk and renamed."""
+    """Writes a file atomically: to a temporary file, which is flushed to the disk and renamed.
+
+    Args:
+        file: the file to write or replace.
+        parts: its content, in order.
+
+    Raises:
+        OSError: that of the system; the old file is intact.
+    """
     temporary = file.with_name("unfinished.tmp")
     try:
         with temporary.open("wb") as out:
@@ -69,16 +104,16 @@ def atomic_write(file: Path, *parts: bytes | memoryview) -> None:
             os.fsync(out.fileno())
         temporary.replace(file)
     except OSError as error:
-        error.filename = str(file)  # what could not be written does not say what it was
+        error.filename = str(file)  # the OSError of a write lacks the file name
         raise
     finally:
-        with contextlib.suppress(OSError):  # the first error is the one to hear about
+        with contextlib.suppress(OSError):  # the first error is the one to report
             temporary.unlink()
-    _sync(file.parent)
+    _sync_folder(file.parent)
 
 
-def _sync(folder: Path) -> None:
-    """Makes a rename in the folder survive a power cut."""
+def _sync_folder(folder: Path) -> None:
+    """Flushes the folder itself, so that a rename survives a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a run writes down as it goes: a line of metrics for each outer step, and TensorBoard events."""
+"""Metrics of a run on disk: metrics.jsonl with a line for each outer step, and TensorBoard events."""
 
 import contextlib
 import json
@@ -14,14 +14,19 @@ from badger.runs import checkpoint
 
 MetricsRow = dict[str, Any]
 
-PROJECTED = "experts"  # the name of the points in TensorBoard's projector, in the folder STEP/experts
+PROJECTED = "experts"
+"""The name of the points in TensorBoard's projector, and their sub-folder, STEP/experts."""
 
 
 def read_metrics(folder: str | Path) -> list[MetricsRow]:
-    """The metrics of a run, a row for each outer step. A last line that was cut off by a crash is left out.
+    """The metrics of a run, a row for each outer step, without a last line that a crash has truncated.
+
+    Args:
+        folder: the run folder.
 
     Raises:
-        FileNotFoundError: there are none. ValueError: a line is damaged.
+        FileNotFoundError: the folder has no metrics.
+        ValueError: a line is damaged.
     """
     file = Path(folder) / "metrics.jsonl"
     if not file.exists():
@@ -36,35 +41,45 @@ def read_metrics(folder: str | Path) -> list[MetricsRow]:
 
 
 def nan_to_none(row: MetricsRow) -> MetricsRow:
-    """NaN and infinity, which JSON does not know, become null."""
+    """The row with None in place of NaN and infinity, which JSON does not have.
+
+    Args:
+        row: metrics by name.
+    """
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
 
 
 class MetricsWriter:
-    """Writes into a run's folder. Opening it at a step cuts off whatever was written after that step, so that a
-    resumed run has no piece of a curve twice.
+    """Appends metrics and TensorBoard events to a run folder.
+
+    The constructor deletes everything after `step`, so that no part of a curve is there twice in a resumed run.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         step: outer steps done.
-        references: score -> {line: value}, drawn beside the curves.
-        tensorboard: write events as well.
+        references: score -> {name of a reference line: value}, plotted with the curves.
+        tensorboard: write events, too.
     """
 
     def __init__(self, folder: Path, step: int, references: dict[str, dict[str, float]], *, tensorboard: bool = True):
         self.folder, self.references = folder, references
         self._truncate(step)
         self.file = (folder / "metrics.jsonl").open("a")
-        self.events = _writer(folder, step) if tensorboard else None
+        self.events = _summary_writer(folder, step) if tensorboard else None
 
     def _truncate(self, step: int) -> None:
         file = self.folder / "metrics.jsonl"
         if file.exists():
-            kept = [row for row in read_metrics(self.folder) if row["step"] <= step]
-            checkpoint.atomic_write(file, "".join(json.dumps(row) + "\n" for row in kept).encode())
+            rows = [row for row in read_metrics(self.folder) if row["step"] <= step]
+            checkpoint.atomic_write(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def log_metrics(self, rows: list[MetricsRow], speed: float) -> None:
-        """Metrics of some outer steps, oldest first; TensorBoard gets their means. speed: outer steps a second."""
+        """Writes the metrics of some outer steps; TensorBoard gets their means.
+
+        Args:
+            rows: metrics of each step, oldest first.
+            speed: outer steps a second.
+        """
         for row in rows:
             self.file.write(json.dumps(nan_to_none(row)) + "\n")
         if self.events is None:
@@ -73,53 +88,68 @@ class MetricsWriter:
         for name in rows[-1].keys() - {"step", "seconds", "finite"}:
             values = [row[name] for row in rows if math.isfinite(row[name])]
             if values:
-                averaged = name.endswith("_average") or name.split("/")[0] == "lr"  # of the moment, not of these steps
-                self.events.add_scalar(_tag(name), values[-1] if averaged else sum(values) / len(values), last)
+                use_last = name.endswith("_ema") or name.split("/")[0] == "lr"  # not a quantity of a single step
+                self.events.add_scalar(_tag(name), values[-1] if use_last else sum(values) / len(values), last)
         self.events.add_scalar("speed/outer_steps_per_second", speed, last)
         for score, lines in self.references.items():
             for line, value in lines.items():
                 self.events.add_scalar(f"{score}/reference/{line.replace(' ', '_')}", value, last)
 
-    def log_inspection(self, view: Inspection, step: int) -> None:
-        """A look inside the agent."""
+    def log_inspection(self, inspection: Inspection, step: int) -> None:
+        """Writes scalars and figures of an inspection of the agent, to TensorBoard only.
+
+        Args:
+            inspection: from `inspect_agent`.
+            step: outer step.
+        """
         if self.events is None:
             return
-        for tag, value in view.scalars.items():
+        for tag, value in inspection.scalars.items():
             self.events.add_scalar(tag, value, step)
-        for tag, picture in view.plots.items():
-            self.events.add_figure(tag, picture, step)
+        for tag, figure in inspection.plots.items():
+            self.events.add_figure(tag, figure, step)
 
     def hparams(self, arguments: dict[str, Any], score: str) -> None:
-        """For TensorBoard's HPARAMS tab: this run's arguments, and which of its curves tell how it ended."""
+        """Writes the run's arguments and its result metrics for TensorBoard's HPARAMS tab.
+
+        Args:
+            arguments: of the recipe.
+            score: the score whose curves are the results.
+        """
         if self.events is None:
             return
         from torch.utils.tensorboard.summary import hparams
 
-        known = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in arguments.items()}
-        # the events' own writer: add_hparams would make a sub-folder, another run in TensorBoard's eyes, at each call
-        for summary in hparams(known, dict.fromkeys([f"{score}/average", evaluation_tag(score)])):
+        values = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in arguments.items()}
+        # not add_hparams, which would create a sub-folder, for TensorBoard another run, at each call
+        for summary in hparams(values, dict.fromkeys([f"{score}/ema", evaluation_tag(score)])):
             self.events.file_writer.add_summary(summary)
 
     def embeddings(self, embeddings: Embeddings, step: int) -> None:
-        """Points for TensorBoard's projector, in the place of those of an earlier step: once, when a training ends."""
+        """Writes points for TensorBoard's projector, which replace those of an earlier step; once, at the end.
+
+        Args:
+            embeddings: points, header and labels, from `inspect_agent`.
+            step: outer step.
+        """
         if self.events is None:
             return
         for old in self.folder.glob(f"[0-9]*/{PROJECTED}"):
             shutil.rmtree(old)
-            with contextlib.suppress(OSError):  # it holds something else, which is not ours
+            with contextlib.suppress(OSError):  # not empty: it has files of others
                 old.parent.rmdir()
         points, header, labels = embeddings
         self.events.add_embedding(points, labels, metadata_header=header, global_step=step, tag=PROJECTED)
 
     def flush(self) -> None:
-        """Onto the disk: before a checkpoint, so that no step is missing between it and the curves."""
+        """Flushes everything to the disk. Before a checkpoint, so that its metrics are complete."""
         self.file.flush()
         os.fsync(self.file.fileno())
         if self.events is not None:
             self.events.flush()
 
     def close(self) -> None:
-        """Rows that no flush has written are lost where the disk is full; that error was heard from `flush`."""
+        """Closes the files; an error of the disk is not raised again, `flush` has raised it."""
         with contextlib.suppress(OSError):
             self.file.close()
         if self.events is not None:
@@ -127,14 +157,20 @@ class MetricsWriter:
                 self.events.close()
 
     def layout(self, score: str, names: set[str]) -> None:
-        """TensorBoard's custom scalars: what belongs together in one chart. A tag there stands for all that begin with
-        it: a population's chart has a line for the average of each member."""
+        """Writes the layout of TensorBoard's custom scalars: which curves share a chart.
+
+        A tag there matches all tags that start with it: a population's chart has a line for each member.
+
+        Args:
+            score: the task's main score.
+            names: the core's metrics.
+        """
         if self.events is None:
             return
         lines = [f"{score}/reference/{line.replace(' ', '_')}" for line in self.references.get(score, {})]
         charts = {
             "outer loop": {
-                score: ["Multiline", [f"{score}/train$", f"{score}/average", *lines]],
+                score: ["Multiline", [f"{score}/train$", f"{score}/ema", *lines]],
                 "norms": ["Multiline", ["norm/gradient$", "norm/parameter$"]],
                 "learning rate": ["Multiline", ["learning_rate"]],
             },
@@ -150,28 +186,39 @@ class MetricsWriter:
 
 
 def evaluation_tag(score: str) -> str:
-    """Of a score on evaluation episodes: a curve with a point for each time that it was looked at."""
+    """The TensorBoard tag of a score on evaluation episodes.
+
+    Args:
+        score: name of the score.
+    """
     return f"{score}/evaluated"
 
 
 def log_evaluation(folder: Path, score: str, value: float, step: int) -> None:
-    """A point of that curve."""
-    events = _writer(folder, None)
+    """Writes the score of an evaluation to TensorBoard.
+
+    Args:
+        folder: the run folder.
+        score: name of the score.
+        value: its mean.
+        step: outer step.
+    """
+    events = _summary_writer(folder, None)
     if events is not None:
         events.add_scalar(evaluation_tag(score), value, step)
         events.close()
 
 
 def _tag(name: str) -> str:
-    """One group of charts a score: error -> error/train, error/seed_3_average -> error/average/seed_3."""
-    fixed = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
-    score, *member = name.removesuffix("_average").split("/")
-    kind = "average" if name.endswith("_average") else "train"
-    return "/".join([fixed.get(score, f"{score}/{kind}"), *member])
+    """The TensorBoard tag of a metric: error -> error/train, error/seed_3_ema -> error/ema/seed_3."""
+    tags = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
+    score, *member = name.removesuffix("_ema").split("/")
+    kind = "ema" if name.endswith("_ema") else "train"
+    return "/".join([tags.get(score, f"{score}/{kind}"), *member])
 
 
-def _writer(folder: Path, step: int | None) -> Any:
-    """TensorBoard forgets what stands in the folder's older events after that step; None: nothing."""
+def _summary_writer(folder: Path, step: int | None) -> Any:
+    """A SummaryWriter that purges older events after `step` (None: none); None without TensorBoard."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

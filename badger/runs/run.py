@@ -1,9 +1,9 @@
-"""A run is a learner on its way to a number of outer steps, and a folder that holds all there is to know of it.
+"""A run: a learner, its number of outer steps, and the folder where everything about it is saved.
 
-run.json        recipe, arguments, defaults of the others, versions, git commit
+run.json        recipe, its arguments and defaults, seeds, task, versions, git commit
 metrics.jsonl   a line for each outer step
-events.*        for TensorBoard; projector_config.pbtxt and STEP/experts/ for its projector, when the training has ended
-checkpoints/    step_00000100.pt ..., the last few, and best.pt
+events.*        for TensorBoard; and for its projector, at the end of training, projector_config.pbtxt, STEP/experts/
+checkpoints/    the last few, step_00000100.pt ..., and best.pt
 """
 
 import json
@@ -22,31 +22,37 @@ from badger.registry import references
 from badger.runs import checkpoint
 from badger.version import __version__
 
-LAST_OF_0_1 = "53bf7fa"  # the commit that reads the run folders of version 0.1
-SMOOTHING = 0.95  # of the exponential moving averages, a step
+LAST_OF_0_1 = "53bf7fa"
+"""The last commit that reads the run folders of version 0.1."""
+SMOOTHING = 0.95
+"""The decay of the exponential moving averages of metrics, for each outer step."""
 
 
 class RunExists(FileExistsError):
-    """A folder holds a run already."""
+    """The folder of a new run has a run already."""
 
 
 class Diverged(RuntimeError):
-    """A loss or gradient was not finite. No such update reached the parameters."""
+    """A loss or gradient was not finite. The optimizer has skipped that update."""
 
 
 class Run:
-    """A learner, its goal, and where it is kept.
+    """A learner, the number of outer steps to train, and the folder of its metrics and checkpoints.
 
-    A run made by a recipe (`badger.build`) knows how it was made, so `badger.load_run(path)` makes it again. A run
-    built by hand is saved all the same, and loaded with `badger.load_run(path, build=fn)`.
+    A run from a recipe (`badger.build`) saves the recipe and its arguments, and `badger.load_run(path)` rebuilds it. A
+    run that was built by hand is loaded with `badger.load_run(path, build=fn)`.
 
     Args:
-        learner: see `badger.learners.Learner`.
-        outer_steps: the goal of `train`.
-        folder: where the run is kept; None: nowhere, the metrics stay in `history`.
-        log_every: outer steps between two looks at the device. save_every: between two checkpoints.
-        inspect_every: between two evaluations with pictures for TensorBoard; None: 5 in a run.
-        keep_checkpoints: how many of the last checkpoints stay.
+        learner: a `badger.learners.Learner`.
+        outer_steps: the number of outer steps after which `train` ends.
+        folder: the run folder; None: nothing is saved, and the metrics are in `history`.
+        log_every: outer steps between two transfers of metrics from the device.
+        save_every: outer steps between two checkpoints.
+        inspect_every: outer steps between two inspections of the agent for TensorBoard; None: 5 in the whole run.
+        keep_checkpoints: number of checkpoints to keep.
+
+    Raises:
+        ValueError: a number below 1.
     """
 
     def __init__(
@@ -75,43 +81,49 @@ class Run:
         self.log_every, self.save_every, self.keep_checkpoints = log_every, save_every, keep_checkpoints
         self.inspect_every = inspect_every
         self.recipe: str | None = None
-        self.arguments: dict[str, Any] = {}  # that the recipe was given
-        self.defaults: dict[str, Any] = {}  # of its other arguments, as they were then
-        self.averages: dict[str, float] = {}  # of return and score, over outer steps
-        self.best: float | None = None  # the highest averaged return at a checkpoint
+        self.arguments: dict[str, Any] = {}  # of the recipe
+        self.defaults: dict[str, Any] = {}  # of its other arguments, when the run was built
+        self.averages: dict[str, float] = {}  # exponential moving averages of return and score
+        self.best: float | None = None  # the highest moving average of the return at a checkpoint
         self.seconds = 0.0  # of training
-        self.history: list[dict[str, Any]] = []  # metrics of each outer step, where there is no folder
-        self.processes: int | None = None  # that trained together for the last checkpoint
-        self._own: Path | None = None  # the folder that this run has made, or was loaded from
+        self.history: list[dict[str, Any]] = []  # metrics of each outer step, without a folder
+        self.processes: int | None = None  # in the distributed run that saved the last checkpoint
+        self._own_folder: Path | None = None  # the folder that this run has created, or was loaded from
 
     @property
     def step(self) -> int:
-        """Outer steps done."""
+        """The number of outer steps done."""
         return self.learner.step
 
     @property
     def device(self) -> torch.device:
+        """The device of the agent."""
         return next(self.learner.agent.parameters()).device
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The recipe and all its arguments, defaults included; {} of a run built by hand."""
+        """The recipe and all its arguments with defaults; {} for a run that was built by hand."""
         return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
 
     def shell_command(self, command: str) -> str:
-        """`badger COMMAND FOLDER`, with --trust-code where run.json names code of others."""
+        """The command line `badger COMMAND FOLDER`, with --trust-code where run.json names code of other packages.
+
+        Args:
+            command: such as "resume".
+        """
         trust = " --trust-code" if any(references([self.recipe, self.arguments, self.defaults])) else ""
         return f"badger {command} {self.folder}{trust}"
 
     def create(self) -> None:
-        """Makes the folder; nothing to do for one that this run has made, or was loaded from.
+        """Creates the folder and run.json, unless this run has created it before, or was loaded from it.
 
         Raises:
-            RunExists: it holds another run. ValueError: the run has no folder, or arguments that JSON does not know.
+            RunExists: the folder has another run.
+            ValueError: the run has no folder, or an argument that JSON cannot represent.
         """
-        folder = self._somewhere()
+        folder = self._required_folder()
         if (folder / "run.json").exists():
-            if folder == self._own:
+            if folder == self._own_folder:
                 return
             raise RunExists(
                 f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
@@ -130,17 +142,17 @@ class Run:
         try:
             text = json.dumps(about, indent=2) + "\n"
         except TypeError as error:
-            raise ValueError(f"the arguments of {self.recipe} go into run.json as JSON, but {error}") from error
+            raise ValueError(f"the arguments of {self.recipe} must be valid JSON, for run.json, but {error}") from error
         folder.mkdir(parents=True, exist_ok=True)
         checkpoint.atomic_write(folder / "run.json", text.encode())
-        self._own = folder
+        self._own_folder = folder
 
     def save(self) -> Path:
-        """Writes a checkpoint of this moment.
+        """Writes a checkpoint of the current outer step; returns its file.
 
         Raises:
-            OSError: it could not be written (a full disk, say); the former checkpoints are intact.
-            RunExists: the folder holds another run.
+            OSError: it could not be written (a full disk, say); existing checkpoints are intact.
+            RunExists: the folder has another run.
         """
         self.create()
         score = self.averages.get("return")
@@ -156,21 +168,24 @@ class Run:
             "learner": self.learner.state_dict(),
         }
         file = checkpoint.write(
-            self._somewhere() / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best
+            self._required_folder() / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best
         )
         self.best = top
         return file
 
     def restore(self, folder: Path, *, best: bool = False) -> None:
-        """Loads the state of the last good checkpoint of a folder, or of its best; a warning names damaged ones.
+        """Loads the last valid checkpoint of a run folder; a warning names damaged ones.
 
-        The run is kept in that folder from then on; with `best` it is trained on in another folder only. Without any
-        checkpoint (stopped before the first one) it stays as it is.
+        The folder becomes that of this run. A folder without any checkpoint changes nothing else.
+
+        Args:
+            folder: the run folder.
+            best: load best.pt instead; to continue training, the run then needs another folder.
 
         Raises:
-            ValueError: there are checkpoints, but no good one; or no best one.
+            ValueError: no checkpoint is valid, or there is no best one.
         """
-        self.folder, self._own = folder, None if best else folder
+        self.folder, self._own_folder = folder, None if best else folder
         files = folder / "checkpoints"
         if best:
             candidates = [files / "best.pt"]
@@ -184,30 +199,39 @@ class Run:
                 problems.append(f"{file.name}: {error}")
                 continue
             if problems:
-                warnings.warn(f"used {file}, for {'; '.join(problems)}", stacklevel=3)
+                warnings.warn(f"loaded {file}, because of {'; '.join(problems)}", stacklevel=3)
             return
         if problems:
-            raise ValueError(f"{folder} has no good checkpoint. " + "; ".join(problems))
+            raise ValueError(f"{folder} has no valid checkpoint: " + "; ".join(problems))
 
     def _restore(self, file: Path) -> None:
         content = checkpoint.read(file, self.device)
-        made = (content["recipe"], json.loads(content["arguments"]))
-        if made != (self.recipe, self.arguments):
+        recipe, arguments = content["recipe"], json.loads(content["arguments"])
+        if (recipe, arguments) != (self.recipe, self.arguments):
             raise checkpoint.CorruptCheckpoint(
-                f"it was made by {made[0]} {made[1]}, and this run by {self.recipe} {self.arguments}"
+                f"it is a checkpoint of {recipe} {arguments}, want {self.recipe} {self.arguments}"
             )
         self.learner.load_state_dict(content["learner"])
         self.averages, self.best, self.seconds = content["averages"], content["best"], content["seconds"]
         self.processes = content["processes"]
 
-    def _somewhere(self) -> Path:
+    def _required_folder(self) -> Path:
         if self.folder is None:
-            raise ValueError('this run has no folder to be kept in; set run.folder = "runs/my-run"')
+            raise ValueError('this run has no folder; set run.folder = "runs/my-run"')
         return self.folder
 
 
 class Description(NamedTuple):
-    """What run.json says of how a run was made. recipe: None of a run built by hand."""
+    """The content of run.json: how a run was built.
+
+    Args:
+        recipe: name of the recipe; None: the run was built by hand.
+        arguments: of the recipe.
+        defaults: of its other arguments, when the run was built.
+        outer_steps: number of outer steps to train; 0 if run.json does not have it.
+        seeds: of the learner, or of each member of a population.
+        task: the task's `score`, `better`, `references` and `notes`.
+    """
 
     recipe: str | None
     arguments: dict[str, Any]
@@ -218,15 +242,19 @@ class Description(NamedTuple):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """The recipe and all its arguments, defaults included; {} of a run built by hand."""
+        """The recipe and all its arguments with defaults; {} for a run that was built by hand."""
         return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
 
 
 def read_description(folder: str | Path) -> Description:
     """Reads and checks the run.json of a run folder; executes nothing.
 
+    Args:
+        folder: the run folder.
+
     Raises:
-        FileNotFoundError: no run there. ValueError: run.json is damaged, or was written by version 0.1.
+        FileNotFoundError: the folder has no run.json.
+        ValueError: run.json is damaged, or was written by version 0.1.
     """
     file = Path(folder) / "run.json"
     if not file.exists():
@@ -237,8 +265,8 @@ def read_description(folder: str | Path) -> Description:
         defaults = dict(about.get("defaults", {}))
         facts = int(about.get("outer_steps", 0)), list(about.get("seeds", [])), dict(about.get("task", {}))
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is damaged: {error}. Each checkpoint holds recipe and arguments, too") from error
-    version = str(versions.get("badger", "0.1.0"))  # which 0.1 did not write down
+        raise ValueError(f"{file} is damaged: {error}. Each checkpoint has recipe and arguments, too") from error
+    version = str(versions.get("badger", "0.1.0"))  # 0.1 did not save it
     if version.startswith("0.1."):
         raise ValueError(
             f"{folder} was written by badger-agents {version}; read it with commit {LAST_OF_0_1} (the last of 0.1) "
@@ -248,7 +276,7 @@ def read_description(folder: str | Path) -> Description:
 
 
 def versions() -> dict[str, str]:
-    """Of this library, and of what it computes with."""
+    """The versions of this library, Python, torch and numpy."""
     return {
         "badger": __version__,
         "python": platform.python_version(),
@@ -258,12 +286,12 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the code that runs, where it is run from a git checkout."""
+    """The commit of this library, if it is a git checkout; else None."""
     here = Path(__file__).parent
     try:
-        answer = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
         )
-    except (OSError, subprocess.SubprocessError):  # no git, or no checkout: there is no commit to tell
+    except (OSError, subprocess.SubprocessError):  # no git, or no checkout
         return None
-    return answer.stdout.strip()
+    return result.stdout.strip()

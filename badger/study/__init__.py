@@ -1,4 +1,4 @@
-"""Studies: reproducible comparisons of arms over several seeds, with error bars.
+r"""Studies: reproducible comparisons of arms over several seeds, with error bars.
 
 A `Study` defines the arms and the score by which they are compared. `badger study NAME` trains the missing runs and
 writes a report; `badger compare RUN ...` writes the same report for any runs.

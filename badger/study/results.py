@@ -125,12 +125,12 @@ def make_trial_result(
         fields: the other fields of the result.
     """
     column = column or score
-    scored_rows = [row for row in rows if row.get(f"{column}_average") is not None]
+    scored_rows = [row for row in rows if row.get(f"{column}_ema") is not None]
     first = None if threshold is None else first_crossing(scored_rows, column, threshold, better)
     return TrialResult(
         steps=rows[-1]["step"] if rows else 0,
         seconds=rows[-1]["seconds"] if rows else 0.0,
-        curve=([row["step"] for row in scored_rows], [row[f"{column}_average"] for row in scored_rows]),
+        curve=([row["step"] for row in scored_rows], [row[f"{column}_ema"] for row in scored_rows]),
         threshold_reached=None if first is None else (first["step"], first["seconds"]),
         **fields,
     )

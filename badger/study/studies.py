@@ -128,7 +128,10 @@ STUDIES: dict[str, Study] = register(
 
 
 def find_study(name: str) -> Study:
-    """The study of that name, or a user's own `module:STUDY`.
+    """The study with a name, or a user's own `module:STUDY`.
+
+    Args:
+        name: key of `STUDIES`, or `module:STUDY`.
 
     Raises:
         ValueError: there is no such study or module.

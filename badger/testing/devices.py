@@ -5,7 +5,7 @@ A tensor that is made on another device, or a value that the host reads (`.item(
 the device.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from typing import Any, TypeAlias, TypeVar
@@ -46,28 +46,30 @@ def fake_device() -> Iterator[Place]:
         yield fake_copy
 
 
+REAL, FAKE = "the meta device", "the meta device under FakeTensorMode"
 MODES: dict[str, Callable[[], AbstractContextManager[Place]]] = {
-    "the meta device": meta_device,  # first, so that tables that are cached for each device are real tensors
-    "the meta device under FakeTensorMode": fake_device,
+    REAL: meta_device,  # first, so that tables that are cached for each device are real tensors
+    FAKE: fake_device,
 }
 
 
 def without_values(
-    build: Callable[[Part], nn.Module],
+    build: Callable[[Part], nn.Module], modes: Collection[str] = tuple(MODES)
 ) -> Callable[[Callable[[Part, Any], None]], Callable[[Part], None]]:
-    """Decorator: a property of a part and a module, checked in each of `MODES`, as a property of the part.
+    """Decorator: a property of a part and a module, checked in each mode, as a property of the part.
 
     Args:
         build: part -> module. It is called on the CPU and without a mode, and the module is then moved.
+        modes: names out of `MODES`.
     """
 
     def decorate(check: Callable[[Part, Any], None]) -> Callable[[Part], None]:
         @wraps(check)
         def checked(part: Part) -> None:
-            for name, mode in MODES.items():
+            for name in modes:
                 module = build(part).to(META)
                 try:
-                    with mode() as place:
+                    with MODES[name]() as place:
                         check(part, place(module))
                 except ContractError:
                     raise

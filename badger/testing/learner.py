@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
+from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,15 +14,17 @@ from badger import act
 from badger.act import ACTS
 from badger.agent import Agent
 from badger.evaluation.evaluate import evaluate
+from badger.learners import host
 from badger.rng import drawing_from, generator, seeded_generator
 from badger.sense import Broadcast
 from badger.testing.contract import ContractError, Properties, by_name, check_all, equal, expect, line
 from badger.testing.core.cases import through_a_file
+from badger.testing.devices import FAKE, REAL, all_on_meta, without_values
 from comms import Attention
 from experts import CORES
 from tasks import Continuous, GuessingGame, RepeatPrevious, Step, Task
 
-Make: TypeAlias = Callable[..., Any]  # (seed=0) -> Learner
+Make: TypeAlias = Callable[..., Any]  # (seed=0, agent=None) -> Learner
 HIDDEN, MESSAGE, IDENTITY, EXPERTS = 6, 4, 3, 4
 
 
@@ -61,7 +66,8 @@ def check_learner(
     if not supported:
         raise ContractError("supports_task: want a learner that supports one of the tasks, got one that refuses all")
     for task in supported:
-        check_all(LEARNER_PROPERTIES, lambda seed=0, task=task: make_learner(factory, task, seed), properties)
+        make = partial(make_learner, factory, task)
+        check_all(LEARNER_PROPERTIES, make, properties)
 
 
 def small_agent(task: Task) -> Agent:
@@ -220,6 +226,64 @@ def a_state_of_another_agent_is_refused(make: Make) -> None:
     raise ContractError("want RuntimeError, ValueError or KeyError for a state of other parameters, got none")
 
 
+class CountedAnswers:
+    """Stands for `badger.learners.host.to_host` where tensors have no values, and counts its calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, tensor: Tensor) -> np.ndarray:
+        """Of a mask (T, B): True but for the last step, so that episodes end there; of anything else: zeros."""
+        self.calls += 1
+        answer = np.zeros(tuple(tensor.shape), dtype=bool if tensor.dtype == torch.bool else np.int64)
+        if tensor.dtype == torch.bool and tensor.dim() == 2:
+            answer[:-1] = True
+        return answer
+
+
+def updates_without_values(make: Make, agent: Agent, updates: int) -> int:
+    """Makes updates of an agent on the meta device; how often the last one reads values on the host."""
+    answers = CountedAnswers()
+    with patch.object(host, "to_host", answers):
+        learner = make(agent=agent)
+        for _ in range(updates):
+            answers.calls = 0
+            metrics = learner.update()
+    all_on_meta([value for value in metrics.values() if isinstance(value, Tensor)], "metrics")
+    all_on_meta([parameter.grad for parameter in agent.parameters()], "gradients")
+    return answers.calls
+
+
+def host_reads(make: Make) -> int:
+    """How often an update of a learner calls `badger.learners.host.to_host`.
+
+    Args:
+        make: (seed=0, agent=None) -> learner.
+
+    Raises:
+        ContractError: an update reads a value in another way, or makes a tensor on another device.
+    """
+    counts = []
+
+    @without_values(lambda make: make().agent, modes=[REAL])
+    def an_update_runs_on_the_meta_device(make: Make, agent: Agent) -> None:
+        counts.append(updates_without_values(make, agent, 2))  # the first one may fill a replay buffer
+
+    an_update_runs_on_the_meta_device(make)
+    return counts[0]
+
+
+@line
+def an_update_reads_values_on_the_host_at_most_once(make: Make) -> None:
+    calls = host_reads(make)
+    expect(calls <= 1, "at most 1 call of badger.learners.host.to_host in an update", calls)
+
+
+@without_values(lambda make: make().agent, modes=[FAKE])
+def an_update_runs_under_fake_tensor_mode(make: Make, agent: Agent) -> None:
+    updates_without_values(make, agent, 1)
+
+
 def rename_parameters(state: Any) -> Any:
     """The state of a learner, or of several members, with other names of the agents' parameters."""
     if isinstance(state, list):
@@ -242,5 +306,7 @@ LEARNER_PROPERTIES: Properties = by_name(
     the_default_generator_is_not_used,
     a_loaded_learner_continues_exactly,
     a_state_of_another_agent_is_refused,
+    an_update_reads_values_on_the_host_at_most_once,
+    an_update_runs_under_fake_tensor_mode,
 )
-"""The properties of learners by name, each a function of a factory (seed=0) -> learner that raises ContractError."""
+"""The properties of learners by name, each a function of a factory (seed=0, agent=None) -> learner."""

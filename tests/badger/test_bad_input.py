@@ -213,7 +213,7 @@ def test_a_full_disk_ends_the_command_and_names_the_intact_checkpoint(mine, caps
     (mine / "checkpoints" / "step_00000010.pt").unlink()
     with small_disk((mine / "checkpoints" / "step_00000005.pt").stat().st_size - 1):
         assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 1
-    err = capsys.readouterr().err
-    assert "outer step 10 could not be written down; the checkpoint before it is intact" in err
-    assert f"badger resume {mine}" in err
+    told = capsys.readouterr().err
+    assert "outer step 10 could not be saved; the previous checkpoint is intact" in told
+    assert f"badger resume {mine}" in told
     assert load_trusted(mine).step == 5

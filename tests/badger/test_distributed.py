@@ -141,7 +141,7 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
 
 def test_processes_with_different_initial_parameters_raise(tmp_path):
     for said in together(strangers, tmp_path):
-        assert "the processes do not hold the same parameters (rank" in said and "from the same seed" in said
+        assert "the processes have different parameters (rank" in said and "from the same seed" in said
 
 
 def test_a_process_that_dies_ends_the_run_and_is_named(killed):
@@ -154,7 +154,7 @@ def test_a_process_that_dies_ends_the_run_and_is_named(killed):
 def test_a_run_resumed_with_fewer_processes_warns_of_different_episodes(killed):
     run = load_trusted(killed[2])
     assert run.step == 10 and run.processes == 2
-    with pytest.warns(UserWarning, match=r"step 10 was reached with 2 process\(es\), and 1 go on: the parameters are"):
+    with pytest.warns(UserWarning, match=r"step 10 was saved by 2 process\(es\), and 1 continue: the parameters are"):
         train(run, tensorboard=False)
     assert run.step == run.outer_steps
     assert [row["step"] for row in read_metrics(killed[2])] == list(range(1, run.outer_steps + 1))

@@ -1,4 +1,4 @@
-"""Names and links in the documentation lead somewhere, and the example on each package's page runs.
+"""Names and links in the documentation exist, and the example in each package's docstring runs.
 
 A string in backticks in a docstring or on a page of `WITH_NAMES` is taken for a name where it is a dotted name, with
 or without a call behind it, that begins with
@@ -61,13 +61,13 @@ WITH_EXAMPLE = [
     "tasks.games",
     "tasks.sequence",
 ]
-"""Packages whose page shows an example."""
+"""Packages with an example in their docstring."""
 
 MODULES = [importlib.import_module(name) for name in module_names()]
 
 
 def classes() -> dict[str, list[type]]:
-    """The classes of this project by name; some names belong to several."""
+    """Classes of this project by name; some names belong to several classes."""
     found: dict[str, list[type]] = {}
     for module in MODULES:
         for name, value in vars(module).items():
@@ -109,7 +109,7 @@ def exists(name: str) -> bool:
 
 
 def reaches(value: Any, path: list[str]) -> bool:
-    """Whether the attributes are there, one after the other; a field without a value ends the path."""
+    """Whether a path of attributes exists; it may end with a field that has no value."""
     for i, name in enumerate(path):
         if not hasattr(value, name):
             return isinstance(value, type) and name in fields(value) and i == len(path) - 1
@@ -152,7 +152,7 @@ def test_every_dotted_name_on_a_page_exists(page):
     assert wrong_names((ROOT / page).read_text(encoding="utf-8")) == []
 
 
-@pytest.mark.parametrize("text", ["`experts.nothing`", "see `Core.unrol(x)`", "`act.Mena`", "`experts/cores.py`"])
+@pytest.mark.parametrize("text", ["`experts.nothing`", "see `Core.unrol(x)`", "`act.Mena`", "`experts/corez.py`"])
 def test_a_name_that_does_not_exist_is_found(text):
     assert len(wrong_names(text)) == 1
 
@@ -163,7 +163,7 @@ def test_a_name_that_exists_passes(text):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_relative_link_leads_to_a_file_and_heading(page):
+def test_every_relative_link_has_a_target(page):
     text = FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
     for link in LINK.findall(text):
         if re.match(r"\w+:", link):
@@ -177,7 +177,7 @@ def test_every_relative_link_leads_to_a_file_and_heading(page):
 
 
 @pytest.mark.parametrize("package", WITH_EXAMPLE)
-def test_the_example_on_the_page_of_a_package_runs(package, tmp_path, monkeypatch):
+def test_the_example_of_a_package_runs(package, tmp_path, monkeypatch):
     examples = EXAMPLE.findall(importlib.import_module(package).__doc__ or "")
     assert examples, f"the docstring of {package} shows no example between ```python and ```"
     monkeypatch.chdir(tmp_path)

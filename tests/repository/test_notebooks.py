@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, in its smoke mode."""
+"""Every notebook runs in its smoke mode, and is committed with its outputs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.ipynb"))
 
 # Studies and benchmarks start processes. Here they are forked from a server that has imported everything once;
-# spawned ones, as elsewhere, would each take some five seconds of CPU for their imports.
+# spawned processes would take five seconds of CPU each for their imports.
 FORKED = """
 import multiprocessing
 
@@ -22,7 +22,7 @@ measure.get_context = process_pool.multiprocessing.get_context = lambda method=N
 """
 
 
-@pytest.mark.timeout(600)  # the fifth trains and measures in some 20 processes, one after the other
+@pytest.mark.timeout(600)  # the fifth trains and measures in 20 processes
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("BADGER_SMOKE", "1")

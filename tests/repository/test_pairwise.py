@@ -1,4 +1,4 @@
-"""The helper that chooses cases of a product of parameters: every pair, or every value, is covered by few of them."""
+"""The selection of cases from a product of parameters, which covers every pair or every value."""
 
 from itertools import product
 from math import prod
@@ -11,7 +11,7 @@ SIZES = [(19, 7, 5), (2, 3), (4,), (9, 3, 2, 2), (2, 2, 2, 2), (3, 3, 3, 3), (4,
 
 
 def quick(mark):
-    """The cases that are not nightly."""
+    """Cases that are not nightly."""
     return [case.values for case in mark.args[1] if not case.marks]
 
 
@@ -22,7 +22,7 @@ def test_every_pair_is_covered(sizes):
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_no_case_comes_twice(sizes):
+def test_no_case_is_repeated(sizes):
     cases = covering(sizes)
     assert len(set(cases)) == len(cases) <= prod(sizes)
 
@@ -37,6 +37,6 @@ def test_the_cases_beyond_the_pairs_are_nightly():
     assert {(a, c) for a, _, c in quick(mark)} == set(product("xyz", [1, 2]))
 
 
-def test_each_value_has_a_case_and_the_other_cases_are_nightly():
+def test_every_value_is_covered_and_the_other_cases_are_nightly():
     mark = each_value(a="xyz", b="uv")
     assert quick(mark) == [("x", "u"), ("y", "v"), ("z", "u")] and len(mark.args[1]) == 6

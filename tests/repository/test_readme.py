@@ -1,4 +1,4 @@
-"""The examples of README.md and of the page of `badger` are run as they stand, but for their length."""
+"""The examples of README.md and of the docstring of `badger` run, with fewer steps."""
 
 import re
 from pathlib import Path
@@ -19,17 +19,17 @@ def test_the_ten_lines_train_an_agent(tmp_path, monkeypatch):
     assert (tmp_path / "runs/mine/checkpoints/step_00000001.pt").is_file()
 
 
-def test_a_memory_takes_the_place_of_a_gru():
+def test_a_memory_replaces_a_gru():
     names = {"xs": torch.zeros(3, 2, 28)}
     exec(CODE[1], names)
     assert names["ys"].shape == (3, 2, 64)
 
 
-def test_it_has_at_most_200_lines():
+def test_the_readme_has_at_most_200_lines():
     assert len(README.splitlines()) <= 200
 
 
-def test_the_agent_on_the_page_of_badger_learns_in_an_environment_of_gymnasium(tmp_path, monkeypatch):
+def test_the_example_of_badger_trains_an_agent_in_gymnasium(tmp_path, monkeypatch):
     names = {}
     monkeypatch.chdir(tmp_path)
     code = re.findall(r"```python\n(.*?)```", badger.__doc__, re.DOTALL)[0]

@@ -242,7 +242,7 @@ def test_tasks_of_a_mixture_may_tell_different_scores(tmp_path):
     assert len(rows) == 12
     for row in rows:
         assert (row.get("other") is None) != (row["final_error"] is None)  # each told by one of the tasks
-    assert rows[-1]["final_error_average"] is not None
+    assert rows[-1]["final_error_ema"] is not None
 
 
 # --- a recipe

@@ -5,8 +5,9 @@ from functools import cache, partial
 import pytest
 
 from badger import BPTT, DRQN, LEARNERS, PPO, R2D2
+from badger.learners import host
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
-from badger.testing.learner import TASKS, make_learner, supports_task
+from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
 
 REPLAY = {"batch": 4, "horizon": 5, "gradient_steps": 1, "replay_batch": 4, "prefill": 4}
 QUICK = {
@@ -33,7 +34,17 @@ def test_every_learner_takes_a_task_and_refuses_the_others_in_words(name):
 @pytest.mark.parametrize("holds", LEARNER_PROPERTIES)
 def test_every_learner_keeps_the_contract(name, holds):
     for title in taken(name):
-        LEARNER_PROPERTIES[holds](lambda seed=0, task=ON[title]: make_learner(MAKE[name], task, seed))
+        LEARNER_PROPERTIES[holds](partial(make_learner, MAKE[name], ON[title]))
+
+
+@pytest.mark.parametrize(("name", "reads"), [("bptt", 0), ("a2c", 0), ("ppo", 0), ("drqn", 1), ("r2d2", 1)])
+def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
+    assert host_reads(partial(make_learner, MAKE[name], ON[taken(name)[0]])) == reads
+
+
+def test_stored_states_are_looked_up_by_one_read_for_each_gradient_step():
+    learner = partial(R2D2, **REPLAY | {"gradient_steps": 2}, train_length=2, burn_in=1, overlap=0)
+    assert host_reads(partial(make_learner, learner, TASKS[2])) == 1 + 2
 
 
 class Frozen(BPTT):
@@ -47,6 +58,30 @@ class Frozen(BPTT):
 class Attached(BPTT):
     def update(self):
         return super().update() | {"weight": next(self.agent.parameters()).sum()}
+
+
+class ReadsLoss(BPTT):
+    def update(self):
+        metrics = super().update()
+        return metrics | {"loss": metrics["loss"].item()}
+
+
+class ReadsTwice(BPTT):
+    def update(self):
+        metrics = super().update()
+        return metrics | {name: float(host.to_host(metrics[name])) for name in ("loss", "return")}
+
+
+@pytest.mark.parametrize(
+    ("learner", "holds"),
+    [
+        (ReadsLoss, "an_update_runs_under_fake_tensor_mode"),
+        (ReadsTwice, "an_update_reads_values_on_the_host_at_most_once"),
+    ],
+)
+def test_the_contract_catches_a_learner_that_waits_for_the_device(learner, holds):
+    with pytest.raises(ContractError, match=rf"(?s)^{holds}: .*want .*, got "):
+        check_learner(learner, [TASKS[0]], properties=[holds])
 
 
 @pytest.mark.parametrize(

@@ -268,14 +268,14 @@ def test_each_member_has_its_average_in_the_metrics(whole, name):
     for row in rows:
         value = row[f"{name}/seed_6"]
         average = value if average is None else SMOOTHING * average + (1 - SMOOTHING) * value
-        assert row[f"{name}/seed_6_average"] == pytest.approx(average, rel=1e-12)
-        both = [row[f"{name}/seed_{seed}_average"] for seed in (5, 6)]
-        assert row[f"{name}_average"] == pytest.approx(sum(both) / 2, rel=1e-6)
+        assert row[f"{name}/seed_6_ema"] == pytest.approx(average, rel=1e-12)
+        both = [row[f"{name}/seed_{seed}_ema"] for seed in (5, 6)]
+        assert row[f"{name}_ema"] == pytest.approx(sum(both) / 2, rel=1e-6)
 
 
 def test_milestones_are_those_of_a_member(whole):
     rows = [row | {"step": i} for i, row in enumerate(metrics(whole.folder) * MIN_AVERAGED_STEPS, 1)]
-    average = [row["final_error/seed_6_average"] for row in rows]
+    average = [row["final_error/seed_6_ema"] for row in rows]
     threshold = min(average) + 1e-9
     found = learning_milestones(rows, "final_error/seed_6", threshold=threshold, at=[10])
     due = [step for step, value in enumerate(average, 1) if value < threshold and step >= MIN_AVERAGED_STEPS]
@@ -297,8 +297,8 @@ def test_tensorboard_has_a_curve_for_each_member_beside_the_mean(whole, tag, nam
 
 
 def test_tensorboard_has_the_average_of_each_member(whole):
-    average = metrics(whole.folder)[-1]["final_error/seed_6_average"]
-    assert scalars(whole.folder)["final_error/average/seed_6"][-1] == (30, pytest.approx(average, rel=1e-5))
+    average = metrics(whole.folder)[-1]["final_error/seed_6_ema"]
+    assert scalars(whole.folder)["final_error/ema/seed_6"][-1] == (30, pytest.approx(average, rel=1e-5))
 
 
 # --- what is refused

@@ -105,7 +105,7 @@ def test_flushed_events_can_be_read_while_the_run_goes_on(tmp_path, monkeypatch)
 
 def test_a_score_is_plotted_with_its_average_and_its_reference_lines(curves, done):
     lines = {"answer_0", "all_outputs_equal", "finite_differences"}
-    wanted = {"final_error/train", "final_error/average", *(f"final_error/reference/{line}" for line in lines)}
+    wanted = {"final_error/train", "final_error/ema", *(f"final_error/reference/{line}" for line in lines)}
     assert wanted <= set(curves)
     references = done.learner.task.references()["final_error"]
     for name, value in references.items():
@@ -130,7 +130,7 @@ def test_a_point_is_the_mean_of_the_steps_since_the_last(curves, done, tag, name
 
 @pytest.mark.parametrize(
     "tag, name",
-    [("final_error/average", "final_error_average"), ("return/average", "return_average"), ("learning_rate", "lr")],
+    [("final_error/ema", "final_error_ema"), ("return/ema", "return_ema"), ("learning_rate", "lr")],
 )
 def test_what_is_of_the_moment_is_plotted_as_it_is(curves, done, tag, name):
     rows = {row["step"]: row[name] for row in read_metrics(done.folder)}
@@ -191,7 +191,7 @@ def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
     layout = Layout.FromString(written.tensor_proto.string_val[0])
     charts = {c.title: {chart.title: list(chart.multiline.tag) for chart in c.chart} for c in layout.category}
     assert set(charts) == {"outer loop", "inner loop", "memory", "comms", "experts"}
-    assert {"final_error/train$", "final_error/average", "final_error/reference/answer_0"} <= set(
+    assert {"final_error/train$", "final_error/ema", "final_error/reference/answer_0"} <= set(
         charts["outer loop"]["final_error"]
     )
     for patterns in (chart for category in charts.values() for chart in category.values()):
@@ -232,7 +232,7 @@ def test_metrics_that_cannot_be_written_stop_the_run(tmp_path):
     before = checkpoints(run.folder)
     with small_disk((run.folder / "metrics.jsonl").stat().st_size + 100), pytest.raises(OSError) as error:
         train(run, tensorboard=False)
-    assert "outer step 15 could not be written down; the checkpoint before it is intact" in str(error.value)
+    assert "outer step 15 could not be saved; the previous checkpoint is intact" in str(error.value)
     assert f"badger resume {run.folder}" in str(error.value)
     assert list(checkpoints(run.folder)) == list(before) and load_trusted(run.folder).step == 10
 
@@ -255,7 +255,7 @@ def test_events_that_cannot_be_written_stop_the_run(tmp_path, monkeypatch):
     run = made(tmp_path / "run")
     train(run, 10)
     At.change(run, 12, lambda: monkeypatch.setattr(LocalFileSystem, "append", disk_full))
-    with pytest.raises(OSError, match=r"No space left on device: outer step 1[2-5] could not be written down"):
+    with pytest.raises(OSError, match=r"No space left on device: outer step 1[2-5] could not be saved"):
         train(run)
     assert list(checkpoints(run.folder)) == ["best.pt", "step_00000005.pt", "step_00000010.pt"]
 

@@ -84,7 +84,7 @@ def test_best_is_the_checkpoint_of_the_highest_averaged_return(done):
     highest = max(found.values(), key=lambda content: content["averages"]["return"])
     assert same(best["learner"], highest["learner"])
     rows = {row["step"]: row for row in read_metrics(done)}
-    assert best["best"] == max(rows[step]["return_average"] for step in range(5, STEPS + 1, 5))
+    assert best["best"] == max(rows[step]["return_ema"] for step in range(5, STEPS + 1, 5))
 
 
 def test_best_stays_when_the_average_falls(tmp_path):
@@ -102,7 +102,7 @@ def test_averages_are_exponential_moving_averages_of_the_metrics(done):
     average = None
     for row in read_metrics(done):
         average = row["return"] if average is None else 0.95 * average + 0.05 * row["return"]
-        assert math.isclose(row["return_average"], average)
+        assert math.isclose(row["return_ema"], average)
 
 
 def test_a_loaded_run_equals_the_saved_one(tmp_path):
@@ -190,7 +190,7 @@ def damaged(path, how):
 @pytest.mark.parametrize("how", [0.0, 0.01, 0.5, 0.999, 0, 9000, -1, -100, -300, -1000, -2000, -3000])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(mine, how):
     damaged(file(mine, 30), how)
-    with pytest.warns(UserWarning, match=r"used .*step_00000025\.pt.* step_00000030\.pt.*truncated, damaged or no"):
+    with pytest.warns(UserWarning, match=r"loaded .*step_00000025\.pt.* step_00000030\.pt.*truncated, damaged or no"):
         run = load_trusted(mine)
     assert run.step == 25
     assert same(run.learner.state_dict(), torch.load(file(mine, 25), weights_only=True)["learner"])
@@ -227,12 +227,12 @@ def test_another_torch_file_is_no_checkpoint(mine):
 
 
 def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
-    other = build_run("guessing_game", hidden_size=6, outer_steps=1, device="cpu")
+    other = build_run("guessing_game", **{"core.hidden_size": 6}, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
     shutil.copy(file(other.folder, 0), file(mine, 40))
     with pytest.warns(
-        UserWarning, match=r"step_00000040\.pt: it was made by guessing_game .*and this run by tiny_runs:tiny"
+        UserWarning, match=r"step_00000040\.pt: it is a checkpoint of guessing_game .*, want tiny_runs:tiny"
     ):
         assert load_trusted(mine).step == STEPS
 
@@ -240,7 +240,7 @@ def test_a_checkpoint_of_another_recipe_is_named_and_not_used(mine, tmp_path):
 def test_a_checkpoint_of_other_arguments_is_named_and_not_used(mine, tmp_path):
     made(tmp_path / "other", seed=1).save()
     shutil.copy(file(tmp_path / "other", 0), file(mine, 40))
-    with pytest.warns(UserWarning, match=r"step_00000040\.pt: it was made by tiny_runs:tiny {'seed': 1}"):
+    with pytest.warns(UserWarning, match=r"step_00000040\.pt: it is a checkpoint of tiny_runs:tiny {'seed': 1}"):
         assert load_trusted(mine).step == STEPS
 
 
@@ -248,14 +248,16 @@ def test_a_checkpoint_of_other_sizes_is_named_and_not_used(tmp_path):
     """Nobody else would know that the function that builds a run by hand has changed."""
     by_hand(tmp_path / "run").save()
     with pytest.raises(ValueError, match=r"(?s)step_00000000\.pt.*size mismatch"):
-        load_trusted(tmp_path / "run", build=lambda: build_run("guessing_game", hidden_size=7, outer_steps=1))
+        load_trusted(
+            tmp_path / "run", build=lambda: build_run("guessing_game", **{"core.hidden_size": 7}, outer_steps=1)
+        )
 
 
 def test_where_no_checkpoint_is_good_each_is_named(mine):
     files = [f for f in (mine / "checkpoints").iterdir() if f.name.startswith("step")]
     for each in files:
         damaged(each, 0.5)
-    with pytest.raises(ValueError, match="no good checkpoint") as error:
+    with pytest.raises(ValueError, match="no valid checkpoint") as error:
         load_trusted(mine)
     assert len(files) == 6 and all(each.name in str(error.value) for each in files)
 
@@ -307,7 +309,7 @@ def test_a_full_disk_stops_the_run_and_spares_the_former_checkpoint(mine, done):
     for step in (25, 30):
         file(mine, step).unlink()
     run, before = load_trusted(mine), file(mine, 20).read_bytes()
-    with small_disk(len(before) - 1), pytest.raises(OSError, match="outer step 25 could not be written down") as error:
+    with small_disk(len(before) - 1), pytest.raises(OSError, match="outer step 25 could not be saved") as error:
         train(run, tensorboard=False)
     assert f"badger resume {mine}" in str(error.value)
     assert file(mine, 20).read_bytes() == before
@@ -344,7 +346,7 @@ def test_a_run_that_diverged_tells_the_step_the_norms_and_the_last_good_checkpoi
 
 
 def test_a_run_that_diverged_before_its_first_checkpoint_says_so(tmp_path):
-    with pytest.raises(Diverged, match="checkpoint: none was saved"):
+    with pytest.raises(Diverged, match="checkpoint: none"):
         train(Poisoned.at(made(tmp_path / "run"), 1), tensorboard=False)
 
 
@@ -399,7 +401,7 @@ def test_a_score_that_is_not_due_leaves_its_average_alone(tmp_path):
     run.learner.update = seldom
     train(run, 4)
     due = run.history[1]["final_error"]
-    averages = [row["final_error_average"] for row in run.history]
+    averages = [row["final_error_ema"] for row in run.history]
     assert math.isnan(averages[0]) and averages[1:] == [due] * 3
 
 

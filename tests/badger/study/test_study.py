@@ -216,7 +216,7 @@ def test_finished_runs_are_not_run_again(whole):
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", ["badger.runs.checkpoint.replace"])
+@pytest.mark.parametrize("name", ["badger.runs.checkpoint.atomic_write"])
 def test_a_run_killed_at_any_write_ends_with_the_same_result(tmp_path, whole, name):
     for call in range(1, 40):
         process = start(perform_until, job(tmp_path, "long", 1), name, call)
@@ -463,7 +463,7 @@ def test_there_is_no_profile_where_all_runs_ended_at_the_same_score():
 def test_the_steps_to_the_threshold_are_those_of_the_moving_average(whole):
     for row in read_csv(whole, "runs"):
         values = read_metrics(whole / row["arm"] / f"seed-{row['seed']}")
-        below = [value["step"] for value in values if value["final_error_average"] < TINY.threshold]
+        below = [value["step"] for value in values if value["final_error_ema"] < TINY.threshold]
         assert row["steps_to_threshold"] == (str(below[0]) if below else "")
     assert {row["steps_to_threshold"] == "" for row in read_csv(whole, "runs")} == {True, False}
 
@@ -564,7 +564,7 @@ def test_an_unknown_study_is_refused_with_the_valid_names(name, message):
     "words, message",
     [
         (["--arms", "shrt"], "unknown arm 'shrt', want one of: short, long"),
-        (["--seeds", "0"], "seeds=0, want at least 1"),
+        (["--seeds", "0"], "--seeds 0, want at least 1"),
         (["--quick"], "study 'tiny' has no quick version"),
     ],
 )
@@ -601,8 +601,8 @@ def test_a_finished_run_has_its_arguments_and_final_score_in_the_hparams_tab(tmp
     assert values == {"recipe": "tiny_runs:tiny", "outer_steps": 6, "seed": 0, "seeds": 1}  # with the defaults
     scores, events = json.loads((folder / "result.json").read_text())["scores"], scalars(folder)
     expected = [(step, pytest.approx(scores[str(step)][""]["final_error"]["mean"])) for step in (4, 6)]
-    assert names == ["final_error/average", "final_error/evaluated"]
-    assert events["final_error/evaluated"] == expected and events["final_error/average"]
+    assert names == ["final_error/ema", "final_error/evaluated"]
+    assert events["final_error/evaluated"] == expected and events["final_error/ema"]
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["00006", "checkpoints"]  # 00006: points
 
 
