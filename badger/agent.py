@@ -192,9 +192,7 @@ class Agent(nn.Module):
                 self._episode_edges[key] = thread.submit(make).result()
         return self._episode_edges[key]
 
-    def _sample_edges(
-        self, experts: int, like: Tensor, rng: torch.Generator
-    ) -> tuple[Edges, Int[Tensor, " B"] | None]:
+    def _sample_edges(self, experts: int, like: Tensor, rng: torch.Generator) -> tuple[Edges, Int[Tensor, " B"] | None]:
         """The edges of new episodes, and the indices of their graphs."""
         edges, batch = self._all_edges(experts, like), like.shape[0]
         if not isinstance(self.topology, PerEpisode):
@@ -415,9 +413,7 @@ class Agent(nn.Module):
         return identity if names is None else torch.cat([identity, names], -1)
 
 
-def _topology_edges(
-    topology: EdgeList | PerEpisode, experts: int, device: torch.device, dtype: torch.dtype
-) -> Edges:
+def _topology_edges(topology: EdgeList | PerEpisode, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
     like = torch.empty(0, device=device, dtype=dtype)
     if isinstance(topology, PerEpisode):
         return topology.make_edges(experts, like)

@@ -33,7 +33,7 @@ class PerEpisode:
     Raises:
         ValueError: an unknown name, a topology without a seed, or graphs < 1.
 
-    Example: `Agent(..., topology=PerEpisode(partial(random_regular, degree=6), graphs=256))`.
+    Example: `Agent(..., topology=PerEpisode("small_world", graphs=256))`.
     """
 
     topology: str | Callable[..., nx.Graph | EdgeList]

@@ -93,7 +93,9 @@ def test_a_gaussian_head_has_one_log_std_for_all_outputs():
     named = act.Gaussian(act.NamedOutputs(3, 2))
     assignment = named.make_assignment(torch.zeros(4, 1), 5, 3, seeded())
     assert named(torch.randn(4, 5, 3, generator=seeded()), assignment, None).shape == (4, 6)
-    assert torch.equal(named.output_names(assignment, 5), named.base.output_names(assignment, 5)) and named.name_size > 0
+    assert (
+        torch.equal(named.output_names(assignment, 5), named.base.output_names(assignment, 5)) and named.name_size > 0
+    )
 
 
 def test_an_output_without_standard_deviations_raises():

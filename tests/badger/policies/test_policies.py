@@ -13,7 +13,9 @@ from toys import seeded
 
 QUARTERS = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64).log()
 PAIR = MultiDiscrete((2, 3))
-SIDE = torch.cat([torch.tensor([0.75, 0.25], dtype=torch.float64).log() + 7, QUARTERS - 3])  # logits are shift-invariant
+SIDE = torch.cat(
+    [torch.tensor([0.75, 0.25], dtype=torch.float64).log() + 7, QUARTERS - 3]
+)  # logits are shift-invariant
 VALUE = torch.tensor([9.0], dtype=torch.float64)
 MASK = torch.tensor([False, True, True])
 
@@ -130,5 +132,7 @@ def test_the_score_function_estimator_equals_the_gradient_of_the_mean_reward():
 
 
 def test_an_output_of_another_action_space_raises():
-    with pytest.raises(ValueError, match=r"output has 5 numbers, want the 3 logits of Discrete\(n=3\), and at most one value"):
+    with pytest.raises(
+        ValueError, match=r"output has 5 numbers, want the 3 logits of Discrete\(n=3\), and at most one value"
+    ):
         Sampled(Discrete(3))(torch.zeros(2, 5), None, seeded())

@@ -65,7 +65,12 @@ def test_trajectories_and_samples_equal_those_of_one_rollout(bus):
     for grad_checkpoint_steps in (STEPS, 3):
         rng = generator(0, "test")
         trajectory, carry = checkpointed_rollout(
-            agent, task, initial_carry(agent, task, 3, rng), rng, steps=STEPS, grad_checkpoint_steps=grad_checkpoint_steps
+            agent,
+            task,
+            initial_carry(agent, task, 3, rng),
+            rng,
+            steps=STEPS,
+            grad_checkpoint_steps=grad_checkpoint_steps,
         )
         results.append((trajectory, carry.step, carry.elapsed, rng.get_state()))
     rng = generator(0, "test")

@@ -52,7 +52,9 @@ def test_scores_equal_those_of_the_task(task, library):
 def test_samples_of_the_policy_are_the_same(library):
     task = Steps(dtype=torch.float64)
     agent, policy = toy_agent(task), Sampled(task.action_space)
-    direct, through_env = (evaluate(agent, t, 6, seeded(), policy)["return"] for t in (task, EnvRoundTrip(task, library)))
+    direct, through_env = (
+        evaluate(agent, t, 6, seeded(), policy)["return"] for t in (task, EnvRoundTrip(task, library))
+    )
     assert torch.equal(direct, through_env)
 
 
@@ -70,7 +72,13 @@ def test_a_finite_task_is_evaluated_on_all_its_episodes(library):
 def same(direct, through_env):
     for name in direct._fields:
         a_part, b_part = getattr(direct, name), getattr(through_env, name)
-        pairs = [(a_part[n], b_part[n]) for n in a_part] if name == "scores" else [(a_part, b_part)] if a_part is not None else []
+        pairs = (
+            [(a_part[n], b_part[n]) for n in a_part]
+            if name == "scores"
+            else [(a_part, b_part)]
+            if a_part is not None
+            else []
+        )
         assert name == "scores" or (a_part is None) == (b_part is None)
         for a, b in pairs:
             assert_close(b, a, rtol=0, atol=0, equal_nan=True)
@@ -90,7 +98,10 @@ def test_a_step_equals_that_of_the_task(task, library):
         output = torch.randn(*step.reward.shape, task.action_space.size, generator=seeded(t), dtype=task.dtype)
         action = policy_for_env(identity_policy, task.action_space)(output, step.action_mask, seeded())
         done = (step.terminated | step.truncated).reshape(3, -1).all(1)
-        (direct, step), (through_env, env_step) = task.step(direct, action, seeded()), round_trip.step(through_env, action, seeded())
+        (direct, step), (through_env, env_step) = (
+            task.step(direct, action, seeded()),
+            round_trip.step(through_env, action, seeded()),
+        )
         if round_trip.agents is not None:
             gone = (step.terminated | step.truncated).unsqueeze(-1)
             step, env_step = (s._replace(action_mask=s.action_mask | gone) for s in (step, env_step))

@@ -34,7 +34,13 @@ def test_a_trajectory_has_time_first():
     trajectory, _ = run(agent, game(dims=2), 5)
     assert trajectory.obs.shape == (5, B, 1)
     assert trajectory.output.shape == trajectory.action.shape == (5, B, 2)
-    for part in (trajectory.reward, trajectory.terminated, trajectory.truncated, trajectory.valid, *trajectory.scores.values()):
+    for part in (
+        trajectory.reward,
+        trajectory.terminated,
+        trajectory.truncated,
+        trajectory.valid,
+        *trajectory.scores.values(),
+    ):
         assert part.shape == (5, B)
     assert trajectory.scores.keys() == {"error", "final_error"}
     assert trajectory.losses == {} and trajectory.hook_outputs == []
@@ -90,7 +96,8 @@ def test_the_hook_receives_the_state_after_each_step():
     assert len(trajectory.hook_outputs) == 4
     assert torch.equal(trajectory.hook_outputs[-1], after.agent_state.y)
     assert_close(
-        torch.stack(trajectory.hook_outputs).mean(2) @ agent.act.linear.weight.T + agent.act.linear.bias, trajectory.output
+        torch.stack(trajectory.hook_outputs).mean(2) @ agent.act.linear.weight.T + agent.act.linear.bias,
+        trajectory.output,
     )
 
 
@@ -144,7 +151,9 @@ def test_a_task_of_fixed_length_is_reset_without_an_invalid_step():
     assert ends == [False, False, False, True] * 2 + [False] * 2
     assert trajectory.valid.all() and carry.elapsed == 2
     assert trajectory.scores["final_error"].isfinite().all(1).tolist() == ends
-    observed = [bool((trajectory.obs[t] == trajectory.scores["error"][t - 1].unsqueeze(-1)).all()) for t in range(1, 10)]
+    observed = [
+        bool((trajectory.obs[t] == trajectory.scores["error"][t - 1].unsqueeze(-1)).all()) for t in range(1, 10)
+    ]
     assert observed == [t % 4 != 0 for t in range(1, 10)]  # the first observation of an episode is of the zero guess
 
 
@@ -156,7 +165,9 @@ def test_the_agent_is_reset_with_a_task_of_fixed_length(core):
     for t in range(1, 10):
         assert torch.equal(trajectory.hook_outputs[t].identity, trajectory.hook_outputs[t - 1].identity) == (t % 4 != 0)
     reset_state = trajectory.hook_outputs[4]
-    state = agent.initial_state(trajectory.obs[4], seeded())._replace(identity=reset_state.identity, assignment=reset_state.assignment)
+    state = agent.initial_state(trajectory.obs[4], seeded())._replace(
+        identity=reset_state.identity, assignment=reset_state.assignment
+    )
     assert_close(agent(trajectory.obs[4], state)[0], trajectory.output[4])
 
 
@@ -181,7 +192,11 @@ def walks(**options):
     agent = toy_agent(walk, core=options.pop("core", "gru"))
     trajectory, _ = run(agent, walk, 12, batch=8, hook=lambda s: s, **options)
     ended = trajectory.terminated | trajectory.truncated
-    assert trajectory.terminated.any() and trajectory.truncated.any() and not (trajectory.terminated & trajectory.truncated).any()
+    assert (
+        trajectory.terminated.any()
+        and trajectory.truncated.any()
+        and not (trajectory.terminated & trajectory.truncated).any()
+    )
     assert (ended[:6].sum(0) >= 1).all()
     return agent, trajectory, ended
 
@@ -261,7 +276,11 @@ def test_the_policy_receives_the_action_mask():
 # --- gradients
 
 
-AUXILIARY = ("core.encoder.", "core.predictors", "core.decoder.")  # parameters of auxiliary losses: rewards do not reach them
+AUXILIARY = (
+    "core.encoder.",
+    "core.predictors",
+    "core.decoder.",
+)  # parameters of auxiliary losses: rewards do not reach them
 
 
 @each_value(core=CORES, bus=BUSES)
