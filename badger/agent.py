@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from badger.act import Act
@@ -22,13 +22,16 @@ from comms import (
     Delivery,
     EdgeList,
     Edges,
+    PerEpisode,
     Topology,
     connect_new_experts,
     edge_list,
     expand_batch,
     make_edges,
     mask_absent,
+    select_graphs,
     silence,
+    where_edges,
 )
 from experts import Core
 from experts import state as states
@@ -47,6 +50,7 @@ class AgentState(NamedTuple):
         identity: distinguishes the experts.
         assignment: of outputs to experts; None for an output head without one.
         present: experts that take part; None: all.
+        graph: the index of each episode's graph where the topology is `PerEpisode`; else None.
     """
 
     core: State
@@ -57,6 +61,7 @@ class AgentState(NamedTuple):
     identity: Float[Tensor, "B E I"]
     assignment: Tensor | None
     present: Bool[Tensor, "B E"] | None
+    graph: Int[Tensor, " B"] | None = None
 
     @property
     def inbox(self) -> Float[Tensor, "B E M"]:
@@ -94,7 +99,8 @@ class Agent(nn.Module):
         core: recurrent core with sense.output_size + bus.message_size + identity_size + act.name_size inputs.
         bus: a bus of `comms` on the outputs of the core.
         act: output head of `badger.act` on the outputs of the core.
-        topology: a name in `comms.TOPOLOGIES`, a networkx graph, an EdgeList, or a callable int -> graph or EdgeList.
+        topology: a name in `comms.TOPOLOGIES`, a networkx graph, an EdgeList, a callable int -> graph or EdgeList, or
+            `comms.PerEpisode`, which draws a graph for each episode.
             Other than a name, its edges among `experts` are saved with the parameters, as they may be random.
         experts: default number of experts; can change after training.
         identity_size: size of the identities, standard normal; without the output names of `act`.
@@ -113,7 +119,7 @@ class Agent(nn.Module):
         core: Core,
         bus: Bus,
         act: Act,
-        topology: Topology = "complete",
+        topology: Topology | PerEpisode = "complete",
         experts: int,
         identity_size: int = 8,
         comm_rounds: int = 1,
@@ -143,7 +149,8 @@ class Agent(nn.Module):
 
     def _edge_list(self, experts: int) -> EdgeList:
         if experts not in self._edge_lists:
-            self._edge_lists[experts] = edge_list(self.topology, experts)
+            topology = self.topology.first if isinstance(self.topology, PerEpisode) else self.topology
+            self._edge_lists[experts] = edge_list(topology, experts)
         return self._edge_lists[experts]
 
     def get_extra_state(self) -> Float[Tensor, "3 columns"]:
@@ -152,7 +159,7 @@ class Agent(nn.Module):
         The first column holds the number of experts, the others senders, receivers and weights of the edges; there are
         no columns for a topology given by name.
         """
-        if isinstance(self.topology, str):
+        if isinstance(self.topology, str | PerEpisode):
             return torch.empty(3, 0, dtype=torch.float64)
         edges = np.stack([part.astype(np.float64) for part in self._edge_list(self.experts)])
         return torch.tensor(np.concatenate([[[self.experts], [0.0], [0.0]], edges], 1))
@@ -163,7 +170,7 @@ class Agent(nn.Module):
         Args:
             state: the result of `get_extra_state`.
         """
-        if isinstance(self.topology, str) or not state.numel():
+        if isinstance(self.topology, str | PerEpisode) or not state.numel():
             return
         columns = state.cpu().numpy()
         experts, edges = int(columns[0, 0]), columns[:, 1:]
@@ -173,16 +180,37 @@ class Agent(nn.Module):
             self._edge_lists[experts] = edge_list(saved, experts)
             self._episode_edges.clear()
 
-    def _edges(self, experts: int, batch: int, like: Tensor) -> Edges:
-        """The edges of `batch` episodes on the device of `like`. Only the first call copies data to the device."""
+    def _all_edges(self, experts: int, like: Tensor) -> Edges:
+        """The edges of the topology's graphs on the device of `like`. Only the first call copies data to the device."""
         key = experts, like.device, like.dtype
         if key not in self._episode_edges:
-            make = partial(_single_episode_edges, self._edge_list(experts), experts, like.device, like.dtype)
+            topology = self.topology if isinstance(self.topology, PerEpisode) else self._edge_list(experts)
+            make = partial(_topology_edges, topology, experts, like.device, like.dtype)
             # in another thread, without the transforms of torch.func and the inference mode of this one, in which the
             # cached tensors could not be used later
             with ThreadPoolExecutor(1) as thread:
                 self._episode_edges[key] = thread.submit(make).result()
-        return expand_batch(self._episode_edges[key], batch)
+        return self._episode_edges[key]
+
+    def _sample_edges(self, experts: int, like: Tensor, rng: torch.Generator) -> tuple[Edges, Int[Tensor, " B"] | None]:
+        """The edges of new episodes, and the indices of their graphs."""
+        edges, batch = self._all_edges(experts, like), like.shape[0]
+        if not isinstance(self.topology, PerEpisode):
+            return expand_batch(edges, batch), None
+        graph = torch.randint(self.topology.graphs, (batch,), generator=rng, device=like.device)
+        return select_graphs(edges, graph), graph
+
+    def with_graph(self, state: AgentState, graph: Int[Tensor, " B"] | None) -> AgentState:
+        """The state with other graphs of a topology that is drawn for each episode.
+
+        Args:
+            state: the state before.
+            graph: the index of each episode's graph; None: the state is unchanged.
+        """
+        if graph is None:
+            return state
+        edges = select_graphs(self._all_edges(state.identity.shape[1], state.y), graph)
+        return state._replace(edges=edges, graph=graph)
 
     def initial_state(
         self,
@@ -202,7 +230,7 @@ class Agent(nn.Module):
         experts = self.experts if experts is None else experts
         outputs = self.act.outputs if outputs is None else outputs
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = self._edges(experts, batch, like)
+        edges, graph = self._sample_edges(experts, like, rng)
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
         identity = self._identities(like, experts, rng)
@@ -216,6 +244,7 @@ class Agent(nn.Module):
             self._with_output_names(identity, assignment),
             assignment,
             None,
+            graph,
         )
 
     def forward(
@@ -231,19 +260,19 @@ class Agent(nn.Module):
         Returns:
             The outputs of the head, and the state after this step.
         """
-        core, bus, y, delivery, edges, identity, assignment, present = state
+        core, bus, y, delivery, edges, identity, assignment, present, graph = state
         inputs = self.sense(obs, identity.shape[1], self.num_outputs(assignment))
         active_edges = edges if present is None else mask_absent(edges, present)
         for _ in range(self.comm_rounds):
             y, core = self.core(torch.cat([inputs, delivery.inbox, identity], -1), core, present)
             delivery, bus = self.bus(y, active_edges, bus, rng)
         output = self.act(y, assignment, present)
-        return output, AgentState(core, bus, y, delivery, edges, identity, assignment, present)
+        return output, AgentState(core, bus, y, delivery, edges, identity, assignment, present, graph)
 
     def reset(
         self, state: AgentState, rows: Bool[Tensor, " B"], obs: Float[Tensor, "B *EO"], rng: torch.Generator
     ) -> AgentState:
-        """Resets the state in some rows of the batch. Edges and lesions are kept.
+        """Resets the state in some rows of the batch. Lesions are kept, and edges that are not drawn for each episode.
 
         Args:
             state: the state of all rows.
@@ -255,7 +284,7 @@ class Agent(nn.Module):
         return self.replace_rows(state, rows, initial)
 
     def replace_rows(self, state: AgentState, rows: Bool[Tensor, " B"], new: AgentState) -> AgentState:
-        """Replaces some rows of a state by those of another one, except edges and lesions.
+        """Replaces some rows of a state by those of another one, except lesions, and edges of a constant topology.
 
         Args:
             state: the state of all rows.
@@ -264,6 +293,10 @@ class Agent(nn.Module):
         """
         if new.edges.weight.shape != state.edges.weight.shape:  # experts, and their edges, were added
             new = new._replace(delivery=_empty_delivery(new.inbox, state.edges))
+        if state.graph is None or new.graph is None:  # constant, or rewired
+            new = new._replace(graph=state.graph)
+        else:
+            state = state._replace(edges=where_edges(rows, new.edges, state.edges))
         fields = [name for name in AgentState._fields if name not in ("edges", "present")]
         old_parts, new_parts = (tuple(getattr(s, name) for name in fields) for s in (state, new))
         return state._replace(**dict(zip(fields, states.where(rows, new_parts, old_parts), strict=True)))
@@ -272,7 +305,8 @@ class Agent(nn.Module):
         """Adds n experts to a state, before or during an episode.
 
         They start with initial states and new identities. Existing edges are unchanged, also those of silenced experts;
-        the edges of the topology that touch a new expert are appended.
+        the edges of the topology that touch a new expert are appended. A topology that is drawn for each episode is
+        drawn anew.
 
         Args:
             state: the state before.
@@ -288,13 +322,19 @@ class Agent(nn.Module):
         old_size = state.identity.shape[1]
         new_size = old_size + n
         like, batch = obs.flatten(1), obs.shape[0]
-        edges = connect_new_experts(state.edges, self._edge_list(new_size), old_size=old_size, new_size=new_size)
+        if isinstance(self.topology, PerEpisode):
+            edges, graph = self._sample_edges(new_size, like, rng)
+        else:
+            rows = self._edge_list(new_size)
+            edges, graph = connect_new_experts(state.edges, rows, old_size=old_size, new_size=new_size), None
         index = torch.arange(new_size, device=obs.device)
         index[old_size:] = -1
         y = like.new_zeros(batch, new_size, self.core.output_size)
         y[:, :old_size] = state.y
         inbox = torch.cat([state.inbox, like.new_zeros(batch, n, self.bus.message_size)], 1)
-        weights = torch.cat([state.weights, like.new_zeros(batch, edges.weight.shape[1] - state.weights.shape[1])], 1)
+        weights = torch.zeros_like(edges.weight)
+        if graph is None:
+            weights = torch.cat([state.weights, weights[:, state.weights.shape[1] :]], 1)
         present = state.present
         if present is not None:
             present = torch.cat([present, present.new_ones(batch, n)], 1)
@@ -310,6 +350,7 @@ class Agent(nn.Module):
             self._with_output_names(identity, assignment),
             assignment,
             present,
+            graph,
         )
 
     def remove(self, state: AgentState, experts: Sequence[int]) -> AgentState:
@@ -352,7 +393,7 @@ class Agent(nn.Module):
         """
         edges = make_edges(topology, state.identity.shape[1], len(state.y), state.y)
         delivery = state.delivery._replace(weights=torch.zeros_like(edges.weight))
-        return state._replace(edges=edges, delivery=delivery)
+        return state._replace(edges=edges, delivery=delivery, graph=None)
 
     def num_outputs(self, assignment: Tensor | None) -> int:
         """D, the number of outputs of an assignment.
@@ -372,8 +413,11 @@ class Agent(nn.Module):
         return identity if names is None else torch.cat([identity, names], -1)
 
 
-def _single_episode_edges(rows: EdgeList, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
-    return make_edges(rows, experts, 1, torch.empty(0, device=device, dtype=dtype))
+def _topology_edges(topology: EdgeList | PerEpisode, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
+    like = torch.empty(0, device=device, dtype=dtype)
+    if isinstance(topology, PerEpisode):
+        return topology.make_edges(experts, like)
+    return make_edges(topology, experts, 1, like)
 
 
 def _empty_delivery(inbox: Tensor, edges: Edges) -> Delivery:

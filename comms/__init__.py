@@ -4,6 +4,7 @@
 - `comms.mean` (CommNet), `comms.attention` (TarMAC), `comms.workspace` (a global workspace): buses.
 - `comms.gated` (IC3Net), `comms.delayed`, `comms.noisy`: wrappers around any bus.
 - `comms.generators`: `TOPOLOGIES` by name: complete, ring, grid, star, small world and others, for 100,000 experts too.
+- `comms.per_episode`: a random topology that is drawn anew for each episode.
 - `comms.topology`: a name, a networkx graph, an `EdgeList` or a function of the number of experts becomes `Edges`.
 - `comms.surgery`: lesions, silenced experts and added experts, as functions of the edges.
 - `comms.edge_softmax` and `comms.edge_layouts`: softmax over incoming edges, in three layouts with equal results.
@@ -32,6 +33,7 @@ from comms.generators import TOPOLOGIES, EdgeList
 from comms.lookup import get_by_name
 from comms.mean import Mean
 from comms.noisy import Noisy
+from comms.per_episode import PerEpisode, select_graphs, where_edges
 from comms.surgery import connect_new_experts, lesion, mask_absent, silence
 from comms.topology import Edges, Topology, edge_list, expand_batch, make_edges, map_edges, max_edge_weights
 from comms.workspace import Workspace
@@ -48,6 +50,7 @@ __all__ = [
     "Gated",
     "Mean",
     "Noisy",
+    "PerEpisode",
     "Silent",
     "State",
     "Topology",
@@ -61,5 +64,7 @@ __all__ = [
     "map_edges",
     "mask_absent",
     "max_edge_weights",
+    "select_graphs",
     "silence",
+    "where_edges",
 ]

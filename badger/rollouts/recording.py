@@ -31,6 +31,7 @@ class Recording(NamedTuple):
         identity: as in `AgentState`, in each step.
         assignment: as in `AgentState`, in each step.
         present: as in `AgentState`, in each step; None: as in `initial_state`.
+        graph: as in `AgentState`, in each step; None where the topology is the same in all episodes.
     """
 
     initial_state: AgentState
@@ -39,6 +40,7 @@ class Recording(NamedTuple):
     identity: Float[Tensor, "T B E I"]
     assignment: Tensor | None
     present: Bool[Tensor, "T B E"] | None = None
+    graph: Int[Tensor, "T B"] | None = None
 
     def select(self, index: Int[Tensor, " rows"]) -> "Recording":
         """Selects rows of the batch.
@@ -142,13 +144,14 @@ def record(
         steps: T.
     """
     trajectory, next_carry = rollout(
-        agent, task, carry, rng, policy, steps=steps, hook=lambda s: (s.identity, s.assignment, s.present)
+        agent, task, carry, rng, policy, steps=steps, hook=lambda s: (s.identity, s.assignment, s.present, s.graph)
     )
-    identity, assignment, present = (
+    identity, assignment, present, graph = (
         None if parts[0] is None else torch.stack(parts) for parts in zip(*trajectory.hook_outputs, strict=True)
     )
     assert identity is not None
-    recording = Recording(carry.agent_state, trajectory.obs, trajectory.episode_start, identity, assignment, present)
+    fields = (trajectory.obs, trajectory.episode_start, identity, assignment, present, graph)
+    recording = Recording(carry.agent_state, *fields)
     return trajectory._replace(hook_outputs=[]), recording, next_carry
 
 
@@ -177,8 +180,8 @@ def replay(
     initial = agent.initial_state(recording.obs[0], rng.clone_state(), experts, num_outputs)  # samples are not used
     state, outputs, losses = recording.initial_state, [], []
     for t in range(len(recording.obs)):
-        obs, episode_start, identity, assignment, present = recording._map(itemgetter(t))
-        reset = initial._replace(identity=identity, assignment=assignment)
+        obs, episode_start, identity, assignment, present, graph = recording._map(itemgetter(t))
+        reset = agent.with_graph(initial._replace(identity=identity, assignment=assignment), graph)
         state = agent.replace_rows(state, episode_start, reset)
         state = state._replace(present=state.present if present is None else present)
         output, state = agent(obs, state, rng)
@@ -196,14 +199,15 @@ def _can_unroll(agent: Agent, recording: Recording) -> bool:
 
 
 def _replay_unrolled(agent: Agent, recording: Recording) -> tuple[Tensor, dict[str, Tensor], AgentState]:
-    state, obs, episode_start, identity, assignment, _ = recording
+    state, obs, episode_start, identity, assignment, _, graph = recording
     inputs = agent.sense(obs.flatten(0, 1), identity.shape[2], agent.num_outputs(state.assignment))
     inbox = identity.new_zeros(*identity.shape[:3], agent.bus.message_size)
     inbox[0] = torch.where(episode_start[0][:, None, None], 0, state.inbox)  # possibly from another bus
     xs = torch.cat([inputs.unflatten(0, episode_start.shape), inbox, identity], -1)  # (T, B, E, D)
     ys, core = agent.core.unroll(xs, state.core, None if known_empty(episode_start) else episode_start)
     output = agent.act(ys.flatten(0, 1), None if assignment is None else assignment.flatten(0, 1), None)
+    state = agent.with_graph(state, None if graph is None else graph[-1])
     delivery, bus = agent.bus(ys[-1], state.edges, state.bus, None)
     last_assignment = None if assignment is None else assignment[-1]
-    last = AgentState(core, bus, ys[-1], delivery, state.edges, identity[-1], last_assignment, None)
+    last = AgentState(core, bus, ys[-1], delivery, state.edges, identity[-1], last_assignment, None, state.graph)
     return output.unflatten(0, episode_start.shape), {}, last

@@ -294,13 +294,14 @@ class RecurrentQ:
         """The recording that replays a batch of sequences from their initial states."""
         obs, identity, assignment = batch.steps.obs, batch.identity, batch.assignment
         initial = self.agent.initial_state(obs[0], rng, self.experts, self.task.action_space.size)
-        initial = initial._replace(identity=identity, assignment=assignment)
+        initial = self.agent.with_graph(initial._replace(identity=identity, assignment=assignment), batch.graph)
         return Recording(
             with_recurrent_states(batch.initial_states, initial),
             obs,
             batch.steps.episode_start,
             identity.expand(len(obs), *identity.shape),
             None if assignment is None else assignment.expand(len(obs), *assignment.shape),
+            graph=None if batch.graph is None else batch.graph.expand(len(obs), *batch.graph.shape),
         )
 
     def _td_targets(

@@ -57,6 +57,7 @@ class SequenceBatch(NamedTuple):
         assignment: output assignment in that episode (`AgentState.assignment`).
         initial_states: recurrent state before the first step, one row each; None: the initial state of an episode.
         final_states: recurrent state before the last observation; None where it is not stored.
+        graph: index of the communication graph in that episode (`AgentState.graph`).
     """
 
     steps: Transitions
@@ -64,6 +65,7 @@ class SequenceBatch(NamedTuple):
     assignment: Tensor | None
     initial_states: Sequence[State | None]
     final_states: Sequence[State | None]
+    graph: Int[Tensor, " B"] | None = None
 
 
 @runtime_checkable
@@ -206,13 +208,13 @@ class ReplayBuffer:
         Args:
             indices: positions in the buffer.
         """
-        *steps, identity, assignment = (None if stored is None else stored[indices] for stored in self.storage)
+        *steps, identity, assignment, graph = (None if stored is None else stored[indices] for stored in self.storage)
         pairs: list[tuple[State | None, State | None]] = [(None, None)] * len(indices)
         if any(pair != (None, None) for pair in self.states):  # else the indices need not go to the host
             pairs = [self.states[i] for i in host.to_host(indices).tolist()]
         initial_states, final_states = zip(*pairs, strict=True)
         transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
-        return SequenceBatch(transitions, identity, assignment, initial_states, final_states)  # type: ignore[arg-type]
+        return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)  # type: ignore[arg-type]
 
     def update_priorities(self, indices: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
         """Sets priorities; one that is not finite leaves the old one.
@@ -269,4 +271,4 @@ class ReplayBuffer:
 
 
 def _batch_first(batch: SequenceBatch) -> list[Any]:
-    return [*batch.steps.map(lambda part: part.transpose(0, 1)), batch.identity, batch.assignment]
+    return [*batch.steps.map(lambda part: part.transpose(0, 1)), batch.identity, batch.assignment, batch.graph]

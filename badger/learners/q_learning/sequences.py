@@ -191,7 +191,9 @@ class SequenceBuilder:
         assigned = [a[done.row] for done in completed if (a := agent_states[done.t + 1].assignment) is not None]
         initial_states, final_states = zip(*[(done.initial_state, done.final_state) for done in completed], strict=True)
         assignment = torch.stack(assigned) if assigned else None
-        return SequenceBatch(steps, identity, assignment, initial_states, final_states)
+        drawn = [g[done.row] for done in completed if (g := agent_states[done.t + 1].graph) is not None]
+        graph = torch.stack(drawn) if drawn else None
+        return SequenceBatch(steps, identity, assignment, initial_states, final_states, graph)
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
