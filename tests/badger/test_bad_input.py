@@ -103,7 +103,7 @@ def test_experts_that_do_not_fit_the_outputs_are_told_what_does(port, message):
 
 def test_more_members_than_slots_are_told_what_to_do():
     memory = EpisodicMemory(3, partial(GRU, hidden_size=4), slots=4)
-    with pytest.raises(ValueError, match=r"slots=4 do not hold one step of 5 members.*Private"):
+    with pytest.raises(ValueError, match=r"slots=4 with 5 members that share a store.*Private"):
         memory.initial_state(torch.zeros(1, 5, 3))
     Private(memory).initial_state(torch.zeros(1, 5, 3))
 

@@ -233,7 +233,7 @@ def test_a_cell_that_cannot_be_says_why_and_the_others_are_there():
     assert [bool(row.failure) for row in rows] == [True, True, False, True, True, True]
     assert rows[0].failure.startswith("experts=3, want a multiple of outputs=2: act.Each")
     assert rows[1].failure == "dims=0, want at least 1"
-    assert rows[4].failure.startswith("slots=8 do not hold one step of 10 members")
+    assert rows[4].failure.startswith("slots=8 with 10 members that share a store")
     assert all(math.isnan(number) for number in rows[0][5:11])
 
 
