@@ -2,7 +2,7 @@
 
 A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in and returned, and never kept on `self`.
 
-- `experts.core`: the base class `Core`, and `Private`, which gives each member of a batch a memory of its own.
+- `experts.core`: the base class `Core`, and `Private`, which gives each member of a batch a store of its own.
 - `experts.recurrent`: GRU, LSTM, a core without memory as the control, and AMRL.
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
@@ -10,7 +10,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
-- `experts.memory_metrics`: how many slots are used, how many are duplicates, how widely a memory is read.
+- `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
 
 `CORES` has every core by name. A core of your own is one file with a `Core`, and a line in `CORES`.
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.state import State
 
-READ_WRITE_FIELDS = ("read", "write_key", "write_value")  # of `Core.read_write_vectors`
+READ_WRITE_FIELDS = ("read", "write_key", "write_value")  # names of `Core.read_write_vectors`
 
 
 class Core(nn.Module, ABC):
@@ -98,9 +98,10 @@ class Core(nn.Module, ABC):
         return None
 
     def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
-        """The vectors that the last step read and wrote, by the names in `READ_WRITE_FIELDS`; empty for a core without memory.
+        """The vectors that the last step read and wrote; empty for a core without memory.
 
-        By default these are the fields of the state with these names. Heads are concatenated.
+        Names are those in `READ_WRITE_FIELDS`. By default these are the fields of the state with these names. Heads
+        are concatenated.
 
         Args:
             state: the state after a step.
@@ -133,13 +134,13 @@ class Private(Core):
         self.input_size, self.output_size = core.input_size, core.output_size
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> State:
-        return states.unfold(self.core.initial_state(_each(x)), x.shape[1])
+        return states.unfold(self.core.initial_state(_fold(x)), x.shape[1])
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: State, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], State]:
-        there = None if present is None else _each(present)
-        y, folded = self.core(_each(x), states.fold(state), there)
+        mask = None if present is None else _fold(present)
+        y, folded = self.core(_fold(x), states.fold(state), mask)
         return y.view(*x.shape[:2], self.output_size), states.unfold(folded, x.shape[1])
 
     def unroll(
@@ -147,35 +148,35 @@ class Private(Core):
     ) -> tuple[Float[Tensor, "T B N Y"], State]:
         """Several steps, by `unroll` of the wrapped core."""
         n = xs.shape[2]
-        each = None if reset is None else reset.repeat_interleave(n, 1)
-        ys, folded = self.core.unroll(xs.flatten(1, 2).unsqueeze(2), states.fold(state), each)
+        folded_reset = None if reset is None else reset.repeat_interleave(n, 1)
+        ys, folded = self.core.unroll(xs.flatten(1, 2).unsqueeze(2), states.fold(state), folded_reset)
         return ys.view(*xs.shape[:3], self.output_size), states.unfold(folded, n)
 
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
-        return self._averaged(self.core.losses, state)
+        return self._mean_over_members(self.core.losses, state)
 
     def metrics(self, state: State) -> dict[str, Float[Tensor, " B"]]:
-        return self._averaged(self.core.metrics, state)
+        return self._mean_over_members(self.core.metrics, state)
 
     def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
         weights = self.core.read_weights(states.fold(state))  # (B * N, 1, slots)
         return None if weights is None else weights.unflatten(0, (-1, _num_members(state))).squeeze(2)
 
     def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
-        found = self.core.read_write_vectors(states.fold(state))  # (B * N, 1, V)
-        return {name: trace.unflatten(0, (-1, _num_members(state))).squeeze(2) for name, trace in found.items()}
+        vectors = self.core.read_write_vectors(states.fold(state))  # (B * N, 1, V)
+        return {name: v.unflatten(0, (-1, _num_members(state))).squeeze(2) for name, v in vectors.items()}
 
-    def _averaged(self, measure: Callable[[State], dict[str, Tensor]], state: State) -> dict[str, Tensor]:
+    def _mean_over_members(self, function: Callable[[State], dict[str, Tensor]], state: State) -> dict[str, Tensor]:
         n = _num_members(state)
-        return {name: v.unflatten(0, (-1, n)).mean(1) for name, v in measure(states.fold(state)).items()}
+        return {name: v.unflatten(0, (-1, n)).mean(1) for name, v in function(states.fold(state)).items()}
 
 
-def _each(x: Tensor) -> Tensor:
+def _fold(x: Tensor) -> Tensor:
     return x.flatten(0, 1).unsqueeze(1)  # (B, N, ...) -> (B * N, 1, ...)
 
 
 def _num_members(state: State) -> int:
-    """Members of an unfolded state, read off its first tensor."""
+    """Number of members of an unfolded state, from its first tensor."""
     while isinstance(state, tuple):
         state = next(part for part in state if isinstance(part, tuple | Tensor))
     return state.shape[1]
@@ -192,45 +193,48 @@ def default_loss_weights(core: nn.Module) -> dict[str, float]:
 
 
 def check_positive(**sizes: int) -> None:
-    """Raises ValueError unless every size is at least 1."""
+    """Raises ValueError unless each size is at least 1."""
     for name, size in sizes.items():
         if size < 1:
             raise ValueError(f"{name}={size}, want at least 1")
 
 
 def make_controller(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
-    """The controller of a memory: it eats [x, what is read].
+    """Builds the controller of a memory, whose input is [x, read vector].
 
-    read_size: where it follows from the controller's own output size, a function of that.
+    Args:
+        controller: a factory int -> Core.
+        input_size: size of x.
+        read_size: size of the read vector, or a function of the controller's output size.
 
     Raises:
-        TypeError: it is not made by a factory, or is no core.
-        ValueError: it eats something else, or its output size follows from its input size where the read's does from
-            its output size.
+        TypeError: the controller is not a factory, or does not return a core.
+        ValueError: the controller has another input size, or its output size depends on its input size where the read
+            size depends on the output size.
     """
     if isinstance(read_size, int):
-        return _made(controller, input_size, read_size)
-    output_size = _made(controller, 1, None).output_size
-    made = _made(controller, input_size, read_size(output_size))
-    if made.output_size != output_size:
+        return _build_controller(controller, input_size, read_size)
+    output_size = _build_controller(controller, 1, None).output_size
+    core = _build_controller(controller, input_size, read_size(output_size))
+    if core.output_size != output_size:
         raise ValueError(
-            f"the controller's output_size={made.output_size} where its input_size={made.input_size}, but "
-            f"{output_size} where that is 1; want one output size for every input size, such as that of "
+            f"the controller's output_size={core.output_size} for input_size={core.input_size}, but {output_size} for "
+            "input_size=1; want an output size that does not depend on the input size, as in "
             "partial(GRU, hidden_size=64)"
         )
-    return made
+    return core
 
 
-def _made(controller: Callable[[int], Core], input_size: int, read_size: int | None) -> Core:
-    """The controller for so many numbers; read_size: None where it is made to be looked at only."""
+def _build_controller(controller: Callable[[int], Core], input_size: int, read_size: int | None) -> Core:
+    """The controller with a checked type and input size; read_size None: without a check of the input size."""
     wanted = input_size + (read_size or 0)
-    made = controller if isinstance(controller, nn.Module) else controller(wanted)
-    if made is controller or not isinstance(made, Core):
-        got = type(made).__name__
+    core = controller if isinstance(controller, nn.Module) else controller(wanted)
+    if core is controller or not isinstance(core, Core):
+        got = type(core).__name__
         raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
-    if read_size is not None and made.input_size != wanted:
+    if read_size is not None and core.input_size != wanted:
         raise ValueError(
-            f"the controller's input_size={made.input_size}, want x {input_size} + read {read_size} = {wanted}; "
+            f"the controller's input_size={core.input_size}, want x {input_size} + read {read_size} = {wanted}; "
             "pass a factory int -> Core such as partial(GRU, hidden_size=64)"
         )
-    return made
+    return core

@@ -1,10 +1,9 @@
-"""Second derivatives of functions whose gradient is written out: right, or refused.
+"""Second derivatives of autograd functions with a hand-written backward pass: correct, or an error.
 
-A backward pass that is made of in-place operations cannot be differentiated again. Where a function can also be
-computed by plain operations, `differentiable_gradients` makes the gradient by those when it is to be differentiated;
-where it cannot, `first_order_only` raises. torch's `once_differentiable` does neither reliably: it returns None, or
-leaves terms out, where the gradient of the output is constant or where the second derivative is taken by
-`torch.autograd.grad` of some inputs only.
+A backward pass of in-place operations cannot be differentiated. Where a function can also be computed by plain
+operations, `differentiable_gradients` computes its gradient by these if it is to be differentiated; else
+`first_order_only` raises. torch's `once_differentiable` is not sufficient: it returns None, or omits terms, where the
+gradient of the output is constant or where `torch.autograd.grad` takes the second derivative of some inputs only.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,13 +18,14 @@ from experts.torch_internals import functorch_active, recorded_outside
 
 
 def first_order_only(what: str, instead: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorator of a backward pass that has no second derivatives: with create_graph=True it raises RuntimeError.
+    """Decorator of a backward pass without second derivatives: raises RuntimeError with create_graph=True.
 
-    Under `torch.func`, which always sets create_graph, the error comes when a second derivative is taken. A function
-    that can be called there calls `note_recorded` in its `setup_context`; any other is refused there at once.
+    Under `torch.func`, which always sets create_graph, the error is raised when a second derivative is computed. A
+    function that supports `torch.func` calls `note_recorded` in its `setup_context`; others raise there at once.
 
     Args:
-        what: has first derivatives only. instead: what has second derivatives, as a sentence.
+        what: subject of the message, such as a class.
+        instead: a sentence that names a form with second derivatives.
     """
     message = f"{what} has no second derivatives (create_graph=True). {instead}"
 
@@ -39,7 +39,7 @@ def first_order_only(what: str, instead: str) -> Callable[[Callable[..., Any]], 
             with torch.no_grad():
                 outputs = backward(ctx, *grads)
             recorded = [*ctx.recorded, *_recorded(grads)]
-            return _refused(message, outputs, recorded) if recorded else outputs
+            return _raise_on_backward(message, outputs, recorded) if recorded else outputs
 
         return checked
 
@@ -47,7 +47,7 @@ def first_order_only(what: str, instead: str) -> Callable[[Callable[..., Any]], 
 
 
 def note_recorded(ctx: Any, inputs: Sequence[Any]) -> None:
-    """Keeps, under `torch.func`, the inputs that are also recorded outside of the innermost transform."""
+    """Stores in ctx, under `torch.func`, the inputs that are also recorded outside of the innermost transform."""
     ctx.recorded = _recorded(inputs) if functorch_active() else []
 
 
@@ -55,21 +55,23 @@ def _recorded(values: Sequence[Any]) -> list[Tensor]:
     return [x for x in values if isinstance(x, Tensor) and recorded_outside(x)]
 
 
-def _refused(message: str, outputs: Sequence[Tensor | None], recorded: list[Tensor]) -> tuple[Tensor | None, ...]:
-    """The outputs, of which a derivative with respect to the recorded tensors raises."""
-    own = [x for x in outputs if x is not None]
-    marked = iter(Refuse.apply(message, len(own), *own, *recorded))
+def _raise_on_backward(
+    message: str, outputs: Sequence[Tensor | None], recorded: list[Tensor]
+) -> tuple[Tensor | None, ...]:
+    """The outputs; a derivative of them with respect to the recorded tensors raises."""
+    tensors = [x for x in outputs if x is not None]
+    marked = iter(RaiseOnBackward.apply(message, len(tensors), *tensors, *recorded))
     return tuple(None if x is None else next(marked) for x in outputs)
 
 
-class Refuse(Function):
-    """The identity of the first `count` tensors, of which the derivative, with respect to any, raises."""
+class RaiseOnBackward(Function):
+    """The identity of the first `count` tensors, whose derivative with respect to any tensor raises."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(message: str, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(x.clone() for x in tensors[:count])  # as gradients of a log are added to in place
+        return tuple(x.clone() for x in tensors[:count])  # cloned, as gradients of a log are changed in place
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -83,17 +85,18 @@ class Refuse(Function):
 def differentiable_gradients(
     function: Callable[..., Sequence[Tensor]], inputs: Sequence[Tensor], grads: Sequence[Tensor | None]
 ) -> tuple[Tensor | None, ...]:
-    """Gradients of `function(*inputs)`, which can be differentiated again; None for inputs that need none.
+    """Gradients of `function(*inputs)` that can be differentiated again; None for inputs without gradients.
 
     Args:
-        function: of plain operations. inputs: with their graph, as `ctx.saved_tensors` gives them.
-        grads: of the outputs; None for those that have none.
+        function: computed by plain operations.
+        inputs: with their graph, as in `ctx.saved_tensors`.
+        grads: gradients of the outputs; None for outputs without one.
     """
     with torch.enable_grad():
-        own = [x.view_as(x) for x in inputs]  # an input that depends on another is a variable of its own
-        outputs = function(*own)
+        copies = [x.view_as(x) for x in inputs]  # separate variables, as an input may depend on another
+        outputs = function(*copies)
     pairs = [(y, g) for y, g in zip(outputs, grads, strict=True) if g is not None and y.requires_grad]
-    needed = [x for x in own if x.requires_grad]
+    needed = [x for x in copies if x.requires_grad]
     ys, gs = zip(*pairs, strict=True)
-    found = iter(torch.autograd.grad(ys, needed, gs, create_graph=True, materialize_grads=True))
-    return tuple(next(found) if x.requires_grad else None for x in own)
+    results = iter(torch.autograd.grad(ys, needed, gs, create_graph=True, materialize_grads=True))
+    return tuple(next(results) if x.requires_grad else None for x in copies)

@@ -1,8 +1,8 @@
-"""States are values: nested tuples (NamedTuples included) whose leaves are tensors, batch axis first, or a `Leaf`.
+"""Functions on states: nested tuples (NamedTuples included) of tensors with the batch axis first, or of `Leaf` objects.
 
-A `Leaf` is what a plain tensor cannot be: storage that is shared between the steps of an episode
-(`experts.episodic.row_log.RowLog`). The verbs below are all that the rest of the project knows about a state, so
-that no part ever looks inside another part's. `None` stands for "nothing here" and passes through every verb.
+A `Leaf` has storage that is shared between the steps of an episode (`experts.episodic.row_log.RowLog`). Other parts of
+the project use states only through these functions, and never depend on the structure of another part's state. `None`
+is an empty subtree, which each function returns unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -17,35 +17,56 @@ Packed: TypeAlias = Any  # Tensor | dict | None | list of Packed
 
 
 class Leaf(ABC):
-    """A leaf with its own storage. Its leading axes are those of the state it is part of: (B,) or (B, N)."""
+    """Base class of leaves with their own storage. Their leading axes are those of the state: (B,) or (B, N)."""
 
     @abstractmethod
     def detach(self) -> "Leaf":
-        """The same content, cut off from the graph that made it."""
+        """The same content, detached from its graph."""
 
     @abstractmethod
-    def where(self, mask: Tensor, fresh: "Leaf") -> "Leaf":
-        """`fresh` in the rows of mask, (B,) or the leaf's leading axes; self elsewhere."""
+    def where(self, mask: Tensor, initial: "Leaf") -> "Leaf":
+        """Selects `initial` where the mask is set, and self elsewhere.
+
+        Args:
+            mask: bool, (B,) or the leaf's leading axes.
+            initial: the other leaf, of the same options.
+        """
 
     @abstractmethod
     def index(self, rows: Tensor, axis: int = 0) -> "Leaf":
-        """Rows of one of the leading axes, in the order given, repeated where named twice."""
+        """Selects entries of one of the leading axes.
+
+        Args:
+            rows: indices, in any order and with repetitions.
+            axis: the axis, 0 or 1.
+        """
 
     @abstractmethod
     def fold(self) -> "Leaf":
-        """Leading axes (B, N) become one (B * N,)."""
+        """Folds the leading axes (B, N) into one, (B * N,)."""
 
     @abstractmethod
     def unfold(self, n: int) -> "Leaf":
-        """Leading axis (B * n,) becomes two (B, n)."""
+        """Unfolds the leading axis (B * n,) into two, (B, n).
+
+        Args:
+            n: size of the second axis.
+        """
 
     @abstractmethod
     def pack(self) -> dict[str, Any]:
-        """Plain types and tensors only."""
+        """The content as a dict of plain types and tensors."""
 
     @abstractmethod
     def unpack(self, packed: dict[str, Any]) -> "Leaf":
-        """A leaf of this leaf's kind and options, with the content that `pack` gave."""
+        """A leaf with the class and options of this one, and the packed content.
+
+        Args:
+            packed: result of `pack`.
+
+        Raises:
+            ValueError: the content of another class.
+        """
 
 
 def _walk(visit: Callable[..., Any], state: State, *others: State) -> State:
@@ -64,82 +85,85 @@ def _rebuild(like: tuple, parts: Sequence[Any]) -> tuple:
 
 
 def expand_mask(mask: Tensor, axes: int) -> Tensor:
-    """A mask over leading axes, shaped to broadcast against a tensor of so many."""
+    """A mask over leading axes, reshaped to broadcast against a tensor of `axes` axes."""
     return mask.reshape(mask.shape + (1,) * (axes - mask.dim()))
 
 
 def map(visit: Callable[[Tensor], Tensor], state: State) -> State:
-    """`visit` applied to every tensor; other leaves must not occur (use a verb for those)."""
+    """Applies `visit` to each tensor; the state must not have other leaves."""
     return _walk(visit, state)
 
 
 def detach(state: State) -> State:
-    """The same values, cut off from the graph that made them."""
+    """The same values, detached from their graph."""
     return _walk(lambda leaf: leaf.detach(), state)
 
 
-def where(mask: Tensor, fresh: State, state: State) -> State:
-    """`fresh` in the rows of `mask`, `state` elsewhere. mask: bool, (B,), or (B, N) where every leaf has both axes."""
+def where(mask: Tensor, initial: State, state: State) -> State:
+    """Selects `initial` where the mask is set, else `state`.
+
+    mask: bool, (B,), or (B, N) if all leaves have both axes.
+    """
 
     def choose(new: Any, old: Any) -> Any:
         if isinstance(old, Leaf):
             return old.where(mask, new)
         return torch.where(expand_mask(mask, old.dim()), new, old)
 
-    return _walk(choose, fresh, state)
+    return _walk(choose, initial, state)
 
 
 def index(state: State, rows: Tensor) -> State:
-    """Episodes `rows` (int64) of a state, in that order."""
+    """Selects the episodes `rows` (int64) of a state, in that order."""
     return _walk(lambda leaf: leaf.index(rows) if isinstance(leaf, Leaf) else leaf[rows], state)
 
 
 def cat(parts: Sequence[State], sizes: Sequence[int]) -> State:
-    """The episodes of several states, one after the other; sizes: how many each has."""
+    """Concatenates the episodes of several states; sizes: number of episodes of each."""
 
-    def joined(*leaves: Any) -> Any:
+    def concatenate(*leaves: Any) -> Any:
         if not isinstance(leaves[0], Leaf):
             return torch.cat(leaves)
-        whole, count = leaves[0], sizes[0]
+        result, count = leaves[0], sizes[0]
         for leaf, size in zip(leaves[1:], sizes[1:], strict=True):
             row = torch.arange(count + size, device=device)
             later = leaf.index((row - count).clamp(min=0))
-            whole, count = whole.index(row.clamp(max=count - 1)).where(row >= count, later), count + size
-        return whole
+            result, count = result.index(row.clamp(max=count - 1)).where(row >= count, later), count + size
+        return result
 
     device = _device(parts[0])
-    return _walk(joined, *parts)
+    return _walk(concatenate, *parts)
 
 
 def _device(state: State) -> torch.device | None:
-    """Of its first tensor."""
+    """The device of the first tensor."""
     if isinstance(state, tuple):
         return next((device for part in state if (device := _device(part)) is not None), None)
     return state.device if isinstance(state, Tensor) else None
 
 
 def select_members(state: State, index: Tensor) -> State:
-    """Members `index` (int64) of axis 1, in that order. Every leaf must have that axis."""
+    """Selects members `index` (int64) of axis 1, in that order. Each leaf must have that axis."""
     return _walk(lambda leaf: leaf.index(index, 1) if isinstance(leaf, Leaf) else leaf[:, index], state)
 
 
-def select_or_reset_members(state: State, fresh: State, index: Tensor) -> State:
-    """Members `index` of a state; where it is -1, those of `fresh`, which has as many as the index."""
-    return where((index < 0).unsqueeze(0), fresh, select_members(state, index.clamp(min=0)))
+def select_or_reset_members(state: State, initial: State, index: Tensor) -> State:
+    """Selects members `index` of a state; where it is -1, those of `initial`, which has one member for each index."""
+    return where((index < 0).unsqueeze(0), initial, select_members(state, index.clamp(min=0)))
 
 
 def fold(state: State) -> State:
-    """(B, N, ...) leaves become (B * N, ...)."""
+    """Folds members into the batch: (B, N, ...) -> (B * N, ...)."""
     return _walk(lambda leaf: leaf.fold() if isinstance(leaf, Leaf) else leaf.flatten(0, 1), state)
 
 
 def unfold(state: State, n: int) -> State:
-    """(B * n, ...) leaves become (B, n, ...)."""
+    """Unfolds members from the batch: (B * n, ...) -> (B, n, ...)."""
     return _walk(lambda leaf: leaf.unfold(n) if isinstance(leaf, Leaf) else leaf.unflatten(0, (-1, n)), state)
 
 
 def pack(state: State) -> Packed:
-    """Lists, dicts and detached tensors, which `torch.load(weights_only=True)` takes. `unpack` is the way back."""
+    """Serializes to lists, dicts and detached tensors, which `torch.load(weights_only=True)` accepts; see `unpack`."""
     if state is None:
         return None
     if isinstance(state, tuple):
@@ -148,21 +172,21 @@ def pack(state: State) -> Packed:
 
 
 def unpack(packed: Packed, like: State) -> State:
-    """The state that was packed. `like` (an initial state of the same core, of any batch) names the tuples' types.
+    """Restores a packed state. `like`: an initial state of the same core, of any batch size, which gives the types.
 
     Raises:
-        ValueError: the two do not have the same structure, so the state belongs to another core.
+        ValueError: the structures differ, so the state belongs to another core.
     """
     if isinstance(like, tuple):
         if not isinstance(packed, list) or len(packed) != len(like):
             got = f"{len(packed)} parts" if isinstance(packed, list) else type(packed).__name__
             raise ValueError(
-                f"this packed state is not of a {type(like).__name__}: got {got}, want {len(like)} parts; "
+                f"packed state of a {type(like).__name__}: got {got}, want {len(like)} parts; "
                 "unpack it with the initial state of the core that made it"
             )
         return _rebuild(like, [unpack(part, template) for part, template in zip(packed, like, strict=True)])
     if isinstance(like, Leaf):
         return like.unpack(packed)
-    if not isinstance(packed, Tensor | None):  # what is None at the start of an episode may have come to be
+    if not isinstance(packed, Tensor | None):  # a subtree that is initially None may become a tensor
         raise ValueError(f"a packed state holds {type(packed).__name__} where the core has {type(like).__name__}")
     return packed

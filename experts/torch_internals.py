@@ -1,7 +1,7 @@
 """Private and undocumented parts of torch that the library depends on, all in one file.
 
-No other file of the four packages uses a private name of torch (tests/test_torch_internals.py). Each function says why
-it is needed, and which public call would replace it. After an upgrade of torch, `make check-versions` tests them.
+No other file of the four packages uses a private name of torch (tests/repository/test_torch_internals.py). Each
+docstring gives the reason, and the public call that would replace it. `make check-versions` tests them.
 """
 
 import copy
@@ -18,13 +18,13 @@ from torch.optim import Optimizer
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 gru_sequence, lstm_sequence = torch.gru, torch.lstm
-"""The functions behind `nn.GRU` and `nn.LSTM`, which take weights as arguments and so work with weights of our own.
+"""The functions behind `nn.GRU` and `nn.LSTM`, which take the weights as arguments.
 
 Undocumented. Public replacement: `torch.func.functional_call` on an `nn.GRU` or `nn.LSTM` module.
 """
 
 sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
-"""(gradient, output) -> gradient of the input, in one kernel instead of three.
+"""Gradient of a sigmoid or tanh from (gradient, output), in one kernel instead of three.
 
 Names of ATen operators are no documented interface. Public replacement: `grad * y * (1 - y)` and `grad * (1 - y * y)`.
 """
@@ -41,7 +41,7 @@ def softmax_backward(grad: Tensor, output: Tensor) -> Tensor:
 def functorch_active() -> bool:
     """Whether a transform of `torch.func` (vmap, grad, jvp) is running.
 
-    Functions with a written-out gradient take plain operations there, since weights may be batched.
+    Functions with a hand-written gradient use plain operations there, since weights may be batched.
     Public replacement: none; an argument through every call, or `torch.func` rules (`vmap`, `jvp`) for each function.
     """
     return torch._C._are_functorch_transforms_active()
@@ -50,8 +50,8 @@ def functorch_active() -> bool:
 def recorded_outside(tensor: Tensor) -> bool:
     """Whether autograd, or a `torch.func.grad` around the innermost transform, records this tensor.
 
-    `torch.func.grad` always differentiates with create_graph=True, so that flag does not say whether second derivatives
-    may be wanted; this does. Public replacement: none.
+    `torch.func.grad` always sets create_graph=True, so that flag does not indicate whether second derivatives will be
+    computed; this function does. Public replacement: none.
     """
     while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
         tensor = torch._C._functorch.get_unwrapped(tensor)
@@ -61,7 +61,7 @@ def recorded_outside(tensor: Tensor) -> bool:
 
 
 def not_compiled(function: Decorated) -> Decorated:
-    """Decorator: torch.compile leaves a gap in its graph here and calls the function as it is.
+    """Decorator: torch.compile breaks its graph here and calls the function uncompiled.
 
     Public replacement: `torch.compiler.disable`, which loads the compiler when it decorates, so that `import badger`
     would take seconds longer.
@@ -70,7 +70,7 @@ def not_compiled(function: Decorated) -> Decorated:
 
 
 def compiler_error() -> type[Exception]:
-    """The exception that torch.compile raises where it cannot compile; a call, since the import takes seconds.
+    """The exception class that torch.compile raises where it cannot compile; a function, as its import takes seconds.
 
     Public replacement: none; `except Exception` would also catch errors of the compiled function itself.
     """
@@ -80,40 +80,42 @@ def compiler_error() -> type[Exception]:
 
 
 def backward_pass() -> int:
-    """Number of the backward pass that is running in this thread; -1 outside of one.
+    """ID of the backward pass that is running in this thread; -1 outside of one.
 
-    Tells apart what two passes over one graph leave behind. Public replacement: none; a gradient for each product.
+    Separates the records of two passes over one graph. Public replacement: none; a gradient for each product.
     """
     return torch._C._current_graph_task_id()
 
 
 def version(tensor: Tensor) -> int:
-    """How often a tensor has been changed in place; -1 for one of inference mode, which does not count.
+    """Number of in-place changes of a tensor; -1 for an inference tensor, which has no counter.
 
-    Says whether a product made from it still holds. Public replacement: none; `torch.equal` with a copy, or to make
-    the product again at each step.
+    Shows whether a cached product of it is still valid. Public replacement: none; `torch.equal` with a copy, or to
+    compute the product at each step.
     """
     return -1 if tensor.is_inference() else tensor._version
 
 
 def skip_next_step(optimizer: Optimizer, skip: Bool[Tensor, ""]) -> None:
-    """Lets a fused optimizer leave parameters as they are in its next step where `skip` is set, without waiting for it.
+    """Makes a fused optimizer skip its next step where `skip` is set, without a synchronization.
 
-    The attribute is how `torch.amp.GradScaler` speaks to fused optimizers. Public replacement: `GradScaler.step`, which
-    waits for the device and looks at gradients only, not at the loss.
+    `torch.amp.GradScaler` sets the same attribute of fused optimizers. Public replacement: `GradScaler.step`, which
+    synchronizes, and checks gradients only, not the loss.
     """
     optimizer.found_inf = skip.to(torch.float32)  # type: ignore[attr-defined]
 
 
 def made_by(edge: tuple[Any, int], function: type[Function]) -> tuple[Any, int] | None:
-    """The call of an autograd `Function` that an edge of autograd's graph leads to, and which of its outputs; views may
-    lie between. None where the edge leads to something else.
+    """The node of an autograd `Function` that an edge of the graph leads to, through views only, and its output number.
+
+    None if the edge leads to another node.
 
     Args:
         edge: (node, output number), as in `Node.next_functions`, or (tensor.grad_fn, tensor.output_nr).
+        function: class of the autograd function.
 
-    The class of a Function's nodes is private, and so are the names of torch's own nodes. Public replacement: to return
-    a token from the Function, and to pass it through the state.
+    The class of a Function's nodes is private, and so are the names of torch's own nodes. Public replacement: a
+    token that the Function returns and that is passed through the state.
     """
     node, output = edge
     while node is not None and node.name() == "ViewBackward0":

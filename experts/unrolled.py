@@ -1,4 +1,4 @@
-"""Any core in the shape of `nn.GRU`: a whole sequence in, a whole sequence out.
+"""Any core with the interface of `nn.GRU`: whole sequences in, whole sequences out.
 
 Shapes: T step, B sequence, D input, Y output.
 """
@@ -17,18 +17,18 @@ from experts.state import State
 
 
 class Unrolled(nn.Module):
-    """A core of one member as a drop-in for `nn.GRU` and its kin: (T, B, D) -> (T, B, Y) and the state behind it.
+    """A core of one member as a drop-in replacement for `nn.GRU`: (T, B, D) -> (T, B, Y) and the last state.
 
         memory = Unrolled(EpisodicMemory(28, partial(GRU, hidden_size=64), slots=128))
-        ys, state = memory(xs)              # and on, from there: ys, state = memory(more, state)
+        ys, state = memory(xs)  # the next part of the sequence: ys, state = memory(xs, state)
 
-    Sequences of several lengths go in and come out as a `PackedSequence`. The state is that of the core, but that of a
-    `Cell` is as torch has it: h (1, B, H) of a GRU, (h, c) of an LSTM.
+    Sequences of different lengths are passed and returned as a `PackedSequence`. The state is that of the core; for a
+    `Cell` it is as in torch: h (1, B, H) for a GRU, (h, c) for an LSTM.
 
     Args:
-        core: what is unrolled.
+        core: the core that is unrolled.
         batch_first: sequences are (B, T, D) and (B, T, Y), as in torch.
-        num_layers, bidirectional, dropout: of `nn.GRU`; a core has one layer and reads forwards.
+        num_layers, bidirectional, dropout: arguments of `nn.GRU`; only 1, False and 0 are supported.
 
     Raises:
         ValueError: more than one layer, both directions, or dropout.
@@ -45,14 +45,16 @@ class Unrolled(nn.Module):
     ):
         super().__init__()
         if num_layers != 1:
-            raise ValueError(f"num_layers={num_layers}, want 1: put one Unrolled(core) behind the other")
+            raise ValueError(f"num_layers={num_layers}, want 1: stack several Unrolled(core) instead")
         if bidirectional:
             raise ValueError(
-                "bidirectional=True, want False: a core reads forwards; for both directions run a second Unrolled "
-                "over xs.flip(0), flip what comes out, and concatenate the two"
+                "bidirectional=True, want False: a core runs forwards only; for both directions run a second Unrolled "
+                "on xs.flip(0), flip its outputs, and concatenate both"
             )
         if dropout:
-            raise ValueError(f"dropout={dropout}, want 0: it acts between layers, and a core is one; use nn.Dropout")
+            raise ValueError(
+                f"dropout={dropout}, want 0: it is applied between layers, and a core is one layer; use nn.Dropout"
+            )
         self.core, self.batch_first = core, batch_first
         self.input_size, self.hidden_size = core.input_size, core.output_size
 
@@ -62,7 +64,12 @@ class Unrolled(nn.Module):
         state: State = None,
         reset: Bool[Tensor, "T B"] | None = None,
     ) -> tuple[Float[Tensor, "T B Y"] | PackedSequence, State]:
-        """state: None begins anew. reset (T, B), T first in any case: sequences that begin anew before that step.
+        """Unrolls the core over a batch of sequences.
+
+        Args:
+            x: the inputs, padded or packed; (B, T, D) with batch_first.
+            state: the state before the first step; None: an initial one.
+            reset: (T, B) also with batch_first: sequences whose state is reset before a step; None: none.
 
         Raises:
             ValueError: x or state of another shape, or reset with a PackedSequence.
@@ -77,36 +84,36 @@ class Unrolled(nn.Module):
             raise ValueError(
                 f"x {tuple(x.shape)}, want {wanted} with at least one step and input_size={self.core.input_size}"
             )
-        ys, state = self.core.unroll(xs, self._began(xs[0], state), reset)
+        ys, state = self.core.unroll(xs, self._to_core_state(xs[0], state), reset)
         ys = ys.squeeze(2)
-        return (ys.transpose(0, 1) if self.batch_first else ys), self._ended(state)
+        return (ys.transpose(0, 1) if self.batch_first else ys), self._from_core_state(state)
 
     def _packed(self, x: PackedSequence, state: State) -> tuple[PackedSequence, State]:
-        """Steps at which as many sequences run are one unroll: the longest come first, and the shortest end first."""
+        """Unrolls steps with the same batch size at once; sequences are sorted by length, longest first."""
         counts, lengths = torch.unique_consecutive(x.batch_sizes, return_counts=True)
         rows = int(counts[0])
         first = x.data.new_empty(rows, 1, x.data.shape[-1])
         if x.data.shape[-1] != self.core.input_size:
-            raise ValueError(f"packed numbers {tuple(x.data.shape)}, want (steps, input_size={self.core.input_size})")
-        state = self._began(first, state)
+            raise ValueError(f"x.data {tuple(x.data.shape)}, want (steps, input_size={self.core.input_size})")
+        state = self._to_core_state(first, state)
         if x.sorted_indices is not None:
             state = states.index(state, x.sorted_indices)
-        ys, ended, sizes = [], [], []
+        ys, finished, sizes = [], [], []
         parts = x.data.split((counts * lengths).tolist())
-        for part, now, after in zip(parts, counts.tolist(), [*counts[1:].tolist(), 0], strict=True):
-            y, state = self.core.unroll(part.view(-1, now, 1, part.shape[-1]), state)
+        for part, size, next_size in zip(parts, counts.tolist(), [*counts[1:].tolist(), 0], strict=True):
+            y, state = self.core.unroll(part.view(-1, size, 1, part.shape[-1]), state)
             ys.append(y.flatten(0, 2))
-            row = torch.arange(now, device=part.device)
-            ended.append(states.index(state, row[after:]))
-            sizes.append(now - after)
-            state = states.index(state, row[:after])
-        last = states.cat(ended[::-1], sizes[::-1])
+            row = torch.arange(size, device=part.device)
+            finished.append(states.index(state, row[next_size:]))
+            sizes.append(size - next_size)
+            state = states.index(state, row[:next_size])
+        last = states.cat(finished[::-1], sizes[::-1])
         if x.unsorted_indices is not None:
             last = states.index(last, x.unsorted_indices)
-        return x._replace(data=torch.cat(ys)), self._ended(last)
+        return x._replace(data=torch.cat(ys)), self._from_core_state(last)
 
-    def _began(self, x: Float[Tensor, "B 1 D"], state: Any) -> State:
-        """The core's state, of one in torch's form; None: a fresh one."""
+    def _to_core_state(self, x: Float[Tensor, "B 1 D"], state: Any) -> State:
+        """The core's state from one in torch's form; an initial one for None."""
         if state is None:
             return self.core.initial_state(x)
         if not isinstance(self.core, Cell) or isinstance(state, self.core.State):
@@ -118,7 +125,8 @@ class Unrolled(nn.Module):
             raise ValueError(f"state {[tuple(part.shape) for part in parts]}, want {names} of shape {wanted}, or None")
         return self.core.State(*(part.transpose(0, 1) for part in parts))
 
-    def _ended(self, state: State) -> State:
+    def _from_core_state(self, state: State) -> State:
+        """The state in torch's form for a `Cell`, else the core's state."""
         if not isinstance(self.core, Cell):
             return state
         parts = tuple(part.transpose(0, 1) for part in state)

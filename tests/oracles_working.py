@@ -96,7 +96,7 @@ def _layer(weights, heads, past):
     x = past[-1]
     seen = [_norm(weights, "norm", row) for row in past]
     query = linear(weights, "query", seen[-1])
-    asked = [(query + weights[name]).chunk(heads) for name in ("content_bias", "place_bias")]
+    asked = [(query + weights[name]).chunk(heads) for name in ("content_bias", "age_bias")]
     reads = []
     for h in range(heads):
         scores, values = [], []

@@ -1,4 +1,4 @@
-"""A gated transformer that remembers the last inputs of each of its layers (GTrXL, Parisotto et al. 2019)."""
+"""Gated transformer with a memory of the last inputs of each layer (GTrXL, Parisotto et al. 2019)."""
 
 from typing import NamedTuple
 
@@ -13,9 +13,16 @@ from experts.core import Core, check_positive
 
 
 class GTrXLState(NamedTuple):
-    """rows: the last inputs of each layer, the newest last, of which the last `written` count. read: what the
-    attention of each layer put out in the last step, side by side; weights: its mean over heads and layers, over the
-    rows and, last, the present step."""
+    """State of a `GTrXL`.
+
+    Args:
+        rows: the last inputs of each layer, newest last.
+        written: number of rows written.
+        y: the last output.
+        read: attention outputs of all layers in the last step, concatenated.
+        weights: attention weights of the last step, over the rows and, last, the present step; mean over heads and
+            layers.
+    """
 
     rows: Float[Tensor, "B N L M W"]
     written: Int[Tensor, "B N"]
@@ -25,9 +32,9 @@ class GTrXLState(NamedTuple):
 
 
 class GTrXL(Core):
-    """Layers of attention over the last `memory` inputs of each layer and the present one, with gates for residuals.
+    """Gated transformer-XL (GTrXL): attention over the last `memory` inputs of each layer, with gated residuals.
 
-    x = Linear(input); a layer makes of it, with E = [its last inputs, x],
+    x = Linear(input); a layer computes, with E = [its last inputs, x],
 
         x = gate(x, relu(attention(LayerNorm(E))));   x = gate(x, relu(MLP(LayerNorm(x))))
 
@@ -36,20 +43,20 @@ class GTrXL(Core):
 
         r = sigmoid(W_r y + U_r x);   z = sigmoid(W_z y + U_z x - bias);   gate = (1 - z) x + z tanh(W y + U (r x))
 
-    Rows that were not written yet are masked, and so are those of the episode before. In the paper no gradient enters
-    the memory of the segment before, while steps of one segment learn from each other. So it is here, where a segment
-    is what a learner rolls out between two cuts: rows keep their gradient until `state.detach`. Rows, and not their
-    keys, are kept, so that weights learn from detached ones, too. Each member has a memory of its own.
+    Rows that are not written yet and those of previous episodes are masked. As in the paper, no gradient enters the
+    memory of the previous segment, while steps of one segment have gradients with respect to each other. A segment is
+    the rollout between two detaches: rows keep their gradient until `state.detach`. The memory holds layer inputs, not
+    keys, so that the key weights also get gradients from detached rows. Each member has a memory of its own.
 
     Args:
         input_size: D.
-        hidden_size: W, numbers of a layer; the output's, too.
-        layers: L; a step can learn of inputs up to L x memory steps ago.
-        heads: of the attention.
-        memory: M, inputs that each layer remembers.
+        hidden_size: W, size of the layers and of the output.
+        layers: L; a step depends on inputs up to L x memory steps ago.
+        heads: attention heads.
+        memory: M, number of previous inputs of each layer.
         key_size: K and V of each head; None: hidden_size // heads.
         inner: hidden units of the MLP; None: 4 hidden_size (Vaswani et al. 2017).
-        bias: of the gates, at first (sec. 3.2: 2).
+        bias: initial bias of the gates (sec. 3.2: 2).
 
     Raises:
         ValueError: a size below 1.
@@ -99,30 +106,30 @@ class GTrXL(Core):
     ) -> tuple[Float[Tensor, "T B N W"], GTrXLState]:
         """As the loop of `forward`, many steps at once."""
         ys, size = [], band.chunk_size(self.memory)
-        for begun in range(0, len(xs), size):
-            part = slice(begun, begun + size)
+        for start in range(0, len(xs), size):
+            part = slice(start, start + size)
             y, state = self._segment(xs[part], state, None if reset is None else reset[part])
             ys.append(y)
         return torch.cat(ys), state
 
     def _segment(self, xs: Tensor, state: GTrXLState, reset: Tensor | None = None) -> tuple[Tensor, GTrXLState]:
-        seen, count = band.window_mask(state.written, len(xs), self.memory, reset)
+        visible, count = band.window_mask(state.written, len(xs), self.memory, reset)
         x, inputs, reads, weights = self.embed(xs.movedim(0, 2)), [], [], []  # x (B, N, T, W)
         for layer, rows in zip(self.layers, state.rows.unbind(2), strict=True):
             inputs.append(x)
-            x, read, spread = layer(x, rows, seen, self.ages)
+            x, read, layer_weights = layer(x, rows, visible, self.ages)
             reads.append(read[:, :, -1])
-            weights.append(band.last_weights(spread, self.memory))
+            weights.append(band.last_weights(layer_weights, self.memory))
         rows = band.update_window(state.rows, torch.stack(inputs, 2), count, reset)
-        spread = torch.stack(weights).mean(0)
-        return x.movedim(2, 0), GTrXLState(rows, count, x[:, :, -1], torch.cat(reads, -1), spread)
+        mean_weights = torch.stack(weights).mean(0)
+        return x.movedim(2, 0), GTrXLState(rows, count, x[:, :, -1], torch.cat(reads, -1), mean_weights)
 
     def metrics(self, state: GTrXLState) -> dict[str, Float[Tensor, " B"]]:
-        """Of `experts.memory_metrics`, of what the first layer remembers."""
+        """Metrics of `experts.memory_metrics` for the rows of the first layer."""
         return band.window_metrics(state.rows[:, :, 0], state.written, state.weights)
 
     def read_weights(self, state: GTrXLState) -> Float[Tensor, "B N slots"]:
-        """Mean over heads and layers; the newest last, and that is the present step."""
+        """Attention weights, mean over heads and layers, newest last; the last one is that of the present step."""
         return state.weights
 
     def read_write_vectors(self, state: GTrXLState) -> dict[str, Float[Tensor, "B N _"]]:

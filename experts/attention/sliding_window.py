@@ -1,7 +1,7 @@
-"""Attention over the last steps: each step of a sequence sees `slots` steps before it, itself, and nothing else.
+"""Causal sliding-window attention: metrics step of a sequence attends to itself and to `slots` previous steps.
 
-The steps before the sequence come from the state, as rows with a count of those that were written. One step is a
-sequence of one. What is remembered carries its gradient; who steps a core says where the past ends, by detaching.
+Steps before the sequence come from the state, as rows with the number of rows written. A single step is a sequence of
+length one. Rows keep their gradient until the state is detached.
 
 Shapes: B episode, N members, H head, T step, M slots, S = M + T rows and then steps, K key, V value, W row.
 """
@@ -12,34 +12,34 @@ from torch.nn.functional import pad
 
 from experts.memory_metrics import store_metrics
 
-MIN_CHUNK = 32  # steps that an unroll takes at once, at least; else as many as there are slots
+MIN_CHUNK = 32  # minimal number of steps that an unroll computes at once; else the number of slots
 
 
 def chunk_size(slots: int) -> int:
-    """Steps to take at once: so many that most of the products are wanted, however long the sequence."""
+    """Steps to compute at once, so that most of the score matrix is inside the window."""
     return max(slots, MIN_CHUNK)
 
 
 def window_mask(count: Tensor, steps: int, slots: int, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Which of S each step sees, (B, N, T, S), and how many rows count behind them, (B, N).
+    """Attention mask (B, N, T, S), and the number of written rows after the sequence, (B, N).
 
-    count (B, N): rows written before. reset (T, B): rows that begin anew before that step, and see nothing older.
+    count (B, N): rows written before. reset (T, B): episodes that begin at a step, which hides older steps.
     """
-    places = torch.arange(slots + steps, device=count.device)
-    age = places[slots:, None] - places  # (T, S)
-    written = places >= slots - count.unsqueeze(-1)  # (B, N, S)
-    seen = ((age >= 0) & (age <= slots)) & written.unsqueeze(-2)
+    positions = torch.arange(slots + steps, device=count.device)
+    age = positions[slots:, None] - positions  # (T, S)
+    written = positions >= slots - count.unsqueeze(-1)  # (B, N, S)
+    visible = ((age >= 0) & (age <= slots)) & written.unsqueeze(-2)
     if reset is not None:
         episode = pad(reset.t().long().cumsum(-1), (slots, 0))  # (B, S)
         same = episode[:, slots:, None] == episode[:, None]
-        seen = seen & same.unsqueeze(1)
-    return seen, seen[..., -1, :].sum(-1).clamp(max=slots)
+        visible = visible & same.unsqueeze(1)
+    return visible, visible[..., -1, :].sum(-1).clamp(max=slots)
 
 
 def update_window(rows: Tensor, steps: Tensor, count: Tensor, reset: Tensor | None = None) -> Tensor:
-    """The rows behind a sequence, (B, N, *, M, W), from those before it and its steps (B, N, *, T, W).
+    """The rows after a sequence, (B, N, *, M, W), from those before it and its steps (B, N, *, T, W).
 
-    count (B, N): how many of them count. After a reset the others are zeros again, whatever they were.
+    count (B, N): number of written rows afterwards. After a reset the other rows are set to zero.
     """
     slots = rows.shape[-2]
     new = torch.cat([rows, steps], -2)[..., -slots:, :]
@@ -50,43 +50,45 @@ def update_window(rows: Tensor, steps: Tensor, count: Tensor, reset: Tensor | No
 
 
 def attend(
-    query: Tensor, keys: Tensor, values: Tensor, by_place: Tensor, places: Tensor, seen: Tensor
+    query: Tensor, keys: Tensor, values: Tensor, query_by_age: Tensor, ages: Tensor, visible: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Softmax attention by content and by age: reads (B, N, H, T, V) and weights (B, N, H, T, S).
 
-    The score of step t and row s is query[t] . keys[s] + by_place[t] . places[age of s]: (B, N, H, T, K), (B, N, H, S,
-    K); places (H, M + 1, K), of the oldest age M first (Shaw et al. 2018; Dai et al. 2019, sec. 3.3).
+    The score of step t and row s is query[t] . keys[s] + query_by_age[t] . ages[age of s]: (B, N, H, T, K), (B, N, H,
+    S, K); ages (H, M + 1, K), oldest age M first (Shaw et al. 2018; Dai et al. 2019, sec. 3.3).
     """
-    scores = query @ keys.mT + _relative_shift(by_place @ places.mT)
-    weights = torch.softmax(scores.masked_fill(~seen.unsqueeze(2), -torch.inf), -1)  # each step sees itself, at least
+    scores = query @ keys.mT + _relative_shift(query_by_age @ ages.mT)
+    weights = torch.softmax(
+        scores.masked_fill(~visible.unsqueeze(2), -torch.inf), -1
+    )  # finite, as metrics step attends to itself
     return weights @ values, weights
 
 
 def _relative_shift(scores: Tensor) -> Tensor:
-    """(..., T, M + 1) by age, oldest first -> (..., T, S) by place: row t moves t places on, the rest is 0."""
+    """Scores by age (..., T, M + 1), oldest first -> by row (..., T, S): row t is shifted by t, the rest is 0."""
     steps, ages = scores.shape[-2:]
     flat = pad(scores, (0, steps)).flatten(-2)
     return flat[..., :-steps].unflatten(-1, (steps, ages - 1 + steps))
 
 
-def split_heads(side_by_side: Tensor, heads: int) -> Tensor:
-    """(..., T, H K) -> (..., H, T, K)"""
-    return side_by_side.unflatten(-1, (heads, -1)).transpose(-2, -3)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Splits concatenated heads: (..., T, H K) -> (..., H, T, K)."""
+    return x.unflatten(-1, (heads, -1)).transpose(-2, -3)
 
 
 def merge_heads(heads: Tensor) -> Tensor:
-    """(..., H, T, K) -> (..., T, H K)"""
+    """Concatenates heads: (..., H, T, K) -> (..., T, H K)."""
     return heads.transpose(-2, -3).flatten(-2)
 
 
 def last_weights(weights: Tensor, slots: int) -> Tensor:
-    """Of the last step, mean over heads, without gradient: (B, N, M + 1), the present step last."""
+    """Weights of the last step, mean over heads, detached: (B, N, M + 1), the present step last."""
     return weights[..., -1, -slots - 1 :].mean(2).detach()
 
 
 def window_metrics(rows: Tensor, count: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """`experts.memory_metrics` of rows (B, N, M, W), mean over members; weights (B, N, M + 1)."""
+    """Metrics of `experts.memory_metrics` for rows (B, N, M, W), mean over members; weights (B, N, M + 1)."""
     slots = rows.shape[-2]
     written = torch.arange(slots, device=count.device) >= slots - count.unsqueeze(-1)
-    each = store_metrics(rows.flatten(0, 1), written.flatten(0, 1), weights.flatten(0, 1).unsqueeze(1))
-    return {name: number.view(count.shape).mean(1) for name, number in each.items()}
+    metrics = store_metrics(rows.flatten(0, 1), written.flatten(0, 1), weights.flatten(0, 1).unsqueeze(1))
+    return {name: number.view(count.shape).mean(1) for name, number in metrics.items()}

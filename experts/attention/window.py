@@ -1,4 +1,4 @@
-"""Soft attention over the last inputs: a memory that is nothing but a window (Oh et al. 2016)."""
+"""Soft attention over a sliding window of the last inputs (memory Q-network, Oh et al. 2016)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,8 +14,15 @@ from experts.state import State
 
 
 class WindowState(NamedTuple):
-    """rows: the last inputs, the newest last, of which the last `written` count. read: of the last step, heads
-    side by side; weights: how it was spread over the window and, last, the present input."""
+    """State of a `Window`.
+
+    Args:
+        controller: state of the controller.
+        rows: the last inputs, newest last.
+        written: number of rows written.
+        read: read vectors of the last step, heads concatenated.
+        weights: attention weights of the last step, over the rows and, last, the present input.
+    """
 
     controller: State
     rows: Float[Tensor, "B N M D"]
@@ -25,24 +32,23 @@ class WindowState(NamedTuple):
 
 
 class Window(Core):
-    """A controller that looks back at its last `slots` inputs and the present one, and at nothing else.
+    """Sliding-window memory: a controller with soft attention over its last `slots` inputs and the present one.
 
-    One step: h = controller(x); keys and values of the inputs in the window are linear in them, the query is linear in
-    h; read is the sum of the values by the softmax of query . (key + place of its age) / sqrt(K), for each head; and
-    y = Linear([h, read]). Around a `Feedforward` that is the memory Q-network, around an LSTM the recurrent one
-    (Oh et al. 2016, sec. 4). There rows have no age; here each age has a learned vector (Shaw et al. 2018), at first
-    zero, so that "k steps ago" can be asked for.
+    One step: h = controller(x); keys and values are linear in the inputs of the window, the query is linear in h. For
+    each head, read is the sum of values weighted by the softmax of query . (key + age embedding) / sqrt(K), and
+    y = Linear([h, read]). Around a `Feedforward` this is the memory Q-network, around an LSTM the recurrent one
+    (Oh et al. 2016, sec. 4). Unlike there, each age has a learned embedding (Shaw et al. 2018), initially zero, so that
+    a query can select an age.
 
-    Each member has a window of its own. The window holds inputs, not keys: what was written before a weight changed is
-    seen with the weight as it is now.
+    Each member has a window of its own. The window holds inputs, not keys, so keys always use the current weights.
 
     Args:
         input_size: D.
-        controller: a factory int -> Core; it eats x alone, so that it does not carry on what was read.
+        controller: a factory int -> Core; its input is x alone, without the read vector.
         slots: M, inputs before the present one.
         key_size, value_size: K, V of each head.
-        heads: questions that a step asks.
-        output_size: Y; None: as many as the controller puts out.
+        heads: queries of a step.
+        output_size: Y; None: that of the controller.
 
     Raises:
         ValueError: a size below 1, or a controller whose sizes do not fit.
@@ -69,7 +75,7 @@ class Window(Core):
         self.query = nn.Linear(hidden, heads * key_size)
         self.key = nn.Linear(input_size, heads * key_size)
         self.value = nn.Linear(input_size, heads * value_size)
-        self.age_embedding = nn.Parameter(torch.zeros(heads, slots + 1, key_size))  # by age, the oldest first
+        self.age_embedding = nn.Parameter(torch.zeros(heads, slots + 1, key_size))  # oldest age first
         self.out = nn.Linear(hidden + heads * value_size, self.output_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> WindowState:
@@ -86,11 +92,11 @@ class Window(Core):
         self, x: Float[Tensor, "B N D"], state: WindowState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], WindowState]:
         h, controller = self.controller(x, state.controller, present)
-        read, own = self._attend(x.unsqueeze(0), h.unsqueeze(0), state)
+        read, new = self._attend(x.unsqueeze(0), h.unsqueeze(0), state)
         if present is not None:
-            own = states.where(present, own, state._replace(controller=None))
-            read = own.read.unsqueeze(0)
-        return self.out(torch.cat([h, read[0]], -1)), own._replace(controller=controller)
+            new = states.where(present, new, state._replace(controller=None))
+            read = new.read.unsqueeze(0)
+        return self.out(torch.cat([h, read[0]], -1)), new._replace(controller=controller)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: WindowState, reset: Bool[Tensor, "T B"] | None = None
@@ -98,8 +104,8 @@ class Window(Core):
         """As the loop of `forward`: the controller takes all steps, then each looks back, many at once."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
         reads, size = [], band.chunk_size(self.slots)
-        for begun in range(0, len(xs), size):
-            part = slice(begun, begun + size)
+        for start in range(0, len(xs), size):
+            part = slice(start, start + size)
             read, state = self._attend(xs[part], hs[part], state, None if reset is None else reset[part])
             reads.append(read)
         return self.out(torch.cat([hs, torch.cat(reads)], -1)), state._replace(controller=controller)
@@ -107,28 +113,28 @@ class Window(Core):
     def _attend(
         self, xs: Tensor, hs: Tensor, state: WindowState, reset: Tensor | None = None
     ) -> tuple[Tensor, WindowState]:
-        """What T steps read, (T, B, N, H V), and the state behind them, less the controller's."""
+        """Read vectors of T steps, (T, B, N, H V), and the new state without the controller's."""
         steps = xs.movedim(0, 2)  # (B, N, T, D)
-        seen, count = band.window_mask(state.written, len(xs), self.slots, reset)
-        every = torch.cat([state.rows, steps], -2)
+        visible, count = band.window_mask(state.written, len(xs), self.slots, reset)
+        inputs = torch.cat([state.rows, steps], -2)
         query = band.split_heads(self.query(hs.movedim(0, 2)) * self.scale, self.heads)
-        keys, values = band.split_heads(self.key(every), self.heads), band.split_heads(self.value(every), self.heads)
-        read, weights = band.attend(query, keys, values, query, self.age_embedding, seen)
+        keys, values = band.split_heads(self.key(inputs), self.heads), band.split_heads(self.value(inputs), self.heads)
+        read, weights = band.attend(query, keys, values, query, self.age_embedding, visible)
         reads = band.merge_heads(read)  # (B, N, T, H V)
         rows = band.update_window(state.rows, steps, count, reset)
-        own = WindowState(None, rows, count, reads[:, :, -1], band.last_weights(weights, self.slots))
-        return reads.movedim(2, 0), own
+        new = WindowState(None, rows, count, reads[:, :, -1], band.last_weights(weights, self.slots))
+        return reads.movedim(2, 0), new
 
     def losses(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
         return self.controller.losses(state.controller)
 
     def metrics(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
-        """Of `experts.memory_metrics`, of the window's keys; and the controller's."""
-        own = band.window_metrics(self.key(state.rows), state.written, state.weights)
-        return {**self.controller.metrics(state.controller), **own}
+        """Metrics of `experts.memory_metrics` for the keys of the window, and the controller's metrics."""
+        metrics = band.window_metrics(self.key(state.rows), state.written, state.weights)
+        return {**self.controller.metrics(state.controller), **metrics}
 
     def read_weights(self, state: WindowState) -> Float[Tensor, "B N slots"]:
-        """Mean over heads; the newest last, and that is the present input."""
+        """Attention weights, mean over heads, newest last; the last one is that of the present input."""
         return state.weights
 
     def read_write_vectors(self, state: WindowState) -> dict[str, Float[Tensor, "B N _"]]:
@@ -137,7 +143,7 @@ class Window(Core):
         return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
 
     def select_members(self, state: WindowState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> WindowState:
-        """Windows are gathered; the controller gathers for itself."""
-        own, blank = (s._replace(controller=None) for s in (state, self.initial_state(x)))
+        """Selects members of the windows and of the controller's state; -1 gives an initial one."""
+        member_state, initial = (s._replace(controller=None) for s in (state, self.initial_state(x)))
         controller = self.controller.select_members(state.controller, index, x)
-        return states.select_or_reset_members(own, blank, index)._replace(controller=controller)
+        return states.select_or_reset_members(member_state, initial, index)._replace(controller=controller)

@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: what a core puts out must tell what it will see next (van den Oord et al. 2018)."""
+"""Contrastive predictive coding (CPC): an auxiliary loss that predicts future inputs (van den Oord et al. 2018)."""
 
 from typing import NamedTuple
 
@@ -12,8 +12,15 @@ from experts.state import State
 
 
 class CPCState(NamedTuple):
-    """ys: the last steps' outputs, newest first. steps: steps so far. code: of the last input. present: who took part in
-    the last step."""
+    """State of a `CPC` core.
+
+    Args:
+        core: state of the wrapped core.
+        ys: last outputs, newest first.
+        steps: number of steps so far.
+        code: code of the last input.
+        present: members that took part in the last step.
+    """
 
     core: State
     ys: Float[Tensor, "B N I Y"]
@@ -23,28 +30,32 @@ class CPCState(NamedTuple):
 
 
 class CPC(Core):
-    """A core with the auxiliary loss "cpc": from y_t, the codes of x_{t+1} ... x_{t+steps} are predicted, each i by a
-    matrix W_i, and must be told from the codes that the same member sees in the batch's other episodes at that step:
-    InfoNCE (van den Oord et al. 2018, arXiv:1807.03748, eq. 3 and 4), as in Fortunato et al. 2019 (sec. 2.1).
+    """Core with contrastive predictive coding as the auxiliary loss "cpc".
 
-    The loss told at step t is that of the predictions of x_t made in the `steps` steps before: their mean, where a
-    prediction that was not yet possible counts as 0. So a mean over an episode of T steps is lower than the mean over
-    predictions by a factor of 1 - (steps + 1) / 2T.
+    From y_t, the codes of x_{t+1} ... x_{t+steps} are predicted, each i by a matrix W_i. InfoNCE contrasts the true
+    code with the codes of the same member at that step in the other episodes of the batch.
 
-    **This loss mixes the rows of a batch**, and depends on who else is in it; outputs and the core's state do not. Of a
-    batch of one it is 0. It compares each episode with each: B x B numbers a step and member. Wrap the members,
-    `CPC(Private(core))`; in `Private(Predictive(core))` members of the same episode, who see much the same, are
-    told from each other too. Members that are absent predict nothing and are compared with nothing.
+    The loss at step t is the mean over the predictions of x_t made in the previous `steps` steps, where a missing
+    prediction at the start of an episode counts as 0. The mean over an episode of T steps is therefore lower than the
+    mean over predictions by a factor of 1 - (steps + 1) / 2T.
+
+    **This loss mixes the episodes of a batch**; outputs and the core's state do not. For a batch of one it is 0. It
+    takes B x B numbers for each step and member. Wrap the members inside, `CPC(Private(core))`: with
+    `Private(CPC(core))` the members of one episode, whose inputs are similar, are negatives of each other. Absent
+    members make no predictions and are no negatives.
 
     Args:
-        core: what is wrapped; outputs stay as they are.
-        steps: how far ahead.
-        code_size: numbers in a code, a linear map of x.
-        target_size: only the first `target_size` numbers of x are coded; None: all. In an agent x is [obs, inbox, identity], and an
-            identity, the same for a whole episode, tells episodes apart without any prediction: say of=task.obs_size.
+        core: the wrapped core; its outputs are unchanged.
+        steps: number of future inputs that are predicted.
+        code_size: size of a code, a linear map of x.
+        target_size: only the first `target_size` numbers of x are encoded; None: all. In an agent x is [obs, inbox,
+            identity]. An identity is constant in an episode and identifies it without any prediction, so take
+            target_size=task.obs_size.
 
     Raises:
         ValueError: a size out of range.
+
+    Source: van den Oord et al. 2018 (arXiv:1807.03748, eq. 3 and 4); Fortunato et al. 2019 (sec. 2.1).
     """
 
     def __init__(self, core: Core, *, steps: int = 3, code_size: int = 16, target_size: int | None = None):
@@ -83,23 +94,25 @@ class CPC(Core):
         return y, new._replace(core=core)
 
     def losses(self, state: CPCState) -> dict[str, Float[Tensor, " B"]]:
-        loss, _, due = self._predictions(state)
-        each = torch.where(due, loss, 0).mean(-1)  # (B, N)
-        return {**self.core.losses(state.core), "cpc": _per(each.sum(1), state.present.sum(1))}
+        loss, _, valid = self._predictions(state)
+        losses = torch.where(valid, loss, 0).mean(-1)  # (B, N)
+        return {**self.core.losses(state.core), "cpc": _mean(losses.sum(1), state.present.sum(1))}
 
     def metrics(self, state: CPCState) -> dict[str, Float[Tensor, " B"]]:
-        """The core's, and cpc_accuracy: share of the last step's predictions that fit the true code best; by chance
-        one of the batch does."""
-        loss, right, due = self._predictions(state)
-        hits = (right & due).sum((1, 2)).to(loss.dtype)
-        return {**self.core.metrics(state.core), "cpc_accuracy": _per(hits, due.sum((1, 2)))}
+        """Metrics of the core, and cpc_accuracy: fraction of predictions with the highest score at the true code.
+
+        Chance level is 1 / batch size.
+        """
+        loss, correct, valid = self._predictions(state)
+        hits = (correct & valid).sum((1, 2)).to(loss.dtype)
+        return {**self.core.metrics(state.core), "cpc_accuracy": _mean(hits, valid.sum((1, 2)))}
 
     def _predictions(self, state: CPCState) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each prediction of the last input, (B, N, steps): its loss, whether it is right, whether it was made."""
+        """Loss, correctness and validity of each prediction of the last input, (B, N, steps)."""
         predicted = torch.einsum("bniy,icy->bnic", state.ys[:, :, 1:], self.predictors)
-        loss, right = info_nce(predicted, state.code, state.present)
-        made = torch.arange(1, self.steps + 1, device=loss.device) < state.steps.unsqueeze(-1)
-        return loss, right, made & state.present.unsqueeze(-1)
+        loss, correct = info_nce(predicted, state.code, state.present)
+        valid = torch.arange(1, self.steps + 1, device=loss.device) < state.steps.unsqueeze(-1)
+        return loss, correct, valid & state.present.unsqueeze(-1)
 
     def read_weights(self, state: CPCState) -> Float[Tensor, "B N slots"] | None:
         return self.core.read_weights(state.core)
@@ -108,26 +121,26 @@ class CPC(Core):
         return self.core.read_write_vectors(state.core)
 
     def select_members(self, state: CPCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> CPCState:
-        own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.select_or_reset_members(own, blank, index)._replace(
+        member_state, initial = (s._replace(core=None) for s in (state, self.initial_state(x)))
+        return states.select_or_reset_members(member_state, initial, index)._replace(
             core=self.core.select_members(state.core, index, x)
         )
 
 
 def info_nce(
-    predicted: Float[Tensor, "B N I C"], codes: Float[Tensor, "B N C"], there: Bool[Tensor, "B N"]
+    predicted: Float[Tensor, "B N I C"], codes: Float[Tensor, "B N C"], present: Bool[Tensor, "B N"]
 ) -> tuple[Float[Tensor, "B N I"], Bool[Tensor, "B N I"]]:
-    """-log of the softmax of predicted . code over the episodes of a batch, at the own one; and whether none is higher.
+    """InfoNCE loss: -log softmax of predicted . code over the episodes of a batch, at the own episode.
 
-    there: whose codes count beside one's own.
+    Also returns whether the own score is the highest. present: members whose codes are negatives.
     """
     scores = torch.einsum("bnic,anc->bnia", predicted, codes)
     own = torch.eye(len(codes), dtype=torch.bool, device=codes.device)
-    others = there.mT | own.unsqueeze(1)  # (B, N, B)
-    scores = scores.masked_fill(~others.unsqueeze(2), -torch.inf)
-    mine = scores.diagonal(dim1=0, dim2=3).permute(2, 0, 1)  # (N, I, B) -> (B, N, I)
-    return scores.logsumexp(-1) - mine, (mine.unsqueeze(-1) >= scores).all(-1)
+    candidates = present.mT | own.unsqueeze(1)  # (B, N, B)
+    scores = scores.masked_fill(~candidates.unsqueeze(2), -torch.inf)
+    own_score = scores.diagonal(dim1=0, dim2=3).permute(2, 0, 1)  # (N, I, B) -> (B, N, I)
+    return scores.logsumexp(-1) - own_score, (own_score.unsqueeze(-1) >= scores).all(-1)
 
 
-def _per(total: Tensor, count: Tensor) -> Tensor:
+def _mean(total: Tensor, count: Tensor) -> Tensor:
     return total / count.clamp(min=1)

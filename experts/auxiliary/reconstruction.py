@@ -1,4 +1,4 @@
-"""Reconstruction: what a core puts out must tell what it sees now (Fortunato et al. 2019, MRA)."""
+"""Reconstruction of the present input from the output, as an auxiliary loss (Fortunato et al. 2019, MRA)."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,14 @@ from experts.state import State
 
 
 class ReconstructionState(NamedTuple):
-    """y, x: the last output and input. present: who took part in the last step."""
+    """State of a `Reconstruction` core.
+
+    Args:
+        core: state of the wrapped core.
+        y: last output.
+        x: last target.
+        present: members that took part in the last step.
+    """
 
     core: State
     y: Float[Tensor, "B N Y"]
@@ -21,21 +28,21 @@ class ReconstructionState(NamedTuple):
 
 
 class Reconstruction(Core):
-    """A core with the auxiliary loss "reconstruction": the mean squared error of x_t as a linear map of y_t.
+    """Core with the auxiliary loss "reconstruction": the mean squared error of x_t as a linear map of y_t.
 
-    From the output, which has seen x_t and what was recalled (Fortunato et al. 2019, sec. 2.1), and not from the row
-    that a memory recalled alone: rows are from the past, so that x_t is not in them but by chance, and a row that keeps
-    x holds an older x already. Such a loss would be small where keys bring up the most similar x, which is what they do
-    from the start, and would teach rows nothing.
+    The input of the decoder is the output y_t, which depends on x_t and on the read vector (Fortunato et al. 2019, sec.
+    2.1), and not the read vector alone: rows are from the past and do not hold x_t, and a loss on them would only
+    reward reads of similar inputs, which an untrained memory already makes.
 
-    x is a goal here, no gradient flows into it: who is heard need not be easy to repeat.
+    The target x is detached, so messages get no gradient from this loss.
 
     Args:
-        core: what is wrapped; outputs stay as they are.
-        target_size: only the first `target_size` numbers of x are reconstructed; None: all. In an agent x is [obs, inbox, identity].
+        core: the wrapped core; its outputs are unchanged.
+        target_size: only the first `target_size` numbers of x are reconstructed; None: all. In an agent x is [obs,
+            inbox, identity].
 
     Raises:
-        ValueError: of is out of range.
+        ValueError: target_size is out of range.
     """
 
     def __init__(self, core: Core, *, target_size: int | None = None):
@@ -62,14 +69,14 @@ class Reconstruction(Core):
         self, x: Float[Tensor, "B N D"], state: ReconstructionState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], ReconstructionState]:
         y, core = self.core(x, state.core, present)
-        there = torch.ones_like(state.present) if present is None else present
-        return y, ReconstructionState(core, y, x[..., : self.target_size].detach(), there)
+        present = torch.ones_like(state.present) if present is None else present
+        return y, ReconstructionState(core, y, x[..., : self.target_size].detach(), present)
 
     def losses(self, state: ReconstructionState) -> dict[str, Float[Tensor, " B"]]:
         return {**self.core.losses(state.core), "reconstruction": self._error(state)}
 
     def metrics(self, state: ReconstructionState) -> dict[str, Float[Tensor, " B"]]:
-        """The core's, and reconstruction_error: the root of the loss, in the units of x."""
+        """Metrics of the core, and reconstruction_error: the square root of the loss, in the units of x."""
         return {**self.core.metrics(state.core), "reconstruction_error": self._error(state).detach().sqrt()}
 
     def _error(self, state: ReconstructionState) -> Tensor:
@@ -84,15 +91,15 @@ class Reconstruction(Core):
     def select_members(
         self, state: ReconstructionState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
     ) -> ReconstructionState:
-        own, blank = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.select_or_reset_members(own, blank, index)._replace(
+        member_state, initial = (s._replace(core=None) for s in (state, self.initial_state(x)))
+        return states.select_or_reset_members(member_state, initial, index)._replace(
             core=self.core.select_members(state.core, index, x)
         )
 
 
 def squared_error(
-    guess: Float[Tensor, "B N D"], goal: Float[Tensor, "B N D"], there: Bool[Tensor, "B N"]
+    prediction: Float[Tensor, "B N D"], target: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"]
 ) -> Float[Tensor, " B"]:
-    """The mean over the numbers and the members that are there; 0 where there is none."""
-    each = (guess - goal).square().mean(-1)
-    return torch.where(there, each, 0).sum(1) / there.sum(1).clamp(min=1)
+    """Mean squared error over numbers and present members; 0 where no member is present."""
+    errors = (prediction - target).square().mean(-1)
+    return torch.where(present, errors, 0).sum(1) / present.sum(1).clamp(min=1)

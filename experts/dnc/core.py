@@ -1,5 +1,4 @@
-"""The differentiable neural computer (Graves et al. 2016, Nature 538), and three improvements (Csordas and
-Schmidhuber 2019, arXiv:1904.10278)."""
+"""Differentiable neural computer, DNC (Graves et al. 2016; options of Csordas and Schmidhuber 2019)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,10 +15,22 @@ from experts.state import State
 
 
 class DNCState(NamedTuple):
-    """usage: after the last write. link[i, j]: how much slot i was written to right after slot j. precedence: how much
-    a slot was the last one written to. These and the memory are the store's, the rest is of the last step of each
-    member: gates of writing, of writing to what is free, and of freeing, a head each; modes of reading, a head each:
-    what was written before, by content, what was written after."""
+    """State of a `DNC`: the store (memory, usage, link, precedence), and the last step of each member.
+
+    Args:
+        controller: state of the controller.
+        memory: content of the slots.
+        usage: usage of each slot after the last write.
+        link: link[i, j] is the degree to which slot i was written right after slot j.
+        precedence: degree to which each slot was the last one written.
+        write_weights: over slots.
+        read_weights: over slots, of each read head.
+        read: read vectors of all heads, concatenated.
+        write_key: key of the last write.
+        write_value: value of the last write.
+        gates: write gate, allocation gate, free gate of each head; G = 2 + R.
+        modes: weights of the three read modes of each head: backward link, content, forward link.
+    """
 
     controller: State
     memory: Float[Tensor, "B S W"]
@@ -39,35 +50,40 @@ STORE_FIELDS = DNCStore._fields
 
 
 class DNC(Core):
-    """A controller beside a memory that it writes to and reads from by attention, all of it differentiable.
+    """Differentiable neural computer: a controller with an external memory, read and written by attention.
 
-    A step, of Graves et al. 2016, Methods: the controller eats [x, what was read in the step before]; a linear map of
-    its output h is the interface, which says what to do. What was read may be freed; a write goes to slots that are
-    free, to those like its key, or nowhere, erases and adds; links remember in which order slots were written; each
-    head reads, of the memory as it is now, what is like its key, or what was written before or after what it read
-    last. y = Linear([h, read]).
+    A step: the controller receives [x, previous read vectors]; a linear map of its output h gives the interface vector.
+    Free gates release slots that were read. The write weights are a gated mix of allocation (slots with low usage) and
+    content (slots similar to the write key); a write erases and adds. Temporal links record the order of writes. Each
+    read head mixes content weights with the backward and forward links of its previous read weights.
+    y = Linear([h, read]).
 
     Members of one store write one after the other, each as in a step of its own (free, allocate, write, link), so that
-    two do not take the same free slot, and what holds for one writer's usages and links holds for theirs; they do not
-    permute exactly. Then all read. A step costs more the more they are. Links are slots x slots numbers a store, and an
-    episode with gradients holds those of each step.
+    two members do not allocate the same slot. They therefore do not permute exactly. Then all members read. The cost of
+    a step grows with their number. Links are S x S numbers a store, and an episode with gradients keeps those of
+    each step.
 
-    No gradient passes through the order in which slots are taken, as in the paper. Beyond it, cosines and usages
-    are kept 1e-6 away from where they have no gradient (`experts.dnc.addressing`). A step is one function with its
-    backward pass written out (`experts.dnc.fused_step`); with create_graph=True the gradient is made by plain
+    As in the paper, no gradient passes through the sorting of slots by usage. Unlike the paper, cosines and usages are
+    kept 1e-6 away from values without a gradient (`experts.dnc.addressing`). A step is one autograd function with a
+    backward pass written by hand (`experts.dnc.fused_step`); with create_graph=True the gradient is computed by plain
     operations, which have second derivatives.
 
     Args:
         input_size: D.
-        controller: a factory int -> Core, for the controller eats [x, previous reads].
-        slots: S. slot_size: W, numbers in a slot. heads: R, of reading; one writes.
-        output_size: Y; None: the controller's.
-        masking: keys come with a mask, of which numbers of a slot are compared.
-        deallocation: what is freed is also erased; else only its slot is, when it is written to.
-        sharpness: links are raised to a power that the controller chooses, and normalised.
+        controller: a factory int -> Core; the controller's input is [x, previous read vectors].
+        slots: S.
+        slot_size: W, numbers in a slot.
+        heads: R, read heads; there is one write head.
+        output_size: Y; None: that of the controller.
+        masking: keys have a learned mask over the numbers of a slot.
+        deallocation: freed slots are also erased; else only when they are written again.
+        sharpness: link weights are raised to a power that the controller outputs, and normalized.
 
     Raises:
         ValueError: a size below 1, or a controller whose sizes do not fit.
+
+    Source: Graves et al. 2016 (Nature 538, Methods); masking, deallocation and sharpness: Csordas and Schmidhuber 2019
+    (arXiv:1904.10278).
     """
 
     def __init__(
@@ -117,64 +133,63 @@ class DNC(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: DNCState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], DNCState]:
-        told, state = self._step(x, state, present)
-        return self.output(told), state
+        features, state = self._step(x, state, present)
+        return self.output(features), state
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: DNCState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], DNCState]:
-        """As the loop of `forward`; the outputs are one product for all steps."""
-        told = []
+        """As the loop of `forward`; the output layer is one product for all steps."""
+        features = []
         for t, x in enumerate(xs):
             if reset is not None:
                 state = states.where(reset[t], self.initial_state(x), state)
-            now, state = self._step(x, state)
-            told.append(now)
-        return self.output(torch.stack(told)), state
+            step_features, state = self._step(x, state)
+            features.append(step_features)
+        return self.output(torch.stack(features)), state
 
     def _step(self, x: Tensor, state: DNCState, present: Tensor | None = None) -> tuple[Tensor, DNCState]:
-        """[h, read], of which the output is made, and the new state."""
+        """The input [h, read] of the output layer, and the new state."""
         h, controller = self.controller(torch.cat([x, state.read], -1), state.controller, present)
         interface = self.interface(h)
         store = DNCStore(state.memory, state.usage, state.link, state.precedence)
-        found = step(self.interface_spec, present, interface, state.read_weights, store)
+        result = step(self.interface_spec, present, interface, state.read_weights, store)
         key, value = interface[..., : self.slot_size], interface[..., self.slot_size : 2 * self.slot_size]
-        own = found.written, found.weights, found.values, key, value, found.gates, found.modes
+        member_state = result.written, result.weights, result.values, key, value, result.gates, result.modes
         if present is not None:
-            held = state[len(DNCState._fields) - len(own) :]
-            own = states.where(present, own, held)
-        new = DNCState(controller, found.memory, found.usage, found.link, found.precedence, *own)
+            previous = state[len(DNCState._fields) - len(member_state) :]
+            member_state = states.where(present, member_state, previous)
+        new = DNCState(controller, result.memory, result.usage, result.link, result.precedence, *member_state)
         return torch.cat([h, new.read], -1), new
 
     def losses(self, state: DNCState) -> dict[str, Float[Tensor, " B"]]:
         return self.controller.losses(state.controller)
 
     def metrics(self, state: DNCState) -> dict[str, Float[Tensor, " B"]]:
-        """Means: how much of the memory is used, how far its gates are open, how its heads read, how long a slot is as
-        a vector; and the controller's."""
+        """Means of slot usage, gates, read modes and norm of a slot; and the controller's metrics."""
         write, allocation = state.gates[..., :2].mean(1).unbind(-1)
-        before, content, after = state.modes.unflatten(-1, (-1, 3)).mean((1, 2)).unbind(-1)
+        backward, content, forward = state.modes.unflatten(-1, (-1, 3)).mean((1, 2)).unbind(-1)
         return {
-            "usage": state.usage.mean(-1),
+            "slot_usage": state.usage.mean(-1),
             "write_gate": write,
             "allocation_gate": allocation,
             "free_gates": state.gates[..., 2:].mean((1, 2)),
-            "read_backward": before,
+            "read_backward": backward,
             "read_content": content,
-            "read_forward": after,
+            "read_forward": forward,
             "memory_norm": state.memory.norm(dim=-1).mean(-1),
             **self.controller.metrics(state.controller),
         }
 
     def read_weights(self, state: DNCState) -> Float[Tensor, "B N slots"]:
-        """The mean of the heads'."""
+        """Mean over the read heads."""
         return state.read_weights.mean(2)
 
     def select_members(self, state: DNCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> DNCState:
-        """The store stays as it is; what belongs to the members is gathered."""
-        inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
-        away = dict.fromkeys(("controller", *STORE_FIELDS))
-        own, blank = (s._replace(**away) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
+        """Selects the state of members; the store, which they share, is unchanged."""
+        controller_input = x.new_zeros(*x.shape[:2], self.controller.input_size)
+        dropped = dict.fromkeys(("controller", *STORE_FIELDS))
+        member_state, initial = (s._replace(**dropped) for s in (state, self.initial_state(x)))  # type: ignore[arg-type]
         shared = {name: getattr(state, name) for name in STORE_FIELDS}
-        controller = self.controller.select_members(state.controller, index, inner)
-        return states.select_or_reset_members(own, blank, index)._replace(controller=controller, **shared)
+        controller = self.controller.select_members(state.controller, index, controller_input)
+        return states.select_or_reset_members(member_state, initial, index)._replace(controller=controller, **shared)

@@ -1,9 +1,9 @@
-"""One step of a differentiable neural computer's store as one function, with the backward pass written out.
+"""One write and read of a differentiable neural computer as one autograd function, with a hand-written backward pass.
 
-All but the controller, the map of its output onto the interface, and the map onto the output: under autograd the some
-hundred small operations of a step would cost more than what they compute.
+It covers all of a step but the controller, the interface layer and the output layer. Under autograd the overhead of the
+hundred or so small operations of a step would exceed their cost.
 
-Shapes: B store, N members, R read heads of each, H = N R heads, S slot, W numbers in a slot, I interface.
+Shapes: B store, N members, R read heads of each, H = N R heads, S slot, W slot size, I interface size.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ from experts.torch_internals import functorch_active
 
 
 class DNCStore(NamedTuple):
-    """usage: after the last write. precedence: how much each slot was the last one written to."""
+    """The store: memory, usage after the last write, temporal links, and precedence (degree of being written last)."""
 
     memory: Tensor  # (B, S, W)
     usage: Tensor  # (B, S)
@@ -29,196 +29,223 @@ class DNCStore(NamedTuple):
 
 
 class WriteCache(NamedTuple):
-    """What the gradient of a write wants to know: the store that there was, and what came of it."""
+    """Tensors saved for the backward pass of a write: the store before it, and intermediate results."""
 
     memory: Tensor
     usage: Tensor
     link: Tensor
     precedence: Tensor
-    retention: Tensor  # (B, R, S), of each slot by each head
-    used: Tensor  # usage without what was freed
-    free: Tensor
+    retention: Tensor  # (B, R, S): 1 - free gate * read weight
+    used: Tensor  # usage after freeing
+    allocation: Tensor
     order: Tensor
-    ordered: Tensor
-    left: Tensor
-    similar: Tensor  # (B, 1, S)
+    sorted_usage: Tensor
+    remaining: Tensor
+    content: Tensor  # (B, 1, S)
     cosine: Tensor
-    of_key: Tensor
-    of_slots: Tensor
+    key_norm: Tensor
+    slot_norms: Tensor
     written: Tensor
 
 
 def write_memory(
-    plan: InterfaceSpec, store: DNCStore, read: Tensor, ask: InterfaceParams
+    spec: InterfaceSpec, store: DNCStore, read: Tensor, params: InterfaceParams
 ) -> tuple[DNCStore, WriteCache]:
-    """The store after a member has freed what it read and has written; read (B, R, S): its last weights."""
+    """The store after one member has freed and written; read (B, R, S): its previous read weights."""
     memory, usage, link, precedence = store
-    spared = 1 - ask.gates[:, 2:].unsqueeze(-1) * read
-    retained = spared.prod(1)
+    retention = 1 - params.gates[:, 2:].unsqueeze(-1) * read
+    retained = retention.prod(1)
     used = usage * retained
-    free, ordered = addressing.allocation_weights(used)
-    mask = None if ask.write_mask is None else ask.write_mask.unsqueeze(1)
-    similar, compared = addressing.content_weights(ask.write_key.unsqueeze(1), ask.write_strength, memory, mask)
-    written = ask.gates[:, :1] * torch.lerp(similar.squeeze(1), free, ask.gates[:, 1:2])
-    kept = memory * retained.unsqueeze(-1) if plan.deallocation else memory
-    change = torch.addcmul(ask.write_value.unsqueeze(1), kept, ask.erase.unsqueeze(1), value=-1)
-    after = DNCStore(
-        torch.addcmul(kept, written.unsqueeze(-1), change),
+    allocation, allocation_cache = addressing.allocation_weights(used)
+    mask = None if params.write_mask is None else params.write_mask.unsqueeze(1)
+    content, content_cache = addressing.content_weights(
+        params.write_key.unsqueeze(1), params.write_strength, memory, mask
+    )
+    written = params.gates[:, :1] * torch.lerp(content.squeeze(1), allocation, params.gates[:, 1:2])
+    erased = memory * retained.unsqueeze(-1) if spec.deallocation else memory
+    change = torch.addcmul(params.write_value.unsqueeze(1), erased, params.erase.unsqueeze(1), value=-1)
+    updated = DNCStore(
+        torch.addcmul(erased, written.unsqueeze(-1), change),
         torch.addcmul(used + written, used, written, value=-1),
         addressing.update_links(link, precedence, written),
         torch.addcmul(precedence + written, precedence, written.sum(-1, keepdim=True), value=-1),
     )
-    return after, WriteCache(*store, spared, used, free, *ordered, similar, *compared, written)
+    return updated, WriteCache(*store, retention, used, allocation, *allocation_cache, content, *content_cache, written)
 
 
 def write_memory_backward(
-    plan: InterfaceSpec,
+    spec: InterfaceSpec,
     grad: DNCStore,
-    to_written: Tensor,
-    kept: WriteCache,
+    grad_written: Tensor,
+    cache: WriteCache,
     read: Tensor,
-    ask: InterfaceParams,
-    to: InterfaceParams,
+    params: InterfaceParams,
+    grad_params: InterfaceParams,
 ) -> tuple[DNCStore, Tensor]:
-    """Gradients of the store before and of `read_memory`; those of `ask` are put into `to`. grad's memory and link are
-    overwritten. to_written: what else there is of the weights' gradient."""
-    written, used = kept.written, kept.used
-    to_link, to_precedence, by_link = addressing.update_links_backward(grad.link, kept.link, kept.precedence, written)
-    before = (grad.precedence * kept.precedence).sum(-1, keepdim=True)
-    by_sums = grad.usage * (1 - used) + grad.precedence - before + by_link
-    to_written = by_sums + to_written
-    to_precedence = to_precedence + grad.precedence * (1 - written.sum(-1, keepdim=True))
-    to_used = grad.usage * (1 - written)
+    """Backward pass of `write_memory`: gradients of the old store and of the read weights `read`.
 
-    retained = kept.retention.prod(1)
-    memory = kept.memory * retained.unsqueeze(-1) if plan.deallocation else kept.memory
-    product = grad.memory * memory
-    column, erase = written.unsqueeze(1), ask.erase.unsqueeze(1)
-    to.write_value.copy_((column @ grad.memory).squeeze(1))
-    to.erase.copy_((column @ product).squeeze(1)).neg_()
-    to_written = to_written + (grad.memory @ ask.write_value.unsqueeze(-1)).squeeze(-1)
-    to_written -= (product @ ask.erase.unsqueeze(-1)).squeeze(-1)
-    to_memory = grad.memory.mul_(1 - written.unsqueeze(-1) * erase)
-    to_retained = None
-    if plan.deallocation:
-        to_retained = (to_memory * kept.memory).sum(-1)
-        to_memory.mul_(retained.unsqueeze(-1))
-
-    gate, freely, similar = ask.gates[:, :1], ask.gates[:, 1:2], kept.similar.squeeze(1)
-    to.gates[:, 0] = (to_written * torch.lerp(similar, kept.free, freely)).sum(-1)
-    to_mix = to_written * gate
-    to.gates[:, 1] = (to_mix * (kept.free - similar)).sum(-1)
-    to_free = to_mix * freely
-    to_used += addressing.allocation_weights_backward(to_free, (kept.order, kept.ordered, kept.left))
-    mask = None if ask.write_mask is None else ask.write_mask.unsqueeze(1)
-    to_key, to_strength, to_mask = addressing.content_weights_backward(
-        (to_mix - to_free).unsqueeze(1),
-        kept.similar,
-        (kept.cosine, kept.of_key, kept.of_slots),
-        (ask.write_key.unsqueeze(1), ask.write_strength, kept.memory, mask),
-        to_memory,
+    Gradients of `params` are written into `grad_params`. The memory and link of `grad` are overwritten.
+    grad_written: gradient of the write weights as an output of the step.
+    """
+    written, used = cache.written, cache.used
+    grad_link, grad_precedence, by_link = addressing.update_links_backward(
+        grad.link, cache.link, cache.precedence, written
     )
-    to.write_key.copy_(to_key.squeeze(1))
-    to.write_strength.copy_(to_strength)
-    if to.write_mask is not None and to_mask is not None:
-        to.write_mask.copy_(to_mask.squeeze(1))
+    decay = (grad.precedence * cache.precedence).sum(-1, keepdim=True)
+    direct = grad.usage * (1 - used) + grad.precedence - decay + by_link
+    grad_written = direct + grad_written
+    grad_precedence = grad_precedence + grad.precedence * (1 - written.sum(-1, keepdim=True))
+    grad_used = grad.usage * (1 - written)
 
-    of_used = to_used * kept.usage
-    to_retained = of_used if to_retained is None else of_used + to_retained
-    to_spared = product_of_others(kept.retention) * to_retained.unsqueeze(1)
-    to.gates[:, 2:] = -(to_spared * read).sum(-1)
-    to_read = -to_spared * ask.gates[:, 2:].unsqueeze(-1)
-    return DNCStore(to_memory, to_used * retained, to_link, to_precedence), to_read
+    retained = cache.retention.prod(1)
+    memory = cache.memory * retained.unsqueeze(-1) if spec.deallocation else cache.memory
+    product = grad.memory * memory
+    column, erase = written.unsqueeze(1), params.erase.unsqueeze(1)
+    grad_params.write_value.copy_((column @ grad.memory).squeeze(1))
+    grad_params.erase.copy_((column @ product).squeeze(1)).neg_()
+    grad_written = grad_written + (grad.memory @ params.write_value.unsqueeze(-1)).squeeze(-1)
+    grad_written -= (product @ params.erase.unsqueeze(-1)).squeeze(-1)
+    grad_memory = grad.memory.mul_(1 - written.unsqueeze(-1) * erase)
+    grad_retained = None
+    if spec.deallocation:
+        grad_retained = (grad_memory * cache.memory).sum(-1)
+        grad_memory.mul_(retained.unsqueeze(-1))
+
+    gate, allocation_gate, content = params.gates[:, :1], params.gates[:, 1:2], cache.content.squeeze(1)
+    grad_params.gates[:, 0] = (grad_written * torch.lerp(content, cache.allocation, allocation_gate)).sum(-1)
+    grad_mix = grad_written * gate
+    grad_params.gates[:, 1] = (grad_mix * (cache.allocation - content)).sum(-1)
+    grad_free = grad_mix * allocation_gate
+    grad_used += addressing.allocation_weights_backward(grad_free, (cache.order, cache.sorted_usage, cache.remaining))
+    mask = None if params.write_mask is None else params.write_mask.unsqueeze(1)
+    grad_key, grad_strength, grad_mask = addressing.content_weights_backward(
+        (grad_mix - grad_free).unsqueeze(1),
+        cache.content,
+        (cache.cosine, cache.key_norm, cache.slot_norms),
+        (params.write_key.unsqueeze(1), params.write_strength, cache.memory, mask),
+        grad_memory,
+    )
+    grad_params.write_key.copy_(grad_key.squeeze(1))
+    grad_params.write_strength.copy_(grad_strength)
+    if grad_params.write_mask is not None and grad_mask is not None:
+        grad_params.write_mask.copy_(grad_mask.squeeze(1))
+
+    grad_via_usage = grad_used * cache.usage
+    grad_retained = grad_via_usage if grad_retained is None else grad_via_usage + grad_retained
+    grad_retention = product_of_others(cache.retention) * grad_retained.unsqueeze(1)
+    grad_params.gates[:, 2:] = -(grad_retention * read).sum(-1)
+    grad_read = -grad_retention * params.gates[:, 2:].unsqueeze(-1)
+    return DNCStore(grad_memory, grad_used * retained, grad_link, grad_precedence), grad_read
 
 
 def product_of_others(factors: Tensor) -> Tensor:
-    """(B, R, S) -> (B, R, S): the product of all heads' but one's, whichever of them are 0."""
-    one = torch.eye(factors.shape[1], dtype=torch.bool, device=factors.device).unsqueeze(-1)
-    return factors.unsqueeze(1).masked_fill(one, 1).prod(2)
+    """(B, R, S) -> (B, R, S): for each head the product of the other heads' factors, correct where some are 0."""
+    own = torch.eye(factors.shape[1], dtype=torch.bool, device=factors.device).unsqueeze(-1)
+    return factors.unsqueeze(1).masked_fill(own, 1).prod(2)
 
 
 class ReadCache(NamedTuple):
-    """What the gradient of a read wants to know."""
+    """Tensors saved for the backward pass of a read."""
 
-    mode_weights: Tensor  # (B, H, 3, S): before, by content, after
+    mode_weights: Tensor  # (B, H, 3, S): backward, content, forward
     cosine: Tensor
-    of_keys: Tensor
-    of_slots: Tensor
+    key_norms: Tensor
+    slot_norms: Tensor
     weights: Tensor  # (B, H, S)
-    logs: Tensor | None  # of what sharpens the links: before, after
-    more_logs: Tensor | None
+    backward_logs: Tensor | None  # of the unsharpened link weights
+    forward_logs: Tensor | None
 
 
-def read_memory(plan: InterfaceSpec, store: DNCStore, last: Tensor, ask: InterfaceParams) -> tuple[Tensor, ReadCache]:
-    """What all heads read, (B, H, W); last (B, H, S): their weights in the step before."""
-    keys, strengths, masks, powers, modes = per_head(plan, ask)
-    before, after = last @ store.link, last @ store.link.mT
-    first = second = None
+def read_memory(
+    spec: InterfaceSpec, store: DNCStore, read_weights: Tensor, params: InterfaceParams
+) -> tuple[Tensor, ReadCache]:
+    """Read vectors of all heads, (B, H, W); read_weights (B, H, S): those of the previous step."""
+    keys, strengths, masks, powers, modes = per_head(spec, params)
+    backward, forward = read_weights @ store.link, read_weights @ store.link.mT
+    backward_logs = forward_logs = None
     if powers is not None:
-        before, first = addressing.sharpen(before, powers[..., 0])
-        after, second = addressing.sharpen(after, powers[..., 1])
-    similar, compared = addressing.content_weights(keys, strengths, store.memory, masks)
-    ways = torch.stack([before, similar, after], 2)
-    weights = (modes.unsqueeze(-2) @ ways).squeeze(-2)
-    return weights @ store.memory, ReadCache(ways, *compared, weights, first, second)
+        backward, backward_logs = addressing.sharpen(backward, powers[..., 0])
+        forward, forward_logs = addressing.sharpen(forward, powers[..., 1])
+    content, content_cache = addressing.content_weights(keys, strengths, store.memory, masks)
+    mode_weights = torch.stack([backward, content, forward], 2)
+    weights = (modes.unsqueeze(-2) @ mode_weights).squeeze(-2)
+    return weights @ store.memory, ReadCache(mode_weights, *content_cache, weights, backward_logs, forward_logs)
 
 
 def read_memory_backward(
-    plan: InterfaceSpec,
+    spec: InterfaceSpec,
     grad: DNCStore,
-    to_weights: Tensor,
-    to_values: Tensor,
-    kept: ReadCache,
+    grad_weights: Tensor,
+    grad_values: Tensor,
+    cache: ReadCache,
     store: DNCStore,
-    last: Tensor,
-    ask: InterfaceParams,
-    to: InterfaceParams,
+    read_weights: Tensor,
+    params: InterfaceParams,
+    grad_params: InterfaceParams,
 ) -> tuple[DNCStore, Tensor]:
-    """Gradients of the store that was read, in tensors of their own, and of `last`; those of `ask` go into `to`."""
-    keys, strengths, masks, powers, modes = per_head(plan, ask)
-    to_weights = torch.baddbmm(to_weights, to_values, store.memory.mT)
-    to_memory = torch.baddbmm(grad.memory, kept.weights.mT, to_values)
-    to.modes.copy_((kept.mode_weights @ to_weights.unsqueeze(-1)).view_as(to.modes))
-    to_before, to_similar, to_after = (modes.unsqueeze(-1) * to_weights.unsqueeze(2)).unbind(2)
-    to_keys, to_strengths, to_masks = addressing.content_weights_backward(
-        to_similar,
-        kept.mode_weights[:, :, 1],
-        (kept.cosine, kept.of_keys, kept.of_slots),
+    """Backward pass of `read_memory`: gradients of the store, in new tensors, and of `read_weights`.
+
+    Gradients of `params` are written into `grad_params`.
+    """
+    keys, strengths, masks, powers, modes = per_head(spec, params)
+    grad_weights = torch.baddbmm(grad_weights, grad_values, store.memory.mT)
+    grad_memory = torch.baddbmm(grad.memory, cache.weights.mT, grad_values)
+    grad_params.modes.copy_((cache.mode_weights @ grad_weights.unsqueeze(-1)).view_as(grad_params.modes))
+    grad_backward, grad_similar, grad_forward = (modes.unsqueeze(-1) * grad_weights.unsqueeze(2)).unbind(2)
+    grad_keys, grad_strengths, grad_masks = addressing.content_weights_backward(
+        grad_similar,
+        cache.mode_weights[:, :, 1],
+        (cache.cosine, cache.key_norms, cache.slot_norms),
         (keys, strengths, store.memory, masks),
-        to_memory,
+        grad_memory,
     )
-    to.keys.copy_(to_keys.view_as(to.keys))
-    to.strengths.copy_(to_strengths.view_as(to.strengths))
-    if to.masks is not None and to_masks is not None:
-        to.masks.copy_(to_masks.view_as(to.masks))
-    if powers is not None and to.sharpness is not None and kept.logs is not None and kept.more_logs is not None:
-        before, _, after = kept.mode_weights.unbind(2)
-        to_before, first = addressing.sharpen_backward(to_before, before, kept.logs, powers[..., 0])
-        to_after, second = addressing.sharpen_backward(to_after, after, kept.more_logs, powers[..., 1])
-        to.sharpness.copy_(torch.stack([first, second], -1).view_as(to.sharpness))
-    to_last = torch.baddbmm(to_after @ store.link, to_before, store.link.mT)
-    to_link = torch.baddbmm(grad.link, torch.cat([to_after, last], 1).mT, torch.cat([last, to_before], 1))
-    return grad._replace(memory=to_memory, link=to_link), to_last
+    grad_params.keys.copy_(grad_keys.view_as(grad_params.keys))
+    grad_params.strengths.copy_(grad_strengths.view_as(grad_params.strengths))
+    if grad_params.masks is not None and grad_masks is not None:
+        grad_params.masks.copy_(grad_masks.view_as(grad_params.masks))
+    if (
+        powers is not None
+        and grad_params.sharpness is not None
+        and cache.backward_logs is not None
+        and cache.forward_logs is not None
+    ):
+        backward, _, forward = cache.mode_weights.unbind(2)
+        grad_backward, grad_power_backward = addressing.sharpen_backward(
+            grad_backward, backward, cache.backward_logs, powers[..., 0]
+        )
+        grad_forward, grad_power_forward = addressing.sharpen_backward(
+            grad_forward, forward, cache.forward_logs, powers[..., 1]
+        )
+        grad_params.sharpness.copy_(
+            torch.stack([grad_power_backward, grad_power_forward], -1).view_as(grad_params.sharpness)
+        )
+    grad_last = torch.baddbmm(grad_forward @ store.link, grad_backward, store.link.mT)
+    grad_link = torch.baddbmm(
+        grad.link, torch.cat([grad_forward, read_weights], 1).mT, torch.cat([read_weights, grad_backward], 1)
+    )
+    return grad._replace(memory=grad_memory, link=grad_link), grad_last
 
 
-def per_head(plan: InterfaceSpec, ask: InterfaceParams) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
-    """What each head of all members asks for, (B, H, .): keys, strengths, masks, powers of links, modes."""
-    heads = ask.strengths.shape[1] * plan.heads
+def per_head(
+    spec: InterfaceSpec, params: InterfaceParams
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, Tensor]:
+    """Read parameters by head of all members, (B, H, .): keys, strengths, masks, powers of links, modes."""
+    heads = params.strengths.shape[1] * spec.heads
 
-    def each(part: Tensor, size: int) -> Tensor:
+    def reshape(part: Tensor, size: int) -> Tensor:
         return part.reshape(len(part), heads, size)
 
     return (
-        each(ask.keys, plan.width),
-        ask.strengths.flatten(1),
-        None if ask.masks is None else each(ask.masks, plan.width),
-        None if ask.sharpness is None else each(ask.sharpness, 2),
-        each(ask.modes, 3),
+        reshape(params.keys, spec.width),
+        params.strengths.flatten(1),
+        None if params.masks is None else reshape(params.masks, spec.width),
+        None if params.sharpness is None else reshape(params.sharpness, 2),
+        reshape(params.modes, 3),
     )
 
 
 class StepOutput(NamedTuple):
-    """What comes of a step: the store's parts; of each member weights of writing and reading, what it read, gates."""
+    """Result of a step: the parts of the store, and weights, read vectors, gates and modes of each member."""
 
     memory: Tensor
     usage: Tensor
@@ -232,80 +259,97 @@ class StepOutput(NamedTuple):
 
 
 def step_ops(
-    plan: InterfaceSpec, present: Tensor | None, interface: Tensor, last: Tensor, *parts: Tensor
+    spec: InterfaceSpec, present: Tensor | None, interface: Tensor, read_weights: Tensor, *parts: Tensor
 ) -> tuple[StepOutput, list[Tensor], list[WriteCache], ReadCache]:
-    """Plain operations. Members write one after the other, then all read; also what the gradient wants to know.
+    """A step in plain operations: members write one after the other, then all read.
 
-    present (B, N) or None for all; interface (B, N, I), last (B, N, R, S): read weights; parts: of the `DNCStore`.
+    Also returns the decoded interface and the caches for the backward pass. present (B, N) or None for all; interface
+    (B, N, I); read_weights (B, N, R, S): previous read weights; parts: those of the `DNCStore`.
     """
-    groups, store, wrote = plan.decode(interface), DNCStore(*parts), []
-    ask = plan.assemble(*groups)
-    if present is not None:  # who is not there opens no gate
-        ask = ask._replace(gates=ask.gates * present.unsqueeze(-1))
+    groups, store, caches = spec.decode(interface), DNCStore(*parts), []
+    params = spec.assemble(*groups)
+    if present is not None:  # the gates of absent members are 0
+        params = params._replace(gates=params.gates * present.unsqueeze(-1))
     for member in range(interface.shape[1]):
-        store, kept = write_memory(plan, store, last[:, member], ask.member(member))
-        wrote.append(kept)
-    values, found = read_memory(plan, store, last.flatten(1, 2), ask)
-    written = torch.stack([kept.written for kept in wrote], 1)
-    values = values.view(*last.shape[:2], plan.heads * plan.width)
-    out = StepOutput(*store, written, found.weights.view_as(last), values, ask.gates, ask.modes)
-    return out, list(groups), wrote, found
+        store, cache = write_memory(spec, store, read_weights[:, member], params.member(member))
+        caches.append(cache)
+    values, read_cache = read_memory(spec, store, read_weights.flatten(1, 2), params)
+    written = torch.stack([cache.written for cache in caches], 1)
+    values = values.view(*read_weights.shape[:2], spec.heads * spec.width)
+    out = StepOutput(*store, written, read_cache.weights.view_as(read_weights), values, params.gates, params.modes)
+    return out, list(groups), caches, read_cache
 
 
 class DNCStepFunction(Function):
-    """`step_ops`, as one function."""
+    """`step_ops` as one autograd function."""
 
     @staticmethod
-    def forward(ctx, plan, present, interface, last, *parts):
-        out, groups, wrote, found = step_ops(plan, present, interface, last, *parts)
-        ctx.plan, ctx.members = plan, len(wrote)
-        kept = [part for each in wrote for part in each]
-        ctx.save_for_backward(present, interface, last, *groups, *out[: len(DNCStore._fields)], *found, *kept)
+    def forward(ctx, spec, present, interface, read_weights, *parts):
+        out, groups, caches, read_cache = step_ops(spec, present, interface, read_weights, *parts)
+        ctx.spec, ctx.members = spec, len(caches)
+        flat_caches = [part for cache in caches for part in cache]
+        ctx.save_for_backward(
+            present, interface, read_weights, *groups, *out[: len(DNCStore._fields)], *read_cache, *flat_caches
+        )
         gates, modes = out.gates.clone(), out.modes.clone()
         ctx.mark_non_differentiable(gates, modes)
         return tuple(out._replace(gates=gates, modes=modes))
 
     @staticmethod
     def backward(ctx, *grads):
-        plan, grad = ctx.plan, StepOutput(*grads)
-        present, interface, last, *saved = ctx.saved_tensors
+        spec, grad = ctx.spec, StepOutput(*grads)
+        present, interface, read_weights, *saved = ctx.saved_tensors
         groups, saved = saved[:4], saved[4:]
         store, saved = DNCStore(*saved[:4]), saved[4:]
         size = len(ReadCache._fields)
-        found, saved = ReadCache(*saved[:size]), saved[size:]
+        read_cache, saved = ReadCache(*saved[:size]), saved[size:]
         if torch.is_grad_enabled():  # create_graph=True: by plain operations, which have second derivatives
-            first = DNCStore(*saved[: len(DNCStore._fields)])  # what the first member found
-            plain = partial(_plain, plan, present)
-            return None, None, *differentiable_gradients(plain, (interface, last, *first), (*grads[:-2], None, None))
-        ask, to_groups = plan.assemble(*groups), [torch.empty_like(group) for group in groups]
-        to = plan.assemble(*to_groups)
+            first = DNCStore(*saved[: len(DNCStore._fields)])  # the store before the first member's write
+            plain = partial(_plain, spec, present)
+            return (
+                None,
+                None,
+                *differentiable_gradients(plain, (interface, read_weights, *first), (*grads[:-2], None, None)),
+            )
+        params, grad_groups = spec.assemble(*groups), [torch.empty_like(group) for group in groups]
+        grad_params = spec.assemble(*grad_groups)
         if present is not None:
-            ask = ask._replace(gates=ask.gates * present.unsqueeze(-1))
-        heads = last.flatten(1, 2)
-        to_weights, to_values = grad.weights.flatten(1, 2), grad.values.reshape(*heads.shape[:2], plan.width)
-        to_store, to_last = read_memory_backward(
-            plan, DNCStore(*grads[:4]), to_weights, to_values, found, store, heads, ask, to
+            params = params._replace(gates=params.gates * present.unsqueeze(-1))
+        heads = read_weights.flatten(1, 2)
+        grad_weights, grad_values = grad.weights.flatten(1, 2), grad.values.reshape(*heads.shape[:2], spec.width)
+        grad_store, grad_last = read_memory_backward(
+            spec, DNCStore(*grads[:4]), grad_weights, grad_values, read_cache, store, heads, params, grad_params
         )
-        to_last = to_last.view_as(last)
+        grad_last = grad_last.view_as(read_weights)
         size = len(WriteCache._fields)
         for member in reversed(range(ctx.members)):
-            wrote = WriteCache(*saved[member * size : (member + 1) * size])
-            to_store, more = write_memory_backward(
-                plan, to_store, grad.written[:, member], wrote, last[:, member], ask.member(member), to.member(member)
+            cache = WriteCache(*saved[member * size : (member + 1) * size])
+            grad_store, grad_member = write_memory_backward(
+                spec,
+                grad_store,
+                grad.written[:, member],
+                cache,
+                read_weights[:, member],
+                params.member(member),
+                grad_params.member(member),
             )
-            to_last[:, member] += more
+            grad_last[:, member] += grad_member
         if present is not None:
-            to.gates.mul_(present.unsqueeze(-1))
-        _, _, above, _ = plan.split(interface)
-        return None, None, plan.decode_backward(to_groups, groups, above), to_last, *to_store
+            grad_params.gates.mul_(present.unsqueeze(-1))
+        _, _, oneplus, _ = spec.split(interface)
+        return None, None, spec.decode_backward(grad_groups, groups, oneplus), grad_last, *grad_store
 
 
-def _plain(plan: InterfaceSpec, present: Tensor | None, interface: Tensor, last: Tensor, *parts: Tensor) -> StepOutput:
-    return step_ops(plan, present, interface, last, *parts)[0]
+def _plain(
+    spec: InterfaceSpec, present: Tensor | None, interface: Tensor, read_weights: Tensor, *parts: Tensor
+) -> StepOutput:
+    return step_ops(spec, present, interface, read_weights, *parts)[0]
 
 
-def step(plan: InterfaceSpec, present: Tensor | None, interface: Tensor, last: Tensor, store: DNCStore) -> StepOutput:
-    """A step of all members. Under torch.func, and for the compiler, in plain operations."""
+def step(
+    spec: InterfaceSpec, present: Tensor | None, interface: Tensor, read_weights: Tensor, store: DNCStore
+) -> StepOutput:
+    """A step of all members; in plain operations under torch.func and torch.compile."""
     if functorch_active() or torch.compiler.is_compiling():
-        return _plain(plan, present, interface, last, *store)
-    return StepOutput(*DNCStepFunction.apply(plan, present, interface, last, *store))
+        return _plain(spec, present, interface, read_weights, *store)
+    return StepOutput(*DNCStepFunction.apply(spec, present, interface, read_weights, *store))

@@ -1,4 +1,4 @@
-"""A memory of one's own beside one that all share."""
+"""A private episodic memory combined with a shared one."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,19 +18,20 @@ def private_and_shared(
     key_input_scale: float = 1.0,
     share: Callable[[EpisodicMemory], Core] | None = None,
 ) -> Core:
-    """A shared memory whose controller is a private one: members read [x, what all know, what each knows itself].
+    """A shared episodic memory whose controller is a private episodic memory for each member.
 
-    Memories nest, so that this is a composition and no core of its own. The private memory sees what was read from the
-    shared one as part of its input, and keys its rows with it; rows hold the controller's state, not that input again.
+    The private memory receives [x, read vector of the shared memory] as its input, and its keys depend on both. Its
+    rows hold the controller's hidden state only.
 
     Args:
         input_size: D.
         controller: a factory int -> Core, as for `EpisodicMemory`.
-        slots: rows of each private store. shared_slots: of the shared one.
-        top_k, key_size, key_input_scale: of both.
-        share: what is made of the shared memory, such as partial(Shared, gate=True); None: it stays as it is.
+        slots: rows of each private store.
+        shared_slots: rows of the shared store.
+        top_k, key_size, key_input_scale: of both memories, as in `EpisodicMemory`.
+        share: a wrapper of the shared memory, such as partial(TaggedMemory, gate=True); None: no wrapper.
     """
-    reading = partial(EpisodicMemory, top_k=top_k, key_size=key_size, key_input_scale=key_input_scale)
-    private = partial(reading, controller=controller, slots=slots, row_content="h")
-    memory = reading(input_size, lambda size: Private(private(size)), slots=shared_slots)
+    episodic = partial(EpisodicMemory, top_k=top_k, key_size=key_size, key_input_scale=key_input_scale)
+    private = partial(episodic, controller=controller, slots=slots, row_content="h")
+    memory = episodic(input_size, lambda size: Private(private(size)), slots=shared_slots)
     return memory if share is None else share(memory)

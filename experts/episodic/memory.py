@@ -25,11 +25,13 @@ RowContent = Literal["x", "h", "both"]
 
 SIMILARITIES = ("dot", "scaled_dot", "cosine", "l2")
 ROW_CONTENTS = ("x", "h", "both")
-UNROLL_CHUNK = 16  # steps that an unroll takes at once
-MAX_PLOTTED_SLOTS = 4096  # slots
+UNROLL_CHUNK = 16  # steps of one fused call in `unroll`
+MAX_PLOTTED_SLOTS = 4096  # `read_weights` returns None for more slots
 
 
 class EpisodicState(NamedTuple):
+    """State of an `EpisodicMemory`: the store as a log, and the controller and the last read of each member."""
+
     controller: State
     h: Float[Tensor, "B N H"]
     log: RowLog
@@ -38,45 +40,47 @@ class EpisodicState(NamedTuple):
 
 
 class EpisodicMemory(Core):
-    """A controller that records each step as a row and reads the rows most similar to its query.
+    """Episodic key-value memory: a controller that stores each step as a row and reads the top-k most similar rows.
 
-    A drop-in for its controller: same input, same output. A step writes the row of the step before,
-    [key(x, h), x, h]; reads m, the weighted sum of the `top_k` rows whose keys are most similar to
-    query(x_t, h_{t-1}); and steps the controller on [x_t, m]. That equals read, step, write
-    (Andersson 2020, "Module implementation").
+    Input and output are those of the controller. A step writes the row of the previous step, [key(x, h), x, h]; reads
+    m, the weighted sum of the `top_k` rows whose keys are most similar to query(x_t, h_{t-1}); and steps the controller
+    on [x_t, m]. That equals the order read, step, write.
 
-    The store is a circular buffer of `slots` rows, shared by the N members; a window over several members moves by
-    whole steps (slots // N). Wrap in `Private` for a store each.
+    The store is a circular buffer of `slots` rows, shared by the N members. With several members the window moves by
+    whole steps, slots // N of them. `Private(memory)` gives each member a store of its own.
 
-    The query begins as a copy of the key, so that a random memory already recalls what resembles the present; with two
-    independent projections it recalls the same few rows whatever is asked, and agents take longer to find its use.
+    The query layer is initialized as a copy of the key layer, so that an untrained memory retrieves rows similar to the
+    present. With two independent layers it retrieves the same few rows for every query, and training takes longer.
 
-    Around a `Cell` (GRU, LSTM), unless similarity is "cosine", a step is one function with its backward pass written
-    out (`experts.episodic.fused_step`), and `unroll` takes many at once; hooks on the parts within are then not called.
+    Around a `Cell` (GRU, LSTM), unless similarity is "cosine", a step is one autograd function with a backward pass
+    written by hand (`experts.episodic.fused_step`), and `unroll` computes many steps at once. Hooks on submodules are
+    then not called.
 
     Rows are written in place, so there are no second derivatives: create_graph=True raises RuntimeError.
-    `ClusteredMemory` has them, and with threshold=2 it is the same memory.
+    `ClusteredMemory` has second derivatives, and with threshold=2 it is the same memory.
 
     Args:
         input_size: D.
-        controller: a factory int -> Core, for the controller eats [x, m].
-        slots: rows of one store; the oldest is overwritten.
-        top_k: rows read; all rows if it is not smaller than slots.
+        controller: a factory int -> Core; the controller's input is [x, m].
+        slots: rows of one store; the oldest row is overwritten.
+        top_k: number of rows read; all rows if top_k >= slots.
         key_size: K.
-        key_input_scale: of the first weights of x in key and query, beside those of h. Below 1 where x is louder than
-            h, as an embedded symbol is: else all that is found is when the same was seen, not what came before it.
+        key_input_scale: factor of the initial weights of x in key and query, relative to those of h. Take less than 1
+            where x has a larger norm than h, as embedded symbols have; else keys depend on x alone.
         similarity: of query and key. "dot"; "scaled_dot", divided by sqrt(K); "cosine", times a learned sharpness;
-            "l2", minus the squared distance.
-        weighting: of the rows read. "softmax" of the similarity; "similarity" itself (Andersson 2020);
-            "inverse_distance" 1 / (d^2 + 0.001), normalised, which wants "l2" (Pritzel et al. 2017, eq. 5).
-        row_content: what a row holds: "x", "h" or "both".
-        row_size: V, numbers to which a row's content is compressed by a learned linear map before it is stored, so that
-            stores of very many rows stay small; None: it is stored as it is.
-        detach_rows: no gradient into what rows hold; keys and compressed rows still learn through their own
-            projections (the "jumpy" backpropagation of Fortunato et al. 2019, sec. 2.1).
+            "l2", the negative squared distance.
+        weighting: weights of the rows read. "softmax" of the similarity; "similarity" itself (Andersson 2020);
+            "inverse_distance" 1 / (d^2 + 0.001), normalized, which requires "l2" (Pritzel et al. 2017, eq. 5).
+        row_content: value of a row: "x", "h" or "both".
+        row_size: V, size to which values are compressed by a learned linear map before they are stored; None: values
+            are not compressed.
+        detach_rows: x and h are detached before they are stored; the layers of key and compression are still trained
+            (the "jumpy" backpropagation of Fortunato et al. 2019, sec. 2.1).
 
     Raises:
         ValueError: an option out of range, or a controller whose sizes do not fit.
+
+    Source: Andersson 2020, "Module implementation"; Fortunato et al. 2019 (MRA); Rae et al. 2016 (SAM).
     """
 
     def __init__(
@@ -98,30 +102,33 @@ class EpisodicMemory(Core):
         check_positive(slots=slots, top_k=top_k, key_size=key_size, row_size=1 if row_size is None else row_size)
         check_read_options(similarity, weighting, row_content, key_input_scale)
         self.input_size = input_size
-        read_size = partial(_stored, input_size, row_content, row_size)
+        read_size = partial(_value_size, input_size, row_content, row_size)
         self.controller = make_controller(controller, input_size, read_size(0) if row_content == "x" else read_size)
         self.output_size = self.controller.output_size
-        held_size, value_size = held(input_size, row_content, self.output_size), read_size(self.output_size)
+        uncompressed = content_size(input_size, row_content, self.output_size)
+        value_size = read_size(self.output_size)
         self.key, self.query = key_query_layers(
             self.output_size, key_size, inputs=input_size, input_scale=key_input_scale
         )
-        self.compress = None if row_size is None else nn.Linear(held_size, row_size, bias=False)
+        self.compress = None if row_size is None else nn.Linear(uncompressed, row_size, bias=False)
         if self.compress is not None:
-            nn.init.orthogonal_(self.compress.weight)  # keeps as much as so many numbers can
+            nn.init.orthogonal_(self.compress.weight)  # preserves norms in the projected subspace
         self.sharpness = nn.Parameter(torch.tensor(10.0)) if similarity == "cosine" else None
         self.slots, self.similarity, self.row_content, self.detach_rows = slots, similarity, row_content, detach_rows
         self.key_size, self.value_size = key_size, value_size
         self.attend = TopKAttention(min(top_k, slots), similarity == "l2", weighting)
-        self.fused_config: FusedConfig | None = (
-            None  # for steps in one function, where keys are linear and the controller is a cell
-        )
+        self.fused_config: FusedConfig | None = None  # set where keys are linear and the controller is a cell
         cell = isinstance(self.controller, Cell) and type(self.controller).forward is Cell.forward
         if cell and similarity != "cosine":
             scale = key_size**-0.5 if similarity == "scaled_dot" else 1.0
             self.fused_config = FusedConfig(type(self.controller), self.attend, scale, row_content, detach_rows)  # type: ignore[arg-type]
 
     def resize(self, slots: int) -> None:
-        """Another number of slots for the episodes to come; as many rows are read as before, or all where fewer."""
+        """Changes the number of slots for later episodes; `top_k` is kept, or reduced to the number of slots.
+
+        Args:
+            slots: rows of one store.
+        """
         check_positive(slots=slots)
         self.slots = slots
         self.attend = self.attend._replace(top_k=min(self.attend.top_k, slots))
@@ -129,11 +136,19 @@ class EpisodicMemory(Core):
             self.fused_config = self.fused_config._replace(attend=self.attend)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> EpisodicState:
+        """The state before the first step, with an empty store.
+
+        Args:
+            x: gives batch, members, device and dtype; its values are not read.
+
+        Raises:
+            ValueError: more members than slots.
+        """
         batch, n, _ = x.shape
         if n > self.slots:
             raise ValueError(
-                f"slots={self.slots} do not hold one step of {n} members that share a store; "
-                f"want slots >= {n}, or Private(memory) for a store each"
+                f"slots={self.slots} with {n} members that share a store, want slots >= {n} for the rows of one step, "
+                "or Private(memory) for a store of each member"
             )
         like = x.new_zeros(()) + self.key.weight.new_zeros(())  # batched wherever x or the weights are (vmap)
         k = self.attend.top_k
@@ -153,12 +168,17 @@ class EpisodicMemory(Core):
             return y, state
         m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
-        log = log.append(*self.make_row(x, h), present)  # an absent member's row does not count
+        log = log.append(*self.make_row(x, h), present)  # rows of absent members are invalid
         return h, EpisodicState(controller, h, log, positions, weights)
 
     def make_query(self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]) -> Float[Tensor, "B N K"]:
-        """What a step looks for."""
-        query = self._compared(self.query(torch.cat([x, h], -1)))
+        """The query vector of a step, scaled for the similarity.
+
+        Args:
+            x: the input of this step.
+            h: the controller's output of the previous step.
+        """
+        query = self._normalize_for_cosine(self.query(torch.cat([x, h], -1)))
         if self.sharpness is not None:
             return query * self.sharpness
         return query * self.key_size**-0.5 if self.similarity == "scaled_dot" else query
@@ -166,29 +186,34 @@ class EpisodicMemory(Core):
     def make_row(
         self, x: Float[Tensor, "B N D"], h: Float[Tensor, "B N H"]
     ) -> tuple[Float[Tensor, "B N K"], Float[Tensor, "B N V"]]:
-        """Key and value of the row that a step leaves behind."""
-        seen = torch.cat([x, h], -1)
-        held = {"x": x, "h": h, "both": seen}[self.row_content]
+        """Key and value of the row that a step writes.
+
+        Args:
+            x: the input of this step.
+            h: the controller's output of this step.
+        """
+        both = torch.cat([x, h], -1)
+        value = {"x": x, "h": h, "both": both}[self.row_content]
         if self.detach_rows:
-            seen, held = seen.detach(), held.detach()
-        return self._compared(self.key(seen)), held if self.compress is None else self.compress(held)
+            both, value = both.detach(), value.detach()
+        return self._normalize_for_cosine(self.key(both)), value if self.compress is None else self.compress(value)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], EpisodicState]:
-        """As the loop of `forward`, by one function for some steps at once where the controller is a cell."""
+        """As the loop of `forward`; around a cell by one autograd function for several steps at once."""
         if not self._is_fused(xs):
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
-        for begun in range(0, len(xs), UNROLL_CHUNK):
-            part = slice(begun, begun + UNROLL_CHUNK)
+        for start in range(0, len(xs), UNROLL_CHUNK):
+            part = slice(start, start + UNROLL_CHUNK)
             y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])
             ys += y
         return torch.stack(ys), state
 
     def _is_fused(self, x: Tensor) -> bool:
-        """Whether a step is one function: it has no rules for vmap, and none for no episodes at all."""
+        """Whether a step is one autograd function, which supports neither vmap nor an empty batch."""
         return self.fused_config is not None and not functorch_active() and x.shape[-3] > 0
 
     def _fused(
@@ -200,32 +225,32 @@ class EpisodicMemory(Core):
             self.key.weight, self.key.bias, self.query.weight, self.query.bias,
             c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
-        hs, last, log, positions, shares = fused_steps(
+        hs, final, log, positions, read_weights = fused_steps(
             self.fused_config, weights, state.log, state.controller, xs, present, reset
         )
-        return hs, EpisodicState(c.State(*last), hs[-1], log, positions, shares)
+        return hs, EpisodicState(c.State(*final), hs[-1], log, positions, read_weights)
 
-    def _compared(self, vector: Tensor) -> Tensor:
+    def _normalize_for_cosine(self, vector: Tensor) -> Tensor:
         return normalize(vector, dim=-1) if self.similarity == "cosine" else vector
 
     def losses(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
         return self.controller.losses(state.controller)
 
     def metrics(self, state: EpisodicState) -> dict[str, Float[Tensor, " B"]]:
-        """Of `experts.memory_metrics`, and the controller's; those of a memory within are called inner_slots_used."""
-        own = store_metrics(state.log.keys(), state.log.valid(), state.weights)
-        within = self.controller.metrics(state.controller).items()
-        return own | {f"inner_{name}" if name in own else name: value for name, value in within}
+        """Metrics of `experts.memory_metrics`, and the controller's, where equal names get the prefix inner_."""
+        metrics = store_metrics(state.log.keys(), state.log.valid(), state.weights)
+        inner = self.controller.metrics(state.controller).items()
+        return metrics | {f"inner_{name}" if name in metrics else name: value for name, value in inner}
 
     def read_weights(self, state: EpisodicState) -> Float[Tensor, "B N slots"] | None:
-        """None of more slots than a picture has room for."""
+        """The weights of the last read over slots; None for more than `MAX_PLOTTED_SLOTS` slots."""
         if self.slots > MAX_PLOTTED_SLOTS:
             return None
-        spread = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
-        return spread.scatter_add(-1, state.positions.clamp(min=0) % self.slots, state.weights)
+        zeros = state.weights.new_zeros(*state.weights.shape[:2], self.slots)
+        return zeros.scatter_add(-1, state.positions.clamp(min=0) % self.slots, state.weights)
 
     def read_write_vectors(self, state: EpisodicState) -> dict[str, Float[Tensor, "B N _"]]:
-        """What was written is the row of this step, which the next one can read; of writers, where not all write."""
+        """The read vector, and key and value of the row of this step, which the next step can read."""
         row = state.log.pending_rows
         read = state.log.reread(state.positions, state.weights.detach())
         return {"read": read, "write_key": row.key, "write_value": row.value}
@@ -233,64 +258,68 @@ class EpisodicMemory(Core):
     def select_members(
         self, state: EpisodicState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
     ) -> EpisodicState:
-        """The store stays as it is; what belongs to the members is gathered, and fresh ones begin without a row."""
-        fresh = self.initial_state(x)
-        inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
-        own, blank = (s._replace(controller=None, log=None) for s in (state, fresh))  # type: ignore[arg-type]
+        """Selects the state of members; the store, which they share, is unchanged. New members have no rows."""
+        initial = self.initial_state(x)
+        controller_input = x.new_zeros(*x.shape[:2], self.controller.input_size)
+        member_state, blank = (s._replace(controller=None, log=None) for s in (state, initial))  # type: ignore[arg-type]
         new = (index < 0).expand(x.shape[:2])
-        kept = states.where(new, blank, states.select_members(own, index.clamp(min=0)))
-        return kept._replace(controller=self.controller.select_members(state.controller, index, inner), log=state.log)
+        selected = states.where(new, blank, states.select_members(member_state, index.clamp(min=0)))
+        return selected._replace(
+            controller=self.controller.select_members(state.controller, index, controller_input), log=state.log
+        )
 
 
-def held(input_size: int, row_content: RowContent, hidden: int) -> int:
-    """How many numbers a row keeps of x and of h, of `hidden` numbers."""
+def content_size(input_size: int, row_content: RowContent, hidden: int) -> int:
+    """Size of the uncompressed value of a row; hidden: H."""
     return (hidden if row_content != "x" else 0) + (input_size if row_content != "h" else 0)
 
 
-def _stored(input_size: int, row_content: RowContent, row_size: int | None, hidden: int) -> int:
-    """How many numbers a row has in the store, compressed or not."""
-    return held(input_size, row_content, hidden) if row_size is None else row_size
+def _value_size(input_size: int, row_content: RowContent, row_size: int | None, hidden: int) -> int:
+    """Size V of the stored value of a row, compressed or not."""
+    return content_size(input_size, row_content, hidden) if row_size is None else row_size
 
 
 def key_query_layers(
-    hidden: int, key_size: int, *, inputs: int = 0, input_scale: float = 1, spread: float = 2
+    hidden: int, key_size: int, *, inputs: int = 0, input_scale: float = 1, gain: float = 2
 ) -> tuple[nn.Linear, nn.Linear]:
-    """Key and query of a memory, of [x, h]: from the start, what is alike is found, as a query is the key of what is
-    seen now.
+    """Key and query layers of a memory, linear in [x, h], with equal initial weights.
+
+    Equal weights make an untrained memory retrieve rows whose [x, h] is similar to the present one.
 
     Args:
         hidden, inputs: sizes of h, and of x, which comes first.
-        input_scale: of the weights of x beside those of h.
-        spread: see `scaled_normal_`.
+        key_size: K.
+        input_scale: factor of the weights of x, relative to those of h.
+        gain: see `scaled_normal_`; with 2, dissimilar inputs get dissimilar keys.
     """
     key, query = nn.Linear(inputs + hidden, key_size), nn.Linear(inputs + hidden, key_size)
-    scaled_normal_(key, gain=spread)  # 2: and the rest is not
+    scaled_normal_(key, gain=gain)
     key.weight.detach()[:, :inputs].mul_(input_scale)
     query.load_state_dict(key.state_dict())
     return key, query
 
 
 def scaled_normal_(linear: nn.Linear, *, gain: float) -> None:
-    """First weights that tell what goes in apart: normal, of deviation spread / sqrt(inputs), and no biases.
+    """Initializes weights from a normal distribution with standard deviation gain / sqrt(fan_in), and biases with 0.
 
-    An output h of a core is small at first. By torch's own first weights all keys made of it are nearly the biases, all
-    the same; and where they go through a tanh, 10 makes them of size one.
+    The output h of an untrained core is small. With torch's default initialization all keys computed from it nearly
+    equal the biases. Before a tanh, a gain of 10 gives keys of order one.
     """
     nn.init.normal_(linear.weight, std=gain * linear.in_features**-0.5)
     nn.init.zeros_(linear.bias)
 
 
 def check_read_options(similarity: str, weighting: str, row_content: str, key_input_scale: float) -> None:
-    """Raises ValueError for a way of reading that there is not."""
-    _choose("similarity", similarity, SIMILARITIES)
-    _choose("weighting", weighting, tuple(WEIGHTINGS))
-    _choose("row_content", row_content, ROW_CONTENTS)
+    """Raises ValueError for an invalid option of a read."""
+    _check_choice("similarity", similarity, SIMILARITIES)
+    _check_choice("weighting", weighting, tuple(WEIGHTINGS))
+    _check_choice("row_content", row_content, ROW_CONTENTS)
     if weighting == "inverse_distance" and similarity != "l2":
-        raise ValueError(f'weighting="inverse_distance" wants similarity="l2", got {similarity!r}')
+        raise ValueError(f'weighting="inverse_distance" with similarity={similarity!r}, want similarity="l2"')
     if not 0 < key_input_scale < float("inf"):
-        raise ValueError(f"key_input_scale={key_input_scale}, want a number above 0; 1 leaves all weights alike")
+        raise ValueError(f"key_input_scale={key_input_scale}, want a number above 0; 1 for no scaling")
 
 
-def _choose(name: str, got: str, valid: tuple[str, ...]) -> None:
+def _check_choice(name: str, got: str, valid: tuple[str, ...]) -> None:
     if got not in valid:
         raise ValueError(f"{name}={got!r}, want one of {', '.join(valid)}")

@@ -1,10 +1,10 @@
-"""An episode's memory: a sliding window over an append-only log.
+"""Append-only log of rows with a sliding window: a differentiable circular buffer without copies.
 
-A circular buffer of `slots` rows is exactly a window over rows that are written once and never change. So nothing is
-cloned at each step, and cost and memory grow with the length of the episode T, not with T x slots: the idea of Sparse
-Access Memory (Rae et al. 2016, sec. 3.4), without its undo records, for an append needs no undoing.
+A circular buffer of `slots` rows equals a window over rows that are written once and never change. No step clones the
+buffer, and cost and memory grow with the length of the episode T, not with T x slots. This is the idea of Sparse Access
+Memory (Rae et al. 2016, sec. 3.4), without its undo records, as appended rows are never overwritten.
 
-The functions that write and read, and the flow of gradients through them, are in `experts.episodic.row_log_autograd`.
+`experts.episodic.row_log_autograd` has the autograd functions that write and read.
 
 Shapes: S stores, C capacity, R rows in the window, M queries a store, n rows written a step, K key, V value, k rows
 read.
@@ -22,12 +22,12 @@ from experts.episodic.top_k_read import ALL_ROWS, TopKAttention
 from experts.state import Leaf, expand_mask
 from experts.torch_internals import not_compiled
 
-_INITIAL_STEPS = 32  # steps' worth of rows in a first storage
-_MAX_SPARE_ROWS = 4096  # rows that a storage has beyond its window, at most: each step of a window so large costs more
+_INITIAL_STEPS = 32  # steps for which a new storage has spare rows
+_MAX_SPARE_ROWS = 4096  # maximal number of spare rows of a storage, for steps of usual size
 
 
 class PendingRows(NamedTuple):
-    """Rows on their way into a log, the n of a step. valid: which of them count; None: all."""
+    """The n rows of a step, which the next step writes into the log. valid: which of them are valid; None: all."""
 
     key: Tensor  # (S, n, K)
     value: Tensor  # (S, n, V)
@@ -35,23 +35,30 @@ class PendingRows(NamedTuple):
 
 
 class _Storage:
-    """Storage that several logs of one history share; `used` rows of it are written. valid: rows that count, (S, C);
-    None as long as all do."""
+    """Storage shared by the logs of one history; `used` rows are written. valid (S, C): valid rows; None: all."""
 
     __slots__ = ("keys", "used", "valid", "values")
 
     def __init__(self, keys: Tensor, values: Tensor, valid: Tensor | None, used: int):
         self.keys, self.values, self.valid, self.used = keys, values, valid, used
 
-    def mark_valid(self, at: int, there: Tensor) -> None:
+    def mark_valid(self, start: int, valid: Tensor) -> None:
+        """Sets which of the rows from `start` on are valid, (S, n)."""
         if self.valid is None:
-            self.valid = there.new_ones(self.keys.shape[0], self.keys.shape[1])
-        self.valid[:, at : at + there.shape[1]] = there
+            self.valid = valid.new_ones(self.keys.shape[0], self.keys.shape[1])
+        self.valid[:, start : start + valid.shape[1]] = valid
 
 
 class _Cursor(NamedTuple):
-    """Where a log stands, on the host. length: rows written before it; lo: the first row that its last read could
-    see; dropped: rows that earlier copies left behind; graph: rows may carry gradients; partial: not all rows count."""
+    """Position of a log in its storage, on the host.
+
+    Args:
+        length: rows written before this point.
+        window_start: first row of the window of the last read.
+        dropped: rows that earlier copies dropped.
+        tracks_grad: whether rows may have gradients.
+        has_invalid_rows: whether some rows may be invalid.
+    """
 
     length: int
     window_start: int
@@ -61,11 +68,20 @@ class _Cursor(NamedTuple):
 
 
 class RowLog(Leaf):
-    """One moment of an append-only log: the rows before `length`, of which the last `slots` count.
+    """Append-only log of rows: a snapshot with the rows before `length`, of which the last `slots` can be read.
 
-    A log is a value. A step reads, and then appends its rows, which wait as `pending` until the next read writes them:
-    so writing and reading are one function. Stepping an old log again branches: its window is copied, the newer history
-    stays as it was. Without gradients the storage is bounded, for it is cut back to the window whenever it is full.
+    A log is an immutable value. A step reads, and then appends its rows, which stay `pending` until the next read
+    writes them, so that one autograd function writes and reads. A step from an old log branches: its window is copied,
+    and the newer history is unchanged. Without gradients the storage is bounded, as a full storage is reduced to the
+    window.
+
+    Args:
+        store: storage, which may be shared with other logs of the same history.
+        handles: of keys and values; they carry the gradients of the storage.
+        start: first valid row of each store, (B,) or (B, N).
+        slots: size of the window in rows.
+        cursor: position in the storage.
+        pending: rows of the last step, which the next read writes; None: none.
     """
 
     def __init__(
@@ -83,69 +99,95 @@ class RowLog(Leaf):
 
     @classmethod
     def empty(cls, like: Tensor, lead: tuple[int, ...], key_size: int, value_size: int, slots: int) -> "RowLog":
-        """A log without rows. like: any tensor, for dtype and device; lead: the leading axes, (B,) or (B, N)."""
+        """An empty log.
+
+        Args:
+            like: gives dtype and device.
+            lead: the leading axes, (B,) or (B, N).
+            key_size: K.
+            value_size: V.
+            slots: size of the window in rows.
+        """
         start = like.new_zeros(lead, dtype=torch.long)
         keys, values = (like.new_zeros(start.numel(), 0, size) for size in (key_size, value_size))
         handles = like.new_zeros(()).expand(keys.shape), like.new_zeros(()).expand(values.shape)
-        at = _Cursor(0, 0, 0, False, False)
-        return cls(_Storage(keys, values, None, 0), handles, start, slots, at, None)
+        cursor = _Cursor(0, 0, 0, False, False)
+        return cls(_Storage(keys, values, None, 0), handles, start, slots, cursor, None)
 
     @classmethod
     def from_rows(cls, keys: Tensor, values: Tensor, slots: int) -> "RowLog":
-        """A log that begins with these rows, (B, R, K) and (B, R, V), oldest first: what was known beforehand."""
+        """A log with initial rows, oldest first, such as prior knowledge.
+
+        Args:
+            keys: (B, R, K).
+            values: (B, R, V).
+            slots: size of the window in rows.
+        """
         start = keys.new_zeros(keys.shape[0], dtype=torch.long)
-        return cls._of(PendingRows(keys, values), start, slots, room=_MAX_SPARE_ROWS)
+        return cls._of(PendingRows(keys, values), start, slots, spare=_MAX_SPARE_ROWS)
 
     @classmethod
     def _of(
-        cls, rows: PendingRows, start: Tensor, slots: int, *, lo: int = 0, dropped: int = 0, room: int, has_invalid_rows: bool = False,
-        pending: PendingRows | None = None,
+        cls, rows: PendingRows, start: Tensor, slots: int, *, window_start: int = 0, dropped: int = 0, spare: int,
+        has_invalid_rows: bool = False, pending: PendingRows | None = None,
     ) -> "RowLog":  # fmt: skip
         length = rows.key.shape[1]
-        (keys, key_handle), (values, value_handle) = (NewColumn.apply(part, length + room) for part in rows[:2])
-        flags = None if rows.valid is None else pad(rows.valid, (0, room), value=True)
-        at = _Cursor(length, lo, dropped, torch.is_grad_enabled(), has_invalid_rows)
-        return cls(_Storage(keys, values, flags, length), (key_handle, value_handle), start, slots, at, pending)
+        (keys, key_handle), (values, value_handle) = (NewColumn.apply(part, length + spare) for part in rows[:2])
+        valid = None if rows.valid is None else pad(rows.valid, (0, spare), value=True)
+        cursor = _Cursor(length, window_start, dropped, torch.is_grad_enabled(), has_invalid_rows)
+        return cls(_Storage(keys, values, valid, length), (key_handle, value_handle), start, slots, cursor, pending)
 
     @property
     def length(self) -> int:
-        """Rows before this moment that the storage still holds."""
+        """Number of written rows in the storage before this point."""
         return self.cursor.length
 
     @property
     def pending_rows(self) -> PendingRows:
-        """What the next read writes; nothing, zero rows long, at the beginning."""
+        """The rows that the next read writes; zero rows at the beginning."""
         return self.pending or PendingRows(self.store.keys[:, :0], self.store.values[:, :0])
 
     def keys(self) -> Tensor:
-        """Keys of the rows that the last read could see, (S, R, K), oldest first; gradients flow through them."""
+        """Keys of the window of the last read, (S, R, K), oldest first, with gradients."""
         return SliceColumn.apply(self.store.keys, self.handles[0], self.cursor.window_start, self.length)
 
     def reread(self, positions: Tensor, weights: Tensor) -> Tensor:
-        """What the last read gave, (S, M, V), from the positions and weights (S, M, k) that it told; no gradient."""
+        """Read vectors (S, M, V) of the last read, computed again without gradient.
+
+        Args:
+            positions: rows of the last read, (S, M, k).
+            weights: their weights, (S, M, k).
+        """
         values = self.store.values[:, self.cursor.window_start : self.length].detach()
-        places = (positions - (self.cursor.window_start + self.cursor.dropped)).clamp(min=0)
-        shares = weights.new_zeros(*weights.shape[:2], max(1, values.shape[1])).scatter_add(-1, places, weights)
-        return shares[..., : values.shape[1]] @ values
+        index = (positions - (self.cursor.window_start + self.cursor.dropped)).clamp(min=0)
+        dense = weights.new_zeros(*weights.shape[:2], max(1, values.shape[1])).scatter_add(-1, index, weights)
+        return dense[..., : values.shape[1]] @ values
 
     def valid(self) -> Tensor:
-        """Which of the rows that the last read could see count, (S, R)."""
+        """Valid rows of the window of the last read, (S, R)."""
         return Span(0, self.length, self.cursor.window_start).valid(self.start.flatten(), self.store.valid)
 
-    def append(self, key: Tensor, value: Tensor, there: Tensor | None = None) -> "RowLog":
-        """The log after a step's rows, (S, n, K) and (S, n, V); there (S, n): which of them count, None for all.
+    def append(self, key: Tensor, value: Tensor, valid: Tensor | None = None) -> "RowLog":
+        """Appends the rows of a step. Between two appends there must be one read.
 
-        One read lies between two appends.
+        Args:
+            key: (S, n, K).
+            value: (S, n, V).
+            valid: which rows are valid, (S, n); None: all.
         """
-        return RowLog(self.store, self.handles, self.start, self.slots, self.cursor, PendingRows(key, value, there))
+        return RowLog(self.store, self.handles, self.start, self.slots, self.cursor, PendingRows(key, value, valid))
 
     @not_compiled
     def read(self, query: Tensor, attend: TopKAttention) -> tuple[Tensor, Tensor, Tensor, "RowLog"]:
-        """Writes what was appended last, then reads with query (S, M, K).
+        """Writes the pending rows, then reads.
 
-        Returns (S, M, V) values, the positions and weights (S, M, top_k) of the rows they come from, as many as there
-        are where top_k is `ALL_ROWS`, and the new log. Positions count rows since the episode batch began; -1 stands for no
-        row.
+        Args:
+            query: (S, M, K).
+            attend: the read.
+
+        Returns:
+            The read vectors (S, M, V), the positions and weights (S, M, top_k) of the rows read (all rows where top_k
+            is `ALL_ROWS`), and the new log. Positions count rows since the first episode began; -1 stands for no row.
         """
         log, (span,), starts = self.plan_writes(1, 0)
         store, (key, value, _) = log.store, log.pending_rows
@@ -157,31 +199,45 @@ class RowLog(Leaf):
         return read, *new.to_positions(index, weights, attend.top_k), new
 
     def reserve(self, rows: int, n: int) -> "RowLog":
-        """The log with room for so many rows, n a step, or for as many as count: it need not move as it grows."""
+        """Allocates storage for later rows, at most a window of them, so that appending does not copy it.
+
+        Args:
+            rows: number of rows.
+            n: rows of a step.
+        """
         return self._ensure_capacity(min(rows, self.slots), n)
 
     def plan_writes(
         self, steps: int, n: int, present: Tensor | None = None, reset: Tensor | None = None
     ) -> tuple["RowLog", tuple[Span, ...], Tensor | None]:
-        """Ready for steps that write the pending rows and then n rows each: the log with room for them, where each
-        step writes and reads, and from which row on rows count at each step, (T, S); None where all rows count.
+        """Prepares several steps, which write the pending rows and then n rows each.
 
-        present (T, S, n), reset (T, S): see `Core`. Rows of the absent, and those before a reset, do not count.
+        Rows of absent members, and those before a reset, are invalid.
+
+        Args:
+            steps: T.
+            n: rows of a step.
+            present: (T, S, n), as in `Core.forward`; None: all.
+            reset: (T, S), as in `Core.unroll`; None: none.
+
+        Returns:
+            The log with allocated storage; the rows that each step writes and reads; and the first valid row at each
+            step, (T, S), or None where all rows are valid.
         """
         pending = self.pending_rows
         first = pending.key.shape[1]
         log = self._ensure_capacity(first + (steps - 1) * n, max(first, n))
-        at, spans = log.length, []
+        write_start, spans = log.length, []
         for t in range(steps):
-            end = at + (n if t else first)
-            whole = max(n if t else first, 1)
-            spans.append(Span(at, end, max(0, end - self.slots // whole * whole)))
-            at = end
-        flags = [] if pending.valid is None else [(0, pending.valid)]
-        flags += [] if present is None else [(t, present[t - 1]) for t in range(1, steps)]
-        for t, there in flags:
-            log.store.mark_valid(spans[t].write_start, there)
-        log.store.used = at
+            end = write_start + (n if t else first)
+            step_rows = max(n if t else first, 1)
+            spans.append(Span(write_start, end, max(0, end - self.slots // step_rows * step_rows)))
+            write_start = end
+        marks = [] if pending.valid is None else [(0, pending.valid)]
+        marks += [] if present is None else [(t, present[t - 1]) for t in range(1, steps)]
+        for t, valid in marks:
+            log.store.mark_valid(spans[t].write_start, valid)
+        log.store.used = write_start
         if not log.cursor.has_invalid_rows and pending.valid is None and present is None and reset is None:
             return log, tuple(spans), None
         start, starts = log.start.flatten(), []
@@ -193,20 +249,32 @@ class RowLog(Leaf):
     def commit(
         self, spans: tuple[Span, ...], handles: tuple[Tensor, ...], starts: Tensor | None, pending: PendingRows | None
     ) -> "RowLog":
-        """The log when these steps are done; pending: rows of the last of them."""
-        at = self.cursor._replace(
+        """The log after the steps of `plan_writes`.
+
+        Args:
+            spans, starts: results of `plan_writes`.
+            handles: new handles of keys and values.
+            pending: rows of the last step.
+        """
+        cursor = self.cursor._replace(
             length=spans[-1].end, window_start=spans[-1].window_start, has_invalid_rows=starts is not None
         )
         start = self.start if starts is None else starts[-1].view(self.start.shape)
-        return RowLog(self.store, (handles[0], handles[1]), start, self.slots, at, pending)
+        return RowLog(self.store, (handles[0], handles[1]), start, self.slots, cursor, pending)
 
     def to_positions(self, index: Tensor, weights: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
-        """Positions and weights (S, M, top_k) of the last read, from places in its window."""
+        """Positions and weights (S, M, top_k) of the last read.
+
+        Args:
+            index: rows relative to the window, (S, M, k); -1 for no row.
+            weights: (S, M, k).
+            top_k: size to which both are padded; `ALL_ROWS` for no padding.
+        """
         positions = index + (self.cursor.window_start + self.cursor.dropped)
         if self.cursor.has_invalid_rows:
             positions = torch.where(index < 0, index, positions)
         missing = top_k - index.shape[-1]
-        if missing and top_k != ALL_ROWS:  # the first steps of an episode: keep the shape of the state
+        if missing and top_k != ALL_ROWS:  # in the first steps of an episode, for a state of fixed shape
             positions, weights = pad(positions, (0, missing), value=-1), pad(weights, (0, missing))
         return positions, weights
 
@@ -215,89 +283,93 @@ class RowLog(Leaf):
         return max(0, self.length - self.slots)
 
     def _window(self) -> PendingRows:
-        lo, hi, flags = self._oldest, self.length, self.store.valid
+        """The rows of the window as ordinary tensors."""
+        start, end, valid = self._oldest, self.length, self.store.valid
         key, value = (
-            SliceColumn.apply(column, handle, lo, hi)
+            SliceColumn.apply(column, handle, start, end)
             for column, handle in zip((self.store.keys, self.store.values), self.handles, strict=True)
         )
-        return PendingRows(key, value, None if flags is None else flags[:, lo:hi].clone())
+        return PendingRows(key, value, None if valid is None else valid[:, start:end].clone())
 
     def _ensure_capacity(self, rows: int, n: int) -> "RowLog":
-        """Self where so many rows, n a step, fit behind it; else a copy of the window: branched, full, or leaving a
-        graph behind."""
+        """This log if its storage has space for `rows` more; else a copy of the window.
+
+        It is copied if it is an old log of its history, if the storage is full, and where gradients are switched off
+        after steps with gradients. n: rows of a step.
+        """
         fits = self.length == self.store.used and self.length + rows <= self.store.keys.shape[1]
         graph = torch.is_grad_enabled()
         if fits and (graph or not self.cursor.tracks_grad):
-            at = self.cursor._replace(tracks_grad=graph)
-            return RowLog(self.store, self.handles, self.start, self.slots, at, self.pending)
-        kept = self.length - self._oldest
-        room = 3 * kept if graph and kept == self.slots else kept  # a graph keeps what it leaves: leave less often
-        return self._copy(self._window(), max(min(room, _MAX_SPARE_ROWS), _INITIAL_STEPS * n, rows + n))
+            cursor = self.cursor._replace(tracks_grad=graph)
+            return RowLog(self.store, self.handles, self.start, self.slots, cursor, self.pending)
+        window = self.length - self._oldest
+        spare = 3 * window if graph and window == self.slots else window  # a graph keeps old storages: copy less often
+        return self._copy(self._window(), max(min(spare, _MAX_SPARE_ROWS), _INITIAL_STEPS * n, rows + n))
 
-    def _copy(self, rows: PendingRows, room: int = _INITIAL_STEPS) -> "RowLog":
-        """A log of its own with these rows in the place of the kept ones."""
-        return RowLog._of(rows, slots=self.slots, room=room, pending=self.pending, **self._rest())
+    def _copy(self, rows: PendingRows, spare: int = _INITIAL_STEPS) -> "RowLog":
+        """A log with new storage and these rows as its window."""
+        return RowLog._of(rows, slots=self.slots, spare=spare, pending=self.pending, **self._rest())
 
     def _rest(self) -> dict[str, Any]:
-        """What there is to say of the kept rows once those before them are left behind."""
+        """Options of `_of` for a log whose storage begins with the window."""
         return {
             "start": (self.start - self._oldest).clamp(min=0),
-            "lo": max(0, self.cursor.window_start - self._oldest),
+            "window_start": max(0, self.cursor.window_start - self._oldest),
             "dropped": self.cursor.dropped + self._oldest,
             "has_invalid_rows": self.cursor.has_invalid_rows,
         }
 
-    def _map_rows(self, change: Callable[[Tensor], Tensor]) -> "RowLog":
-        """A log of its own with each tensor of its rows changed."""
-        log = self._copy(_each(change, self._window()))
-        log.pending = _each(change, self.pending)
+    def _map_rows(self, function: Callable[[Tensor], Tensor]) -> "RowLog":
+        """A log with new storage and `function` applied to each tensor of its rows."""
+        log = self._copy(_map_parts(function, self._window()))
+        log.pending = _map_parts(function, self.pending)
         return log
 
     def detach(self) -> "RowLog":
         return self._map_rows(Tensor.detach)
 
-    def where(self, mask: Tensor, fresh: Leaf) -> "RowLog":
-        assert isinstance(fresh, RowLog)
+    def where(self, mask: Tensor, initial: Leaf) -> "RowLog":
+        assert isinstance(initial, RowLog)
         mask = expand_mask(mask, self.start.dim()).expand(self.start.shape)
-        # A reset hides the rows before it, and moves nothing: a window that is read as a whole multiplies them with 0,
-        # so that what is not finite in them stays.
-        if fresh.length == 0 and fresh.pending is None:
+        # A reset makes earlier rows invalid without moving rows. A dense read multiplies invalid rows by 0, so that
+        # invalid rows that are not finite give NaN.
+        if initial.length == 0 and initial.pending is None:
             end = self.length + self.pending_rows.key.shape[1]
             return self._with(torch.where(mask, end, self.start), has_invalid_rows=True)
-        size = max(fresh.length - fresh._oldest, self.length - self._oldest)
-        new, old = fresh._padded(size), self._padded(size)
-        rows, pending = (_chosen(mask.flatten(), *pair) for pair in zip(new, old, strict=True))
-        start = torch.where(mask, fresh._shifted(size), self._shifted(size))
-        dropped = max(log.cursor.dropped + log.length for log in (fresh, self)) - size  # positions stay above -1
-        lo = size - max(log.length - log.cursor.window_start for log in (fresh, self))
+        size = max(initial.length - initial._oldest, self.length - self._oldest)
+        new, old = initial._padded(size), self._padded(size)
+        rows, pending = (_select_rows(mask.flatten(), *pair) for pair in zip(new, old, strict=True))
+        start = torch.where(mask, initial._shifted(size), self._shifted(size))
+        dropped = max(log.cursor.dropped + log.length for log in (initial, self)) - size  # keeps positions above -1
+        window_start = size - max(log.length - log.cursor.window_start for log in (initial, self))
         assert rows is not None
         return RowLog._of(
             rows,
             start,
             self.slots,
-            lo=max(0, lo),
+            window_start=max(0, window_start),
             dropped=dropped,
-            room=_INITIAL_STEPS,
+            spare=_INITIAL_STEPS,
             has_invalid_rows=True,
             pending=pending,
         )
 
     def _padded(self, size: int) -> tuple[PendingRows, PendingRows | None]:
-        """Void rows in front, so that windows of different lengths end together; and the pending ones."""
-        key, value, there = self._window()
-        void = size - key.shape[1]
-        there = None if there is None else pad(there, (void, 0))
-        return PendingRows(pad(key, (0, 0, void, 0)), pad(value, (0, 0, void, 0)), there), self.pending
+        """The window with padding rows in front, so that it has `size` rows; and the pending rows."""
+        key, value, valid = self._window()
+        padding = size - key.shape[1]
+        valid = None if valid is None else pad(valid, (padding, 0))
+        return PendingRows(pad(key, (0, 0, padding, 0)), pad(value, (0, 0, padding, 0)), valid), self.pending
 
     def _shifted(self, size: int) -> Tensor:
-        """`start` when the kept rows are the last of `size`."""
+        """`start` if the window is padded to `size` rows."""
         return self._rest()["start"] + size - (self.length - self._oldest)
 
     def index(self, rows: Tensor, axis: int = 0) -> "RowLog":
-        def chosen(part: Tensor) -> Tensor:
+        def select(part: Tensor) -> Tensor:
             return part.unflatten(0, self.start.shape).index_select(axis, rows).flatten(0, self.start.dim() - 1)
 
-        return self._map_rows(chosen)._with(self._rest()["start"].index_select(axis, rows))
+        return self._map_rows(select)._with(self._rest()["start"].index_select(axis, rows))
 
     def fold(self) -> "RowLog":
         return self._with(self.start.flatten(0, 1))
@@ -306,12 +378,12 @@ class RowLog(Leaf):
         return self._with(self.start.unflatten(0, (-1, n)))
 
     def _with(self, start: Tensor, has_invalid_rows: bool = False) -> "RowLog":
-        at = self.cursor._replace(has_invalid_rows=self.cursor.has_invalid_rows or has_invalid_rows)
-        return RowLog(self.store, self.handles, start, self.slots, at, self.pending)
+        cursor = self.cursor._replace(has_invalid_rows=self.cursor.has_invalid_rows or has_invalid_rows)
+        return RowLog(self.store, self.handles, start, self.slots, cursor, self.pending)
 
     def pack(self) -> dict[str, Any]:
-        rows = _each(Tensor.detach, self._window())
-        pending = _each(lambda part: part.detach().clone(), self.pending)
+        rows = _map_parts(Tensor.detach, self._window())
+        pending = _map_parts(lambda part: part.detach().clone(), self.pending)
         return {
             "rows": list(rows),
             "pending": None if pending is None else list(pending),
@@ -319,32 +391,36 @@ class RowLog(Leaf):
         }
 
     def unpack(self, packed: dict[str, Any]) -> "RowLog":
-        wanted = {"rows", "pending", "start", "lo", "dropped", "has_invalid_rows"}
-        if not isinstance(packed, dict) or set(packed) != wanted:
-            raise ValueError(f"no packed log: got {type(packed).__name__}, want a dict of {', '.join(sorted(wanted))}")
+        keys = {"rows", "pending", "start", "window_start", "dropped", "has_invalid_rows"}
+        if not isinstance(packed, dict) or set(packed) != keys:
+            raise ValueError(
+                f"packed log: got {type(packed).__name__}, want a dict with the keys {', '.join(sorted(keys))}; "
+                "unpack it with the initial state of the core that packed it"
+            )
         rest = dict(packed)
         rows, pending = rest.pop("rows"), rest.pop("pending")
         pending = None if pending is None else PendingRows(*pending)
-        return RowLog._of(PendingRows(*rows), slots=self.slots, room=_INITIAL_STEPS, pending=pending, **rest)
+        return RowLog._of(PendingRows(*rows), slots=self.slots, spare=_INITIAL_STEPS, pending=pending, **rest)
 
 
-def _each(change: Any, rows: Any) -> Any:
-    """Rows with each of their tensors changed; None stays None."""
-    return rows if rows is None else PendingRows._make(None if part is None else change(part) for part in rows)
+def _map_parts(function: Any, rows: Any) -> Any:
+    """Rows with `function` applied to each tensor; None stays None."""
+    return rows if rows is None else PendingRows._make(None if part is None else function(part) for part in rows)
 
 
-def _chosen(mask: Tensor, fresh: PendingRows | None, old: PendingRows | None) -> PendingRows | None:
-    """Fresh rows in the stores of mask, old ones elsewhere; where there are none they are void."""
-    if fresh is None and old is None:
+def _select_rows(mask: Tensor, initial: PendingRows | None, old: PendingRows | None) -> PendingRows | None:
+    """New rows in the stores of mask, old ones elsewhere; missing rows are replaced by invalid ones."""
+    if initial is None and old is None:
         return None
-    some = old if old is not None else fresh
-    assert some is not None
-    void = PendingRows(torch.zeros_like(some.key), torch.zeros_like(some.value), mask.new_zeros(some.key.shape[:2]))
-    new, kept = (rows if rows is not None else void for rows in (fresh, old))
-    key, value = (torch.where(mask.view(-1, 1, 1), a, b) for a, b in zip(new[:2], kept[:2], strict=True))
-    if new.valid is None and kept.valid is None:
+    like = old if old is not None else initial
+    assert like is not None
+    padding = mask.new_zeros(like.key.shape[:2])
+    invalid = PendingRows(torch.zeros_like(like.key), torch.zeros_like(like.value), padding)
+    new, old = (rows if rows is not None else invalid for rows in (initial, old))
+    key, value = (torch.where(mask.view(-1, 1, 1), a, b) for a, b in zip(new[:2], old[:2], strict=True))
+    if new.valid is None and old.valid is None:
         return PendingRows(key, value)
-    fresh_there, old_there = (
-        mask.new_ones(rows.key.shape[:2]) if rows.valid is None else rows.valid for rows in (new, kept)
+    new_valid, old_valid = (
+        mask.new_ones(rows.key.shape[:2]) if rows.valid is None else rows.valid for rows in (new, old)
     )
-    return PendingRows(key, value, torch.where(mask.view(-1, 1), fresh_there, old_there))
+    return PendingRows(key, value, torch.where(mask.view(-1, 1), new_valid, old_valid))

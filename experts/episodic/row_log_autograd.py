@@ -1,9 +1,10 @@
-"""Columns of a log: storage that is written in place, and the functions through which gradients pass it.
+"""Autograd functions of a row log: writes in place, reads, and slices of its columns (keys, values).
 
-How gradients flow. The storage is plain and written in place; beside it travel *handles*, stride-0 tensors of the
-storage's shape that take no memory and whose gradient **is** the gradient of the log. One function a step writes and
-reads; its backward pass adds the read's part to the incoming handles' gradients, hands out the part of the row that it
-wrote, and passes the rest on. Saved for each step: query, places, scores and weights of the read.
+Gradient flow: the storage has no graph and is written in place. *Handles* accompany it: stride-0 tensors of the
+storage's shape, which take no memory and whose gradient **is** the gradient of the log. One function a step writes and
+reads. Its backward pass adds the gradient of the read to the incoming gradients of the handles, returns the slice of
+the rows that it wrote, and passes the handles' gradients to the previous step. Each step saves query, indices, scores
+and weights of its read.
 
 Shapes: S stores, C capacity, R rows in the window, M queries a store, n rows written a step, K key, V value, k rows
 read.
@@ -25,32 +26,32 @@ rows_written_in_place = first_order_only(
 
 
 class Span(NamedTuple):
-    """Where a step writes and reads, in rows of the storage: [at, end) is written, then [lo, end) is read.
+    """Rows of the storage of one step: [write_start, end) is written, then [window_start, end) is read.
 
-    Places of rows count from lo: a checkpointed step runs again on a copy of the window, which lies elsewhere.
+    Row indices are relative to window_start, since a checkpointed step is recomputed on a copy of the window.
     """
 
     write_start: int
     end: int
     window_start: int
 
-    def valid(self, start: Tensor, flags: Tensor | None) -> Tensor:
-        """Which rows of the window count, (S, R)."""
-        late = torch.arange(self.window_start, self.end, device=start.device) >= start.unsqueeze(-1)
-        return late if flags is None else late & flags[:, self.window_start : self.end]
+    def valid(self, start: Tensor, valid_rows: Tensor | None) -> Tensor:
+        """Valid rows of the window, (S, R): those from `start` on that are set in `valid_rows`."""
+        recent = torch.arange(self.window_start, self.end, device=start.device) >= start.unsqueeze(-1)
+        return recent if valid_rows is None else recent & valid_rows[:, self.window_start : self.end]
 
 
 class WriteRead(Function):
-    """Writes rows into the storage, then reads it. See the module's docstring for the flow of gradients."""
+    """Writes rows into the storage, then reads it. The module's docstring describes the gradient flow."""
 
     @staticmethod
-    def forward(*inputs):  # without names: `apply` would bind them anew in each call
+    def forward(*inputs):  # unnamed: `apply` binds named parameters in each call, which is slow
         keys, values, _, _, key, value, query, valid, span, attend = inputs
         keys[:, span.write_start : span.end] = key
         values[:, span.write_start : span.end] = value
         read, index, scores, weights = attend.read(query, keys, values, span.window_start, span.end, valid)
-        nothing = keys.new_zeros(())
-        return read, nothing.expand(keys.shape), nothing.expand(values.shape), index, scores, weights
+        zero = keys.new_zeros(())
+        return read, zero.expand(keys.shape), zero.expand(values.shape), index, scores, weights
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -61,8 +62,8 @@ class WriteRead(Function):
         ctx.mark_non_differentiable(*output[3:])
         ctx.set_materialize_grads(False)  # zeros made by autograd would not be batched under vmap(grad)
         index, scores, weights = output[3:]
-        kept = scores if ctx.attend.needs_scores else weights  # which are kept in any case
-        ctx.save_for_backward(query, index, kept, weights)
+        saved_scores = scores if ctx.attend.needs_scores else weights
+        ctx.save_for_backward(query, index, saved_scores, weights)
 
     @staticmethod
     @rows_written_in_place
@@ -72,19 +73,19 @@ class WriteRead(Function):
             grad_read = query.new_zeros(*query.shape[:-1], ctx.values.shape[-1])
         span, storage = ctx.span, (ctx.keys, ctx.values)
         grads = owned_grad(grad_keys, ctx.keys, grad_read), owned_grad(grad_values, ctx.values, grad_read)
-        found = TopKRows(index, span.window_start, span.end, ctx.keys.shape[1], ctx.partial)
-        grad_query = ctx.attend.backward(grad_read, query, found, scores, weights, storage, grads)
+        rows = TopKRows(index, span.window_start, span.end, ctx.keys.shape[1], ctx.partial)
+        grad_query = ctx.attend.backward(grad_read, query, rows, scores, weights, storage, grads)
         written = [grad[:, span.write_start : span.end] for grad in grads]
         return None, None, *grads, *written, grad_query, *[None] * 3
 
     @staticmethod
     def vmap(info, in_dims, *inputs):
-        """Stores know nothing of each other: those of a population are more of them, (P, S, ...) -> (P S, ...)."""
+        """Stores are independent, so a mapped axis is folded into theirs, (P, S, ...) -> (P S, ...)."""
         *tensors, span, attend = inputs
-        if in_dims[0] is None:  # folded it would be a copy, and what is written there be lost
+        if in_dims[0] is None:  # the folded storage would be a copy, and the written rows would be lost
             raise RuntimeError(
-                "rows that vmap maps are written into a log that it does not map; begin the log inside of the mapped "
-                "function, from a tensor that is mapped"
+                "vmap maps the rows, but not the log that they are written to; want both mapped: create the initial "
+                "state inside the mapped function, from a mapped tensor"
             )
         folded = [_folded(x, axis, info.batch_size) for x, axis in zip(tensors, in_dims, strict=False)]
         outputs = WriteRead.apply(*folded, span, attend)
@@ -92,43 +93,43 @@ class WriteRead(Function):
 
 
 def _folded(x: Tensor | None, axis: int | None, size: int) -> Tensor | None:
-    """The mapped axis and the stores as one. The storage is mapped along axis 0 and so stays the same memory."""
+    """Folds the mapped axis into the stores. The storage is mapped along axis 0 and so stays the same memory."""
     if x is None:
         return None
     return (x.expand(size, *x.shape) if axis is None else x.movedim(axis, 0)).flatten(0, 1)
 
 
 def owned_grad(grad: Tensor | None, data: Tensor, like: Tensor) -> Tensor:
-    """The gradient of a column of the log, to be added to in place: it came down the chain of handles, and is ours.
+    """The gradient of a column, which may be changed in place, as only the chain of handles uses it.
 
-    like: another gradient of the step, for a new one must be batched wherever that is (vmap).
+    like: another gradient of the step; a new tensor is batched as it is under vmap.
     """
     return like.new_zeros(data.shape) if grad is None else grad.contiguous()
 
 
 class SliceColumn(Function):
-    """A stretch of a column as an ordinary tensor."""
+    """Rows start to end of a column as an ordinary tensor."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(data, handle, lo, hi):
-        return data[:, lo:hi].clone()
+    def forward(data, handle, start, end):
+        return data[:, start:end].clone()
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        data, _, ctx.lo, ctx.hi = inputs
+        data, _, ctx.start, ctx.end = inputs
         ctx.capacity = data.shape[1]
 
     @staticmethod
     def backward(ctx, grad):
-        grad_log = grad.new_zeros(grad.shape[0], ctx.capacity, grad.shape[2])
-        grad_log[:, ctx.lo : ctx.hi] = grad
-        return None, grad_log, None, None
+        grad_column = grad.new_zeros(grad.shape[0], ctx.capacity, grad.shape[2])
+        grad_column[:, ctx.start : ctx.end] = grad
+        return None, grad_column, None, None
 
 
 class NewColumn(Function):
-    """An ordinary tensor of rows as the beginning of a new column."""
+    """A new column that begins with the rows of an ordinary tensor."""
 
     generate_vmap_rule = True
 
@@ -144,5 +145,5 @@ class NewColumn(Function):
         ctx.mark_non_differentiable(output[0])
 
     @staticmethod
-    def backward(ctx, _, grad_log):
-        return grad_log[:, : ctx.size], None
+    def backward(ctx, _, grad_column):
+        return grad_column[:, : ctx.size], None

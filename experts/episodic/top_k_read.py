@@ -1,4 +1,4 @@
-"""How rows are found and read: similarity, the best of it, the weights it gives; each with its gradient written out.
+"""Top-k attention over stored rows: similarity search, read weights and weighted sums, with hand-written gradients.
 
 Shapes: S stores, C capacity, R rows of a window, M queries a store, K key, V value, k rows read.
 """
@@ -11,9 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-ALL_ROWS = sys.maxsize  # a top_k: every row, however many there come to be
-MAX_SCORES = 1 << 22  # similarities held at once, at most: larger stores are searched chunk by chunk
-DENSE_FACTOR = 4  # a window of so many times the rows found, or less, is read as a whole
+ALL_ROWS = sys.maxsize  # a value of top_k: read every row
+MAX_SCORES = 1 << 22  # maximal number of similarities in memory: larger stores are searched in chunks
+DENSE_FACTOR = 4  # a window of at most this many times the rows read is read densely
 DISTANCE_EPS = 1e-3  # added to a squared distance before it is inverted (Pritzel et al. 2017, eq. 5)
 
 
@@ -54,9 +54,12 @@ WEIGHTINGS: dict[str, tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
 
 
 class TopKAttention(NamedTuple):
-    """How a log is read: the `top_k` rows most similar to the query, summed with the weights that `weighting` gives.
+    """Top-k attention: the weighted sum of the `top_k` stored rows whose keys are most similar to the query.
 
-    top_k: `ALL_ROWS` for all rows. distance: similarity is minus the squared distance; else the dot product.
+    Args:
+        top_k: number of rows read; `ALL_ROWS` for all rows.
+        distance: whether the similarity is the negative squared distance; else it is the dot product.
+        weighting: read weights from similarities: "softmax", "similarity" or "inverse_distance".
     """
 
     top_k: int
@@ -65,76 +68,112 @@ class TopKAttention(NamedTuple):
 
     @property
     def needs_scores(self) -> bool:
-        """Whether `backward` looks at them."""
+        """Whether `backward` reads the scores."""
         return self.weighting == "inverse_distance"
 
     def read(
-        self, query: Tensor, keys: Tensor, values: Tensor, lo: int, end: int, valid: Tensor | None
+        self, query: Tensor, keys: Tensor, values: Tensor, window_start: int, end: int, valid: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Reads rows lo to end of the storage: (S, M, V); places from lo on, scores and weights (S, M, <= top_k).
+        """Reads rows window_start to end of the storage.
 
-        A place of -1 stands for no row. valid (S, end - lo): which rows count; None: all.
+        Args:
+            query: (S, M, K).
+            keys: (S, C, K).
+            values: (S, C, V).
+            window_start: first row of the window.
+            end: row after the last of the window.
+            valid: rows of the window that can be read, (S, end - window_start); None: all.
+
+        Returns:
+            The read vectors (S, M, V); and of the rows read, (S, M, <= top_k): indices relative to window_start (-1 for
+            no row), scores and weights.
         """
-        scores, found = self.search(query, keys, lo, end, valid)
-        weights = self.weights(scores, found)
-        return found.weighted_sum(values, weights), found.index, scores, weights
+        scores, rows = self.search(query, keys, window_start, end, valid)
+        weights = self.weights(scores, rows)
+        return rows.weighted_sum(values, weights), rows.index, scores, weights
 
-    def search(self, query: Tensor, keys: Tensor, lo: int, end: int, valid: Tensor | None) -> tuple[Tensor, "TopKRows"]:
-        """The rows that `read` reads, and their scores (S, M, <= top_k)."""
-        scores, index = best_rows(query, keys[:, lo:end], valid, self)
-        found = TopKRows(index, lo, end, keys.shape[1], valid is not None)
-        if self.distance:  # again, without the cancellation
-            exact = -(query.unsqueeze(-2) - found.gather(keys)).square().sum(-1)
-            scores = exact if found.valid is None else torch.where(found.valid, exact, scores)
-        return scores, found
+    def search(
+        self, query: Tensor, keys: Tensor, window_start: int, end: int, valid: Tensor | None
+    ) -> tuple[Tensor, "TopKRows"]:
+        """The most similar rows of the window, and their scores (S, M, <= top_k).
 
-    def weights(self, scores: Tensor, found: "TopKRows") -> Tensor:
-        return WEIGHTINGS[self.weighting][0](scores, found.valid)
+        Args:
+            query: (S, M, K).
+            keys: (S, C, K).
+            window_start: first row of the window.
+            end: row after the last of the window.
+            valid: rows of the window that can be read, (S, end - window_start); None: all.
+        """
+        scores, index = best_rows(query, keys[:, window_start:end], valid, self)
+        rows = TopKRows(index, window_start, end, keys.shape[1], valid is not None)
+        if self.distance:  # computed again, without cancellation errors
+            exact = -(query.unsqueeze(-2) - rows.gather(keys)).square().sum(-1)
+            scores = exact if rows.valid is None else torch.where(rows.valid, exact, scores)
+        return scores, rows
+
+    def weights(self, scores: Tensor, rows: "TopKRows") -> Tensor:
+        """Read weights (S, M, k).
+
+        Args:
+            scores: similarities of the rows read, (S, M, k).
+            rows: the selected rows.
+        """
+        return WEIGHTINGS[self.weighting][0](scores, rows.valid)
 
     def backward(
         self,
         grad: Tensor,
         query: Tensor,
-        found: "TopKRows",
+        rows: "TopKRows",
         scores: Tensor,
         weights: Tensor,
         storage: tuple[Tensor, Tensor],
         grads: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """From the gradient of what was read, that of the query; those of keys and values are added to `grads`."""
-        (keys, values), (to_keys, to_values) = storage, grads
-        to_weights = found.dot(values, grad)
-        to_scores = WEIGHTINGS[self.weighting][1](to_weights, weights, scores, found.valid)
-        found.scatter_add_outer(to_values, weights, grad)
+        """Backward pass of `read`: returns the gradient of the query, and adds those of keys and values to `grads`.
+
+        Args:
+            grad: gradient of the read vectors, (S, M, V).
+            query: (S, M, K).
+            rows: the selected rows.
+            scores: their similarities.
+            weights: their read weights.
+            storage: keys (S, C, K) and values (S, C, V).
+            grads: gradients of keys and values, changed in place.
+        """
+        (keys, values), (grad_keys, grad_values) = storage, grads
+        grad_weights = rows.dot(values, grad)
+        grad_scores = WEIGHTINGS[self.weighting][1](grad_weights, weights, scores, rows.valid)
+        rows.scatter_add_outer(grad_values, weights, grad)
         if self.distance:
-            away = 2 * to_scores.unsqueeze(-1) * (query.unsqueeze(-2) - found.gather(keys))
-            found.scatter_add(to_keys, away)
-            return -away.sum(-2)
-        found.scatter_add_outer(to_keys, to_scores, query)
-        return found.weighted_sum(keys, to_scores)
+            grad_rows = 2 * grad_scores.unsqueeze(-1) * (query.unsqueeze(-2) - rows.gather(keys))
+            rows.scatter_add(grad_keys, grad_rows)
+            return -grad_rows.sum(-2)
+        rows.scatter_add_outer(grad_keys, grad_scores, query)
+        return rows.weighted_sum(keys, grad_scores)
 
 
 def best_rows(query: Tensor, keys: Tensor, valid: Tensor | None, attend: TopKAttention) -> tuple[Tensor, Tensor]:
-    """The rows most similar to each query, exactly: similarity and place (S, M, min(top_k, R)), in no order.
+    """Exact search for the rows most similar to each query: similarity and index (S, M, min(top_k, R)), unsorted.
 
-    query (S, M, K), keys (S, R, K), valid (S, R) or None for all. A place of -1 stands for no row. Of two chunks the
-    best are the best of both's best, so that no more than some `MAX_SCORES` similarities are held.
+    query (S, M, K), keys (S, R, K), valid (S, R) or None for all. An index of -1 stands for no row. Large stores are
+    searched in chunks, whose best rows are merged, so that about `MAX_SCORES` similarities are in memory.
     """
     stores, size = keys.shape[:2]
     chunk = max(attend.top_k, MAX_SCORES // max(1, stores * query.shape[1]))
     best, index = _best(query, keys[:, :chunk], None if valid is None else valid[:, :chunk], attend)
-    for lo in range(chunk, size, chunk):
-        part = slice(lo, lo + chunk)
-        more, places = _best(query, keys[:, part], None if valid is None else valid[:, part], attend)
-        best, order = torch.cat([best, more], -1).topk(min(attend.top_k, lo + more.shape[-1]), -1, sorted=False)
-        index = torch.cat([index, torch.where(places < 0, places, places + lo)], -1).gather(-1, order)
+    for start in range(chunk, size, chunk):
+        part = slice(start, start + chunk)
+        scores, chunk_index = _best(query, keys[:, part], None if valid is None else valid[:, part], attend)
+        best, order = torch.cat([best, scores], -1).topk(min(attend.top_k, start + scores.shape[-1]), -1, sorted=False)
+        index = torch.cat([index, torch.where(chunk_index < 0, chunk_index, chunk_index + start)], -1).gather(-1, order)
     return best, index
 
 
 def _best(query: Tensor, keys: Tensor, valid: Tensor | None, attend: TopKAttention) -> tuple[Tensor, Tensor]:
     scores = query @ keys.mT  # (S, M, R)
     if attend.distance:
-        scores = 2 * scores - keys.square().sum(-1).unsqueeze(1)  # + |q|^2: the same order
+        scores = 2 * scores - keys.square().sum(-1).unsqueeze(1)  # without |q|^2, which does not change the order
     lowest = torch.finfo(scores.dtype).min
     if valid is not None:
         scores = scores.masked_fill(~valid.unsqueeze(1), lowest)
@@ -146,60 +185,72 @@ def _best(query: Tensor, keys: Tensor, valid: Tensor | None, attend: TopKAttenti
 
 
 class TopKRows:
-    """Rows that were found in a window: the products of a read and of its gradient, over these rows alone or, where the
-    window is small, over all of it with zeros for the rest, which needs no copies of rows.
+    """Rows of a window selected by a search, and the products of a read and of its gradient with these rows.
 
-    index (S, M, k): places from lo on, -1 for none where `partial`, and a weight of 0. lo, end: the window.
+    Products gather the selected rows or, where the window is small, use all of it with weights of 0 for the other rows,
+    which avoids copies.
+
+    Args:
+        index: rows relative to window_start, (S, M, k); -1 for no row, where `partial`.
+        window_start: first row of the window.
+        end: row after the last of the window.
+        capacity: C.
+        partial: whether `index` may have -1.
     """
 
-    def __init__(self, index: Tensor, lo: int, end: int, capacity: int, partial: bool):
-        self.index, self.lo, self.size, self.capacity = index, lo, end - lo, capacity
-        self.all, self.dense = self.size == index.shape[-1], self.size <= DENSE_FACTOR * index.shape[-1]
-        self.valid = index >= 0 if partial else None  # which places are rows; None: all
+    def __init__(self, index: Tensor, window_start: int, end: int, capacity: int, partial: bool):
+        self.index, self.window_start, self.size, self.capacity = index, window_start, end - window_start, capacity
+        self.is_full, self.is_dense = self.size == index.shape[-1], self.size <= DENSE_FACTOR * index.shape[-1]
+        self.valid = index >= 0 if partial else None  # which indices are rows; None: all
         self.safe_index = index.clamp(min=0) if partial else index
 
     def weighted_sum(self, data: Tensor, weights: Tensor) -> Tensor:
-        """(S, C, W), (S, M, k) -> (S, M, W): the weighted sum of rows."""
-        if self.dense:
-            return self._spread(weights) @ data.narrow(1, self.lo, self.size)
+        """Weighted sum of rows: (S, C, W), (S, M, k) -> (S, M, W)."""
+        if self.is_dense:
+            return self._dense_weights(weights) @ data.narrow(1, self.window_start, self.size)
         return (weights.unsqueeze(-2) @ self.gather(data)).squeeze(-2)
 
     def dot(self, data: Tensor, vectors: Tensor) -> Tensor:
-        """(S, C, W), (S, M, W) -> (S, M, k): products of a vector and each of its rows."""
-        if self.dense:
-            products = vectors @ data.narrow(1, self.lo, self.size).mT
-            return products if self.all else products.gather(-1, self.safe_index)
+        """Dot products of each vector with its rows: (S, C, W), (S, M, W) -> (S, M, k)."""
+        if self.is_dense:
+            products = vectors @ data.narrow(1, self.window_start, self.size).mT
+            return products if self.is_full else products.gather(-1, self.safe_index)
         return (self.gather(data) @ vectors.unsqueeze(-1)).squeeze(-1)
 
     def scatter_add_outer(self, grad: Tensor, weights: Tensor, vectors: Tensor) -> None:
-        """Adds to the rows their vector, so often as the weights (S, M, k) say; the transpose of `weighted_sum`."""
-        if not self.dense:
+        """Adds weight times vector to each row, in place; the transpose of `weighted_sum`. weights (S, M, k)."""
+        if not self.is_dense:
             self.scatter_add(grad, weights.unsqueeze(-1) * vectors.unsqueeze(-2))
         else:
-            spread = self._spread(weights).mT  # (S, R, M)
-            grad.narrow(1, self.lo, self.size).add_(spread * vectors if vectors.shape[1] == 1 else spread @ vectors)
+            dense = self._dense_weights(weights).mT  # (S, R, M)
+            grad.narrow(1, self.window_start, self.size).add_(
+                dense * vectors if vectors.shape[1] == 1 else dense @ vectors
+            )
 
     def scatter_add(self, grad: Tensor, rows: Tensor) -> None:
-        """Adds (S, M, k, W) to the rows of (S, C, W)."""
+        """Adds (S, M, k, W) to the rows of (S, C, W), in place."""
         width = grad.shape[-1]
         grad.view(-1, width).index_add_(0, self.rows, rows.reshape(-1, width))
 
     def gather(self, data: Tensor) -> Tensor:
-        """(S, C, W) -> (S, M, k, W)"""
-        picked = data.reshape(-1, data.shape[-1]).index_select(0, self.rows)
-        return picked.view(*self.index.shape, data.shape[-1])
+        """The selected rows: (S, C, W) -> (S, M, k, W)."""
+        gathered = data.reshape(-1, data.shape[-1]).index_select(0, self.rows)
+        return gathered.view(*self.index.shape, data.shape[-1])
 
-    def _spread(self, weights: Tensor) -> Tensor:
-        """(S, M, k) -> (S, M, R)"""
-        if self.all:
+    def _dense_weights(self, weights: Tensor) -> Tensor:
+        """Weights of all rows of the window: (S, M, k) -> (S, M, R)."""
+        if self.is_full:
             return weights
         return weights.new_zeros(*weights.shape[:2], self.size).scatter_add(-1, self.safe_index, weights)
 
     @cached_property
     def rows(self) -> Tensor:
-        """Places as rows of all stores' storage, (S M k,)."""
-        capacity = max(self.capacity, 1)  # an empty log has none
+        """Indices into the rows of all stores, (S M k,)."""
+        capacity = max(self.capacity, 1)  # an empty log has capacity 0
         first = torch.arange(
-            self.lo, self.lo + len(self.safe_index) * capacity, capacity, device=self.safe_index.device
+            self.window_start,
+            self.window_start + len(self.safe_index) * capacity,
+            capacity,
+            device=self.safe_index.device,
         )
         return (self.safe_index + first.view(-1, 1, 1)).flatten()

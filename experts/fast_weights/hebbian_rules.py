@@ -1,6 +1,6 @@
-"""Rules by which a trace follows what is sent and received together (Miconi et al. 2018).
+"""Hebbian learning rules for traces of connections: Oja's rule and a clamped Hebb rule (Miconi et al. 2018).
 
-Shapes: S networks, H neurons; of a trace the first H send, the second receive.
+Shapes: S networks, H neurons; the first axis of a trace is that of the presynaptic neurons.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Vector = Float[Tensor, "S 1 H"]
 
 
 class SaveInputsFunction(Function):
-    """A function whose gradient is made of its inputs, which are all that is kept."""
+    """An autograd function that saves its inputs and nothing else."""
 
     generate_vmap_rule = True
 
@@ -27,7 +27,7 @@ class SaveInputsFunction(Function):
 
 
 class PlasticMatmulFunction(SaveInputsFunction):
-    """x (alpha * trace), each step by itself. Autograd would keep alpha * trace too."""
+    """x (alpha * trace), without saving alpha * trace, as autograd would."""
 
     @staticmethod
     def forward(x, trace, alpha):
@@ -36,46 +36,50 @@ class PlasticMatmulFunction(SaveInputsFunction):
     @staticmethod
     def backward(ctx, grad):
         x, trace, alpha = ctx.saved_tensors
-        arriving, sent = trace * grad, x.mT
-        to_x = (arriving * alpha).sum(-1).unsqueeze(-2)
-        times = torch.mul if torch.is_grad_enabled() else Tensor.mul_  # in place, unless differentiated again
-        return to_x, times(sent * grad, alpha), times(arriving, sent).sum(0)
+        weighted, sent = trace * grad, x.mT
+        grad_x = (weighted * alpha).sum(-1).unsqueeze(-2)
+        multiply = torch.mul if torch.is_grad_enabled() else Tensor.mul_  # in place, except for second derivatives
+        return grad_x, multiply(sent * grad, alpha), multiply(weighted, sent).sum(0)
 
 
 class ClampedHebbFunction(SaveInputsFunction):
-    """trace_ij + x_i step_j, between -1 and 1. Autograd would keep what is between the two as well."""
+    """clamp(trace_ij + x_i step_j, -1, 1), without saving intermediate results, as autograd would."""
 
     @staticmethod
-    def forward(trace, x, step):
-        return addcmul(trace, x.mT, step).clamp(-1, 1)  # vmap knows no clamp_
+    def forward(trace, x, delta):
+        return addcmul(trace, x.mT, delta).clamp(-1, 1)  # vmap does not support clamp_
 
     @staticmethod
     def backward(ctx, grad):
-        trace, x, step = ctx.saved_tensors
-        grad = grad * (addcmul(trace, x.mT, step).abs_() <= 1)  # of what was clamped there is none
-        return grad, step @ grad.mT, x @ grad
+        trace, x, delta = ctx.saved_tensors
+        grad = grad * (addcmul(trace, x.mT, delta).abs_() <= 1)  # zero where the sum was clamped
+        return grad, delta @ grad.mT, x @ grad
 
 
 def oja(trace: LowRankSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) -> LowRankSum:
-    """trace + rate y (x - y trace): what is sent and received together is bound, and the trace stays within bounds."""
-    step = rate * y
-    return trace.add_outer(x, step, 1 - step * y)
+    """Oja's rule: trace + rate y (x - y trace), which keeps the trace bounded."""
+    delta = rate * y
+    return trace.add_outer(x, delta, 1 - delta * y)
 
 
 def hebb(trace: LowRankSum, x: Vector, y: Vector, rate: Float[Tensor, "S 1 _"]) -> LowRankSum:
-    """trace + rate x y, clamped between -1 and 1: which must be multiplied out in each step."""
+    """Clamped Hebb rule: clamp(trace + rate x y, -1, 1), which needs the dense trace in each delta."""
     dense = trace.dense()
     return LowRankSum.from_dense(ClampedHebbFunction.apply(dense.flatten(0, -3), x, rate * y).view(dense.shape))
 
 
 def plastic_matmul(trace: LowRankSum, x: Vector, alpha: Float[Tensor, "H H"]) -> tuple[Vector, LowRankSum]:
-    """As `LowRankSum.matmul`, of a trace that is another one in the next step."""
+    """As `LowRankSum.matmul`, for a dense trace that changes in each delta."""
     return PlasticMatmulFunction.apply(x, trace.dense().flatten(0, -3), alpha), trace
 
 
 class HebbianRule(NamedTuple):
-    """through: what arrives by the plastic part, of (trace, x, alpha), and the trace. update: the trace after x and y,
-    of (trace, x, y, rate)."""
+    """A Hebbian rule.
+
+    Args:
+        read: (trace, x, alpha) -> x (alpha * trace), and the trace.
+        update: (trace, x, y, rate) -> the new trace.
+    """
 
     read: Callable[..., tuple[Tensor, LowRankSum]]
     update: Callable[..., LowRankSum]

@@ -1,4 +1,4 @@
-"""Metalearned neural memory: a network that is written to by changing its weights (Munkhdalai et al. 2019)."""
+"""Metalearned neural memory: a feed-forward network written by changing its weights (Munkhdalai et al. 2019)."""
 
 import math
 from collections.abc import Callable
@@ -17,9 +17,20 @@ from experts.state import State
 
 
 class NeuralState(NamedTuple):
-    """memory: the network's weights, a layer each. read: mean over the heads; write_key, write_value: of all heads side
-    by side. rate: of the write. past_keys, past_values: of the last `delay` writes, newest first, zeros where there
-    was none. meta: the loss of this step."""
+    """State of a `NeuralMemory`.
+
+    Args:
+        controller: state of the controller.
+        h: output of the controller.
+        memory: weight matrices of the network, one for each layer.
+        read: read vector, mean over the heads.
+        write_key: keys of the last write, heads concatenated.
+        write_value: values of the last write, heads concatenated.
+        rate: rate of the last write.
+        past_keys: keys of the last `delay` writes, newest first; zeros where there was none.
+        past_values: values of the last `delay` writes, likewise.
+        meta: the auxiliary loss of the last step.
+    """
 
     controller: State
     h: Float[Tensor, "B N H"]
@@ -34,43 +45,46 @@ class NeuralState(NamedTuple):
 
 
 class NeuralMemory(Core):
-    """A controller beside a memory that is a feed-forward network f of `layers` matrices, tanh between them, no biases.
+    """Metalearned neural memory (MNM): a controller with a feed-forward network as a key-value memory.
 
-    A step steps the controller on [x, read of the step before]. Its output h gives, for each head, a write key, a write
-    value and a read key, and for all of them one rate in 0 to 1. First f is changed so that write keys give write
-    values, then the read is the mean over the heads of f(read key), and y = Linear([h, read]).
+    The memory is a network f of `layers` matrices with tanh between them and no biases. A step: the controller receives
+    [x, previous read]. Its output h gives a write key, a write value and a read key for each head, and one write rate
+    in 0 to 1. First f is changed so that write keys map to write values. Then the read vector is the mean over heads of
+    f(read key), and y = Linear([h, read]).
 
-    Rule "local" (MNM-p) moves what each layer gives towards a target of its own, an affine map of the write value.
-    Rule "gradient" (MNM-g) makes one step down the gradient of the mean squared error of f(write key).
+    Rule "local" (MNM-p) moves the output of each layer towards its own target, an affine map of the write value. Rule
+    "gradient" (MNM-g) takes one gradient step on the mean squared error of f(write key).
 
-    f begins each episode as the same random network, a buffer: learned, it overfits. Its matrices are orthogonal, which
-    the paper leaves open: what the lower layers were taught then comes out at the top as strong as it went in. Read
-    keys begin as write keys, so that what resembles the present is recalled from the start. The store is shared by the
-    N members: each writes with its own rate, the mean of the changes is made, then all read. So f moves no further the
-    more they are. Wrap in `Private` for a network each.
+    Each episode starts with the same random network f, a buffer, as a learned one overfits. Its matrices are orthogonal
+    (the paper does not specify them), so that the norm of written values is preserved through the layers. Read keys are
+    initialized as write keys, so that an untrained memory retrieves values of similar inputs. The N members share
+    the memory: each writes with its own rate, the changes are averaged, then all read. `Private(memory)` gives each
+    member a network of its own.
 
-    The auxiliary loss "meta" is the mean squared error of f(write key) and the write value *after* the write. Give it a
-    weight: without it, little teaches the controller to write. Both key and value learn from it.
+    The auxiliary loss "meta" is the mean squared error between f(write key) and the write value *after* the write. It
+    needs a weight in the learner: without it, the controller hardly learns to write. Keys and values are trained by it.
 
-    For the backward pass only what was written is kept, not the weights of each step
-    (`experts.fast_weights.reversible_write`); but for steps before which a row may begin anew (`unroll` with reset),
-    whose weights are chosen between two. So second derivatives are there only under `torch.func`, where plain
-    operations are used; elsewhere create_graph=True raises RuntimeError.
+    The backward pass restores the weights of each step instead of saving them
+    (`experts.fast_weights.reversible_write`), except at steps of `unroll` with a reset. Second derivatives exist only
+    under `torch.func`, where plain operations are used; elsewhere create_graph=True raises RuntimeError.
 
     Args:
         input_size: D.
-        controller: a factory int -> Core, for the controller eats [x, read].
-        layers: matrices of f. width: numbers in a key, in a value, and in each layer.
-        heads: writes and reads a step.
+        controller: a factory int -> Core; the controller's input is [x, read].
+        layers: L, matrices of f.
+        width: size of keys, values and layers.
+        heads: writes and reads of a step.
         rule: "local" or "gradient".
-        output_size: Y; None: the controller's.
-        scale: of a write, beside the rate; None: 2 / (heads width), the gradient of the mean squared error. It is not
-            in the paper, and matters much.
-        delay: the loss also asks for what was written in so many steps before. decay: what each of them counts, to the
-            power of how many steps ago (eq. 5).
+        output_size: Y; None: that of the controller.
+        scale: factor of the write rate; None: 2 / (heads width), as in the gradient of the mean squared error. It is
+            not in the paper, and results depend strongly on it.
+        delay: number of previous writes that the loss also includes (eq. 5).
+        decay: weight of a write in the loss, to the power of its age in steps (eq. 5).
 
     Raises:
         ValueError: an option out of range, or a controller whose sizes do not fit.
+
+    Source: Munkhdalai et al. 2019.
     """
 
     initial: Tensor  # phi_0, (L, D, D)
@@ -113,27 +127,27 @@ class NeuralMemory(Core):
         self.register_buffer("decay_weights", decay ** torch.arange(1.0 + delay), persistent=False)
 
     def _init_weights(self) -> None:
-        """First weights by which what was written can already be told from what else was (notebooks/LOG.md)."""
+        """Initializes the layers so that an untrained memory separates different writes (notebooks/LOG.md)."""
         scaled_normal_(self.interact, gain=10)
         width, size = self.width, self.heads * self.width
-        _, ask, key, value = self.interact.weight.detach().split([width, size, size, size])
-        key.mul_(0.3)  # louder ones are all in the tanh's flat ends
-        ask.copy_(key)
+        _, query, key, value = self.interact.weight.detach().split([width, size, size, size])
+        key.mul_(0.3)  # larger ones saturate the tanh
+        query.copy_(key)
         value.mul_(0.2)
         if self.feedback is not None:
             scaled_normal_(self.feedback, gain=1)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> NeuralState:
         batch, n, _ = x.shape
-        told = x.new_zeros(batch, n, self.heads * self.width)
+        zeros = x.new_zeros(batch, n, self.heads * self.width)
         past = x.new_zeros(batch, n, self.delay, self.heads * self.width)
         return NeuralState(
             self.controller.initial_state(x.new_zeros(batch, n, self.controller.input_size)),
             x.new_zeros(batch, n, self.controller.output_size),
             tuple(m.expand(batch, -1, -1) for m in self.initial),
             x.new_zeros(batch, n, self.width),
-            told,
-            told,
+            zeros,
+            zeros,
             x.new_zeros(batch, n),
             past,
             past,
@@ -145,77 +159,82 @@ class NeuralMemory(Core):
     ) -> tuple[Float[Tensor, "B N Y"], NeuralState]:
         h, controller = self.controller(torch.cat([x, state.read], -1), state.controller, present)
         size = self.heads * self.width
-        for_rate, ask, key, value = torch.tanh(self.interact(h)).split([self.width, size, size, size], -1)
-        rate = torch.sigmoid(self.rate(for_rate)).squeeze(-1)
-        keys = torch.cat([key.unsqueeze(2), state.past_keys], 2)  # (B, N, 1 + delay, K): that the loss asks for
+        rate_features, query, key, value = torch.tanh(self.interact(h)).split([self.width, size, size, size], -1)
+        rate = torch.sigmoid(self.rate(rate_features)).squeeze(-1)
+        keys = torch.cat([key.unsqueeze(2), state.past_keys], 2)  # (B, N, 1 + delay, K): the queries of the loss
         values = torch.cat([value.unsqueeze(2), state.past_values], 2)
-        queries = torch.cat([ask.unsqueeze(2), keys], 2)
-        memory, recalled = self._write_and_read(state.memory, key, value, rate, queries, present)
-        read = recalled[:, :, 0].unflatten(-1, (self.heads, -1)).mean(2)
-        meta = self._meta(recalled[:, :, 1:], values, present)
+        queries = torch.cat([query.unsqueeze(2), keys], 2)
+        memory, results = self._write_and_read(state.memory, key, value, rate, queries, present)
+        read = results[:, :, 0].unflatten(-1, (self.heads, -1)).mean(2)
+        meta = self._meta(results[:, :, 1:], values, present)
         past = slice(None, self.delay)
         new = NeuralState(controller, h, memory, read, key, value, rate, keys[:, :, past], values[:, :, past], meta)
         if present is not None:
-            new = _with(states.where(present, _own(new), _own(state)), controller, memory, meta)
+            new = _with(states.where(present, _member_state(new), _member_state(state)), controller, memory, meta)
         return self.output(torch.cat([h, new.read], -1)), new
 
     def _write_and_read(
         self, memory: FastWeights, key: Tensor, value: Tensor, rate: Tensor, queries: Tensor, present: Tensor | None
     ) -> tuple[FastWeights, Tensor]:
-        """Memory after the write, and what it recalls of queries (B, N, ., K)."""
+        """The memory after the write, and its values for queries (B, N, ., K)."""
         batch, n = rate.shape
         if present is None:
-            share = rate * (self.scale / n)
+            write_rate = rate * (self.scale / n)
         else:
-            share = torch.where(present, rate, 0) * self.scale / present.sum(1, keepdim=True).clamp(min=1)
-        share = share.unsqueeze(-1).expand(-1, -1, self.heads).reshape(batch, n * self.heads, 1)
+            write_rate = torch.where(present, rate, 0) * self.scale / present.sum(1, keepdim=True).clamp(min=1)
+        write_rate = write_rate.unsqueeze(-1).expand(-1, -1, self.heads).reshape(batch, n * self.heads, 1)
         keys, targets = (part.reshape(batch, n * self.heads, self.width) for part in (key, value))
         if self.feedback is not None:
             targets = self.feedback(targets)
-        asked = queries.flatten(1, 2).unflatten(-1, (self.heads, self.width)).flatten(1, 2)
-        memory, recalled = reversible_write_read(self.rule, memory, keys, targets, share, asked)
-        return memory, recalled.view(queries.shape)
+        flat_queries = queries.flatten(1, 2).unflatten(-1, (self.heads, self.width)).flatten(1, 2)
+        memory, results = reversible_write_read(self.rule, memory, keys, targets, write_rate, flat_queries)
+        return memory, results.view(queries.shape)
 
-    def _meta(self, recalled: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
-        """(B,). Where there was no write yet, key and value are zero: f(0) = 0, which costs nothing."""
-        each = (recalled - values).square().mean(-1) @ self.decay_weights  # (B, N)
+    def _meta(self, results: Tensor, values: Tensor, present: Tensor | None) -> Tensor:
+        """The auxiliary loss (B,). Keys and values of missing writes are zero, and f(0) = 0, so their loss is 0."""
+        errors = (results - values).square().mean(-1) @ self.decay_weights  # (B, N)
         if present is None:
-            return each.mean(1)
-        return torch.where(present, each, 0).sum(1) / present.sum(1).clamp(min=1)
+            return errors.mean(1)
+        return torch.where(present, errors, 0).sum(1) / present.sum(1).clamp(min=1)
 
     def losses(self, state: NeuralState) -> dict[str, Float[Tensor, " B"]]:
-        """The controller's, and meta."""
+        """The controller's losses, and "meta"."""
         return {**self.controller.losses(state.controller), "meta": state.meta}
 
     def metrics(self, state: NeuralState) -> dict[str, Float[Tensor, " B"]]:
-        """The controller's; rate; norms: of all weights of the memory, of a head's write value (where it goes to 0, the
-        loss "meta" has been fooled), of the read; and the loss "meta"."""
+        """Metrics of the controller; write rate, norms of memory, write values and read vector, and the loss "meta".
+
+        A write norm near 0 shows that the loss "meta" is minimized by writing nothing.
+        """
         layers = torch.stack([torch.linalg.matrix_norm(m) for m in state.memory], -1)
         values = state.write_value.unflatten(-1, (self.heads, -1))
-        own = {
-            "rate": state.rate.mean(1),
+        metrics = {
+            "write_rate": state.rate.mean(1),
             "memory_norm": torch.linalg.vector_norm(layers, dim=-1),
             "write_norm": torch.linalg.vector_norm(values, dim=-1).mean((1, 2)),
             "read_norm": torch.linalg.vector_norm(state.read, dim=-1).mean(1),
             "meta_loss": state.meta,
         }
-        return {**self.controller.metrics(state.controller), **{name: number.detach() for name, number in own.items()}}
+        return {
+            **self.controller.metrics(state.controller),
+            **{name: number.detach() for name, number in metrics.items()},
+        }
 
     def select_members(self, state: NeuralState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> NeuralState:
-        """The memory stays as it is; what belongs to the members is gathered."""
-        inner = x.new_zeros(*x.shape[:2], self.controller.input_size)
-        controller = self.controller.select_members(state.controller, index, inner)
-        own = states.select_or_reset_members(_own(state), _own(self.initial_state(x)), index)
-        return _with(own, controller, state.memory, state.meta)
+        """Selects the state of members; the memory, which they share, is unchanged."""
+        controller_input = x.new_zeros(*x.shape[:2], self.controller.input_size)
+        controller = self.controller.select_members(state.controller, index, controller_input)
+        member_state = states.select_or_reset_members(_member_state(state), _member_state(self.initial_state(x)), index)
+        return _with(member_state, controller, state.memory, state.meta)
 
 
-def _own(state: NeuralState) -> NeuralState:
-    """What belongs to the members, and has their axis."""
+def _member_state(state: NeuralState) -> NeuralState:
+    """The part of the state that has a members' axis."""
     return state._replace(controller=None, memory=(), meta=None)  # type: ignore[arg-type]
 
 
-def _with(own: NeuralState, controller: State, memory: FastWeights, meta: Tensor) -> NeuralState:
-    return own._replace(controller=controller, memory=memory, meta=meta)
+def _with(member_state: NeuralState, controller: State, memory: FastWeights, meta: Tensor) -> NeuralState:
+    return member_state._replace(controller=controller, memory=memory, meta=meta)
 
 
 def _check(rule: str, scale: float, delay: int, decay: float) -> None:
@@ -224,6 +243,6 @@ def _check(rule: str, scale: float, delay: int, decay: float) -> None:
     if not 0 < scale < math.inf:
         raise ValueError(f"scale={scale}, want a number above 0, or None for 2 / (heads width)")
     if delay < 0 or int(delay) != delay:
-        raise ValueError(f"delay={delay}, want 0, or how many steps back the loss asks for what was written")
+        raise ValueError(f"delay={delay}, want 0, or the number of previous writes in the loss")
     if not 0 < decay <= 1:
-        raise ValueError(f"decay={decay}, want above 0 and at most 1: what a write counts a step later")
+        raise ValueError(f"decay={decay}, want above 0 and at most 1")

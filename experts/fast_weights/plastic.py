@@ -1,4 +1,4 @@
-"""Differentiable plasticity: a recurrent network whose connections learn while it runs (Miconi et al. 2018)."""
+"""Differentiable plasticity: a recurrent network with Hebbian traces on its connections (Miconi et al. 2018)."""
 
 import math
 from typing import Literal, NamedTuple
@@ -14,12 +14,17 @@ from experts.fast_weights.low_rank_sum import LowRankSum
 
 RuleName = Literal["oja", "hebb"]
 
-INIT_SCALE = 0.01  # connections and their plasticity are at most so large at first (Miconi et al. 2018, maze)
+INIT_SCALE = 0.01  # upper bound of the initial weights w and alpha (Miconi et al. 2018, maze)
 
 
 class PlasticState(NamedTuple):
-    """trace: how often i, which sends, and j, which receives, were active together; (B, N, H, H) as `trace.dense()`.
-    rate: the last one, mean over j."""
+    """State of a `Plastic` core.
+
+    Args:
+        h: hidden state, which is the output.
+        trace: Hebbian trace of each connection i -> j; `trace.dense()` is (B, N, H, H).
+        rate: plasticity rate of the last step, mean over j.
+    """
 
     h: Float[Tensor, "B N H"]
     trace: LowRankSum
@@ -27,29 +32,32 @@ class PlasticState(NamedTuple):
 
 
 class Plastic(Core):
-    """h_t = tanh(W x_t + b + h_{t-1} (w + alpha * trace)): a connection has a fixed weight w_ij and a plastic part, its
-    Hebbian trace, that counts as much as alpha_ij says. W, b, w and alpha are learned; the trace begins at 0 with each
-    episode and follows x = h_{t-1} and y = h_t by one of two rules:
+    """Recurrent network with differentiable plasticity: each connection has a fixed weight and a Hebbian trace.
+
+    h_t = tanh(W x_t + b + h_{t-1} (w + alpha * trace)). W, b, w and alpha are learned. The trace is 0 at the start of
+    an episode and is updated with x = h_{t-1} and y = h_t by one of two rules:
 
     "oja": trace_ij += rate y_j (x_i - y_j trace_ij); "hebb": trace_ij = clamp(trace_ij + rate x_i y_j, -1, 1).
 
-    The rate is one learned number; or the network tells it anew at each step (Miconi et al. 2019, "Backpropamine"): one
-    number m = tanh(Linear(h_t)), fanned out to the neurons that receive, rate_j = v_j m + b_j. Under "hebb" it may be
-    negative, and unlearns. Under "oja" a negative rate would make the trace grow without bound, so that there it is the
-    sigmoid of that. Either begins at about `rate`.
+    The rate is one learned number, or (modulated) an output of the network at each step: m = tanh(Linear(h_t)),
+    rate_j = v_j m + b_j for the postsynaptic neuron j. With "hebb" the rate may be negative. With "oja" a negative rate
+    would make the trace unbounded, so a sigmoid is applied to it. Both start at about `rate`.
 
-    Every member is a network of its own, whose trace no other member sees. The output is h.
+    Each member has a trace of its own. The output is h.
 
     Second derivatives: rule "hebb" has them; "oja" only under `torch.func`, and elsewhere raises RuntimeError.
 
     Args:
-        input_size: D. hidden_size: H.
+        input_size: D.
+        hidden_size: H, also the output size.
         rule: "oja" or "hebb".
-        modulated: whether the network tells its rate.
-        rate: at first.
+        modulated: whether the network outputs its rate at each step.
+        rate: initial rate, in 0 to 1.
 
     Raises:
-        ValueError: a size below 1, another rule, or a rate out of range.
+        ValueError: a size below 1, an unknown rule, or a rate out of range.
+
+    Source: Miconi et al. 2018; modulated: Miconi et al. 2019, "Backpropamine".
     """
 
     def __init__(
@@ -85,36 +93,40 @@ class Plastic(Core):
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: PlasticState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], PlasticState]:
-        """As the loop of `forward`; the inputs' share is one product for all steps."""
-        fresh, ys = self.initial_state(xs[0]), []
-        for t, from_x in enumerate(self.input_layer(xs).unbind()):
+        """As the loop of `forward`; the input layer is one product for all steps."""
+        initial, ys = self.initial_state(xs[0]), []
+        for t, x_proj in enumerate(self.input_layer(xs).unbind()):
             if reset is not None:
-                state = states.where(reset[t], fresh, state)
-            y, state = self._step(from_x, state)
+                state = states.where(reset[t], initial, state)
+            y, state = self._step(x_proj, state)
             ys.append(y)
         return torch.stack(ys), state
 
-    def _step(self, from_x: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
+    def _step(self, x_proj: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
         sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
         plastic, trace = RULES[self.rule].read(state.trace, sent, self.alpha)
-        h = torch.tanh(from_x + state.h @ self.w + plastic.view(from_x.shape))
+        h = torch.tanh(x_proj + state.h @ self.w + plastic.view(x_proj.shape))
         rate = self._rate(h)
         if present is not None:
-            there = present.unsqueeze(-1)  # at rate 0 a trace stays as it is: no need to choose between two
-            rate, h = torch.where(there, rate, 0), torch.where(there, h, state.h)
+            mask = present.unsqueeze(-1)  # a rate of 0 leaves the trace unchanged
+            rate, h = torch.where(mask, rate, 0), torch.where(mask, h, state.h)
         received, rates = (part.flatten(0, 1).unsqueeze(1) for part in (h, rate))
         trace = RULES[self.rule].update(trace, sent, received, rates)
-        told = rate.mean(-1)
-        return h, PlasticState(h, trace, told if present is None else torch.where(present, told, state.rate))
+        mean_rate = rate.mean(-1)
+        mean_rate = mean_rate if present is None else torch.where(present, mean_rate, state.rate)
+        return h, PlasticState(h, trace, mean_rate)
 
     def _rate(self, h: Tensor) -> Tensor:
-        """Of each neuron that receives, (B, N, H); of all of them (B, N, 1) where the network does not tell it."""
+        """The rate of each postsynaptic neuron, (B, N, H); where it is not modulated, one for all, (B, N, 1)."""
         if self.modulator is None or self.fan is None:
             assert self.rate is not None
             return self.rate.expand(*h.shape[:2], 1)
-        fanned = self.fan(torch.tanh(self.modulator(h)))
-        return fanned if self.rule == "hebb" else torch.sigmoid(fanned)
+        rate = self.fan(torch.tanh(self.modulator(h)))
+        return rate if self.rule == "hebb" else torch.sigmoid(rate)
 
     def metrics(self, state: PlasticState) -> dict[str, Float[Tensor, " B"]]:
-        """trace_norm: root of the mean square of a trace; rate: of the last step, mean over neurons."""
-        return {"trace_norm": state.trace.dense().square().mean((-1, -2)).sqrt().mean(-1), "rate": state.rate.mean(-1)}
+        """Metrics: trace_norm, the root mean square of the trace; plasticity, the mean rate of the last step."""
+        return {
+            "trace_norm": state.trace.dense().square().mean((-1, -2)).sqrt().mean(-1),
+            "plasticity": state.rate.mean(-1),
+        }

@@ -1,7 +1,7 @@
-"""A memory that is a feed-forward network: what it recalls, and two rules to write to it (Munkhdalai et al. 2019).
+"""Feed-forward network as a key-value memory: its read, and two write rules (Munkhdalai et al. 2019).
 
-Both rules change each layer by outer products, M <- M - sum_q delta_q z_q^T: z_q is what the layer ate when write key q
-went through the network of before, delta_q the layer's error times the share of q.
+Both rules change each layer by outer products, M <- M - sum_q delta_q z_q^T: z_q is the layer's input for write key q
+in the network before the write, delta_q the layer's error times the write rate of q.
 
 Shapes: S stores, Q writes, R reads, L layers, D width.
 """
@@ -20,56 +20,60 @@ Errors = Callable[[FastWeights, list[Tensor], Tensor], list[Tensor]]  # (memory,
 
 
 def activations(memory: FastWeights, keys: Float[Tensor, "S Q D"]) -> list[Tensor]:
-    """Of all layers, L + 1 of (S, Q, D): the keys themselves first, what is recalled last."""
-    zs = [keys]
+    """Activations of the keys and of all layers, L + 1 of (S, Q, D); the last are the values read."""
+    acts = [keys]
     for m in memory[:-1]:
-        zs.append(torch.tanh(zs[-1] @ m.mT))
-    return [*zs, zs[-1] @ memory[-1].mT]
+        acts.append(torch.tanh(acts[-1] @ m.mT))
+    return [*acts, acts[-1] @ memory[-1].mT]
 
 
-def local_errors(memory: FastWeights, zs: list[Tensor], targets: Float[Tensor, "S Q LD"]) -> list[Tensor]:
-    """Each layer's own error z - zhat; the targets zhat of all layers side by side (eq. 4)."""
-    return [z - target for z, target in zip(zs[1:], targets.chunk(len(memory), -1), strict=True)]
+def local_errors(memory: FastWeights, acts: list[Tensor], targets: Float[Tensor, "S Q LD"]) -> list[Tensor]:
+    """Errors z - zhat of each layer, with the concatenated targets zhat of all layers (eq. 4)."""
+    return [z - target for z, target in zip(acts[1:], targets.chunk(len(memory), -1), strict=True)]
 
 
-def gradient_errors(memory: FastWeights, zs: list[Tensor], targets: Float[Tensor, "S Q D"]) -> list[Tensor]:
-    """The error of what is recalled, carried back through the layers: half the gradient of ||f(k) - v||^2 with respect
-    to each layer's sum (eq. 2 and 3)."""
-    errors = [zs[-1] - targets]
-    for m, z in zip(memory[:0:-1], zs[-2:0:-1], strict=True):
+def gradient_errors(memory: FastWeights, acts: list[Tensor], targets: Float[Tensor, "S Q D"]) -> list[Tensor]:
+    """Half the gradient of ||f(k) - v||^2 with respect to each layer's preactivation (eq. 2 and 3)."""
+    errors = [acts[-1] - targets]
+    for m, z in zip(memory[:0:-1], acts[-2:0:-1], strict=True):
         errors.append(tanh_backward(errors[-1] @ m, z))
     return errors[::-1]
 
 
 def local_backward(
-    memory: FastWeights, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
-    to_memory: list[Tensor],
+    memory: FastWeights, acts: list[Tensor], errors: list[Tensor], grad_errors: list[Tensor], grad_acts: list[Tensor],
+    grad_memory: list[Tensor],
 ) -> Tensor:  # fmt: skip
-    """See `WriteRule`."""
-    for i, to_error in enumerate(to_errors, 1):
-        to_zs[i] = to_zs[i] + to_error
-    return -torch.cat(to_errors, -1)
+    """Backward pass of `local_errors`; see `WriteRule`."""
+    for i, grad_error in enumerate(grad_errors, 1):
+        grad_acts[i] = grad_acts[i] + grad_error
+    return -torch.cat(grad_errors, -1)
 
 
 def gradient_backward(
-    memory: FastWeights, zs: list[Tensor], errors: list[Tensor], to_errors: list[Tensor], to_zs: list[Tensor],
-    to_memory: list[Tensor],
+    memory: FastWeights, acts: list[Tensor], errors: list[Tensor], grad_errors: list[Tensor], grad_acts: list[Tensor],
+    grad_memory: list[Tensor],
 ) -> Tensor:  # fmt: skip
-    """See `WriteRule`."""
-    carried = to_errors[0]
+    """Backward pass of `gradient_errors`; see `WriteRule`."""
+    grad_error = grad_errors[0]
     for i in range(1, len(memory)):
-        z, error, m = zs[i], errors[i], memory[i]
-        to_zs[i] = torch.addcmul(to_zs[i], carried * z, error @ m, value=-2)
-        through = tanh_backward(carried, z)
-        to_memory[i].baddbmm_(error.mT, through)
-        carried = torch.baddbmm(to_errors[i], through, m.mT)
-    to_zs[-1] = to_zs[-1] + carried
-    return -carried
+        z, error, m = acts[i], errors[i], memory[i]
+        grad_acts[i] = torch.addcmul(grad_acts[i], grad_error * z, error @ m, value=-2)
+        grad_input = tanh_backward(grad_error, z)
+        grad_memory[i].baddbmm_(error.mT, grad_input)
+        grad_error = torch.baddbmm(grad_errors[i], grad_input, m.mT)
+    grad_acts[-1] = grad_acts[-1] + grad_error
+    return -grad_error
 
 
 class WriteRule(NamedTuple):
-    """errors: of each layer. backward: its backward pass, (memory, activations, errors, gradients of the errors, of the
-    activations, of the memory) -> gradient of the targets; it adds to the gradients of activations and memory."""
+    """A write rule: the errors of each layer, and their backward pass.
+
+    Args:
+        errors: (memory, activations, targets) -> errors of each layer.
+        backward: (memory, activations, errors, gradients of errors, of activations, of memory) -> gradient of the
+            targets; it adds to the gradients of activations and memory in place.
+    """
 
     errors: Errors
     backward: Callable[..., Tensor]
@@ -78,10 +82,12 @@ class WriteRule(NamedTuple):
 RULES = {"local": WriteRule(local_errors, local_backward), "gradient": WriteRule(gradient_errors, gradient_backward)}
 
 
-def write(memory: FastWeights, zs: list[Tensor], errors: list[Tensor], share: Float[Tensor, "S Q 1"]) -> FastWeights:
-    """The memory with each write in it, as much as its share says."""
-    # the method, for as a function it is among the products that `precision="bf16"` rounds, with the memory in it
-    return tuple(m.baddbmm((share * e).mT, z, alpha=-1) for m, e, z in zip(memory, errors, zs, strict=False))
+def write(
+    memory: FastWeights, acts: list[Tensor], errors: list[Tensor], write_rate: Float[Tensor, "S Q 1"]
+) -> FastWeights:
+    """The memory after all writes, each with its write rate."""
+    # the method: the function torch.baddbmm would be rounded by `precision="bf16"`, together with the memory
+    return tuple(m.baddbmm((write_rate * e).mT, z, alpha=-1) for m, e, z in zip(memory, errors, acts, strict=False))
 
 
 def write_read(
@@ -89,13 +95,13 @@ def write_read(
     memory: FastWeights,
     keys: Float[Tensor, "S Q D"],
     targets: Float[Tensor, "S Q _"],
-    share: Float[Tensor, "S Q 1"],
+    write_rate: Float[Tensor, "S Q 1"],
     queries: Float[Tensor, "S R D"],
 ) -> tuple[FastWeights, Float[Tensor, "S R D"]]:
-    """Writes, then reads: the memory after it, and what it then recalls.
+    """Writes, then reads: the new memory and the values read.
 
-    targets: what the rule wants of each write. share: how much each counts, 0 for none.
+    targets: of the write rule, for each write. write_rate: write rate of each write; 0 for no write.
     """
-    zs = activations(memory, keys)
-    memory = write(memory, zs, errors(memory, zs, targets), share)
+    acts = activations(memory, keys)
+    memory = write(memory, acts, errors(memory, acts, targets), write_rate)
     return memory, activations(memory, queries)[-1]

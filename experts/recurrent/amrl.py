@@ -1,4 +1,4 @@
-"""What a recurrent core puts out, aggregated over the episode without regard to order (AMRL, Beck et al. 2020)."""
+"""AMRL: outputs of a recurrent core, aggregated over the episode without regard to order (Beck et al. 2020)."""
 
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ AggregatorName = Literal["sum", "avg", "max"]
 
 
 class Aggregates(NamedTuple):
-    """Of the steps of an episode up to now; the leading axis may be T."""
+    """Running aggregates of an episode up to the present step; the leading axis may be T."""
 
     total: Float[Tensor, "*T B N A"]
     maximum: Float[Tensor, "*T B N A"]  # without gradient
@@ -25,39 +25,40 @@ class Aggregates(NamedTuple):
 
 
 AGGREGATORS: dict[str, Callable[[Aggregates], Tensor]] = {
-    "sum": lambda sums: sums.total,
-    "avg": lambda sums: sums.total / sums.steps.clamp(min=1),
-    "max": lambda sums: torch.where(sums.steps > 0, sums.maximum, 0),
+    "sum": lambda aggregates: aggregates.total,
+    "avg": lambda aggregates: aggregates.total / aggregates.steps.clamp(min=1),
+    "max": lambda aggregates: torch.where(aggregates.steps > 0, aggregates.maximum, 0),
 }
 
 
 class AMRLState(NamedTuple):
+    """The controller's state, the aggregates, and the vectors that the last step read and wrote."""
+
     controller: State
-    sums: Aggregates
-    read: Float[Tensor, "B N A"]  # what the last step was told by the aggregate
-    write_value: Float[Tensor, "B N A"]  # and what it added to that
+    aggregates: Aggregates
+    read: Float[Tensor, "B N A"]  # the aggregate after the last step
+    write_value: Float[Tensor, "B N A"]  # the vector that the last step added to it
 
 
 class AMRL(Core):
-    """A recurrent core whose outputs of all steps stay in sight, as their sum, mean or maximum.
+    """A recurrent core with an order-invariant aggregate (sum, mean or maximum) of its outputs over the episode.
 
-    h_t = controller(x_t) is halved; the first half a skips, of the second the aggregate over the episode is taken,
-    m_t = sum, mean or max of a_1 ... a_t; and y_t = Linear(relu(Linear([skipped, m_t]))), for the feed-forward layers
-    that the paper has behind the aggregate. What was seen once is neither forgotten nor, by max, drowned in noise.
+    h_t = controller(x_t) is split in two halves. The first skips the aggregate; the second, a_t, is aggregated:
+    m_t = sum, mean or max of a_1 ... a_t. The output is y_t = Linear(relu(Linear([skipped, m_t]))), as the paper has
+    feed-forward layers after the aggregate. The maximum neither decays with time nor averages over noise.
 
-    Gradients pass straight through (Bengio et al. 2013): those of mean and max are taken for that of the sum, which is
-    1 for every step, however long ago. The mean's own would be divided by t; that of the maximum would reach one
-    step only, where here both sides of each max(m_{t-1}, a_t) get it whole. Of such an estimate there is no derivative:
-    with create_graph=True, mean and max raise RuntimeError; the sum has second derivatives.
+    Mean and max use a straight-through gradient (Bengio et al. 2013): that of the sum, which is 1 for values step. The
+    gradient of the mean would be divided by t, and that of the maximum would reach one step only. This estimate has no
+    second derivatives: with create_graph=True, mean and max raise RuntimeError; the sum has second derivatives.
 
     Args:
         input_size: D.
-        controller: a factory int -> Core, of an output of two numbers or more.
-        kind: "max", "avg" or "sum". The paper's best is max.
-        output_size: Y; None: as many as the controller puts out.
+        controller: a factory int -> Core with an output size of at least 2; its input is x.
+        kind: "max", "avg" or "sum". "max" is best in the paper.
+        output_size: Y; None: that of the controller.
 
     Raises:
-        ValueError: no such kind, or a controller whose sizes do not fit.
+        ValueError: an unknown kind, or a controller whose sizes do not fit.
     """
 
     def __init__(
@@ -78,48 +79,48 @@ class AMRL(Core):
             raise ValueError(f"the controller's output_size={hidden}, want at least 2: half is aggregated, half skips")
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.kind, self.aggregated = kind, hidden // 2
-        inner = 2 * hidden  # of few units all might be silent at once, and y with them
+        inner = 2 * hidden  # with few ReLU units all could be 0 at once, and y with them
         self.out = nn.Sequential(nn.Linear(hidden, inner), nn.ReLU(), nn.Linear(inner, self.output_size))
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> AMRLState:
-        nothing = x.new_zeros(*x.shape[:2], self.aggregated)
-        steps = torch.zeros_like(nothing[..., :1], dtype=torch.long)
-        sums = Aggregates(nothing, torch.full_like(nothing, -torch.inf), steps)
-        return AMRLState(self.controller.initial_state(x), sums, nothing, nothing)
+        zeros = x.new_zeros(*x.shape[:2], self.aggregated)
+        steps = torch.zeros_like(zeros[..., :1], dtype=torch.long)
+        aggregates = Aggregates(zeros, torch.full_like(zeros, -torch.inf), steps)
+        return AMRLState(self.controller.initial_state(x), aggregates, zeros, zeros)
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: AMRLState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], AMRLState]:
         h, controller = self.controller(x, state.controller, present)
         a = self._halves(h)[1]
-        sums = _update(state.sums, a)
-        sums = sums if present is None else states.where(present, sums, state.sums)
-        read = self._read(sums)
-        return self._out(h, read), AMRLState(controller, sums, read, a)
+        aggregates = _update(state.aggregates, a)
+        aggregates = aggregates if present is None else states.where(present, aggregates, state.aggregates)
+        read = self._read(aggregates)
+        return self._out(h, read), AMRLState(controller, aggregates, read, a)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: AMRLState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], AMRLState]:
-        """As the loop of `forward`: controller, aggregate and head each take all steps."""
+        """As the loop of `forward`; controller, aggregate and output layers each process all steps at once."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
-        fresh = None if reset is None else self.initial_state(xs[0]).sums
-        every = self._halves(hs)[1]
-        sums = _scan(state.sums, every, fresh, reset)
-        read = self._read(sums)
-        last = Aggregates(*(part[-1] for part in sums))
-        return self._out(hs, read), AMRLState(controller, last, read[-1], every[-1])
+        initial = None if reset is None else self.initial_state(xs[0]).aggregates
+        values = self._halves(hs)[1]
+        aggregates = _scan(state.aggregates, values, initial, reset)
+        read = self._read(aggregates)
+        last = Aggregates(*(part[-1] for part in aggregates))
+        return self._out(hs, read), AMRLState(controller, last, read[-1], values[-1])
 
     def _halves(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """What skips, and what is aggregated."""
+        """The half that skips the aggregate, and the half that is aggregated."""
         skipped, aggregated = h.split([h.shape[-1] - self.aggregated, self.aggregated], -1)
         return skipped, aggregated
 
-    def _read(self, sums: Aggregates) -> Tensor:
+    def _read(self, aggregates: Aggregates) -> Tensor:
         """The aggregate, with the gradient of the sum."""
         return (
-            sums.total
+            aggregates.total
             if self.kind == "sum"
-            else StraightThrough.apply(AGGREGATORS[self.kind](sums).detach(), sums.total)
+            else StraightThrough.apply(AGGREGATORS[self.kind](aggregates).detach(), aggregates.total)
         )
 
     def _out(self, h: Tensor, read: Tensor) -> Tensor:
@@ -135,14 +136,14 @@ class AMRL(Core):
         return self.controller.read_weights(state.controller)
 
     def select_members(self, state: AMRLState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> AMRLState:
-        """Aggregates are gathered; the controller gathers for itself."""
-        own, blank = (s._replace(controller=None) for s in (state, self.initial_state(x)))
+        """Selects members of the aggregates and of the controller's state; -1 gives an initial one."""
+        member_state, initial = (s._replace(controller=None) for s in (state, self.initial_state(x)))
         controller = self.controller.select_members(state.controller, index, x)
-        return states.select_or_reset_members(own, blank, index)._replace(controller=controller)
+        return states.select_or_reset_members(member_state, initial, index)._replace(controller=controller)
 
 
 class StraightThrough(Function):
-    """(value, source) -> value, whose gradient goes to the source as it is (Bengio et al. 2013)."""
+    """Straight-through estimate: returns `value`, passes the gradient to `source` (Bengio et al. 2013)."""
 
     generate_vmap_rule = True
 
@@ -160,19 +161,19 @@ class StraightThrough(Function):
         return None, grad
 
 
-def _update(sums: Aggregates, a: Tensor) -> Aggregates:
-    """One step more."""
-    return Aggregates(sums.total + a, torch.maximum(sums.maximum, a.detach()), sums.steps + 1)
+def _update(aggregates: Aggregates, a: Tensor) -> Aggregates:
+    """The aggregates after one more step."""
+    return Aggregates(aggregates.total + a, torch.maximum(aggregates.maximum, a.detach()), aggregates.steps + 1)
 
 
-def _scan(sums: Aggregates, every: Tensor, fresh: Aggregates | None, reset: Tensor | None) -> Aggregates:
-    """After each of T steps, T first; all at once where no row begins anew in between."""
+def _scan(aggregates: Aggregates, values: Tensor, initial: Aggregates | None, reset: Tensor | None) -> Aggregates:
+    """The aggregates after each of T steps; without resets by cumulative sum and maximum, else step by step."""
     if reset is None:
-        counts = torch.arange(1, len(every) + 1, device=every.device).view(-1, 1, 1, 1)
-        most = torch.maximum(sums.maximum, every.detach().cummax(0).values)
-        return Aggregates(sums.total + every.cumsum(0), most, sums.steps + counts)
-    steps = []
-    for a, begun in zip(every, reset, strict=True):
-        sums = _update(states.where(begun, fresh, sums), a)
-        steps.append(sums)
-    return Aggregates(*(torch.stack(parts) for parts in zip(*steps, strict=True)))
+        steps = torch.arange(1, len(values) + 1, device=values.device).view(-1, 1, 1, 1)
+        maximum = torch.maximum(aggregates.maximum, values.detach().cummax(0).values)
+        return Aggregates(aggregates.total + values.cumsum(0), maximum, aggregates.steps + steps)
+    history = []
+    for a, mask in zip(values, reset, strict=True):
+        aggregates = _update(states.where(mask, initial, aggregates), a)
+        history.append(aggregates)
+    return Aggregates(*(torch.stack(parts) for parts in zip(*history, strict=True)))

@@ -1,4 +1,4 @@
-"""Gated recurrent cells: what the GRU and the LSTM have in common.
+"""Base class of gated recurrent cells: the common parts of GRU and LSTM.
 
 Shapes: B episode, N members, D input, H hidden, G numbers in all gates.
 """
@@ -24,13 +24,17 @@ class Cell(Core):
     """A core whose gates are a linear map of the input and one of the hidden state, then elementwise operations.
 
     Parameters have the names and shapes of torch.nn's cells. The state is a NamedTuple `State` of (B, N, H) tensors,
-    zero at first; the first of them is the output. `cell_forward` and its gradient `cell_backward` are pure: `forward` uses the
-    one, with autograd; `experts.episodic.fused_step` both.
+    initially zero; the first of them is the output. `cell_forward` and its gradient `cell_backward` are pure functions.
+    `forward` uses `cell_forward` with autograd; `experts.episodic.fused_step` uses both.
+
+    Args:
+        input_size: D.
+        hidden_size: H, also the output size.
     """
 
     gates: ClassVar[int]
     State: ClassVar[Any]  # the NamedTuple of the state
-    sequence: ClassVar[Callable[..., Any]]  # torch's function of a whole sequence, with the same weights
+    sequence: ClassVar[Callable[..., Any]]  # torch's function for whole sequences, with the same weights
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
@@ -43,18 +47,32 @@ class Cell(Core):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5)
         for gate in self.weight_hh.detach().chunk(self.gates):
-            nn.init.orthogonal_(gate)  # keeps the norm of what is remembered (Saxe et al. 2014)
+            nn.init.orthogonal_(gate)  # preserves the norm of the hidden state (Saxe et al. 2014)
 
     @staticmethod
     @abstractmethod
-    def cell_forward(from_x: Tensor, from_h: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:
-        """The new state, and what `cell_backward` needs of this step; from_x, from_h: (..., G)."""
+    def cell_forward(x_proj: Tensor, h_proj: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:
+        """One step after the linear maps: the new state, and the tensors that `cell_backward` needs.
+
+        Args:
+            x_proj: W x + b of all gates, (..., G).
+            h_proj: U h + b of all gates, (..., G).
+            state: the parts of the old state, (..., H).
+        """
 
     @staticmethod
     @abstractmethod
-    def cell_backward(grads: Tensors, state: Tensors, kept: Tensors) -> tuple[Tensor, Tensor, Tensors]:
-        """From gradients of the new state, the old state, and what was kept: the gradients of from_x, of from_h, and
-        of the old state where it does not pass through from_h."""
+    def cell_backward(grads: Tensors, state: Tensors, saved: Tensors) -> tuple[Tensor, Tensor, Tensors]:
+        """Backward pass of `cell_forward`, without autograd.
+
+        Args:
+            grads: gradients of the parts of the new state.
+            state: the parts of the old state.
+            saved: the second result of `cell_forward`.
+
+        Returns:
+            The gradients of x_proj, of h_proj, and of the old state where it does not pass through h_proj.
+        """
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> Any:
         return self.State(*(x.new_zeros(*x.shape[:2], self.output_size) for _ in self.State._fields))
@@ -67,46 +85,46 @@ class Cell(Core):
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], Any]:
-        """As the loop of `forward`; by torch's own function for all steps, of all pieces between two beginnings."""
-        if reset is None and not functorch_active():  # vmap has no rule for it
+        """As the loop of `forward`, by torch's function for whole sequences; sequences are split at resets."""
+        if reset is None and not functorch_active():  # vmap has no rule for torch's function
             return self._unroll_full(xs, state)
-        looked_at = not (functorch_active() or torch.compiler.is_compiling())  # where a row begins anew
-        if reset is not None and looked_at and not reset.is_meta:
+        readable = not (functorch_active() or torch.compiler.is_compiling())  # whether values of `reset` can be read
+        if reset is not None and readable and not reset.is_meta:
             return self._unroll_packed(xs, state, reset)
-        fresh, ys = self.initial_state(xs[0]), []
-        for t, from_x in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):
+        initial, ys = self.initial_state(xs[0]), []
+        for t, x_proj in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):
             if reset is not None:
-                state = states.where(reset[t], fresh, state)
-            y, state = self._step(from_x, state)
+                state = states.where(reset[t], initial, state)
+            y, state = self._step(x_proj, state)
             ys.append(y)
         return torch.stack(ys), state
 
     def _unroll_full(self, xs: Tensor, state: Any) -> tuple[Tensor, Any]:
-        ys, last = self._sequence((xs.flatten(1, 2),), tuple(part.flatten(0, 1) for part in state), False)
-        ended = self.State(*(part.view(xs.shape[1:3] + part.shape[-1:]) for part in last))
-        return ys.view(*xs.shape[:3], self.output_size), ended
+        ys, final = self._sequence((xs.flatten(1, 2),), tuple(part.flatten(0, 1) for part in state), False)
+        state = self.State(*(part.view(xs.shape[1:3] + part.shape[-1:]) for part in final))
+        return ys.view(*xs.shape[:3], self.output_size), state
 
     def _unroll_packed(self, xs: Tensor, state: Any, reset: Tensor) -> tuple[Tensor, Any]:
-        cut = pack_at_resets(reset.repeat_interleave(xs.shape[2], 1))
-        packed = xs.flatten(1, 2).transpose(0, 1).flatten(0, 1)[cut.sorted_indices]  # (T, R, D) -> (R * T, D)
-        began = (torch.where(cut.continues.unsqueeze(-1), part.flatten(0, 1)[cut.row_index], 0) for part in state)
-        ys, last = self._sequence((packed, cut.batch_sizes), tuple(began))
-        ys = ys[cut.unsorted_indices].unflatten(0, (-1, len(xs))).transpose(0, 1)  # (T, R, H)
+        rows = pack_at_resets(reset.repeat_interleave(xs.shape[2], 1))
+        packed = xs.flatten(1, 2).transpose(0, 1).flatten(0, 1)[rows.sorted_indices]  # (T, R, D) -> (R * T, D)
+        initial = (torch.where(rows.continues.unsqueeze(-1), part.flatten(0, 1)[rows.row_index], 0) for part in state)
+        ys, final = self._sequence((packed, rows.batch_sizes), tuple(initial))
+        ys = ys[rows.unsorted_indices].unflatten(0, (-1, len(xs))).transpose(0, 1)  # (T, R, H)
         return ys.unflatten(1, xs.shape[1:3]), self.State(
-            *(part[cut.last_piece].unflatten(0, xs.shape[1:3]) for part in last)
+            *(part[rows.last_piece].unflatten(0, xs.shape[1:3]) for part in final)
         )
 
     def _sequence(self, xs: Tensors, state: Tensors, *batch_first: bool) -> tuple[Tensor, Tensors]:
-        """torch's function, of sequences (T, R, D), or of packed ones and their sizes; states are (R, H)."""
+        """torch's function for sequences (T, R, D), or for packed data and batch sizes; states are (R, H)."""
         weights = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
         parts = tuple(part.unsqueeze(0) for part in state)
         hidden = parts if len(parts) > 1 else parts[0]
         options = (True, 1, 0.0, torch.is_grad_enabled(), False, *batch_first)
-        ys, *last = type(self).sequence(*xs, hidden, weights, *options)
-        return ys, tuple(part.squeeze(0) for part in last)
+        ys, *final = type(self).sequence(*xs, hidden, weights, *options)
+        return ys, tuple(part.squeeze(0) for part in final)
 
-    def _step(self, from_x: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:
-        new, _ = self.cell_forward(from_x, linear(state[0], self.weight_hh, self.bias_hh), state)
+    def _step(self, x_proj: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:
+        new, _ = self.cell_forward(x_proj, linear(state[0], self.weight_hh, self.bias_hh), state)
         if present is not None:
             new = tuple(torch.where(present.unsqueeze(-1), a, b) for a, b in zip(new, state, strict=True))
         return new[0], self.State(*new)

@@ -1,4 +1,4 @@
-"""A core that remembers nothing: the control that every memory is compared with."""
+"""A feed-forward core without memory: the control that every memory is compared with."""
 
 from typing import NamedTuple
 
@@ -10,13 +10,20 @@ from experts.core import Core
 
 
 class FeedforwardState(NamedTuple):
-    y: Float[Tensor, "B N H"]  # the last output; who is absent gives it again, and nothing else reads it
+    """The last output, which absent members return again; nothing else depends on it."""
+
+    y: Float[Tensor, "B N H"]
 
 
 class Feedforward(Core):
-    """y = tanh(W2 relu(W1 x)): of the present input alone, and within -1 and 1 as the output of a GRU is.
+    """Feed-forward core (multilayer perceptron) without memory: y = tanh(W2 relu(W1 x)).
 
-    In place of a recurrent core it leaves an agent without memory; as the controller of a memory, with that alone.
+    As an agent's core it gives an agent without memory. As the controller of a memory it leaves that memory as the only
+    one. Outputs are in -1 to 1, as those of a GRU.
+
+    Args:
+        input_size: D.
+        hidden_size: H, of the hidden layer and of the output.
     """
 
     def __init__(self, input_size: int, hidden_size: int):
@@ -30,16 +37,16 @@ class Feedforward(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: FeedforwardState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N H"], FeedforwardState]:
-        y = self._of(x)
+        y = self._mlp(x)
         y = y if present is None else torch.where(present.unsqueeze(-1), y, state.y)
         return y, FeedforwardState(y)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: FeedforwardState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], FeedforwardState]:
-        """As the loop of `forward`, all steps at once: there is nothing to reset."""
-        ys = self._of(xs)
+        """As the loop of `forward`, all steps at once; a reset has no effect."""
+        ys = self._mlp(xs)
         return ys, FeedforwardState(ys[-1])
 
-    def _of(self, x: Tensor) -> Tensor:
+    def _mlp(self, x: Tensor) -> Tensor:
         return torch.tanh(self.out(torch.relu(self.hidden(x))))

@@ -1,6 +1,6 @@
-"""Rows cut into pieces where they begin anew, packed so that a recurrent function takes all pieces side by side.
+"""Sequences split at resets and packed, so that a recurrent function processes all pieces in parallel.
 
-Shapes: T step, R row, P piece.
+Shapes: T step, R row (sequence of the batch), P piece (steps between two resets).
 """
 
 from typing import NamedTuple
@@ -11,11 +11,15 @@ from torch import Tensor
 
 
 class PackedRows(NamedTuple):
-    """Longest first, as `torch.gru` and its kin want packed sequences: the first step of all, then the second, ...
+    """Pieces in the order of a `PackedSequence`: longest piece first; the first step of all, then the second, ...
 
-    sorted_indices: steps in that order, as places r * T + t. unsorted_indices: where each place is in that order. batch_sizes: for each step, how
-    many pieces are as long, on the host. row_index: of a piece. continues: it goes on from the state before. last_piece: each row's last
-    piece.
+    Args:
+        sorted_indices: the steps in that order, as indices r * T + t.
+        unsorted_indices: the position of each index r * T + t in that order.
+        batch_sizes: number of pieces that have each step, on the host.
+        row_index: the row of each piece.
+        continues: whether a piece continues from the previous state, and not from an initial one.
+        last_piece: the last piece of each row.
     """
 
     sorted_indices: Int[Tensor, " TR"]
@@ -27,23 +31,25 @@ class PackedRows(NamedTuple):
 
 
 def pack_at_resets(reset: Bool[Tensor, "T R"]) -> PackedRows:
-    """Of rows that begin anew before the steps that are set. The device is waited for, once."""
+    """Splits rows before the steps at which `reset` is set. Synchronizes with the device once."""
     device, reset = reset.device, reset.cpu().T  # (R, T)
     rows, steps = reset.shape
     starts = reset.clone()
     starts[:, 0] = True
     starts = starts.flatten()
-    begun = starts.nonzero().squeeze(-1)  # (P,) places
-    length = begun.diff(append=begun.new_tensor([rows * steps]))
+    first = starts.nonzero().squeeze(-1)  # (P,) index r * T + t of the first step of each piece
+    length = first.diff(append=first.new_tensor([rows * steps]))
     longest = length.argsort(descending=True, stable=True)
     rank = torch.empty_like(longest)
     rank[longest] = torch.arange(len(longest))
-    piece = starts.cumsum(0) - 1  # of each place
-    step = torch.arange(rows * steps) - begun[piece]
-    order = (step * len(begun) + rank[piece]).argsort()
-    back = torch.empty_like(order)
-    back[order] = torch.arange(len(order))
+    piece = starts.cumsum(0) - 1  # (R * T,) of each step
+    step = torch.arange(rows * steps) - first[piece]
+    order = (step * len(first) + rank[piece]).argsort()
+    inverse = torch.empty_like(order)
+    inverse[order] = torch.arange(len(order))
     sizes = torch.bincount(step)
-    row, on = begun[longest] // steps, ~reset.flatten()[begun[longest]]
+    row, continues = first[longest] // steps, ~reset.flatten()[first[longest]]
     last = rank[piece[steps - 1 :: steps]]
-    return PackedRows(order.to(device), back.to(device), sizes, row.to(device), on.to(device), last.to(device))
+    return PackedRows(
+        order.to(device), inverse.to(device), sizes, row.to(device), continues.to(device), last.to(device)
+    )

@@ -109,7 +109,7 @@ def test_the_error_of_a_wrong_number_of_experts_names_other_heads(port, message)
 
 def test_the_error_of_too_few_slots_names_a_remedy():
     memory = EpisodicMemory(3, partial(GRU, hidden_size=4), slots=4)
-    with pytest.raises(ValueError, match=r"slots=4 do not hold one step of 5 members.*Private"):
+    with pytest.raises(ValueError, match=r"slots=4 with 5 members that share a store.*Private"):
         memory.initial_state(torch.zeros(1, 5, 3))
     Private(memory).initial_state(torch.zeros(1, 5, 3))
 

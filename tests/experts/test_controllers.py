@@ -41,7 +41,7 @@ def test_a_controller_that_is_made_already_is_refused(make):
     "make", [EpisodicMemory, ClusteredMemory, partial(EpisodicMemory, row_size=2), private_and_shared]
 )
 def test_a_controller_whose_output_size_follows_from_its_input_size_is_refused_where_rows_keep_it(make):
-    with pytest.raises(ValueError, match=r"output_size=\d+ where its input_size=\d+, but 1 where that is 1; want one"):
+    with pytest.raises(ValueError, match=r"output_size=\d+ for input_size=\d+, but 1 for input_size=1; want an"):
         make(D, lambda size: GRU(size, size))
 
 

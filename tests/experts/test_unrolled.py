@@ -125,7 +125,7 @@ def test_a_state_of_another_shape_is_refused(shape, core):
 
 
 def test_packed_numbers_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"packed numbers \(4, 2\), want \(steps, input_size=3\)"):
+    with pytest.raises(ValueError, match=r"x.data \(4, 2\), want \(steps, input_size=3\)"):
         Unrolled(made())(pack_sequence([noise(4, 2)]))
 
 
@@ -138,7 +138,7 @@ def test_packed_sequences_do_not_begin_anew():
     ("options", "message"),
     [
         ({"bidirectional": True}, r"bidirectional=True, want False: .*xs\.flip"),
-        ({"num_layers": 2}, "num_layers=2, want 1: put one Unrolled"),
+        ({"num_layers": 2}, "num_layers=2, want 1: stack several Unrolled"),
         ({"dropout": 0.5}, r"dropout=0\.5, want 0: .*nn\.Dropout"),
     ],
 )

@@ -1,7 +1,6 @@
-"""What every core must hold: `check_core` and `CORE_PROPERTIES`.
+"""Contract tests for recurrent cores and memories: `check_core` and `CORE_PROPERTIES`.
 
-`shapes`, `dependence`, `members`, `stepping` and `devices` hold the properties, `cases` the small cores and inputs that
-they use.
+`shapes`, `dependence`, `members`, `stepping` and `devices` have the properties, `cases` the small cores and inputs.
 """
 
 from collections.abc import Callable, Collection
@@ -15,13 +14,13 @@ from badger.testing.core.stepping import STEPPING
 from experts import Core
 
 CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING | DEVICES
-"""The contract of cores, by the names of its lines."""
+"""The properties of the core contract, by name."""
 
 UNCOMPILED = frozenset(CORE_PROPERTIES) - {"one_step_may_be_compiled"}
-"""All but the slowest line, for a core of whose parts another one is compiled already."""
+"""All properties but compilation, the slowest, for a core whose parts are compiled in another test."""
 
-ORDERED = frozenset({"members_permute", "members_may_change_places"})
-"""What does not hold of a core whose members write one after the other."""
+ORDERED = frozenset({"members_permute", "members_can_be_reordered"})
+"""Properties that do not hold for a core whose members write one after the other."""
 
 __all__ = ["CORE_PROPERTIES", "ORDERED", "UNCOMPILED", "check_core"]
 
@@ -33,7 +32,7 @@ def check_core(
 
     Args:
         factory: (input_size, output_size) -> Core, as in `experts.CORES`. It is called once for each property.
-        ordered: members write one after the other, so that they do not permute.
+        ordered: whether members write one after the other, so that they do not permute.
         properties: names out of `CORE_PROPERTIES`; None: all.
 
     Raises:

@@ -52,7 +52,7 @@ def grads(ys: Tensor, *inputs: Tensor) -> tuple[Tensor, ...]:
 
 
 def equal_runs(core: Core, xs: Tensor, got: Tensor, want: Tensor) -> None:
-    """Same outputs, same gradients of inputs and parameters."""
+    """Raises ContractError unless outputs and gradients of inputs and parameters are equal."""
     close(got, want, "equal outputs")
     sources = {"the inputs": xs, **dict(core.named_parameters())}
     for name, a, b in zip(sources, grads(got, *sources.values()), grads(want, *sources.values()), strict=True):
@@ -69,7 +69,7 @@ def tensors(packed: states.Packed) -> Iterator[Tensor]:
 
 
 def through_a_file(packed: Any) -> Any:
-    """What is loaded after it was saved."""
+    """The object after `torch.save` and `torch.load`."""
     file = io.BytesIO()
     torch.save(packed, file)
     file.seek(0)
@@ -77,5 +77,5 @@ def through_a_file(packed: Any) -> Any:
 
 
 def differs(a: Tensor, b: Tensor) -> bool:
-    """Whether two tensors are apart by more than rounding."""
+    """Whether two tensors differ by more than rounding errors."""
     return bool((a - b).abs().max() > 1e-6)

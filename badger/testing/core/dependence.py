@@ -1,4 +1,4 @@
-"""What may depend on what in a core: episodes, rows of a batch, steps. Shapes as in `badger.testing.core.cases`."""
+"""Dependence between episodes, batch rows and steps of a core. Shapes as in `badger.testing.core.cases`."""
 
 import torch
 
@@ -51,10 +51,10 @@ def the_future_cannot_change_the_past(make: Make) -> None:
 def a_step_leaves_the_old_state_as_it_was(make: Make) -> None:
     core, xs = build(make), inputs()
     _, state = run(core, xs)
-    before = list(tensors(states.pack(state)))
+    previous = list(tensors(states.pack(state)))
     run(core, inputs(1), state)
-    for now, then in zip(tensors(states.pack(state)), before, strict=True):
-        expect(now.equal(then), "a state that later steps do not write into", "another one")
+    for current, old in zip(tensors(states.pack(state)), previous, strict=True):
+        expect(current.equal(old), "a state that later steps do not change", "a changed one")
 
 
 @line
@@ -80,7 +80,7 @@ def gradient_reaches_the_first_input(make: Make) -> None:
 
 
 @line
-def detaching_cuts_the_past_off(make: Make) -> None:
+def detach_cuts_the_gradient_to_the_past(make: Make) -> None:
     core, first, second = build(make), inputs(0), inputs(1)
     _, state = run(core, first)
     ys, _ = run(core, second, states.detach(state))
@@ -96,5 +96,5 @@ DEPENDENCE = by_name(
     a_step_leaves_the_old_state_as_it_was,
     a_core_keeps_nothing_between_calls,
     gradient_reaches_the_first_input,
-    detaching_cuts_the_past_off,
+    detach_cuts_the_gradient_to_the_past,
 )

@@ -30,68 +30,68 @@ def a_member_that_leaves_later_does_not_change_the_others(make: Make) -> None:
     present[2:5, 0, 1] = False
     ys, _ = run(core, xs, present=present)
     others = torch.where(present.unsqueeze(-1), xs, xs + 1)
-    close(run(core, others, present=present)[0], ys, "the same outputs whatever the absent are given")
+    close(run(core, others, present=present)[0], ys, "outputs that do not depend on the inputs of absent members")
     no_gradient(grads(ys, xs)[0][2:5, 0, 1], "an absent member's inputs")
 
 
 @line
-def absent_members_give_their_last_output(make: Make) -> None:
+def absent_members_return_their_last_output(make: Make) -> None:
     core, xs = build(make), inputs()
     present = torch.ones(T, B, N, dtype=torch.bool)
     present[2:4, 0, 1] = False
     ys, _ = run(core, xs, present=present)
     close(ys[2, 0, 1], ys[1, 0, 1], "an absent member's last output")
     close(ys[3, 0, 1], ys[1, 0, 1], "an absent member's last output")
-    expect(differs(ys[4, 0, 1], ys[1, 0, 1]), "another output after the member's return", "the same")
+    expect(differs(ys[4, 0, 1], ys[1, 0, 1]), "a new output after the member's return", "the same one")
 
 
 @line
-def an_absent_step_never_was(make: Make) -> None:
+def absent_steps_are_skipped(make: Make) -> None:
     core, xs = build(make), inputs(n=1)
-    there = torch.tensor([True, True, False, False, True, True])
-    ys, _ = run(core, xs, present=there.view(T, 1, 1).expand(T, B, 1))
-    close(ys[there], run(core, xs[there])[0], "the outputs of a run without those steps")
+    active = torch.tensor([True, True, False, False, True, True])
+    ys, _ = run(core, xs, present=active.view(T, 1, 1).expand(T, B, 1))
+    close(ys[active], run(core, xs[active])[0], "the outputs of a run without those steps")
 
 
 @line
 def private_equals_separate_copies(make: Make) -> None:
     core, xs = build(make), inputs()
     ys, _ = run(Private(core), xs)
-    apart = torch.cat([run(core, xs[:, :, i : i + 1])[0] for i in range(N)], 2)
-    equal_runs(core, xs, ys, apart)
+    separate = torch.cat([run(core, xs[:, :, i : i + 1])[0] for i in range(N)], 2)
+    equal_runs(core, xs, ys, separate)
 
 
 @line
-def members_may_change_places(make: Make) -> None:
+def members_can_be_reordered(make: Make) -> None:
     core, first, second, order = build(make), inputs(0), inputs(1), torch.tensor([2, 0, 1])
     _, state = run(core, first)
     moved = core.select_members(state, order, second[0][:, order])
-    went_on = run(core, second, state)[0][:, :, order]
-    close(run(core, second[:, :, order], moved)[0], went_on, "outputs that follow the members to their new places")
+    expected = run(core, second, state)[0][:, :, order]
+    close(run(core, second[:, :, order], moved)[0], expected, "outputs that follow the members to their new positions")
 
 
 @line
-def members_leave_and_fresh_ones_join(make: Make) -> None:
-    """Seen from the one that stays: it goes on, whoever comes. Stores of their own, for a shared one remembers."""
+def members_can_leave_and_new_ones_join(make: Make) -> None:
+    """Members that stay are unaffected by new ones. With private stores, as a shared store keeps the old rows."""
     core, first, second = Private(build(make)), inputs(0), inputs(1, n=4)
     _, state = run(core, first)
     state = core.select_members(state, torch.tensor([-1, 2, 0, -1]), second[0])
     ys, _ = run(core, second, state)
-    went_on, _ = run(core, torch.cat([first[:, :, [2, 0]], second[:, :, 1:3]]))
-    close(ys[:, :, 1:3], went_on[T:], "members that go on where they were")
-    close(ys[:, :, [0, 3]], run(core, second[:, :, [0, 3]])[0], "newcomers that begin anew")
+    expected, _ = run(core, torch.cat([first[:, :, [2, 0]], second[:, :, 1:3]]))
+    close(ys[:, :, 1:3], expected[T:], "members that continue from their state")
+    close(ys[:, :, [0, 3]], run(core, second[:, :, [0, 3]])[0], "new members that start from an initial state")
 
 
 @line
-def fresh_members_of_a_fresh_state_are_fresh(make: Make) -> None:
+def new_members_of_an_initial_state_are_initial(make: Make) -> None:
     core, xs = build(make), inputs(n=5)
     state = core.select_members(core.initial_state(xs[0][:, :2]), torch.tensor([-1, 1, -1, 0, -1]), xs[0])
-    close(run(core, xs, state)[0], run(core, xs)[0], "the outputs of a fresh state")
+    close(run(core, xs, state)[0], run(core, xs)[0], "the outputs of an initial state")
 
 
 @line
-def overridden_members_equal_the_default(make: Make) -> None:
-    """Where the default applies, which wants the members' axis in every leaf of the state."""
+def overridden_select_members_equals_the_default(make: Make) -> None:
+    """Only where the default can be used, which needs a members' axis in each leaf of the state."""
     core, xs, later = build(make), inputs(0), inputs(1)
     _, state = run(core, xs)
     for index in ([1, 1, 0], [2, -1, 0]):
@@ -99,19 +99,19 @@ def overridden_members_equal_the_default(make: Make) -> None:
             default = Core.select_members(core, state, torch.tensor(index), later[0])
         except (IndexError, RuntimeError):  # a leaf without that axis: a shared store
             return
-        own = core.select_members(state, torch.tensor(index), later[0])
-        close(run(core, later, own)[0], run(core, later, default)[0], "the outputs of Core.members")
+        overridden = core.select_members(state, torch.tensor(index), later[0])
+        close(run(core, later, overridden)[0], run(core, later, default)[0], "the outputs of Core.select_members")
 
 
 MEMBERS = by_name(
     members_permute,
     absent_members_do_not_change_the_others,
     a_member_that_leaves_later_does_not_change_the_others,
-    absent_members_give_their_last_output,
-    an_absent_step_never_was,
+    absent_members_return_their_last_output,
+    absent_steps_are_skipped,
     private_equals_separate_copies,
-    members_may_change_places,
-    members_leave_and_fresh_ones_join,
-    fresh_members_of_a_fresh_state_are_fresh,
-    overridden_members_equal_the_default,
+    members_can_be_reordered,
+    members_can_leave_and_new_ones_join,
+    new_members_of_an_initial_state_are_initial,
+    overridden_select_members_equals_the_default,
 )

@@ -26,8 +26,8 @@ def sizes_are_those_asked_for(make: Make) -> None:
 @line
 def losses_and_metrics_are_one_number_an_episode(make: Make) -> None:
     core, xs = build(make), inputs()
-    _, after = run(core, xs)
-    for state in (core.initial_state(xs[0]), after):
+    _, final = run(core, xs)
+    for state in (core.initial_state(xs[0]), final):
         for name, number in {**core.losses(state), **core.metrics(state)}.items():
             equal(tuple(number.shape), (B,), f"{name!r} of shape")
             expect(number.isfinite().all(), f"a finite {name!r}", number.tolist())
@@ -36,8 +36,8 @@ def losses_and_metrics_are_one_number_an_episode(make: Make) -> None:
 @line
 def read_weights_are_one_row_of_slots_a_member(make: Make) -> None:
     core, xs = build(make), inputs()
-    _, after = run(core, xs)
-    for state in (core.initial_state(xs[0]), after):
+    _, final = run(core, xs)
+    for state in (core.initial_state(xs[0]), final):
         weights = core.read_weights(state)
         if weights is not None:
             fits = weights.dim() == 3 and weights.shape[:2] == (B, N)
@@ -45,18 +45,18 @@ def read_weights_are_one_row_of_slots_a_member(make: Make) -> None:
 
 
 @line
-def traces_are_vectors_of_each_member(make: Make) -> None:
-    """Of the last step, in one size throughout an episode: those of many steps are compared with each other."""
+def read_write_vectors_are_one_for_each_member(make: Make) -> None:
+    """Their sizes are constant in an episode, as vectors of different steps are compared with each other."""
     core, xs = build(make), inputs()
     sizes = []
     for steps in (1, 2, T):
-        found = core.read_write_vectors(run(core, xs[:steps])[1])
-        expect(set(found) <= set(READ_WRITE_FIELDS), f"traces out of {READ_WRITE_FIELDS}", sorted(found))
-        for name, trace in found.items():
-            expect(trace.dim() == 3 and trace.shape[:2] == (B, N), f"{name!r} ({B}, {N}, size)", tuple(trace.shape))
-            expect(trace.isfinite().all(), f"a finite {name!r}", trace.tolist())
-        sizes.append({name: tuple(trace.shape) for name, trace in found.items()})
-    expect(sizes[0] == sizes[1] == sizes[2], "traces of one size in all steps", sizes)
+        vectors = core.read_write_vectors(run(core, xs[:steps])[1])
+        expect(set(vectors) <= set(READ_WRITE_FIELDS), f"names out of {READ_WRITE_FIELDS}", sorted(vectors))
+        for name, vector in vectors.items():
+            expect(vector.dim() == 3 and vector.shape[:2] == (B, N), f"{name!r} ({B}, {N}, size)", tuple(vector.shape))
+            expect(vector.isfinite().all(), f"a finite {name!r}", vector.tolist())
+        sizes.append({name: tuple(vector.shape) for name, vector in vectors.items()})
+    expect(sizes[0] == sizes[1] == sizes[2], "vectors of one size in all steps", sizes)
 
 
 @line
@@ -72,20 +72,20 @@ def precision_follows_the_input(make: Make) -> None:
         core, xs = build(make).to(dtype), inputs().to(dtype)
         y, state = run(core, xs)
         reported = {**core.losses(state), **core.metrics(state)}.values()
-        found = [y, *tensors(states.pack(state)), *tensors(states.pack(core.initial_state(xs[0]))), *reported]
-        equal({t.dtype for t in found if t.is_floating_point()}, {dtype}, "all floating-point tensors of")
+        results = [y, *tensors(states.pack(state)), *tensors(states.pack(core.initial_state(xs[0]))), *reported]
+        equal({t.dtype for t in results if t.is_floating_point()}, {dtype}, "all floating-point tensors of")
 
 
 @line
 def device_follows_the_input(make: Make) -> None:
-    """Without a GPU the meta device stands in: it refuses to be mixed with the CPU all the same."""
+    """Without a GPU on the meta device, whose tensors cannot be mixed with those of the CPU either."""
     device = torch.device("cuda" if torch.cuda.is_available() else "meta")
     core, xs = build(make).to(device), inputs().to(device)
     reset = torch.zeros(T, B, dtype=torch.bool, device=device)
     ys, state = core.unroll(xs, core.initial_state(xs[0]), reset)
     y, state = core(xs[0], state, torch.ones(B, N, dtype=torch.bool, device=device))
-    found = [ys, y, *tensors(states.pack(state)), *core.losses(state).values(), *core.metrics(state).values()]
-    equal({t.device.type for t in found}, {device.type}, "all tensors on")
+    results = [ys, y, *tensors(states.pack(state)), *core.losses(state).values(), *core.metrics(state).values()]
+    equal({t.device.type for t in results}, {device.type}, "all tensors on")
 
 
 SHAPES = by_name(
@@ -93,7 +93,7 @@ SHAPES = by_name(
     sizes_are_those_asked_for,
     losses_and_metrics_are_one_number_an_episode,
     read_weights_are_one_row_of_slots_a_member,
-    traces_are_vectors_of_each_member,
+    read_write_vectors_are_one_for_each_member,
     any_number_of_members_works,
     precision_follows_the_input,
     device_follows_the_input,

@@ -1,4 +1,4 @@
-"""Ways to step a core that must agree: unrolled, branched, saved, checkpointed, compiled.
+"""Equivalent ways to step a core: unrolled, branched, saved, checkpointed, compiled.
 
 Shapes as in `badger.testing.core.cases`.
 """
@@ -19,7 +19,7 @@ from experts.recurrent.cell import Cell
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """Switches jaxtyping's checks of annotations off, where a test run has them on."""
+    """Disables jaxtyping's checks of annotations, which test runs may enable."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield
@@ -29,8 +29,10 @@ def unchecked() -> Iterator[None]:
 
 @contextmanager
 def compiled(core: Core, backend: str | Callable = "eager") -> Iterator[Callable]:
-    """A compiled core; what it marks with `torch.compiler.disable` runs between the graphs, and jaxtyping's checks of
-    annotations, which cannot be traced, are off."""
+    """A compiled core, with graph breaks at functions that it excludes from compilation.
+
+    jaxtyping's checks of annotations, which cannot be traced, are disabled.
+    """
     torch.compiler.reset()
     with unchecked():
         yield torch.compile(core, backend=backend)
@@ -38,20 +40,20 @@ def compiled(core: Core, backend: str | Callable = "eager") -> Iterator[Callable
 
 
 @line
-def a_cells_written_out_gradient_is_that_of_autograd(make: Make) -> None:
-    """Of cores that are a `Cell`: memories around them take its word for it."""
+def cell_backward_equals_autograd(make: Make) -> None:
+    """Only for a `Cell`, whose backward pass memories use."""
     core = build(make)
     if not isinstance(core, Cell):
         return
     parts = len(core.initial_state(noise(B, N, D)))
-    from_x, from_h = (noise(B, N, core.gates * H, seed=i).requires_grad_() for i in (1, 2))
+    x_proj, h_proj = (noise(B, N, core.gates * H, seed=i).requires_grad_() for i in (1, 2))
     state = tuple(noise(B, N, H, seed=3 + i).requires_grad_() for i in range(parts))
-    given = tuple(noise(B, N, H, seed=6 + i) for i in range(parts))
-    new, kept = core.cell_forward(from_x, from_h, state)
-    want = torch.autograd.grad(new, (from_x, from_h, *state), given, materialize_grads=True)
+    grad_state = tuple(noise(B, N, H, seed=6 + i) for i in range(parts))
+    new, saved = core.cell_forward(x_proj, h_proj, state)
+    want = torch.autograd.grad(new, (x_proj, h_proj, *state), grad_state, materialize_grads=True)
     with torch.no_grad():
-        to_x, to_h, to_state = core.cell_backward(given, state, kept)
-    for a, b in zip((to_x, to_h, *to_state), want, strict=True):
+        grad_x, grad_h, grad_old = core.cell_backward(grad_state, state, saved)
+    for a, b in zip((grad_x, grad_h, *grad_old), want, strict=True):
         close(a, b, "the gradient of autograd")
 
 
@@ -68,12 +70,12 @@ def unroll_equals_the_loop_of_forward(make: Make) -> None:
             looped.append(y)
         ys, last = core.unroll(xs, state, reset)
         equal_runs(core, xs, ys, torch.stack(looped))
-        close(run(core, xs, last)[0], run(core, xs, end)[0], "a last state that goes on as that of the loop")
+        close(run(core, xs, last)[0], run(core, xs, end)[0], "a last state equivalent to that of the loop")
 
 
 @line
-def branches_of_an_old_state_do_not_meet(make: Make) -> None:
-    """Outputs and gradients of two branches, stepped in turns, are those of two whole episodes."""
+def branches_of_an_old_state_are_independent(make: Make) -> None:
+    """Outputs and gradients of two branches, stepped alternately, are those of two separate episodes."""
     core, trunk, left, right = build(make), inputs(0), inputs(1), inputs(2)
     _, state = run(core, trunk)
     ys: tuple[list, list] = ([], [])
@@ -87,7 +89,7 @@ def branches_of_an_old_state_do_not_meet(make: Make) -> None:
 
 
 @line
-def rows_of_a_state_may_be_picked(make: Make) -> None:
+def episodes_of_a_state_can_be_selected(make: Make) -> None:
     core, first, second, rows = build(make), inputs(0), inputs(1), torch.tensor([1, 0, 1])
     _, state = run(core, first)
     ys, _ = run(core, second[:, rows], states.index(state, rows))
@@ -124,7 +126,7 @@ def several_steps_may_be_checkpointed(make: Make) -> None:
 
 @line
 def one_step_may_be_compiled(make: Make) -> None:
-    """By the eager backend, which traces the step and makes no code."""
+    """By the eager backend, which traces the step and generates no code."""
     core, xs = build(make), inputs()[:3]
     with compiled(core) as step:
         ys, _ = run(step, xs, core.initial_state(xs[0]))
@@ -133,21 +135,21 @@ def one_step_may_be_compiled(make: Make) -> None:
 
 @line
 def one_step_may_be_compiled_to_code(make: Make) -> None:
-    """By inductor, which wants a C++ compiler and half a minute: so `check_core` leaves it out."""
+    """By inductor, which needs a C++ compiler and half a minute; `check_core` does not include it."""
     core, xs = build(make), inputs()[:3]
     sources = [xs, *core.parameters()]
     with compiled(core, "inductor") as step:
-        runs = [run(each, xs, core.initial_state(xs[0]))[0] for each in (step, core)]
-        slopes = [torch.autograd.grad(ys.square().sum(), sources, materialize_grads=True) for ys in runs]
+        runs = [run(function, xs, core.initial_state(xs[0]))[0] for function in (step, core)]
+        gradients = [torch.autograd.grad(ys.square().sum(), sources, materialize_grads=True) for ys in runs]
     close(runs[0], runs[1], "equal outputs")
-    close(slopes[0], slopes[1], "equal gradients of inputs and parameters")
+    close(gradients[0], gradients[1], "equal gradients of inputs and parameters")
 
 
 STEPPING = by_name(
-    a_cells_written_out_gradient_is_that_of_autograd,
+    cell_backward_equals_autograd,
     unroll_equals_the_loop_of_forward,
-    branches_of_an_old_state_do_not_meet,
-    rows_of_a_state_may_be_picked,
+    branches_of_an_old_state_are_independent,
+    episodes_of_a_state_can_be_selected,
     the_state_survives_a_save_in_mid_episode,
     one_step_may_be_checkpointed,
     several_steps_may_be_checkpointed,

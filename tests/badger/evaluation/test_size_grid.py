@@ -223,7 +223,7 @@ def test_a_failed_cell_has_its_error_and_the_others_are_evaluated():
     assert [bool(row.failure) for row in rows] == [True, True, False, True, True, True]
     assert rows[0].failure.startswith("experts=3, want a multiple of outputs=2: act.RoundRobin")
     assert rows[1].failure == "dims=0, want at least 1"
-    assert rows[4].failure.startswith("slots=8 do not hold one step of 10 members")
+    assert rows[4].failure.startswith("slots=8 with 10 members that share a store")
     assert all(math.isnan(number) for number in rows[0][5:11])
 
 

@@ -136,7 +136,7 @@ def test_rows_of_the_episode_before_are_zeros_again(name):
 
 def test_of_three_steps_the_sum_the_mean_and_the_maximum():
     class Echo(Feedforward):
-        def _of(self, x):
+        def _mlp(self, x):
             return x
 
     xs = torch.tensor([[0.0, -3.0], [0.0, 1.0], [0.0, -4.0]], dtype=torch.double).view(3, 1, 1, 2)
@@ -165,7 +165,7 @@ def test_the_aggregate_of_absent_members_stays():
     core, xs = build(MADE["amrl-avg"][0]), inputs()
     _, state = run(core, xs)
     _, after = core(xs[0], state, torch.tensor([[True, False], [False, True]]))
-    assert after.sums.steps.squeeze(-1).tolist() == [[T + 1, T], [T, T + 1]]
+    assert after.aggregates.steps.squeeze(-1).tolist() == [[T + 1, T], [T, T + 1]]
 
 
 # GTrXL
@@ -229,7 +229,7 @@ def test_members_of_a_controller_that_shares_a_store_are_gathered_by_it(wrap):
     moved = core.select_members(state, torch.tensor([1, 0]), later[0])
     close(run(core, later.flip(2), moved)[0].flip(2), run(core, later, state)[0])
     fresh = core.select_members(state, torch.tensor([0, -1]), later[0])
-    counts = fresh.sums.steps.squeeze(-1) if isinstance(core, AMRL) else fresh.written
+    counts = fresh.aggregates.steps.squeeze(-1) if isinstance(core, AMRL) else fresh.written
     assert (counts[:, 0] > 0).all() and not counts[:, 1].any()
     assert core.losses(state) == {} and core.metrics(state)["slots_used"].shape == (B,)
 

@@ -99,7 +99,7 @@ def test_every_part_of_a_state_passes_its_gradient_on(options, monkeypatch):
     parts = [stepped(core, xs)[1][-1], plainly(monkeypatch, core, xs)[1][-1]]
     fields = (
         "memory",
-        "usage",
+        "slot_usage",
         "link",
         "precedence",
         "write_weights",
@@ -298,7 +298,7 @@ def test_metrics_tell_gates_modes_and_use():
     core, xs = build(True), inputs(5)
     state = stepped(core, xs)[1][-1]
     numbers = core.metrics(state)
-    close(numbers["usage"], state.usage.mean((1, 2)))
+    close(numbers["slot_usage"], state.usage.mean((1, 2)))
     close(numbers["write_gate"], state.gates[..., 0].mean((1, 2)))
     close(numbers["free_gates"], state.gates[..., 2:].mean((1, 2, 3)))
     close(sum(numbers[f"read_{way}"] for way in ("backward", "content", "forward")), torch.ones(B).double())

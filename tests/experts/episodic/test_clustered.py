@@ -180,14 +180,14 @@ def test_one_thing_uses_one_slot():
     core, xs = build(), inputs(5)
     constant(core.key)
     numbers = core.metrics(run(core, xs)[1])
-    want = {"slots_used": 1, "duplicate_rate": 0, "effective_slots": 1, "read_entropy": 0, "merges": 0.9}
+    want = {"slots_used": 1, "duplicate_rate": 0, "effective_slots": 1, "read_entropy": 0, "merge_rate": 0.9}
     assert {name: value.tolist() for name, value in numbers.items()} == {name: [v] * B for name, v in want.items()}
 
 
 def test_the_row_of_an_absent_member_is_not_counted():
     core, xs = build(threshold=2), inputs(5)
     numbers = core.metrics(run(core, xs, present=torch.tensor([True, False]).expand(5, B, N))[1])
-    assert numbers["slots_used"].tolist() == [5, 5] and numbers["merges"].tolist() == [0, 0]
+    assert numbers["slots_used"].tolist() == [5, 5] and numbers["merge_rate"].tolist() == [0, 0]
 
 
 def test_read_weights_lie_on_the_slots_that_were_read():
@@ -219,7 +219,7 @@ def test_the_input_may_be_quieter_in_first_keys():
         ({"similarity": "angle"}, "similarity='angle', want one of dot, scaled_dot, cosine, l2"),
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
         ({"row_content": "y"}, "row_content='y', want one of x, h, both"),
-        ({"weighting": "inverse_distance"}, "wants similarity=\"l2\", got 'scaled_dot'"),
+        ({"weighting": "inverse_distance"}, "with similarity='scaled_dot', want similarity=\"l2\""),
         ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ read 5 = 7"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

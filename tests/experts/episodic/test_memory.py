@@ -240,7 +240,7 @@ def test_a_log_outside_of_vmap_does_not_swallow_rows_from_inside():
                 0
             ]
 
-    with pytest.raises(RuntimeError, match="a log that it does not map"):
+    with pytest.raises(RuntimeError, match="but not the log that they are written to"):
         vmap(lambda weights: functional_call(Known(core), weights, (xs.detach(),)))(ensemble(core))
 
 
@@ -509,7 +509,7 @@ def test_the_input_may_be_quieter_in_first_keys():
         ({"similarity": "angle"}, "similarity='angle', want one of dot, scaled_dot, cosine, l2"),
         ({"weighting": "hard"}, "weighting='hard', want one of softmax, similarity, inverse_distance"),
         ({"row_content": "y"}, "row_content='y', want one of x, h, both"),
-        ({"weighting": "inverse_distance"}, "wants similarity=\"l2\", got 'scaled_dot'"),
+        ({"weighting": "inverse_distance"}, "with similarity='scaled_dot', want similarity=\"l2\""),
         ({"controller": lambda size: GRU(6, H)}, "input_size=6, want x 2 \\+ read 5 = 7"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -521,5 +521,5 @@ def test_an_option_out_of_range_is_refused(options, message):
 
 def test_a_shared_store_smaller_than_a_step_is_refused():
     core = build(slots=3)
-    with pytest.raises(ValueError, match="slots=3 do not hold one step of 4 members"):
+    with pytest.raises(ValueError, match="slots=3 with 4 members that share a store, want slots >= 4"):
         core.initial_state(torch.zeros(B, 4, D))

@@ -81,18 +81,18 @@ def test_a_large_bonus_makes_a_shared_store_private():
     close(run(core, xs)[0][:5], run(Private(core.memory), xs)[0][:5])  # a step later, top-k finds no fourth row
 
 
-def test_own_share_is_that_of_the_read_weight_on_ones_own_rows():
+def test_own_read_is_that_of_the_read_weight_on_ones_own_rows():
     core, xs = build(tags=3, bonus=1e3), inputs()
     _, first = core(xs[0], core.initial_state(xs[0]))
-    assert core.metrics(first)["own_share"].tolist() == [0, 0]
-    assert core.metrics(run(core, xs)[1])["own_share"].tolist() == [1, 1]
-    assert core.metrics(run(build(tags=3, bonus=-1e3), xs)[1])["own_share"].tolist() == [0, 0]
+    assert core.metrics(first)["own_read"].tolist() == [0, 0]
+    assert core.metrics(run(core, xs)[1])["own_read"].tolist() == [1, 1]
+    assert core.metrics(run(build(tags=3, bonus=-1e3), xs)[1])["own_read"].tolist() == [0, 0]
 
 
 def test_a_gate_begins_almost_open():
     core, xs = build(), inputs()
     core = TaggedMemory(core.memory, gate=True).double()
-    gate = core.metrics(run(core, xs)[1])["gate"]
+    gate = core.metrics(run(core, xs)[1])["read_gate"]
     assert ((gate > 0.9) & (gate < 1)).all()
 
 
@@ -105,7 +105,7 @@ def test_a_shut_gate_lets_nothing_through():
         other.gate.load_state_dict(core.gate.state_dict())
         other.memory.key.weight.normal_()
     close(run(core, xs)[0], run(other, xs)[0])
-    assert core.metrics(run(core, xs)[1])["gate"].tolist() == [0, 0]
+    assert core.metrics(run(core, xs)[1])["read_gate"].tolist() == [0, 0]
 
 
 def test_only_writers_write_and_all_read():
@@ -133,15 +133,15 @@ def test_both_read_their_own_and_the_common_store():
 def test_both_may_share_with_care():
     core = private_and_shared(D, partial(GRU, hidden_size=H), share=partial(TaggedMemory, tags=4, gate=True)).double()
     told = core.metrics(run(core, inputs())[1])
-    assert isinstance(core, TaggedMemory) and {"own_share", "gate", "inner_slots_used"} <= told.keys()
+    assert isinstance(core, TaggedMemory) and {"own_read", "read_gate", "inner_slots_used"} <= told.keys()
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"tags": -1}, "tags=-1, want 0 for none, or as many as there are writers"),
+        ({"tags": -1}, "tags=-1, want 0 for none, or the number of writers"),
         ({"writers": 0}, "writers=0, want at least 1"),
-        ({"tags": 2, "similarity": "l2"}, 'a product, got "l2"; take "scaled_dot"'),
+        ({"tags": 2, "similarity": "l2"}, 'tags=2 with similarity="l2", want "scaled_dot"'),
     ],
     ids=["tags", "writers", "l2"],
 )

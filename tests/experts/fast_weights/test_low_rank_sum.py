@@ -73,7 +73,7 @@ def test_what_such_a_gradient_has_left_is_freed_with_the_graph():
     ys, kept = summed(*parts)
     grads(ys, parts[2])
     freed = []
-    weakref.finalize(kept.cached.place, freed.append, True)  # all nodes have it
+    weakref.finalize(kept.cached.buffer, freed.append, True)  # all nodes have it
     del ys, kept
     assert freed
 
@@ -152,5 +152,5 @@ def test_axes_fold_and_unfold_and_rows_are_picked():
 
 
 def test_a_packed_state_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match="no packed matrix: got dict, want a dict of"):
+    with pytest.raises(ValueError, match="packed matrix: got dict, want a dict with the keys"):
         states.unpack({"rows": []}, LowRankSum.from_dense(noise(1, IN, OUT)))

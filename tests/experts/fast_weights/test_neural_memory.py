@@ -150,12 +150,12 @@ def test_metrics_are_those_worked_out_by_hand():
     core, xs = neural_memory(heads=2), noise(T, B, N, D)
     _, state = run(core, xs)
     told = core.metrics(state)
-    assert set(told) == {"rate", "memory_norm", "write_norm", "read_norm", "meta_loss"}
+    assert set(told) == {"write_rate", "memory_norm", "write_norm", "read_norm", "meta_loss"}
     close(told["memory_norm"], torch.stack(state.memory, 1).flatten(1).norm(dim=1).detach())
     close(told["write_norm"], state.write_value.reshape(B, N * 2, W).norm(dim=-1).mean(1).detach())
     close(told["read_norm"], state.read.norm(dim=-1).mean(1).detach())
-    close(told["rate"], state.rate.mean(1).detach())
-    assert ((told["rate"] > 0) & (told["rate"] < 1)).all()
+    close(told["write_rate"], state.rate.mean(1).detach())
+    assert ((told["write_rate"] > 0) & (told["write_rate"] < 1)).all()
 
 
 def test_a_member_that_comes_finds_the_memory_that_there_is():
@@ -189,7 +189,7 @@ BAD = [
     ({"output_size": 0}, "output_size=0, want at least 1"),
     ({"rule": "hebb"}, "rule='hebb', want one of local, gradient"),
     ({"scale": 0.0}, "scale=0.0, want a number above 0, or None"),
-    ({"delay": -1}, "delay=-1, want 0, or how many steps back"),
+    ({"delay": -1}, "delay=-1, want 0, or the number of previous writes"),
     ({"decay": 1.5}, "decay=1.5, want above 0 and at most 1"),
 ]
 

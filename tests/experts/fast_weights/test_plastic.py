@@ -176,7 +176,7 @@ def test_metrics_tell_the_size_of_the_trace_and_the_rate():
     core = build()
     state = core.initial_state(torch.zeros(B, N, D).double())
     told = core.metrics(state._replace(trace=LowRankSum.from_dense(state.trace.dense() + 2), rate=state.rate + 0.25))
-    assert told["trace_norm"].tolist() == [2] * B and told["rate"].tolist() == [0.25] * B
+    assert told["trace_norm"].tolist() == [2] * B and told["plasticity"].tolist() == [0.25] * B
 
 
 @pytest.mark.parametrize(
