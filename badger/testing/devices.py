@@ -8,7 +8,7 @@ the device.
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from torch.overrides import TorchFunctionMode
 from badger.testing.contract import ContractError, expect, line
 from experts.torch_internals import fake_tensors
 
-Part = TypeVar("Part")
 Place: TypeAlias = Callable[[nn.Module], nn.Module]  # a module on the meta device -> the module that is checked
 META = torch.device("meta")
 
@@ -54,8 +53,8 @@ MODES: dict[str, Callable[[], AbstractContextManager[Place]]] = {
 
 
 def without_values(
-    build: Callable[[Part], nn.Module], modes: Collection[str] = tuple(MODES)
-) -> Callable[[Callable[[Part, Any], None]], Callable[[Part], None]]:
+    build: Callable[[Any], nn.Module], modes: Collection[str] = tuple(MODES)
+) -> Callable[[Callable[[Any, Any], None]], Callable[[Any], None]]:
     """Decorator: a property of a part and a module, checked in each mode, as a property of the part.
 
     Args:
@@ -63,9 +62,9 @@ def without_values(
         modes: names out of `MODES`.
     """
 
-    def decorate(check: Callable[[Part, Any], None]) -> Callable[[Part], None]:
+    def decorate(check: Callable[[Any, Any], None]) -> Callable[[Any], None]:
         @wraps(check)
-        def checked(part: Part) -> None:
+        def checked(part: Any) -> None:
             for name in modes:
                 module = build(part).to(META)
                 try:

@@ -100,7 +100,7 @@ def test_compare_reads_files_alone_and_needs_no_flag(mine):
 
 
 def test_a_part_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match="core 'torch.nn:LayerNorm' makes a LayerNorm, want a Core"):
+    with pytest.raises(ValueError, match=r"core 'torch\.nn:LayerNorm' makes a LayerNorm, want a Core"):
         build_run("t_maze", core="torch.nn:LayerNorm")
 
 
