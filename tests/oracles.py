@@ -147,7 +147,7 @@ def shared_memory(
 ) -> tuple[Tensor, Tensor]:
     """A list of rows that all members read, scaled dot product and softmax, beside a GRU; no reset.
 
-    weights: the parameters of a `TaggedMemory` memory, by name. xs (T, B, N, D), present (T, B, N) -> ys (T, B, N, H), and
+    weights: the parameters of a `TaggedMemory`, by name. xs (T, B, N, D), present (T, B, N) -> ys (T, B, N, H), and
     the share of the read weight that lay on rows of one's own tag (T, B, N).
     """
     both = [_shared_episode(weights, xs[:, b], present[:, b], slots, top_k, tags, writers) for b in range(xs.shape[1])]
