@@ -206,16 +206,16 @@ def test_the_gradient_norm_is_clipped():
 
 def test_updates_are_those_of_adam():
     options = {"lr": 1e-2, "betas": (0.8, 0.9), "eps": 1e-4}
-    learner, reference = a2c(**options), a2c()
-    reference = Reference(reference)
-    optimizer = torch.optim.Adam(reference.agent.parameters(), **options)
+    learner, plain = a2c(**options), a2c()
+    reference = Reference(plain)
+    optimizer = torch.optim.Adam(plain.agent.parameters(), **options)
     for step in range(3):
-        reference.step = step
-        for p, gradient in zip(reference.agent.parameters(), slopes(reference.loss()[1]), strict=True):
+        plain.step = step
+        for p, gradient in zip(plain.agent.parameters(), slopes(reference.loss()[1]), strict=True):
             p.grad = gradient
         optimizer.step()
         learner.update()
-    assert_close(flat(learner.agent), flat(reference.agent))
+    assert_close(flat(learner.agent), flat(plain.agent))
 
 
 class Broken(RepeatPrevious):
