@@ -1,4 +1,4 @@
-"""What two processes do together, each writing down what came of it. For the tests of distributed runs."""
+"""Helpers of the tests of distributed runs: functions that several processes run, and their results."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from toys import Steps, Walk, game, toy_agent
 TASKS = {
     "guessing_game": game(steps=4),
     "repeat_previous": RepeatPrevious(5, 2, dtype=torch.float64),
-    "walk": Walk(dtype=torch.float64),  # scores are due in a different number of steps on each rank
+    "walk": Walk(dtype=torch.float64),  # ranks differ in how many steps have a score
 }
 
 
@@ -22,7 +22,7 @@ def learner(task, batch, rank=None, **options):
 
 
 def together(work, folder, processes=2):
-    """Runs work(folder) in so many processes; gives what each returned."""
+    """Runs work(folder) in several processes; returns the result of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -32,7 +32,7 @@ def together(work, folder, processes=2):
         if child.is_alive():
             child.kill()
     assert [child.exitcode for child in children] == [0] * processes
-    return [torch.load(folder / f"told_{number}.pt", weights_only=True) for number in range(processes)]
+    return [torch.load(folder / f"result_{number}.pt", weights_only=True) for number in range(processes)]
 
 
 def _as_rank(number, processes, port, work, folder):
@@ -40,8 +40,8 @@ def _as_rank(number, processes, port, work, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(number), "WORLD_SIZE": str(processes), "LOCAL_RANK": str(number)}
     with distributed.process_group():
-        told = work(folder)
-    torch.save(told, folder / f"told_{number}.pt")
+        result = work(folder)
+    torch.save(result, folder / f"result_{number}.pt")
 
 
 def updates(folder):
@@ -66,7 +66,7 @@ def parameters(made):
 
 
 def chooser(batch, rank=None):
-    """A2C on episodes of any length, so that ranks differ in how many steps count."""
+    """A2C on episodes of any length, so that ranks differ in their number of valid steps."""
     agent = toy_agent(Steps(dtype=torch.float64), core="episodic")
     agent.act = act.WithCritic(agent.act).double()
     return A2C(agent, Steps(dtype=torch.float64), batch=batch, rank=rank, clip=None)
@@ -80,7 +80,7 @@ def choices(folder):
 
 
 class HalfBroken(BPTT):
-    """BPTT whose loss is not a number on rank 1, while its gradient is finite."""
+    """BPTT whose loss is NaN on rank 1, with a finite gradient."""
 
     def _loss(self, *args):
         return super()._loss(*args) + (torch.nan if distributed.rank() == 1 else 0)
@@ -96,13 +96,13 @@ def broken(folder):
 
 
 def apart(folder):
-    """A run in which each rank is told a folder of its own."""
+    """A run in which each rank has its own folder."""
     train(made(folder / str(distributed.rank()), outer_steps=12), tensorboard=False)
     return {}
 
 
 def signalled(folder):
-    """A run in which rank 1 is told to end before step 7, twice."""
+    """A run in which rank 1 gets SIGTERM twice before step 7."""
     run = made(folder / str(distributed.rank()))
     if distributed.rank() == 1:
         At.change(run, 7, lambda: [os.kill(os.getpid(), signal.SIGTERM) for _ in range(2)])
@@ -114,7 +114,7 @@ def signalled(folder):
 
 
 def strangers(folder):
-    """Ranks that were built from different seeds."""
+    """Ranks whose agents were built from different seeds."""
     try:
         train(tiny(seed=distributed.rank()))
     except RuntimeError as error:
@@ -123,7 +123,7 @@ def strangers(folder):
 
 
 def joined(folder):
-    """A run that one process began, gone on with by two."""
+    """A run of one process that two processes resume."""
     run = load_trusted(folder / "run")
     before = parameters(run.learner)
     train(run, 1, tensorboard=False)

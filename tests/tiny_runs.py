@@ -1,4 +1,4 @@
-"""A small recipe of a user's own, processes that are killed, and what two runs must agree on. For the tests of runs."""
+"""Helpers of the tests of runs: a small user-defined recipe, processes that are killed, and comparisons of runs."""
 
 import fcntl
 import json
@@ -24,7 +24,7 @@ STEPS = 30
 
 
 def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
-    """Two experts for a moment.
+    """Two experts for a few small outer steps.
 
     Args:
         outer_steps: updates.
@@ -58,12 +58,12 @@ def made(folder, **arguments) -> Run:
 
 
 def load_trusted(folder, **options) -> Run:
-    """The run of that folder, with whatever code it names."""
+    """The run of a folder, with all modules that it names trusted."""
     return load_run(folder, trusted=referenced_modules(folder), **options)
 
 
 class At(BPTT):
-    """BPTT that does something before an outer step: At.change(run, step, action)."""
+    """BPTT that calls a function before an outer step: At.change(run, step, action)."""
 
     @classmethod
     def change(cls, run, step, action):
@@ -78,17 +78,17 @@ class At(BPTT):
 
 
 def dying(*, outer_steps: int = STEPS, seed: int = 0) -> Run:
-    """One that is killed at its third outer step."""
+    """A run that is killed at its third outer step."""
     return At.change(tiny(outer_steps=outer_steps, seed=seed), 3, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 def poisoned(*, outer_steps: int = STEPS, seed: int = 0, bad: int = 3) -> Run:
-    """One that diverges at an outer step."""
+    """A run that diverges at an outer step."""
     return Poisoned.at(tiny(outer_steps=outer_steps, seed=seed), bad)
 
 
 class Poisoned(BPTT):
-    """BPTT whose loss is not a number in one outer step."""
+    """BPTT whose loss is NaN in one outer step."""
 
     @classmethod
     def at(cls, run, step):
@@ -100,7 +100,7 @@ class Poisoned(BPTT):
         return super()._loss(*args) * (torch.nan if self.step + 1 == self.bad else 1)
 
 
-# a server that has imported everything, whose children start at once and may be killed
+# a fork server with all modules imported, whose children start at once and may be killed
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(
     ["tiny_runs", "badger.__main__", "torch.utils.tensorboard", "torch._dynamo", "torch.profiler", "matplotlib.pyplot"]
@@ -114,14 +114,14 @@ def start(target, *arguments):
 
 
 def go(folder, attempt=0):
-    """Trains, or goes on, to the end."""
+    """Trains or resumes a run to its end."""
     torch.set_num_threads(1)
     _dated(attempt)
     train(_opened(folder))
 
 
 def go_for(folder, attempt, steps, seconds):
-    """The same, but killed so many seconds after so many steps."""
+    """The same, but killed some seconds after some steps."""
     torch.set_num_threads(1)
     _dated(attempt)
     run = _opened(folder)
@@ -141,21 +141,21 @@ def _kill(run, step, seconds):
 
 
 def go_until(folder, attempt, name, call):
-    """The same, but killed in the `call`-th call of what has that name; after it, if the number is even."""
+    """The same, but killed before the `call`-th call of the named function, or after it if the number is even."""
     torch.set_num_threads(1)
     _deadly(name, call)
     go(folder, attempt)
 
 
 def perform_until(job, name, call):
-    """A study's run, killed likewise."""
+    """A trial of a study, killed likewise."""
     torch.set_num_threads(1)
     _deadly(name, call)
     run_trial(job)
 
 
 def hold(file):
-    """Keeps a lock of the file for as long as this process lives, and tells there how it hears Ctrl-C."""
+    """Locks the file until this process ends, and writes into it how the process handles Ctrl-C."""
     with file.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         held.write(f"{os.getpgrp() == os.getpid()} {signal.getsignal(signal.SIGINT) == signal.SIG_IGN}")
@@ -164,7 +164,7 @@ def hold(file):
 
 
 def spread_hold(file):
-    """Lets a worker do that."""
+    """Calls `hold` in a worker process."""
     context = multiprocessing.get_context("fork")
     workers.multiprocessing.get_context = lambda method: context
     workers.run_in_processes(hold, [file], 1, print)
@@ -188,13 +188,13 @@ def _deadly(name, call):
 
 
 def _dated(attempt):
-    """TensorBoard reads its files in the order of their names, which tell seconds: attempts here start faster."""
+    """Shifts the clock: TensorBoard sorts its files by their names, which have a resolution of a second."""
     now = time.time
     time.time = lambda: now() + attempt * 1000
 
 
 def same(a, b) -> bool:
-    """Bit for bit."""
+    """Whether two values are equal, bit for bit."""
     if isinstance(a, torch.Tensor):
         return a.dtype == b.dtype and torch.equal(a, b)
     if isinstance(a, dict):
@@ -213,7 +213,7 @@ def metrics(folder):
 
 
 def checkpoints(folder):
-    """All that are there by name, less the time that they took."""
+    """The content of all checkpoints by name, without the training time."""
     files = sorted((Path(folder) / "checkpoints").glob("*.pt"))
     return {file.name: timeless(torch.load(file, weights_only=True)) for file in files}
 
@@ -225,7 +225,7 @@ def events(folder):
 
 
 def scalars(folder):
-    """tag -> [(step, value)], less the speed."""
+    """tag -> [(step, value)], without the speed."""
     found = events(folder)
     tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("speed/")]
     return {tag: [(point.step, point.value) for point in found.Scalars(tag)] for tag in sorted(tags)}
@@ -240,7 +240,7 @@ def strict_json(text):
 
 @contextmanager
 def small_disk(size):
-    """No file may grow beyond so many bytes."""
+    """Limits the size of files, in bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:

@@ -11,7 +11,7 @@ MIN_AVERAGED_STEPS = round(1 / (1 - SMOOTHING))
 
 
 def learning_milestones(
-    rows: Sequence[MetricsRow], score: str, *, threshold: float, at: Sequence[int]
+    rows: Sequence[MetricsRow], score: str, *, threshold: float, steps: Sequence[int]
 ) -> dict[Any, Any]:
     """How fast a run learned, by the moving average of a score over its training batches (lower is better).
 
@@ -19,23 +19,23 @@ def learning_milestones(
         rows: the run's metrics, from `read_metrics`.
         score: name of the score; of a member of a population such as "final_error/seed_3".
         threshold: of the score.
-        at: outer steps whose moving average is wanted.
+        steps: outer steps whose moving average is wanted.
 
     Returns:
         Under "steps" the first outer step whose average is below the threshold (None: never, the run is censored at
-        its budget), and the average at each step in `at`, by step.
+        its budget), and the average at each step in `steps`, by step.
 
     Raises:
         ValueError: the run has fewer outer steps.
     """
     first = first_crossing(rows, score, threshold)
     values = {row["step"]: row[f"{score}_ema"] for row in rows}
-    missing = [step for step in at if step not in values]
+    missing = [step for step in steps if step not in values]
     if missing:
         raise ValueError(
-            f"at={missing[0]}, want an outer step of the run, which has {len(values)}, up to {max(values)}"
+            f"steps={missing[0]}, want an outer step of the run, which has {len(values)}, up to {max(values)}"
         )
-    return {"steps": None if first is None else first["step"], **{step: values[step] for step in at}}
+    return {"steps": None if first is None else first["step"], **{step: values[step] for step in steps}}
 
 
 def first_crossing(

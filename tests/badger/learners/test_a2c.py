@@ -1,4 +1,4 @@
-"""A2C climbs the gradient of a loss worked out step by step, over whole episodes and over streams of them."""
+"""A2C against a reference loss that is computed step by step, for whole episodes and for running ones."""
 
 import copy
 from functools import partial
@@ -26,29 +26,29 @@ from badger.testing import check_learner
 from badger.testing.learner import a_loaded_learner_continues_exactly
 from tasks import Discrete, RandomSizes
 from tiny_runs import load_trusted
-from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
+from toy_learners import REPEAT, STEPS, LossyGRU, PerExpertRewards, agent_with_critic, flat, slopes
 from toys import Steps, game, seeded, toy_agent
 
 OPTIONS = {"batch": 4, "gamma": 0.9, "value_weight": 0.3, "entropy_weight": 0.2, "simpson_weight": 0.1, "clip": None}
 
 
 def a2c(task=REPEAT, *, core="episodic", **options):
-    return A2C(valued(task, core=core), task, **OPTIONS | options)
+    return A2C(agent_with_critic(task, core=core), task, **OPTIONS | options)
 
 
-# --- the loss and its gradient, by hand
+# --- the loss and its gradient, against the reference
 
 
-class ByHand:
-    """What a learner should do next, step by step and row by row; it keeps a stream of its own."""
+class Reference:
+    """The loss of a learner's next update, computed step by step and row by row, with its own running episodes."""
 
     def __init__(self, learner):
         self.learner, self.carry = learner, None
-        self.sofar = [0.0] * learner.batch
-        self.ended = []  # totals of the episodes that ended in this rollout
+        self.episode_reward = [0.0] * learner.batch
+        self.ended = []  # returns of the episodes that ended in this rollout
 
     def loss(self, penalty=None):
-        """Leaves the gradient in a copy of the agent; the loss, and the copy."""
+        """The loss, and a copy of the agent with its gradient."""
         learner, task = self.learner, self.learner.task
         agent, rng = copy.deepcopy(learner.agent), generator(learner.seed, "train", learner.step)
         agent.zero_grad()
@@ -73,7 +73,7 @@ class ByHand:
     def row(self, frames, row, value, penalty):
         learner, terms = self.learner, []
         over = frames.terminated[:, row] | frames.truncated[:, row]
-        total = 0.0 if learner.horizon is None else self.sofar[row]
+        total = 0.0 if learner.horizon is None else self.episode_reward[row]
         for t in range(len(over)):
             if not frames.valid[t, row]:
                 continue
@@ -84,7 +84,7 @@ class ByHand:
                 total = 0.0
                 if learner.horizon is None:
                     break
-        self.sofar[row] = total
+        self.episode_reward[row] = total
         return terms
 
     def term(self, frames, t, row, value):
@@ -93,11 +93,11 @@ class ByHand:
         legal = frames.action_masks[t][row] if frames.action_masks else torch.ones(size, dtype=torch.bool)
         chances = logits[legal].softmax(0)
         chosen = chances[legal[: frames.action[t, row]].sum()]
-        advantage, weight = 0.0, 1.0  # generalised
+        advantage, weight = 0.0, 1.0  # generalized
         for later in range(t, len(frames.reward)):
             error = frames.reward[later, row] - value[later]
             if not frames.terminated[later, row]:
-                error = error + learner.gamma * value[later + 1]  # of the next frame, which shows the final observation
+                error = error + learner.gamma * value[later + 1]  # of the next step, which has the final observation
             advantage += weight * error
             weight *= learner.gamma * learner.lam
             if frames.terminated[later, row] or frames.truncated[later, row]:
@@ -113,34 +113,34 @@ class ByHand:
 @pytest.mark.parametrize("lam", [1.0, 0.6])
 @pytest.mark.parametrize("horizon", [None, 3, 7])
 @pytest.mark.parametrize("task", [REPEAT, STEPS], ids=["fixed", "variable"])
-def test_the_gradient_is_that_of_a_loss_by_hand(task, horizon, lam):
+def test_the_gradient_equals_that_of_a_reference_loss(task, horizon, lam):
     learner = a2c(task, horizon=horizon, lam=lam)
-    hand = ByHand(learner)
+    reference = Reference(learner)
     known = None
     for _ in range(3):
-        loss, agent = hand.loss()
+        loss, agent = reference.loss()
         metrics = learner.update()
         assert_close(metrics["loss"], loss)
         assert_close(slopes(learner.agent), slopes(agent))
-        if hand.ended:
-            known = sum(hand.ended) / len(hand.ended)
-        assert_close(float(metrics["return"]), sum(hand.sofar) / 4 if known is None else known)
+        if reference.ended:
+            known = sum(reference.ended) / len(reference.ended)
+        assert_close(float(metrics["return"]), sum(reference.episode_reward) / 4 if known is None else known)
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic_shared"])
 def test_the_gradient_goes_through_all_steps_of_the_rollout(core):
     learner = a2c(core=core, horizon=4)
-    loss, agent = ByHand(learner).loss()
+    loss, agent = Reference(learner).loss()
     assert_close(learner.update()["loss"], loss)
     assert_close(slopes(learner.agent), slopes(agent))
 
 
 @pytest.mark.parametrize("horizon", [None, 3])
 def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count(horizon):
-    learner = a2c(STEPS, core=Restless, auxiliary={"size": 0.7}, horizon=horizon)
-    hand = ByHand(learner)
+    learner = a2c(STEPS, core=LossyGRU, auxiliary={"size": 0.7}, horizon=horizon)
+    reference = Reference(learner)
     for _ in range(2):
-        loss, agent = hand.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
+        loss, agent = reference.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
         metrics = learner.update()
         assert_close(metrics["loss"], loss)
         assert_close(slopes(learner.agent), slopes(agent))
@@ -167,7 +167,7 @@ def test_segments_change_no_number(segment):
 
 def test_it_learns():
     task = RepeatPrevious(4, 1, symbols=2)
-    agent = valued(task, core="gru", experts=1, bus="silent").float()
+    agent = agent_with_critic(task, core="gru", experts=1, bus="silent").float()
     torch.nn.init.zeros_(agent.act.critic.linear.weight)
     learner = A2C(agent, task, lr=4e-2, gamma=0.5, entropy_weight=0.0)
     for _ in range(40):
@@ -179,26 +179,26 @@ def test_it_learns():
 
 
 def test_a_make_learner_streams_keeps_the_contract():
-    paid_each_step = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)  # so that 3 steps have something to tell
+    paid_each_step = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)  # so that every 3 steps have a score
     check_learner(partial(A2C, horizon=3, batch=6), [paid_each_step])
 
 
-def test_a_stream_of_episodes_of_any_length_goes_on_after_loading():
+def test_a_loaded_stream_of_variable_length_episodes_continues_exactly():
     a_loaded_learner_continues_exactly(lambda seed=0: a2c(STEPS, horizon=3, seed=seed))
 
 
 @pytest.mark.parametrize("other", [{"rank": 1}, {"batch": 2}])
-def test_a_stream_of_another_process_or_batch_is_not_gone_on_with(other):
+def test_a_stream_of_another_rank_or_batch_size_is_reset(other):
     learner, restored = a2c(horizon=3), a2c(horizon=3, **other)
     learner.update()
     restored.load_state_dict(learner.state_dict())
     assert restored.stream is None and restored.update()["finite"]
 
 
-def test_the_norm_of_the_gradient_is_clipped_where_that_is_asked_for():
+def test_the_gradient_norm_is_clipped():
     learner, free = a2c(clip=1e-3), a2c()
     norm = free.update()["gradient_norm"]
-    assert_close(learner.update()["gradient_norm"], norm)  # told as it was
+    assert_close(learner.update()["gradient_norm"], norm)  # the norm before clipping
     clipped, whole = (torch.cat([g.flatten() for g in slopes(one.agent)]).norm() for one in (learner, free))
     assert_close(clipped.item(), 1e-3, rtol=1e-3, atol=0)
     assert_close(whole, norm)
@@ -206,20 +206,20 @@ def test_the_norm_of_the_gradient_is_clipped_where_that_is_asked_for():
 
 def test_updates_are_those_of_adam():
     options = {"lr": 1e-2, "betas": (0.8, 0.9), "eps": 1e-4}
-    learner, reference = a2c(**options), a2c()
-    hand = ByHand(reference)
-    optimizer = torch.optim.Adam(reference.agent.parameters(), **options)
+    learner, plain = a2c(**options), a2c()
+    reference = Reference(plain)
+    optimizer = torch.optim.Adam(plain.agent.parameters(), **options)
     for step in range(3):
-        reference.step = step
-        for p, gradient in zip(reference.agent.parameters(), slopes(hand.loss()[1]), strict=True):
+        plain.step = step
+        for p, gradient in zip(plain.agent.parameters(), slopes(reference.loss()[1]), strict=True):
             p.grad = gradient
         optimizer.step()
         learner.update()
-    assert_close(flat(learner.agent), flat(reference.agent))
+    assert_close(flat(learner.agent), flat(plain.agent))
 
 
 class Broken(RepeatPrevious):
-    """One reward is not a number."""
+    """A task with one reward of NaN."""
 
     def step(self, state, action, rng):
         state, step = super().step(state, action, rng)
@@ -233,10 +233,10 @@ def test_an_update_that_is_not_finite_changes_nothing():
     assert torch.equal(flat(learner.agent), before)
 
 
-# --- how it acts
+# --- policies
 
 
-def test_what_is_not_legal_is_never_chosen():
+def test_masked_actions_are_never_sampled():
     learner = a2c(STEPS, horizon=5)
     carry = initial_carry(learner.agent, STEPS, 64, rng := seeded())
     frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.rollout_policy, steps=8)
@@ -244,11 +244,11 @@ def test_what_is_not_legal_is_never_chosen():
     assert legal.all() and not torch.stack(frames.action_masks).all() and (frames.action == 0).any()
 
 
-def test_its_agent_is_judged_as_it_was_trained_if_not_told_otherwise():
+def test_the_default_eval_policy_is_sampled():
     assert a2c().eval_policy == Sampled(Discrete(3)) and a2c(eval_policy="greedy").eval_policy == Greedy(Discrete(3))
 
 
-def test_a_look_acts_by_the_policy_it_is_given():
+def test_an_inspection_uses_the_given_policy():
     learner = a2c(eval_policy="greedy")
     greedy, sampled = (
         inspect_agent(learner.agent, REPEAT, seeded(), policy=p).scalars
@@ -257,7 +257,7 @@ def test_a_look_acts_by_the_policy_it_is_given():
     assert greedy.keys() == sampled.keys() and greedy != sampled
 
 
-def test_a_run_of_it_is_looked_at_saved_and_gone_on_with(tmp_path):
+def test_a_resumed_run_with_inspections_equals_an_uninterrupted_one(tmp_path):
     def run():
         return Run(a2c(horizon=3), outer_steps=4, folder=tmp_path / "run", save_every=2, inspect_every=2)
 
@@ -273,29 +273,33 @@ def test_a_run_of_it_is_looked_at_saved_and_gone_on_with(tmp_path):
 # --- what is refused
 
 
-def test_an_agent_without_a_value_is_refused():
-    with pytest.raises(ValueError, match=r"acts by act\.Mean, which gives no value, .*build the agent with act=act\.V"):
+def test_an_agent_without_a_critic_is_refused():
+    with pytest.raises(
+        ValueError, match=r"act\.Mean, which has no value estimate, .*build the agent with act=act\.WithCritic"
+    ):
         A2C(toy_agent(REPEAT), REPEAT)
 
 
-def test_an_agent_with_a_value_is_refused_by_those_who_want_none():
-    with pytest.raises(ValueError, match=r"puts out a value beside its action, .*build it without act\.Valued"):
-        BPTT(valued(REPEAT), REPEAT)
+def test_an_agent_with_a_critic_is_refused_by_bptt():
+    with pytest.raises(ValueError, match=r"last output is a value estimate, .*build it without act\.WithCritic"):
+        BPTT(agent_with_critic(REPEAT), REPEAT)
 
 
-def test_real_numbers_without_a_spread_are_refused():
-    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*act=act.Valued\(act.Gaussian\(port"):
-        A2C(valued(game()), game())
+def test_continuous_actions_without_a_gaussian_are_refused():
+    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*act=act\.WithCritic\(act\.Gaussian\("):
+        A2C(agent_with_critic(game()), game())
 
 
 def test_a_distribution_of_tasks_is_refused():
     with pytest.raises(ValueError, match="RandomSizes draws another task for each outer step, and A2C learns one"):
-        A2C(valued(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
+        A2C(agent_with_critic(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
 def test_rewards_of_each_expert_are_refused():
-    with pytest.raises(ValueError, match=r"Paid returns a reward for each expert, \(4, 4\), want one for the agent"):
-        a2c(Paid(dtype=torch.float64)).update()
+    with pytest.raises(
+        ValueError, match=r"PerExpertRewards returns a reward for each expert, \(4, 4\), want one for the agent"
+    ):
+        a2c(PerExpertRewards(dtype=torch.float64)).update()
 
 
 def test_a_population_of_it_is_refused():
@@ -315,7 +319,7 @@ def test_a_population_of_it_is_refused():
         ({"eval_policy": "random"}, "random"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(option, error):
+def test_options_out_of_range_are_refused(option, error):
     with pytest.raises(ValueError, match=error):
         a2c(**option)
 

@@ -1,4 +1,4 @@
-"""BPTT climbs the gradient of a plain loop, and skips what is not finite."""
+"""BPTT against the gradient of a plain loop, and updates that are not finite."""
 
 import copy
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ def by_hand(learner, step=0, cut=None, penalty=None):
     agent, task = copy.deepcopy(learner.agent), learner.task
     agent.zero_grad()
     rng = generator(learner.seed, "train", step)
-    world, told = task.reset(learner.batch, rng)
-    obs, total = told.obs, 0
+    env_state, step_result = task.reset(learner.batch, rng)
+    obs, total = step_result.obs, 0
     state = agent.initial_state(obs, rng, None, task.action_space.size)
     for t in range(task.steps):
         if cut and t % cut == 0:
             obs, state = obs.detach(), states.detach(state)
         action, state = agent(obs, state, rng)
-        world, told = task.step(world, action, rng)
-        obs = told.obs
-        total = total - told.reward.mean()
+        env_state, step_result = task.step(env_state, action, rng)
+        obs = step_result.obs
+        total = total - step_result.reward.mean()
         if penalty:
             total = total + penalty(state) / task.steps
     total.backward()
@@ -85,8 +85,8 @@ def test_truncation_beyond_the_episode_cuts_nothing(truncation):
     assert torch.equal(flat(cut.agent), flat(whole.agent))
 
 
-def test_a_piece_without_reward_is_no_trouble():
-    learner = bptt(truncation=1)  # of the guessing game only the last guess is paid for
+def test_a_truncated_piece_without_reward_is_supported():
+    learner = bptt(truncation=1)  # only the last guess has a reward
     metrics = learner.update()
     assert metrics["finite"] and metrics["gradient_norm"] > 0
     assert_close(metrics["return"], -metrics["final_error"])
@@ -107,7 +107,7 @@ def test_the_return_is_the_mean_total_reward():
 
 
 @pytest.mark.parametrize("truncation", [None, 2])
-def test_a_score_is_its_mean_over_the_steps_in_which_it_was_due(truncation):
+def test_a_score_is_averaged_over_the_steps_that_have_it(truncation):
     learner, task = bptt(truncation=truncation), game(steps=4)
     rng = generator(learner.seed, "train", 0)
     frames, _ = rollout(learner.agent, task, initial_carry(learner.agent, task, 3, rng), rng, steps=4)
@@ -127,7 +127,7 @@ def test_the_norms_are_those_of_all_parameters():
 # --- auxiliary losses
 
 
-class Restless(GRU):
+class LossyGRU(GRU):
     """A GRU with two losses of its own."""
 
     def losses(self, state):
@@ -139,7 +139,7 @@ def size(state):
 
 
 def test_auxiliary_losses_are_weighted_means_over_steps():
-    learner = bptt(core=Restless, auxiliary={"size": 0.3})
+    learner = bptt(core=LossyGRU, auxiliary={"size": 0.3})
     loss, expected = by_hand(learner, penalty=lambda state: 0.3 * size(state.core).mean())
     metrics = learner.update()
     assert_close(metrics["loss"], loss)
@@ -147,23 +147,23 @@ def test_auxiliary_losses_are_weighted_means_over_steps():
     assert_close(slopes(learner.agent), expected)
 
 
-def test_auxiliary_losses_that_are_not_named_are_told_and_not_trained_on():
-    learner, plain = bptt(core=Restless), bptt(core=GRU)
+def test_auxiliary_losses_without_a_weight_are_metrics_only():
+    learner, plain = bptt(core=LossyGRU), bptt(core=GRU)
     assert {"size", "sum"} <= learner.update().keys()
     plain.update()
     assert torch.equal(flat(learner.agent), flat(plain.agent))
 
 
 def test_auxiliary_losses_have_the_same_weight_when_truncated():
-    whole, cut = (bptt(core=Restless, auxiliary={"size": 0.3}, truncation=n).update() for n in (None, 3))
+    whole, cut = (bptt(core=LossyGRU, auxiliary={"size": 0.3}, truncation=n).update() for n in (None, 3))
     assert_close(cut["loss"], whole["loss"])
 
 
 def test_an_auxiliary_loss_that_the_core_does_not_have_is_refused():
     with pytest.raises(
-        ValueError, match=r"auxiliary=\['sise'\]: the core Restless has no .*; it has \['size', 'sum'\]"
+        ValueError, match=r"auxiliary=\['sise'\]: the core LossyGRU has no .*; it has \['size', 'sum'\]"
     ):
-        bptt(core=Restless, auxiliary={"sise": 1.0})
+        bptt(core=LossyGRU, auxiliary={"sise": 1.0})
     with pytest.raises(ValueError, match=r"the core GRU has no such auxiliary loss; it has none"):
         bptt(core=GRU, auxiliary={"size": 1.0})
 
@@ -175,7 +175,7 @@ def test_the_norm_of_the_gradient_is_clipped():
     learner, free = bptt(clip=1e-3), bptt()
     metrics = learner.update()
     free.update()
-    assert metrics["gradient_norm"] > 1e-3  # told as it was
+    assert metrics["gradient_norm"] > 1e-3  # the norm before clipping
     clipped = torch.cat([g.flatten() for g in slopes(learner.agent)])
     assert_close(clipped.norm().item(), 1e-3, rtol=1e-4, atol=0)
     whole = torch.cat([g.flatten() for g in slopes(free.agent)])
@@ -227,12 +227,12 @@ def test_weight_decay_is_decoupled_from_the_gradient():
     assert_close(flat(learner.agent), flat(free.agent) - 0.5 * 0.1 * before)
 
 
-# --- what is not finite
+# --- updates that are not finite
 
 
 @dataclass(frozen=True)
 class Broken(GuessingGame):
-    """A guessing game with one reward that is not finite, at one step of one episode."""
+    """A guessing game with one non-finite reward, at one step of one episode."""
 
     value: float = float("nan")
     at: int = 2
@@ -245,7 +245,7 @@ class Broken(GuessingGame):
 
 @dataclass(frozen=True)
 class Steep(GuessingGame):
-    """A guessing game whose reward is finite, and whose gradient is not."""
+    """A guessing game with a finite reward and a non-finite gradient."""
 
     def step(self, state, action, rng):
         state, step = super().step(state, action, rng)
@@ -288,18 +288,18 @@ def test_an_update_that_is_not_finite_changes_nothing(injury, dtype):
     assert after["optimizer"]["param_groups"] == before["optimizer"]["param_groups"]
 
 
-def test_a_gradient_that_is_not_finite_is_noticed_where_the_loss_is():
+def test_a_nonfinite_gradient_of_a_finite_loss_is_detected():
     metrics = injured(bptt(), "gradient")
     assert metrics["loss"].isfinite() and not metrics["gradient_norm"].isfinite() and not metrics["finite"]
 
 
-def test_a_loss_that_is_not_finite_is_noticed_where_the_gradient_is():
+def test_a_nonfinite_loss_with_a_finite_gradient_is_detected():
     metrics = injured(bptt(), "infinity")
     assert metrics["loss"].isinf() and metrics["gradient_norm"].isfinite() and not metrics["finite"]
 
 
 @pairwise(injury=INJURIES, truncation=[None, 2], good=[0, 1])
-def test_the_next_good_update_is_as_if_it_had_never_been(injury, truncation, good):
+def test_a_skipped_update_has_no_effect_on_the_next_one(injury, truncation, good):
     learner, spared = bptt(truncation=truncation), bptt(truncation=truncation)
     for _ in range(good):
         learner.update()
@@ -324,7 +324,7 @@ def test_sizes_below_one_are_refused(option):
         bptt(**{option: 0})
 
 
-def test_each_process_of_a_run_plays_its_own_episodes():
+def test_each_rank_samples_its_own_episodes():
     assert bptt(rank=0).update()["return"] != bptt(rank=1).update()["return"]
 
 

@@ -1,4 +1,4 @@
-"""Every learner by name keeps the contract on each task that it takes, and the contract catches broken learners."""
+"""Every registered learner keeps the contract on each task that it supports; broken learners do not."""
 
 from functools import cache, partial
 
@@ -20,26 +20,26 @@ ON = {f"{type(task).__name__} {task.steps}": task for task in TASKS}
 
 
 @cache
-def taken(name: str) -> list[str]:
-    """The tasks that a learner takes."""
+def supported(name: str) -> list[str]:
+    """The tasks that a learner supports."""
     return [title for title, task in ON.items() if supports_task(MAKE[name], task)]
 
 
 @pytest.mark.parametrize("name", MAKE)
-def test_every_learner_takes_a_task_and_refuses_the_others_in_words(name):
-    assert taken(name)
+def test_every_learner_supports_a_task_and_names_those_it_refuses(name):
+    assert supported(name)
 
 
 @pytest.mark.parametrize("name", MAKE)
 @pytest.mark.parametrize("holds", LEARNER_PROPERTIES)
 def test_every_learner_keeps_the_contract(name, holds):
-    for title in taken(name):
+    for title in supported(name):
         LEARNER_PROPERTIES[holds](partial(make_learner, MAKE[name], ON[title]))
 
 
 @pytest.mark.parametrize(("name", "reads"), [("bptt", 0), ("a2c", 0), ("ppo", 0), ("drqn", 1), ("r2d2", 1)])
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
-    assert host_reads(partial(make_learner, MAKE[name], ON[taken(name)[0]])) == reads
+    assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads
 
 
 def test_stored_states_are_looked_up_by_one_read_for_each_gradient_step():
@@ -93,6 +93,6 @@ def test_the_contract_catches_a_broken_learner(learner, holds):
         check_learner(learner, properties=[holds])
 
 
-def test_a_learner_that_takes_no_task_is_told_so():
+def test_a_learner_that_supports_no_task_fails_the_contract():
     with pytest.raises(ContractError, match="want a learner that supports one of the tasks, got one that refuses all"):
         check_learner(BPTT, [TASKS[1]])

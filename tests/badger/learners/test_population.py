@@ -1,4 +1,4 @@
-"""A population: agents that are trained as one batched computation, each as if it were alone."""
+"""Populations: members that are trained as one batch learn what each would learn alone."""
 
 import copy
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def assert_equal_learning(together, singles, steps=2):
             assert_close(flat(member), flat(single), rtol=1e-7, atol=1e-9)
 
 
-# --- each is as if it were alone
+# --- members equal single learners
 
 
 @each_value(core=CORES, bus=["attention", "mean", "silent"])
@@ -56,7 +56,7 @@ def test_each_member_learns_what_it_would_learn_alone(core, bus):
 
 
 @pytest.mark.parametrize("bus", ["workspace", "delayed"])
-def test_each_member_with_a_bus_that_remembers_learns_what_it_would_learn_alone(bus):
+def test_each_member_with_a_stateful_bus_learns_what_it_would_learn_alone(bus):
     assert_equal_learning(population(bus=bus), [alone(seed, bus=bus) for seed in SEEDS])
 
 
@@ -66,19 +66,19 @@ def test_each_member_is_truncated_as_it_would_be_alone(core, truncation):
     assert_equal_learning(population(**options), [alone(seed, **options) for seed in SEEDS])
 
 
-class Restless(GRU):
-    """A GRU with a loss of its own."""
+class LossyGRU(GRU):
+    """A GRU with an auxiliary loss."""
 
     def losses(self, state):
         return {"size": state.h.square().sum((1, 2))}
 
 
 def test_each_member_has_its_auxiliary_losses_and_its_process():
-    options = {"core": Restless, "auxiliary": {"size": 0.3}, "rank": 1}
+    options = {"core": LossyGRU, "auxiliary": {"size": 0.3}, "rank": 1}
     assert_equal_learning(population(**options), [alone(seed, **options) for seed in SEEDS])
 
 
-def test_members_may_differ_in_what_their_optimisers_do():
+def test_members_may_differ_in_their_optimizer_options():
     options = [{"lr": 1e-2}, {"lr": 1e-3, "clip": 1e-3}, {"lr": 1e-2, "weight_decay": 0.1}]
     ours, theirs = ([alone(s, **o) for s, o in zip(THREE, options, strict=True)] for _ in range(2))
     assert_equal_learning(Population(ours), theirs)
@@ -106,35 +106,35 @@ def test_a_recipe_wants_a_seed():
 # --- a learner
 
 
-def many(agent, task, *, seed=0):
+def make_population(agent, task, *, seed=0):
     agents = [agent, copy.deepcopy(agent)]
     return Population([BPTT(agent, task, batch=3, seed=seed + i) for i, agent in enumerate(agents)])
 
 
 def test_a_population_keeps_the_contract_of_learners():
-    check_learner(many)
+    check_learner(make_population)
 
 
-def test_a_mean_is_told_of_all_members():
+def test_metrics_are_means_over_members():
     told = population().update()
     for name in ("loss", "return", "final_error", "gradient_norm", "parameter_norm"):
         assert_close(told[name], sum(told[f"{name}/seed_{seed}"] for seed in SEEDS) / 2)
     assert told["lr"] == 1e-2 and not any(name.startswith("lr/") for name in told)
 
 
-def test_rates_that_differ_are_told_of_each():
+def test_different_learning_rates_are_metrics_of_each_member():
     told = Population([alone(3, lr=1e-2), alone(4, lr=3e-2)]).update()
     assert_close(
         [float(told[name]) for name in ("lr", "lr/seed_3", "lr/seed_4")], [2e-2, 1e-2, 3e-2], rtol=1e-6, atol=0
     )
 
 
-# --- chance after the opening
+# --- randomness after the reset
 
 
 @dataclass(frozen=True)
 class Noisy(GuessingGame):
-    """A guessing game that draws a number at each step."""
+    """A guessing game with a random score at each step."""
 
     def step(self, state, action, rng):
         state, step = super().step(state, action, rng)
@@ -147,17 +147,17 @@ def draws(learner):
     return [told[f"drawn/seed_{seed}"].item() for seed in SEEDS]
 
 
-def test_what_is_drawn_after_the_opening_differs_between_members_and_steps():
+def test_random_numbers_after_the_reset_differ_between_members_and_steps():
     learner = population(Noisy(4, 2, dtype=torch.float64))
     assert len({*draws(learner), *draws(learner)}) == 2 * len(SEEDS)
 
 
-def test_what_is_drawn_after_the_opening_is_the_same_again():
+def test_random_numbers_after_the_reset_are_reproducible():
     one, other = (population(Noisy(4, 2, dtype=torch.float64)) for _ in range(2))
     assert draws(one) == draws(other)
 
 
-def test_what_is_drawn_after_the_opening_is_each_process_s_own():
+def test_random_numbers_after_the_reset_differ_between_ranks():
     one, other = (population(Noisy(4, 2, dtype=torch.float64), rank=rank) for rank in (0, 1))
     assert not {*draws(one)} & {*draws(other)}
 
@@ -167,7 +167,7 @@ def test_what_is_drawn_after_the_opening_is_each_process_s_own():
     [{"bus": "gated"}, {"bus": "noisy"}, {"task": Walk(dtype=torch.float64)}],
     ids=["gated", "noisy", "walk"],
 )
-def test_a_bus_or_a_task_that_draws_is_learnt_from_and_the_same_again(options):
+def test_training_with_a_random_bus_or_task_is_reproducible(options):
     one, other = population(**options), population(**options)
     for _ in range(2):
         told, again = one.update(), other.update()
@@ -176,11 +176,11 @@ def test_a_bus_or_a_task_that_draws_is_learnt_from_and_the_same_again(options):
     assert same(one.state_dict(), other.state_dict())
 
 
-# --- what is not finite
+# --- members that are not finite
 
 
-def hurt(learner, seeds):
-    """These members' answers are so large that their errors are infinite."""
+def diverging(learner, seeds):
+    """Makes the answers of these members so large that their errors are infinite."""
     for member in learner.members:
         if member.seed in seeds:
             with torch.no_grad():
@@ -191,7 +191,7 @@ def hurt(learner, seeds):
 @each_value(core=CORES, truncation=[None, 2])
 def test_a_member_that_diverges_leaves_the_other_alone(core, truncation):
     options = {"core": core, "truncation": truncation}
-    learner, spared = hurt(population(**options), [4]), population(**options)
+    learner, spared = diverging(population(**options), [4]), population(**options)
     before = copy.deepcopy(learner.members[1].state_dict())
     for _ in range(2):
         assert learner.update()["finite"]
@@ -202,26 +202,26 @@ def test_a_member_that_diverges_leaves_the_other_alone(core, truncation):
     assert not any(moment.any() for moments in after["optimizer"]["state"].values() for moment in moments.values())
 
 
-def test_a_member_that_diverges_is_told_and_has_no_say_in_the_mean():
-    told, spared = hurt(population(seeds=THREE), [4]).update(), population(seeds=THREE).update()
+def test_a_member_that_diverges_is_excluded_from_the_mean():
+    told, spared = diverging(population(seeds=THREE), [4]).update(), population(seeds=THREE).update()
     assert [bool(told[f"finite/seed_{seed}"]) for seed in THREE] == [True, False, True]
     assert told["loss/seed_4"].isinf()
     assert_close(told["loss"], (spared["loss/seed_3"] + spared["loss/seed_6"]) / 2)
 
 
-def test_training_goes_on_as_long_as_one_member_learns():
-    run = Run(hurt(population(), [3]), outer_steps=3)
+def test_training_continues_while_one_member_is_finite():
+    run = Run(diverging(population(), [3]), outer_steps=3)
     train(run)
     assert [row["finite/seed_4"] for row in run.history] == [1, 1, 1]
     assert [row["finite/seed_3"] for row in run.history] == [0, 0, 0]
 
 
-def test_training_ends_where_all_have_diverged():
+def test_training_ends_if_all_members_have_diverged():
     with pytest.raises(Diverged, match="outer step 1 is not finite"):
-        train(Run(hurt(population(), SEEDS), outer_steps=3))
+        train(Run(diverging(population(), SEEDS), outer_steps=3))
 
 
-# --- what is kept of it
+# --- runs of populations
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_a_member_of_a_saved_run_is_an_ordinary_agent(whole):
     assert same(ours, theirs)
 
 
-def test_a_member_may_go_on_alone(whole):
+def test_a_member_can_continue_alone(whole):
     learner, single = load_trusted(whole.folder).learner, build_run("tiny_runs:tiny", seed=6).learner
     single.load_state_dict(learner.members[1].state_dict())
     told = learner.update()
@@ -277,7 +277,7 @@ def test_milestones_are_those_of_a_member(whole):
     rows = [row | {"step": i} for i, row in enumerate(metrics(whole.folder) * MIN_AVERAGED_STEPS, 1)]
     average = [row["final_error/seed_6_ema"] for row in rows]
     threshold = min(average) + 1e-9
-    found = learning_milestones(rows, "final_error/seed_6", threshold=threshold, at=[10])
+    found = learning_milestones(rows, "final_error/seed_6", threshold=threshold, steps=[10])
     due = [step for step, value in enumerate(average, 1) if value < threshold and step >= MIN_AVERAGED_STEPS]
     assert found == {"steps": due[0], 10: average[9]}
 
@@ -326,6 +326,6 @@ def twice():
         (lambda: [alone(3), stranger()], "the agent of seed 0 has other weights than the first: core.bias_hh, "),
     ],
 )
-def test_members_that_cannot_be_played_together_are_refused(members, error):
+def test_members_that_cannot_be_batched_are_refused(members, error):
     with pytest.raises(ValueError, match=error):
         Population(members())

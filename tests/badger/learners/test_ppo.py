@@ -1,4 +1,4 @@
-"""PPO climbs the gradient of a loss worked out step by step: of episodes that go on, in pieces, of one or several."""
+"""PPO against a reference loss that is computed step by step, in sequences, for one agent and for several."""
 
 import copy
 
@@ -16,7 +16,7 @@ from badger.testing.learner import a_loaded_learner_continues_exactly
 from comms import Attention
 from experts import GRU
 from tasks import RandomSizes
-from toy_learners import REPEAT, STEPS, Paid, Restless, flat, slopes, valued
+from toy_learners import REPEAT, STEPS, LossyGRU, PerExpertRewards, agent_with_critic, flat, slopes
 from toys import HIDDEN, IDENTITY, MESSAGE, Herd, game, seeded
 
 HERD = Herd(dtype=torch.float64)
@@ -26,7 +26,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def herded():
+def herd_agent():
     with drawing_from(generator(0, "toy")):
         bus = Attention(HIDDEN, MESSAGE)
         port = act.WithCritic(act.Team(HIDDEN, 3, 3), act.Team(HIDDEN, 1, 3))
@@ -38,19 +38,19 @@ def herded():
 
 
 def ppo(task=STEPS, *, make=PPO, core="episodic", **options):
-    agent = herded() if isinstance(task, Herd) else valued(task, core=core)
+    agent = herd_agent() if isinstance(task, Herd) else agent_with_critic(task, core=core)
     return make(agent, task, **OPTIONS | options)
 
 
-class ByHand:
-    """What a learner should do next: rollouts one after the other, and each number of the loss by itself."""
+class Reference:
+    """The loss of a learner's next update: its rollouts, and each term of each step by itself."""
 
     def __init__(self, learner):
         self.learner, self.carry = learner, None
         self.rng = None
 
-    def played(self):
-        """Rollouts by the learner's own agent, whose graph is kept; and the value after each."""
+    def rollouts(self):
+        """Rollouts by the learner's own agent, with their graph; and the bootstrap value after each."""
         learner, task = self.learner, self.learner.task
         self.rng = generator(learner.seed, "train", learner.step)
         carry = self.carry or initial_carry(learner.agent, task, learner.batch, self.rng)
@@ -70,19 +70,19 @@ class ByHand:
         return pieces
 
     def loss(self, penalty=None):
-        """Of the first minibatch, which is all there is, where no ratio is anything but 1."""
-        terms, pieces = [], self.played()
+        """The loss of the first and only minibatch, in which every ratio is 1."""
+        terms, pieces = [], self.rollouts()
         for place, (frames, _) in enumerate(pieces):
             for t in range(len(frames.reward)):
                 for row in range(self.learner.batch):
                     for who in [()] if frames.reward.dim() == 2 else [(p,) for p in range(frames.reward.shape[2])]:
-                        if self.counts(frames, t, row, who):
+                        if self.is_valid(frames, t, row, who):
                             term = self.term(pieces, place, t, row, who)
                             terms.append(term + (0 if penalty is None else penalty(frames, t, row)))
         return torch.stack(terms).mean()
 
-    def counts(self, frames, t, row, who):
-        """Somebody who had not ended acts in an episode that had not."""
+    def is_valid(self, frames, t, row, who):
+        """Whether the step is valid for that agent."""
         if not frames.valid[t, row]:
             return False
         return not who or bool(frames.active[t, row][who])
@@ -114,12 +114,12 @@ class ByHand:
 
 @pytest.mark.parametrize("sequence", [None, 3])
 @pytest.mark.parametrize("task", [REPEAT, STEPS, HERD], ids=["fixed", "variable", "several agents"])
-def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
+def test_the_first_gradient_equals_that_of_a_reference_loss(task, sequence):
     learner = ppo(task, sequence_length=sequence, lr=1e-3)
-    hand = ByHand(learner)
+    reference = Reference(learner)
     for _ in range(2):
         learner.updater.optimizer.zero_grad()
-        loss = hand.loss()
+        loss = reference.loss()
         loss.backward()
         wanted = slopes(learner.agent)
         metrics = learner.update()
@@ -128,31 +128,31 @@ def test_the_first_gradient_is_that_of_a_loss_by_hand(task, sequence):
         assert metrics["approx_kl"] < 1e-12 and metrics["clip_fraction"] == 0
 
 
-def test_in_a_world_of_several_agents_some_die_early_and_do_not_count():
-    pieces = ByHand(ppo(HERD)).played()
+def test_agents_that_have_ended_are_masked_out():
+    pieces = Reference(ppo(HERD)).rollouts()
     frames = pieces[0][0]
     assert (frames.valid.unsqueeze(-1) & ~frames.active).any() and frames.active.any(0).all()
 
 
 @pytest.mark.parametrize("make", [A2C, PPO])
-def test_several_agents_learn_by_either(make):
+def test_both_learners_support_several_agents(make):
     if make is A2C:
         options = {"batch": 3, "horizon": 7, "clip": None, "gamma": 0.9, "lam": 0.7, "reward_scale": 0.5}
-        other = A2C(herded(), HERD, value_weight=0.3, entropy_weight=0.2, **options)
+        other = A2C(herd_agent(), HERD, value_weight=0.3, entropy_weight=0.2, **options)
         other.agent.zero_grad()
-        hand = ByHand(ppo(HERD))
-        hand.loss().backward()  # the gradient of both is the same as long as no ratio is but 1
-        wanted = slopes(hand.learner.agent)
+        reference = Reference(ppo(HERD))
+        reference.loss().backward()  # the gradient of both is the same as long as no ratio is but 1
+        wanted = slopes(reference.learner.agent)
         other.update()
         assert_close(slopes(other.agent), wanted)
     assert torch.as_tensor(ppo(HERD).update()["return"]).isfinite()
 
 
 def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count():
-    learner = ppo(core=Restless, auxiliary={"size": 0.7})
-    hand = ByHand(learner)
+    learner = ppo(core=LossyGRU, auxiliary={"size": 0.7})
+    reference = Reference(learner)
     learner.updater.optimizer.zero_grad()
-    loss = hand.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
+    loss = reference.loss(lambda frames, t, row: 0.7 * frames.losses["size"][t, row])
     loss.backward()
     wanted = slopes(learner.agent)
     assert_close(learner.update()["loss"], loss.detach())
@@ -162,13 +162,12 @@ def test_auxiliary_losses_are_weighted_means_over_the_steps_that_count():
 # --- epochs and minibatches
 
 
-def again_by_hand(learner):
-    """The parameters after an update of several epochs and minibatches: each row is lived through by itself, in the
-    learner's order, and Adam is torch's."""
+def reference_update(learner):
+    """The parameters after an update of several epochs and minibatches, computed row by row with torch's AdamW."""
     agent = copy.deepcopy(learner.agent)
-    hand = ByHand(learner)
+    reference = Reference(learner)
     with torch.no_grad():
-        ((frames, after),) = hand.played()
+        ((frames, after),) = reference.rollouts()
     size = learner.task.action_space.size
     value = torch.cat([frames.output[..., -1], after.unsqueeze(0)])
     advantage = torch.zeros_like(frames.reward)
@@ -179,10 +178,10 @@ def again_by_hand(learner):
             later = advantage[t + 1, row] if t + 1 < len(frames.reward) and not over else 0.0
             advantage[t, row] = error - value[t, row] + learner.gamma * learner.lam * later
     optimizer = torch.optim.AdamW(agent.parameters(), lr=learner.updater.schedule(0), weight_decay=0, eps=1e-5)
-    orders = [torch.randperm(learner.batch, generator=hand.rng) for _ in range(learner.epochs)]
+    orders = [torch.randperm(learner.batch, generator=reference.rng) for _ in range(learner.epochs)]
     for part in [part for order in orders for part in order.tensor_split(learner.minibatches)]:
         carry = initial_carry(agent, learner.task, learner.batch, draws := generator(learner.seed, "train", 0))
-        policy = drawing(frames.action, learner.rollout_policy)
+        policy = replaying_policy(frames.action, learner.rollout_policy)
         whole, _ = rollout(agent, learner.task, carry, draws, policy, steps=len(value) - 1)
         loss, number = 0.0, 0
         counted = [advantage[t, r] for r in part for t in range(len(advantage)) if frames.valid[t, r]]
@@ -207,8 +206,8 @@ def again_by_hand(learner):
     return flat(agent)
 
 
-def drawing(actions, sampled):
-    """A policy that draws as the other did, and does what was done then."""
+def replaying_policy(actions, sampled):
+    """A policy that consumes random numbers like `sampled`, and returns recorded actions."""
     left = iter(actions)
 
     def policy(output, legal, rng):
@@ -219,17 +218,17 @@ def drawing(actions, sampled):
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic"])
-def test_epochs_and_minibatches_are_those_of_a_loop_by_hand(core):
+def test_epochs_and_minibatches_equal_a_reference_loop(core):
     learner = ppo(
         core=core, epochs=2, minibatches=2, normalize_advantage="minibatch", ratio_clip=0.1, value_clip=0.01, lr=2e-2
     )
-    wanted = again_by_hand(learner)
+    wanted = reference_update(learner)
     metrics = learner.update()
     assert metrics["clip_fraction"] > 0 and metrics["approx_kl"] > 0
     assert_close(flat(learner.agent), wanted)
 
 
-def test_a_target_of_divergence_stops_the_epochs():
+def test_target_kl_stops_the_epochs_early():
     def moved(**options):
         learner = ppo(core="gru", epochs=6, minibatches=3, lr=3e-2, **options)
         before = flat(learner.agent)
@@ -241,7 +240,7 @@ def test_a_target_of_divergence_stops_the_epochs():
 
 
 @pytest.mark.parametrize("normalise", ["batch", "minibatch"])
-def test_normalised_advantages_know_no_scale(normalise):
+def test_normalized_advantages_do_not_depend_on_the_reward_scale(normalise):
     one, other = (
         ppo(
             core="gru",
@@ -261,10 +260,10 @@ def test_normalised_advantages_know_no_scale(normalise):
     assert_close(flat(one.agent), flat(other.agent), rtol=1e-5, atol=1e-6)
 
 
-# --- metrics, and going on
+# --- metrics and loading
 
 
-def test_steps_of_the_world_are_counted():
+def test_environment_steps_are_counted():
     learner = ppo(horizon=5)
     assert [learner.update()["env_steps"] for _ in range(2)] == [15.0, 30.0]
     assert learner.env_steps == 30
@@ -287,14 +286,14 @@ def test_scores_and_returns_are_those_of_the_episodes_that_ended():
 
 
 @pytest.mark.parametrize("task", [STEPS, HERD], ids=["one", "several agents"])
-def test_a_stream_goes_on_after_loading(task):
+def test_a_loaded_stream_continues_exactly(task):
     options = {"epochs": 2, "minibatches": 2, "sequence_length": 4}
     a_loaded_learner_continues_exactly(lambda seed=0: ppo(task, seed=seed, **options))
 
 
-def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
+def test_ppo_learns_with_continuous_actions():
     task = game(steps=3, dims=1)
-    agent = valued(task, core="gru", experts=1, bus="silent")
+    agent = agent_with_critic(task, core="gru", experts=1, bus="silent")
     agent.act = act.WithCritic(act.Gaussian(agent.act.base, log_std=-1.0)).double()
     learner = PPO(agent, task, batch=64, horizon=3, lr=2e-2, minibatches=2)
     first = evaluate(agent, task, 256, seeded(), learner.eval_policy)["return"].mean()
@@ -323,15 +322,15 @@ def test_it_learns_and_so_does_one_that_acts_by_real_numbers():
         ({"gamma": 1.5}, "gamma=1.5, want 0 to 1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(option, error):
+def test_options_out_of_range_are_refused(option, error):
     with pytest.raises(ValueError, match=error):
         ppo(**option)
 
 
-def test_what_it_cannot_learn_is_refused_by_its_name():
+def test_unsupported_tasks_are_refused_by_name():
     with pytest.raises(ValueError, match="RandomSizes draws another task for each outer step, and PPO learns one"):
-        PPO(valued(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
-    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*build it with act=act\.Valued"):
-        PPO(valued(game()), game())
-    with pytest.raises(ValueError, match="Paid returns a reward for each expert"):
-        PPO(valued(STEPS), Paid(dtype=torch.float64), batch=2, horizon=2, minibatches=2).update()
+        PPO(agent_with_critic(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
+    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*build it with act=act\.WithCritic"):
+        PPO(agent_with_critic(game()), game())
+    with pytest.raises(ValueError, match="PerExpertRewards returns a reward for each expert"):
+        PPO(agent_with_critic(STEPS), PerExpertRewards(dtype=torch.float64), batch=2, horizon=2, minibatches=2).update()

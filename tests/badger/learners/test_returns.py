@@ -1,4 +1,4 @@
-"""What steps were worth, worked out by hand."""
+"""Returns and masked statistics against values computed by hand."""
 
 import numpy as np
 import pytest
@@ -14,37 +14,37 @@ def column(*values):
     return torch.tensor(values, dtype=torch.float64)
 
 
-def told(reward, value_next, terminated=NO, truncated=NO, *, gamma=0.5, lam=1.0):
+def returns_of(reward, value_next, terminated=NO, truncated=NO, *, gamma=0.5, lam=1.0):
     ends = torch.tensor(terminated), torch.tensor(truncated)
     return lambda_returns(column(*reward), column(*value_next), *ends, gamma=gamma, lam=lam).tolist()
 
 
-def test_of_an_episode_that_ends_they_are_discounted_sums():
-    assert told([0, 0, 1], [9, 9, 9], [False, False, True]) == [0.25, 0.5, 1]
-    assert told([1, 2, 4], [9, 9, 9], [False, False, True]) == [3, 4, 4]
+def test_returns_of_a_terminated_episode_are_discounted_sums():
+    assert returns_of([0, 0, 1], [9, 9, 9], [False, False, True]) == [0.25, 0.5, 1]
+    assert returns_of([1, 2, 4], [9, 9, 9], [False, False, True]) == [3, 4, 4]
 
 
-def test_where_the_rollout_ends_before_the_episode_the_value_stands_for_the_rest():
-    assert told([0, 0, 1], [9, 9, 8]) == [1.25, 2.5, 5]
+def test_the_end_of_a_rollout_bootstraps_from_the_value():
+    assert returns_of([0, 0, 1], [9, 9, 8]) == [1.25, 2.5, 5]
 
 
-def test_nothing_comes_after_a_termination():
-    assert told([1, 2, 4], [9, 9, 8], [False, True, False]) == [2, 2, 8]
+def test_a_termination_stops_bootstrapping():
+    assert returns_of([1, 2, 4], [9, 9, 8], [False, True, False]) == [2, 2, 8]
 
 
-def test_what_comes_after_a_truncation_is_worth_its_value():
-    assert told([1, 2, 4], [9, 6, 8], NO, [False, True, False]) == [3.5, 5, 8]
-    assert told([1, 2, 4], [9, 6, 8], NO, [False, False, True]) == told([1, 2, 4], [9, 6, 8])
+def test_a_truncation_bootstraps_from_the_value():
+    assert returns_of([1, 2, 4], [9, 6, 8], NO, [False, True, False]) == [3.5, 5, 8]
+    assert returns_of([1, 2, 4], [9, 6, 8], NO, [False, False, True]) == returns_of([1, 2, 4], [9, 6, 8])
 
 
 def test_one_step_targets():
-    assert told([1, 2, 4], [8, 6, 2], lam=0.0) == [5, 5, 5]
-    assert told([1, 2, 4], [8, 6, 2], [False, True, False], lam=0.0) == [5, 2, 5]
+    assert returns_of([1, 2, 4], [8, 6, 2], lam=0.0) == [5, 5, 5]
+    assert returns_of([1, 2, 4], [8, 6, 2], [False, True, False], lam=0.0) == [5, 2, 5]
 
 
-def test_half_way_between():
+def test_lambda_returns_mix_one_step_and_monte_carlo_returns():
     # G_2 = 4 + 2 / 2 = 5; G_1 = 2 + (6 + 5) / 4 = 4.75; G_0 = 1 + (8 + 4.75) / 4
-    assert told([1, 2, 4], [8, 6, 2], lam=0.5) == [1 + 12.75 / 4, 4.75, 5]
+    assert returns_of([1, 2, 4], [8, 6, 2], lam=0.5) == [1 + 12.75 / 4, 4.75, 5]
 
 
 def test_rows_have_their_own_returns():
@@ -58,7 +58,7 @@ def test_rows_have_their_own_returns():
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.7, 1.0])
-def test_less_the_value_they_are_generalised_advantages(lam):
+def test_return_minus_value_is_the_generalized_advantage(lam):
     rng, gamma = np.random.default_rng(0), 0.9
     reward, value, final = rng.normal(size=9), rng.normal(size=10), rng.normal(size=9)
     terminated, truncated = (np.isin(np.arange(9), at) for at in ([1, 5], [3]))
@@ -76,7 +76,7 @@ def test_less_the_value_they_are_generalised_advantages(lam):
     assert_close(found.numpy() - value[:-1], wanted)
 
 
-def test_totals_begin_anew_after_an_end():
+def test_running_returns_restart_after_the_end_of_an_episode():
     ended = torch.tensor([[False, True], [True, False], [False, True]])
     sums, left = running_returns(torch.tensor([[1.0, 2], [3, 4], [5, 6]]), ended, torch.tensor([10.0, 20]))
     assert sums.tolist() == [[11, 22], [14, 4], [5, 10]] and left.tolist() == [5, 0]
@@ -90,6 +90,6 @@ def test_explained_variance_by_hand():
     assert explained_variance(column(1, 2, 0), column(4, 4, 0), counts).isnan()
 
 
-def test_a_mean_is_over_what_counts():
+def test_masked_mean_is_over_the_mask():
     x, counts = column(1, 3, torch.nan), torch.tensor([True, True, False])
     assert masked_mean(x, counts) == 2 and masked_mean(x, counts, torch.tensor(8.0)) == 0.5

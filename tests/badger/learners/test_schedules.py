@@ -1,4 +1,4 @@
-"""Learning rates, by hand."""
+"""Learning-rate schedules against values computed by hand."""
 
 import pytest
 from torch.testing import assert_close
@@ -42,7 +42,7 @@ def test_a_cooldown_is_flat_and_then_a_straight_line():
         ({"peak": 1.0, "total": 9, "fraction": 1.5}, r"fraction=1\.5, want"),
     ],
 )
-def test_a_cooldown_that_makes_no_sense_is_refused(options, error):
+def test_a_cooldown_with_options_out_of_range_is_refused(options, error):
     with pytest.raises(ValueError, match=error):
         Cooldown(**options)
 
@@ -57,6 +57,6 @@ def test_a_cooldown_that_makes_no_sense_is_refused(options, error):
         ({"peak": 1.0, "total": 0}, "warmup=0, want 0 <= warmup < total=0"),
     ],
 )
-def test_a_schedule_that_makes_no_sense_is_refused(options, error):
+def test_a_schedule_with_options_out_of_range_is_refused(options, error):
     with pytest.raises(ValueError, match=error):
         WarmupCosine(**options)

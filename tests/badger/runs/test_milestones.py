@@ -1,4 +1,4 @@
-"""Numbers of runs that stand in tables."""
+"""Learning speed: first crossings of a threshold."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def test_the_threshold_is_crossed_when_the_average_is_better_than_it(better, val
     assert first_crossing(rows, "error", before[-1]["error_ema"], better) is last
 
 
-def test_a_lucky_first_batch_crosses_no_threshold():
+def test_averages_of_too_few_batches_cross_no_threshold():
     batches = [0.0] + [5.0] * 99
     averages = itertools.accumulate(batches, lambda before, new: SMOOTHING * before + (1 - SMOOTHING) * new)
     rows = [{"step": i, "error_ema": value} for i, value in enumerate(averages, 1)]

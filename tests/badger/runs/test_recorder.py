@@ -1,4 +1,4 @@
-"""What a run writes down as it goes, read back: by us, and by TensorBoard's own reader."""
+"""Metrics and events of a run, read back by read_metrics and by TensorBoard's own reader."""
 
 import errno
 import math
@@ -12,7 +12,7 @@ from badger import build_run, generator, inspect_agent, read_metrics, train
 from badger.runs.recorder import MetricsWriter
 from tiny_runs import STEPS, At, checkpoints, events, load_trusted, made, scalars, small_disk, strict_json
 
-LOOKS = [15, 30]  # of tiny_runs:tiny
+INSPECTED_STEPS = [15, 30]  # of tiny_runs:tiny
 REFERENCES = {"score": {"chance": 0.5, "an oracle": 1.0}}
 
 
@@ -52,7 +52,7 @@ def test_metrics_are_strict_json(tmp_path):
     assert strict_json(line) == {"step": 1, "return": 1.0, "loss": None, "norm": None, "score": 0.1}
 
 
-def test_a_last_line_that_was_cut_off_is_left_out(tmp_path):
+def test_an_incomplete_last_line_is_ignored(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"step": 3')
     assert read_metrics(tmp_path) == [{"step": 1}, {"step": 2}]
 
@@ -68,7 +68,7 @@ def test_a_folder_without_metrics_is_named(tmp_path):
         read_metrics(tmp_path)
 
 
-def test_opening_at_a_step_cuts_off_what_came_after(tmp_path):
+def test_opening_at_a_step_deletes_later_rows(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
     recorder.log_metrics([row(i, score=i / 3) for i in range(1, 8)], 1.0)
     recorder.close()
@@ -81,7 +81,7 @@ def test_opening_at_a_step_cuts_off_what_came_after(tmp_path):
     assert read_metrics(tmp_path) == [*kept, row(6, score=7.0)]
 
 
-def test_flushed_metrics_can_be_read_while_the_run_goes_on(tmp_path):
+def test_flushed_metrics_are_readable_during_the_run(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
     recorder.log_metrics([row(1)], 1.0)
     recorder.flush()
@@ -89,7 +89,7 @@ def test_flushed_metrics_can_be_read_while_the_run_goes_on(tmp_path):
     recorder.close()
 
 
-def test_flushed_events_can_be_read_while_the_run_goes_on(tmp_path, monkeypatch):
+def test_flushed_events_are_readable_during_the_run(tmp_path, monkeypatch):
     """However slow the disk is, on which a thread of TensorBoard's writes them."""
     from tensorboard.compat.tensorflow_stub.io.gfile import LocalFileSystem
 
@@ -132,7 +132,7 @@ def test_a_point_is_the_mean_of_the_steps_since_the_last(curves, done, tag, name
     "tag, name",
     [("final_error/ema", "final_error_ema"), ("return/ema", "return_ema"), ("learning_rate", "lr")],
 )
-def test_what_is_of_the_moment_is_plotted_as_it_is(curves, done, tag, name):
+def test_moving_averages_and_learning_rates_are_plotted_unaveraged(curves, done, tag, name):
     rows = {row["step"]: row[name] for row in read_metrics(done.folder)}
     assert curves[tag] == [(step, pytest.approx(rows[step], rel=1e-5)) for step in steps(curves[tag])]
 
@@ -156,18 +156,18 @@ def test_points_lie_at_logging_steps_and_at_checkpoints(curves):
         "experts/similarity",
     ],
 )  # fmt: skip
-def test_a_look_inside_is_plotted_at_its_steps(curves, tag):
-    assert steps(curves[tag]) == LOOKS
+def test_inspections_are_plotted_at_their_steps(curves, tag):
+    assert steps(curves[tag]) == INSPECTED_STEPS
 
 
-def test_a_look_plays_episodes_of_its_own_stream(curves, done):
-    """Which training never meets, nor the evaluation at the end."""
+def test_inspections_use_their_own_random_stream(curves, done):
+    """A different stream from those of training and of the final evaluation."""
     numbers = inspect_agent(done.learner.agent, done.learner.task, generator(0, "look", STEPS)).scalars
     for tag, value in numbers.items():
         assert curves[tag][-1] == (STEPS, pytest.approx(value, rel=1e-5)), tag
 
 
-def test_no_point_is_infinite_or_no_number(curves):
+def test_every_plotted_point_is_finite(curves):
     assert all(math.isfinite(value) for curve in curves.values() for _, value in curve)
 
 
@@ -176,9 +176,9 @@ def test_the_speed_is_plotted(done):
 
 
 @pytest.mark.parametrize("tag", ["inner/error", "inner/guesses", "memory/reads", "comms/graph"])
-def test_there_are_pictures_at_each_look(done, tag):
+def test_every_inspection_has_figures(done, tag):
     pictures = events(done.folder).Images(tag)
-    assert [picture.step for picture in pictures] == LOOKS
+    assert [picture.step for picture in pictures] == INSPECTED_STEPS
     assert all(picture.encoded_image_string.startswith(b"\x89PNG") and picture.width > 100 for picture in pictures)
 
 
@@ -211,7 +211,7 @@ def test_a_resumed_curve_has_no_piece_twice(tmp_path):
     assert steps(scalars(tmp_path)["score/reference/an_oracle"]) == [2, 4, 6, 8, 10]
 
 
-def test_without_tensorboard_the_run_goes_on_with_a_warning(tmp_path, monkeypatch):
+def test_a_run_without_tensorboard_warns_and_continues(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("torch.utils.tensorboard")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
@@ -237,14 +237,14 @@ def test_metrics_that_cannot_be_written_stop_the_run(tmp_path):
     assert list(checkpoints(run.folder)) == list(before) and load_trusted(run.folder).step == 10
 
 
-def test_a_full_disk_is_heard_of_when_metrics_are_flushed(tmp_path):
+def test_flushing_metrics_to_a_full_disk_raises(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
     recorder.file.close()
     recorder.file = open("/dev/full", "a")  # noqa: SIM115
     recorder.log_metrics([row(1)], 1.0)
     with pytest.raises(OSError, match="No space left"):
         recorder.flush()
-    recorder.close()  # the first error is the one to hear about
+    recorder.close()  # the first error has been raised
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -260,7 +260,7 @@ def test_events_that_cannot_be_written_stop_the_run(tmp_path, monkeypatch):
     assert list(checkpoints(run.folder)) == ["best.pt", "step_00000005.pt", "step_00000010.pt"]
 
 
-def test_a_core_without_memory_and_a_bus_without_traffic_are_looked_into_as_well(tmp_path):
+def test_inspections_support_a_core_without_memory_and_a_silent_bus(tmp_path):
     run = build_run(
         "guessing_game", experts=1, dims=1, steps=2, core="gru", bus="silent", topology="none",
         batch=2, outer_steps=1, device="cpu",
@@ -273,8 +273,8 @@ def test_a_core_without_memory_and_a_bus_without_traffic_are_looked_into_as_well
     assert "memory/reads" not in events(run.folder).Tags()["images"]
 
 
-def test_looking_changes_nothing(tmp_path):
-    """A run with looks and one without learn the same."""
+def test_inspections_do_not_change_training(tmp_path):
+    """A run with inspections and one without have equal parameters."""
     looked, blind = made(tmp_path / "a"), made(tmp_path / "b")
     looked.inspect_every, blind.inspect_every = 1, 100
     for run in (looked, blind):

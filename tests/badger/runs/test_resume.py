@@ -1,4 +1,4 @@
-"""A run that was stopped, however it was stopped, ends bit for bit as one that was not."""
+"""A run that was stopped in any way and resumed equals an uninterrupted one, bit for bit."""
 
 import contextlib
 import copy
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The run that nothing interrupts."""
+    """An uninterrupted run."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     train(made(folder))
     return folder
@@ -100,7 +100,7 @@ def assert_same_end(folder, whole):
     assert metrics(folder) == metrics(whole)
 
 
-def test_the_kills_met_the_run_at_its_work(killed):
+def test_the_kills_hit_the_run_in_the_middle(killed):
     _, begun = killed
     assert len({step for step in begun if 0 < step < STEPS}) >= 2, begun
 
@@ -144,7 +144,7 @@ def test_a_save_that_is_cut_between_its_two_files_loses_no_best(tmp_path, monkey
     assert known is None or torch.load(best, weights_only=True)["best"] == known
 
 
-def test_what_a_killed_save_leaves_behind_does_no_harm(tmp_path, whole):
+def test_files_of_a_killed_save_are_ignored(tmp_path, whole):
     folder = tmp_path / "run"
     train(made(folder), 10, tensorboard=False)
     (folder / "checkpoints" / "unfinished.tmp").write_bytes(b"half a checkpoint")
@@ -165,7 +165,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tmp_path, whole):
     assert_same(folder, whole)
 
 
-def test_ctrl_c_at_the_command_line_saves_and_tells_how_to_resume(tmp_path, whole):
+def test_ctrl_c_at_the_command_line_saves_and_prints_how_to_resume(tmp_path, whole):
     """And the recipe is one's own, found from the current directory."""
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "badger", "train", "tiny_runs:tiny", "--folder", str(folder)]
@@ -209,7 +209,7 @@ def test_train_saves_before_it_raises_keyboard_interrupt(tmp_path, whole, number
 
 
 @pytest.mark.parametrize("owner, name", [(OUTER, "_flush"), (MetricsWriter, "flush"), (Run, "save")])
-def test_a_signal_between_two_steps_is_heard(tmp_path, monkeypatch, owner, name):
+def test_a_signal_between_two_steps_ends_the_training(tmp_path, monkeypatch, owner, name):
     """Nothing of what was done is lost, wherever it comes."""
     real, calls = getattr(owner, name), []
 
@@ -239,7 +239,7 @@ def test_a_second_ctrl_c_acts_at_once(tmp_path):
 
 
 @pytest.mark.parametrize("action", [lambda: None, lambda: signal.raise_signal(signal.SIGINT)])
-def test_train_puts_the_signal_handlers_back(tmp_path, action):
+def test_train_restores_the_signal_handlers(tmp_path, action):
     def mine(number, frame):
         raise AssertionError("not while train listens")
 
@@ -269,7 +269,7 @@ def test_training_in_pieces_equals_training_at_once(tmp_path, whole):
     assert_same_end(folder, whole)
 
 
-def test_trained_finishes_what_was_begun_and_loads_what_is_finished(tmp_path, whole):
+def test_load_or_train_resumes_an_unfinished_run_and_loads_a_finished_one(tmp_path, whole):
     folder = tmp_path / "run"
     train(made(folder), 20, tensorboard=False)
     run = load_or_train(folder, "tiny_runs:tiny")
@@ -279,7 +279,7 @@ def test_trained_finishes_what_was_begun_and_loads_what_is_finished(tmp_path, wh
     assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
 
 
-def test_trained_refuses_the_folder_of_another_run(whole):
+def test_load_or_train_refuses_the_folder_of_another_run(whole):
     with pytest.raises(
         ValueError, match=r"a run of tiny_runs:tiny {}, want tiny_runs:tiny {'seed': 1}; use another folder"
     ):
@@ -292,7 +292,7 @@ def test_a_finished_run_is_not_touched(whole):
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
-def test_each_outer_step_draws_episodes_of_its_own():
+def test_each_outer_step_samples_its_own_episodes():
     """So that a run that is resumed does not play again what it began with."""
     run = made(None)
     state = copy.deepcopy(run.learner.state_dict())

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, and what is done when something in it is amiss."""
+"""The run folder: its content, and damaged files in it."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def file(folder, step):
     return folder / "checkpoints" / f"step_{step:08d}.pt"
 
 
-def test_run_json_tells_how_the_run_was_made(tmp_path):
+def test_run_json_has_recipe_arguments_and_versions(tmp_path):
     run = build_run("tiny_runs:tiny", seed=3)
     run.folder = tmp_path / "run"
     run.create()
@@ -55,14 +55,14 @@ def test_run_json_tells_how_the_run_was_made(tmp_path):
 
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="no git checkout")
-def test_run_json_tells_the_commit(tmp_path):
+def test_run_json_has_the_git_commit(tmp_path):
     run = made(tmp_path / "run")
     run.create()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert json.loads((tmp_path / "run" / "run.json").read_text())["git_commit"] == head.strip()
 
 
-def test_arguments_that_json_does_not_know_are_refused_before_anything_is_written(tmp_path):
+def test_arguments_that_are_not_json_are_refused_before_writing(tmp_path):
     run = made(tmp_path / "run")
     run.arguments = {"where": tmp_path}
     with pytest.raises(ValueError, match=r"arguments of tiny_runs:tiny.*PosixPath"):
@@ -114,13 +114,13 @@ def test_a_loaded_run_equals_the_saved_one(tmp_path):
     assert (loaded.recipe, loaded.arguments, loaded.folder) == (run.recipe, run.arguments, run.folder)
 
 
-def test_the_best_checkpoint_is_loaded_where_it_is_asked_for(mine):
+def test_best_loads_the_best_checkpoint(mine):
     best = torch.load(mine / "checkpoints" / "best.pt", weights_only=True)
     run = load_trusted(mine, best=True)
     assert same(run.learner.state_dict(), best["learner"])
 
 
-def test_training_on_from_the_best_asks_for_another_folder(mine, tmp_path):
+def test_training_from_the_best_checkpoint_needs_another_folder(mine, tmp_path):
     """Here it would overwrite what came after."""
     (mine / "checkpoints" / "best.pt").write_bytes(file(mine, 10).read_bytes())
     run = load_trusted(mine, best=True)
@@ -141,7 +141,7 @@ def test_a_run_built_by_hand_is_loaded_with_its_builder(tmp_path):
     assert load_trusted(tmp_path / "run", build=by_hand).step == 6
 
 
-def test_a_run_built_by_hand_says_that_it_wants_its_builder(tmp_path):
+def test_a_run_built_by_hand_is_not_loaded_without_its_builder(tmp_path):
     by_hand(tmp_path / "run").save()
     with pytest.raises(ValueError, match=r"built by hand.*badger\.load_run\(.*build=my_function\)"):
         load_trusted(tmp_path / "run")
@@ -155,7 +155,7 @@ def test_a_run_without_folder_keeps_its_metrics_in_history():
         run.save()
 
 
-def test_training_goes_on_for_so_many_steps(tmp_path):
+def test_train_continues_for_a_number_of_steps(tmp_path):
     run = made(tmp_path / "run")
     train(run, 4, tensorboard=False)
     loaded = load_trusted(run.folder)
@@ -209,7 +209,7 @@ def test_no_bit_of_a_checkpoint_may_change(mine):
     assert same(checkpoint_files.read(file(mine, 30)), content)
 
 
-def test_a_tensor_that_was_damaged_but_still_loads_is_found_out(mine):
+def test_damage_that_torch_load_does_not_notice_is_detected(mine):
     """torch.load alone would not notice."""
     weights = torch.load(file(mine, 30), weights_only=True)["learner"]["agent"]
     data = next(w for w in weights.values() if w.numel() > 100).numpy().tobytes()
@@ -262,7 +262,7 @@ def test_where_no_checkpoint_is_good_each_is_named(mine):
     assert len(files) == 6 and all(each.name in str(error.value) for each in files)
 
 
-def test_training_goes_on_past_a_damaged_checkpoint(mine, done):
+def test_training_continues_from_the_last_undamaged_checkpoint(mine, done):
     for step in (25, 30):
         damaged(file(mine, step), 0.5)
     with pytest.warns(UserWarning, match="step_00000020"):
@@ -276,7 +276,7 @@ def test_training_goes_on_past_a_damaged_checkpoint(mine, done):
     assert metrics(mine) == metrics(done)
 
 
-def test_other_files_among_the_checkpoints_are_let_be(mine):
+def test_other_files_among_the_checkpoints_are_left_alone(mine):
     shutil.copy(file(mine, 30), mine / "checkpoints" / "step_best_so_far.pt")
     run = load_trusted(mine)
     train(run, 1, tensorboard=False)
@@ -319,7 +319,7 @@ def test_a_full_disk_stops_the_run_and_spares_the_former_checkpoint(mine, done):
     assert metrics(mine) == metrics(done)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_atomic_write_replaces_the_whole_file_or_nothing(tmp_path):
     (tmp_path / "file").write_bytes(b"as it was")
     with small_disk(100_000), pytest.raises(OSError, match=f"File too large: '{tmp_path / 'file'}'"):
         checkpoint_files.atomic_write(tmp_path / "file", b"one", b"two" * 100_000)
@@ -328,7 +328,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"onetwo")]
 
 
-def test_a_save_that_failed_is_not_taken_for_the_best(tmp_path):
+def test_a_failed_save_is_not_the_best_checkpoint(tmp_path):
     run = made(tmp_path / "run")
     run.averages = {"return": -1.0}
     with small_disk(1000), pytest.raises(OSError, match=r"best\.pt"):
@@ -337,7 +337,7 @@ def test_a_save_that_failed_is_not_taken_for_the_best(tmp_path):
     assert (tmp_path / "run" / "checkpoints" / "best.pt").exists()
 
 
-def test_a_run_that_diverged_tells_the_step_the_norms_and_the_last_good_checkpoint(tmp_path):
+def test_divergence_reports_the_step_the_norms_and_the_last_checkpoint(tmp_path):
     run = Poisoned.at(made(tmp_path / "run"), 13)
     run.log_every = 100
     told = r"outer step 13 .*loss nan, gradient norm nan, parameter norm \d.*checkpoint: .*step_00000010\.pt"
@@ -345,7 +345,7 @@ def test_a_run_that_diverged_tells_the_step_the_norms_and_the_last_good_checkpoi
         train(run, tensorboard=False)
 
 
-def test_a_run_that_diverged_before_its_first_checkpoint_says_so(tmp_path):
+def test_divergence_before_the_first_checkpoint_is_reported(tmp_path):
     with pytest.raises(Diverged, match="checkpoint: none"):
         train(Poisoned.at(made(tmp_path / "run"), 1), tensorboard=False)
 
@@ -382,7 +382,7 @@ def test_the_metrics_of_a_run_that_diverged_are_on_disk_in_strict_json(tmp_path)
     assert all(math.isfinite(row["loss"]) for row in rows if row["step"] != 13)
 
 
-def test_a_learner_that_tells_no_norms_may_diverge_too(tmp_path):
+def test_divergence_is_detected_without_norms(tmp_path):
     run = Poisoned.at(made(tmp_path / "run"), 2)
     update = run.learner.update
     run.learner.update = lambda: {k: v for k, v in update().items() if k in ("return", "final_error", "finite")}
@@ -390,7 +390,7 @@ def test_a_learner_that_tells_no_norms_may_diverge_too(tmp_path):
         train(run, tensorboard=False)
 
 
-def test_a_score_that_is_not_due_leaves_its_average_alone(tmp_path):
+def test_a_missing_score_does_not_change_its_average(tmp_path):
     run = made(None)
     update = run.learner.update
 

@@ -1,4 +1,4 @@
-"""DRQN and R2D2 climb the gradient of a loss worked out row by row and step by step, without any padding."""
+"""DRQN and R2D2 against a reference loss that is computed row by row and step by step, without padding."""
 
 import copy
 from functools import partial
@@ -16,7 +16,7 @@ from tasks import Gymnasium, RandomSizes
 from tiny_runs import load_trusted, same
 from toys import Steps, game, seeded, toy_agent
 
-LONG = Steps(9, dtype=torch.float64)  # walks of 1 to 9 steps, half of them truncated
+LONG = Steps(9, dtype=torch.float64)  # episodes of 1 to 9 steps, half of them truncated
 REPEAT = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
 OPTIONS = {
     "batch": 3,
@@ -42,18 +42,18 @@ def flat(module):
     return torch.cat([p.detach().flatten() for p in module.parameters()])
 
 
-# --- the loss and its gradient, by hand
+# --- the loss and its gradient, against the reference
 
 
-def by_hand(learner, drawn, weights):
-    """The gradient of the loss in a copy of the agent; the loss, the copy, and the errors of each sequence."""
+def reference_loss(learner, batch, weights):
+    """The loss, a copy of the agent with its gradient, and the TD errors of each sequence."""
     agent, target = copy.deepcopy(learner.agent), learner.target
     agent.zero_grad()
     terms, errors = [], []
-    for row in range(len(drawn.initial_states)):
-        steps = drawn.steps.map(lambda part, row=row: part[:, row : row + 1])
+    for row in range(len(batch.initial_states)):
+        steps = batch.steps.map(lambda part, row=row: part[:, row : row + 1])
         own = []
-        for q, wanted in of_row(learner, agent, target, drawn, row, steps):
+        for q, wanted in targets_of_row(learner, agent, target, batch, row, steps):
             own.append((wanted - q).abs().detach())
             terms.append(weights[row] * (wanted - q).square())
         errors.append(torch.stack(own))
@@ -62,12 +62,12 @@ def by_hand(learner, drawn, weights):
     return loss.detach(), agent, errors
 
 
-def of_row(learner, agent, target, drawn, row, steps):
-    """Q of what was done and what it should have been, for each step that counts."""
+def targets_of_row(learner, agent, target, batch, row, steps):
+    """Q of the action taken and its target, for each training step."""
     there = steps.valid[:, 0].nonzero().flatten().tolist()
     first, end = there[0], there[-1] + 1
-    online = lived_again(agent, drawn, row, steps, first, end, learner.spec.burn_in)
-    judge = lived_again(target, drawn, row, steps, first, end, end + 1)
+    online = replay_row(agent, batch, row, steps, first, end, learner.spec.burn_in)
+    target_q = replay_row(target, batch, row, steps, first, end, end + 1)
     for t in there:
         if t < learner.spec.burn_in:
             continue
@@ -79,19 +79,19 @@ def of_row(learner, agent, target, drawn, row, steps):
                 discount = 0.0
         if discount:
             at = min(t + learner.n_steps, end)
-            by = (online if learner.double_q else judge)[at].detach().clone()
+            by = (online if learner.double_q else target_q)[at].detach().clone()
             if steps.action_mask is not None and steps.action_mask[at, 0].any():
                 by[~steps.action_mask[at, 0]] = -torch.inf
-            total = total + discount * learner.value_transform.apply_inv(judge[at][by.argmax()])
+            total = total + discount * learner.value_transform.apply_inv(target_q[at][by.argmax()])
         yield online[t][steps.action[t, 0]], learner.value_transform.apply(total)
 
 
-def lived_again(agent, drawn, row, steps, first, end, frozen):
+def replay_row(agent, batch, row, steps, first, end, frozen):
     """Q (A,) of each observation from the first to the one at `end`; no gradient before `frozen`."""
-    address = None if drawn.assignment is None else drawn.assignment[row : row + 1]
+    address = None if batch.assignment is None else batch.assignment[row : row + 1]
     fresh = agent.initial_state(steps.obs[0], seeded())
     state = with_recurrent_states(
-        [drawn.initial_states[row]], fresh._replace(identity=drawn.identity[row : row + 1], assignment=address)
+        [batch.initial_states[row]], fresh._replace(identity=batch.identity[row : row + 1], assignment=address)
     )
     values = {}
     for t in range(first, end + 1):
@@ -101,7 +101,7 @@ def lived_again(agent, drawn, row, steps, first, end, frozen):
     return values
 
 
-def drawn_by(learner, rng):
+def sample(learner, rng):
     return learner.replay_buffer.sample(learner.replay_batch, rng)
 
 
@@ -119,16 +119,16 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_gradient_is_that_of_a_loss_by_hand(case):
+def test_the_gradient_equals_that_of_a_reference_loss(case):
     learner = CASES[case]()
     for _ in range(3):
         learner.update()
-    with torch.no_grad():  # the target network is another
+    with torch.no_grad():  # a different target network
         for p in learner.target.parameters():
             p.mul_(1.1)
     rng = seeded(1)
-    drawn, places, weights = drawn_by(learner, rng.clone_state())
-    loss, agent, errors = by_hand(learner, drawn, weights)
+    batch, places, weights = sample(learner, rng.clone_state())
+    loss, agent, errors = reference_loss(learner, batch, weights)
     metrics = learner._gradient_step(1e-3, rng, {})
     assert_close(metrics["loss"], loss)
     for ours, theirs in zip(learner.agent.parameters(), agent.parameters(), strict=True):
@@ -137,27 +137,27 @@ def test_the_gradient_is_that_of_a_loss_by_hand(case):
     for place, own in zip(places.tolist(), errors, strict=True):
         assert_close(learner.replay_buffer.priority[place], 0.9 * own.max() + 0.1 * own.mean())
     if learner.spec.stored_state:
-        assert any(one is not None for one in drawn.initial_states)  # some began in the midst of an episode
+        assert any(one is not None for one in batch.initial_states)  # some start within an episode
 
 
-def test_what_it_trains_on_is_what_it_lived_through():
-    """With the weights of then, and from what was known then, Q and what was done agree with the greedy choice."""
+def test_replayed_q_values_agree_with_the_greedy_actions_of_the_rollout():
+    """With the weights and recurrent states of the rollout, the greedy action of the replay is the recorded one."""
     learner = r2d2(exploration=LinearEpsilon(0.0, 0.0, 0), core="episodic")
     lived = learner._make_collector(rng := seeded())
     learner._collect(lived, learner._rollout_policy([0.0] * 3), rng)
-    drawn, _, _ = drawn_by(learner, rng)
-    q, target, _ = learner._replay_q(drawn, rng)
-    steps = drawn.steps.map(lambda part: part[learner.spec.burn_in :])
+    batch, _, _ = sample(learner, rng)
+    q, target, _ = learner._replay_q(batch, rng)
+    steps = batch.steps.map(lambda part: part[learner.spec.burn_in :])
     legal = steps.action_mask | ~steps.action_mask.any(-1, keepdim=True)
     greedy = q.masked_fill(~legal, -torch.inf).argmax(-1)
     assert torch.equal(greedy[steps.valid], steps.action[steps.valid])
     assert_close(target[steps.valid], q[steps.valid])
 
 
-# --- what lives for the run
+# --- target network and loading
 
 
-def test_the_target_network_follows_every_so_many_steps():
+def test_the_target_network_is_updated_at_its_interval():
     learner = r2d2(gradient_steps=1)
     first, agents = flat(learner.target), []
     for _ in range(4):
@@ -168,19 +168,19 @@ def test_the_target_network_follows_every_so_many_steps():
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic"])
-def test_it_goes_on_after_loading(core):
+def test_a_loaded_q_learner_continues_exactly(core):
     a_loaded_learner_continues_exactly(lambda seed=0: r2d2(core=core, seed=seed))
 
 
 @pytest.mark.parametrize("other", [{"rank": 1}, {"batch": 2}])
-def test_the_replay_of_another_process_or_batch_is_not_gone_on_with(other):
+def test_the_replay_buffer_of_another_rank_or_batch_size_is_reset(other):
     learner, restored = r2d2(), r2d2(**other)
     learner.update()
     restored.load_state_dict(learner.state_dict())
     assert restored.collector is None and not len(restored.replay_buffer) and restored.update()["finite"]
 
 
-def test_a_run_of_it_is_saved_and_gone_on_with(tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     def run():
         return Run(r2d2(), outer_steps=4, folder=tmp_path / "run", save_every=2, inspect_every=2)
 
@@ -194,7 +194,7 @@ def test_a_run_of_it_is_saved_and_gone_on_with(tmp_path):
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic"])
-def test_of_worlds_that_are_not_ours_the_replay_is_kept_and_episodes_begin_anew(core, tmp_path):
+def test_of_external_environments_the_replay_buffer_is_saved_and_episodes_are_reset(core, tmp_path):
     def run():
         task = Gymnasium(partial(toy_worlds.Counter, 3), steps=9, dtype=torch.float64)
         return Run(r2d2(task, core=core), outer_steps=3, folder=tmp_path / "run", save_every=2)
@@ -209,13 +209,13 @@ def test_of_worlds_that_are_not_ours_the_replay_is_kept_and_episodes_begin_anew(
         and after.collector.last_return == before.collector.last_return
     )
     made, rng = before.collector.builder.env_steps, seeded()
-    assert same(drawn_by(after, rng.clone_state()), drawn_by(before, rng))
+    assert same(sample(after, rng.clone_state()), sample(before, rng))
     metrics = after.update()
     assert metrics["finite"] and made < metrics["env_steps"] <= made + 3 * 7
 
 
 class Broken(Steps):
-    """One reward is not a number."""
+    """A task with one reward of NaN."""
 
     def step(self, state, action, rng):
         state, step = super().step(state, action, rng)
@@ -229,10 +229,10 @@ def test_an_update_that_is_not_finite_changes_nothing():
     assert torch.equal(flat(learner.agent), before) and learner.replay_buffer.priority.isfinite().all()
 
 
-# --- what it tells
+# --- metrics
 
 
-def test_it_plays_so_many_steps_and_tells_of_them():
+def test_environment_steps_epsilon_and_replay_size_are_metrics():
     learner = r2d2(prefill=1, exploration=LinearEpsilon(0.5, 0.1, 20))
     one, other = learner.update(), learner.update()
     made = learner.collector.builder.env_steps
@@ -244,13 +244,13 @@ def test_it_plays_so_many_steps_and_tells_of_them():
 def test_the_return_is_that_of_the_episodes_that_ended():
     learner = r2d2(REPEAT, horizon=REPEAT.steps, prefill=1, exploration=LinearEpsilon(0.0, 0.0, 0))
     metrics = learner.update()
-    drawn = learner.replay_buffer.get(torch.arange(3))  # the first pieces of the episodes; the others add what is new
-    assert drawn.steps.episode_start.any(0).all() and 0 <= metrics["return"] <= 1
+    batch = learner.replay_buffer.get(torch.arange(3))  # the first pieces of the episodes; the others add what is new
+    assert batch.steps.episode_start.any(0).all() and 0 <= metrics["return"] <= 1
     whole = drqn(REPEAT, horizon=REPEAT.steps, prefill=1)
     assert_close(whole.update()["return"], whole.replay_buffer.get(torch.arange(3)).steps.reward.sum(0).mean())
 
 
-def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
+def test_the_discrepancy_is_zero_with_the_weights_of_the_rollout():
     learner = r2d2(discrepancy_interval=1, core="episodic")
     lived = learner._make_collector(rng := seeded())
     learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
@@ -261,20 +261,20 @@ def test_a_discrepancy_is_none_as_long_as_the_weights_are_the_same():
     assert (learner.discrepancy(rng) > 1e-6).any()
 
 
-def test_an_agent_that_begins_with_nothing_is_elsewhere():
+def test_replay_from_the_zero_state_has_a_discrepancy():
     learner = r2d2(discrepancy_interval=1, stored_state=False, burn_in=0, replay_batch=40)
     lived = learner._make_collector(rng := seeded())
     learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
     assert (learner.discrepancy(rng) > 1e-3).any()
 
 
-def test_the_discrepancy_is_told_when_it_is_due():
+def test_the_discrepancy_is_measured_at_its_interval():
     learner = r2d2(discrepancy_interval=2)
     told = ["discrepancy" in learner.update() for _ in range(4)]
     assert told == [True, False, True, False]
 
 
-def test_a_discrepancy_without_what_was_known_is_refused():
+def test_a_discrepancy_without_final_states_is_refused():
     learner = r2d2()
     learner.update()
     with pytest.raises(ValueError, match="are not stored: build the learner with discrepancy_interval=1"):
@@ -284,8 +284,8 @@ def test_a_discrepancy_without_what_was_known_is_refused():
 # --- what is refused
 
 
-def test_real_numbers_are_refused():
-    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*want tasks\.Discrete"):
+def test_continuous_actions_are_refused():
+    with pytest.raises(ValueError, match=r"GuessingGame: actions are Continuous.*learns tasks\.Discrete only"):
         drqn(game())
 
 
@@ -294,23 +294,25 @@ def test_a_distribution_of_tasks_is_refused():
         DRQN(toy_agent(REPEAT), RandomSizes(REPEAT, {"k": (1, 2)}))
 
 
-def test_an_agent_with_a_value_is_refused():
+def test_an_agent_with_a_critic_is_refused():
     agent = toy_agent(REPEAT)
     agent.act = act.WithCritic(agent.act)
-    with pytest.raises(ValueError, match=r"puts out a value beside its action, .*build it without act\.Valued"):
+    with pytest.raises(ValueError, match=r"last output is a value estimate, .*build it without act\.WithCritic"):
         R2D2(agent, REPEAT)
 
 
-class Paid(Steps):
-    """Each of 4 experts has a reward of its own."""
+class PerExpertRewards(Steps):
+    """Walks with a reward for each of 4 experts."""
 
     def _make_step(self, state, reward):
         return super()._make_step(state, reward)._replace(reward=reward.unsqueeze(-1).expand(-1, 4))
 
 
 def test_rewards_of_each_expert_are_refused():
-    with pytest.raises(ValueError, match=r"Paid returns a reward for each expert, \(3, 4\), and Q-learning wants one"):
-        r2d2(Paid(dtype=torch.float64)).update()
+    with pytest.raises(
+        ValueError, match=r"PerExpertRewards returns a reward for each expert, \(3, 4\), and Q-learning wants one"
+    ):
+        r2d2(PerExpertRewards(dtype=torch.float64)).update()
 
 
 @pytest.mark.parametrize(
@@ -329,6 +331,6 @@ def test_rewards_of_each_expert_are_refused():
         ({"prefill": 9, "capacity": 8}, "prefill=9, want at most capacity=8"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(option, error):
+def test_options_out_of_range_are_refused(option, error):
     with pytest.raises(ValueError, match=error):
         r2d2(**option)

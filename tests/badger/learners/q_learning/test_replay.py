@@ -1,4 +1,4 @@
-"""A replay: the newest sequences, drawn as often as they shall be, and the same after loading."""
+"""The replay buffer: circular storage, sampling distributions and loading."""
 
 import io
 
@@ -17,7 +17,7 @@ from toys import seeded
 
 
 def sequences(*numbers, states=True):
-    """One sequence a number, which is all that is said in it; of the odd ones the agent knew something at first."""
+    """One sequence for each number, which is in all fields; odd ones have an initial state."""
     n = torch.tensor(numbers, dtype=torch.float64)
     flat, yes = n.expand(3, -1), torch.ones(3, len(n), dtype=torch.bool)
     steps = Transitions(flat.unsqueeze(-1), flat.long(), flat, yes, yes, yes, None)
@@ -36,99 +36,99 @@ def content(replay):
     return sorted(replay.get(torch.arange(len(replay))).steps.reward[0].tolist())
 
 
-def test_the_oldest_makes_room():
+def test_new_sequences_replace_the_oldest():
     assert content(replay(1, 2, 3)) == [1, 2, 3]
     assert content(replay(1, 2, 3, 4, 5, 6)) == [3, 4, 5, 6]
 
 
-def test_of_more_than_it_holds_the_last_are_kept():
-    kept = replay(7)
-    kept.add(sequences(1, 2, 3, 4, 5, 6))
-    assert content(kept) == [3, 4, 5, 6]
-    kept.add(sequences(8))
-    assert content(kept) == [4, 5, 6, 8]
+def test_of_a_batch_larger_than_the_capacity_the_last_are_buffer():
+    buffer = replay(7)
+    buffer.add(sequences(1, 2, 3, 4, 5, 6))
+    assert content(buffer) == [3, 4, 5, 6]
+    buffer.add(sequences(8))
+    assert content(buffer) == [4, 5, 6, 8]
 
 
-def test_all_that_is_said_of_a_sequence_stays_together():
-    kept = replay(1, 2, 3, 4, 5, 6)
-    drawn, _, _ = kept.sample(50, seeded())
-    number = drawn.identity.flatten()
+def test_fields_and_states_of_a_sequence_stay_together():
+    buffer = replay(1, 2, 3, 4, 5, 6)
+    batch, _, _ = buffer.sample(50, seeded())
+    number = batch.identity.flatten()
     assert len(set(number.tolist())) == 4
-    assert (drawn.steps.obs == number.unsqueeze(-1)).all() and (drawn.steps.action == number).all()
-    assert drawn.steps.obs.shape == (3, 50, 1)
-    for x, first in zip(number.tolist(), drawn.initial_states, strict=True):
+    assert (batch.steps.obs == number.unsqueeze(-1)).all() and (batch.steps.action == number).all()
+    assert batch.steps.obs.shape == (3, 50, 1)
+    for x, first in zip(number.tolist(), batch.initial_states, strict=True):
         assert first is None if x % 2 == 0 else (first[0] == x).all()
-    assert [last[0][0, 0].item() for last in drawn.final_states] == (-number).tolist()
+    assert [last[0][0, 0].item() for last in batch.final_states] == (-number).tolist()
 
 
-def shares(kept, draws=40_000):
-    _, places, _ = kept.sample(draws, seeded())
-    return places.bincount(minlength=len(kept)) / draws
+def frequencies(buffer, draws=40_000):
+    _, places, _ = buffer.sample(draws, seeded())
+    return places.bincount(minlength=len(buffer)) / draws
 
 
-def test_uniform_draws_are_uniform():
-    kept = replay(1, 2, 3)
-    kept.update_priorities(torch.tensor([0, 1, 2]), torch.tensor([1.0, 5.0, 9.0]))
-    assert_close(shares(kept), torch.full((3,), 1 / 3), atol=0.01, rtol=0)
-    assert kept.sample(5, seeded())[2].tolist() == [1.0] * 5
+def test_uniform_sampling_is_uniform():
+    buffer = replay(1, 2, 3)
+    buffer.update_priorities(torch.tensor([0, 1, 2]), torch.tensor([1.0, 5.0, 9.0]))
+    assert_close(frequencies(buffer), torch.full((3,), 1 / 3), atol=0.01, rtol=0)
+    assert buffer.sample(5, seeded())[2].tolist() == [1.0] * 5
 
 
-def test_prioritised_draws_are_in_proportion():
-    kept = replay(1, 2, 3, draw=PrioritizedSampler(0.5, 0.7))
-    kept.update_priorities(torch.tensor([0, 1, 2]), torch.tensor([1.0, 16.0, 25.0]))
-    assert_close(shares(kept), torch.tensor([0.1, 0.4, 0.5]), atol=0.01, rtol=0)
+def test_prioritized_sampling_is_proportional_to_powers_of_priorities():
+    buffer = replay(1, 2, 3, draw=PrioritizedSampler(0.5, 0.7))
+    buffer.update_priorities(torch.tensor([0, 1, 2]), torch.tensor([1.0, 16.0, 25.0]))
+    assert_close(frequencies(buffer), torch.tensor([0.1, 0.4, 0.5]), atol=0.01, rtol=0)
 
 
-def test_what_is_drawn_more_often_counts_less():
-    kept = replay(1, 2, 3, draw=PrioritizedSampler(0.5, 0.7))
-    kept.update_priorities(torch.tensor([0, 1, 2]), torch.tensor([1.0, 16.0, 25.0]))
-    _, places, weights = kept.sample(50, seeded())
+def test_importance_weights_correct_the_sampling_bias():
+    buffer = replay(1, 2, 3, draw=PrioritizedSampler(0.5, 0.7))
+    buffer.update_priorities(torch.tensor([0, 1, 2]), torch.tensor([1.0, 16.0, 25.0]))
+    _, places, weights = buffer.sample(50, seeded())
     by_hand = (torch.tensor([0.1, 0.4, 0.5], dtype=torch.float64) * 3) ** -0.7
     assert_close(weights, by_hand[places] / by_hand[places].max())
 
 
-def test_a_new_sequence_is_as_likely_as_the_likeliest():
-    kept = replay(1, 2, draw=PrioritizedSampler())
-    kept.update_priorities(torch.tensor([0, 1]), torch.tensor([0.2, 0.5]))
-    kept.add(sequences(3))
-    assert_close(kept.priority.tolist(), [0.2, 0.5, 0.5, 0.0])
+def test_a_new_sequence_gets_the_largest_priority():
+    buffer = replay(1, 2, draw=PrioritizedSampler())
+    buffer.update_priorities(torch.tensor([0, 1]), torch.tensor([0.2, 0.5]))
+    buffer.add(sequences(3))
+    assert_close(buffer.priority.tolist(), [0.2, 0.5, 0.5, 0.0])
 
 
-def test_a_priority_that_is_no_number_changes_nothing():
-    kept = replay(1, 2, draw=PrioritizedSampler())
-    kept.update_priorities(torch.tensor([0, 1]), torch.tensor([float("nan"), 0.5]))
-    assert_close(kept.priority.tolist(), [1.0, 0.5, 0.0, 0.0])
+def test_a_nonfinite_priority_changes_nothing():
+    buffer = replay(1, 2, draw=PrioritizedSampler())
+    buffer.update_priorities(torch.tensor([0, 1]), torch.tensor([float("nan"), 0.5]))
+    assert_close(buffer.priority.tolist(), [1.0, 0.5, 0.0, 0.0])
 
 
-def test_the_same_generator_draws_the_same():
-    kept = replay(1, 2, 3, 4)
-    assert torch.equal(kept.sample(9, seeded(3))[1], kept.sample(9, seeded(3))[1])
+def test_sampling_is_reproducible():
+    buffer = replay(1, 2, 3, 4)
+    assert torch.equal(buffer.sample(9, seeded(3))[1], buffer.sample(9, seeded(3))[1])
 
 
 @pytest.mark.parametrize("numbers", [(), (1, 2), (1, 2, 3, 4, 5, 6, 7)])
-def test_it_is_the_same_after_loading(numbers):
-    kept = replay(*numbers, draw=PrioritizedSampler())
+def test_a_loaded_buffer_equals_the_saved_one(numbers):
+    buffer = replay(*numbers, draw=PrioritizedSampler())
     if numbers:
-        kept.update_priorities(torch.tensor([0, 1]), torch.tensor([0.3, 0.4]))
+        buffer.update_priorities(torch.tensor([0, 1]), torch.tensor([0.3, 0.4]))
     file = io.BytesIO()
-    torch.save(kept.pack(), file)
+    torch.save(buffer.pack(), file)
     file.seek(0)
     other = replay(9, 9, draw=PrioritizedSampler())
     other.unpack(torch.load(file, weights_only=True), (torch.zeros(1, 2),))
-    for one in (kept, other):
+    for one in (buffer, other):
         one.add(sequences(8))
-    assert content(kept) == content(other) and torch.equal(kept.priority, other.priority)
-    for one, same in zip(kept.states, other.states, strict=True):
+    assert content(buffer) == content(other) and torch.equal(buffer.priority, other.priority)
+    for one, same in zip(buffer.states, other.states, strict=True):
         for known, still in zip(one, same, strict=True):
             assert (known is None) == (still is None) and (known is None or torch.equal(known[0], still[0]))
 
 
-def test_an_empty_replay_gives_nothing():
+def test_sampling_from_an_empty_buffer_is_refused():
     with pytest.raises(ValueError, match="the replay buffer is empty"):
         replay().sample(1, seeded())
 
 
-def test_a_replay_of_another_size_is_refused():
+def test_a_buffer_of_another_capacity_is_refused():
     with pytest.raises(ValueError, match="capacity=5, and the saved replay buffer has 4"):
         replay(capacity=5).unpack(replay(1).pack(), None)
 
@@ -141,6 +141,6 @@ def test_a_replay_of_another_size_is_refused():
         (lambda: PrioritizedSampler(beta=-1), "beta=-1, want 0 to 1"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(make, error):
+def test_options_out_of_range_are_refused(make, error):
     with pytest.raises(ValueError, match=error):
         make()

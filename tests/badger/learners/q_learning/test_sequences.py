@@ -1,4 +1,4 @@
-"""Sequences cut of a stream are those that are cut of whole episodes."""
+"""Sequences that are cut from a stream equal those that are cut from whole episodes."""
 
 import io
 
@@ -22,7 +22,7 @@ CUTS = [
 
 
 def pieces_of(lengths, cut):
-    """Of each episode, slowly: (its number, begin, the steps that are learnt from, where it ends)."""
+    """The expected sequences: (number of the episode, start of the burn-in, start and end of the training steps)."""
     found = []
     for number, length in enumerate(lengths):
         new, k = 0, 0  # steps before `new` are in a sequence already
@@ -35,8 +35,8 @@ def pieces_of(lengths, cut):
 
 
 def stream(lengths, rows):
-    """Frames of a stream whose episodes have these lengths, dealt to the rows; an observation is [episode, age]; the
-    agent knows what it has seen before. Cut off where the first row ends."""
+    """A stream of episodes of these lengths, distributed over the rows; an observation is [episode, step]. It ends with
+    the shortest row."""
     told = [[] for _ in range(rows)]
     for number, length in enumerate(lengths):
         row = min(range(rows), key=lambda i: len(told[i]))
@@ -51,7 +51,7 @@ def stream(lengths, rows):
     )
 
 
-def lived(steps, at, agent):
+def agent_state(steps, at, agent):
     """The states before step `at`, and after it."""
     like = agent.initial_state(steps.obs[0, :, :1], seeded())
     obs = steps.obs[min(at, len(steps.obs) - 1)].unsqueeze(1)
@@ -65,36 +65,36 @@ def lived(steps, at, agent):
 def test_a_stream_gives_the_sequences_of_its_episodes(cut, size):
     lengths = torch.randint(1, 14, (30,), generator=seeded()).tolist()
     steps, agent = stream(lengths, 3), toy_agent()
-    trail, found = SequenceBuilder(cut, 3), {}
+    builder, found = SequenceBuilder(cut, 3), {}
     for at in range(0, len(steps.obs), size):
         piece = steps.map(lambda part, at=at: part[at : at + size])
-        states = [lived(steps, t, agent) for t in range(at, at + len(piece.obs) + 1)]
+        states = [agent_state(steps, t, agent) for t in range(at, at + len(piece.obs) + 1)]
         if at == 2 * size:
-            trail = through_a_file(trail, cut, states[0])
-        new = trail.add(piece, states)
+            builder = through_a_file(builder, cut, states[0])
+        new = builder.add(piece, states)
         for row in range(0 if new is None else len(new.initial_states)):
-            key, one = said(new, row, cut)
+            key, one = check_sequence(new, row, cut)
             assert key not in found
             found[key] = one
     expected = pieces_of(lengths, cut)
-    # what was not over when the stream was cut off is not told
+    # sequences of episodes that the end of the stream cuts are missing
     missing = [piece for piece in expected if piece not in found]
     assert set(found) <= set(expected) and len(missing) < 3 * (1 + 14 // cut.stride)
     over = {int(number) for number in steps.obs[~steps.valid][:, 0].tolist()}
     assert not [piece for piece in missing if piece[0] in over]
 
 
-def through_a_file(trail, cut, state):
+def through_a_file(builder, cut, state):
     file = io.BytesIO()
-    torch.save(trail.pack(), file)
+    torch.save(builder.pack(), file)
     file.seek(0)
     other = SequenceBuilder(cut, 3)
     other.unpack(torch.load(file, weights_only=True), (state.core, state.bus, state.inbox))
     return other
 
 
-def said(new, row, cut):
-    """Which sequence it is, after all that it says has been compared with what that one must say."""
+def check_sequence(new, row, cut):
+    """Compares all fields of a sequence with the expected ones; returns which sequence it is."""
     steps = new.steps.map(lambda part: part[:, row]) if new.steps.action_mask is None else None
     length, there = cut.burn_in + cut.train_length, steps.valid
     assert len(there) == length + 1 and not there[-1]
@@ -130,7 +130,7 @@ def test_no_sequence_is_longer_than_an_episode():
 
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("steps", [1, 3, 5, 9])
-def test_what_is_shortened_gives_the_same_sequences(cut, steps):
+def test_a_clamped_spec_cuts_the_same_sequences(cut, steps):
     lengths = [steps, 1, (steps + 1) // 2]
     shorter = cut.clamp_to(steps)
     ours, theirs = pieces_of(lengths, shorter), pieces_of(lengths, cut)
@@ -140,26 +140,26 @@ def test_what_is_shortened_gives_the_same_sequences(cut, steps):
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared", "dnc"])
-def test_an_agent_goes_on_with_what_it_knew(core):
+def test_a_stored_recurrent_state_continues_exactly(core):
     task = Walking(dtype=torch.float64, steps=9)
     agent = toy_agent(task, core=core)
     carry = initial_carry(agent, task, 3, rng := seeded())
     with torch.no_grad():
         frames, _ = rollout(agent, task, carry, rng, Greedy(task.action_space), steps=5, hook=lambda state: state)
-    trail = SequenceBuilder(SequenceSpec(1, 0, 0), 3)
+    builder = SequenceBuilder(SequenceSpec(1, 0, 0), 3)
     kept = []
     for t in range(1, 5):
-        known = [trail_knowledge(frames.hook_outputs[t - 1], row) for row in range(3)]
+        known = [row_state(frames.hook_outputs[t - 1], row) for row in range(3)]
         fresh = agent.initial_state(frames.obs[t], seeded(5))
         same = frames.hook_outputs[t]
         output, _ = agent(frames.obs[t], with_recurrent_states(known, fresh._replace(identity=same.identity)))
         still = ~frames.episode_start[t]
         kept.append(still)
         torch.testing.assert_close(output[still], frames.output[t][still])
-    assert torch.stack(kept).any() and trail.env_steps == 0
+    assert torch.stack(kept).any() and builder.env_steps == 0
 
 
-def trail_knowledge(state, row):
+def row_state(state, row):
     from badger.learners.q_learning.sequences import recurrent_state
 
     return recurrent_state(state, row)
@@ -169,11 +169,11 @@ def test_episodes_of_fixed_length_show_their_last_observation():
     from badger.learners.q_learning.collector import Collector
 
     task = RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)
-    lived = Collector(toy_agent(task), task, SequenceSpec(5, 0, 0), rows=2, experts=4, rng=seeded())
-    frames, found, ended = lived.collect(99, Greedy(task.action_space), seeded())
+    collector = Collector(toy_agent(task), task, SequenceSpec(5, 0, 0), rows=2, experts=4, rng=seeded())
+    frames, found, ended = collector.collect(99, Greedy(task.action_space), seeded())
     assert len(frames.obs) == task.steps and len(found.initial_states) == 2 and ended[1] == 2
     assert found.steps.valid.sum(0).tolist() == [task.steps] * 2
-    torch.testing.assert_close(found.steps.obs[task.steps], lived.carry.step.obs)
+    torch.testing.assert_close(found.steps.obs[task.steps], collector.carry.step.obs)
     assert found.steps.terminated[task.steps - 1].all() == frames.terminated[-1].all()
 
 
@@ -186,6 +186,6 @@ def test_episodes_of_fixed_length_show_their_last_observation():
         ({"burn_in": -1}, "burn_in=-1, want 0 steps or more"),
     ],
 )
-def test_cuts_that_make_no_sense_are_refused(options, error):
+def test_lengths_out_of_range_are_refused(options, error):
     with pytest.raises(ValueError, match=error):
         SequenceSpec(**options)

@@ -1,4 +1,4 @@
-"""Q-learning's pure functions, worked out by hand."""
+"""Targets and priorities of Q-learning against values computed by hand."""
 
 import pytest
 import torch
@@ -25,39 +25,39 @@ def flags(*bits):
     return torch.tensor(bits, dtype=torch.bool).unsqueeze(-1)
 
 
-def wanted(n, *, reward=(1, 2, 3, 4), value=(10, 20, 30, 40, 50), terminated=(0, 0, 0, 0), there=(1, 1, 1, 1)):
-    returns = n_step_returns(column(*reward), column(*value), flags(*terminated), flags(*there), gamma=0.5, n=n)
+def returns_of(n, *, reward=(1, 2, 3, 4), value=(10, 20, 30, 40, 50), terminated=(0, 0, 0, 0), valid=(1, 1, 1, 1)):
+    returns = n_step_returns(column(*reward), column(*value), flags(*terminated), flags(*valid), gamma=0.5, n=n)
     return returns.squeeze(-1).tolist()
 
 
-def test_one_step_is_the_reward_and_the_value_that_follows():
-    assert wanted(1) == [1 + 10, 2 + 15, 3 + 20, 4 + 25]
+def test_a_one_step_return_is_the_reward_plus_the_next_value():
+    assert returns_of(1) == [1 + 10, 2 + 15, 3 + 20, 4 + 25]
 
 
 def test_n_steps_end_where_the_sequence_does():
-    assert wanted(2) == [1 + 1 + 7.5, 2 + 1.5 + 10, 3 + 2 + 12.5, 4 + 25]
-    assert wanted(9) == [1 + 1 + 0.75 + 0.5 + 3.125, 2 + 1.5 + 1 + 6.25, 3 + 2 + 12.5, 4 + 25]
+    assert returns_of(2) == [1 + 1 + 7.5, 2 + 1.5 + 10, 3 + 2 + 12.5, 4 + 25]
+    assert returns_of(9) == [1 + 1 + 0.75 + 0.5 + 3.125, 2 + 1.5 + 1 + 6.25, 3 + 2 + 12.5, 4 + 25]
 
 
-def test_a_termination_ends_the_future():
-    ended = {"terminated": (0, 1, 0, 0), "there": (1, 1, 0, 0)}
-    assert wanted(1, **ended)[:2] == [1 + 10, 2]
-    assert wanted(3, **ended)[:2] == [1 + 1, 2]
+def test_a_termination_stops_bootstrapping():
+    ended = {"terminated": (0, 1, 0, 0), "valid": (1, 1, 0, 0)}
+    assert returns_of(1, **ended)[:2] == [1 + 10, 2]
+    assert returns_of(3, **ended)[:2] == [1 + 1, 2]
 
 
-def test_a_truncation_is_worth_the_value_of_what_it_led_to():
-    ended = {"there": (1, 1, 0, 0)}
-    assert wanted(1, **ended)[:2] == [1 + 10, 2 + 15]
-    assert wanted(3, **ended)[:2] == [1 + 1 + 7.5, 2 + 15]
+def test_a_truncation_bootstraps_from_the_final_observation():
+    ended = {"valid": (1, 1, 0, 0)}
+    assert returns_of(1, **ended)[:2] == [1 + 10, 2 + 15]
+    assert returns_of(3, **ended)[:2] == [1 + 1 + 7.5, 2 + 15]
 
 
 @pytest.mark.parametrize("terminated", [(0, 1, 0, 0), (0, 0, 0, 0)])
-def test_what_follows_an_end_is_never_reached(terminated):
+def test_steps_after_the_end_have_no_effect(terminated):
     nan = float("nan")
-    ended = {"terminated": terminated, "there": (1, 1, 0, 0), "reward": (1, 2, nan, nan)}
+    ended = {"terminated": terminated, "valid": (1, 1, 0, 0), "reward": (1, 2, nan, nan)}
     value = (10, 20, nan if terminated[1] else 30, nan, nan)
     for n in (1, 2, 5):
-        assert wanted(n, **ended, value=value)[:2] == wanted(n, terminated=terminated, there=(1, 1, 0, 0))[:2]
+        assert returns_of(n, **ended, value=value)[:2] == returns_of(n, terminated=terminated, valid=(1, 1, 0, 0))[:2]
 
 
 def test_rescaling_by_hand():
@@ -70,23 +70,23 @@ def test_rescaling_has_an_inverse():
     assert_close(signed_hyperbolic(signed_parabolic(x)), x, rtol=1e-9, atol=1e-15)
 
 
-def test_no_rescaling_is_none():
+def test_identity_does_not_rescale():
     assert qlearning.IDENTITY.apply_inv(qlearning.IDENTITY.apply(3.5)) == 3.5
 
 
-def test_double_q_takes_the_value_of_what_another_finds_best():
+def test_double_q_evaluates_the_action_that_the_selector_maximizes():
     q, by = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[0.0, 9.0, 5.0]])
     assert greedy_value(q, q).tolist() == [3.0]
     assert greedy_value(q, by).tolist() == [2.0]
 
 
-def test_what_is_not_legal_is_never_best():
+def test_masked_actions_are_never_greedy():
     q = torch.tensor([[1.0, 2.0, 3.0]] * 3)
     legal = torch.tensor([[True, True, False], [True, False, False], [False] * 3])
     assert greedy_value(q, q, legal).tolist() == [2.0, 1.0, 3.0]
 
 
-def test_the_value_of_what_was_done():
+def test_select_q_is_the_value_of_the_action_taken():
     assert select_q(torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 0])).tolist() == [2.0, 3.0]
 
 
