@@ -39,8 +39,10 @@ ACTS: dict[str, type[Act]] = {
     "readout": Readout,
     "team": Team,
 }
-"""Acts by name, each a factory `(input_size, outputs, *, options) -> Act`. An environment of several
-agents takes a `Team`, which is given `agents`, too."""
+"""Output heads by name, each a factory `(input_size, outputs, *, options) -> Act`.
+
+`Team`, for environments of several agents, also takes `agents`.
+"""
 
 __all__ = [
     "ACTS",

@@ -167,20 +167,20 @@ def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp
     step, played = [], []
     spied = lambda agent, task, *rest, **more: played.append(task) or evaluate(agent, task, *rest, **more)  # noqa: E731
     monkeypatch.setattr(evaluate_command, "evaluate", spied)
-    for words in ([], ["--through", library]):
+    for words in ([], ["--env-api", library]):
         code, out, _ = command(
             "evaluate", folder, "--trust-code", "--episodes", 8, "--json", tmp_path / "told.json", *words
         )
         step.append(json.loads((tmp_path / "told.json").read_text()))
-        assert code == 0 and (f"through {library}" in out) == bool(words)
+        assert code == 0 and (library in out) == bool(words)
     direct, through_env = step
     assert [type(task).__name__ for task in played] == ["GuessingGame", "EnvRoundTrip"]
-    assert direct["through"] is None and through_env["through"] == library
+    assert direct["env_api"] is None and through_env["env_api"] == library
     assert direct["task"] == through_env["task"] and direct["references"] == through_env["references"]
     for name, score in direct["scores"].items():
         assert through_env["scores"][name] == pytest.approx(score, rel=1e-5)
 
 
 def test_the_command_refuses_another_library(folder, command):
-    code, _, err = command("evaluate", folder, "--trust-code", "--through", "gym")
+    code, _, err = command("evaluate", folder, "--trust-code", "--env-api", "gym")
     assert code == 1 and "library 'gym'" in err and "pettingzoo, gymnasium" in err
