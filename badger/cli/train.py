@@ -90,7 +90,7 @@ def _run_training(run: Run, tensorboard: bool) -> int:
 
 
 def _summarize(run: Run) -> None:
-    """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names the next steps."""
+    """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names next steps."""
     task, folder = run.learner.task.evaluation_task, run.folder
     assert folder is not None
     rows, references, learners = read_metrics(folder), task.references(), member_learners(run.learner)
@@ -99,9 +99,7 @@ def _summarize(run: Run) -> None:
     for learner in learners:
         member = f"/seed_{learner.seed}" if len(learners) > 1 else ""
         scored_rows = [row for row in rows if row[f"{task.score}{member}_ema"] is not None]
-        curves.append(
-            ([row["step"] for row in scored_rows], [row[f"{task.score}{member}_ema"] for row in scored_rows])
-        )
+        curves.append(([row["step"] for row in scored_rows], [row[f"{task.score}{member}_ema"] for row in scored_rows]))
         if member:
             num_bad = sum(not row[f"finite{member}"] for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))

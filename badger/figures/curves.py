@@ -25,7 +25,9 @@ def new_figure(width: float, height: float) -> Figure:
     return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
 
 
-def add_rounded_box(axes: Any, x: float, y: float, width: float, height: float, rounding: float, **options: Any) -> None:
+def add_rounded_box(
+    axes: Any, x: float, y: float, width: float, height: float, rounding: float, **options: Any
+) -> None:
     """Adds a rectangle with rounded corners to an axis.
 
     Args:

@@ -9,7 +9,9 @@ from badger.study.study import Arm, QuickOverrides, Study
 MEMORY_HELPS = Study(
     name="memory-helps",
     claim="Experts with an episodic memory solve the guessing game in fewer outer steps than without.",
-    arms={core: Arm("guessing_game", {"core": core}) for core in ("gru", "episodic", "episodic_shared", "episodic_both")},
+    arms={
+        core: Arm("guessing_game", {"core": core}) for core in ("gru", "episodic", "episodic_shared", "episodic_both")
+    },
     score="final_error",
     threshold=0.1,
     milestones=(800, 1500),
