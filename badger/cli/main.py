@@ -117,15 +117,15 @@ def _bench(words: list[str]) -> int:
         json: Path | None = None,
         threads: int | None = None,
     ) -> int:
-        """Measure ours and the references in turn, in one process; print a table for BENCHMARKS.md.
+        """Measure this library and references alternately, in one process; print a table for BENCHMARKS.md.
 
-        Cases: {cases}.
+        Benchmarks: {cases}, or your own module:function.
 
         Args:
-            cases: which; all if none is named.
+            cases: names of benchmarks; default: all.
             device: cpu, cuda, or auto: cuda where there is one.
-            json: file for the result, written anew after each row.
-            threads: of torch; 1 if not given, or OMP_NUM_THREADS.
+            json: file for the results, rewritten after each of them.
+            threads: of torch; default: OMP_NUM_THREADS, or 1.
         """
         if threads is not None:
             torch.set_num_threads(threads)

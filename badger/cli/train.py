@@ -90,7 +90,7 @@ def _run_training(run: Run, tensorboard: bool) -> int:
 
 
 def _summarize(run: Run) -> None:
-    """Prints scores on held-out episodes beside reference scores, draws the learning curve, names the next steps."""
+    """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names next steps."""
     task, folder = run.learner.task.evaluation_task, run.folder
     assert folder is not None
     rows, references, learners = read_metrics(folder), task.references(), member_learners(run.learner)

@@ -18,7 +18,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
 ```python
 import badger
 
-agent = badger.build("guessing_game", batch=4).learner.agent
+agent = badger.build_run("guessing_game", batch=4).learner.agent
 learner = badger.BPTT(agent, badger.GuessingGame(dims=4, steps=5), batch=4)
 metrics = learner.update()
 assert metrics["finite"]

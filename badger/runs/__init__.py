@@ -7,12 +7,12 @@
 - `badger.runs.milestones`: learning speed: first crossing of a threshold, moving averages at given steps.
 - `badger.runs.evaluations`: `evaluation.json`, the last evaluation of a run.
 
-A run is made from its recipe by `badger.build` and loaded by `badger.load_run`, both in `badger.recipes`.
+A run is made from its recipe by `badger.build_run` and loaded by `badger.load_run`, both in `badger.recipes`.
 
 ```python
 import badger
 
-learner = badger.build("guessing_game", batch=4, steps=3).learner
+learner = badger.build_run("guessing_game", batch=4, steps=3).learner
 run = badger.Run(learner, outer_steps=2, folder="runs/example")
 badger.train(run, quiet=True, tensorboard=False)
 assert len(badger.read_metrics("runs/example")) == 2

@@ -92,15 +92,14 @@ CARD_GAME_IMITATION = _study(
     {core: IMITATION | {"core": core} for core in ("episodic", "gru")},
     {"cards": 4, "core.slots": 8},
     name="card-game-imitation",
-    claim="With an episodic memory the moves of a player with perfect memory are learned; with a GRU they are not.",
+    claim="The moves of a player with perfect memory are learned with an episodic memory, and not with a GRU alone.",
     score="accuracy",
     threshold=0.95,
 )
 
 GAME = {
     "cards": 4, "learner": "a2c", "batch": 128, "lr": 1e-3, "learner.entropy_weight": 0.01, "observe_previous": True,
-    "core.slots": 16,
-    "outer_steps": 1500,
+    "core.slots": 16, "outer_steps": 1500,
 }  # fmt: skip
 
 CARD_GAME = _study(

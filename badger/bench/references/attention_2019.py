@@ -5,7 +5,8 @@ output is an attention query, a learned vector of 16 with a random address of 16
 80,977 parameters; Adam; 100 episodes a step; the loss is the error of the last guess. Assumptions where the
 description has gaps, chosen to give nearly that number (80,817, 0.2 % fewer): heads share keys and values as wide as
 the hidden state; two gated linear layers and a linear one before the readout, all of that width; the hidden state
-starts from the identity. The original is reported to need 1.0 GB and 8.4 CPU-seconds; why is not described.
+starts from the identity. The original is reported to need 1.0 GB and 8.4 CPU-seconds; the descriptions
+do not explain why.
 
 Shapes: B episode, N expert, H query head, K key, V value, D dimension of a guess.
 """

@@ -21,7 +21,7 @@ import badger.rng
 from badger import STUDIES, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
 from badger.runs.evaluations import read_evaluation
-from badger.study import QuickOverrides, Study, compare, find_study, plots, process_pool, tables
+from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, process_pool, tables
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results
 from badger.study.run import _exclusive_lock, run_study
@@ -366,7 +366,7 @@ def test_diverged_runs_count_and_killed_runs_do_not(failed):
 
 def test_the_command_line_ends_with_1_where_a_run_failed(tmp_path, monkeypatch, command):
     (tmp_path / "my_study.py").write_text(
-        "from badger import Arm, Study\n"
+        "from badger.study import Arm, Study\n"
         "MINE = Study(name='mine', claim='', arms={'a': Arm('tiny_runs:tiny', {'no_such': 1})}, score='', threshold=1)"
     )
     monkeypatch.chdir(tmp_path)
