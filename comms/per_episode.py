@@ -22,8 +22,8 @@ from comms.topology import Edges, edge_list, make_edges, map_edges
 class PerEpisode:
     """A topology with one of several random graphs in each episode, chosen with equal probability.
 
-    The graphs are made once, on the host, with the seeds seed, seed + 1, ...; an episode draws the index of its graph on
-    the device, without a synchronization. Graphs with fewer edges than others are padded with inactive edges.
+    The graphs are made once, on the host, with the seeds seed, seed + 1, ...; an episode draws the index of its graph
+    on the device, without a synchronization. Graphs with fewer edges than others are padded with inactive edges.
 
     Args:
         topology: a name in TOPOLOGIES, or a function of the number of experts, that has a keyword argument `seed`.

@@ -74,7 +74,7 @@ def test_a_replay_over_several_episodes_uses_the_graph_of_each(bus):
     rng = seeded(2)
     carry = initial_carry(agent, task, B, rng)
     _, carry = rollout(agent, task, carry, rng, steps=2)
-    trajectory, recording, after = record(agent, task, carry, rng, lambda o, m, r: o, steps=T)
+    trajectory, recording, _ = record(agent, task, carry, rng, lambda o, m, r: o, steps=T)
     assert trajectory.episode_start[1:].any()
     output, _, last = replay(agent, recording)
     assert_close(output, trajectory.output, rtol=1e-10, atol=1e-12)
@@ -140,7 +140,7 @@ def test_a_first_replay_of_ppo_has_the_probabilities_of_the_rollout():
 
 
 def test_added_experts_get_a_new_graph_and_a_rewired_state_keeps_its_own():
-    agent, task = walking()
+    agent, _ = walking()
     rng, obs = seeded(), torch.zeros(B, 2, dtype=torch.float64)
     state = agent.initial_state(obs, rng)
     more = agent.add(state, 2, obs, rng)

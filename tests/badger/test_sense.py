@@ -7,12 +7,12 @@ from badger.sense import Broadcast, Embedding, PerExpert, Scaled, Team
 from badger.testing import ContractError
 from badger.testing.devices import META, all_on_meta, without_values
 
-B, E, P, O = 2, 4, 2, 3
-SENSES = {Broadcast: (B, O), Scaled: (B, O), Embedding: (B, O), PerExpert: (B, E, O), Team: (B, P, O)}
+B, E, P, SIZE = 2, 4, 2, 3
+SENSES = {Broadcast: (B, SIZE), Scaled: (B, SIZE), Embedding: (B, SIZE), PerExpert: (B, E, SIZE), Team: (B, P, SIZE)}
 
 
 def check(make, shape):
-    @without_values(lambda make: make(O))
+    @without_values(lambda make: make(SIZE))
     def senses_run_on_the_meta_device(make, sense):
         obs = torch.zeros(shape, device=META, requires_grad=True)
         seen = sense(obs, E, 2)
@@ -33,5 +33,5 @@ class Reads(Broadcast):
 
 
 def test_a_sense_that_reads_a_value_is_caught():
-    with pytest.raises(ContractError, match="^senses_run_on_the_meta_device: want no value read by the host"):
-        check(Reads, (B, O))
+    with pytest.raises(ContractError, match=r"^senses_run_on_the_meta_device: want no value read by the host"):
+        check(Reads, (B, SIZE))
