@@ -7,8 +7,9 @@ from torch import Tensor
 def to_host(tensor: Tensor) -> np.ndarray:
     """The values of a tensor on the host; waits for the device.
 
-    Learners call it as `host.to_host`, at most once in an update, and nothing else that waits for the device: the
-    contract of learners replaces it by a prepared answer on the meta device, and counts its calls.
+    Learners call it as `host.to_host`, and nothing else that waits: a contract replaces it by a prepared answer on the
+    meta device, and counts its calls. `BPTT` and `A2C` never call it; `PPO` only with `target_kl`, for each minibatch;
+    `DRQN` and `R2D2` once in an update, and `R2D2` once more in each gradient step to find stored recurrent states.
 
     Args:
         tensor: on any device; its gradient is cut off.

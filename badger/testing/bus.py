@@ -167,7 +167,12 @@ def without_active_edges_a_delivery_is_zero(bus: Bus, y: Tensor, edges: Edges) -
             expect(gradient.isfinite().all(), "a finite gradient where all edges are inactive", gradient.tolist())
 
 
-@without_values(lambda make: make(Y, M).double())
+def build(make: Make) -> Bus:
+    """A bus in float64."""
+    return make(Y, M).double()
+
+
+@without_values(build)
 def rounds_run_on_the_meta_device(make: Make, bus: Bus) -> None:
     y = torch.zeros(B, E, Y, dtype=torch.float64, device=META, requires_grad=True)
     for graph in (any_graph(), regular_graph()):

@@ -241,6 +241,11 @@ class CountedAnswers:
         return answer
 
 
+def agent_of(make: Make) -> Agent:
+    """The agent of a learner, with a critic where the learner needs one."""
+    return make().agent
+
+
 def updates_without_values(make: Make, agent: Agent, updates: int) -> int:
     """Makes updates of an agent on the meta device; how often the last one reads values on the host."""
     answers = CountedAnswers()
@@ -265,7 +270,7 @@ def host_reads(make: Make) -> int:
     """
     counts = []
 
-    @without_values(lambda make: make().agent, modes=[REAL])
+    @without_values(agent_of, modes=[REAL])
     def an_update_runs_on_the_meta_device(make: Make, agent: Agent) -> None:
         counts.append(updates_without_values(make, agent, 2))  # the first one may fill a replay buffer
 
@@ -279,7 +284,7 @@ def an_update_reads_values_on_the_host_at_most_once(make: Make) -> None:
     expect(calls <= 1, "at most 1 call of badger.learners.host.to_host in an update", calls)
 
 
-@without_values(lambda make: make().agent, modes=[FAKE])
+@without_values(agent_of, modes=[FAKE])
 def an_update_runs_under_fake_tensor_mode(make: Make, agent: Agent) -> None:
     updates_without_values(make, agent, 1)
 

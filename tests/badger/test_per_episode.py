@@ -140,7 +140,7 @@ def test_a_first_replay_of_ppo_has_the_probabilities_of_the_rollout():
 
 
 def test_added_experts_get_a_new_graph_and_a_rewired_state_keeps_its_own():
-    agent, _task = walking()
+    agent, _ = walking()
     rng, obs = seeded(), torch.zeros(B, 2, dtype=torch.float64)
     state = agent.initial_state(obs, rng)
     more = agent.add(state, 2, obs, rng)

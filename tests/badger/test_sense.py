@@ -7,12 +7,12 @@ from badger.sense import Broadcast, Embedding, PerExpert, Scaled, Team
 from badger.testing import ContractError
 from badger.testing.devices import META, all_on_meta, without_values
 
-B, E, P, OBS = 2, 4, 2, 3
-SENSES = {Broadcast: (B, OBS), Scaled: (B, OBS), Embedding: (B, OBS), PerExpert: (B, E, OBS), Team: (B, P, OBS)}
+B, E, P, SIZE = 2, 4, 2, 3
+SENSES = {Broadcast: (B, SIZE), Scaled: (B, SIZE), Embedding: (B, SIZE), PerExpert: (B, E, SIZE), Team: (B, P, SIZE)}
 
 
 def check(make, shape):
-    @without_values(lambda make: make(OBS))
+    @without_values(lambda make: make(SIZE))
     def senses_run_on_the_meta_device(make, sense):
         obs = torch.zeros(shape, device=META, requires_grad=True)
         seen = sense(obs, E, 2)
@@ -34,4 +34,4 @@ class Reads(Broadcast):
 
 def test_a_sense_that_reads_a_value_is_caught():
     with pytest.raises(ContractError, match=r"^senses_run_on_the_meta_device: want no value read by the host"):
-        check(Reads, (B, OBS))
+        check(Reads, (B, SIZE))
