@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from badger.testing.contract import close
-from badger.testing.core.cases import noise, run, tensors
+from badger.testing.core.cases import noise, run, tensors, through_a_file
 from badger.testing.core.stepping import unchecked
 from experts import GRU, LSTM, EpisodicMemory, Private
 from experts import state as states
@@ -90,6 +90,12 @@ def test_detach_cuts_every_tensor_off():
 
 def test_unpack_undoes_pack():
     assert same(states.unpack(states.pack(tree()), tree(50)), tree())
+
+
+def test_one_tensor_in_two_places_is_one_tensor_after_a_file():
+    tensor = torch.zeros(2)
+    first, second, other = states.unpack(through_a_file(states.pack((tensor, tensor, tensor.clone()))), (tensor,) * 3)
+    assert first is second and first is not other
 
 
 # The log, seen through the verbs
