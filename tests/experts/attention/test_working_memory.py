@@ -248,7 +248,7 @@ def test_a_feedforward_core_remembers_nothing():
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: AMRL(D, LIVE, kind="mean"), "kind='mean', want one of sum, avg, max"),
         (lambda: AMRL(D, partial(GRU, hidden_size=1)), "output_size=1, want at least 2: half is aggregated"),
@@ -262,6 +262,6 @@ def test_a_feedforward_core_remembers_nothing():
         (lambda: GTrXL(D, H, layers=0), "layers=0, want at least 1"),
     ],
 )
-def test_sizes_that_cannot_be_are_told(make, numbers):
-    with pytest.raises(ValueError, match=numbers), unchecked():
+def test_sizes_that_cannot_be_are_told(make, message):
+    with pytest.raises(ValueError, match=message), unchecked():
         make()

@@ -99,7 +99,7 @@ def test_every_part_of_a_state_passes_its_gradient_on(options, monkeypatch):
     parts = [stepped(core, xs)[1][-1], plainly(monkeypatch, core, xs)[1][-1]]
     fields = (
         "memory",
-        "slot_usage",
+        "usage",
         "link",
         "precedence",
         "write_weights",
