@@ -19,7 +19,7 @@ T, B, N, D, H = 5, 3, 2, 2, 4
 
 class Pair(NamedTuple):
     left: Tensor | None
-    correct: tuple
+    right: tuple
 
 
 def tree(start: float = 0) -> tuple:
