@@ -227,14 +227,14 @@ def make_controller(controller: Callable[[int], Core], input_size: int, read_siz
 
 def _build_controller(controller: Callable[[int], Core], input_size: int, read_size: int | None) -> Core:
     """The controller with a checked type and input size; read_size None: without a check of the input size."""
-    wanted = input_size + (read_size or 0)
-    core = controller if isinstance(controller, nn.Module) else controller(wanted)
+    expected = input_size + (read_size or 0)
+    core = controller if isinstance(controller, nn.Module) else controller(expected)
     if core is controller or not isinstance(core, Core):
         got = type(core).__name__
         raise TypeError(f"the controller is a {got}, want a factory int -> Core such as partial(GRU, hidden_size=64)")
-    if read_size is not None and core.input_size != wanted:
+    if read_size is not None and core.input_size != expected:
         raise ValueError(
-            f"the controller's input_size={core.input_size}, want x {input_size} + read {read_size} = {wanted}; "
+            f"the controller's input_size={core.input_size}, want x {input_size} + read {read_size} = {expected}; "
             "pass a factory int -> Core such as partial(GRU, hidden_size=64)"
         )
     return core

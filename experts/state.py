@@ -163,12 +163,25 @@ def unfold(state: State, n: int) -> State:
 
 
 def pack(state: State) -> Packed:
-    """Serializes to lists, dicts and detached tensors, which `torch.load(weights_only=True)` accepts; see `unpack`."""
+    """Serializes to lists, dicts and detached tensors, which `torch.load(weights_only=True)` accepts; see `unpack`.
+
+    A tensor that occurs twice in the state is one tensor after `unpack`, too, also through a file: parts that compare
+    tensors by identity, such as `comms.Edges.unmodified`, keep their fast paths and so the same rounding errors.
+    """
+    return _pack(state, {})
+
+
+def _pack(state: State, packed: dict[int, Tensor]) -> Packed:
+    """packed: clones of the tensors so far, by the identity of the original."""
     if state is None:
         return None
     if isinstance(state, tuple):
-        return [pack(part) for part in state]
-    return state.pack() if isinstance(state, Leaf) else state.detach().clone()
+        return [_pack(part, packed) for part in state]
+    if isinstance(state, Leaf):
+        return state.pack()
+    if id(state) not in packed:
+        packed[id(state)] = state.detach().clone()
+    return packed[id(state)]
 
 
 def unpack(packed: Packed, like: State) -> State:

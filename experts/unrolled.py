@@ -80,9 +80,9 @@ class Unrolled(nn.Module):
             return self._packed(x, state)
         xs = (x.transpose(0, 1) if self.batch_first else x).unsqueeze(2)
         if xs.dim() != 4 or xs.shape[0] == 0 or xs.shape[-1] != self.core.input_size:
-            wanted = "(batch, steps, input)" if self.batch_first else "(steps, batch, input)"
+            expected = "(batch, steps, input)" if self.batch_first else "(steps, batch, input)"
             raise ValueError(
-                f"x {tuple(x.shape)}, want {wanted} with at least one step and input_size={self.core.input_size}"
+                f"x {tuple(x.shape)}, want {expected} with at least one step and input_size={self.core.input_size}"
             )
         ys, state = self.core.unroll(xs, self._to_core_state(xs[0], state), reset)
         ys = ys.squeeze(2)
@@ -119,10 +119,11 @@ class Unrolled(nn.Module):
         if not isinstance(self.core, Cell) or isinstance(state, self.core.State):
             return state
         parts = (state,) if isinstance(state, Tensor) else state
-        wanted = (1, x.shape[0], self.core.output_size)
-        if [tuple(part.shape) for part in parts] != [wanted] * len(self.core.State._fields):
+        expected = (1, x.shape[0], self.core.output_size)
+        if [tuple(part.shape) for part in parts] != [expected] * len(self.core.State._fields):
             names = " and ".join(self.core.State._fields)
-            raise ValueError(f"state {[tuple(part.shape) for part in parts]}, want {names} of shape {wanted}, or None")
+            shapes = [tuple(part.shape) for part in parts]
+            raise ValueError(f"state {shapes}, want {names} of shape {expected}, or None")
         return self.core.State(*(part.transpose(0, 1) for part in parts))
 
     def _from_core_state(self, state: State) -> State:

@@ -93,12 +93,12 @@ class _Memory:
         keys = x.new_zeros(steps, n, self.weights["key.bias"].shape[0])
         return keys, x.new_zeros(steps, n, value), torch.zeros(steps, n, dtype=torch.bool), 0
 
-    def written(self, buffer, rows, there):
+    def written(self, buffer, rows, active):
         keys, values, counts, clock = buffer
         keys, values, counts = keys.clone(), values.clone(), counts.clone()
         oldest = clock % len(keys)
         for i, (key, value) in enumerate(rows):
-            keys[oldest, i], values[oldest, i], counts[oldest, i] = key, value, there[i]
+            keys[oldest, i], values[oldest, i], counts[oldest, i] = key, value, active[i]
         return keys, values, counts, clock + 1
 
     def row(self, x, h):
@@ -147,12 +147,12 @@ def shared_memory(
 ) -> tuple[Tensor, Tensor]:
     """A list of rows that all members read, scaled dot product and softmax, beside a GRU; no reset.
 
-    weights: the parameters of a `TaggedMemory`, by name. xs (T, B, N, D), present (T, B, N) -> ys (T, B, N, H), and
-    the share of the read weight that lay on rows of one's own tag (T, B, N).
+    weights: the parameters of a `TaggedMemory` memory, by name. xs (T, B, N, D), present (T, B, N) -> ys (T, B, N, H),
+    and the read weight of rows with the own tag (T, B, N).
     """
     both = [_shared_episode(weights, xs[:, b], present[:, b], slots, top_k, tags, writers) for b in range(xs.shape[1])]
-    ys, shares = zip(*both, strict=True)
-    return torch.stack(ys, 1), torch.stack(shares, 1)
+    ys, fractions = zip(*both, strict=True)
+    return torch.stack(ys, 1), torch.stack(fractions, 1)
 
 
 def _shared_episode(weights, xs, present, slots, top_k, tags, writers):
@@ -163,32 +163,35 @@ def _shared_episode(weights, xs, present, slots, top_k, tags, writers):
     def linear(name, *parts):
         return weights[f"{name}.weight"] @ torch.cat(parts) + weights[f"{name}.bias"]
 
-    steps, h, ys, shares = [], xs.new_zeros(n, hidden), [], []  # steps: the rows (key, value, writer) of each
+    steps, h, ys, fractions = [], xs.new_zeros(n, hidden), [], []  # steps: the rows (key, value, writer) of each
     for t, x in enumerate(xs):
         rows = [row for step in steps[-(slots // writers) :] for row in step]
         new, own = [], []
         for i in range(n):
             query = linear("memory.query", x[i], h[i])
-            read, mine = x.new_zeros(x.shape[1] + hidden), x.new_zeros(())
+            read, own_weight = x.new_zeros(x.shape[1] + hidden), x.new_zeros(())
             if rows:
-                kin = torch.tensor([tags > 0 and j % tags == i % tags for _, _, j in rows])
+                same_tag = torch.tensor([tags > 0 and j % tags == i % tags for _, _, j in rows])
                 scores = torch.stack([query @ key for key, _, _ in rows]) * len(query) ** -0.5
-                scores = scores + kin * weights.get("bonus", 0)
+                scores = scores + same_tag * weights.get("bonus", 0)
                 best = scores.argsort(descending=True)[:top_k]
-                share = scores[best].softmax(0)
-                read, mine = sum(s * rows[k][1] for s, k in zip(share, best, strict=True)), (share * kin[best]).sum()
+                weight = scores[best].softmax(0)
+                read, own_weight = (
+                    sum(s * rows[k][1] for s, k in zip(weight, best, strict=True)),
+                    (weight * same_tag[best]).sum(),
+                )
             if "gate.weight" in weights:
-                read = read * torch.sigmoid(linear("gate", x[i], h[i], mine.unsqueeze(0)))
+                read = read * torch.sigmoid(linear("gate", x[i], h[i], own_weight.unsqueeze(0)))
             stepped = torch.gru_cell(torch.cat([x[i], read]).unsqueeze(0), h[i].unsqueeze(0), *gru).squeeze(0)
             new.append(stepped if present[t, i] else h[i])
-            own.append(mine)
+            own.append(own_weight)
         h = torch.stack(new)
         steps.append(
             [(linear("memory.key", x[j], h[j]), torch.cat([x[j], h[j]]), j) for j in range(writers) if present[t, j]]
         )
         ys.append(h)
-        shares.append(torch.stack(own))
-    return torch.stack(ys), torch.stack(shares)
+        fractions.append(torch.stack(own))
+    return torch.stack(ys), torch.stack(fractions)
 
 
 class _Clustered(_Memory):
@@ -205,16 +208,16 @@ class _Clustered(_Memory):
         key = self.weights["key.weight"] @ torch.cat([x, h]) + self.weights["key.bias"]
         return key, torch.cat({"x": [x], "h": [h], "both": [x, h]}[self.row_content])
 
-    def written(self, buffer, rows, there):
+    def written(self, buffer, rows, active):
         slots, clock = [*buffer[0]], buffer[1]
-        for (key, value), here in zip(rows, there, strict=True):
+        for (key, value), here in zip(rows, active, strict=True):
             if not here:
                 continue
-            alike = [(key @ k / (key.norm() * k.norm())).item() for k, *_ in slots]
-            if alike and max(alike) > self.threshold:
-                at = alike.index(max(alike))
-                k, v, n, _ = slots[at]
-                slots[at] = (k * n + key) / (n + 1), (v * n + value) / (n + 1), n + 1, clock
+            similarities = [(key @ k / (key.norm() * k.norm())).item() for k, *_ in slots]
+            if similarities and max(similarities) > self.threshold:
+                slot = similarities.index(max(similarities))
+                k, v, n, _ = slots[slot]
+                slots[slot] = (k * n + key) / (n + 1), (v * n + value) / (n + 1), n + 1, clock
             elif len(slots) < self.slots:
                 slots.append((key, value, 1, clock))
             else:
@@ -234,8 +237,8 @@ class _Clustered(_Memory):
         values, scores = torch.stack([slots[i][1] for i in rows]), torch.stack([scores[i] for i in rows])
         if self.weighting == "similarity":
             return scores @ values
-        shares = scores.exp() if self.weighting == "softmax" else 1 / (1e-3 - scores)
-        return shares / shares.sum() @ values
+        fractions = scores.exp() if self.weighting == "softmax" else 1 / (1e-3 - scores)
+        return fractions / fractions.sum() @ values
 
     @property
     def inputs(self):

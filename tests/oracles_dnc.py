@@ -18,8 +18,8 @@ def oneplus(x):
 
 
 def softmax(x):
-    shares = np.exp(x - np.max(x))
-    return shares / shares.sum()
+    fractions = np.exp(x - np.max(x))
+    return fractions / fractions.sum()
 
 
 def cosine(u, v):
@@ -31,16 +31,16 @@ def content(memory, key, strength, mask):
 
 
 def allocation(usage):
-    shares, product = np.zeros(len(usage)), 1.0
+    fractions, product = np.zeros(len(usage)), 1.0
     for slot in np.argsort(np.round(usage * 1e4), kind="stable"):  # the free list
         used = SMALL + (1 - SMALL) * usage[slot]
-        shares[slot] = (1 - used) * product
+        fractions[slot] = (1 - used) * product
         product *= used
-    return shares
+    return fractions
 
 
-def sharpen(shares, power):
-    raised = (shares + SMALL) ** power
+def sharpen(fractions, power):
+    raised = (fractions + SMALL) ** power
     return raised / raised.sum()
 
 
@@ -78,27 +78,27 @@ class Store:
 
     def step(self, vectors, present):
         asks = [Interface(v, self.heads, self.width, self.masking, self.sharpness) for v in vectors]
-        for member, ask in enumerate(asks):
+        for member, params in enumerate(asks):
             if present[member]:
-                self.write(ask, self.weights[member])
-        for member, ask in enumerate(asks):
+                self.write(params, self.weights[member])
+        for member, params in enumerate(asks):
             if present[member]:
                 for head in range(self.heads):
-                    self.weights[member, head] = self.find(ask, head, self.weights[member, head])
+                    self.weights[member, head] = self.find(params, head, self.weights[member, head])
                     self.reads[member, head] = self.memory.T @ self.weights[member, head]
 
-    def write(self, ask, read):
+    def write(self, params, read):
         slots, old = len(self.usage), self.memory
         retained = np.ones(slots)
         for head in range(self.heads):
-            retained *= 1 - ask.free_gates[head] * read[head]
+            retained *= 1 - params.free_gates[head] * read[head]
         self.usage = (self.usage + self.written - self.usage * self.written) * retained
-        found = content(old, ask.write_key, ask.write_strength, ask.write_mask)
-        gate, freely = ask.write_gate, ask.allocation_gate
-        w = gate * (freely * allocation(self.usage) + (1 - freely) * found)
+        results = content(old, params.write_key, params.write_strength, params.write_mask)
+        gate, freely = params.write_gate, params.allocation_gate
+        w = gate * (freely * allocation(self.usage) + (1 - freely) * results)
         if self.deallocation:
             old = old * retained[:, None]
-        self.memory = old * (1 - np.outer(w, ask.erase)) + np.outer(w, ask.write_value)
+        self.memory = old * (1 - np.outer(w, params.erase)) + np.outer(w, params.write_value)
         link = np.zeros((slots, slots))
         for i in range(slots):
             for j in range(slots):
@@ -107,9 +107,9 @@ class Store:
         self.link, self.written = link, w
         self.precedence = (1 - w.sum()) * self.precedence + w
 
-    def find(self, ask, head, last):
-        before, after = self.link.T @ last, self.link @ last
+    def find(self, params, head, last):
+        previous, final = self.link.T @ last, self.link @ last
         if self.sharpness:
-            before, after = (sharpen(d, s) for d, s in zip((before, after), ask.powers[head], strict=True))
-        found = content(self.memory, ask.keys[head], ask.strengths[head], ask.masks[head])
-        return np.array(ask.modes[head]) @ np.array([before, found, after])
+            previous, final = (sharpen(d, s) for d, s in zip((previous, final), params.powers[head], strict=True))
+        results = content(self.memory, params.keys[head], params.strengths[head], params.masks[head])
+        return np.array(params.modes[head]) @ np.array([previous, results, final])

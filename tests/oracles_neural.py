@@ -18,9 +18,9 @@ def recall(memory, key):
 def local_changes(memory, key, value, weights):
     """(z - zhat) z_below^T of each layer."""
     zs = recall(memory, key)
-    wanted = weights["feedback.weight"] @ value + weights["feedback.bias"]
+    expected = weights["feedback.weight"] @ value + weights["feedback.bias"]
     size = len(key)
-    return [np.outer(zs[i + 1] - wanted[i * size : (i + 1) * size], zs[i]) for i in range(len(memory))]
+    return [np.outer(zs[i + 1] - expected[i * size : (i + 1) * size], zs[i]) for i in range(len(memory))]
 
 
 def gradient_changes(memory, key, value, weights):
@@ -40,22 +40,22 @@ def step(weights, memory, hs, *, rule, heads, scale, present):
     """From the controller's outputs hs (n, hidden) and the weights by name: the memory after the step, ys, reads and
     the loss (delay 0) of those present. Entries of ys and reads of absent members are None."""
     size = len(memory[0])
-    there = [i for i in range(len(hs)) if present[i]]
+    active = [i for i in range(len(hs)) if present[i]]
     changed = [np.zeros_like(m) for m in memory]
-    writes, asked = {}, {}
-    for i in there:
+    writes, queries = {}, {}
+    for i in active:
         out = np.tanh(weights["interact.weight"] @ hs[i] + weights["interact.bias"])
         of_rate, *parts = np.split(out, [size, size * (1 + heads), size * (1 + 2 * heads)])
         reads, keys, values = (part.reshape(heads, size) for part in parts)
         rate = 1 / (1 + np.exp(-(weights["rate.weight"][0] @ of_rate + weights["rate.bias"][0])))
-        writes[i], asked[i] = list(zip(keys, values, strict=True)), reads
+        writes[i], queries[i] = list(zip(keys, values, strict=True)), reads
         for key, value in writes[i]:
             for total, change in zip(changed, CHANGES[rule](memory, key, value, weights), strict=True):
-                total += rate * scale * change / len(there)
+                total += rate * scale * change / len(active)
     memory = [m - change for m, change in zip(memory, changed, strict=True)]
     ys, read, losses = [None] * len(hs), [None] * len(hs), []
-    for i in there:
-        read[i] = np.mean([recall(memory, key)[-1] for key in asked[i]], 0)
+    for i in active:
+        read[i] = np.mean([recall(memory, key)[-1] for key in queries[i]], 0)
         ys[i] = weights["output.weight"] @ np.concatenate([hs[i], read[i]]) + weights["output.bias"]
         losses.append(np.mean([(recall(memory, key)[-1] - value) ** 2 for key, value in writes[i]]))
     return memory, ys, read, np.mean(losses) if losses else 0.0

@@ -20,11 +20,11 @@ def lives(of, xs: Tensor, reset: Tensor | None = None, present: Tensor | None = 
         for n in range(xs.shape[2]):
             spans = [0, *(t for t in range(1, len(xs)) if reset[t, b]), len(xs)]
             ys = []
-            for lo, hi in pairwise(spans):
-                there = present[lo:hi, b, n]
-                assert there[0], "nothing is said of who is absent from the beginning"
-                lived = of(xs[lo:hi, b, n][there])
-                ys += [lived[i] for i in (there.cumsum(0) - 1).tolist()]
+            for first, hi in pairwise(spans):
+                active = present[first:hi, b, n]
+                assert active[0], "nothing is said of who is absent from the beginning"
+                outputs = of(xs[first:hi, b, n][active])
+                ys += [outputs[i] for i in (active.cumsum(0) - 1).tolist()]
             members.append(torch.stack(ys))
         rows.append(torch.stack(members, 1))
     return torch.stack(rows, 1)
@@ -45,12 +45,12 @@ def linear(weights: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def amrl(core, xs: Tensor) -> Tensor:
-    weights, seen, ys = dict(core.named_parameters()), [], []
+    weights, visible, ys = dict(core.named_parameters()), [], []
     for h in stepped(core.controller, xs):
         half = len(h) - len(h) // 2
-        seen.append(h[half:])
-        total = torch.stack(seen).sum(0)
-        value = {"sum": total, "avg": total / len(seen), "max": torch.stack(seen).amax(0)}[core.kind]
+        visible.append(h[half:])
+        total = torch.stack(visible).sum(0)
+        value = {"sum": total, "avg": total / len(visible), "max": torch.stack(visible).amax(0)}[core.kind]
         through = total + (value - total).detach()
         hidden = linear(weights, "out.0", torch.cat([h[:half], through])).clamp(min=0)
         ys.append(linear(weights, "out.2", hidden))
@@ -71,8 +71,8 @@ def window(core, xs: Tensor) -> Tensor:
                 )
                 scores.append(query @ key / math.sqrt(len(key)))
                 values.append(linear(weights, "value", xs[s]).chunk(core.heads)[i])
-            shares = torch.stack(scores).exp()
-            reads.append(sum(share * value for share, value in zip(shares, values, strict=True)) / shares.sum())
+            fractions = torch.stack(scores).exp()
+            reads.append(sum(weight * value for weight, value in zip(fractions, values, strict=True)) / fractions.sum())
         ys.append(linear(weights, "out", torch.cat([h, *reads])))
     return torch.stack(ys)
 
@@ -88,25 +88,25 @@ def gtrxl(core, xs: Tensor, *, cut: tuple[int, ...] = ()) -> Tensor:
 
 
 def _past(steps, t, memory, cut):
-    begun = max((c for c in cut if c <= t), default=0)
-    return [steps[s] if s >= begun else steps[s].detach() for s in range(max(0, t - memory), t + 1)]
+    start = max((c for c in cut if c <= t), default=0)
+    return [steps[s] if s >= start else steps[s].detach() for s in range(max(0, t - memory), t + 1)]
 
 
 def _layer(weights, heads, past):
     x = past[-1]
-    seen = [_norm(weights, "norm", row) for row in past]
-    query = linear(weights, "query", seen[-1])
-    asked = [(query + weights[name]).chunk(heads) for name in ("content_bias", "age_bias")]
+    visible = [_norm(weights, "norm", row) for row in past]
+    query = linear(weights, "query", visible[-1])
+    requested = [(query + weights[name]).chunk(heads) for name in ("content_bias", "age_bias")]
     reads = []
     for h in range(heads):
         scores, values = [], []
-        for age, row in zip(reversed(range(len(past))), seen, strict=True):
+        for age, row in zip(reversed(range(len(past))), visible, strict=True):
             key = linear(weights, "key", row).chunk(heads)[h]
             place = linear(weights, "position", _wave(age, len(x))).chunk(heads)[h]
-            scores.append((asked[0][h] @ key + asked[1][h] @ place) / math.sqrt(len(key)))
+            scores.append((requested[0][h] @ key + requested[1][h] @ place) / math.sqrt(len(key)))
             values.append(linear(weights, "value", row).chunk(heads)[h])
-        shares = torch.stack(scores).exp()
-        reads.append(sum(share * value for share, value in zip(shares, values, strict=True)) / shares.sum())
+        fractions = torch.stack(scores).exp()
+        reads.append(sum(weight * value for weight, value in zip(fractions, values, strict=True)) / fractions.sum())
     x = _gate(weights, "gate", x, linear(weights, "out", torch.cat(reads)).clamp(min=0))
     inner = linear(weights, "mlp.0", _norm(weights, "norm_within", x)).clamp(min=0)
     return _gate(weights, "gate_within", x, linear(weights, "mlp.2", inner).clamp(min=0))

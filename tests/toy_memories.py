@@ -36,16 +36,16 @@ def stepped(core: Core, xs, reset=None, present=None, step=None, without_grad=()
     """The outputs, and the state before each step and after the last."""
     step = core if step is None else step
     graph = torch.is_grad_enabled()
-    before = [core.initial_state(xs[0])]
+    previous = [core.initial_state(xs[0])]
     ys = []
     for t, x in enumerate(xs):
         with torch.set_grad_enabled(graph and t not in without_grad):
             if reset is not None:
-                before[t] = states.where(reset[t], core.initial_state(x), before[t])
-            y, state = step(x, before[t], None if present is None else present[t])
+                previous[t] = states.where(reset[t], core.initial_state(x), previous[t])
+            y, state = step(x, previous[t], None if present is None else present[t])
         ys.append(y)
-        before.append(state)
-    return torch.stack(ys), before
+        previous.append(state)
+    return torch.stack(ys), previous
 
 
 class Unroll(nn.Module):

@@ -16,7 +16,7 @@ def private_and_shared(
     top_k: int = 8,
     key_size: int = 16,
     key_input_scale: float = 1.0,
-    share: Callable[[EpisodicMemory], Core] | None = None,
+    wrap_shared: Callable[[EpisodicMemory], Core] | None = None,
 ) -> Core:
     """A shared episodic memory whose controller is a private episodic memory for each member.
 
@@ -29,9 +29,9 @@ def private_and_shared(
         slots: rows of each private store.
         shared_slots: rows of the shared store.
         top_k, key_size, key_input_scale: of both memories, as in `EpisodicMemory`.
-        share: a wrapper of the shared memory, such as partial(TaggedMemory, gate=True); None: no wrapper.
+        wrap_shared: a wrapper of the shared memory, such as partial(TaggedMemory, gate=True); None: no wrapper.
     """
     episodic = partial(EpisodicMemory, top_k=top_k, key_size=key_size, key_input_scale=key_input_scale)
     private = partial(episodic, controller=controller, slots=slots, row_content="h")
     memory = episodic(input_size, lambda size: Private(private(size)), slots=shared_slots)
-    return memory if share is None else share(memory)
+    return memory if wrap_shared is None else wrap_shared(memory)

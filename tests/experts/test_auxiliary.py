@@ -38,7 +38,7 @@ def predictive(core: Core | None = None, **options) -> CPC:
     return build(lambda d, h: CPC(core or GRU(d, h), **{"steps": STEPS, **options}))
 
 
-def told(core: Core, xs: torch.Tensor, present: torch.Tensor | None = None) -> list[dict[str, torch.Tensor]]:
+def numbers(core: Core, xs: torch.Tensor, present: torch.Tensor | None = None) -> list[dict[str, torch.Tensor]]:
     """The losses of each step."""
     state, losses = core.initial_state(xs[0]), []
     for t, x in enumerate(xs):
@@ -54,9 +54,9 @@ def test_info_nce_of_two_rows_is_that_worked_out_by_hand():
     """Scores: row 0 has 1 of its own code and 3 of the other's; row 1 has 2 of its own and 0."""
     predicted = torch.tensor([[[[1.0, 0.0]]], [[[0.0, 1.0]]]])
     codes = torch.tensor([[[1.0, 0.0]], [[3.0, 2.0]]])
-    loss, right = info_nce(predicted, codes, torch.ones(2, 1, dtype=torch.bool))
+    loss, correct = info_nce(predicted, codes, torch.ones(2, 1, dtype=torch.bool))
     assert loss.flatten().tolist() == pytest.approx([log(1 + exp(2)), log(1 + exp(-2))])
-    assert right.flatten().tolist() == [False, True]
+    assert correct.flatten().tolist() == [False, True]
 
 
 def test_codes_that_are_alike_cannot_be_told_apart():
@@ -74,9 +74,9 @@ def test_the_absent_are_no_negatives():
 
 def test_the_squared_error_is_that_of_the_members_that_are_there():
     guess, goal = torch.tensor([[[1.0, 2.0], [5.0, 5.0]]] * 2), torch.tensor([[[1.0, 4.0], [5.0, 6.0]]] * 2)
-    there = torch.tensor([[True, False], [True, True]])
-    assert squared_error(guess, goal, there).tolist() == [2.0, 1.25]
-    assert squared_error(guess, goal, ~there).tolist() == [0.5, 0.0]
+    active = torch.tensor([[True, False], [True, True]])
+    assert squared_error(guess, goal, active).tolist() == [2.0, 1.25]
+    assert squared_error(guess, goal, ~active).tolist() == [0.5, 0.0]
 
 
 # Contrastive prediction over steps
@@ -102,13 +102,13 @@ def by_hand(core: CPC, xs: torch.Tensor, ys: torch.Tensor) -> list[torch.Tensor]
 def test_the_loss_of_a_step_is_that_of_the_predictions_made_before():
     core, xs = predictive(steps=3), inputs()
     ys, _ = run(core, xs)
-    for got, want in zip(told(core, xs), by_hand(core, xs, ys), strict=True):
+    for got, want in zip(numbers(core, xs), by_hand(core, xs, ys), strict=True):
         close(got["cpc"], want)
 
 
 def test_the_first_step_was_not_predicted():
     core, xs = predictive(), inputs()
-    losses = [step["cpc"] for step in told(core, xs)]
+    losses = [step["cpc"] for step in numbers(core, xs)]
     assert not losses[0].any() and (losses[1] > 0).all()
 
 
@@ -122,24 +122,24 @@ def test_a_new_episode_was_not_predicted():
 
 def test_what_a_member_predicts_waits_while_it_is_away():
     core, xs = predictive(), inputs(n=1)
-    there = torch.tensor([True, True, False, False, True, True])
-    losses = told(core, xs, there.view(T, 1, 1).expand(T, B, 1))
-    without = iter(told(core, xs[there]))
-    for step, here in zip(losses, there, strict=True):
+    active = torch.tensor([True, True, False, False, True, True])
+    losses = numbers(core, xs, active.view(T, 1, 1).expand(T, B, 1))
+    without = iter(numbers(core, xs[active]))
+    for step, here in zip(losses, active, strict=True):
         close(step["cpc"], next(without)["cpc"] if here else torch.zeros(B).double())
 
 
 def test_the_loss_is_the_mean_over_members_that_are_there():
     core, xs = predictive(), inputs()
     present = torch.tensor([True, True, False]).expand(T, B, N)
-    close(told(core, xs, present)[-1]["cpc"], told(core, xs[:, :, :2])[-1]["cpc"])
-    nobody = told(core, xs, torch.zeros(T, B, N, dtype=torch.bool))[-1]["cpc"]
+    close(numbers(core, xs, present)[-1]["cpc"], numbers(core, xs[:, :, :2])[-1]["cpc"])
+    nobody = numbers(core, xs, torch.zeros(T, B, N, dtype=torch.bool))[-1]["cpc"]
     assert not nobody.any()
 
 
 def test_a_batch_of_one_has_no_loss_and_a_finite_gradient():
     core, xs = predictive(), inputs()[:, :1]
-    loss = told(core, xs)[-1]["cpc"]
+    loss = numbers(core, xs)[-1]["cpc"]
     (loss.sum()).backward()
     assert loss.tolist() == [0] and not core.predictors.grad.any() and not core.encoder.weight.grad.any()
 
@@ -147,19 +147,19 @@ def test_a_batch_of_one_has_no_loss_and_a_finite_gradient():
 def test_only_the_loss_mixes_the_episodes_of_a_batch():
     """That the outputs do not is part of the contract."""
     core, xs = predictive(), inputs()
-    (to_x,) = torch.autograd.grad(told(core, xs)[-1]["cpc"][0], xs)
+    (to_x,) = torch.autograd.grad(numbers(core, xs)[-1]["cpc"][0], xs)
     assert to_x[-1, 1].any() and not to_x[:-1, 1].any()  # the other's last code, and nothing of its past
 
 
 def test_the_loss_teaches_the_core_and_the_codes():
     core, xs = predictive(), inputs()
-    told(core, xs)[-1]["cpc"].sum().backward()
+    numbers(core, xs)[-1]["cpc"].sum().backward()
     assert all(p.grad.any() for name, p in core.named_parameters())
 
 
 def test_only_the_first_numbers_are_coded():
     core, xs = predictive(target_size=2), inputs()
-    last = told(core, xs)[-1]["cpc"]
+    last = numbers(core, xs)[-1]["cpc"]
     (to_x,) = torch.autograd.grad(last.sum(), xs)
     assert to_x[-1, ..., :2].all() and not to_x[-1, ..., 2:].any()
 
@@ -174,7 +174,7 @@ def test_what_can_be_foreseen_is_learned():
     optimiser = torch.optim.Adam(core.parameters(), lr=0.03)
     for _ in range(60):
         optimiser.zero_grad()
-        torch.stack([loss["cpc"].mean() for loss in told(core, xs)]).mean().backward()
+        torch.stack([loss["cpc"].mean() for loss in numbers(core, xs)]).mean().backward()
         optimiser.step()
     assert core.metrics(run(core, xs)[1])["cpc_accuracy"].mean() > 0.8
 
@@ -195,7 +195,7 @@ def test_the_accuracy_is_the_share_of_right_predictions():
 def test_the_loss_of_a_step_is_the_error_of_what_is_seen_in_it():
     core, xs = build(lambda d, h: Reconstruction(GRU(d, h), target_size=3)), inputs()
     ys, state = run(core, xs)
-    for x, y, loss in zip(xs, ys, told(core, xs), strict=True):
+    for x, y, loss in zip(xs, ys, numbers(core, xs), strict=True):
         close(loss["reconstruction"], (core.decoder(y) - x[..., :3]).square().mean((1, 2)))
     close(core.metrics(state)["reconstruction_error"] ** 2, core.losses(state)["reconstruction"].detach())
 
@@ -203,7 +203,7 @@ def test_the_loss_of_a_step_is_the_error_of_what_is_seen_in_it():
 def test_what_is_seen_is_a_goal_and_learns_nothing():
     core, xs = build(lambda d, h: Reconstruction(GRU(d, h))), inputs()
     nn.init.zeros_(core.decoder.weight)
-    (to_x,) = torch.autograd.grad(told(core, xs)[-1]["reconstruction"].sum(), xs, materialize_grads=True)
+    (to_x,) = torch.autograd.grad(numbers(core, xs)[-1]["reconstruction"].sum(), xs, materialize_grads=True)
     assert not to_x.any()
 
 
@@ -242,8 +242,8 @@ def test_metrics_carry_no_gradient():
 def test_inside_private_members_are_episodes_too():
     outside, inside = (predictive() for _ in range(2))
     xs = inputs()
-    apart = xs.transpose(1, 2).reshape(T, B * N, 1, D)  # any order of (B * N) will do for a mean
-    close(told(Private(inside), xs)[-1]["cpc"].mean(), told(outside, apart)[-1]["cpc"].mean())
+    separate = xs.transpose(1, 2).reshape(T, B * N, 1, D)  # any order of (B * N) will do for a mean
+    close(numbers(Private(inside), xs)[-1]["cpc"].mean(), numbers(outside, separate)[-1]["cpc"].mean())
 
 
 @pytest.mark.parametrize("segment", [None, 2])
@@ -254,9 +254,9 @@ def test_an_auxiliary_loss_is_learned_on_by_name(name, segment):
         return BPTT(agent, game(), batch=4, grad_checkpoint_steps=segment, auxiliary=auxiliary, clip=1e9)
 
     without, small, large = learner(), learner(**{name: 0.1}), learner(**{name: 1.0})
-    told = [one.update() for one in (without, small, large)]
-    assert told[0][name] > 0 and told[0]["loss"] < told[1]["loss"] < told[2]["loss"]
-    close(told[1]["loss"] - told[0]["loss"], 0.1 * told[1][name])
+    numbers = [one.update() for one in (without, small, large)]
+    assert numbers[0][name] > 0 and numbers[0]["loss"] < numbers[1]["loss"] < numbers[2]["loss"]
+    close(numbers[1]["loss"] - numbers[0]["loss"], 0.1 * numbers[1][name])
     own = [p for n, p in small.agent.core.named_parameters() if not n.startswith("core.")]
     assert own and all(p.grad.any() for p in own)
 

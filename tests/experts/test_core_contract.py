@@ -118,8 +118,8 @@ class RowsSecond(Plain):
 
 class Backwards(GRU):
     @staticmethod
-    def cell_backward(grads, state, kept):
-        to_x, _, to_state = GRU.cell_backward(grads, state, kept)
+    def cell_backward(grads, state, saved):
+        to_x, _, to_state = GRU.cell_backward(grads, state, saved)
         return to_x, to_x, to_state
 
 
@@ -177,8 +177,8 @@ class Ordered(Plain):
     """Each member hears those before it."""
 
     def forward(self, x, state, present=None):
-        there = 1 if present is None else present.unsqueeze(-1)
-        return self.gru(x + (x * there).cumsum(1) - x * there, state, present)
+        active = 1 if present is None else present.unsqueeze(-1)
+        return self.gru(x + (x * active).cumsum(1) - x * active, state, present)
 
 
 class Forgetful(Plain):

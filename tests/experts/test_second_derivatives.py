@@ -57,18 +57,18 @@ def differences_agree(core: Core, xs: Tensor, way: Run, step: float = 1e-5) -> N
     """The gradient of `directional` is that of central differences, for each source by itself."""
     sources = [xs, *core.parameters()]
     second = torch.autograd.grad(directional(core, xs, way, create_graph=True), sources, materialize_grads=True)
-    for i, (source, found) in enumerate(zip(sources, second, strict=True)):
+    for i, (source, results) in enumerate(zip(sources, second, strict=True)):
         move = noise(*source.shape, seed=50 + i)
         ends = []
         for sign in (1, -1):
             with torch.no_grad():
                 source.add_(move, alpha=sign * step)
-                kept = source - sign * step * move
+                saved = source - sign * step * move
             ends.append(directional(core, xs, way, create_graph=False))
             with torch.no_grad():
-                source.copy_(kept)
+                source.copy_(saved)
         want = (ends[0] - ends[1]) / (2 * step)
-        torch.testing.assert_close((found * move).sum(), want, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close((results * move).sum(), want, rtol=1e-4, atol=1e-5)
 
 
 def gradgrad_is_right(core: Core, xs: Tensor, way: Run) -> None:
@@ -83,11 +83,11 @@ def gradgrad_is_right(core: Core, xs: Tensor, way: Run) -> None:
             return way(self.core, x)
 
     def outputs(x: Tensor, *weights: Tensor) -> Tensor:
-        given = {f"core.{name}": value for name, value in zip(names, weights, strict=True)}
-        return functional_call(Whole(), given, (x,))
+        arguments = {f"core.{name}": value for name, value in zip(names, weights, strict=True)}
+        return functional_call(Whole(), arguments, (x,))
 
-    given = (xs, *(value.detach().clone().requires_grad_() for value in values))
-    assert gradgradcheck(outputs, given, fast_mode=True, atol=1e-4)
+    arguments = (xs, *(value.detach().clone().requires_grad_() for value in values))
+    assert gradgradcheck(outputs, arguments, fast_mode=True, atol=1e-4)
 
 
 @pytest.mark.parametrize("way", [stepped, unrolled])
@@ -131,8 +131,8 @@ def test_the_forms_that_refusals_name_have_them(name, way):
 
 
 def test_of_a_dnc_some_of_whose_members_are_absent_they_are_right():
-    there = torch.tensor([[True, True], [True, False]]).expand(T, B, N)
-    differences_agree(build(EXACT["dnc"]), inputs(), lambda core, xs: run(core, xs, present=there)[0])
+    active = torch.tensor([[True, True], [True, False]]).expand(T, B, N)
+    differences_agree(build(EXACT["dnc"]), inputs(), lambda core, xs: run(core, xs, present=active)[0])
 
 
 def test_where_only_the_weights_of_a_gru_are_differentiated_they_are_right():
@@ -179,20 +179,20 @@ def test_a_gradient_of_torch_func_inside_autograd_is_right_or_refused(name, step
     once = first()
     for weight in core.parameters():
         try:
-            (found,) = torch.autograd.grad(once, weight, retain_graph=True, materialize_grads=True)
+            (results,) = torch.autograd.grad(once, weight, retain_graph=True, materialize_grads=True)
         except RuntimeError as error:
             assert re.search(REFUSAL, str(error))
             refused += 1
             continue
-        move, kept = noise(*weight.shape, seed=4), weight.detach().clone()
+        move, saved = noise(*weight.shape, seed=4), weight.detach().clone()
         ends = []
         for sign in (1, -1):
             with torch.no_grad():
-                weight.copy_(kept + sign * step * move)
+                weight.copy_(saved + sign * step * move)
             ends.append(first().detach())
         with torch.no_grad():
-            weight.copy_(kept)
-        torch.testing.assert_close((found * move).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-4, atol=1e-6)
+            weight.copy_(saved)
+        torch.testing.assert_close((results * move).sum(), (ends[0] - ends[1]) / (2 * step), rtol=1e-4, atol=1e-6)
     assert refused
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from badger.testing.contract import close
-from badger.testing.core.cases import noise, run, tensors
+from badger.testing.core.cases import noise, run, tensors, through_a_file
 from badger.testing.core.stepping import unchecked
 from experts import GRU, LSTM, EpisodicMemory, Private
 from experts import state as states
@@ -39,7 +39,7 @@ def memory(private: bool = True, slots: int = 4):
     return Private(core) if private else core
 
 
-def after(core, steps: int = T, seed: int = 0):
+def final(core, steps: int = T, seed: int = 0):
     return run(core, noise(steps, B, N, D, seed=seed))[1]
 
 
@@ -92,20 +92,26 @@ def test_unpack_undoes_pack():
     assert same(states.unpack(states.pack(tree()), tree(50)), tree())
 
 
+def test_one_tensor_in_two_places_is_one_tensor_after_a_file():
+    tensor = torch.zeros(2)
+    first, second, other = states.unpack(through_a_file(states.pack((tensor, tensor, tensor.clone()))), (tensor,) * 3)
+    assert first is second and first is not other
+
+
 # The log, seen through the verbs
 
 
 def test_one_members_memory_may_be_replaced_by_a_fresh_one():
     core, later = memory(), noise(T, B, N, D, seed=1)
-    state, mask = after(core), torch.tensor([[True, False], [False, True], [False, False]])
+    state, mask = final(core), torch.tensor([[True, False], [False, True], [False, False]])
     got, _ = run(core, later, states.where(mask, core.initial_state(later[0]), state))
-    went_on, fresh = run(core, later, state)[0], run(core, later)[0]
-    close(got, torch.where(mask.unsqueeze(-1), fresh, went_on))
+    continued, initial = run(core, later, state)[0], run(core, later)[0]
+    close(got, torch.where(mask.unsqueeze(-1), initial, continued))
 
 
 def test_one_members_memory_may_be_replaced_by_another_history():
     core, later = memory(), noise(T, B, N, D, seed=1)
-    long, short = after(core, 9), after(core, 2, seed=3)
+    long, short = final(core, 9), final(core, 2, seed=3)
     mask = torch.tensor([[True, False], [False, True], [False, False]])
     got, _ = run(core, later, states.where(mask, short, long))
     close(got, torch.where(mask.unsqueeze(-1), run(core, later, short)[0], run(core, later, long)[0]))
@@ -113,14 +119,14 @@ def test_one_members_memory_may_be_replaced_by_another_history():
 
 def test_memories_fold_into_episodes_of_one_member():
     core, later = memory(), noise(T, B, N, D, seed=1)
-    state = after(core)
+    state = final(core)
     got, _ = run(core.core, later.reshape(T, B * N, 1, D), states.fold(state))
     close(got.view(T, B, N, H), run(core, later, state)[0])
 
 
 def test_a_picked_state_does_not_write_into_the_one_it_came_from():
     core, later = memory(private=False), noise(T, B, N, D, seed=1)
-    state = after(core)
+    state = final(core)
     want, _ = run(core, later, state)
     run(core, later + 1, states.index(state, torch.arange(B)))
     close(run(core, later, state)[0], want)
@@ -138,20 +144,20 @@ COPIES = {
 @pytest.mark.parametrize("steps", [1, 2, 6])
 def test_a_copied_memory_reports_what_the_original_did(copied, steps):
     core = memory(private=False, slots=5)  # a shared window of four rows, for two members
-    state = after(core, steps)
+    state = final(core, steps)
     for got, want in zip(core.metrics(COPIES[copied](state)).values(), core.metrics(state).values(), strict=True):
         close(got, want)
 
 
 def test_map_refuses_a_log():
     with pytest.raises(TypeError):
-        states.map(torch.neg, after(memory()))
+        states.map(torch.neg, final(memory()))
 
 
 @pytest.mark.parametrize("private", [True, False], ids=["private", "shared"])
 def test_unpack_takes_the_initial_state_of_any_batch_as_template(private):
     core, later = memory(private), noise(T, B, N, D, seed=1)
-    state = after(core)
+    state = final(core)
     template = core.initial_state(torch.zeros(7, N, D, dtype=torch.double))
     got, _ = run(core, later, states.unpack(states.pack(state), template))
     close(got, run(core, later, state)[0])
@@ -159,10 +165,10 @@ def test_unpack_takes_the_initial_state_of_any_batch_as_template(private):
 
 def test_a_packed_state_is_not_written_by_the_steps_that_follow():
     core, later = memory(), noise(T, B, N, D, seed=1)
-    packed = states.pack(after(core))
-    before = [leaf.clone() for leaf in tensors(packed)]
+    packed = states.pack(final(core))
+    previous = [leaf.clone() for leaf in tensors(packed)]
     run(core, later, states.unpack(packed, core.initial_state(later[0])))
-    assert all(leaf.equal(old) for leaf, old in zip(tensors(packed), before, strict=True))
+    assert all(leaf.equal(old) for leaf, old in zip(tensors(packed), previous, strict=True))
 
 
 def test_a_saved_memory_is_as_large_as_its_window():
@@ -180,7 +186,7 @@ def plain(packed) -> bool:
 
 
 def test_pack_gives_plain_types_without_a_graph():
-    packed = states.pack((None, after(memory())))
+    packed = states.pack((None, final(memory())))
     assert plain(packed) and not any(leaf.requires_grad for leaf in tensors(packed))
 
 
@@ -229,7 +235,7 @@ def test_what_is_nothing_at_first_may_be_unpacked_as_a_tensor():
 
 
 def test_unpack_refuses_what_is_no_log():
-    state = after(memory())
+    state = final(memory())
     packed = states.pack(state)
     place = next(i for i, part in enumerate(packed) if isinstance(part, dict))
     for wrong in (x(), {"rows": x()}):

@@ -27,7 +27,7 @@ def pair(cell, reference, **options):
     return Unrolled(core, **options), theirs
 
 
-def given(reference, batch, seed=3):
+def inputs(reference, batch, seed=3):
     parts = tuple(noise(1, batch, 5, seed=seed + i) for i in range(2))
     return parts if reference is nn.LSTM else parts[0]
 
@@ -37,7 +37,7 @@ def given(reference, batch, seed=3):
 @pytest.mark.parametrize("start", [False, True])
 def test_sequences_and_states_are_those_of_torch(cell, reference, batch_first, start):
     ours, theirs = pair(cell, reference, batch_first=batch_first)
-    xs, state = noise(4, 2, 3), given(reference, 2 if not batch_first else 4) if start else None
+    xs, state = noise(4, 2, 3), inputs(reference, 2 if not batch_first else 4) if start else None
     close(ours(xs, state), theirs(xs, state))
 
 
@@ -47,7 +47,7 @@ def test_sequences_and_states_are_those_of_torch(cell, reference, batch_first, s
 def test_packed_sequences_are_those_of_torch(cell, reference, start, order):
     ours, theirs = pair(cell, reference)
     packed = pack_padded_sequence(noise(7, 4, 3), torch.tensor(order), enforce_sorted=order != LENGTHS)
-    state = given(reference, 4) if start else None
+    state = inputs(reference, 4) if start else None
     (got, end), (want, last) = ours(packed, state), theirs(packed, state)
     close(end, last)
     assert all(a is b is None or torch.equal(a, b) for a, b in zip(got[1:], want[1:], strict=True))
@@ -72,11 +72,11 @@ def test_packed_sequences_are_each_sequence_alone(name):
     ys, lengths = pad_packed_sequence(packed)
     assert lengths.tolist() == LENGTHS
     more = noise(2, 4, 3, seed=9)
-    went_on, _ = unrolled(more, state)
+    continued, _ = unrolled(more, state)
     for i, x in enumerate(xs):
         y, end = unrolled(x)
         close(ys[: len(x), i : i + 1], y)
-        close(went_on[:, i : i + 1], unrolled(more[:, i : i + 1], end)[0])
+        close(continued[:, i : i + 1], unrolled(more[:, i : i + 1], end)[0])
 
 
 @pytest.mark.parametrize("name", CORES)
@@ -100,7 +100,7 @@ def test_the_state_of_no_sequences_is_that_of_torch():
 
 def test_a_state_of_the_core_itself_is_taken_too():
     ours, theirs = pair(GRU, nn.GRU)
-    xs, h = noise(7, 2, 3), given(nn.GRU, 2)
+    xs, h = noise(7, 2, 3), inputs(nn.GRU, 2)
     close(ours(xs, ours.core.State(h.transpose(0, 1)))[0], theirs(xs, h)[0])
 
 

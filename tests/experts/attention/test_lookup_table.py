@@ -46,16 +46,18 @@ def listed(core: LookupTable, xs: Tensor, present: Tensor) -> Tensor:
         rows, ys = [], []
         h, read = [xs.new_zeros(H)] * N, [xs.new_zeros(core.value_size)] * N
         for t, x in enumerate(xs[:, b]):
-            there = [i for i in range(N) if present[t, b, i]]
-            for i in there:
+            active = [i for i in range(N) if present[t, b, i]]
+            for i in active:
                 eaten = torch.cat([x[i], read[i]]).unsqueeze(0)
                 h[i] = torch.gru_cell(eaten, h[i].unsqueeze(0), *gru).squeeze(0)
                 rows += list(zip(heads("key", h[i]), heads("value", h[i]), strict=True))
-            for i in there:
+            for i in active:
                 answers = []
                 for query in heads("query", h[i]):
-                    shares = torch.stack([core.scale * (query * key).sum() for key, _ in rows]).exp()
-                    answers.append(sum(s * value for s, (_, value) in zip(shares, rows, strict=True)) / shares.sum())
+                    fractions = torch.stack([core.scale * (query * key).sum() for key, _ in rows]).exp()
+                    answers.append(
+                        sum(s * value for s, (_, value) in zip(fractions, rows, strict=True)) / fractions.sum()
+                    )
                 read[i] = sum(answers) / len(answers)
             out = [weights["out.weight"] @ torch.cat([h[i], read[i]]) + weights["out.bias"] for i in range(N)]
             ys.append(torch.stack(out))
@@ -114,11 +116,11 @@ def test_a_read_of_equal_keys_has_the_entropy_of_all_rows():
 
 def test_a_member_that_is_absent_keeps_what_it_read_and_wrote_last():
     core, xs = build(), inputs()
-    _, before = core(xs[0], core.initial_state(xs[0]))
-    _, after = core(xs[1], before, torch.tensor([[True, False]] * B))
+    _, previous = core(xs[0], core.initial_state(xs[0]))
+    _, final = core(xs[1], previous, torch.tensor([[True, False]] * B))
     for name in ("query", "read", "write_key", "write_value"):
-        was, now = getattr(before, name), getattr(after, name)
-        assert now[:, 1].equal(was[:, 1]) and not now[:, 0].equal(was[:, 0])
+        was, current = getattr(previous, name), getattr(final, name)
+        assert current[:, 1].equal(was[:, 1]) and not current[:, 0].equal(was[:, 0])
 
 
 def test_products_are_divided_by_the_root_of_the_key_size_unless_a_scale_is_given():

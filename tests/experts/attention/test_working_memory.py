@@ -74,9 +74,9 @@ def test_all_steps_with_resets_equal_a_list_of_what_was_seen(make, oracle, least
 @made
 def test_a_state_in_mid_episode_goes_on_as_one_sequence(make, oracle):
     core, xs = build(make), inputs()
-    begun, state = core.unroll(xs[:4], core.initial_state(xs[0]))
-    went_on, state = core.unroll(xs[4:7], state, torch.zeros(3, B, dtype=torch.bool))
-    ys = torch.cat([begun, went_on, run(core, xs[7:], state)[0]])
+    start, state = core.unroll(xs[:4], core.initial_state(xs[0]))
+    continued, state = core.unroll(xs[4:7], state, torch.zeros(3, B, dtype=torch.bool))
+    ys = torch.cat([start, continued, run(core, xs[7:], state)[0]])
     equal_runs(core, xs, ys, oracles.lives(partial(oracle, core), xs))
 
 
@@ -164,8 +164,8 @@ def test_gradients_pass_the_aggregate_undivided_to_every_step(kind):
 def test_the_aggregate_of_absent_members_stays():
     core, xs = build(MADE["amrl-avg"][0]), inputs()
     _, state = run(core, xs)
-    _, after = core(xs[0], state, torch.tensor([[True, False], [False, True]]))
-    assert after.aggregates.steps.squeeze(-1).tolist() == [[T + 1, T], [T, T + 1]]
+    _, final = core(xs[0], state, torch.tensor([[True, False], [False, True]]))
+    assert final.aggregates.steps.squeeze(-1).tolist() == [[T + 1, T], [T, T + 1]]
 
 
 # GTrXL
@@ -216,9 +216,9 @@ def test_ages_are_alike_at_first():
 def test_what_is_written_is_what_the_next_steps_compare_with():
     core, xs = build(MADE["window"][0]), inputs()
     _, state = run(core, xs)
-    told = core.read_write_vectors(state)
-    close(told["write_key"], core.key(xs[-1]))
-    close(told["write_value"], core.value(xs[-1]))
+    numbers = core.read_write_vectors(state)
+    close(numbers["write_key"], core.key(xs[-1]))
+    close(numbers["write_value"], core.value(xs[-1]))
 
 
 @pytest.mark.parametrize("wrap", [partial(AMRL, D), partial(Window, D, slots=3)], ids=["amrl", "window"])
@@ -228,8 +228,8 @@ def test_members_of_a_controller_that_shares_a_store_are_gathered_by_it(wrap):
     _, state = run(core, xs)
     moved = core.select_members(state, torch.tensor([1, 0]), later[0])
     close(run(core, later.flip(2), moved)[0].flip(2), run(core, later, state)[0])
-    fresh = core.select_members(state, torch.tensor([0, -1]), later[0])
-    counts = fresh.aggregates.steps.squeeze(-1) if isinstance(core, AMRL) else fresh.written
+    initial = core.select_members(state, torch.tensor([0, -1]), later[0])
+    counts = initial.aggregates.steps.squeeze(-1) if isinstance(core, AMRL) else initial.written
     assert (counts[:, 0] > 0).all() and not counts[:, 1].any()
     assert core.losses(state) == {} and core.metrics(state)["slots_used"].shape == (B,)
 
@@ -248,7 +248,7 @@ def test_a_feedforward_core_remembers_nothing():
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: AMRL(D, LIVE, kind="mean"), "kind='mean', want one of sum, avg, max"),
         (lambda: AMRL(D, partial(GRU, hidden_size=1)), "output_size=1, want at least 2: half is aggregated"),
@@ -262,6 +262,6 @@ def test_a_feedforward_core_remembers_nothing():
         (lambda: GTrXL(D, H, layers=0), "layers=0, want at least 1"),
     ],
 )
-def test_sizes_that_cannot_be_are_told(make, told):
-    with pytest.raises(ValueError, match=told), unchecked():
+def test_sizes_that_cannot_be_are_told(make, message):
+    with pytest.raises(ValueError, match=message), unchecked():
         make()

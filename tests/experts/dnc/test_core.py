@@ -41,10 +41,10 @@ def walked(core: DNC, xs: torch.Tensor, present: torch.Tensor, row: int, **optio
     members = xs.shape[2]
     store = Store(core.slots, core.slot_size, core.heads, members, **options)
     controller, ys = core.controller.initial_state(noise(1, members, core.controller.input_size)), []
-    for x, there in zip(xs[:, row], present[:, row], strict=True):
+    for x, active in zip(xs[:, row], present[:, row], strict=True):
         eaten = torch.cat([x, torch.from_numpy(store.reads).flatten(1)], -1)
-        h, controller = core.controller(eaten.unsqueeze(0), controller, there.unsqueeze(0))
-        store.step(core.interface(h)[0].numpy(), there)
+        h, controller = core.controller(eaten.unsqueeze(0), controller, active.unsqueeze(0))
+        store.step(core.interface(h)[0].numpy(), active)
         ys.append(core.output(torch.cat([h[0], torch.from_numpy(store.reads).flatten(1)], -1)))
     return torch.stack(ys), store
 
@@ -99,7 +99,7 @@ def test_every_part_of_a_state_passes_its_gradient_on(options, monkeypatch):
     parts = [stepped(core, xs)[1][-1], plainly(monkeypatch, core, xs)[1][-1]]
     fields = (
         "memory",
-        "slot_usage",
+        "usage",
         "link",
         "precedence",
         "write_weights",
@@ -141,10 +141,10 @@ def test_weights_links_and_usages_stay_what_they_are(options, private):
     core, xs = build(private, **options), 3 * noise(15, B, N, D)
     for state in stepped(core, xs, present=absences(15))[1]:
         weights, link = state.read_weights, state.link
-        for share in (weights, state.write_weights, state.precedence, state.usage, link):
-            assert (share >= 0).all() and (share <= 1 + 1e-9).all()
-        for shares in (weights, state.write_weights, state.precedence, link, link.mT):
-            assert (shares.sum(-1) <= 1 + 1e-9).all()
+        for fraction in (weights, state.write_weights, state.precedence, state.usage, link):
+            assert (fraction >= 0).all() and (fraction <= 1 + 1e-9).all()
+        for fractions in (weights, state.write_weights, state.precedence, link, link.mT):
+            assert (fractions.sum(-1) <= 1 + 1e-9).all()
         assert not link.diagonal(dim1=-2, dim2=-1).any()
 
 
@@ -154,17 +154,17 @@ usages = some.lists(some.sampled_from([0.0, 1e-9, 0.2, 0.5, 1.0]) | some.floats(
 @settings(deadline=None, max_examples=60)
 @given(usages, some.sampled_from([torch.float32, torch.float64]))
 def test_allocation_is_at_most_all_of_a_write(usage, dtype):
-    shares, _ = addressing.allocation_weights(torch.tensor([usage], dtype=dtype))
-    assert (shares >= 0).all() and shares.sum() <= 1 + 1e-6
-    np.testing.assert_allclose(shares[0], allocation(np.array(usage)), atol=1e-5)
+    fractions, _ = addressing.allocation_weights(torch.tensor([usage], dtype=dtype))
+    assert (fractions >= 0).all() and fractions.sum() <= 1 + 1e-6
+    np.testing.assert_allclose(fractions[0], allocation(np.array(usage)), atol=1e-5)
 
 
 def test_a_write_takes_the_freest_slot_first():
-    shares, _ = addressing.allocation_weights(
+    fractions, _ = addressing.allocation_weights(
         torch.tensor([[0.5, 1.0, 0.0, 0.25], [1.0, 1.0, 1.0, 1.0], [0.5, 0.0, 0.0, 0.0]])
     )
     want = torch.tensor([[0.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
-    torch.testing.assert_close(shares, want, atol=3e-6, rtol=0)
+    torch.testing.assert_close(fractions, want, atol=3e-6, rtol=0)
 
 
 def test_rounding_errors_do_not_choose_a_slot():
@@ -172,17 +172,17 @@ def test_rounding_errors_do_not_choose_a_slot():
     assert addressing.allocation_weights(usage)[0].argmax() == 0
 
 
-def told(core: DNC, **values: float) -> torch.Tensor:
+def outputs(core: DNC, **values: float) -> torch.Tensor:
     """An interface for one member: parts by name, constant; all else is 0."""
     groups = core.interface_spec.split(torch.zeros(1, 1, core.interface_spec.size, dtype=torch.double))
-    ask = core.interface_spec.assemble(*(group.clone() for group in groups))
-    vector = torch.cat([torch.full_like(p, 0) for p in ask if p is not None], -1)
-    at = 0
-    for name, part in ask._asdict().items():
+    params = core.interface_spec.assemble(*(group.clone() for group in groups))
+    vector = torch.cat([torch.full_like(p, 0) for p in params if p is not None], -1)
+    index = 0
+    for name, part in params._asdict().items():
         if part is not None:
             value = torch.as_tensor(values.get(name, 0.0), dtype=torch.double)
-            vector[..., at : at + part.shape[-1]] = value
-            at += part.shape[-1]
+            vector[..., index : index + part.shape[-1]] = value
+            index += part.shape[-1]
     return vector
 
 
@@ -193,15 +193,15 @@ def played(core: DNC, *vectors: torch.Tensor) -> list[linked.StepOutput]:
     state = core.initial_state(torch.zeros(1, 1, D, dtype=torch.double))
     store, last, out = linked.DNCStore(state.memory, state.usage, state.link, state.precedence), state.read_weights, []
     for vector in vectors:
-        found = linked.step(core.interface_spec, None, vector, last, store)
-        store, last = linked.DNCStore(*found[:4]), found.weights
-        out.append(found)
+        results = linked.step(core.interface_spec, None, vector, last, store)
+        store, last = linked.DNCStore(*results[:4]), results.weights
+        out.append(results)
     return out
 
 
 def writing(core: DNC, value: float, **more) -> torch.Tensor:
     """To a free slot, all of it."""
-    return told(core, write_value=value, gates=[SURE, SURE, -SURE], erase=SURE, **more)
+    return outputs(core, write_value=value, gates=[SURE, SURE, -SURE], erase=SURE, **more)
 
 
 def test_what_was_written_is_read_forwards_and_backwards_in_time():
@@ -209,36 +209,38 @@ def test_what_was_written_is_read_forwards_and_backwards_in_time():
     wait = [-SURE, 0, -SURE]
     first = writing(core, 1.0, keys=1.0, strengths=SURE, modes=[0, SURE, 0])
     written = [first] + [writing(core, v, keys=1.0, strengths=SURE, modes=[0, SURE, 0]) for v in (-2.0, -3.0)]
-    on = told(core, gates=wait, modes=[0, 0, SURE])
-    back = told(core, gates=wait, modes=[SURE, 0, 0])
-    values = [found.values[0, 0, 0].item() for found in played(core, *written, on, on, back)]
+    on = outputs(core, gates=wait, modes=[0, 0, SURE])
+    back = outputs(core, gates=wait, modes=[SURE, 0, 0])
+    values = [results.values[0, 0, 0].item() for results in played(core, *written, on, on, back)]
     assert values == pytest.approx([1, 1, 1, -2, -3, -2], abs=1e-3)
 
 
 def test_a_slot_that_was_read_and_freed_is_written_to_next():
     core = build(heads=1)
     find = {"keys": 1.0, "strengths": SURE, "modes": [0, SURE, 0]}
-    free = told(core, gates=[-SURE, 0, SURE], **find)
+    free = outputs(core, gates=[-SURE, 0, SURE], **find)
     full = [writing(core, v) for v in (1.0, -2.0, -3.0, -4.0)]
-    *_, found, freed, after = played(core, *full, told(core, gates=[-SURE, 0, -SURE], **find), free, writing(core, 9.0))
-    assert found.usage[0].round().tolist() == [1, 1, 1, 1, 0]
+    *_, results, freed, final = played(
+        core, *full, outputs(core, gates=[-SURE, 0, -SURE], **find), free, writing(core, 9.0)
+    )
+    assert results.usage[0].round().tolist() == [1, 1, 1, 1, 0]
     assert freed.usage[0].round().tolist() == [0, 1, 1, 1, 0]
-    assert after.memory[0, :, 0].tolist() == pytest.approx([9, -2, -3, -4, 0], abs=1e-3)
+    assert final.memory[0, :, 0].tolist() == pytest.approx([9, -2, -3, -4, 0], abs=1e-3)
 
 
 @pytest.mark.parametrize("deallocation", [False, True])
 def test_what_is_freed_is_erased_where_asked_for(deallocation):
     core = build(heads=1, deallocation=deallocation)
     find = {"keys": 1.0, "strengths": SURE, "modes": [0, SURE, 0]}
-    *_, freed = played(core, writing(core, 1.0, **find), told(core, gates=[-SURE, 0, SURE], **find))
+    *_, freed = played(core, writing(core, 1.0, **find), outputs(core, gates=[-SURE, 0, SURE], **find))
     assert freed.memory[0, 0, 0].item() == pytest.approx(0 if deallocation else 1, abs=1e-3)
 
 
 def test_a_mask_hides_numbers_of_a_key():
     core = build(heads=1, masking=True)
-    rows = [told(core, write_value=v, gates=[SURE, SURE, -SURE], erase=SURE) for v in ([1.0, 1, 5], [1.0, -1, 7])]
-    asked = {"keys": [1.0, 1, -9], "strengths": 99.0, "modes": [0, SURE, 0], "gates": [-SURE, 0, -SURE]}
-    *_, blind = played(core, *rows, told(core, masks=[SURE, SURE, -SURE], **asked))
+    rows = [outputs(core, write_value=v, gates=[SURE, SURE, -SURE], erase=SURE) for v in ([1.0, 1, 5], [1.0, -1, 7])]
+    queries = {"keys": [1.0, 1, -9], "strengths": 99.0, "modes": [0, SURE, 0], "gates": [-SURE, 0, -SURE]}
+    *_, blind = played(core, *rows, outputs(core, masks=[SURE, SURE, -SURE], **queries))
     assert blind.values[0, 0].tolist() == pytest.approx([1, 1, 5], abs=1e-3)
 
 
@@ -270,17 +272,17 @@ def test_members_of_a_shared_store_do_not_take_the_same_free_slot():
     vectors = torch.cat([writing(core, 1.0), writing(core, 2.0)], 1)
     state = core.initial_state(torch.zeros(1, 2, D, dtype=torch.double))
     store = linked.DNCStore(state.memory, state.usage, state.link, state.precedence)
-    found = linked.step(core.interface_spec, None, vectors, state.read_weights, store)
-    assert found.written[0].argmax(-1).tolist() == [0, 1]
-    assert found.link[0, 1, 0] > 0.99  # and the second wrote after the first
+    results = linked.step(core.interface_spec, None, vectors, state.read_weights, store)
+    assert results.written[0].argmax(-1).tolist() == [0, 1]
+    assert results.link[0, 1, 0] > 0.99  # and the second wrote after the first
 
 
 def test_a_step_in_which_none_is_there_changes_nothing():
     core, xs = build(**IMPROVED), inputs(5)
     _, state = run(core, xs)
-    _, after = core(xs[0], state, torch.zeros(B, N, dtype=torch.bool))
-    for now, then in zip(after[1:], state[1:], strict=True):
-        close(now, then)
+    _, final = core(xs[0], state, torch.zeros(B, N, dtype=torch.bool))
+    for current, old in zip(final[1:], state[1:], strict=True):
+        close(current, old)
 
 
 def test_a_member_that_joins_a_shared_store_reads_what_the_others_wrote():
@@ -308,8 +310,8 @@ def test_metrics_tell_gates_modes_and_use():
 def test_what_was_written_stands_in_the_state():
     core, xs = build(), inputs(3, n=1)
     _, state = run(core, xs)
-    before = run(core, xs[:2])[1]
-    h, _ = core.controller(torch.cat([xs[2], before.read], -1), before.controller)
+    previous = run(core, xs[:2])[1]
+    h, _ = core.controller(torch.cat([xs[2], previous.read], -1), previous.controller)
     key, value = core.interface(h)[..., : 2 * WIDTH].chunk(2, -1)
     close(state.write_key, key)
     close(state.write_value, value)

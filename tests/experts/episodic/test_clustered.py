@@ -44,7 +44,7 @@ def equals_the_oracle(private: bool, **options) -> None:
     ys, passed = stepped(core, xs, **episodes)
     counts = [state.store.counts for state in passed]
     assert any((c > 1).any() for c in counts)  # rows were merged
-    assert any((now < before).any() for before, now in pairwise(counts[17:]))  # and replaced
+    assert any((current < previous).any() for previous, current in pairwise(counts[17:]))  # and replaced
     weights = dict(memory.named_parameters())
     equal_runs(core, xs, ys, oracles.clustered_memory(weights, xs, private=private, **episodes, **options))
 
@@ -154,8 +154,8 @@ def test_memories_under_vmap_equal_those_outside(private):
     for i in range(len(ys)):
         alone = functional_call(unroll, {name: p[i] for name, p in stacked.items()}, (xs,))
         close(ys[i], alone)
-        mine = grads(alone, xs, *stacked.values())
-        for a, b in zip(grads(ys[i], xs, *stacked.values()), mine, strict=True):
+        own_weight = grads(alone, xs, *stacked.values())
+        for a, b in zip(grads(ys[i], xs, *stacked.values()), own_weight, strict=True):
             close(a, b)
 
 

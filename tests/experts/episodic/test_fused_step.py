@@ -156,13 +156,13 @@ def test_a_store_searched_in_chunks_equals_one_searched_whole(options, chunk, mo
 
 
 def test_no_more_similarities_are_held_than_asked_for(monkeypatch):
-    held = []
+    sizes = []
     best = recall._best
-    monkeypatch.setattr(recall, "_best", lambda q, keys, *rest: held.append(keys.shape[1]) or best(q, keys, *rest))
+    monkeypatch.setattr(recall, "_best", lambda q, keys, *rest: sizes.append(keys.shape[1]) or best(q, keys, *rest))
     monkeypatch.setattr(recall, "MAX_SCORES", 7 * 4)
     query, keys = noise(1, 4, 2), noise(1, 100, 2)
     scores, index = recall.best_rows(query, keys, None, recall.TopKAttention(5, False, "softmax"))
-    assert max(held) == 7
+    assert max(sizes) == 7
     want = (query @ keys.mT).topk(5, -1)
     close(scores.sort(-1, descending=True).values, want.values)
     assert index.sort(-1).values.equal(want.indices.sort(-1).values)
@@ -176,8 +176,8 @@ def test_an_episode_may_begin_with_a_full_memory():
     log = state.log
     window = log.read(noise(B, N, 2), core.attend)[-1]  # writes the last rows
     keys, values = window.keys().detach(), torch.cat([noise(B, 15, D), noise(B, 15, H)], -1)
-    known = type(log).from_rows(keys.requires_grad_(), values.requires_grad_(), slots=39)
-    fresh = core.initial_state(xs[0])._replace(log=known)
-    ys, after = run(core, xs, fresh)
-    assert core.metrics(after)["slots_used"].tolist() == [39, 39]
+    initial_rows = type(log).from_rows(keys.requires_grad_(), values.requires_grad_(), slots=39)
+    initial = core.initial_state(xs[0])._replace(log=initial_rows)
+    ys, final = run(core, xs, initial)
+    assert core.metrics(final)["slots_used"].tolist() == [39, 39]
     assert all(g.abs().sum() > 0 for g in grads(ys, keys, values))

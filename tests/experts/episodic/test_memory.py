@@ -207,8 +207,8 @@ def test_memories_under_vmap_equal_the_oracle(slots, similarity, weighting, priv
         want.append(oracle(core, xs, **episodes, **options))
         close(ys[i], want[i])
         coefficients = noise(*ys.shape, seed=9)[i]
-        mine = torch.autograd.grad((want[i] * coefficients).sum(), list(core.parameters()))
-        for stack, one in zip(got[1:], mine, strict=True):
+        own_weight = torch.autograd.grad((want[i] * coefficients).sum(), list(core.parameters()))
+        for stack, one in zip(got[1:], own_weight, strict=True):
             close(stack[i], one)
 
 
@@ -484,8 +484,8 @@ def test_read_entropy_is_that_of_the_weights():
 def test_a_memory_within_a_memory_reports_beside_it():
     inner = partial(EpisodicMemory, controller=partial(GRU, hidden_size=H), slots=3)
     core, xs = EpisodicMemory(D, inner, slots=16).double(), inputs(9)
-    told = core.metrics(run(core, xs)[1])
-    assert told["slots_used"].tolist() == [16, 16] and told["inner_slots_used"].tolist() == [2, 2]
+    numbers = core.metrics(run(core, xs)[1])
+    assert numbers["slots_used"].tolist() == [16, 16] and numbers["inner_slots_used"].tolist() == [2, 2]
 
 
 def test_the_input_may_be_quieter_in_first_keys():

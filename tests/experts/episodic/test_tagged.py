@@ -36,13 +36,15 @@ def inputs(steps=T, n=N):
     return noise(steps, B, n, D).requires_grad_()
 
 
-def shares(core, xs, present=None):
+def weights(core, xs, present=None):
     """What the core says of whose rows it read, at each step (T, B, N)."""
-    state, told = core.initial_state(xs[0]), []
+    state, numbers = core.initial_state(xs[0]), []
     for t, x in enumerate(xs):
         _, state = core(x, state, None if present is None else present[t])
-        told.append(torch.stack([state.tag_weights[:, i, state.tag[0, i] % core.tags] for i in range(x.shape[1])], 1))
-    return torch.stack(told)
+        numbers.append(
+            torch.stack([state.tag_weights[:, i, state.tag[0, i] % core.tags] for i in range(x.shape[1])], 1)
+        )
+    return torch.stack(numbers)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -54,7 +56,7 @@ def test_a_shared_memory_equals_the_oracle(options):
     )  # fmt: skip
     equal_runs(core, xs, run(core, xs, present=present)[0], want)
     if core.tags:
-        close(shares(core, xs, present), share)
+        close(weights(core, xs, present), share)
 
 
 @pytest.mark.parametrize("options", [{}, {"writers": 5}], ids=str)
@@ -125,15 +127,17 @@ def test_a_fresh_member_takes_no_ones_tag():
 
 def test_both_read_their_own_and_the_common_store():
     core, xs = private_and_shared(D, partial(GRU, hidden_size=H), slots=3, shared_slots=64).double(), inputs()
-    told = core.metrics(run(core, xs)[1])
-    assert told["slots_used"].tolist() == [N * (T - 1)] * B and told["inner_slots_used"].tolist() == [3, 3]
+    numbers = core.metrics(run(core, xs)[1])
+    assert numbers["slots_used"].tolist() == [N * (T - 1)] * B and numbers["inner_slots_used"].tolist() == [3, 3]
     assert core.controller.core.controller.input_size == D + (D + H) + H
 
 
 def test_both_may_share_with_care():
-    core = private_and_shared(D, partial(GRU, hidden_size=H), share=partial(TaggedMemory, tags=4, gate=True)).double()
-    told = core.metrics(run(core, inputs())[1])
-    assert isinstance(core, TaggedMemory) and {"own_read", "read_gate", "inner_slots_used"} <= told.keys()
+    core = private_and_shared(
+        D, partial(GRU, hidden_size=H), wrap_shared=partial(TaggedMemory, tags=4, gate=True)
+    ).double()
+    numbers = core.metrics(run(core, inputs())[1])
+    assert isinstance(core, TaggedMemory) and {"own_read", "read_gate", "inner_slots_used"} <= numbers.keys()
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,11 @@ def test_steps_equal_the_oracle(options):
     present[2, 0] = False  # nobody
     weights = {name: value.detach().numpy() for name, value in core.state_dict().items()}
     ys, _ = run(core, xs, present=present)
-    after = played(core, xs, present)
+    final = played(core, xs, present)
     for b in range(B):
         memory = list(weights["initial"])
         for t in range(T):
-            state, hs = after[t + 1], after[t + 1].h[b].detach().numpy()
+            state, hs = final[t + 1], final[t + 1].h[b].detach().numpy()
             memory, y, read, meta = oracles_neural.step(
                 weights, memory, hs, rule=core.rule, heads=core.heads, scale=core.scale, present=present[t, b]
             )
@@ -58,9 +58,9 @@ def test_the_gradient_rule_is_the_gradient_of_the_error_before_the_write(layers)
     memory = tuple(noise(B, W, W, seed=i).requires_grad_() for i in range(layers))
     keys, values = noise(B, 3, W, seed=8), noise(B, 3, W, seed=9)
     error = (activations(memory, keys)[-1] - values).square().mean((1, 2)).sum()
-    share = torch.full((B, 3, 1), 2 / (3 * W), dtype=torch.double)  # the default scale of three heads
-    after, _ = write_read(gradient_errors, memory, keys, values, share, keys)
-    for m, gradient, got in zip(memory, torch.autograd.grad(error, memory), after, strict=True):
+    fraction = torch.full((B, 3, 1), 2 / (3 * W), dtype=torch.double)  # the default scale of three heads
+    final, _ = write_read(gradient_errors, memory, keys, values, fraction, keys)
+    for m, gradient, got in zip(memory, torch.autograd.grad(error, memory), final, strict=True):
         close(got, m - gradient)
 
 
@@ -70,12 +70,12 @@ def test_gradients_are_those_of_differences(rule):
     xs = noise(3, 1, 2, D).requires_grad_()
     present = torch.tensor([[True, True], [True, False], [True, True]]).unsqueeze(1)
 
-    def told(xs, *_):
-        after = played(core, xs, present)[1:]
-        return torch.stack([s.read.sum() + core.losses(s)["meta"].sum() + s.memory[0][0, 0, 1] for s in after])
+    def numbers(xs, *_):
+        final = played(core, xs, present)[1:]
+        return torch.stack([s.read.sum() + core.losses(s)["meta"].sum() + s.memory[0][0, 0, 1] for s in final])
 
     weights = (core.interact.weight, core.controller.weight_ih, core.rate.bias)
-    assert torch.autograd.gradcheck(told, (xs, *weights), fast_mode=True)
+    assert torch.autograd.gradcheck(numbers, (xs, *weights), fast_mode=True)
 
 
 def test_a_write_of_full_rate_stores_a_value_in_a_linear_memory():
@@ -104,15 +104,15 @@ def test_the_default_scale_is_that_of_the_mean_squared_error(rule):
 @rules
 def test_the_delayed_loss_asks_for_older_writes(rule):
     core, xs = neural_memory(rule=rule, heads=2, delay=2, decay=0.5), noise(T, B, N, D)
-    after = played(core, xs)
+    final = played(core, xs)
     for t in range(1, T + 1):
         want = torch.zeros(B, dtype=torch.double)
         for ago in range(min(3, t)):
-            old = after[t - ago]
+            old = final[t - ago]
             keys, values = (part.reshape(B, -1, W) for part in (old.write_key, old.write_value))
-            recalled = activations(after[t].memory, keys)[-1]
+            recalled = activations(final[t].memory, keys)[-1]
             want = want + 0.5**ago * (recalled - values).square().mean((1, 2))
-        close(core.losses(after[t])["meta"], want)
+        close(core.losses(final[t])["meta"], want)
 
 
 def test_a_delay_changes_the_loss_alone():
@@ -149,13 +149,13 @@ def test_the_loss_teaches_values_too():
 def test_metrics_are_those_worked_out_by_hand():
     core, xs = neural_memory(heads=2), noise(T, B, N, D)
     _, state = run(core, xs)
-    told = core.metrics(state)
-    assert set(told) == {"write_rate", "memory_norm", "write_norm", "read_norm", "meta_loss"}
-    close(told["memory_norm"], torch.stack(state.memory, 1).flatten(1).norm(dim=1).detach())
-    close(told["write_norm"], state.write_value.reshape(B, N * 2, W).norm(dim=-1).mean(1).detach())
-    close(told["read_norm"], state.read.norm(dim=-1).mean(1).detach())
-    close(told["write_rate"], state.rate.mean(1).detach())
-    assert ((told["write_rate"] > 0) & (told["write_rate"] < 1)).all()
+    numbers = core.metrics(state)
+    assert set(numbers) == {"write_rate", "memory_norm", "write_norm", "read_norm", "meta_loss"}
+    close(numbers["memory_norm"], torch.stack(state.memory, 1).flatten(1).norm(dim=1).detach())
+    close(numbers["write_norm"], state.write_value.reshape(B, N * 2, W).norm(dim=-1).mean(1).detach())
+    close(numbers["read_norm"], state.read.norm(dim=-1).mean(1).detach())
+    close(numbers["write_rate"], state.rate.mean(1).detach())
+    assert ((numbers["write_rate"] > 0) & (numbers["write_rate"] < 1)).all()
 
 
 def test_a_member_that_comes_finds_the_memory_that_there_is():

@@ -16,7 +16,7 @@ from experts.fast_weights.low_rank_sum import MAX_RANK, LowRankSum
 
 D, H, B, N, T = 2, 3, 2, 2, 6
 FORMS = pytest.mark.parametrize(
-    "options", [{"rule": rule, "modulated": told} for rule in ("oja", "hebb") for told in (False, True)], ids=str
+    "options", [{"rule": rule, "modulated": numbers} for rule in ("oja", "hebb") for numbers in (False, True)], ids=str
 )
 
 
@@ -166,17 +166,17 @@ def test_a_modulated_rate_begins_near_the_given_one(rule, allowed):
 
 def test_traces_are_kept_for_the_gradient_once_in_so_many_steps():
     """Of `MAX_RANK` steps the trace and its plastic part: what autograd alone would keep is several of these a step."""
-    core, xs, kept = build(hidden_size=40), inputs(steps=3 * MAX_RANK), {}
-    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.setdefault(x.data_ptr(), x), lambda x: x):
+    core, xs, saved = build(hidden_size=40), inputs(steps=3 * MAX_RANK), {}
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: saved.setdefault(x.data_ptr(), x), lambda x: x):
         run(core, xs)
-    assert sum(x.numel() for x in kept.values() if x.shape[1:] == (40, 40)) <= 3 * 2 * B * N * 40 * 40
+    assert sum(x.numel() for x in saved.values() if x.shape[1:] == (40, 40)) <= 3 * 2 * B * N * 40 * 40
 
 
 def test_metrics_tell_the_size_of_the_trace_and_the_rate():
     core = build()
     state = core.initial_state(torch.zeros(B, N, D).double())
-    told = core.metrics(state._replace(trace=LowRankSum.from_dense(state.trace.dense() + 2), rate=state.rate + 0.25))
-    assert told["trace_norm"].tolist() == [2] * B and told["plasticity"].tolist() == [0.25] * B
+    numbers = core.metrics(state._replace(trace=LowRankSum.from_dense(state.trace.dense() + 2), rate=state.rate + 0.25))
+    assert numbers["trace_norm"].tolist() == [2] * B and numbers["plasticity"].tolist() == [0.25] * B
 
 
 @pytest.mark.parametrize(

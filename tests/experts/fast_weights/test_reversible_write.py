@@ -31,7 +31,7 @@ def episode(seed=0):
     return noise(STEPS, B, N, D, seed=seed).requires_grad_()
 
 
-def told(core, xs, present=None, step=None):
+def metrics(core, xs, present=None, step=None):
     """All that a step tells, of all steps: outputs and loss."""
     state, ys = core.initial_state(xs[0]), []
     for t, x in enumerate(xs):
@@ -40,7 +40,7 @@ def told(core, xs, present=None, step=None):
     return torch.stack(ys), state
 
 
-def plainly(core, xs, monkeypatch, play=told):
+def plainly(core, xs, monkeypatch, play=metrics):
     with monkeypatch.context() as patch:
         patch.setattr(undone, "functorch_active", lambda: True)
         return play(core, xs)
@@ -57,13 +57,13 @@ def agree(core, xs, got, want):
 def test_gradients_equal_those_of_plain_operations(options, private, monkeypatch):
     core, xs = neural_memory(**options), episode()
     core = Private(core) if private else core
-    agree(core, xs, told(core, xs)[0], plainly(core, xs, monkeypatch)[0])
+    agree(core, xs, metrics(core, xs)[0], plainly(core, xs, monkeypatch)[0])
 
 
 def test_absent_members_change_no_gradient(monkeypatch):
     core, xs = neural_memory(heads=2), episode()
     present = torch.rand(STEPS, B, N, generator=torch.Generator().manual_seed(2)) > 0.4
-    got, want = told(core, xs, present)[0], plainly(core, xs, monkeypatch, lambda c, x: told(c, x, present))[0]
+    got, want = metrics(core, xs, present)[0], plainly(core, xs, monkeypatch, lambda c, x: metrics(c, x, present))[0]
     agree(core, xs, got, want)
 
 
@@ -71,30 +71,30 @@ def test_absent_members_change_no_gradient(monkeypatch):
 def test_weights_are_kept_of_every_so_many_steps_alone(private):
     """The graph holds D x D numbers a layer where a chain begins and at each `KEEP_EVERY`th step, and nowhere else."""
     core, xs = neural_memory(layers=2), episode()
-    kept = []
+    saved = []
 
     def pack(x):
         if x.shape[-2:] == (core.width, core.width) and x.dim() == 3 and x.shape[0] == (B * N if private else B):
-            kept.append(x)
+            saved.append(x)
         return x
 
     xs = xs[..., :1, :] if not private else xs  # of one member, two queries a store: not D x D
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-        told(Private(core) if private else core, xs)
-    assert len(kept) == 3 * core.layers
+        metrics(Private(core) if private else core, xs)
+    assert len(saved) == 3 * core.layers
 
 
 def test_a_gradient_that_not_all_steps_give_is_right(monkeypatch):
     """The steps after it hand no weights back, so they are written anew."""
     core, xs = neural_memory(), episode()
-    got, want = told(core, xs)[0], plainly(core, xs, monkeypatch)[0]
+    got, want = metrics(core, xs)[0], plainly(core, xs, monkeypatch)[0]
     for end in (1, 4, 6):
         agree(core, xs, got[:end], want[:end])
 
 
 def test_a_graph_may_be_walked_again():
     core, xs = neural_memory(), episode()
-    ys, _ = told(core, xs)
+    ys, _ = metrics(core, xs)
     for a, b in zip(grads(ys, xs), grads(ys, xs), strict=True):
         close(a, b)
 
@@ -107,7 +107,7 @@ def test_a_branch_that_is_thrown_away_leaves_no_trace(monkeypatch):
             core(x + 1, state)
             return core(x, state)
 
-        ys, state = told(core, xs, step=step)
+        ys, state = metrics(core, xs, step=step)
         core(xs[0], state)
         return ys, state
 
@@ -119,7 +119,7 @@ def test_a_state_that_was_changed_begins_anew(cut, monkeypatch):
     core, xs = neural_memory(), episode()
 
     def play(core, xs):
-        first, state = told(core, xs)
+        first, state = metrics(core, xs)
         ys, _ = run(core, xs * 0.5, cut(state))
         return torch.cat([first.flatten(), ys.flatten()]), None
 
@@ -130,7 +130,7 @@ def test_the_memory_itself_may_be_part_of_a_loss(monkeypatch):
     core, xs = neural_memory(), episode()
 
     def play(core, xs):
-        _, state = told(core, xs)
+        _, state = metrics(core, xs)
         return torch.stack([m.square().sum() for m in state.memory]), None
 
     agree(core, xs, play(core, xs)[0], plainly(core, xs, monkeypatch, play)[0])
