@@ -60,8 +60,8 @@ def test_rows_are_what_gymnasium_plays_until_the_end():
         assert [s.reward[row].item() for s in steps[:n]] == reward.tolist()
         assert [s.terminated[row].item() for s in steps[:n]] == terminated.tolist()
         assert [s.truncated[row].item() for s in steps[:n]] == truncated.tolist()
-        lengths = torch.stack([s.scores["length"][row] for s in steps])
-        rewards = torch.stack([s.scores["reward"][row] for s in steps])
+        lengths = torch.stack([s.scores["episodic_length"][row] for s in steps])
+        rewards = torch.stack([s.scores["episodic_return"][row] for s in steps])
         assert lengths[n - 1] == n - 1 and rewards[n - 1] == reward.sum()
         assert lengths.isfinite().sum() == rewards.isfinite().sum() == 1  # told once, where it ends
 
@@ -75,8 +75,8 @@ def test_a_rollout_shows_the_last_observation_and_opens_a_new_episode_with_a_new
     assert frames.terminated[:, 0].tolist() == [False, False, True, False, False, False, True, False]
     assert len(frames.obs[..., 0].unique()) == 2 * B
     paid = frames.reward.view(2, 4, B).sum(1)
-    assert_close(frames.scores["reward"][[2, 6]], paid, rtol=0, atol=0)
-    assert (frames.scores["length"][[2, 6]] == 3).all()
+    assert_close(frames.scores["episodic_return"][[2, 6]], paid, rtol=0, atol=0)
+    assert (frames.scores["episodic_length"][[2, 6]] == 3).all()
 
 
 def test_a_carry_is_rolled_out_once():
@@ -85,7 +85,7 @@ def test_a_carry_is_rolled_out_once():
     opened = initial_carry(agent, task, B, rng)
     _, later = rollout(agent, task, opened, rng, Sampled(task.action_space), steps=2)
     rollout(agent, task, detach_carry(later), rng, Sampled(task.action_space), steps=2)
-    with pytest.raises(RuntimeError, match="cannot be rolled out twice from the same place"):
+    with pytest.raises(RuntimeError, match="cannot be rolled out twice from one state"):
         rollout(agent, task, opened, rng, Sampled(task.action_space), steps=2)
 
 
@@ -141,7 +141,7 @@ def test_wrappers_are_kept():
     task = Gymnasium(doubled)
     state, _ = task.reset(B, seeded())
     assert (task.step(state, torch.zeros(B, dtype=torch.long), seeded())[1].reward == 2).all()
-    assert (task.steps, task.references()) == (500, {"reward": {"threshold": 475.0}})
+    assert (task.steps, task.references()) == (500, {"episodic_return": {"threshold": 475.0}})
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", toy_worlds.Counter, "toy_worlds:Counter"])
@@ -157,28 +157,28 @@ def test_options_reach_the_environment_and_steps_its_limit():
 
 
 BAD = [
-    ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be made: .*Did you mean: `CartPole`"),
+    ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be constructed: .*Did you mean: `CartPole`"),
     ({"env": "toy_worlds:Countre"}, "module toy_worlds has no function Countre"),
     (
         {"env": "no_such_module:make"},
         "No module named 'no_such_module'; pip install no_such_module, or run badger where",
     ),
-    ({"env": dict}, "env='dict' made a dict, want a gymnasium.Env"),
+    ({"env": dict}, "env='dict' returned a dict, want a single gymnasium.Env"),
     (
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
-        "env='make_vec' made a CartPoleVectorEnv, .* of one copy",
+        "env='make_vec' returned a CartPoleVectorEnv, want a single gymnasium.Env",
     ),
-    ({"env": toy_worlds.Counter}, "Counter has no limit of steps; say .*steps=1000"),
+    ({"env": toy_worlds.Counter}, "steps=0, and Counter has no time limit; want .*steps=1000"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
-    ({"mask": (4,)}, "CartPole-v1 has no number 4 to hide, want 0 to 3"),
-    ({"mask": (0, 1, 2, 3)}, "nothing is left to see of the 4 numbers of CartPole-v1"),
+    ({"mask_obs": (4,)}, "mask_obs: CartPole-v1 has no component 4, want 0 to 3"),
+    ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 components of CartPole-v1"),
     (
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
-        "only those of CartPole-v0, .*mask_obs=",
+        "want one of CartPole-v0, .*mask_obs=",
     ),
     ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to has the action space Text.*, want Discrete, MultiDiscrete"),
     ({"num_workers": 0}, "num_workers=0, want at least 1"),
-    ({"timeout": 3.0}, "say num_workers=2 or more"),
+    ({"timeout": 3.0}, "set num_workers=2 or more"),
 ]
 
 
@@ -190,7 +190,7 @@ def test_what_cannot_be_served_is_refused(options, told):
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")
 def test_a_render_mode_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(ValueError, match="render_mode='film' is not there: CartPole-v1 has human, rgb_array"):
+    with pytest.raises(ValueError, match="render_mode='film', want one of CartPole-v1: human, rgb_array"):
         Gymnasium(options={"render_mode": "film"})
 
 
@@ -235,9 +235,9 @@ def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tm
     task = run.learner.task
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 9))
     scores = evaluate(run.learner.agent, task, 4, generator(0, "evaluate"), Sampled(task.action_space))
-    assert set(scores) == {"reward", "length", "return"}
-    assert_close(scores["reward"], scores["return"])
-    assert ((scores["length"] >= 3) & (scores["length"] <= 6)).all()
+    assert set(scores) == {"episodic_return", "episodic_length", "return"}
+    assert_close(scores["episodic_return"], scores["return"])
+    assert ((scores["episodic_length"] >= 3) & (scores["episodic_length"] <= 6)).all()
 
 
 def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, monkeypatch):

@@ -136,7 +136,7 @@ def test_whoever_never_came_has_ended_with_the_episode():
     copy.reset(seed=0)
     told, _, over, _, _ = copy.step(np.ones(3, int))
     assert over and (told["terminated"] | told["truncated"]).all() and not told["present"][2]
-    assert told["mean"] == 1  # of the two who have acted
+    assert told["mean_return"] == 1  # of the two who have acted
 
 
 def test_scores_are_of_those_who_acted_and_told_at_the_end():
@@ -153,10 +153,10 @@ def test_scores_are_of_those_who_acted_and_told_at_the_end():
                 total[row], acted[row], length[row] = 0, False, 0
             if over[row]:
                 ends += 1
-                assert_close(now.scores["reward"][row], (total[row].sum() / acted[row].sum()).double())
-                assert now.scores["length"][row] == length[row]
+                assert_close(now.scores["episodic_return"][row], (total[row].sum() / acted[row].sum()).double())
+                assert now.scores["episodic_length"][row] == length[row]
             else:
-                assert now.scores["reward"][row].isnan()
+                assert now.scores["episodic_return"][row].isnan()
     assert ends > B
 
 
@@ -168,7 +168,7 @@ def test_an_episode_that_has_ended_pays_nothing_and_tells_no_score_until_it_star
         world, step = task.step(world, torch.ones(B, 2, dtype=torch.long), rng)
         told.append(step)
     assert [step.reward.mean().item() for step in told] == [1, 1, 1, 0, 0]
-    assert [bool(step.scores["reward"].isfinite().all()) for step in told] == [False, False, True, False, False]
+    assert [bool(step.scores["episodic_return"].isfinite().all()) for step in told] == [False, False, True, False, False]
 
 
 def test_a_number_tells_an_agent_who_it_is():
@@ -210,7 +210,7 @@ def test_an_action_mask_is_no_part_of_what_is_seen():
 
 @pytest.mark.parametrize("space", [Graph(Box(0, 1, (1,)), None), Sequence(Discrete(2))], ids=["graph", "sequence"])
 def test_an_observation_of_no_fixed_size_is_refused(space):
-    with pytest.raises(ValueError, match=r"agent 'a' observes (Graph|Sequence).*no fixed size"):
+    with pytest.raises(ValueError, match=r"agent 'a' has the observation space (Graph|Sequence).*converts to an array"):
         ObservationCodec({"a": space})
 
 
@@ -236,7 +236,7 @@ def test_several_choices_are_filled_up_and_masked():
 
 
 def test_a_mask_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="agent 'a' was told an action_mask of 3 numbers, want 2"):
+    with pytest.raises(ValueError, match="agent 'a' received an action_mask of 3 values, want 2"):
         make_action_codec({"a": Discrete(2)}).action_mask("a", np.ones(3))
 
 
@@ -265,9 +265,9 @@ def test_real_numbers_without_bounds_are_not_scaled():
 @pytest.mark.parametrize(
     ("spaces", "told"),
     [
-        ({"a": Dict(x=Discrete(2))}, r"agent 'a' acts in Dict.*cannot be served; served are Discrete, Multi.*Box"),
-        ({"a": Box(0, 9, (2,), np.int64)}, "agent 'a' acts in Box.*int64.*cannot be served.*Box of real numbers"),
-        ({"a": Discrete(2), "b": Box(0, 1, (2,))}, r"a: Discrete\(2\), b: Box.*want choices for all of them or real"),
+        ({"a": Dict(x=Discrete(2))}, r"agent 'a' has the action space Dict.*want Discrete, Multi.*Box"),
+        ({"a": Box(0, 9, (2,), np.int64)}, "agent 'a' has the action space Box.*int64.*Box of real numbers"),
+        ({"a": Discrete(2), "b": Box(0, 1, (2,))}, r"a: Discrete\(2\), b: Box.*want all discrete or all continuous"),
     ],
 )
 def test_actions_that_cannot_be_served_are_named(spaces, told):
@@ -279,9 +279,9 @@ def test_agents_that_differ_are_told_and_asked_what_is_theirs():
     copy = MultiAgentEnv(toy_zoo.Farm, 9)
     told, _ = copy.reset(seed=0)
     assert copy.action_codec.action_space == Several((3, 4, 2))
-    assert_array_equal(told["legal"][0], [1, 0, 1, 1, 0, 0, 0, 1, 0])
-    assert_array_equal(told["legal"][1], [0, 1, 0, 1, 1, 0, 0, 1, 0])
-    assert_array_equal(told["legal"][2], [1, 1, 0, 1, 1, 0, 0, 1, 1])
+    assert_array_equal(told["action_mask"][0], [1, 0, 1, 1, 0, 0, 0, 1, 0])
+    assert_array_equal(told["action_mask"][1], [0, 1, 0, 1, 1, 0, 0, 1, 0])
+    assert_array_equal(told["action_mask"][2], [1, 1, 0, 1, 1, 0, 0, 1, 1])
     copy.step(np.array([[2, 0, 0], [1, 3, 0], [0, 0, 0]]))
     assert copy.env.given["cow_0"] == 3 and copy.env.given["cow_1"].tolist() == [1, 3]
     assert "calf_0" not in copy.env.given
@@ -293,13 +293,13 @@ def test_agents_that_differ_are_told_and_asked_what_is_theirs():
 @pytest.mark.parametrize(
     ("env", "told"),
     [
-        (toy_zoo.NaN, "agent 'cow_1' was told nan, want finite numbers"),
-        (toy_zoo.Infinite, r"agent 'cow_1' got the reward \[.*inf"),
+        (toy_zoo.NaN, "agent 'cow_1' received nan, want finite numbers"),
+        (toy_zoo.Infinite, r"agent 'cow_1' received the reward \[.*inf"),
         (toy_zoo.Raising, "KeyError.*the gate is locked"),
-        (toy_zoo.Stranger, r"names \['wolf_0'\], who are not in its possible_agents: \['cow_0', 'cow_1', 'calf_0'\]"),
-        (toy_zoo.StrangerSeen, r"names \['wolf_0'\], who are not in its possible_agents"),
-        (toy_zoo.Unseen, "agent 'cow_1' is alive and was told no observation"),
-        (toy_zoo.Short, "agent 'cow_1' was told 2 numbers, want those of Box"),
+        (toy_zoo.Stranger, r"names the agents \['wolf_0'\], want some of: \['cow_0', 'cow_1', 'calf_0'\]"),
+        (toy_zoo.StrangerSeen, r"names the agents \['wolf_0'\], want some of"),
+        (toy_zoo.Unseen, "agent 'cow_1' is alive but has no observation"),
+        (toy_zoo.Short, "agent 'cow_1' received an observation of 2 numbers, want those of Box"),
     ],
 )
 def test_what_goes_wrong_is_told_with_seed_and_step(env, told):
@@ -329,11 +329,11 @@ def test_a_world_that_changes_between_resets_is_refused(env, told):
 @pytest.mark.parametrize(
     ("env", "told"),
     [
-        (toy_zoo.Nameless, "does not say who its possible_agents are"),
+        (toy_zoo.Nameless, "has no possible_agents"),
         (toy_zoo.Ordered, r"agents take turns.*is_parallelizable=True"),
-        (dict, "the world made dict, want a pettingzoo.ParallelEnv, or an AECEnv"),
+        (dict, "env returned a dict, want a pettingzoo.ParallelEnv, or an AECEnv"),
         ("no_such_world.grass_v1", "pip install no_such_world"),
-        ("toy_zoo", "module toy_zoo has no parallel_env or env; name a function of yours as module:function"),
+        ("toy_zoo", "module toy_zoo has no parallel_env or env; name a function as module:function"),
         ("toy_zoo:Medow", "module toy_zoo has no function Medow"),
     ],
 )
