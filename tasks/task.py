@@ -170,7 +170,9 @@ class Task(ABC):
         Raises:
             ValueError: the task is not finite.
         """
-        raise ValueError(f"{type(self).__name__} is not a finite task, so its episodes have no numbers; sample them with reset")
+        raise ValueError(
+            f"{type(self).__name__} is not a finite task, so its episodes have no numbers; sample them with reset"
+        )
 
     @property
     def buckets(self) -> "Sequence[Task]":

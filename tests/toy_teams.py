@@ -96,7 +96,9 @@ class Ballot(Task):
 
     def step(self, state, action, rng):
         shown = action.reshape(len(action), -1)
-        return BallotState(state.t + 1), self._make_step(state.t + 1, (shown * 10.0 ** torch.arange(shown.shape[1])).sum(-1))
+        return BallotState(state.t + 1), self._make_step(
+            state.t + 1, (shown * 10.0 ** torch.arange(shown.shape[1])).sum(-1)
+        )
 
     def _make_step(self, t, reward):
         obs = torch.stack([torch.arange(3).expand(len(t), -1), t.unsqueeze(-1).expand(-1, 3)], -1).to(self.dtype)

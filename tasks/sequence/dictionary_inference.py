@@ -61,7 +61,9 @@ class DictionaryInference(SequenceTask):
             ValueError: another number.
         """
         if not 1 <= number <= len(cls.levels):
-            raise ValueError(f"number={number}, want a level from 1 to {len(cls.levels)}; other sizes: DictionaryInference(8, 4)")
+            raise ValueError(
+                f"number={number}, want a level from 1 to {len(cls.levels)}; other sizes: DictionaryInference(8, 4)"
+            )
         return cls(*cls.levels[number - 1], dtype=dtype)
 
     def step_labels(self, state: SequenceState, row: int = 0) -> list[str]:
@@ -83,7 +85,9 @@ class DictionaryInference(SequenceTask):
 
     def _sample(self, batch: int, rng: torch.Generator) -> tuple[Int[Tensor, "B T"], Int[Tensor, "B T"]]:
         device, shape = rng.device, (batch, self.pairs, self.length)
-        letters = torch.rand(batch, LETTERS, generator=rng, device=device).argsort(-1)  # 13 source letters, then their translations
+        letters = torch.rand(batch, LETTERS, generator=rng, device=device).argsort(
+            -1
+        )  # 13 source letters, then their translations
         words = torch.randint(HALF, (batch, self.pairs * self.length), generator=rng, device=device)
         query_words = self._sample_query(words, rng)
         source, target = (letters.gather(1, words + shift).view(shape) for shift in (0, HALF))

@@ -119,7 +119,9 @@ class PooledRecall(Task):
         pair, query = state.t.clamp(max=self.num_shown - 1), (state.t - self.num_shown).clamp(0, self.num_queries - 1)
         key = torch.where(show_pairs, state.keys[rows, pair], state.query_keys[rows, query])  # (B, E)
         value = torch.where(show_pairs, state.values[rows, pair], -1)
-        encoded = [one_hot(part + 1, n + 1)[..., 1:] for part, n in ((key, self.keys), (value, self.values))]  # -1: zeros
+        encoded = [
+            one_hot(part + 1, n + 1)[..., 1:] for part, n in ((key, self.keys), (value, self.values))
+        ]  # -1: zeros
         return torch.cat(encoded, -1).to(self.dtype)
 
     def references(self) -> dict[str, dict[str, float]]:

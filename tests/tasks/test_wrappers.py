@@ -83,7 +83,9 @@ def test_of_logits_the_likeliest_choice_is_told_and_numbers_as_they_are():
 
 def test_rewards_of_each_want_an_observation_of_each():
     task = PreviousActionReward(Crowd(dtype=torch.float64))
-    with pytest.raises(ValueError, match=r"task=Crowd returns rewards per agent, \(4, 4\), but one observation for all, \(4, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"task=Crowd returns rewards per agent, \(4, 4\), but one observation for all, \(4, 2\)"
+    ):
         play(task, [action(task)])
 
 

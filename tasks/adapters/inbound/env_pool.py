@@ -98,6 +98,10 @@ class EnvHandle:
     """Handle to the current state of a batch of copies; invalid once the copies are stepped again.
 
     Of the functions of `experts.state` only `detach` accepts it.
+
+    Args:
+        copies: the batch of copies.
+        version: the number of calls to the copies so far.
     """
 
     def __init__(self, copies: "_LeasedEnvs", version: int):
@@ -152,7 +156,11 @@ class EnvHandle:
         return self
 
     def _unsupported(self, *args: Any) -> NoReturn:
-        """Raises TypeError, as handles cannot be copied, mixed or packed."""
+        """Not supported, as handles cannot be copied, mixed or packed.
+
+        Raises:
+            TypeError: always.
+        """
         raise TypeError(
             f"{self._copies.name} is an external environment: its state is a handle, which cannot be copied, mixed or "
             "packed; start new episodes with task.reset instead"

@@ -161,7 +161,9 @@ class Gymnasium(Task):
     ) -> tuple[Any, Step]:
         """The step of the task; `no_score` masks episodes that had ended before or just start."""
         obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (env_step.obs, env_step.reward))
-        terminated, truncated = (torch.tensor(x, device=total.device) for x in (env_step.terminated, env_step.truncated))
+        terminated, truncated = (
+            torch.tensor(x, device=total.device) for x in (env_step.terminated, env_step.truncated)
+        )
         state = GymnasiumState(handle, total + reward, length, terminated | truncated)
         scored = state.done & ~no_score
         scores = {name: torch.where(scored, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}

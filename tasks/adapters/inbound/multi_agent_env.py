@@ -41,7 +41,11 @@ class MultiAgentEnv:
     render_mode = None
 
     def __init__(self, env: EnvId, steps: int, *, agent_indicator: bool = False):
-        self.env, self.steps, self.agent_indicator = _as_parallel_env(parallel_env_factory(env)()), steps, agent_indicator
+        self.env, self.steps, self.agent_indicator = (
+            _as_parallel_env(parallel_env_factory(env)()),
+            steps,
+            agent_indicator,
+        )
         self.agent_names = list(getattr(self.env, "possible_agents", None) or [])
         if not self.agent_names:
             raise ValueError(f"{self.env} has no possible_agents, want a list of names")
@@ -86,7 +90,9 @@ class MultiAgentEnv:
         """Updates the end flags; returns the mask (P,) of agents that were truncated in this step."""
         previous, listed = self.terminated | self.truncated, self._agent_mask(self.env.agents)
         newly_terminated = self._agent_mask(name for name, end in terminated.items() if end) & ~previous
-        newly_truncated = self._agent_mask(name for name, end in truncated.items() if end) & ~previous & ~newly_terminated
+        newly_truncated = (
+            self._agent_mask(name for name, end in truncated.items() if end) & ~previous & ~newly_terminated
+        )
         newly_terminated |= self.alive & ~listed & ~newly_truncated  # no longer in `agents`, without an end flag
         if self.t >= self.steps:
             newly_truncated |= listed & ~previous & ~newly_terminated

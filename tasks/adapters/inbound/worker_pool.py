@@ -33,7 +33,9 @@ class WorkerPool:
         try:
             self.vector = gym.vector.AsyncVectorEnv(factories, autoreset_mode=mode)
         except (EOFError, OSError) as error:
-            raise EnvError(f"{limits.name}: a worker process died while constructing its copies; see its output above") from error
+            raise EnvError(
+                f"{limits.name}: a worker process died while constructing its copies; see its output above"
+            ) from error
 
     def reset(self, *, options: dict[str, Any]) -> tuple[dict[str, Any]]:
         self.seeds[options["mask"]] = np.asarray(options["seeds"])[options["mask"]]

@@ -10,7 +10,7 @@ import pytest
 from badger import BAbI, PreviousActionReward
 from tasks.babi import files as babi_files
 from tasks.babi.files import ARCHIVE, BABI, ROOT
-from tasks.babi.parse import WORDS, stories
+from tasks.babi.parse import WORDS, parse_stories
 from tiny_babi import by_hand, text, write
 
 SHA256 = "f7f0bee187efca0d81c3daac1b162cda4eb7f9505dee5ad6846eabbed3dbf92e"
@@ -74,9 +74,7 @@ def test_what_lies_nowhere_is_fetched_by_its_checksum(nowhere, internet, tmp_pat
 def test_without_files_and_network_one_is_told_what_to_put_where(nowhere, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"neither en-valid-10k/qa1_train.txt nor {ROOT}/en-") as said:
         size(tasks=(1,))
-    assert f"{ARCHIVE}  sha256 {SHA256}" in str(said.value) and "name it as data_dir or in $BADGER_DATA" in str(
-        said.value
-    )
+    assert f"{ARCHIVE}  sha256 {SHA256}" in str(said.value) and "set data_dir or $BADGER_DATA to it" in str(said.value)
     with pytest.raises(FileNotFoundError, match=f"neither en-valid-10k/qa1_train.txt .*{ARCHIVE} not in {tmp_path}"):
         size(tmp_path)
 
@@ -85,7 +83,7 @@ def test_without_files_and_network_one_is_told_what_to_put_where(nowhere, tmp_pa
 def test_an_archive_that_is_cut_or_foreign_is_refused_by_name(harm, nowhere, tmp_path):
     path = pack(write(tmp_path / "files"), tmp_path) / ARCHIVE
     path.write_bytes(harm(path.read_bytes()))
-    with pytest.raises(ValueError, match=f"{ARCHIVE} is no whole tar.gz file"):
+    with pytest.raises(ValueError, match=f"{ARCHIVE} is not a complete tar.gz file"):
         size(tmp_path)
 
 
@@ -122,8 +120,8 @@ def test_a_missing_training_file_is_replaced_by_the_distinct_stories_of_others_i
     whole, last = counted(text(3, "en", 12) + text(3, "other", 8)), counted(text(3, "other", 8))
     last -= counted(text(3, "other", 6))  # 20 distinct stories, of which 2 are for validation
     for split, questions in {"train": whole - last, "validation": last, "train+validation": whole}.items():
-        told = f"task 3: there is no en-valid-10k/qa3_train.txt; the {questions} questions of split='{split}' are "
-        with pytest.warns(UserWarning, match=told.replace("+", r"\+") + ".*Report this task apart"):
+        told = f"task 3: en-valid-10k/qa3_train.txt is missing; the {questions} questions of split='{split}' are "
+        with pytest.warns(UserWarning, match=told.replace("+", r"\+") + ".*Report error_task_3 separately"):
             assert size(scarce, (3,), split=split, substitute=True) == questions
     with pytest.raises(FileNotFoundError, match=r"qa3_train\.txt not in .*substitute=True"):
         size(scarce, (3,))
@@ -131,9 +129,9 @@ def test_a_missing_training_file_is_replaced_by_the_distinct_stories_of_others_i
 
 def test_that_a_task_is_trained_on_something_else_is_noted(nowhere, scarce):
     task = BAbI(100, (1, 3), data_dir=scarce, substitute=True)
-    with pytest.warns(UserWarning, match="there is no en-valid-10k/qa3_train.txt") as said:
+    with pytest.warns(UserWarning, match="en-valid-10k/qa3_train.txt is missing") as said:
         assert PreviousActionReward(task).notes == task.notes == [str(said[0].message)]
-    assert "error_task_3 is of it" in task.notes[0]
+    assert "Report error_task_3 separately" in task.notes[0]
     assert BAbI(100, (1,), data_dir=scarce, substitute=True).notes == []
 
 
@@ -153,7 +151,7 @@ def test_a_substitute_is_not_taken_where_the_file_is_there_nor_for_the_test(nowh
 def test_a_substitute_that_is_too_little_is_refused(nowhere, scarce):
     (scarce / "en" / "qa3_three-supporting-facts_train.txt").unlink()
     (scarce / "en-valid-10k" / "qa3_valid.txt").write_text(text(3, "en", 9))
-    with pytest.raises(FileNotFoundError, match=r"there are 9 stories in .*, none is left for split='validation'"):
+    with pytest.raises(FileNotFoundError, match=r"task 3 has 9 stories in .*, none of them for split='validation'"):
         size(scarce, (3,), split="validation", substitute=True)
 
 
@@ -161,8 +159,8 @@ def test_a_substitute_that_is_too_little_is_refused(nowhere, scarce):
 
 
 def test_sentences_are_numbers_of_words_in_lower_case():
-    (one,) = stories("1 Mary moved to the Office.\n2 Where is Mary? \toffice\t1\n", "it")
-    read = [(*WORDS, "-")[number] for number in one[0].read]
+    (one,) = parse_stories("1 Mary moved to the Office.\n2 Where is Mary? \toffice\t1\n", "it")
+    read = [(*WORDS, "-")[number] for number in one[0].inputs]
     assert (
         read == ["mary", "moved", "to", "the", "office", ".", "where", "is", "mary", "?", "-"]
         and WORDS[one[0].answer[0]] == "office"
@@ -176,21 +174,21 @@ GOOD = "1 Mary moved to the office.\n2 Where is Mary? \toffice\t1\n"
     ("held", "message"),
     [
         ("", "line 0: want a question at the end of the last story"),
-        (GOOD[:-1], "line 2: ends without a line break, it is cut off"),
-        (GOOD[:-12], "line 2: ends without a line break, it is cut off"),
+        (GOOD[:-1], "line 2: no line break at the end, so the file is truncated"),
+        (GOOD[:-12], "line 2: no line break at the end, so the file is truncated"),
         (GOOD + "1 Mary moved to the office.\n", "line 3: want a question at the end of the last story"),
-        (GOOD + "2 Mary left.\n", "line 3: begins with '2', want 3 or 1, which begins a story"),
-        ("2" + GOOD[1:], "line 1: begins with '2', want 1, which begins a story"),
-        ("<html>\n" + GOOD, "line 1: begins with '<html>', want 1, which"),
-        (GOOD + "\n", "line 3: begins with '', want 3 or 1, which"),
+        (GOOD + "2 Mary left.\n", "line 3: starts with '2', want 3 or 1, which starts a story"),
+        ("2" + GOOD[1:], "line 1: starts with '2', want 1, which starts a story"),
+        ("<html>\n" + GOOD, "line 1: starts with '<html>', want 1, which"),
+        (GOOD + "\n", "line 3: starts with '', want 3 or 1, which"),
         ("1 Mary moved\n", "line 1: 'Mary moved', want a sentence that ends with '.'"),
         ("1 Where is Mary?\n", "line 1: 'Where is Mary\\?', want a sentence that ends with '.'"),
         ("1 Mary left.\tno\t1\n", "line 1: 'Mary left.', want a sentence that ends with '\\?'"),
-        ("1 Where is Mary?\toffice\n", "line 1: want question, answer and its facts .*\\['office'\\]"),
-        ("1 Where is Mary?\t\t1\n", "line 1: want question, answer and its facts"),
-        ("1 Where is Mary?\toffice, milk\t1\n", "line 1: ' milk' is none of the 158 words"),
-        (GOOD + "1 Where is Mallory?\toffice\t1\n", "line 3: 'mallory' is none of the 158 words"),
-        (GOOD + "1 Where is Mary?\tmars\t1\n", "line 3: 'mars' is none of the 158 words"),
+        ("1 Where is Mary?\toffice\n", "line 1: want question, answer and facts .*\\['office'\\]"),
+        ("1 Where is Mary?\t\t1\n", "line 1: want question, answer and facts"),
+        ("1 Where is Mary?\toffice, milk\t1\n", "line 1: ' milk', want one of the 158 words"),
+        (GOOD + "1 Where is Mallory?\toffice\t1\n", "line 3: 'mallory', want one of the 158 words"),
+        (GOOD + "1 Where is Mary?\tmars\t1\n", "line 3: 'mars', want one of the 158 words"),
     ],
 )
 def test_what_is_not_in_the_format_is_refused_by_file_and_line(held, message, nowhere, tmp_path):
@@ -206,7 +204,7 @@ def test_a_file_that_is_no_text_is_refused_by_name(nowhere, tmp_path):
     path = tmp_path / "en-valid-10k" / "qa1_train.txt"
     held = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([*held[:2], b"\xff\xfe", *held[2:]]))
-    with pytest.raises(ValueError, match=f"^{path}, line 3: is no text in ASCII"):
+    with pytest.raises(ValueError, match=f"^{path}, line 3: not ASCII"):
         size(tmp_path, (1,))
 
 
@@ -223,7 +221,7 @@ def test_a_file_that_is_cut_off_between_stories_is_told_of_by_line(nowhere, monk
     task, left = BAbI(100, (1,), data_dir=tmp_path / "cut"), asked(tmp_path / "cut", (1,))
     told = (
         f"{path}, line {lines.count(chr(10))}: ends after {left} questions, where the published file has {count}; "
-        "if it was cut off, fetch it anew"
+        "if it is truncated, download it again"
     )
     with pytest.warns(UserWarning, match=re.escape(told)):
         assert task.num_episodes == left < count
@@ -238,9 +236,9 @@ def test_names_that_tell_the_task_do_as_well(folder, nowhere, tmp_path):
         plain = tmp_path / folder / f"qa{task}_train.txt"
         plain.rename(plain.with_name(f"qa{task}_some-facts_train.txt"))
     assert size(tmp_path, folder=folder) == expected
-    with pytest.raises(FileNotFoundError, match=f"^{folder}/qa1_valid.txt not in .*: {folder} holds nothing out"):
+    with pytest.raises(FileNotFoundError, match=f"^{folder}/qa1_valid.txt not in .*: {folder} has no validation files"):
         size(tmp_path, folder=folder, split="validation")
 
 
 def test_each_story_is_read_apart(tmp_path):
-    assert stories(GOOD * 2, "it")[0] == stories(GOOD * 2, "it")[1]
+    assert parse_stories(GOOD * 2, "it")[0] == parse_stories(GOOD * 2, "it")[1]

@@ -84,10 +84,14 @@ def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
         obs, reward, reached, bumped = zip(*(m.step(a) for m, a in zip(mazes, given, strict=True)), strict=True)
         assert_close(step.obs, torch.tensor(np.stack(obs)))
         assert_close(step.reward, torch.tensor(reward, dtype=torch.float64))
-        assert step.scores["goal_reached"].tolist() == list(reached) and step.scores["wall_collision"].tolist() == list(bumped)
+        assert step.scores["goal_reached"].tolist() == list(reached) and step.scores["wall_collision"].tolist() == list(
+            bumped
+        )
         assert [tuple(place) for place in places[state.cell].tolist()] == [maze.place for maze in mazes]
     assert_close(step.scores["episodic_return"], torch.tensor([maze.total for maze in mazes], dtype=torch.float64))
-    assert torch.stack([step.scores["goal_reached"] for _, step in told[1:]]).any()  # the walks were long enough to tell
+    assert torch.stack(
+        [step.scores["goal_reached"] for _, step in told[1:]]
+    ).any()  # the walks were long enough to tell
 
 
 def test_the_maze_of_the_papers_has_41_free_cells():

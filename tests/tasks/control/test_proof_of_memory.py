@@ -89,7 +89,9 @@ def test_the_references_are_what_such_players_reach(line, choose):
 def test_the_optimum_is_worked_out_by_hand():
     """Ways of 3 to 7 cells: 1.6 less 0.1 for all steps but the last, 0.4 in the mean."""
     lines = TASK.references()
-    assert lines["episodic_return"]["optimum"] == pytest.approx(1.2) and lines["episodic_return"]["memoryless"] == pytest.approx(0.28)
+    assert lines["episodic_return"]["optimum"] == pytest.approx(1.2) and lines["episodic_return"][
+        "memoryless"
+    ] == pytest.approx(0.28)
 
 
 def test_no_memoryless_way_is_better_than_that_to_the_nearest_end():

@@ -361,7 +361,10 @@ def test_any_item_but_the_last_is_asked_for_equally_often():
     [
         (lambda: DictionaryInference(0), "pairs=0, want at least 1"),
         (lambda: DictionaryInference(2, 0), "length=0, want at least 1"),
-        (lambda: DictionaryInference.level(0), r"number=0, want a level from 1 to 4; other sizes: DictionaryInference\(8, 4\)"),
+        (
+            lambda: DictionaryInference.level(0),
+            r"number=0, want a level from 1 to 4; other sizes: DictionaryInference\(8, 4\)",
+        ),
         (lambda: DictionaryInference.level(5), "number=5, want a level from 1 to 4"),
         (lambda: Copy(0), "length=0, want at least 1"),
         (lambda: Copy(symbols=0), "symbols=0, want at least 1"),

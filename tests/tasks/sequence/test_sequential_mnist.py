@@ -169,7 +169,9 @@ def test_an_evaluation_without_a_number_of_episodes_plays_each_of_a_finite_task_
     monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "MAX_BATCH_EPISODES", largest)
     met, task = [], mnist(2, split="train+validation")
     agent, pick = toy_agent(task), SequentialMNIST.reset_to
-    monkeypatch.setattr(SequentialMNIST, "pick", lambda self, index, rng: met.append(index) or pick(self, index, rng))
+    monkeypatch.setattr(
+        SequentialMNIST, "reset_to", lambda self, index, rng: met.append(index) or pick(self, index, rng)
+    )
     scores = evaluate(agent, task, episodes=None, rng=seeded())
     assert torch.equal(torch.cat(met), torch.arange(TRAIN))
     assert max(map(len, met)) == min(largest, TRAIN)

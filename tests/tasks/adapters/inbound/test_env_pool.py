@@ -147,9 +147,7 @@ def test_observations_may_have_parts(num_workers):
 def test_an_old_state_is_void():
     world, _ = worlds().reset(B, seeded())
     world.step(np.zeros(B, int))
-    with pytest.raises(
-        RuntimeError, match=r"version 1 of Toy-v0, whose copies are at version 2: .*cannot be rolled"
-    ):
+    with pytest.raises(RuntimeError, match=r"version 1 of Toy-v0, whose copies are at version 2: .*cannot be rolled"):
         world.step(np.zeros(B, int))
     with pytest.raises(RuntimeError, match="or reset"):
         world.restart(mask(0), seeded())

@@ -168,7 +168,13 @@ def test_an_episode_that_has_ended_pays_nothing_and_tells_no_score_until_it_star
         world, step = task.step(world, torch.ones(B, 2, dtype=torch.long), rng)
         told.append(step)
     assert [step.reward.mean().item() for step in told] == [1, 1, 1, 0, 0]
-    assert [bool(step.scores["episodic_return"].isfinite().all()) for step in told] == [False, False, True, False, False]
+    assert [bool(step.scores["episodic_return"].isfinite().all()) for step in told] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_number_tells_an_agent_who_it_is():
