@@ -45,7 +45,7 @@ badger train guessing_game --experts 5 40 --dims 3 6           # random sizes in
 badger train dictionary_inference --memory dnc                 # or private, neural, lookup, plastic, none ...
 badger train maze --memory plastic                             # by A2C
 badger train t_maze --learner r2d2                             # or ppo, a2c, drqn
-badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[worlds]'
+badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[envs]'
 badger train pettingzoo --env mpe2.simple_spread_v3            # any ParallelEnv
 badger train my_module:my_recipe --any-argument-of-it 3
 badger resume runs/eight

@@ -68,7 +68,7 @@ class Questions(NamedTuple):
 
 
 def load_questions(spec: BabiSpec, device: torch.device) -> Questions:
-    """The questions of a split, read once per process, with a warning for each of its `notes`, and cached per device."""
+    """The questions of a split, read once per process, with a warning for each of its `notes`; cached per device."""
     return _load_cached(spec, os.environ.get(files.DATA_ENV_VAR), device).questions
 
 

@@ -50,8 +50,8 @@ class BAbI(Task):
     question in the split, sorted by length. `Bucketed(BAbI())` trains on all questions in batches of similar length;
     an evaluation of all questions goes bucket by bucket.
 
-    Scores, at the last word of an answer: `error`, 1 unless all words are correct; `error_task_1` etc., the same for the
-    questions of each task. At each word: `cross_entropy` (in nats; NaN for integers).
+    Scores, at the last word of an answer: `error`, 1 unless all words are correct; `error_task_1` etc., the same for
+    the questions of each task. At each word: `cross_entropy` (in nats; NaN for integers).
 
     Files are not read before the first episode; the split is then read once per process.
 
@@ -66,8 +66,9 @@ class BAbI(Task):
             Names such as qa1_single-supporting-fact_train.txt, of en and en-10k, are also found. A file with fewer
             questions than published is read with a warning, as it may be truncated.
         split: "train", "validation", "train+validation" or "test".
-        substitute: whether a task whose training file is missing uses the distinct stories of `en` and of the validation
-            file, of which the last tenth is then for validation, with a warning. Otherwise a missing file is an error.
+        substitute: whether a task whose training file is missing uses the distinct stories of `en` and of the
+            validation file, of which the last tenth is then for validation, with a warning. Otherwise a missing file is
+            an error.
         min_words: questions with this number of words or fewer are in another bucket.
         max_words: `steps` of the whole task of which this is a bucket; None: this is the whole task.
 

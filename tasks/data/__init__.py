@@ -2,7 +2,8 @@
 
 - `tasks.data.download`: searches the given folder, then `$BADGER_DATA`, then downloads from one of several mirrors and
   verifies checksums (`pip install 'badger-agents[data]'`).
-- `tasks.data.mnist`: images and labels of MNIST, or of a data set in the same format, split into train, validation, test.
+- `tasks.data.mnist`: images and labels of MNIST, or of a data set in the same format, split into train, validation,
+  test.
 - `tasks.data.idx`: the file format of MNIST.
 
 ```python

@@ -31,8 +31,8 @@ class DataSource(NamedTuple):
 def find_or_download(source: DataSource, names: tuple[str, ...], folder: str | Path | None = None) -> list[Path]:
     """Paths of data set files: from `folder`, or from $BADGER_DATA or its subfolder `source.name`, or downloaded.
 
-    A .gz file may be unpacked. Checksums of local files are not verified, so that other data sets in the same format can
-    be used; the reader checks their content.
+    A .gz file may be unpacked. Checksums of local files are not verified, so that other data sets in the same format
+    can be used; the reader checks their content.
 
     Args:
         source: the data set.

@@ -68,12 +68,12 @@ def _load_cached(data_dir: str | Path | None, environment: str | None, split: st
         pixels, labels = _load_cached(data_dir, environment, split, torch.device("cpu"))
         return Split(pixels.to(device), labels.to(device))
     names = FILE_NAMES["test" if split == "test" else "train"]
-    images, labels = _read(*files.find_or_download(MNIST, names, data_dir))
+    images, digits = _read(*files.find_or_download(MNIST, names, data_dir))
     num_train = len(images) - len(images) // 6
     rows = {"train": slice(num_train), "validation": slice(num_train, None)}.get(split, slice(None))
     if not len(images[rows]):
         raise ValueError(f"split={split!r} is empty: there are {len(images)} images, want at least 6")
-    return Split(torch.tensor(images[rows]), torch.tensor(labels[rows], dtype=torch.long))
+    return Split(torch.tensor(images[rows]), torch.tensor(digits[rows], dtype=torch.long))
 
 
 def _read(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -64,8 +64,8 @@ class EnvPool:
             raise ValueError(f"num_workers={num_workers}, want at least 1")
         if limits.timeout is not None and num_workers == 1:
             raise ValueError(
-                f"timeout={limits.timeout}: a call in this process cannot be interrupted; set num_workers=2 or more, or "
-                "timeout=None"
+                f"timeout={limits.timeout}: a call in this process cannot be interrupted; set num_workers=2 or "
+                "more, or timeout=None"
             )
         self.factory, self.limits, self.num_workers = factory, limits, num_workers
         self._idle: dict[int, EnvBatch | WorkerPool] = {}  # by batch size

@@ -86,8 +86,8 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
         raise ValueError(f"env={name!r} cannot be constructed: {type(error).__name__}: {error}") from error
     if not isinstance(env, gym.Env):
         raise ValueError(
-            f"env={name!r} returned a {type(env).__name__}, want a single gymnasium.Env, of which the task makes as many "
-            "copies as it needs"
+            f"env={name!r} returned a {type(env).__name__}, want a single gymnasium.Env, of which the task makes as "
+            "many copies as it needs"
         )
     modes = env.metadata.get("render_modes") or []
     if render_mode is not None and render_mode not in modes and render_mode.removesuffix("_list") not in modes:

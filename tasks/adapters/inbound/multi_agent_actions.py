@@ -65,8 +65,8 @@ class DiscreteCodec:
 class BoxCodec:
     """Continuous actions of several agents, with the size of the largest.
 
-    Bounds are the common ones, or -1 and 1 if they differ; these are rescaled to the bounds of each agent. Values beyond
-    the bounds are clipped.
+    Bounds are the common ones, or -1 and 1 if they differ; these are rescaled to the bounds of each agent. Values
+    beyond the bounds are clipped.
     """
 
     def __init__(self, spaces: Mapping[str, Any]):

@@ -192,8 +192,8 @@ def _as_parallel_env(env: Any) -> Any:
     if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
         if not getattr(env, "metadata", {}).get("is_parallelizable", False):
             raise ValueError(
-                f"agents take turns in {env}, want an environment in which all act at once; if they can (see PettingZoo's "
-                "aec_to_parallel), set metadata is_parallelizable=True"
+                f"agents take turns in {env}, want an environment in which all act at once; if they can (see "
+                "PettingZoo's aec_to_parallel), set metadata is_parallelizable=True"
             )
         return require_pettingzoo().utils.aec_to_parallel(env)
     if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "action_space")):

@@ -21,8 +21,8 @@ class PettingZoo(Task):
 
     Observations are flattened by `gymnasium.spaces.flatten` and padded with zeros to one size. The action mask combines
     the `action_mask` of the environment with the options that an agent does not have. Agents that have ended or have
-    not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes `Continuous`:
-    with its bounds, or -1 and 1 if the bounds of the agents differ.
+    not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes
+    `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ.
 
     States are handles (`tasks.adapters.inbound.env_pool`). Scores, at the end of an episode: `episodic_return`, the
     mean over the agents that have acted, and `episodic_length`. Errors while stepping are `EnvError`s with row, seed
@@ -32,8 +32,8 @@ class PettingZoo(Task):
         env: a function that returns a `ParallelEnv`, or an `AECEnv` whose agents can act at once; `module:function`; or
             a module with a `parallel_env`, such as "mpe2.simple_spread_v3".
         steps: the step after which all remaining agents are truncated.
-        agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that share
-            a policy can have different roles.
+        agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that
+            share a policy can have different roles.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
         timeout: the maximum duration of a step or reset in seconds; needs workers. None: no limit.
 

@@ -32,8 +32,8 @@ def flat_size(space: Any, env_name: str) -> int:
     flat = spaces.flatten_space(space) if space.is_np_flattenable else space
     if not isinstance(flat, spaces.Box):
         raise ValueError(
-            f"{env_name} has the observation space {space}, want Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or "
-            "Tuple of these; wrap it in gymnasium.wrappers.TransformObservation"
+            f"{env_name} has the observation space {space}, want Box, Discrete, MultiDiscrete, MultiBinary, or a Dict "
+            "or Tuple of these; wrap it in gymnasium.wrappers.TransformObservation"
         )
     return int(np.prod(flat.shape))
 
@@ -61,8 +61,8 @@ def make_action_adapter(space: Any, env_name: str) -> ActionAdapter:
     if isinstance(space, spaces.Box) and space.dtype.kind == "f":
         return _box_adapter(space)
     raise ValueError(
-        f"{env_name} has the action space {space}, want Discrete, MultiDiscrete, MultiBinary, or a Box of real numbers; "
-        "wrap it in gymnasium.wrappers.TransformAction"
+        f"{env_name} has the action space {space}, want Discrete, MultiDiscrete, MultiBinary, or a Box of real numbers"
+        "; wrap it in gymnasium.wrappers.TransformAction"
     )
 
 
