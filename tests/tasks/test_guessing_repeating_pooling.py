@@ -274,7 +274,7 @@ def test_pooled_recall_refuses_sizes_below_one(size):
 
 
 def test_something_must_be_shown_before_it_is_asked_for():
-    with pytest.raises(ValueError, match="num_queries=8 leave no step for pairs in steps=8; want num_queries < steps"):
+    with pytest.raises(ValueError, match="num_queries=8 leave no step for pairs in steps=8, want fewer"):
         PooledRecall(steps=8, num_queries=8)
 
 

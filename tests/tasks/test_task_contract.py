@@ -107,7 +107,7 @@ class Mute(GuessingGame):
         (Wasteful, "other_generators_give_other_episodes"),
         (Leaks, "rows_do_not_leak"),
         (Endless, "episodes_end_in_time"),
-        (Mute, "what_is_told_are_numbers_for_the_absent_too"),
+        (Mute, "observations_and_rewards_are_finite"),
     ],
 )
 def test_the_contract_catches_a_broken_task(task, holds):

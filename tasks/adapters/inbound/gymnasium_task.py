@@ -96,7 +96,7 @@ class Gymnasium(Task):
         object.__setattr__(self, "steps", self.steps or description.max_episode_steps)
         if not self._visible:
             raise ValueError(
-                f"mask_obs={self.mask_obs} hides all {description.obs_size} components of {description.name}, want fewer"
+                f"mask_obs={self.mask_obs} hides all {description.obs_size} of {description.name}, want fewer"
             )
         _ = self._pool  # checks num_workers and timeout
 

@@ -101,7 +101,7 @@ def test_the_same_generator_gives_the_same_episodes_and_another_one_others():
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_a_restart_touches_only_its_rows_and_each_has_a_seed_of_its_own(num_workers):
+def test_a_restart_changes_only_masked_rows_and_each_has_a_seed_of_its_own(num_workers):
     made = worlds(partial(toy_worlds.Counter, 9), num_workers)
     world, opened = made.reset(B, seeded())
     world, told = world.step(np.arange(B))

@@ -16,7 +16,7 @@ from badger import build_run, evaluate, generator, read_metrics, train
 from badger.policies.policies import Sampled
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
-from badger.testing.task import OF_VALUES, TASK_PROPERTIES
+from badger.testing.task import TASK_PROPERTIES, VALUE_STATE_PROPERTIES
 from tasks import Continuous, EnvError, Gymnasium
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
@@ -26,7 +26,7 @@ from toys import seeded, toy_agent
 B = 3
 
 
-@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in OF_VALUES])
+@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in VALUE_STATE_PROPERTIES])
 def test_a_gymnasium_task_keeps_the_contract(check):
     TASK_PROPERTIES[check](Gymnasium(dtype=torch.float64, steps=60))
 
@@ -171,7 +171,7 @@ BAD = [
     ({"env": toy_worlds.Counter}, "steps=0, and Counter has no time limit; want .*steps=1000"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
     ({"mask_obs": (4,)}, "mask_obs: CartPole-v1 has no component 4, want 0 to 3"),
-    ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 components of CartPole-v1"),
+    ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 of CartPole-v1"),
     (
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
         "want one of CartPole-v0, .*mask_obs=",

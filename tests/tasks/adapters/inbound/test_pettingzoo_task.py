@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import toy_zoo
 from badger import PettingZoo
-from badger.testing.task import OF_VALUES, TASK_PROPERTIES, cases
+from badger.testing.task import TASK_PROPERTIES, VALUE_STATE_PROPERTIES, cases
 from tasks import Continuous, EnvError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
@@ -86,7 +86,7 @@ def test_a_copy_tells_what_its_world_tells(seed):
 UNKNOWN = {"references_belong_to_scores_and_are_finite"}  # of a world that nobody knows there are none
 
 
-@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in OF_VALUES | UNKNOWN])
+@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in VALUE_STATE_PROPERTIES | UNKNOWN])
 @pytest.mark.parametrize("env", [toy_zoo.Meadow, toy_zoo.Farm, toy_zoo.Pond, toy_zoo.Turns])
 def test_a_world_keeps_the_contract_of_tasks(env, check):
     TASK_PROPERTIES[check](zoo(env))
@@ -98,7 +98,7 @@ def test_several_processes_tell_what_one_does():
         cases.same(a, b)
 
 
-def test_a_restart_touches_only_its_rows():
+def test_a_restart_changes_only_masked_rows():
     task, mask = zoo(), torch.tensor([True, False, True, False])
     rng = seeded()
     world, _ = task.reset(B, rng)
