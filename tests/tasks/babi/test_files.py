@@ -44,7 +44,7 @@ def test_files_lie_in_a_folder_or_in_that_of_the_archive_s_name(inside, nowhere,
 
 
 @pytest.mark.parametrize("inside", ["", ROOT, "babi", f"babi/{ROOT}"])
-def test_files_lie_where_the_environment_says(inside, nowhere, monkeypatch, tmp_path):
+def test_files_are_found_in_the_environment_variable(inside, nowhere, monkeypatch, tmp_path):
     folder = write(tmp_path / inside, tasks=(1, 2))
     monkeypatch.setenv("BADGER_DATA", str(tmp_path))
     assert size() == asked(folder) and not nowhere
@@ -55,7 +55,7 @@ def test_the_archive_may_lie_packed_in_a_folder(nowhere, tmp_path):
     assert size(pack(folder, tmp_path)) == asked(folder) and not nowhere
 
 
-def test_another_folder_of_the_archive_may_be_asked_for(nowhere, tmp_path):
+def test_another_folder_of_the_archive_can_be_selected(nowhere, tmp_path):
     write(tmp_path, tasks=(1, 2))
     write(tmp_path, "en-valid", tasks=(1, 2), stories={"train": 1, "valid": 1, "test": 1})
     assert size(tmp_path, folder="en-valid") == asked(tmp_path, inside="en-valid") < asked(tmp_path)
@@ -71,7 +71,7 @@ def test_what_lies_nowhere_is_fetched_by_its_checksum(nowhere, internet, tmp_pat
     assert got == [(url, f"sha256:{SHA256}", place) for url in (first, second)]
 
 
-def test_without_files_and_network_one_is_told_what_to_put_where(nowhere, tmp_path):
+def test_an_error_without_files_and_network_names_the_files(nowhere, tmp_path):
     with pytest.raises(FileNotFoundError, match=f"neither en-valid-10k/qa1_train.txt nor {ROOT}/en-") as said:
         size(tasks=(1,))
     assert f"{ARCHIVE}  sha256 {SHA256}" in str(said.value) and "set data_dir or $BADGER_DATA to it" in str(said.value)
@@ -111,23 +111,23 @@ def scarce(tmp_path):
     return tmp_path
 
 
-def counted(told):
+def counted(results):
     """Questions of a text."""
-    return told.count("\t") // 2
+    return results.count("\t") // 2
 
 
 def test_a_missing_training_file_is_replaced_by_the_distinct_stories_of_others_if_asked_to(nowhere, scarce):
     whole, last = counted(text(3, "en", 12) + text(3, "other", 8)), counted(text(3, "other", 8))
     last -= counted(text(3, "other", 6))  # 20 distinct stories, of which 2 are for validation
     for split, questions in {"train": whole - last, "validation": last, "train+validation": whole}.items():
-        told = f"task 3: en-valid-10k/qa3_train.txt is missing; the {questions} questions of split='{split}' are "
-        with pytest.warns(UserWarning, match=told.replace("+", r"\+") + ".*Report error_task_3 separately"):
+        message = f"task 3: en-valid-10k/qa3_train.txt is missing; the {questions} questions of split='{split}' are "
+        with pytest.warns(UserWarning, match=message.replace("+", r"\+") + ".*Report error_task_3 separately"):
             assert size(scarce, (3,), split=split, substitute=True) == questions
     with pytest.raises(FileNotFoundError, match=r"qa3_train\.txt not in .*substitute=True"):
         size(scarce, (3,))
 
 
-def test_that_a_task_is_trained_on_something_else_is_noted(nowhere, scarce):
+def test_a_substituted_training_file_is_in_the_notes(nowhere, scarce):
     task = BAbI(100, (1, 3), data_dir=scarce, substitute=True)
     with pytest.warns(UserWarning, match="en-valid-10k/qa3_train.txt is missing") as said:
         assert PreviousActionReward(task).notes == task.notes == [str(said[0].message)]
@@ -135,13 +135,13 @@ def test_that_a_task_is_trained_on_something_else_is_noted(nowhere, scarce):
     assert BAbI(100, (1,), data_dir=scarce, substitute=True).notes == []
 
 
-def test_a_file_that_has_no_substitute_is_not_said_to_have_one(nowhere, scarce):
+def test_a_missing_file_without_substitute_has_no_such_advice(nowhere, scarce):
     (scarce / "en-valid-10k" / "qa3_test.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"qa3_test\.txt not in .*leave 3 out of tasks$"):
         size(scarce, (3,), split="test", substitute=True)
 
 
-def test_a_substitute_is_not_taken_where_the_file_is_there_nor_for_the_test(nowhere, scarce):
+def test_existing_files_and_test_files_are_not_substituted(nowhere, scarce):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert size(scarce, (1,), substitute=True) == asked(scarce, (1,))
@@ -191,7 +191,7 @@ GOOD = "1 Mary moved to the office.\n2 Where is Mary? \toffice\t1\n"
         (GOOD + "1 Where is Mary?\tmars\t1\n", "line 3: 'mars', want one of the 158 words"),
     ],
 )
-def test_what_is_not_in_the_format_is_refused_by_file_and_line(held, message, nowhere, tmp_path):
+def test_format_errors_name_file_and_line(held, message, nowhere, tmp_path):
     write(tmp_path, tasks=(1, 2))
     path = tmp_path / "en-valid-10k" / "qa2_train.txt"
     path.write_text(held)
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_text_is_refused_by_name(nowhere, tmp_path):
         size(tmp_path, (1,))
 
 
-def test_a_file_that_is_cut_off_between_stories_is_told_of_by_line(nowhere, monkeypatch, tmp_path):
+def test_a_truncated_file_is_warned_of_with_its_line(nowhere, monkeypatch, tmp_path):
     count = asked(write(tmp_path / "whole", tasks=(1,)), (1,))
     monkeypatch.setattr(babi_files, "PUBLISHED", {"en-valid-10k": {"train": count}})
     with warnings.catch_warnings():
@@ -219,17 +219,17 @@ def test_a_file_that_is_cut_off_between_stories_is_told_of_by_line(nowhere, monk
     lines = whole[: whole.rindex("\n1 ") + 1]
     path.write_text(lines)
     task, left = BAbI(100, (1,), data_dir=tmp_path / "cut"), asked(tmp_path / "cut", (1,))
-    told = (
+    results = (
         f"{path}, line {lines.count(chr(10))}: ends after {left} questions, where the published file has {count}; "
         "if it is truncated, download it again"
     )
-    with pytest.warns(UserWarning, match=re.escape(told)):
+    with pytest.warns(UserWarning, match=re.escape(results)):
         assert task.num_episodes == left < count
-    assert task.notes == [told]
+    assert task.notes == [results]
 
 
 @pytest.mark.parametrize("folder", ["en", "en-10k"])
-def test_names_that_tell_the_task_do_as_well(folder, nowhere, tmp_path):
+def test_file_names_with_the_name_of_the_task_are_found(folder, nowhere, tmp_path):
     write(tmp_path, folder, tasks=(1, 2), stories={"train": 2, "test": 1})
     expected = asked(tmp_path, inside=folder)
     for task in (1, 2):

@@ -37,7 +37,7 @@ def test_files_lie_in_the_folder_packed_or_unpacked(zipped, nowhere, tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["", "mnist"])
-def test_files_lie_where_the_environment_says_or_in_the_folder_of_their_name(inside, monkeypatch, nowhere, tmp_path):
+def test_files_are_found_in_the_environment_variable_or_its_subfolder(inside, monkeypatch, nowhere, tmp_path):
     write(tmp_path / inside, train=6)
     monkeypatch.setenv("BADGER_DATA", str(tmp_path))
     assert size() == 5 and not nowhere
@@ -58,9 +58,9 @@ def test_a_folder_that_lacks_a_file_is_refused_and_not_made_up_from_elsewhere(mo
     mine = write(tmp_path / "mine")
     (mine / LABELS).unlink()
     monkeypatch.setenv("BADGER_DATA", str(write(tmp_path / "theirs")))
-    with pytest.raises(FileNotFoundError, match=f"^{LABELS} not in {mine}; put these files") as told:
+    with pytest.raises(FileNotFoundError, match=f"^{LABELS} not in {mine}; put these files") as caught:
         size(mine)
-    assert all(f"{name}  md5 {md5}" in str(told.value) for name, md5 in MD5.items())
+    assert all(f"{name}  md5 {md5}" in str(caught.value) for name, md5 in MD5.items())
     monkeypatch.setenv("BADGER_DATA", str(mine))
     with pytest.raises(FileNotFoundError, match=f"^{LABELS} not in {mine}; put these files"):
         size()
@@ -72,7 +72,7 @@ def test_a_folder_that_lacks_a_file_is_refused_and_not_made_up_from_elsewhere(mo
 # --- fetched
 
 
-def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that_has_it(
+def test_missing_files_are_downloaded_from_the_first_mirror_with_the_right_checksum(
     internet, monkeypatch, nowhere, tmp_path
 ):
     folder = write(tmp_path, train=12)
@@ -94,19 +94,19 @@ def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that
 
 
 @pytest.mark.parametrize("named", [None, "empty"])
-def test_without_files_and_network_one_is_told_what_to_put_where(named, monkeypatch, nowhere, tmp_path):
+def test_an_error_without_files_and_network_names_the_files(named, monkeypatch, nowhere, tmp_path):
     if named:
         monkeypatch.setenv("BADGER_DATA", str(tmp_path / named))
-    with pytest.raises(FileNotFoundError) as told:
+    with pytest.raises(FileNotFoundError) as caught:
         size(split="test")
-    message = str(told.value)
+    message = str(caught.value)
     assert all(f"{name}  md5 {md5}" in message for name, md5 in MD5.items())
     assert all(f"{mirror}t10k-images-idx3-ubyte.gz: OSError: no route" in message for mirror in MNIST.mirrors)
     assert "set data_dir or $BADGER_DATA to it" in message and str(Path("cache/badger-agents/mnist")) in message
     assert (str(tmp_path / "empty" / "mnist") if named else "which is not set") in message
 
 
-def test_without_pooch_one_is_told_how_to_install_it(monkeypatch, nowhere):
+def test_an_error_without_pooch_advises_installation(monkeypatch, nowhere):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(FileNotFoundError, match=r"pip install pooch; or put these files(.|\n)*f68b3c2dcbea"):
         size()
