@@ -1,4 +1,4 @@
-"""Distributions of tasks: sizes out of ranges, and mixtures; how a learner draws from them."""
+"""Task distributions: random sizes, mixtures and curricula, and how a learner samples from them."""
 
 from collections import Counter
 

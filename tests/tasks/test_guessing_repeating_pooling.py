@@ -1,4 +1,4 @@
-"""The guessing game, repeat previous and pooled recall: what is particular to each."""
+"""The guessing game, repeat previous and pooled recall."""
 
 import pytest
 import torch

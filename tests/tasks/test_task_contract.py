@@ -1,4 +1,4 @@
-"""Every task by name keeps the contract, and the contract catches broken tasks."""
+"""Every registered task passes the contract, and the contract detects broken tasks."""
 
 from dataclasses import dataclass
 from functools import cache, partial

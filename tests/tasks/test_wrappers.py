@@ -1,4 +1,4 @@
-"""What an agent is told of what it has done."""
+"""The wrapper that appends the previous action and reward to the observation."""
 
 from dataclasses import dataclass
 from typing import ClassVar

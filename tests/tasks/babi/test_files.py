@@ -1,4 +1,4 @@
-"""Where the files of bAbI are looked for, which stand for missing ones, which are refused; without a network."""
+"""Files of bAbI: search order, substitutes for missing files, and format errors; without a network."""
 
 import io
 import re

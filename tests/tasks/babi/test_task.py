@@ -1,4 +1,4 @@
-"""bAbI, compared with what is read from its files line by line; its parts, and what an answer earns."""
+"""bAbI against its files read line by line; its buckets, and the rewards of answers."""
 
 import pickle
 import warnings

@@ -1,4 +1,4 @@
-"""The pole on a cart, against Gymnasium's."""
+"""Cart pole against that of Gymnasium."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The maze, against one that is played cell by cell; its references, against a search; its picture."""
+"""The maze against a plain simulation; its references against a search; its figures."""
 
 import itertools
 

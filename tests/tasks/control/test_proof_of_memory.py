@@ -1,4 +1,4 @@
-"""The proof of memory, against a walk on a line of numbers; its references, against all walks."""
+"""The proof of memory against a plain simulation; its references against an enumeration of all walks."""
 
 import itertools
 

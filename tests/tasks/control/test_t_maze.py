@@ -1,4 +1,4 @@
-"""The T-maze, against one that is walked place by place."""
+"""The T-maze against a plain simulation."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The long T-maze, worked out by hand."""
+"""T-Maze-Long against values worked out by hand."""
 
 import pytest
 import torch

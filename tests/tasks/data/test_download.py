@@ -1,4 +1,4 @@
-"""Where a data set's files are looked for, how they are fetched, and which are refused; all without a network."""
+"""Data set files: search order, downloads and format errors; without a network."""
 
 import gzip
 import sys

@@ -1,4 +1,4 @@
-"""The memory card game, against one that is played card by card; its references, against games and against a search."""
+"""The memory card game against a plain simulation; its references against simulated games and a search."""
 
 import itertools
 from fractions import Fraction

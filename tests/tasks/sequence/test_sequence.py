@@ -1,4 +1,4 @@
-"""Tasks of sequences: solvers that read nothing but what is seen answer right, and each task draws what it says."""
+"""Sequence tasks: solvers that use observations only answer correctly, and samples have the documented distribution."""
 
 from collections import Counter
 from dataclasses import dataclass, replace

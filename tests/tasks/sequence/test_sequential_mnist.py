@@ -1,4 +1,4 @@
-"""Sequential MNIST, compared with what NumPy reads from the bytes; and its episodes, each of which has a number."""
+"""Sequential MNIST against the bytes of its files read by NumPy, and the numbering of its episodes."""
 
 import pickle
 import re

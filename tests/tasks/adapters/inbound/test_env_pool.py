@@ -1,4 +1,4 @@
-"""Worlds outside torch: batches of copies, in this process and in others, and what goes wrong in them."""
+"""Pools of external environments, in this process and in workers, and their errors."""
 
 import gc
 import os
@@ -294,7 +294,7 @@ def test_a_batch_has_rows():
 
 def test_a_dict_with_other_names_is_refused():
     class Other(toy_worlds.Rooms):
-        def seen(self):
+        def observe(self):
             return {"door": 1}
 
     with pytest.raises(EnvError, match=r"returned the observation \['door'\], want a dict of \['door', 'place'\]"):

@@ -1,4 +1,4 @@
-"""Any environment of Gymnasium is a task: steps, ends, spaces, scores, bad input, and a run that trains on it."""
+"""Environments of Gymnasium as tasks: steps, ends, spaces, scores, invalid input, and a training run."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Worlds of PettingZoo as tasks: what is told, to whom, and what goes wrong in them."""
+"""Environments of PettingZoo as tasks: observations, masks, ends, and errors."""
 
 import itertools
 import sys

@@ -1,4 +1,4 @@
-"""Tasks as gymnasium's environments: anyone's trainer of one actor finds in them what the task is."""
+"""Tasks as environments of Gymnasium."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Tasks as pettingzoo's environments: anyone's trainer finds in them what the task is."""
+"""Tasks as parallel environments of PettingZoo."""
 
 import copy
 import pickle
