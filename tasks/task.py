@@ -111,12 +111,12 @@ class Task(ABC):
 
     A task is a frozen dataclass. Class attributes declare its kind:
 
-    - `differentiable`: rewards carry a gradient with respect to the actions. A discrete task then takes logits (the reward
-      is the log-probability of the correct choice) as well as integers (the reward is 1 or 0).
+    - `differentiable`: rewards carry a gradient with respect to the actions. A discrete task then takes logits (the
+      reward is the log-probability of the correct choice) as well as integers (the reward is 1 or 0).
     - `fixed_length`: every episode ends after exactly `steps` steps, so that its end is known without a device sync.
     - `open_loop`: observations do not depend on actions, so that they can be computed in advance (`preview`).
-    - `external`: the state is a handle to external environments (`tasks.EnvPool`), not a value: only the latest state can
-      be stepped. It is not saved in checkpoints; a resumed run starts new episodes.
+    - `external`: the state is a handle to external environments (`tasks.EnvPool`), not a value: only the latest state
+      can be stepped. It is not saved in checkpoints; a resumed run starts new episodes.
     - `score`: the name of the main metric in `Step.scores`. `better`: "lower" or "higher".
 
     Args:
@@ -338,8 +338,8 @@ def check_integer_action(task: Task, action: Tensor) -> None:
     if action.is_floating_point() or action.dim() != 1:
         raise ValueError(
             f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch,) from 0 to "
-            f"{task.action_space.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with a "
-            "policy that samples actions from them"
+            f"{task.action_space.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with "
+            "a policy that samples actions from them"
         )
 
 

@@ -1,4 +1,4 @@
-"""Files in the form of bAbI with a few stories of no sense, and how to read them line by line."""
+"""Files in the format of bAbI with a few random stories, and a plain reader."""
 
 import random
 from pathlib import Path

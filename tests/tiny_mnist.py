@@ -1,4 +1,4 @@
-"""Files in the form of MNIST with a few images of noise, and how to read them byte by byte."""
+"""Files in the format of MNIST with a few images of noise, and a plain reader."""
 
 import gzip
 import struct

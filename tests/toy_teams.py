@@ -19,10 +19,10 @@ class FlockState(NamedTuple):
 
 @dataclass(frozen=True)
 class Flock(Task):
-    """Three agents of a world, each at a place of its own, which it may keep or leave; never leave where it is above 1.
+    """Three agents on a line that stay or move; moving is masked where the place is above 1.
 
     Agent 0 is terminated at step 2, agent 1 appears at step 1 and is truncated at step 3, agent 2 ends at step 4.
-    Paid is the place that one is at.
+    The reward is the place of the agent.
     """
 
     steps: int = 4
@@ -74,7 +74,7 @@ class BallotState(NamedTuple):
 
 @dataclass(frozen=True)
 class Ballot(Task):
-    """Three experts, each with a row to see, and one action, as `kind` says, that is shown back to all."""
+    """Three experts with an observation row each and one joint action of the space `kind`, which is also the reward."""
 
     steps: int = 3
     kind: Discrete | MultiDiscrete | Continuous = THREE
@@ -110,7 +110,7 @@ class Ballot(Task):
 
 
 class Choosy(AssociativeRecall):
-    """Only the second choice of the first bit is legal."""
+    """Masks the first option of the first bit."""
 
     def _make_step(self, state, reward, error):
         mask = torch.ones(len(reward), 2 * self.bits, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Small environments of Gymnasium, and what can go wrong in one."""
+"""Small environments of Gymnasium, some of which fail."""
 
 import os
 import time
@@ -8,12 +8,14 @@ import gymnasium
 import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Text, Tuple
 
-BAD = 3  # the step in which something goes wrong
+BAD = 3  # the step that fails
 
 
 class Counter(gymnasium.Env):
-    """Shows the number that it drew from its seed, and the step; pays the action, a choice of four; terminates after
-    `length` steps, by default 3 to 6, as the seed has it."""
+    """Observes a number sampled from the seed and the step; the reward is the action, one of four.
+
+    Terminates after `length` steps, by default 3 to 6, sampled from the seed.
+    """
 
     observation_space = Box(-np.inf, np.inf, (2,), np.float64)
 
@@ -23,28 +25,28 @@ class Counter(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.drawn, self.t = self.np_random.random(), 0
+        self.sampled, self.t = self.np_random.random(), 0
         self.end = self.length or int(self.np_random.integers(3, 7))
-        return self.seen(), {}
+        return self.observe(), {}
 
     def step(self, action):
         self.t += 1
-        return self.seen(), float(action), self.t == self.end, False, {}
+        return self.observe(), float(action), self.t == self.end, False, {}
 
-    def seen(self):
-        return np.array([self.drawn, self.t], float)
+    def observe(self):
+        return np.array([self.sampled, self.t], float)
 
 
 class Bad(Counter):
-    """Goes wrong in step BAD."""
+    """Fails in step BAD."""
 
     def step(self, action):
-        told = super().step(action)
-        return self.wrong(*told) if self.t == BAD else told
+        results = super().step(action)
+        return self.wrong(*results) if self.t == BAD else results
 
 
 class Raising(Bad):
-    def wrong(self, *told):
+    def wrong(self, *results):
         raise KeyError("the door is locked")
 
 
@@ -64,27 +66,27 @@ class Shapeless(Bad):
 
 
 class Hanging(Bad):
-    def wrong(self, *told):
+    def wrong(self, *results):
         while True:
             time.sleep(0.01)
 
 
 class Deaf(Bad):
-    """Hangs, and whoever interrupts it is not heard."""
+    """Hangs and ignores interrupts."""
 
-    def wrong(self, *told):
+    def wrong(self, *results):
         while True:
             with suppress(Exception):
                 time.sleep(0.01)
 
 
 class Dying(Bad):
-    def wrong(self, *told):
+    def wrong(self, *results):
         os._exit(3)
 
 
 class Changing(Counter):
-    """Has another choice in its second episode."""
+    """Has another action space in its second episode."""
 
     def reset(self, **options):
         self.action_space = Discrete(5) if hasattr(self, "t") else self.action_space
@@ -92,16 +94,16 @@ class Changing(Counter):
 
 
 class Rooms(Counter):
-    """What is seen has parts."""
+    """The observation is a dict."""
 
     observation_space = Dict(door=Discrete(3), place=Box(-1, 1, (2, 2), np.float32))
 
-    def seen(self):
-        return {"door": self.t % 3, "place": np.full((2, 2), self.drawn, np.float32)}
+    def observe(self):
+        return {"door": self.t % 3, "place": np.full((2, 2), self.sampled, np.float32)}
 
 
 class Wearing(Counter):
-    """Breaks when all copies together have been stepped `left` times."""
+    """Raises after `left` steps of all copies together."""
 
     left = 60
 
@@ -113,25 +115,25 @@ class Wearing(Counter):
 
 
 class Asked(Counter):
-    """Ends after six steps, and shows which action it was given; the action is of any space."""
+    """Ends after six steps and observes its last action, of any space."""
 
     def __init__(self, action_space):
         super().__init__(6)
         self.action_space = action_space
         self.observation_space = Box(-np.inf, np.inf, action_space.shape or (1,), np.float64)
-        self.given = np.zeros(self.observation_space.shape)
+        self.last_action = np.zeros(self.observation_space.shape)
 
     def step(self, action):
         assert self.action_space.contains(action), action
-        self.given = np.reshape(action, self.observation_space.shape).astype(float)
-        return self.seen(), 0.0, self.t == self.end, False, {}
+        self.last_action = np.reshape(action, self.observation_space.shape).astype(float)
+        return self.observe(), 0.0, self.t == self.end, False, {}
 
-    def seen(self):
-        return self.given
+    def observe(self):
+        return self.last_action
 
 
 class Shown(Counter):
-    """Shows a sample of any space, drawn from its seed."""
+    """Observes samples of any space, seeded."""
 
     def __init__(self, observation_space):
         super().__init__(6)
@@ -141,7 +143,7 @@ class Shown(Counter):
         self.observation_space.seed(seed)
         return super().reset(seed=seed)
 
-    def seen(self):
+    def observe(self):
         return self.observation_space.sample()
 
 

@@ -1,4 +1,4 @@
-"""Small worlds of PettingZoo, and what can go wrong in one."""
+"""Small environments of PettingZoo, some of which fail."""
 
 from typing import ClassVar
 
@@ -6,13 +6,15 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from pettingzoo import AECEnv, ParallelEnv
 
-BAD = 2  # the step in which something goes wrong
+BAD = 2  # the step that fails
 
 
 class Meadow(ParallelEnv):
-    """Three agents that die or are cut short when the seed says so; the last one comes after the first step. Each sees
-    the number that was drawn for it, the step and its last action, and is paid its action; who comes is paid for it,
-    too, which is for nothing that it has done."""
+    """Three agents that terminate or are truncated at steps sampled from the seed; the last appears in step 1.
+
+    An agent observes its sampled number, the step and its last action; its reward is its action. The reward of an agent
+    that has just appeared is 9, although it has not acted.
+    """
 
     metadata: ClassVar = {"name": "meadow_v0"}
     render_mode = None
@@ -43,35 +45,35 @@ class Meadow(ParallelEnv):
         assert set(actions) == set(self.agents), (actions, self.agents)
         self.t += 1
         self.last.update({name: int(action) for name, action in actions.items()})
-        told = list(actions)
-        over = {name: self.t >= self.ends[name] for name in told}
-        self.agents = [name for name in told if not over[name]]
+        names = list(actions)
+        done = {name: self.t >= self.ends[name] for name in names}
+        self.agents = [name for name in names if not done[name]]
         if self.t == 1:
             self.agents.append("calf_0")
-            told.append("calf_0")
-        ends = ({name: bool(over.get(name) and self.cut[name] == cut) for name in told} for cut in (False, True))
-        rewards = {name: float(actions.get(name, 9)) for name in told}
-        return {name: self.obs(name) for name in told}, rewards, *ends, {name: {} for name in told}
+            names.append("calf_0")
+        ends = ({name: bool(done.get(name) and self.cut[name] == cut) for name in names} for cut in (False, True))
+        rewards = {name: float(actions.get(name, 9)) for name in names}
+        return {name: self.obs(name) for name in names}, rewards, *ends, {name: {} for name in names}
 
     def obs(self, name):
         return np.array([self.drawn[name], self.t, self.last[name]], float)
 
 
 class Bad(Meadow):
-    """Goes wrong in step BAD."""
+    """Fails in step BAD."""
 
     def __init__(self):
         super().__init__()
         self.steps = 9
 
     def reset(self, seed=None, options=None):
-        told = super().reset(seed, options)
+        results = super().reset(seed, options)
         self.ends = dict.fromkeys(self.ends, 9)
-        return told
+        return results
 
     def step(self, actions):
-        told = super().step(actions)
-        return self.wrong(*told) if self.t == BAD else told
+        results = super().step(actions)
+        return self.wrong(*results) if self.t == BAD else results
 
 
 class NaN(Bad):
@@ -86,14 +88,14 @@ class Infinite(Bad):
 
 
 class Raising(Bad):
-    def wrong(self, *told):
+    def wrong(self, *results):
         raise KeyError("the gate is locked")
 
 
 class Stranger(Bad):
-    def wrong(self, *told):
+    def wrong(self, *results):
         self.agents.append("wolf_0")
-        return told
+        return results
 
 
 class StrangerSeen(Bad):
@@ -103,7 +105,7 @@ class StrangerSeen(Bad):
 
 class Unseen(Bad):
     def wrong(self, obs, *rest):
-        return {name: told for name, told in obs.items() if name != "cow_1"}, *rest
+        return {name: value for name, value in obs.items() if name != "cow_1"}, *rest
 
 
 class Short(Bad):
@@ -112,15 +114,15 @@ class Short(Bad):
 
 
 class Silently(Bad):
-    """An agent is gone, and nobody says that it has ended."""
+    """An agent disappears without an end flag."""
 
-    def wrong(self, *told):
+    def wrong(self, *results):
         self.agents.remove("cow_1")
-        return told
+        return results
 
 
 class Changing(Meadow):
-    """Has another choice in its second episode."""
+    """Has another action space in its second episode."""
 
     def reset(self, seed=None, options=None):
         if hasattr(self, "t"):
@@ -142,8 +144,7 @@ class Nameless(Meadow):
 
 
 class Farm(Meadow):
-    """Each agent sees, and does, something else; the first is told what is legal with what it sees, the second beside
-    it."""
+    """Agents with different spaces; the first has its action mask in the observation, the second in the info."""
 
     def __init__(self):
         super().__init__()
@@ -171,7 +172,7 @@ class Farm(Meadow):
 
 
 class Pond(Meadow):
-    """Actions are real numbers."""
+    """Continuous actions."""
 
     def __init__(self):
         super().__init__()
@@ -183,7 +184,7 @@ class Pond(Meadow):
 
 
 class Turns(AECEnv):
-    """Two agents that act one after the other, for so many rounds; each is paid its action."""
+    """Two agents that take turns for some rounds; the reward of each is its action."""
 
     metadata: ClassVar = {"name": "turns_v0", "is_parallelizable": True}
     render_mode = None

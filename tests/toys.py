@@ -1,4 +1,4 @@
-"""Small agents, and tasks of variable length, that the tests share."""
+"""Small agents and tasks of variable length, shared by the tests."""
 
 import io
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def observations(steps=3, batch=3):
 
 
 def run(agent, state, obs=None, seed=0):
-    """Outputs (T, B, D) and the last state; the generator (of gates) is always the same."""
+    """Outputs (T, B, D) and the last state, always with the same generator."""
     outputs, rng = [], seeded(seed)
     for now in observations() if obs is None else obs:
         output, state = agent(now, state, rng)
@@ -66,7 +66,7 @@ class WalkState(NamedTuple):
 
 @dataclass(frozen=True)
 class Walk(Task):
-    """A line to walk along for 1 to `steps` steps, drawn for each episode; half of the episodes end by truncation.
+    """A walk on a line with a random length from 1 to `steps`; half of the episodes are truncated.
 
     The observation is [place, t]. The reward is minus the square of the place. Score: `length`, at the end.
     """
@@ -108,7 +108,7 @@ class Walk(Task):
 
 
 class Steps(Walk):
-    """A walk by choice: left, stay or right; never left where the place is below 0. Paid less the farther from 1."""
+    """A walk with discrete actions: left (masked where the place is below 0), stay or right; optimal at place 1."""
 
     differentiable = False
 
@@ -127,7 +127,7 @@ class Steps(Walk):
 
 
 class Crowd(Walk):
-    """A walk in which each of 4 has a reward and an end of its own; the last comes a step later."""
+    """A walk with rewards and ends of 4 agents; the last agent ends a step later."""
 
     def _make_step(self, state, reward):
         one = super()._make_step(state, reward)
@@ -145,7 +145,7 @@ class HerdState(NamedTuple):
 
 @dataclass(frozen=True)
 class Herd(Task):
-    """A world of several agents, each as in `Steps`: they die, or are truncated, at times of their own, and the last
+    """Several agents, each as in `Steps`, that terminate or are truncated at different steps; the last
     one comes a step later than the others.
 
     The observation of an agent is [its place, the mean place of all, t]. Score: `length`, at the end.
@@ -199,7 +199,7 @@ class Herd(Task):
 
 
 def png(figure):
-    """The figure as it would be saved."""
+    """The figure as PNG bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     assert file.getvalue().startswith(b"\x89PNG")

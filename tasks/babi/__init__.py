@@ -3,16 +3,16 @@ r"""The bAbI tasks: 20 kinds of questions about short stories, read and answered
 - `tasks.babi.task`: `BAbI`, the task.
 - `tasks.babi.files`: the data set: folders, splits, checksums, and questions as tensors.
 - `tasks.babi.parse`: the file format and the vocabulary of 158 words.
-- `tasks.babi.baselines`: scores of chance and of the commonest answer, and the error of each task.
+- `tasks.babi.baselines`: scores of chance and of the most common answer, and the error of each task.
 
-The files are looked for in the folder given, then in `$BADGER_DATA`, and are downloaded if there are none
+Files are searched in the given folder and then in `$BADGER_DATA`; if there are none they are downloaded
 (`pip install 'badger-agents[data]'`).
 
 ```python
-from tasks.babi.parse import WORDS, stories
+from tasks.babi.parse import WORDS, parse_stories
 
 text = "1 Mary went to the kitchen.\n2 Where is Mary?\tkitchen\t1\n"
-(story,) = stories(text, "example")
-assert [WORDS[number] for number in story[0].answer] == ["kitchen"]
+(story,) = parse_stories(text, "example")
+assert [WORDS[word] for word in story[0].answer] == ["kitchen"]
 ```
 """

@@ -1,4 +1,4 @@
-"""The files of bAbI: where they lie, which of their stories are in a split, and its questions as tensors."""
+"""Data files of bAbI: search and download, stories of a split, and questions as tensors."""
 
 import os
 import tarfile
@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from tasks.babi.parse import Story, stories
+from tasks.babi.parse import Story, parse_stories
 from tasks.data import download as files
 
 ROOT, ARCHIVE = "tasks_1-20_v1-2", "babi.tar.gz"
@@ -24,7 +24,7 @@ SPLITS = {
     "train+validation": ("train", "valid"),
     "test": ("test",),
 }
-PUBLISHED = {  # folder -> part -> questions in each of its files, but for some few of tasks 18 and 20
+PUBLISHED = {  # folder -> part -> questions in each of its files; tasks 18 and 20 have slightly fewer
     "en": {"train": 1_000, "test": 1_000},
     "en-10k": {"train": 10_000, "test": 1_000},
     "en-valid": {"train": 900, "valid": 100, "test": 1_000},
@@ -38,7 +38,7 @@ BABI = files.DataSource(
 
 
 class BabiSpec(NamedTuple):
-    """Which questions: of a folder of the archive, a split and tasks, with or without substitutes."""
+    """Selection of questions: data folder, folder of the archive, split, tasks, and whether to substitute files."""
 
     data_dir: str | Path | None
     folder: str
@@ -48,37 +48,45 @@ class BabiSpec(NamedTuple):
 
 
 class Questions(NamedTuple):
-    """Of all stories of a split, those with the fewest words first."""
+    """All Q questions of a split as tensors, sorted by length.
 
-    words: UInt8[Tensor, " W"]  # all that is read, question after question
+    Args:
+        words: the inputs of all questions, concatenated.
+        starts: the index of the first word of each question.
+        lengths: the number of input words of each question.
+        answers: the words of the answers, padded with 0.
+        counts: the number of words of each answer.
+        tasks: the task of each question.
+    """
+
+    words: UInt8[Tensor, " W"]
     starts: Int[Tensor, " Q"]
     lengths: Int[Tensor, " Q"]
-    answers: UInt8[Tensor, "Q A"]  # 0 behind the last word
-    counts: Int[Tensor, " Q"]  # words of the answer
+    answers: UInt8[Tensor, "Q A"]
+    counts: Int[Tensor, " Q"]
     tasks: Int[Tensor, " Q"]
 
 
-def load_questions(asked: BabiSpec, device: torch.device) -> Questions:
-    """Read once in a process, and held on each device that asks. What there is to tell of the files (`notes`) is warned
-    of then."""
-    return _load_cached(asked, os.environ.get(files.DATA_ENV_VAR), device).questions
+def load_questions(spec: BabiSpec, device: torch.device) -> Questions:
+    """The questions of a split, read once per process, with a warning for each of its `notes`; cached per device."""
+    return _load_cached(spec, os.environ.get(files.DATA_ENV_VAR), device).questions
 
 
-def notes(asked: BabiSpec) -> list[str]:
-    """Of stories that stand for a missing file, and of files that seem to be cut off."""
-    return _load_cached(asked, os.environ.get(files.DATA_ENV_VAR), torch.device("cpu")).notes
+def notes(spec: BabiSpec) -> list[str]:
+    """Notes on substituted stories, and on files that may be truncated."""
+    return _load_cached(spec, os.environ.get(files.DATA_ENV_VAR), torch.device("cpu")).notes
 
 
-def num_skipped(asked: BabiSpec, limit: int) -> dict[int, int]:
-    """How many questions of each task have more words than `limit`."""
-    questions = load_questions(asked, torch.device("cpu"))
-    longer = questions.tasks[questions.lengths > limit]
-    return {task: int((longer == task).sum()) for task in asked.tasks}
+def num_skipped(spec: BabiSpec, max_words: int) -> dict[int, int]:
+    """The number of questions of each task with more than `max_words` words."""
+    questions = load_questions(spec, torch.device("cpu"))
+    longer = questions.tasks[questions.lengths > max_words]
+    return {task: int((longer == task).sum()) for task in spec.tasks}
 
 
-def word_counts(asked: BabiSpec) -> list[int]:
+def word_counts(spec: BabiSpec) -> list[int]:
     """The number of words of each question, in ascending order, on the host."""
-    return _load_cached(asked, os.environ.get(files.DATA_ENV_VAR), torch.device("cpu")).word_counts
+    return _load_cached(spec, os.environ.get(files.DATA_ENV_VAR), torch.device("cpu")).word_counts
 
 
 class _Loaded(NamedTuple):
@@ -88,170 +96,168 @@ class _Loaded(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _load_cached(asked: BabiSpec, environment: str | None, device: torch.device) -> _Loaded:
-    """environment: stands in the key, for it moves the files."""
+def _load_cached(spec: BabiSpec, environment: str | None, device: torch.device) -> _Loaded:
+    """`environment` is part of the cache key, as it changes the location of the files."""
     if device.type != "cpu":
-        loaded = _load_cached(asked, environment, torch.device("cpu"))
+        loaded = _load_cached(spec, environment, torch.device("cpu"))
         return loaded._replace(questions=Questions(*(part.to(device) for part in loaded.questions)))
-    parts, notes = _split(asked)
+    stories, notes = _read_split(spec)
     for note in notes:
         warnings.warn(note, stacklevel=3)
-    questions = _sorted(parts)
+    questions = _to_tensors(stories)
     return _Loaded(questions, notes, questions.lengths.tolist())
 
 
-def _sorted(parts: dict[int, list[Story]]) -> Questions:
-    told = [(task, question) for task, found in parts.items() for story in found for question in story]
-    told.sort(key=lambda pair: len(pair[1].read))  # stable: by task and place where lengths are equal
-    lengths = torch.tensor([len(question.read) for _, question in told])
-    counts = torch.tensor([len(question.answer) for _, question in told])
-    most = int(counts.max())
+def _to_tensors(stories: dict[int, list[Story]]) -> Questions:
+    questions = [(task, question) for task in stories for story in stories[task] for question in story]
+    questions.sort(key=lambda pair: len(pair[1].inputs))  # stable: equal lengths keep the order of tasks and files
+    lengths = torch.tensor([len(question.inputs) for _, question in questions])
+    counts = torch.tensor([len(question.answer) for _, question in questions])
+    width = int(counts.max())
     return Questions(
-        _bytes(b"".join(question.read for _, question in told)),
+        _bytes_to_tensor(b"".join(question.inputs for _, question in questions)),
         lengths.cumsum(0) - lengths,
         lengths,
-        _bytes(b"".join(question.answer.ljust(most, b"\0") for _, question in told)).view(-1, most),
+        _bytes_to_tensor(b"".join(question.answer.ljust(width, b"\0") for _, question in questions)).view(-1, width),
         counts,
-        torch.tensor([task for task, _ in told]),
+        torch.tensor([task for task, _ in questions]),
     )
 
 
-def _bytes(held: bytes) -> Tensor:
-    return torch.tensor(np.frombuffer(held, np.uint8))
+def _bytes_to_tensor(data: bytes) -> Tensor:
+    return torch.tensor(np.frombuffer(data, np.uint8))
 
 
 class _FileSet(NamedTuple):
-    """Files that are there: in a folder, or in the archive."""
+    """The content of the files found in a folder or in the archive."""
 
-    place: Path
-    held: dict[str, bytes]
+    root: Path
+    contents: dict[str, bytes]
 
-    def named(self, pattern: str) -> list[str]:
-        return [name for name in self.held if fnmatch(name, pattern)]
+    def match(self, pattern: str) -> list[str]:
+        return [name for name in self.contents if fnmatch(name, pattern)]
 
     def stories(self, name: str) -> list[Story]:
-        return stories(self._text(name), str(self.place / name))
+        return parse_stories(self._decode(name), str(self.root / name))
 
-    def _text(self, name: str) -> str:
-        held = self.held[name]
+    def _decode(self, name: str) -> str:
+        data = self.contents[name]
         try:
-            return held.decode("ascii")
+            return data.decode("ascii")
         except UnicodeDecodeError as error:
-            line = held.count(b"\n", 0, error.start) + 1
-            raise ValueError(
-                f"{self.place / name}, line {line}: is no text in ASCII ({error}), want a file of bAbI"
-            ) from error
+            line = data.count(b"\n", 0, error.start) + 1
+            raise ValueError(f"{self.root / name}, line {line}: not ASCII ({error}), want a file of bAbI") from error
 
 
-def _split(asked: BabiSpec) -> tuple[dict[int, list[Story]], list[str]]:
-    """The stories of each task; and what there is to tell of their files.
+def _read_split(spec: BabiSpec) -> tuple[dict[int, list[Story]], list[str]]:
+    """The stories of each task, and notes on their files.
 
     Raises:
-        FileNotFoundError: a file that is wanted is not there. ValueError: one is not in the format.
+        FileNotFoundError: a file is missing.
+        ValueError: a file is not in the format.
     """
-    parts = SPLITS[asked.split]
-    wanted = {(task, part): _names(asked.folder, task, part) for task in asked.tasks for part in parts}
-    spare = {
-        task: _substitute_patterns(asked.folder, task)
-        for task in asked.tasks
-        if asked.substitute and asked.split != "test"
+    parts = SPLITS[spec.split]
+    patterns = {(task, part): _name_patterns(spec.folder, task, part) for task in spec.tasks for part in parts}
+    substitutes = {
+        task: _substitute_patterns(spec.folder, task) for task in spec.tasks if spec.substitute and spec.split != "test"
     }
-    trained = {task: _names(asked.folder, task, "train") for task in spare}
-    patterns = [*wanted.values(), *trained.values(), *spare.values()]
-    shelf = _found([name for names in patterns for name in names], asked.data_dir)
-    found: dict[int, list[Story]] = {}
+    train_patterns = {task: _name_patterns(spec.folder, task, "train") for task in substitutes}
+    all_patterns = [*patterns.values(), *train_patterns.values(), *substitutes.values()]
+    file_set = _find_files([name for names in all_patterns for name in names], spec.data_dir)
+    stories: dict[int, list[Story]] = {}
     notes: list[str] = []
-    for task in asked.tasks:
-        if task in spare and not any(shelf.named(name) for name in trained[task]):
-            found[task], note = _substituted(task, asked, shelf, spare[task])
+    for task in spec.tasks:
+        if task in substitutes and not any(file_set.match(name) for name in train_patterns[task]):
+            stories[task], note = _substitute_stories(task, spec, file_set, substitutes[task])
             notes.append(note)
             continue
-        found[task] = []
+        stories[task] = []
         for part in parts:
-            name = next((name for pattern in wanted[task, part] for name in shelf.named(pattern)), None)
+            name = next((name for pattern in patterns[task, part] for name in file_set.match(pattern)), None)
             if name is None:
-                raise _missing(wanted[task, part][0], task, shelf, asked)
-            read = shelf.stories(name)
-            found[task] += read
-            notes += _truncation_notes(shelf, name, part, sum(map(len, read)))
-    return found, notes
+                raise _missing(patterns[task, part][0], task, file_set, spec)
+            file_stories = file_set.stories(name)
+            stories[task] += file_stories
+            notes += _truncation_notes(file_set, name, part, sum(map(len, file_stories)))
+    return stories, notes
 
 
-def _names(folder: str, task: int, part: str) -> list[str]:
-    """Patterns of a file's name; `en` and `en-10k` tell in it what the task is."""
+def _name_patterns(folder: str, task: int, part: str) -> list[str]:
+    """Patterns of the name of a file; names in `en` and `en-10k` include the name of the task."""
     return [f"{folder}/qa{task}_{part}.txt", f"{folder}/qa{task}_*_{part}.txt"]
 
 
 def _substitute_patterns(folder: str, task: int) -> list[str]:
-    """Patterns of what may stand for the training file of a task."""
+    """Patterns of files that can substitute for the training file of a task."""
     return [f"en/qa{task}_*_train.txt", f"{folder}/qa{task}_valid.txt"]
 
 
-def _missing(name: str, task: int, shelf: _FileSet, asked: BabiSpec) -> FileNotFoundError:
-    mend = f"put it there, or leave {task} out of tasks"
-    if name.endswith("_valid.txt") and asked.folder in ("en", "en-10k"):
-        mend = f"{asked.folder} holds nothing out for validation, take folder='en-valid-10k'"
+def _missing(name: str, task: int, file_set: _FileSet, spec: BabiSpec) -> FileNotFoundError:
+    advice = f"put it there, or leave {task} out of tasks"
+    if name.endswith("_valid.txt") and spec.folder in ("en", "en-10k"):
+        advice = f"{spec.folder} has no validation files, use folder='en-valid-10k'"
     elif name.endswith("_train.txt"):
-        mend += ", or say substitute=True to train on what else there is of this task"
-    return FileNotFoundError(f"{name} not in {shelf.place}: {mend}")
+        advice += ", or set substitute=True to train on other stories of this task"
+    return FileNotFoundError(f"{name} not in {file_set.root}: {advice}")
 
 
-def _truncation_notes(shelf: _FileSet, name: str, part: str, questions: int) -> list[str]:
-    """A file that is cut off between two stories looks like a whole one."""
+def _truncation_notes(file_set: _FileSet, name: str, part: str, questions: int) -> list[str]:
+    """A note if a file has fewer questions than published, as truncation between two stories is not an error."""
     published = PUBLISHED.get(name.partition("/")[0], {}).get(part, 0)
     if questions > 0.99 * published:
         return []
-    lines = shelf.held[name].count(b"\n")
+    lines = file_set.contents[name].count(b"\n")
     return [
-        f"{shelf.place / name}, line {lines}: ends after {questions} questions, where the published file has "
-        f"{published}; if it was cut off, fetch it anew"
+        f"{file_set.root / name}, line {lines}: ends after {questions} questions, where the published file has "
+        f"{published}; if it is truncated, download it again"
     ]
 
 
-def _substituted(task: int, asked: BabiSpec, shelf: _FileSet, patterns: list[str]) -> tuple[list[Story], str]:
-    """Each distinct story of other files of the task once; the last tenth is for validation. And what to tell of it."""
-    names = [name for pattern in patterns for name in shelf.named(pattern)]
-    distinct = list(dict.fromkeys(story for name in names for story in shelf.stories(name)))
-    rest = len(distinct) - len(distinct) // 10
-    chosen = {"train": distinct[:rest], "validation": distinct[rest:]}.get(asked.split, distinct)
-    missing = _names(asked.folder, task, "train")[0]
-    if not chosen:
+def _substitute_stories(task: int, spec: BabiSpec, file_set: _FileSet, patterns: list[str]) -> tuple[list[Story], str]:
+    """The distinct stories of other files of the task, of which the last tenth is for validation, and a note."""
+    names = [name for pattern in patterns for name in file_set.match(pattern)]
+    distinct = list(dict.fromkeys(story for name in names for story in file_set.stories(name)))
+    num_train = len(distinct) - len(distinct) // 10
+    stories = {"train": distinct[:num_train], "validation": distinct[num_train:]}.get(spec.split, distinct)
+    missing = _name_patterns(spec.folder, task, "train")[0]
+    if not stories:
         raise FileNotFoundError(
-            f"{', '.join([missing, *patterns])}: of task {task} there are {len(distinct)} stories in {shelf.place}, "
-            f"none is left for split={asked.split!r}; leave {task} out of tasks"
+            f"{', '.join([missing, *patterns])}: task {task} has {len(distinct)} stories in {file_set.root}, "
+            f"none of them for split={spec.split!r}; leave {task} out of tasks"
         )
-    return chosen, (
-        f"task {task}: there is no {missing}; the {sum(map(len, chosen))} questions of split={asked.split!r} are of "
-        f"{' and '.join(names)}, each once. Report this task apart: error_task_{task} is of it, error of all tasks"
+    return stories, (
+        f"task {task}: {missing} is missing; the {sum(map(len, stories))} questions of split={spec.split!r} are the "
+        f"distinct ones of {' and '.join(names)}. Report error_task_{task} separately from the error of all tasks"
     )
 
 
-def _found(patterns: list[str], data_dir: str | Path | None) -> _FileSet:
-    """All files whose names fit, from the first place that has their folder."""
-    named = os.environ.get(files.DATA_ENV_VAR)
-    places = [Path(data_dir)] if data_dir is not None else [Path(named), Path(named) / BABI.name] if named else []
-    for folder in [inside for place in places for inside in (place, place / ROOT)]:
-        if (folder / patterns[0]).parent.is_dir():  # what it lacks is not made up from another place
+def _find_files(patterns: list[str], data_dir: str | Path | None) -> _FileSet:
+    """All files that match the patterns, from the first folder that has their subfolder."""
+    env_dir = os.environ.get(files.DATA_ENV_VAR)
+    roots = [Path(env_dir), Path(env_dir) / BABI.name] if env_dir else []
+    roots = roots if data_dir is None else [Path(data_dir)]
+    for folder in [candidate for root in roots for candidate in (root, root / ROOT)]:
+        if (folder / patterns[0]).parent.is_dir():  # files of two folders are not mixed
             paths = {path for pattern in patterns for path in folder.glob(pattern)}
             return _FileSet(folder, {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(paths)})
     try:
         (archive,) = files.find_or_download(BABI, (ARCHIVE,), data_dir)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"there is neither {patterns[0]} nor {ROOT}/{patterns[0]}, nor the archive: {error}"
+            f"neither {patterns[0]} nor {ROOT}/{patterns[0]} nor the archive exists: {error}"
         ) from error
-    return _FileSet(archive, _unpacked(archive, patterns))
+    return _FileSet(archive, _unpack(archive, patterns))
 
 
-def _unpacked(archive: Path, patterns: list[str]) -> dict[str, bytes]:
-    held = {}
+def _unpack(archive: Path, patterns: list[str]) -> dict[str, bytes]:
+    contents = {}
     try:
         with tarfile.open(archive) as tar:
             for member in tar:
                 name = member.name.removeprefix("./").removeprefix(f"{ROOT}/")
                 file = tar.extractfile(member) if any(fnmatch(name, pattern) for pattern in patterns) else None
                 if file:
-                    held[name] = file.read()
+                    contents[name] = file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{archive} is no whole tar.gz file ({error}); fetch it anew") from error
-    return held
+        raise ValueError(f"{archive} is not a complete tar.gz file ({error}); download it again") from error
+    return contents

@@ -1,6 +1,6 @@
-"""The text of bAbI: its words, and how a file is read (Weston et al. 2015, arXiv:1502.05698).
+"""The vocabulary and the file format of bAbI (Weston et al. 2015, arXiv:1502.05698).
 
-A line is `number sentence.`, or `number question?<tab>answer<tab>facts`; number 1 begins a new story.
+A line is `number sentence.`, or `number question?<tab>answer<tab>facts`; number 1 starts a new story.
 """
 
 import re
@@ -18,73 +18,84 @@ _WORDS = """
     you
 """
 WORDS = (*_WORDS.split(), ".", "?")
-"""All that the 20 tasks are written in, 158: in lower case, two signs among them, and answers taken word by word."""
-PLACEHOLDER = len(WORDS)  # the number of the placeholder, which is shown where an answer is due
-_NUMBERS = {word: number for number, word in enumerate(WORDS)}
+"""The vocabulary of the 20 tasks: 156 words in lower case and two punctuation marks; answers are split into words."""
+PLACEHOLDER = len(WORDS)  # the token of answer steps
+_WORD_INDEX = {word: index for index, word in enumerate(WORDS)}
 
 
 class Question(NamedTuple):
-    """A byte a word: what is read (the story so far, the question, a placeholder for each word of the answer), and
-    the answer."""
+    """A question as word indices, one byte per word.
 
-    read: bytes
+    Args:
+        inputs: the story so far, the question, and a placeholder for each word of the answer.
+        answer: the words of the answer.
+    """
+
+    inputs: bytes
     answer: bytes
 
 
 Story = tuple[Question, ...]
 
 
-def stories(text: str, name: str) -> list[Story]:
-    """The stories of a file, each its questions; what was told before a question is told again for the next.
+def parse_stories(text: str, name: str) -> list[Story]:
+    """Parses a file of bAbI: the questions of each story, each with all sentences before it.
+
+    Args:
+        text: the content of the file.
+        name: the name of the file, for errors.
 
     Raises:
-        ValueError: the file is not in the format, or cut off; says which file (`name`) and line, and what was wanted.
+        ValueError: the file is not in the format, or truncated; names the file and the line.
     """
-    lines, known = text.split("\n"), dict[str, bytes]()  # sentences come again and again
+    lines, encoded = text.split("\n"), dict[str, bytes]()  # a cache, as sentences are frequently repeated
     if lines.pop():
-        raise ValueError(f"{name}, line {len(lines) + 1}: ends without a line break, it is cut off; fetch it anew")
-    found: list[list[Question]] = []
-    number, told, asked = 0, b"", False
-    for line, held in enumerate(lines, 1):
-        head, _, rest = held.partition(" ")
+        raise ValueError(
+            f"{name}, line {len(lines) + 1}: no line break at the end, so the file is truncated; download it again"
+        )
+    stories: list[list[Question]] = []
+    number, context, is_question = 0, b"", False
+    for line_number, line in enumerate(lines, 1):
+        head, _, content = line.partition(" ")
+        where = f"{name}, line {line_number}"
         if head == "1":
-            found.append([])
-            told = b""
+            stories.append([])
+            context = b""
         elif not number or head != str(number + 1):
-            after = f"{number + 1} or " if number else ""
-            raise ValueError(f"{name}, line {line}: begins with {head[:20]!r}, want {after}1, which begins a story")
+            consecutive = f"{number + 1} or " if number else ""
+            raise ValueError(f"{where}: starts with {head[:20]!r}, want {consecutive}1, which starts a story")
         number = int(head)
-        sentence, *more = rest.split("\t")
-        asked = bool(more)
-        if sentence not in known:
-            known[sentence] = _numbered(sentence, "?" if asked else ".", f"{name}, line {line}")
-        if not asked:
-            told += known[sentence]
+        sentence, *fields = content.split("\t")
+        is_question = bool(fields)
+        if sentence not in encoded:
+            encoded[sentence] = _encode_sentence(sentence, "?" if is_question else ".", where)
+        if not is_question:
+            context += encoded[sentence]
             continue
-        answer = _answer(more, f"{name}, line {line}")
-        found[-1].append(Question(told + known[sentence] + bytes([PLACEHOLDER]) * len(answer), answer))
-    if not asked:
-        raise ValueError(f"{name}, line {len(lines)}: want a question at the end of the last story; fetch it anew")
-    return [tuple(story) for story in found]
+        answer = _encode_answer(fields, where)
+        stories[-1].append(Question(context + encoded[sentence] + bytes([PLACEHOLDER]) * len(answer), answer))
+    if not is_question:
+        raise ValueError(f"{name}, line {len(lines)}: want a question at the end of the last story; download it again")
+    return [tuple(story) for story in stories]
 
 
-def _numbered(sentence: str, end: str, where: str) -> bytes:
+def _encode_sentence(sentence: str, end: str, where: str) -> bytes:
     words = re.findall(r"[^\s.?]+|[.?]", sentence.lower())
     if words[-1:] != [end]:
         raise ValueError(f"{where}: {sentence[:60]!r}, want a sentence that ends with {end!r}")
     return _encode_words(words, where)
 
 
-def _answer(fields: list[str], where: str) -> bytes:
+def _encode_answer(fields: list[str], where: str) -> bytes:
     if len(fields) != 2 or not fields[0]:
         raise ValueError(
-            f"{where}: want question, answer and its facts with tabs between; behind the question is {fields}"
+            f"{where}: want question, answer and facts separated by tabs; after the question there is {fields}"
         )
     return _encode_words(fields[0].lower().split(","), where)
 
 
 def _encode_words(words: list[str], where: str) -> bytes:
     for word in words:
-        if word not in _NUMBERS:
-            raise ValueError(f"{where}: {word[:20]!r} is none of the {len(WORDS)} words of bAbI's English tasks")
-    return bytes(_NUMBERS[word] for word in words)
+        if word not in _WORD_INDEX:
+            raise ValueError(f"{where}: {word[:20]!r}, want one of the {len(WORDS)} words of bAbI's English tasks")
+    return bytes(_WORD_INDEX[word] for word in words)

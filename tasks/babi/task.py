@@ -1,4 +1,4 @@
-"""bAbI: a story is read word by word, then a question, which is answered word by word. 20 tasks of reasoning."""
+"""Question answering of bAbI, word by word: 20 tasks of reasoning over short stories."""
 
 import warnings
 from bisect import bisect_right
@@ -17,55 +17,64 @@ from tasks.babi.parse import PLACEHOLDER, WORDS
 from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 ALL_TASKS = tuple(range(1, 21))
-BUCKET_GROWTH, MIN_BUCKET = (
-    1.25,
-    128,
-)  # of a part: how much longer its longest question may be, and how many it has if it can
+BUCKET_GROWTH, MIN_BUCKET = 1.25, 128  # maximum ratio of lengths in a bucket; its minimum size, where possible
 
 
 class StoryState(NamedTuple):
-    question: Int[Tensor, " B"]  # its number in the split, the one with the fewest words first
-    t: Int[Tensor, " B"]  # actions made
-    wrong: Bool[Tensor, " B"]  # whether a word of the answer was
+    """State of bAbI.
+
+    Args:
+        question: the index of the question in its split, sorted by length.
+        t: the number of actions taken.
+        wrong: whether a word of the answer was wrong.
+    """
+
+    question: Int[Tensor, " B"]
+    t: Int[Tensor, " B"]
+    wrong: Bool[Tensor, " B"]
 
 
 @dataclass(frozen=True)
 class BAbI(Task):
-    """Read a story and a question, a word a step, and say the answer where placeholders ask for it.
+    """The bAbI tasks: reads a story and a question, one word per step, then answers word by word (Weston et al. 2015).
 
-    Weston et al. 2015, arXiv:1502.05698; word by word as in Graves et al. 2016: lower case, full stops and question
-    marks are words, and an answer such as `apple,milk` is said in as many words. Each question is an episode: what was
-    told before it in its story, without earlier questions; the question; a placeholder for each word of the answer.
-    Then come zeros until `steps` is reached, and nothing is due.
+    arXiv:1502.05698; word by word as in Graves et al. 2016: lower case, full stops and question marks are words, and an
+    answer such as `apple,milk` has several words. Each question is an episode: the preceding sentences of its story,
+    without earlier questions; the question; a placeholder for each word of the answer. It is padded with zeros to
+    `steps`.
 
-    Observations are one-hot (B, 159): 156 words in alphabetical order, `.`, `?`, and the placeholder (the words are in
-    `tasks.babi.parse.WORDS`). Actions are logits (B, 158) or integers (B,), the same words without the placeholder. The
-    reward of a word of the answer is its log-probability, or 1 for the right integer, over the number of such words.
+    Observations are one-hot (B, 159): 156 words in alphabetical order, `.`, `?`, and the placeholder (see
+    `tasks.babi.parse.WORDS`). Actions are logits (B, 158) or integers (B,) of the words without the placeholder. The
+    reward of a word of the answer is its log-probability, or 1 for the correct integer, divided by the number of words.
 
-    Questions are drawn with replacement. A number from 0 to episodes - 1 is a question's place in its split, ordered by
-    length. `Parts(BAbI())` trains on all of them in batches of similar length; an evaluation of all goes part by part.
+    Questions are sampled with replacement. The number of an episode, from 0 to num_episodes - 1, is the index of its
+    question in the split, sorted by length. `Bucketed(BAbI())` trains on all questions in batches of similar length;
+    an evaluation of all questions goes bucket by bucket.
 
-    Scores, at the last word of an answer: `error`, 1 unless all its words were right; `error_task_1` and so on, the
-    same for the questions of each task. At each word: `cross_entropy` (in nats; NaN for integers).
+    Scores, at the last word of an answer: `error`, 1 unless all words are correct; `error_task_1` etc., the same for
+    the questions of each task. At each word: `cross_entropy` (in nats; NaN for integers).
 
-    Nothing is looked for or read before the first episode; then the split is read once in a process.
+    Files are not read before the first episode; the split is then read once per process.
 
     Args:
-        steps: words of the longest question that is asked, with its story and placeholders. Those with more are
-            counted (`num_skipped`), and a warning tells of them once.
-        tasks: which of the 20.
+        steps: the maximum number of words of a question, with its story and placeholders. Longer questions are skipped
+            (`num_skipped`), with one warning.
+        tasks: the numbers of the tasks.
         data_dir: a folder with the folders of tasks_1-20_v1-2, or with that folder, or with babi.tar.gz. None:
-            $BADGER_DATA or its subfolder `babi`; where nothing is there, the archive is fetched once.
-        folder: of the files qa1_train.txt, qa1_valid.txt, qa1_test.txt and so on: en-valid-10k has 9,000, 1,000 and
-            1,000 questions a task (those of en-10k, of which a tenth is held out), en-valid a tenth of the first two.
-            Names such as qa1_single-supporting-fact_train.txt, of en and en-10k, do as well. A file with fewer
-            questions than that is read, and a warning tells of it: it may be cut off, or of one's own making.
+            $BADGER_DATA or its subfolder `babi`; if there are no files, the archive is downloaded once.
+        folder: the folder of the files qa1_train.txt, qa1_valid.txt, qa1_test.txt etc.: en-valid-10k has 9,000, 1,000
+            and 1,000 questions per task (those of en-10k, with a tenth held out), en-valid a tenth of the first two.
+            Names such as qa1_single-supporting-fact_train.txt, of en and en-10k, are also found. A file with fewer
+            questions than published is read with a warning, as it may be truncated.
         split: "train", "validation", "train+validation" or "test".
-        substitute: whether a task without its training file is trained on what else there is of it: the distinct
-            stories of `en` and of the validation file, of which the last tenth is then for validation. A warning says
-            so. Otherwise the missing file is an error.
-        min_words: questions of so few words are not asked, for another part of the task has them.
-        max_words: `steps` of the whole of which this is a part; None: it is the whole.
+        substitute: whether a task whose training file is missing uses the distinct stories of `en` and of the
+            validation file, of which the last tenth is then for validation, with a warning. Otherwise a missing file is
+            an error.
+        min_words: questions with this number of words or fewer are in another bucket.
+        max_words: `steps` of the whole task of which this is a bucket; None: this is the whole task.
+
+    Raises:
+        ValueError: unknown or repeated `tasks`, an unknown `split`, or `steps` below 1.
     """
 
     steps: int = 256
@@ -92,7 +101,7 @@ class BAbI(Task):
 
     @property
     def evaluation_task(self) -> "BAbI":
-        """Validation questions; of an agent that was trained on those, too, the test's."""
+        """The validation split for "train"; the test split for "train+validation"."""
         return replace(self, split={"train": "validation", "train+validation": "test"}.get(self.split, self.split))
 
     @property
@@ -105,32 +114,35 @@ class BAbI(Task):
 
     @property
     def num_episodes(self) -> int:
-        first, end = self._span()
+        first, end = self._question_range()
         return end - first
 
     @property
     def num_skipped(self) -> dict[int, int]:
-        """How many questions of each task have more words than `max_words`, or `steps` of the whole."""
+        """The number of questions of each task with more than `max_words` words, or `steps` of the whole task."""
         return num_skipped(self._spec, self.max_words or self.steps)
 
     @property
     def notes(self) -> list[str]:
-        """Of questions that are left out, of what stands for a missing file, and of files that seem to be cut off."""
-        return [*_longer(self._spec, self.max_words or self.steps), *notes(self._spec)]
+        """Notes on skipped questions, substituted files, and files that may be truncated."""
+        return [*_skipped_notes(self._spec, self.max_words or self.steps), *notes(self._spec)]
 
     @property
     def buckets(self) -> list["BAbI"]:
-        """Of questions of similar length: the longest of a part has at most a quarter more words than the shortest,
-        but for parts that have few."""
-        first, end = self._span()
+        """Questions of similar length: the longest of a bucket has at most 1.25 times the words of the shortest.
+
+        A bucket with fewer than `MIN_BUCKET` questions is extended to shorter ones.
+        """
+        first, end = self._question_range()
         lengths = self._questions(torch.device("cpu")).lengths
-        found: list[BAbI] = []
+        buckets: list[BAbI] = []
         while end > first:
             longest, shortest = int(lengths[end - 1]), int(lengths[max(first, end - MIN_BUCKET)])
-            above = max(self.min_words, min(int(longest / BUCKET_GROWTH), shortest - 1))
-            found.append(replace(self, steps=longest, min_words=above, max_words=self.max_words or self.steps))
-            end = int(torch.searchsorted(lengths, above, right=True))
-        return found[::-1]
+            min_words = max(self.min_words, min(int(longest / BUCKET_GROWTH), shortest - 1))
+            max_words = self.max_words or self.steps
+            buckets.append(replace(self, steps=longest, min_words=min_words, max_words=max_words))
+            end = int(torch.searchsorted(lengths, min_words, right=True))
+        return buckets[::-1]
 
     @property
     def _spec(self) -> BabiSpec:
@@ -139,23 +151,23 @@ class BAbI(Task):
     def _questions(self, device: torch.device) -> Questions:
         return load_questions(self._spec, device)
 
-    def _span(self) -> tuple[int, int]:
-        """The questions of fitting lengths lie together, from one number to before another."""
+    def _question_range(self) -> tuple[int, int]:
+        """First and end index of the questions whose lengths are in (min_words, steps]."""
         lengths = word_counts(self._spec)
         first, end = bisect_right(lengths, self.min_words), bisect_right(lengths, self.steps)
         if first == end:
             raise ValueError(
-                f"steps={self.steps} (min_words={self.min_words}): no question of tasks={self.tasks}, split={self.split!r} has "
-                f"so many words; they have {lengths[0]} to {lengths[-1]}"
+                f"steps={self.steps} (min_words={self.min_words}): no question of tasks={self.tasks}, "
+                f"split={self.split!r} has such a length, want {lengths[0]} to {lengths[-1]} words"
             )
         return first, end
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[StoryState, Step]:
-        first, end = self._span()
+        first, end = self._question_range()
         return self._initial_step(torch.randint(first, end, (batch,), generator=rng, device=rng.device))
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[StoryState, Step]:
-        first, end = self._span()
+        first, end = self._question_range()
         if index.device.type == "cpu" and bool(((index < 0) | (index >= end - first)).any()):
             lowest, highest = index.min().item(), index.max().item()
             raise IndexError(f"index from {lowest} to {highest}, want numbers from 0 to {end - first - 1}")
@@ -164,77 +176,87 @@ class BAbI(Task):
     def _initial_step(self, question: Tensor) -> tuple[StoryState, Step]:
         _warn_once(self._spec, self.max_words or self.steps)
         state = StoryState(question, torch.zeros_like(question), torch.zeros_like(question, dtype=torch.bool))
-        nothing = torch.zeros(len(question), dtype=self.dtype, device=question.device)
+        zeros = torch.zeros(len(question), dtype=self.dtype, device=question.device)
         names = ["error", "cross_entropy", *(f"error_task_{task}" for task in self.tasks)]
-        return state, self._make_step(state, nothing, dict.fromkeys(names, torch.full_like(nothing, torch.nan)))
+        return state, self._make_step(state, zeros, dict.fromkeys(names, torch.full_like(zeros, torch.nan)))
 
     def step(self, state: StoryState, action: Tensor, rng: torch.Generator) -> tuple[StoryState, Step]:
         questions = self._questions(action.device)
         count, task = questions.counts[state.question], questions.tasks[state.question]
-        place = state.t - questions.lengths[state.question] + count  # in the answer
-        due = (place >= 0) & (place < count)
-        wanted = questions.answers[state.question, place.clamp(0, questions.answers.shape[1] - 1)].long()
-        given, right = reward_and_correct(action, wanted, self.dtype)
-        wrong = state.wrong | (due & (right == 0))
-        error = torch.where(place == count - 1, wrong.to(self.dtype), torch.nan)
-        surprise = -given.detach() if action.is_floating_point() else torch.full_like(right, torch.nan)
-        own = torch.where(task == _numbers(self.tasks, task.device), error, torch.nan)
-        scores = {"error": error, "cross_entropy": torch.where(due, surprise, torch.nan)}
-        scores |= {f"error_task_{task}": one for task, one in zip(self.tasks, own, strict=True)}
+        position = state.t - questions.lengths[state.question] + count  # in the answer
+        answer_mask = (position >= 0) & (position < count)
+        target = questions.answers[state.question, position.clamp(0, questions.answers.shape[1] - 1)].long()
+        reward, correct = reward_and_correct(action, target, self.dtype)
+        wrong = state.wrong | (answer_mask & (correct == 0))
+        error = torch.where(position == count - 1, wrong.to(self.dtype), torch.nan)
+        cross_entropy = -reward.detach() if action.is_floating_point() else torch.full_like(correct, torch.nan)
+        task_error = torch.where(task == _task_column(self.tasks, task.device), error, torch.nan)
+        scores = {"error": error, "cross_entropy": torch.where(answer_mask, cross_entropy, torch.nan)}
+        scores |= {f"error_task_{number}": row for number, row in zip(self.tasks, task_error, strict=True)}
         state = StoryState(state.question, state.t + 1, wrong)
-        return state, self._make_step(state, torch.where(due, given / count, 0), scores)
+        return state, self._make_step(state, torch.where(answer_mask, reward / count, 0), scores)
 
     def _make_step(self, state: StoryState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
-        last = state.t >= self.steps
-        return Step(self._observe(state.question, state.t), reward, last, torch.zeros_like(last), scores)
+        done = state.t >= self.steps
+        return Step(self._observe(state.question, state.t), reward, done, torch.zeros_like(done), scores)
 
     def _observe(self, question: Int[Tensor, " B"], t: Int[Tensor, "*T B"]) -> Float[Tensor, "*T B O"]:
-        """The words read at t, one-hot; zeros behind the question."""
+        """One-hot words at step t; zeros after the end of a question."""
         questions = self._questions(question.device)
         length = questions.lengths[question]
         word = questions.words[questions.starts[question] + t.clamp(max=length - 1)]
-        known = torch.arange(self.obs_size, device=t.device)
-        return ((word.unsqueeze(-1) == known) & (t < length).unsqueeze(-1)).to(self.dtype)
+        vocabulary = torch.arange(self.obs_size, device=t.device)
+        return ((word.unsqueeze(-1) == vocabulary) & (t < length).unsqueeze(-1)).to(self.dtype)
 
     def preview(self, state: StoryState, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
-        ahead = torch.arange(steps, device=state.t.device).unsqueeze(-1)
-        return list(self._observe(state.question, state.t + ahead))
+        offsets = torch.arange(steps, device=state.t.device).unsqueeze(-1)
+        return list(self._observe(state.question, state.t + offsets))
 
     def step_labels(self, state: StoryState, row: int = 0) -> list[str]:
-        """What is read in the episode of a row, a word a step; a placeholder is "-"."""
-        questions, number = self._questions(state.t.device), state.question[row]
-        start, length = questions.starts[number], questions.lengths[number]
+        """The words of one episode, one per step; a placeholder is "-".
+
+        Args:
+            state: a state of the episodes.
+            row: the index of the episode in the batch.
+        """
+        questions, index = self._questions(state.t.device), state.question[row]
+        start, length = questions.starts[index], questions.lengths[index]
         return [(*WORDS, "-")[word] for word in questions.words[start : start + length].tolist()]
 
     def answer(self, state: StoryState, row: int) -> list[str]:
-        """The words that placeholders ask for."""
-        questions, number = self._questions(state.t.device), state.question[row]
-        return [WORDS[word] for word in questions.answers[number, : questions.counts[number]].tolist()]
+        """The words of the correct answer of one episode.
+
+        Args:
+            state: a state of the episodes.
+            row: the index of the episode in the batch.
+        """
+        questions, index = self._questions(state.t.device), state.question[row]
+        return [WORDS[word] for word in questions.answers[index, : questions.counts[index]].tolist()]
 
     def references(self) -> dict[str, dict[str, float]]:
-        """Chance; and to give the commonest answer of each task in this split, whatever is read."""
-        first, end = self._span()
+        """Chance level, and the most common answer of each task in this split."""
+        first, end = self._question_range()
         questions = self._questions(torch.device("cpu"))
         return references(*(part[first:end] for part in (questions.tasks, questions.answers, questions.counts)))
 
 
 @cache
-def _warn_once(asked: BabiSpec, limit: int) -> None:
-    for note in _longer(asked, limit):
+def _warn_once(spec: BabiSpec, max_words: int) -> None:
+    for note in _skipped_notes(spec, max_words):
         warnings.warn(note, stacklevel=2)
 
 
-def _longer(asked: BabiSpec, limit: int) -> list[str]:
-    longer = {task: count for task, count in num_skipped(asked, limit).items() if count}
-    if not longer:
+def _skipped_notes(spec: BabiSpec, max_words: int) -> list[str]:
+    skipped = {task: count for task, count in num_skipped(spec, max_words).items() if count}
+    if not skipped:
         return []
-    told = ", ".join(f"{count} of task {task}" for task, count in longer.items())
+    counts = ", ".join(f"{count} of task {task}" for task, count in skipped.items())
     return [
-        f"{sum(longer.values())} questions of split={asked.split!r} have more than steps={limit} words, and are "
-        f"left out: {told}"
+        f"{sum(skipped.values())} questions of split={spec.split!r} have more than steps={max_words} words and are "
+        f"skipped: {counts}"
     ]
 
 
 @lru_cache(maxsize=16)
-def _numbers(tasks: tuple[int, ...], device: torch.device) -> Tensor:
+def _task_column(tasks: tuple[int, ...], device: torch.device) -> Tensor:
     return torch.tensor(tasks, device=device).unsqueeze(-1)

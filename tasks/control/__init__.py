@@ -2,9 +2,11 @@
 
 - `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
   `tasks.control.maze_tables`: the grid as look-up tables.
-- `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps later.
+- `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps
+  later.
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
-- `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are observed only in the first steps.
+- `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are
+  observed only in the first steps.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
 
 ```python

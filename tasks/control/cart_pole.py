@@ -91,8 +91,8 @@ class CartPole(Task):
     def references(self) -> dict[str, dict[str, float]]:
         """Returns of an optimal, a memoryless and a random policy.
 
-        The optimum is the longest episode. The other two are means over 512 simulated episodes: of the best of 21 linear
-        policies of position and angle, and of random pushes.
+        The optimum is the longest episode. The other two are means over 512 simulated episodes: of the best of 21
+        linear policies of position and angle, and of random pushes.
         """
         memoryless, chance = _mean_lengths(self.steps)
         return {"episodic_return": {"optimum": float(self.steps), "memoryless": memoryless, "chance": chance}}

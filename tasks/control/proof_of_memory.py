@@ -41,8 +41,8 @@ class ProofOfMemory(Task):
     start among the 5 in the middle, truncation after 16 steps. The only distractor is the position of the agent; the
     start is independent of the good end.
 
-    Actions are integers (B,): 0 moves left, 1 right. Observations (B, 3): the value of the left end, 1 or -1 while it is
-    visible and then 0; the position, from -1 to 1; the value of the right end.
+    Actions are integers (B,): 0 moves left, 1 right. Observations (B, 3): the value of the left end, 1 or -1 while it
+    is visible and then 0; the position, from -1 to 1; the value of the right end.
 
     Scores, at the end of the episode: `episodic_return`, and `success`, 1 if the good end was reached.
 
@@ -117,8 +117,8 @@ class ProofOfMemory(Task):
     def references(self) -> dict[str, dict[str, float]]:
         """Exact values of an optimal, a memoryless and a random policy.
 
-        The memoryless policy makes its first move towards the good end, as the ends are still visible; then it takes the
-        nearest end.
+        The memoryless policy makes its first move towards the good end, as the ends are still visible; then it takes
+        the nearest end.
         """
         distances = range(END - STARTS, END + STARTS + 1)
         best = sum(END_REWARD - STEP_PENALTY * (distance - 1) for distance in distances) / len(distances)

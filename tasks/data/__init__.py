@@ -1,8 +1,9 @@
-"""Data sets: files from a folder of the user or from a mirror, and the images of MNIST.
+"""Data sets: files from a local folder or a mirror, and the images of MNIST.
 
-- `tasks.data.download`: looks for files in the folder given, then in `$BADGER_DATA`, then downloads them from one of
-  several mirrors and compares their checksums (`pip install 'badger-agents[data]'`).
-- `tasks.data.mnist`: images and labels of MNIST, or of a data set in the same form, split into train, validation, test.
+- `tasks.data.download`: searches the given folder, then `$BADGER_DATA`, then downloads from one of several mirrors and
+  verifies checksums (`pip install 'badger-agents[data]'`).
+- `tasks.data.mnist`: images and labels of MNIST, or of a data set in the same format, split into train, validation,
+  test.
 - `tasks.data.idx`: the file format of MNIST.
 
 ```python

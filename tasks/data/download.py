@@ -1,17 +1,19 @@
-"""Files of a data set: in a folder of the user's, or fetched once from one of several mirrors."""
+"""Data set files from a local folder, or downloaded once from one of several mirrors."""
 
 import os
 from pathlib import Path
 from typing import NamedTuple
 
-DATA_ENV_VAR = "BADGER_DATA"  # the environment variable that names where data sets lie
+DATA_ENV_VAR = "BADGER_DATA"  # the environment variable with the folder of data sets
 
 
 class DataSource(NamedTuple):
-    """Where a data set comes from.
+    """Name, files and mirrors of a data set.
 
-    name: of its folder. checksums: file name -> checksum, as fetched: of md5, or with its kind, such as "sha256:...".
-    mirrors: addresses of folders that hold these files.
+    Args:
+        name: the name of its folder.
+        checksums: file name -> checksum of the downloaded file: md5, or with a prefix, such as "sha256:...".
+        mirrors: URLs of folders with these files.
     """
 
     name: str
@@ -19,7 +21,7 @@ class DataSource(NamedTuple):
     mirrors: tuple[str, ...]
 
     def checksum(self, file: str) -> str:
-        """With its kind."""
+        """The checksum of a file with the prefix of its algorithm."""
         return self.checksums[file] if ":" in self.checksums[file] else f"md5:{self.checksums[file]}"
 
     def __str__(self) -> str:
@@ -27,52 +29,57 @@ class DataSource(NamedTuple):
 
 
 def find_or_download(source: DataSource, names: tuple[str, ...], folder: str | Path | None = None) -> list[Path]:
-    """The files of these names: from `folder` if there is one; else from $BADGER_DATA or its subfolder of the data
-    set's name, if any of them lie there; else fetched. A .gz file may lie unpacked.
+    """Paths of data set files: from `folder`, or from $BADGER_DATA or its subfolder `source.name`, or downloaded.
 
-    What lies in a folder of the user's is taken as it is, so that data sets of one's own work: who reads it checks it.
+    A .gz file may be unpacked. Checksums of local files are not verified, so that other data sets in the same format
+    can be used; the reader checks their content.
+
+    Args:
+        source: the data set.
+        names: the names of the files.
+        folder: the only folder to search; None: $BADGER_DATA, then the mirrors.
 
     Raises:
-        FileNotFoundError: names what is missing, where it was looked for, and what to do.
+        FileNotFoundError: files are missing; lists them, the folders searched, and what to do.
     """
-    named = os.environ.get(DATA_ENV_VAR)
-    places = [Path(named), Path(named) / source.name] if named else []
-    for place in places if folder is None else [Path(folder)]:
-        found = {name: path for name in names if (path := _in(place, name))}
-        if len(found) == len(names):
-            return list(found.values())
-        if found or folder is not None:  # files of another place beside these would be a mixture of two data sets
-            missing = [name for name in names if name not in found]
-            raise FileNotFoundError(f"{', '.join(missing)} not in {place.resolve()}; {_advice(source)}")
-    return [_fetched(source, name, places) for name in names]
+    env_dir = os.environ.get(DATA_ENV_VAR)
+    roots = [Path(env_dir), Path(env_dir) / source.name] if env_dir else []
+    for root in roots if folder is None else [Path(folder)]:
+        paths = {name: path for name in names if (path := _find_file(root, name))}
+        if len(paths) == len(names):
+            return list(paths.values())
+        if paths or folder is not None:  # files of two folders could be of two data sets
+            missing = [name for name in names if name not in paths]
+            raise FileNotFoundError(f"{', '.join(missing)} not in {root.resolve()}; {_advice(source)}")
+    return [_download(source, name, roots) for name in names]
 
 
-def _in(folder: Path, name: str) -> Path | None:
+def _find_file(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder / name.removesuffix(".gz")) if path.is_file()), None)
 
 
-def _fetched(source: DataSource, name: str, places: list[Path]) -> Path:
-    looked = f"${DATA_ENV_VAR} " + (f"({' and '.join(map(str, places))})" if places else "(which is not set)")
+def _download(source: DataSource, name: str, roots: list[Path]) -> Path:
+    searched = f"${DATA_ENV_VAR} " + (f"({' and '.join(map(str, roots))})" if roots else "(which is not set)")
     try:
         import pooch
     except ImportError as error:
         raise FileNotFoundError(
-            f"{name} not in {looked}, and nothing can be fetched without pooch: pip install pooch; or {_advice(source)}"
+            f"{name} not in {searched}, and downloads need pooch: pip install pooch; or {_advice(source)}"
         ) from error
     cache, failed = pooch.os_cache("badger-agents") / source.name, []
     for mirror in source.mirrors:
         try:
             return Path(pooch.retrieve(mirror + name, source.checksum(name), fname=name, path=cache))
-        except (OSError, ValueError) as error:  # no network or no such file; another checksum
+        except (OSError, ValueError) as error:  # no network or no such file; wrong checksum
             failed.append(f"  {mirror}{name}: {type(error).__name__}: {error}")
     raise FileNotFoundError(
-        f"{name} is neither in {looked} nor in {cache}, and could not be fetched; {_advice(source)}\n"
+        f"{name} is neither in {searched} nor in {cache}, and could not be downloaded; {_advice(source)}\n"
         + "\n".join(["tried:", *failed])
     )
 
 
 def _advice(source: DataSource) -> str:
     return (
-        f"put these files, packed or unpacked, into a folder and name it as data_dir or in ${DATA_ENV_VAR} "
-        f"(or a folder of name {source.name} in it):\n{source}"
+        f"put these files, packed or unpacked, into a folder and set data_dir or ${DATA_ENV_VAR} to it "
+        f"(or to the parent of a folder {source.name}):\n{source}"
     )

@@ -1,4 +1,4 @@
-"""The images of MNIST, or others in the same form, and how they are split (LeCun et al. 1998)."""
+"""Images and labels of MNIST, or of a data set in the same format, by split (LeCun et al. 1998)."""
 
 import os
 from functools import lru_cache
@@ -15,7 +15,7 @@ from tasks.data import idx
 
 SIDE, PIXELS, CLASSES = 28, 784, 10
 SPLITS = ("train", "validation", "train+validation", "test")
-PAIRS = {  # images, labels
+FILE_NAMES = {  # images, labels
     "train": ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"),
     "test": ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"),
 }
@@ -35,42 +35,54 @@ MNIST = files.DataSource(
 
 
 class Split(NamedTuple):
-    pixels: UInt8[Tensor, "N P"]  # row by row
+    """Images of a split, N images of P pixels.
+
+    Args:
+        pixels: gray values, row by row.
+        labels: the digits.
+    """
+
+    pixels: UInt8[Tensor, "N P"]
     labels: Int[Tensor, " N"]
 
 
 def load_split(data_dir: str | Path | None, split: str, device: torch.device) -> Split:
-    """A split of the files in `data_dir`, or where `tasks.data.download` finds them; read once in a process, and held
-    on each device that asks.
+    """A split of MNIST, read once per process and cached per device.
+
+    Args:
+        data_dir: the folder of the files; None: see `tasks.data.download`.
+        split: "train", "validation", "train+validation" or "test".
+        device: the device of the tensors.
 
     Raises:
-        FileNotFoundError: there are none. ValueError: they are cut off, no images, or do not belong together.
+        FileNotFoundError: files are missing.
+        ValueError: files are truncated, are not images, or do not match.
     """
     return _load_cached(data_dir, os.environ.get(files.DATA_ENV_VAR), split, device)
 
 
 @lru_cache(maxsize=8)
 def _load_cached(data_dir: str | Path | None, environment: str | None, split: str, device: torch.device) -> Split:
-    """environment: stands in the key, for it moves the files."""
+    """`environment` is part of the cache key, as it changes the location of the files."""
     if device.type != "cpu":
         pixels, labels = _load_cached(data_dir, environment, split, torch.device("cpu"))
         return Split(pixels.to(device), labels.to(device))
-    pair = PAIRS["test" if split == "test" else "train"]
-    images, digits = _read(*files.find_or_download(MNIST, pair, data_dir))
-    rest = len(images) - len(images) // 6
-    part = {"train": slice(rest), "validation": slice(rest, None)}.get(split, slice(None))
-    if not len(images[part]):
-        raise ValueError(f"split={split!r} is empty: there are {len(images)} images, want at least 6 to take a sixth")
-    return Split(torch.tensor(images[part]), torch.tensor(digits[part], dtype=torch.long))
+    names = FILE_NAMES["test" if split == "test" else "train"]
+    images, digits = _read(*files.find_or_download(MNIST, names, data_dir))
+    num_train = len(images) - len(images) // 6
+    rows = {"train": slice(num_train), "validation": slice(num_train, None)}.get(split, slice(None))
+    if not len(images[rows]):
+        raise ValueError(f"split={split!r} is empty: there are {len(images)} images, want at least 6")
+    return Split(torch.tensor(images[rows]), torch.tensor(digits[rows], dtype=torch.long))
 
 
 def _read(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Both arrays, (N, 784) and (N,), once they are known to belong together."""
+    """Images (N, 784) and labels (N,), after checking that they match."""
     pixels, digits = idx.read(images), idx.read(labels)
     if pixels.ndim != 3 or pixels.shape[1:] != (SIDE, SIDE):
-        raise ValueError(f"{images} holds an array {pixels.shape}, want images (N, {SIDE}, {SIDE})")
+        raise ValueError(f"{images} has an array {pixels.shape}, want images (N, {SIDE}, {SIDE})")
     if digits.shape != (len(pixels),):
-        raise ValueError(f"{labels} holds an array {digits.shape}, want the labels ({len(pixels)},) of {images}")
+        raise ValueError(f"{labels} has an array {digits.shape}, want the labels ({len(pixels)},) of {images}")
     if (digits >= CLASSES).any():
-        raise ValueError(f"{labels} holds the label {digits.max()}, want 0 to {CLASSES - 1}")
+        raise ValueError(f"{labels} has the label {digits.max()}, want 0 to {CLASSES - 1}")
     return pixels.reshape(-1, PIXELS), digits

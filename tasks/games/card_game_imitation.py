@@ -16,8 +16,8 @@ class CardGameImitation(Task):
 
     Observations and actions are those of `CardGame`, so that a trained agent can play the game.
 
-    Actions are logits (B, cards) or integers (B,). The reward of a step is the log-probability of the optimal action, or
-    1 for the correct integer, divided by `steps`.
+    Actions are logits (B, cards) or integers (B,). The reward of a step is the log-probability of the optimal action,
+    or 1 for the correct integer, divided by `steps`.
 
     The cards that are turned are either those of the expert (learning from demonstrations), or, with `dagger`, sampled
     from the logits of the agent, allowed or not, so that the expert labels the states that the agent visits (DAgger,

@@ -27,9 +27,9 @@ class GuessingState(NamedTuple):
 class GuessingGame(Task):
     """Black-box optimization of a hidden vector, U[-1, 1]^dims: the observation is the error of the last guess.
 
-    The error is 3 mean_d (guess_d - target_d)^2. The initial guess is 0, so the first observation is the error of 0. The
-    factor 3 makes 1.0 the expected error of always answering 0. The reward is minus the error of the **last** guess and
-    0 before: with a reward for every guess, agents did not explore. (Andersson 2020; Rosa et al. 2019,
+    The error is 3 mean_d (guess_d - target_d)^2. The initial guess is 0, so the first observation is the error of 0.
+    The factor 3 makes 1.0 the expected error of always answering 0. The reward is minus the error of the **last** guess
+    and 0 before: with a reward for every guess, agents did not explore. (Andersson 2020; Rosa et al. 2019,
     arXiv:1912.01513, app. A.)
 
     Scores: `error` of each guess, `final_error` of the last.

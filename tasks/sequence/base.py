@@ -38,8 +38,8 @@ class SequenceTask(Task):
     answer is its log-probability, or 1 for the correct integer (the mean over the choices of a `MultiDiscrete` answer),
     divided by the number of answers, so that the return of an episode is a mean.
 
-    Scores: `error` and `accuracy` of the answers (fractions of the choices of a `MultiDiscrete` answer); `solved` at the
-    last step: 1 if all answers of the episode are correct.
+    Scores: `error` and `accuracy` of the answers (fractions of the choices of a `MultiDiscrete` answer); `solved` at
+    the last step: 1 if all answers of the episode are correct.
 
     Args:
         steps: derived from the sizes; a subclass sets it in `__post_init__` by `_set_steps`.

@@ -66,7 +66,7 @@ class PooledRecall(Task):
         check_positive(steps=self.steps, experts=self.experts, values=self.values, num_queries=self.num_queries)
         if self.num_queries >= self.steps:
             raise ValueError(
-                f"num_queries={self.num_queries} leave no step to show pairs in steps={self.steps}; want num_queries < steps"
+                f"num_queries={self.num_queries} leave no step for pairs in steps={self.steps}, want fewer"
             )
 
     @property

@@ -15,9 +15,9 @@ from tasks.task import MultiDiscrete, check_positive
 class PrioritySort(SequenceTask):
     """Priority sort of the Neural Turing Machine: output the vectors of highest priority, the highest first.
 
-    Observations are [bits, priority, 0], with priorities uniform in [-1, 1], and [0, 0, 1] in answer steps. An answer is
-    all bits of a vector: logits (B, 2 bits), two adjacent ones per bit, or integers (B, bits). Of two vectors with the
-    same priority, the one observed first comes first.
+    Observations are [bits, priority, 0], with priorities uniform in [-1, 1], and [0, 0, 1] in answer steps. An answer
+    is all bits of a vector: logits (B, 2 bits), two adjacent ones per bit, or integers (B, bits). Of two vectors with
+    the same priority, the one observed first comes first.
 
     Graves et al. 2014, arXiv:1410.5401, section 4.5, and Munkhdalai et al. 2019: 20 vectors of 8 bits, 16 answers.
 

@@ -1,4 +1,4 @@
-"""Distributions of tasks: sizes out of ranges, and mixtures; how a learner draws from them."""
+"""Task distributions: random sizes, mixtures and curricula, and how a learner samples from them."""
 
 from collections import Counter
 
@@ -18,13 +18,13 @@ def draws(tasks, count=300):
     return [tasks.sample(rng) for _ in range(count)]
 
 
-def test_each_size_of_a_range_is_drawn_equally_often():
+def test_sizes_are_uniform_over_their_range():
     counts = Counter(task.dims for task in draws(RandomSizes(GAME, {"dims": (3, 6)}), 2000))
     assert sorted(counts) == [3, 4, 5, 6]
     assert max(abs(count - 500) for count in counts.values()) < 80  # 4 standard deviations
 
 
-def test_sizes_are_drawn_independently_and_the_rest_stays():
+def test_sizes_are_sampled_independently():
     tasks = draws(RandomSizes(GAME, {"dims": (1, 2), "steps": (4, 5)}))
     assert {(task.dims, task.steps) for task in tasks} == {(1, 4), (1, 5), (2, 4), (2, 5)}
     assert {task.dtype for task in tasks} == {torch.float64}
@@ -52,14 +52,14 @@ def test_ranges_that_make_no_sense_are_refused(ranges, error):
         RandomSizes(GAME, ranges)
 
 
-def test_ranges_are_refused_by_what_their_ends_make_together():
+def test_ranges_whose_ends_are_incompatible_are_refused():
     sort = PrioritySort(vectors=20, answers=16)
     assert {task.vectors for task in draws(RandomSizes(sort, {"vectors": (4, 6), "answers": 4}))} == {4, 5, 6}
     with pytest.raises(ValueError, match="answers=8 of vectors=4, want answers <= vectors"):
         RandomSizes(sort, {"vectors": (4, 8), "answers": (4, 8)})
 
 
-def test_a_mixture_draws_by_its_weights():
+def test_a_mixture_samples_by_its_weights():
     easy, hard = game(3), game(9)
     counts = Counter(task.steps for task in draws(Mixture([easy, hard], [3, 1]), 2000))
     assert abs(counts[3] - 1500) < 80 and set(counts) == {3, 9}
@@ -99,7 +99,7 @@ def test_a_curriculum_ends_with_the_nominal_one():
     assert nominal(Curriculum([easy, hard], [3])) == nominal(hard)
 
 
-def test_a_learner_tells_a_curriculum_its_outer_step():
+def test_a_learner_passes_its_outer_step_to_a_curriculum():
     tasks = Curriculum([game(3), game(4)], [2])
     learner = BPTT(toy_agent(tasks.nominal), tasks, batch=2)
     played = []
@@ -168,7 +168,7 @@ def varied(tasks=None, seed=0, **options):
     return BPTT(toy_agent(nominal(tasks), port="named_outputs", core="episodic"), tasks, batch=2, seed=seed, **options)
 
 
-def test_each_outer_step_has_sizes_of_its_own():
+def test_each_outer_step_samples_its_sizes():
     learner, seen = varied(experts=(3, 6)), set()
     for step in range(100):
         learner.step = step
@@ -177,7 +177,7 @@ def test_each_outer_step_has_sizes_of_its_own():
     assert len(seen) == 2 * 3 * 4
 
 
-def test_what_is_drawn_is_what_is_played(monkeypatch):
+def test_the_sampled_task_is_rolled_out(monkeypatch):
     learner, played = varied(experts=(3, 6)), []
     forward = type(learner.agent).forward
     monkeypatch.setattr(
@@ -205,7 +205,7 @@ def test_a_run_of_ranges_is_the_same_again_and_goes_on_the_same():
     assert torch.equal(parameters(whole), parameters(second))
 
 
-def test_a_task_that_is_drawn_without_gradient_is_refused():
+def test_a_sampled_task_without_gradient_is_refused():
     class Blind(GuessingGame):
         differentiable = False
 
@@ -219,7 +219,7 @@ def test_no_experts_are_refused(experts):
         varied(experts=experts)
 
 
-def test_a_population_plays_one_size():
+def test_all_members_of_a_population_need_one_size():
     with pytest.raises(ValueError, match="the member with seed 0 draws its sizes anew"):
         Population([varied(seed=0), varied(seed=1)])
 
@@ -229,7 +229,7 @@ def test_a_cuda_graph_wants_one_size():
         varied(cuda_graph=True)
 
 
-def test_tasks_of_a_mixture_may_tell_different_scores(tmp_path):
+def test_tasks_of_a_mixture_can_have_different_scores(tmp_path):
     class Other(GuessingGame):
         def step(self, state, action, rng):
             state, step = super().step(state, action, rng)

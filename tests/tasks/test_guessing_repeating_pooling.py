@@ -1,4 +1,4 @@
-"""The guessing game, repeat previous and pooled recall: what is particular to each."""
+"""The guessing game, repeat previous and pooled recall."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from toys import game, seeded, toy_agent
 @pytest.mark.parametrize(
     ("action", "size"), [(Discrete(5), 5), (MultiDiscrete((2, 3)), 5), (Continuous(4, low=-1.0, high=1.0), 4)]
 )
-def test_an_action_tells_how_many_numbers_an_agent_puts_out_for_it(action, size):
+def test_the_size_of_an_action_space_is_its_number_of_outputs(action, size):
     assert action.size == size
 
 
@@ -42,22 +42,22 @@ def test_targets_are_uniform_between_minus_one_and_one():
 
 
 def test_the_first_observation_is_the_error_of_guessing_zero():
-    state, opened = game(dims=2).reset(3, seeded())
-    assert_close(opened.obs, 1.5 * state.target.square().sum(-1, keepdim=True))
+    state, reset_step = game(dims=2).reset(3, seeded())
+    assert_close(reset_step.obs, 1.5 * state.target.square().sum(-1, keepdim=True))
 
 
 def test_the_reward_is_minus_the_last_error_and_nothing_before():
-    told = guessed(game(steps=4), [0.3, -0.2])
-    rewards = torch.stack([step.reward for _, step in told])
+    results = guessed(game(steps=4), [0.3, -0.2])
+    rewards = torch.stack([step.reward for _, step in results])
     assert not rewards[:-1].any()
-    assert_close(rewards[-1], -told[-1][1].obs.squeeze(-1))
+    assert_close(rewards[-1], -results[-1][1].obs.squeeze(-1))
 
 
 def test_the_error_is_scored_at_every_guess_and_the_final_error_at_the_last():
-    told = guessed(game(steps=3), [0.3, -0.2])
-    due = {name: [bool(step.scores[name].isfinite().all()) for _, step in told] for name in told[0][1].scores}
+    results = guessed(game(steps=3), [0.3, -0.2])
+    due = {name: [bool(step.scores[name].isfinite().all()) for _, step in results] for name in results[0][1].scores}
     assert due == {"error": [False, True, True, True], "final_error": [False, False, False, True]}
-    assert_close(told[-1][1].scores["final_error"], told[-1][1].obs.squeeze(-1))
+    assert_close(results[-1][1].scores["final_error"], results[-1][1].obs.squeeze(-1))
 
 
 def test_the_target_of_the_guessing_game_is_the_hidden_vector():
@@ -88,15 +88,15 @@ def test_the_prober_leaves_dimensions_that_it_has_no_time_for(dims, steps, left)
 
 def test_the_prober_sees_only_the_errors_told():
     task = game(steps=6, dims=3)
-    (state, opened), rng = task.reset(4, seeded()), seeded()
+    (state, reset_step), rng = task.reset(4, seeded()), seeded()
     blind = state._replace(target=torch.full_like(state.target, torch.nan))
-    told = [opened.obs.squeeze(-1)]
+    results = [reset_step.obs.squeeze(-1)]
     for _ in range(task.steps):
-        guess = task.finite_difference_player(told, blind)
+        guess = task.finite_difference_player(results, blind)
         assert guess.isfinite().all()
         state, step = task.step(state, guess, rng)
-        told.append(step.obs.squeeze(-1))
-    assert (told[-1] < 1e-24).all()
+        results.append(step.obs.squeeze(-1))
+    assert (results[-1] < 1e-24).all()
 
 
 @pytest.mark.parametrize("size", ["steps", "dims"])
@@ -114,9 +114,9 @@ def told_symbols(task, batch=1, seed=0):
 
 def test_the_symbol_shown_is_a_one_hot_vector_of_this_step():
     task = RepeatPrevious(steps=5, k=2, symbols=3, dtype=torch.float64)
-    told = play(task, [torch.zeros(2, dtype=torch.long)] * 5)
-    shown = torch.stack([step.obs for _, step in told[:-1]], 1)  # (B, T, symbols)
-    assert torch.equal(shown.argmax(-1), told[0][0].symbols)
+    results = play(task, [torch.zeros(2, dtype=torch.long)] * 5)
+    shown = torch.stack([step.obs for _, step in results[:-1]], 1)  # (B, T, symbols)
+    assert torch.equal(shown.argmax(-1), results[0][0].symbols)
     assert torch.equal(shown.sum(-1), torch.ones(2, 5, dtype=torch.float64))
 
 
@@ -125,9 +125,9 @@ def test_symbols_are_equally_likely():
     assert_close(symbols.flatten().bincount() / symbols.numel(), torch.full((4,), 0.25), atol=0.01, rtol=0)
 
 
-def test_an_answer_is_due_from_step_k_on():
-    told = play(RepeatPrevious(steps=6, k=4), [torch.zeros(2, dtype=torch.long)] * 6)
-    assert [bool(step.scores["accuracy"].isfinite().all()) for _, step in told[1:]] == [False] * 4 + [True] * 2
+def test_answers_start_at_step_k():
+    results = play(RepeatPrevious(steps=6, k=4), [torch.zeros(2, dtype=torch.long)] * 6)
+    assert [bool(step.scores["accuracy"].isfinite().all()) for _, step in results[1:]] == [False] * 4 + [True] * 2
 
 
 @pytest.mark.parametrize("k", [1, 3])
@@ -135,26 +135,26 @@ def test_the_right_answer_is_the_symbol_of_k_steps_before(k):
     task = RepeatPrevious(steps=6, k=k, dtype=torch.float64)
     symbols = told_symbols(task, 3)
     answers = [symbols[:, max(0, t - k)] for t in range(6)]
-    told = play(task, answers)
-    assert all((step.scores["accuracy"] == 1).all() for _, step in told[1 + k :])
-    assert_close(sum(step.reward for _, step in told), torch.ones(3, dtype=torch.float64))
+    results = play(task, answers)
+    assert all((step.scores["accuracy"] == 1).all() for _, step in results[1 + k :])
+    assert_close(sum(step.reward for _, step in results), torch.ones(3, dtype=torch.float64))
 
 
 def test_a_wrong_integer_earns_nothing():
     task = RepeatPrevious(steps=5, k=2, symbols=4)
     symbols = told_symbols(task, 3)
-    told = play(task, [(symbols[:, max(0, t - 2)] + 1) % 4 for t in range(5)])
-    assert not any(step.reward.any() for _, step in told)
-    assert all((step.scores["accuracy"] == 0).all() for _, step in told[3:])
+    results = play(task, [(symbols[:, max(0, t - 2)] + 1) % 4 for t in range(5)])
+    assert not any(step.reward.any() for _, step in results)
+    assert all((step.scores["accuracy"] == 0).all() for _, step in results[3:])
 
 
-def test_logits_earn_their_log_probability_over_the_answers_due():
+def test_the_reward_of_logits_is_the_log_probability_per_answer():
     task = RepeatPrevious(steps=5, k=2, symbols=3, dtype=torch.float64)
     logits = torch.log(torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)) + 7  # a shift means nothing
     symbols = told_symbols(task, 4)
-    told = play(task, [logits.expand(4, -1)] * 5)
+    results = play(task, [logits.expand(4, -1)] * 5)
     probability = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
-    for t, (_, step) in enumerate(told[1:]):
+    for t, (_, step) in enumerate(results[1:]):
         expected = probability[symbols[:, t - 2]].log() / 3 if t >= 2 else torch.zeros(4, dtype=torch.float64)
         assert_close(step.reward, expected)
         if t >= 2:
@@ -172,7 +172,7 @@ def test_repeat_previous_refuses_sizes_below_one(size):
 
 
 @pytest.mark.parametrize("k", [8, 9])
-def test_an_answer_must_be_due_in_the_episode(k):
+def test_k_must_be_below_steps(k):
     with pytest.raises(ValueError, match=f"k={k} leaves no answer in steps=8; want k < steps"):
         RepeatPrevious(steps=8, k=k)
 
@@ -186,8 +186,8 @@ def pooled(**options):
 
 def shown(task, batch=4, seed=0):
     """Observations of an episode, [keys (B, T, E, keys), values (B, T, E, values)]."""
-    told = play(task, [torch.zeros(batch, dtype=torch.long)] * task.steps, seed)
-    return torch.stack([step.obs for _, step in told[:-1]], 1).split([task.keys, task.values], -1)
+    results = play(task, [torch.zeros(batch, dtype=torch.long)] * task.steps, seed)
+    return torch.stack([step.obs for _, step in results[:-1]], 1).split([task.keys, task.values], -1)
 
 
 def answers(task, player, batch=2000):
@@ -199,8 +199,8 @@ def answers(task, player, batch=2000):
         whom, key = keys[:, t].amax(-1).argmax(-1), keys[:, t].amax(1).argmax(-1)
         known = seen_keys == key.view(-1, 1, 1)
         actions.append(player(known, seen_values, whom))
-    told = play(task, actions)
-    return torch.stack([step.scores["accuracy"] for _, step in told[task.num_shown + 1 :]]).mean()
+    results = play(task, actions)
+    return torch.stack([step.scores["accuracy"] for _, step in results[task.num_shown + 1 :]]).mean()
 
 
 def everything(known, values, whom):
@@ -219,7 +219,7 @@ def test_every_key_is_shown_once_to_one_expert():
     assert (keys[:, :2].sum(-1) == 1).all() and (values[:, :2].sum(-1) == 1).all()
 
 
-def test_one_expert_at_a_time_is_asked_for_a_key_and_no_value_is_shown():
+def test_queries_show_a_key_to_one_expert_and_no_value():
     keys, values = shown(pooled(), batch=500)
     assert not values[:, 2:].any() and (keys[:, 2:].sum((-1, -2)) == 1).all()
     for axis, n in ((-1, 3), (-2, 6)):  # every expert, and every key, as often
@@ -228,7 +228,7 @@ def test_one_expert_at_a_time_is_asked_for_a_key_and_no_value_is_shown():
         )
 
 
-def test_values_are_equally_likely():
+def test_values_are_uniformly_distributed():
     _, values = shown(pooled(), batch=2000)
     assert_close(values[:, :2].mean((0, 1, 2)), torch.full((4,), 0.25, dtype=torch.float64), atol=0.02, rtol=0)
 
@@ -237,7 +237,7 @@ def test_the_right_answer_is_the_value_shown_with_the_key():
     assert answers(pooled(), everything) == 1
 
 
-def test_who_knows_its_own_pairs_only_answers_as_the_reference_says():
+def test_private_memories_reach_the_reference_accuracy():
     task = pooled()
     lines = task.references()["accuracy"]
     assert lines == {"chance": 1 / 4, "no sharing": pytest.approx(1 / 3 + 2 / 3 / 4), "perfect recall": 1.0}
@@ -245,22 +245,22 @@ def test_who_knows_its_own_pairs_only_answers_as_the_reference_says():
     assert answers(task, lambda *_: torch.ones(2000, dtype=torch.long)).item() == pytest.approx(0.25, abs=0.02)
 
 
-def test_answers_are_due_while_somebody_is_asked():
-    told = play(pooled(), [torch.zeros(2, dtype=torch.long)] * 7)
-    assert [bool(step.scores["accuracy"].isfinite().all()) for _, step in told[1:]] == [False] * 2 + [True] * 5
+def test_answers_are_scored_in_query_steps():
+    results = play(pooled(), [torch.zeros(2, dtype=torch.long)] * 7)
+    assert [bool(step.scores["accuracy"].isfinite().all()) for _, step in results[1:]] == [False] * 2 + [True] * 5
 
 
-def test_logits_earn_their_log_probability_over_the_questions():
+def test_the_reward_of_logits_is_the_log_probability_per_query():
     logits = torch.log(torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64)) + 7
     task = pooled()
-    told = play(task, [logits.expand(4, -1)] * 7)
-    wanted = told[0][0].targets
-    rewards = torch.stack([step.reward for _, step in told[1:]], 1)
+    results = play(task, [logits.expand(4, -1)] * 7)
+    wanted = results[0][0].targets
+    rewards = torch.stack([step.reward for _, step in results[1:]], 1)
     assert not rewards[:, :2].any()
     assert_close(rewards[:, 2:], (logits - 7)[wanted] / 5)
 
 
-def test_experts_that_see_their_own_pairs_learn_from_pooled_recall():
+def test_experts_with_their_own_pairs_learn_pooled_recall():
     agent = toy_agent(pooled(), core="episodic_shared", bus="silent", experts=3)
     agent.sense = sense.PerExpert(pooled().obs_size)
     metrics = BPTT(agent, pooled(), batch=8).update()
@@ -273,10 +273,8 @@ def test_pooled_recall_refuses_sizes_below_one(size):
         PooledRecall(**{size: 0})
 
 
-def test_something_must_be_shown_before_it_is_asked_for():
-    with pytest.raises(
-        ValueError, match="num_queries=8 leave no step to show pairs in steps=8; want num_queries < steps"
-    ):
+def test_num_queries_must_be_below_steps():
+    with pytest.raises(ValueError, match="num_queries=8 leave no step for pairs in steps=8, want fewer"):
         PooledRecall(steps=8, num_queries=8)
 
 

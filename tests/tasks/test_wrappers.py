@@ -1,4 +1,4 @@
-"""What an agent is told of what it has done."""
+"""The wrapper that appends the previous action and reward to the observation."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -23,27 +23,27 @@ TASKS = {
 
 
 @pytest.mark.parametrize("make", TASKS.values(), ids=TASKS)
-def test_a_task_with_feedback_keeps_the_contract(make):
+def test_a_wrapped_task_passes_the_contract(make):
     """All but one: a reward that is seen tells logits, which are paid a log-probability, from integers."""
     check_task(make, properties=TASK_PROPERTIES.keys() - {"logits_and_integers_agree"})
 
 
-def test_the_last_action_its_reward_and_the_end_come_after_what_the_task_shows():
+def test_previous_action_reward_and_end_flag_are_appended():
     task = CartPole(3, dtype=torch.float64)
     actions = [torch.tensor([0, 1, 1, 0])] * 3
-    for (_, plain), (_, told) in zip(play(task, actions), play(PreviousActionReward(task), actions), strict=True):
-        assert torch.equal(told.obs[:, :4], plain.obs)
+    for (_, plain), (_, results) in zip(play(task, actions), play(PreviousActionReward(task), actions), strict=True):
+        assert torch.equal(results.obs[:, :4], plain.obs)
         late = (plain.terminated | plain.truncated).double()
         started = plain.reward  # each step of this task pays 1, and the start does not
-        wanted = torch.stack([started * (actions[0] == 0), started * (actions[0] == 1), plain.reward, late], -1)
-        assert torch.equal(told.obs[:, 4:], wanted)
+        expected = torch.stack([started * (actions[0] == 0), started * (actions[0] == 1), plain.reward, late], -1)
+        assert torch.equal(results.obs[:, 4:], expected)
 
 
-def test_a_new_episode_is_told_nothing_of_the_last():
+def test_a_reset_clears_the_previous_action_and_reward():
     task = PreviousActionReward(TMaze(2, dtype=torch.float64))
     state, _ = play(task, [torch.zeros(4, dtype=torch.long)] * 3)[-1]
-    _, opened = task.restart(state, torch.ones(4, dtype=torch.bool), seeded())
-    assert not opened.obs[:, 2:].any() and opened.obs[:, 1].all()
+    _, reset_step = task.restart(state, torch.ones(4, dtype=torch.bool), seeded())
+    assert not reset_step.obs[:, 2:].any() and reset_step.obs[:, 1].all()
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Pairs(Steps):
         return super()._make_step(state, reward)._replace(action_mask=None)
 
 
-def test_several_choices_are_told_side_by_side():
+def test_multiple_choices_are_observed_as_concatenated_one_hots():
     task = PreviousActionReward(Pairs(dtype=torch.float64))
     _, (_, step) = play(task, [torch.tensor([[2, 0], [0, 1]])])
     assert step.obs[:, 2:7].tolist() == [[0, 0, 1, 1, 0], [1, 0, 0, 0, 1]]
 
 
-def test_of_logits_the_likeliest_choice_is_told_and_numbers_as_they_are():
+def test_logits_are_observed_by_their_argmax_and_real_numbers_unchanged():
     task, logits = (
         PreviousActionReward(RepeatPrevious(5, 2, symbols=3, dtype=torch.float64)),
         torch.randn(B, 3, generator=seeded()),
@@ -81,7 +81,7 @@ def test_of_logits_the_likeliest_choice_is_told_and_numbers_as_they_are():
     assert_close(step.obs[:, 1:3], action(game))
 
 
-def test_rewards_of_each_want_an_observation_of_each():
+def test_rewards_per_agent_need_observations_per_agent():
     task = PreviousActionReward(Crowd(dtype=torch.float64))
     with pytest.raises(
         ValueError, match=r"task=Crowd returns rewards per agent, \(4, 4\), but one observation for all, \(4, 2\)"
@@ -89,7 +89,7 @@ def test_rewards_of_each_want_an_observation_of_each():
         play(task, [action(task)])
 
 
-def test_its_dtype_is_that_of_the_task_unless_another_is_asked_for():
+def test_the_dtype_is_that_of_the_task_unless_given():
     assert PreviousActionReward(TMaze(dtype=torch.float64)).dtype == torch.float64
     assert PreviousActionReward(TMaze(), dtype=torch.float64).task.dtype == torch.float64
 

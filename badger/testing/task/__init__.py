@@ -1,6 +1,6 @@
-"""What every task must hold: `check_task` and `TASK_PROPERTIES`.
+"""Contract tests of tasks: `check_task` and `TASK_PROPERTIES`.
 
-`steps`, `episodes`, `rewards` and `devices` hold the properties, `cases` the actions and comparisons that they use.
+The properties are in `steps`, `episodes`, `rewards` and `devices`; `cases` has the actions and comparisons they use.
 """
 
 from collections.abc import Callable, Collection
@@ -15,27 +15,27 @@ from badger.testing.task.steps import STEPS
 from tasks import Task
 
 TASK_PROPERTIES: Properties = STEPS | EPISODES | REWARDS | DEVICES
-"""The contract of tasks, by the names of its lines. Each takes a task, in float64."""
+"""The properties of the contract by name; each is a function of a task in float64."""
 
-OF_VALUES = frozenset({"a_state_is_a_value", "restart_touches_only_its_rows"})
-"""What does not hold of a task whose state is a handle to external environments (`Task.external`)."""
+VALUE_STATE_PROPERTIES = frozenset({"a_state_is_a_value", "restart_changes_only_masked_rows"})
+"""Properties that do not apply to tasks whose state is a handle to external environments (`Task.external`)."""
 
-__all__ = ["OF_VALUES", "TASK_PROPERTIES", "check_task"]
+__all__ = ["TASK_PROPERTIES", "VALUE_STATE_PROPERTIES", "check_task"]
 
 
 def check_task(factory: Callable[..., Task], *, properties: Collection[str] | None = None) -> None:
     """Checks a task against the contract of batched, seeded episodes.
 
-    A task that declares `outside` is checked without the properties of states that are values.
+    A task that declares `external` is checked without `VALUE_STATE_PROPERTIES`.
 
     Args:
-        factory: a task's class, or a function that takes its keyword argument dtype, as in `tasks.TASKS`.
-        properties: names out of `TASK_PROPERTIES`; None: all.
+        factory: the class of a task, or a function with its keyword argument dtype, as in `tasks.TASKS`.
+        properties: names of `TASK_PROPERTIES`; None: all.
 
     Raises:
-        ContractError: the first property that does not hold: its name, what was wanted, what came.
-        ValueError: a name that is no property.
+        ContractError: a property fails; the message has its name, the expected and the actual value.
+        ValueError: an unknown name in `properties`.
     """
     task = factory(dtype=torch.float64)
     names = set(TASK_PROPERTIES if properties is None else properties)
-    check_all(TASK_PROPERTIES, task, names - OF_VALUES if task.external else names)
+    check_all(TASK_PROPERTIES, task, names - VALUE_STATE_PROPERTIES if task.external else names)

@@ -16,30 +16,30 @@ Play = list[tuple[Any, Step]]
 
 
 def seeded(seed: int = 0) -> torch.Generator:
-    """A generator on the CPU."""
+    """A random generator on the CPU."""
     return torch.Generator().manual_seed(seed)
 
 
 def actors(task: Task) -> tuple[int, ...]:
-    """The axis of the environment's agents, where there are several."""
+    """The shape of the axis of agents, () for a single agent."""
     return () if task.agents is None else (task.agents,)
 
 
 def numbers(task: Task, seed: int = 1, batch: int = B) -> Tensor:
-    """Random outputs of an agent, (batch, A), or (batch, P, A) for several agents of the environment."""
+    """Random outputs of an agent, (batch, A), or (batch, P, A) for a multi-agent task."""
     return torch.randn(batch, *actors(task), task.action_space.size, generator=seeded(seed), dtype=task.dtype)
 
 
 def action(task: Task, seed: int = 1) -> Tensor:
-    """Random actions as a policy gives them: for a choice integers, which every such task takes."""
-    given = numbers(task, seed)
+    """Random actions; integers for discrete action spaces."""
+    output = numbers(task, seed)
     match task.action_space:
         case Continuous(low=low, high=high):
-            return given.clamp(low, high)
-        case MultiDiscrete(nvec=ns):
-            return torch.stack([part.argmax(-1) for part in given.split(ns, -1)], -1)
+            return output.clamp(low, high)
+        case MultiDiscrete(nvec=nvec):
+            return torch.stack([part.argmax(-1) for part in output.split(nvec, -1)], -1)
         case _:
-            return given.argmax(-1)
+            return output.argmax(-1)
 
 
 def actions(task: Task, seed: int = 0) -> list[Tensor]:
@@ -48,22 +48,22 @@ def actions(task: Task, seed: int = 0) -> list[Tensor]:
 
 
 def play(task: Task, actions: list[Tensor], seed: int = 0) -> Play:
-    """The steps of an episode, and the state after each: [(state, step)], the reset first."""
+    """An episode with the given actions: [(state, step)], starting with the reset."""
     rng = seeded(seed)
-    played = [task.reset(len(actions[0]), rng)]
-    for given in actions:
-        played.append(task.step(played[-1][0], given, rng))
-    return played
+    episode = [task.reset(len(actions[0]), rng)]
+    for step_action in actions:
+        episode.append(task.step(episode[-1][0], step_action, rng))
+    return episode
 
 
-def over(step: Step) -> Tensor:
-    """Which episodes have ended, (B,): of several agents, all."""
-    ended = step.terminated | step.truncated
-    return ended if ended.dim() == 1 else ended.all(-1)
+def episode_done(step: Step) -> Tensor:
+    """Mask of the episodes that have ended for all agents, (B,)."""
+    done = step.terminated | step.truncated
+    return done if done.dim() == 1 else done.all(-1)
 
 
 def same(a: Step, b: Step, rows: Any = slice(None)) -> None:
-    """Raises ContractError unless two steps are equal in these rows, to the last bit."""
+    """Raises ContractError unless two steps are bitwise equal in these rows."""
     equal(a.scores.keys(), b.scores.keys(), "scores")
     parts = [(name, getattr(a, name), getattr(b, name)) for name in a._fields if name != "scores"]
     parts += [(f"score {name!r}", a.scores[name], b.scores[name]) for name in a.scores]
@@ -73,11 +73,11 @@ def same(a: Step, b: Step, rows: Any = slice(None)) -> None:
             close(x[rows], y[rows], f"an equal {name}", rtol=0, atol=0, equal_nan=True)
 
 
-def one_hot(task: Task, chosen: Tensor) -> Tensor:
-    """Integers of a choice, or of several, as the one-hot vectors of each side by side."""
+def one_hot(task: Task, choices: Tensor) -> Tensor:
+    """One-hot encoding of discrete actions, concatenated for several choices."""
     assert isinstance(task.action_space, Discrete | MultiDiscrete)
-    several = isinstance(task.action_space, MultiDiscrete)
-    ns = task.action_space.nvec if isinstance(task.action_space, MultiDiscrete) else (task.action_space.n,)
-    columns = chosen.unbind(-1) if several else (chosen,)
-    hot = [torch.nn.functional.one_hot(column, n) for column, n in zip(columns, ns, strict=True)]
-    return torch.cat(hot, -1).to(task.dtype)
+    multiple = isinstance(task.action_space, MultiDiscrete)
+    nvec = task.action_space.nvec if isinstance(task.action_space, MultiDiscrete) else (task.action_space.n,)
+    columns = choices.unbind(-1) if multiple else (choices,)
+    encoded = [torch.nn.functional.one_hot(column, n) for column, n in zip(columns, nvec, strict=True)]
+    return torch.cat(encoded, -1).to(task.dtype)

@@ -1,6 +1,6 @@
-"""Copies of a world that is not ours, each watched, so that what goes wrong in one is told with its row, seed and step.
+"""Checked copies of an external environment, whose errors name the row, the seed and the step.
 
-This is what runs in a worker process, too. Nothing here knows torch.
+This module also runs in worker processes; it does not import torch.
 """
 
 import os
@@ -14,17 +14,22 @@ import numpy as np
 
 from tasks.adapters.optional_imports import require_gymnasium
 
-EnvFactory = Callable[[], Any]  # of a gymnasium.Env
+EnvFactory = Callable[[], Any]  # returns a gymnasium.Env
 
 
 class EnvError(RuntimeError):
-    """A world that is not ours went wrong: it raised, told what is no number, took too long, or changed its spaces."""
+    """An external environment raised, returned a non-finite value, timed out, or changed its spaces."""
 
 
 class EnvLimits(NamedTuple):
-    """name: of the world, in errors. max_episode_steps: after which an episode is truncated, if it has not ended by itself; None:
-    never. timeout: seconds that a step or reset may take; None: any; only in a worker process. flatten: observations are
-    made flat, by `gymnasium.spaces.flatten`."""
+    """Limits and options of the copies of an environment.
+
+    Args:
+        name: the name of the environment, for errors.
+        max_episode_steps: the step after which an episode is truncated; None: no limit.
+        timeout: the maximum duration of a step or reset in seconds, in worker processes only; None: no limit.
+        flatten: whether observations are flattened by `gymnasium.spaces.flatten`.
+    """
 
     name: str
     max_episode_steps: int | None = None
@@ -33,10 +38,10 @@ class EnvLimits(NamedTuple):
 
 
 class CheckedEnv:
-    """One copy, as an environment of Gymnasium that never tells of its ends: they are in `terminated` and `truncated`.
+    """One checked copy, whose end flags are the attributes `terminated` and `truncated` instead of results of `step`.
 
-    After an end it stays as it is, and pays nothing, until it is reset: a rollout shows the agent the final observation
-    and ignores the action that follows.
+    After the end, `step` repeats the final observation with reward 0 until the next reset, as a rollout shows the final
+    observation to the agent and ignores the action that follows.
     """
 
     metadata: Mapping[str, Any] = {}
@@ -70,76 +75,76 @@ class CheckedEnv:
                 obs, reward, terminated, truncated, _ = self.env.step(action)
             self.last = self._checked_obs(obs)
             if not np.isfinite(reward):
-                raise self._error(f"gave the reward {reward}, want a finite number")
-            late = self.limits.max_episode_steps is not None and self.t >= self.limits.max_episode_steps
-            self.terminated, self.truncated = bool(terminated), bool(truncated) or (late and not terminated)
+                raise self._error(f"returned the reward {reward}, want a finite number")
+            timeout = self.limits.max_episode_steps is not None and self.t >= self.limits.max_episode_steps
+            self.terminated, self.truncated = bool(terminated), bool(truncated) or (timeout and not terminated)
         return self.last, reward, False, False, {}
 
     def close(self) -> None:
         self.env.close()
 
-    def _error(self, what: str) -> EnvError:
-        return EnvError(f"{self.limits.name}, row {self.row} (seed {self.seed}, step {self.t}) {what}")
+    def _error(self, problem: str) -> EnvError:
+        return EnvError(f"{self.limits.name}, row {self.row} (seed {self.seed}, step {self.t}) {problem}")
 
     @contextmanager
     def _guarded(self, call: str) -> Iterator[None]:
-        """Says where and when, if the world raises, or takes too long and can be interrupted."""
-        limit = self.limits.timeout
+        """Adds row, seed and step to errors of the environment, and interrupts calls that time out where possible."""
+        timeout = self.limits.timeout
         try:
-            if limit is not None and hasattr(signal, "setitimer"):
-                signal.setitimer(signal.ITIMER_REAL, limit)
+            if timeout is not None and hasattr(signal, "setitimer"):
+                signal.setitimer(signal.ITIMER_REAL, timeout)
             yield
         except Exception as error:
             trace = traceback.format_exc().rstrip()
-            late = f"took longer than {limit} s in {call}" if isinstance(error, _CallTimeout) else ""
-            raised = late or f"raised {type(error).__name__} in {call}: {error}"
-            raise self._error(f"{raised}\n\nThe world's own traceback:\n{trace}") from None
+            timed_out = f"took longer than {timeout} s in {call}" if isinstance(error, _CallTimeout) else ""
+            problem = timed_out or f"raised {type(error).__name__} in {call}: {error}"
+            raise self._error(f"{problem}\n\nTraceback of the environment:\n{trace}") from None
         finally:
-            if limit is not None and hasattr(signal, "setitimer"):
+            if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _check_spaces(self) -> None:
-        for name, before in zip(("observation_space", "action_space"), self.spaces, strict=True):
-            now = getattr(self.env, name)
-            if now is not before and now != before:
-                raise self._error(f"changed its {name} in reset from {before} to {now}, and an agent's sizes are fixed")
+        for name, previous in zip(("observation_space", "action_space"), self.spaces, strict=True):
+            current = getattr(self.env, name)
+            if current is not previous and current != previous:
+                raise self._error(f"changed its {name} in reset from {previous} to {current}, want fixed spaces")
 
     def _checked_obs(self, obs: Any) -> Any:
         self._check_value(obs, self.spaces[0], "observation")
         return require_gymnasium().spaces.flatten(self.spaces[0], obs) if self.flatten else obs
 
     def _check_value(self, value: Any, space: Any, where: str) -> None:
-        """Raises unless the value has the space's shape and is finite, in all its parts."""
+        """Raises EnvError unless all parts of the value have the shapes of the space and are finite."""
         if isinstance(getattr(space, "spaces", None), Mapping):
             if not isinstance(value, Mapping) or set(value) != set(space.spaces):
                 got = sorted(value) if isinstance(value, Mapping) else type(value).__name__
-                raise self._error(f"gave the {where} {got}, want a dict of {sorted(space.spaces)}")
+                raise self._error(f"returned the {where} {got}, want a dict of {sorted(space.spaces)}")
             parts = [(value[key], part, f"{where}[{key!r}]") for key, part in space.spaces.items()]
         elif hasattr(space, "spaces"):
             if not isinstance(value, tuple) or len(value) != len(space.spaces):
-                raise self._error(f"gave the {where} {value!r}, want a tuple of {len(space.spaces)}")
+                raise self._error(f"returned the {where} {value!r}, want a tuple of {len(space.spaces)}")
             parts = [(value[i], part, f"{where}[{i}]") for i, part in enumerate(space.spaces)]
         else:
-            return self._number(value, space, where)
+            return self._check_array(value, space, where)
         for part in parts:
             self._check_value(*part)
 
-    def _number(self, value: Any, space: Any, where: str) -> None:
-        if space.shape is None:  # a text or a graph, which has no fixed size
+    def _check_array(self, value: Any, space: Any, where: str) -> None:
+        if space.shape is None:  # a text or a graph has no fixed size
             return
         if np.shape(value) != space.shape:
-            raise self._error(f"gave the {where} of shape {np.shape(value)}, want {space.shape} as its space says")
+            raise self._error(f"returned the {where} of shape {np.shape(value)}, want {space.shape} of its space")
         array = np.asarray(value)
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-            raise self._error(f"gave the {where} {array[place]} at {place}, want finite numbers")
+            index = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+            raise self._error(f"returned the {where} {array[index]} at {index}, want finite numbers")
 
 
 class EnvBatch:
-    """Rows that are stepped one after the other, as one environment of Gymnasium: what a worker runs.
+    """A batch of copies that are stepped sequentially, as one environment of Gymnasium; each worker has one.
 
-    Its observation is a dict of what the rows told: obs (in the shape of `gymnasium.vector`), reward, terminated and
-    truncated (n,). Its reset wants options: `mask`, the rows of the whole batch that start anew, and their `seeds`.
+    Its observation is a dict of results of the rows: obs (in the shape of `gymnasium.vector`), reward, terminated and
+    truncated (n,). Its reset takes the options `mask`, the rows of the whole batch to reset, and their `seeds`.
     """
 
     metadata: Mapping[str, Any] = {}
@@ -149,11 +154,11 @@ class EnvBatch:
         if os.getpid() != parent:
             _init_worker_signals()
         gym, self.limits = require_gymnasium(), limits
-        makers = [lambda row=row: CheckedEnv(factory, row, limits) for row in rows]
-        self.vector = gym.vector.SyncVectorEnv(makers, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
-        self.rows, number = slice(rows.start, rows.stop), (len(rows),)
+        factories = [lambda row=row: CheckedEnv(factory, row, limits) for row in rows]
+        self.vector = gym.vector.SyncVectorEnv(factories, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
+        self.rows = slice(rows.start, rows.stop)
         flags = {name: gym.spaces.MultiBinary(len(rows)) for name in ("terminated", "truncated")}
-        reward = gym.spaces.Box(-np.inf, np.inf, number, np.float64)
+        reward = gym.spaces.Box(-np.inf, np.inf, (len(rows),), np.float64)
         self.observation_space = gym.spaces.Dict(obs=self.vector.observation_space, reward=reward, **flags)
         self.action_space = self.vector.action_space
         self.last_step: dict[str, Any] = {}
@@ -179,22 +184,22 @@ class EnvBatch:
         self.vector.close()
 
     def kill(self) -> None:
-        """Closes what can still be closed: a world that went wrong may not even close."""
+        """Closes the copies and ignores errors, as an environment that has failed may also fail to close."""
         with suppress(Exception):
             self.vector.close()
 
 
 class _CallTimeout(Exception):
-    """A call took longer than allowed."""
+    """A call to an environment exceeded the timeout."""
 
 
 def _init_worker_signals() -> None:
-    """Ctrl-C is the parent's to handle, its handler of SIGTERM is not ours, and an alarm is a call that takes long."""
+    """Ignores SIGINT, which the parent handles; resets SIGTERM; SIGALRM raises `_CallTimeout`."""
 
-    def late(number: int, frame: object) -> None:
+    def raise_timeout(number: int, frame: object) -> None:
         raise _CallTimeout
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGALRM"):
-        signal.signal(signal.SIGALRM, late)
+        signal.signal(signal.SIGALRM, raise_timeout)

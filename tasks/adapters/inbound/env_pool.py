@@ -1,12 +1,14 @@
-"""Worlds outside torch: batched copies of an environment of Gymnasium, for a Task to be written over them.
+"""Pool of batched external environments (Gymnasium) behind handles, for tasks that wrap them.
 
-    worlds = Worlds(factory, Watch("CartPole-v1", steps=500), processes=2)
-    world, told = worlds.reset(8, rng)            # 8 copies, seeds drawn from rng
-    world, told = world.step(actions)             # a NumPy array, as the copies' vectorised action space has it
-    world, told = world.restart(mask, rng)        # new episodes in the rows of mask
+    pool = EnvPool(factory, EnvLimits("CartPole-v1", max_episode_steps=500), num_workers=2)
+    handle, step = pool.reset(8, rng)            # 8 copies, with seeds sampled from rng
+    handle, step = handle.step(actions)          # a NumPy array of the vectorized action space
+    handle, step = handle.restart(mask, rng)     # new episodes in the masked rows
 
-A world of ours is a value; these are handles. Each step makes a new handle, and the one before is void: what went on
-outside cannot be taken back, nor copied, nor written to a checkpoint.
+The state of other tasks is a value; that of an external environment is a handle. Each step returns a new handle and
+invalidates the previous one, as an external environment cannot be rewound, copied or saved in a checkpoint.
+
+Not related to the library EnvPool.
 
 Shapes: B episode.
 """
@@ -26,9 +28,16 @@ from tasks.adapters.inbound.worker_pool import WorkerPool
 
 
 class EnvStep(NamedTuple):
-    """What the rows of a batch told, in NumPy. obs: of the shape of the vectorised observation space; an array, or
-    dicts and tuples of arrays. reward, terminated, truncated: (B,). A row whose episode has ended tells the same again,
-    without reward, until it is restarted."""
+    """Results of one step of a batch of environments, in NumPy.
+
+    A row whose episode has ended repeats its observation and end flags, with reward 0, until it is restarted.
+
+    Args:
+        obs: in the shape of the vectorized observation space: an array, or dicts and tuples of arrays.
+        reward: (B,).
+        terminated: (B,).
+        truncated: (B,).
+    """
 
     obs: Any
     reward: np.ndarray
@@ -37,98 +46,131 @@ class EnvStep(NamedTuple):
 
 
 class EnvPool:
-    """Any number of batches of copies of one world. Those that are no longer used serve again, or are closed.
+    """Pool of batches of copies of one environment; batches out of use are reused or closed.
 
     Args:
-        factory: makes one copy, a `gymnasium.Env`; what worker processes run must survive cloudpickle where they are
-            not forked.
-        limits: its name in errors, the longest episode, and the longest that a step may take.
-        processes: 1: the copies are stepped here, one after the other. More: at most so many workers share the rows,
-            as many of them as divide the batch evenly (`gymnasium.vector.AsyncVectorEnv`), for slow worlds.
+        factory: returns one copy, a `gymnasium.Env`; with workers that are not forked it must support cloudpickle.
+        limits: the name for errors, the maximum length of an episode, and the timeout of a call.
+        num_workers: 1: the copies are stepped sequentially in this process. More: the maximum number of worker
+            processes (`gymnasium.vector.AsyncVectorEnv`), for slow environments; the number in use divides the batch.
 
     Raises:
-        ValueError: processes < 1; a timeout without workers, for nothing can interrupt a world that hangs here.
+        ValueError: `num_workers` below 1, or a timeout without workers, as a call in this process cannot be
+            interrupted.
     """
 
-    def __init__(self, factory: EnvFactory, limits: EnvLimits, *, processes: int = 1):
-        if processes < 1:
-            raise ValueError(f"processes={processes}, want at least 1")
-        if limits.timeout is not None and processes == 1:
+    def __init__(self, factory: EnvFactory, limits: EnvLimits, *, num_workers: int = 1):
+        if num_workers < 1:
+            raise ValueError(f"num_workers={num_workers}, want at least 1")
+        if limits.timeout is not None and num_workers == 1:
             raise ValueError(
-                f"timeout={limits.timeout}: a world that hangs in this process cannot be stopped; say processes=2 or "
-                "more, or leave the timeout out"
+                f"timeout={limits.timeout}: a call in this process cannot be interrupted; set num_workers=2 or "
+                "more, or timeout=None"
             )
-        self.factory, self.limits, self.processes = factory, limits, processes
-        self._idle: dict[int, EnvBatch | WorkerPool] = {}  # by batch
+        self.factory, self.limits, self.num_workers = factory, limits, num_workers
+        self._idle: dict[int, EnvBatch | WorkerPool] = {}  # by batch size
         weakref.finalize(self, _close_all, self._idle, os.getpid())
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple["EnvHandle", EnvStep]:
-        """New episodes in `batch` copies, whose seeds are drawn from rng."""
+        """Starts new episodes, with seeds sampled from rng.
+
+        Args:
+            batch: the number of copies B.
+            rng: the random generator.
+
+        Raises:
+            ValueError: `batch` below 1.
+            EnvError: an environment raised, timed out, or returned a non-finite value.
+        """
         if batch < 1:
             raise ValueError(f"batch={batch}, want at least 1")
-        copies = _LeasedEnvs(self._idle.pop(batch) if batch in self._idle else self._made(batch))
+        copies = _LeasedEnvs(self._idle.pop(batch) if batch in self._idle else self._make(batch))
         weakref.finalize(copies, _return_to_pool, copies.rows, batch, copies.broken, weakref.ref(self), os.getpid())
         return EnvHandle(copies, 0).restart(torch.ones(batch, dtype=torch.bool), rng)
 
-    def _made(self, batch: int) -> EnvBatch | WorkerPool:
-        if self.processes == 1:
+    def _make(self, batch: int) -> EnvBatch | WorkerPool:
+        if self.num_workers == 1:
             return EnvBatch(self.factory, range(batch), self.limits, os.getpid())
-        return WorkerPool(self.factory, batch, self.limits, self.processes)
+        return WorkerPool(self.factory, batch, self.limits, self.num_workers)
 
 
 class EnvHandle:
-    """Where a batch of copies stands: a handle, void as soon as the copies have gone on.
+    """Handle to the current state of a batch of copies; invalid once the copies are stepped again.
 
-    It passes through `experts.state.detach` and through no other verb of states.
+    Of the functions of `experts.state` only `detach` accepts it.
+
+    Args:
+        copies: the batch of copies.
+        version: the number of calls to the copies so far.
     """
 
-    def __init__(self, copies: "_LeasedEnvs", turn: int):
-        self._copies, self._turn = copies, turn
+    def __init__(self, copies: "_LeasedEnvs", version: int):
+        self._copies, self._version = copies, version
 
     def step(self, action: Any) -> tuple["EnvHandle", EnvStep]:
-        """One step of all copies that have not ended.
+        """Advances all copies whose episodes have not ended by one step.
+
+        Args:
+            action: actions of all rows, in the shape of the vectorized action space.
 
         Raises:
-            WorldError: a world raised, hangs, or told what is no number; with its row, seed, step and traceback.
-            RuntimeError: this handle is void.
+            EnvError: an environment raised, timed out, or returned a non-finite value; with its row, seed, step and
+                traceback.
+            RuntimeError: this handle is not the current one.
         """
         copies = self._check_current()
-        told = copies.call(lambda: copies.rows.step(action))
-        return EnvHandle(copies, copies.version), told
+        step = copies.call(lambda: copies.rows.step(action))
+        return EnvHandle(copies, copies.version), step
 
     def restart(self, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple["EnvHandle", EnvStep]:
-        """New episodes in the rows of mask; the others tell again what they told. Seeds are drawn for all rows, so that
-        those of a row do not depend on the others."""
-        copies, wanted = self._check_current(), mask.cpu().numpy()
+        """Starts new episodes in the masked rows and repeats the last step of the others.
+
+        Seeds are sampled for all rows, so that the seed of a row does not depend on the other rows.
+
+        Args:
+            mask: the rows to reset.
+            rng: the random generator of the seeds.
+
+        Raises:
+            EnvError: as `step`.
+            RuntimeError: this handle is not the current one.
+        """
+        copies, rows = self._check_current(), mask.cpu().numpy()
         seeds = torch.randint(2**31 - 1, mask.shape, generator=rng, device=rng.device).tolist()
-        if not wanted.any():
+        if not rows.any():
             return self, copies.last_step
-        told = copies.call(lambda: copies.rows.reset(options={"mask": wanted, "seeds": seeds}))
-        return EnvHandle(copies, copies.version), told
+        step = copies.call(lambda: copies.rows.reset(options={"mask": rows, "seeds": seeds}))
+        return EnvHandle(copies, copies.version), step
 
     def _check_current(self) -> "_LeasedEnvs":
-        if self._turn != self._copies.version:
+        if self._version != self._copies.version:
             raise RuntimeError(
-                f"this state is of turn {self._turn} of {self._copies.name}, whose copies have gone on to "
-                f"turn {self._copies.version}: worlds outside torch cannot be rolled out twice from the same place. Go on "
-                "from the latest carry, or start new episodes; a learner's `segment` plays steps twice, leave it out"
+                f"this state is version {self._version} of {self._copies.name}, whose copies are at version "
+                f"{self._copies.version}: external environments cannot be rolled out twice from one state. Continue "
+                "from the latest carry, or reset; a learner with grad_checkpoint_steps replays steps, leave it out"
             )
         return self._copies
 
     def detach(self) -> "EnvHandle":
+        """The handle itself, which has no gradient."""
         return self
 
-    def _unsupported(self, *given: Any) -> NoReturn:
+    def _unsupported(self, *args: Any) -> NoReturn:
+        """Not supported, as handles cannot be copied, mixed or packed.
+
+        Raises:
+            TypeError: always.
+        """
         raise TypeError(
-            f"{self._copies.name} runs outside torch: its state is a handle, which cannot be copied, mixed "
-            "or packed; start new episodes with task.reset instead"
+            f"{self._copies.name} is an external environment: its state is a handle, which cannot be copied, mixed or "
+            "packed; start new episodes with task.reset instead"
         )
 
     where = index = fold = unfold = pack = unpack = _unsupported
 
 
 class _LeasedEnvs:
-    """A batch in use; when nobody holds it any more, its rows serve again."""
+    """A batch in use; when the last reference is gone, its rows return to the pool."""
 
     def __init__(self, rows: EnvBatch | WorkerPool):
         self.rows, self.version, self.broken = rows, 0, [False]
@@ -139,29 +181,29 @@ class _LeasedEnvs:
         return self.rows.limits.name
 
     def call(self, call: Callable[[], tuple]) -> EnvStep:
-        self.version += 1  # an error voids the handles, too: some rows may have gone on
+        self.version += 1  # also on an error, as some rows may have advanced
         try:
-            answer = call()[0]
+            results = call()[0]
         except BaseException:
             self.broken[0] = True
             self.rows.kill()
             raise
-        flags = {name: answer[name].astype(bool) for name in ("terminated", "truncated")}
-        self.last_step = EnvStep(answer["obs"], answer["reward"], **flags)
+        flags = {name: results[name].astype(bool) for name in ("terminated", "truncated")}
+        self.last_step = EnvStep(results["obs"], results["reward"], **flags)
         return self.last_step
 
 
 def _return_to_pool(
     rows: EnvBatch | WorkerPool, batch: int, broken: list[bool], owner: "weakref.ref[EnvPool]", process: int
 ) -> None:
-    """To serve again, one batch of each size; closed where it cannot."""
-    if broken[0] or os.getpid() != process:  # a fork has copied what is not its own
+    """Keeps one idle batch of each size and closes others."""
+    if broken[0] or os.getpid() != process:  # broken, or owned by the parent of a fork
         return
-    worlds = owner()
-    if worlds is None or batch in worlds._idle:
+    pool = owner()
+    if pool is None or batch in pool._idle:
         rows.close()
     else:
-        worlds._idle[batch] = rows
+        pool._idle[batch] = rows
 
 
 def _close_all(idle: dict[int, EnvBatch | WorkerPool], process: int) -> None:

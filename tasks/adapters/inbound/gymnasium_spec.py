@@ -1,4 +1,4 @@
-"""An environment of Gymnasium: where to find it, how copies are made, and what one of them tells of all."""
+"""Lookup, construction and description of an environment of Gymnasium."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -10,7 +10,15 @@ from tasks.adapters.optional_imports import import_env_module, require_gymnasium
 
 
 class EnvDescription(NamedTuple):
-    """limit: steps of an episode, and threshold: the reward at which it is solved, where its authors say."""
+    """Description of an environment, from one copy and its spec.
+
+    Args:
+        name: the id of the environment.
+        max_episode_steps: its time limit, if it has one.
+        reward_threshold: the return at which it counts as solved, if it is defined.
+        obs_size: the size of a flattened observation.
+        action_adapter: the conversion of actions.
+    """
 
     name: str
     max_episode_steps: int | None
@@ -20,60 +28,70 @@ class EnvDescription(NamedTuple):
 
 
 def env_factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: int) -> EnvFactory:
-    """Of an id, of a callable, or of a `module:function`. steps: of an id, another limit than its own; 0: its own.
+    """A factory of copies of an environment.
+
+    Args:
+        env: an id, a callable, or `module:function`.
+        options: keyword arguments of the environment.
+        steps: replaces the time limit of an id; 0: its own.
 
     Raises:
         ValueError: there is no such module or function.
     """
     if not isinstance(env, str):
         return partial(env, **options)
-    own = _own(env)
-    if own is not None:
-        return partial(own, **options)
+    function = _find_function(env)
+    if function is not None:
+        return partial(function, **options)
     return partial(_make, env, **options, **({"max_episode_steps": steps} if steps else {}))
 
 
 def env_name(env: str | Callable[..., Any]) -> str:
-    """The name of an environment as long as it has not been made."""
-    made = env.func if isinstance(env, partial) else env
-    return made if isinstance(made, str) else getattr(made, "__name__", type(made).__name__)
+    """The name of an environment before a copy is constructed."""
+    function = env.func if isinstance(env, partial) else env
+    return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
 
 
-def _own(env: str) -> Callable[..., Any] | None:
-    """What `module:function` names; None for an id of gymnasium, which may name a module to import first, too."""
+def _find_function(env: str) -> Callable[..., Any] | None:
+    """The function of `module:function`; None for an id of gymnasium, which may have the form `module:id`."""
     module, _, name = env.partition(":")
     if not name.isidentifier():
         return None
-    found = getattr(import_env_module(module, env), name, None)
-    if not callable(found):
-        raise ValueError(f"env={env!r}: module {module} has no function {name} that makes an environment")
-    return found
+    function = getattr(import_env_module(module, env), name, None)
+    if not callable(function):
+        raise ValueError(f"env={env!r}: module {module} has no function {name}, want one that returns an environment")
+    return function
 
 
 def _make(env: str, **options: Any) -> Any:
     return require_gymnasium().make(env, **options)
 
 
-def probe_env(factory: EnvFactory, name: str, mode: str | None) -> EnvDescription:
-    """What one copy, made and closed again, tells. mode: the render mode that was asked for.
+def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDescription:
+    """Constructs one copy, describes it and closes it.
+
+    Args:
+        factory: returns a copy.
+        name: the name of the environment, if it has no spec.
+        render_mode: the requested render mode, or None.
 
     Raises:
-        ValueError: it cannot be made, is none of Gymnasium, does not have that render mode, or has spaces that no agent
-            fits.
+        ValueError: the environment cannot be constructed, is not a `gymnasium.Env`, does not have the render mode, or
+            has unsupported spaces.
     """
     gym = require_gymnasium()
     try:
         env = factory()
     except Exception as error:
-        raise ValueError(f"env={name!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise ValueError(f"env={name!r} cannot be constructed: {type(error).__name__}: {error}") from error
     if not isinstance(env, gym.Env):
         raise ValueError(
-            f"env={name!r} made a {type(env).__name__}, want a gymnasium.Env: a factory of one copy, of which the task "
-            "makes as many as it needs"
+            f"env={name!r} returned a {type(env).__name__}, want a single gymnasium.Env, of which the task makes as "
+            "many copies as it needs"
         )
     modes = env.metadata.get("render_modes") or []
-    if mode is not None and mode not in modes and mode.removesuffix("_list") not in modes:
-        raise ValueError(f"render_mode={mode!r} is not there: {name} has {', '.join(modes) or 'none'}")
+    if render_mode is not None and render_mode not in modes and render_mode.removesuffix("_list") not in modes:
+        raise ValueError(f"render_mode={render_mode!r}, want one of {name}: {', '.join(modes) or 'none'}")
     spec = env.spec
     limit, threshold = (None, None) if spec is None else (spec.max_episode_steps, spec.reward_threshold)
     name = name if spec is None else spec.id

@@ -1,4 +1,4 @@
-"""Any environment of Gymnasium as a task."""
+"""Environments of Gymnasium as tasks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,13 +26,20 @@ VELOCITIES: dict[str, tuple[int, ...]] = {
     "LunarLander-v3": (2, 3, 5),
     "LunarLanderContinuous-v3": (2, 3, 5),
 }
-"""Which numbers of an observation are velocities."""
+"""Indices of the velocities in an observation, by environment."""
 
-SCORES = ("reward", "length")
+SCORES = ("episodic_return", "episodic_length")
 
 
 class GymnasiumState(NamedTuple):
-    """total: reward so far. length: steps so far, until it has ended. done: whether the episode has ended."""
+    """State of a batch of environments.
+
+    Args:
+        handle: the handle to the external environments.
+        total: the sum of rewards.
+        length: the number of steps until the end.
+        done: whether the episode has ended.
+    """
 
     handle: EnvHandle
     total: Float[Tensor, " B"]
@@ -42,28 +49,28 @@ class GymnasiumState(NamedTuple):
 
 @dataclass(frozen=True)
 class Gymnasium(Task):
-    """Copies of an environment of Gymnasium (Towers et al. 2024, arXiv:2407.17032), with all its wrappers.
+    """Batched copies of an environment of Gymnasium as a task (Towers et al. 2024, arXiv:2407.17032).
 
-    Observations are made flat by `gymnasium.spaces.flatten`: of a Discrete one number for each option, of a Dict part
-    by part, by name. What ends an episode, terminated or truncated, is as the environment says. Its copies live outside
-    torch: a state can be stepped from once only, and is not part of a checkpoint, so that a resumed run begins new
-    episodes where one of our own tasks goes on bit for bit. Seeds are drawn from rng: the same rng, the same episodes.
+    Observations are flattened by `gymnasium.spaces.flatten`: one-hot for a Discrete space, concatenated by name for a
+    Dict. Termination and truncation are those of the environment. As the environments are external, a state can be
+    stepped once only and is not saved in checkpoints; a resumed run starts new episodes, while other tasks resume
+    bit-exactly. Seeds are sampled from rng, so that the same rng gives the same episodes.
 
-    Scores, at the end of an episode: `reward`, its total, and `length`, its steps.
+    Scores, at the end of an episode: `episodic_return` and `episodic_length`.
 
     Args:
-        env: an id, as for `gymnasium.make` (`package:id` imports the package first); a callable that returns an
-            environment; or where to find one, `module:function`.
+        env: an id of `gymnasium.make` (`package:id` imports the package first); a callable that returns an environment;
+            or `module:function`.
         options: keyword arguments of the environment.
-        mask_obs: numbers of the flat observation that the agent does not see.
-        mask_velocity: nor the velocities, of environments in `VELOCITIES`.
-        num_workers: 1: the copies are stepped in this process; more: by so many workers, for slow environments.
-        timeout: seconds that a step or reset may take; needs workers.
-        steps: after which an episode is truncated; 0: as the environment has it.
+        mask_obs: indices of the flattened observation that are hidden from the agent.
+        mask_velocity: whether velocities are hidden, too, for environments in `VELOCITIES`.
+        num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
+        timeout: the maximum duration of a step or reset in seconds; needs workers.
+        steps: the step after which an episode is truncated; 0: the time limit of the environment.
 
     Raises:
-        ValueError: an environment that cannot be made, has no limit of steps, or has spaces that no agent fits; numbers
-            to hide that are not there.
+        ValueError: an environment that cannot be constructed, has no time limit, or has unsupported spaces; indices in
+            `mask_obs` out of range; no observation left.
         ModuleNotFoundError: gymnasium is not installed.
     """
 
@@ -77,19 +84,21 @@ class Gymnasium(Task):
 
     fixed_length: ClassVar[bool] = False
     external: ClassVar[bool] = True
-    score: ClassVar[str] = "reward"
+    score: ClassVar[str] = "episodic_return"
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
         if self.steps < 0:
-            raise ValueError(f"steps={self.steps}, want at least 1, or 0: as many as the environment has")
-        facts = self._description
-        if not self.steps and facts.max_episode_steps is None:
-            raise ValueError(f"{facts.name} has no limit of steps; say after how many it is cut short: steps=1000")
-        object.__setattr__(self, "steps", self.steps or facts.max_episode_steps)
+            raise ValueError(f"steps={self.steps}, want at least 1, or 0 for the time limit of the environment")
+        description = self._description
+        if not self.steps and description.max_episode_steps is None:
+            raise ValueError(f"steps=0, and {description.name} has no time limit; want one such as steps=1000")
+        object.__setattr__(self, "steps", self.steps or description.max_episode_steps)
         if not self._visible:
-            raise ValueError(f"nothing is left to see of the {facts.obs_size} numbers of {facts.name}; hide fewer")
-        _ = self._pool  # which has something to say of processes and timeout
+            raise ValueError(
+                f"mask_obs={self.mask_obs} hides all {description.obs_size} of {description.name}, want fewer"
+            )
+        _ = self._pool  # checks num_workers and timeout
 
     @cached_property
     def _description(self) -> EnvDescription:
@@ -101,24 +110,26 @@ class Gymnasium(Task):
 
     @cached_property
     def _visible(self) -> list[int]:
-        """The numbers of an observation that are not hidden."""
-        facts, hidden = self._description, set(self.mask_obs)
+        """The indices of an observation that are not hidden."""
+        description, hidden = self._description, set(self.mask_obs)
         if self.mask_velocity:
-            if facts.name not in VELOCITIES:
+            if description.name not in VELOCITIES:
                 raise ValueError(
-                    f"mask_velocity: nobody has written down which numbers of {facts.name} are velocities, only those "
-                    f"of {', '.join(VELOCITIES)}; say which to hide with mask=(1, 3)"
+                    f"mask_velocity: the indices of velocities are unknown for {description.name}, want one of "
+                    f"{', '.join(VELOCITIES)}; or give the indices, as in mask_obs=(1, 3)"
                 )
-            hidden |= set(VELOCITIES[facts.name])
-        wrong = sorted(hidden - set(range(facts.obs_size)))
+            hidden |= set(VELOCITIES[description.name])
+        wrong = sorted(hidden - set(range(description.obs_size)))
         if wrong:
-            raise ValueError(f"mask: {facts.name} has no number {wrong[0]} to hide, want 0 to {facts.obs_size - 1}")
-        return [i for i in range(facts.obs_size) if i not in hidden]
+            raise ValueError(
+                f"mask_obs: {description.name} has no component {wrong[0]}, want 0 to {description.obs_size - 1}"
+            )
+        return [i for i in range(description.obs_size) if i not in hidden]
 
     @cached_property
     def _pool(self) -> EnvPool:
-        watch = EnvLimits(self._description.name, max_episode_steps=self.steps, timeout=self.timeout, flatten=True)
-        return EnvPool(self._factory, watch, processes=self.num_workers)
+        limits = EnvLimits(self._description.name, max_episode_steps=self.steps, timeout=self.timeout, flatten=True)
+        return EnvPool(self._factory, limits, num_workers=self.num_workers)
 
     @property
     def obs_size(self) -> int:
@@ -129,34 +140,36 @@ class Gymnasium(Task):
         return self._description.action_adapter.space
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        world, told = self._pool.reset(batch, rng)
-        nothing = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        return self._make_step(world, told, nothing, nothing, torch.ones_like(nothing, dtype=torch.bool))
+        handle, env_step = self._pool.reset(batch, rng)
+        zeros = torch.zeros(batch, dtype=self.dtype, device=rng.device)
+        return self._make_step(handle, env_step, zeros, zeros, torch.ones_like(zeros, dtype=torch.bool))
 
     def step(self, state: GymnasiumState, action: Tensor, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        world, told = state.handle.step(self._description.action_adapter.to_env(action))
-        return self._make_step(world, told, state.total, state.length + 1, state.done)
+        handle, env_step = state.handle.step(self._description.action_adapter.to_env(action))
+        return self._make_step(handle, env_step, state.total, state.length + 1, state.done)
 
     def restart(
         self, state: GymnasiumState, mask: Bool[Tensor, " B"], rng: torch.Generator
     ) -> tuple[GymnasiumState, Step]:
-        world, told = state.handle.restart(mask, rng)
-        told = told._replace(reward=np.zeros_like(told.reward))  # what it paid before has been counted
+        handle, env_step = state.handle.restart(mask, rng)
+        env_step = env_step._replace(reward=np.zeros_like(env_step.reward))  # repeated rewards are already counted
         total, length = (torch.where(mask, 0, value) for value in (state.total, state.length))
-        return self._make_step(world, told, total, length, torch.ones_like(mask))
+        return self._make_step(handle, env_step, total, length, torch.ones_like(mask))
 
     def _make_step(
-        self, world: EnvHandle, told: EnvStep, total: Tensor, length: Tensor, before: Tensor
+        self, handle: EnvHandle, env_step: EnvStep, total: Tensor, length: Tensor, no_score: Tensor
     ) -> tuple[Any, Step]:
-        """before: in which rows the episode had ended, or just begins, so that no score is due."""
-        obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (told.obs, told.reward))
-        terminated, truncated = (torch.tensor(x, device=total.device) for x in (told.terminated, told.truncated))
-        state = GymnasiumState(world, total + reward, length, terminated | truncated)
-        due = state.done & ~before
-        scores = {name: torch.where(due, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
+        """The step of the task; `no_score` masks episodes that had ended before or just start."""
+        obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (env_step.obs, env_step.reward))
+        terminated, truncated = (
+            torch.tensor(x, device=total.device) for x in (env_step.terminated, env_step.truncated)
+        )
+        state = GymnasiumState(handle, total + reward, length, terminated | truncated)
+        scored = state.done & ~no_score
+        scores = {name: torch.where(scored, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
         return state, Step(obs[:, self._visible], reward, terminated, truncated, scores)
 
     def references(self) -> dict[str, dict[str, float]]:
-        """The reward at which the environment's authors call it solved, where they say."""
+        """The return at which the environment counts as solved, if it is defined."""
         threshold = self._description.reward_threshold
-        return {} if threshold is None else {"reward": {"threshold": threshold}}
+        return {} if threshold is None else {"episodic_return": {"threshold": threshold}}

@@ -1,4 +1,4 @@
-"""Any world of PettingZoo (Terry et al. 2021, arXiv:2009.14471) as a task of several agents."""
+"""Multi-agent environments of PettingZoo (Terry et al. 2021, arXiv:2009.14471) as tasks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,27 +17,28 @@ from tasks.task import ActionSpace, Step, Task, check_positive
 
 @dataclass(frozen=True, kw_only=True)
 class PettingZoo(Task):
-    """Copies of a world of PettingZoo, one for each episode of a batch; its P `possible_agents` are the task's agents.
+    """Batched copies of a PettingZoo environment as a multi-agent task; the P `possible_agents` are its agents.
 
-    Observations are flattened with Gymnasium's own functions, and those of agents that see less are filled up with 0;
-    agents that have fewer choices are told so by `legal`, as is an `action_mask`. Who has died or not yet come is not
-    `present`. Choices are `Discrete` or `MultiDiscrete`, a box is `Continuous`: between its bounds, or between -1 and 1
-    where those of the agents differ.
+    Observations are flattened by `gymnasium.spaces.flatten` and padded with zeros to one size. The action mask combines
+    the `action_mask` of the environment with the options that an agent does not have. Agents that have ended or have
+    not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes
+    `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ.
 
-    The states are handles (`tasks.adapters.inbound.env_pool`). Scores: `reward`, the sum of an agent's rewards, mean
-    over those that acted; `length`, in steps. Both are told where an episode ends.
+    States are handles (`tasks.adapters.inbound.env_pool`). Scores, at the end of an episode: `episodic_return`, the
+    mean over the agents that have acted, and `episodic_length`. Errors while stepping are `EnvError`s with row, seed
+    and step.
 
     Args:
-        env: a function that makes a `ParallelEnv`, or an `AECEnv` whose agents may act at once; its name,
-            `module:function`; or a module that has a `parallel_env`, such as "mpe2.simple_spread_v3".
-        steps: after which all who are left are truncated.
-        agent_indicator: whether each agent sees its number besides, as one of P, so that one policy may have several roles.
-        num_workers: that share the copies of a slow world; 1: this one alone.
-        timeout: seconds that a step may take, with several processes; None: any.
+        env: a function that returns a `ParallelEnv`, or an `AECEnv` whose agents can act at once; `module:function`; or
+            a module with a `parallel_env`, such as "mpe2.simple_spread_v3".
+        steps: the step after which all remaining agents are truncated.
+        agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that
+            share a policy can have different roles.
+        num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
+        timeout: the maximum duration of a step or reset in seconds; needs workers. None: no limit.
 
     Raises:
-        ValueError: no such world, agents without names, spaces that cannot be served, or a size below 1.
-        WorldError: when played: a world raised, hangs, or told what makes no sense; with its row, seed and step.
+        ValueError: no such environment, no names of agents, unsupported spaces, or a size below 1.
     """
 
     env: str | Callable[[], Any]
@@ -48,32 +49,32 @@ class PettingZoo(Task):
 
     fixed_length: ClassVar[bool] = False
     external: ClassVar[bool] = True
-    score: ClassVar[str] = "reward"
+    score: ClassVar[str] = "episodic_return"
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
         check_positive(steps=self.steps)
-        _ = self._probe, self._pool  # which may refuse the world, or so many processes
+        _ = self._probe, self._pool  # checks env, num_workers and timeout
 
     @cached_property
     def _factory(self) -> Callable[[], MultiAgentEnv]:
-        return partial(MultiAgentEnv, self.env, self.steps, numbered=self.agent_indicator)
+        return partial(MultiAgentEnv, self.env, self.steps, agent_indicator=self.agent_indicator)
 
     @cached_property
     def _probe(self) -> MultiAgentEnv:
-        """A copy to be asked what there is to see and to do."""
-        one = self._factory()
-        one.close()
-        return one
+        """A closed copy, for its names and spaces."""
+        env = self._factory()
+        env.close()
+        return env
 
     @cached_property
     def _pool(self) -> EnvPool:
-        title = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", str(self._probe.env))
-        return EnvPool(self._factory, EnvLimits(title, timeout=self.timeout), processes=self.num_workers)
+        name = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", str(self._probe.env))
+        return EnvPool(self._factory, EnvLimits(name, timeout=self.timeout), num_workers=self.num_workers)
 
     @property
     def agent_names(self) -> tuple[str, ...]:
-        """Of the agents."""
+        """The names of the agents, in the order of the axis P."""
         return tuple(map(str, self._probe.agent_names))
 
     @property
@@ -89,33 +90,33 @@ class PettingZoo(Task):
         return len(self.agent_names)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[EnvHandle, Step]:
-        return self._step(*self._pool.reset(batch, rng), rng)
+        return self._make_step(*self._pool.reset(batch, rng), rng)
 
     def step(self, state: EnvHandle, action: Tensor, rng: torch.Generator) -> tuple[EnvHandle, Step]:
-        return self._step(*state.step(action.detach().cpu().numpy()), rng)
+        return self._make_step(*state.step(action.detach().cpu().numpy()), rng)
 
     def restart(self, state: EnvHandle, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[EnvHandle, Step]:
-        return self._step(*state.restart(mask, rng), rng)
+        return self._make_step(*state.restart(mask, rng), rng)
 
     def references(self) -> dict[str, dict[str, float]]:
         return {}
 
-    def _step(self, world: EnvHandle, told: EnvStep, rng: torch.Generator) -> tuple[EnvHandle, Step]:
+    def _make_step(self, handle: EnvHandle, env_step: EnvStep, rng: torch.Generator) -> tuple[EnvHandle, Step]:
         def numbers(name: str) -> Tensor:
-            return torch.as_tensor(told.obs[name], dtype=self.dtype).to(rng.device)
+            return torch.as_tensor(env_step.obs[name], dtype=self.dtype).to(rng.device)
 
         def flags(name: str) -> Tensor:
-            return torch.as_tensor(told.obs[name], dtype=torch.bool).to(rng.device)
+            return torch.as_tensor(env_step.obs[name], dtype=torch.bool).to(rng.device)
 
-        made = torch.as_tensor(told.reward > 0).to(rng.device)  # not where the episode had ended, or has just begun
-        over = torch.as_tensor(told.terminated | told.truncated).to(rng.device) & made
-        scores = {"reward": "mean", "length": "length"}
-        return world, Step(
+        stepped = torch.as_tensor(env_step.reward > 0).to(rng.device)  # False after the end and at the start
+        done = torch.as_tensor(env_step.terminated | env_step.truncated).to(rng.device) & stepped
+        scores = {"episodic_return": "mean_return", "episodic_length": "length"}
+        return handle, Step(
             numbers("obs"),
-            torch.where(made.unsqueeze(-1), numbers("reward"), 0),
+            torch.where(stepped.unsqueeze(-1), numbers("reward"), 0),
             flags("terminated"),
             flags("truncated"),
-            {name: torch.where(over, numbers(told_as), torch.nan) for name, told_as in scores.items()},
+            {name: torch.where(done, numbers(key), torch.nan) for name, key in scores.items()},
             flags("present"),
-            flags("legal") if "legal" in told.obs else None,
+            flags("action_mask") if "action_mask" in env_step.obs else None,
         )

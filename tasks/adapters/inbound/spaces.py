@@ -1,4 +1,4 @@
-"""Spaces of Gymnasium, as an agent has them: observations are flat, actions are choices or real numbers."""
+"""Conversion of spaces of Gymnasium: flat observation sizes, action spaces, and actions of a batch."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
@@ -11,86 +11,95 @@ from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
 
 
 class ActionAdapter(NamedTuple):
-    """action: as an agent has it. to_env: actions of a batch, as the vectorised action space has them."""
+    """Conversion of actions for an environment.
+
+    Args:
+        space: the action space of the agent.
+        to_env: converts actions of a batch to the vectorized action space.
+    """
 
     space: ActionSpace
     to_env: Callable[[Tensor], np.ndarray]
 
 
-def flat_size(space: Any, whose: str) -> int:
-    """Numbers in an observation that `gymnasium.spaces.flatten` has made flat: of a choice one for each option.
+def flat_size(space: Any, env_name: str) -> int:
+    """The size of an observation flattened by `gymnasium.spaces.flatten`; discrete values are one-hot.
 
     Raises:
-        ValueError: a space whose observations have no fixed number of parts.
+        ValueError: a space without a fixed size.
     """
     spaces = require_gymnasium().spaces
     flat = spaces.flatten_space(space) if space.is_np_flattenable else space
     if not isinstance(flat, spaces.Box):
         raise ValueError(
-            f"{whose} has the observation space {space}, want Box, Discrete, MultiDiscrete, MultiBinary, or a Dict or "
-            "Tuple of these; wrap it in gymnasium.wrappers.TransformObservation"
+            f"{env_name} has the observation space {space}, want Box, Discrete, MultiDiscrete, MultiBinary, or a Dict "
+            "or Tuple of these; wrap it in gymnasium.wrappers.TransformObservation"
         )
     return int(np.prod(flat.shape))
 
 
-def make_action_adapter(space: Any, whose: str) -> ActionAdapter:
-    """Choices stay choices (a MultiBinary is several of two), and a Box is real numbers: between its bounds, or, where
-    each number has bounds of its own, between -1 and 1, from where they are scaled. What lies beyond is clipped.
+def make_action_adapter(space: Any, env_name: str) -> ActionAdapter:
+    """The action space of an agent for a space of Gymnasium, with the conversion of its actions.
+
+    A MultiBinary space becomes choices between two options. A Box becomes Continuous, with its bounds, or, if they
+    differ between components, with -1 and 1, which are rescaled. Values beyond the bounds are clipped.
 
     Raises:
-        ValueError: any other space.
+        ValueError: another space.
     """
     spaces = require_gymnasium().spaces
     if isinstance(space, spaces.Discrete):
         first = int(space.start)
-        return ActionAdapter(Discrete(int(space.n)), lambda action: _integers(action, (), whose) + first)
+        return ActionAdapter(Discrete(int(space.n)), lambda action: _integers(action, (), env_name) + first)
     if isinstance(space, spaces.MultiDiscrete):
         first = space.start
         choices = MultiDiscrete(tuple(int(n) for n in space.nvec.ravel()))
-        return ActionAdapter(choices, lambda action: _integers(action, space.shape, whose) + first)
+        return ActionAdapter(choices, lambda action: _integers(action, space.shape, env_name) + first)
     if isinstance(space, spaces.MultiBinary):
         choices = MultiDiscrete((2,) * int(np.prod(space.shape)))
-        return ActionAdapter(choices, lambda action: _integers(action, space.shape, whose))
+        return ActionAdapter(choices, lambda action: _integers(action, space.shape, env_name))
     if isinstance(space, spaces.Box) and space.dtype.kind == "f":
-        return _real(space)
+        return _box_adapter(space)
     raise ValueError(
-        f"{whose} has the action space {space}, want Discrete, MultiDiscrete, MultiBinary, or a Box of real numbers; "
-        "wrap it in gymnasium.wrappers.TransformAction"
+        f"{env_name} has the action space {space}, want Discrete, MultiDiscrete, MultiBinary, or a Box of real numbers"
+        "; wrap it in gymnasium.wrappers.TransformAction"
     )
 
 
-def _real(box: Any) -> ActionAdapter:
+def _box_adapter(box: Any) -> ActionAdapter:
     low, high, scaled = common_bounds([box])
 
-    def outside(action: Tensor) -> np.ndarray:
+    def to_env(action: Tensor) -> np.ndarray:
         return rescale_to_box(box, action.detach().cpu().double().numpy().reshape(-1, *box.shape), scaled)
 
-    return ActionAdapter(Continuous(int(np.prod(box.shape)), low, high), outside)
+    return ActionAdapter(Continuous(int(np.prod(box.shape)), low, high), to_env)
 
 
 def common_bounds(boxes: Iterable[Any]) -> tuple[float, float, bool]:
-    """Between what bounds an agent gives its real numbers: those that all have; -1 and 1 where these differ and are
-    finite, from where they are scaled (True)."""
+    """Lower bound, upper bound, and whether actions are rescaled.
+
+    The bounds are the common ones of all components; if they differ and are finite, -1 and 1 with rescaling.
+    """
     lows, highs = (np.concatenate(ends) for ends in zip(*((b.low.ravel(), b.high.ravel()) for b in boxes), strict=True))
-    alike = (lows == lows[0]).all() and (highs == highs[0]).all()
-    if not alike and np.isfinite(lows).all() and np.isfinite(highs).all():
+    equal = (lows == lows[0]).all() and (highs == highs[0]).all()
+    if not equal and np.isfinite(lows).all() and np.isfinite(highs).all():
         return -1.0, 1.0, True
     return float(lows.min()), float(highs.max()), False
 
 
-def rescale_to_box(box: Any, given: np.ndarray, scaled: bool) -> np.ndarray:
-    """(..., shape of the box) as the box has it; what lies beyond is cut off."""
-    own = box.low + (given + 1) / 2 * (box.high.astype(float) - box.low) if scaled else given
-    return np.clip(own, box.low, box.high).astype(box.dtype)
+def rescale_to_box(box: Any, action: np.ndarray, scaled: bool) -> np.ndarray:
+    """Actions (..., shape of the box), rescaled from -1 and 1 if `scaled`, and clipped to the bounds of the box."""
+    rescaled = box.low + (action + 1) / 2 * (box.high.astype(float) - box.low) if scaled else action
+    return np.clip(rescaled, box.low, box.high).astype(box.dtype)
 
 
-def _integers(action: Tensor, shape: tuple[int, ...], whose: str) -> np.ndarray:
-    """(B,) or (B, k) choices, in the shape that the world wants."""
+def _integers(action: Tensor, shape: tuple[int, ...], env_name: str) -> np.ndarray:
+    """Checks discrete actions (B,) or (B, k) and converts them to NumPy in the shape of the space."""
     dims = 2 if shape else 1
     if action.is_floating_point() or action.dim() != dims:
-        wanted = "(batch, choices)" if shape else "(batch,)"
+        want = "(batch, choices)" if shape else "(batch,)"
         raise ValueError(
-            f"actions {tuple(action.shape)} of {action.dtype}, want integers {wanted}: {whose} gives no gradient to "
-            "logits; roll out with a policy that draws a choice from them"
+            f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {env_name} gives no gradient to "
+            "logits; roll out with a policy that samples actions from them"
         )
     return action.cpu().numpy().reshape(-1, *shape)

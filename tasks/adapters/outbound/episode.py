@@ -1,4 +1,4 @@
-"""The current episode of a task behind `tasks.to_gymnasium` and `tasks.to_parallel_env`: a batch of 1 with its state."""
+"""The current episode of a task, a batch of 1, shared by `tasks.to_gymnasium` and `tasks.to_parallel_env`."""
 
 from typing import Any
 

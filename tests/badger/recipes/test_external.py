@@ -67,9 +67,9 @@ def test_a_world_of_an_unknown_package_is_learned_and_evaluated(unknown, flags, 
     train(run, quiet=True, tensorboard=False)
     agent, task = run.learner.agent, run.learner.task
     scores = evaluate(agent, task, 3, seeded(), run.learner.eval_policy)
-    assert scores.keys() == {"reward", "length", "return"}
+    assert scores.keys() == {"episodic_return", "episodic_length", "return"}
     assert all(score.shape == (3,) and score.isfinite().all() for score in scores.values())
-    torch.testing.assert_close(scores["return"], scores["reward"])  # of whole episodes
+    torch.testing.assert_close(scores["return"], scores["episodic_return"])  # of whole episodes
 
 
 def test_each_agent_gets_an_expert_if_nothing_is_said():
@@ -88,7 +88,9 @@ def test_every_update_is_finite(env):
     learner = build_run("pettingzoo", **TINY | {"env": f"toy_zoo:{env}", "learner.horizon": 3}).learner
     for _ in range(4):
         metrics = learner.update()
-        due = [value for name, value in metrics.items() if name not in ("reward", "length")]  # at an end only
+        due = [
+            value for name, value in metrics.items() if name not in ("episodic_return", "episodic_length")
+        ]  # at an end only
         assert metrics["finite"] and all(torch.as_tensor(value).isfinite().all() for value in due)
 
 
@@ -120,7 +122,7 @@ def test_speakers_and_listeners_play(experts):
     assert task.agent_names == ("speaker_0", "listener_0") and task.obs_size == 11 + 2 and task.action_space.n == 5
     assert run.learner.update()["finite"]
     scores = evaluate(agent, task, 2, generator(0, "evaluate"), run.learner.eval_policy, experts=2 * experts)
-    assert scores["length"].tolist() == [4, 4] and (scores["reward"] < 0).all()
+    assert scores["episodic_length"].tolist() == [4, 4] and (scores["episodic_return"] < 0).all()
 
 
 @pytest.mark.parametrize(

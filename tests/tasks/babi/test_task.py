@@ -1,4 +1,4 @@
-"""bAbI, compared with what is read from its files line by line; its parts, and what an answer earns."""
+"""bAbI against its files read line by line; its buckets, and the rewards of answers."""
 
 import pickle
 import warnings
@@ -41,7 +41,7 @@ def everything(task):
     return task.reset_to(torch.arange(task.num_episodes), seeded())
 
 
-def told(task):
+def results(task):
     """What each question shows and wants, as words, out of observations and answers."""
     state, step = everything(task)
     seen = torch.stack(task.preview(state, step, task.steps, seeded()), 1)  # (B, T, O)
@@ -49,7 +49,7 @@ def told(task):
     return list(zip(rows, [task.answer(state, row) for row in range(len(rows))], strict=True))
 
 
-def wanted(task):
+def expected(task):
     """(B, T): the right word where one is due, else -1; worked out question by question."""
     state, _ = everything(task)
     due = torch.full((task.num_episodes, task.steps), -1)
@@ -74,10 +74,10 @@ def played(task, actions):
 
 @pytest.mark.parametrize("split", FILES)
 @pytest.mark.parametrize("tasks", [tuple(EVERY), (8,), (19, 3)])
-def test_every_question_is_read_with_what_was_told_before_it_and_none_is_missing(split, tasks, root):
+def test_every_question_has_its_context_and_none_is_missing(split, tasks, root):
     hand = [one for task in tasks for part in FILES[split] for one in by_hand(root / f"qa{task}_{part}.txt")]
     hand.sort(key=lambda one: len(one[0]))
-    assert told(story(split=split, tasks=tasks)) == hand
+    assert results(story(split=split, tasks=tasks)) == hand
 
 
 def test_there_are_158_words_in_order_and_a_placeholder_behind_them():
@@ -88,12 +88,12 @@ def test_there_are_158_words_in_order_and_a_placeholder_behind_them():
 def test_the_words_of_an_episode_are_those_that_it_shows():
     task = story(split="test")
     state, _ = everything(task)
-    for row, (read, _) in enumerate(told(task)):
+    for row, (read, _) in enumerate(results(task)):
         assert task.step_labels(state, row) == read and len(read) <= task.steps
 
 
 def test_an_answer_of_several_words_has_as_many_placeholders():
-    read = [(one.count("-"), len(answer)) for one, answer in told(story(tasks=(8, 19)))]
+    read = [(one.count("-"), len(answer)) for one, answer in results(story(tasks=(8, 19)))]
     assert all(placeholders == words for placeholders, words in read) and {words for _, words in read} == {1, 2, 3}
 
 
@@ -102,7 +102,7 @@ def test_an_answer_of_several_words_has_as_many_placeholders():
 
 def test_the_right_words_earn_1_in_all_and_have_no_error():
     task = story(tasks=(1, 8))
-    steps = played(task, wanted(task).clamp(min=0).T)
+    steps = played(task, expected(task).clamp(min=0).T)
     assert_close(sum(step.reward for step in steps), torch.ones(task.num_episodes, dtype=torch.float64))
     assert task_errors(evaluated(steps)) == {"error_task_1": 0, "error_task_8": 0, "mean": 0, "failed": 0}
 
@@ -114,7 +114,7 @@ def evaluated(steps):
 
 def test_one_wrong_word_makes_the_answer_wrong():
     task = story(tasks=(8,))
-    due = wanted(task)
+    due = expected(task)
     rows = [row for row in range(task.num_episodes) if (due[row] >= 0).sum() == 3]
     for place in range(3):
         actions = due.clone()
@@ -129,7 +129,7 @@ def test_one_wrong_word_makes_the_answer_wrong():
 def test_logits_earn_the_mean_log_probability_of_the_words_of_the_answer():
     task = story(tasks=(8, 2))
     logits = torch.randn(task.steps, task.num_episodes, 158, generator=seeded(1), dtype=torch.float64)
-    steps, due = played(task, logits), wanted(task)
+    steps, due = played(task, logits), expected(task)
     table = logits.numpy()
     table = table - np.log(np.exp(table).sum(-1, keepdims=True))
     for row in range(task.num_episodes):
@@ -142,9 +142,9 @@ def test_logits_earn_the_mean_log_probability_of_the_words_of_the_answer():
         assert evaluated(steps)["error"][row].item() == 1 - right
 
 
-def test_an_error_is_told_once_at_the_last_word_and_under_the_question_s_own_task():
+def test_the_error_is_scored_at_the_last_word_under_its_task():
     task = story(tasks=(1, 8, 19))
-    steps, due = played(task, torch.zeros(task.steps, task.num_episodes, dtype=torch.long)), wanted(task)
+    steps, due = played(task, torch.zeros(task.steps, task.num_episodes, dtype=torch.long)), expected(task)
     state, _ = everything(task)
     own = task._questions(torch.device("cpu")).tasks[state.question]
     for t, step in enumerate(steps):
@@ -171,20 +171,20 @@ def test_the_gradient_is_that_of_the_words_alone():
         task.steps, task.num_episodes, 158, generator=seeded(1), dtype=torch.float64, requires_grad=True
     )
     sum(step.reward.sum() for step in played(task, logits)).backward()
-    assert torch.equal(logits.grad.any(-1).T, wanted(task) >= 0)
+    assert torch.equal(logits.grad.any(-1).T, expected(task) >= 0)
 
 
 # --- which questions there are
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-def test_parts_have_each_question_once_and_in_the_order_of_the_whole(split, monkeypatch):
+def test_buckets_partition_the_questions_in_order(split, monkeypatch):
     monkeypatch.setattr(babi, "MIN_BUCKET", 5)
     task = story(split=split)
     assert len(task.buckets) > 3
-    assert [one for part in task.buckets for one in told(part)] == told(task)
+    assert [one for part in task.buckets for one in results(part)] == results(task)
     for part, longer in zip(task.buckets, [*task.buckets[1:], None], strict=True):
-        lengths = [len(read) for read, _ in told(part)]
+        lengths = [len(read) for read, _ in results(part)]
         assert part.steps == max(lengths) and part.buckets == [part]
         assert min(lengths) >= int(part.steps / 1.25) or len(lengths) <= 2 * 5
         assert longer is None or longer.min_words >= part.steps
@@ -202,17 +202,17 @@ def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatc
     agent = toy_agent(task, core="lstm", bus="silent", topology="none", experts=1)
     batches = []
 
-    def policy(output, legal, rng):
+    def policy(output, mask, rng):
         batches.append(len(output))
         return output.argmax(-1) * 0 + guess
 
     scores = evaluate(agent, task, None, seeded(), policy=policy)
     assert len(task.buckets) > 2 and sum(batches) == sum(part.steps * part.num_episodes for part in task.buckets)
-    assert scores["error"].tolist() == [float(set(answer) != {"kitchen"}) for _, answer in told(task)]
+    assert scores["error"].tolist() == [float(set(answer) != {"kitchen"}) for _, answer in results(task)]
     assert all(score.shape == (task.num_episodes,) for score in scores.values())
 
 
-def test_training_by_parts_meets_all_questions_as_often(monkeypatch):
+def test_bucketed_training_samples_all_questions_equally(monkeypatch):
     monkeypatch.setattr(babi, "MIN_BUCKET", 5)
     task, rng = story(tasks=(1, 2), split="test"), seeded()
     parts, met = Bucketed(task), Counter()
@@ -223,7 +223,7 @@ def test_training_by_parts_meets_all_questions_as_often(monkeypatch):
     assert abs(often - 1).max() < 0.35 and nominal(parts) == task
 
 
-def test_stories_may_grow_part_by_part(monkeypatch):
+def test_buckets_follow_a_curriculum(monkeypatch):
     monkeypatch.setattr(babi, "MIN_BUCKET", 5)
     task, rng = story(steps=60, tasks=(1, 2), split="test", max_words=60), seeded()
     short = min(part.steps for part in task.buckets)
@@ -233,7 +233,7 @@ def test_stories_may_grow_part_by_part(monkeypatch):
     assert nominal(growing) == task
 
 
-def test_the_recipe_makes_stories_grow_and_leaves_out_what_is_longer_than_the_longest():
+def test_the_recipe_has_a_curriculum_of_story_lengths():
     learner = build_run(
         "babi", tasks=(1,), max_words=(20, 60), curriculum_steps=(3, 43), hidden_size=4, key_size=4
     ).learner
@@ -242,13 +242,13 @@ def test_the_recipe_makes_stories_grow_and_leaves_out_what_is_longer_than_the_lo
     assert task.steps <= 20 and task.max_words == 60 == learner.task.steps
 
 
-def test_parts_of_an_endless_task_are_refused_and_a_plain_task_is_its_only_part():
+def test_buckets_need_a_finite_task():
     assert game().buckets == [game()]
-    with pytest.raises(ValueError, match="GuessingGame is endless, want a finite task, which has parts"):
+    with pytest.raises(ValueError, match="task=GuessingGame is not finite, want a task with num_episodes and buckets"):
         Bucketed(game()).sample(seeded())
 
 
-def test_an_agent_learns_what_it_is_asked_by_parts():
+def test_an_agent_learns_from_buckets():
     task = story(tasks=(1,), split="validation")
     learner = BPTT(
         toy_agent(task, experts=1, bus="silent", topology="none", core="lstm"), Bucketed(task), batch=8, lr=5e-2
@@ -262,13 +262,13 @@ def test_an_agent_is_judged_by_questions_that_it_was_not_trained_on():
         assert story(split=trained).evaluation_task == story(split=judged)
 
 
-def test_longer_questions_are_counted_told_of_once_and_not_asked(tmp_path, root):
+def test_longer_questions_are_skipped_with_one_warning(tmp_path, root):
     write(tmp_path)
     lengths = [(task, len(read)) for task in (1, 2) for read, _ in by_hand(root / f"qa{task}_train.txt")]
     task = story(20, tasks=(1, 2), data_dir=tmp_path)
     over = {number: sum(1 for one, length in lengths if one == number and length > 20) for number in (1, 2)}
     assert task.num_skipped == over and task.num_episodes == len(lengths) - sum(over.values())
-    message = f"{sum(over.values())} questions of split='train' have more than steps=20 words, and are left out: "
+    message = f"{sum(over.values())} questions of split='train' have more than steps=20 words and are skipped: "
     with pytest.warns(UserWarning, match=message + f"{over[1]} of task 1, {over[2]} of task 2"):
         task.reset(2, seeded())
     with warnings.catch_warnings():
@@ -291,7 +291,7 @@ def test_numbers_of_questions_end_where_they_end():
 
 def test_the_references_are_chance_and_the_commonest_answer_of_each_task():
     task = story(tasks=(1, 8), split="train+validation")
-    answers = {number: [tuple(a) for _, a in told(replace(task, tasks=(number,)))] for number in (1, 8)}
+    answers = {number: [tuple(a) for _, a in results(replace(task, tasks=(number,)))] for number in (1, 8)}
     right = {number: Counter(found).most_common(1)[0][1] for number, found in answers.items()}
     total = len(answers[1]) + len(answers[8])
     chance = sum((1 / 158) ** len(answer) for found in answers.values() for answer in found) / total
@@ -305,7 +305,7 @@ def test_the_references_are_chance_and_the_commonest_answer_of_each_task():
     }
 
 
-def test_task_errors_are_means_over_tasks_and_some_may_be_told_apart():
+def test_task_errors_are_means_over_tasks_without_the_excluded_ones():
     nan = torch.nan
     scores = {
         "error": torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0]),
@@ -317,11 +317,11 @@ def test_task_errors_are_means_over_tasks_and_some_may_be_told_apart():
     each = {"error_task_1": pytest.approx(1 / 3), "error_task_3": 1, "error_task_4": 0}
     assert task_errors(scores) == each | {"mean": pytest.approx(4 / 9), "failed": 2}
     assert task_errors(scores, exclude=[3]) == each | {"mean": pytest.approx(1 / 6), "failed": 1}
-    with pytest.raises(ValueError, match=r"apart=\[1, 3, 4\], want a task that counts"):
+    with pytest.raises(ValueError, match=r"exclude=\[1, 3, 4\], want at least one other task"):
         task_errors(scores, exclude=(1, 3, 4))
 
 
-def test_the_command_line_tells_of_a_task_over_its_own_questions(capsys):
+def test_the_command_line_reports_each_task_over_its_own_questions(capsys):
     print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {})
     assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes\n"
 
@@ -339,8 +339,10 @@ def test_a_task_is_made_compared_and_copied_without_data(monkeypatch, tmp_path):
 
 def test_a_file_is_read_once(monkeypatch, tmp_path):
     write(tmp_path, tasks=(1, 2))
-    reads, read = [], babi_text.stories
-    monkeypatch.setattr(babi_files, "stories", lambda text, name: reads.append(Path(name).name) or read(text, name))
+    reads, read = [], babi_text.parse_stories
+    monkeypatch.setattr(
+        babi_files, "parse_stories", lambda text, name: reads.append(Path(name).name) or read(text, name)
+    )
     for task in (story(data_dir=tmp_path, tasks=(1, 2)), story(50, data_dir=tmp_path, tasks=(1, 2))):
         everything(task)
         task.references()
@@ -359,7 +361,7 @@ def test_a_file_is_read_once(monkeypatch, tmp_path):
         ({"split": "valid"}, r"split='valid', want one of: train, validation, train\+validation, test"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         BAbI(**options)
 

@@ -1,4 +1,4 @@
-"""The pole on a cart, against Gymnasium's."""
+"""Cart pole against that of Gymnasium."""
 
 import pytest
 import torch
@@ -23,32 +23,32 @@ def test_its_motion_is_that_of_gymnasium_until_the_pole_falls():
         while not over:
             action = torch.randint(2, (1,), generator=rng)
             now, step = TASK.step(now, action, rng)
-            obs, *told, _ = world.step(action.item())
+            obs, *results, _ = world.step(action.item())
             assert_close(step.obs[0], torch.tensor(world.unwrapped.state), rtol=1e-13, atol=1e-15)
             assert_close(step.obs[0].float(), torch.tensor(obs), rtol=1e-6, atol=1e-8)
-            assert [step.reward.item(), step.terminated.item(), step.truncated.item()] == told
-            over = any(told[1:])
+            assert [step.reward.item(), step.terminated.item(), step.truncated.item()] == results
+            over = any(results[1:])
 
 
 def balanced(task, batch=4, seed=0):
     """Who pushes where the pole falls to: the steps that are told, while all are up."""
     rng = seeded(seed)
     state, _ = task.reset(batch, rng)
-    told = []
+    results = []
     for _ in range(task.steps):
         place, speed, angle, turning = state.motion.unbind(-1)
         push = angle + 0.3 * turning + 0.02 * place + 0.05 * speed > 0
         state, step = task.step(state, push.long(), rng)
-        told.append(step)
-    return told
+        results.append(step)
+    return results
 
 
 def test_who_sees_the_velocities_can_balance_it_to_the_end_which_is_a_truncation():
-    told = balanced(TASK)
-    assert not any((step.terminated | step.truncated).any() for step in told[:-1])
-    assert told[-1].truncated.all() and not told[-1].terminated.any()
-    assert (told[-1].scores["episodic_return"] == TASK.references()["episodic_return"]["optimum"]).all()
-    assert all(step.scores["episodic_return"].isnan().all() and (step.reward == 1).all() for step in told[:-1])
+    results = balanced(TASK)
+    assert not any((step.terminated | step.truncated).any() for step in results[:-1])
+    assert results[-1].truncated.all() and not results[-1].terminated.any()
+    assert (results[-1].scores["episodic_return"] == TASK.references()["episodic_return"]["optimum"]).all()
+    assert all(step.scores["episodic_return"].isnan().all() and (step.reward == 1).all() for step in results[:-1])
 
 
 @pytest.mark.parametrize(("number", "bound"), [(0, X_THRESHOLD), (2, THETA_THRESHOLD)])
@@ -66,8 +66,8 @@ def test_leaving_the_track_or_falling_is_a_termination_even_in_the_last_step(num
 def test_without_velocities_place_and_angle_are_seen_and_nothing_else():
     blind = CartPole(velocities=False, dtype=torch.float64)
     assert blind.obs_size == 2
-    (state, opened), (_, other) = blind.reset(5, seeded()), TASK.reset(5, seeded())
-    assert torch.equal(opened.obs, other.obs[:, [0, 2]])
+    (state, reset_step), (_, other) = blind.reset(5, seeded()), TASK.reset(5, seeded())
+    assert torch.equal(reset_step.obs, other.obs[:, [0, 2]])
     action = torch.ones(5, dtype=torch.long)
     seen, all_seen = (task.step(state, action, seeded())[1].obs for task in (blind, TASK))
     assert torch.equal(seen, all_seen[:, [0, 2]])

@@ -1,4 +1,4 @@
-"""The maze, against one that is played cell by cell; its references, against a search; its picture."""
+"""The maze against a plain simulation; its references against a search; its figures."""
 
 import itertools
 
@@ -59,9 +59,9 @@ class PlainMaze:
     def seen(self, action=None, reward=0.0):
         y, x = self.place
         around = [self.wall[y + dy, x + dx] for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
-        told = [float(self.task.observe_action and action == a) for a in range(4)]
+        results = [float(self.task.observe_action and action == a) for a in range(4)]
         time = self.t / self.task.steps if self.task.relative_time else self.t
-        return np.array([*around, *told, 0, reward, time, 1], dtype=float)
+        return np.array([*around, *results, 0, reward, time, 1], dtype=float)
 
 
 def plain(task, state):
@@ -74,13 +74,13 @@ def plain(task, state):
 
 
 @settings
-def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
+def test_the_batched_maze_equals_a_plain_simulation(task):
     actions = walks(task)
-    told = play(task, list(actions))
-    mazes = plain(task, told[0][0])
+    results = play(task, list(actions))
+    mazes = plain(task, results[0][0])
     places = build_maze_tables(task.size, CPU).positions
-    assert_close(told[0][1].obs, torch.tensor(np.stack([maze.seen() for maze in mazes])))
-    for (state, step), given in zip(told[1:], actions.tolist(), strict=True):
+    assert_close(results[0][1].obs, torch.tensor(np.stack([maze.seen() for maze in mazes])))
+    for (state, step), given in zip(results[1:], actions.tolist(), strict=True):
         obs, reward, reached, bumped = zip(*(m.step(a) for m, a in zip(mazes, given, strict=True)), strict=True)
         assert_close(step.obs, torch.tensor(np.stack(obs)))
         assert_close(step.reward, torch.tensor(reward, dtype=torch.float64))
@@ -90,7 +90,7 @@ def test_the_batched_maze_is_the_one_played_cell_by_cell(task):
         assert [tuple(place) for place in places[state.cell].tolist()] == [maze.place for maze in mazes]
     assert_close(step.scores["episodic_return"], torch.tensor([maze.total for maze in mazes], dtype=torch.float64))
     assert torch.stack(
-        [step.scores["goal_reached"] for _, step in told[1:]]
+        [step.scores["goal_reached"] for _, step in results[1:]]
     ).any()  # the walks were long enough to tell
 
 
@@ -133,13 +133,13 @@ def test_goals_and_landings_are_all_free_cells_alike_but_for_the_one_that_is_lef
 
 
 @settings
-def test_nobody_ever_stands_on_the_goal(task):
+def test_no_observation_is_at_the_goal(task):
     assert not any((state.cell == state.goal).any() for state, _ in play(task, list(walks(task, batch=50))))
 
 
 def test_the_goal_stays_where_it_is_for_the_whole_episode():
-    told = play(Maze(), list(walks(Maze())))
-    assert all(torch.equal(state.goal, told[0][0].goal) for state, _ in told)
+    results = play(Maze(), list(walks(Maze())))
+    assert all(torch.equal(state.goal, results[0][0].goal) for state, _ in results)
 
 
 def test_what_happens_follows_from_the_start_and_the_actions():
@@ -153,16 +153,16 @@ def test_what_happens_follows_from_the_start_and_the_actions():
 
 
 def test_an_episode_terminates_at_its_last_step_and_is_never_truncated():
-    told = [step for _, step in play(Maze(3), list(walks(Maze(3))))]
-    assert [step.terminated.all().item() for step in told] == [step.terminated.any().item() for step in told]
-    assert [step.terminated.any().item() for step in told] == [False, False, False, True]
-    assert not any(step.truncated.any() for step in told)
+    results = [step for _, step in play(Maze(3), list(walks(Maze(3))))]
+    assert [step.terminated.all().item() for step in results] == [step.terminated.any().item() for step in results]
+    assert [step.terminated.any().item() for step in results] == [False, False, False, True]
+    assert not any(step.truncated.any() for step in results)
 
 
 def test_the_total_reward_is_due_at_the_end_and_is_the_sum_of_rewards():
-    told = [step for _, step in play(Maze(dtype=torch.float64), list(walks(Maze())))]
-    assert all(step.scores["episodic_return"].isnan().all() for step in told[:-1])
-    assert_close(told[-1].scores["episodic_return"], sum(step.reward for step in told))
+    results = [step for _, step in play(Maze(dtype=torch.float64), list(walks(Maze())))]
+    assert all(step.scores["episodic_return"].isnan().all() for step in results[:-1])
+    assert_close(results[-1].scores["episodic_return"], sum(step.reward for step in results))
 
 
 # --- references
@@ -185,20 +185,20 @@ def best(task):
 
 
 @pytest.mark.parametrize("task", [Maze(20), Maze(7, 7), Maze(200, 5)])
-def test_nobody_does_better_than_who_knows_the_goal(task):
+def test_the_reference_of_a_known_goal_is_the_optimum(task):
     assert task.references()["episodic_return"]["knows the goal"] == pytest.approx(best(task), rel=1e-12)
 
 
-def test_a_random_walk_is_paid_what_was_worked_out():
+def test_the_return_of_a_random_walk_matches_its_reference():
     task = Maze(100, dtype=torch.float64)
-    told = play(task, list(walks(task, batch=20_000)))
-    rewards = told[-1][1].scores["episodic_return"]
+    results = play(task, list(walks(task, batch=20_000)))
+    rewards = results[-1][1].scores["episodic_return"]
     lines = task.references()
     assert lines["episodic_return"]["random walk"] == pytest.approx(
         rewards.mean().item(), abs=4 * rewards.std().item() / 20_000**0.5
     )
     for score in ("goal_reached", "wall_collision"):
-        found = torch.stack([step.scores[score] for _, step in told[1:]]).mean().item()
+        found = torch.stack([step.scores[score] for _, step in results[1:]]).mean().item()
         assert lines[score]["random walk"] == pytest.approx(found, rel=0.03)
 
 
@@ -242,23 +242,23 @@ def test_actions_that_are_no_integers_of_each_row_are_refused(action):
 # --- pictures
 
 
-def drawn_at_random(output, legal, rng):
+def drawn_at_random(output, mask, rng):
     return output.softmax(-1).multinomial(1, generator=rng).squeeze(-1)
 
 
 def pathed(task, batch=6):
     actions = walks(task, batch)
-    told = play(task, list(actions))
-    return task.path(told[0][0], actions), told
+    results = play(task, list(actions))
+    return task.path(results[0][0], actions), results
 
 
 def test_a_path_is_where_the_agent_stood_after_each_step():
     task = Maze()
-    path, told = pathed(task)
+    path, results = pathed(task)
     places = build_maze_tables(9, CPU).positions
-    assert torch.equal(path.positions, torch.stack([places[state.cell] for state, _ in told]))
-    assert torch.equal(path.goals, places[told[0][0].goal])
-    assert torch.equal(path.reached, torch.stack([step.scores["goal_reached"] > 0 for _, step in told[1:]]))
+    assert torch.equal(path.positions, torch.stack([places[state.cell] for state, _ in results]))
+    assert torch.equal(path.goals, places[results[0][0].goal])
+    assert torch.equal(path.reached, torch.stack([step.scores["goal_reached"] > 0 for _, step in results[1:]]))
     assert not path.walls[tuple(path.positions.flatten(0, 1).T)].any()
 
 
@@ -276,7 +276,7 @@ def test_strides_lead_to_the_goal_when_it_is_reached_and_go_one_cell_or_none():
     assert reached
 
 
-def test_paths_are_drawn_of_the_first_episodes():
+def test_figures_show_the_paths_of_the_first_episodes():
     path, _ = pathed(Maze())
     figure = plot_paths(path)
     assert len(figure.axes) == MAX_PANELS
@@ -288,13 +288,13 @@ def test_paths_are_drawn_of_the_first_episodes():
     png(plot_paths(pathed(Maze(3), batch=1)[0]))
 
 
-def test_a_look_at_an_agent_in_a_maze_draws_its_paths():
+def test_inspection_of_a_maze_agent_draws_its_paths():
     task = Maze(8, dtype=torch.float64)
     view = inspect_agent(toy_agent(task), task, seeded(), 3, policy=drawn_at_random)
     assert "inner/paths" in view.plots and len(view.plots["inner/paths"].axes) == 3
     assert {"evaluation/episodic_return", "evaluation/goal_reached", "evaluation/wall_collision"} <= view.scalars.keys()
 
 
-def test_of_a_task_without_a_grid_no_paths_are_drawn():
+def test_a_task_without_a_grid_has_no_paths():
     task = RepeatPrevious(3, 1)
     assert task.path(task.reset(2, seeded())[0], torch.zeros(3, 2, dtype=torch.long)) is None

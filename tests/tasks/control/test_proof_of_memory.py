@@ -1,4 +1,4 @@
-"""The proof of memory, against a walk on a line of numbers; its references, against all walks."""
+"""The proof of memory against a plain simulation; its references against an enumeration of all walks."""
 
 import itertools
 
@@ -38,8 +38,8 @@ class PlainProof:
 
 def test_every_walk_is_as_on_the_plain_line():
     rng = seeded()
-    state, opened = TASK.reset(40, rng)
-    plain = [PlainProof(obs[1], (obs[0], obs[2])) for obs in opened.obs.tolist()]
+    state, reset_step = TASK.reset(40, rng)
+    plain = [PlainProof(obs[1], (obs[0], obs[2])) for obs in reset_step.obs.tolist()]
     running = torch.ones(40, dtype=torch.bool)
     for _ in range(16):
         action = torch.randint(2, (40,), generator=rng)
@@ -47,8 +47,8 @@ def test_every_walk_is_as_on_the_plain_line():
         for row in running.nonzero().flatten().tolist():
             obs, reward, terminated, truncated = plain[row].step(action[row])
             assert_close(step.obs[row], torch.tensor(obs, dtype=torch.float64), rtol=0, atol=1e-9)
-            told = [step.reward[row], step.terminated[row], step.truncated[row]]
-            assert told == [pytest.approx(reward), terminated, truncated]
+            results = [step.reward[row], step.terminated[row], step.truncated[row]]
+            assert results == [pytest.approx(reward), terminated, truncated]
             due = terminated or truncated
             score, success = step.scores["episodic_return"][row], step.scores["success"][row]
             assert score.item() == (

@@ -1,4 +1,4 @@
-"""The T-maze, against one that is walked place by place."""
+"""The T-maze against a plain simulation."""
 
 import itertools
 
@@ -53,22 +53,22 @@ def test_every_walk_is_as_in_the_plain_maze(task):
     """All walks of the short mazes, each with both cues."""
     every = torch.tensor(list(itertools.product(range(4), repeat=task.steps))).T  # (T, B)
     rng = seeded()
-    state, opened = task.reset(every.shape[1], rng)
+    state, reset_step = task.reset(every.shape[1], rng)
     penalty = 1 / task.length if task.penalty is None else task.penalty
     plain = [PlainTMaze(task.length, penalty, cue) for cue in state.cue.tolist()]
-    assert opened.obs.tolist() == [one.seen() for one in plain]
+    assert reset_step.obs.tolist() == [one.seen() for one in plain]
     for action in every:
         state, step = task.step(state, action, rng)
         obs, reward, over, success = zip(*map(PlainTMaze.step, plain, action.tolist()), strict=True)
         assert step.obs.tolist() == [list(one) for one in obs]
         assert_close(step.reward, torch.tensor(reward, dtype=torch.float64), rtol=0, atol=1e-15)
         assert step.terminated.tolist() == list(over) and not step.truncated.any()
-        told = [float(s) if o else float("nan") for s, o in zip(success, over, strict=True)]
-        assert_close(step.scores["success"], torch.tensor(told, dtype=torch.float64), equal_nan=True)
+        results = [float(s) if o else float("nan") for s, o in zip(success, over, strict=True)]
+        assert_close(step.scores["success"], torch.tensor(results, dtype=torch.float64), equal_nan=True)
 
 
 @tasks
-def test_one_who_remembers_the_cue_is_paid_one(task):
+def test_a_policy_that_remembers_the_cue_has_return_one(task):
     rng = seeded()
     state, step = task.reset(64, rng)
     turn, total = torch.where(step.obs[:, 1] > 0, UP, DOWN), 0
@@ -79,7 +79,7 @@ def test_one_who_remembers_the_cue_is_paid_one(task):
     assert (total == task.references()["success"]["optimum"]).all() and (step.scores["success"] == 1).all()
 
 
-def test_both_cues_are_drawn_and_who_ignores_them_is_right_in_half_of_the_episodes():
+def test_a_policy_that_ignores_the_cue_is_correct_in_half_of_the_episodes():
     task = TMaze(2, dtype=torch.float64)
     walk = [torch.full((4000,), action) for action in (RIGHT, RIGHT, UP)]
     success = play(task, walk)[-1][1].scores["success"].mean().item()
@@ -110,14 +110,14 @@ def test_the_words_tell_the_cue_and_where_to_turn():
     assert [words[0] == "up" for words in said] == (step.obs[:, 1] == 1).tolist()
 
 
-def test_the_path_stays_off_the_walls_and_tells_who_reached_the_goal():
+def test_paths_avoid_walls_and_mark_reached_goals():
     task = TMaze(2)
     every = torch.tensor(list(itertools.product(range(4), repeat=3))).T
-    told = play(task, list(every))
-    path = task.path(told[0][0], every)
+    results = play(task, list(every))
+    path = task.path(results[0][0], every)
     assert not path.walls[path.positions[..., 0], path.positions[..., 1]].any()
     assert not path.walls[path.goals[:, 0], path.goals[:, 1]].any()
-    assert torch.equal(path.reached.any(0), told[-1][1].scores["success"] == 1)
+    assert torch.equal(path.reached.any(0), results[-1][1].scores["success"] == 1)
     assert path.walls.sum() == 5 * 5 - 3 - 2
 
 

@@ -1,4 +1,4 @@
-"""The long T-maze, worked out by hand."""
+"""T-Maze-Long against values worked out by hand."""
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ QUIET, NOISY = TMazeLong(5, dtype=torch.float64), TMazeLong(5, True, dtype=torch
 
 def shown(task, action=0, batch=6):
     """What is seen, (T + 1, B, O), and the steps, when every action is the same."""
-    told = play(task, [torch.full((batch,), action)] * task.steps)
-    return torch.stack([step.obs for _, step in told]), [step for _, step in told], told[0][0]
+    results = play(task, [torch.full((batch,), action)] * task.steps)
+    return torch.stack([step.obs for _, step in results]), [step for _, step in results], results[0][0]
 
 
 @pytest.mark.parametrize("task", [QUIET, NOISY])
-def test_start_cue_and_end_are_seen_in_their_places(task):
+def test_observations_show_start_cue_and_end(task):
     seen, _, state = shown(task)
     assert seen[0, :, 0].eq(1).all() and torch.equal(seen[0, :, 1], state.cue.double()) and not seen[0, :, 2].any()
     assert not seen[1:4, :, :3].any()
@@ -25,7 +25,7 @@ def test_start_cue_and_end_are_seen_in_their_places(task):
     assert set(state.cue.tolist()) == {1, -1}
 
 
-def test_noise_is_a_new_bit_in_every_step_that_tells_nothing_of_the_cue():
+def test_noise_is_sampled_in_every_step_independent_of_the_cue():
     seen, _, state = shown(NOISY, batch=4000)
     bits = seen[:5, :, 3]
     assert set(bits.unique().tolist()) == {1.0, -1.0}
@@ -34,7 +34,7 @@ def test_noise_is_a_new_bit_in_every_step_that_tells_nothing_of_the_cue():
 
 
 @pytest.mark.parametrize("task", [QUIET, NOISY])
-def test_only_the_last_action_is_paid_four_or_minus_three(task):
+def test_only_the_last_action_is_rewarded(task):
     for action, cue in ((0, 1), (1, -1)):
         _, steps, state = shown(task, action)
         right = state.cue == cue

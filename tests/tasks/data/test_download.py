@@ -1,4 +1,4 @@
-"""Where a data set's files are looked for, how they are fetched, and which are refused; all without a network."""
+"""Data set files: search order, downloads and format errors; without a network."""
 
 import gzip
 import sys
@@ -37,7 +37,7 @@ def test_files_lie_in_the_folder_packed_or_unpacked(zipped, nowhere, tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["", "mnist"])
-def test_files_lie_where_the_environment_says_or_in_the_folder_of_their_name(inside, monkeypatch, nowhere, tmp_path):
+def test_files_are_found_in_the_environment_variable_or_its_subfolder(inside, monkeypatch, nowhere, tmp_path):
     write(tmp_path / inside, train=6)
     monkeypatch.setenv("BADGER_DATA", str(tmp_path))
     assert size() == 5 and not nowhere
@@ -58,9 +58,9 @@ def test_a_folder_that_lacks_a_file_is_refused_and_not_made_up_from_elsewhere(mo
     mine = write(tmp_path / "mine")
     (mine / LABELS).unlink()
     monkeypatch.setenv("BADGER_DATA", str(write(tmp_path / "theirs")))
-    with pytest.raises(FileNotFoundError, match=f"^{LABELS} not in {mine}; put these files") as told:
+    with pytest.raises(FileNotFoundError, match=f"^{LABELS} not in {mine}; put these files") as caught:
         size(mine)
-    assert all(f"{name}  md5 {md5}" in str(told.value) for name, md5 in MD5.items())
+    assert all(f"{name}  md5 {md5}" in str(caught.value) for name, md5 in MD5.items())
     monkeypatch.setenv("BADGER_DATA", str(mine))
     with pytest.raises(FileNotFoundError, match=f"^{LABELS} not in {mine}; put these files"):
         size()
@@ -72,7 +72,7 @@ def test_a_folder_that_lacks_a_file_is_refused_and_not_made_up_from_elsewhere(mo
 # --- fetched
 
 
-def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that_has_it(
+def test_missing_files_are_downloaded_from_the_first_mirror_with_the_right_checksum(
     internet, monkeypatch, nowhere, tmp_path
 ):
     folder = write(tmp_path, train=12)
@@ -94,19 +94,19 @@ def test_what_lies_nowhere_is_fetched_by_its_checksum_from_the_first_mirror_that
 
 
 @pytest.mark.parametrize("named", [None, "empty"])
-def test_without_files_and_network_one_is_told_what_to_put_where(named, monkeypatch, nowhere, tmp_path):
+def test_an_error_without_files_and_network_names_the_files(named, monkeypatch, nowhere, tmp_path):
     if named:
         monkeypatch.setenv("BADGER_DATA", str(tmp_path / named))
-    with pytest.raises(FileNotFoundError) as told:
+    with pytest.raises(FileNotFoundError) as caught:
         size(split="test")
-    message = str(told.value)
+    message = str(caught.value)
     assert all(f"{name}  md5 {md5}" in message for name, md5 in MD5.items())
     assert all(f"{mirror}t10k-images-idx3-ubyte.gz: OSError: no route" in message for mirror in MNIST.mirrors)
-    assert "name it as data_dir or in $BADGER_DATA" in message and str(Path("cache/badger-agents/mnist")) in message
+    assert "set data_dir or $BADGER_DATA to it" in message and str(Path("cache/badger-agents/mnist")) in message
     assert (str(tmp_path / "empty" / "mnist") if named else "which is not set") in message
 
 
-def test_without_pooch_one_is_told_how_to_install_it(monkeypatch, nowhere):
+def test_an_error_without_pooch_advises_installation(monkeypatch, nowhere):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(FileNotFoundError, match=r"pip install pooch; or put these files(.|\n)*f68b3c2dcbea"):
         size()
@@ -160,10 +160,10 @@ WHOLE = packed(np.zeros((2, 3), np.uint8))  # 12 of header and 6 bytes
         (WHOLE[:-1], r"has 17 bytes unpacked, want 18 for the shape \(2, 3\)"),
         (WHOLE + b"x", r"has 19 bytes unpacked, want 18 for the shape \(2, 3\)"),
         (WHOLE[:7], "has 7 bytes unpacked, less than its header"),
-        (WHOLE[:2], "begins with .*, want an idx file"),
-        (b"", "begins with b'', want an idx file"),
-        (b"\x89PNG\r\n\x1a\n", r"begins with b'\\x89PNG', want an idx file"),
-        (b"\0\0\x0d" + WHOLE[3:], "holds idx type 0x0d, want unsigned bytes, 0x08"),
+        (WHOLE[:2], "starts with .*, want an idx file"),
+        (b"", "starts with b'', want an idx file"),
+        (b"\x89PNG\r\n\x1a\n", r"starts with b'\\x89PNG', want an idx file"),
+        (b"\0\0\x0d" + WHOLE[3:], "has idx type 0x0d, want unsigned bytes, 0x08"),
         (b"\0\0\x08\x02" + b"\xff" * 14, r"has 18 bytes unpacked, want 18446744065119617037 for the shape"),
     ],
 )
@@ -180,7 +180,7 @@ def test_what_is_no_whole_array_is_refused_by_name(held, message, tmp_path):
 def test_a_gzip_file_that_is_cut_or_foreign_is_refused_by_name(harm, tmp_path):
     write(tmp_path)
     (tmp_path / IMAGES).write_bytes(harm((tmp_path / IMAGES).read_bytes()))
-    with pytest.raises(ValueError, match=f"{IMAGES} is no whole gzip file"):
+    with pytest.raises(ValueError, match=f"{IMAGES} is not a complete gzip file"):
         size(tmp_path)
 
 
@@ -189,7 +189,7 @@ def test_a_changed_byte_in_a_gzip_file_is_found(tmp_path):
     held = bytearray((tmp_path / IMAGES).read_bytes())
     held[len(held) // 2] ^= 1
     (tmp_path / IMAGES).write_bytes(held)
-    with pytest.raises(ValueError, match=f"{IMAGES} is no whole gzip file"):
+    with pytest.raises(ValueError, match=f"{IMAGES} is not a complete gzip file"):
         size(tmp_path)
 
 
@@ -200,11 +200,11 @@ def zeros(*shape, value=0):
 @pytest.mark.parametrize(
     "images, labels, message",
     [
-        (zeros(7, 28, 28), zeros(8), rf"{LABELS} holds an array \(8,\), want the labels \(7,\) of .*{IMAGES}"),
-        (zeros(7, 28, 28), zeros(7, 1), rf"{LABELS} holds an array \(7, 1\), want the labels \(7,\)"),
-        (zeros(7, 32, 32), zeros(7), rf"{IMAGES} holds an array \(7, 32, 32\), want images \(N, 28, 28\)"),
-        (zeros(7), zeros(7), rf"{IMAGES} holds an array \(7,\), want images \(N, 28, 28\)"),
-        (zeros(7, 28, 28), zeros(7, value=10), f"{LABELS} holds the label 10, want 0 to 9"),
+        (zeros(7, 28, 28), zeros(8), rf"{LABELS} has an array \(8,\), want the labels \(7,\) of .*{IMAGES}"),
+        (zeros(7, 28, 28), zeros(7, 1), rf"{LABELS} has an array \(7, 1\), want the labels \(7,\)"),
+        (zeros(7, 32, 32), zeros(7), rf"{IMAGES} has an array \(7, 32, 32\), want images \(N, 28, 28\)"),
+        (zeros(7), zeros(7), rf"{IMAGES} has an array \(7,\), want images \(N, 28, 28\)"),
+        (zeros(7, 28, 28), zeros(7, value=10), f"{LABELS} has the label 10, want 0 to 9"),
     ],
 )
 def test_images_and_labels_that_do_not_belong_together_are_refused(images, labels, message, tmp_path):

@@ -1,4 +1,4 @@
-"""The memory card game, against one that is played card by card; its references, against games and against a search."""
+"""The memory card game against a plain simulation; its references against simulated games and a search."""
 
 import itertools
 from fractions import Fraction
@@ -43,7 +43,7 @@ class PlainGame:
             obs += place + face
         return obs + [float(card in self.taken) for card in range(n)]
 
-    def legal(self):
+    def mask(self):
         waiting = self.up if len(self.up) == 1 else []
         return [card not in self.taken and card not in waiting for card in range(len(self.faces))]
 
@@ -52,9 +52,9 @@ class PlainGame:
 def test_every_step_is_as_in_the_plain_game(cards):
     """Also with cards that cannot be turned."""
     task, rng = CardGame(cards, dtype=torch.float64), seeded()
-    state, opened = task.reset(30, rng)
+    state, reset_step = task.reset(30, rng)
     plain = [PlainGame(faces) for faces in state.faces.tolist()]
-    assert opened.obs.tolist() == [one.seen() for one in plain] and opened.action_mask.all()
+    assert reset_step.obs.tolist() == [one.seen() for one in plain] and reset_step.action_mask.all()
     running = torch.ones(30, dtype=torch.bool)
     for _ in range(task.steps):
         action = torch.randint(cards, (30,), generator=rng)
@@ -64,7 +64,7 @@ def test_every_step_is_as_in_the_plain_game(cards):
             cut = plain[row].t == 2 * cards and not done
             assert step.obs[row].tolist() == plain[row].seen()
             assert [step.reward[row], step.terminated[row], step.truncated[row]] == [reward, done, cut]
-            assert step.action_mask[row].tolist() == ([True] * cards if done or cut else plain[row].legal())
+            assert step.action_mask[row].tolist() == ([True] * cards if done or cut else plain[row].mask())
             if done or cut:
                 assert step.scores["episodic_return"][row] == plain[row].total
                 assert step.scores["pairs_found"][row] == len(plain[row].taken) / cards
@@ -85,27 +85,27 @@ def games(task, choose, batch=4000, seed=0):
     """reward and pairs of each game, of who chooses by state and legal moves."""
     rng = seeded(seed)
     state, step = task.reset(batch, rng)
-    told = {name: torch.full_like(score, torch.nan) for name, score in step.scores.items()}
+    results = {name: torch.full_like(score, torch.nan) for name, score in step.scores.items()}
     for _ in range(task.steps):
         state, step = task.step(state, choose(state, step.action_mask, rng), rng)
-        told = {name: torch.where(score.isnan(), step.scores[name], score) for name, score in told.items()}
-    return told
+        results = {name: torch.where(score.isnan(), step.scores[name], score) for name, score in results.items()}
+    return results
 
 
 @pytest.mark.parametrize("cards", [2, 4, 8, 16])
-def test_the_expert_takes_all_cards_and_gains_what_is_best_in_the_mean(cards):
+def test_the_optimal_player_reaches_the_reference_return(cards):
     task = CardGame(cards, dtype=torch.float64)
-    told = games(task, lambda state, legal, rng: task.optimal_action(state))
-    assert (told["pairs_found"] == 1).all()
-    error = told["episodic_return"].std() / 4000**0.5
-    assert abs(told["episodic_return"].mean() - task.references()["episodic_return"]["optimum"]) <= 4 * error
+    results = games(task, lambda state, mask, rng: task.optimal_action(state))
+    assert (results["pairs_found"] == 1).all()
+    error = results["episodic_return"].std() / 4000**0.5
+    assert abs(results["episodic_return"].mean() - task.references()["episodic_return"]["optimum"]) <= 4 * error
 
 
 @pytest.mark.parametrize("cards", [2, 4, 8])
-def test_chance_is_what_random_legal_moves_gain(cards):
+def test_chance_matches_random_allowed_actions(cards):
     task = CardGame(cards, dtype=torch.float64)
-    told = games(task, lambda state, legal, rng: legal.double().multinomial(1, generator=rng).squeeze(-1))
-    for name, score in told.items():
+    results = games(task, lambda state, mask, rng: mask.double().multinomial(1, generator=rng).squeeze(-1))
+    for name, score in results.items():
         error = score.std() / 4000**0.5
         assert abs(score.mean() - task.references()[name]["chance"]) <= 4 * error + 1e-12
 
@@ -155,7 +155,7 @@ def test_the_best_is_found_by_a_search_too(cards):
     assert searched(0, 0, cards // 2) == optimal_value(0, cards)
 
 
-def test_the_expert_remembers_a_mate_takes_known_pairs_and_else_turns_what_is_new():
+def test_the_optimal_player_completes_known_pairs_or_turns_an_unseen_card():
     task = CardGame(6)
     state, _ = task.reset(1, seeded())
     state = state._replace(faces=torch.tensor([[0, 1, 1, 2, 0, 2]]))
@@ -190,38 +190,38 @@ def test_logits_are_refused_by_the_game():
 # --- lessons
 
 
-def test_a_lesson_pays_the_log_probability_of_the_experts_move_and_plays_it():
+def test_demonstrations_reward_and_execute_the_experts_action():
     task, game = CardGameImitation(4, dtype=torch.float64), CardGame(4, dtype=torch.float64)
     logits = torch.randn(8, 20, 4, generator=seeded(3), dtype=torch.float64)
     rng = seeded()
     state, step = task.reset(20, rng)
     running = torch.ones(20, dtype=torch.bool)
     for given in logits:
-        wanted = game.optimal_action(state)
-        after, played = game.step(state, wanted, rng)
+        expected = game.optimal_action(state)
+        after, played = game.step(state, expected, rng)
         state, step = task.step(state, given, rng)
-        chance = given.log_softmax(-1)[range(20), wanted] / 8
+        chance = given.log_softmax(-1)[range(20), expected] / 8
         assert_close(step.reward, torch.where(running, chance, 0))
-        right = (given.argmax(-1) == wanted).double()
+        right = (given.argmax(-1) == expected).double()
         assert_close(step.scores["accuracy"], torch.where(running, right, torch.nan), equal_nan=True)
         assert torch.equal(step.obs, played.obs) and torch.equal(state.taken, after.taken)
         running &= ~(step.terminated | step.truncated)
     assert not running.any()
 
 
-def test_a_lesson_of_ones_own_play_follows_the_agent_and_asks_what_the_expert_would_do():
+def test_dagger_executes_the_agents_actions_and_labels_them_by_the_expert():
     task, game = CardGameImitation(4, True, dtype=torch.float64), CardGame(4, dtype=torch.float64)
     (state, _), rng = task.reset(50, seeded()), seeded(1)
     for _ in range(4):
         action = torch.randint(4, (50,), generator=rng)
         after, played = game.step(state, action, rng)
-        wanted = game.optimal_action(state)
+        expected = game.optimal_action(state)
         state, step = task.step(state, action, rng)
         assert torch.equal(step.obs, played.obs) and torch.equal(state.seen, after.seen)
-        assert torch.equal(step.scores["accuracy"] == 1, action == wanted)
+        assert torch.equal(step.scores["accuracy"] == 1, action == expected)
 
 
-def test_moves_of_ones_own_are_drawn_as_often_as_they_are_likely():
+def test_dagger_samples_actions_by_their_probabilities():
     task = CardGameImitation(4, True, dtype=torch.float64)
     chance = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
     state, _ = task.reset(8000, seeded())
@@ -229,10 +229,10 @@ def test_moves_of_ones_own_are_drawn_as_often_as_they_are_likely():
     assert_close(state.seen.double().mean(0), chance, atol=0.02, rtol=0)
 
 
-def test_who_names_every_move_gets_what_the_game_is_worth():
+def test_perfect_imitation_reaches_the_optimal_return():
     task = CardGameImitation(8, True, dtype=torch.float64)
-    told = games(task, lambda state, legal, rng: task.game.optimal_action(state))
-    assert told["episodic_return"].mean() == pytest.approx(task.references()["episodic_return"]["optimum"], abs=0.2)
+    results = games(task, lambda state, mask, rng: task.game.optimal_action(state))
+    assert results["episodic_return"].mean() == pytest.approx(task.references()["episodic_return"]["optimum"], abs=0.2)
 
 
 def test_all_pairs_of_first_moves_are_tried_in_the_smallest_game():

@@ -1,4 +1,4 @@
-"""Tasks of sequences: solvers that read nothing but what is seen answer right, and each task draws what it says."""
+"""Sequence tasks: solvers that use observations only answer correctly, and samples have the documented distribution."""
 
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -153,17 +153,17 @@ class Asked(SequenceTask):
 
 
 @pytest.mark.parametrize("wide", [False, True])
-def test_a_sequence_that_asks_in_between_keeps_the_contract(wide):
+def test_a_sequence_with_answers_at_any_step_passes_the_contract(wide):
     check_task(lambda **options: Asked(wide, **options))
 
 
-def test_each_episode_returns_the_mean_over_its_own_answers():
+def test_the_return_is_the_mean_over_the_answers_of_the_episode():
     task = Asked(dtype=F64)
     logits = [numbers(task, seed=t, batch=20) for t in range(6)]
-    told = play(task, logits)
-    total = sum(step.reward for _, step in told)
+    results = play(task, logits)
+    total = sum(step.reward for _, step in results)
     counts = set()
-    for row, symbols in enumerate(told[0][0].inputs.tolist()):
+    for row, symbols in enumerate(results[0][0].inputs.tolist()):
         due = [logits[t][row].log_softmax(-1)[symbol // 2] for t, symbol in enumerate(symbols) if symbol > 2]
         counts.add(len(due))
         assert_close(total[row], torch.stack(due).mean())
@@ -197,13 +197,13 @@ def test_an_episode_is_as_long_as_its_sizes_make_it(task, sizes, steps):
         RandomSizes(task, {"steps": (3, 4)})
 
 
-def test_sizes_may_be_drawn():
+def test_sizes_can_be_sampled():
     tasks, rng = RandomSizes(DictionaryInference(), {"pairs": (2, 4), "length": (1, 3)}), seeded()
     drawn = {(task.pairs, task.length, task.steps) for task in (tasks.sample(rng) for _ in range(200))}
     assert drawn == {(k, n, 2 * (k + 1) * (n + 1)) for k in (2, 3, 4) for n in (1, 2, 3)}
 
 
-def test_a_recipe_may_begin_with_the_smallest():
+def test_a_recipe_can_start_with_the_smallest_sizes():
     tiny = {"core": "lstm", "core.hidden_size": 4, "batch": 2, "curriculum_steps": (5, 20)}
     learner, rng = build_run("dictionary_inference", pairs=(2, 3), length=(1, 4), **tiny).learner, seeded()
     assert learner.task == learner.tasks.sample(rng, 20) == DictionaryInference(3, 4)
@@ -212,7 +212,7 @@ def test_a_recipe_may_begin_with_the_smallest():
 
 
 @pytest.mark.parametrize("task", [DictionaryInference(2, 1), Copy(2, 3), PrioritySort(3, 2, 2)])
-def test_a_population_plays_them_as_one_alone_does(task):
+def test_a_population_samples_the_same_tasks_as_a_single_learner(task):
     task = replace(task, dtype=F64)
     made = [[BPTT(toy_agent(task, bus="silent", seed=s), task, batch=3, seed=s) for s in (1, 2)] for _ in range(2)]
     together, singles = Population(made[0]).update(), [one.update() for one in made[1]]
@@ -233,11 +233,11 @@ def test_several_choices_earn_the_mean_of_their_log_probabilities():
 
 @pytest.mark.parametrize("ns", [(3, 3), (2, 5, 3)])
 def test_several_choices_are_judged_as_each_alone(ns):
-    wanted = torch.stack([torch.randint(n, (9,), generator=seeded(n)) for n in ns], -1)
-    for given in (torch.randn(9, sum(ns), generator=seeded(), dtype=F64), wanted.clone().random_(2)):
+    expected = torch.stack([torch.randint(n, (9,), generator=seeded(n)) for n in ns], -1)
+    for given in (torch.randn(9, sum(ns), generator=seeded(), dtype=F64), expected.clone().random_(2)):
         parts = given.split(ns, -1) if given.is_floating_point() else given.unbind(-1)
-        each = [reward_and_correct(part, wanted[:, i], F64) for i, part in enumerate(parts)]
-        for ours, theirs in zip(reward_and_correct(given, wanted, F64, ns), zip(*each, strict=True), strict=True):
+        each = [reward_and_correct(part, expected[:, i], F64) for i, part in enumerate(parts)]
+        for ours, theirs in zip(reward_and_correct(given, expected, F64, ns), zip(*each, strict=True), strict=True):
             assert_close(ours, sum(theirs) / len(ns))
 
 
@@ -258,14 +258,14 @@ def test_the_four_levels_are_those_of_the_paper():
     assert DictionaryInference.level(2, dtype=F64) == DictionaryInference(8, 4, dtype=F64)
 
 
-def test_examples_query_and_placeholders_stand_as_the_paper_says():
+def test_examples_query_and_placeholders_have_the_order_of_the_paper():
     named = [" ".join("x" if t < 26 else TOKENS[t] for t in row) for row in tokens(DictionaryInference(2, 3), 5)]
     example = "x x x EOS x x x SEP"
     assert set(named) == {f"{example} {example} END x x x EOS ? ? ?"}
     assert (EOS, SEP, END) == (26, 27, 28) and len(TOKENS) == 30
 
 
-def told(task, batch):
+def results(task, batch):
     """Source and target letters of the examples (B, k, l), letters of the query (B, l)."""
     k, n = task.pairs, task.length
     rows = tokens(task, batch)
@@ -274,25 +274,25 @@ def told(task, batch):
 
 
 def test_all_letters_are_equally_likely_on_both_sides():
-    for letters in told(DictionaryInference(3, 2), 20_000):
+    for letters in results(DictionaryInference(3, 2), 20_000):
         often = letters.flatten().bincount(minlength=26) / letters.numel()
         assert_close(often, torch.full((26,), 1 / 26), atol=0.003, rtol=0)  # some 5 standard deviations
 
 
-def test_a_letter_means_any_other_equally_likely():
-    source, target, _ = told(DictionaryInference(1, 1), 40_000)
+def test_translations_are_uniformly_distributed():
+    source, target, _ = results(DictionaryInference(1, 1), 40_000)
     means = torch.zeros(26, 26).index_put((source.flatten(), target.flatten()), torch.ones(()), accumulate=True)
     assert not means.diagonal().any()
     assert_close(means / 40_000 * 650, 1 - torch.eye(26), atol=0.65, rtol=0)  # 5 standard deviations of 62 +- 8
 
 
-def test_letters_return_as_often_as_when_13_are_drawn_with_replacement():
-    source, _, _ = told(DictionaryInference(2, 1), 20_000)
+def test_letters_are_sampled_with_replacement():
+    source, _, _ = results(DictionaryInference(2, 1), 20_000)
     assert (source[:, 0] == source[:, 1]).float().mean().item() == pytest.approx(1 / 13, abs=0.01)
 
 
-def test_a_query_asks_for_each_letter_that_has_occurred_equally_often():
-    source, _, query = told(DictionaryInference(1, 3), 20_000)
+def test_query_letters_are_uniform_over_those_in_the_examples():
+    source, _, query = results(DictionaryInference(1, 3), 20_000)
     a, b, c = source[:, 0].unbind(-1)
     twice = (a == b) & (b != c)
     asked = query[twice] == a[twice].unsqueeze(-1)
@@ -304,7 +304,7 @@ def test_who_knows_the_letters_but_not_the_pairs_is_wrong_as_often_as_the_refere
     assert DictionaryInference(2, 1).references()["accuracy"] == {
         "chance": 1 / 30, "letters without pairs": pytest.approx(1 / 13 + 12 / 13 / 2), "perfect memory": 1.0
     }  # fmt: skip
-    source, _, _ = told(DictionaryInference(4, 2), 5000)
+    source, _, _ = results(DictionaryInference(4, 2), 5000)
     different = [len(set(row)) for row in source.flatten(1).tolist()]
     line = DictionaryInference(4, 2).references()["error"]["letters without pairs"]
     assert line == pytest.approx(1 - np.mean(1 / np.array(different)), abs=0.005)
@@ -318,7 +318,7 @@ def test_symbols_to_be_copied_are_equally_likely():
     assert sorted(often) == [0, 1, 2, 3] and max(abs(n / 20_000 - 1 / 4) for n in often.values()) < 0.015
 
 
-def test_double_copy_is_copy_whose_symbols_are_said_twice():
+def test_double_copy_is_copy_with_two_repeats():
     assert DoubleCopy(50) == Copy(50, symbols=10, repeats=2) and DoubleCopy(50).steps == 150
 
 
@@ -338,7 +338,7 @@ def test_who_knows_the_bits_but_not_their_order_is_wrong_as_often_as_the_referen
     assert error.item() == pytest.approx(task.references()["error"]["bits without order"], abs=0.01)
 
 
-def test_any_item_but_the_last_is_asked_for_equally_often():
+def test_queries_are_uniform_over_all_items_but_the_last():
     task = AssociativeRecall(4, 1, 20)
     rows = seen(task, 3000)
     items, query = rows[:, 1:8:2, :20], rows[:, 9, :20]

@@ -1,4 +1,4 @@
-"""Sequential MNIST, compared with what NumPy reads from the bytes; and its episodes, each of which has a number."""
+"""Sequential MNIST against the bytes of its files read by NumPy, and the numbering of its episodes."""
 
 import pickle
 import re
@@ -32,8 +32,8 @@ def mnist(steps=4, **options):
 
 def shown(task, batch=4, seed=0):
     """Which images an episode shows, and all their pixels in the order in which they come, (B, 784)."""
-    told = play(task, [torch.zeros(batch, dtype=torch.long)] * task.steps, seed)
-    return told[0][0].image.numpy(), torch.cat([step.obs for _, step in told[:-1]], -1).numpy()
+    results = play(task, [torch.zeros(batch, dtype=torch.long)] * task.steps, seed)
+    return results[0][0].image.numpy(), torch.cat([step.obs for _, step in results[:-1]], -1).numpy()
 
 
 # --- what is shown
@@ -49,7 +49,7 @@ def test_the_pixels_of_an_image_come_row_by_row_as_grey_values_from_0_to_1(steps
 
 
 @pytest.mark.parametrize("seed", [0, 3])
-def test_one_permutation_drawn_from_the_seed_holds_for_all_images(seed, tiny_data):
+def test_one_permutation_is_shared_by_all_images(seed, tiny_data):
     grey, _ = by_hand(tiny_data, "train")
     order = np.random.RandomState(seed).permutation(784)
     for episode in (0, 1):
@@ -73,8 +73,8 @@ def test_a_split_is_its_part_of_the_files(split, tiny_data):
     task = mnist(split=split)
     assert task.num_episodes == len(labels)
     everything = torch.arange(task.num_episodes)
-    state, opened = task.reset_to(everything, seeded())
-    np.testing.assert_allclose(opened.obs.numpy(), grey[:, :196], rtol=0, atol=1e-15)
+    state, reset_step = task.reset_to(everything, seeded())
+    np.testing.assert_allclose(reset_step.obs.numpy(), grey[:, :196], rtol=0, atol=1e-15)
     for _ in range(4):
         state, step = task.step(state, torch.tensor(labels), seeded())
     assert (step.reward == 1).all()  # labels are in the order of their images
@@ -97,14 +97,14 @@ def test_training_and_validation_images_are_all_training_images_and_none_is_in_b
 def test_only_the_last_answer_counts(tiny_data):
     _, labels = by_hand(tiny_data, "train")
     task, logits = mnist(), torch.randn(4, 5, 10, generator=seeded(3), dtype=torch.float64)
-    told = play(task, list(logits))
-    wanted = labels[told[0][0].image]
-    for _, step in told[:-1]:
+    results = play(task, list(logits))
+    expected = labels[results[0][0].image]
+    for _, step in results[:-1]:
         assert not step.reward.any() and all(score.isnan().all() for score in step.scores.values())
     last = logits[-1].numpy()
-    given = last[np.arange(5), wanted] - np.log(np.exp(last).sum(-1))
-    right = (last.argmax(-1) == wanted).astype(float)
-    step = told[-1][1]
+    given = last[np.arange(5), expected] - np.log(np.exp(last).sum(-1))
+    right = (last.argmax(-1) == expected).astype(float)
+    step = results[-1][1]
     for got, want in (
         (step.reward, given),
         (step.scores["cross_entropy"], -given),
@@ -135,7 +135,7 @@ def test_the_references_are_chance_and_what_the_labels_alone_tell(tiny_data):
     assert lines["cross_entropy"] == pytest.approx({"chance": log(10), "frequencies of digits": entropy})
 
 
-def test_an_agent_learns_more_of_a_few_images_than_how_often_each_digit_is():
+def test_an_agent_beats_the_label_frequencies_on_a_few_images():
     task = mnist(2, split="validation")
     learner = BPTT(toy_agent(task, experts=1, bus="silent", topology="none", core="lstm"), task, batch=4, lr=5e-2)
     losses = [learner.update()["loss"].item() for _ in range(40)]
@@ -145,7 +145,7 @@ def test_an_agent_learns_more_of_a_few_images_than_how_often_each_digit_is():
 # --- which episodes there are
 
 
-def test_a_batch_has_no_image_twice_and_a_whole_one_has_all():
+def test_batches_are_sampled_without_replacement():
     task = mnist()
     drawn = [task.reset(22, seeded(s))[0].image for s in (0, 1)]
     assert all(torch.equal(image.sort().values, torch.arange(22)) for image in drawn)
@@ -153,7 +153,7 @@ def test_a_batch_has_no_image_twice_and_a_whole_one_has_all():
     assert len(task.reset(7, seeded())[0].image.unique()) == 7
 
 
-def test_every_image_is_as_likely_in_a_small_batch():
+def test_images_of_a_small_batch_are_uniformly_sampled():
     task, rng = mnist(1, split="test"), seeded()
     often = torch.cat([task.reset(2, rng)[0].image for _ in range(3000)]).bincount(minlength=TEST)
     assert_close(often / 6000, torch.full((TEST,), 1 / TEST), atol=0.015, rtol=0)
@@ -165,11 +165,13 @@ def test_a_batch_is_at_most_the_split():
 
 
 @pytest.mark.parametrize("largest", [1024, 5])
-def test_an_evaluation_without_a_number_of_episodes_plays_each_of_a_finite_task_once(largest, monkeypatch, tiny_data):
+def test_an_evaluation_of_a_finite_task_covers_each_episode_once(largest, monkeypatch, tiny_data):
     monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "MAX_BATCH_EPISODES", largest)
     met, task = [], mnist(2, split="train+validation")
     agent, pick = toy_agent(task), SequentialMNIST.reset_to
-    monkeypatch.setattr(SequentialMNIST, "pick", lambda self, index, rng: met.append(index) or pick(self, index, rng))
+    monkeypatch.setattr(
+        SequentialMNIST, "reset_to", lambda self, index, rng: met.append(index) or pick(self, index, rng)
+    )
     scores = evaluate(agent, task, episodes=None, rng=seeded())
     assert torch.equal(torch.cat(met), torch.arange(TRAIN))
     assert max(map(len, met)) == min(largest, TRAIN)
@@ -178,16 +180,16 @@ def test_an_evaluation_without_a_number_of_episodes_plays_each_of_a_finite_task_
     frames, _ = rollout(agent, task, initial_carry(agent, task, torch.arange(TRAIN), rng), rng, steps=2)
     if largest > TRAIN:  # else the identities of the parts are drawn apart
         assert_close(scores["cross_entropy"], frames.scores["cross_entropy"][-1])
-    guess = evaluate(agent, task, None, seeded(), policy=lambda output, legal, rng: output.argmax(-1) * 0 + 3)
+    guess = evaluate(agent, task, None, seeded(), policy=lambda output, mask, rng: output.argmax(-1) * 0 + 3)
     np.testing.assert_array_equal(guess["accuracy"].numpy(), by_hand(tiny_data, "train")[1] == 3)
 
 
-def test_an_evaluation_of_more_episodes_than_there_are_draws_them_in_parts():
+def test_an_evaluation_of_more_episodes_than_images_samples_several_batches():
     task = mnist(1, split="test")
     assert evaluate(toy_agent(task), task, 2 * TEST + 1, seeded())["error"].shape == (2 * TEST + 1,)
 
 
-def test_an_endless_task_has_no_numbers():
+def test_a_task_that_is_not_finite_refuses_episode_numbers():
     task = game()
     assert task.num_episodes is None
     with pytest.raises(ValueError, match="episodes=None: GuessingGame is endless, want a number of episodes"):
@@ -228,7 +230,7 @@ def test_there_is_at_least_one_step():
         SequentialMNIST(0)
 
 
-def test_an_unknown_split_is_met_with_the_known_ones():
+def test_an_unknown_split_is_refused_with_the_valid_ones():
     with pytest.raises(ValueError, match=r"split='valid', want one of: train, validation, train\+validation, test"):
         SequentialMNIST(split="valid")
 
@@ -253,7 +255,7 @@ def test_an_agent_is_judged_by_images_that_it_was_not_trained_on(trained, judged
     assert task.evaluation_task == replace(task, split=judged)
 
 
-def test_the_command_line_tells_of_all_images_that_training_did_not_meet(tmp_path, capsys):
+def test_the_command_line_evaluates_on_held_out_images(tmp_path, capsys):
     folder = str(tmp_path / "run")
     flags = {
         "pixels": 28, "core.hidden-size": 4, "core.slots": 4, "core.key-size": 2, "batch": 2, "outer-steps": 1,

@@ -1,4 +1,4 @@
-"""Worlds outside torch: batches of copies, in this process and in others, and what goes wrong in them."""
+"""Pools of external environments, in this process and in workers, and their errors."""
 
 import gc
 import os
@@ -24,8 +24,8 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def worlds(factory=toy_worlds.Counter, processes=1, **watch):
-    return EnvPool(factory, EnvLimits("Toy-v0", **watch), processes=processes)
+def worlds(factory=toy_worlds.Counter, num_workers=1, **limits):
+    return EnvPool(factory, EnvLimits("Toy-v0", **limits), num_workers=num_workers)
 
 
 def mask(*rows):
@@ -35,13 +35,13 @@ def mask(*rows):
 def play(made, choose, steps, seed=0):
     """All that was told; rows that have ended start anew after their next step, as they do in a rollout."""
     rng = seeded(seed)
-    world, told = made.reset(B, rng)
-    everything = [told]
+    world, results = made.reset(B, rng)
+    everything = [results]
     for t in range(steps):
-        over = torch.from_numpy(told.terminated | told.truncated)
-        world, told = world.step(choose(t))
-        world, told = world.restart(over, rng)
-        everything.append(told)
+        over = torch.from_numpy(results.terminated | results.truncated)
+        world, results = world.step(choose(t))
+        world, results = world.restart(over, rng)
+        everything.append(results)
     return everything
 
 
@@ -68,8 +68,8 @@ def by_hand(factory, seeds, choose, steps):
         for row, env in enumerate(envs):
             *_, terminated, truncated = rows[row][-1]
             over = terminated or truncated
-            told = (env.reset(seed=drawn[row])[0], 0.0, False, False) if over else env.step(action[row])[:4]
-            rows[row].append(told)
+            results = (env.reset(seed=drawn[row])[0], 0.0, False, False) if over else env.step(action[row])[:4]
+            rows[row].append(results)
     return [tuple(np.stack(part) for part in zip(*(row[t] for row in rows), strict=True)) for t in range(steps + 1)]
 
 
@@ -78,39 +78,39 @@ def drawn(rng):
         yield torch.randint(2**31 - 1, (B,), generator=rng).tolist()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_cartpole_is_as_gymnasium_has_it_over_the_ends_of_episodes(processes):
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_cartpole_is_as_gymnasium_has_it_over_the_ends_of_episodes(num_workers):
     factory = partial(gymnasium.make, "CartPole-v1", max_episode_steps=15)
-    told = play(worlds(factory, processes), choices(2), 50)
-    wanted = by_hand(factory, drawn(seeded()), choices(2), 50)
-    same(told, wanted)
-    assert sum(part.terminated.sum() for part in told) > B
-    assert sum(part.truncated.sum() for part in told) > 1
+    results = play(worlds(factory, num_workers), choices(2), 50)
+    expected = by_hand(factory, drawn(seeded()), choices(2), 50)
+    same(results, expected)
+    assert sum(part.terminated.sum() for part in results) > B
+    assert sum(part.truncated.sum() for part in results) > 1
 
 
 def test_workers_tell_what_one_process_tells():
     factory = toy_worlds.Counter
-    same(play(worlds(factory), choices(), 20), play(worlds(factory, processes=4), choices(), 20))
+    same(play(worlds(factory), choices(), 20), play(worlds(factory, num_workers=4), choices(), 20))
 
 
 def test_the_same_generator_gives_the_same_episodes_and_another_one_others():
     made = worlds()
-    told, again, other = (play(made, choices(), 12, seed) for seed in (0, 0, 1))
-    same(told, again)
-    assert not set(np.concatenate([t.obs[:, 0] for t in told])) & set(np.concatenate([t.obs[:, 0] for t in other]))
+    results, again, other = (play(made, choices(), 12, seed) for seed in (0, 0, 1))
+    same(results, again)
+    assert not set(np.concatenate([t.obs[:, 0] for t in results])) & set(np.concatenate([t.obs[:, 0] for t in other]))
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_restart_touches_only_its_rows_and_each_has_a_seed_of_its_own(processes):
-    made = worlds(partial(toy_worlds.Counter, 9), processes)
-    world, opened = made.reset(B, seeded())
-    world, told = world.step(np.arange(B))
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_a_restart_changes_only_masked_rows_and_samples_a_seed_for_each(num_workers):
+    made = worlds(partial(toy_worlds.Counter, 9), num_workers)
+    world, reset_step = made.reset(B, seeded())
+    world, results = world.step(np.arange(B))
     world, new = world.restart(mask(0, 3), seeded(1))
     _, fresh = made.reset(B, seeded(1))
     assert_array_equal(new.obs[[0, 3]], fresh.obs[[0, 3]])
-    assert_array_equal(new.obs[1:3], told.obs[1:3])
+    assert_array_equal(new.obs[1:3], results.obs[1:3])
     assert_array_equal(new.reward, [0, 1, 2, 0])
-    assert len({*opened.obs[:, 0], *fresh.obs[:, 0]}) == 2 * B
+    assert len({*reset_step.obs[:, 0], *fresh.obs[:, 0]}) == 2 * B
     _, later = world.step(np.zeros(B, int))
     assert_array_equal(later.obs[:, 1], [1, 2, 2, 1])
 
@@ -119,48 +119,46 @@ def test_a_row_that_has_ended_waits_and_pays_nothing():
     world, _ = worlds(partial(toy_worlds.Counter, 2)).reset(B, seeded())
     for _ in range(2):
         world, ended = world.step(np.full(B, 3))
-    world, told = world.step(np.full(B, 3))
-    assert ended.terminated.all() and told.terminated.all()
-    assert_array_equal(told.obs, ended.obs)
-    assert_array_equal(told.reward, np.zeros(B))
+    world, results = world.step(np.full(B, 3))
+    assert ended.terminated.all() and results.terminated.all()
+    assert_array_equal(results.obs, ended.obs)
+    assert_array_equal(results.reward, np.zeros(B))
 
 
-def test_a_world_without_an_end_is_truncated():
-    told = play(worlds(partial(toy_worlds.Counter, 1000), steps=5), choices(), 5)
-    assert told[5].truncated.all() and not told[5].terminated.any() and not told[4].truncated.any()
+def test_an_episode_without_an_end_is_truncated():
+    results = play(worlds(partial(toy_worlds.Counter, 1000), max_episode_steps=5), choices(), 5)
+    assert results[5].truncated.all() and not results[5].terminated.any() and not results[4].truncated.any()
 
 
-def test_a_world_that_ends_in_its_last_step_is_not_truncated():
-    told = play(worlds(partial(toy_worlds.Counter, 5), steps=5), choices(), 5)
-    assert told[5].terminated.all() and not told[5].truncated.any()
+def test_an_episode_that_terminates_in_its_last_step_is_not_truncated():
+    results = play(worlds(partial(toy_worlds.Counter, 5), max_episode_steps=5), choices(), 5)
+    assert results[5].terminated.all() and not results[5].truncated.any()
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_observations_may_have_parts(processes):
-    world, told = worlds(toy_worlds.Rooms, processes).reset(B, seeded())
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_observations_may_have_parts(num_workers):
+    world, results = worlds(toy_worlds.Rooms, num_workers).reset(B, seeded())
     _, later = world.step(np.zeros(B, int))
-    assert told.obs["place"].shape == (B, 2, 2) and later.obs["door"].shape == (B,)
+    assert results.obs["place"].shape == (B, 2, 2) and later.obs["door"].shape == (B,)
     assert_array_equal(later.obs["door"], np.ones(B))
-    assert len(np.unique(told.obs["place"])) == B
+    assert len(np.unique(results.obs["place"])) == B
 
 
 def test_an_old_state_is_void():
     world, _ = worlds().reset(B, seeded())
     world.step(np.zeros(B, int))
-    with pytest.raises(
-        RuntimeError, match=r"turn 1 of Toy-v0, whose copies have gone on to turn 2: .*cannot be rolled"
-    ):
+    with pytest.raises(RuntimeError, match=r"version 1 of Toy-v0, whose copies are at version 2: .*cannot be rolled"):
         world.step(np.zeros(B, int))
-    with pytest.raises(RuntimeError, match="start new episodes"):
+    with pytest.raises(RuntimeError, match="or reset"):
         world.restart(mask(0), seeded())
 
 
 def test_a_handle_is_detached_and_nothing_else_is_done_with_it():
     world, _ = worlds().reset(B, seeded())
-    opened = Step(torch.ones(B, 2), *torch.zeros(3, B).unbind(), {})
-    assert detach_carry(Carry((world,), opened, (), 0, torch.ones(B, dtype=torch.bool))).env_state == (world,)
+    reset_step = Step(torch.ones(B, 2), *torch.zeros(3, B).unbind(), {})
+    assert detach_carry(Carry((world,), reset_step, (), 0, torch.ones(B, dtype=torch.bool))).env_state == (world,)
     for verb in (states.pack, lambda state: states.index(state, torch.arange(2))):
-        with pytest.raises(TypeError, match=r"Toy-v0 runs outside torch: .*cannot be copied, mixed or packed"):
+        with pytest.raises(TypeError, match=r"Toy-v0 is an external environment: .*cannot be copied, mixed or packed"):
             verb((world,))
 
 
@@ -172,39 +170,39 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("world", WRONG, ids=lambda world: world.__name__)
-def test_what_goes_wrong_is_told_with_row_seed_and_step(world, processes):
+def test_errors_name_row_seed_and_step(world, num_workers):
     seeds = next(drawn(seeded()))
     with pytest.raises(
         EnvError, match=rf"Toy-v0, row \d \(seed ({'|'.join(map(str, seeds))}), step 3\) .*{WRONG[world]}"
     ):
-        play(worlds(partial(world, 9), processes), choices(), 4)
+        play(worlds(partial(world, 9), num_workers), choices(), 4)
 
 
-def test_a_world_that_hangs_is_interrupted_and_tells_where():
+def test_a_hanging_environment_is_interrupted_with_its_traceback():
     with pytest.raises(EnvError, match=r"step 3\) took longer than 0.1 s in step(.|\n)*toy_worlds.py(.|\n)*in wrong"):
         play(worlds(partial(toy_worlds.Hanging, 9), 2, timeout=0.1), choices(), 4)
 
 
-def test_a_world_that_cannot_be_interrupted_is_given_up(monkeypatch):
+def test_a_worker_that_cannot_be_interrupted_is_killed(monkeypatch):
     monkeypatch.setattr("tasks.adapters.inbound.worker_pool.TIMEOUT_GRACE", 0.1)
-    with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\).* did not answer.* within 0.1 s"):
+    with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\).* did not respond within 0.1 s"):
         play(worlds(partial(toy_worlds.Deaf, 9), 2, timeout=0.1), choices(), 4)
 
 
-def test_a_worker_that_dies_is_told():
+def test_an_error_names_the_rows_of_a_dead_worker():
     with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\), .* died with exit code \[3"):
         play(worlds(partial(toy_worlds.Dying, 9), 2), choices(), 4)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_spaces_that_change_between_resets_are_refused(processes):
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_spaces_that_change_between_resets_are_refused(num_workers):
     with pytest.raises(EnvError, match=r"changed its action_space in reset from Discrete\(4\) to Discrete\(5\)"):
-        play(worlds(toy_worlds.Changing, processes), choices(), 9)
+        play(worlds(toy_worlds.Changing, num_workers), choices(), 9)
 
 
-def test_after_an_error_new_episodes_may_begin():
+def test_new_episodes_can_start_after_an_error():
     made = worlds(partial(toy_worlds.Raising, 9), 2)
     for _ in range(2):
         with pytest.raises(EnvError):
@@ -219,7 +217,7 @@ def workers(made, batch=B):
 
 
 def test_workers_serve_again_and_end_with_the_last_who_could_use_them():
-    made = worlds(processes=2)
+    made = worlds(num_workers=2)
     world, first = workers(made)
     del world
     world, second = workers(made)
@@ -241,11 +239,11 @@ def test_workers_end_when_their_world_goes_wrong():
 def test_signals_of_the_parent_are_not_its_workers_to_handle():
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # as while a run trains
     try:
-        world, processes = workers(worlds(processes=2))
+        world, processes = workers(worlds(num_workers=2))
         for process in processes:
             os.kill(process.pid, signal.SIGINT)
-        world, told = world.step(np.zeros(B, int))
-        assert_array_equal(told.obs[:, 1], np.ones(B))
+        world, results = world.step(np.zeros(B, int))
+        assert_array_equal(results.obs[:, 1], np.ones(B))
         processes[0].terminate()
         processes[0].join(10)
         assert processes[0].exitcode == -signal.SIGTERM
@@ -272,20 +270,20 @@ def test_copies_are_closed_when_no_longer_used():
 
 
 def test_a_batch_that_workers_do_not_divide_gets_fewer():
-    world, processes = workers(worlds(processes=4), 6)
+    world, processes = workers(worlds(num_workers=4), 6)
     assert len(processes) == 3
     assert world.step(np.zeros(6, int))[1].obs.shape == (6, 2)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
-        ({"processes": 0}, "processes=0, want at least 1"),
-        ({"timeout": 1.0}, "timeout=1.0: a world that hangs in this process cannot be stopped; say processes=2"),
+        ({"num_workers": 0}, "num_workers=0, want at least 1"),
+        ({"timeout": 1.0}, "timeout=1.0: a call in this process cannot be interrupted; set num_workers=2"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, told):
-    with pytest.raises(ValueError, match=told):
+def test_invalid_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         worlds(**options)
 
 
@@ -296,8 +294,8 @@ def test_a_batch_has_rows():
 
 def test_a_dict_with_other_names_is_refused():
     class Other(toy_worlds.Rooms):
-        def seen(self):
+        def observe(self):
             return {"door": 1}
 
-    with pytest.raises(EnvError, match=r"gave the observation \['door'\], want a dict of \['door', 'place'\]"):
+    with pytest.raises(EnvError, match=r"returned the observation \['door'\], want a dict of \['door', 'place'\]"):
         CheckedEnv(Other, 0, EnvLimits("Toy-v0")).reset(seed=0)

@@ -1,4 +1,4 @@
-"""Any environment of Gymnasium is a task: steps, ends, spaces, scores, bad input, and a run that trains on it."""
+"""Environments of Gymnasium as tasks: steps, ends, spaces, scores, invalid input, and a training run."""
 
 import sys
 from dataclasses import replace
@@ -16,7 +16,7 @@ from badger import build_run, evaluate, generator, read_metrics, train
 from badger.policies.policies import Sampled
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
-from badger.testing.task import OF_VALUES, TASK_PROPERTIES
+from badger.testing.task import TASK_PROPERTIES, VALUE_STATE_PROPERTIES
 from tasks import Continuous, EnvError, Gymnasium
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
@@ -26,7 +26,7 @@ from toys import seeded, toy_agent
 B = 3
 
 
-@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in OF_VALUES])
+@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in VALUE_STATE_PROPERTIES])
 def test_a_gymnasium_task_keeps_the_contract(check):
     TASK_PROPERTIES[check](Gymnasium(dtype=torch.float64, steps=60))
 
@@ -36,15 +36,15 @@ def cartpoles(task, actions, seed=0):
     seeds = torch.randint(2**31 - 1, (B,), generator=seeded(seed)).tolist()
     for row, first in enumerate(seeds):
         env = gymnasium.make("CartPole-v1")
-        told = [(env.reset(seed=first)[0], 0.0, False, False)]
+        results = [(env.reset(seed=first)[0], 0.0, False, False)]
         for given in actions[:, row].tolist():
-            told.append(env.step(given)[:4])
-            if any(told[-1][2:]):
+            results.append(env.step(given)[:4])
+            if any(results[-1][2:]):
                 break
-        yield told
+        yield results
 
 
-def test_rows_are_what_gymnasium_plays_until_the_end():
+def test_rows_equal_episodes_of_gymnasium():
     task = Gymnasium(dtype=torch.float64)
     actions = torch.randint(2, (80, B), generator=seeded(9))
     state, step = task.reset(B, seeded())
@@ -52,16 +52,16 @@ def test_rows_are_what_gymnasium_plays_until_the_end():
     for given in actions:
         state, step = task.step(state, given, seeded())
         steps.append(step)
-    for row, told in enumerate(cartpoles(task, actions)):
-        obs, reward, terminated, truncated = (np.stack(part) for part in zip(*told, strict=True))
-        n = len(told)
+    for row, results in enumerate(cartpoles(task, actions)):
+        obs, reward, terminated, truncated = (np.stack(part) for part in zip(*results, strict=True))
+        n = len(results)
         assert n < 80  # it fell
         assert_close(torch.stack([s.obs[row] for s in steps[:n]]), torch.from_numpy(obs).double(), rtol=0, atol=0)
         assert [s.reward[row].item() for s in steps[:n]] == reward.tolist()
         assert [s.terminated[row].item() for s in steps[:n]] == terminated.tolist()
         assert [s.truncated[row].item() for s in steps[:n]] == truncated.tolist()
-        lengths = torch.stack([s.scores["length"][row] for s in steps])
-        rewards = torch.stack([s.scores["reward"][row] for s in steps])
+        lengths = torch.stack([s.scores["episodic_length"][row] for s in steps])
+        rewards = torch.stack([s.scores["episodic_return"][row] for s in steps])
         assert lengths[n - 1] == n - 1 and rewards[n - 1] == reward.sum()
         assert lengths.isfinite().sum() == rewards.isfinite().sum() == 1  # told once, where it ends
 
@@ -75,21 +75,21 @@ def test_a_rollout_shows_the_last_observation_and_opens_a_new_episode_with_a_new
     assert frames.terminated[:, 0].tolist() == [False, False, True, False, False, False, True, False]
     assert len(frames.obs[..., 0].unique()) == 2 * B
     paid = frames.reward.view(2, 4, B).sum(1)
-    assert_close(frames.scores["reward"][[2, 6]], paid, rtol=0, atol=0)
-    assert (frames.scores["length"][[2, 6]] == 3).all()
+    assert_close(frames.scores["episodic_return"][[2, 6]], paid, rtol=0, atol=0)
+    assert (frames.scores["episodic_length"][[2, 6]] == 3).all()
 
 
 def test_a_carry_is_rolled_out_once():
     task = Gymnasium(toy_worlds.Counter, steps=9, dtype=torch.float64)
     agent, rng = toy_agent(task), seeded()
-    opened = initial_carry(agent, task, B, rng)
-    _, later = rollout(agent, task, opened, rng, Sampled(task.action_space), steps=2)
+    reset_step = initial_carry(agent, task, B, rng)
+    _, later = rollout(agent, task, reset_step, rng, Sampled(task.action_space), steps=2)
     rollout(agent, task, detach_carry(later), rng, Sampled(task.action_space), steps=2)
-    with pytest.raises(RuntimeError, match="cannot be rolled out twice from the same place"):
-        rollout(agent, task, opened, rng, Sampled(task.action_space), steps=2)
+    with pytest.raises(RuntimeError, match="cannot be rolled out twice from one state"):
+        rollout(agent, task, reset_step, rng, Sampled(task.action_space), steps=2)
 
 
-def test_masked_numbers_are_not_seen():
+def test_masked_components_are_not_observed():
     whole, some, still = Gymnasium(), Gymnasium(mask_obs=(0, 2)), Gymnasium(mask_velocity=True)
     obs = [task.reset(B, seeded())[1].obs for task in (whole, some, still)]
     assert_close(obs[1], obs[0][:, [1, 3]])
@@ -125,13 +125,13 @@ ACTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("space", "action", "given", "wanted"), ACTIONS, ids=lambda part: str(part)[:20])
-def test_actions_reach_the_world_in_its_own_form(space, action, given, wanted):
+@pytest.mark.parametrize(("space", "action", "given", "expected"), ACTIONS, ids=lambda part: str(part)[:20])
+def test_actions_are_converted_to_the_space_of_the_environment(space, action, given, expected):
     task = Gymnasium(partial(toy_worlds.Asked, space), steps=9, dtype=torch.float64)
     assert task.action_space == action
     state, _ = task.reset(len(given), seeded())
     _, step = task.step(state, given, seeded())
-    assert_close(step.obs, torch.tensor(wanted).double().flatten(1))
+    assert_close(step.obs, torch.tensor(expected).double().flatten(1))
 
 
 def test_wrappers_are_kept():
@@ -141,7 +141,7 @@ def test_wrappers_are_kept():
     task = Gymnasium(doubled)
     state, _ = task.reset(B, seeded())
     assert (task.step(state, torch.zeros(B, dtype=torch.long), seeded())[1].reward == 2).all()
-    assert (task.steps, task.references()) == (500, {"reward": {"threshold": 475.0}})
+    assert (task.steps, task.references()) == (500, {"episodic_return": {"threshold": 475.0}})
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", toy_worlds.Counter, "toy_worlds:Counter"])
@@ -157,40 +157,40 @@ def test_options_reach_the_environment_and_steps_its_limit():
 
 
 BAD = [
-    ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be made: .*Did you mean: `CartPole`"),
+    ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be constructed: .*Did you mean: `CartPole`"),
     ({"env": "toy_worlds:Countre"}, "module toy_worlds has no function Countre"),
     (
         {"env": "no_such_module:make"},
         "No module named 'no_such_module'; pip install no_such_module, or run badger where",
     ),
-    ({"env": dict}, "env='dict' made a dict, want a gymnasium.Env"),
+    ({"env": dict}, "env='dict' returned a dict, want a single gymnasium.Env"),
     (
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
-        "env='make_vec' made a CartPoleVectorEnv, .* of one copy",
+        "env='make_vec' returned a CartPoleVectorEnv, want a single gymnasium.Env",
     ),
-    ({"env": toy_worlds.Counter}, "Counter has no limit of steps; say .*steps=1000"),
+    ({"env": toy_worlds.Counter}, "steps=0, and Counter has no time limit; want .*steps=1000"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
-    ({"mask": (4,)}, "CartPole-v1 has no number 4 to hide, want 0 to 3"),
-    ({"mask": (0, 1, 2, 3)}, "nothing is left to see of the 4 numbers of CartPole-v1"),
+    ({"mask_obs": (4,)}, "mask_obs: CartPole-v1 has no component 4, want 0 to 3"),
+    ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 of CartPole-v1"),
     (
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
-        "only those of CartPole-v0, .*mask_obs=",
+        "want one of CartPole-v0, .*mask_obs=",
     ),
     ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to has the action space Text.*, want Discrete, MultiDiscrete"),
     ({"num_workers": 0}, "num_workers=0, want at least 1"),
-    ({"timeout": 3.0}, "say num_workers=2 or more"),
+    ({"timeout": 3.0}, "set num_workers=2 or more"),
 ]
 
 
-@pytest.mark.parametrize(("options", "told"), BAD)
-def test_what_cannot_be_served_is_refused(options, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_invalid_arguments_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
         Gymnasium(**options)
 
 
 @pytest.mark.filterwarnings("ignore:.*render_mode")
-def test_a_render_mode_that_is_not_there_is_named_with_those_that_are():
-    with pytest.raises(ValueError, match="render_mode='film' is not there: CartPole-v1 has human, rgb_array"):
+def test_an_unknown_render_mode_is_refused_with_the_valid_ones():
+    with pytest.raises(ValueError, match="render_mode='film', want one of CartPole-v1: human, rgb_array"):
         Gymnasium(options={"render_mode": "film"})
 
 
@@ -226,7 +226,7 @@ def tiny(folder, env="toy_worlds:Counter", **arguments):
     return run
 
 
-def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tmp_path):
+def test_a_run_trains_resumes_with_new_episodes_and_is_evaluated(tmp_path):
     train(tiny(tmp_path / "run"), 3, quiet=True, tensorboard=False)
     run = load_trusted(tmp_path / "run")
     assert run.step == 3 and run.learner.stream is None
@@ -235,16 +235,16 @@ def test_a_run_trains_begins_new_episodes_when_it_is_resumed_and_is_evaluated(tm
     task = run.learner.task
     assert [row["step"] for row in read_metrics(tmp_path / "run")] == list(range(1, 9))
     scores = evaluate(run.learner.agent, task, 4, generator(0, "evaluate"), Sampled(task.action_space))
-    assert set(scores) == {"reward", "length", "return"}
-    assert_close(scores["reward"], scores["return"])
-    assert ((scores["length"] >= 3) & (scores["length"] <= 6)).all()
+    assert set(scores) == {"episodic_return", "episodic_length", "return"}
+    assert_close(scores["episodic_return"], scores["return"])
+    assert ((scores["episodic_length"] >= 3) & (scores["episodic_length"] <= 6)).all()
 
 
-def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, monkeypatch):
+def test_a_run_whose_environment_fails_keeps_its_last_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(toy_worlds.Wearing, "left", 45)
     run = tiny(tmp_path / "run", "toy_worlds:Wearing")
-    wanted = r"Wearing, row \d \(seed \d+, step \d\) raised OSError in step: worn out(.|\n)*Last checkpoint: \S*run"
-    with pytest.raises(EnvError, match=wanted):
+    expected = r"Wearing, row \d \(seed \d+, step \d\) raised OSError in step: worn out(.|\n)*Last checkpoint: \S*run"
+    with pytest.raises(EnvError, match=expected):
         train(run, quiet=True, tensorboard=False)
     monkeypatch.setattr(toy_worlds.Wearing, "left", 10**6)
     again = load_trusted(tmp_path / "run")
@@ -253,13 +253,13 @@ def test_a_run_whose_world_goes_wrong_stops_with_its_last_checkpoint(tmp_path, m
     assert again.step == 8
 
 
-@pytest.mark.parametrize(("text", "told"), [("{", "is no JSON"), ("[1]", "want names and values in JSON")])
-def test_options_of_a_recipe_are_json(text, told):
-    with pytest.raises(ValueError, match=told):
+@pytest.mark.parametrize(("text", "message"), [("{", "is no JSON"), ("[1]", "want names and values in JSON")])
+def test_options_of_a_recipe_are_json(text, message):
+    with pytest.raises(ValueError, match=message):
         build_run("gymnasium", options=text)
 
 
-def test_a_recipe_hands_its_flags_to_the_task():
+def test_a_recipe_passes_its_flags_to_the_task():
     task = build_run(
         "gymnasium", options='{"render_mode": "rgb_array"}', mask_obs=(0,), mask_velocity=True, steps=30
     ).learner.task

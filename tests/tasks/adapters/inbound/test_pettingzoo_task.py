@@ -1,4 +1,4 @@
-"""Worlds of PettingZoo as tasks: what is told, to whom, and what goes wrong in them."""
+"""Environments of PettingZoo as tasks: observations, masks, ends, and errors."""
 
 import itertools
 import sys
@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import toy_zoo
 from badger import PettingZoo
-from badger.testing.task import OF_VALUES, TASK_PROPERTIES, cases
+from badger.testing.task import TASK_PROPERTIES, VALUE_STATE_PROPERTIES, cases
 from tasks import Continuous, EnvError
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
@@ -33,14 +33,14 @@ def play(task, steps=8, seed=0):
     """The steps of a rollout with random legal actions: rows that have ended start anew in the step after."""
     rng = seeded(seed)
     world, step = task.reset(B, rng)
-    told = [step]
+    results = [step]
     for t in range(steps):
         over = (step.terminated | step.truncated).all(-1)
         world, after = task.step(world, cases.action(task, t), rng)
-        world, opened = task.restart(world, over, rng)
-        step = opened if over.any() else after
-        told.append(step)
-    return told
+        world, reset_step = task.restart(world, over, rng)
+        step = reset_step if over.any() else after
+        results.append(step)
+    return results
 
 
 # --- what is told
@@ -49,7 +49,7 @@ def play(task, steps=8, seed=0):
 def by_hand(env, seed, actions):
     """One episode, in the plainest way: for each step, for each agent, what it was told, in dictionaries."""
     obs, _ = env.reset(seed=seed)
-    told = [({name: (obs[name], 0.0) for name in env.agents}, {})]
+    results = [({name: (obs[name], 0.0) for name in env.agents}, {})]
     ended = {}
     for action in actions:
         given = {name: action[env.possible_agents.index(name)] for name in env.agents}
@@ -57,10 +57,10 @@ def by_hand(env, seed, actions):
         fresh = {name: "died" if died[name] else "cut" for name in died if died[name] or cut[name]}
         ended = ended | fresh
         seen = {name: obs[name] for name in obs if fresh.get(name) != "died"}
-        told.append(({name: (seen.get(name), reward[name] if name in given else 0.0) for name in obs}, dict(ended)))
+        results.append(({name: (seen.get(name), reward[name] if name in given else 0.0) for name in obs}, dict(ended)))
         if not env.agents:
-            return told
-    return told
+            return results
+    return results
 
 
 def test_the_toy_is_a_world_of_pettingzoo():
@@ -68,13 +68,13 @@ def test_the_toy_is_a_world_of_pettingzoo():
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_copy_tells_what_its_world_tells(seed):
+def test_a_copy_returns_the_results_of_its_environment(seed):
     actions = np.random.default_rng(seed).integers(3, size=(6, 3))
     copy = MultiAgentEnv(toy_zoo.Meadow, 99)
-    told = [copy.reset(seed=seed)[0]] + [copy.step(action)[0] for action in actions]
-    for (wanted, ended), got in zip(by_hand(toy_zoo.Meadow(), seed, actions), told, strict=False):
+    results = [copy.reset(seed=seed)[0]] + [copy.step(action)[0] for action in actions]
+    for (expected, ended), got in zip(by_hand(toy_zoo.Meadow(), seed, actions), results, strict=False):
         for p, name in enumerate(copy.agent_names):
-            obs, reward = wanted.get(name, (None, 0.0))
+            obs, reward = expected.get(name, (None, 0.0))
             assert got["present"][p] == (obs is not None)
             assert_array_equal(got["obs"][p], np.zeros(3) if obs is None else obs)
             assert got["reward"][p] == reward
@@ -86,19 +86,19 @@ def test_a_copy_tells_what_its_world_tells(seed):
 UNKNOWN = {"references_belong_to_scores_and_are_finite"}  # of a world that nobody knows there are none
 
 
-@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in OF_VALUES | UNKNOWN])
+@pytest.mark.parametrize("check", [name for name in TASK_PROPERTIES if name not in VALUE_STATE_PROPERTIES | UNKNOWN])
 @pytest.mark.parametrize("env", [toy_zoo.Meadow, toy_zoo.Farm, toy_zoo.Pond, toy_zoo.Turns])
-def test_a_world_keeps_the_contract_of_tasks(env, check):
+def test_an_environment_passes_the_contract_of_tasks(env, check):
     TASK_PROPERTIES[check](zoo(env))
 
 
-def test_several_processes_tell_what_one_does():
+def test_workers_return_the_same_steps_as_one_process():
     one, two = (play(zoo(num_workers=n), steps=4) for n in (1, 2))
     for a, b in zip(one, two, strict=True):
         cases.same(a, b)
 
 
-def test_a_restart_touches_only_its_rows():
+def test_a_restart_changes_only_masked_rows():
     task, mask = zoo(), torch.tensor([True, False, True, False])
     rng = seeded()
     world, _ = task.reset(B, rng)
@@ -110,20 +110,20 @@ def test_a_restart_touches_only_its_rows():
 
 def test_who_is_left_after_the_last_step_is_cut_short_and_sees_it():
     copy = MultiAgentEnv(toy_zoo.Bad, 2)
-    copy.env.wrong = lambda *told: told
+    copy.env.wrong = lambda *results: results
     copy.reset(seed=0)
     copy.step(np.zeros(3, int))
-    told, _, over, _, _ = copy.step(np.zeros(3, int))
-    assert over and told["truncated"].all() and not told["terminated"].any() and told["present"].all()
-    assert_array_equal(told["obs"][:, 1], [2, 2, 2])
+    results, _, over, _, _ = copy.step(np.zeros(3, int))
+    assert over and results["truncated"].all() and not results["terminated"].any() and results["present"].all()
+    assert_array_equal(results["obs"][:, 1], [2, 2, 2])
 
 
 def test_who_is_no_longer_named_has_died():
     copy = MultiAgentEnv(toy_zoo.Silently, 9)
     copy.reset(seed=0)
     for _ in range(toy_zoo.BAD):
-        told = copy.step(np.zeros(3, int))[0]
-    assert told["terminated"].tolist() == [False, True, False] == (~told["present"]).tolist()
+        results = copy.step(np.zeros(3, int))[0]
+    assert results["terminated"].tolist() == [False, True, False] == (~results["present"]).tolist()
 
 
 def test_whoever_never_came_has_ended_with_the_episode():
@@ -134,17 +134,17 @@ def test_whoever_never_came_has_ended_with_the_episode():
 
     copy = MultiAgentEnv(Lonely, 9)
     copy.reset(seed=0)
-    told, _, over, _, _ = copy.step(np.ones(3, int))
-    assert over and (told["terminated"] | told["truncated"]).all() and not told["present"][2]
-    assert told["mean"] == 1  # of the two who have acted
+    results, _, over, _, _ = copy.step(np.ones(3, int))
+    assert over and (results["terminated"] | results["truncated"]).all() and not results["present"][2]
+    assert results["mean_return"] == 1  # of the two who have acted
 
 
-def test_scores_are_of_those_who_acted_and_told_at_the_end():
+def test_scores_are_means_over_acting_agents_at_the_end():
     task = zoo()
-    told = play(task, steps=12)
+    results = play(task, steps=12)
     total, acted, length = torch.zeros(B, 3), torch.zeros(B, 3, dtype=torch.bool), torch.zeros(B)
     ends = 0
-    for before, now in itertools.pairwise(told):
+    for before, now in itertools.pairwise(results):
         was, over = ((step.terminated | step.truncated).all(-1) for step in (before, now))
         acts = before.present & ~(before.terminated | before.truncated)
         total, acted, length = total + now.reward, acted | acts, length + 1
@@ -153,25 +153,31 @@ def test_scores_are_of_those_who_acted_and_told_at_the_end():
                 total[row], acted[row], length[row] = 0, False, 0
             if over[row]:
                 ends += 1
-                assert_close(now.scores["reward"][row], (total[row].sum() / acted[row].sum()).double())
-                assert now.scores["length"][row] == length[row]
+                assert_close(now.scores["episodic_return"][row], (total[row].sum() / acted[row].sum()).double())
+                assert now.scores["episodic_length"][row] == length[row]
             else:
-                assert now.scores["reward"][row].isnan()
+                assert now.scores["episodic_return"][row].isnan()
     assert ends > B
 
 
-def test_an_episode_that_has_ended_pays_nothing_and_tells_no_score_until_it_starts_anew():
+def test_an_ended_episode_has_no_reward_and_no_score_until_its_restart():
     task, rng = zoo(toy_zoo.Turns), seeded()
     world, _ = task.reset(B, rng)
-    told = []
+    results = []
     for _ in range(5):
         world, step = task.step(world, torch.ones(B, 2, dtype=torch.long), rng)
-        told.append(step)
-    assert [step.reward.mean().item() for step in told] == [1, 1, 1, 0, 0]
-    assert [bool(step.scores["reward"].isfinite().all()) for step in told] == [False, False, True, False, False]
+        results.append(step)
+    assert [step.reward.mean().item() for step in results] == [1, 1, 1, 0, 0]
+    assert [bool(step.scores["episodic_return"].isfinite().all()) for step in results] == [
+        False,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
-def test_a_number_tells_an_agent_who_it_is():
+def test_the_agent_indicator_is_one_hot():
     plain, numbered = (play(zoo(agent_indicator=n), steps=3) for n in (False, True))
     assert zoo(agent_indicator=True).obs_size == zoo().obs_size + 3
     for a, b in zip(plain, numbered, strict=True):
@@ -195,12 +201,12 @@ def test_what_is_seen_is_flattened_by_gymnasium_and_filled_up():
         space.seed(i)
         sample = space.sample()
         flat = views.flatten(name, sample)
-        wanted = flatten(space, sample)
-        assert_array_equal(flat[: len(wanted)], wanted)
-        assert not flat[len(wanted) :].any() and flat.shape == (7,)
+        expected = flatten(space, sample)
+        assert_array_equal(flat[: len(expected)], expected)
+        assert not flat[len(expected) :].any() and flat.shape == (7,)
 
 
-def test_an_action_mask_is_no_part_of_what_is_seen():
+def test_the_action_mask_is_not_part_of_the_observation():
     views = ObservationCodec({"a": Dict(observation=Box(0, 1, (2,)), action_mask=MultiBinary(3))})
     obs = {"observation": np.array([0.5, 1]), "action_mask": np.array([1, 0, 1])}
     assert_array_equal(views.flatten("a", obs), [0.5, 1])
@@ -210,11 +216,11 @@ def test_an_action_mask_is_no_part_of_what_is_seen():
 
 @pytest.mark.parametrize("space", [Graph(Box(0, 1, (1,)), None), Sequence(Discrete(2))], ids=["graph", "sequence"])
 def test_an_observation_of_no_fixed_size_is_refused(space):
-    with pytest.raises(ValueError, match=r"agent 'a' observes (Graph|Sequence).*no fixed size"):
+    with pytest.raises(ValueError, match=r"agent 'a' has the observation space (Graph|Sequence).*converts to an array"):
         ObservationCodec({"a": space})
 
 
-def test_choices_of_different_sizes_are_filled_up_and_masked():
+def test_choices_of_different_sizes_are_padded_and_masked():
     made = make_action_codec({"a": Discrete(2), "b": Discrete(4, start=1)})
     assert made.action_space == Choice(4)
     assert_array_equal(made.action_mask("a"), [1, 1, 0, 0])
@@ -224,7 +230,7 @@ def test_choices_of_different_sizes_are_filled_up_and_masked():
     assert all(space.contains(made.to_env(name, np.array(1))) for name, space in made.spaces.items())
 
 
-def test_several_choices_are_filled_up_and_masked():
+def test_multiple_choices_are_padded_and_masked():
     made = make_action_codec({"a": MultiDiscrete([2, 3], start=[0, 5]), "b": Discrete(4), "c": MultiBinary(1)})
     assert made.action_space == Several((4, 3))
     assert_array_equal(made.action_mask("a"), [1, 1, 0, 0, 1, 1, 1])
@@ -236,7 +242,7 @@ def test_several_choices_are_filled_up_and_masked():
 
 
 def test_a_mask_of_another_size_is_refused():
-    with pytest.raises(ValueError, match="agent 'a' was told an action_mask of 3 numbers, want 2"):
+    with pytest.raises(ValueError, match="agent 'a' received an action_mask of 3 values, want 2"):
         make_action_codec({"a": Discrete(2)}).action_mask("a", np.ones(3))
 
 
@@ -263,25 +269,25 @@ def test_real_numbers_without_bounds_are_not_scaled():
 
 
 @pytest.mark.parametrize(
-    ("spaces", "told"),
+    ("spaces", "message"),
     [
-        ({"a": Dict(x=Discrete(2))}, r"agent 'a' acts in Dict.*cannot be served; served are Discrete, Multi.*Box"),
-        ({"a": Box(0, 9, (2,), np.int64)}, "agent 'a' acts in Box.*int64.*cannot be served.*Box of real numbers"),
-        ({"a": Discrete(2), "b": Box(0, 1, (2,))}, r"a: Discrete\(2\), b: Box.*want choices for all of them or real"),
+        ({"a": Dict(x=Discrete(2))}, r"agent 'a' has the action space Dict.*want Discrete, Multi.*Box"),
+        ({"a": Box(0, 9, (2,), np.int64)}, "agent 'a' has the action space Box.*int64.*Box of real numbers"),
+        ({"a": Discrete(2), "b": Box(0, 1, (2,))}, r"a: Discrete\(2\), b: Box.*want all discrete or all continuous"),
     ],
 )
-def test_actions_that_cannot_be_served_are_named(spaces, told):
-    with pytest.raises(ValueError, match=told):
+def test_unsupported_action_spaces_are_named(spaces, message):
+    with pytest.raises(ValueError, match=message):
         make_action_codec(spaces)
 
 
-def test_agents_that_differ_are_told_and_asked_what_is_theirs():
+def test_agents_have_their_own_observation_and_action_spaces():
     copy = MultiAgentEnv(toy_zoo.Farm, 9)
-    told, _ = copy.reset(seed=0)
+    results, _ = copy.reset(seed=0)
     assert copy.action_codec.action_space == Several((3, 4, 2))
-    assert_array_equal(told["legal"][0], [1, 0, 1, 1, 0, 0, 0, 1, 0])
-    assert_array_equal(told["legal"][1], [0, 1, 0, 1, 1, 0, 0, 1, 0])
-    assert_array_equal(told["legal"][2], [1, 1, 0, 1, 1, 0, 0, 1, 1])
+    assert_array_equal(results["action_mask"][0], [1, 0, 1, 1, 0, 0, 0, 1, 0])
+    assert_array_equal(results["action_mask"][1], [0, 1, 0, 1, 1, 0, 0, 1, 0])
+    assert_array_equal(results["action_mask"][2], [1, 1, 0, 1, 1, 0, 0, 1, 1])
     copy.step(np.array([[2, 0, 0], [1, 3, 0], [0, 0, 0]]))
     assert copy.env.given["cow_0"] == 3 and copy.env.given["cow_1"].tolist() == [1, 3]
     assert "calf_0" not in copy.env.given
@@ -291,54 +297,54 @@ def test_agents_that_differ_are_told_and_asked_what_is_theirs():
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "message"),
     [
-        (toy_zoo.NaN, "agent 'cow_1' was told nan, want finite numbers"),
-        (toy_zoo.Infinite, r"agent 'cow_1' got the reward \[.*inf"),
+        (toy_zoo.NaN, "agent 'cow_1' received nan, want finite numbers"),
+        (toy_zoo.Infinite, r"agent 'cow_1' received the reward \[.*inf"),
         (toy_zoo.Raising, "KeyError.*the gate is locked"),
-        (toy_zoo.Stranger, r"names \['wolf_0'\], who are not in its possible_agents: \['cow_0', 'cow_1', 'calf_0'\]"),
-        (toy_zoo.StrangerSeen, r"names \['wolf_0'\], who are not in its possible_agents"),
-        (toy_zoo.Unseen, "agent 'cow_1' is alive and was told no observation"),
-        (toy_zoo.Short, "agent 'cow_1' was told 2 numbers, want those of Box"),
+        (toy_zoo.Stranger, r"names the agents \['wolf_0'\], want some of: \['cow_0', 'cow_1', 'calf_0'\]"),
+        (toy_zoo.StrangerSeen, r"names the agents \['wolf_0'\], want some of"),
+        (toy_zoo.Unseen, "agent 'cow_1' is alive but has no observation"),
+        (toy_zoo.Short, "agent 'cow_1' received an observation of 2 numbers, want those of Box"),
     ],
 )
-def test_what_goes_wrong_is_told_with_seed_and_step(env, told):
-    with pytest.raises(EnvError, match=rf"(?s){env.__name__}, row 0 \(seed \d+, step {toy_zoo.BAD}\).*{told}"):
+def test_errors_name_seed_and_step(env, message):
+    with pytest.raises(EnvError, match=rf"(?s){env.__name__}, row 0 \(seed \d+, step {toy_zoo.BAD}\).*{message}"):
         play(zoo(env), steps=toy_zoo.BAD)
 
 
-def test_a_worker_tells_what_goes_wrong_too():
+def test_errors_in_workers_name_row_seed_and_step():
     with pytest.raises(EnvError, match=rf"(?s)Raising, row \d \(seed \d+, step {toy_zoo.BAD}\).*the gate is locked"):
         play(zoo(toy_zoo.Raising, num_workers=2), steps=toy_zoo.BAD)
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "message"),
     [
         (toy_zoo.Changing, r"the space of agent 'cow_1' changed from Discrete\(3\) to Discrete\(5\)"),
         (toy_zoo.Renaming, "possible_agents changed from .*'calf_0'.* to .*'calf_1'"),
     ],
 )
-def test_a_world_that_changes_between_resets_is_refused(env, told):
+def test_an_environment_that_changes_between_resets_is_refused(env, message):
     task = zoo(env)
     world, _ = task.reset(1, seeded())
-    with pytest.raises(EnvError, match=rf"(?s){told}"):
+    with pytest.raises(EnvError, match=rf"(?s){message}"):
         task.restart(world, torch.tensor([True]), seeded())
 
 
 @pytest.mark.parametrize(
-    ("env", "told"),
+    ("env", "message"),
     [
-        (toy_zoo.Nameless, "does not say who its possible_agents are"),
+        (toy_zoo.Nameless, "has no possible_agents"),
         (toy_zoo.Ordered, r"agents take turns.*is_parallelizable=True"),
-        (dict, "the world made dict, want a pettingzoo.ParallelEnv, or an AECEnv"),
+        (dict, "env returned a dict, want a pettingzoo.ParallelEnv, or an AECEnv"),
         ("no_such_world.grass_v1", "pip install no_such_world"),
-        ("toy_zoo", "module toy_zoo has no parallel_env or env; name a function of yours as module:function"),
+        ("toy_zoo", "module toy_zoo has no parallel_env or env; name a function as module:function"),
         ("toy_zoo:Medow", "module toy_zoo has no function Medow"),
     ],
 )
-def test_a_world_that_cannot_be_served_is_refused(env, told):
-    with pytest.raises(ValueError, match=told):
+def test_an_unsupported_environment_is_refused(env, message):
+    with pytest.raises(ValueError, match=message):
         zoo(env)
 
 

@@ -1,4 +1,4 @@
-"""Tasks as gymnasium's environments: anyone's trainer of one actor finds in them what the task is."""
+"""Tasks as environments of Gymnasium."""
 
 import copy
 import pickle
@@ -48,13 +48,13 @@ def registered():
 
 @pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 def test_every_task_passes_gymnasiums_check(make, registered):
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env(registered(make))
-    assert [str(w.message) for w in told if not any(word in str(w.message) for word in HARMLESS)] == []
+    assert [str(w.message) for w in caught if not any(word in str(w.message) for word in HARMLESS)] == []
 
 
-def test_a_world_of_several_agents_is_refused():
+def test_a_multi_agent_task_is_refused():
     with pytest.raises(ValueError, match=r"Flock\(.*\) has 3 agents, want a single one: use tasks.to_parallel"):
         to_gymnasium(Flock())
 
@@ -69,29 +69,29 @@ def test_spaces_are_those_of_the_whole_action_and_of_all_rows():
     assert to_gymnasium(task).observation_space.shape == (5, task.obs_size)
 
 
-def test_the_environment_plays_the_task():
+def test_the_environment_returns_the_steps_of_the_task():
     task = GuessingGame(3, 2, dtype=torch.float64)
     env = to_gymnasium(task)
-    state, opened = task.reset(1, seeded())
-    seen, info = env.reset(seed=1, options={"initial": (state, opened)})
+    state, reset_step = task.reset(1, seeded())
+    seen, info = env.reset(seed=1, options={"initial": (state, reset_step)})
     assert info == {}
     for t in range(task.steps):
-        assert np.array_equal(seen, opened.obs[0].numpy())
+        assert np.array_equal(seen, reset_step.obs[0].numpy())
         guess = torch.tensor([[0.1 * t, -0.5]], dtype=torch.float64)
-        state, opened = task.step(state, guess, seeded())
+        state, reset_step = task.step(state, guess, seeded())
         seen, reward, ended, cut, info = env.step(guess[0].numpy())
-        assert (reward, ended, cut) == (opened.reward.item(), t == task.steps - 1, False)
-        assert info["error"] == opened.scores["error"].item() and ("final_error" in info) == ended
+        assert (reward, ended, cut) == (reset_step.reward.item(), t == task.steps - 1, False)
+        assert info["error"] == reset_step.scores["error"].item() and ("final_error" in info) == ended
 
 
-def test_a_choice_is_paid_as_an_integer_is():
+def test_discrete_actions_have_the_reward_of_integers():
     env = to_gymnasium(RepeatPrevious(3, 1, 2))
     env.reset(seed=0)
     right = [0, *env.episode.state.symbols[0].tolist()]
     assert [env.step(right[t])[1] for t in range(3)] == [0, 0.5, 0.5]
 
 
-def test_a_cut_is_told_apart_from_an_end():
+def test_truncation_is_distinguished_from_termination():
     env, ends = to_gymnasium(Walk(1)), set()
     for seed in range(8):
         env.reset(seed=seed)
@@ -115,7 +115,7 @@ def test_a_seed_opens_the_same_episodes_for_one_actor_as_for_several():
         assert torch.equal(alone.episode.state.respawn_cells, together.episode.state.respawn_cells)
 
 
-def test_chance_is_what_np_random_says():
+def test_chance_matches_a_numpy_simulation():
     one, other = to_gymnasium(Maze()), to_gymnasium(Maze())
     one.reset(seed=4)
     other.np_random = np.random.default_rng(4)
@@ -150,7 +150,7 @@ def test_an_action_that_is_not_in_the_space_is_refused():
         env.step(4)
 
 
-def test_nobody_acts_before_the_start_or_after_the_end():
+def test_actions_before_the_start_and_after_the_end_are_refused():
     env = to_gymnasium(Steps(1))
     with pytest.raises(RuntimeError, match=r"an episode of Steps\(.*\) was not started: call reset"):
         env.step(0)
@@ -160,7 +160,7 @@ def test_nobody_acts_before_the_start_or_after_the_end():
         env.step(1)
 
 
-def test_a_render_mode_that_is_not_there_is_refused():
+def test_an_unknown_render_mode_is_refused():
     with pytest.raises(ValueError, match="render_mode='film', want one of: human, rgb_array, ansi; or None"):
         to_gymnasium(Maze(), render_mode="film")
 

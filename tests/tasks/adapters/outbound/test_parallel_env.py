@@ -1,4 +1,4 @@
-"""Tasks as pettingzoo's environments: anyone's trainer finds in them what the task is."""
+"""Tasks as parallel environments of PettingZoo."""
 
 import copy
 import pickle
@@ -33,18 +33,18 @@ HARMLESS = ("infinity", "single number", "all zeros", "graphical", "probably sho
 
 @of_every_task
 def test_every_task_passes_the_test_of_parallel_environments(make):
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         parallel_api_test(to_parallel_env(make()), num_cycles=CYCLES)
-    assert [str(w.message) for w in told if not any(word in str(w.message) for word in HARMLESS)] == []
+    assert [str(w.message) for w in caught if not any(word in str(w.message) for word in HARMLESS)] == []
 
 
 @of_every_task
 def test_every_task_passes_the_test_of_environments_in_turns(make):
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         api_test(parallel_to_aec(to_parallel_env(make())), num_cycles=CYCLES)
-    assert [str(w.message) for w in told if not any(word in str(w.message) for word in HARMLESS)] == []
+    assert [str(w.message) for w in caught if not any(word in str(w.message) for word in HARMLESS)] == []
 
 
 @of_every_task
@@ -73,7 +73,7 @@ def test_every_task_passes_the_test_of_pictures(make, capsys):
     ],
     ids=lambda x: type(x).__name__,
 )
-def test_agents_are_those_of_the_world_or_those_who_sense_or_the_parts_of_the_action(task, actions):
+def test_agents_are_those_of_the_task_its_rows_or_the_parts_of_its_action(task, actions):
     env = to_parallel_env(task)
     assert env.possible_agents == [f"expert_{i}" for i in range(len(actions))]
     for name, action in zip(env.possible_agents, actions, strict=True):
@@ -92,17 +92,17 @@ def test_agents_are_those_of_the_world_or_those_who_sense_or_the_parts_of_the_ac
 def test_agents_of_parts_play_the_task_with_their_parts_joined(dtype):
     task = GuessingGame(3, 2, dtype=dtype)
     env = to_parallel_env(task)
-    state, opened = task.reset(1, seeded())
-    seen, _ = env.reset(seed=1, options={"initial": (state, opened)})
+    state, reset_step = task.reset(1, seeded())
+    seen, _ = env.reset(seed=1, options={"initial": (state, reset_step)})
     for t in range(task.steps):
         assert all(
-            np.array_equal(obs, opened.obs[0].numpy()) and obs.dtype == opened.obs.numpy().dtype
+            np.array_equal(obs, reset_step.obs[0].numpy()) and obs.dtype == reset_step.obs.numpy().dtype
             for obs in seen.values()
         )
         guess = torch.tensor([[0.1 * t, -0.5]], dtype=dtype)
-        state, opened = task.step(state, guess, seeded())
+        state, reset_step = task.step(state, guess, seeded())
         seen, rewards, ended, cut, _ = env.step({f"expert_{i}": guess[0, i : i + 1].numpy() for i in range(2)})
-        assert set(rewards.values()) == {opened.reward.item()} and not any(cut.values())
+        assert set(rewards.values()) == {reset_step.reward.item()} and not any(cut.values())
         assert all(type(reward) is float for reward in rewards.values())
         assert set(ended.values()) == {t == task.steps - 1}
     assert env.agents == []
@@ -134,22 +134,24 @@ def test_who_senses_a_row_of_its_own_has_a_vote(kind, votes, done):
     assert rewards == dict.fromkeys(env.possible_agents, done)
 
 
-def test_agents_of_a_world_come_and_go():
+def test_agents_can_appear_and_leave():
     env = to_parallel_env(Flock())
     seen, infos = env.reset(seed=0)
     assert set(seen) == set(infos) == {"expert_0", "expert_2"}
     there, ends = [env.agents], []
     while env.agents:
-        told = env.step(dict.fromkeys(env.agents, 0))
+        results = env.step(dict.fromkeys(env.agents, 0))
         there.append(env.agents)
-        ends.append({name: (told[2][name], told[3][name]) for name in told[0] if told[2][name] or told[3][name]})
-        assert all(set(part) == set(told[0]) for part in told)
+        ends.append(
+            {name: (results[2][name], results[3][name]) for name in results[0] if results[2][name] or results[3][name]}
+        )
+        assert all(set(part) == set(results[0]) for part in results)
     every = ["expert_0", "expert_1", "expert_2"]
     assert there == [[every[0], every[2]], every, every[1:], every[2:], []]
     assert ends == [{}, {"expert_0": (True, False)}, {"expert_1": (False, True)}, {"expert_2": (True, False)}]
 
 
-def test_an_agent_of_a_world_acts_and_is_paid_for_itself():
+def test_each_agent_has_its_own_action_and_reward():
     env = to_parallel_env(Flock(dtype=torch.float64))
     before, _ = env.reset(seed=0)
     seen, rewards, *_ = env.step({"expert_0": 1, "expert_2": 0})
@@ -161,10 +163,10 @@ class Silent(Flock):
     """Agent 0 is not there any more after the first step, and no end of it is told."""
 
     def _make_step(self, state, reward):
-        told = super()._make_step(state, reward)
+        results = super()._make_step(state, reward)
         first = torch.arange(3) == 0
-        return told._replace(
-            present=told.present & ~(first & (state.t.unsqueeze(-1) > 0)), terminated=told.terminated & ~first
+        return results._replace(
+            present=results.present & ~(first & (state.t.unsqueeze(-1) > 0)), terminated=results.terminated & ~first
         )
 
 
@@ -179,10 +181,12 @@ class Lazarus(Flock):
     """All are there again after their ends."""
 
     def _make_step(self, state, reward):
-        told = super()._make_step(state, reward)
+        results = super()._make_step(state, reward)
         begun = state.t.unsqueeze(-1) >= torch.tensor([0, 1, 0])
         short = state.t.unsqueeze(-1) == torch.tensor([2, 3, 4])  # their ends are told but once
-        return told._replace(present=begun, terminated=told.terminated & short, truncated=told.truncated & short)
+        return results._replace(
+            present=begun, terminated=results.terminated & short, truncated=results.truncated & short
+        )
 
 
 def test_who_has_gone_does_not_come_back():
@@ -227,21 +231,21 @@ def test_what_is_legal_is_each_parts_own():
     assert [info["action_mask"].tolist() for info in infos.values()] == [[0, 1], [1, 1]]
 
 
-def test_scores_are_told_to_all_where_they_are_due():
+def test_scores_are_in_the_infos_of_all_agents():
     env = to_parallel_env(GuessingGame(2, 2))
     _, infos = env.reset(seed=0)
-    told = [infos]
+    results = [infos]
     for _ in range(2):
-        told.append(env.step({name: np.zeros(1) for name in env.agents})[-1])
-    assert [[set(info) for info in infos.values()] for infos in told] == [
+        results.append(env.step({name: np.zeros(1) for name in env.agents})[-1])
+    assert [[set(info) for info in infos.values()] for infos in results] == [
         [set()] * 2,
         [{"error"}] * 2,
         [{"error", "final_error"}] * 2,
     ]
-    assert told[2]["expert_0"]["final_error"] == pytest.approx(env.episode.last_step.obs.item())
+    assert results[2]["expert_0"]["final_error"] == pytest.approx(env.episode.last_step.obs.item())
 
 
-def test_a_choice_is_paid_as_an_integer_is():
+def test_discrete_actions_have_the_reward_of_integers():
     task = RepeatPrevious(3, 1, 2)
     env = to_parallel_env(task)
     env.reset(seed=0)
@@ -255,13 +259,13 @@ def test_a_choice_is_paid_as_an_integer_is():
 def played(env, **reset):
     """All that is told in an episode without action."""
     seen, _ = env.reset(**reset)
-    told = [seen]
+    results = [seen]
     while env.agents:
-        told.append(env.step({name: np.zeros_like(env.action_space(name).sample()) for name in env.agents})[0])
-    return [obs.tolist() for seen in told for obs in seen.values()]
+        results.append(env.step({name: np.zeros_like(env.action_space(name).sample()) for name in env.agents})[0])
+    return [obs.tolist() for seen in results for obs in seen.values()]
 
 
-def test_a_seed_decides_this_episode_and_those_to_come():
+def test_a_seed_determines_this_episode_and_the_next():
     one, other = to_parallel_env(DictionaryInference()), to_parallel_env(DictionaryInference())
     first = [played(one, seed=3), played(one), played(one)]
     torch.manual_seed(0)
@@ -322,7 +326,7 @@ def test_words_are_shown_with_the_present_one_marked():
     assert env.render().splitlines()[1].split()[:3] == [words[0], f"[{words[1]}]", words[2]]
 
 
-def test_text_tells_what_was_seen_done_paid_and_scored():
+def test_text_shows_observation_action_reward_and_scores():
     env = to_parallel_env(GuessingGame(1, 2), render_mode="ansi")
     env.reset(seed=0)
     env.step({"expert_0": np.array([0.5]), "expert_1": np.array([-2.0])})
@@ -349,7 +353,7 @@ def test_a_picture_shows_the_guess_beside_the_target():
 # --- bad input
 
 
-def test_a_render_mode_that_is_not_there_is_refused():
+def test_an_unknown_render_mode_is_refused():
     with pytest.raises(ValueError, match="render_mode='film', want one of: human, rgb_array, ansi; or None"):
         to_parallel_env(Maze(), render_mode="film")
 
@@ -388,14 +392,14 @@ def test_an_action_of_other_choices_is_refused(action):
 
 
 @pytest.mark.parametrize("names", [["expert_0"], ["expert_0", "expert_1", "expert_2"], ["expert_0", "player_1"]])
-def test_actions_of_others_than_those_who_are_there_are_refused(names):
+def test_actions_of_absent_agents_are_refused(names):
     env = to_parallel_env(GuessingGame(dims=2))
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"want one of each present agent: \['expert_0', 'expert_1'\]"):
         env.step(dict.fromkeys(names, np.zeros(1)))
 
 
-def test_nobody_acts_before_the_start_or_after_the_end():
+def test_actions_before_the_start_and_after_the_end_are_refused():
     env = to_parallel_env(Walk(1))
     with pytest.raises(RuntimeError, match=r"no agent is present in Walk\(.*\): call reset"):
         env.step({})
@@ -405,7 +409,7 @@ def test_nobody_acts_before_the_start_or_after_the_end():
         env.step({})
 
 
-def test_nothing_is_to_be_seen_before_the_start():
+def test_rendering_before_the_start_is_refused():
     with pytest.raises(RuntimeError, match="was not started: call reset"):
         to_parallel_env(Maze(), render_mode="ansi").render()
 
