@@ -40,7 +40,6 @@ ENTRY = re.compile(r"((?:\*{0,2}`?\w+`?(?: \([^)]*\))?(?:, )?)+): *(?P<text>.*)"
 
 FAILING: set[str] = {
     "badger.bench.cases",
-    "badger",
     "badger.bench",
     "badger.bench.references",
     "badger.cli",
