@@ -39,11 +39,6 @@ SECTION = re.compile(r"^(Args|Raises|Returns|Yields|Shapes|Source|Attributes|Exa
 NAME = r"\*{0,2}`?\w+`?(?: \([^)]*\))?"
 ENTRY = re.compile(rf"({NAME}(?:, {NAME})*): *(?P<text>.*)")
 
-FAILING: set[str] = {
-    "badger",
-}
-"""Packages whose docstrings are not complete yet; a package that has become complete must leave this set."""
-
 
 class Source(NamedTuple):
     """One file, parsed."""
