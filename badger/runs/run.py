@@ -39,8 +39,8 @@ class Diverged(RuntimeError):
 class Run:
     """A learner, the number of outer steps to train, and the folder of its metrics and checkpoints.
 
-    A run from a recipe (`badger.build_run`) saves the recipe and its arguments, and `badger.load_run(path)` rebuilds it. A
-    run that was built by hand is loaded with `badger.load_run(path, build=fn)`.
+    A run from a recipe (`badger.build_run`) saves the recipe and its arguments, and `badger.load_run(path)` rebuilds
+    it. A run that was built by hand is loaded with `badger.load_run(path, build=fn)`.
 
     Args:
         learner: a `badger.learners.Learner`.
