@@ -121,7 +121,7 @@ class Steps(Walk):
         return state, self._make_step(state, -(state.place - 1).square())
 
     def _make_step(self, state, reward):
-        mask = torch.ones(len(reward), 3, dtype=torch.bool)
+        mask = torch.ones(len(reward), 3, dtype=torch.bool, device=reward.device)
         mask[:, 0] = state.place >= 0
         return super()._make_step(state, reward)._replace(action_mask=mask)
 

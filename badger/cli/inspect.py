@@ -44,7 +44,7 @@ def inspect_command(words: list[str]) -> int:
         loaded = load(run, build=build, trust_code=trust_code)
         learners = member_learners(loaded.learner)
         if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} of them, want 0 to {len(learners) - 1}")
+            raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
         learner = learners[member]
         size = sum(parameter.numel() for parameter in learner.agent.parameters())
         print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")

@@ -193,11 +193,11 @@ def exchange(folder):
 
 @pytest.mark.parametrize(
     "harm, message",
-    [(truncate, "is truncated"), (corrupt, "damaged"), (exchange, "made by tiny_runs:tiny {'seed': 1}")],
+    [(truncate, "is truncated"), (corrupt, "damaged"), (exchange, "a checkpoint of tiny_runs:tiny {'seed': 1}")],
 )
 def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_loaded(mine, capsys, harm, message):
     harm(mine)
-    with pytest.warns(UserWarning, match=rf"step_00000005\.pt, for step_00000010\.pt: .*{message}"):
+    with pytest.warns(UserWarning, match=rf"step_00000005\.pt, because of step_00000010\.pt: .*{message}"):
         assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 0
     assert "10 outer steps" in capsys.readouterr().out
 

@@ -129,7 +129,7 @@ def no_streams(monkeypatch):
     monkeypatch.setattr(torch.cuda, "Stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
-    monkeypatch.setattr(CudaGraphStep, "_captured", lambda graphed: Played(graphed))
+    monkeypatch.setattr(CudaGraphStep, "_capture", lambda graphed: Played(graphed))
 
 
 @pytest.mark.parametrize("done", [0, 2])

@@ -220,12 +220,12 @@ def test_no_experts_are_refused(experts):
 
 
 def test_all_members_of_a_population_need_one_size():
-    with pytest.raises(ValueError, match="the member with seed 0 draws its sizes anew"):
+    with pytest.raises(ValueError, match="the member with seed 0 samples its sizes for each outer step"):
         Population([varied(seed=0), varied(seed=1)])
 
 
 def test_a_cuda_graph_wants_one_size():
-    with pytest.raises(ValueError, match="sizes are drawn anew for each outer step, want the same in all"):
+    with pytest.raises(ValueError, match="sizes are sampled for each outer step, want the same in all"):
         varied(cuda_graph=True)
 
 
@@ -250,7 +250,13 @@ def test_tasks_of_a_mixture_can_have_different_scores(tmp_path):
 
 def test_a_recipe_takes_ranges_also_as_json_gives_them():
     run = build_run(
-        "guessing_game", dims=[2, 3], steps=(3, 4), experts=[4, 9], hidden_size=6, key_size=4, message_size=4, batch=4
+        "guessing_game",
+        dims=[2, 3],
+        steps=(3, 4),
+        experts=[4, 9],
+        message_size=4,
+        batch=4,
+        **{"core.hidden_size": 6, "core.key_size": 4},
     )
     assert run.learner.task == GuessingGame(4, 3) and run.learner.experts == (4, 9) and run.learner.agent.experts == 9
     assert run.learner.update()["finite"]

@@ -105,7 +105,7 @@ class EnvHandle:
     """
 
     def __init__(self, copies: "_LeasedEnvs", version: int):
-        self._copies, self._version = copies, version
+        self._copies, self._handle_version = copies, version
 
     def step(self, action: Any) -> tuple["EnvHandle", EnvStep]:
         """Advances all copies whose episodes have not ended by one step.
@@ -143,9 +143,9 @@ class EnvHandle:
         return EnvHandle(copies, copies.version), step
 
     def _check_current(self) -> "_LeasedEnvs":
-        if self._version != self._copies.version:
+        if self._handle_version != self._copies.version:
             raise RuntimeError(
-                f"this state is version {self._version} of {self._copies.name}, whose copies are at version "
+                f"this state is version {self._handle_version} of {self._copies.name}, whose copies are at version "
                 f"{self._copies.version}: external environments cannot be rolled out twice from one state. Continue "
                 "from the latest carry, or reset; a learner with grad_checkpoint_steps replays steps, leave it out"
             )

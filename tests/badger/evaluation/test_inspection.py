@@ -68,7 +68,7 @@ def test_only_steps_with_a_score_are_plotted():
 @pytest.mark.parametrize("core", ROWS_WRITTEN)
 def test_a_memory_has_used_a_slot_for_each_row_written(core):
     numbers = inspected(core)[0].scalars
-    merged = numbers.get("memory/merges", 0) * ROWS_WRITTEN[core]
+    merged = numbers.get("memory/merge_rate", 0) * ROWS_WRITTEN[core]
     assert numbers["memory/slots_used"] + merged == pytest.approx(ROWS_WRITTEN[core])
     assert 0 <= numbers["memory/duplicate_rate"] <= 1
     assert 0 <= numbers["memory/read_entropy"] <= math.log(8)

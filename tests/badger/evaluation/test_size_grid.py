@@ -314,7 +314,7 @@ def test_the_table_has_results_and_failures():
     assert lines[2] == "| 2 | 1 | 5 | 0.5000 +- 0.1000 |  | 0.3040 to 0.6960 | 8 | 3.25 | 0.0% |"
     assert lines[3].startswith("| 2 | 2 | 5 | 0.2500 +- 0.1000 | 0.133 |")
     assert "inf +- nan" in lines[4] and lines[4].endswith("| nan | 12.5% |")
-    assert "cannot be: experts=3, want a multiple" in lines[5]
+    assert "failed: experts=3, want a multiple" in lines[5]
     assert "Rosa et al. 2019" in lines[-1] and len({line.count(" | ") for line in lines[:5]} - {8}) <= 1
     assert "published" not in table(ROWS[:1], "final_error")
 
@@ -385,7 +385,7 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
         run.learner.agent, run.learner.task, experts=[4], dims=[2], slots=[2], episodes=3, rng=generator(5, "evaluate")
     )
     assert f"| 4 | 2 | 3 | 2 | {rows[0].mean:.4f} +- " in text
-    assert len(re.findall("cannot be: experts=3, want a multiple of outputs=2", text)) == 4
+    assert len(re.findall("failed: experts=3, want a multiple of outputs=2", text)) == 4
     assert (out / "grid.png").read_bytes().startswith(b"\x89PNG") and (out / "grid.png").stat().st_size > 5000
 
 
@@ -400,9 +400,9 @@ def test_the_command_has_help_and_names_errors(folder, capsys):
     assert code == 0 and "--slots" in text and "such as 5 10 20" in text
     assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]
     code, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--member", 1)
-    assert code == 1 and "--member 1: the run has 1 of them, want 0 to 0" in err
+    assert code == 1 and "--member 1: the run has 1 members, want 0 to 0" in err
     assert (
-        "episodes=0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)[2]
+        "--episodes 0, want at least 1" in told(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)[2]
     )
 
 

@@ -619,7 +619,7 @@ def test_notes_of_the_task_are_in_the_report(tmp_path):
         evaluations={"test": {"split": "test"}}, seeds=1,
     )  # fmt: skip
     one = job(tmp_path, "only", of=own)
-    with pytest.warns(UserWarning, match="are left out"):
+    with pytest.warns(UserWarning, match="are skipped"):
         run_trial(one)
     task = load_trusted(one.folder).learner.task
     (train,), (test,) = task.notes, dataclasses.replace(task, split="test").notes

@@ -235,10 +235,10 @@ def test_buckets_follow_a_curriculum(monkeypatch):
 
 def test_the_recipe_has_a_curriculum_of_story_lengths():
     learner = build_run(
-        "babi", tasks=(1,), max_words=(20, 60), curriculum_steps=(3, 43), hidden_size=4, key_size=4
+        "babi", tasks=(1,), max_words=(20, 60), curriculum_steps=(3, 43), **{"core.hidden_size": 4, "core.width": 4}
     ).learner
     learner.step = 1
-    task, _ = learner.drawn()
+    task, _ = learner.sample_task_and_experts()
     assert task.steps <= 20 and task.max_words == 60 == learner.task.steps
 
 

@@ -142,7 +142,7 @@ class Asked(SequenceTask):
         return MultiDiscrete((2, 4, 3)) if self.wide else Discrete(4)
 
     def _sample(self, batch, rng):
-        shown = torch.randint(7, (batch, 6), generator=rng)
+        shown = torch.randint(7, (batch, 6), generator=rng, device=rng.device)
         shown[:, -1] = 5
         half = torch.where(shown > 2, shown // 2, -1)
         digits = torch.stack([(shown > 4).long(), shown // 2, shown % 3], -1)
