@@ -1,4 +1,4 @@
-"""What every core must hold: `check_core` and `CORE_PROPERTIES`.
+"""The contract of recurrent cores: `check_core` and `CORE_PROPERTIES`.
 
 `shapes`, `dependence`, `members`, `stepping` and `devices` hold the properties, `cases` the small cores and inputs that
 they use.
@@ -21,7 +21,7 @@ UNCOMPILED = frozenset(CORE_PROPERTIES) - {"one_step_may_be_compiled"}
 """All but the slowest line, for a core of whose parts another one is compiled already."""
 
 ORDERED = frozenset({"members_permute", "members_may_change_places"})
-"""What does not hold of a core whose members write one after the other."""
+"""Properties that a core whose members write one after the other is exempt from."""
 
 __all__ = ["CORE_PROPERTIES", "ORDERED", "UNCOMPILED", "check_core"]
 

@@ -1,4 +1,4 @@
-"""What may depend on what in a core: episodes, rows of a batch, steps. Shapes as in `badger.testing.core.cases`."""
+"""Independence of episodes, rows and steps in a core. Shapes as in `badger.testing.core.cases`."""
 
 import torch
 

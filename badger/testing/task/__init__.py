@@ -1,4 +1,4 @@
-"""What every task must hold: `check_task` and `TASK_PROPERTIES`.
+"""The contract of tasks: `check_task` and `TASK_PROPERTIES`.
 
 `steps`, `episodes`, `rewards` and `devices` hold the properties, `cases` the actions and comparisons that they use.
 """
@@ -18,7 +18,7 @@ TASK_PROPERTIES: Properties = STEPS | EPISODES | REWARDS | DEVICES
 """The contract of tasks, by the names of its lines. Each takes a task, in float64."""
 
 OF_VALUES = frozenset({"a_state_is_a_value", "restart_touches_only_its_rows"})
-"""What does not hold of a task whose state is a handle to external environments (`Task.external`)."""
+"""Properties that a task with external environments (`Task.external`) is exempt from: its state is a handle."""
 
 __all__ = ["OF_VALUES", "TASK_PROPERTIES", "check_task"]
 

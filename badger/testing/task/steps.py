@@ -1,4 +1,4 @@
-"""What each step of a task gives: shapes, dtypes, finite numbers, named scores.
+"""The steps of a task: shapes, dtypes, finite numbers, named scores.
 
 Shapes as in `badger.testing.task.cases`.
 """
