@@ -22,7 +22,7 @@ def line(check: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """Decorator of a property: any exception becomes a `ContractError` that begins with the property's name."""
 
     @wraps(check)
-    def named(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def named(*args: Any, **kwargs: Any) -> Result:  # beartype 0.18 has no ParamSpec.args
         try:
             return check(*args, **kwargs)
         except ContractError as error:
