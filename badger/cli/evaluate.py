@@ -10,13 +10,12 @@ import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
-from badger.cli.loading import load
+from badger.cli.loading import choose_member, load
 from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem, replace_fields
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
-from badger.runs.evaluations import write_evaluation
-from badger.runs.recorder import nan_to_none
+from badger.runs.evaluations import mean_scores, write_evaluation
 from tasks import Task
 
 EPISODES = 1024  # default number
@@ -68,17 +67,15 @@ def command(argv: list[str]) -> int:
             json: file for the result.
         """
         loaded = load(run, best=best, build=build, trust_code=trust_code)
-        learners = member_learners(loaded.learner)
-        if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
-        agent = learners[member].agent
+        learner, num_members = choose_member(loaded, member), len(member_learners(loaded.learner))
+        agent = learner.agent
         task = replace_fields(loaded.learner.task.evaluation_task, dims=dims, steps=steps)
         lesioned = [_expert_index(text) for text in lesion.split(",") if text]
         rng = generator(seed, "evaluate", device=loaded.device)
         modify_state = partial(agent.remove, experts=lesioned) if lesioned else None  # without a lesion, no mask
         count = agent.experts if experts is None else experts
         num_episodes = default_num_episodes(task, count) if episodes is None else episodes
-        env, policy = task, learners[member].eval_policy
+        env, policy = task, learner.eval_policy
         if env_api is not None:
             env, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
         scores = evaluate(agent, env, num_episodes, rng, policy, experts=count, modify_state=modify_state)
@@ -86,11 +83,11 @@ def command(argv: list[str]) -> int:
             f"after {loaded.step} outer steps, with {count} experts"
             + (f" without {lesioned}" if lesioned else "")
             + (f", in {env_api}" if env_api is not None else "")
-            + (f", member {member} of {len(learners)}, seed {learners[member].seed}" if len(learners) > 1 else "")
+            + (f", member {member} of {num_members}, seed {learner.seed}" if num_members > 1 else "")
         )
         print_scores(scores, task.references())
         if not (best or lesioned or env_api or episodes) and (experts, dims, steps) == (None, None, None):
-            write_evaluation(run, loaded.step, learners[member].seed, mean_scores(scores))
+            write_evaluation(run, loaded.step, learner.seed, mean_scores(scores))
         if json is not None:
             settings = {
                 "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lesioned, "member": member,
@@ -135,16 +132,6 @@ def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
         "notes": task.notes,
         "scores": mean_scores(scores),
     }
-
-
-def mean_scores(scores: Scores) -> dict[str, dict[str, float | None]]:
-    """Mean and standard error of each score over episodes, for JSON: None where they are not finite.
-
-    Args:
-        scores: one value for each episode.
-    """
-    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
-    return {name: nan_to_none(mean) for name, mean in means.items()}
 
 
 def _expert_index(text: str) -> int:

@@ -10,11 +10,10 @@ import tyro
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from badger.cli.loading import load
+from badger.cli.loading import choose_member, load
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
 from badger.evaluation.size_grid import AXES, GridCell, iter_grid_cells, training_sizes
-from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.runs.checkpoint import atomic_write
 from badger.runs.milestones import markdown_table
@@ -59,10 +58,7 @@ def command(argv: list[str]) -> int:
             out: folder for grid.csv and grid.png; default: the run folder.
         """
         loaded = load(run, best=best, build=build, trust_code=trust_code)
-        learners = member_learners(loaded.learner)
-        if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
-        learner, task = learners[member], loaded.learner.task.evaluation_task
+        learner, task = choose_member(loaded, member), loaded.learner.task.evaluation_task
         sizes = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
         total = math.prod(len(set(values)) or 1 for values in sizes.values())
         rng = generator(seed, "evaluate", device=loaded.device)

@@ -7,9 +7,8 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
-from badger.cli.loading import load
+from badger.cli.loading import choose_member, load
 from badger.evaluation.inspection import inspect_agent
-from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.evaluations import read_evaluation
@@ -42,10 +41,7 @@ def inspect_command(words: list[str]) -> int:
         damaged = list(damaged_files(run))
         print("\n".join([*describe_run(description), *describe_files(run), *damaged]))
         loaded = load(run, build=build, trust_code=trust_code)
-        learners = member_learners(loaded.learner)
-        if not 0 <= member < len(learners):
-            raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
-        learner = learners[member]
+        learner = choose_member(loaded, member)
         size = sum(parameter.numel() for parameter in learner.agent.parameters())
         print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")
         rng = generator(seed, "inspect", device=loaded.device)

@@ -3,9 +3,27 @@
 import inspect
 from pathlib import Path
 
+from badger.learners import Learner
+from badger.learners.population import member_learners
 from badger.recipes.build import load_run, referenced_modules
 from badger.registry import resolve_name
 from badger.runs.run import Run, read_description
+
+
+def choose_member(run: Run, member: int) -> Learner:
+    """A learner of the run: one of its population, or the only one.
+
+    Args:
+        run: a loaded run.
+        member: index, from 0 on.
+
+    Raises:
+        ValueError: no such member.
+    """
+    learners = member_learners(run.learner)
+    if not 0 <= member < len(learners):
+        raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
+    return learners[member]
 
 
 def load(folder: Path, *, best: bool = False, build: str | None = None, trust_code: bool = False) -> Run:

@@ -8,7 +8,7 @@ import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import default_num_episodes, mean_scores, print_scores
+from badger.cli.evaluate import default_num_episodes, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.usage import print_usage
@@ -17,7 +17,7 @@ from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
-from badger.runs.evaluations import write_evaluation
+from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Diverged, Run
 from badger.runs.training import train

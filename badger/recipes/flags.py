@@ -101,9 +101,7 @@ def option_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) 
         function: a recipe; one that is a plain function has none.
         arguments: keyword arguments of the recipe.
     """
-    parts, defaults = getattr(function, "parts", {}), getattr(function, "option_defaults", {})
-    flags = inspect.signature(function).parameters
-    chosen = {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
+    chosen, defaults = _named_parts(function, arguments), getattr(function, "option_defaults", {})
     named = {key: key.partition(".") for key in defaults}
     return {key: defaults[key] for key, (flag, _, option) in named.items() if option in chosen[flag].available}
 
@@ -117,14 +115,19 @@ def drop_unknown_options(function: Callable[..., Run], arguments: Mapping[str, A
         function: a recipe; the arguments of one that is a plain function come back as they are.
         arguments: keyword arguments of the recipe.
     """
-    parts, flags = getattr(function, "parts", {}), inspect.signature(function).parameters
-    chosen = {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
+    chosen = _named_parts(function, arguments)
 
     def known(name: str) -> bool:
         flag, dot, option = name.partition(".")
         return not dot or flag not in chosen or option in chosen[flag].available
 
     return {name: value for name, value in arguments.items() if known(name)}
+
+
+def _named_parts(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Part]:
+    """The parts that the arguments, or else the recipe's defaults, name; none of a plain function."""
+    parts, flags = getattr(function, "parts", {}), inspect.signature(function).parameters
+    return {flag: Part(kind, arguments.get(flag, flags[flag].default)) for flag, kind in parts.items()}
 
 
 def split_options(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -181,16 +181,14 @@ def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
 
 
-TRAINING = frozenset(
-    {
-        "auxiliary", "batch", "compile", "cuda_graph", "experts", "grad_checkpoint_steps", "lr", "precision", "rank",
-        "seed",
-    }
-)  # fmt: skip
+TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph")
+"""Flags of every recipe that a learner is given where it has them."""
 
 CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64}, Core)
 BUS = PartKind("bus", BUSES, 2, base=Bus)
 TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
 SENSE = PartKind("sense", SENSES, 1, base=Sense)
 ACT = PartKind("act", ACTS, 2, frozenset({"agents"}), base=Act)
-LEARNER = PartKind("learner", LEARNERS, 2, TRAINING, base=Learner)
+LEARNER = PartKind(
+    "learner", LEARNERS, 2, frozenset({*TRAINING_FLAGS, "auxiliary", "lr", "rank", "seed"}), base=Learner
+)

@@ -12,7 +12,7 @@ from badger.agent import Agent
 from badger.learners import check_task, requirement
 from badger.learners.population import Population
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
-from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, Part
+from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, TRAINING_FLAGS, Part
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.runs.run import Run
@@ -22,7 +22,6 @@ from experts import default_loss_weights
 from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
-TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,28 @@
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from badger.evaluation.evaluate import nan_mean_and_sem
 from badger.runs import checkpoint
+from badger.runs.recorder import nan_to_none
 
 FILE = "evaluation.json"
 Scores = dict[str, dict[str, float | None]]  # score -> {"mean": ..., "sem": ...}
+
+
+def mean_scores(scores: Mapping[str, Tensor]) -> Scores:
+    """Mean and standard error of each score over episodes, for JSON: None where they are not finite.
+
+    Args:
+        scores: one value for each episode.
+    """
+    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
+    return {name: nan_to_none(mean) for name, mean in means.items()}
 
 
 def write_evaluation(folder: Path, step: int, seed: int, scores: Scores) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from badger.runs.evaluations import Scores
 from badger.runs.milestones import first_crossing
 from badger.runs.recorder import MetricsRow, read_metrics
 from badger.study.process_pool import Failure
-from badger.study.trial import Scores, Trial, read_result
+from badger.study.trial import Trial, read_result
 
 
 @dataclass(frozen=True)

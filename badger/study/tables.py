@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from badger.runs.evaluations import Scores
 from badger.runs.recorder import MetricsRow
 from badger.study.results import StudyResults, TrialResult
 from badger.study.statistics import bootstrap, censored_median, interquartile_mean, probability_of_improvement, wilson
-from badger.study.trial import Scores
 
 SEED = 0  # of the bootstrap, so that a report is reproducible
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import torch
 
-from badger.evaluation.evaluate import evaluate, nan_mean_and_sem, replace_fields
+from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.learners import Learner
 from badger.recipes.build import load_or_build
 from badger.rng import generator
 from badger.runs import checkpoint, recorder
+from badger.runs.evaluations import Scores, mean_scores
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
 from badger.study.study import Study
 from tasks import Task
 
-Scores = dict[str, dict[str, float | None]]
 """By score: its `mean` and the standard error `sem` of the mean."""
 
 
@@ -154,9 +154,7 @@ def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int
     """
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
-    scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
-    means = {name: dict(zip(("mean", "sem"), nan_mean_and_sem(values), strict=True)) for name, values in scores.items()}
-    return {name: recorder.nan_to_none(mean) for name, mean in means.items()}
+    return mean_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy))
 
 
 def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
