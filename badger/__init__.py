@@ -114,6 +114,7 @@ for _name, _registry in {"comms": "BUSES", "experts": "CORES", "tasks": "TASKS"}
 from badger import act, figures, sense  # noqa: E402
 from badger.act import ACTS  # noqa: E402
 from badger.agent import Agent  # noqa: E402
+from badger.errors import BadgerError  # noqa: E402
 from badger.evaluation.evaluate import evaluate  # noqa: E402
 from badger.evaluation.inspection import inspect_agent  # noqa: E402
 from badger.evaluation.size_grid import evaluate_grid  # noqa: E402
@@ -216,6 +217,7 @@ __all__ = [
     "AssociativeRecall",
     "Attention",
     "BAbI",
+    "BadgerError",
     "Bus",
     "CardGame",
     "CardGameImitation",

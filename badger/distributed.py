@@ -20,12 +20,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from badger.errors import ProcessLost
+
 DEATH_TIMEOUT = 2.0
 """Seconds until a process that has died is detected."""
-
-
-class ProcessLost(RuntimeError):
-    """Another process of the run has ended, or cannot be reached."""
 
 
 def rank() -> int:

@@ -15,7 +15,7 @@ from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
 from badger.evaluation.size_grid import AXES, GridCell, iter_grid_cells, training_sizes
 from badger.rng import generator
-from badger.runs.checkpoint import atomic_write
+from badger.runs.files import atomic_write
 from badger.runs.milestones import markdown_table
 
 

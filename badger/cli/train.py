@@ -12,6 +12,7 @@ from badger.cli.evaluate import default_num_episodes, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.usage import print_usage
+from badger.errors import Diverged, ProcessLost
 from badger.evaluation.evaluate import evaluate
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
@@ -19,7 +20,7 @@ from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.recorder import read_metrics
-from badger.runs.run import Diverged, Run
+from badger.runs.run import Run
 from badger.runs.training import train
 
 
@@ -80,10 +81,8 @@ def _run_training(run: Run, tensorboard: bool) -> int:
         if isinstance(end, KeyboardInterrupt):
             raise KeyboardInterrupt(f"{end}. Resume with: {run.shell_command('resume')}") from end
         raise
-    except distributed.ProcessLost as error:
-        raise distributed.ProcessLost(
-            f"{error}. Resume from the last checkpoint with: {run.shell_command('resume')}"
-        ) from error
+    except ProcessLost as error:
+        raise ProcessLost(f"{error}. Resume from the last checkpoint with: {run.shell_command('resume')}") from error
     if distributed.rank() == 0:
         _summarize(run)
     return 0

@@ -5,7 +5,6 @@ SHA-256 checksum of the file, because the CRCs of the zip format do not cover it
 none of them.
 """
 
-import contextlib
 import hashlib
 import io
 import os
@@ -15,9 +14,8 @@ from typing import Any
 
 import torch
 
-
-class CorruptCheckpoint(ValueError):
-    """A checkpoint that is truncated or damaged."""
+from badger.errors import DamagedFile
+from badger.runs.files import atomic_write
 
 
 def path(folder: Path, step: int) -> Path:
@@ -63,7 +61,7 @@ def write(folder: Path, step: int, content: dict[str, Any], *, keep: int, best: 
         atomic_write(folder / "best.pt", *parts)
     atomic_write(file, *parts)
     for old in [s for s in saved_steps(folder) if s <= step][:-keep]:
-        path(folder, old).unlink()
+        os.unlink(path(folder, old))
     return file
 
 
@@ -75,47 +73,11 @@ def read(file: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         device: where its tensors go.
 
     Raises:
-        CorruptCheckpoint: the file is truncated, damaged or no checkpoint.
+        DamagedFile: the file is truncated, damaged or no checkpoint.
         OSError: it cannot be read.
     """
     data = file.read_bytes()
     archive, comment = memoryview(data)[:-66], data[-64:]
     if hashlib.sha256(archive).hexdigest().encode() != comment:
-        raise CorruptCheckpoint(f"{file} is truncated, damaged or no checkpoint ({len(data)} bytes)")
+        raise DamagedFile(f"{file} is truncated, damaged or no checkpoint ({len(data)} bytes)", file=file)
     return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-
-
-def atomic_write(file: Path, *parts: bytes | memoryview) -> None:
-    """Writes a file atomically: to a temporary file, which is flushed to the disk and renamed.
-
-    Args:
-        file: the file to write or replace.
-        parts: its content, in order.
-
-    Raises:
-        OSError: that of the system; the old file is intact.
-    """
-    temporary = file.with_name("unfinished.tmp")
-    try:
-        with temporary.open("wb") as out:
-            for part in parts:
-                out.write(part)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
-    except OSError as error:
-        error.filename = str(file)  # the OSError of a write lacks the file name
-        raise
-    finally:
-        with contextlib.suppress(OSError):  # the first error is the one to report
-            temporary.unlink()
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flushes the folder itself, so that a rename survives a power failure."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from badger.evaluation.evaluate import nan_mean_and_sem
-from badger.runs import checkpoint
+from badger.runs.files import atomic_write
 from badger.runs.recorder import nan_to_none
 
 FILE = "evaluation.json"
@@ -44,7 +44,7 @@ def write_evaluation(folder: Path, step: int, seed: int, scores: Scores) -> None
     saved = read_evaluation(folder)
     members = saved["scores"] if saved is not None and saved["step"] == step else {}
     text = json.dumps({"step": step, "scores": {**members, str(seed): scores}}, indent=2, allow_nan=False)
-    checkpoint.atomic_write(folder / FILE, (text + "\n").encode())
+    atomic_write(folder / FILE, (text + "\n").encode())
 
 
 def read_evaluation(folder: Path) -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from badger.evaluation.inspection import Embeddings, Inspection
-from badger.runs import checkpoint
+from badger.runs.files import atomic_write
 
 MetricsRow = dict[str, Any]
 
@@ -71,7 +71,7 @@ class MetricsWriter:
         file = self.folder / "metrics.jsonl"
         if file.exists():
             rows = [row for row in read_metrics(self.folder) if row["step"] <= step]
-            checkpoint.atomic_write(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+            atomic_write(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def log_metrics(self, rows: list[MetricsRow], speed: float) -> None:
         """Writes the metrics of some outer steps; TensorBoard gets their means.

@@ -16,24 +16,18 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from badger.errors import DamagedFile, RunExists
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.registry import references
 from badger.runs import checkpoint
+from badger.runs.files import atomic_write
 from badger.version import __version__
 
 LAST_OF_0_1 = "53bf7fa"
 """The last commit that reads the run folders of version 0.1."""
 SMOOTHING = 0.95
 """The decay of the exponential moving averages of metrics, for each outer step."""
-
-
-class RunExists(FileExistsError):
-    """The folder of a new run has a run already."""
-
-
-class Diverged(RuntimeError):
-    """A loss or gradient was not finite. The optimizer has skipped that update."""
 
 
 class Run:
@@ -144,7 +138,7 @@ class Run:
         except TypeError as error:
             raise ValueError(f"the arguments of {self.recipe} must be valid JSON, for run.json, but {error}") from error
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.atomic_write(folder / "run.json", text.encode())
+        atomic_write(folder / "run.json", text.encode())
         self._own_folder = folder
 
     def save(self) -> Path:
@@ -208,9 +202,7 @@ class Run:
         content = checkpoint.read(file, self.device)
         recipe, arguments = content["recipe"], json.loads(content["arguments"])
         if (recipe, arguments) != (self.recipe, self.arguments):
-            raise checkpoint.CorruptCheckpoint(
-                f"it is a checkpoint of {recipe} {arguments}, want {self.recipe} {self.arguments}"
-            )
+            raise DamagedFile(f"it is a checkpoint of {recipe} {arguments}, want {self.recipe} {self.arguments}")
         self.learner.load_state_dict(content["learner"])
         self.averages, self.best, self.seconds = content["averages"], content["best"], content["seconds"]
         self.processes = content["processes"]

@@ -14,12 +14,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from badger import distributed
+from badger.errors import Diverged, EnvFailed
 from badger.evaluation.divergence import diagnose_divergence
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
+from badger.runs.files import remove_temporary
 from badger.runs.recorder import MetricsRow, MetricsWriter
-from badger.runs.run import SMOOTHING, Diverged, Run
+from badger.runs.run import SMOOTHING, Run
 from tasks import EnvError
 
 
@@ -37,7 +39,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
 
     Raises:
         Diverged: a loss or gradient was not finite; names the last checkpoint.
-        EnvError: an external environment failed; names the last checkpoint.
+        EnvFailed: an external environment failed; names the last checkpoint.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
         RunExists: the folder has another run.
         OSError: a checkpoint or the metrics could not be written; the previous checkpoint is intact.
@@ -110,6 +112,8 @@ def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | Non
         yield None
         return
     run.create()
+    for folder in (run.folder, run.folder / "checkpoints"):
+        remove_temporary(folder)
     task, core = run.learner.task, run.learner.agent.core
     recorder = MetricsWriter(run.folder, run.step, task.references(), tensorboard=tensorboard)
     example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
@@ -141,7 +145,7 @@ def _explain_env_error(run: Run) -> Iterator[None]:
         yield
     except EnvError as error:
         advice = f" Once the cause is fixed, continue with: {run.shell_command('resume')}" if run.folder else ""
-        raise EnvError(
+        raise EnvFailed(
             f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}.{advice}"
         ) from error
 
@@ -207,7 +211,8 @@ def _raise_if_diverged(run: Run, rows: list[MetricsRow], recorder: MetricsWriter
     raise Diverged(
         f"outer step {bad['step']} is not finite: {values}{diagnosis and '; '}{diagnosis}. That update was skipped. "
         f"Last checkpoint: {_last_checkpoint(run)}. "
-        "A lower learning rate, a smaller clip or shorter episodes usually fix it."
+        "A lower learning rate, a smaller clip or shorter episodes usually fix it.",
+        step=bad["step"],
     )
 
 

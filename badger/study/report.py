@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from badger.runs import checkpoint
+from badger.runs.files import atomic_write
 from badger.runs.milestones import MIN_AVERAGED_STEPS, markdown_table
 from badger.runs.recorder import MetricsRow
 from badger.study import plots, tables
@@ -52,7 +52,7 @@ def write_report(results: StudyResults, folder: Path) -> str:
         figure.savefig(folder / f"{name}.png")
     for name, rows in {"runs": tables.runs(results), "summary": tables.summary(results)}.items():
         _write_csv(folder / f"{name}.csv", rows)
-    checkpoint.atomic_write(folder / "report.md", text.encode())  # last: where it exists, the other files do, too
+    atomic_write(folder / "report.md", text.encode())  # last: where it exists, the other files do, too
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from badger.runs import checkpoint
+from badger.runs.files import atomic_write
 from badger.study.process_pool import Failure, run_in_processes
 from badger.study.results import StudyResults, collect_results
 from badger.study.study import Study
@@ -99,7 +99,7 @@ def _write_or_check_json(study: Study, folder: Path) -> None:
     file, definition = folder / "study.json", study.definition()
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        checkpoint.atomic_write(file, (json.dumps(definition, indent=2) + "\n").encode())
+        atomic_write(file, (json.dumps(definition, indent=2) + "\n").encode())
         return
     try:
         existing = dict(json.loads(file.read_text()))

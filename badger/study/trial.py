@@ -15,8 +15,9 @@ from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.learners import Learner
 from badger.recipes.build import load_or_build
 from badger.rng import generator
-from badger.runs import checkpoint, recorder
+from badger.runs import recorder
 from badger.runs.evaluations import Scores, mean_scores
+from badger.runs.files import atomic_write
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
 from badger.study.study import Study
@@ -194,4 +195,4 @@ def _log_to_tensorboard(run: Run, scores: dict[str, Scores], score: str) -> None
 def _write_result(folder: Path, description: dict[str, Any], scores: dict[str, dict[str, Scores]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({**description, "scores": scores}, indent=2, allow_nan=False) + "\n"
-    checkpoint.atomic_write(folder / "result.json", text.encode())
+    atomic_write(folder / "result.json", text.encode())

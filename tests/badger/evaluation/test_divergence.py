@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from badger import GuessingGame, build_run, train
+from badger.errors import Diverged
 from badger.evaluation.divergence import diagnose_divergence
-from badger.runs.run import Diverged
 from toys import seeded, toy_agent
 
 GAME = GuessingGame(4, 2, dtype=torch.float64)

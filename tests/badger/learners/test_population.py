@@ -8,8 +8,9 @@ import torch
 from torch.testing import assert_close
 
 from badger import BPTT, CORES, GRU, GuessingGame, Population, Run, build_run, evaluate, generator, train
+from badger.errors import Diverged
 from badger.runs.milestones import MIN_AVERAGED_STEPS, learning_milestones
-from badger.runs.run import SMOOTHING, Diverged
+from badger.runs.run import SMOOTHING
 from badger.testing import check_learner
 from pairwise import each_value
 from tiny_runs import checkpoints, load_trusted, made, metrics, same, scalars

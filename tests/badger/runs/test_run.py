@@ -12,8 +12,9 @@ import torch
 
 import badger
 from badger import Run, build_run, load_or_train, load_run, read_metrics, train
+from badger.errors import DamagedFile, Diverged, RunExists
 from badger.runs import checkpoint as checkpoint_files
-from badger.runs.run import Diverged, RunExists
+from badger.runs.files import atomic_write
 from badger.study.compare import compare_runs
 from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny
 
@@ -203,7 +204,7 @@ def test_no_bit_of_a_checkpoint_may_change(mine):
     whole = file(mine, 30).read_bytes()
     for place in range(7, size, 211):
         damaged(file(mine, 30), place)
-        with pytest.raises(checkpoint_files.CorruptCheckpoint):
+        with pytest.raises(DamagedFile):
             checkpoint_files.read(file(mine, 30))
         file(mine, 30).write_bytes(whole)
     assert same(checkpoint_files.read(file(mine, 30)), content)
@@ -322,9 +323,9 @@ def test_a_full_disk_stops_the_run_and_spares_the_former_checkpoint(mine, done):
 def test_atomic_write_replaces_the_whole_file_or_nothing(tmp_path):
     (tmp_path / "file").write_bytes(b"as it was")
     with small_disk(100_000), pytest.raises(OSError, match=f"File too large: '{tmp_path / 'file'}'"):
-        checkpoint_files.atomic_write(tmp_path / "file", b"one", b"two" * 100_000)
+        atomic_write(tmp_path / "file", b"one", b"two" * 100_000)
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"as it was")]
-    checkpoint_files.atomic_write(tmp_path / "file", b"one", b"two")
+    atomic_write(tmp_path / "file", b"one", b"two")
     assert [(f.name, f.read_bytes()) for f in tmp_path.iterdir()] == [("file", b"onetwo")]
 
 

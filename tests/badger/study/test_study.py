@@ -216,7 +216,7 @@ def test_finished_runs_are_not_run_again(whole):
     assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
 
 
-@pytest.mark.parametrize("name", ["badger.runs.checkpoint.atomic_write"])
+@pytest.mark.parametrize("name", ["badger.runs.files.atomic_write"])
 def test_a_run_killed_at_any_write_ends_with_the_same_result(tmp_path, whole, name):
     for call in range(1, 40):
         process = start(perform_until, job(tmp_path, "long", 1), name, call)
