@@ -28,6 +28,10 @@ class RunExists(BadgerError, FileExistsError):
     """The folder of a new run has a run, or files of others, already."""
 
 
+class RunRemoved(BadgerError, FileNotFoundError):
+    """The folder of a run was removed or renamed while the run was training."""
+
+
 class RunLocked(BadgerError, RuntimeError):
     """Another process writes to the run folder.
 

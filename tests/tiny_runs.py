@@ -16,6 +16,7 @@ import torch
 
 from badger import BPTT, Run, build_run, load_run, read_metrics, train
 from badger.recipes.build import referenced_modules
+from badger.runs.lock import write_lock
 from badger.study import Arm, Study
 from badger.study import process_pool as workers
 from badger.study.trial import run_trial
@@ -30,7 +31,7 @@ def tiny(*, outer_steps: int = STEPS, seed: int = 0, seeds: int = 1) -> Run:
         outer_steps: updates.
     """
     sizes = {
-        "experts": 2, "dims": 2, "steps": 3, "core.hidden_size": 6, "message_size": 4, "core.key_size": 4, "batch": 4,
+        "experts": 2, "dims": 2, "steps": 3, "core.hidden_size": 6, "message_size": 4, "core.key_size": 4, "batch": 20,
     }  # fmt: skip
     run = build_run(
         "guessing_game", act="round_robin", **sizes, outer_steps=outer_steps, seed=seed, seeds=seeds, device="cpu"
@@ -152,6 +153,13 @@ def perform_until(job, name, call):
     torch.set_num_threads(1)
     _deadly(name, call)
     run_trial(job)
+
+
+def hold_lock(folder):
+    """Writes to a run folder, and goes on to do so until it is killed."""
+    with write_lock(folder):
+        (folder / "held").touch()
+        time.sleep(60)
 
 
 def hold(file):

@@ -1,6 +1,5 @@
 """The command `badger inspect RUN`: the content of a run folder, and metrics and pictures of its agent."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.evaluations import read_evaluation
+from badger.runs.recorder import METRICS, scan_metrics
 from badger.runs.run import Description, read_description
 
 
@@ -43,6 +43,8 @@ def inspect_command(words: list[str]) -> int:
         loaded = load(run, build=build, trust_code=trust_code)
         learner = choose_member(loaded, member)
         size = sum(parameter.numel() for parameter in learner.agent.parameters())
+        if loaded.best is not None:
+            print(f"best            {loaded.best.kind}, over {loaded.best.episodes} episodes: {loaded.best.value:.4g}")
         print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")
         rng = generator(seed, "inspect", device=loaded.device)
         found = inspect_agent(learner.agent, loaded.learner.task.evaluation_task, rng, policy=learner.eval_policy)
@@ -78,9 +80,8 @@ def describe_files(folder: Path) -> Iterator[str]:
     """
     steps = checkpoint.saved_steps(folder / "checkpoints")
     yield f"checkpoints     {', '.join(map(str, steps)) or 'none'}"
-    metrics = folder / "metrics.jsonl"
-    lines = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-    yield f"metrics         {lines} outer steps"
+    rows = scan_metrics(folder).rows if (folder / METRICS).exists() else []
+    yield f"metrics         {len(rows)} outer steps"
     evaluation = read_evaluation(folder)
     yield "evaluation      " + ("none" if evaluation is None else f"at outer step {evaluation['step']}")
 
@@ -91,13 +92,9 @@ def damaged_files(folder: Path) -> Iterator[str]:
     Args:
         folder: run folder.
     """
-    metrics = folder / "metrics.jsonl"
-    if metrics.exists():
-        for number, line in enumerate(metrics.read_bytes().split(b"\n")[:-1], 1):
-            try:
-                json.loads(line)
-            except ValueError as error:
-                yield f"damaged         line {number} of {metrics}: {error}"
+    if (folder / METRICS).exists():
+        for number, problem in scan_metrics(folder).problems.items():
+            yield f"damaged         line {number} of {folder / METRICS}: {problem}"
     for step in checkpoint.saved_steps(folder / "checkpoints"):
         file = checkpoint.path(folder / "checkpoints", step)
         try:

@@ -61,8 +61,9 @@ class Learner(Protocol):
     def update(self) -> dict[str, Tensor | float]:
         """One outer step; returns detached metrics.
 
-        Among them `return` (higher is better), `finite`, and the means of the task's scores. Where several processes
-        share a run, all end the step with equal parameters and metrics (`badger.distributed.all_reduce_mean_`).
+        Among them `return` (mean return of the episodes that ended; higher is better), `episodes` (their number; 0:
+        `return` is that of earlier ones), `finite`, and the means of the task's scores. Where several processes share
+        a run, all end the step with equal parameters and metrics (`badger.distributed.all_reduce_mean_`).
         """
 
     def state_dict(self) -> dict[str, Any]:

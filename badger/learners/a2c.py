@@ -95,10 +95,8 @@ class A2C(ActorCritic):
         totals, episode_reward = self._episode_metrics(trajectory, mask, stream)
         self.updater.optimizer.zero_grad()
         means = self._backward(trajectory, mask, self._bootstrap_value(carry, rng))
-        metrics, last_return = self._finish_update(
-            self.updater.step(lr, means, totals), stream.last_return, lr, len(trajectory.obs)
-        )
-        self.stream = None if self.horizon is None else stream.advance(carry, episode_reward, last_return)
+        metrics = self._finish_update(self.updater.step(lr, means, totals), lr, len(trajectory.obs))
+        self.stream = None if self.horizon is None else stream.advance(carry, episode_reward)
         return metrics
 
     def _collect(self, carry: Carry, rng: torch.Generator) -> tuple[Trajectory, Carry]:

@@ -53,6 +53,7 @@ class ActorCritic(ABC):
 
     - `return`: mean undiscounted return of the episodes that ended in this update; if none ended, of those that ended
       last; if none has ended yet, the mean reward of the running episodes. The mean over agents.
+    - `episodes`: number of episodes that ended in this update, in all processes.
     - `env_steps`: environment steps so far, over all rows and processes, including those that only reset an episode.
 
     Args:
@@ -117,6 +118,8 @@ class ActorCritic(ABC):
             agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
         )
         self.stream: EpisodeStream | None = None  # episodes that the next update continues
+        # mean return of the episodes that ended last, NaN before any has ended
+        self.last_return = next(agent.parameters()).new_full((), torch.nan)
         self.step = self.env_steps = 0
 
     @abstractmethod
@@ -143,20 +146,18 @@ class ActorCritic(ABC):
         sums, episode_reward = episode_returns(trajectory, mask, stream.episode_reward)
         ended = episode_end_mask(trajectory, mask)
         totals = metric_totals([masked(trajectory, any_agent(mask))], self.task, self, ACTOR_CRITIC_METRICS)
-        totals["ended_return"] = torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+        totals |= returns.ended_totals(sums, ended)
         totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(episode_reward).sum()])
         return totals, episode_reward
 
-    def _finish_update(
-        self, metrics: dict[str, Tensor], last_return: Tensor, lr: float | Tensor, steps: int
-    ) -> tuple[dict[str, Tensor | float], Tensor]:
-        """Counts the outer step and its environment steps; returns its metrics and the new `last_return`."""
+    def _finish_update(self, metrics: dict[str, Tensor], lr: float | Tensor, steps: int) -> dict[str, Tensor | float]:
+        """Counts the outer step and its environment steps; returns its metrics."""
         ended_return, running_return = metrics.pop("ended_return"), metrics.pop("running_return")
-        last_return = torch.where(ended_return.isnan(), last_return, ended_return)
+        self.last_return = torch.where(ended_return.isnan(), self.last_return, ended_return)
         self.step += 1
         self.env_steps += steps * self.batch
-        return_ = torch.where(last_return.isnan(), running_return, last_return)
-        return {**metrics, "return": return_, "env_steps": float(self.env_steps), "lr": lr}, last_return
+        return_ = torch.where(self.last_return.isnan(), running_return, self.last_return)
+        return {**metrics, "return": return_, "env_steps": float(self.env_steps), "lr": lr}
 
     def _loss(
         self, terms: dict[str, Tensor], losses: dict[str, Tensor], mask: Bool[Tensor, "T B *P"]
@@ -178,7 +179,8 @@ class ActorCritic(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Agent, optimizer, counters and running episodes, as plain types and tensors.
 
-        Running episodes of an external environment (`Task.external`) are not saved; new ones start after loading.
+        Running episodes of an external environment (`Task.external`) are not saved; new ones start after loading, and
+        `return` stays that of the episodes that ended last until others have ended.
         """
         stream = None if self.task.external else self.stream
         return {
@@ -187,6 +189,7 @@ class ActorCritic(ABC):
             "step": self.step,
             "env_steps": self.env_steps,
             "stream": None if stream is None else stream.pack(),
+            "last_return": self.last_return,
             "rank": self.rank,
         }
 
@@ -199,6 +202,7 @@ class ActorCritic(ABC):
         self.agent.load_state_dict(state["agent"])
         self.updater.optimizer.load_state_dict(state["optimizer"])
         self.step, self.env_steps, packed = state["step"], state["env_steps"], state["stream"]
+        self.last_return = state.get("last_return", self.last_return)  # 0.2 did not save it
         matches = (
             packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
         )

@@ -28,8 +28,8 @@ class BPTT:
     differentiable. The optimizer skips a step whose loss or gradient is not finite, on the device; the metric `finite`
     is then 0.
 
-    Metrics: `loss`, `return` (mean total reward of the episodes), `gradient_norm` before clipping, `parameter_norm`,
-    `finite`, `lr`, and the means of the task's scores and of the core's auxiliary losses.
+    Metrics: `loss`, `return` (mean total reward of the episodes), `episodes` (their number), `gradient_norm` before
+    clipping, `parameter_norm`, `finite`, `lr`, and the means of the task's scores and of the core's auxiliary losses.
 
     Args:
         agent: the agent to train, without a critic.
@@ -143,7 +143,7 @@ class BPTT:
         lr = self.schedule(self.step)
         metrics = (self.graph or self._outer_step)(self.rng(), lr)
         self.step += 1
-        return {**metrics, "lr": lr}
+        return {**metrics, "episodes": float(self.batch), "lr": lr}
 
     def apply_gradients(self, loss: Tensor, trajectories: list[Trajectory]) -> dict[str, Tensor | float]:
         """The second half of an outer step: an optimizer step on the gradient in the parameters, and its metrics.
@@ -155,7 +155,7 @@ class BPTT:
         lr = self.schedule(self.step)
         metrics = self._apply(loss, trajectories, lr)
         self.step += 1
-        return {**metrics, "lr": lr}
+        return {**metrics, "episodes": float(self.batch), "lr": lr}
 
     def _outer_step(self, rng: torch.Generator, lr: float | Tensor) -> dict[str, Tensor]:
         self.optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Episodes that continue across outer steps: their carry, running rewards and returns. For actor-critic and Q-learning.
+"""Episodes that continue across outer steps: their carry, running rewards. For actor-critic and Q-learning.
 
 Shapes: T step, B episode, P agent of an environment with several agents (`Task.agents`).
 """
@@ -22,26 +22,23 @@ class EpisodeStream(NamedTuple):
     Args:
         carry: environment and agent state of the rollout.
         episode_reward: reward of each episode so far, the mean over agents where there are several.
-        last_return: mean return of the episodes that ended last, NaN before any has ended.
     """
 
     carry: Carry
     episode_reward: Float[Tensor, " B"]
-    last_return: Float[Tensor, ""]
 
-    def advance(self, carry: Carry, episode_reward: Tensor, last_return: Tensor) -> "EpisodeStream":
+    def advance(self, carry: Carry, episode_reward: Tensor) -> "EpisodeStream":
         """The same episodes after a rollout, detached from its graph.
 
         Args:
             carry: after the rollout.
             episode_reward: (B,) reward of the running episodes.
-            last_return: () mean return of the episodes that ended last.
         """
-        return EpisodeStream(detach_carry(carry), episode_reward, last_return)
+        return EpisodeStream(detach_carry(carry), episode_reward)
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
-        return {**pack_carry(self.carry), "episode_reward": self.episode_reward, "last_return": self.last_return}
+        return {**pack_carry(self.carry), "episode_reward": self.episode_reward}
 
 
 def open_stream(agent: Agent, task: Task, batch: int, rng: torch.Generator, experts: int) -> EpisodeStream:
@@ -64,8 +61,7 @@ def open_stream(agent: Agent, task: Task, batch: int, rng: torch.Generator, expe
             f"{type(task).__name__} returns a reward for each expert, {tuple(reward.shape)}, want one for the agent, "
             "(B,): return their mean, or set Task.agents where the environment has several agents"
         )
-    zeros = reward.new_zeros(len(reward))
-    return EpisodeStream(carry, zeros, torch.full_like(zeros[0], torch.nan))
+    return EpisodeStream(carry, reward.new_zeros(len(reward)))
 
 
 def unpack_stream(packed: dict[str, Any], like: Carry) -> EpisodeStream:
@@ -75,7 +71,7 @@ def unpack_stream(packed: dict[str, Any], like: Carry) -> EpisodeStream:
         packed: the dict of `EpisodeStream.pack`.
         like: a carry of new episodes of the same agent and task, of any batch size.
     """
-    return EpisodeStream(unpack_carry(packed, like), packed["episode_reward"], packed["last_return"])
+    return EpisodeStream(unpack_carry(packed, like), packed["episode_reward"])
 
 
 def pack_carry(carry: Carry) -> dict[str, Any]:

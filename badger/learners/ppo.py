@@ -169,8 +169,8 @@ class PPO(ActorCritic):
             steps.append(
                 self.updater.step(lr, means, {}) if steps else self.updater.step(lr, means | explained, totals)
             )
-        metrics, last_return = self._finish_update(_mean_metrics(steps), stream.last_return, lr, self.horizon)
-        self.stream = stream.advance(carry, episode_reward, last_return)
+        metrics = self._finish_update(_mean_metrics(steps), lr, self.horizon)
+        self.stream = stream.advance(carry, episode_reward)
         return metrics
 
     def _collect(self, carry: Carry, rng: torch.Generator) -> tuple[Trajectory, RolloutBatch, Carry]:

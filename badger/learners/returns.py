@@ -59,6 +59,18 @@ def running_returns(
     return torch.stack(sums), carried
 
 
+def ended_totals(sums: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"]) -> dict[str, Tensor]:
+    """Sum and count (2,) of `ended_return`, the mean return of the episodes that ended, and `episodes`, their number.
+
+    Args:
+        sums: the running returns of `running_returns`.
+        ended: the episode ended in this step.
+    """
+    count, total = ended.sum().to(sums.dtype), torch.where(ended, sums, 0).sum()
+    share = torch.full_like(count, 1 / distributed.world_size())  # the number in all processes is no mean over them
+    return {"ended_return": torch.stack([total, count]), "episodes": torch.stack([count, share])}
+
+
 def masked_normalize(x: Float[Tensor, "*B"], mask: Bool[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """x shifted and scaled to mean 0 and variance 1 over the mask, in all processes of the run together.
 

@@ -16,7 +16,9 @@ from experts.torch_internals import skip_next_step
 from tasks import Task
 
 METRIC_FIELDS = ("scores", "losses")  # of Trajectory: dicts of values for each step, NaN where there is none
-BASE_METRICS = frozenset({"loss", "return", "gradient_norm", "parameter_norm", "finite", "lr"})  # of every update
+BASE_METRICS = frozenset(
+    {"loss", "return", "episodes", "gradient_norm", "parameter_norm", "finite", "lr"}
+)  # of every update
 
 
 class GuardedAdamW:

@@ -3,7 +3,9 @@
 - `badger.runs.run`: `Run`: a learner, its number of outer steps and its folder. Writes and reads `run.json`.
 - `badger.runs.training`: `train`: outer steps, progress bar, interrupts, divergence.
 - `badger.runs.checkpoint`: checkpoint files, verified when they are read. `badger.runs.files`: atomic writes.
-- `badger.runs.recorder`: `metrics.jsonl` and TensorBoard events; `read_metrics`.
+- `badger.runs.recorder`: `metrics.jsonl`; `read_metrics`. `badger.runs.events`: TensorBoard events.
+- `badger.runs.best`: the figure by which best.pt is chosen.
+- `badger.runs.lock`: one writer for each folder.
 - `badger.runs.milestones`: learning speed: first crossing of a threshold, moving averages at given steps.
 - `badger.runs.evaluations`: `evaluation.json`, the last evaluation of a run.
 

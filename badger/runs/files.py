@@ -31,8 +31,7 @@ def atomic_write(file: Path, *parts: bytes | memoryview) -> None:
             os.close(descriptor)
         os.replace(temporary, file)
     except OSError as error:
-        error.filename, error.filename2 = str(file), None  # the OSError of a write lacks the file name
-        raise
+        raise OSError(error.errno, error.strerror, str(file)) from error  # that of a write lacks the file name
     finally:
         with contextlib.suppress(OSError):  # the first error is the one to report
             os.unlink(temporary)

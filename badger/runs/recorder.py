@@ -1,43 +1,112 @@
-"""Metrics of a run on disk: metrics.jsonl with a line for each outer step, and TensorBoard events."""
+"""Metrics of a run on disk: metrics.jsonl, with a line for each outer step."""
 
 import contextlib
 import json
 import math
 import os
-import shutil
+import time
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from badger.evaluation.inspection import Embeddings, Inspection
-from badger.runs.files import atomic_write
+from badger.runs.events import EventWriter
+from badger.runs.files import atomic_write, write_all
 
+METRICS = "metrics.jsonl"
 MetricsRow = dict[str, Any]
 
-PROJECTED = "experts"
-"""The name of the points in TensorBoard's projector, and their sub-folder, STEP/experts."""
+
+class Metrics(NamedTuple):
+    """The good rows of a metrics.jsonl, and what is wrong with its other lines.
+
+    Args:
+        rows: a row for each outer step, in the order of the file.
+        problems: what is wrong, by line number.
+        truncated: whether the last line has no end, as a process that was killed leaves it.
+    """
+
+    rows: list[MetricsRow]
+    problems: dict[int, str]
+    truncated: bool
 
 
 def read_metrics(folder: str | Path) -> list[MetricsRow]:
     """The metrics of a run, a row for each outer step, without a last line that a crash has truncated.
+
+    Damaged lines are left out, with a warning that names them.
 
     Args:
         folder: the run folder.
 
     Raises:
         FileNotFoundError: the folder has no metrics.
-        ValueError: a line is damaged.
     """
-    file = Path(folder) / "metrics.jsonl"
+    found = scan_metrics(folder)
+    if found.problems:
+        warnings.warn(describe_problems(folder, found.problems), stacklevel=2)
+    return found.rows
+
+
+def scan_metrics(folder: str | Path) -> Metrics:
+    """The rows of a run's metrics, and every line that is damaged, missing or there twice.
+
+    Args:
+        folder: the run folder.
+
+    Raises:
+        FileNotFoundError: the folder has no metrics.
+    """
+    file = Path(folder) / METRICS
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no metrics: there is no {file}")
-    rows = []
-    for number, line in enumerate(file.read_text().split("\n")[:-1], 1):
+    rows: list[MetricsRow] = []
+    problems: dict[int, str] = {}
+    *lines, rest = file.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
+            row = _parse_row(line)
         except ValueError as error:
-            raise ValueError(f"line {number} of {file} is damaged: {error}") from error
-    return rows
+            problems[number] = str(error)
+            continue
+        last = rows[-1]["step"] if rows else row["step"] - 1
+        if row["step"] <= last:
+            problems[number] = f"outer step {row['step']} again, after {last}"
+            continue
+        if row["step"] > last + 1 and number - 1 not in problems:
+            problems[number] = f"outer step {row['step']} follows {last}: those in between are missing"
+        rows.append(row)
+    return Metrics(rows, problems, bool(rest))
+
+
+def describe_problems(folder: str | Path, problems: dict[int, str]) -> str:
+    """One line about the damaged lines of a metrics.jsonl.
+
+    Args:
+        folder: the run folder.
+        problems: what is wrong, by line number.
+    """
+    first = "; ".join(f"line {number}: {problem}" for number, problem in list(problems.items())[:5])
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return f"{Path(folder) / METRICS} is damaged, its other lines are used. {first}{more}"
+
+
+def _parse_row(line: bytes) -> MetricsRow:
+    """The row of a line. Raises ValueError if it is none."""
+    if not line.strip(b"\0"):
+        raise ValueError("a hole: no text, or bytes of value 0")
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"bytes that are no text: {line[error.start : error.start + 4]!r}") from error
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from error
+    step = row.get("step") if isinstance(row, dict) else None
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise ValueError("no row of metrics: want an object with an integer 'step'")
+    wrong = [name for name, value in row.items() if not isinstance(value, int | float | None)]
+    if wrong:
+        raise ValueError(f"field {wrong[0]!r} is {row[wrong[0]]!r}, want a number or null")
+    return row
 
 
 def nan_to_none(row: MetricsRow) -> MetricsRow:
@@ -58,20 +127,44 @@ class MetricsWriter:
         folder: the run folder.
         step: outer steps done.
         references: score -> {name of a reference line: value}, plotted with the curves.
+        start_step: outer steps done before the first row of the file.
         tensorboard: write events, too.
+
+    Raises:
+        OSError: that of the system.
     """
 
-    def __init__(self, folder: Path, step: int, references: dict[str, dict[str, float]], *, tensorboard: bool = True):
-        self.folder, self.references = folder, references
-        self._truncate(step)
-        self.file = (folder / "metrics.jsonl").open("a")
-        self.events = _summary_writer(folder, step) if tensorboard else None
+    def __init__(
+        self,
+        folder: Path,
+        step: int,
+        references: dict[str, dict[str, float]],
+        *,
+        start_step: int = 0,
+        tensorboard: bool = True,
+    ):
+        self.folder, self.path = folder, folder / METRICS
+        self._truncate(start_step, step)
+        self.file = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self.events = EventWriter(folder, step, references) if tensorboard else None
 
-    def _truncate(self, step: int) -> None:
-        file = self.folder / "metrics.jsonl"
-        if file.exists():
-            rows = [row for row in read_metrics(self.folder) if row["step"] <= step]
-            atomic_write(file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+    def _truncate(self, start_step: int, step: int) -> None:
+        """Keeps the rows up to an outer step; of a damaged file also a copy, as nothing of it is to be lost."""
+        rows: list[MetricsRow] = []
+        if self.path.exists():
+            found = scan_metrics(self.folder)
+            rows = [row for row in found.rows if row["step"] <= step]
+            if found.problems:
+                copy = self.path.with_name(f"metrics-damaged-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.jsonl")
+                atomic_write(copy, self.path.read_bytes())
+                warnings.warn(f"{describe_problems(self.folder, found.problems)}. A copy: {copy}", stacklevel=5)
+            if len(rows) < len(found.rows) or found.problems or found.truncated:
+                atomic_write(self.path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        last = rows[-1]["step"] if rows else start_step
+        if last < step:
+            warnings.warn(
+                f"{self.path} has no rows for outer steps {last + 1} to {step}: the curves have a gap", stacklevel=5
+            )
 
     def log_metrics(self, rows: list[MetricsRow], speed: float) -> None:
         """Writes the metrics of some outer steps; TensorBoard gets their means.
@@ -79,149 +172,34 @@ class MetricsWriter:
         Args:
             rows: metrics of each step, oldest first.
             speed: outer steps a second.
+
+        Raises:
+            OSError: that of the system.
         """
-        for row in rows:
-            self.file.write(json.dumps(nan_to_none(row)) + "\n")
-        if self.events is None:
-            return
-        last = rows[-1]["step"]
-        for name in rows[-1].keys() - {"step", "seconds", "finite"}:
-            values = [row[name] for row in rows if math.isfinite(row[name])]
-            if values:
-                use_last = name.endswith("_ema") or name.split("/")[0] == "lr"  # not a quantity of a single step
-                self.events.add_scalar(_tag(name), values[-1] if use_last else sum(values) / len(values), last)
-        self.events.add_scalar("speed/outer_steps_per_second", speed, last)
-        for score, lines in self.references.items():
-            for line, value in lines.items():
-                self.events.add_scalar(f"{score}/reference/{line.replace(' ', '_')}", value, last)
-
-    def log_inspection(self, inspection: Inspection, step: int) -> None:
-        """Writes scalars and figures of an inspection of the agent, to TensorBoard only.
-
-        Args:
-            inspection: from `inspect_agent`.
-            step: outer step.
-        """
-        if self.events is None:
-            return
-        for tag, value in inspection.scalars.items():
-            self.events.add_scalar(tag, value, step)
-        for tag, figure in inspection.plots.items():
-            self.events.add_figure(tag, figure, step)
-
-    def hparams(self, arguments: dict[str, Any], score: str) -> None:
-        """Writes the run's arguments and its result metrics for TensorBoard's HPARAMS tab.
-
-        Args:
-            arguments: of the recipe.
-            score: the score whose curves are the results.
-        """
-        if self.events is None:
-            return
-        from torch.utils.tensorboard.summary import hparams
-
-        values = {k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in arguments.items()}
-        # not add_hparams, which would create a sub-folder, for TensorBoard another run, at each call
-        for summary in hparams(values, dict.fromkeys([f"{score}/ema", evaluation_tag(score)])):
-            self.events.file_writer.add_summary(summary)
-
-    def embeddings(self, embeddings: Embeddings, step: int) -> None:
-        """Writes points for TensorBoard's projector, which replace those of an earlier step; once, at the end.
-
-        Args:
-            embeddings: points, header and labels, from `inspect_agent`.
-            step: outer step.
-        """
-        if self.events is None:
-            return
-        for old in self.folder.glob(f"[0-9]*/{PROJECTED}"):
-            shutil.rmtree(old)
-            with contextlib.suppress(OSError):  # not empty: it has files of others
-                old.parent.rmdir()
-        points, header, labels = embeddings
-        self.events.add_embedding(points, labels, metadata_header=header, global_step=step, tag=PROJECTED)
+        write_all(self.file, "".join(json.dumps(nan_to_none(row)) + "\n" for row in rows).encode())
+        if self.events is not None:
+            self.events.log_metrics(rows, speed)
 
     def flush(self) -> None:
-        """Flushes everything to the disk. Before a checkpoint, so that its metrics are complete."""
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        """Flushes everything to the disk. Before a checkpoint, so that its metrics are complete.
+
+        Raises:
+            OSError: that of the system.
+        """
+        os.fsync(self.file)
         if self.events is not None:
             self.events.flush()
+
+    def is_current(self) -> bool:
+        """Whether the file still has its name: False once the folder was removed or renamed."""
+        try:
+            return os.path.samestat(os.fstat(self.file), os.stat(self.path))
+        except FileNotFoundError:
+            return False
 
     def close(self) -> None:
         """Closes the files; an error of the disk is not raised again, `flush` has raised it."""
         with contextlib.suppress(OSError):
-            self.file.close()
+            os.close(self.file)
         if self.events is not None:
-            with contextlib.suppress(OSError):
-                self.events.close()
-
-    def layout(self, score: str, names: set[str]) -> None:
-        """Writes the layout of TensorBoard's custom scalars: which curves share a chart.
-
-        A tag there matches all tags that start with it: a population's chart has a line for each member.
-
-        Args:
-            score: the task's main score.
-            names: the core's metrics.
-        """
-        if self.events is None:
-            return
-        lines = [f"{score}/reference/{line.replace(' ', '_')}" for line in self.references.get(score, {})]
-        charts = {
-            "outer loop": {
-                score: ["Multiline", [f"{score}/train$", f"{score}/ema", *lines]],
-                "norms": ["Multiline", ["norm/gradient$", "norm/parameter$"]],
-                "learning rate": ["Multiline", ["learning_rate"]],
-            },
-            "inner loop": {"scores at inner steps": ["Multiline", [r"inner/.*/step_.*"]]},
-            "memory": {name: ["Multiline", [f"memory/{name}"]] for name in sorted(names)},
-            "comms": {
-                "traffic a step": ["Multiline", ["comms/messages", "comms/floats"]],
-                "attention entropy": ["Multiline", ["comms/attention_entropy"]],
-            },
-            "experts": {"similarity": ["Multiline", ["experts/similarity"]]},
-        }
-        self.events.add_custom_scalars({title: chart for title, chart in charts.items() if chart})
-
-
-def evaluation_tag(score: str) -> str:
-    """The TensorBoard tag of a score on evaluation episodes.
-
-    Args:
-        score: name of the score.
-    """
-    return f"{score}/evaluated"
-
-
-def log_evaluation(folder: Path, score: str, value: float, step: int) -> None:
-    """Writes the score of an evaluation to TensorBoard.
-
-    Args:
-        folder: the run folder.
-        score: name of the score.
-        value: its mean.
-        step: outer step.
-    """
-    events = _summary_writer(folder, None)
-    if events is not None:
-        events.add_scalar(evaluation_tag(score), value, step)
-        events.close()
-
-
-def _tag(name: str) -> str:
-    """The TensorBoard tag of a metric: error -> error/train, error/seed_3_ema -> error/ema/seed_3."""
-    tags = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
-    score, *member = name.removesuffix("_ema").split("/")
-    kind = "ema" if name.endswith("_ema") else "train"
-    return "/".join([tags.get(score, f"{score}/{kind}"), *member])
-
-
-def _summary_writer(folder: Path, step: int | None) -> Any:
-    """A SummaryWriter that purges older events after `step` (None: none); None without TensorBoard."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        warnings.warn("tensorboard is not installed, no events are written: pip install tensorboard", stacklevel=3)
-        return None
-    return SummaryWriter(folder, purge_step=None if step is None else step + 1)
+            self.events.close()

@@ -2,6 +2,7 @@
 
 run.json        recipe, its arguments and defaults, seeds, task, versions, git commit
 metrics.jsonl   a line for each outer step
+.lock           held by the process that trains; .lock.json says which
 events.*        for TensorBoard; and for its projector, at the end of training, projector_config.pbtxt, STEP/experts/
 checkpoints/    the last few, step_00000100.pt ..., and best.pt
 """
@@ -10,18 +11,23 @@ import json
 import platform
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from badger.errors import DamagedFile, RunExists
+from badger import distributed
+from badger.errors import DamagedFile, RunExists, RunLocked
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.registry import references
 from badger.runs import checkpoint
+from badger.runs.best import BestFigure, RecentReturns
 from badger.runs.files import atomic_write
+from badger.runs.lock import write_lock
 from badger.version import __version__
 
 LAST_OF_0_1 = "53bf7fa"
@@ -78,11 +84,15 @@ class Run:
         self.arguments: dict[str, Any] = {}  # of the recipe
         self.defaults: dict[str, Any] = {}  # of its other arguments, when the run was built
         self.averages: dict[str, float] = {}  # exponential moving averages of return and score
-        self.best: float | None = None  # the highest moving average of the return at a checkpoint
+        self.returns = RecentReturns()  # of the last episodes that have ended
+        self.best: BestFigure | None = None  # the figure of best.pt
         self.seconds = 0.0  # of training
+        self.start_step = 0  # outer steps done when the folder was created: those of a checkpoint of another run
         self.history: list[dict[str, Any]] = []  # metrics of each outer step, without a folder
-        self.processes: int | None = None  # in the distributed run that saved the last checkpoint
+        self.platform: dict[str, Any] = {}  # on which the last checkpoint was saved
         self._own_folder: Path | None = None  # the folder that this run has created, or was loaded from
+        self._newest: int | None = None  # outer step of the newest checkpoint there, when last seen
+        self._writing = False
 
     @property
     def step(self) -> int:
@@ -108,6 +118,44 @@ class Run:
         trust = " --trust-code" if any(references([self.recipe, self.arguments, self.defaults])) else ""
         return f"badger {command} {self.folder}{trust}"
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Context in which this process alone writes to the folder, which has a run.json; may be nested.
+
+        Raises:
+            RunExists: the folder has another run.
+            RunLocked: another process writes there, or has done so since this run was loaded or saved.
+        """
+        if self._writing:
+            yield
+            return
+        folder = self._required_folder()
+        self._check_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with write_lock(folder):
+            self._check_unchanged(folder)
+            self.create()
+            self._writing = True
+            try:
+                yield
+            finally:
+                self._writing = False
+
+    def _check_folder(self, folder: Path) -> None:
+        if (folder / "run.json").exists() and folder != self._own_folder:
+            raise RunExists(
+                f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
+            )
+
+    def _check_unchanged(self, folder: Path) -> None:
+        newest = _newest(folder)
+        if folder == self._own_folder and newest != self._newest:
+            raise RunLocked(
+                f"another process has trained {folder} to outer step {newest} since it was loaded here, at outer step "
+                f"{self.step}; load it again",
+                folder=folder,
+            )
+
     def create(self) -> None:
         """Creates the folder and run.json, unless this run has created it before, or was loaded from it.
 
@@ -116,12 +164,9 @@ class Run:
             ValueError: the run has no folder, or an argument that JSON cannot represent.
         """
         folder = self._required_folder()
+        self._check_folder(folder)
         if (folder / "run.json").exists():
-            if folder == self._own_folder:
-                return
-            raise RunExists(
-                f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
-            )
+            return
         task = self.learner.task
         about = {
             "recipe": self.recipe,
@@ -131,6 +176,7 @@ class Run:
             "seeds": [learner.seed for learner in member_learners(self.learner)],
             "task": {"score": task.score, "better": task.better, "references": task.references(), "notes": task.notes},
             "versions": versions(),
+            "platform": platform_facts(self.device),
             "git_commit": git_commit(),
         }
         try:
@@ -139,7 +185,7 @@ class Run:
             raise ValueError(f"the arguments of {self.recipe} must be valid JSON, for run.json, but {error}") from error
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / "run.json", text.encode())
-        self._own_folder = folder
+        self._own_folder, self._newest, self.start_step = folder, _newest(folder), self.step
 
     def save(self) -> Path:
         """Writes a checkpoint of the current outer step; returns its file.
@@ -147,24 +193,27 @@ class Run:
         Raises:
             OSError: it could not be written (a full disk, say); existing checkpoints are intact.
             RunExists: the folder has another run.
+            RunLocked: another process writes there.
         """
-        self.create()
-        score = self.averages.get("return")
-        best = score is not None and (self.best is None or score > self.best)
-        top = score if best else self.best
+        figure = self.returns.figure()
+        best = figure is not None and figure.is_better_than(self.best)
+        top = figure if best else self.best
         content = {
             "recipe": self.recipe,
             "arguments": json.dumps(self.arguments),
             "averages": self.averages,
-            "best": top,
+            "returns": self.returns.pack(),
+            "best": None if top is None else top._asdict(),
             "seconds": self.seconds,
-            "processes": self.processes,
+            "start_step": self.start_step,
+            "platform": platform_facts(self.device),
             "learner": self.learner.state_dict(),
         }
-        file = checkpoint.write(
-            self._required_folder() / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best
-        )
-        self.best = top
+        with self.writing():
+            self.create()
+            folder = self._required_folder()
+            file = checkpoint.write(folder / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best)
+        self.best, self._newest = top, _newest(folder)
         return file
 
     def restore(self, folder: Path, *, best: bool = False) -> None:
@@ -179,7 +228,7 @@ class Run:
         Raises:
             ValueError: no checkpoint is valid, or there is no best one.
         """
-        self.folder, self._own_folder = folder, None if best else folder
+        self.folder, self._own_folder, self._newest = folder, None if best else folder, _newest(folder)
         files = folder / "checkpoints"
         if best:
             candidates = [files / "best.pt"]
@@ -204,8 +253,12 @@ class Run:
         if (recipe, arguments) != (self.recipe, self.arguments):
             raise DamagedFile(f"it is a checkpoint of {recipe} {arguments}, want {self.recipe} {self.arguments}")
         self.learner.load_state_dict(content["learner"])
-        self.averages, self.best, self.seconds = content["averages"], content["best"], content["seconds"]
-        self.processes = content["processes"]
+        if "returns" not in content:  # saved by version 0.2
+            content |= {"returns": [], "best": None, "start_step": 0, "platform": {}}
+        self.averages, self.seconds = content["averages"], content["seconds"]
+        self.returns = RecentReturns(content["returns"])
+        self.best = None if content["best"] is None else BestFigure(**content["best"])
+        self.start_step, self.platform = content["start_step"], content["platform"]
 
     def _required_folder(self) -> Path:
         if self.folder is None:
@@ -265,6 +318,27 @@ def read_description(folder: str | Path) -> Description:
             "or train it anew"
         )
     return Description(recipe, arguments, defaults, *facts)
+
+
+def _newest(folder: Path) -> int | None:
+    """The outer step of the newest checkpoint of a run folder; None if it has none."""
+    steps = checkpoint.saved_steps(folder / "checkpoints")
+    return steps[-1] if steps else None
+
+
+def platform_facts(device: torch.device) -> dict[str, Any]:
+    """What decides the last digits of all results: equal facts give equal bits.
+
+    Args:
+        device: of the agent.
+    """
+    cuda = device.type == "cuda"
+    return {
+        "processes": distributed.world_size(),
+        "threads": torch.get_num_threads(),
+        "torch": str(torch.__version__),
+        "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The outer loop of training: updates, metrics, checkpoints, interrupts and shutdown handling."""
 
+import errno
 import math
 import signal
 import threading
@@ -14,14 +15,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from badger import distributed
-from badger.errors import Diverged, EnvFailed
+from badger.errors import Diverged, EnvFailed, RunRemoved
 from badger.evaluation.divergence import diagnose_divergence
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.files import remove_temporary
 from badger.runs.recorder import MetricsRow, MetricsWriter
-from badger.runs.run import SMOOTHING, Run
+from badger.runs.run import SMOOTHING, Run, platform_facts
 from tasks import EnvError
 
 
@@ -42,14 +43,17 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         EnvFailed: an external environment failed; names the last checkpoint.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
         RunExists: the folder has another run.
+        RunLocked: another process trains the run, or has trained it since it was loaded.
         OSError: a checkpoint or the metrics could not be written; the previous checkpoint is intact.
+        RunRemoved: the folder was removed or renamed; the run is saved in a new one.
         ProcessLost: another process has died.
         RuntimeError: the processes have different parameters.
     """
     goal = run.outer_steps if outer_steps is None else run.step + outer_steps
     if run.step >= goal:
         return
-    _check_world_size(run)
+    _check_same_parameters(run)
+    _warn_of_other_rounding(run)
     quiet = True if distributed.rank() else quiet
     bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
     with _catch_signals() as signals, _explain_env_error(run), _metrics_writer(run, tensorboard) as recorder, bar:
@@ -63,20 +67,20 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
             with _explain_os_error(run):
                 if save or run.step % run.log_every == 0:
                     start_time = _flush(run, pending, recorder, start_time, bar)
-                if recorder and (last or run.step % run.inspect_every == 0):
+                events = recorder.events if recorder else None
+                if events and (last or run.step % run.inspect_every == 0):
                     rng = generator(run.learner.seed, "look", run.step, device=run.device)
                     inspection = inspect_agent(
                         run.learner.agent, run.learner.task.evaluation_task, rng, policy=run.learner.eval_policy
                     )
-                    recorder.log_inspection(inspection, run.step)
+                    events.log_inspection(inspection, run.step)
                     if last:
-                        recorder.embeddings(inspection.embeddings, run.step)
+                        events.embeddings(inspection.embeddings, run.step)
                     start_time = time.perf_counter()
-                if recorder and run.step == run.outer_steps:
-                    recorder.hparams(run.configuration, run.learner.task.score)
+                if events and run.step == run.outer_steps:
+                    events.hparams(run.configuration, run.learner.task.score)
                 if recorder and save:
-                    recorder.flush()
-                    run.save()
+                    _save(run, recorder)
             if save:
                 _check_same_parameters(run)
     if signals or stopped:
@@ -85,17 +89,38 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         )
 
 
-def _check_world_size(run: Run) -> None:
-    """Raises if the processes have different parameters; warns if their number differs from the saved one."""
-    _check_same_parameters(run)
-    previous, current = run.processes, distributed.world_size()
-    if previous is not None and previous != current and distributed.rank() == 0:
+def _warn_of_other_rounding(run: Run) -> None:
+    """Warns if what decides the last digits differs from what it was when the checkpoint was saved."""
+    previous, run.platform = run.platform, platform_facts(run.device)
+    changes = [
+        f"{name} {previous[name]}, now {value}"
+        for name, value in run.platform.items()
+        if previous.get(name, value) != value
+    ]
+    if changes and distributed.rank() == 0:
         warnings.warn(
-            f"outer step {run.step} was saved by {previous} process(es), and {current} continue: the parameters are "
-            "exact, but the episodes from here on differ from those of an uninterrupted run",
+            f"outer step {run.step} was saved with {'; '.join(changes)}: the parameters are exact, but what follows is "
+            "not bit for bit that of an uninterrupted run",
             stacklevel=3,
         )
-    run.processes = current
+
+
+def _save(run: Run, recorder: MetricsWriter) -> None:
+    """Writes a checkpoint, and everything before it.
+
+    Raises:
+        RunRemoved: the folder was removed or renamed; the checkpoint is in a new folder of that name.
+    """
+    recorder.flush()
+    removed = not recorder.is_current()
+    file = run.save()
+    if removed:
+        raise RunRemoved(
+            errno.ENOENT,
+            f"the run folder was removed or renamed while it was in use. Outer step {run.step} is saved in a new one, "
+            f"{file}, without earlier metrics and checkpoints; continue with: {run.shell_command('resume')}",
+            str(run.folder),
+        )
 
 
 def _check_same_parameters(run: Run) -> None:
@@ -111,17 +136,21 @@ def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | Non
     if run.folder is None or distributed.rank() > 0:
         yield None
         return
-    run.create()
-    for folder in (run.folder, run.folder / "checkpoints"):
-        remove_temporary(folder)
-    task, core = run.learner.task, run.learner.agent.core
-    recorder = MetricsWriter(run.folder, run.step, task.references(), tensorboard=tensorboard)
-    example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
-    recorder.layout(task.score, set(core.metrics(example)))
-    try:
-        yield recorder
-    finally:
-        recorder.close()
+    with run.writing():
+        task, core = run.learner.task, run.learner.agent.core
+        with _explain_os_error(run):
+            for folder in (run.folder, run.folder / "checkpoints"):
+                remove_temporary(folder)
+            recorder = MetricsWriter(
+                run.folder, run.step, task.references(), start_step=run.start_step, tensorboard=tensorboard
+            )
+        try:
+            if recorder.events is not None:
+                example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
+                recorder.events.layout(task.score, set(core.metrics(example)))
+            yield recorder
+        finally:
+            recorder.close()
 
 
 @contextmanager
@@ -129,6 +158,8 @@ def _explain_os_error(run: Run) -> Iterator[None]:
     """Adds to an error of the file system its consequence for the run."""
     try:
         yield
+    except RunRemoved:
+        raise
     except OSError as error:
         raise OSError(
             error.errno,
@@ -166,6 +197,7 @@ def _flush(
     for row in rows:
         run.seconds += (now - start_time) / len(rows)
         row["seconds"] = round(run.seconds, 3)
+        run.returns.add(row["return"], row.get("episodes", 0.0))
         row.setdefault(score, math.nan)  # not every task of a mixture has it
         for name in [name for name in row if name.split("/")[0] in ("return", score)]:  # also final_error/seed_3
             if math.isfinite(row[name]):

@@ -1,13 +1,12 @@
 """Runs a study: trains and evaluates the runs that are missing in its folder."""
 
-import fcntl
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from badger.runs.files import atomic_write
+from badger.runs.lock import write_lock
 from badger.study.process_pool import Failure, run_in_processes
 from badger.study.results import StudyResults, collect_results
 from badger.study.study import Study
@@ -39,7 +38,7 @@ def run_study(
     Raises:
         ValueError: there is no such arm, or the folder holds another study.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
-        RuntimeError: another process runs the study in this folder.
+        RunLocked: another process runs the study in this folder.
     """
     root, count = Path(folder), study.seeds if seeds is None else seeds
     if count < 1:
@@ -48,7 +47,7 @@ def run_study(
         get_by_name(study.arms, arm, "arm")
     jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
     _write_or_check_json(study, root)
-    with _exclusive_lock(root):
+    with write_lock(root):
         failures = _run_missing(jobs, workers, quiet)
         return collect_results(jobs, failures)
 
@@ -111,14 +110,3 @@ def _write_or_check_json(study: Study, folder: Path) -> None:
                 f"{folder} holds study {existing.get('name')!r} with {name}={existing.get(name)}, "
                 f"want {name}={definition[name]} of {study.name!r}; use another --folder"
             )
-
-
-@contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """A lock of the operating system, which is released when the process ends or is killed."""
-    with (folder / "study.json").open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RuntimeError(f"another process runs the study in {folder}; wait for it or stop it") from None
-        yield

@@ -15,8 +15,8 @@ from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.learners import Learner
 from badger.recipes.build import load_or_build
 from badger.rng import generator
-from badger.runs import recorder
 from badger.runs.evaluations import Scores, mean_scores
+from badger.runs.events import log_evaluation
 from badger.runs.files import atomic_write
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
@@ -189,7 +189,7 @@ def _log_to_tensorboard(run: Run, scores: dict[str, Scores], score: str) -> None
     """Writes the first evaluation, by which arms are compared, to TensorBoard."""
     mean = next(iter(scores.values()))[score]["mean"]
     if mean is not None and run.folder is not None:
-        recorder.log_evaluation(run.folder, score, mean, run.step)
+        log_evaluation(run.folder, score, mean, run.step)
 
 
 def _write_result(folder: Path, description: dict[str, Any], scores: dict[str, dict[str, Scores]]) -> None:

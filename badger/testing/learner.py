@@ -135,7 +135,9 @@ def an_update_returns_detached_metrics(make: Make) -> None:
     action = torch.zeros(2, learner.task.action_space.size, dtype=torch.float64)
     scores = learner.task.step(env_state, action, rng)[1].scores
     expect(
-        {"return", "finite", *scores} <= metrics.keys(), f"metrics return, finite, {', '.join(scores)}", list(metrics)
+        {"return", "episodes", "finite", *scores} <= metrics.keys(),
+        f"metrics return, episodes, finite, {', '.join(scores)}",
+        list(metrics),
     )
     for name, value in metrics.items():
         scalar = isinstance(value, float) or (isinstance(value, Tensor) and value.dim() == 0)

@@ -22,6 +22,7 @@ from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 from tasks import Task
 
 Piece: TypeAlias = tuple[Transitions, list[AgentState]]  # of the stream: T steps, T + 1 states
+Returns: TypeAlias = tuple[Tensor, Tensor]  # (T, B) running return of each step; whether the episode ended there
 
 
 class Collector:
@@ -55,14 +56,12 @@ class Collector:
 
     def collect(
         self, steps: int, policy: Policy, rng: torch.Generator
-    ) -> tuple[Trajectory, SequenceBatch | None, Float[Tensor, " 2"]]:
-        """`rollout` and `cut` of one piece: the trajectory, the complete sequences, sum and number of returns."""
-        trajectory, piece, ended_return = self.rollout(steps, policy, rng)
-        return trajectory, self.cut([piece])[0], ended_return
+    ) -> tuple[Trajectory, SequenceBatch | None, Returns]:
+        """`rollout` and `cut` of one piece: the trajectory, the complete sequences, and the returns."""
+        trajectory, piece, ended = self.rollout(steps, policy, rng)
+        return trajectory, self.cut([piece])[0], ended
 
-    def rollout(
-        self, steps: int, policy: Policy, rng: torch.Generator
-    ) -> tuple[Trajectory, Piece, Float[Tensor, " 2"]]:
+    def rollout(self, steps: int, policy: Policy, rng: torch.Generator) -> tuple[Trajectory, Piece, Returns]:
         """Rolls out the running episodes, up to the end of an episode of fixed length.
 
         Args:
@@ -71,8 +70,8 @@ class Collector:
             rng: generator of agent, task and policy.
 
         Returns:
-            The trajectory; the piece of the stream to be passed to `cut`; sum and number of the returns of the
-            episodes that ended.
+            The trajectory; the piece of the stream to be passed to `cut`; the running returns of each step, and where
+            episodes ended.
         """
         remaining = self.task.steps - self.carry.elapsed % self.task.steps if self.task.fixed_length else steps
         initial_state = self.carry.agent_state
@@ -88,7 +87,7 @@ class Collector:
         sums, self.episode_reward = returns.running_returns(
             torch.where(trajectory.valid, trajectory.reward, 0), ended, self.episode_reward
         )
-        return trajectory, piece, torch.stack([torch.where(ended, sums, 0).sum(), ended.sum().to(sums.dtype)])
+        return trajectory, piece, (sums, ended)
 
     def cut(self, pieces: list[Piece]) -> list[SequenceBatch | None]:
         """The sequences that are complete after each of consecutive pieces; their masks go to the host at once.

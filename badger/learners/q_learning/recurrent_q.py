@@ -227,23 +227,23 @@ class RecurrentQ:
 
     def _collect(self, collector: Collector, policy: EpsilonGreedy, rng: torch.Generator) -> dict[str, Tensor]:
         """Rolls out episodes and fills the replay buffer; sums and counts of the metrics of the rollout."""
-        trajectories, ended_returns, pieces, steps = [], [], [], 0
+        trajectories, ended, pieces, steps = [], [], [], 0
         while steps < self.horizon:
-            trajectory, piece, ended_return = collector.rollout(self.horizon - steps, policy, rng)
+            trajectory, piece, returned = collector.rollout(self.horizon - steps, policy, rng)
             trajectories.append(trajectory)
             pieces.append(piece)
-            ended_returns.append(ended_return)
+            ended.append(returned)
             steps += len(trajectory.obs)
         for sequences in collector.cut(pieces):
             self._add(sequences)
         while len(self.replay_buffer) < self.prefill:  # before the first gradient step only
-            trajectory, sequences, ended_return = collector.collect(self.horizon - steps % self.horizon, policy, rng)
+            trajectory, sequences, returned = collector.collect(self.horizon - steps % self.horizon, policy, rng)
             self._add(sequences)
             trajectories.append(trajectory)
-            ended_returns.append(ended_return)
+            ended.append(returned)
             steps += len(trajectory.obs)
         totals = metric_totals(trajectories, self.task, self, BASE_METRICS | Q_METRICS)
-        return totals | {"ended_return": torch.stack(ended_returns).sum(0)}
+        return totals | returns.ended_totals(*map(torch.cat, zip(*ended, strict=True)))
 
     def _add(self, sequences: SequenceBatch | None) -> None:
         if sequences is not None:

@@ -86,7 +86,7 @@ def wait_for(file):
 def assert_same(folder, whole):
     """All that a run has written down, but the events."""
     found, wanted = checkpoints(folder), checkpoints(whole)
-    assert list(found) == list(wanted)
+    assert set(found) >= set(wanted)  # one that was killed after its last save has not deleted older ones
     for name in wanted:
         assert same(found[name], wanted[name]), name
     assert metrics(folder) == metrics(whole)
@@ -134,14 +134,14 @@ def test_a_save_that_is_cut_between_its_two_files_loses_no_best(tmp_path, monkey
     run = made(tmp_path / "run")
     run.create()
     run.learner.update()
-    run.averages = {"return": -1.0}
+    run.returns.add(-1.0, 100)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", breaking(os.replace, call))
+        patch.setattr(os, "replace", breaking(os.replace, call + 1))  # after that of the lock
         with pytest.raises(Cut):
             run.save()
     best = tmp_path / "run" / "checkpoints" / "best.pt"
     known = load_trusted(tmp_path / "run").best
-    assert known is None or torch.load(best, weights_only=True)["best"] == known
+    assert known is None or torch.load(best, weights_only=True)["best"] == known._asdict()
 
 
 def test_files_of_a_killed_save_are_ignored(tmp_path, whole):

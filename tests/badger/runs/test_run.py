@@ -14,6 +14,7 @@ import badger
 from badger import Run, build_run, load_or_train, load_run, read_metrics, train
 from badger.errors import DamagedFile, Diverged, RunExists
 from badger.runs import checkpoint as checkpoint_files
+from badger.runs.best import TRAINING, BestFigure
 from badger.runs.files import atomic_write
 from badger.study.compare import compare_runs
 from tiny_runs import STEPS, At, Poisoned, checkpoints, load_trusted, made, metrics, same, small_disk, strict_json, tiny
@@ -78,25 +79,67 @@ def test_the_last_checkpoints_are_kept(tmp_path):
     assert list(checkpoints(run.folder)) == ["best.pt", "step_00000025.pt", "step_00000030.pt"]
 
 
-def test_best_is_the_checkpoint_of_the_highest_averaged_return(done):
-    found = checkpoints(done)
+def test_best_is_the_checkpoint_of_the_highest_mean_of_the_last_100_returns(done):
+    """Five updates of 20 episodes, at each of the checkpoints."""
+    found, rows = checkpoints(done), read_metrics(done)
     best = found.pop("best.pt")
     assert len(found) == STEPS // 5
-    highest = max(found.values(), key=lambda content: content["averages"]["return"])
-    assert same(best["learner"], highest["learner"])
-    rows = {row["step"]: row for row in read_metrics(done)}
-    assert best["best"] == max(rows[step]["return_ema"] for step in range(5, STEPS + 1, 5))
+    means = {step: sum(row["return"] for row in rows[step - 5 : step]) / 5 for step in range(5, STEPS + 1, 5)}
+    highest = max(means, key=means.__getitem__)
+    assert best["learner"]["step"] == highest
+    assert best["best"]["value"] == pytest.approx(means[highest], abs=1e-12)
+    assert (best["best"]["kind"], best["best"]["episodes"]) == ("mean return of the last training episodes", 100)
 
 
-def test_best_stays_when_the_average_falls(tmp_path):
+def save_with_returns(run, *means):
+    """A checkpoint after another update, in which 100 episodes have ended, for each mean return."""
+    for mean in means:
+        run.learner.update()
+        run.returns.add(mean, 100)
+        run.save()
+
+
+def test_best_stays_when_the_returns_fall(tmp_path):
     run = made(tmp_path / "run")
     run.keep_checkpoints = 1
-    for value in (-2.0, -1.0, -3.0):
-        run.learner.update()
-        run.averages = {"return": value}
-        run.save()
+    save_with_returns(run, -2.0, -1.0, -3.0)
     assert load_trusted(run.folder).step == 3
     assert load_trusted(run.folder, best=True).step == 2
+
+
+def test_there_is_no_best_before_100_episodes_have_ended(tmp_path):
+    run = made(tmp_path / "run")
+    run.returns.add(0.0, 99)
+    run.save()
+    assert not (run.folder / "checkpoints" / "best.pt").exists()
+    run.returns.add(0.0, 1)
+    run.save()
+    assert (run.folder / "checkpoints" / "best.pt").exists()
+
+
+@pytest.mark.parametrize("change", [{"kind": "of evaluations"}, {"episodes": 50}])
+def test_figures_of_different_kinds_are_not_compared(tmp_path, change):
+    """A higher figure of another kind does not keep its checkpoint."""
+    run = made(tmp_path / "run")
+    save_with_returns(run, -1.0)
+    run.best = run.best._replace(**change)
+    save_with_returns(run, -5.0)
+    assert run.best == BestFigure(TRAINING, 100, -5.0) and load_trusted(run.folder, best=True).step == 2
+
+
+def test_the_last_returns_are_saved(tmp_path):
+    run = made(tmp_path / "run")
+    train(run, 3, tensorboard=False)
+    assert load_trusted(run.folder).returns.pack() == run.returns.pack() and len(run.returns.entries) == 3
+
+
+def test_a_checkpoint_of_version_0_2_is_read(mine):
+    content = torch.load(file(mine, 30), weights_only=True)
+    for name in ("returns", "start_step", "platform"):
+        del content[name]
+    checkpoint_files.write(mine / "checkpoints", 30, content | {"best": -1.0, "processes": 1}, keep=3, best=False)
+    run = load_trusted(mine)
+    assert (run.step, run.best, run.returns.pack()) == (30, None, [])
 
 
 def test_averages_are_exponential_moving_averages_of_the_metrics(done):
@@ -331,7 +374,7 @@ def test_atomic_write_replaces_the_whole_file_or_nothing(tmp_path):
 
 def test_a_failed_save_is_not_the_best_checkpoint(tmp_path):
     run = made(tmp_path / "run")
-    run.averages = {"return": -1.0}
+    run.returns.add(-1.0, 100)
     with small_disk(1000), pytest.raises(OSError, match=r"best\.pt"):
         run.save()
     run.save()
