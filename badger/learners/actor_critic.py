@@ -13,6 +13,7 @@ from torch import Tensor
 from badger import distributed
 from badger.act import Gaussian, WithCritic
 from badger.agent import Agent
+from badger.learners import returns
 from badger.learners.episode_stream import (
     EpisodeStream,
     any_agent,

@@ -129,7 +129,7 @@ def test_a_nonfinite_gradient_on_one_rank_skips_the_update_on_all(tmp_path):
 def test_only_rank_0_writes(tmp_path):
     together(apart, tmp_path)
     assert len(read_metrics(tmp_path / "0")) == 12 and not (tmp_path / "1").exists()
-    assert load_trusted(tmp_path / "0").processes == 2
+    assert load_trusted(tmp_path / "0").platform["processes"] == 2
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(tmp_path):
@@ -153,8 +153,8 @@ def test_a_process_that_dies_ends_the_run_and_is_named(killed):
 
 def test_a_run_resumed_with_fewer_processes_warns_of_different_episodes(killed):
     run = load_trusted(killed[2])
-    assert run.step == 10 and run.processes == 2
-    with pytest.warns(UserWarning, match=r"step 10 was saved by 2 process\(es\), and 1 continue: the parameters are"):
+    assert run.step == 10 and run.platform["processes"] == 2
+    with pytest.warns(UserWarning, match="step 10 was saved with processes 2, now 1: the parameters are exact"):
         train(run, tensorboard=False)
     assert run.step == run.outer_steps
     assert [row["step"] for row in read_metrics(killed[2])] == list(range(1, run.outer_steps + 1))

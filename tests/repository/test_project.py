@@ -137,7 +137,7 @@ def test_experts_comms_and_tasks_import_torch_numpy_networkx_and_themselves():
 
 
 def test_badger_imports_what_pyproject_declares():
-    declared = {"docstring_parser", "tqdm", "typeguard", "tyro"}
+    declared = {"docstring_parser", "filelock", "tqdm", "typeguard", "tyro"}
     wrong = [i for i in imports("badger") if i.library not in BASE | OPTIONAL | declared | {*PACKAGES}]
     assert not wrong, "\n".join(map(str, wrong))
 

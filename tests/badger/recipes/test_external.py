@@ -103,6 +103,19 @@ def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
     assert torch.equal(again.learner.task.reset(2, seeded())[1].obs, run.learner.task.reset(2, seeded())[1].obs)
 
 
+@pytest.mark.parametrize("learner", ["ppo", "a2c"])
+def test_the_return_does_not_fall_when_a_run_is_resumed(tmp_path, learner):
+    """Its episodes begin anew, and until the first of them has ended `return` is that of the last ones before."""
+    options = {"learner.horizon": 9, "steps": 8, "batch": 2, "outer_steps": 2, "device": "cpu", "core.hidden_size": 4}
+    run = build_run("gymnasium", learner=learner, **options)
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
+    resumed = load_trusted(tmp_path / "run").learner
+    resumed.horizon = 3
+    metrics = resumed.update()
+    assert metrics["episodes"] == 0 and metrics["return"] == run.learner.last_return == 8
+
+
 def test_experts_of_the_absent_are_silent_and_nothing_is_nan():
     learner = build_run("pettingzoo", **TINY, experts=6).learner
     agent, task = learner.agent, learner.task

@@ -246,12 +246,12 @@ def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
 
 def test_a_resumed_curve_has_no_piece_twice(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, REFERENCES)
-    for step in (2, 4, 6, 8):
-        recorder.log_metrics([row(step, score=1.0)], 1.0)
+    for step in (1, 3, 5, 7):
+        recorder.log_metrics([row(step, score=1.0), row(step + 1, score=1.0)], 1.0)
     recorder.close()
-    recorder = MetricsWriter(tmp_path, 5, REFERENCES)
-    for step in (6, 8, 10):
-        recorder.log_metrics([row(step, score=2.0)], 1.0)
+    recorder = MetricsWriter(tmp_path, 4, REFERENCES)
+    for step in (5, 7, 9):
+        recorder.log_metrics([row(step, score=2.0), row(step + 1, score=2.0)], 1.0)
     recorder.close()
     assert scalars(tmp_path)["score/train"] == [(2, 1.0), (4, 1.0), (6, 2.0), (8, 2.0), (10, 2.0)]
     assert steps(scalars(tmp_path)["score/reference/an_oracle"]) == [2, 4, 6, 8, 10]
@@ -301,7 +301,7 @@ def test_training_goes_on_where_events_cannot_be_written(tmp_path, monkeypatch, 
     At.change(run, 12, lambda: monkeypatch.setattr(LocalFileSystem, "append", disk_full))
     with pytest.warns(
         UserWarning, match="events cannot be written .* No space left on device. Training goes on"
-    ) as all_of:
+    ) as told:
         train(run)
     assert len(told) == 1
     assert run.step == STEPS and load_trusted(run.folder).step == STEPS

@@ -20,11 +20,13 @@ import pytest
 import badger.rng
 from badger import STUDIES, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
+from badger.errors import RunLocked
 from badger.runs.evaluations import read_evaluation
+from badger.runs.lock import write_lock
 from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, process_pool, tables
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results
-from badger.study.run import _exclusive_lock, run_study
+from badger.study.run import run_study
 from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
 from tiny_runs import TINY, load_trusted, made, metrics, perform_until, processes, scalars, spread_hold, start
 
@@ -319,8 +321,8 @@ def test_another_threshold_and_fewer_seeds_use_the_same_runs(whole):
 
 def test_a_folder_is_locked_while_its_study_runs(whole):
     with (
-        _exclusive_lock(whole),
-        pytest.raises(RuntimeError, match=f"another process runs the study in {whole}"),
+        write_lock(whole),
+        pytest.raises(RunLocked, match=f"{whole} is in use: process {os.getpid()} on"),
     ):
         run_study(TINY, whole, quiet=True)
 
