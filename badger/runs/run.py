@@ -8,6 +8,7 @@ checkpoints/    the last few, step_00000100.pt ..., and best.pt
 """
 
 import json
+import os
 import platform
 import subprocess
 import warnings
@@ -91,7 +92,7 @@ class Run:
         self.history: list[dict[str, Any]] = []  # metrics of each outer step, without a folder
         self.platform: dict[str, Any] = {}  # on which the last checkpoint was saved
         self._own_folder: Path | None = None  # the folder that this run has created, or was loaded from
-        self._newest: int | None = None  # outer step of the newest checkpoint there, when last seen
+        self._newest: tuple[int, ...] = ()  # the newest checkpoint there, when last seen
         self._writing = False
 
     @property
@@ -151,8 +152,8 @@ class Run:
         newest = _newest(folder)
         if folder == self._own_folder and newest != self._newest:
             raise RunLocked(
-                f"another process has trained {folder} to outer step {newest} since it was loaded here, at outer step "
-                f"{self.step}; load it again",
+                f"another process has trained {folder} to outer step {newest[0] if newest else 0} since it was loaded "
+                f"here, at outer step {self.step}; load it again",
                 folder=folder,
             )
 
@@ -320,10 +321,13 @@ def read_description(folder: str | Path) -> Description:
     return Description(recipe, arguments, defaults, *facts)
 
 
-def _newest(folder: Path) -> int | None:
-    """The outer step of the newest checkpoint of a run folder; None if it has none."""
+def _newest(folder: Path) -> tuple[int, ...]:
+    """The outer step of the newest checkpoint of a run folder, and which file it is; () if there is none."""
     steps = checkpoint.saved_steps(folder / "checkpoints")
-    return steps[-1] if steps else None
+    if not steps:
+        return ()
+    status = os.stat(checkpoint.path(folder / "checkpoints", steps[-1]))
+    return steps[-1], status.st_ino, status.st_mtime_ns
 
 
 def platform_facts(device: torch.device) -> dict[str, Any]:

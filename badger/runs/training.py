@@ -137,7 +137,7 @@ def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | Non
         yield None
         return
     with run.writing():
-        task, core = run.learner.task, run.learner.agent.core
+        task = run.learner.task
         with _explain_os_error(run):
             for folder in (run.folder, run.folder / "checkpoints"):
                 remove_temporary(folder)
@@ -146,6 +146,7 @@ def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | Non
             )
         try:
             if recorder.events is not None:
+                core = run.learner.agent.core
                 example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
                 recorder.events.layout(task.score, set(core.metrics(example)))
             yield recorder
