@@ -23,6 +23,7 @@ from badger.learners import LEARNERS
 from badger.policies.policies import POLICIES
 from badger.recipes import RECIPES
 from badger.recipes.settings import resolve_device
+from badger.runs.signals import signal_number
 from badger.sense import SENSES
 from badger.study import STUDIES
 from badger.version import __version__
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the words after `badger`; default: those of the process.
 
     Returns:
-        The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C.
+        The exit code: 0, 1 for an error, 2 for a wrong command line, 128 + a signal's number: 130 for Ctrl-C.
     """
     argv = sys.argv[1:] if arguments is None else arguments
     commands = {
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
             return command(argv[1:])
     except KeyboardInterrupt as stop:
         print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
+        return 128 + signal_number(stop)
     except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise
