@@ -5,6 +5,7 @@ import json as json_format
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         with distributed.process_group():
             return command(argv[1:])
     except KeyboardInterrupt as stop:
-        print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
+        with suppress(OSError):  # the terminal may be closed, which is then the reason
+            print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr, flush=True)
         return 128 + signal_number(stop)
     except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
         if os.environ.get("BADGER_DEBUG"):
