@@ -25,6 +25,8 @@ from badger.errors import ProcessLost
 DEATH_TIMEOUT = 2.0
 """Seconds until a process that has died is detected."""
 
+_launcher: int | None = None  # the process id of torchrun, once this process has entered its group
+
 
 def rank() -> int:
     """The rank of this process, from 0."""
@@ -104,15 +106,25 @@ def broadcast_rank0(text: str) -> str:
     return texts[0]
 
 
+def launcher_has_ended() -> bool:
+    """Whether this process was started by a torchrun that has been killed: nobody would end or restart it.
+
+    A process that others have started, such as a shell, goes on without them.
+    """
+    return _launcher is not None and os.getppid() != _launcher  # an orphan has a new parent
+
+
 @contextmanager
 def process_group() -> Iterator[None]:
     """Context that initializes the process group of torchrun, each process with the GPU of its LOCAL_RANK.
 
-    Without torchrun it does nothing.
+    Without torchrun it does nothing. If torchrun is killed, all processes stop their training as after SIGTERM.
 
     Raises:
         ProcessLost: another process has died; the message gives its rank if it ran on this machine.
     """
+    global _launcher
+    _launcher = os.getppid() if dist.is_available() and dist.is_torchelastic_launched() else None
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield
         return

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import time
+from contextlib import suppress
 
 import torch
 
@@ -136,3 +138,29 @@ def mortal() -> Run:
     if distributed.rank() == 1:
         At.change(run, 13, lambda: os.kill(os.getpid(), signal.SIGKILL))
     return run
+
+
+def orphaned() -> Run:
+    """The tiny run, whose launcher is killed before step 7 by rank 0."""
+
+    def kill_launcher():
+        launcher = os.getppid()
+        os.kill(launcher, signal.SIGKILL)
+        while os.getppid() == launcher:
+            time.sleep(0.01)
+
+    return At.change(tiny(), 7, kill_launcher) if distributed.rank() == 0 else tiny()
+
+
+def launch(folder, pipe, variables):
+    """Forks a process that trains the run above, and waits for it; the pipe is open until both have ended."""
+    torch.set_num_threads(1)
+    os.environ |= variables
+    if os.fork():
+        os.wait()
+        return
+    with distributed.process_group(), pipe:
+        run = orphaned()
+        run.folder = folder
+        with suppress(KeyboardInterrupt):
+            train(run, tensorboard=False)

@@ -7,6 +7,7 @@ import os
 import pkgutil
 import resource
 import signal
+import sys
 import threading
 import time
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ import torch
 from badger import BPTT, Run, build_run, load_run, read_metrics, train
 from badger.recipes.build import referenced_modules
 from badger.runs.lock import write_lock
+from badger.runs.signals import Interrupted, catch_signals
 from badger.study import Arm, Study
 from badger.study import process_pool as workers
 from badger.study.trial import run_trial
@@ -173,9 +175,32 @@ def hold(file):
 
 def spread_hold(file):
     """Calls `hold` in a worker process."""
+    spread(hold, file)
+
+
+def save_when_stopped(file):
+    """Writes the process id into the file; after a signal, which it gets while it still works, "saved"."""
+    with catch_signals() as stop:
+        file.write_text(str(os.getpid()))
+        while not stop:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        file.write_text("saved")
+    raise Interrupted("stopped", stop.number)
+
+
+def spread_save(file):
+    """Calls `save_when_stopped` in a worker process; exits with the signal that stops this process."""
+    try:
+        spread(save_when_stopped, file)
+    except Interrupted as stop:
+        sys.exit(stop.number)
+
+
+def spread(function, file):
     context = multiprocessing.get_context("fork")
     workers.multiprocessing.get_context = lambda method: context
-    workers.run_in_processes(hold, [file], 1, print)
+    workers.run_in_processes(function, [file], 1, print)
 
 
 def _deadly(name, call):

@@ -1,6 +1,9 @@
 """Small environments of Gymnasium, some of which fail."""
 
+import ctypes
 import os
+import signal
+import sys
 import time
 from contextlib import suppress
 
@@ -71,18 +74,51 @@ class Hanging(Bad):
             time.sleep(0.01)
 
 
-class Deaf(Bad):
-    """Hangs and ignores interrupts."""
-
+class Quitting(Bad):
     def wrong(self, *results):
-        while True:
-            with suppress(Exception):
-                time.sleep(0.01)
+        sys.exit(3)
 
 
-class Dying(Bad):
-    def wrong(self, *results):
-        os._exit(3)
+class Obeying(Counter):
+    """Calls a function in each step whose action is 3."""
+
+    def __init__(self, function):
+        super().__init__(9)
+        self.function = function
+
+    def step(self, action):
+        if action == 3:
+            self.function()
+        return super().step(action)
+
+
+def sleep():
+    time.sleep(60)
+
+
+def ignore_interrupts():
+    while True:
+        with suppress(Exception):
+            time.sleep(0.01)
+
+
+def block_signals():
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    time.sleep(60)
+
+
+def hold_interpreter_lock():
+    """Sleeps in C, so that no thread runs and no signal is handled."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    ctypes.PyDLL(None).sleep(60)
+
+
+def die():
+    os._exit(3)
+
+
+def crash():
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 class Changing(Counter):

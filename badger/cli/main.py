@@ -5,6 +5,7 @@ import json as json_format
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from badger.learners import LEARNERS
 from badger.policies.policies import POLICIES
 from badger.recipes import RECIPES
 from badger.recipes.settings import resolve_device
+from badger.runs.signals import signal_number
 from badger.sense import SENSES
 from badger.study import STUDIES
 from badger.version import __version__
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: the words after `badger`; default: those of the process.
 
     Returns:
-        The exit code: 0, 1 for an error, 2 for a wrong command line, 130 for Ctrl-C.
+        The exit code: 0, 1 for an error, 2 for a wrong command line, 128 + a signal's number: 130 for Ctrl-C.
     """
     argv = sys.argv[1:] if arguments is None else arguments
     commands = {
@@ -77,8 +79,9 @@ def main(arguments: list[str] | None = None) -> int:
         with distributed.process_group():
             return command(argv[1:])
     except KeyboardInterrupt as stop:
-        print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr)
-        return 130
+        with suppress(OSError):  # the terminal may be closed, which is then the reason
+            print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr, flush=True)
+        return 128 + signal_number(stop)
     except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise

@@ -8,6 +8,7 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from badger.runs.signals import Interrupted, signal_number
 from badger.study.compare import compare_runs
 from badger.study.report import write_report
 from badger.study.results import StudyResults
@@ -53,7 +54,8 @@ def study(argv: list[str]) -> int:
         try:
             results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(f"{stop}. Resume with: badger study {' '.join(argv)}") from stop
+            command = f"badger study {' '.join(argv)}"
+            raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop
         _print_report(results, root)
         return 1 if results.missing else 0
 

@@ -21,6 +21,7 @@ from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
+from badger.runs.signals import Interrupted, signal_number
 from badger.runs.training import train
 
 
@@ -79,7 +80,7 @@ def _run_training(run: Run, tensorboard: bool) -> int:
         if distributed.rank() > 0:
             return 0  # all processes end here together: rank 0 saves, prints and gives the exit code
         if isinstance(end, KeyboardInterrupt):
-            raise KeyboardInterrupt(f"{end}. Resume with: {run.shell_command('resume')}") from end
+            raise Interrupted(f"{end}. Resume with: {run.shell_command('resume')}", signal_number(end)) from end
         raise
     except ProcessLost as error:
         raise ProcessLost(f"{error}. Resume from the last checkpoint with: {run.shell_command('resume')}") from error

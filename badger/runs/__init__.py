@@ -1,7 +1,8 @@
 """Runs: the outer loop of training, and the folder in which a run is saved.
 
 - `badger.runs.run`: `Run`: a learner, its number of outer steps and its folder. Writes and reads `run.json`.
-- `badger.runs.training`: `train`: outer steps, progress bar, interrupts, divergence.
+- `badger.runs.training`: `train`: outer steps, progress bar, divergence.
+- `badger.runs.signals`: signals that stop a training after it has saved, and exit codes.
 - `badger.runs.checkpoint`: checkpoint files, verified when they are read. `badger.runs.files`: atomic writes.
 - `badger.runs.recorder`: `metrics.jsonl`; `read_metrics`. `badger.runs.events`: TensorBoard events.
 - `badger.runs.best`: the figure by which best.pt is chosen.

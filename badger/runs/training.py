@@ -2,8 +2,6 @@
 
 import errno
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -23,14 +21,15 @@ from badger.runs import checkpoint
 from badger.runs.files import remove_temporary
 from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Run, platform_facts
+from badger.runs.signals import Interrupted, catch_signals
 from tasks import EnvError
 
 
 def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None, tensorboard: bool = True) -> None:
     """Trains a run to its number of outer steps, with progress bar, metrics, checkpoints and inspections.
 
-    If the run has a folder, Ctrl-C and SIGTERM save a checkpoint before the training ends. In a distributed run
-    (`badger.distributed`) rank 0 writes, and all processes stop after the same outer step.
+    If the run has a folder, Ctrl-C, SIGTERM and similar signals (`badger.runs.signals`) save a checkpoint before the
+    training ends. In a distributed run (`badger.distributed`) rank 0 writes, and all stop after the same outer step.
 
     Args:
         run: learner, number of outer steps and folder.
@@ -41,7 +40,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
     Raises:
         Diverged: a loss or gradient was not finite; names the last checkpoint.
         EnvFailed: an external environment failed; names the last checkpoint.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
+        Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM or another signal, after saving.
         RunExists: the folder has another run.
         RunLocked: another process trains the run, or has trained it since it was loaded.
         OSError: a checkpoint or the metrics could not be written; the previous checkpoint is intact.
@@ -56,12 +55,12 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
     _warn_of_other_rounding(run)
     quiet = True if distributed.rank() else quiet
     bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
-    with _catch_signals() as signals, _explain_env_error(run), _metrics_writer(run, tensorboard) as recorder, bar:
+    with catch_signals() as stop, _explain_env_error(run), _metrics_writer(run, tensorboard) as recorder, bar:
         pending: list[tuple[int, dict[str, Any]]] = []
         start_time, last, stopped = time.perf_counter(), False, False
         while not last:
             pending.append((run.step + 1, run.learner.update()))
-            stopped = distributed.any_process(bool(signals))  # a later signal ends the training one step later
+            stopped = distributed.any_process(bool(stop))  # a later signal ends the training one step later
             last = stopped or run.step == goal
             save = last or run.step % run.save_every == 0
             with _explain_os_error(run):
@@ -83,9 +82,9 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                     _save(run, recorder)
             if save:
                 _check_same_parameters(run)
-    if signals or stopped:
-        raise KeyboardInterrupt(
-            f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else "")
+    if stop or stopped:
+        raise Interrupted(
+            f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else ""), stop.number
         )
 
 
@@ -247,28 +246,3 @@ def _raise_if_diverged(run: Run, rows: list[MetricsRow], recorder: MetricsWriter
         "A lower learning rate, a smaller clip or shorter episodes usually fix it.",
         step=bad["step"],
     )
-
-
-@contextmanager
-def _catch_signals() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM in a list, so that a step is completed; a second signal interrupts at once.
-
-    Not at once under torchrun, which forwards the signal that the terminal has already sent.
-    """
-    caught: list[int] = []
-    if threading.current_thread() is not threading.main_thread():  # handlers can be set in the main thread only
-        yield caught
-        return
-
-    def handle(number: int, frame: object) -> None:
-        if caught and distributed.world_size() == 1:
-            raise KeyboardInterrupt("stopped at once, without saving")
-        caught.append(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = [signal.signal(number, handle) for number in numbers]
-    try:
-        yield caught
-    finally:
-        for number, handler in zip(numbers, previous, strict=True):
-            signal.signal(number, handler)

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from badger.runs.signals import interrupt_on_signals
+
 
 class Failure(NamedTuple):
     """The reason why a job failed.
@@ -47,15 +49,15 @@ def run_in_processes(
 
     Raises:
         ValueError: workers < 1.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after each worker has saved its run.
+        Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM or another signal, after each worker has saved its run.
     """
     if workers < 1:
         raise ValueError(f"jobs={workers}, want at least 1 process")
     remaining = list(reversed(jobs))
     free: list[_Worker] = []
     busy: dict[Any, tuple[_Worker, Any]] = {}  # by pipe
-    try:
-        with _sigterm_as_interrupt():
+    with interrupt_on_signals():
+        try:
             while remaining or busy:
                 while remaining and len(busy) < workers:
                     worker = free.pop() if free else _start_worker(function)
@@ -66,13 +68,21 @@ def run_in_processes(
                     failure, alive = _receive(worker)
                     free += [worker] if alive else []
                     on_finished(job, failure)
-    finally:
-        for worker in free:
-            worker.pipe.close()  # the worker exits
-        for worker, _ in busy.values():
-            worker.process.terminate()  # the worker saves its run
-        for worker in [*free, *(worker for worker, _ in busy.values())]:
-            worker.process.join()
+        finally:
+            for worker in free:
+                worker.pipe.close()  # the worker exits
+            for worker, _ in busy.values():
+                _stop(worker.process)
+            for worker in [*free, *(worker for worker, _ in busy.values())]:
+                worker.process.join()
+
+
+def _stop(process: BaseProcess) -> None:
+    """Lets a worker save its run and exit."""
+    if process.is_alive():
+        assert process.pid is not None
+        # not SIGTERM: the second one would interrupt at once, where a scheduler has sent the first to all processes
+        os.kill(process.pid, signal.SIGUSR1)
 
 
 def _receive(worker: _Worker) -> tuple[Failure | None, bool]:
@@ -97,11 +107,11 @@ def _start_worker(function: Callable[[Any], None]) -> _Worker:
 
 def _work(function: Callable[[Any], None], pipe: Connection) -> None:
     """Main function of a worker: runs jobs until the pipe is closed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `train` saves a checkpoint first
-    os.setpgrp()  # Ctrl-C goes to a terminal's whole process group: workers receive SIGTERM from their parent
+    os.setpgrp()  # Ctrl-C goes to a terminal's whole process group: workers receive SIGUSR1 from their parent
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # not ignored, even if the parent ignores it
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, KeyboardInterrupt), interrupt_on_signals():  # `train` saves a checkpoint first
         while True:
             job = pipe.recv()
             pipe.send(_run_job(function, job))
@@ -134,16 +144,3 @@ def _ignore_sigint() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt within this context."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from badger.runs.files import atomic_write
 from badger.runs.lock import write_lock
+from badger.runs.signals import Interrupted, signal_number
 from badger.study.process_pool import Failure, run_in_processes
 from badger.study.results import StudyResults, collect_results
 from badger.study.study import Study
@@ -37,7 +38,7 @@ def run_study(
 
     Raises:
         ValueError: there is no such arm, or the folder holds another study.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, after saving.
+        Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM or another signal, after saving.
         RunLocked: another process runs the study in this folder.
     """
     root, count = Path(folder), study.seeds if seeds is None else seeds
@@ -72,8 +73,9 @@ def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Fail
     try:
         run_in_processes(run_trial, _by_seed(remaining), workers, on_finished)
     except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(
-            f"stopped; {done} of {len(jobs)} runs are finished, the others are saved in {jobs[0].root}"
+        raise Interrupted(
+            f"stopped; {done} of {len(jobs)} runs are finished, the others are saved in {jobs[0].root}",
+            signal_number(stop),
         ) from stop
     return failures
 

@@ -1,6 +1,7 @@
 """Data-parallel training: gradients, metrics and shutdown of several processes."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from tiny_ranks import (
     chooser,
     gradients,
     joined,
+    launch,
     learner,
     parameters,
     signalled,
@@ -25,7 +27,7 @@ from tiny_ranks import (
     together,
     updates,
 )
-from tiny_runs import load_trusted, made, same
+from tiny_runs import STEPS, load_trusted, made, processes, same, start
 from toys import game, toy_agent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,28 +39,24 @@ def rank_results(tmp_path_factory):
     return together(updates, tmp_path_factory.mktemp("updates"))
 
 
+def run_torchrun(recipe, folder):
+    """Trains in two processes under torchrun."""
+    words = ["--standalone", "--nproc-per-node=2", "-m", "badger", "train", recipe, "--folder", str(folder)]
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *words, "--no-tensorboard"],
+        cwd=ROOT / "tests",
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,  # until the last process has ended
+        text=True,
+        timeout=100,
+    )
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """A run under torchrun of which one process was killed: exit code, standard error, folder."""
     folder = tmp_path_factory.mktemp("killed") / "run"
-    torchrun = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "-m",
-        "badger",
-        "train",
-        "tiny_ranks:mortal",
-    ]
-    done = subprocess.run(
-        [sys.executable, *torchrun, "--folder", str(folder), "--no-tensorboard"],
-        cwd=ROOT / "tests",
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+    done = run_torchrun("tiny_ranks:mortal", folder)
     return done.returncode, done.stderr, folder
 
 
@@ -149,6 +147,29 @@ def test_a_process_that_dies_ends_the_run_and_is_named(killed):
     assert code != 0
     assert "badger: rank 0 of 2 has lost rank 1: " in said
     assert f"Resume from the last checkpoint with: badger resume {folder}" in said
+
+
+def test_processes_whose_torchrun_is_killed_save_and_end(tmp_path):
+    done = run_torchrun("tiny_ranks:orphaned", tmp_path / "run")
+    assert done.returncode == -signal.SIGKILL
+    assert f"badger: stopped at outer step 7, saved in {tmp_path / 'run'}. Resume with: " in done.stderr
+    assert load_trusted(tmp_path / "run").step == 7
+
+
+@pytest.mark.parametrize(
+    ("variables", "end"),
+    [
+        ({"TORCHELASTIC_RUN_ID": "none", "RANK": "0", "WORLD_SIZE": "1"}, 7),  # torchrun --nproc-per-node=1
+        ({}, STEPS),  # badger train & exit
+    ],
+)
+def test_a_process_ends_with_torchrun_but_not_with_a_shell(tmp_path, variables, end):
+    reader, writer = processes.Pipe(duplex=False)
+    start(launch, tmp_path / "run", writer, variables)
+    writer.close()
+    with pytest.raises(EOFError):
+        reader.recv()
+    assert load_trusted(tmp_path / "run").step == end
 
 
 def test_a_run_resumed_with_fewer_processes_warns_of_different_episodes(killed):

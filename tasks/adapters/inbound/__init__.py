@@ -2,7 +2,7 @@
 
 - `tasks.adapters.inbound.gymnasium_task` and `tasks.adapters.inbound.pettingzoo_task`: the two tasks. Start here.
 - `tasks.adapters.inbound.env_pool`: batched copies behind a handle; idle copies are reused.
-- `tasks.adapters.inbound.worker_pool`: copies in worker processes, through `gymnasium.vector.AsyncVectorEnv`.
+- `tasks.adapters.inbound.worker_pool`, `tasks.adapters.inbound.env_worker`: copies in worker processes.
 - `tasks.adapters.inbound.checked_env`: checks of every value that an environment returns, and time limits. Errors name
   the copy, its seed and the step.
 - `tasks.adapters.inbound.gymnasium_spec`: lookup, construction and description of an environment.

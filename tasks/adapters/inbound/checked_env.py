@@ -3,8 +3,8 @@
 This module also runs in worker processes; it does not import torch.
 """
 
-import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,6 +15,7 @@ import numpy as np
 from tasks.adapters.optional_imports import require_gymnasium
 
 EnvFactory = Callable[[], Any]  # returns a gymnasium.Env
+CallTimes = Any  # shared memory (B,) of doubles, a `ctypes.Array` or an array of NumPy, or None; see `CheckedEnv`
 
 
 class EnvError(RuntimeError):
@@ -41,14 +42,17 @@ class CheckedEnv:
     """One checked copy, whose end flags are the attributes `terminated` and `truncated` instead of results of `step`.
 
     After the end, `step` repeats the final observation with reward 0 until the next reset, as a rollout shows the final
-    observation to the agent and ignores the action that follows.
+    observation to the agent and ignores the action that follows. The time of each call, by `time.monotonic`, is written
+    to `call_times`: positive during the call, negative after it.
     """
 
     metadata: Mapping[str, Any] = {}
     render_mode = None
 
-    def __init__(self, factory: EnvFactory, row: int, limits: EnvLimits):
-        self.env, self.row, self.limits = factory(), row, limits
+    def __init__(self, factory: EnvFactory, row: int, limits: EnvLimits, call_times: CallTimes = None):
+        self.row, self.limits, self.call_times = row, limits, call_times
+        with self._timed():
+            self.env = factory()
         self.spaces = self.env.observation_space, self.env.action_space
         self.observation_space, self.action_space = self.spaces
         self.flatten = False
@@ -93,8 +97,9 @@ class CheckedEnv:
         try:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, timeout)
-            yield
-        except Exception as error:
+            with self._timed():
+                yield
+        except (Exception, SystemExit) as error:
             trace = traceback.format_exc().rstrip()
             timed_out = f"took longer than {timeout} s in {call}" if isinstance(error, _CallTimeout) else ""
             problem = timed_out or f"raised {type(error).__name__} in {call}: {error}"
@@ -102,6 +107,15 @@ class CheckedEnv:
         finally:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """Writes the times of a call, for the process that waits for it."""
+        if self.call_times is not None:
+            self.call_times[self.row] = time.monotonic()
+        yield
+        if self.call_times is not None:
+            self.call_times[self.row] = -time.monotonic()
 
     def _check_spaces(self) -> None:
         for name, previous in zip(("observation_space", "action_space"), self.spaces, strict=True):
@@ -141,40 +155,28 @@ class CheckedEnv:
 
 
 class EnvBatch:
-    """A batch of copies that are stepped sequentially, as one environment of Gymnasium; each worker has one.
+    """A batch of copies that are stepped sequentially; each worker has one.
 
-    Its observation is a dict of results of the rows: obs (in the shape of `gymnasium.vector`), reward, terminated and
-    truncated (n,). Its reset takes the options `mask`, the rows of the whole batch to reset, and their `seeds`.
+    Its results are dicts: obs (in the shape of `gymnasium.vector`), reward, terminated and truncated (n,).
     """
 
-    metadata: Mapping[str, Any] = {}
-    render_mode = None
-
-    def __init__(self, factory: EnvFactory, rows: range, limits: EnvLimits, parent: int):
-        if os.getpid() != parent:
-            _init_worker_signals()
+    def __init__(self, factory: EnvFactory, rows: range, limits: EnvLimits, call_times: CallTimes = None):
         gym, self.limits = require_gymnasium(), limits
-        factories = [lambda row=row: CheckedEnv(factory, row, limits) for row in rows]
+        factories = [lambda row=row: CheckedEnv(factory, row, limits, call_times) for row in rows]
         self.vector = gym.vector.SyncVectorEnv(factories, autoreset_mode=gym.vector.AutoresetMode.DISABLED)
-        self.rows = slice(rows.start, rows.stop)
-        flags = {name: gym.spaces.MultiBinary(len(rows)) for name in ("terminated", "truncated")}
-        reward = gym.spaces.Box(-np.inf, np.inf, (len(rows),), np.float64)
-        self.observation_space = gym.spaces.Dict(obs=self.vector.observation_space, reward=reward, **flags)
-        self.action_space = self.vector.action_space
         self.last_step: dict[str, Any] = {}
 
-    def reset(self, *, seed: None = None, options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        mask, seeds = options["mask"][self.rows], options["seeds"][self.rows]
+    def reset(self, mask: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         if mask.any():
-            obs, _ = self.vector.reset(seed=list(seeds), options={"reset_mask": mask})
+            obs, _ = self.vector.reset(seed=seeds.tolist(), options={"reset_mask": mask})
             reward = np.where(mask, 0.0, self.last_step["reward"]) if self.last_step else np.zeros(len(mask))
             self.last_step = self._pack_step(obs, reward)
-        return self.last_step, {}
+        return self.last_step
 
-    def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> dict[str, Any]:
         obs, reward, *_ = self.vector.step(action)
         self.last_step = self._pack_step(obs, reward)
-        return self.last_step, 0.0, False, False, {}
+        return self.last_step
 
     def _pack_step(self, obs: Any, reward: np.ndarray) -> dict[str, Any]:
         flags = {name: [getattr(row, name) for row in self.vector.envs] for name in ("terminated", "truncated")}
@@ -193,13 +195,11 @@ class _CallTimeout(Exception):
     """A call to an environment exceeded the timeout."""
 
 
-def _init_worker_signals() -> None:
-    """Ignores SIGINT, which the parent handles; resets SIGTERM; SIGALRM raises `_CallTimeout`."""
+def init_call_timer() -> None:
+    """Lets SIGALRM interrupt a call that times out, in a process whose signals are not used otherwise."""
 
     def raise_timeout(number: int, frame: object) -> None:
         raise _CallTimeout
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(signal, "SIGALRM"):
         signal.signal(signal.SIGALRM, raise_timeout)

@@ -52,7 +52,7 @@ class EnvPool:
         factory: returns one copy, a `gymnasium.Env`; with workers that are not forked it must support cloudpickle.
         limits: the name for errors, the maximum length of an episode, and the timeout of a call.
         num_workers: 1: the copies are stepped sequentially in this process. More: the maximum number of worker
-            processes (`gymnasium.vector.AsyncVectorEnv`), for slow environments; the number in use divides the batch.
+            processes, for slow environments; the number in use divides the batch.
 
     Raises:
         ValueError: `num_workers` below 1, or a timeout without workers, as a call in this process cannot be
@@ -90,7 +90,7 @@ class EnvPool:
 
     def _make(self, batch: int) -> EnvBatch | WorkerPool:
         if self.num_workers == 1:
-            return EnvBatch(self.factory, range(batch), self.limits, os.getpid())
+            return EnvBatch(self.factory, range(batch), self.limits)
         return WorkerPool(self.factory, batch, self.limits, self.num_workers)
 
 
@@ -136,10 +136,10 @@ class EnvHandle:
             RuntimeError: this handle is not the current one.
         """
         copies, rows = self._check_current(), mask.cpu().numpy()
-        seeds = torch.randint(2**31 - 1, mask.shape, generator=rng, device=rng.device).tolist()
+        seeds = torch.randint(2**31 - 1, mask.shape, generator=rng, device=rng.device).cpu().numpy()
         if not rows.any():
             return self, copies.last_step
-        step = copies.call(lambda: copies.rows.reset(options={"mask": rows, "seeds": seeds}))
+        step = copies.call(lambda: copies.rows.reset(rows, seeds))
         return EnvHandle(copies, copies.version), step
 
     def _check_current(self) -> "_LeasedEnvs":
@@ -180,10 +180,10 @@ class _LeasedEnvs:
     def name(self) -> str:
         return self.rows.limits.name
 
-    def call(self, call: Callable[[], tuple]) -> EnvStep:
+    def call(self, call: Callable[[], dict[str, Any]]) -> EnvStep:
         self.version += 1  # also on an error, as some rows may have advanced
         try:
-            results = call()[0]
+            results = call()
         except BaseException:
             self.broken[0] = True
             self.rows.kill()

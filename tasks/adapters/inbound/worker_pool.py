@@ -1,94 +1,170 @@
-"""A batch of environments in worker processes, through `gymnasium.vector.AsyncVectorEnv`.
+"""A batch of environments in worker processes. A row that hangs, raises or dies is named, and costs one timeout.
 
-Shapes: P worker, n rows of a worker.
+A worker writes the time of each call into shared memory, so that this process knows in which row it is, and for how
+long, without a message per row.
+
+Shapes: B episode.
 """
 
 import multiprocessing
-import os
-import warnings
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NoReturn
+import signal
+import threading
+import time
+from contextlib import suppress
+from multiprocessing import util
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.checked_env import EnvBatch, EnvError, EnvFactory, EnvLimits
+from tasks.adapters.inbound.checked_env import EnvError, EnvFactory, EnvLimits
+from tasks.adapters.inbound.env_worker import row_in_call, run_worker
 from tasks.adapters.optional_imports import require_gymnasium
 
-TIMEOUT_GRACE = 5.0  # seconds to wait beyond the timeouts of a worker's rows, which the worker interrupts if it can
+TIMEOUT_GRACE = 0.5  # seconds to wait beyond the timeout of a call, which the worker interrupts if it can
 
 
 class WorkerPool:
-    """As `EnvBatch`, with rows split evenly over at most `count` processes; their number divides the batch."""
+    """As `EnvBatch`, with rows split evenly over at most `count` processes; their number divides the batch.
+
+    Raises:
+        EnvError: a copy could not be constructed, or its spaces differ from those of others.
+    """
 
     def __init__(self, factory: EnvFactory, batch: int, limits: EnvLimits, count: int):
-        gym = require_gymnasium()
-        self.limits, self.parent = limits, os.getpid()
+        self.limits, context = limits, multiprocessing.get_context()
         count = max(p for p in range(1, min(batch, count) + 1) if batch % p == 0)
-        self.size = batch // count
+        self.rows = [range(first, first + batch // count) for first in range(0, batch, batch // count)]  # of a worker
         self.seeds, self.t = np.zeros(batch, np.int64), np.zeros(batch, np.int64)
-        rows_of_each = [range(first, first + self.size) for first in range(0, batch, self.size)]
-        factories = [partial(EnvBatch, factory, rows, limits, self.parent) for rows in rows_of_each]
-        mode = gym.vector.AutoresetMode.DISABLED
+        shared = context.RawArray("d", batch)
+        self.call_times = np.frombuffer(shared)  # (B,), by time.monotonic(), which all processes share
+        self.processes: list[BaseProcess] = []
+        self.pipes: list[Connection] = []
+        # workers ignore SIGTERM, by which multiprocessing ends the processes that are left at the exit
+        util.Finalize(self, _kill, (self.processes,), exitpriority=0)
+        main_thread = threading.current_thread() is threading.main_thread()
+        factory = require_gymnasium().vector.utils.CloudpickleWrapper(factory)
         try:
-            self.vector = gym.vector.AsyncVectorEnv(factories, autoreset_mode=mode)
-        except (EOFError, OSError) as error:
-            raise EnvError(
-                f"{limits.name}: a worker process died while constructing its copies; see its output above"
-            ) from error
+            for rows in self.rows:
+                pipe, worker_pipe = context.Pipe()
+                self.pipes.append(pipe)
+                arguments = (factory, rows, limits, shared, worker_pipe, main_thread)
+                self.processes.append(context.Process(target=run_worker, args=arguments, daemon=True))
+                self.processes[-1].start()
+                worker_pipe.close()  # so that the pipe reports the end of the worker
+            self._check_spaces(self._receive(None))
+        except BaseException:
+            self.kill()
+            raise
 
-    def reset(self, *, options: dict[str, Any]) -> tuple[dict[str, Any]]:
-        self.seeds[options["mask"]] = np.asarray(options["seeds"])[options["mask"]]
-        self.t[options["mask"]] = 0
-        return self._request(lambda: self.vector.reset_async(options=options), self.vector.reset_wait)
+    def reset(self, mask: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
+        self.seeds[mask], self.t[mask] = seeds[mask], 0
+        return self._request("reset", mask, seeds)
 
-    def step(self, action: np.ndarray) -> tuple[dict[str, Any]]:
+    def step(self, action: np.ndarray) -> dict[str, Any]:
         self.t += 1
-        actions = action.reshape(-1, self.size, *action.shape[1:])
-        return self._request(lambda: self.vector.step_async(actions), self.vector.step_wait)
-
-    def _request(self, send: Callable[[], None], wait: Callable[..., tuple]) -> tuple[dict[str, Any]]:
-        timeout = self.limits.timeout
-        try:
-            send()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # gymnasium warns before it raises the same error
-                results = wait(timeout=None if timeout is None else timeout * self.size + TIMEOUT_GRACE)[0]
-        except multiprocessing.TimeoutError:
-            timed_out = [i for i, pipe in enumerate(self.vector.parent_pipes) if not pipe.poll()]
-            self._raise_for(timed_out, f"did not respond within {timeout} s per row, and could not be interrupted")
-        except (EOFError, OSError):
-            for process in self.vector.processes:
-                process.join(0.1)
-            dead = [i for i, process in enumerate(self.vector.processes) if not process.is_alive()]
-            codes = [self.vector.processes[i].exitcode for i in dead]
-            self._raise_for(dead, f"died with exit code {codes}; see its output above")
-        return (_flatten_workers(results),)
-
-    def _raise_for(self, workers: list[int], problem: str) -> NoReturn:
-        rows = [row for i in workers for row in range(i * self.size, (i + 1) * self.size)]
-        described = ", ".join(f"{row} (seed {self.seeds[row]}, step {self.t[row]})" for row in rows)
-        raise EnvError(f"{self.limits.name}: the worker of row {described} {problem}") from None
+        return self._request("step", action)
 
     def close(self) -> None:
-        """Closes the environments and the workers."""
-        self.vector.close()
+        """Closes the environments and ends the workers; one that takes longer than the timeout is killed."""
+        for pipe in self.pipes:
+            with suppress(OSError):  # of a worker that has died
+                pipe.send(None)
+        end = None if self.limits.timeout is None else time.monotonic() + self.limits.timeout + TIMEOUT_GRACE
+        for process in self.processes:
+            process.join(None if end is None else max(0, end - time.monotonic()))
+        self.kill()
 
     def kill(self) -> None:
         """Kills the workers, as one that hangs or has died cannot close its environments."""
-        for process in self.vector.processes:
-            process.kill()
-            process.join()
-        for pipe in self.vector.parent_pipes:
-            if pipe is not None:  # already closed for workers that raised an error
-                pipe.close()
-        self.vector.closed = True
+        _kill(self.processes)
+        for pipe in self.pipes:
+            pipe.close()
+
+    def _request(self, method: str, *arguments: np.ndarray) -> dict[str, Any]:
+        """Calls a method of each worker's `EnvBatch` with its rows of the arguments."""
+        for worker, rows in enumerate(self.rows):
+            try:
+                self.pipes[worker].send((method, [part[rows.start : rows.stop] for part in arguments]))
+            except OSError:
+                raise self._death(worker) from None
+        return _concatenate(self._receive(self.limits.timeout))
+
+    def _receive(self, timeout: float | None) -> list[Any]:
+        """One answer of each worker; raises the first error, without waiting for the others."""
+        start, limit = time.monotonic(), None if timeout is None else timeout + TIMEOUT_GRACE
+        pending: dict[Any, int] = {pipe: worker for worker, pipe in enumerate(self.pipes)}
+        answers: list[Any] = [None] * len(pending)
+        while pending:
+            longest = 0.0 if limit is None else max(self._call_seconds(worker, start) for worker in pending.values())
+            ready = wait(list(pending), None if limit is None else max(0, limit - longest))
+            for pipe in ready:
+                worker = pending.pop(pipe)
+                answers[worker] = self._answer(worker)
+            if limit is not None and not ready:
+                overdue = [worker for worker in pending.values() if self._call_seconds(worker, start) >= limit]
+                if overdue:
+                    raise self._timeout(overdue)
+        return answers
+
+    def _call_seconds(self, worker: int, start: float) -> float:
+        """The duration of a worker's current call, or since its last one if it is in none."""
+        rows = self.rows[worker]
+        return time.monotonic() - max(start, np.abs(self.call_times[rows.start : rows.stop]).max())
+
+    def _timeout(self, workers: list[int]) -> EnvError:
+        return EnvError(
+            f"{self.limits.name}, {', '.join(map(self._describe, workers))} did not return within "
+            f"{self.limits.timeout} s, and could not be interrupted"
+        )
+
+    def _answer(self, worker: int) -> Any:
+        try:
+            answer = self.pipes[worker].recv()
+        except (EOFError, OSError):
+            raise self._death(worker) from None
+        if isinstance(answer, EnvError):
+            raise answer
+        return answer
+
+    def _death(self, worker: int) -> EnvError:
+        process = self.processes[worker]
+        process.join(1)  # its pipe is closed a little earlier
+        code = process.exitcode
+        name = f" ({signal.Signals(-code).name})" if code is not None and code < 0 else ""
+        return EnvError(
+            f"{self.limits.name}, {self._describe(worker)}: the worker died with exit code {code}{name}; "
+            "see its output above"
+        )
+
+    def _describe(self, worker: int) -> str:
+        """The row in whose call a worker is, or all its rows where it is in none."""
+        rows = self.rows[worker]
+        row = row_in_call(self.call_times, rows)
+        if row is None:
+            return f"rows {rows.start} to {rows.stop - 1}, between two calls"
+        return f"row {row} (seed {self.seeds[row]}, step {self.t[row]})"
+
+    def _check_spaces(self, spaces: list[Any]) -> None:
+        for rows, other in zip(self.rows, spaces, strict=True):
+            if other != spaces[0]:
+                raise EnvError(
+                    f"{self.limits.name}, row {rows.start} has the spaces {other}, want {spaces[0]}, those of row 0"
+                )
 
 
-def _flatten_workers(values: Any) -> Any:
-    """Reshapes arrays (P, n, ...) to (P * n, ...), in nested dicts and tuples."""
-    if isinstance(values, dict):
-        return {name: _flatten_workers(part) for name, part in values.items()}
-    if isinstance(values, tuple):
-        return tuple(_flatten_workers(part) for part in values)
-    return values.reshape(-1, *values.shape[2:])
+def _kill(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()  # leaves no zombie
+
+
+def _concatenate(parts: list[Any]) -> Any:
+    """Concatenates the arrays of the workers, in nested dicts and tuples."""
+    if isinstance(parts[0], dict):
+        return {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
+    if isinstance(parts[0], tuple):
+        return tuple(map(_concatenate, map(list, zip(*parts, strict=True))))
+    return np.concatenate(parts)

@@ -28,7 +28,18 @@ from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results
 from badger.study.run import run_study
 from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
-from tiny_runs import TINY, load_trusted, made, metrics, perform_until, processes, scalars, spread_hold, start
+from tiny_runs import (
+    TINY,
+    load_trusted,
+    made,
+    metrics,
+    perform_until,
+    processes,
+    scalars,
+    spread_hold,
+    spread_save,
+    start,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -254,13 +265,36 @@ def test_a_worker_exits_with_its_parent_and_ignores_ctrl_c(tmp_path):
     file = tmp_path / "held"
     process = start(spread_hold, file)
     wait_for(file)
-    assert file.read_text() == "True True"  # its own process group, and SIGINT is ignored until it trains
+    assert file.read_text() == "True True"  # its own process group, and SIGINT is ignored
     with file.open() as held:
         with pytest.raises(BlockingIOError):
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         process.kill()
         fcntl.flock(held, fcntl.LOCK_EX)  # at once, not when the worker has finished a minute later
     process.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "to_worker", "times"),
+    [
+        (signal.SIGTERM, False, 1),
+        (signal.SIGTERM, True, 1),  # a scheduler sends it to all processes
+        (signal.SIGHUP, True, 2),  # a terminal, and the shell that ran in it
+        (signal.SIGUSR1, True, 1),
+    ],
+)
+def test_a_signal_to_the_parent_or_to_all_processes_saves(tmp_path, number, to_worker, times):
+    file = tmp_path / "worker"
+    parent = start(spread_save, file)
+    wait_for(file)
+    worker = int(file.read_text())
+    for _ in range(times):
+        if to_worker:
+            os.kill(worker, number)
+        os.kill(parent.pid, number)
+        time.sleep(0.1)
+    parent.join()
+    assert parent.exitcode == number and file.read_text() == "saved"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -278,7 +312,7 @@ def test_ctrl_c_saves_every_run_and_prints_the_command_that_resumes(tmp_path, wh
         code, _, err = command(*words)
     finally:
         signal.signal(signal.SIGINT, previous)
-    assert code == 130
+    assert code == 128 + number
     assert re.search(
         rf"stopped; [0-3] of 4 runs are finished, the others are saved in {folder}\. "
         rf"Resume with: badger study tiny_runs:TINY --folder {folder} --jobs 1 --no-tensorboard\n$",

@@ -2,7 +2,6 @@
 
 import gc
 import os
-import signal
 from functools import partial
 
 import gymnasium
@@ -166,6 +165,7 @@ WRONG = {
     toy_worlds.Raising: r"raised KeyError in step: 'the door is locked'(.|\n)*toy_worlds.py",
     toy_worlds.NaN: r"observation nan at \(1,\), want finite numbers",
     toy_worlds.Infinite: "reward inf, want a finite number",
+    toy_worlds.Quitting: "raised SystemExit in step: 3",
     toy_worlds.Shapeless: r"observation of shape \(1,\), want \(2,\)",
 }
 
@@ -185,17 +185,6 @@ def test_a_hanging_environment_is_interrupted_with_its_traceback():
         play(worlds(partial(toy_worlds.Hanging, 9), 2, timeout=0.1), choices(), 4)
 
 
-def test_a_worker_that_cannot_be_interrupted_is_killed(monkeypatch):
-    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.TIMEOUT_GRACE", 0.1)
-    with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\).* did not respond within 0.1 s"):
-        play(worlds(partial(toy_worlds.Deaf, 9), 2, timeout=0.1), choices(), 4)
-
-
-def test_an_error_names_the_rows_of_a_dead_worker():
-    with pytest.raises(EnvError, match=r"worker of row 0 \(seed \d+, step 3\), .* died with exit code \[3"):
-        play(worlds(partial(toy_worlds.Dying, 9), 2), choices(), 4)
-
-
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_spaces_that_change_between_resets_are_refused(num_workers):
     with pytest.raises(EnvError, match=r"changed its action_space in reset from Discrete\(4\) to Discrete\(5\)"):
@@ -213,7 +202,7 @@ def test_new_episodes_can_start_after_an_error():
 def workers(made, batch=B):
     """Of a batch, while it is in use."""
     world, _ = made.reset(batch, seeded())
-    return world, world._copies.rows.vector.processes
+    return world, world._copies.rows.processes
 
 
 def test_workers_serve_again_and_end_with_the_last_who_could_use_them():
@@ -234,23 +223,6 @@ def test_workers_end_when_their_world_goes_wrong():
         for _ in range(4):
             world, _ = world.step(np.zeros(B, int))
     assert not any(p.is_alive() for p in processes)
-
-
-def test_signals_of_the_parent_are_not_its_workers_to_handle():
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # as while a run trains
-    try:
-        world, processes = workers(worlds(num_workers=2))
-        for process in processes:
-            os.kill(process.pid, signal.SIGINT)
-        world, results = world.step(np.zeros(B, int))
-        assert_array_equal(results.obs[:, 1], np.ones(B))
-        processes[0].terminate()
-        processes[0].join(10)
-        assert processes[0].exitcode == -signal.SIGTERM
-        with pytest.raises(EnvError, match=r"worker of row 0 .* died with exit code \[-15\]"):
-            world.step(np.zeros(B, int))
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def test_copies_are_closed_when_no_longer_used():
