@@ -7,10 +7,12 @@ import os
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from badger.errors import DamagedFile
 from badger.evaluation.inspection import Embeddings, Inspection
-from badger.runs.files import atomic_write
+from badger.runs.files import as_path, atomic_write
+from badger.runs.json_files import describe, mismatch
 
 MetricsRow = dict[str, Any]
 
@@ -18,7 +20,7 @@ PROJECTED = "experts"
 """The name of the points in TensorBoard's projector, and their sub-folder, STEP/experts."""
 
 
-def read_metrics(folder: str | Path) -> list[MetricsRow]:
+def read_metrics(folder: str | os.PathLike[str]) -> list[MetricsRow]:
     """The metrics of a run, a row for each outer step, without a last line that a crash has truncated.
 
     Args:
@@ -26,18 +28,37 @@ def read_metrics(folder: str | Path) -> list[MetricsRow]:
 
     Raises:
         FileNotFoundError: the folder has no metrics.
-        ValueError: a line is damaged.
+        DamagedFile: a line is no JSON object of numbers, or has no step.
     """
-    file = Path(folder) / "metrics.jsonl"
+    file = as_path(folder) / "metrics.jsonl"
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no metrics: there is no {file}")
-    rows = []
-    for number, line in enumerate(file.read_text().split("\n")[:-1], 1):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(f"line {number} of {file} is damaged: {error}") from error
-    return rows
+    return [metrics_row(line, file, number) for number, line in enumerate(file.read_bytes().split(b"\n")[:-1], 1)]
+
+
+def metrics_row(line: bytes, file: Path, number: int) -> MetricsRow:
+    """A line of metrics.jsonl.
+
+    Args:
+        line: JSON.
+        file: the file, for the message.
+        number: of the line, from 1.
+
+    Raises:
+        DamagedFile: the line is no JSON object of numbers, or has no step.
+    """
+    try:
+        row = json.loads(line.decode())
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(f"line {number} of {file} is damaged: {error}", file=file, place=number) from error
+    found = mismatch(row, dict[str, float | bool | None], "row") or mismatch(row, _Row, "row")
+    if found is not None:
+        raise DamagedFile(f"line {number} of {file} is damaged: {describe(found)}", file=file, place=number)
+    return row
+
+
+class _Row(TypedDict):
+    step: int
 
 
 def nan_to_none(row: MetricsRow) -> MetricsRow:
