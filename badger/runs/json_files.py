@@ -138,7 +138,7 @@ def _items(values: Any, annotation: Any) -> list[tuple[str, Any, Any]] | None:
     return [(str(i), item, one) for i, (item, one) in enumerate(zip(values, inner, strict=True))]
 
 
-def _entries(values: dict[Any, Any], annotation: Any) -> list[tuple[str, Any, Any]] | None:
+def _entries(values: Any, annotation: Any) -> list[tuple[str, Any, Any]] | None:
     """Key, value and type of the entries of a dict; None if a key is no string."""
     if not all(isinstance(key, str) for key in values):
         return None
