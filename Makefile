@@ -16,7 +16,7 @@ help: ## list the commands
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1	\2/p' Makefile | expand -t 24
 
 demo: $(VENV)/.test ## train an agent on the guessing game (two minutes)
-	$(BIN)/python -m badger train guessing_game
+	$(BIN)/badger train guessing_game
 
 test: $(VENV)/.test ## run the tests on two cores, except the nightly ones
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal

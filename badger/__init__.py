@@ -67,6 +67,7 @@ badger list
 A run is a folder: `run.json` (recipe, arguments, versions, commit), `metrics.jsonl` (one line for each outer step),
 TensorBoard events, and `checkpoints/`. The configuration of a run is the keyword arguments of its recipe, a typed
 Python function that returns a `Run`; there is no other configuration. A resumed run continues bit for bit on a CPU.
+A run folder is data, which may come from a stranger: `badger.trust` says what may be opened and what may not.
 
 # Populations
 
@@ -79,12 +80,13 @@ TensorBoard hold the curve of each (`final_error/seed_3`) beside the mean. If on
 # Several processes or machines
 
 ```
-torchrun --standalone --nproc-per-node=2 -m badger train guessing_game --batch 128 --folder runs/two
-torchrun --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 -m badger train guessing_game
-torchrun --standalone --nproc-per-node=2 -m badger resume runs/two
+torchrun --no-python --standalone --nproc-per-node=2 badger train guessing_game --batch 128 --folder runs/two
+torchrun --no-python --nnodes=2 --nproc-per-node=8 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 \\
+    badger train guessing_game
+torchrun --no-python --standalone --nproc-per-node=2 badger resume runs/two
 ```
 
-The second line is entered on each of two machines. `--batch` is the total over all processes. Gradients are averaged
+The second command is entered on each of two machines. `--batch` is the total over all processes. Gradients are averaged
 once for each outer step (NCCL on GPUs, one for each process; gloo on CPUs). Only rank 0 writes the folder, which all
 machines must be able to read when a run is resumed. If a process dies, the run ends; resume it from its last
 checkpoint. With another number of processes the parameters are restored exactly, but the episodes that follow differ,

@@ -1,6 +1,6 @@
 """Data-parallel training in several processes: episodes are divided among them, and gradients are averaged.
 
-    torchrun --nproc-per-node=2 -m badger train guessing_game
+    torchrun --no-python --nproc-per-node=2 badger train guessing_game
 
 An episode calls the agent T times, which DistributedDataParallel, with one reduction per call, does not support.
 Instead there is one all_reduce of all gradients, flattened, after the backward pass. Without torchrun all functions

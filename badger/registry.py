@@ -1,16 +1,11 @@
-"""Look-up of parts by name: registered ones, or a user's own as `module:name`.
-
-A `module:name` that the caller typed is imported. One that was read from a file is imported only if the caller trusts
-its module, since an import executes code.
-"""
+"""Look-up of parts by name: registered ones, or a user's own as `module:name` (see `badger.trust`)."""
 
 import difflib
-import importlib
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from comms import get_by_name
+from tasks.adapters.named_imports import import_named
 
 T = TypeVar("T")
 
@@ -25,13 +20,14 @@ def resolve_name(table: Mapping[str, T], name: str, kind: str, fits: Callable[[A
         fits: whether an object of the module is of that kind.
 
     Raises:
-        ValueError: there is no such entry or module, or no suitable object of that name in it.
+        ValueError: there is no such entry or module, or no suitable object of that name in it; or a file has named it,
+            and it is not trusted.
     """
     if ":" not in name:
         return get_by_name(table, name, kind)
     module, _, attribute = name.partition(":")
     try:
-        objects = {key: value for key, value in vars(importlib.import_module(module)).items() if fits(value)}
+        objects = {key: value for key, value in vars(import_named(module, name)).items() if fits(value)}
     except ModuleNotFoundError as error:
         raise ValueError(f"{kind} {name!r}: {error}; run badger where `import {module}` works") from error
     if attribute in objects:
@@ -39,56 +35,6 @@ def resolve_name(table: Mapping[str, T], name: str, kind: str, fits: Callable[[A
     similar = difflib.get_close_matches(attribute, objects, 1)
     hint = f"did you mean {similar[0]!r}?" if similar else f"it has {', '.join(objects) or 'none'}"
     raise ValueError(f"{kind} {name!r}: module {module} has no {kind} {attribute}; {hint}")
-
-
-REFERENCE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w./-]*")
-"""Strings of the form module:name, and package:Env-v0 of Gymnasium."""
-
-
-def references(value: Any) -> Iterator[str]:
-    """All strings of the form `module:name` in a JSON value, including those in lists and in values of objects.
-
-    Args:
-        value: a JSON value.
-    """
-    if isinstance(value, str):
-        if REFERENCE.fullmatch(value):
-            yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from references(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from references(item)
-
-
-def modules(names: Iterable[str]) -> tuple[str, ...]:
-    """The modules of references, without duplicates.
-
-    Args:
-        names: references, each `module:name`.
-    """
-    return tuple(dict.fromkeys(name.partition(":")[0] for name in names))
-
-
-def check_trusted(names: Collection[str], trusted: Collection[str], source: object) -> None:
-    """Refuses references that were read from a file, except those into trusted modules.
-
-    Args:
-        names: references, each `module:name`.
-        trusted: names of modules.
-        source: the file, for the message.
-
-    Raises:
-        ValueError: a reference is not trusted; the message says how to allow it.
-    """
-    untrusted = [name for name in names if name.partition(":")[0] not in trusted]
-    if untrusted:
-        allowed = (*trusted, *(module for module in modules(untrusted) if module not in trusted))
-        raise ValueError(
-            f"{source} refers to foreign code, {', '.join(map(repr, untrusted))}; loading it would execute that code. "
-            f"If you trust it, add --trust-code to the command, or trusted={allowed!r} to the call of badger.load_run"
-        )
 
 
 def register(kind: str, entries: Iterable[tuple[str, T]]) -> dict[str, T]:

@@ -1,9 +1,12 @@
-"""The command line: `badger COMMAND ...` or `python -m badger COMMAND ...`.
+"""The command line: `badger COMMAND ...`.
+
+`python -m badger COMMAND ...` is the same in a folder of your own; in one from a stranger it executes files that are
+there (`badger.trust`).
 
 - `badger.cli.main`: dispatches the commands; `badger bench`, `badger list`; exit codes.
 - `badger.cli.train`: `badger train` and `badger resume`, and the summary after training.
 - `badger.cli.evaluate`: `badger evaluate`. `badger.cli.grid`: its option `--grid`.
 - `badger.cli.study`: `badger study` and `badger compare`.
 - `badger.cli.loading`: loads a run folder; the option `--trust-code`.
-- `badger.cli.usage`: usage lines.
+- `badger.cli.usage`: usage lines. `badger.cli.user_code`: where a user's own modules are found.
 """

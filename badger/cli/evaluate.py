@@ -63,7 +63,7 @@ def command(argv: list[str]) -> int:
             best: use the checkpoint with the best moving average, not the last one.
             seed: of the episodes.
             build: module:function that returns the untrained run, for a run that was built without a recipe.
-            trust_code: allow importing code that its run.json names as module:name.
+            trust_code: allow importing code of others that its run.json names.
             json: file for the result.
         """
         loaded = load(run, best=best, build=build, trust_code=trust_code)

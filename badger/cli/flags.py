@@ -7,7 +7,6 @@ import re
 import typing
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 import docstring_parser
@@ -60,7 +59,7 @@ def name_flags(message: str, words: list[str]) -> str:
     return name.sub(lambda found: f"--{flags[found[1]].replace('_', '-')} ", message)
 
 
-def _run_flags(*, folder: Path | None = None, tensorboard: bool = True) -> None: ...
+def _run_flags(*, folder: str | None = None, tensorboard: bool = True) -> None: ...
 
 
 def _plain_fields(function: Callable[..., Any]) -> Iterator[Field]:

@@ -54,7 +54,7 @@ def command(argv: list[str]) -> int:
             best: use the checkpoint with the best moving average, not the last one.
             seed: of the episodes.
             build: module:function that returns the untrained run, for a run that was built without a recipe.
-            trust_code: allow importing code that its run.json names as module:name.
+            trust_code: allow importing code of others that its run.json names.
             out: folder for grid.csv and grid.png; default: the run folder.
         """
         loaded = load(run, best=best, build=build, trust_code=trust_code)

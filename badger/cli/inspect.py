@@ -34,7 +34,7 @@ def inspect_command(words: list[str]) -> int:
             member: index of an agent of a population, from 0 on.
             seed: seed of the episodes, which are held out from training.
             build: function that builds a run that no recipe has made, module:function, without arguments.
-            trust_code: import code of others that its run.json names as module:name.
+            trust_code: allow importing code of others that its run.json names.
             out: folder for the pictures; default: RUN/inspection.
         """
         description = read_description(run)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from badger.learners import Learner
 from badger.learners.population import member_learners
-from badger.recipes.build import load_run, referenced_modules
+from badger.recipes.build import load_run
 from badger.registry import resolve_name
 from badger.runs.run import Run, read_description
+from badger.trust import ALL
 
 
 def choose_member(run: Run, member: int) -> Learner:
@@ -33,11 +34,13 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
         folder: of the run.
         best: loads the best checkpoint instead of the last one.
         build: `module:function` that returns the untrained run, for a run that was built without a recipe.
-        trust_code: allows importing code that its run.json names as `module:name`.
+        trust_code: allows importing any code that its run.json names.
 
     Raises:
         FileNotFoundError: the folder has no run.
-        ValueError: there is neither a recipe nor `build`, code is not trusted, or there is no valid checkpoint.
+        UntrustedCode: its run.json names code of others.
+        DamagedFile: a file is damaged, or there is no valid checkpoint.
+        ValueError: there is neither a recipe nor `build`.
     """
     if build is None and read_description(folder).recipe is None:
         raise ValueError(
@@ -45,4 +48,4 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
             "returns the untrained run"
         )
     function = None if build is None else resolve_name({}, build, "function", inspect.isfunction)
-    return load_run(folder, function, best, referenced_modules(folder) if trust_code else ())
+    return load_run(folder, function, best, (ALL,) if trust_code else ())

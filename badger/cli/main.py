@@ -3,6 +3,7 @@
 import inspect
 import json as json_format
 import os
+import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +21,8 @@ from badger.cli.flags import name_flags
 from badger.cli.inspect import inspect_command
 from badger.cli.train import resume_command, train_command
 from badger.cli.usage import print_usage
+from badger.cli.user_code import user_code
+from badger.errors import UntrustedCode
 from badger.learners import LEARNERS
 from badger.policies.policies import POLICIES
 from badger.recipes import RECIPES
@@ -72,11 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"badger: {error}", file=sys.stderr)
         return 2
-    sys.path.insert(0, os.getcwd())  # a user's own recipes and parts
     if "OMP_NUM_THREADS" not in os.environ:  # small tensors: threads would wait more than they work
         torch.set_num_threads(1)
     try:
-        with distributed.process_group():
+        with user_code(), distributed.process_group():
             return command(argv[1:])
     except KeyboardInterrupt as stop:
         with suppress(OSError):  # the terminal may be closed, which is then the reason
@@ -86,6 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("BADGER_DEBUG"):
             raise
         message = name_flags(str(error), argv)
+        if isinstance(error, UntrustedCode) and argv[0] in ("resume", "evaluate", "inspect"):
+            message += f". The command is then\n        badger {shlex.join([*argv, '--trust-code'])}"
         print(f"badger: {message}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
         return 1
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from badger.cli.user_code import search_current_directory
+from badger.runs.files import as_path
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.compare import compare_runs
-from badger.study.report import write_report
+from badger.study.report import check_report_folder, write_report
 from badger.study.results import StudyResults
 from badger.study.run import run_study
 from badger.study.studies import STUDIES, find_study
@@ -29,7 +31,7 @@ def study(argv: list[str]) -> int:
         seeds: int | None = None,
         jobs: int | None = None,
         quick: bool = False,
-        folder: Path | None = None,
+        folder: str | None = None,
         arms: tuple[str, ...] = (),
         tensorboard: bool = True,
     ) -> int:
@@ -48,8 +50,10 @@ def study(argv: list[str]) -> int:
             arms: a subset of the arms; default: all.
             tensorboard: write TensorBoard events.
         """
+        if ":" in name:
+            search_current_directory()
         definition = find_study(name).quick_version() if quick else find_study(name)
-        root = folder or Path("runs") / definition.name
+        root = Path("runs") / definition.name if folder is None else as_path(folder)
         workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
         try:
             results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
@@ -77,7 +81,7 @@ def compare(argv: list[str]) -> int:
         runs: Positional[tuple[Path, ...]],
         *,
         threshold: float | None = None,
-        folder: Path | None = None,
+        folder: str | None = None,
     ) -> int:
         """Compare finished or unfinished runs, with error bars. Runs that differ only in their seed form an arm.
 
@@ -87,7 +91,9 @@ def compare(argv: list[str]) -> int:
             folder: of the report; default: runs/compare-DATE-TIME.
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        _print_report(compare_runs(runs, threshold), folder or Path("runs") / stamp)
+        target = Path("runs") / stamp if folder is None else as_path(folder)
+        check_report_folder(target)
+        _print_report(compare_runs(runs, threshold), target)
         return 0
 
     return tyro.cli(compare, args=argv, prog="badger compare")

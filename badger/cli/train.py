@@ -19,6 +19,7 @@ from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
+from badger.runs.files import as_path
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
 from badger.runs.signals import Interrupted, signal_number
@@ -40,7 +41,8 @@ def train_command(words: list[str]) -> int:
     recipe, *flags = words
     given = parse_flags(find_recipe(recipe), flags, prog=f"badger train {recipe}")
     stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder = given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp)
+    folder = given.pop("folder")
+    folder = Path("runs") / distributed.broadcast_rank0(stamp) if folder is None else as_path(folder)
     tensorboard = given.pop("tensorboard")
     run = build_run(recipe, **given)
     run.folder = folder
@@ -66,7 +68,7 @@ def resume_command(words: list[str]) -> int:
             run: run folder.
             tensorboard: write events for TensorBoard.
             build: function that builds a run that no recipe has made, module:function, without arguments.
-            trust_code: import code of others that its run.json names as module:name.
+            trust_code: allow importing code of others that its run.json names.
         """
         return _run_training(load(run, build=build, trust_code=trust_code), tensorboard)
 
@@ -98,10 +100,10 @@ def _summarize(run: Run) -> None:
     curves = []
     for learner in learners:
         member = f"/seed_{learner.seed}" if len(learners) > 1 else ""
-        scored_rows = [row for row in rows if row[f"{task.score}{member}_ema"] is not None]
+        scored_rows = [row for row in rows if row.get(f"{task.score}{member}_ema") is not None]
         curves.append(([row["step"] for row in scored_rows], [row[f"{task.score}{member}_ema"] for row in scored_rows]))
         if member:
-            num_bad = sum(not row[f"finite{member}"] for row in rows)
+            num_bad = sum(not row.get(f"finite{member}", True) for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
         rng = generator(learner.seed, "evaluate", device=run.device)
         count = default_num_episodes(task, learner.agent.experts)

@@ -5,16 +5,23 @@ A run is loaded by calling its recipe again and restoring the state, so that thi
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from badger.errors import BadgerError, DamagedFile
 from badger.recipes import RECIPES
-from badger.recipes.flags import option_defaults
-from badger.registry import check_trusted, modules, references, resolve_name
+from badger.recipes.flags import argument_types, option_defaults
+from badger.registry import resolve_name
+from badger.runs import checkpoint
+from badger.runs.files import as_path
+from badger.runs.json_files import check_fields
 from badger.runs.run import Description, Run, read_description
 from badger.runs.training import train
+from badger.trust import ALL, check_trusted, code_names, modules, reading
+from tasks import EnvError
 
 
 def find_recipe(name: str) -> Callable[..., Run]:
@@ -48,53 +55,51 @@ def build_run(recipe: str, **arguments: Any) -> Run:
     run = function(**arguments)
     if not isinstance(run, Run):
         raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
-    run.recipe, run.arguments = recipe, arguments
-    defaults = {name: flag.default for name, flag in known.items()} | option_defaults(function, arguments)
-    defaults = {name: default for name, default in defaults.items() if name not in arguments}
-    run.defaults = {name: default for name, default in defaults.items() if _plain(default)}
+    run.recipe, run.arguments, run.defaults = recipe, arguments, _defaults(function, arguments)
     return run
 
 
 def load_run(
-    folder: str | Path, build: Callable[[], Run] | None = None, best: bool = False, trusted: Collection[str] = ()
+    folder: str | os.PathLike[str],
+    build: Callable[[], Run] | None = None,
+    best: bool = False,
+    trusted: Collection[str] = (),
 ) -> Run:
     """Loads a run from its folder, as of its last good checkpoint.
 
-    A folder is data: where its run.json names code as `module:name` (its recipe, or a part among the arguments), that
-    code is imported only if its module is trusted.
+    A folder is data, which may come from a stranger (`badger.trust`): where its run.json names code that is not part of
+    this library or of a known environment library, that code is imported only if its module is trusted.
 
     Args:
         folder: run folder.
         build: returns the untrained run; default: the recipe named in run.json is called.
         best: load the checkpoint of the best averaged return instead; the run is then continued in another folder only.
-        trusted: modules whose `module:name` references in run.json may be imported.
+        trusted: modules that run.json may name, each with its sub-modules; `("*",)`: all.
 
     Raises:
         FileNotFoundError: no run there.
-        ValueError: built by hand, and no `build` given; code that is not trusted; written by version 0.1; or no good
-            checkpoint.
+        UntrustedCode: run.json names code that is not trusted.
+        DamagedFile: a file is damaged, or no checkpoint is good.
+        ValueError: built by hand, and no `build` given; arguments that the recipe refuses; written by version 0.1.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     about = read_description(folder)
-    if build is None:
-        check_trusted(_references(about), trusted, folder / "run.json")
-        build = _builder(folder, about)
-    run = build()
+    run = _build_described(folder, about, trusted) if build is None else build()
     run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
     run.restore(folder, best=best)
     return run
 
 
-def referenced_modules(folder: str | Path) -> tuple[str, ...]:
-    """The modules that the run.json of a folder names as `module:name`; imports none of them.
+def referenced_modules(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The modules that the run.json of a folder names and that must be trusted to load it; imports none of them.
 
     Args:
         folder: run folder.
     """
-    return modules(_references(read_description(folder)))
+    return modules(_code_names(read_description(folder)))
 
 
-def load_or_train(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+def load_or_train(folder: str | os.PathLike[str], recipe: str, **arguments: Any) -> Run:
     """The finished run of a folder: trained now, resumed from its last checkpoint, or only loaded.
 
     Args:
@@ -110,7 +115,7 @@ def load_or_train(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     return run
 
 
-def load_or_build(folder: str | Path, recipe: str, **arguments: Any) -> Run:
+def load_or_build(folder: str | os.PathLike[str], recipe: str, **arguments: Any) -> Run:
     """The run of a folder as of its last checkpoint, or a new run that will be kept there.
 
     Args:
@@ -121,30 +126,58 @@ def load_or_build(folder: str | Path, recipe: str, **arguments: Any) -> Run:
     Raises:
         ValueError: the folder holds a run of another recipe or with other arguments.
     """
-    if not (Path(folder) / "run.json").exists():
+    folder = as_path(folder)
+    if not (folder / "run.json").exists():
         run = build_run(recipe, **arguments)
-        run.folder = Path(folder)
+        run.folder = folder
         return run
     about = read_description(folder)
     if (about.recipe, about.arguments) != (recipe, json.loads(json.dumps(arguments))):  # tuples come back as lists
         raise ValueError(
             f"{folder} holds a run of {about.recipe} {about.arguments}, want {recipe} {arguments}; use another folder"
         )
-    return load_run(folder, trusted=modules(references([recipe, arguments])))
+    same_defaults = about.defaults == json.loads(json.dumps(_defaults(find_recipe(recipe), arguments)))
+    return load_run(folder, trusted=(ALL,) if same_defaults else modules(code_names(recipe, arguments)))
 
 
-def _references(about: Description) -> list[str]:
-    """References to code in run.json: of the recipe, and anywhere in the arguments."""
-    return list(references([about.recipe, about.arguments, about.defaults]))
-
-
-def _builder(folder: Path, about: Description) -> Callable[[], Run]:
+def _build_described(folder: Path, about: Description, trusted: Collection[str]) -> Run:
+    """Calls the recipe of a run.json with its arguments."""
     if about.recipe is None:
         raise ValueError(
             f"{folder} was built by hand, not by a recipe; give the function that builds it: "
             f'badger.load_run("{folder}", build=my_function)'
         )
-    return partial(build_run, about.recipe, **about.defaults, **about.arguments)
+    file = folder / "run.json"
+    check_trusted(_code_names(about), trusted, file)
+    with reading(file, trusted):
+        try:
+            wanted = argument_types(find_recipe(about.recipe), {**about.defaults, **about.arguments})
+            for prefix, arguments in (("defaults.", about.defaults), ("arguments.", about.arguments)):
+                known = {name: wanted[name] for name in arguments if name in wanted}
+                check_fields(arguments, known, file, prefix=prefix)
+            return build_run(about.recipe, **{**about.defaults, **about.arguments})
+        except (BadgerError, EnvError, OSError, ImportError, *checkpoint.OUT_OF_MEMORY):
+            raise
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        except Exception as error:  # of whatever kind: the arguments may have any value
+            raise DamagedFile(
+                f"{file}: recipe {about.recipe!r} cannot be built of these arguments, {type(error).__name__}: {error}",
+                file=file,
+                place="arguments",
+            ) from error
+
+
+def _code_names(about: Description) -> list[str]:
+    """The names of code in run.json that need trust: of the recipe, and anywhere in the arguments."""
+    return code_names(about.recipe, about.arguments, about.defaults)
+
+
+def _defaults(function: Callable[..., Run], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a recipe that are not given and the options of its parts, as far as JSON can hold them."""
+    known = {name: flag.default for name, flag in inspect.signature(function).parameters.items()}
+    defaults = known | option_defaults(function, arguments)
+    return {name: value for name, value in defaults.items() if name not in arguments and _plain(value)}
 
 
 def _plain(value: Any) -> bool:

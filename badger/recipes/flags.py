@@ -124,6 +124,24 @@ def drop_unknown_options(function: Callable[..., Run], arguments: Mapping[str, A
     return {name: value for name, value in arguments.items() if known(name)}
 
 
+def argument_types(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The types of a recipe's arguments, and of the options of its parts as `core.slots`.
+
+    Args:
+        function: a recipe.
+        arguments: of the recipe; they name the parts.
+
+    Raises:
+        ValueError: an unknown part.
+    """
+    if not hasattr(function, "parts"):
+        return {}
+    types = {name: flag.annotation for name, flag in inspect.signature(function).parameters.items()}
+    for flag, part in _named_parts(function, {k: v for k, v in arguments.items() if isinstance(v, str)}).items():
+        types |= {f"{flag}.{name}": option.annotation for name, option in part.available.items()}
+    return types
+
+
 def _named_parts(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Part]:
     """The parts that the arguments, or else the recipe's defaults, name; none of a plain function."""
     parts, flags = getattr(function, "parts", {}), inspect.signature(function).parameters

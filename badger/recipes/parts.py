@@ -21,6 +21,7 @@ import typeguard
 from badger.act import ACTS, Act
 from badger.learners import LEARNERS, Learner
 from badger.registry import resolve_name
+from badger.runs.json_files import type_name
 from badger.sense import SENSES, Sense
 from comms import BUSES, TOPOLOGIES, Bus
 from experts import CORES, Core
@@ -164,13 +165,6 @@ def is_plain(annotation: Any) -> bool:
     if origin is dict:
         return args[0] is str and is_plain(args[1])
     return annotation in PLAIN
-
-
-def type_name(annotation: Any) -> str:
-    """A type as an error message shows it: `int | None`, `'local' or 'gradient'`."""
-    if typing.get_origin(annotation) is Literal:
-        return " or ".join(map(repr, typing.get_args(annotation)))
-    return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
 def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:

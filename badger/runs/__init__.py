@@ -9,6 +9,9 @@
 - `badger.runs.lock`: one writer for each folder.
 - `badger.runs.milestones`: learning speed: first crossing of a threshold, moving averages at given steps.
 - `badger.runs.evaluations`: `evaluation.json`, the last evaluation of a run.
+- `badger.runs.json_files`: reads JSON files with a check of the types of their fields.
+
+A run folder is data: `badger.trust` says what may be opened from a stranger, and what may not.
 
 A run is made from its recipe by `badger.build_run` and loaded by `badger.load_run`, both in `badger.recipes`.
 

@@ -4,18 +4,29 @@
 """
 
 import json
+import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import Tensor
 
 from badger.evaluation.evaluate import nan_mean_and_sem
-from badger.runs.files import atomic_write
+from badger.runs.files import as_path, atomic_write
+from badger.runs.json_files import REQUIRED, read_json
 from badger.runs.recorder import nan_to_none
 
 FILE = "evaluation.json"
 Scores = dict[str, dict[str, float | None]]  # score -> {"mean": ..., "sem": ...}
+
+
+class MeanScore(TypedDict):
+    """A score in a JSON file; None where it is not finite."""
+
+    mean: float | None
+    sem: float | None
+
+
+FIELDS = {"step": (int, REQUIRED), "scores": (dict[str, dict[str, MeanScore]], REQUIRED)}
 
 
 def mean_scores(scores: Mapping[str, Tensor]) -> Scores:
@@ -28,7 +39,7 @@ def mean_scores(scores: Mapping[str, Tensor]) -> Scores:
     return {name: nan_to_none(mean) for name, mean in means.items()}
 
 
-def write_evaluation(folder: Path, step: int, seed: int, scores: Scores) -> None:
+def write_evaluation(folder: str | os.PathLike[str], step: int, seed: int, scores: Scores) -> None:
     """Writes the scores of one member; they replace those of an earlier outer step.
 
     Args:
@@ -39,28 +50,24 @@ def write_evaluation(folder: Path, step: int, seed: int, scores: Scores) -> None
 
     Raises:
         OSError: the file could not be written.
-        ValueError: the file is damaged.
+        DamagedFile: the file is damaged.
     """
     saved = read_evaluation(folder)
     members = saved["scores"] if saved is not None and saved["step"] == step else {}
     text = json.dumps({"step": step, "scores": {**members, str(seed): scores}}, indent=2, allow_nan=False)
-    atomic_write(folder / FILE, (text + "\n").encode())
+    atomic_write(as_path(folder) / FILE, (text + "\n").encode())
 
 
-def read_evaluation(folder: Path) -> dict[str, Any] | None:
+def read_evaluation(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """The content of evaluation.json; None if there is no such file.
 
     Args:
         folder: the run folder.
 
     Raises:
-        ValueError: the file is damaged.
+        DamagedFile: the file is damaged.
     """
-    file = folder / FILE
+    file = as_path(folder) / FILE
     if not file.exists():
         return None
-    try:
-        content = json.loads(file.read_text())
-        return {"step": int(content["step"]), "scores": dict(content["scores"])}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is damaged: {error}; delete it, and run `badger evaluate {folder}` again") from error
+    return read_json(file, FIELDS, f"delete it, and run `badger evaluate {folder}` again")

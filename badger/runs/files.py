@@ -7,6 +7,48 @@ import contextlib
 import os
 from pathlib import Path
 
+from badger.errors import RunExists
+
+OWN_FILES = ("unfinished*.tmp", ".lock", ".lock.json", "result.json")
+"""Files of this library that a folder may have before its run.json or study.json: a process was killed in between."""
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """A path from a string, or from any object that is a path.
+
+    Args:
+        path: of a file or folder.
+
+    Raises:
+        ValueError: it is empty, which would mean the current directory.
+        TypeError: it is no path.
+    """
+    if os.fspath(path) == "":
+        raise ValueError('an empty path was given for a folder or file; want a name, or "." for the current directory')
+    return Path(path)
+
+
+def check_new_folder(folder: Path, *own_files: str) -> None:
+    """Refuses a folder for new files of a run, study or report that has files of others.
+
+    Args:
+        folder: it may not exist yet.
+        own_files: names or patterns of files that may be there besides `OWN_FILES`.
+
+    Raises:
+        RunExists: the folder is not empty.
+        NotADirectoryError: it is a file.
+    """
+    if not folder.exists():
+        return
+    others = [file.name for file in folder.iterdir() if not any(map(file.match, (*OWN_FILES, *own_files)))]
+    if others:
+        raise RunExists(
+            f"{folder} is not empty: it has {min(others)!r}"
+            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
+            + ", and holds no run; choose another folder, or empty this one"
+        )
+
 
 def atomic_write(file: Path, *parts: bytes | memoryview) -> None:
     """Writes a file atomically: to a temporary file, which is flushed to the disk and renamed.

@@ -7,10 +7,11 @@ import os
 import time
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from badger.runs.events import EventWriter
-from badger.runs.files import atomic_write, write_all
+from badger.runs.files import as_path, atomic_write, write_all
+from badger.runs.json_files import describe, mismatch
 
 METRICS = "metrics.jsonl"
 MetricsRow = dict[str, Any]
@@ -30,7 +31,7 @@ class Metrics(NamedTuple):
     truncated: bool
 
 
-def read_metrics(folder: str | Path) -> list[MetricsRow]:
+def read_metrics(folder: str | os.PathLike[str]) -> list[MetricsRow]:
     """The metrics of a run, a row for each outer step, without a last line that a crash has truncated.
 
     Damaged lines are left out, with a warning that names them.
@@ -47,7 +48,7 @@ def read_metrics(folder: str | Path) -> list[MetricsRow]:
     return found.rows
 
 
-def scan_metrics(folder: str | Path) -> Metrics:
+def scan_metrics(folder: str | os.PathLike[str]) -> Metrics:
     """The rows of a run's metrics, and every line that is damaged, missing or there twice.
 
     Args:
@@ -56,7 +57,7 @@ def scan_metrics(folder: str | Path) -> Metrics:
     Raises:
         FileNotFoundError: the folder has no metrics.
     """
-    file = Path(folder) / METRICS
+    file = as_path(folder) / METRICS
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no metrics: there is no {file}")
     rows: list[MetricsRow] = []
@@ -78,7 +79,7 @@ def scan_metrics(folder: str | Path) -> Metrics:
     return Metrics(rows, problems, bool(rest))
 
 
-def describe_problems(folder: str | Path, problems: dict[int, str]) -> str:
+def describe_problems(folder: str | os.PathLike[str], problems: dict[int, str]) -> str:
     """One line about the damaged lines of a metrics.jsonl.
 
     Args:
@@ -87,7 +88,7 @@ def describe_problems(folder: str | Path, problems: dict[int, str]) -> str:
     """
     first = "; ".join(f"line {number}: {problem}" for number, problem in list(problems.items())[:5])
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return f"{Path(folder) / METRICS} is damaged, its other lines are used. {first}{more}"
+    return f"{as_path(folder) / METRICS} is damaged, its other lines are used. {first}{more}"
 
 
 def _parse_row(line: bytes) -> MetricsRow:
@@ -98,15 +99,16 @@ def _parse_row(line: bytes) -> MetricsRow:
         row = json.loads(line.decode())
     except UnicodeDecodeError as error:
         raise ValueError(f"bytes that are no text: {line[error.start : error.start + 4]!r}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"no JSON: {error}") from error
-    step = row.get("step") if isinstance(row, dict) else None
-    if not isinstance(step, int) or isinstance(step, bool):
-        raise ValueError("no row of metrics: want an object with an integer 'step'")
-    wrong = [name for name, value in row.items() if not isinstance(value, int | float | None)]
-    if wrong:
-        raise ValueError(f"field {wrong[0]!r} is {row[wrong[0]]!r}, want a number or null")
+    found = mismatch(row, dict[str, float | bool | None], "row") or mismatch(row, _Row, "row")
+    if found is not None:
+        raise ValueError(describe(found))
     return row
+
+
+class _Row(TypedDict):
+    step: int
 
 
 def nan_to_none(row: MetricsRow) -> MetricsRow:

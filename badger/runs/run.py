@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import numpy as np
 import torch
@@ -24,11 +24,12 @@ from badger import distributed
 from badger.errors import DamagedFile, RunExists, RunLocked
 from badger.learners import Learner
 from badger.learners.population import member_learners
-from badger.registry import references
 from badger.runs import checkpoint
 from badger.runs.best import BestFigure, RecentReturns
-from badger.runs.files import atomic_write
+from badger.runs.files import as_path, atomic_write, check_new_folder
+from badger.runs.json_files import REQUIRED, check_fields, read_json
 from badger.runs.lock import write_lock
+from badger.trust import code_names
 from badger.version import __version__
 
 LAST_OF_0_1 = "53bf7fa"
@@ -53,7 +54,7 @@ class Run:
         keep_checkpoints: number of checkpoints to keep.
 
     Raises:
-        ValueError: a number below 1.
+        ValueError: a number below 1, or an empty path.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Run:
         learner: Learner,
         *,
         outer_steps: int,
-        folder: str | Path | None = None,
+        folder: str | os.PathLike[str] | None = None,
         log_every: int = 20,
         save_every: int = 100,
         inspect_every: int | None = None,
@@ -78,7 +79,7 @@ class Run:
             if size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
         self.learner, self.outer_steps = learner, outer_steps
-        self.folder = None if folder is None else Path(folder)
+        self.folder = folder
         self.log_every, self.save_every, self.keep_checkpoints = log_every, save_every, keep_checkpoints
         self.inspect_every = inspect_every
         self.recipe: str | None = None
@@ -101,6 +102,15 @@ class Run:
         return self.learner.step
 
     @property
+    def folder(self) -> Path | None:
+        """The run folder; None: nothing is saved. Any path may be assigned, as a string, too."""
+        return self._folder
+
+    @folder.setter
+    def folder(self, folder: str | os.PathLike[str] | None) -> None:
+        self._folder = None if folder is None else as_path(folder)
+
+    @property
     def device(self) -> torch.device:
         """The device of the agent."""
         return next(self.learner.agent.parameters()).device
@@ -116,7 +126,7 @@ class Run:
         Args:
             command: such as "resume".
         """
-        trust = " --trust-code" if any(references([self.recipe, self.arguments, self.defaults])) else ""
+        trust = " --trust-code" if code_names(self.recipe, self.arguments, self.defaults) else ""
         return f"badger {command} {self.folder}{trust}"
 
     @contextmanager
@@ -143,10 +153,13 @@ class Run:
                 self._writing = False
 
     def _check_folder(self, folder: Path) -> None:
-        if (folder / "run.json").exists() and folder != self._own_folder:
+        if folder == self._own_folder:
+            return
+        if (folder / "run.json").exists():
             raise RunExists(
                 f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
             )
+        check_new_folder(folder)
 
     def _check_unchanged(self, folder: Path) -> None:
         newest = _newest(folder)
@@ -161,7 +174,7 @@ class Run:
         """Creates the folder and run.json, unless this run has created it before, or was loaded from it.
 
         Raises:
-            RunExists: the folder has another run.
+            RunExists: the folder has another run, or files of others.
             ValueError: the run has no folder, or an argument that JSON cannot represent.
         """
         folder = self._required_folder()
@@ -217,7 +230,7 @@ class Run:
         self.best, self._newest = top, _newest(folder)
         return file
 
-    def restore(self, folder: Path, *, best: bool = False) -> None:
+    def restore(self, folder: str | os.PathLike[str], *, best: bool = False) -> None:
         """Loads the last valid checkpoint of a run folder; a warning names damaged ones.
 
         The folder becomes that of this run. A folder without any checkpoint changes nothing else.
@@ -227,8 +240,9 @@ class Run:
             best: load best.pt instead; to continue training, the run then needs another folder.
 
         Raises:
-            ValueError: no checkpoint is valid, or there is no best one.
+            DamagedFile: no checkpoint is valid, or there is no best one.
         """
+        folder = as_path(folder)
         self.folder, self._own_folder, self._newest = folder, None if best else folder, _newest(folder)
         files = folder / "checkpoints"
         if best:
@@ -246,19 +260,19 @@ class Run:
                 warnings.warn(f"loaded {file}, because of {'; '.join(problems)}", stacklevel=3)
             return
         if problems:
-            raise ValueError(f"{folder} has no valid checkpoint: " + "; ".join(problems))
+            raise DamagedFile(f"{folder} has no valid checkpoint: " + "; ".join(problems), file=candidates[0])
 
     def _restore(self, file: Path) -> None:
         content = checkpoint.read(file, self.device)
         recipe, arguments = content["recipe"], json.loads(content["arguments"])
         if (recipe, arguments) != (self.recipe, self.arguments):
             raise DamagedFile(f"it is a checkpoint of {recipe} {arguments}, want {self.recipe} {self.arguments}")
-        self.learner.load_state_dict(content["learner"])
-        if "returns" not in content:  # saved by version 0.2
-            content |= {"returns": [], "best": None, "start_step": 0, "platform": {}}
+        with checkpoint.explain_mismatch(file):
+            self.learner.load_state_dict(content["learner"])
+        check_fields({"step": self.learner.step}, {"step": int}, file, prefix="learner.")
         self.averages, self.seconds = content["averages"], content["seconds"]
-        self.returns = RecentReturns(content["returns"])
-        self.best = None if content["best"] is None else BestFigure(**content["best"])
+        self.returns, best = RecentReturns(content["returns"]), content["best"]
+        self.best = None if best is None else BestFigure(best["kind"], best["episodes"], best["value"])
         self.start_step, self.platform = content["start_step"], content["platform"]
 
     def _required_folder(self) -> Path:
@@ -292,7 +306,29 @@ class Description(NamedTuple):
         return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
 
 
-def read_description(folder: str | Path) -> Description:
+class TaskFacts(TypedDict, total=False):
+    """The field `task` of run.json."""
+
+    score: str
+    better: Literal["lower", "higher"]
+    references: dict[str, dict[str, float]]
+    notes: list[str]
+
+
+RUN_JSON: dict[str, tuple[Any, Any]] = {
+    "recipe": (str | None, REQUIRED),
+    "arguments": (dict[str, Any], REQUIRED),
+    "defaults": (dict[str, Any], {}),
+    "outer_steps": (int, 0),
+    "seeds": (list[int], []),
+    "task": (TaskFacts, {}),
+    "versions": (dict[str, str], {}),
+    "git_commit": (str | None, None),
+}
+"""The fields of run.json with their types and defaults."""
+
+
+def read_description(folder: str | os.PathLike[str]) -> Description:
     """Reads and checks the run.json of a run folder; executes nothing.
 
     Args:
@@ -300,25 +336,20 @@ def read_description(folder: str | Path) -> Description:
 
     Raises:
         FileNotFoundError: the folder has no run.json.
-        ValueError: run.json is damaged, or was written by version 0.1.
+        DamagedFile: run.json is no JSON, or a field is missing or has another type.
+        ValueError: it was written by version 0.1.
     """
-    file = Path(folder) / "run.json"
+    file = as_path(folder) / "run.json"
     if not file.exists():
         raise FileNotFoundError(f"{folder} holds no run: there is no {file}")
-    try:
-        about = json.loads(file.read_text())
-        recipe, arguments, versions = about["recipe"], dict(about["arguments"]), dict(about.get("versions", {}))
-        defaults = dict(about.get("defaults", {}))
-        facts = int(about.get("outer_steps", 0)), list(about.get("seeds", [])), dict(about.get("task", {}))
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{file} is damaged: {error}. Each checkpoint has recipe and arguments, too") from error
-    version = str(versions.get("badger", "0.1.0"))  # 0.1 did not save it
+    about = read_json(file, RUN_JSON, "each checkpoint has recipe and arguments, too")
+    version = about["versions"].get("badger", "0.1.0")  # 0.1 did not save it
     if version.startswith("0.1."):
         raise ValueError(
             f"{folder} was written by badger-agents {version}; read it with commit {LAST_OF_0_1} (the last of 0.1) "
             "or train it anew"
         )
-    return Description(recipe, arguments, defaults, *facts)
+    return Description(**{name: about[name] for name in Description._fields})
 
 
 def _newest(folder: Path) -> tuple[int, ...]:

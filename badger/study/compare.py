@@ -2,18 +2,23 @@
 
 import itertools
 import json
+import os
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from badger.errors import DamagedFile
 from badger.runs.evaluations import Scores, read_evaluation
+from badger.runs.files import as_path
+from badger.runs.json_files import REQUIRED, check_fields
 from badger.runs.recorder import read_metrics
-from badger.runs.run import Description, read_description
+from badger.runs.run import Description, TaskFacts, read_description
 from badger.study.results import StudyResults, TrialResult, make_trial_result
 from badger.study.trial import read_result
 
 
-def compare_runs(folders: Sequence[str | Path], threshold: float | None = None) -> StudyResults:
+def compare_runs(folders: Sequence[str | os.PathLike[str]], threshold: float | None = None) -> StudyResults:
     """Results of finished and unfinished runs from their folders; builds no agent and writes nothing there.
 
     Final scores are those of the study of a run, or else those of the last evaluation, which `badger train` and
@@ -26,10 +31,11 @@ def compare_runs(folders: Sequence[str | Path], threshold: float | None = None) 
     Raises:
         ValueError: there are no runs, two of them are the same, or their tasks have different scores.
         FileNotFoundError: a folder has no run.
+        DamagedFile: a file is damaged.
     """
     if not folders:
         raise ValueError("no runs to compare, want at least one run folder")
-    runs = {Path(folder): read_description(folder) for folder in folders}
+    runs = {as_path(folder): _read_complete(folder) for folder in folders}
     task = next(iter(runs.values())).task
     for folder, run in runs.items():
         if run.task.get("score") != task.get("score"):
@@ -57,6 +63,16 @@ def compare_runs(folders: Sequence[str | Path], threshold: float | None = None) 
         outcomes=trials,
         missing=missing,
     )
+
+
+def _read_complete(folder: str | os.PathLike[str]) -> Description:
+    """The description of a run with all that a comparison needs."""
+    run, file = read_description(folder), as_path(folder) / "run.json"
+    if not run.seeds:
+        raise DamagedFile(f"{file} is damaged: it has no seeds", file=file, place="seeds")
+    facts = typing.get_type_hints(TaskFacts)
+    check_fields({**dict.fromkeys(facts, REQUIRED), **run.task}, facts, file, prefix="task.")
+    return run
 
 
 def _arms(runs: list[Description]) -> list[str]:

@@ -2,10 +2,11 @@
 
 import csv
 import math
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from badger.runs.files import atomic_write
+from badger.runs.files import as_path, atomic_write, check_new_folder
 from badger.runs.milestones import MIN_AVERAGED_STEPS, markdown_table
 from badger.runs.recorder import MetricsRow
 from badger.study import plots, tables
@@ -38,13 +39,18 @@ def report_markdown(results: StudyResults, figures: Iterable[str] = ()) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write_report(results: StudyResults, folder: Path) -> str:
+def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> str:
     """Writes report.md, runs.csv, summary.csv and the figures; returns the report.
 
     Args:
         results: of a study.
-        folder: created if it does not exist.
+        folder: created if it does not exist; of a run, a study or a report otherwise.
+
+    Raises:
+        RunExists: the folder has files of others.
     """
+    folder = as_path(folder)
+    check_report_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     figures = plots.plot_results(results)
     text = report_markdown(results, figures)
@@ -54,6 +60,19 @@ def write_report(results: StudyResults, folder: Path) -> str:
         _write_csv(folder / f"{name}.csv", rows)
     atomic_write(folder / "report.md", text.encode())  # last: where it exists, the other files do, too
     return text
+
+
+def check_report_folder(folder: Path) -> None:
+    """Refuses a folder that has files of others, and is no folder of a run, a study or a report.
+
+    Args:
+        folder: for a report.
+
+    Raises:
+        RunExists: the folder has files of others.
+    """
+    if not any((folder / name).exists() for name in ("run.json", "study.json", "report.md")):
+        check_new_folder(folder, "*.csv", "*.png")  # those of a report that was not finished
 
 
 def _write_csv(file: Path, rows: list[MetricsRow]) -> None:

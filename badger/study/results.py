@@ -130,9 +130,9 @@ def make_trial_result(
     first = None if threshold is None else first_crossing(scored_rows, column, threshold, better)
     return TrialResult(
         steps=rows[-1]["step"] if rows else 0,
-        seconds=rows[-1]["seconds"] if rows else 0.0,
+        seconds=rows[-1].get("seconds", 0.0) if rows else 0.0,
         curve=([row["step"] for row in scored_rows], [row[f"{column}_ema"] for row in scored_rows]),
-        threshold_reached=None if first is None else (first["step"], first["seconds"]),
+        threshold_reached=None if first is None else (first["step"], first.get("seconds", 0.0)),
         **fields,
     )
 
@@ -156,7 +156,12 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
             missing[job.name] = f"{failure.kind}: {failure.text}"
         if result is None or (failure is not None and not diverged):
             continue
-        fields = {"arm": job.arm, "seed": job.seed, "budget": result["milestones"][-1], "diverged": diverged}
+        fields = {
+            "arm": job.arm,
+            "seed": job.seed,
+            "budget": result["milestones"][-1],
+            "diverged": diverged,
+        }
         scores = {int(step): evaluations for step, evaluations in result["scores"].items()}
         rows = read_metrics(job.folder)
         outcomes.append(

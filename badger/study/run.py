@@ -1,11 +1,14 @@
 """Runs a study: trains and evaluates the runs that are missing in its folder."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from badger.runs.files import atomic_write
+from badger.runs.files import as_path, atomic_write, check_new_folder
+from badger.runs.json_files import read_json
 from badger.runs.lock import write_lock
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.process_pool import Failure, run_in_processes
@@ -17,7 +20,7 @@ from comms import get_by_name
 
 def run_study(
     study: Study,
-    folder: str | Path,
+    folder: str | os.PathLike[str],
     *,
     seeds: int | None = None,
     arms: Sequence[str] = (),
@@ -38,10 +41,12 @@ def run_study(
 
     Raises:
         ValueError: there is no such arm, or the folder holds another study.
+        RunExists: the folder is no study, and has files of others.
+        DamagedFile: study.json is damaged.
         Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM or another signal, after saving.
         RunLocked: another process runs the study in this folder.
     """
-    root, count = Path(folder), study.seeds if seeds is None else seeds
+    root, count = as_path(folder), study.seeds if seeds is None else seeds
     if count < 1:
         raise ValueError(f"seeds={count}, want at least 1")
     for arm in arms:
@@ -99,13 +104,11 @@ def _write_or_check_json(study: Study, folder: Path) -> None:
     """Writes study.json, or checks that an existing one has the same content."""
     file, definition = folder / "study.json", study.definition()
     if not file.exists():
+        check_new_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(file, (json.dumps(definition, indent=2) + "\n").encode())
         return
-    try:
-        existing = dict(json.loads(file.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{file} is damaged: {error}; use another --folder") from error
+    existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
     for name in definition:
         if existing.get(name) != definition[name]:
             raise ValueError(

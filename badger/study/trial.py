@@ -5,19 +5,23 @@ milestone that the run has passed, whenever the process is killed. A run is fini
 """
 
 import json
+import os
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from badger.errors import DamagedFile
 from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.learners import Learner
 from badger.recipes.build import load_or_build
 from badger.rng import generator
-from badger.runs.evaluations import Scores, mean_scores
+from badger.runs.evaluations import MeanScore, Scores, mean_scores
 from badger.runs.events import log_evaluation
-from badger.runs.files import atomic_write
+from badger.runs.files import as_path, atomic_write
+from badger.runs.json_files import REQUIRED, read_json
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
 from badger.study.study import Study
@@ -62,22 +66,39 @@ class Trial:
         return json.loads(json.dumps(call)) | {name: definition[name] for name in ("episodes", "evaluations")}
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
+FIELDS: dict[str, tuple[Any, Any]] = {
+    "recipe": (str, REQUIRED),
+    "arguments": (dict[str, Any], REQUIRED),
+    "episodes": (int | None, REQUIRED),
+    "evaluations": (dict[str, dict[str, Any]], REQUIRED),
+    "milestones": (list[int], REQUIRED),
+    "better": (Literal["lower", "higher"], REQUIRED),
+    "references": (dict[str, dict[str, float]], REQUIRED),
+    "notes": (list[str], REQUIRED),
+    "scores": (dict[str, dict[str, dict[str, MeanScore]]], REQUIRED),
+}
+"""The fields of result.json with their types."""
+
+
+def read_result(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
     """Content of result.json, or None where there is none.
 
     Args:
         folder: of the run.
 
     Raises:
-        ValueError: the file is damaged.
+        DamagedFile: the file is no JSON, or a field is missing or has another type.
     """
-    file = folder / "result.json"
+    file = as_path(folder) / "result.json"
     if not file.exists():
         return None
-    try:
-        return json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged: {error}; delete {folder} to run it again") from error
+    advice = f"delete {folder} to run it again"
+    result = read_json(file, FIELDS, advice)
+    wrong = {"milestones": not result["milestones"], "scores": not all(step.isdecimal() for step in result["scores"])}
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        message = f"{file} is damaged: {name} are {reprlib.repr(result[name])}, want outer steps; {advice}"
+        raise DamagedFile(message, file=file, place=name)
+    return result
 
 
 def is_finished(job: Trial) -> bool:

@@ -4,6 +4,7 @@
   processes.
 - `tasks.adapters.outbound`: `to_gymnasium` and `to_parallel_env`, which wrap a task as a `gymnasium.Env` or a
   `pettingzoo.ParallelEnv`.
+- `tasks.adapters.named_imports`: imports of modules that a string names, and which of them are allowed.
 - `tasks.adapters.optional_imports`: imports of the two libraries, with installation advice.
 
 ```python

@@ -1,7 +1,8 @@
 """Imports of optional libraries when they are first needed, with installation advice."""
 
-import importlib
 from typing import Any
+
+from tasks.adapters.named_imports import import_named
 
 
 def import_env_module(module: str, env: str) -> Any:
@@ -9,13 +10,13 @@ def import_env_module(module: str, env: str) -> Any:
 
     Args:
         module: the name of the module.
-        env: the argument `env` that the user typed, for the message.
+        env: the argument `env`, for the message.
 
     Raises:
-        ValueError: the module, or one that it imports, is not installed.
+        ValueError: the module, or one that it imports, is not installed; or a file has named it and it is not trusted.
     """
     try:
-        return importlib.import_module(module)
+        return import_named(module, env, is_env=True)
     except ModuleNotFoundError as error:
         package = module.partition(".")[0]
         missing = error.name or package

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from tasks.adapters.inbound.checked_env import EnvFactory
 from tasks.adapters.inbound.spaces import ActionAdapter, flat_size, make_action_adapter
+from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium
 
 
@@ -36,7 +37,7 @@ def env_factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps
         steps: replaces the time limit of an id; 0: its own.
 
     Raises:
-        ValueError: there is no such module or function.
+        ValueError: there is no such module or function, or a file has named it and it is not trusted.
     """
     if not isinstance(env, str):
         return partial(env, **options)
@@ -54,11 +55,14 @@ def env_name(env: str | Callable[..., Any]) -> str:
 
 def _find_function(env: str) -> Callable[..., Any] | None:
     """The function of `module:function`; None for an id of gymnasium, which may have the form `module:id`."""
-    module, _, name = env.partition(":")
+    module, colon, name = env.partition(":")
+    if not colon:
+        return None
+    imported = import_env_module(module, env)
     if not name.isidentifier():
         return None
-    function = getattr(import_env_module(module, env), name, None)
-    if not callable(function):
+    function = env_maker(imported, [name], env)
+    if function is None:
         raise ValueError(f"env={env!r}: module {module} has no function {name}, want one that returns an environment")
     return function
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
 from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
+from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
 
 EnvId = str | Callable[[], Any]
@@ -174,15 +175,15 @@ def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
         env: a factory itself; `module:function`; or a module with a `parallel_env` or an `env`, as those of PettingZoo.
 
     Raises:
-        ValueError: no such module or function.
+        ValueError: no such module or function, or a file has named it and it is not trusted.
     """
     if callable(env):
         return env
     module_name, _, function = env.partition(":")
     module = import_env_module(module_name, env)
-    for name in [function] if function else ["parallel_env", "env"]:
-        if callable(getattr(module, name, None)):
-            return getattr(module, name)
+    maker = env_maker(module, [function] if function else ["parallel_env", "env"], env)
+    if maker is not None:
+        return maker
     missing = f"function {function}" if function else "parallel_env or env; name a function as module:function"
     raise ValueError(f"env={env!r}: module {module_name} has no {missing}")
 

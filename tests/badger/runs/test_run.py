@@ -215,8 +215,16 @@ def test_no_run_overwrites_another(mine, write):
     assert metrics(mine) == before and load_trusted(mine).step == STEPS
 
 
-def test_a_folder_without_a_run_may_be_used(tmp_path):
+def test_a_folder_with_files_of_others_is_not_written_to(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(RunExists, match=r"is not empty: it has 'notes\.txt', and holds no run"):
+        train(made(tmp_path), 1, tensorboard=False)
+    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize("left", ["unfinished-123.tmp", "result.json"])
+def test_a_run_whose_creation_was_killed_is_created_again(tmp_path, left):
+    (tmp_path / left).write_text("{}")
     train(made(tmp_path), 1, tensorboard=False)
     assert load_trusted(tmp_path).step == 1
 
