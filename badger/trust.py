@@ -1,4 +1,4 @@
-"""What may be opened from a stranger: run folders, study folders and reports are data, not programs.
+"""Trust in files: run folders, study folders and reports of others are data, not programs.
 
 **What may be opened.** `badger evaluate`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a run folder
 from anywhere and execute nothing but this library and the installed environment libraries in

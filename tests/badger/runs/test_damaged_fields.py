@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 
-from badger import build_run, load_run, read_metrics, train
+from badger import build_run, load_run, read_metrics
 from badger.errors import DamagedFile
 from badger.runs import checkpoint
 from badger.runs.evaluations import read_evaluation, write_evaluation
@@ -50,9 +50,11 @@ CHECKPOINT = {
     "recipe": OPTIONAL_TEXT,
     "arguments": ("text",),
     "averages": ANY_OBJECT,
-    "best": (None, 3, 1.5),
+    "returns": ([],),
+    "best": (None,),
     "seconds": (3, 1.5),
-    "processes": (None, 3, 10**400),
+    "start_step": (3, 10**400),
+    "platform": ANY_OBJECT,
     "learner": ANY_OBJECT,
 }
 
@@ -174,7 +176,7 @@ def test_a_checkpoint_with_any_field_is_loaded_or_named(mine, field):
             assert file.name in str(error)
 
 
-@pytest.mark.parametrize("field", CHECKPOINT)
+@pytest.mark.parametrize("field", [field for field in CHECKPOINT if field != "returns"])  # 0.2 did not save it
 def test_a_field_that_a_checkpoint_lacks_is_named(mine, field):
     content, files = only_checkpoint(mine / TRIAL), mine / TRIAL / "checkpoints"
     del content[field]
@@ -227,9 +229,8 @@ def test_a_line_of_metrics_that_is_no_object_of_numbers_is_named(mine, value):
     wrong += [{"loss": value}] + ([{"step": value}] if not has_type(value, (3, 10**400)) else [])
     for row in wrong:
         file.write_text("\n".join([lines[0], json.dumps(row), ""]))
-        with pytest.raises(DamagedFile, match=r"line 2 of .*metrics\.jsonl is damaged") as error:
-            read_metrics(mine / TRIAL)
-        assert (error.value.file, error.value.place) == (file, 2)
+        with pytest.warns(UserWarning, match=r"metrics\.jsonl is damaged.* line 2: "):
+            assert len(read_metrics(mine / TRIAL)) == 1
 
 
 @pytest.mark.parametrize("value", WRONG, ids=lambda value: repr(value)[:8])
@@ -241,14 +242,6 @@ def test_study_json_of_another_type_is_damaged(mine, value):
         with pytest.raises(ValueError, match=r"study\.json is damaged|holds study") as error:
             run_study_in(mine)
         assert isinstance(error.value, DamagedFile) or isinstance(wrong, dict)
-
-
-def test_a_damaged_line_stops_a_resumed_training_and_is_named(mine):
-    file = mine / TRIAL / "metrics.jsonl"
-    file.write_text('{"step": "one"}\n')
-    run = load_run(mine / TRIAL)
-    with pytest.raises(DamagedFile, match=r"line 1 of .*metrics\.jsonl"):
-        train(run, 1, quiet=True, tensorboard=False)
 
 
 def test_the_files_of_the_finished_study_are_valid(study):

@@ -71,7 +71,7 @@ def test_an_incomplete_last_line_is_ignored(tmp_path):
         (b"[]", "row is [], want dict"),
         (b'{"loss": 2}', "it has no field row.step"),
         (b'{"step": true}', "row.step is True, want int"),
-        (b'{"step": 2, "loss": "high"}', "row.loss is 'high', want float""),
+        (b'{"step": 2, "loss": "high"}', "row.loss is 'high', want float"),
         (b'{"step": 1}', "outer step 1 again, after 1"),
     ],
 )
