@@ -85,7 +85,7 @@ def read_csv(folder, name):
 
 def assert_same(folder, whole):
     """Checks that two folders are equal except for times."""
-    for file in sorted(file.relative_to(whole) for file in whole.rglob("*.json") if file.name != "run.json"):
+    for file in sorted(file.relative_to(whole) for file in whole.rglob("[a-z]*.json") if file.name != "run.json"):
         assert json.loads((folder / file).read_text()) == json.loads((whole / file).read_text()), file
     for run in sorted(file.parent.relative_to(whole) for file in whole.rglob("run.json")):
         assert metrics(folder / run) == metrics(whole / run)
@@ -224,15 +224,14 @@ def test_the_quick_version_changes_what_it_names_and_keeps_its_own_folder():
 
 
 def test_finished_runs_are_not_run_again(whole):
-    before = {file: file.stat().st_mtime_ns for file in whole.rglob("*")}
+    before = {file: file.stat().st_mtime_ns for file in whole.rglob("*.*") if file.name[0] != "."}
     run_study(TINY, whole, workers=2, tensorboard=False, quiet=True)
-    assert {file: file.stat().st_mtime_ns for file in whole.rglob("*")} == before
+    assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-@pytest.mark.parametrize("name", ["badger.runs.files.atomic_write"])
-def test_a_run_killed_at_any_write_ends_with_the_same_result(tmp_path, whole, name):
-    for call in range(1, 40):
-        process = start(perform_until, job(tmp_path, "long", 1), name, call)
+def test_a_run_killed_at_any_write_ends_with_the_same_result(tmp_path, whole):
+    for call in range(1, 60):
+        process = start(perform_until, job(tmp_path, "long", 1), "os.replace", call)
         process.join()
         if process.exitcode == 0:
             break
