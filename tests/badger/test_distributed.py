@@ -44,10 +44,10 @@ def killed(tmp_path_factory):
     torchrun = [
         "-m",
         "torch.distributed.run",
+        "--no-python",
         "--standalone",
         "--nproc-per-node=2",
-        "-m",
-        "badger",
+        Path(sys.executable).with_name("badger"),
         "train",
         "tiny_ranks:mortal",
     ]
