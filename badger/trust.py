@@ -60,11 +60,17 @@ def code_names(recipe: str | None, *arguments: Mapping[str, Any]) -> list[str]:
     Args:
         recipe: name of the recipe.
         arguments: of the recipe, and its defaults.
+
+    Raises:
+        ValueError: an argument is nested too deeply to be searched.
     """
     names = [recipe] if recipe and ":" in recipe else []
     for items in arguments:
         for key, value in items.items():
-            names += _env_names(recipe, value) if key == "env" and isinstance(value, str) else _names(value, COLON)
+            try:
+                names += _env_names(recipe, value) if key == "env" and isinstance(value, str) else _names(value, COLON)
+            except RecursionError as error:
+                raise ValueError(f"{key} is nested too deeply: it cannot be searched for names of code") from error
     return list(dict.fromkeys(names))
 
 

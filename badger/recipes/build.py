@@ -74,7 +74,7 @@ def load_run(
         folder: run folder.
         build: returns the untrained run; default: the recipe named in run.json is called.
         best: load the checkpoint of the best averaged return instead; the run is then continued in another folder only.
-        trusted: modules that run.json may name, each with its sub-modules; `("*",)`: all.
+        trusted: modules that run.json may name, each with its sub-modules; `"*"`: all.
 
     Raises:
         FileNotFoundError: no run there.
@@ -148,13 +148,15 @@ def _build_described(folder: Path, about: Description, trusted: Collection[str])
             f'badger.load_run("{folder}", build=my_function)'
         )
     file = folder / "run.json"
-    check_trusted(_code_names(about), trusted, file)
+    trusted = (trusted,) if isinstance(trusted, str) else tuple(trusted)
     with reading(file, trusted):
         try:
-            wanted = argument_types(find_recipe(about.recipe), {**about.defaults, **about.arguments})
+            check_trusted(_code_names(about), trusted, file)
+            function = find_recipe(about.recipe)
+            wanted = argument_types(function, {**about.defaults, **about.arguments})
             for prefix, arguments in (("defaults.", about.defaults), ("arguments.", about.arguments)):
                 known = {name: wanted[name] for name in arguments if name in wanted}
-                check_fields(arguments, known, file, prefix=prefix)
+                check_fields(arguments, _without_own_defaults(function, arguments, known), file, prefix=prefix)
             return build_run(about.recipe, **{**about.defaults, **about.arguments})
         except (BadgerError, EnvError, OSError, ImportError, *checkpoint.OUT_OF_MEMORY):
             raise
@@ -166,6 +168,19 @@ def _build_described(folder: Path, about: Description, trusted: Collection[str])
                 file=file,
                 place="arguments",
             ) from error
+
+
+def _without_own_defaults(
+    function: Callable[..., Run], arguments: dict[str, Any], types: dict[str, Any]
+) -> dict[str, Any]:
+    """The types of arguments that differ from the recipe's defaults: a default may be None where the type is int."""
+    parameters = inspect.signature(function).parameters
+    own = {name: parameters[name].default for name in types if name in parameters}
+    return {
+        name: annotation
+        for name, annotation in types.items()
+        if name not in own or type(arguments[name]) is not type(own[name]) or arguments[name] != own[name]
+    }
 
 
 def _code_names(about: Description) -> list[str]:

@@ -17,6 +17,8 @@ from typing import Any, Literal, NamedTuple, Union
 
 from badger.errors import DamagedFile
 
+MAX_DEPTH = 50
+"""Levels of lists and objects in a file: other functions on JSON values are recursive, too."""
 REQUIRED: Any = ...
 """The default of a field that a file must have."""
 
@@ -37,6 +39,8 @@ def read_json(file: Path, fields: Mapping[str, tuple[Any, Any]], advice: str = "
         content = json.loads(file.read_bytes().decode())
     except (ValueError, RecursionError) as error:
         raise _damaged(file, str(error), advice) from error
+    if _is_deeper(content, MAX_DEPTH):
+        raise _damaged(file, f"it is nested more than {MAX_DEPTH} levels deep", advice)
     if not isinstance(content, dict):
         raise _damaged(file, f"it has {reprlib.repr(content)}, want an object with {', '.join(fields)}", advice)
     values = {name: content.get(name, copy.copy(default)) for name, (_, default) in fields.items()}
@@ -159,6 +163,12 @@ def type_name(annotation: Any) -> str:
     if typing.is_typeddict(annotation):
         return f"an object with {', '.join(annotation.__annotations__)}"
     return annotation.__name__ if type(annotation) is type else str(annotation).replace("typing.", "")
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in more levels than these."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return bool(inner) and (levels == 0 or any(_is_deeper(item, levels - 1) for item in inner))
 
 
 def _damaged(file: Path, problem: str, advice: str, place: str | None = None) -> DamagedFile:

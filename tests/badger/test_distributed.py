@@ -41,7 +41,8 @@ def rank_results(tmp_path_factory):
 
 def run_torchrun(recipe, folder):
     """Trains in two processes under torchrun."""
-    words = ["--standalone", "--nproc-per-node=2", "-m", "badger", "train", recipe, "--folder", str(folder)]
+    script = Path(sys.executable).with_name("badger")
+    words = ["--no-python", "--standalone", "--nproc-per-node=2", script, "train", recipe, "--folder", folder]
     return subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", *words, "--no-tensorboard"],
         cwd=ROOT / "tests",

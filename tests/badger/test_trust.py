@@ -66,5 +66,10 @@ def test_trusted_names_pass(trusted):
     check_trusted(["a:x", "a.sub:y", "b.c:z"], trusted, "run.json")
 
 
+def test_what_is_nested_too_deeply_to_be_searched_is_refused():
+    with pytest.raises(ValueError, match="options is nested too deeply"):
+        code_names("gymnasium", {"options": "[" * 900 + "]" * 900})
+
+
 def test_modules_are_named_once():
     assert modules(["a:x", "a:y", "b.c"]) == ("a", "b.c")

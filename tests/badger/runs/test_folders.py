@@ -18,21 +18,7 @@ from badger.study.trial import read_result
 from tiny_runs import TINY
 
 SIZES = {"experts": 2, "dims": 2, "steps": 3, "batch": 4, "outer_steps": 1, "device": "cpu", "core.hidden_size": 6}
-WORDS = [
-    "train",
-    "guessing_game",
-    "--experts",
-    "2",
-    "--dims",
-    "2",
-    "--steps",
-    "3",
-    "--batch",
-    "4",
-    "--outer-steps",
-    "1",
-    "--no-tensorboard",
-]
+WORDS = ["train", "guessing_game", "--experts=2", "--dims=2", "--steps=3", "--batch=4", "--outer-steps=1"]
 
 
 class AnyPath:

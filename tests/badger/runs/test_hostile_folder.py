@@ -10,6 +10,7 @@ import torch
 from badger import build_run, load_run, train
 from badger.cli.main import main
 from badger.errors import UntrustedCode
+from badger.recipes.build import load_or_build
 from badger.runs import checkpoint
 from badger.study.compare import compare_runs
 
@@ -102,11 +103,19 @@ def test_compare_reads_files_alone(evil, good):
     assert nothing_was_executed(evil)
 
 
-def test_a_trusted_module_is_imported(evil, good):
+@pytest.mark.parametrize("trusted", [("evil",), "evil", "*"])
+def test_a_trusted_module_is_imported(evil, good, trusted):
     folder = edited(evil / "run", good, recipe="evil:run", arguments={})
     with pytest.raises(ValueError, match=r"'evil:run' returned NoneType, want a badger\.Run"):
-        load_run(folder, trusted=("evil",))
+        load_run(folder, trusted=trusted)
     assert (evil / "executed").exists()
+
+
+def test_arguments_that_are_typed_trust_no_default_of_a_file(evil, good):
+    folder = edited(evil / "run", good, defaults={"core": "evil:run"})
+    with pytest.raises(UntrustedCode, match="'evil:run'"):
+        load_or_build(folder, "guessing_game", **SIZES)
+    assert nothing_was_executed(evil)
 
 
 @pytest.mark.parametrize("field", [{"recipe": "evil:run"}, {"arguments": '{"core": "evil:run"}'}])

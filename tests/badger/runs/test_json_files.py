@@ -49,8 +49,12 @@ def test_a_value_of_another_type_is_described(value, wanted, problem):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "3", "null", '{"a": 1', '{"a": ' + "[" * 100_000, '{"a": ' + "1" * 5000, "\xff"]
-)
+    "text",
+    [
+        "", "{", "[]", "3", "null", '{"a": 1', '{"a": ' + "[" * 100_000, '{"a": ' + "1" * 5000, "\xff",
+        '{"a": ' + "[" * 60 + "1" + "]" * 60 + "}",
+    ],
+)  # fmt: skip
 def test_a_file_without_a_json_object_is_damaged(tmp_path, text):
     (tmp_path / "file.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DamagedFile, match=r"file\.json is damaged: .*; do this") as error:
