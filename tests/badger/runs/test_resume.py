@@ -23,6 +23,14 @@ OUTER = importlib.import_module("badger.runs.training")  # badger.train is the f
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ctrl_c():
+    """Ctrl-C interrupts, also in background jobs of a shell, which ignore it and would go on."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """An uninterrupted run."""

@@ -43,6 +43,16 @@ def named(row, batch=4):
     return rf"Toy-v0, row {row} \(seed {seed}, step 1\)"
 
 
+def start_trainer(function, *arguments):
+    """Starts a process whose own workers are forked, as is the default."""
+    return start(fork_workers, function, arguments)
+
+
+def fork_workers(function, arguments):
+    multiprocessing.set_start_method("fork", force=True)
+    function(*arguments)
+
+
 # Rows that hang
 
 
@@ -123,7 +133,7 @@ def redirect_and_die(file):
 
 
 def test_output_of_a_worker_that_dies_is_visible(tmp_path):
-    start(redirect_and_die, tmp_path / "output").join()
+    start_trainer(redirect_and_die, tmp_path / "output").join()
     assert (tmp_path / "output").read_text() == "last words\n"
 
 
@@ -152,7 +162,7 @@ def fail_in_all_ways():
 
 
 def test_errors_leave_no_process():
-    process = start(fail_in_all_ways)
+    process = start_trainer(fail_in_all_ways)
     process.join()
     assert process.exitcode == 0
 
@@ -163,7 +173,7 @@ def leave_pool_in_use():
 
 def test_a_process_that_leaves_a_pool_in_use_ends():
     """Although its workers ignore SIGTERM."""
-    process = start(leave_pool_in_use)
+    process = start_trainer(leave_pool_in_use)
     process.join(30)
     assert process.exitcode == 0
 
@@ -189,7 +199,7 @@ def hang_in_trainer(function, pipe, in_thread):
 )
 def test_workers_of_a_killed_trainer_end_while_an_environment_hangs(hang, in_thread):
     reader, writer = processes.Pipe(duplex=False)
-    trainer = start(hang_in_trainer, hang, writer, in_thread)
+    trainer = start_trainer(hang_in_trainer, hang, writer, in_thread)
     writer.close()
     assert reader.recv() == "called"
     trainer.kill()
