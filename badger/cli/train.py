@@ -2,16 +2,17 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
 from badger.cli.evaluate import default_num_episodes, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
-from badger.cli.usage import print_usage
+from badger.cli.paths import check_output_folder
+from badger.cli.usage import UsageError, Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
 from badger.evaluation.evaluate import evaluate
 from badger.learners.population import member_learners
@@ -24,41 +25,44 @@ from badger.runs.run import Run
 from badger.runs.training import train
 
 
-def train_command(words: list[str]) -> int:
-    """Trains a new agent.
+def train_command(words: list[str]) -> Work:
+    """Builds a new agent; the work trains it.
 
     Args:
         words: the command line after `badger train`.
-
-    Returns:
-        The exit code.
     """
     if not words or words[0].startswith("-"):
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return print_usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
     recipe, *flags = words
     given = parse_flags(find_recipe(recipe), flags, prog=f"badger train {recipe}")
-    stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder = given.pop("folder") or Path("runs") / distributed.broadcast_rank0(stamp)
-    tensorboard = given.pop("tensorboard")
+    folder, tensorboard = given.pop("folder"), given.pop("tensorboard")
+    check_output_folder("folder", folder)
+    if folder is not None and (folder / "run.json").exists():
+        raise UsageError(
+            f"--folder {folder}: holds a run already; continue it with `badger resume {folder}`, or choose another "
+            "folder"
+        )
     run = build_run(recipe, **given)
-    run.folder = folder
-    return _run_training(run, tensorboard)
+
+    def work() -> int:
+        stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
+        run.folder = folder or Path("runs") / distributed.broadcast_rank0(stamp)
+        return _run_training(run, tensorboard)
+
+    return work
 
 
-def resume_command(words: list[str]) -> int:
-    """Resumes a run.
+def resume_command(words: list[str]) -> Work:
+    """Loads a run; the work resumes it.
 
     Args:
         words: the command line after `badger resume`.
-
-    Returns:
-        The exit code.
     """
 
     def resume(
         run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
-    ) -> int:
+    ) -> Work:
         """Resume a run from its last good checkpoint, bit-exact, up to the outer steps that it was started with.
 
         Args:
@@ -67,9 +71,9 @@ def resume_command(words: list[str]) -> int:
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: import code of others that its run.json names as module:name.
         """
-        return _run_training(load(run, build=build, trust_code=trust_code), tensorboard)
+        return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
 
-    return tyro.cli(resume, args=words, prog="badger resume")
+    return parse(resume, words, prog="badger resume")
 
 
 def _run_training(run: Run, tensorboard: bool) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from badger.recipes import RECIPES
-from badger.recipes.flags import option_defaults
+from badger.recipes.flags import check_known, option_defaults
 from badger.registry import check_trusted, modules, references, resolve_name
 from badger.runs.run import Description, Run, read_description
 from badger.runs.training import train
@@ -41,10 +41,7 @@ def build_run(recipe: str, **arguments: Any) -> Run:
     """
     function = find_recipe(recipe)
     known = inspect.signature(function).parameters
-    unknown = {name.partition(".")[0] for name in arguments} - set(known)
-    if unknown:
-        has = ", ".join(known)
-        raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
+    check_known(recipe, known, getattr(function, "parts", ()), arguments)
     run = function(**arguments)
     if not isinstance(run, Run):
         raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")
