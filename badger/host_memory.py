@@ -1,5 +1,6 @@
 """Memory of the machine: how much there is, a limit for a part of the program, and messages about too little of it."""
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -74,6 +75,10 @@ def out_of_memory_message(error: BaseException) -> str | None:
     tried = re.search(r"you tried to allocate (\d+) bytes", str(error))
     if tried:
         return _too_large("one tensor of it takes", int(tried[1]), torch.device("cpu"))
+    sizes = re.search(r"Storage size calculation overflowed with sizes=\[([\d, ]+)\]", text)
+    if sizes:
+        count = math.prod(map(int, sizes[1].split(",")))
+        return _too_large("one tensor of it takes", count * torch.get_default_dtype().itemsize, torch.device("cpu"))
     if isinstance(error, torch.OutOfMemoryError):
         return f"want smaller sizes: {text}"
     if isinstance(error, MemoryError):

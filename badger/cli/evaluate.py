@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from badger.cli.loading import choose_member, load
 from badger.cli.paths import check_output_file
 from badger.cli.usage import Work, parse
-from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem, replace_fields
+from badger.evaluation.evaluate import cap_episodes, check_evaluation, evaluate, nan_mean_and_sem, replace_fields
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
@@ -80,7 +80,7 @@ def command(argv: list[str]) -> Work:
         env, policy = task, learner.eval_policy
         if env_api is not None:
             env, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
-
+        check_evaluation(agent, env, num_episodes, policy, experts=count)
 
         def work() -> int:
             scores = evaluate(agent, env, num_episodes, rng, policy, experts=count, modify_state=modify_state)

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from badger.cli.paths import check_output_folder
 from badger.cli.usage import Work, parse
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
-from badger.evaluation.size_grid import AXES, GridCell, iter_grid_cells, training_sizes
+from badger.evaluation.size_grid import AXES, GridCell, check_sizes, iter_grid_cells, training_sizes
 from badger.rng import generator
 from badger.runs.files import atomic_write
 from badger.runs.milestones import markdown_table
@@ -64,8 +63,7 @@ def command(argv: list[str]) -> Work:
         loaded = load(run, best=best, build=build, trust_code=trust_code)
         learner, task = choose_member(loaded, member), loaded.learner.task.evaluation_task
         sizes = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
-
-        total = math.prod(len(set(values)) or 1 for values in sizes.values())
+        total = len(check_sizes(learner.agent, task, episodes, sizes))
         rng = generator(seed, "evaluate", device=loaded.device)
 
         def work() -> int:

@@ -14,7 +14,7 @@ from badger.cli.loading import load
 from badger.cli.paths import check_output_folder
 from badger.cli.usage import UsageError, Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
-from badger.evaluation.evaluate import evaluate
+from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
@@ -44,6 +44,9 @@ def train_command(words: list[str]) -> Work:
             "folder"
         )
     run = build_run(recipe, **given)
+    learner = member_learners(run.learner)[0]
+    if not learner.task.external:  # an external environment is first stepped by the training
+        check_step(learner.agent, learner.task, learner.eval_policy)
 
     def work() -> int:
         stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
