@@ -40,7 +40,7 @@ def check_fits(needed: int, what: str, device: torch.device | str = "cpu") -> No
     """
     available = total_memory(device)
     if needed > available:
-        raise ValueError(_too_large(f"{what} take", needed, torch.device(device)))
+        raise ValueError(_too_large(what, needed, torch.device(device)))
 
 
 @contextmanager
@@ -74,15 +74,15 @@ def out_of_memory_message(error: BaseException) -> str | None:
     text = next(iter(str(error).splitlines()), "")
     tried = re.search(r"you tried to allocate (\d+) bytes", str(error))
     if tried:
-        return _too_large("one tensor of it takes", int(tried[1]), torch.device("cpu"))
+        return _too_large("one tensor of it", int(tried[1]), torch.device("cpu"))
     sizes = re.search(r"Storage size calculation overflowed with sizes=\[([\d, ]+)\]", text)
     if sizes:
         count = math.prod(map(int, sizes[1].split(",")))
-        return _too_large("one tensor of it takes", count * torch.get_default_dtype().itemsize, torch.device("cpu"))
+        return _too_large("one tensor of it", count * torch.get_default_dtype().itemsize, torch.device("cpu"))
     if isinstance(error, torch.OutOfMemoryError):
         return f"want smaller sizes: {text}"
-    if isinstance(error, MemoryError):
-        reason = text or "more than this machine has would be allocated"
+    if isinstance(error, MemoryError) or text == "std::bad_alloc":
+        reason = text if isinstance(error, MemoryError) and text else "more than this machine has would be allocated"
         return f"want smaller sizes: {reason}, and this machine has {format_bytes(total_memory())}"
     return None
 
@@ -102,4 +102,4 @@ def format_bytes(count: int) -> str:
 def _too_large(what: str, needed: int, device: torch.device) -> str:
     owner = "the GPU" if device.type == "cuda" else "this machine"
     has = format_bytes(total_memory(device))
-    return f"want smaller sizes: {what} {needed} bytes ({format_bytes(needed)}), and {owner} has {has}"
+    return f"want smaller sizes: {what} would take {needed} bytes ({format_bytes(needed)}), and {owner} has {has}"

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from badger.errors import UntrustedCode
 from comms import get_by_name
 
 T = TypeVar("T")
@@ -90,14 +91,15 @@ def check_trusted(names: Collection[str], trusted: Collection[str], source: obje
         source: the file, for the message.
 
     Raises:
-        ValueError: a reference is not trusted; the message says how to allow it.
+        UntrustedCode: a reference is not trusted; the message says how to allow it.
     """
     untrusted = [name for name in names if name.partition(":")[0] not in trusted]
     if untrusted:
         allowed = (*trusted, *(module for module in modules(untrusted) if module not in trusted))
-        raise ValueError(
+        raise UntrustedCode(
             f"{source} refers to foreign code, {', '.join(map(repr, untrusted))}; loading it would execute that code. "
-            f"If you trust it, add --trust-code to the command, or trusted={allowed!r} to the call of badger.load_run"
+            f"If you trust it, add --trust-code to the command, or trusted={allowed!r} to the call of badger.load_run",
+            names=untrusted,
         )
 
 

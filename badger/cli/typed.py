@@ -94,10 +94,21 @@ def names_a_flag(message: str, words: Sequence[str]) -> bool:
     return any(re.search(rf"{re.escape(flag.word)}(?![\w.-])", message) for flag in typed_flags(words))
 
 
+def without_value(message: str, flag: TypedFlag) -> str:
+    """A message without the value at its start, `steps=0, want`, where that is what was typed for the flag.
+
+    Args:
+        message: of an error.
+        flag: its cause, under another name.
+    """
+    found = re.match(rf"[\w.]+=(?P<value>{VALUE}), (?=want)", message)
+    return message[found.end() :] if found and _same(found["value"], flag.values) else message
+
+
 def _same(printed: str, typed: Sequence[str]) -> bool:
     """Whether a value that an error prints is the value that was typed."""
-    values = tuple(map(_literal, typed))
-    return _literal(printed) in (values, list(values), *values[: len(values) == 1])
+    values, value = tuple(map(_literal, typed)), _literal(printed)
+    return value in (values, list(values)) or (len(values) == 1 and value in (*values, *typed))
 
 
 def _literal(text: str) -> Any:

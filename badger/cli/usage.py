@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 import tyro
 
 from badger.host_memory import limited_memory, out_of_memory_message
-from badger.cli.typed import TypedFlag, name_flags, names_a_flag, typed_flags
+from badger.cli.typed import TypedFlag, name_flags, names_a_flag, typed_flags, without_value
 from badger.errors import BadgerError
 from badger.recipes.parts import check_number, type_name
 from badger.registry import suggestion
@@ -64,7 +64,7 @@ def prepare(command: Command, words: list[str]) -> Work:
         message = name_flags(describe(error), words)
         if not names_a_flag(message, words):
             cause = _cause(command, words, error)
-            message = message if cause is None else f"{cause}: {message}"
+            message = message if cause is None else f"{cause}: {without_value(message, cause)}"
         raise UsageError(message) from error
 
 
@@ -102,7 +102,7 @@ def parse(target: Callable[..., T], words: Sequence[str], *, prog: str) -> T:
             raise UsageError(f"{flag}: want a path")
     values = _parse_values(target, words, prog)
     for name, value in values.items():
-        check_number(name, value)
+        check_number(name.replace(SEPARATOR, "."), value)
     return target(**values)
 
 

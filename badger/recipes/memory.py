@@ -46,6 +46,7 @@ def check_training_fits(
     check_fits(seeds * state_bytes(core, bus, batch=batch, experts=experts), f"the states of {sizes}", device)
     steps = _option(learner, "horizon") or task.steps
     check_fits(seeds * trajectory_bytes(task, batch=batch, steps=steps), f"{steps} steps of {sizes}", device)
+    check_fits(trajectory_bytes(task, batch=1, steps=task.steps), f"one episode of {task.steps} steps", device)
     capacity = _option(learner, "capacity") or 0
     check_fits(seeds * capacity * SEQUENCE_BYTES, f"a replay buffer of {capacity} sequences", device)
 

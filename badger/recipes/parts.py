@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, Union, get_type_hints
 
+import torch
 import typeguard
 
 from badger.act import ACTS, Act
@@ -25,6 +26,7 @@ from badger.sense import SENSES, Sense
 from comms import BUSES, TOPOLOGIES, Bus
 from experts import CORES, Core
 
+LARGEST = torch.finfo(torch.float32).max
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -178,7 +180,7 @@ def check_value(name: str, value: Any, kind: Any) -> None:
 
 
 def check_number(name: str, value: Any) -> None:
-    """Refuses numbers that no option can use: integers beyond 64 bits, floats that are not finite.
+    """Refuses numbers that no option can use: integers beyond 64 bits, floats that float32 cannot hold.
 
     Args:
         name: of the option, for the message.
@@ -191,6 +193,8 @@ def check_number(name: str, value: Any) -> None:
     for part in parts:
         if isinstance(part, float) and not math.isfinite(part):
             raise ValueError(f"{name}={part}, want a finite number")
+        if isinstance(part, float) and abs(part) > LARGEST:
+            raise ValueError(f"{name}={part}, want a number of float32, at most {LARGEST:.3g}")
         if isinstance(part, int) and not -(2**63) <= part < 2**63:
             raise ValueError(f"{name}={part}, want a number of at most 64 bits")
 

@@ -146,7 +146,8 @@ def _explain_env_error(run: Run) -> Iterator[None]:
     except EnvError as error:
         advice = f" Once the cause is fixed, continue with: {run.shell_command('resume')}" if run.folder else ""
         raise EnvFailed(
-            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}.{advice}"
+            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}.{advice}",
+            **error.context,
         ) from error
 
 

@@ -12,7 +12,7 @@ def import_env_module(module: str, env: str) -> Any:
         env: the argument `env` that the user typed, for the message.
 
     Raises:
-        ValueError: the module, or one that it imports, is not installed.
+        ValueError: the module, or one that it imports, is not installed, or it ends the process.
     """
     try:
         return importlib.import_module(module)
@@ -21,6 +21,10 @@ def import_env_module(module: str, env: str) -> Any:
         missing = error.name or package
         advice = f"pip install {package}" if missing == package else f"it needs {missing}: pip install {missing}"
         raise ValueError(f"env={env!r}: {error}; {advice}, or run badger where `import {module}` works") from error
+    except (ValueError, TypeError) as error:  # of an empty or relative name
+        raise ValueError(f"env={env!r}: {error}; want the name of a module") from error
+    except SystemExit as error:
+        raise ValueError(f"env={env!r}: module {module} ends the process when it is imported (exit {error})") from error
 
 
 def require_gymnasium() -> Any:
