@@ -47,6 +47,10 @@ def check_training_fits(
     steps = _option(learner, "horizon") or task.steps
     check_fits(seeds * trajectory_bytes(task, batch=batch, steps=steps), f"{steps} steps of {sizes}", device)
     check_fits(trajectory_bytes(task, batch=1, steps=task.steps), f"one episode of {task.steps} steps", device)
+    replayed = _option(learner, "replay_batch") or 0
+    length = min(_option(learner, "train_length") or task.steps, task.steps)
+    needed = seeds * trajectory_bytes(task, batch=replayed, steps=length)
+    check_fits(needed, f"a batch of {replayed} replayed sequences", device)
     capacity = _option(learner, "capacity") or 0
     check_fits(seeds * capacity * SEQUENCE_BYTES, f"a replay buffer of {capacity} sequences", device)
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from badger import distributed
 from badger.errors import Diverged, EnvFailed
-from badger.evaluation.divergence import diagnose_divergence
+from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
@@ -212,7 +212,7 @@ def _raise_if_diverged(run: Run, rows: list[MetricsRow], recorder: MetricsWriter
     raise Diverged(
         f"outer step {bad['step']} is not finite: {values}{diagnosis and '; '}{diagnosis}. That update was skipped. "
         f"Last checkpoint: {_last_checkpoint(run)}. "
-        "A lower learning rate, a smaller clip or shorter episodes usually fix it.",
+        f"{divergence_advice(bad, learner)}",
         step=bad["step"],
     )
 
