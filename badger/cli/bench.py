@@ -61,5 +61,3 @@ def bench_command(words: list[str]) -> Work:
 
     benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(BENCHMARKS))
     return parse(benchmark, words, prog="badger bench")
-
-

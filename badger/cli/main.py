@@ -80,7 +80,16 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"badger: {error}", file=sys.stderr)
         return 2
-    except (ValueError, OSError, RuntimeError, LookupError, TypeError, ImportError, MemoryError, ArithmeticError) as error:
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ImportError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise
         message = out_of_memory_message(error) or name_flags(str(error), argv[1:])

@@ -6,6 +6,7 @@ returns the work that is left as a function. An error before that is a usage err
 
 import inspect
 import io
+import itertools
 import os
 import sys
 import types
@@ -18,9 +19,9 @@ from typing import Any, TypeAlias, TypeVar
 
 import tyro
 
-from badger.host_memory import limited_memory, out_of_memory_message
 from badger.cli.typed import TypedFlag, name_flags, names_a_flag, typed_flags, without_value
 from badger.errors import BadgerError
+from badger.host_memory import limited_memory, out_of_memory_message
 from badger.recipes.parts import check_number, type_name
 from badger.registry import suggestion
 
@@ -156,8 +157,9 @@ def _parse_error(target: Callable[..., Any], words: Sequence[str], prog: str, to
         except UsageError:
             continue
         return f"{flag}: want {describe_type(kinds[flag.name])}"
-    lines = [line.strip("│ ") for line in told.splitlines() if line.startswith("│")]
-    return f"{prog.removeprefix('badger ')}: {' '.join(lines[: next((i for i, line in enumerate(lines) if line[:1] == '─'), None)])}"
+    lines = [line.strip("│ ") for line in told.splitlines() if line.startswith("│")]  # of a box, the cause first
+    reason = itertools.takewhile(lambda line: not line.startswith("─"), lines)
+    return f"{prog.removeprefix('badger ')}: {' '.join(reason)}"
 
 
 def _kinds(target: Callable[..., Any]) -> dict[str, Any]:

@@ -62,6 +62,6 @@ def divergence_advice(metrics: Mapping[str, float], learner: object) -> str:
         return "A lower learning rate, a smaller clip or shorter episodes usually fix it."
     remedy = "--learner.reward-scale" if hasattr(learner, "reward_scale") else "a factor in the environment"
     return (
-        f"The rewards are the cause: a return of {largest:.3g} has no square in float32. Scale the rewards to some 1 by "
+        f"The rewards are the cause: a return of {largest:.3g} has no square in float32. Scale rewards to about 1, by "
         f"{remedy}."
     )

@@ -167,7 +167,9 @@ def _check_memory(agent: Agent, task: Task, cell: SizeSetting, episodes: int) ->
     needed = state_bytes(core, agent.bus, batch=batch, experts=experts)
     needed += trajectory_bytes(task, batch=batch, steps=steps)
     device = next(agent.parameters()).device
-    check_fits(needed, f"{batch} episodes with {', '.join(f'{axis} {size}' for axis, size in cell.items() if size)}", device)
+    check_fits(
+        needed, f"{batch} episodes with {', '.join(f'{axis} {size}' for axis, size in cell.items() if size)}", device
+    )
 
 
 def _num_episodes(episodes: int, experts: int) -> int:

@@ -39,7 +39,9 @@ def state_bytes(core: Core, bus: Bus, *, batch: int, experts: int) -> int:
     core, bus = _on_meta(core), _on_meta(bus)
     x = torch.zeros(batch, experts, core.input_size, device=META)
     y = torch.zeros(batch, experts, core.output_size, device=META)
-    return sum(map(_bytes, {id(leaf): leaf for leaf in _leaves((x, y, core.initial_state(x), bus.initial_state(y)))}.values()))
+    return sum(
+        map(_bytes, {id(leaf): leaf for leaf in _leaves((x, y, core.initial_state(x), bus.initial_state(y)))}.values())
+    )
 
 
 def trajectory_bytes(task: Task, *, batch: int, steps: int) -> int:

@@ -146,7 +146,8 @@ def _explain_env_error(run: Run) -> Iterator[None]:
     except EnvError as error:
         advice = f" Once the cause is fixed, continue with: {run.shell_command('resume')}" if run.folder else ""
         raise EnvFailed(
-            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}.{advice}",
+            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}."
+            f"{advice}",
             **error.context,
         ) from error
 
@@ -211,8 +212,7 @@ def _raise_if_diverged(run: Run, rows: list[MetricsRow], recorder: MetricsWriter
     )
     raise Diverged(
         f"outer step {bad['step']} is not finite: {values}{diagnosis and '; '}{diagnosis}. That update was skipped. "
-        f"Last checkpoint: {_last_checkpoint(run)}. "
-        f"{divergence_advice(bad, learner)}",
+        f"Last checkpoint: {_last_checkpoint(run)}. " + divergence_advice(bad, learner),
         step=bad["step"],
     )
 

@@ -11,7 +11,6 @@ from experts.attention import sliding_window as band
 from experts.attention.gtrxl_layer import GTrXLLayer, sinusoidal_encoding
 from experts.core import Core, check_positive
 
-
 MAX_LAYERS = 1000  # each is a module of its own
 
 

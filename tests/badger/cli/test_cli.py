@@ -217,7 +217,11 @@ def test_a_flag_of_the_wrong_kind_is_refused(command):
 
 def test_an_unknown_choice_is_refused_with_the_valid_ones(command):
     code, _, err = command("train", "guessing_game", "--core", "episodik")
-    assert code == 2 and "--core episodik: unknown core 'episodik', want one of: gru, lstm" in err and "Did you mean 'episodic'?" in err
+    assert (
+        code == 2
+        and "--core episodik: unknown core 'episodik', want one of: gru, lstm" in err
+        and "Did you mean 'episodic'?" in err
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,7 +358,10 @@ def test_a_single_episode_has_no_standard_error_and_json_stays_strict(folder, tm
         (["--experts", "0"], "--experts 0: want at least 1"),
         (["--episodes", "0"], "--episodes 0: want at least 1"),
         (["--steps", "0"], "--steps 0: want at least 1"),
-        (["--json", "/no/such/folder/result.json", "--episodes", "1"], "want a file in a folder that exists, there is no /no/such/folder"),
+        (
+            ["--json", "/no/such/folder/result.json", "--episodes", "1"],
+            "want a file in a folder that exists, there is no /no/such/folder",
+        ),
     ],
 )
 def test_evaluate_refuses_invalid_flags(folder, command, words, message):

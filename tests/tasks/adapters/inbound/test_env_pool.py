@@ -1,7 +1,9 @@
 """Pools of external environments, in this process and in workers, and their errors."""
 
 import gc
+import math
 import os
+import pickle
 import signal
 from functools import partial
 
