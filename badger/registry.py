@@ -32,9 +32,19 @@ def resolve_name(table: Mapping[str, T], name: str, kind: str, fits: Callable[[A
         raise ValueError(f"{kind} {name!r}: {error}; run badger where `import {module}` works") from error
     if attribute in objects:
         return objects[attribute]
-    similar = difflib.get_close_matches(attribute, objects, 1)
-    hint = f"did you mean {similar[0]!r}?" if similar else f"it has {', '.join(objects) or 'none'}"
-    raise ValueError(f"{kind} {name!r}: module {module} has no {kind} {attribute}; {hint}")
+    raise ValueError(f"{kind} {name!r}: module {module} has no {kind} {attribute}; {suggestion(attribute, objects)}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown name: the most similar known one, or all of them.
+
+    Args:
+        name: that was given.
+        known: names that would be right.
+    """
+    names = list(known)
+    similar = difflib.get_close_matches(name, names, 1)
+    return f"did you mean {similar[0]!r}?" if similar else f"it has {', '.join(names) or 'none'}"
 
 
 def register(kind: str, entries: Iterable[tuple[str, T]]) -> dict[str, T]:

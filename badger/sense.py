@@ -67,10 +67,15 @@ class Scaled(Sense):
         obs_size: O.
         power: exponent of the number of outputs.
         scale: a constant factor.
+
+    Raises:
+        ValueError: a scale of 0, which hides the observation.
     """
 
     def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0):
         super().__init__()
+        if scale == 0:
+            raise ValueError(f"scale={scale}, want a number other than 0, which hides the observation")
         self.output_size, self.power, self.scale, self.broadcast = obs_size, power, scale, Broadcast(obs_size)
 
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:

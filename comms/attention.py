@@ -34,9 +34,9 @@ class Attention(Bus):
     def __init__(self, input_size: int, message_size: int, *, heads: int = 1, key_size: int = 16) -> None:
         super().__init__()
         if not 1 <= heads <= message_size or message_size % heads:
-            raise ValueError(
-                f"message_size={message_size}, want a positive multiple of heads={heads}: change one of them"
-            )
+            raise ValueError(f"heads={heads}, want a divisor of message_size={message_size}: change one of them")
+        if key_size < 1:
+            raise ValueError(f"key_size={key_size}, want at least 1")
         self.input_size, self.message_size = input_size, message_size
         self.heads, self.key_size = heads, key_size
         self.sizes = [heads * key_size, heads * key_size, message_size]

@@ -77,7 +77,15 @@ def small_world(experts: int, *, neighbors: int = 4, rewire: float = 0.1, seed: 
         neighbors: of each expert in the lattice.
         rewire: probability that an edge is rewired.
         seed: of the random numbers.
+
+    Raises:
+        ValueError: fewer than 2 neighbors, `rewire` is no probability, or `seed` is negative.
     """
+    if neighbors < 2:
+        raise ValueError(f"neighbors={neighbors}, want at least 2, one on each side")
+    if not 0 <= rewire <= 1:
+        raise ValueError(f"rewire={rewire}, want a probability, 0 to 1")
+    _check_seed(seed)
     if experts <= neighbors + 1:  # the ring is complete already
         return nx.complete_graph(experts)
     return nx.connected_watts_strogatz_graph(experts, neighbors, rewire, seed=seed)
@@ -95,12 +103,13 @@ def random_regular(experts: int, *, degree: int = 4, seed: int = 0) -> EdgeList:
         seed: of the random numbers.
 
     Raises:
-        ValueError: `degree` is negative.
+        ValueError: `degree` or `seed` is negative.
 
     Source: the pairing model of Bollobás 1980, repaired as in McKay and Wormald 1990.
     """
     if degree < 0:
         raise ValueError(f"degree={degree}, want at least 0 neighbors")
+    _check_seed(seed)
     degree = min(degree, experts - 1)
     degree -= experts * degree % 2
     rng = np.random.default_rng(seed)
@@ -128,6 +137,11 @@ TOPOLOGIES: dict[str, Callable[[int], nx.Graph | EdgeList]] = {
     "none": none,
 }
 """Topologies by name, each a function from the number of experts to a graph."""
+
+
+def _check_seed(seed: int) -> None:
+    if seed < 0:
+        raise ValueError(f"seed={seed}, want at least 0")
 
 
 def _symmetrize(u: np.ndarray, v: np.ndarray, experts: int) -> EdgeList:

@@ -196,3 +196,42 @@ PARTS = Dict(
     place=Box(-1, 1, (2, 2), np.float32),
     pair=Tuple((MultiBinary(2), MultiDiscrete([2, 3]))),
 )
+
+
+class Rewarding(Bad):
+    """Returns any reward in step BAD."""
+
+    def __init__(self, reward, length=None):
+        super().__init__(length)
+        self.reward = reward
+
+    def wrong(self, obs, reward, *rest):
+        return obs, self.reward, *rest
+
+
+class Exiting(Bad):
+    """Ends the process in its constructor, in reset or in step BAD."""
+
+    def __init__(self, where, length=None):
+        super().__init__(length)
+        self.where = where
+        if where == "constructor":
+            sys.exit(3)
+
+    def reset(self, **options):
+        if self.where == "reset":
+            sys.exit("no more")
+        return super().reset(**options)
+
+    def wrong(self, *results):
+        if self.where == "step":
+            sys.exit(3)
+        return results
+
+
+def huge_rewards():
+    return Rewarding(1e38, length=6)
+
+
+def exits_at_once():
+    sys.exit(4)

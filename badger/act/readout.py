@@ -27,6 +27,9 @@ class Readout(Act):
 
     def __init__(self, input_size: int, outputs: int, *, query_size: int = 16, code_size: int = 16):
         super().__init__()
+        for name, size in {"query_size": query_size, "code_size": code_size}.items():
+            if size < 1:
+                raise ValueError(f"{name}={size}, want at least 1")
         self.input_size, self.outputs, self.code_size = input_size, outputs, code_size
         self.query = nn.Parameter(torch.randn(query_size))
         self.key_value = nn.Linear(input_size, query_size + code_size + 1)

@@ -66,9 +66,20 @@ def bench(names: Sequence[str], device: torch.device) -> Iterator[BenchResult]:
     Raises:
         ValueError: no benchmark has one of the names. It is raised before anything is measured.
     """
-    selected = [resolve_name(BENCHMARKS, name, "benchmark", callable) for name in names or BENCHMARKS]
-    for benchmark in selected:
+    for benchmark in find_benchmarks(names):
         yield from benchmark(device)
 
 
-__all__ = ["BENCHMARKS", "BenchResult", "Benchmark", "as_json", "bench", "table", "versions"]
+def find_benchmarks(names: Sequence[str]) -> list[Benchmark]:
+    """Benchmarks by name.
+
+    Args:
+        names: keys of `BENCHMARKS`, or `module:function` of a user's own; empty: all benchmarks.
+
+    Raises:
+        ValueError: no benchmark has one of the names.
+    """
+    return [resolve_name(BENCHMARKS, name, "benchmark", callable) for name in names or BENCHMARKS]
+
+
+__all__ = ["BENCHMARKS", "BenchResult", "Benchmark", "as_json", "bench", "find_benchmarks", "table", "versions"]

@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import tyro
 from torch import Tensor
 from tyro.conf import Positional
 
 from badger.cli.loading import choose_member, load
-from badger.evaluation.evaluate import cap_episodes, evaluate, nan_mean_and_sem, replace_fields
+from badger.cli.paths import check_output_file
+from badger.cli.usage import Work, parse
+from badger.evaluation.evaluate import cap_episodes, check_evaluation, evaluate, nan_mean_and_sem, replace_fields
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
@@ -24,8 +25,8 @@ MAX_TOTAL_EXPERTS = 2**17  # maximum of episodes x experts by default
 Scores = dict[str, Tensor]
 
 
-def command(argv: list[str]) -> int:
-    """Runs `badger evaluate`; returns the exit code.
+def command(argv: list[str]) -> Work:
+    """Loads the run of `badger evaluate`; the work evaluates it.
 
     Args:
         argv: arguments after the command.
@@ -46,7 +47,7 @@ def command(argv: list[str]) -> int:
         build: str | None = None,
         trust_code: bool = False,
         json: Path | None = None,
-    ) -> int:
+    ) -> Work:
         """Evaluate a trained agent on held-out episodes, with fixed weights.
 
         With --grid, sizes may be lists, and there are other flags: badger evaluate --grid --help.
@@ -66,38 +67,44 @@ def command(argv: list[str]) -> int:
             trust_code: allow importing code of others that its run.json names.
             json: file for the result.
         """
+        check_output_file("json", json)
         loaded = load(run, best=best, build=build, trust_code=trust_code)
         learner, num_members = choose_member(loaded, member), len(member_learners(loaded.learner))
         agent = learner.agent
+        count = agent.experts if experts is None else experts
         task = replace_fields(loaded.learner.task.evaluation_task, dims=dims, steps=steps)
-        lesioned = [_expert_index(text) for text in lesion.split(",") if text]
+        lesioned = _expert_indices(lesion, count)
         rng = generator(seed, "evaluate", device=loaded.device)
         modify_state = partial(agent.remove, experts=lesioned) if lesioned else None  # without a lesion, no mask
-        count = agent.experts if experts is None else experts
         num_episodes = default_num_episodes(task, count) if episodes is None else episodes
         env, policy = task, learner.eval_policy
         if env_api is not None:
             env, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
-        scores = evaluate(agent, env, num_episodes, rng, policy, experts=count, modify_state=modify_state)
-        print(
-            f"after {loaded.step} outer steps, with {count} experts"
-            + (f" without {lesioned}" if lesioned else "")
-            + (f", in {env_api}" if env_api is not None else "")
-            + (f", member {member} of {num_members}, seed {learner.seed}" if num_members > 1 else "")
-        )
-        print_scores(scores, task.references())
-        if not (best or lesioned or env_api or episodes) and (experts, dims, steps) == (None, None, None):
-            write_evaluation(run, loaded.step, learner.seed, mean_scores(scores))
-        if json is not None:
-            settings = {
-                "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lesioned, "member": member,
-                "seed": seed, "env_api": env_api,
-            }  # fmt: skip
-            text = json_format.dumps(settings | _to_json_dict(task, scores), indent=2, default=str)  # str: for a dtype
-            json.write_text(text + "\n")
-        return 0
+        check_evaluation(agent, env, num_episodes, policy, experts=count)
 
-    return tyro.cli(evaluation, args=argv, prog="badger evaluate")
+        def work() -> int:
+            scores = evaluate(agent, env, num_episodes, rng, policy, experts=count, modify_state=modify_state)
+            print(
+                f"after {loaded.step} outer steps, with {count} experts"
+                + (f" without {lesioned}" if lesioned else "")
+                + (f", in {env_api}" if env_api is not None else "")
+                + (f", member {member} of {num_members}, seed {learner.seed}" if num_members > 1 else "")
+            )
+            print_scores(scores, task.references())
+            if not (best or lesioned or env_api or episodes) and (experts, dims, steps) == (None, None, None):
+                write_evaluation(run, loaded.step, learner.seed, mean_scores(scores))
+            if json is not None:
+                settings = {
+                    "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lesioned, "member": member,
+                    "seed": seed, "env_api": env_api,
+                }  # fmt: skip
+                text = json_format.dumps(settings | _to_json_dict(task, scores), indent=2, default=str)  # str: a dtype
+                json.write_text(text + "\n")
+            return 0
+
+        return work
+
+    return parse(evaluation, argv, prog="badger evaluate")
 
 
 def default_num_episodes(task: Task, experts: int) -> int | None:
@@ -134,8 +141,10 @@ def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
     }
 
 
-def _expert_index(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise ValueError(f"--lesion {text}: want indices of experts, such as 0,2") from None
+def _expert_indices(text: str, experts: int) -> list[int]:
+    """The experts that `--lesion` names."""
+    indices = [part for part in text.split(",") if part]
+    for part in indices:
+        if not part.isdecimal() or int(part) >= experts:
+            raise ValueError(f"--lesion {text}: want indices of experts from 0 to {experts - 1}, such as 0,2")
+    return list(map(int, indices))

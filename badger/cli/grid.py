@@ -2,25 +2,26 @@
 
 import csv
 import io
-import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
 from tqdm import tqdm
 from tyro.conf import Positional
 
 from badger.cli.loading import choose_member, load
+from badger.cli.paths import check_output_folder
+from badger.cli.usage import Work, parse
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
-from badger.evaluation.size_grid import AXES, GridCell, iter_grid_cells, training_sizes
+from badger.evaluation.size_grid import AXES, GridCell, check_sizes, iter_grid_cells, training_sizes
 from badger.rng import generator
 from badger.runs.files import atomic_write
 from badger.runs.milestones import markdown_table
 
 
-def command(argv: list[str]) -> int:
-    """Runs `badger evaluate --grid`; returns the exit code.
+def command(argv: list[str]) -> Work:
+    """Loads the run of `badger evaluate --grid`; the work evaluates it, with exit code 1 if a cell fails.
 
     Args:
         argv: arguments after the command, without --grid.
@@ -40,7 +41,7 @@ def command(argv: list[str]) -> int:
         build: str | None = None,
         trust_code: bool = False,
         out: Path | None = None,
-    ) -> int:
+    ) -> Work:
         """Evaluate a trained agent at every combination of sizes. Sizes that are not given are those of training.
 
         Args:
@@ -57,22 +58,32 @@ def command(argv: list[str]) -> int:
             trust_code: allow importing code of others that its run.json names.
             out: folder for grid.csv and grid.png; default: the run folder.
         """
+        folder = out or run
+        check_output_folder("out", out)
         loaded = load(run, best=best, build=build, trust_code=trust_code)
         learner, task = choose_member(loaded, member), loaded.learner.task.evaluation_task
         sizes = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
-        total = math.prod(len(set(values)) or 1 for values in sizes.values())
+        total = len(check_sizes(learner.agent, task, episodes, sizes))
         rng = generator(seed, "evaluate", device=loaded.device)
-        cells = iter_grid_cells(learner.agent, task, episodes=episodes, rng=rng, policy=learner.eval_policy, **sizes)
-        rows = list(tqdm(cells, total=total, unit="cell", disable=None))
-        folder = out or run
-        folder.mkdir(parents=True, exist_ok=True)
-        write(rows, folder / "grid.csv")
-        heat_maps(rows, training_sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
-        print(f"after {loaded.step} outer steps\n\n{table(rows, task.score)}\n")
-        print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
-        return 0
 
-    return tyro.cli(evaluation, args=argv, prog="badger evaluate RUN --grid")
+        def work() -> int:
+            cells = iter_grid_cells(
+                learner.agent, task, episodes=episodes, rng=rng, policy=learner.eval_policy, **sizes
+            )
+            rows = list(tqdm(cells, total=total, unit="cell", disable=None))
+            folder.mkdir(parents=True, exist_ok=True)
+            write(rows, folder / "grid.csv")
+            heat_maps(rows, training_sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
+            print(f"after {loaded.step} outer steps\n\n{table(rows, task.score)}\n")
+            print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
+            failed = sum(bool(row.failure) for row in rows)
+            if failed:
+                print(f"badger: {failed} of {total} cells failed; the table has the reasons", file=sys.stderr)
+            return 1 if failed else 0
+
+        return work
+
+    return parse(evaluation, argv, prog="badger evaluate RUN --grid")
 
 
 def table(rows: Sequence[GridCell], score: str) -> str:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from badger.cli.loading import choose_member, load
+from badger.cli.paths import check_output_folder
+from badger.cli.usage import Work, parse
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
@@ -15,8 +16,12 @@ from badger.runs.recorder import METRICS, scan_metrics
 from badger.runs.run import Description, read_description
 
 
-def inspect_command(words: list[str]) -> int:
-    """The words after `badger inspect`; returns the exit code: 1 where a file of the run is damaged."""
+def inspect_command(words: list[str]) -> Work:
+    """Loads the run of `badger inspect`; the work prints it, with exit code 1 where a file of the run is damaged.
+
+    Args:
+        words: the command line after `badger inspect`.
+    """
 
     def inspect(
         run: Positional[Path],
@@ -26,7 +31,7 @@ def inspect_command(words: list[str]) -> int:
         build: str | None = None,
         trust_code: bool = False,
         out: Path | None = None,
-    ) -> int:
+    ) -> Work:
         """Print what a run folder holds and what its agent does in a batch of episodes; save pictures of one episode.
 
         Args:
@@ -37,28 +42,33 @@ def inspect_command(words: list[str]) -> int:
             trust_code: allow importing code of others that its run.json names.
             out: folder for the pictures; default: RUN/inspection.
         """
+        folder = out or run / "inspection"
+        check_output_folder("out", folder)
         description = read_description(run)
         damaged = list(damaged_files(run))
         print("\n".join([*describe_run(description), *describe_files(run), *damaged]))
         loaded = load(run, build=build, trust_code=trust_code)
         learner = choose_member(loaded, member)
-        size = sum(parameter.numel() for parameter in learner.agent.parameters())
         if loaded.best is not None:
             print(f"best            {loaded.best.kind}, over {loaded.best.episodes} episodes: {loaded.best.value:.4g}")
-        print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")
         rng = generator(seed, "inspect", device=loaded.device)
-        found = inspect_agent(learner.agent, loaded.learner.task.evaluation_task, rng, policy=learner.eval_policy)
-        for tag, value in found.scalars.items():
-            print(f"{tag:<31} {value:.4g}")
-        folder = out or run / "inspection"
-        folder.mkdir(parents=True, exist_ok=True)
-        for tag, picture in found.plots.items():
-            file = folder / f"{tag.replace('/', '-')}.png"
-            picture.savefig(file)
-            print(f"{tag:<31} {file}")
-        return 1 if damaged else 0
 
-    return tyro.cli(inspect, args=words, prog="badger inspect")
+        def work() -> int:
+            size = sum(parameter.numel() for parameter in learner.agent.parameters())
+            print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")
+            found = inspect_agent(learner.agent, loaded.learner.task.evaluation_task, rng, policy=learner.eval_policy)
+            for tag, value in found.scalars.items():
+                print(f"{tag:<31} {value:.4g}")
+            folder.mkdir(parents=True, exist_ok=True)
+            for tag, picture in found.plots.items():
+                file = folder / f"{tag.replace('/', '-')}.png"
+                picture.savefig(file)
+                print(f"{tag:<31} {file}")
+            return 1 if damaged else 0
+
+        return work
+
+    return parse(inspect, words, prog="badger inspect")
 
 
 def describe_run(description: Description) -> Iterator[str]:

@@ -1,32 +1,28 @@
 """The command line: badger train | resume | evaluate | inspect | study | compare | bench | list."""
 
 import inspect
-import json as json_format
 import os
 import shlex
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
-import tyro
-from tyro.conf import Positional
 
 from badger import distributed
 from badger.act import ACTS
 from badger.cli import evaluate as evaluate_command
-from badger.cli.flags import name_flags
 from badger.cli.inspect import inspect_command
 from badger.cli.train import resume_command, train_command
-from badger.cli.usage import print_usage
+from badger.cli.typed import name_flags
+from badger.cli.usage import Command, HelpPrinted, UsageError, Work, prepare, print_usage
 from badger.cli.user_code import user_code
 from badger.errors import UntrustedCode
+from badger.host_memory import out_of_memory_message
 from badger.learners import LEARNERS
 from badger.policies.policies import POLICIES
 from badger.recipes import RECIPES
-from badger.recipes.settings import resolve_device
 from badger.runs.signals import signal_number
 from badger.sense import SENSES
 from badger.study import STUDIES
@@ -61,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 1 for an error, 2 for a wrong command line, 128 + a signal's number: 130 for Ctrl-C.
     """
     argv = sys.argv[1:] if arguments is None else arguments
-    commands = {
+    commands: dict[str, Command] = {
         "train": train_command, "resume": resume_command, "evaluate": _evaluate, "inspect": inspect_command,
         "study": _study, "compare": _compare, "bench": _bench, "list": _list,
     }  # fmt: skip
@@ -69,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"badger-agents {__version__}")
         return 0
     if not argv or argv[0] in ("-h", "--help"):
-        return print_usage(argv, USAGE.format(recipes=", ".join(RECIPES)))
+        return print_usage(argv, USAGE.format(recipes=", ".join(RECIPES)))()
     try:
         command = get_by_name(commands, argv[0], "command")
     except ValueError as error:
@@ -79,22 +75,36 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(1)
     try:
         with user_code(), distributed.process_group():
-            return command(argv[1:])
+            return prepare(command, argv[1:])()
     except KeyboardInterrupt as stop:
         with suppress(OSError):  # the terminal may be closed, which is then the reason
             print(f"\nbadger: {str(stop) or 'stopped'}", file=sys.stderr, flush=True)
         return 128 + signal_number(stop)
-    except (ValueError, OSError, RuntimeError, IndexError, TypeError, ImportError) as error:
+    except HelpPrinted:
+        return 0
+    except UsageError as error:
+        print(f"badger: {error}", file=sys.stderr)
+        return 2
+    except (
+        ValueError,
+        OSError,
+        RuntimeError,
+        LookupError,
+        TypeError,
+        ImportError,
+        MemoryError,
+        ArithmeticError,
+    ) as error:
         if os.environ.get("BADGER_DEBUG"):
             raise
-        message = name_flags(str(error), argv)
+        message = out_of_memory_message(error) or name_flags(str(error), argv[1:])
         if isinstance(error, UntrustedCode) and argv[0] in ("resume", "evaluate", "inspect"):
             message += f". The command is then\n        badger {shlex.join([*argv, '--trust-code'])}"
         print(f"badger: {message}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
         return 1
 
 
-def _evaluate(words: list[str]) -> int:
+def _evaluate(words: list[str]) -> Work:
     if "--grid" in words:
         from badger.cli import grid as grid_command  # what only this needs
 
@@ -102,56 +112,29 @@ def _evaluate(words: list[str]) -> int:
     return evaluate_command.command(words)
 
 
-def _study(words: list[str]) -> int:
+def _study(words: list[str]) -> Work:
     from badger.cli import study as commands  # what only this command needs
 
     return commands.study(words)
 
 
-def _compare(words: list[str]) -> int:
+def _compare(words: list[str]) -> Work:
     from badger.cli import study as commands
 
     return commands.compare(words)
 
 
-def _bench(words: list[str]) -> int:
-    from badger.bench import BENCHMARKS, as_json, bench, table, versions  # what only this command needs
+def _bench(words: list[str]) -> Work:
+    from badger.cli import bench as commands
 
-    def benchmark(
-        cases: Positional[tuple[str, ...]] = (),
-        *,
-        device: str = "cpu",
-        json: Path | None = None,
-        threads: int | None = None,
-    ) -> int:
-        """Measure this library and references alternately, in one process; print a table for BENCHMARKS.md.
-
-        Benchmarks: {cases}, or your own module:function.
-
-        Args:
-            cases: names of benchmarks; default: all.
-            device: cpu, cuda, or auto: cuda where there is one.
-            json: file for the results, rewritten after each of them.
-            threads: of torch; default: OMP_NUM_THREADS, or 1.
-        """
-        if threads is not None:
-            torch.set_num_threads(threads)
-        where, rows = resolve_device(device), []
-        for row in bench(cases, where):
-            rows.append(row)
-            print(table([row]).splitlines()[-1], file=sys.stderr, flush=True)
-            if json is not None:
-                json.write_text(json_format.dumps(as_json(rows, where), indent=2) + "\n")
-        print(", ".join(f"{name} {value}" for name, value in versions(where).items()), table(rows), sep="\n\n")
-        return 0
-
-    benchmark.__doc__ = (benchmark.__doc__ or "").format(cases=", ".join(BENCHMARKS))
-    return tyro.cli(benchmark, args=words, prog="badger bench")
+    return commands.bench_command(words)
 
 
-def _list(words: list[str]) -> int:
-    if words:
-        return print_usage(words, "usage: badger list")
+def _list(words: list[str]) -> Work:
+    return print_usage(words, "usage: badger list") if words else _print_names
+
+
+def _print_names() -> int:
     from badger.bench import BENCHMARKS  # needed by this command only
 
     described = {

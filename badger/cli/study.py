@@ -1,28 +1,28 @@
 """The commands `badger study` and `badger compare`."""
 
 import os
-import sys
 import time
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
+from badger.cli.paths import check_output_folder
+from badger.cli.usage import Work, parse, print_usage
 from badger.cli.user_code import search_current_directory
 from badger.runs.files import as_path
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.compare import compare_runs
 from badger.study.report import check_report_folder, write_report
 from badger.study.results import StudyResults
-from badger.study.run import run_study
+from badger.study.run import check_study, run_study
 from badger.study.studies import STUDIES, find_study
 
 
-def study(argv: list[str]) -> int:
-    """Runs `badger study`.
+def study(argv: list[str]) -> Work:
+    """Finds the study of `badger study`; the work runs it.
 
     Args:
-        argv: arguments after the command; returns the exit code.
+        argv: arguments after the command.
     """
 
     def study(
@@ -34,7 +34,7 @@ def study(argv: list[str]) -> int:
         folder: str | None = None,
         arms: tuple[str, ...] = (),
         tensorboard: bool = True,
-    ) -> int:
+    ) -> Work:
         """Train and evaluate all arms of a study with several seeds, and report the results with error bars.
 
         The same command resumes a study that was stopped. Its runs are ordinary runs: badger evaluate
@@ -55,26 +55,33 @@ def study(argv: list[str]) -> int:
         definition = find_study(name).quick_version() if quick else find_study(name)
         root = Path("runs") / definition.name if folder is None else as_path(folder)
         workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
-        try:
-            results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
-        except KeyboardInterrupt as stop:
-            command = f"badger study {' '.join(argv)}"
-            raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop
-        _print_report(results, root)
-        return 1 if results.missing else 0
+        if workers < 1:
+            raise ValueError(f"jobs={workers}, want at least 1 process")
+        check_output_folder("folder", root)
+        check_study(definition, root, seeds=seeds, arms=arms)
+
+        def work() -> int:
+            try:
+                results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
+            except KeyboardInterrupt as stop:
+                command = f"badger study {' '.join(argv)}"
+                raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop
+            _print_report(results, root)
+            return 1 if results.missing else 0
+
+        return work
 
     if not argv:
         names = ", ".join(STUDIES)
-        print(f"usage: badger study NAME [--flags]; studies: {names}, or your own module:STUDY", file=sys.stderr)
-        return 2
-    return tyro.cli(study, args=argv, prog="badger study")
+        return print_usage(argv, f"usage: badger study NAME [--flags]; studies: {names}, or your own module:STUDY")
+    return parse(study, argv, prog="badger study")
 
 
-def compare(argv: list[str]) -> int:
-    """Runs `badger compare`.
+def compare(argv: list[str]) -> Work:
+    """Reads the runs of `badger compare`; the work reports them.
 
     Args:
-        argv: arguments after the command; returns the exit code.
+        argv: arguments after the command.
     """
 
     def compare(
@@ -82,7 +89,7 @@ def compare(argv: list[str]) -> int:
         *,
         threshold: float | None = None,
         folder: str | None = None,
-    ) -> int:
+    ) -> Work:
         """Compare finished or unfinished runs, with error bars. Runs that differ only in their seed form an arm.
 
         Args:
@@ -92,11 +99,17 @@ def compare(argv: list[str]) -> int:
         """
         stamp = f"compare-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         target = Path("runs") / stamp if folder is None else as_path(folder)
+        check_output_folder("folder", target)
         check_report_folder(target)
-        _print_report(compare_runs(runs, threshold), target)
-        return 0
+        results = compare_runs(runs, threshold)
 
-    return tyro.cli(compare, args=argv, prog="badger compare")
+        def work() -> int:
+            _print_report(results, target)
+            return 0
+
+        return work
+
+    return parse(compare, argv, prog="badger compare")
 
 
 def _print_report(results: StudyResults, folder: Path) -> None:

@@ -2,18 +2,19 @@
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from badger import distributed, figures
 from badger.cli.evaluate import default_num_episodes, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
-from badger.cli.usage import print_usage
+from badger.cli.paths import check_output_folder
+from badger.cli.usage import UsageError, Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
-from badger.evaluation.evaluate import evaluate
+from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
@@ -26,42 +27,48 @@ from badger.runs.signals import Interrupted, signal_number
 from badger.runs.training import train
 
 
-def train_command(words: list[str]) -> int:
-    """Trains a new agent.
+def train_command(words: list[str]) -> Work:
+    """Builds a new agent; the work trains it.
 
     Args:
         words: the command line after `badger train`.
-
-    Returns:
-        The exit code.
     """
     if not words or words[0].startswith("-"):
         recipes = f"recipes: {', '.join(RECIPES)}, or your own module:function"
         return print_usage(words, f"usage: badger train RECIPE [--flags]; {recipes}")
     recipe, *flags = words
     given = parse_flags(find_recipe(recipe), flags, prog=f"badger train {recipe}")
-    stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
-    folder = given.pop("folder")
-    folder = Path("runs") / distributed.broadcast_rank0(stamp) if folder is None else as_path(folder)
     tensorboard = given.pop("tensorboard")
+    folder = None if (typed := given.pop("folder")) is None else as_path(typed)
+    check_output_folder("folder", folder)
+    if folder is not None and (folder / "run.json").exists():
+        raise UsageError(
+            f"--folder {folder}: holds a run already; continue it with `badger resume {folder}`, or choose another "
+            "folder"
+        )
     run = build_run(recipe, **given)
-    run.folder = folder
-    return _run_training(run, tensorboard)
+    learner = member_learners(run.learner)[0]
+    if not learner.task.external:  # an external environment is first stepped by the training
+        check_step(learner.agent, learner.task, learner.eval_policy)
+
+    def work() -> int:
+        stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side
+        run.folder = folder or Path("runs") / distributed.broadcast_rank0(stamp)
+        return _run_training(run, tensorboard)
+
+    return work
 
 
-def resume_command(words: list[str]) -> int:
-    """Resumes a run.
+def resume_command(words: list[str]) -> Work:
+    """Loads a run; the work resumes it.
 
     Args:
         words: the command line after `badger resume`.
-
-    Returns:
-        The exit code.
     """
 
     def resume(
         run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
-    ) -> int:
+    ) -> Work:
         """Resume a run from its last good checkpoint, bit-exact, up to the outer steps that it was started with.
 
         Args:
@@ -70,9 +77,9 @@ def resume_command(words: list[str]) -> int:
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: allow importing code of others that its run.json names.
         """
-        return _run_training(load(run, build=build, trust_code=trust_code), tensorboard)
+        return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
 
-    return tyro.cli(resume, args=words, prog="badger resume")
+    return parse(resume, words, prog="badger resume")
 
 
 def _run_training(run: Run, tensorboard: bool) -> int:

@@ -1,16 +1,21 @@
 """Diagnosis of a diverged agent: metrics of its memory in one batch of episodes, step by step."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 
 from badger.agent import Agent, AgentState
 from badger.evaluation.evaluate import cap_episodes, evaluation_mode
 from badger.evaluation.inspection import EPISODES, MAX_TOTAL_EXPERTS
+from badger.learners.requirements import requirement
 from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
 from tasks import Task
+
+RETURNS = ("return", "running_return", "ended_return")  # metrics of learners
+LARGE_RETURN = math.sqrt(torch.finfo(torch.float32).max)  # its square, an error of the value, overflows
 
 
 def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: Policy = identity_policy) -> str:
@@ -39,3 +44,24 @@ def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: 
     index = next(nonfinite, len(steps) - 1)
     values = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in steps[index].items())
     return f"the memory at inner step {index + 1} of {len(steps)}, in new episodes: {values}"
+
+
+def divergence_advice(metrics: Mapping[str, float], learner: object) -> str:
+    """What usually fixes a training that has diverged: other settings, or smaller rewards where these have overflowed.
+
+    Rewards that carry a gradient depend on the agent, so that they are no cause.
+
+    Args:
+        metrics: of the outer step that was not finite.
+        learner: that made it.
+    """
+    scale = getattr(learner, "reward_scale", 1.0)
+    returns = [abs(value) for name, value in metrics.items() if name in RETURNS]
+    largest = max((value for value in returns if not math.isnan(value)), default=0.0)
+    if requirement(learner, "needs_differentiable") or largest * scale < LARGE_RETURN:
+        return "A lower learning rate, a smaller clip or shorter episodes usually fix it."
+    remedy = "--learner.reward-scale" if hasattr(learner, "reward_scale") else "a factor in the environment"
+    return (
+        f"The rewards are the cause: a return of {largest:.3g} has no square in float32. Scale rewards to about 1, by "
+        f"{remedy}."
+    )

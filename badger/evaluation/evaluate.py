@@ -11,7 +11,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
+from badger.host_memory import check_fits
 from badger.policies.policies import Policy, identity_policy
+from badger.rng import seeded_generator
+from badger.rollouts.footprint import state_bytes, trajectory_bytes
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import Trajectory, first_episode_mask, initial_carry
 from tasks import Task, init_fields
@@ -96,6 +99,51 @@ def evaluate(
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in trajectory.scores.items()}
         parts.append(scores | {"return": _return(trajectory, first)})
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def check_evaluation(
+    agent: Agent, task: Task, episodes: int | None, policy: Policy = identity_policy, *, experts: int
+) -> None:
+    """Checks the arguments of `evaluate` by one step of one episode.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        episodes: number of sampled episodes; None: all episodes of a finite task.
+        policy: from outputs to actions.
+        experts: number of experts.
+
+    Raises:
+        ValueError: a number below 1, a number of experts that a part of the agent refuses, or sizes that do not fit
+            into the memory of the device.
+    """
+    for name, size in {"experts": experts, "episodes": episodes}.items():
+        if size is not None and size < 1:
+            raise ValueError(f"{name}={size}, want at least 1")
+    device = next(agent.parameters()).device
+    batch = min(cap_episodes(MAX_BATCH_EPISODES, experts, MAX_PARALLEL_EXPERTS), episodes or MAX_BATCH_EPISODES)
+    states = state_bytes(agent.core, agent.bus, batch=batch, experts=experts)
+    recorded = trajectory_bytes(task, batch=batch, steps=task.steps)
+    check_fits(states + recorded, f"{batch} episodes of {task.steps} steps with {experts} experts", device)
+    check_fits((episodes or 0) * task.dtype.itemsize, f"the scores of {episodes} episodes", device)
+    check_step(agent, task, policy, experts=experts)
+
+
+def check_step(agent: Agent, task: Task, policy: Policy = identity_policy, *, experts: int | None = None) -> None:
+    """Checks that an agent can act in a task, by one step of one episode.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        policy: from outputs to actions.
+        experts: number of experts; None: as the agent was built.
+
+    Raises:
+        ValueError: sizes that do not fit.
+    """
+    rng = seeded_generator(0, next(agent.parameters()).device)
+    with evaluation_mode(agent):
+        rollout(agent, task, initial_carry(agent, task, 1, rng, experts=experts), rng, policy, steps=1)
 
 
 def _return(trajectory: Trajectory, first: Bool[Tensor, "T B"]) -> Float[Tensor, " B"]:

@@ -5,7 +5,7 @@ Shapes: B episode, E expert.
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import sqrt
 from typing import Any, NamedTuple
@@ -15,10 +15,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import cap_episodes, evaluate, replace_fields
+from badger.evaluation.evaluate import (
+    MAX_BATCH_EPISODES,
+    MAX_PARALLEL_EXPERTS,
+    cap_episodes,
+    evaluate,
+    replace_fields,
+)
 from badger.evaluation.published import published_error
+from badger.host_memory import check_fits
 from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
+from badger.rollouts.footprint import state_bytes, trajectory_bytes
 from experts import EpisodicMemory
 from tasks import Task
 
@@ -121,14 +129,56 @@ def iter_grid_cells(
     Raises:
         ValueError: as `evaluate_grid`.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes}, want at least 1")
+    for cell in check_sizes(agent, task, episodes, sizes):
+        yield _cell(agent, task, cell, episodes, rng, policy)
+
+
+def check_sizes(agent: Agent, task: Task, episodes: int, sizes: Mapping[str, Sequence[int]]) -> list[SizeSetting]:
+    """The cells of a grid. Numbers of experts that the agent's parts refuse are found when their cell is evaluated.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        episodes: in each cell.
+        sizes: experts, dims, steps and slots, as in `evaluate_grid`.
+
+    Raises:
+        ValueError: a number below 1, sizes that the task or agent does not have, or that do not fit into the memory of
+            the device.
+    """
     trained = training_sizes(agent, task)
-    for axis in AXES:
-        if trained[axis] is None and sizes.get(axis):
-            raise ValueError(f"{axis}={list(sizes[axis])}, but {_lacking(axis, task)}: leave {axis} out")
-    for cell in product(*(dict.fromkeys(sizes.get(axis) or [trained[axis]]) for axis in AXES)):  # type: ignore[list-item]
-        yield _cell(agent, task, dict(zip(AXES, cell, strict=True)), episodes, rng, policy)
+    for axis, values in sizes.items():
+        if trained[axis] is None and values:
+            raise ValueError(f"{axis}={list(values)}, but {_lacking(axis, task)}: leave {axis} out")
+    for name, values in {**sizes, "episodes": [episodes]}.items():
+        if any(value < 1 for value in values):
+            raise ValueError(f"{name}={tuple(values) if len(values) > 1 else values[0]}, want at least 1")
+    combinations = product(*(dict.fromkeys(sizes.get(axis) or [trained[axis]]) for axis in AXES))  # type: ignore[list-item]
+    cells = [dict(zip(AXES, cell, strict=True)) for cell in combinations]
+    for cell in cells:
+        _check_memory(agent, task, cell, episodes)
+    return cells
+
+
+def _check_memory(agent: Agent, task: Task, cell: SizeSetting, episodes: int) -> None:
+    experts, steps = cell["experts"] or 1, cell["steps"] or 1
+    core = _resized(agent, task, cell["slots"]).core
+    batch = min(_num_episodes(episodes, experts), cap_episodes(MAX_BATCH_EPISODES, experts, MAX_PARALLEL_EXPERTS))
+    needed = state_bytes(core, agent.bus, batch=batch, experts=experts)
+    needed += trajectory_bytes(task, batch=batch, steps=steps)
+    device = next(agent.parameters()).device
+    check_fits(
+        needed, f"{batch} episodes with {', '.join(f'{axis} {size}' for axis, size in cell.items() if size)}", device
+    )
+
+
+def _num_episodes(episodes: int, experts: int) -> int:
+    return max(min(MIN_EPISODES, episodes), cap_episodes(episodes, experts, MAX_TOTAL_EXPERTS))
+
+
+def _resized(agent: Agent, task: Task, slots: int | None) -> Agent:
+    """The agent with so many slots; itself where it has as many."""
+    return agent if slots == training_sizes(agent, task)["slots"] else with_slots(agent, slots or 0)
 
 
 def training_sizes(agent: Agent, task: Task) -> SizeSetting:
@@ -195,13 +245,12 @@ def _cell(
 ) -> GridCell:
     experts, norms = sizes["experts"], NormTracker()
     assert experts is not None
-    episodes = max(min(MIN_EPISODES, episodes), cap_episodes(episodes, experts, MAX_TOTAL_EXPERTS))
+    episodes = _num_episodes(episodes, experts)
     cell, published = GridCell(**sizes, episodes=episodes), None  # type: ignore[arg-type]
     try:
         task = replace_fields(task, dims=sizes["dims"], steps=sizes["steps"])
         published = published_error(task, experts)
-        same_slots = sizes["slots"] == training_sizes(agent, task)["slots"]
-        resized = agent if same_slots else with_slots(agent, sizes["slots"] or 0)
+        resized = _resized(agent, task, sizes["slots"])
         cell_rng = generator(rng.initial_seed(), f"grid {list(sizes.values())}", device=rng.device)
         scores = evaluate(
             resized, task, episodes, cell_rng, policy, experts=experts, modify_state=norms.start, hook=norms.update

@@ -107,6 +107,10 @@ class ActorCritic(ABC):
     ):
         self.agent, self.task, self.seed = agent, self._check_requirements(agent, task), seed
         check_sizes({"batch": batch, "experts": experts}, {"gamma": gamma, "lam": lam})
+        if not reward_scale > 0:
+            raise ValueError(f"reward_scale={reward_scale}, want a number above 0")
+        if not value_weight >= 0:
+            raise ValueError(f"value_weight={value_weight}, want at least 0")
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)

@@ -33,6 +33,9 @@ class GuardedAdamW:
         betas, eps, weight_decay: of AdamW.
         capturable: whether a CUDA graph may capture the step.
 
+    Raises:
+        ValueError: an option that is out of range.
+
     Source: Loshchilov and Hutter 2019, arXiv:1711.05101.
     """
 
@@ -47,6 +50,13 @@ class GuardedAdamW:
         weight_decay: float = 0.0,
         capturable: bool = False,
     ):
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip={clip}, want a number above 0, or None")
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas={tuple(betas)}, want two numbers from 0 to below 1")
+        for name, value in {"eps": eps, "weight_decay": weight_decay}.items():
+            if not value >= 0:
+                raise ValueError(f"{name}={value}, want at least 0")
         self.parameters, self.clip = list(parameters), clip
         self.schedule = lr if callable(lr) else WarmupCosine(lr)
         # fused: one kernel, and the only AdamW that can skip a step on the device (found_inf); not on the meta device

@@ -13,7 +13,7 @@ from typing import Any
 
 from badger.errors import BadgerError, DamagedFile
 from badger.recipes import RECIPES
-from badger.recipes.flags import argument_types, option_defaults
+from badger.recipes.flags import argument_types, check_known, option_defaults
 from badger.registry import resolve_name
 from badger.runs import checkpoint
 from badger.runs.files import as_path
@@ -48,10 +48,7 @@ def build_run(recipe: str, **arguments: Any) -> Run:
     """
     function = find_recipe(recipe)
     known = inspect.signature(function).parameters
-    unknown = {name.partition(".")[0] for name in arguments} - set(known)
-    if unknown:
-        has = ", ".join(known)
-        raise ValueError(f"recipe {recipe!r} has no argument {sorted(unknown)}; it has {has}")
+    check_known(recipe, known, getattr(function, "parts", ()), arguments)
     run = function(**arguments)
     if not isinstance(run, Run):
         raise ValueError(f"recipe {recipe!r} returned {type(run).__name__}, want a badger.Run")

@@ -6,13 +6,13 @@ options of the part with it, as `flag.option`.
 """
 
 import dataclasses
-import difflib
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, get_type_hints
 
-from badger.recipes.parts import Part, PartKind
+from badger.recipes.parts import Part, PartKind, check_value
+from badger.registry import suggestion
 from badger.runs.run import Run
 
 
@@ -64,12 +64,14 @@ class _Recipe:
         return run_recipe
 
     def __call__(self, **arguments: Any) -> Run:
+        check_known(self.function.__name__, self.signature.parameters, self.parts, arguments)
         plain, options = split_options(arguments)
-        self._check_known(plain, options)
         bound = self.signature.bind(**plain)
         bound.apply_defaults()
         # JSON gives ranges back as lists
         known: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in bound.arguments.items()}
+        for name, value in known.items():
+            check_value(name, value, self.signature.parameters[name].annotation)
         known |= {flag: self.part(flag, known[flag], options.get(flag, {})) for flag in self.parts}
         shared = [group(**{f.name: known.pop(f.name) for f in dataclasses.fields(group)}) for group in self.groups]
         return self.function(*shared, **known)
@@ -78,15 +80,6 @@ class _Recipe:
         """The part that a flag names, with the options given and this recipe's defaults for the others."""
         _, defaults = split_options(self.option_defaults)
         return Part(self.parts[flag], name, options).check().with_defaults(defaults.get(flag, {}))
-
-    def _check_known(self, plain: Mapping[str, Any], options: Mapping[str, Mapping[str, Any]]) -> None:
-        for name in plain:
-            if name not in self.signature.parameters:
-                raise ValueError(_unknown(self.function.__name__, name, self.signature.parameters))
-        for flag in options:
-            if flag not in self.parts:
-                named = f"{flag}.{next(iter(options[flag]))}"
-                raise ValueError(_unknown(self.function.__name__, named, [f"{part}.OPTION" for part in self.parts]))
 
     def _docstring(self) -> str:
         doc = inspect.getdoc(self.function) or ""
@@ -188,11 +181,26 @@ def _check_defaults(
             raise TypeError(_unknown(name, key, [f"{flag}.{one}" for one in known]))
 
 
+def check_known(recipe: str, flags: Collection[str], parts: Collection[str], arguments: Iterable[str]) -> None:
+    """Checks that a recipe has all arguments; options of parts are checked with their part.
+
+    Args:
+        recipe: its name, for the message.
+        flags: its arguments.
+        parts: those that name a part.
+        arguments: names, as `core` and `core.slots`.
+
+    Raises:
+        ValueError: an argument that it does not have.
+    """
+    for name in arguments:
+        flag, dot, _ = name.partition(".")
+        if flag not in (parts if dot else flags):
+            raise ValueError(_unknown(recipe, name, [f"{part}.OPTION" for part in parts] if dot else flags))
+
+
 def _unknown(recipe: str, name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(names)}"
-    return f"recipe {recipe!r} has no argument {name!r}; {hint}"
+    return f"recipe {recipe!r} has no argument {name!r}; {suggestion(name, known)}"
 
 
 def _all_options(kind: PartKind) -> list[str]:

@@ -7,8 +7,8 @@ itself (sizes, the learning rate ...) is no option; every other parameter with a
 Open this file to add a kind of part; to add a part, add a line to the registry of its kind.
 """
 
-import difflib
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -16,16 +16,18 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Literal, Union, get_type_hints
 
+import torch
 import typeguard
 
 from badger.act import ACTS, Act
 from badger.learners import LEARNERS, Learner
-from badger.registry import resolve_name
+from badger.registry import resolve_name, suggestion
 from badger.runs.json_files import type_name
 from badger.sense import SENSES, Sense
 from comms import BUSES, TOPOLOGIES, Bus
 from experts import CORES, Core
 
+LARGEST = torch.finfo(torch.float32).max
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -97,17 +99,10 @@ class Part:
     def _checked(self, name: str, value: Any) -> Any:
         flag = f"{self.kind.flag}.{name}"
         if name not in self.available:
-            near = difflib.get_close_matches(name, self.available, 1)
-            hint = (
-                f"did you mean {self.kind.flag}.{near[0]}?" if near else f"it has {', '.join(self.available) or 'none'}"
-            )
+            hint = suggestion(flag, [f"{self.kind.flag}.{option}" for option in self.available])
             raise ValueError(f"{flag}={value!r}: {self.kind.flag} {self.name!r} has no option {name!r}; {hint}")
         value = tuple(value) if isinstance(value, list) else value
-        wanted = self.available[name].annotation
-        try:
-            typeguard.check_type(value, wanted)
-        except typeguard.TypeCheckError as error:
-            raise ValueError(f"{flag}={value!r}, want {type_name(wanted)}") from error
+        check_value(flag, value, self.available[name].annotation)
         return value
 
     def accepts(self, name: str) -> bool:
@@ -165,6 +160,44 @@ def is_plain(annotation: Any) -> bool:
     if origin is dict:
         return args[0] is str and is_plain(args[1])
     return annotation in PLAIN
+
+
+def check_value(name: str, value: Any, kind: Any) -> None:
+    """Checks the type of an argument of a recipe, or of an option of a part, and its numbers.
+
+    Args:
+        name: of the argument, for the message.
+        value: of it.
+        kind: its type.
+
+    Raises:
+        ValueError: a value of another type, or a number that no option can use.
+    """
+    try:
+        typeguard.check_type(value, kind)
+    except typeguard.TypeCheckError as error:
+        raise ValueError(f"{name}={value!r}, want {type_name(kind)}") from error
+    check_number(name, value)
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuses numbers that no option can use: integers beyond 64 bits, floats that float32 cannot hold.
+
+    Args:
+        name: of the option, for the message.
+        value: of the option; of a tuple or dict each number is checked.
+
+    Raises:
+        ValueError: such a number.
+    """
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else [value]
+    for part in parts:
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"{name}={part}, want a finite number")
+        if isinstance(part, float) and abs(part) > LARGEST:
+            raise ValueError(f"{name}={part}, want a number of float32, at most {LARGEST:.3g}")
+        if isinstance(part, int) and not -(2**63) <= part < 2**63:
+            raise ValueError(f"{name}={part}, want a number of at most 64 bits")
 
 
 def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:

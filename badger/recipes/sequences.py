@@ -1,6 +1,7 @@
 """Recipes of sequences that one expert reads and answers at the end or in between."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from badger.recipes.flags import recipe
@@ -180,6 +181,8 @@ def babi(
         data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
         substitute: where the training file of a task is missing, train on its other files, with a warning.
     """
+    if not dataset_version or Path(dataset_version).name != dataset_version:
+        raise ValueError(f"dataset_version={dataset_version!r}, want the name of a folder, such as en-valid-10k")
     _, longest = size_range(limit=max_words)
     task = BAbI(
         longest, tasks, data_dir=data_dir, folder=dataset_version, split=split, substitute=substitute, max_words=longest

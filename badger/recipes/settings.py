@@ -8,17 +8,20 @@ from typing import Any
 import torch
 
 from badger import act
+from badger.act import Act
 from badger.agent import Agent
 from badger.learners import check_task, requirement
 from badger.learners.population import Population
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
+from badger.recipes.memory import check_training_fits
 from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, TRAINING_FLAGS, Part
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.runs.run import Run
+from badger.sense import Sense
 from badger.teams import team_size
-from comms import get_by_name
-from experts import default_loss_weights
+from comms import Bus, get_by_name
+from experts import Core, default_loss_weights
 from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
@@ -108,6 +111,7 @@ class Setup:
         if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
             raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
         device, training = resolve_device(self.device), self._training_flags(learner)
+        self._check_memory(nominal(tasks), learner, device)
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
@@ -127,6 +131,24 @@ class Setup:
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
         """
+        sensing, core, bus, head, identity = self._build_parts(task)
+        agents = {} if task.agents is None else {"agents": task.agents}
+        if critic and isinstance(task.action_space, Continuous):
+            head = act.Gaussian(head)
+        if critic:
+            head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
+        return Agent(
+            sense=sensing,
+            core=core,
+            bus=bus,
+            act=head,
+            topology=self.topology.bound(),
+            experts=size_range(experts=self.experts)[1],
+            identity_size=identity,
+        )
+
+    def _build_parts(self, task: Task) -> tuple[Sense, Core, Bus, Act, int]:
+        """Sense, core, bus, output head and the size of identities."""
         sense, head = self._interface(task)
         agents = {} if task.agents is None else {"agents": task.agents}
         with torch.device("meta"):  # only to ask for sizes: draws no random numbers
@@ -140,19 +162,14 @@ class Setup:
         heard = sensing.output_size + message_size
         core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
         bus = self.bus.build(core.output_size, self.message_size)
-        acting = head.build(core.output_size, task.action_space.size, **agents)
-        if critic and isinstance(task.action_space, Continuous):
-            acting = act.Gaussian(acting)
-        if critic:
-            acting = act.WithCritic(acting, act.Team(core.output_size, 1, **agents) if agents else None)
-        return Agent(
-            sense=sensing,
-            core=core,
-            bus=bus,
-            act=acting,
-            topology=self.topology.bound(),
-            experts=experts,
-            identity_size=identity,
+        return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
+
+    def _check_memory(self, task: Task, learner: Part, device: torch.device) -> None:
+        with torch.device("meta"):
+            _, core, bus, _, _ = self._build_parts(task)
+        experts = size_range(experts=self.experts)[1]
+        check_training_fits(
+            core, bus, task, learner, batch=self.batch, experts=experts, seeds=self.seeds, device=device
         )
 
     def _check_numbers(self) -> None:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from badger import distributed
 from badger.errors import Diverged, EnvFailed, RunRemoved
-from badger.evaluation.divergence import diagnose_divergence
+from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
@@ -177,7 +177,9 @@ def _explain_env_error(run: Run) -> Iterator[None]:
     except EnvError as error:
         advice = f" Once the cause is fixed, continue with: {run.shell_command('resume')}" if run.folder else ""
         raise EnvFailed(
-            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}.{advice}"
+            f"{error}\n\nThe run stopped after outer step {run.step}. Last checkpoint: {_last_checkpoint(run)}."
+            f"{advice}",
+            **error.context,
         ) from error
 
 
@@ -242,7 +244,6 @@ def _raise_if_diverged(run: Run, rows: list[MetricsRow], recorder: MetricsWriter
     )
     raise Diverged(
         f"outer step {bad['step']} is not finite: {values}{diagnosis and '; '}{diagnosis}. That update was skipped. "
-        f"Last checkpoint: {_last_checkpoint(run)}. "
-        "A lower learning rate, a smaller clip or shorter episodes usually fix it.",
+        f"Last checkpoint: {_last_checkpoint(run)}. " + divergence_advice(bad, learner),
         step=bad["step"],
     )

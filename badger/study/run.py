@@ -47,15 +47,42 @@ def run_study(
         RunLocked: another process runs the study in this folder.
     """
     root, count = as_path(folder), study.seeds if seeds is None else seeds
-    if count < 1:
-        raise ValueError(f"seeds={count}, want at least 1")
-    for arm in arms:
-        get_by_name(study.arms, arm, "arm")
+    check_study(study, root, seeds=seeds, arms=arms)
     jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
-    _write_or_check_json(study, root)
+    _write_json(study, root)
     with write_lock(root):
         failures = _run_missing(jobs, workers, quiet)
         return collect_results(jobs, failures)
+
+
+def check_study(
+    study: Study, folder: str | os.PathLike[str], *, seeds: int | None = None, arms: Sequence[str] = ()
+) -> None:
+    """Checks the arguments of `run_study`; writes nothing.
+
+    Args:
+        study: its definition.
+        folder: of the study.
+        seeds: number of seeds.
+        arms: names of a subset of the arms.
+
+    Raises:
+        ValueError: as `run_study`.
+    """
+    if seeds is not None and seeds < 1:
+        raise ValueError(f"seeds={seeds}, want at least 1")
+    for arm in arms:
+        get_by_name(study.arms, arm, "arm")
+    file, definition = as_path(folder) / "study.json", study.definition()
+    if not file.exists():
+        return
+    existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
+    for name, value in definition.items():
+        if existing.get(name) != value:
+            raise ValueError(
+                f"{folder} holds study {existing.get('name')!r} with {name}={existing.get(name)}, "
+                f"want {name}={value} of {study.name!r}; use another --folder"
+            )
 
 
 def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
@@ -100,18 +127,10 @@ def _summary_line(job: Trial, failure: Failure | None) -> str:
     return f"{job.name}: {job.study.score} {'none' if mean is None else f'{mean:.4g}'} after {step} outer steps"
 
 
-def _write_or_check_json(study: Study, folder: Path) -> None:
-    """Writes study.json, or checks that an existing one has the same content."""
-    file, definition = folder / "study.json", study.definition()
+def _write_json(study: Study, folder: Path) -> None:
+    """Writes study.json, unless there is one, which has been checked."""
+    file = folder / "study.json"
     if not file.exists():
         check_new_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, (json.dumps(definition, indent=2) + "\n").encode())
-        return
-    existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
-    for name in definition:
-        if existing.get(name) != definition[name]:
-            raise ValueError(
-                f"{folder} holds study {existing.get('name')!r} with {name}={existing.get(name)}, "
-                f"want {name}={definition[name]} of {study.name!r}; use another --folder"
-            )
+        atomic_write(file, (json.dumps(study.definition(), indent=2) + "\n").encode())

@@ -8,13 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from badger.errors import BadgerError
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 Properties = dict[str, Callable[[Any], None]]
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-12}  # of float64
 
 
-class ContractError(AssertionError):
+class ContractError(BadgerError, AssertionError):
     """A part violates its contract; the message has the property, the wanted and the actual value."""
 
 

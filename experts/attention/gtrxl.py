@@ -11,6 +11,8 @@ from experts.attention import sliding_window as band
 from experts.attention.gtrxl_layer import GTrXLLayer, sinusoidal_encoding
 from experts.core import Core, check_positive
 
+MAX_LAYERS = 1000  # each is a module of its own
+
 
 class GTrXLState(NamedTuple):
     """State of a `GTrXL`.
@@ -76,6 +78,8 @@ class GTrXL(Core):
     ):
         super().__init__()
         check_positive(input_size=input_size, hidden_size=hidden_size, layers=layers, heads=heads, memory=memory)
+        if layers > MAX_LAYERS:
+            raise ValueError(f"layers={layers}, want at most {MAX_LAYERS}")
         check_positive(key_size=1 if key_size is None else key_size, inner=1 if inner is None else inner)
         self.input_size, self.output_size, self.memory = input_size, hidden_size, memory
         key_size = max(1, hidden_size // heads) if key_size is None else key_size

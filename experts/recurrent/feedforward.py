@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from experts.core import Core
+from experts.core import Core, check_positive
 
 
 class FeedforwardState(NamedTuple):
@@ -24,10 +24,14 @@ class Feedforward(Core):
     Args:
         input_size: D.
         hidden_size: H, of the hidden layer and of the output.
+
+    Raises:
+        ValueError: hidden_size < 1.
     """
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
+        check_positive(hidden_size=hidden_size)
         self.input_size, self.output_size = input_size, hidden_size
         self.hidden, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
 

@@ -13,7 +13,8 @@ def import_env_module(module: str, env: str) -> Any:
         env: the argument `env`, for the message.
 
     Raises:
-        ValueError: the module, or one that it imports, is not installed; or a file has named it and it is not trusted.
+        ValueError: the module, or one that it imports, is not installed, or it ends the process; or a file has named it
+            and it is not trusted.
     """
     try:
         return import_named(module, env, is_env=True)
@@ -22,6 +23,10 @@ def import_env_module(module: str, env: str) -> Any:
         missing = error.name or package
         advice = f"pip install {package}" if missing == package else f"it needs {missing}: pip install {missing}"
         raise ValueError(f"env={env!r}: {error}; {advice}, or run badger where `import {module}` works") from error
+    except (ValueError, TypeError) as error:  # of an empty or relative name
+        raise ValueError(f"env={env!r}: {error}; want the name of a module") from error
+    except SystemExit as error:
+        raise ValueError(f"env={env!r}: module {module} ends the process when it is imported (exit {error})") from error
 
 
 def require_gymnasium() -> Any:

@@ -40,7 +40,7 @@ LAYERS = (  # inside badger: a module imports modules of its own line and of the
     ("evaluation", "learners", "planning"),
     ("figures", "rollouts"),
     ("policies", "act", "sense", "agent"),
-    ("registry", "trust", "rng", "distributed", "teams"),
+    ("registry", "trust", "rng", "distributed", "teams", "host_memory"),
     ("errors", "version"),
 )
 MAX_MODULES = {"comms": 16}  # in a folder; 14 in the others

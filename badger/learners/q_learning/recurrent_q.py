@@ -129,6 +129,7 @@ class RecurrentQ:
             "n_steps": n_steps,
             "gradient_steps": gradient_steps,
             "replay_batch": replay_batch,
+            "capacity": capacity,
             "prefill": prefill,
             "target_update_interval": target_update_interval,
             "discrepancy_interval": discrepancy_interval,

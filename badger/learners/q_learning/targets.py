@@ -109,7 +109,7 @@ def n_step_returns(
         n: number of steps.
     """
     returns = value  # 0-step returns
-    for _ in range(n):
+    for _ in range(min(n, len(reward))):  # longer returns end with the sequence
         step = reward + gamma * torch.where(terminated, 0, returns[1:])
         returns = torch.cat([torch.where(valid, step, value[:-1]), value[-1:]])
     return returns[:-1]

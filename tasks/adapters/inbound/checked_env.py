@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tasks.adapters.inbound.rewards import InvalidReward, as_number
 from tasks.adapters.optional_imports import require_gymnasium
 
 EnvFactory = Callable[[], Any]  # returns a gymnasium.Env
@@ -19,7 +20,37 @@ CallTimes = Any  # shared memory (B,) of doubles, a `ctypes.Array` or an array o
 
 
 class EnvError(RuntimeError):
-    """An external environment raised, returned a non-finite value, timed out, or changed its spaces."""
+    """An external environment raised, returned a non-finite value, timed out, or changed its spaces.
+
+    Args:
+        message: what happened, and where. An EnvError as the message, as workers of Gymnasium raise one again, gives
+            the rest, too.
+        env: name of the environment.
+        row: of the batch.
+        seed: of the episode.
+        step: of the episode, 0 in reset.
+        agent: of an environment of several agents, where it is the cause.
+    """
+
+    def __init__(
+        self,
+        message: "str | EnvError",
+        *,
+        env: str | None = None,
+        row: int | None = None,
+        seed: int | None = None,
+        step: int | None = None,
+        agent: Any = None,
+    ):
+        super().__init__(str(message))
+        self.env, self.row, self.seed, self.step, self.agent = env, row, seed, step, agent
+        if isinstance(message, EnvError):
+            self.__dict__.update(message.context)
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """Where it happened: the arguments of an error with another message."""
+        return {name: getattr(self, name) for name in ("env", "row", "seed", "step", "agent")}
 
 
 class EnvLimits(NamedTuple):
@@ -51,16 +82,19 @@ class CheckedEnv:
 
     def __init__(self, factory: EnvFactory, row: int, limits: EnvLimits, call_times: CallTimes = None):
         self.row, self.limits, self.call_times = row, limits, call_times
-        with self._timed():
-            self.env = factory()
+        self.seed: int | None = None
+        self.t, self.last, self.terminated, self.truncated = 0, None, False, False
+        try:
+            with self._timed():
+                self.env = factory()
+        except (Exception, SystemExit) as error:
+            raise self._failure(error, "its constructor") from None
         self.spaces = self.env.observation_space, self.env.action_space
         self.observation_space, self.action_space = self.spaces
         self.flatten = False
         if limits.flatten:
             self.observation_space = require_gymnasium().spaces.flatten_space(self.observation_space)
             self.flatten = self.observation_space != self.spaces[0]
-        self.seed: int | None = None
-        self.t, self.last, self.terminated, self.truncated = 0, None, False, False
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         self.seed, self.t = seed, 0
@@ -76,10 +110,9 @@ class CheckedEnv:
         if not (self.terminated or self.truncated):
             self.t += 1
             with self._guarded("step"):
-                obs, reward, terminated, truncated, _ = self.env.step(action)
+                obs, returned, terminated, truncated, _ = self.env.step(action)
+                reward = as_number(returned)
             self.last = self._checked_obs(obs)
-            if not np.isfinite(reward):
-                raise self._error(f"returned the reward {reward}, want a finite number")
             timeout = self.limits.max_episode_steps is not None and self.t >= self.limits.max_episode_steps
             self.terminated, self.truncated = bool(terminated), bool(truncated) or (timeout and not terminated)
         return self.last, reward, False, False, {}
@@ -87,8 +120,22 @@ class CheckedEnv:
     def close(self) -> None:
         self.env.close()
 
-    def _error(self, problem: str) -> EnvError:
-        return EnvError(f"{self.limits.name}, row {self.row} (seed {self.seed}, step {self.t}) {problem}")
+    def _error(self, problem: str, agent: Any = None) -> EnvError:
+        return EnvError(
+            f"{self.limits.name}, row {self.row} (seed {self.seed}, step {self.t}) {problem}",
+            env=self.limits.name,
+            row=self.row,
+            seed=self.seed,
+            step=self.t,
+            agent=agent,
+        )
+
+    def _failure(self, error: BaseException, call: str) -> EnvError:
+        """The error of a call that raised another one, with the traceback of that one."""
+        trace = traceback.format_exc().rstrip()
+        timed_out = f"took longer than {self.limits.timeout} s in {call}" if isinstance(error, _CallTimeout) else ""
+        problem = timed_out or f"raised {type(error).__name__} in {call}: {error}"
+        return self._error(f"{problem}\n\nTraceback of the environment:\n{trace}", getattr(error, "agent", None))
 
     @contextmanager
     def _guarded(self, call: str) -> Iterator[None]:
@@ -99,11 +146,10 @@ class CheckedEnv:
                 signal.setitimer(signal.ITIMER_REAL, timeout)
             with self._timed():
                 yield
-        except (Exception, SystemExit) as error:
-            trace = traceback.format_exc().rstrip()
-            timed_out = f"took longer than {timeout} s in {call}" if isinstance(error, _CallTimeout) else ""
-            problem = timed_out or f"raised {type(error).__name__} in {call}: {error}"
-            raise self._error(f"{problem}\n\nTraceback of the environment:\n{trace}") from None
+        except InvalidReward as error:
+            raise self._error(str(error), error.agent) from None
+        except (Exception, SystemExit) as error:  # code of others, which may end the process
+            raise self._failure(error, call) from None
         finally:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)

@@ -67,6 +67,8 @@ class EnvPool:
                 f"timeout={limits.timeout}: a call in this process cannot be interrupted; set num_workers=2 or "
                 "more, or timeout=None"
             )
+        if limits.timeout is not None and not limits.timeout > 0:
+            raise ValueError(f"timeout={limits.timeout}, want a number of seconds above 0, or None")
         self.factory, self.limits, self.num_workers = factory, limits, num_workers
         self._idle: dict[int, EnvBatch | WorkerPool] = {}  # by batch size
         weakref.finalize(self, _close_all, self._idle, os.getpid())

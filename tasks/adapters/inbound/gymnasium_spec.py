@@ -86,7 +86,7 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
     gym = require_gymnasium()
     try:
         env = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code of others, which may end the process
         raise ValueError(f"env={name!r} cannot be constructed: {type(error).__name__}: {error}") from error
     if not isinstance(env, gym.Env):
         raise ValueError(

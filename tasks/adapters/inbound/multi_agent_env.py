@@ -12,6 +12,7 @@ import numpy as np
 
 from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
 from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
+from tasks.adapters.inbound.rewards import as_number
 from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
 
@@ -35,7 +36,7 @@ class MultiAgentEnv:
         agent_indicator: whether the one-hot index of the agent is appended to its observation.
 
     Raises:
-        ValueError: no such environment, or an unsupported one.
+        ValueError: no such environment, one that cannot be constructed, or an unsupported one.
     """
 
     metadata: Mapping[str, Any] = {}
@@ -43,7 +44,7 @@ class MultiAgentEnv:
 
     def __init__(self, env: EnvId, steps: int, *, agent_indicator: bool = False):
         self.env, self.steps, self.agent_indicator = (
-            _as_parallel_env(parallel_env_factory(env)()),
+            _as_parallel_env(_construct(parallel_env_factory(env), env)),
             steps,
             agent_indicator,
         )
@@ -75,10 +76,10 @@ class MultiAgentEnv:
         }
         obs, rewards, terminated, truncated, infos = self.env.step(actions)
         self.t += 1
-        reward = np.array([rewards.get(name, 0) if acting[p] else 0 for p, name in enumerate(self.agent_names)], float)
-        if not np.isfinite(reward).all():
-            name = self.agent_names[int(np.argmin(np.isfinite(reward)))]
-            raise ValueError(f"agent {name!r} received the reward {reward}, want finite numbers")
+        numbers = [
+            as_number(rewards.get(name, 0), agent=name) if acting[p] else 0.0 for p, name in enumerate(self.agent_names)
+        ]
+        reward = np.array(numbers, float)
         newly_truncated = self._update_ends(terminated, truncated)
         self.total, self.has_acted = self.total + reward, self.has_acted | acting
         present = self.alive | (newly_truncated & np.array([name in obs for name in self.agent_names]))
@@ -186,6 +187,13 @@ def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
         return maker
     missing = f"function {function}" if function else "parallel_env or env; name a function as module:function"
     raise ValueError(f"env={env!r}: module {module_name} has no {missing}")
+
+
+def _construct(factory: Callable[[], Any], env: EnvId) -> Any:
+    try:
+        return factory()
+    except (Exception, SystemExit) as error:  # code of others, which may end the process
+        raise ValueError(f"env={env!r} cannot be constructed: {type(error).__name__}: {error}") from error
 
 
 def _as_parallel_env(env: Any) -> Any:

@@ -313,7 +313,7 @@ def test_the_command_sets_the_threads(monkeypatch, capsys):
 
 def test_an_unknown_benchmark_is_refused_with_all_names_before_anything_is_measured(monkeypatch, capsys):
     monkeypatch.setitem(package.BENCHMARKS, "logging", lambda device: pytest.fail("measured"))
-    assert main(["bench", "logging", "memory-vs-dens"]) == 1
+    assert main(["bench", "logging", "memory-vs-dens"]) == 2
     message = capsys.readouterr().err
     assert "unknown benchmark 'memory-vs-dens'" in message and "Did you mean 'memory-vs-dense'?" in message
     assert all(name in message for name in BENCHMARKS)
@@ -322,7 +322,7 @@ def test_an_unknown_benchmark_is_refused_with_all_names_before_anything_is_measu
 def test_a_missing_device_is_refused(capsys):
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    assert main(["bench", "logging", "--device", "cuda"]) == 1
+    assert main(["bench", "logging", "--device", "cuda"]) == 2
     assert "sees no CUDA device" in capsys.readouterr().err
 
 

@@ -376,7 +376,8 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
     out = tmp_path / "new" / "folder"
     words = "--experts 2 3 4 --dims 1 2 --steps 3 6 --slots 2 64 --episodes 3 --seed 5 --out"
     code, text, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", *words.split(), out)
-    assert (code, err) == (0, "") and text.startswith("after 0 outer steps")
+    assert (code, err) == (1, "badger: 8 of 24 cells failed; the table has the reasons\n")
+    assert text.startswith("after 0 outer steps")
     with (out / "grid.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 24 and [line["slots"] for line in lines[:2]] == ["2", "64"]
@@ -400,9 +401,9 @@ def test_the_command_has_help_and_names_errors(folder, capsys):
     assert code == 0 and "--slots" in text and "such as 5 10 20" in text
     assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]
     code, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--member", 1)
-    assert code == 1 and "--member 1: the run has 1 members, want 0 to 0" in err
+    assert code == 2 and "--member 1: the run has 1 members, want 0 to 0" in err
     _, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)
-    assert "--episodes 0, want at least 1" in err
+    assert "--episodes 0: want at least 1" in err
 
 
 def test_trained_sizes_are_those_of_the_run(folder):

@@ -124,7 +124,10 @@ def test_options_of_registered_cores_are_plain(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"core": "dnc", "core.slotz": 3}, "core.slotz=3: core 'dnc' has no option 'slotz'; did you mean core.slots?"),
+        (
+            {"core": "dnc", "core.slotz": 3},
+            "core.slotz=3: core 'dnc' has no option 'slotz'; did you mean 'core.slots'?",
+        ),
         ({"core": "dnc", "core.slots": "many"}, "core.slots='many', want int"),
         ({"core": "dnc", "core.controller": "nope"}, "controller='nope', want one of gru, lstm"),
         ({"core": "epizodic"}, "unknown core 'epizodic', want one of: gru, .*Did you mean 'episodic'"),

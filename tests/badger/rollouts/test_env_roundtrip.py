@@ -183,4 +183,4 @@ def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp
 
 def test_the_command_refuses_another_library(folder, command):
     code, _, err = command("evaluate", folder, "--trust-code", "--env-api", "gym")
-    assert code == 1 and "library 'gym'" in err and "pettingzoo, gymnasium" in err
+    assert code == 2 and "library 'gym'" in err and "pettingzoo, gymnasium" in err

@@ -1,7 +1,9 @@
 """Pools of external environments, in this process and in workers, and their errors."""
 
 import gc
+import math
 import os
+import pickle
 from functools import partial
 
 import gymnasium
@@ -178,6 +180,61 @@ def test_errors_name_row_seed_and_step(world, num_workers):
         EnvError, match=rf"Toy-v0, row \d \(seed ({'|'.join(map(str, seeds))}), step 3\) .*{WRONG[world]}"
     ):
         play(worlds(partial(world, 9), num_workers), choices(), 4)
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_errors_carry_where_they_happened(num_workers):
+    seeds = next(drawn(seeded()))
+    with pytest.raises(EnvError) as caught:
+        play(worlds(partial(toy_worlds.Raising, 9), num_workers), choices(), 4)
+    error = caught.value
+    assert (error.env, error.step, error.agent) == ("Toy-v0", 3, None)
+    assert error.seed == seeds[error.row]
+
+
+def test_an_error_keeps_where_it_happened_when_it_is_pickled():
+    error = pickle.loads(pickle.dumps(EnvError("no", env="Toy-v0", row=1, seed=2, step=3, agent="cow")))
+    assert str(error) == "no"
+    assert error.context == {"env": "Toy-v0", "row": 1, "seed": 2, "step": 3, "agent": "cow"}
+
+
+BAD_REWARDS = {
+    "None": (None, "reward None, want one number"),
+    "text": ("1", "reward '1', want one number"),
+    "two numbers": (np.ones(2), r"reward array\(\[1., 1.\]\), want one number"),
+    "NaN": (np.float32("nan"), "reward .*nan.*, want a finite number"),
+    "infinity": (-math.inf, "reward -inf, want a finite number"),
+    "beyond float32": (np.float64(1e39), r"reward .*1e\+39.*, want at most 3.4e\+38, the largest number of float32"),
+    "complex": (1j, "reward 1j, want one number"),
+}
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("name", BAD_REWARDS)
+def test_a_reward_that_is_no_number_is_refused_with_environment_row_seed_and_step(name, num_workers):
+    reward, message = BAD_REWARDS[name]
+    with pytest.raises(EnvError, match=rf"Toy-v0, row \d \(seed \d+, step 3\) returned the {message}$"):
+        play(worlds(partial(toy_worlds.Rewarding, reward, 9), num_workers), choices(), 4)
+
+
+@pytest.mark.parametrize("reward", [2, True, np.float32(2), np.int64(2), np.array(2.0), np.array([2.0])])
+def test_a_reward_of_one_element_is_a_number(reward):
+    world, _ = worlds(partial(toy_worlds.Rewarding, reward, 9)).reset(B, seeded())
+    for _ in range(3):
+        world, step = world.step(np.zeros(B, int))
+    assert step.reward.tolist() == [float(np.asarray(reward).item())] * B
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+@pytest.mark.parametrize("where", ["reset", "step"])
+def test_an_environment_that_ends_the_process_raises(where, num_workers):
+    with pytest.raises(EnvError, match=rf"Toy-v0, row \d \(seed \d+, step \d\) raised SystemExit in {where}: "):
+        play(worlds(partial(toy_worlds.Exiting, where, 9), num_workers), choices(), 4)
+
+
+def test_a_copy_whose_constructor_ends_the_process_raises():
+    with pytest.raises(EnvError, match=r"Toy-v0, row 0 \(seed None, step 0\) raised SystemExit in its constructor: 3"):
+        worlds(partial(toy_worlds.Exiting, "constructor")).reset(B, seeded())
 
 
 def test_a_hanging_environment_is_interrupted_with_its_traceback():

@@ -1,0 +1,61 @@
+"""Estimate of the memory of a training, so that sizes that cannot fit are refused before they are allocated."""
+
+from typing import Any
+
+import torch
+
+from badger.host_memory import check_fits
+from badger.recipes.parts import Part
+from badger.rollouts.footprint import parameter_bytes, state_bytes, trajectory_bytes
+from comms import Bus
+from experts import Core
+from tasks import Task
+
+COPIES = 4  # of the parameters: themselves, gradients, and two moments of the optimizer
+SEQUENCE_BYTES = 24  # of an empty place of a replay buffer
+
+
+def check_training_fits(
+    core: Core,
+    bus: Bus,
+    task: Task,
+    learner: Part,
+    *,
+    batch: int,
+    experts: int,
+    seeds: int,
+    device: torch.device,
+) -> None:
+    """Refuses a training that cannot fit into the memory of its device. The estimate is a lower bound.
+
+    Args:
+        core: of the agent, on any device.
+        bus: of the agent, on any device.
+        task: of the largest sizes.
+        learner: how the agent is trained.
+        batch: episodes.
+        experts: their number, at most.
+        seeds: number of agents.
+        device: of the training.
+
+    Raises:
+        ValueError: it does not fit.
+    """
+    check_fits(COPIES * seeds * parameter_bytes(core, bus), "the parameters and their optimizer", device)
+    sizes = f"{batch} episodes with {experts} experts"
+    check_fits(seeds * state_bytes(core, bus, batch=batch, experts=experts), f"the states of {sizes}", device)
+    steps = _option(learner, "horizon") or task.steps
+    check_fits(seeds * trajectory_bytes(task, batch=batch, steps=steps), f"{steps} steps of {sizes}", device)
+    check_fits(trajectory_bytes(task, batch=1, steps=task.steps), f"one episode of {task.steps} steps", device)
+    replayed = _option(learner, "replay_batch") or 0
+    length = min(_option(learner, "train_length") or task.steps, task.steps)
+    needed = seeds * trajectory_bytes(task, batch=replayed, steps=length)
+    check_fits(needed, f"a batch of {replayed} replayed sequences", device)
+    capacity = _option(learner, "capacity") or 0
+    check_fits(seeds * capacity * SEQUENCE_BYTES, f"a replay buffer of {capacity} sequences", device)
+
+
+def _option(learner: Part, name: str) -> Any:
+    """The value of an option of the learner; None where it has no such option."""
+    known = learner.available.get(name)
+    return None if known is None else learner.options.get(name, known.default)
