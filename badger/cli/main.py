@@ -16,7 +16,7 @@ from badger.cli import evaluate as evaluate_command
 from badger.cli.inspect import inspect_command
 from badger.cli.train import resume_command, train_command
 from badger.cli.typed import name_flags
-from badger.cli.usage import Command, HelpPrinted, UsageError, Work, prepare, print_usage
+from badger.cli.usage import Command, HelpPrinted, UsageError, Work, prepare, print_usage, warnings_in_one_line
 from badger.cli.user_code import user_code
 from badger.errors import UntrustedCode
 from badger.host_memory import out_of_memory_message
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     if "OMP_NUM_THREADS" not in os.environ:  # small tensors: threads would wait more than they work
         torch.set_num_threads(1)
     try:
-        with user_code(), distributed.process_group():
+        with warnings_in_one_line(), user_code(), distributed.process_group():
             return prepare(command, argv[1:])()
     except KeyboardInterrupt as stop:
         with suppress(OSError):  # the terminal may be closed, which is then the reason

@@ -11,8 +11,9 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -202,3 +203,15 @@ def print_usage(argv: list[str], text: str) -> Work:
         return 0 if wants_help else 2
 
     return work
+
+
+@contextmanager
+def warnings_in_one_line() -> Iterator[None]:
+    """Context in which a warning is a line on standard error, without the place in the code that has raised it."""
+
+    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+        print(f"badger: warning: {message}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield

@@ -36,8 +36,9 @@ def as_number(reward: Any, *, agent: Any = None) -> float:
     got = f"returned the reward {reward!r}{owner}"
     if not isinstance(number, Real):
         raise InvalidReward(f"{got}, want one number", agent=agent)
-    if not np.isfinite(float(number)):
+    value = float(number)
+    if not np.isfinite(value):
         raise InvalidReward(f"{got}, want a finite number", agent=agent)
-    if abs(number) > LARGEST:
+    if abs(value) > LARGEST:
         raise InvalidReward(f"{got}, want at most {LARGEST:.3g}, the largest number of float32", agent=agent)
-    return float(number)
+    return value

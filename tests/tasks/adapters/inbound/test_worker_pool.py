@@ -117,7 +117,9 @@ def test_an_environment_that_raises_at_its_construction_is_named_with_its_traceb
     def factory():
         raise OSError("no licence left")
 
-    with pytest.raises(EnvError, match=r"Toy-v0, row \d raised OSError: no licence left\n(.|\n)*in factory"):
+    with pytest.raises(
+        EnvError, match=r"Toy-v0, row \d .*raised OSError in its constructor: no licence left\n(.|\n)*in factory"
+    ):
         reset(pool(factory))
 
 
