@@ -209,7 +209,14 @@ def print_usage(argv: list[str], text: str) -> Work:
 def warnings_in_one_line() -> Iterator[None]:
     """Context in which a warning is a line on standard error, without the place in the code that has raised it."""
 
-    def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *more: Any) -> None:
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: typing.TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
         print(f"badger: warning: {message}", file=sys.stderr, flush=True)
 
     with warnings.catch_warnings():
