@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 CONTRACTS ?= tests/experts/test_core_contract.py tests/comms tests/tasks/test_task_contract.py tests/badger/learners/test_learner_contract.py tests/badger/act/test_act_contract.py tests/repository/test_torch_internals.py
 VERSIONS ?= oldest newest
 PINS ?=
+# of soak
+MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly check check-versions docs notebooks clean
+.PHONY: help demo test nightly soak check check-versions docs notebooks clean
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -23,6 +25,9 @@ test: $(VENV)/.test ## run the tests on two cores, except the nightly ones
 
 nightly: $(VENV)/.test ## run the nightly tests: full products of parameters, long trainings
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --timeout=0 -m nightly
+
+soak: $(VENV)/.test ## train for MINUTES with worlds, TensorBoard and checkpoints; memory and files must not grow
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 check: $(VENV)/.dev ## lint, check format and types, run the tests
 	$(BIN)/ruff check .
