@@ -1,4 +1,6 @@
-"""What may be opened from a stranger: run folders, study folders and reports are data, not programs.
+"""Files from strangers: which may be opened, and the check of the code that they name.
+
+Run folders, study folders and reports are data, not programs.
 
 **What may be opened.** `badger evaluate`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a run folder
 from anywhere and execute nothing but this library and the installed environment libraries in
