@@ -1,4 +1,6 @@
-"""Trust in files: run folders, study folders and reports of others are data, not programs.
+"""Files from strangers: which may be opened, and the check of the code that they name.
+
+Run folders, study folders and reports are data, not programs.
 
 **What may be opened.** `badger evaluate`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a run folder
 from anywhere and execute nothing but this library and the installed environment libraries in
@@ -21,6 +23,7 @@ from anywhere and execute nothing but this library and the installed environment
   directory first on its path, and a `random.py` there is executed. The script `badger` does not; it appends the current
   directory to the end of the path, once you name or trust a module that is found nowhere else. In the processes that it
   starts `PYTHONSAFEPATH` is set, which Python 3.10 ignores: there, start `badger` in a folder of your own.
+- `matplotlibrc` in the current directory: matplotlib reads it before any other settings.
 - Links: commands that write (`resume`, and the pictures of `evaluate` and `inspect`) follow symbolic links in the
   folder.
 - What other programs do with the files: `tensorboard --logdir`, a spreadsheet, a terminal that prints a file.
