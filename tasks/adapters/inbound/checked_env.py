@@ -51,8 +51,9 @@ class CheckedEnv:
 
     def __init__(self, factory: EnvFactory, row: int, limits: EnvLimits, call_times: CallTimes = None):
         self.row, self.limits, self.call_times = row, limits, call_times
-        with self._timed():
-            self.env = factory()
+        self._record_call(1)
+        self.env = factory()
+        self._record_call(-1)
         self.spaces = self.env.observation_space, self.env.action_space
         self.observation_space, self.action_space = self.spaces
         self.flatten = False
@@ -97,8 +98,9 @@ class CheckedEnv:
         try:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, timeout)
-            with self._timed():
-                yield
+            self._record_call(1)
+            yield
+            self._record_call(-1)
         except (Exception, SystemExit) as error:
             trace = traceback.format_exc().rstrip()
             timed_out = f"took longer than {timeout} s in {call}" if isinstance(error, _CallTimeout) else ""
@@ -108,14 +110,9 @@ class CheckedEnv:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Writes the times of a call, for the process that waits for it."""
+    def _record_call(self, sign: int) -> None:
         if self.call_times is not None:
-            self.call_times[self.row] = time.monotonic()
-        yield
-        if self.call_times is not None:
-            self.call_times[self.row] = -time.monotonic()
+            self.call_times[self.row] = sign * time.monotonic()
 
     def _check_spaces(self) -> None:
         for name, previous in zip(("observation_space", "action_space"), self.spaces, strict=True):
