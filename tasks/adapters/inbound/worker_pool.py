@@ -51,8 +51,9 @@ class WorkerPool:
                 pipe, worker_pipe = context.Pipe()
                 self.pipes.append(pipe)
                 arguments = (factory, rows, limits, shared, worker_pipe, main_thread)
-                self.processes.append(context.Process(target=run_worker, args=arguments, daemon=True))
-                self.processes[-1].start()
+                process = context.Process(target=run_worker, args=arguments, daemon=True)
+                process.start()
+                self.processes.append(process)
                 worker_pipe.close()  # so that the pipe reports the end of the worker
             self._check_spaces(self._receive(None))
         except BaseException:
