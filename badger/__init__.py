@@ -69,6 +69,9 @@ TensorBoard events, and `checkpoints/`. The configuration of a run is the keywor
 Python function that returns a `Run`; there is no other configuration. A resumed run continues bit for bit on a CPU.
 A run folder is data, which may come from a stranger: `badger.trust` says what may be opened and what may not.
 
+Ctrl-C, SIGTERM, and signals that schedulers send before the end (SIGHUP, SIGUSR1 ...) save the run after the current
+outer step; the exit code is 128 + the number of the signal. `badger.runs.signals` has the details.
+
 # Populations
 
 With `--seeds 8` eight agents are trained as one batched computation. Each has its own weights, episodes and optimizer,
@@ -89,8 +92,9 @@ torchrun --no-python --standalone --nproc-per-node=2 badger resume runs/two
 The second command is entered on each of two machines. `--batch` is the total over all processes. Gradients are averaged
 once for each outer step (NCCL on GPUs, one for each process; gloo on CPUs). Only rank 0 writes the folder, which all
 machines must be able to read when a run is resumed. If a process dies, the run ends; resume it from its last
-checkpoint. With another number of processes the parameters are restored exactly, but the episodes that follow differ,
-and a message says so. In a script of your own: `with badger.distributed.process_group(): ...`.
+checkpoint. If torchrun is killed, its processes save and end. With another number of processes the parameters are
+restored exactly, but the episodes that follow differ, and a message says so. In a script of your own:
+`with badger.distributed.process_group(): ...`.
 
 # Long episodes, large agents, speed
 

@@ -84,11 +84,12 @@ class CheckedEnv:
         self.row, self.limits, self.call_times = row, limits, call_times
         self.seed: int | None = None
         self.t, self.last, self.terminated, self.truncated = 0, None, False, False
+        self._record_call(1)
         try:
-            with self._timed():
-                self.env = factory()
+            self.env = factory()
         except (Exception, SystemExit) as error:
             raise self._failure(error, "its constructor") from None
+        self._record_call(-1)
         self.spaces = self.env.observation_space, self.env.action_space
         self.observation_space, self.action_space = self.spaces
         self.flatten = False
@@ -144,8 +145,9 @@ class CheckedEnv:
         try:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, timeout)
-            with self._timed():
-                yield
+            self._record_call(1)
+            yield
+            self._record_call(-1)
         except InvalidReward as error:
             raise self._error(str(error), error.agent) from None
         except (Exception, SystemExit) as error:  # code of others, which may end the process
@@ -154,14 +156,9 @@ class CheckedEnv:
             if timeout is not None and hasattr(signal, "setitimer"):
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
-    @contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Writes the times of a call, for the process that waits for it."""
+    def _record_call(self, sign: int) -> None:
         if self.call_times is not None:
-            self.call_times[self.row] = time.monotonic()
-        yield
-        if self.call_times is not None:
-            self.call_times[self.row] = -time.monotonic()
+            self.call_times[self.row] = sign * time.monotonic()
 
     def _check_spaces(self) -> None:
         for name, previous in zip(("observation_space", "action_space"), self.spaces, strict=True):

@@ -6,6 +6,7 @@ long, without a message per row.
 Shapes: B episode.
 """
 
+import math
 import multiprocessing
 import signal
 import threading
@@ -50,8 +51,9 @@ class WorkerPool:
                 pipe, worker_pipe = context.Pipe()
                 self.pipes.append(pipe)
                 arguments = (factory, rows, limits, shared, worker_pipe, main_thread)
-                self.processes.append(context.Process(target=run_worker, args=arguments, daemon=True))
-                self.processes[-1].start()
+                process = context.Process(target=run_worker, args=arguments, daemon=True)
+                process.start()
+                self.processes.append(process)
                 worker_pipe.close()  # so that the pipe reports the end of the worker
             self._check_spaces(self._receive(None))
         except BaseException:
@@ -93,25 +95,26 @@ class WorkerPool:
 
     def _receive(self, timeout: float | None) -> list[Any]:
         """One answer of each worker; raises the first error, without waiting for the others."""
-        start, limit = time.monotonic(), None if timeout is None else timeout + TIMEOUT_GRACE
-        pending: dict[Any, int] = {pipe: worker for worker, pipe in enumerate(self.pipes)}
+        start, limit = time.monotonic(), math.inf if timeout is None else timeout + TIMEOUT_GRACE
+        until, pending = start + limit, dict(zip(self.pipes, range(len(self.pipes)), strict=True))
         answers: list[Any] = [None] * len(pending)
         while pending:
-            longest = 0.0 if limit is None else max(self._call_seconds(worker, start) for worker in pending.values())
-            ready = wait(list(pending), None if limit is None else max(0, limit - longest))
+            ready: list[Any] = wait(list(pending), None if timeout is None else max(0, until - time.monotonic()))
             for pipe in ready:
                 worker = pending.pop(pipe)
                 answers[worker] = self._answer(worker)
-            if limit is not None and not ready:
-                overdue = [worker for worker in pending.values() if self._call_seconds(worker, start) >= limit]
+            if not ready:
+                deadlines = {worker: self._last_call(worker, start) + limit for worker in pending.values()}
+                overdue = [worker for worker, deadline in deadlines.items() if deadline <= time.monotonic()]
                 if overdue:
                     raise self._timeout(overdue)
+                until = min(deadlines.values())
         return answers
 
-    def _call_seconds(self, worker: int, start: float) -> float:
-        """The duration of a worker's current call, or since its last one if it is in none."""
+    def _last_call(self, worker: int, start: float) -> float:
+        """The begin of a worker's current call, or the end of its last one if it is in none."""
         rows = self.rows[worker]
-        return time.monotonic() - max(start, np.abs(self.call_times[rows.start : rows.stop]).max())
+        return max(start, np.abs(self.call_times[rows.start : rows.stop]).max())
 
     def _timeout(self, workers: list[int]) -> EnvError:
         return EnvError(
