@@ -72,7 +72,9 @@ def _as_env_error(error: Exception, rows: range, limits: EnvLimits, call_times: 
     where = f"rows {rows.start} to {rows.stop - 1}" if row is None else f"row {row}"
     trace = traceback.format_exc().rstrip()
     return EnvError(
-        f"{limits.name}, {where} raised {type(error).__name__}: {error}\n\nTraceback of the worker:\n{trace}"
+        f"{limits.name}, {where} raised {type(error).__name__}: {error}\n\nTraceback of the worker:\n{trace}",
+        env=limits.name,
+        row=row,
     )
 
 

@@ -119,7 +119,8 @@ class WorkerPool:
     def _timeout(self, workers: list[int]) -> EnvError:
         return EnvError(
             f"{self.limits.name}, {', '.join(map(self._describe, workers))} did not return within "
-            f"{self.limits.timeout} s, and could not be interrupted"
+            f"{self.limits.timeout} s, and could not be interrupted",
+            **self._place(workers[0]),
         )
 
     def _answer(self, worker: int) -> Any:
@@ -138,8 +139,15 @@ class WorkerPool:
         name = f" ({signal.Signals(-code).name})" if code is not None and code < 0 else ""
         return EnvError(
             f"{self.limits.name}, {self._describe(worker)}: the worker died with exit code {code}{name}; "
-            "see its output above"
+            "see its output above",
+            **self._place(worker),
         )
+
+    def _place(self, worker: int) -> dict[str, Any]:
+        """The attributes of an error: the row in whose call a worker is, with its seed and step."""
+        row = row_in_call(self.call_times, self.rows[worker])
+        known = {} if row is None else {"row": row, "seed": int(self.seeds[row]), "step": int(self.t[row])}
+        return {"env": self.limits.name, **known}
 
     def _describe(self, worker: int) -> str:
         """The row in whose call a worker is, or all its rows where it is in none."""
@@ -153,7 +161,9 @@ class WorkerPool:
         for rows, other in zip(self.rows, spaces, strict=True):
             if other != spaces[0]:
                 raise EnvError(
-                    f"{self.limits.name}, row {rows.start} has the spaces {other}, want {spaces[0]}, those of row 0"
+                    f"{self.limits.name}, row {rows.start} has the spaces {other}, want {spaces[0]}, those of row 0",
+                    env=self.limits.name,
+                    row=rows.start,
                 )
 
 

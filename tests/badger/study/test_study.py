@@ -389,7 +389,7 @@ def test_a_failed_run_stops_no_other(failed, whole):
 def test_the_report_lists_failed_runs_with_the_error(failed):
     _, text, _ = failed
     assert "## Failed runs: 3" in text
-    assert "- wrong seed 0: ValueError: recipe 'tiny_runs:tiny' has no argument ['no_such']; it has outer_steps" in text
+    assert "- wrong seed 0: ValueError: recipe 'tiny_runs:tiny' has no argument 'no_such'; it has outer_steps" in text
     assert "- dying seed 0: Killed: its process ended with exit code -9" in text
     assert "- diverging seed 0: Diverged: outer step 6 is not finite" in text
 
@@ -565,7 +565,7 @@ def test_compare_refuses_the_same_run_twice_and_runs_of_different_scores(whole, 
     one = whole / "short" / "seed-0"
     train(made(tmp_path / "again", outer_steps=6, seed=0), tensorboard=False)
     code, _, err = command("compare", one, tmp_path / "again")
-    assert code == 1 and "two runs of tiny_runs:tiny have seed 0, and may be copies of one run" in err
+    assert code == 2 and "two runs of tiny_runs:tiny have seed 0, and may be copies of one run" in err
     other = build_run("repeat_previous", experts=2, **{"core.hidden_size": 4}, outer_steps=1, device="cpu")
     other.folder = tmp_path / "other"
     other.save()
@@ -605,7 +605,7 @@ def test_an_unknown_study_is_refused_with_the_valid_names(name, message):
 )
 def test_invalid_flags_are_refused(tmp_path, command, words, message):
     code, _, err = command("study", "tiny_runs:TINY", "--folder", tmp_path / "study", *words)
-    assert code == 1 and message in err and not (tmp_path / "study").exists()
+    assert code == 2 and message in err and not (tmp_path / "study").exists()
 
 
 def test_help_explains_seeds(command):
