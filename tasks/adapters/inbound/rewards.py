@@ -38,6 +38,6 @@ def as_number(reward: Any, *, agent: Any = None) -> float:
         raise InvalidReward(f"{got}, want one number", agent=agent)
     if not np.isfinite(float(number)):
         raise InvalidReward(f"{got}, want a finite number", agent=agent)
-    if abs(number) > LARGEST:
+    if abs(float(number)) > LARGEST:
         raise InvalidReward(f"{got}, want at most {LARGEST:.3g}, the largest number of float32", agent=agent)
     return float(number)

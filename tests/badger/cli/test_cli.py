@@ -206,7 +206,7 @@ def test_an_unknown_command_is_refused_with_the_valid_ones(command):
 def test_an_unknown_flag_is_refused_with_the_nearest_ones(command):
     code, _, err = command("train", "guessing_game", "--expert", 3)
     assert (code, err) == (
-        2, "badger: --expert 3: badger train guessing_game has no flag --expert; did you mean '--experts'?\n"
+        2, "badger: --expert 3: badger train guessing_game has no flag --expert; did you mean 'experts'?\n"
     )  # fmt: skip
 
 
