@@ -6,7 +6,6 @@ returns the work that is left as a function. An error before that is a usage err
 
 import inspect
 import io
-import itertools
 import os
 import sys
 import types
@@ -157,9 +156,16 @@ def _parse_error(target: Callable[..., Any], words: Sequence[str], prog: str, to
     for flag in typed if _parses(target, first, prog) else []:  # of several wrong flags the first one
         if not _parses(target, [*first, *words[flag.start : flag.stop]], prog):
             return f"{flag}: want {describe_type(kinds[flag.name])}"
-    lines = [line.strip("│ ") for line in told.splitlines() if line.startswith("│")]  # of a box, the cause first
-    reason = itertools.takewhile(lambda line: not line.startswith("─"), lines)
-    return f"{prog.removeprefix('badger ')}: {' '.join(reason)}"
+    return f"{prog.removeprefix('badger ')}: {_box_text(told)}"
+
+
+def _box_text(box: str) -> str:
+    """The first paragraph of a box, in one line; below its title there is a rule, or none."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    is_rule = [not line.strip("─-╰╯") for line in lines]
+    start = is_rule.index(False) if False in is_rule else 0
+    stop = is_rule.index(True, start) if True in is_rule[start:] else len(lines)
+    return " ".join(lines[start:stop])
 
 
 def _parses(target: Callable[..., Any], words: Sequence[str], prog: str) -> bool:
