@@ -43,7 +43,12 @@ def generator(
         step: the outer step.
         rank: of the process.
         device: of the generator.
+
+    Raises:
+        ValueError: a negative seed.
     """
+    if seed < 0:
+        raise ValueError(f"seed={seed}, want at least 0")
     entropy = np.random.SeedSequence([seed, zlib.crc32(stream.encode()), rank, step])
     return seeded_generator(int(entropy.generate_state(1, np.uint64)[0]), device)
 

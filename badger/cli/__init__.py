@@ -3,7 +3,7 @@
 `python -m badger COMMAND ...` is the same in a folder of your own; in one from a stranger it executes files that are
 there (`badger.trust`).
 
-- `badger.cli.main`: dispatches the commands; `badger bench`, `badger list`; exit codes.
+- `badger.cli.main`: dispatches the commands; `badger list`; exit codes.
 - `badger.cli.train`: `badger train` and `badger resume`, and the summary after training.
 - `badger.cli.evaluate`: `badger evaluate`. `badger.cli.grid`: its option `--grid`.
 - `badger.cli.study`: `badger study` and `badger compare`.

@@ -47,5 +47,7 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
             f"{folder} was built without a recipe; give --build module:function, a function without arguments that "
             "returns the untrained run"
         )
+    if build is not None and ":" not in build:
+        raise ValueError(f"--build {build}: want module:function")
     function = None if build is None else resolve_name({}, build, "function", inspect.isfunction)
     return load_run(folder, function, best, (ALL,) if trust_code else ())

@@ -6,7 +6,6 @@ returns the work that is left as a function. An error before that is a usage err
 
 import inspect
 import io
-import itertools
 import os
 import sys
 import types
@@ -120,6 +119,8 @@ def _cause(command: Command, words: list[str], error: BaseException) -> TypedFla
         try:
             with redirect_stdout(io.StringIO()):
                 _checked(command, flag.removed_from(words))
+        except UsageError:  # the words do not parse without it: it took a positional argument
+            continue
         except (Exception, SystemExit) as other:  # only compared with the error to be explained, which is raised
             if describe(other) != describe(error):
                 others = others or flag
@@ -129,16 +130,11 @@ def _cause(command: Command, words: list[str], error: BaseException) -> TypedFla
 
 
 def _parse_values(target: Callable[..., Any], words: Sequence[str], prog: str) -> dict[str, Any]:
-    @wraps(target)
-    def values(**parsed: Any) -> dict[str, Any]:
-        return parsed
-
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            if isinstance(target, type):
-                return dict(vars(tyro.cli(target, args=words, prog=prog)))
-            return tyro.cli(values, args=words, prog=prog)
+            values: Any = tyro.cli(_returning_values(target), args=words, prog=prog)
+            return values if isinstance(values, dict) else dict(vars(values))
     except SystemExit as stop:
         if not stop.code:
             raise HelpPrinted(0) from None
@@ -148,19 +144,50 @@ def _parse_values(target: Callable[..., Any], words: Sequence[str], prog: str) -
 def _parse_error(target: Callable[..., Any], words: Sequence[str], prog: str, told: str) -> str:
     """What is wrong with words that do not parse, in one line."""
     kinds = _kinds(target)
-    for flag in typed_flags(words):
+    typed = typed_flags(words)
+    for flag in typed:
         if flag.name not in kinds:
-            flags = [f"--{name.replace('_', '-')}" for name in kinds]
-            return f"{flag}: {prog} has no flag {flag.word}; {suggestion(flag.word, flags)}"
-    for flag in typed_flags(words):
-        try:
-            _parse_values(target, flag.removed_from(words), prog)
-        except UsageError:
-            continue
-        return f"{flag}: want {describe_type(kinds[flag.name])}"
-    lines = [line.strip("│ ") for line in told.splitlines() if line.startswith("│")]  # of a box, the cause first
-    reason = itertools.takewhile(lambda line: not line.startswith("─"), lines)
-    return f"{prog.removeprefix('badger ')}: {' '.join(reason)}"
+            names = [name.replace("_", "-") for name in kinds]
+            hint = suggestion(flag.word.removeprefix("--"), names)
+            return f"{flag}: {prog} has no flag {flag.word}; {hint}"
+    for flag in typed:
+        if _parses(target, flag.removed_from(words), prog):
+            return f"{flag}: want {describe_type(kinds[flag.name])}"
+    first = words[: typed[0].start] if typed else words
+    for flag in typed if _parses(target, first, prog) else []:  # of several wrong flags the first one
+        if not _parses(target, [*first, *words[flag.start : flag.stop]], prog):
+            return f"{flag}: want {describe_type(kinds[flag.name])}"
+    return f"{prog.removeprefix('badger ')}: {_box_text(told)}"
+
+
+def _box_text(box: str) -> str:
+    """The first paragraph of a box, in one line; below its title there is a rule, or none."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:]]
+    is_rule = [not line.strip("─-╰╯") for line in lines]
+    start = is_rule.index(False) if False in is_rule else 0
+    stop = is_rule.index(True, start) if True in is_rule[start:] else len(lines)
+    return " ".join(lines[start:stop])
+
+
+def _parses(target: Callable[..., Any], words: Sequence[str], prog: str) -> bool:
+    try:
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            tyro.cli(_returning_values(target), args=words, prog=prog)
+    except SystemExit as stop:
+        return not stop.code
+    return True
+
+
+def _returning_values(target: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+    """A function with the same flags, which returns their values by name."""
+    if isinstance(target, type):
+        return target
+
+    @wraps(target)
+    def values(**parsed: Any) -> dict[str, Any]:
+        return parsed
+
+    return values
 
 
 def _kinds(target: Callable[..., Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import inspect
 import io
 import re
+import shlex
 import signal
 import sys
 
@@ -206,7 +207,7 @@ def test_an_unknown_command_is_refused_with_the_valid_ones(command):
 def test_an_unknown_flag_is_refused_with_the_nearest_ones(command):
     code, _, err = command("train", "guessing_game", "--expert", 3)
     assert (code, err) == (
-        2, "badger: --expert 3: badger train guessing_game has no flag --expert; did you mean '--experts'?\n"
+        2, "badger: --expert 3: badger train guessing_game has no flag --expert; did you mean 'experts'?\n"
     )  # fmt: skip
 
 
@@ -415,3 +416,68 @@ def test_evaluate_uses_one_member_of_a_population(population, tmp_path, command)
 def test_an_unknown_member_is_refused_with_the_valid_range(population, command, member):
     code, _, err = command("evaluate", population.folder, "--trust-code", f"--member={member}")
     assert code == 2 and f"--member {member}: the run has 3 members, want 0 to 2" in err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("--member 5", "--member 5: the run has 1 members, want 0 to 0"),
+        ("--lesion 99", "--lesion 99: want indices of experts from 0 to 1, such as 0,2"),
+        ("--seed -1", "--seed -1: want at least 0"),
+        ("--json ''", "--json '': want a path"),
+        ("--json .", "--json .: want a file, this is a folder"),
+        ("--build nope", "--build nope: want module:function"),
+        ("--experts 1000000000", r"--experts 1000000000: want smaller sizes: .* would take \d{12} bytes"),
+        ("--episodes 1000000000000", r"--episodes 1000000000000: want smaller sizes: .* \(4 TB\)"),
+        ("--grid --experts 0", "--experts 0: want at least 1"),
+        ("--grid --experts 2 -4", "--experts 2 -4: want at least 1"),
+        ("--grid --experts x", "--experts x: want any number of values, each a whole number"),
+        ("--grid --experts 10000000000", "--experts 10000000000: want smaller sizes"),
+        ("--grid --out run.json", "--out run.json: want a folder, .*/run.json is a file"),
+        ("--best stray", "--best stray: want no value"),
+    ],
+)
+def test_wrong_words_of_evaluate_are_one_line(folder, command, monkeypatch, words, message):
+    monkeypatch.chdir(folder)
+    code, out, err = command("evaluate", folder, "--trust-code", *shlex.split(words))
+    assert (code, out) == (2, "") and re.fullmatch(rf"badger: {message}.*\n", err)
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("inspect nowhere", "nowhere holds no run"),
+        ("inspect", "inspect: Missing from badger inspect: PATH run folder"),
+        ("resume nowhere stray", "resume: Unrecognized options: stray"),
+        ("compare --threshold nan", "--threshold nan: want a finite number"),
+        ("compare", "no runs to compare"),
+        ("study nope", "unknown study 'nope'"),
+        ("study memory-helps --jobs 0", "--jobs 0: want at least 1 process"),
+        ("study memory-helps --seeds 0", "--seeds 0: want at least 1"),
+        ("study memory-helps --arms nope", "--arms nope: unknown arm 'nope'"),
+        ("bench --threads 0", "--threads 0: want 1 to 1024"),
+        ("bench --json /nowhere/x.json", "--json /nowhere/x.json: want a file in a folder that exists"),
+        ("train gymnasium --env nope", "--env nope cannot be constructed: NameNotFound"),
+        ("train gymnasium --env toy_worlds:exits_at_once", "--env .* cannot be constructed: SystemExit: 4"),
+        ("train pettingzoo --env toy_worlds:exits_at_once", "--env .* cannot be constructed: SystemExit: 4"),
+        ("train t_maze --lr x --batch y", "--lr x: want a number"),
+        ("train t_maze --device cpu:7", "--device cpu:7: want cpu, cuda or auto"),
+        ("train t_maze --batch 1000000000000", r"--batch 1000000000000: want smaller sizes: .* \(520 TB\)"),
+    ],
+)
+def test_wrong_words_of_other_commands_are_one_line(command, monkeypatch, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words.split())
+    assert (code, out) == (2, "") and re.fullmatch(rf"badger: {message}.*\n", err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_module_that_ends_the_process_is_a_wrong_word(user_module, command):
+    (user_module / "exits.py").write_text("import sys\nsys.exit(5)\n")
+    code, _, err = command("train", "exits:recipe")
+    assert (code, err) == (2, "badger: code that was loaded ended the process: SystemExit: 5\n")
+
+
+def test_of_several_flags_the_one_without_which_the_command_is_right_is_named(command):
+    code, _, err = command("train", "t_maze", "--outer-steps", 5, "--core.hidden-size", 10**14, "--batch", 2)
+    assert code == 2 and err.startswith("badger: --core.hidden-size 100000000000000: want smaller sizes")

@@ -8,7 +8,7 @@ import torch
 
 from badger import GuessingGame, build_run, train
 from badger.errors import Diverged
-from badger.evaluation.divergence import diagnose_divergence
+from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from toys import seeded, toy_agent
 
 GAME = GuessingGame(4, 2, dtype=torch.float64)
@@ -37,6 +37,21 @@ def test_the_first_step_at_which_a_memory_is_not_finite_is_named():
 
 def test_a_core_without_metrics_has_no_diagnosis():
     assert diagnose_divergence(toy_agent(GAME, core="gru"), GAME, seeded()) == ""
+
+
+@pytest.mark.parametrize(
+    ("learner", "remedy"), [("ppo", "--learner.reward-scale"), ("drqn", "a factor in the environment")]
+)
+def test_rewards_that_overflow_are_named_as_the_cause(learner, remedy):
+    sizes = {"steps": 6, "batch": 4, "outer_steps": 2, "core.hidden_size": 4}
+    run = build_run("gymnasium", env="toy_worlds:huge_rewards", learner=learner, **sizes, device="cpu")
+    with pytest.raises(Diverged, match=rf"The rewards are the cause: a return of .*, by {remedy}\.$"):
+        train(run, 1, quiet=True)
+
+
+def test_a_learning_rate_is_the_cause_where_rewards_are_small():
+    assert "lower learning rate" in divergence_advice({"return": -3.0, "loss": float("nan")}, object())
+    assert "lower learning rate" in divergence_advice({"return": float("nan")}, object())
 
 
 def test_a_diverged_actor_critic_is_diagnosed_with_its_policy():

@@ -313,6 +313,13 @@ def test_errors_name_seed_and_step(env, message):
         play(zoo(env), steps=toy_zoo.BAD)
 
 
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_the_error_of_a_reward_carries_the_agent(num_workers):
+    with pytest.raises(EnvError) as caught:
+        play(zoo(toy_zoo.Infinite, num_workers=num_workers), steps=toy_zoo.BAD)
+    assert (caught.value.agent, caught.value.step) == ("cow_1", toy_zoo.BAD)
+
+
 def test_errors_in_workers_name_row_seed_and_step():
     with pytest.raises(EnvError, match=rf"(?s)Raising, row \d \(seed \d+, step {toy_zoo.BAD}\).*the gate is locked"):
         play(zoo(toy_zoo.Raising, num_workers=2), steps=toy_zoo.BAD)
