@@ -22,6 +22,9 @@ class Readout(Act):
         query_size: size of the learned part of the query, shared by all outputs.
         code_size: size of the random code of an output.
 
+    Raises:
+        ValueError: a size below 1.
+
     Source: GoodAI's public code for Rosa et al. 2019 (arXiv:1912.01513).
     """
 

@@ -1,4 +1,4 @@
-"""How many bytes an agent and its episodes take at least, without allocating them: by tensors of the meta device.
+"""Estimates of the bytes that an agent and its episodes take at least, from tensors of the meta device.
 
 Shapes: B episode, E expert, T step.
 """

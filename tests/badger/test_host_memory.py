@@ -17,16 +17,14 @@ def test_the_memory_of_the_machine_holds_this_process():
 
 def test_what_does_not_fit_is_refused_with_its_bytes():
     check_fits(1000, "a little")
-    with pytest.raises(
-        ValueError, match=rf"want smaller sizes: the lot would take {TOO_MUCH} bytes \\(35.2 TB\\), and"
-    ):
+    with pytest.raises(ValueError, match=rf"want smaller sizes: the lot would take {TOO_MUCH} bytes .35.2 TB., and"):
         check_fits(TOO_MUCH, "the lot")
 
 
 def test_an_allocation_beyond_the_machine_raises_instead_of_ending_the_process():
     with limited_memory():
         with pytest.raises(MemoryError) as numpy_error:
-            np.ones(total_memory() // 8 + 1)
+            np.empty(TOO_MUCH)
         with pytest.raises(RuntimeError) as torch_error:
             torch.zeros(TOO_MUCH)
     assert "Unable to allocate" in out_of_memory_message(numpy_error.value)
