@@ -570,7 +570,7 @@ def test_compare_refuses_the_same_run_twice_and_runs_of_different_scores(whole, 
     other.folder = tmp_path / "other"
     other.save()
     code, _, err = command("compare", one, other.folder)
-    assert code == 1 and f"{other.folder} has the score accuracy, want final_error as the first run" in err
+    assert code == 2 and f"{other.folder} has the score accuracy, want final_error as the first run" in err
 
 
 # The command line
@@ -599,7 +599,7 @@ def test_an_unknown_study_is_refused_with_the_valid_names(name, message):
     "words, message",
     [
         (["--arms", "shrt"], "unknown arm 'shrt', want one of: short, long"),
-        (["--seeds", "0"], "--seeds 0, want at least 1"),
+        (["--seeds", "0"], "--seeds 0: want at least 1"),
         (["--quick"], "study 'tiny' has no quick version"),
     ],
 )
