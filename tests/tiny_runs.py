@@ -191,6 +191,7 @@ def save_when_stopped(file):
 
 def spread_save(file):
     """Calls `save_when_stopped` in a worker process; exits with the signal that stops this process."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, if the tests run under nohup
     try:
         spread(save_when_stopped, file)
     except Interrupted as stop:

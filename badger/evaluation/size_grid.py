@@ -164,7 +164,10 @@ def _check_memory(agent: Agent, task: Task, cell: SizeSetting, episodes: int) ->
     experts, steps = cell["experts"] or 1, cell["steps"] or 1
     core = _resized(agent, task, cell["slots"]).core
     batch = min(_num_episodes(episodes, experts), cap_episodes(MAX_BATCH_EPISODES, experts, MAX_PARALLEL_EXPERTS))
-    needed = state_bytes(core, agent.bus, batch=batch, experts=experts)
+    try:
+        needed = state_bytes(core, agent.bus, batch=batch, experts=experts)
+    except ValueError:  # sizes that the core refuses: the cell itself has the error
+        return
     needed += trajectory_bytes(task, batch=batch, steps=steps)
     device = next(agent.parameters()).device
     check_fits(

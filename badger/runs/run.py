@@ -199,7 +199,8 @@ class Run:
             raise ValueError(f"the arguments of {self.recipe} must be valid JSON, for run.json, but {error}") from error
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(folder / "run.json", text.encode())
-        self._own_folder, self._newest, self.start_step = folder, _newest(folder), self.step
+        self._own_folder, self._newest = folder, _newest(folder)
+        self.start_step, self.best = self.step, None  # there is no best.pt yet
 
     def save(self) -> Path:
         """Writes a checkpoint of the current outer step; returns its file.
@@ -209,23 +210,22 @@ class Run:
             RunExists: the folder has another run.
             RunLocked: another process writes there.
         """
-        figure = self.returns.figure()
-        best = figure is not None and figure.is_better_than(self.best)
-        top = figure if best else self.best
-        content = {
-            "recipe": self.recipe,
-            "arguments": json.dumps(self.arguments),
-            "averages": self.averages,
-            "returns": self.returns.pack(),
-            "best": None if top is None else top._asdict(),
-            "seconds": self.seconds,
-            "start_step": self.start_step,
-            "platform": platform_facts(self.device),
-            "learner": self.learner.state_dict(),
-        }
         with self.writing():
-            self.create()
-            folder = self._required_folder()
+            self.create()  # again, where the folder was removed in the meantime
+            folder, figure = self._required_folder(), self.returns.figure()
+            best = figure is not None and figure.is_better_than(self.best)
+            top = figure if best else self.best
+            content = {
+                "recipe": self.recipe,
+                "arguments": json.dumps(self.arguments),
+                "averages": self.averages,
+                "returns": self.returns.pack(),
+                "best": None if top is None else top._asdict(),
+                "seconds": self.seconds,
+                "start_step": self.start_step,
+                "platform": platform_facts(self.device),
+                "learner": self.learner.state_dict(),
+            }
             file = checkpoint.write(folder / "checkpoints", self.step, content, keep=self.keep_checkpoints, best=best)
         self.best, self._newest = top, _newest(folder)
         return file

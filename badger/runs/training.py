@@ -1,7 +1,9 @@
 """The outer loop of training: updates, metrics, checkpoints, interrupts and shutdown handling."""
 
+import contextlib
 import errno
 import math
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -54,7 +56,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
     _check_same_parameters(run)
     _warn_of_other_rounding(run)
     quiet = True if distributed.rank() else quiet
-    bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True)
+    bar = tqdm(total=goal, initial=run.step, disable=quiet, unit="step", dynamic_ncols=True, file=_Terminal(sys.stderr))
     with catch_signals() as stop, _explain_env_error(run), _metrics_writer(run, tensorboard) as recorder, bar:
         pending: list[tuple[int, dict[str, Any]]] = []
         start_time, last, stopped = time.perf_counter(), False, False
@@ -86,6 +88,24 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
         raise Interrupted(
             f"stopped at outer step {run.step}" + (f", saved in {run.folder}" if run.folder else ""), stop.number
         )
+
+
+class _Terminal:
+    """Standard error for the progress bar; a terminal that was closed does not end the training."""
+
+    def __init__(self, stream: Any):
+        self.stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 def _warn_of_other_rounding(run: Run) -> None:

@@ -111,6 +111,7 @@ def test_the_exit_code_is_128_and_the_number_of_the_signal(tmp_path, monkeypatch
 def train_in_terminal(terminal, folder):
     """The command line as the leader of a session, as a program that replaces its shell."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, if the tests run under nohup
     os.setsid()
     opened = os.open(terminal, os.O_RDWR)  # is now the controlling terminal
     for output in (1, 2):
