@@ -60,9 +60,13 @@ def _acquire(lock: filelock.BaseFileLock, folder: Path) -> None:
             return
         except filelock.Timeout:
             holder = _read_holder(folder)
-    described = f"process {holder['pid']} on {holder['host']}, since {holder['since']}" if holder else "another process"
+    described = (
+        f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        if holder
+        else "another process writes there"
+    )
     raise RunLocked(
-        f"{folder} is in use: {described} writes there. Wait for it or stop it; badger evaluate, inspect and compare "
+        f"{folder} is in use: {described}. Wait for it or stop it; badger evaluate, inspect and compare "
         "work in the meantime",
         folder=folder,
         holder=holder,
