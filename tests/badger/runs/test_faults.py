@@ -115,6 +115,7 @@ class RunMachine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.folder = self.root / "run"
         self.saved = 0  # the outer step that must be loadable
+        self.damaged = set()  # checkpoints: step and time of the file
 
     def teardown(self):
         self.finish()
@@ -160,14 +161,16 @@ class RunMachine(RuleBasedStateMachine):
             self.saved = run.step
             assert same_state(run)
 
-    @precondition(lambda self: len(self.checkpoints()) > 1)
+    @precondition(lambda self: len(self.good_checkpoints()) > 1)
     @rule(position=strategies.floats(0, 1, exclude_max=True), bit=strategies.integers(0, 7))
-    def damage_the_newest_checkpoint(self, position, bit):
-        file = checkpoint.path(self.folder / "checkpoints", self.checkpoints()[-1])
+    def damage_the_newest_good_checkpoint(self, position, bit):
+        step = self.good_checkpoints()[-1]
+        file = checkpoint.path(self.folder / "checkpoints", step)
         content = bytearray(file.read_bytes())
         content[int(position * len(content))] ^= 1 << bit
         file.write_bytes(content)
-        self.saved = self.checkpoints()[-2]
+        self.damaged.add((step, file.stat().st_mtime_ns))
+        self.saved = self.good_checkpoints()[-1]
         with pytest.warns(UserWarning, match=file.name):
             run = load_run(self.folder, build=build)
         assert run.step == self.saved
@@ -193,6 +196,10 @@ class RunMachine(RuleBasedStateMachine):
 
     def checkpoints(self):
         return checkpoint.saved_steps(self.folder / "checkpoints")
+
+    def good_checkpoints(self):
+        files = {step: checkpoint.path(self.folder / "checkpoints", step) for step in self.checkpoints()}
+        return [step for step, file in files.items() if (step, file.stat().st_mtime_ns) not in self.damaged]
 
     @invariant()
     def the_newest_checkpoint_or_a_later_one_loads_bit_for_bit(self):
