@@ -12,7 +12,7 @@ from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.evaluations import read_evaluation
-from badger.runs.recorder import METRICS, scan_metrics
+from badger.runs.recorder import METRICS, Metrics, scan_metrics
 from badger.runs.run import Description, read_description
 
 
@@ -45,8 +45,9 @@ def inspect_command(words: list[str]) -> Work:
         folder = out or run / "inspection"
         check_output_folder("out", folder)
         description = read_description(run)
-        damaged = list(damaged_files(run))
-        print("\n".join([*describe_run(description), *describe_files(run), *damaged]))
+        metrics = scan_metrics(run) if (run / METRICS).exists() else Metrics([], {}, truncated=False)
+        damaged = list(damaged_files(run, metrics))
+        print("\n".join([*describe_run(description), *describe_files(run, metrics), *damaged]))
         loaded = load(run, build=build, trust_code=trust_code)
         learner = choose_member(loaded, member)
         if loaded.best is not None:
@@ -82,29 +83,29 @@ def describe_run(description: Description) -> Iterator[str]:
         yield f"  {name:<27} {value}"
 
 
-def describe_files(folder: Path) -> Iterator[str]:
+def describe_files(folder: Path, metrics: Metrics) -> Iterator[str]:
     """Lines about checkpoints, metrics and the last evaluation.
 
     Args:
         folder: run folder.
+        metrics: of the run.
     """
     steps = checkpoint.saved_steps(folder / "checkpoints")
     yield f"checkpoints     {', '.join(map(str, steps)) or 'none'}"
-    rows = scan_metrics(folder).rows if (folder / METRICS).exists() else []
-    yield f"metrics         {len(rows)} outer steps"
+    yield f"metrics         {len(metrics.rows)} outer steps"
     evaluation = read_evaluation(folder)
     yield "evaluation      " + ("none" if evaluation is None else f"at outer step {evaluation['step']}")
 
 
-def damaged_files(folder: Path) -> Iterator[str]:
+def damaged_files(folder: Path, metrics: Metrics) -> Iterator[str]:
     """Lines that name each damaged line of metrics.jsonl and each checkpoint that cannot be read.
 
     Args:
         folder: run folder.
+        metrics: of the run.
     """
-    if (folder / METRICS).exists():
-        for number, problem in scan_metrics(folder).problems.items():
-            yield f"damaged         line {number} of {folder / METRICS}: {problem}"
+    for number, problem in metrics.problems.items():
+        yield f"damaged         line {number} of {folder / METRICS}: {problem}"
     for step in checkpoint.saved_steps(folder / "checkpoints"):
         file = checkpoint.path(folder / "checkpoints", step)
         try:

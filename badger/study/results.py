@@ -156,12 +156,7 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
             missing[job.name] = f"{failure.kind}: {failure.text}"
         if result is None or (failure is not None and not diverged):
             continue
-        fields = {
-            "arm": job.arm,
-            "seed": job.seed,
-            "budget": result["milestones"][-1],
-            "diverged": diverged,
-        }
+        fields = {"arm": job.arm, "seed": job.seed, "budget": result["milestones"][-1], "diverged": diverged}
         scores = {int(step): evaluations for step, evaluations in result["scores"].items()}
         rows = read_metrics(job.folder)
         outcomes.append(

@@ -23,8 +23,7 @@ class EnvError(RuntimeError):
     """An external environment raised, returned a non-finite value, timed out, or changed its spaces.
 
     Args:
-        message: what happened, and where. An EnvError as the message, as workers of Gymnasium raise one again, gives
-            the rest, too.
+        message: what happened, and where.
         env: name of the environment.
         row: of the batch.
         seed: of the episode.
@@ -34,7 +33,7 @@ class EnvError(RuntimeError):
 
     def __init__(
         self,
-        message: "str | EnvError",
+        message: str,
         *,
         env: str | None = None,
         row: int | None = None,
@@ -42,10 +41,8 @@ class EnvError(RuntimeError):
         step: int | None = None,
         agent: Any = None,
     ):
-        super().__init__(str(message))
+        super().__init__(message)
         self.env, self.row, self.seed, self.step, self.agent = env, row, seed, step, agent
-        if isinstance(message, EnvError):
-            self.__dict__.update(message.context)
 
     @property
     def context(self) -> dict[str, Any]:
