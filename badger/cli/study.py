@@ -12,6 +12,7 @@ from badger.cli.user_code import search_current_directory
 from badger.runs.files import as_path
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.compare import compare_runs
+from badger.study.process_pool import check_num_processes
 from badger.study.report import check_report_folder, write_report
 from badger.study.results import StudyResults
 from badger.study.run import check_study, run_study
@@ -55,8 +56,7 @@ def study(argv: list[str]) -> Work:
         definition = find_study(name).quick_version() if quick else find_study(name)
         root = Path("runs") / definition.name if folder is None else as_path(folder)
         workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
-        if workers < 1:
-            raise ValueError(f"jobs={workers}, want at least 1 process")
+        check_num_processes(workers)
         check_output_folder("folder", root)
         check_study(definition, root, seeds=seeds, arms=arms)
 

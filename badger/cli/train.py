@@ -12,7 +12,7 @@ from badger.cli.evaluate import default_num_episodes, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.paths import check_output_folder
-from badger.cli.usage import UsageError, Work, parse, print_usage
+from badger.cli.usage import Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
 from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners.population import member_learners
@@ -20,7 +20,7 @@ from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
-from badger.runs.files import as_path
+from badger.runs.files import as_path, check_new_run_folder
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
 from badger.runs.signals import Interrupted, signal_number
@@ -41,11 +41,8 @@ def train_command(words: list[str]) -> Work:
     tensorboard = given.pop("tensorboard")
     folder = None if (typed := given.pop("folder")) is None else as_path(typed)
     check_output_folder("folder", folder)
-    if folder is not None and (folder / "run.json").exists():
-        raise UsageError(
-            f"--folder {folder}: holds a run already; continue it with `badger resume {folder}`, or choose another "
-            "folder"
-        )
+    if folder is not None:
+        check_new_run_folder(folder)
     run = build_run(recipe, **given)
     learner = member_learners(run.learner)[0]
     if not learner.task.external:  # an external environment is first stepped by the training

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import tyro
 
 from badger.cli.typed import TypedFlag, name_flags, names_a_flag, typed_flags, without_value
-from badger.errors import BadgerError
+from badger.errors import BadgerError, RunExists
 from badger.host_memory import limited_memory, out_of_memory_message
 from badger.recipes.parts import check_number, type_name
 from badger.registry import suggestion
@@ -60,7 +60,9 @@ def prepare(command: Command, words: list[str]) -> Work:
     except (HelpPrinted, KeyboardInterrupt):
         raise
     except (Exception, SystemExit) as error:  # parts and environments of users may raise anything
-        if (isinstance(error, BadgerError) and not isinstance(error, UsageError)) or os.environ.get("BADGER_DEBUG"):
+        if (isinstance(error, BadgerError) and not isinstance(error, UsageError | RunExists)) or os.environ.get(
+            "BADGER_DEBUG"
+        ):
             raise
         message = name_flags(describe(error), words)
         if not names_a_flag(message, words):

@@ -95,6 +95,8 @@ class BPTT:
         low, high = size_range(experts=agent.experts if experts is None else experts)
         if low < 1:
             raise ValueError(f"experts={experts}, want at least 1")
+        for size in dict.fromkeys((low, min(low + 1, high), high)):  # low + 1: the head may want multiples
+            agent.act.make_assignment(torch.zeros(1, 1), size, agent.act.outputs, torch.Generator())
         self.agent, self.seed, self.experts = agent, seed, (low, high)
         self.rank = distributed.rank() if rank is None else rank
         self.local_batch = distributed.local_batch_size(batch)

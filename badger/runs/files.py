@@ -28,6 +28,23 @@ def as_path(path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
+def check_new_run_folder(folder: Path) -> None:
+    """Refuses a folder for a new run that has a run, or files of others.
+
+    Args:
+        folder: it may not exist yet.
+
+    Raises:
+        RunExists: the folder has a run, or is not empty.
+        NotADirectoryError: it is a file.
+    """
+    if (folder / "run.json").exists():
+        raise RunExists(
+            f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
+        )
+    check_new_folder(folder)
+
+
 def check_new_folder(folder: Path, *own_files: str) -> None:
     """Refuses a folder for new files of a run, study or report that has files of others.
 

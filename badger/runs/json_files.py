@@ -11,6 +11,7 @@ import reprlib
 import sys
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union
@@ -32,7 +33,8 @@ def read_json(file: Path, fields: Mapping[str, tuple[Any, Any]], advice: str = "
         advice: what to do if the file is damaged.
 
     Raises:
-        DamagedFile: no JSON object, or a field is missing or has another type.
+        DamagedFile: no JSON object, or a field is missing or has another type, or a text has control characters, which
+            a terminal would obey.
         OSError: the file cannot be read.
     """
     try:
@@ -41,6 +43,8 @@ def read_json(file: Path, fields: Mapping[str, tuple[Any, Any]], advice: str = "
         raise _damaged(file, str(error), advice) from error
     if _is_deeper(content, MAX_DEPTH):
         raise _damaged(file, f"it is nested more than {MAX_DEPTH} levels deep", advice)
+    if (text := find_control_characters(content)) is not None:
+        raise _damaged(file, f"it has control characters: {text!r}", advice)
     if not isinstance(content, dict):
         raise _damaged(file, f"it has {reprlib.repr(content)}, want an object with {', '.join(fields)}", advice)
     values = {name: content.get(name, copy.copy(default)) for name, (_, default) in fields.items()}
@@ -169,6 +173,18 @@ def _is_deeper(value: Any, levels: int) -> bool:
     """Whether lists and objects are nested in more levels than these."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return bool(inner) and (levels == 0 or any(_is_deeper(item, levels - 1) for item in inner))
+
+
+def find_control_characters(value: Any) -> str | None:
+    """The first text in a JSON value that would move the cursor, clear the screen or ring where it is printed.
+
+    Args:
+        value: from JSON, nested at most `MAX_DEPTH` levels deep.
+    """
+    if isinstance(value, str):
+        return value if any(unicodedata.category(char) == "Cc" and char not in "\t\n\r" for char in value) else None
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    return next((text for text in map(find_control_characters, inner) if text is not None), None)
 
 
 def _damaged(file: Path, problem: str, advice: str, place: str | None = None) -> DamagedFile:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 
 from badger.runs.events import EventWriter
 from badger.runs.files import as_path, atomic_write, write_all
-from badger.runs.json_files import describe, mismatch
+from badger.runs.json_files import describe, find_control_characters, mismatch
 
 METRICS = "metrics.jsonl"
 MetricsRow = dict[str, Any]
@@ -104,6 +104,8 @@ def _parse_row(line: bytes) -> MetricsRow:
     found = mismatch(row, dict[str, float | bool | None], "row") or mismatch(row, _Row, "row")
     if found is not None:
         raise ValueError(describe(found))
+    if (text := find_control_characters(row)) is not None:
+        raise ValueError(f"control characters: {text!r}")
     return row
 
 

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 from badger import distributed
-from badger.errors import DamagedFile, RunExists, RunLocked
+from badger.errors import DamagedFile, RunLocked
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.runs import checkpoint
 from badger.runs.best import BestFigure, RecentReturns
-from badger.runs.files import as_path, atomic_write, check_new_folder
+from badger.runs.files import as_path, atomic_write, check_new_run_folder
 from badger.runs.json_files import REQUIRED, check_fields, read_json
 from badger.runs.lock import write_lock
 from badger.trust import code_names
@@ -153,13 +153,8 @@ class Run:
                 self._writing = False
 
     def _check_folder(self, folder: Path) -> None:
-        if folder == self._own_folder:
-            return
-        if (folder / "run.json").exists():
-            raise RunExists(
-                f"{folder} holds a run already; continue it with `badger resume {folder}`, or choose another folder"
-            )
-        check_new_folder(folder)
+        if folder != self._own_folder:
+            check_new_run_folder(folder)
 
     def _check_unchanged(self, folder: Path) -> None:
         newest = _newest(folder)

@@ -33,6 +33,19 @@ class _Worker(NamedTuple):
     pipe: Connection
 
 
+def check_num_processes(workers: int) -> None:
+    """Checks a number of processes.
+
+    Args:
+        workers: the number.
+
+    Raises:
+        ValueError: workers < 1.
+    """
+    if workers < 1:
+        raise ValueError(f"jobs={workers}, want at least 1 process")
+
+
 def run_in_processes(
     function: Callable[[Any], None],
     jobs: Sequence[Any],
@@ -51,8 +64,7 @@ def run_in_processes(
         ValueError: workers < 1.
         Interrupted: a KeyboardInterrupt, on Ctrl-C, SIGTERM or another signal, after each worker has saved its run.
     """
-    if workers < 1:
-        raise ValueError(f"jobs={workers}, want at least 1 process")
+    check_num_processes(workers)
     remaining = list(reversed(jobs))
     free: list[_Worker] = []
     busy: dict[Any, tuple[_Worker, Any]] = {}  # by pipe

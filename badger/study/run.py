@@ -68,6 +68,8 @@ def check_study(
 
     Raises:
         ValueError: as `run_study`.
+        RunExists: the folder is no study, and has files of others.
+        DamagedFile: study.json is damaged.
     """
     if seeds is not None and seeds < 1:
         raise ValueError(f"seeds={seeds}, want at least 1")
@@ -75,6 +77,7 @@ def check_study(
         get_by_name(study.arms, arm, "arm")
     file, definition = as_path(folder) / "study.json", study.definition()
     if not file.exists():
+        check_new_folder(file.parent)
         return
     existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
     for name, value in definition.items():
@@ -131,6 +134,5 @@ def _write_json(study: Study, folder: Path) -> None:
     """Writes study.json, unless there is one, which has been checked."""
     file = folder / "study.json"
     if not file.exists():
-        check_new_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         atomic_write(file, (json.dumps(study.definition(), indent=2) + "\n").encode())

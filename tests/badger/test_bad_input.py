@@ -30,7 +30,7 @@ from badger import (
 from badger.cli.main import main
 from comms import Attention, get_by_name, make_edges
 from tiny_runs import load_trusted, made, small_disk
-from toys import toy_agent
+from toys import game, toy_agent
 
 
 def agent(**parts):
@@ -96,6 +96,13 @@ def test_the_error_of_a_bus_or_head_of_the_wrong_size_has_the_right_one(name, pa
 def test_the_error_of_a_controller_of_the_wrong_size_has_the_right_one():
     with pytest.raises(ValueError, match=r"input_size=3, want x 3 \+ read 9 = 12; pass a factory int -> Core"):
         EpisodicMemory(3, lambda size: GRU(3, 6))
+
+
+@pytest.mark.parametrize("experts", [(3, 4), (4, 8), (1, 4)])
+def test_a_range_of_experts_of_which_the_head_refuses_some_is_refused_before_training(experts):
+    task = game(dims=2)
+    with pytest.raises(ValueError, match="want a multiple of outputs=2"):
+        BPTT(toy_agent(task, port="round_robin", experts=4), task, batch=2, experts=experts)
 
 
 @pytest.mark.parametrize(

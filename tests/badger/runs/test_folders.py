@@ -102,7 +102,7 @@ def test_an_empty_folder_on_the_command_line_is_refused(tmp_path, monkeypatch, c
 def test_a_folder_with_files_of_others_is_refused(tmp_path, capsys, folder, words):
     (tmp_path / "thesis.tex").write_text("mine")
     words = [str(folder) if word == "RUN" else word for word in words]
-    assert main([*words, "--folder", str(tmp_path)]) == 1
+    assert main([*words, "--folder", str(tmp_path)]) == 2
     assert "is not empty: it has 'thesis.tex'" in capsys.readouterr().err and entries(tmp_path) == ["thesis.tex"]
 
 

@@ -62,6 +62,14 @@ def test_a_file_without_a_json_object_is_damaged(tmp_path, text):
     assert error.value.file == tmp_path / "file.json"
 
 
+@pytest.mark.parametrize("text", [r'{"a": ["\u001b[2J"]}', r'{"a": {"\u0007": 1}}', '{"a": "\x9b31m"}'])
+def test_control_characters_do_not_reach_the_terminal(tmp_path, text):
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(DamagedFile, match="control characters") as error:
+        read_json(tmp_path / "file.json", {"a": (Any, REQUIRED)})
+    assert str(error.value).isprintable()
+
+
 def test_a_damaged_file_knows_the_field(tmp_path):
     (tmp_path / "file.json").write_text('{"a": {"b": [1, "c"]}}')
     with pytest.raises(DamagedFile) as error:
