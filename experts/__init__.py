@@ -11,6 +11,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
+- `experts.activation_gradients`: for backward passes written by hand.
 
 `CORES` has every core by name. A core of your own is one file with a `Core`, and a line in `CORES`.
 

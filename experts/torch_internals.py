@@ -23,20 +23,6 @@ gru_sequence, lstm_sequence = torch.gru, torch.lstm
 Undocumented. Public replacement: `torch.func.functional_call` on an `nn.GRU` or `nn.LSTM` module.
 """
 
-sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
-"""Gradient of a sigmoid or tanh from (gradient, output), in one kernel instead of three.
-
-Names of ATen operators are no documented interface. Public replacement: `grad * y * (1 - y)` and `grad * (1 - y * y)`.
-"""
-
-
-def softmax_backward(grad: Tensor, output: Tensor) -> Tensor:
-    """Gradient of a softmax over the last axis from the gradient of its output, in one kernel instead of three.
-
-    Public replacement: `output * (grad - (grad * output).sum(-1, keepdim=True))`.
-    """
-    return torch._softmax_backward_data(grad, output, -1, output.dtype)
-
 
 def functorch_active() -> bool:
     """Whether a transform of `torch.func` (vmap, grad, jvp) is running.

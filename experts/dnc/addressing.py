@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from experts.torch_internals import functorch_active, softmax_backward
+from experts.activation_gradients import softmax_backward
+from experts.torch_internals import functorch_active
 
 EPS = 1e-6  # added in norms, usages and links, where 0 has no gradient, inverse or logarithm
 USAGE_LEVELS = 1e4  # usages are rounded to 1 / USAGE_LEVELS before slots are sorted; equal ones keep their order

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from experts.torch_internals import sigmoid_backward, softmax_backward
+from experts.activation_gradients import sigmoid_backward, softmax_backward
 
 
 class InterfaceParams(NamedTuple):

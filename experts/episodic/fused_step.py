@@ -1,9 +1,8 @@
 """Steps of an episodic memory around a gated cell as one autograd function, with a hand-written backward pass.
 
-It computes the same as reading a log and stepping the cell (`EpisodicMemory.forward` around any other controller), with
-one matrix product for each input: that of x for all steps at once (key, query, gates), that of the hidden state (key of
-the previous step, query, gates), and that of the read vector. Weight gradients are one product over all steps. One step
-is the case T = 1.
+It computes the same as the loop of `EpisodicMemory.forward`, with one matrix product for each input: that of x for all
+steps at once (key, query, gates), that of the hidden state (key of the previous step, query, gates), and that of the
+read vector. Weight gradients are one product over all steps. A single step gains nothing from it.
 
 Shapes: T step, S stores, N members, D input, H hidden, G gates, K key, V value, k rows read.
 """
@@ -100,12 +99,12 @@ class FusedStepFunction(Function):
 
     Inputs: keys and values, the storages of the log, and their handles; key and value, the pending rows (S, n, .); x
     (T, S N, D); starts (T, S), the first valid row, and valid_rows (S, C), the valid rows, or None where all are valid;
-    present (T, S N, 1), or None for all; same_episode (T, S N, 1): no reset before the step, or None for all; a
+    same_episode (T, S N, 1): no reset before the step, or None for all; a
     `FusedConfig`; the nine of `FusedWeights`; the parts of the cell's state, (S N, H). States are those of all steps.
     """
 
     @staticmethod
-    def forward(ctx, keys, values, _, __, key, value, x, starts, valid_rows, present, same_episode, config, *rest):
+    def forward(ctx, keys, values, _, __, key, value, x, starts, valid_rows, same_episode, config, *rest):
         weights, state = FusedWeights(*rest[:9]), rest[9:]
         weights_x, weights_h, weights_m = weights.by_input(x.shape[-1])
         size, stores = key.shape[-1], key.shape[0]
@@ -128,8 +127,7 @@ class FusedStepFunction(Function):
             read, *selection = config.attend.read(query, keys, values, span.window_start, span.end, valid)
             read = read.flatten(0, 1)
             gates_x = torch.addmm(gates_x, read, weights_m.t())
-            new, saved = config.cell.cell_forward(gates_x, product[:, size:] + weights.bias_h, state)
-            state = new if present is None else tuple(map(torch.where, [present[t]] * len(new), new, state))
+            state, saved = config.cell.cell_forward(gates_x, product[:, size:] + weights.bias_h, state)
             value, last_x, h_weights = config.value(x[t], state[0]), key_x, weights_h.t()
             value = value if weights.compress is None else value @ weights.compress.t()
             value = value.view(stores, -1, values.shape[-1])
@@ -140,7 +138,6 @@ class FusedStepFunction(Function):
         ctx.keys, ctx.values, ctx.config, ctx.partial, ctx.width = keys, values, config, starts is not None, x.shape[-1]
         ctx.save_for_backward(
             x,
-            present,
             same_episode,
             weights_x,
             weights_h,
@@ -162,7 +159,7 @@ class FusedStepFunction(Function):
     @rows_written_in_place
     def backward(ctx, grad_key, grad_value, grad_keys, grad_values, _, __, *grads):
         config, storage = ctx.config, (ctx.keys, ctx.values)
-        x, present, same_episode, weights_x, weights_h, weights_m, compress, *saved = ctx.saved_tensors
+        x, same_episode, weights_x, weights_h, weights_m, compress, *saved = ctx.saved_tensors
         states, cache = config.unflatten_saved(saved)
         size, stores, weights_m = storage[0].shape[-1], len(storage[0]), weights_m[:, ctx.width :]
         all_grads = (*grads, grad_key, grad_value, grad_keys, grad_values)
@@ -195,11 +192,7 @@ class FusedStepFunction(Function):
             if as_h is not None:
                 grad_state = (grad_state[0] + as_h, *grad_state[1:])
             old = states[t] if same_episode is None else _mask(states[t], same_episode[t])
-            if present is None:
-                to_x, to_h, carry = config.cell.cell_backward(grad_state, old, saved_cell)
-            else:
-                to_x, to_h, carry = config.cell.cell_backward(_mask(grad_state, present[t]), old, saved_cell)
-                carry = tuple(c + a for c, a in zip(carry, _mask(grad_state, ~present[t]), strict=True))
+            to_x, to_h, carry = config.cell.cell_backward(grad_state, old, saved_cell)
             rows = TopKRows(index, span.window_start, span.end, storage[0].shape[1], ctx.partial)
             grad_read = (to_x @ weights_m).view(stores, n, -1)
             to_query = config.attend.backward(grad_read, query, rows, scores, read_weights, storage, columns)
@@ -226,7 +219,7 @@ class FusedStepFunction(Function):
             to_x = (inputs[:, size:] @ weights_x[size:] if config.detach else inputs @ weights_x).view(x.shape)
             if row_grads_x[0] is not None:
                 to_x = to_x + torch.stack(row_grads_x[::-1])
-        return None, None, *columns, to_key, to_value, to_x, *[None] * 5, *to_weights, to_compress, *carry
+        return None, None, *columns, to_key, to_value, to_x, *[None] * 4, *to_weights, to_compress, *carry
 
 
 def _weight_gradients(
@@ -269,7 +262,6 @@ def fused_steps(
     log: RowLog,
     state: Tensors,
     x: Tensor,
-    present: Tensor | None = None,
     reset: Tensor | None = None,
 ) -> tuple[Tensors, Tensors, RowLog, Tensor, Tensor]:
     """Steps over x (T, S, N, D).
@@ -280,23 +272,21 @@ def fused_steps(
         log: the store.
         state: the cell's state.
         x: inputs.
-        present: (T, S, N), as in `Core.forward`.
         reset: (T, S), as in `Core.unroll`.
 
     Returns:
         The hidden states of all steps, the cell's last state, the log, and the positions and weights (S, N, top_k) of
         the last read.
     """
-    log, spans, starts = log.plan_writes(len(x), x.shape[2], present, reset)
+    log, spans, starts = log.plan_writes(len(x), x.shape[2], reset)
     config, store, shape = config._replace(spans=spans), log.store, x.shape[1:-1]
-    mask = None if present is None else present.flatten(1).unsqueeze(-1)
     same_episode = None if reset is None else ~reset.unsqueeze(-1).expand(-1, *shape).flatten(1).unsqueeze(-1)
     key, value, *rest = FusedStepFunction.apply(
-        store.keys, store.values, *log.handles, *log.pending_rows[:2], x.flatten(1, 2), starts, store.valid, mask,
+        store.keys, store.values, *log.handles, *log.pending_rows[:2], x.flatten(1, 2), starts, store.valid,
         same_episode, config, *weights, *(part.flatten(0, 1) for part in state),
     )  # fmt: skip
     key_handle, value_handle, index, read_weights, *all_states = rest
-    pending = PendingRows(key, value, None if present is None else present[-1])
+    pending = PendingRows(key, value)
     log = log.commit(spans, (key_handle, value_handle), starts, pending)
     hs = tuple(h.view(*shape, -1) for h in all_states[:: config.parts])
     last = (hs[-1], *(part.view(*shape, -1) for part in all_states[1 - config.parts :] if config.parts > 1))

@@ -52,9 +52,8 @@ class EpisodicMemory(Core):
     The query layer is initialized as a copy of the key layer, so that an untrained memory retrieves rows similar to the
     present. With two independent layers it retrieves the same few rows for every query, and training takes longer.
 
-    Around a `Cell` (GRU, LSTM), unless similarity is "cosine", a step is one autograd function with a backward pass
-    written by hand (`experts.episodic.fused_step`), and `unroll` computes many steps at once. Hooks on submodules are
-    then not called.
+    Around a `Cell` (GRU, LSTM), unless similarity is "cosine", `unroll` computes many steps at once, by one autograd
+    function with a backward pass written by hand (`experts.episodic.fused_step`). It does not call hooks on submodules.
 
     Rows are written in place, so there are no second derivatives: create_graph=True raises RuntimeError.
     `ClusteredMemory` has second derivatives, and with threshold=2 it is the same memory.
@@ -163,9 +162,6 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
-        if self._is_fused(x):
-            (y,), state = self._fused(x.unsqueeze(0), state, None if present is None else present.unsqueeze(0))
-            return y, state
         m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
         log = log.append(*self.make_row(x, h), present)  # rows of absent members are invalid
@@ -202,22 +198,18 @@ class EpisodicMemory(Core):
         self, xs: Float[Tensor, "T B N D"], state: EpisodicState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N Y"], EpisodicState]:
         """As the loop of `forward`; around a cell by one autograd function for several steps at once."""
-        if not self._is_fused(xs):
+        if self.fused_config is None or functorch_active() or not xs.shape[1]:  # neither vmap nor an empty batch
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
         for start in range(0, len(xs), UNROLL_CHUNK):
             part = slice(start, start + UNROLL_CHUNK)
-            y, state = self._fused(xs[part], state, None, None if reset is None else reset[part])
+            y, state = self._fused(xs[part], state, None if reset is None else reset[part])
             ys += y
         return torch.stack(ys), state
 
-    def _is_fused(self, x: Tensor) -> bool:
-        """Whether a step is one autograd function, which supports neither vmap nor an empty batch."""
-        return self.fused_config is not None and not functorch_active() and x.shape[-3] > 0
-
     def _fused(
-        self, xs: Tensor, state: EpisodicState, present: Tensor | None = None, reset: Tensor | None = None
+        self, xs: Tensor, state: EpisodicState, reset: Tensor | None
     ) -> tuple[tuple[Tensor, ...], EpisodicState]:
         assert self.fused_config is not None and isinstance(self.controller, Cell)
         c = self.controller
@@ -226,7 +218,7 @@ class EpisodicMemory(Core):
             c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
         hs, final, log, positions, read_weights = fused_steps(
-            self.fused_config, weights, state.log, state.controller, xs, present, reset
+            self.fused_config, weights, state.log, state.controller, xs, reset
         )
         return hs, EpisodicState(c.State(*final), hs[-1], log, positions, read_weights)
 

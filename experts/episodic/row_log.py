@@ -208,16 +208,15 @@ class RowLog(Leaf):
         return self._ensure_capacity(min(rows, self.slots), n)
 
     def plan_writes(
-        self, steps: int, n: int, present: Tensor | None = None, reset: Tensor | None = None
+        self, steps: int, n: int, reset: Tensor | None = None
     ) -> tuple["RowLog", tuple[Span, ...], Tensor | None]:
         """Prepares several steps, which write the pending rows and then n rows each.
 
-        Rows of absent members, and those before a reset, are invalid.
+        Rows before a reset are invalid.
 
         Args:
             steps: T.
             n: rows of a step.
-            present: (T, S, n), as in `Core.forward`; None: all.
             reset: (T, S), as in `Core.unroll`; None: none.
 
         Returns:
@@ -233,12 +232,10 @@ class RowLog(Leaf):
             step_rows = max(n if t else first, 1)
             spans.append(Span(write_start, end, max(0, end - self.slots // step_rows * step_rows)))
             write_start = end
-        marks = [] if pending.valid is None else [(0, pending.valid)]
-        marks += [] if present is None else [(t, present[t - 1]) for t in range(1, steps)]
-        for t, valid in marks:
-            log.store.mark_valid(spans[t].write_start, valid)
+        if pending.valid is not None:
+            log.store.mark_valid(spans[0].write_start, pending.valid)
         log.store.used = write_start
-        if not log.cursor.has_invalid_rows and pending.valid is None and present is None and reset is None:
+        if not log.cursor.has_invalid_rows and pending.valid is None and reset is None:
             return log, tuple(spans), None
         start, starts = log.start.flatten(), []
         for t, span in enumerate(spans):

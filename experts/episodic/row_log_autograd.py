@@ -75,7 +75,7 @@ class WriteRead(Function):
         grads = owned_grad(grad_keys, ctx.keys, grad_read), owned_grad(grad_values, ctx.values, grad_read)
         rows = TopKRows(index, span.window_start, span.end, ctx.keys.shape[1], ctx.partial)
         grad_query = ctx.attend.backward(grad_read, query, rows, scores, weights, storage, grads)
-        written = [grad[:, span.write_start : span.end] for grad in grads]
+        written = [grad.narrow(1, span.write_start, span.end - span.write_start) for grad in grads]
         return None, None, *grads, *written, grad_query, *[None] * 3
 
     @staticmethod

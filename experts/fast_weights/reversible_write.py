@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from experts.activation_gradients import tanh_backward
 from experts.fast_weights.write_rules import RULES, FastWeights, activations, write, write_read
 from experts.second_derivatives import first_order_only
-from experts.torch_internals import functorch_active, made_by, not_compiled, tanh_backward
+from experts.torch_internals import functorch_active, made_by, not_compiled
 
 KEEP_EVERY = 64
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from experts.torch_internals import tanh_backward
+from experts.activation_gradients import tanh_backward
 
 FastWeights = tuple[Tensor, ...]  # L of (S, D, D): f(k) = M_L tanh(... tanh(M_1 k)), without biases
 Errors = Callable[[FastWeights, list[Tensor], Tensor], list[Tensor]]  # (memory, activations, targets) -> errors

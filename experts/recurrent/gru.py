@@ -11,9 +11,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
 
+from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.recurrent.cell import Cell, Tensors
 from experts.second_derivatives import differentiable_gradients
-from experts.torch_internals import gru_sequence, sigmoid_backward, tanh_backward
+from experts.torch_internals import gru_sequence
 
 
 class GRUState(NamedTuple):

@@ -6,8 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.recurrent.cell import Cell, Tensors
-from experts.torch_internals import lstm_sequence, sigmoid_backward, tanh_backward
+from experts.torch_internals import lstm_sequence
 
 
 class LSTMState(NamedTuple):
