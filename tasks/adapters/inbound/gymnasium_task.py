@@ -13,6 +13,8 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
+from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
+from tasks.observations import ObsPart, visible_parts
 from tasks.task import ActionSpace, Step, Task
 
 VELOCITIES: dict[str, tuple[int, ...]] = {
@@ -51,10 +53,12 @@ class GymnasiumState(NamedTuple):
 class Gymnasium(Task):
     """Batched copies of an environment of Gymnasium as a task (Towers et al. 2024, arXiv:2407.17032).
 
-    Observations are flattened by `gymnasium.spaces.flatten`: one-hot for a Discrete space, concatenated by name for a
-    Dict. Termination and truncation are those of the environment. As the environments are external, a state can be
-    stepped once only and is not saved in checkpoints; a resumed run starts new episodes, while other tasks resume
-    bit-exactly. Seeds are sampled from rng, so that the same rng gives the same episodes.
+    Observations of any space are flattened: one-hot for a Discrete space, counts of hashed words for a text,
+    concatenated for a Dict or Tuple; `obs_parts` describes the parts. Actions are choices, or real numbers, of all
+    parts of the action space. An action mask is read from the observation, a Dict with the key `action_mask`, or from
+    `info["action_mask"]`. Termination and truncation are those of the environment. As the environments are external, a
+    state can be stepped once only and is not saved in checkpoints; a resumed run starts new episodes, while other tasks
+    resume bit-exactly. Seeds are sampled from rng, so that the same rng gives the same episodes.
 
     Scores, at the end of an episode: `episodic_return` and `episodic_length`.
 
@@ -96,7 +100,7 @@ class Gymnasium(Task):
         object.__setattr__(self, "steps", self.steps or description.max_episode_steps)
         if not self._visible:
             raise ValueError(
-                f"mask_obs={self.mask_obs} hides all {description.obs_size} of {description.name}, want fewer"
+                f"mask_obs={self.mask_obs} hides all {description.observations.size} of {description.name}, want fewer"
             )
         _ = self._pool  # checks num_workers and timeout
 
@@ -119,16 +123,17 @@ class Gymnasium(Task):
                     f"{', '.join(VELOCITIES)}; or give the indices, as in mask_obs=(1, 3)"
                 )
             hidden |= set(VELOCITIES[description.name])
-        wrong = sorted(hidden - set(range(description.obs_size)))
+        size = description.observations.size
+        wrong = sorted(hidden - set(range(size)))
         if wrong:
-            raise ValueError(
-                f"mask_obs: {description.name} has no component {wrong[0]}, want 0 to {description.obs_size - 1}"
-            )
-        return [i for i in range(description.obs_size) if i not in hidden]
+            raise ValueError(f"mask_obs: {description.name} has no component {wrong[0]}, want 0 to {size - 1}")
+        return [i for i in range(size) if i not in hidden]
 
     @cached_property
     def _pool(self) -> EnvPool:
-        limits = EnvLimits(self._description.name, max_episode_steps=self.steps, timeout=self.timeout, flatten=True)
+        name, info_mask = self._description.name, self._description.info_mask
+        masked = info_mask if self._description.actions.discrete and not self._description.observations.has_mask else None
+        limits = EnvLimits(name, max_episode_steps=self.steps, timeout=self.timeout, action_mask=masked)
         return EnvPool(self._factory, limits, num_workers=self.num_workers)
 
     @property
@@ -136,8 +141,12 @@ class Gymnasium(Task):
         return len(self._visible)
 
     @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        return visible_parts(self._description.observations.parts, self._visible)
+
+    @property
     def action_space(self) -> ActionSpace:
-        return self._description.action_adapter.space
+        return self._description.actions.action_space
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
         handle, env_step = self._pool.reset(batch, rng)
@@ -145,7 +154,7 @@ class Gymnasium(Task):
         return self._make_step(handle, env_step, zeros, zeros, torch.ones_like(zeros, dtype=torch.bool))
 
     def step(self, state: GymnasiumState, action: Tensor, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        handle, env_step = state.handle.step(self._description.action_adapter.to_env(action))
+        handle, env_step = state.handle.step(self._description.actions.to_env(self._to_numpy(action)))
         return self._make_step(handle, env_step, state.total, state.length + 1, state.done)
 
     def restart(
@@ -160,16 +169,48 @@ class Gymnasium(Task):
         self, handle: EnvHandle, env_step: EnvStep, total: Tensor, length: Tensor, no_score: Tensor
     ) -> tuple[Any, Step]:
         """The step of the task; `no_score` masks episodes that had ended before or just start."""
-        obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (env_step.obs, env_step.reward))
-        terminated, truncated = (
-            torch.tensor(x, device=total.device) for x in (env_step.terminated, env_step.truncated)
-        )
+        batch, device = len(total), total.device
+        flat = self._description.observations.encode(env_step.obs, batch)
+        hidden = len(self._visible) < flat.shape[1]
+        obs = torch.tensor(flat[:, self._visible] if hidden else flat, dtype=self.dtype, device=device)
+        reward = torch.tensor(env_step.reward, dtype=self.dtype, device=device)
+        terminated, truncated = (torch.tensor(x, device=device) for x in (env_step.terminated, env_step.truncated))
         state = GymnasiumState(handle, total + reward, length, terminated | truncated)
         scored = state.done & ~no_score
         scores = {name: torch.where(scored, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
-        return state, Step(obs[:, self._visible], reward, terminated, truncated, scores)
+        return state, Step(obs, reward, terminated, truncated, scores, None, self._action_mask(env_step, device))
+
+    def _action_mask(self, env_step: EnvStep, device: torch.device) -> Tensor | None:
+        """The mask (B, A) of the environment, from the observation or the infos."""
+        description = self._description
+        masks = env_step.obs[ACTION_MASK_KEY] if description.observations.has_mask else env_step.action_mask
+        if masks is None or not description.actions.discrete:
+            return None
+        rows = [description.actions.flat_mask(_row(masks, row)) for row in range(len(env_step.reward))]
+        return torch.tensor(np.array(rows), device=device)
+
+    def _to_numpy(self, action: Tensor) -> np.ndarray:
+        """Checks the shape and kind of actions and converts them to NumPy."""
+        actions = self._description.actions
+        dims = 1 if actions.single else 2
+        if actions.discrete and (action.is_floating_point() or action.dim() != dims):
+            want = "(batch,)" if actions.single else "(batch, choices)"
+            raise ValueError(
+                f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} gives "
+                "no gradient to logits; roll out with a policy that samples actions from them"
+            )
+        return action.detach().cpu().numpy()
 
     def references(self) -> dict[str, dict[str, float]]:
         """The return at which the environment counts as solved, if it is defined."""
         threshold = self._description.reward_threshold
         return {} if threshold is None else {"episodic_return": {"threshold": threshold}}
+
+
+def _row(masks: Any, row: int) -> Any:
+    """One row of masks in nested dicts and tuples of arrays."""
+    if isinstance(masks, dict):
+        return {key: _row(part, row) for key, part in masks.items()}
+    if isinstance(masks, tuple):
+        return tuple(_row(part, row) for part in masks)
+    return masks[row]

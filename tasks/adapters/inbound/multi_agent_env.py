@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
-from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
+from tasks.adapters.inbound.multi_agent_spaces import JointActions, JointObservations
 from tasks.adapters.inbound.rewards import as_number
 from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
+from tasks.task import Discrete
 
 EnvId = str | Callable[[], Any]
 
@@ -52,8 +52,8 @@ class MultiAgentEnv:
         if not self.agent_names:
             raise ValueError(f"{self.env} has no possible_agents, want a list of names")
         self.agent_obs_spaces, self.agent_action_spaces = self._agent_spaces()
-        self.obs_codec = ObservationCodec(self.agent_obs_spaces)
-        self.action_codec = make_action_codec(self.agent_action_spaces)
+        self.obs_codec = JointObservations(self.agent_obs_spaces)
+        self.action_codec = JointActions(self.agent_action_spaces)
         self.size = self.obs_codec.size + len(self.agent_names) * agent_indicator
         self.full_masks: list[Any] = [self.action_codec.action_mask(name) for name in self.agent_names]  # all allowed
         self.observation_space, self.action_space = self._make_obs_space(), self._make_action_space()
@@ -124,7 +124,7 @@ class MultiAgentEnv:
         values |= {"terminated": self.terminated.copy(), "truncated": self.truncated.copy()}
         values |= {"mean_return": np.float64(self.total.sum() / max(1, self.has_acted.sum()))}
         values |= {"length": np.float64(self.t)}
-        return values | ({"action_mask": np.stack(masks)} if isinstance(self.action_codec, DiscreteCodec) else {})
+        return values | ({"action_mask": np.stack(masks)} if self.action_codec.discrete else {})
 
     def _agent_mask(self, names: Iterable[str]) -> np.ndarray:
         """Mask (P,) of the agents with these names. Raises ValueError for a name not in `possible_agents`."""
@@ -156,16 +156,17 @@ class MultiAgentEnv:
         parts |= {name: spaces.Box(-np.inf, np.inf, (), np.float64) for name in ("mean_return", "length")}
         parts["reward"] = spaces.Box(-np.inf, np.inf, (count,), np.float64)
         parts["obs"] = spaces.Box(-np.inf, np.inf, (count, self.size), self.obs_codec.dtype)
-        if isinstance(self.action_codec, DiscreteCodec):
+        if self.action_codec.discrete:
             parts["action_mask"] = spaces.MultiBinary((count, self.action_codec.action_space.size))
         return spaces.Dict(parts)
 
     def _make_action_space(self) -> Any:
         """The space of the actions of all agents, the argument of `step`."""
         spaces, count = require_gymnasium().spaces, len(self.agent_names)
-        if isinstance(self.action_codec, BoxCodec):
+        if not self.action_codec.discrete:
             return spaces.Box(-np.inf, np.inf, (count, self.action_codec.action_space.size), np.float64)
-        nvec = self.action_codec.nvec[0] if self.action_codec.all_discrete else self.action_codec.nvec
+        nvec = self.action_codec.nvec
+        nvec = nvec[0] if isinstance(self.action_codec.action_space, Discrete) else nvec
         return spaces.MultiDiscrete(np.array([nvec] * count))
 
 

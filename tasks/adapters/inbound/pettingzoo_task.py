@@ -12,6 +12,7 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
+from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Step, Task, check_positive
 
 
@@ -19,7 +20,7 @@ from tasks.task import ActionSpace, Step, Task, check_positive
 class PettingZoo(Task):
     """Batched copies of a PettingZoo environment as a multi-agent task; the P `possible_agents` are its agents.
 
-    Observations are flattened by `gymnasium.spaces.flatten` and padded with zeros to one size. The action mask combines
+    Observations of any space are flattened and padded with zeros to one size. The action mask combines
     the `action_mask` of the environment with the options that an agent does not have. Agents that have ended or have
     not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes
     `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ.
@@ -80,6 +81,11 @@ class PettingZoo(Task):
     @property
     def obs_size(self) -> int:
         return self._probe.size
+
+    @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        indicator = (ObsPart("one_hot", (len(self.agent_names),), "[agent]"),) if self.agent_indicator else ()
+        return (*self._probe.obs_codec.parts, *indicator)
 
     @property
     def action_space(self) -> ActionSpace:
