@@ -147,6 +147,11 @@ class Task(ABC):
         return (ObsPart("vector", (self.obs_size,)),)
 
     @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        """Which of the O numbers are measurements, which may be normalized; others are codes, pixels or words."""
+        return tuple(part.kind == "vector" for part in self.obs_parts for _ in range(part.size))
+
+    @property
     @abstractmethod
     def action_space(self) -> ActionSpace:
         """The action space."""

@@ -31,17 +31,25 @@ class EnvDescription(NamedTuple):
     info_mask: bool
 
 
-def env_factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: int) -> EnvFactory:
+def env_factory(
+    env: str | Callable[..., Any], options: Mapping[str, Any], steps: int, frame_stack: int = 1
+) -> EnvFactory:
     """A factory of copies of an environment.
 
     Args:
         env: an id, a callable, or `module:function`.
         options: keyword arguments of the environment.
         steps: replaces the time limit of an id; 0: its own.
+        frame_stack: the number of last observations that are stacked.
 
     Raises:
         ValueError: there is no such module or function, or a file has named it and it is not trusted.
     """
+    factory = _factory(env, options, steps)
+    return factory if frame_stack == 1 else partial(_make_stacked, factory, frame_stack)
+
+
+def _factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: int) -> EnvFactory:
     if not isinstance(env, str):
         return partial(env, **options)
     function = _find_function(env)
@@ -72,6 +80,11 @@ def _find_function(env: str) -> Callable[..., Any] | None:
 
 def _make(env: str, **options: Any) -> Any:
     return require_gymnasium().make(env, **options)
+
+
+def _make_stacked(factory: EnvFactory, frames: int) -> Any:
+    """A copy that observes its last frames; at the start of an episode all are the first."""
+    return require_gymnasium().wrappers.FrameStackObservation(factory(), frames, padding_type="reset")
 
 
 def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDescription:

@@ -15,7 +15,7 @@ from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
 from tasks.observations import ObsPart, visible_parts
-from tasks.task import ActionSpace, Step, Task
+from tasks.task import ActionSpace, Step, Task, check_positive
 
 VELOCITIES: dict[str, tuple[int, ...]] = {
     "CartPole-v0": (1, 3),
@@ -29,6 +29,9 @@ VELOCITIES: dict[str, tuple[int, ...]] = {
     "LunarLanderContinuous-v3": (2, 3, 5),
 }
 """Indices of the velocities in an observation, by environment."""
+
+DEFAULT_STEPS = 10_000
+"""The time limit of an environment that has none of its own."""
 
 SCORES = ("episodic_return", "episodic_length")
 
@@ -68,13 +71,15 @@ class Gymnasium(Task):
         options: keyword arguments of the environment.
         mask_obs: indices of the flattened observation that are hidden from the agent.
         mask_velocity: whether velocities are hidden, too, for environments in `VELOCITIES`.
+        frame_stack: the number of last observations that an agent observes at once, for agents without memory.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
         timeout: the maximum duration of a step or reset in seconds; needs workers.
-        steps: the step after which an episode is truncated; 0: the time limit of the environment.
+        steps: the step after which an episode is truncated; 0: the time limit of the environment, found in its spec or
+            in any wrapper; if it has none, 10,000.
 
     Raises:
-        ValueError: an environment that cannot be constructed, has no time limit, or has unsupported spaces; indices in
-            `mask_obs` out of range; no observation left.
+        ValueError: an environment that cannot be constructed, or has unsupported spaces; indices in `mask_obs` out of
+            range; no observation left.
         ModuleNotFoundError: gymnasium is not installed.
     """
 
@@ -82,6 +87,7 @@ class Gymnasium(Task):
     options: Mapping[str, Any] = field(default_factory=dict)
     mask_obs: tuple[int, ...] = ()
     mask_velocity: bool = False
+    frame_stack: int = field(default=1, kw_only=True)
     num_workers: int = 1
     timeout: float | None = None
     steps: int = field(default=0, kw_only=True)
@@ -94,10 +100,9 @@ class Gymnasium(Task):
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise ValueError(f"steps={self.steps}, want at least 1, or 0 for the time limit of the environment")
+        check_positive(frame_stack=self.frame_stack)
         description = self._description
-        if not self.steps and description.max_episode_steps is None:
-            raise ValueError(f"steps=0, and {description.name} has no time limit; want one such as steps=1000")
-        object.__setattr__(self, "steps", self.steps or description.max_episode_steps)
+        object.__setattr__(self, "steps", self.steps or description.max_episode_steps or DEFAULT_STEPS)
         if not self._visible:
             raise ValueError(
                 f"mask_obs={self.mask_obs} hides all {description.observations.size} of {description.name}, want fewer"
@@ -110,7 +115,7 @@ class Gymnasium(Task):
 
     @cached_property
     def _factory(self) -> EnvFactory:
-        return env_factory(self.env, self.options, self.steps)
+        return env_factory(self.env, self.options, self.steps, self.frame_stack)
 
     @cached_property
     def _visible(self) -> list[int]:

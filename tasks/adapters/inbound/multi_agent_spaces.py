@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.adapters.inbound.as_parallel import WAITING_MASK_KEY
 from tasks.adapters.inbound.spaces.actions import ActionCodec, common_bounds
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY, ObservationCodec
 from tasks.adapters.inbound.spaces.stacking import check_observation, stack_observations
@@ -56,6 +57,8 @@ class JointObservations:
 
     def mask(self, obs: Any, info: Mapping[str, Any]) -> Any:
         """The action mask of the environment, from the observation or the info; None if there is none."""
+        if WAITING_MASK_KEY in info:
+            return info[WAITING_MASK_KEY]
         return (
             obs[ACTION_MASK_KEY] if isinstance(obs, Mapping) and ACTION_MASK_KEY in obs else info.get(ACTION_MASK_KEY)
         )

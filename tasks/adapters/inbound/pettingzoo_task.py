@@ -13,7 +13,7 @@ from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
 from tasks.observations import ObsPart
-from tasks.task import ActionSpace, Step, Task, check_positive
+from tasks.task import ActionSpace, Step, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,8 @@ class PettingZoo(Task):
     Args:
         env: a function that returns a `ParallelEnv`, or an `AECEnv` whose agents can act at once; `module:function`; or
             a module with a `parallel_env`, such as "mpe2.simple_spread_v3".
-        steps: the step after which all remaining agents are truncated.
+        steps: the step after which all remaining agents are truncated; 0: the limit of the environment, its
+            `max_cycles`; if it has none, 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that
             share a policy can have different roles.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
@@ -43,7 +44,7 @@ class PettingZoo(Task):
     """
 
     env: str | Callable[[], Any]
-    steps: int = 500
+    steps: int = 0
     agent_indicator: bool = False
     num_workers: int = 1
     timeout: float | None = None
@@ -54,8 +55,10 @@ class PettingZoo(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps)
-        _ = self._probe, self._pool  # checks env, num_workers and timeout
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps}, want at least 1, or 0 for the limit of the environment")
+        object.__setattr__(self, "steps", self._probe.steps)
+        _ = self._pool  # checks num_workers and timeout
 
     @cached_property
     def _factory(self) -> Callable[[], MultiAgentEnv]:

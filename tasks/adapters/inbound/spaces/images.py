@@ -17,9 +17,11 @@ def image_layout(box: Any) -> str:
         box: a space of Gymnasium.
     """
     shape, discrete = box.shape, box.dtype.kind in "uib"
-    low, high = box.low.min(initial=np.inf), box.high.max(initial=-np.inf)
-    uniform = box.low.size and low == box.low.max() and high == box.high.min() and np.isfinite([low, high]).all()
-    if not uniform or high <= low or len(shape) not in (2, 3, 4):
+    if len(shape) not in (2, 3, 4) or not box.low.size:
+        return ""
+    low, high = float(box.low.min()), float(box.high.max())
+    uniform = low == box.low.max() and high == box.high.min() and np.isfinite([low, high]).all()
+    if not uniform or high <= low:
         return ""
     if len(shape) == 2:
         return "HW" if box.dtype == np.uint8 and min(shape) >= SMALLEST_SIDE else ""

@@ -168,7 +168,7 @@ BAD = [
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
         "env='make_vec' returned a CartPoleVectorEnv, want a single gymnasium.Env",
     ),
-    ({"env": toy_worlds.Counter}, "steps=0, and Counter has no time limit; want .*steps=1000"),
+    ({"frame_stack": 0}, "frame_stack=0, want at least 1"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
     ({"mask_obs": (4,)}, "mask_obs: CartPole-v1 has no component 4, want 0 to 3"),
     ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 of CartPole-v1"),

@@ -345,7 +345,6 @@ def test_an_environment_that_changes_between_resets_is_refused(env, message):
     ("env", "message"),
     [
         (toy_zoo.Nameless, "has no possible_agents"),
-        (toy_zoo.Ordered, r"agents take turns.*is_parallelizable=True"),
         (dict, "env returned a dict, want a pettingzoo.ParallelEnv, or an AECEnv"),
         ("no_such_world.grass_v1", "pip install no_such_world"),
         ("toy_zoo", "module toy_zoo has no parallel_env or env; name a function as module:function"),
@@ -364,7 +363,7 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch, library):
         zoo(toy_zoo.Turns)
 
 
-@pytest.mark.parametrize("options", [{"steps": 0}, {"num_workers": 0}])
+@pytest.mark.parametrize("options", [{"steps": -1}, {"num_workers": 0}])
 def test_sizes_are_positive(options):
-    with pytest.raises(ValueError, match="=0, want at least 1"):
+    with pytest.raises(ValueError, match="=(-1|0), want at least 1"):
         zoo(**options)
