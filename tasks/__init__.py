@@ -1,5 +1,6 @@
 """Tasks: distributions of episodes, batched on one device, with a state that is a value.
 
+- `tasks.observations`: `ObsPart`, what the numbers of an observation are.
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
 - `tasks.games`: the guessing game and the memory card game. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
@@ -24,6 +25,7 @@ assert step.terminated.all() and step.scores["final_error"].shape == (3,)
 
 from collections.abc import Callable
 
+from tasks.adapters.inbound.atari import make_atari
 from tasks.adapters.inbound.checked_env import EnvError, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_task import Gymnasium
@@ -52,6 +54,7 @@ from tasks.distributions import (
 from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
+from tasks.observations import ObsPart
 from tasks.sequence.associative_recall import AssociativeRecall
 from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
@@ -110,6 +113,7 @@ __all__ = [
     "Maze",
     "Mixture",
     "MultiDiscrete",
+    "ObsPart",
     "Path",
     "PettingZoo",
     "PooledRecall",
@@ -127,6 +131,7 @@ __all__ = [
     "Task",
     "TaskDistribution",
     "init_fields",
+    "make_atari",
     "nominal",
     "sample_size",
     "sample_task",

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from tasks.observations import ObsPart
+
 
 @dataclass(frozen=True)
 class Discrete:
@@ -138,6 +140,16 @@ class Task(ABC):
     @abstractmethod
     def obs_size(self) -> int:
         """The size O of an observation."""
+
+    @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        """The parts of a flat observation, for senses that treat parts differently; by default one vector."""
+        return (ObsPart("vector", (self.obs_size,)),)
+
+    @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        """Which of the O numbers are measurements, which may be normalized; others are codes, pixels or words."""
+        return tuple(part.kind == "vector" for part in self.obs_parts for _ in range(part.size))
 
     @property
     @abstractmethod

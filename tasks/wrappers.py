@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task
 
 
@@ -49,6 +50,12 @@ class PreviousActionReward(Task):
     @property
     def obs_size(self) -> int:
         return self.task.obs_size + self.task.action_space.size + 2
+
+    @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        space = self.task.action_space
+        action = ObsPart("vector" if isinstance(space, Continuous) else "one_hot", (space.size,), "[action]")
+        return (*self.task.obs_parts, action, ObsPart("vector", (1,), "[reward]"), ObsPart("one_hot", (1,), "[first]"))
 
     @property
     def action_space(self) -> ActionSpace:

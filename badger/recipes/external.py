@@ -57,7 +57,7 @@ class ExternalEnvFlags:
 @recipe(
     **SINGLE_EXPERT_DEFAULTS
     | EXTERNAL_DEFAULTS
-    | {"batch": 16, "lr": 3e-3, "sense": "scaled", "sense.power": 0.0, "sense.scale": 1.0}
+    | {"batch": 16, "lr": 3e-3, "sense": "auto", "sense.scale": 1.0}
 )
 def gymnasium(
     setup: Setup,
@@ -67,6 +67,7 @@ def gymnasium(
     options: str | None = None,
     mask_obs: tuple[int, ...] = (),
     mask_velocity: bool = False,
+    frame_stack: int = 1,
 ) -> Run:
     """Experts act in any environment of Gymnasium. A resumed run begins new episodes.
 
@@ -76,14 +77,17 @@ def gymnasium(
         options: keyword arguments of the environment in JSON, such as '{"render_mode": "rgb_array"}'.
         mask_obs: indices of the flat observation that are hidden.
         mask_velocity: hide the velocities, where their indices are known.
+        frame_stack: observe so many last observations at once.
     """
-    task = Gymnasium(env, _options(options), mask_obs, mask_velocity, **external.env_options)
+    task = Gymnasium(
+        env, _options(options), mask_obs, mask_velocity, frame_stack=frame_stack, **external.env_options
+    )
     return external.make_run(setup, task)
 
 
 @recipe(
     **EXTERNAL_DEFAULTS
-    | {"experts": 0, "batch": 32, "lr": 1e-3, "schedule": "constant", "steps": 25, "sense": "team", "act": "team"}
+    | {"experts": 0, "batch": 32, "lr": 1e-3, "schedule": "constant", "sense": "auto", "act": "team"}
     | {"learner.gamma": 0.95}
 )
 def pettingzoo(

@@ -214,7 +214,7 @@ TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "com
 CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64}, Core)
 BUS = PartKind("bus", BUSES, 2, base=Bus)
 TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
-SENSE = PartKind("sense", SENSES, 1, base=Sense)
+SENSE = PartKind("sense", SENSES, 1, frozenset({"obs_parts", "agents"}), base=Sense)
 ACT = PartKind("act", ACTS, 2, frozenset({"agents"}), base=Act)
 LEARNER = PartKind(
     "learner", LEARNERS, 2, frozenset({*TRAINING_FLAGS, "auxiliary", "lr", "rank", "seed"}), base=Learner

@@ -159,7 +159,7 @@ class Setup:
         if identity is None:
             identity = 0 if name_size else DEFAULT_IDENTITY_SIZE
         experts = size_range(experts=self.experts)[1]
-        sensing = sense.build(task.obs_size)
+        sensing = sense.build(task.obs_size, obs_parts=task.obs_parts, **agents)
         heard = sensing.output_size + message_size
         core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
         bus = self.bus.build(core.output_size, self.message_size)

@@ -56,6 +56,21 @@ def require_pettingzoo() -> Any:
     return module
 
 
+def require_ale() -> Any:
+    """Imports ale_py, with its games, and cv2, which scales their images.
+
+    Raises:
+        ModuleNotFoundError: one of them is not installed; the message has the command to install both.
+    """
+    try:
+        import ale_py as module
+        import cv2  # noqa: F401
+    except ModuleNotFoundError as error:
+        message = f"{error}: Atari games need it; pip install ale-py opencv-python-headless"
+        raise ModuleNotFoundError(message, name=error.name) from error
+    return module
+
+
 def _missing(error: ModuleNotFoundError, package: str) -> ModuleNotFoundError:
     return ModuleNotFoundError(
         f"{error}: environments of Gymnasium and PettingZoo need it; pip install '{package}'", name=error.name

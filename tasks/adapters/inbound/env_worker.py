@@ -17,7 +17,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tasks.adapters.inbound.checked_env import CallTimes, EnvBatch, EnvError, EnvFactory, EnvLimits, init_call_timer
+from tasks.adapters.inbound.checked_env import CallTimes, EnvError, EnvFactory, EnvLimits, init_call_timer
+from tasks.adapters.inbound.env_batch import EnvBatch
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 POLL_SECONDS = 0.5  # between two looks at the parent
@@ -42,8 +43,8 @@ def run_worker(
     init_call_timer()
     batch = None
     try:
-        batch = EnvBatch(factory, rows, limits, call_times)
-        pipe.send((batch.vector.single_observation_space, batch.vector.single_action_space))
+        batch = EnvBatch(factory, rows, limits, call_times, own_process=True)
+        pipe.send(batch.spaces)
         for method, arguments in _requests(pipe):
             pipe.send(getattr(batch, method)(*arguments))
     except EnvError as error:

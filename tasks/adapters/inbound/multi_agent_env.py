@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
-from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
+from tasks.adapters.inbound.as_parallel import as_parallel_env, own_limit
+from tasks.adapters.inbound.multi_agent_spaces import JointActions, JointObservations
 from tasks.adapters.inbound.rewards import as_number
 from tasks.adapters.named_imports import env_maker
-from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium
+from tasks.task import Discrete
 
 EnvId = str | Callable[[], Any]
+DEFAULT_STEPS = 10_000
+"""The time limit of an environment that has none of its own."""
 
 
 class MultiAgentEnv:
@@ -32,7 +35,7 @@ class MultiAgentEnv:
 
     Args:
         env: a factory of a `ParallelEnv`, or of an `AECEnv` whose agents can act at once; see `parallel_env_factory`.
-        steps: the step after which all remaining agents are truncated.
+        steps: the step after which all remaining agents are truncated; 0: the limit of the environment, or 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation.
 
     Raises:
@@ -43,17 +46,14 @@ class MultiAgentEnv:
     render_mode = None
 
     def __init__(self, env: EnvId, steps: int, *, agent_indicator: bool = False):
-        self.env, self.steps, self.agent_indicator = (
-            _as_parallel_env(_construct(parallel_env_factory(env), env)),
-            steps,
-            agent_indicator,
-        )
+        self.env, self.agent_indicator = as_parallel_env(_construct(parallel_env_factory(env), env)), agent_indicator
+        self.steps = steps or own_limit(self.env) or DEFAULT_STEPS
         self.agent_names = list(getattr(self.env, "possible_agents", None) or [])
         if not self.agent_names:
             raise ValueError(f"{self.env} has no possible_agents, want a list of names")
         self.agent_obs_spaces, self.agent_action_spaces = self._agent_spaces()
-        self.obs_codec = ObservationCodec(self.agent_obs_spaces)
-        self.action_codec = make_action_codec(self.agent_action_spaces)
+        self.obs_codec = JointObservations(self.agent_obs_spaces)
+        self.action_codec = JointActions(self.agent_action_spaces)
         self.size = self.obs_codec.size + len(self.agent_names) * agent_indicator
         self.full_masks: list[Any] = [self.action_codec.action_mask(name) for name in self.agent_names]  # all allowed
         self.observation_space, self.action_space = self._make_obs_space(), self._make_action_space()
@@ -124,7 +124,7 @@ class MultiAgentEnv:
         values |= {"terminated": self.terminated.copy(), "truncated": self.truncated.copy()}
         values |= {"mean_return": np.float64(self.total.sum() / max(1, self.has_acted.sum()))}
         values |= {"length": np.float64(self.t)}
-        return values | ({"action_mask": np.stack(masks)} if isinstance(self.action_codec, DiscreteCodec) else {})
+        return values | ({"action_mask": np.stack(masks)} if self.action_codec.discrete else {})
 
     def _agent_mask(self, names: Iterable[str]) -> np.ndarray:
         """Mask (P,) of the agents with these names. Raises ValueError for a name not in `possible_agents`."""
@@ -156,16 +156,17 @@ class MultiAgentEnv:
         parts |= {name: spaces.Box(-np.inf, np.inf, (), np.float64) for name in ("mean_return", "length")}
         parts["reward"] = spaces.Box(-np.inf, np.inf, (count,), np.float64)
         parts["obs"] = spaces.Box(-np.inf, np.inf, (count, self.size), self.obs_codec.dtype)
-        if isinstance(self.action_codec, DiscreteCodec):
+        if self.action_codec.discrete:
             parts["action_mask"] = spaces.MultiBinary((count, self.action_codec.action_space.size))
         return spaces.Dict(parts)
 
     def _make_action_space(self) -> Any:
         """The space of the actions of all agents, the argument of `step`."""
         spaces, count = require_gymnasium().spaces, len(self.agent_names)
-        if isinstance(self.action_codec, BoxCodec):
+        if not self.action_codec.discrete:
             return spaces.Box(-np.inf, np.inf, (count, self.action_codec.action_space.size), np.float64)
-        nvec = self.action_codec.nvec[0] if self.action_codec.all_discrete else self.action_codec.nvec
+        nvec = self.action_codec.nvec
+        nvec = nvec[0] if isinstance(self.action_codec.action_space, Discrete) else nvec
         return spaces.MultiDiscrete(np.array([nvec] * count))
 
 
@@ -194,17 +195,3 @@ def _construct(factory: Callable[[], Any], env: EnvId) -> Any:
         return factory()
     except (Exception, SystemExit) as error:  # code of others, which may end the process
         raise ValueError(f"env={env!r} cannot be constructed: {type(error).__name__}: {error}") from error
-
-
-def _as_parallel_env(env: Any) -> Any:
-    """The environment as a `ParallelEnv`. Raises ValueError for turn-based environments and other objects."""
-    if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
-        if not getattr(env, "metadata", {}).get("is_parallelizable", False):
-            raise ValueError(
-                f"agents take turns in {env}, want an environment in which all act at once; if they can (see "
-                "PettingZoo's aec_to_parallel), set metadata is_parallelizable=True"
-            )
-        return require_pettingzoo().utils.aec_to_parallel(env)
-    if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "action_space")):
-        raise ValueError(f"env returned a {type(env).__name__}, want a pettingzoo.ParallelEnv, or an AECEnv")
-    return env

@@ -12,14 +12,15 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
-from tasks.task import ActionSpace, Step, Task, check_positive
+from tasks.observations import ObsPart
+from tasks.task import ActionSpace, Step, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class PettingZoo(Task):
     """Batched copies of a PettingZoo environment as a multi-agent task; the P `possible_agents` are its agents.
 
-    Observations are flattened by `gymnasium.spaces.flatten` and padded with zeros to one size. The action mask combines
+    Observations of any space are flattened and padded with zeros to one size. The action mask combines
     the `action_mask` of the environment with the options that an agent does not have. Agents that have ended or have
     not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes
     `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ.
@@ -31,7 +32,8 @@ class PettingZoo(Task):
     Args:
         env: a function that returns a `ParallelEnv`, or an `AECEnv` whose agents can act at once; `module:function`; or
             a module with a `parallel_env`, such as "mpe2.simple_spread_v3".
-        steps: the step after which all remaining agents are truncated.
+        steps: the step after which all remaining agents are truncated; 0: the limit of the environment, its
+            `max_cycles`; if it has none, 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that
             share a policy can have different roles.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
@@ -42,7 +44,7 @@ class PettingZoo(Task):
     """
 
     env: str | Callable[[], Any]
-    steps: int = 500
+    steps: int = 0
     agent_indicator: bool = False
     num_workers: int = 1
     timeout: float | None = None
@@ -53,8 +55,10 @@ class PettingZoo(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps)
-        _ = self._probe, self._pool  # checks env, num_workers and timeout
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps}, want at least 1, or 0 for the limit of the environment")
+        object.__setattr__(self, "steps", self._probe.steps)
+        _ = self._pool  # checks num_workers and timeout
 
     @cached_property
     def _factory(self) -> Callable[[], MultiAgentEnv]:
@@ -80,6 +84,11 @@ class PettingZoo(Task):
     @property
     def obs_size(self) -> int:
         return self._probe.size
+
+    @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        indicator = (ObsPart("one_hot", (len(self.agent_names),), "[agent]"),) if self.agent_indicator else ()
+        return (*self._probe.obs_codec.parts, *indicator)
 
     @property
     def action_space(self) -> ActionSpace:

@@ -16,7 +16,6 @@ import toy_worlds
 from badger.rollouts.trajectory import Carry, detach_carry
 from experts import state as states
 from tasks import EnvError, EnvLimits, EnvPool, Step
-from tasks.adapters.inbound.checked_env import CheckedEnv
 
 B = 4
 
@@ -52,7 +51,7 @@ def choices(n=4):
 
 def same(one, other):
     for a, b in zip(one, other, strict=True):
-        for x, y in zip(a, b, strict=True):
+        for x, y in zip(a[:4], b[:4], strict=True):  # the last are masks
             assert_array_equal(x, y)
 
 
@@ -327,4 +326,4 @@ def test_a_dict_with_other_names_is_refused():
             return {"door": 1}
 
     with pytest.raises(EnvError, match=r"returned the observation \['door'\], want a dict of \['door', 'place'\]"):
-        CheckedEnv(Other, 0, EnvLimits("Toy-v0")).reset(seed=0)
+        worlds(Other).reset(B, seeded())

@@ -168,7 +168,7 @@ BAD = [
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
         "env='make_vec' returned a CartPoleVectorEnv, want a single gymnasium.Env",
     ),
-    ({"env": toy_worlds.Counter}, "steps=0, and Counter has no time limit; want .*steps=1000"),
+    ({"frame_stack": 0}, "frame_stack=0, want at least 1"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
     ({"mask_obs": (4,)}, "mask_obs: CartPole-v1 has no component 4, want 0 to 3"),
     ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 of CartPole-v1"),
@@ -176,7 +176,7 @@ BAD = [
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
         "want one of CartPole-v0, .*mask_obs=",
     ),
-    ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to has the action space Text.*, want Discrete, MultiDiscrete"),
+    ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to: action has the space Text.*, want Discrete, MultiDiscrete"),
     ({"num_workers": 0}, "num_workers=0, want at least 1"),
     ({"timeout": 3.0}, "set num_workers=2 or more"),
 ]

@@ -1,0 +1,166 @@
+"""AEC environments of PettingZoo, in which agents act one after the other, as environments in which all act in a step.
+
+This module also runs in worker processes; it does not import torch.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tasks.adapters.inbound.spaces.actions import ActionCodec
+from tasks.adapters.optional_imports import require_pettingzoo
+
+WAITING_MASK_KEY = "waiting_mask"
+"""In the info of an agent that waits for its turn: replaces its action mask."""
+Results = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]
+
+
+def as_parallel_env(env: Any) -> Any:
+    """The environment as a `ParallelEnv`.
+
+    PettingZoo's own conversion of an AEC environment is replaced by `ActAtOnce`, which observes half as often.
+
+    Args:
+        env: a `ParallelEnv`, or an `AECEnv`.
+
+    Raises:
+        ValueError: another object.
+    """
+    conversions = require_pettingzoo().utils.conversions
+    if isinstance(env, conversions.aec_to_parallel_wrapper):
+        return ActAtOnce(env.aec_env)
+    if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
+        if not getattr(env, "metadata", {}).get("is_parallelizable", False):
+            return TakeTurns(env)
+        parallel = conversions.aec_to_parallel(env)  # its own parallel form, if it has one
+        return ActAtOnce(env) if isinstance(parallel, conversions.aec_to_parallel_wrapper) else parallel
+    if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "action_space")):
+        raise ValueError(f"env returned a {type(env).__name__}, want a pettingzoo.ParallelEnv, or an AECEnv")
+    return env
+
+
+def own_limit(env: Any) -> int | None:
+    """The `max_cycles` of an environment or of one that it wraps; None if there is none.
+
+    Args:
+        env: a `ParallelEnv`.
+    """
+    limits = (vars(part).get("max_cycles") for part in _wrapped(env))
+    return next((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+
+def _wrapped(env: Any) -> Iterator[Any]:
+    """The environment, and all that it wraps."""
+    seen: list[Any] = []
+    while hasattr(env, "__dict__") and not any(env is part for part in seen):
+        seen.append(env)
+        yield env
+        env = next((vars(env)[name] for name in ("env", "aec_env") if name in vars(env)), None)
+
+
+class _AsParallel(ABC):
+    """Base class: an AEC environment in the interface of a `ParallelEnv`.
+
+    Args:
+        env: the AEC environment.
+    """
+
+    def __init__(self, env: Any):
+        self.env, self.possible_agents = env, list(getattr(env, "possible_agents", None) or [])
+        self.metadata, self.render_mode = env.metadata, getattr(env, "render_mode", None)
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> Any:
+        return self.env.observation_space(agent)
+
+    def action_space(self, agent: str) -> Any:
+        return self.env.action_space(agent)
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        self.env.reset(seed=seed, options=options)
+        self.agents, self.possible_agents = self.env.agents[:], list(self.env.possible_agents)
+        live = [name for name in self.agents if not self._has_ended(name)]
+        return {name: self.env.observe(name) for name in live}, self._infos()
+
+    @abstractmethod
+    def step(self, actions: Mapping[str, Any]) -> Results:
+        """Advances all agents.
+
+        Args:
+            actions: of the agents that have not ended.
+
+        Returns:
+            Observations, rewards, terminations, truncations and infos by agent.
+        """
+
+    def close(self) -> None:
+        self.env.close()
+
+    def render(self) -> Any:
+        return self.env.render()
+
+    def _has_ended(self, name: str) -> bool:
+        return self.env.terminations[name] or self.env.truncations[name]
+
+    def _results(self, rewards: dict[str, Any]) -> Results:
+        """The results of a step; agents that have ended are removed afterwards."""
+        terminated, truncated = dict(self.env.terminations), dict(self.env.truncations)
+        obs, infos = {name: self.env.observe(name) for name in self.env.agents}, self._infos()
+        while self.env.agents and self._has_ended(self.env.agent_selection):
+            self.env.step(None)
+        self.agents = self.env.agents[:]
+        return obs, rewards, terminated, truncated, infos
+
+    def _infos(self) -> dict[str, Any]:
+        return dict(self.env.infos)
+
+
+class ActAtOnce(_AsParallel):
+    """An AEC environment that changes only after all agents have acted; each agent is observed once a step."""
+
+    def step(self, actions: Mapping[str, Any]) -> Results:
+        rewards = dict.fromkeys(self.env.agents, 0)
+        for name in self.env.agents[:]:
+            if name != self.env.agent_selection:
+                raise ValueError(f"it is the turn of agent {self.env.agent_selection!r}, want {name!r}: agents that act "
+                                 "at once do so in the order of `agents`, and end after the last")  # fmt: skip
+            self.env.step(actions[name])
+            for agent in self.env.agents:
+                rewards[agent] = rewards.get(agent, 0) + self.env.rewards[agent]
+        return self._results(rewards)
+
+
+class TakeTurns(_AsParallel):
+    """An AEC environment in which one agent acts in each step, such as a board game.
+
+    The others observe as well, but wait: all but one of their actions are masked, and the action is not used, so that
+    it has no gradient. Every agent receives its reward in the step in which it arises.
+
+    Args:
+        env: the AEC environment.
+    """
+
+    def __init__(self, env: Any):
+        super().__init__(env)
+        self.waiting_masks = {name: _one_option(env.action_space(name), name) for name in self.possible_agents}
+
+    def step(self, actions: Mapping[str, Any]) -> Results:
+        self.env.step(actions[self.env.agent_selection])
+        return self._results(dict(self.env.rewards))
+
+    def _infos(self) -> dict[str, Any]:
+        infos = {name: dict(info) for name, info in self.env.infos.items()}
+        for name, mask in self.waiting_masks.items():
+            if name in infos and name != self.env.agent_selection and mask is not None:
+                infos[name][WAITING_MASK_KEY] = mask
+        return infos
+
+
+def _one_option(space: Any, name: str) -> np.ndarray | None:
+    """A mask that allows the first option of each choice; None of continuous actions."""
+    codec = ActionCodec(space, f"agent {name!r}")
+    if not codec.discrete:
+        return None
+    return np.concatenate([np.arange(n) == 0 for n in codec.nvec])
