@@ -67,8 +67,8 @@ def evaluate(
 ) -> dict[str, Float[Tensor, " episodes"]]:
     """Scores and return of an agent in each of a number of new episodes.
 
-    A score is the mean over the steps of an episode at which the task gives one. Of rows that start a new episode
-    early, the first episode counts. In an environment of several agents the return is the mean over the agents that
+    A score is the mean over the steps of an episode at which the task gives one. Of each row the first episode counts,
+    and a batch is played until all of these have ended. In an environment of several agents the return is the mean over the agents that
     acted.
 
     Args:
@@ -94,7 +94,7 @@ def evaluate(
             carry = initial_carry(agent, part, batch, rng, experts=experts)
             if modify_state is not None:
                 carry = carry._replace(agent_state=modify_state(carry.agent_state))
-            trajectory, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, hook=hook)
+            trajectory, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, first_episodes=True, hook=hook)
         first = first_episode_mask(trajectory)
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in trajectory.scores.items()}
         parts.append(scores | {"return": _return(trajectory, first)})

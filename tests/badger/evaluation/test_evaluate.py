@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import GuessingGame, evaluate, initial_carry, rollout
+from badger import Greedy, GuessingGame, Gymnasium, evaluate, initial_carry, rollout
+from toy_worlds import Counter
 from toys import Crowd, Walk, game, seeded, toy_agent
 
 
@@ -92,3 +93,29 @@ def test_an_evaluation_uses_evaluation_mode_and_restores_the_mode(training):
     agent, modes = toy_agent(game(), bus="gated").train(training), []
     evaluate(agent, game(), 4, seeded(3), modify_state=lambda state: modes.append(agent.training) or state)
     assert modes == [False] and agent.training is training
+
+
+def test_an_evaluation_stops_when_every_first_episode_has_ended():
+    lengths, steps = torch.tensor([2, 5, 3]), []
+
+    class Short(Walk):
+        def reset(self, batch, rng):
+            state, step = super().reset(batch, rng)
+            return state._replace(length=lengths[:batch]), step
+
+    task = Short(steps=50, dtype=torch.float64)
+    scores = evaluate(toy_agent(task), task, 3, seeded(), hook=lambda state: steps.append(1))
+    assert scores["length"].tolist() == lengths.tolist() and len(steps) == 5
+
+
+def test_an_external_environment_rests_after_its_first_episode():
+    calls = []
+
+    class Counted(Counter):
+        def step(self, action):
+            calls.append(self)
+            return super().step(action)
+
+    task = Gymnasium(Counted, steps=50, dtype=torch.float64)
+    lengths = evaluate(toy_agent(task), task, 6, seeded(), Greedy(task.action_space))["episodic_length"]
+    assert len(calls) == lengths.sum() and len(lengths.unique()) > 1
