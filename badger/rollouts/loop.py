@@ -29,6 +29,7 @@ def rollout(
     keep_state: bool = False,
     first_episodes: bool = False,
     hook: Callable[[AgentState], Any] | None = None,
+    on_step: Callable[[], Any] | None = None,
 ) -> tuple[Trajectory, Carry]:
     """Runs an agent in a task for a number of steps, with automatic resets of finished episodes.
 
@@ -48,6 +49,7 @@ def rollout(
         first_episodes: ends once the first episode of every row has ended, for an evaluation. External environments
             rest after it; rows of other tasks start further episodes until then.
         hook: called with the agent's state after each step; its results are `Trajectory.hook_outputs`.
+        on_step: called after each step, for a progress bar.
 
     Returns:
         The recorded steps, and the state after the last one.
@@ -71,6 +73,8 @@ def rollout(
         recorded.append((timestep, output, action, valid, agent.core.losses(state.core), episode_start, carry.step))
         if hook is not None:
             hook_outputs.append(hook(state))
+        if on_step is not None:
+            on_step()
         if first_episodes and not task.fixed_length:
             running = running & ~_is_done(carry.step)
             if not running.any():
