@@ -19,6 +19,7 @@ class EnvDescription(NamedTuple):
         reward_threshold: the return at which it counts as solved, if it is defined.
         obs_size: the size of a flattened observation.
         action_adapter: the conversion of actions.
+        observation_space: of one copy.
     """
 
     name: str
@@ -26,6 +27,7 @@ class EnvDescription(NamedTuple):
     reward_threshold: float | None
     obs_size: int
     action_adapter: ActionAdapter
+    observation_space: Any
 
 
 def env_factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: int) -> EnvFactory:
@@ -101,7 +103,12 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
     name = name if spec is None else spec.id
     try:
         return EnvDescription(
-            name, limit, threshold, flat_size(env.observation_space, name), make_action_adapter(env.action_space, name)
+            name,
+            limit,
+            threshold,
+            flat_size(env.observation_space, name),
+            make_action_adapter(env.action_space, name),
+            env.observation_space,
         )
     finally:
         env.close()

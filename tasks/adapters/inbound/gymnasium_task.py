@@ -13,6 +13,7 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
+from tasks.adapters.inbound.spaces import flatten_batch
 from tasks.task import ActionSpace, Step, Task
 
 VELOCITIES: dict[str, tuple[int, ...]] = {
@@ -168,6 +169,12 @@ class Gymnasium(Task):
         scored = state.done & ~no_score
         scores = {name: torch.where(scored, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
         return state, Step(obs[:, self._visible], reward, terminated, truncated, scores)
+
+    def encode_obs(self, obs: Any) -> np.ndarray:
+        return flatten_batch(self._description.observation_space, obs)[..., self._visible]
+
+    def decode_action(self, action: Tensor) -> Any:
+        return self._description.action_adapter.to_env(action)
 
     def references(self) -> dict[str, dict[str, float]]:
         """The return at which the environment counts as solved, if it is defined."""

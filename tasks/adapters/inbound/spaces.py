@@ -38,6 +38,22 @@ def flat_size(space: Any, env_name: str) -> int:
     return int(np.prod(flat.shape))
 
 
+def flatten_batch(space: Any, obs: Any) -> np.ndarray:
+    """Flattens one observation, (O,), or a batch of them in the form of vectorized environments, (B, O)."""
+    spaces = require_gymnasium().spaces
+    part, leaf = space, obs
+    while isinstance(part, spaces.Dict | spaces.Tuple):
+        key = next(iter(part.spaces)) if isinstance(part, spaces.Dict) else 0
+        part, leaf = part[key], leaf[key]
+    shape, found = tuple(part.shape or ()), np.shape(leaf)
+    if found not in (shape, (*found[:1], *shape)):
+        raise ValueError(f"obs has the shape {found}, want {shape}, or with an axis of the batch in front")
+    if found == shape:
+        return spaces.flatten(space, obs)
+    rows = require_gymnasium().vector.utils.iterate(require_gymnasium().vector.utils.batch_space(space, len(leaf)), obs)
+    return np.array([spaces.flatten(space, row) for row in rows])
+
+
 def make_action_adapter(space: Any, env_name: str) -> ActionAdapter:
     """The action space of an agent for a space of Gymnasium, with the conversion of its actions.
 
