@@ -128,6 +128,7 @@ from badger.learners import A2C, BPTT, DRQN, LEARNERS, PPO, R2D2, Learner  # noq
 from badger.learners.population import Population  # noqa: E402
 from badger.policies.policies import POLICIES, EpsilonGreedy, Greedy, Sampled  # noqa: E402
 from badger.recipes import RECIPES  # noqa: E402
+from badger.recipes.actors import load_actor  # noqa: E402
 from badger.recipes.build import build_run, load_or_train, load_run  # noqa: E402
 from badger.recipes.flags import recipe  # noqa: E402
 from badger.rng import generator  # noqa: E402
@@ -276,6 +277,7 @@ __all__ = [
     "generator",
     "initial_carry",
     "inspect_agent",
+    "load_actor",
     "load_or_train",
     "load_run",
     "read_metrics",

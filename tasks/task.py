@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -267,6 +268,22 @@ class Task(ABC):
     @abstractmethod
     def references(self) -> dict[str, dict[str, float]]:
         """Reference values of the scores, {score: {name: value}}: of chance, an oracle or a simple algorithm."""
+
+    def encode_obs(self, obs: Any) -> np.ndarray:
+        """Observations of an environment as the agent reads them, for an agent that acts outside of a rollout.
+
+        Args:
+            obs: of one environment, (*obs), or of a batch, (B, *obs), in the form in which the environment has them.
+        """
+        return np.asarray(obs)
+
+    def decode_action(self, action: Tensor) -> Any:
+        """Actions of a batch in the form that the environment takes.
+
+        Args:
+            action: as for `step`.
+        """
+        return action.detach().cpu().numpy()
 
     def target(self, state: Any) -> Tensor | None:
         """The optimal continuous action, (B, A), for figures; None for a task without one.

@@ -127,6 +127,9 @@ class PreviousActionReward(Task):
     def references(self) -> dict[str, dict[str, float]]:
         return self.task.references()
 
+    def decode_action(self, action: Tensor) -> Any:
+        return self.task.decode_action(action)
+
     def target(self, state: Any) -> Tensor | None:
         return self.task.target(state)
 

@@ -2,13 +2,66 @@
 
 import inspect
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
+
+from badger.agent import Agent
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.recipes.build import load_run
 from badger.registry import resolve_name
+from badger.rng import generator
 from badger.runs.run import Run, read_description
 from badger.trust import ALL
+from tasks import Task
+
+
+class Subject(NamedTuple):
+    """An agent of a loaded run, its evaluation task and the generator of its episodes.
+
+    Args:
+        run: the run.
+        learner: of the agent.
+        task: the task for evaluation.
+        rng: on the agent's device.
+        member: the index of the agent in a population.
+        num_members: 1 for a run of one agent.
+    """
+
+    run: Run
+    learner: Learner
+    task: Task
+    rng: torch.Generator
+    member: int
+    num_members: int
+
+    @property
+    def agent(self) -> Agent:
+        """The trained agent."""
+        return self.learner.agent
+
+
+def load_subject(
+    folder: Path, *, member: int, best: bool, seed: int, build: str | None, trust_code: bool, stream: str = "evaluate"
+) -> Subject:
+    """Loads what a command judges.
+
+    Args:
+        folder: of the run.
+        member: index of an agent in a population, from 0 on.
+        best: load the best checkpoint instead of the last one.
+        seed: of the episodes.
+        build: as in `load`.
+        trust_code: as in `load`.
+        stream: name of the random stream of the episodes.
+
+    Raises:
+        ValueError: no such member, and as `load`.
+    """
+    run = load(folder, best=best, build=build, trust_code=trust_code)
+    learner, rng = choose_member(run, member), generator(seed, stream, device=run.device)
+    return Subject(run, learner, run.learner.task.evaluation_task, rng, member, len(member_learners(run.learner)))
 
 
 def choose_member(run: Run, member: int) -> Learner:

@@ -5,26 +5,30 @@ import time
 from functools import partial
 from pathlib import Path
 
+import torch
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import default_num_episodes, print_scores
+from badger.cli.evaluate import Scores, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.paths import check_output_folder
 from badger.cli.usage import Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
 from badger.evaluation.evaluate import check_step, evaluate
+from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import build_run, find_recipe
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.files import as_path, check_new_run_folder
+from badger.runs.protocol import evaluation_policies, learner_episodes
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
 from badger.runs.signals import Interrupted, signal_number
 from badger.runs.training import train
+from tasks import Task
 
 
 def train_command(words: list[str]) -> Work:
@@ -95,6 +99,17 @@ def _run_training(run: Run, tensorboard: bool) -> int:
     return 0
 
 
+def _evaluate_policies(learner: Learner, task: Task, device: torch.device) -> dict[str, Scores]:
+    """The scores of an agent by each policy that it may be judged by, in episodes that start alike."""
+    return {
+        name: evaluate(
+            learner.agent, task, learner_episodes(learner), generator(learner.seed, "evaluate", device=device), policy,
+            progress=True,
+        )
+        for name, policy in evaluation_policies(learner).items()
+    }  # fmt: skip
+
+
 def _summarize(run: Run) -> None:
     """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names next steps."""
     task, folder = run.learner.task.evaluation_task, run.folder
@@ -109,11 +124,12 @@ def _summarize(run: Run) -> None:
         if member:
             num_bad = sum(not row.get(f"finite{member}", True) for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
-        rng = generator(learner.seed, "evaluate", device=run.device)
-        count = default_num_episodes(task, learner.agent.experts)
-        scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
-        write_evaluation(folder, run.step, learner.seed, mean_scores(scores))
-        print_scores(scores, references)
+        by_policy = _evaluate_policies(learner, task, run.device)
+        main = next(iter(by_policy.values()))
+        write_evaluation(folder, run.step, learner.seed, mean_scores(main))
+        for policy, scores in by_policy.items():  # of further policies only what differs
+            differing = {k: v for k, v in scores.items() if scores is main or not v.equal(main[k])}
+            print_scores(differing, references, policy)
     picture = folder / "learning_curve.png"
     curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     curve.savefig(picture)

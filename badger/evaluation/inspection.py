@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 from badger import figures
 from badger.act import NamedOutputs, OwnedOutputs, WithCritic
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import cap_episodes, evaluation_mode
+from badger.evaluation.batches import cap_episodes
+from badger.evaluation.evaluate import evaluation_mode
 from badger.evaluation.trace_similarity import plot_similarities, similarities
 from badger.figures.grid_paths import plot_paths
 from badger.policies.policies import Policy, identity_policy

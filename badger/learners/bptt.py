@@ -125,6 +125,11 @@ class BPTT:
         return self.updater.device
 
     @property
+    def env_steps(self) -> int:
+        """The environment steps so far, over all rows and processes, of episodes of nominal length."""
+        return self.step * self.batch * self.task.steps
+
+    @property
     def is_randomized(self) -> bool:
         """Whether each outer step samples the task or the number of experts."""
         return isinstance(self.tasks, TaskDistribution) or self.experts[0] < self.experts[1]

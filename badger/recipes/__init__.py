@@ -4,6 +4,7 @@
 your own is any function that returns a `Run`; it is named `module:function`.
 
 - `badger.recipes.build`: makes a run from the name of its recipe, and loads one from its folder.
+- `badger.recipes.actors`: loads the trained agent of a run folder, to act in an environment.
 - `badger.recipes.settings`: `Setup`, the flags that all recipes share.
 - `badger.recipes.parts`: flags that name a part, such as `--core dnc`, and the options of parts, `--core.slots 32`.
 - `badger.recipes.flags`: the decorator `recipe`, which joins these flags with a recipe's own.

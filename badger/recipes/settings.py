@@ -55,6 +55,8 @@ class Setup:
         schedule: cosine: linear warm-up over 5 % of the outer steps, then a half cosine to 0; constant; cooldown:
             constant, then linear to 0 over the last 30 %.
         outer_steps: updates of the shared policy.
+        evaluate_every: outer steps between two evaluations on 20 held-out episodes (all of a finite task), which then
+            decide best.pt; default: the last 100 training episodes decide.
         seed: seed of all random numbers.
         seeds: number of agents that are trained together as one batch, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
@@ -78,6 +80,7 @@ class Setup:
     lr: float = 2e-3
     schedule: str = "cosine"
     outer_steps: int = 1500
+    evaluate_every: int | None = None
     seed: int = 0
     seeds: int = 1
     device: str = "auto"
@@ -120,7 +123,8 @@ class Setup:
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
             members.append(learner.build(agent, tasks, seed=seed, **training))
-        return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
+        learner_of_run = members[0] if self.seeds == 1 else Population(members)
+        return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
     def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
         """The agent for a task.

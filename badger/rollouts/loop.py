@@ -27,7 +27,9 @@ def rollout(
     *,
     steps: int,
     keep_state: bool = False,
+    first_episodes: bool = False,
     hook: Callable[[AgentState], Any] | None = None,
+    on_step: Callable[[], Any] | None = None,
 ) -> tuple[Trajectory, Carry]:
     """Runs an agent in a task for a number of steps, with automatic resets of finished episodes.
 
@@ -42,9 +44,12 @@ def rollout(
         carry: the state to start from, which is not modified: it can be used again.
         rng: the generator of all random choices.
         policy: from outputs to actions.
-        steps: T.
+        steps: T, or its maximum.
         keep_state: the agent's state is not reset between episodes.
+        first_episodes: ends once the first episode of every row has ended, for an evaluation. External environments
+            rest after it; rows of other tasks start further episodes until then.
         hook: called with the agent's state after each step; its results are `Trajectory.hook_outputs`.
+        on_step: called after each step, for a progress bar.
 
     Returns:
         The recorded steps, and the state after the last one.
@@ -57,16 +62,23 @@ def rollout(
     recorded: list[tuple] = []
     hook_outputs: list[Any] = []
     rollout_agent = try_open_loop(agent, task, carry, rng, steps) if hook is None else agent
+    running, rests = every_row(carry.step), first_episodes and task.external
     for _ in range(steps):
         carry = _reset_fixed_length(agent, task, carry, rng, keep_state)
         timestep, episode_start, lesions = carry.step, carry.episode_start, carry.agent_state.present
         output, state = rollout_agent(timestep.obs, carry.agent_state.with_active_agents(timestep.present), rng)
         action = policy(output, timestep.action_mask, rng)
         next_state = state._replace(present=lesions)  # absence in the environment is no lesion
-        carry, valid = _advance(agent, task, carry._replace(agent_state=next_state), action, rng, keep_state)
+        carry, valid = _advance(agent, task, carry._replace(agent_state=next_state), action, rng, keep_state, rests)
         recorded.append((timestep, output, action, valid, agent.core.losses(state.core), episode_start, carry.step))
         if hook is not None:
             hook_outputs.append(hook(state))
+        if on_step is not None:
+            on_step()
+        if first_episodes and not task.fixed_length:
+            running = running & ~_is_done(carry.step)
+            if not running.any():
+                break
     return _stack(recorded, hook_outputs), carry
 
 
@@ -81,16 +93,19 @@ def _reset_fixed_length(agent: Agent, task: Task, carry: Carry, rng: torch.Gener
 
 
 def _advance(
-    agent: Agent, task: Task, carry: Carry, action: Tensor, rng: torch.Generator, keep_state: bool
+    agent: Agent, task: Task, carry: Carry, action: Tensor, rng: torch.Generator, keep_state: bool, rests: bool
 ) -> tuple[Carry, Tensor]:
-    """One step of the environment, and its valid rows; in the others the episode had ended and a new one starts."""
+    """One step of the environment, and its valid rows; in the others the episode had ended.
+
+    There a new one starts, or, where the environment `rests`, its last step is repeated.
+    """
     env_state, step = task.step(carry.env_state, action, rng)
     if task.fixed_length:
         all_rows = every_row(step)
         return Carry(env_state, step, carry.agent_state, carry.elapsed + 1, ~all_rows), all_rows
     done = _is_done(carry.step)
-    if known_empty(done):
-        return Carry(env_state, step, carry.agent_state, 0, done), ~done
+    if rests or known_empty(done):
+        return Carry(env_state, step, carry.agent_state, 0, torch.zeros_like(done)), ~done
     env_state, reset_step = task.restart(env_state, done, rng)
     step = _merge_reset(done, reset_step, step)
     state = carry.agent_state if keep_state else agent.reset(carry.agent_state, done, step.obs, rng)

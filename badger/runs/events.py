@@ -43,7 +43,7 @@ class EventWriter:
         last = rows[-1]["step"]
         with self._while_possible() as writer:
             for name in rows[-1].keys() - {"step", "seconds", "finite"}:
-                values = [row[name] for row in rows if math.isfinite(row[name])]
+                values = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]  # eval/*: of one row
                 if values:
                     use_last = name.endswith("_ema") or name.split("/")[0] == "lr"  # not a quantity of a single step
                     writer.add_scalar(_tag(name), values[-1] if use_last else sum(values) / len(values), last)
@@ -188,6 +188,8 @@ def evaluation_tag(score: str) -> str:
 
 def _tag(name: str) -> str:
     """The TensorBoard tag of a metric: error -> error/train, error/seed_3_ema -> error/ema/seed_3."""
+    if name.startswith("eval/"):
+        return name
     tags = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
     score, *member = name.removesuffix("_ema").split("/")
     kind = "ema" if name.endswith("_ema") else "train"

@@ -20,7 +20,9 @@ from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from badger.evaluation.inspection import inspect_agent
 from badger.rng import generator
 from badger.runs import checkpoint
+from badger.runs.best import BestFigure
 from badger.runs.files import remove_temporary
+from badger.runs.protocol import periodic_evaluation
 from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Run, platform_facts
 from badger.runs.signals import Interrupted, catch_signals
@@ -64,7 +66,12 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
             pending.append((run.step + 1, run.learner.update()))
             stopped = distributed.any_process(bool(stop))  # a later signal ends the training one step later
             last = stopped or run.step == goal
-            save = last or run.step % run.save_every == 0
+            save, figure = last or run.step % run.save_every == 0 or run.is_evaluated(), None
+            if run.is_evaluated() and not distributed.rank():
+                before = time.perf_counter()
+                figure, scores = periodic_evaluation(run.learner)
+                pending[-1][1].update(scores)
+                start_time += time.perf_counter() - before  # no time of training
             with _explain_os_error(run):
                 if save or run.step % run.log_every == 0:
                     start_time = _flush(run, pending, recorder, start_time, bar)
@@ -81,7 +88,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                 if events and run.step == run.outer_steps:
                     events.hparams(run.configuration, run.learner.task.score)
                 if recorder and save:
-                    _save(run, recorder)
+                    _save(run, recorder, figure)
             if save:
                 _check_same_parameters(run)
     if stop or stopped:
@@ -124,7 +131,7 @@ def _warn_of_other_rounding(run: Run) -> None:
         )
 
 
-def _save(run: Run, recorder: MetricsWriter) -> None:
+def _save(run: Run, recorder: MetricsWriter, evaluated: BestFigure | None) -> None:
     """Writes a checkpoint, and everything before it.
 
     Raises:
@@ -132,7 +139,7 @@ def _save(run: Run, recorder: MetricsWriter) -> None:
     """
     recorder.flush()
     removed = not recorder.is_current()
-    file = run.save()
+    file = run.save(evaluated)
     if removed:
         raise RunRemoved(
             errno.ENOENT,

@@ -160,6 +160,11 @@ class RecurrentQ:
         self.collector: Collector | None = None  # from the first update on
         self.step, self.num_updates = 0, 0  # outer steps and optimizer steps
 
+    @property
+    def env_steps(self) -> int:
+        """The environment steps so far, over all rows and processes."""
+        return 0 if self.collector is None else self.collector.builder.env_steps * distributed.world_size()
+
     def rng(self) -> torch.Generator:
         """The generator of the next outer step."""
         return generator(self.seed, "train", self.step, rank=self.rank, device=self.updater.device)

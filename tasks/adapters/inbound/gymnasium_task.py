@@ -206,6 +206,12 @@ class Gymnasium(Task):
             )
         return action.detach().cpu().numpy()
 
+    def encode_obs(self, obs: Any) -> np.ndarray:
+        return self._description.observations.flatten(obs)[..., self._visible]
+
+    def decode_action(self, action: Tensor) -> Any:
+        return self._description.actions.to_env(self._to_numpy(action))
+
     def references(self) -> dict[str, dict[str, float]]:
         """The return at which the environment counts as solved, if it is defined."""
         threshold = self._description.reward_threshold

@@ -166,7 +166,7 @@ def test_a_batch_is_at_most_the_split():
 
 @pytest.mark.parametrize("largest", [1024, 5])
 def test_an_evaluation_of_a_finite_task_covers_each_episode_once(largest, monkeypatch, tiny_data):
-    monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "MAX_BATCH_EPISODES", largest)
+    monkeypatch.setattr(sys.modules["badger.evaluation.batches"], "MAX_BATCH_EPISODES", largest)
     met, task = [], mnist(2, split="train+validation")
     agent, pick = toy_agent(task), SequentialMNIST.reset_to
     monkeypatch.setattr(

@@ -54,11 +54,32 @@ class ObservationCodec:
             obs: a batch: arrays with a leading axis, or lists, in the structure of the space.
             rows: n.
         """
-        if len(self.leaves) == 1:
-            return self.leaves[0].encode(_get(obs, self.leaves[0].path), rows)
+        return self._encode([_get(obs, leaf.path) for leaf in self.leaves], rows)
+
+    def flatten(self, obs: Any) -> np.ndarray:
+        """One flat observation (O,), or a batch of them (n, O).
+
+        Args:
+            obs: one observation of the space, or a batch as vectorized environments give it.
+
+        Raises:
+            ValueError: an observation of another shape.
+        """
+        path = self.leaves[0].path
+        values = [_get(obs, leaf.path) for leaf in self.leaves]
+        shape, found = tuple(_get_space(self.space, path).shape or ()), np.shape(values[0])
+        if found not in (shape, (*found[:1], *shape)):
+            raise ValueError(f"obs has the shape {found}, want {shape}, or with an axis of the batch in front")
+        if found == shape:
+            return self._encode([[value] for value in values], 1)[0]
+        return self._encode(values, len(values[0]))
+
+    def _encode(self, values: list[Any], rows: int) -> np.ndarray:
+        if len(values) == 1:
+            return self.leaves[0].encode(values[0], rows)
         flat, start = np.empty((rows, self.size), self.dtype), 0
-        for leaf in self.leaves:
-            flat[:, start : start + leaf.part.size] = leaf.encode(_get(obs, leaf.path), rows)
+        for leaf, value in zip(self.leaves, values, strict=True):
+            flat[:, start : start + leaf.part.size] = leaf.encode(value, rows)
             start += leaf.part.size
         return flat
 
@@ -69,9 +90,14 @@ def _get(obs: Any, path: tuple[Any, ...]) -> Any:
     return obs
 
 
-def _part_dtype(space: Any, path: tuple[Any, ...]) -> Any:
+def _get_space(space: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         space = space.spaces[key]
+    return space
+
+
+def _part_dtype(space: Any, path: tuple[Any, ...]) -> Any:
+    space = _get_space(space, path)
     return space.dtype if isinstance(space, require_gymnasium().spaces.Box) else np.dtype(np.float32)
 
 
