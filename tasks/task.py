@@ -140,6 +140,11 @@ class Task(ABC):
         """The size O of an observation."""
 
     @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        """Which of the O numbers are measurements, which may be normalized; others are codes, such as one-hot ones."""
+        return (True,) * self.obs_size
+
+    @property
     @abstractmethod
     def action_space(self) -> ActionSpace:
         """The action space."""

@@ -51,6 +51,11 @@ class PreviousActionReward(Task):
         return self.task.obs_size + self.task.action_space.size + 2
 
     @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        space = self.action_space
+        return (*self.task.numeric_obs, *(isinstance(space, Continuous),) * space.size, True, False)
+
+    @property
     def action_space(self) -> ActionSpace:
         return self.task.action_space
 

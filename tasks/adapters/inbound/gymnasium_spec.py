@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from tasks.adapters.inbound.checked_env import EnvFactory
-from tasks.adapters.inbound.spaces import ActionAdapter, flat_size, make_action_adapter
+from tasks.adapters.inbound.spaces import ActionAdapter, flat_size, make_action_adapter, numeric_mask
 from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium
 
@@ -18,6 +18,7 @@ class EnvDescription(NamedTuple):
         max_episode_steps: its time limit, if it has one.
         reward_threshold: the return at which it counts as solved, if it is defined.
         obs_size: the size of a flattened observation.
+        numeric_obs: as in `Task`, of all numbers of an observation.
         action_adapter: the conversion of actions.
     """
 
@@ -25,6 +26,7 @@ class EnvDescription(NamedTuple):
     max_episode_steps: int | None
     reward_threshold: float | None
     obs_size: int
+    numeric_obs: tuple[bool, ...]
     action_adapter: ActionAdapter
 
 
@@ -100,8 +102,8 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
     limit, threshold = (None, None) if spec is None else (spec.max_episode_steps, spec.reward_threshold)
     name = name if spec is None else spec.id
     try:
-        return EnvDescription(
-            name, limit, threshold, flat_size(env.observation_space, name), make_action_adapter(env.action_space, name)
-        )
+        obs_size = flat_size(env.observation_space, name)
+        numeric, actions = numeric_mask(env.observation_space), make_action_adapter(env.action_space, name)
+        return EnvDescription(name, limit, threshold, obs_size, numeric, actions)
     finally:
         env.close()

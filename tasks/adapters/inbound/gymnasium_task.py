@@ -136,6 +136,10 @@ class Gymnasium(Task):
         return len(self._visible)
 
     @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        return tuple(self._description.numeric_obs[i] for i in self._visible)
+
+    @property
     def action_space(self) -> ActionSpace:
         return self._description.action_adapter.space
 

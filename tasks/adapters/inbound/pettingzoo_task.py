@@ -12,6 +12,7 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
+from tasks.adapters.inbound.spaces import numeric_mask
 from tasks.task import ActionSpace, Step, Task, check_positive
 
 
@@ -80,6 +81,13 @@ class PettingZoo(Task):
     @property
     def obs_size(self) -> int:
         return self._probe.size
+
+    @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        codec = self._probe.obs_codec
+        masks = [numeric_mask(space) for space in codec.spaces.values()]  # of different lengths
+        shared = tuple(all(mask[i] for mask in masks if i < len(mask)) for i in range(codec.size))
+        return shared + (False,) * (self.obs_size - codec.size)  # the agent's index
 
     @property
     def action_space(self) -> ActionSpace:

@@ -38,6 +38,16 @@ def flat_size(space: Any, env_name: str) -> int:
     return int(np.prod(flat.shape))
 
 
+def numeric_mask(space: Any) -> tuple[bool, ...]:
+    """Which numbers of a flattened observation are measurements, and neither one-hot, binary, nor bytes of an image."""
+    spaces = require_gymnasium().spaces
+    if isinstance(space, spaces.Dict | spaces.Tuple):
+        parts = space.spaces.values() if isinstance(space, spaces.Dict) else space.spaces
+        return tuple(numeric for part in parts for numeric in numeric_mask(part))
+    measured = isinstance(space, spaces.Box) and space.dtype != np.uint8
+    return (measured,) * int(spaces.flatdim(space))
+
+
 def make_action_adapter(space: Any, env_name: str) -> ActionAdapter:
     """The action space of an agent for a space of Gymnasium, with the conversion of its actions.
 
