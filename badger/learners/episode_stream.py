@@ -80,7 +80,12 @@ def pack_carry(carry: Carry) -> dict[str, Any]:
     Args:
         carry: environment and agent state of a rollout.
     """
-    return {"carry": states.pack(_to_pack(carry)), "elapsed": carry.elapsed, "episode_start": carry.episode_start}
+    return {
+        "carry": states.pack(_to_pack(carry)),
+        "elapsed": carry.elapsed,
+        "episode_start": carry.episode_start,
+        "policy_state": states.pack(carry.policy_state),
+    }
 
 
 def unpack_carry(packed: dict[str, Any], like: Carry) -> Carry:
@@ -88,10 +93,12 @@ def unpack_carry(packed: dict[str, Any], like: Carry) -> Carry:
 
     Args:
         packed: the dict of `pack_carry`.
-        like: a carry of new episodes of the same agent and task, of any batch size.
+        like: a carry of new episodes of the same agent, task and policy, of any batch size.
     """
     env_state, step, agent_state = states.unpack(packed["carry"], _to_pack(like))
-    return Carry(env_state, step._replace(scores={}), agent_state, packed["elapsed"], packed["episode_start"])
+    policy_state = states.unpack(packed.get("policy_state", []), like.policy_state)  # 0.2 had no policy with a state
+    step = step._replace(scores={})
+    return Carry(env_state, step, agent_state, packed["elapsed"], packed["episode_start"], policy_state)
 
 
 def episode_end_mask(trajectory: Trajectory, mask: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:

@@ -109,6 +109,11 @@ class Part:
         """Whether the factory has a parameter of that name."""
         return name in inspect.signature(self.factory).parameters
 
+    def option(self, name: str) -> Any:
+        """The value of an option, given or the factory's default; None where it has no such option."""
+        known = self.available.get(name)
+        return None if known is None else self.options.get(name, known.default)
+
     def build(self, *args: Any, **supplied: Any) -> Any:
         """The part itself. supplied: passed where the factory has a parameter of that name."""
         known = {name: value for name, value in supplied.items() if self.accepts(name) and name not in self.options}

@@ -4,7 +4,7 @@ Shapes: B environment, O observation, A options of the action mask.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +12,23 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from badger.agent import Agent, AgentState
-from badger.policies.policies import Policy
+from badger.policies.policies import Policy, initial_policy_state
 from badger.rng import seeded_generator
+from experts import state as states
+from experts.state import State
 from tasks import Task
+
+
+class ActorState(NamedTuple):
+    """What an actor keeps from one step of an episode to the next.
+
+    Args:
+        agent: the state of the agent.
+        policy: that of the policy that samples, `()` of most.
+    """
+
+    agent: AgentState
+    policy: State
 
 
 class Actor:
@@ -44,12 +58,12 @@ class Actor:
     def predict(
         self,
         obs: Any,
-        state: AgentState | None = None,
+        state: ActorState | None = None,
         episode_start: Any = None,
         deterministic: bool = True,
         action_mask: Any = None,
-    ) -> tuple[Any, AgentState]:
-        """The action for an observation, or the actions for a batch of them, and the state of the agent after it.
+    ) -> tuple[Any, ActorState]:
+        """The action for an observation, or the actions for a batch of them, and the state after it.
 
         Args:
             obs: of one environment, or of B of them, as the environment returns it.
@@ -70,9 +84,13 @@ class Actor:
         mask = None if action_mask is None else torch.as_tensor(np.asarray(action_mask), device=batch.device).bool()
         if mask is not None and mask.dim() == len(self.obs_shape):
             mask = mask.unsqueeze(0)
-        output, state = self.agent(batch, state, self.rng)
-        actions = self.task.decode_action(policy(output, mask, self.rng))
-        return (actions[0] if single else actions), state
+        output, agent_state = self.agent(batch, state.agent, self.rng)
+        if deterministic:
+            (action, _), policy_state = policy(output, mask, (), self.rng), state.policy
+        else:
+            action, policy_state = policy(output, mask, state.policy, self.rng)
+        actions = self.task.decode_action(action)
+        return (actions[0] if single else actions), ActorState(agent_state, policy_state)
 
     def _read(self, obs: Any) -> tuple[Tensor, bool]:
         """The observations (B, *obs_shape), and whether there was a single one."""
@@ -91,16 +109,26 @@ class Actor:
         batch = torch.as_tensor(array[None] if single else array, dtype=self.task.dtype)
         return batch.to(next(self.agent.parameters()).device), single
 
-    def _reset(self, batch: Tensor, state: AgentState | None, episode_start: Any) -> AgentState:
+    def _reset(self, batch: Tensor, state: ActorState | None, episode_start: Any) -> ActorState:
         """The state before these observations."""
         if state is None:
-            return self.agent.initial_state(batch, self.rng, None, self.task.action_space.size)
-        if len(state.y) != len(batch):
-            raise ValueError(f"obs has {len(batch)} rows, want those of state, {len(state.y)}; state=None starts anew")
+            agent_state = self.agent.initial_state(batch, self.rng, None, self.task.action_space.size)
+            return ActorState(agent_state, self._initial_policy_state(batch))
+        if len(state.agent.y) != len(batch):
+            raise ValueError(
+                f"obs has {len(batch)} rows, want those of state, {len(state.agent.y)}; state=None starts new episodes"
+            )
         if episode_start is None:
             return state
         rows = torch.as_tensor(np.asarray(episode_start), device=batch.device).bool().expand(len(batch))
-        return self.agent.reset(state, rows, batch, self.rng) if rows.any() else state
+        if not rows.any():
+            return state
+        policy_state = states.where(rows, self._initial_policy_state(batch), state.policy)
+        return ActorState(self.agent.reset(state.agent, rows, batch, self.rng), policy_state)
+
+    def _initial_policy_state(self, batch: Tensor) -> State:
+        policy = self.policies[False]
+        return () if policy is None else initial_policy_state(policy, batch[..., 0], self.rng)
 
     def export(self, batch: int = 1) -> tuple[torch.export.ExportedProgram, tuple[Tensor, ...]]:
         """The agent's step as a `torch.export` program, `(obs, *state) -> (output, *state)`, and a first state.
@@ -117,7 +145,7 @@ class Actor:
             ValueError: the state has a part that is no tensor.
         """
         obs = torch.zeros(batch, *self.obs_shape, dtype=self.task.dtype, device=next(self.agent.parameters()).device)
-        leaves, spec = pytree.tree_flatten(self._reset(obs, None, None))
+        leaves, spec = pytree.tree_flatten(self._reset(obs, None, None).agent)
         other = next((leaf for leaf in leaves if not isinstance(leaf, Tensor | None)), None)
         if other is not None:
             raise ValueError(f"the agent's state holds a {type(other).__name__}, want tensors only, as those of a GRU")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.policies.policies import Policy, identity_policy
+from badger.policies.policies import Policy, identity_policy, initial_policy_state
 from badger.rollouts.open_loop import try_open_loop
 from badger.rollouts.trajectory import Carry, Trajectory, every_row
 from experts import state as states
@@ -59,18 +59,22 @@ def rollout(
     """
     if steps < 1:
         raise ValueError(f"steps={steps}, want at least 1")
+    carry = with_policy_state(carry, policy, rng)
     recorded: list[tuple] = []
     hook_outputs: list[Any] = []
     rollout_agent = try_open_loop(agent, task, carry, rng, steps) if hook is None else agent
     running, rests = every_row(carry.step), first_episodes and task.external
     for _ in range(steps):
-        carry = _reset_fixed_length(agent, task, carry, rng, keep_state)
+        carry = _reset_fixed_length(agent, task, carry, policy, rng, keep_state)
         timestep, episode_start, lesions = carry.step, carry.episode_start, carry.agent_state.present
         output, state = rollout_agent(timestep.obs, carry.agent_state.with_active_agents(timestep.present), rng)
-        action = policy(output, timestep.action_mask, rng)
+        policy_state = carry.policy_state
+        action, next_policy_state = policy(output, timestep.action_mask, policy_state, rng)
         next_state = state._replace(present=lesions)  # absence in the environment is no lesion
-        carry, valid = _advance(agent, task, carry._replace(agent_state=next_state), action, rng, keep_state, rests)
-        recorded.append((timestep, output, action, valid, agent.core.losses(state.core), episode_start, carry.step))
+        carry = carry._replace(agent_state=next_state, policy_state=next_policy_state)
+        carry, valid = _advance(agent, task, carry, action, policy, rng, keep_state, rests)
+        losses = agent.core.losses(state.core)
+        recorded.append((timestep, output, action, valid, losses, episode_start, carry.step, policy_state))
         if hook is not None:
             hook_outputs.append(hook(state))
         if on_step is not None:
@@ -82,19 +86,36 @@ def rollout(
     return _stack(recorded, hook_outputs), carry
 
 
-def _reset_fixed_length(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
+def with_policy_state(carry: Carry, policy: Policy, rng: torch.Generator) -> Carry:
+    """The carry with the policy's initial state, where no step was made yet.
+
+    Args:
+        carry: of a rollout.
+        policy: its policy.
+        rng: the generator of a random state.
+    """
+    if carry.policy_state is not None:
+        return carry
+    return carry._replace(policy_state=initial_policy_state(policy, carry.step.reward, rng))
+
+
+def _reset_fixed_length(
+    agent: Agent, task: Task, carry: Carry, policy: Policy, rng: torch.Generator, keep_state: bool
+) -> Carry:
     """Starts new episodes where the task has a fixed length and the last episodes are over."""
     if not task.fixed_length or carry.elapsed < task.steps:
         return carry
     all_rows = every_row(carry.step)
     env_state, step = task.reset(len(all_rows), rng)
     state = carry.agent_state if keep_state else agent.reset(carry.agent_state, all_rows, step.obs, rng)
-    return Carry(env_state, step, state, 0, ~all_rows if keep_state else all_rows)
+    policy_state = initial_policy_state(policy, step.reward, rng)
+    return Carry(env_state, step, state, 0, ~all_rows if keep_state else all_rows, policy_state)
 
 
 def _advance(
-    agent: Agent, task: Task, carry: Carry, action: Tensor, rng: torch.Generator, keep_state: bool, rests: bool
-) -> tuple[Carry, Tensor]:
+    agent: Agent, task: Task, carry: Carry, action: Tensor, policy: Policy, rng: torch.Generator, keep_state: bool,
+    rests: bool,
+) -> tuple[Carry, Tensor]:  # fmt: skip
     """One step of the environment, and its valid rows; in the others the episode had ended.
 
     There a new one starts, or, where the environment `rests`, its last step is repeated.
@@ -102,14 +123,17 @@ def _advance(
     env_state, step = task.step(carry.env_state, action, rng)
     if task.fixed_length:
         all_rows = every_row(step)
-        return Carry(env_state, step, carry.agent_state, carry.elapsed + 1, ~all_rows), all_rows
+        elapsed = carry.elapsed + 1
+        return carry._replace(env_state=env_state, step=step, elapsed=elapsed, episode_start=~all_rows), all_rows
     done = _is_done(carry.step)
     if rests or known_empty(done):
-        return Carry(env_state, step, carry.agent_state, 0, torch.zeros_like(done)), ~done
+        none = torch.zeros_like(done)
+        return carry._replace(env_state=env_state, step=step, elapsed=0, episode_start=none), ~done
     env_state, reset_step = task.restart(env_state, done, rng)
     step = _merge_reset(done, reset_step, step)
     state = carry.agent_state if keep_state else agent.reset(carry.agent_state, done, step.obs, rng)
-    return Carry(env_state, step, state, 0, torch.zeros_like(done) if keep_state else done), ~done
+    policy_state = states.where(done, initial_policy_state(policy, step.reward, rng), carry.policy_state)
+    return Carry(env_state, step, state, 0, torch.zeros_like(done) if keep_state else done, policy_state), ~done
 
 
 def known_empty(mask: Tensor) -> bool:
@@ -147,7 +171,7 @@ def _active_mask(timestep: Step, valid: Tensor) -> Tensor:
 
 
 def _stack(recorded: list[tuple], hook_outputs: list[Any]) -> Trajectory:
-    timesteps, output, action, valid, losses, episode_start, results = zip(*recorded, strict=True)
+    timesteps, output, action, valid, losses, episode_start, results, policy_states = zip(*recorded, strict=True)
     return Trajectory(
         torch.stack([step.obs for step in timesteps]),
         torch.stack(output),
@@ -163,4 +187,5 @@ def _stack(recorded: list[tuple], hook_outputs: list[Any]) -> Trajectory:
         [step.present for step in timesteps if step.present is not None],
         torch.stack([_active_mask(step, mask) for step, mask in zip(timesteps, valid, strict=True)]),
         torch.stack(episode_start),
+        [] if isinstance(policy_states[0], tuple) and not policy_states[0] else list(policy_states),
     )

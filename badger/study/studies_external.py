@@ -23,7 +23,9 @@ CARTPOLE = Study(
 TEAM: dict[str, Any] = {
     "env": "mpe2.simple_speaker_listener_v4", "steps": 25, "identity_size": 0, "message_size": 8,
     "core.hidden_size": 32, "sense.scale": 4.0, "learner.sequence_length": 13, "batch": 64, "lr": 5e-3,
-    "learner.gamma": 0.8, "learner.reward_scale": 0.3, "outer_steps": 400,
+    "learner.gamma": 0.8, "learner.reward_scale": 0.3, "learner.normalize_reward": False, "normalize_obs": False,
+    "orthogonal_init": False, "schedule": "constant", "learner.horizon": 26, "learner.minibatches": 2,
+    "learner.epochs": 4, "learner.entropy_weight": 0.01, "learner.eval_policy": "sampled", "outer_steps": 400,
 }  # fmt: skip
 
 SPEAKER_LISTENER = Study(

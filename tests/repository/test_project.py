@@ -39,8 +39,8 @@ LAYERS = (  # inside badger: a module imports modules of its own line and of the
     ("runs",),
     ("evaluation", "learners", "planning"),
     ("figures", "rollouts"),
-    ("policies", "act", "sense", "agent"),
-    ("registry", "trust", "rng", "distributed", "teams", "host_memory"),
+    ("policies", "act", "sense", "normalized_sense", "agent"),
+    ("registry", "trust", "rng", "distributed", "moments", "teams", "host_memory"),
     ("errors", "version"),
 )
 MAX_MODULES = {"comms": 16}  # in a folder; 14 in the others

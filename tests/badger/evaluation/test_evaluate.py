@@ -61,7 +61,7 @@ def test_modify_state_is_applied_before_the_first_step_of_every_batch(episodes):
     agent = toy_agent(task, experts=2)
     lesion = partial(agent.remove, experts=[0, 1])
     error = evaluate(agent, task, episodes, seeded(), modify_state=lesion)["error"]
-    zero = evaluate(agent, task, episodes, seeded(), policy=lambda output, mask, rng: torch.zeros_like(output))
+    zero = evaluate(agent, task, episodes, seeded(), policy=lambda output, mask, *_: (torch.zeros_like(output), ()))
     assert torch.equal(error, zero["error"])  # an agent without experts returns 0
 
 

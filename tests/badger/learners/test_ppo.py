@@ -210,9 +210,9 @@ def replaying_policy(actions, sampled):
     """A policy that consumes random numbers like `sampled`, and returns recorded actions."""
     left = iter(actions)
 
-    def policy(output, legal, rng):
-        sampled(output, legal, rng)
-        return next(left)
+    def policy(output, legal, state, rng):
+        sampled(output, legal, state, rng)
+        return next(left), state
 
     return policy
 

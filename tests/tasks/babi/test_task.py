@@ -202,9 +202,9 @@ def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatc
     agent = toy_agent(task, core="lstm", bus="silent", topology="none", experts=1)
     batches = []
 
-    def policy(output, mask, rng):
+    def policy(output, mask, state, rng):
         batches.append(len(output))
-        return output.argmax(-1) * 0 + guess
+        return output.argmax(-1) * 0 + guess, state
 
     scores = evaluate(agent, task, None, seeded(), policy=policy)
     assert len(task.buckets) > 2 and sum(batches) == sum(part.steps * part.num_episodes for part in task.buckets)

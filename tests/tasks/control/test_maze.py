@@ -242,8 +242,8 @@ def test_actions_that_are_no_integers_of_each_row_are_refused(action):
 # --- pictures
 
 
-def drawn_at_random(output, mask, rng):
-    return output.softmax(-1).multinomial(1, generator=rng).squeeze(-1)
+def drawn_at_random(output, mask, state, rng):
+    return output.softmax(-1).multinomial(1, generator=rng).squeeze(-1), state
 
 
 def pathed(task, batch=6):

@@ -180,7 +180,9 @@ def test_an_evaluation_of_a_finite_task_covers_each_episode_once(largest, monkey
     frames, _ = rollout(agent, task, initial_carry(agent, task, torch.arange(TRAIN), rng), rng, steps=2)
     if largest > TRAIN:  # else the identities of the parts are drawn apart
         assert_close(scores["cross_entropy"], frames.scores["cross_entropy"][-1])
-    guess = evaluate(agent, task, None, seeded(), policy=lambda output, mask, rng: output.argmax(-1) * 0 + 3)
+    guess = evaluate(
+        agent, task, None, seeded(), policy=lambda output, mask, state, rng: (output.argmax(-1) * 0 + 3, ())
+    )
     np.testing.assert_array_equal(guess["accuracy"].numpy(), by_hand(tiny_data, "train")[1] == 3)
 
 
