@@ -79,8 +79,8 @@ def test_an_episode_start_resets_only_its_rows(folder):
     _, kept = actor.predict(obs, state)
     _, reset = actor.predict(obs, state, np.array([True, False, False]))
     _, new = actor.predict(obs)
-    assert torch.equal(reset.y[1:], kept.y[1:])
-    assert torch.equal(reset.y[0], new.y[0]) and not torch.equal(reset.y[0], kept.y[0])
+    assert torch.equal(reset.agent.y[1:], kept.agent.y[1:])
+    assert torch.equal(reset.agent.y[0], new.agent.y[0]) and not torch.equal(reset.agent.y[0], kept.agent.y[0])
 
 
 @pytest.mark.parametrize("allowed", [0, 1])
