@@ -202,6 +202,17 @@ class Run:
         self._own_folder, self._newest = folder, _newest(folder)
         self.start_step, self.best = self.step, None  # there is no best.pt yet
 
+    def save_extension(self) -> None:
+        """Writes the present number of outer steps into run.json, so that the run is loaded with it.
+
+        Raises:
+            RunLocked: another process writes there.
+        """
+        with self.writing():
+            file = self._required_folder() / "run.json"
+            about = json.loads(file.read_text(encoding="utf-8")) | {"extended_to": self.outer_steps}
+            atomic_write(file, (json.dumps(about, indent=2) + "\n").encode())
+
     def save(self) -> Path:
         """Writes a checkpoint of the current outer step; returns its file.
 
@@ -289,6 +300,7 @@ class Description(NamedTuple):
         arguments: of the recipe.
         defaults: of its other arguments, when the run was built.
         outer_steps: number of outer steps to train; 0 if run.json does not have it.
+        extended_to: number of outer steps to which the run was extended; None: it was not.
         seeds: of the learner, or of each member of a population.
         task: the task's `score`, `better`, `references` and `notes`.
     """
@@ -297,6 +309,7 @@ class Description(NamedTuple):
     arguments: dict[str, Any]
     defaults: dict[str, Any]
     outer_steps: int
+    extended_to: int | None
     seeds: list[int]
     task: dict[str, Any]
 
@@ -320,6 +333,7 @@ RUN_JSON: dict[str, tuple[Any, Any]] = {
     "arguments": (dict[str, Any], REQUIRED),
     "defaults": (dict[str, Any], {}),
     "outer_steps": (int, 0),
+    "extended_to": (int | None, None),
     "seeds": (list[int], []),
     "task": (TaskFacts, {}),
     "versions": (dict[str, str], {}),
