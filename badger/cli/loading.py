@@ -80,7 +80,14 @@ def choose_member(run: Run, member: int) -> Learner:
     return learners[member]
 
 
-def load(folder: Path, *, best: bool = False, build: str | None = None, trust_code: bool = False) -> Run:
+def load(
+    folder: Path,
+    *,
+    best: bool = False,
+    build: str | None = None,
+    trust_code: bool = False,
+    total_steps: int | None = None,
+) -> Run:
     """Loads a run folder.
 
     Args:
@@ -88,6 +95,7 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
         best: loads the best checkpoint instead of the last one.
         build: `module:function` that returns the untrained run, for a run that was built without a recipe.
         trust_code: allows importing any code that its run.json names.
+        total_steps: as in `badger.load_run`.
 
     Raises:
         FileNotFoundError: the folder has no run.
@@ -103,4 +111,4 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
     if build is not None and ":" not in build:
         raise ValueError(f"--build {build}: want module:function")
     function = None if build is None else resolve_name({}, build, "function", inspect.isfunction)
-    return load_run(folder, function, best, (ALL,) if trust_code else ())
+    return load_run(folder, function, best, (ALL,) if trust_code else (), total_steps=total_steps)

@@ -19,7 +19,7 @@ from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
-from badger.recipes.build import build_run, find_recipe
+from badger.recipes.build import build_run, find_recipe, steps_per_update
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.files import as_path, check_new_run_folder
@@ -68,19 +68,58 @@ def resume_command(words: list[str]) -> Work:
     """
 
     def resume(
-        run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
+        run: Positional[Path],
+        *,
+        total_steps: int | None = None,
+        tensorboard: bool = True,
+        build: str | None = None,
+        trust_code: bool = False,
     ) -> Work:
         """Resume a run from its last good checkpoint, bit-exact, up to the outer steps that it was started with.
 
         Args:
             run: run folder.
+            total_steps: train on, up to this number of environment steps over all copies; the learning rate continues
+                as in a run of this length.
             tensorboard: write events for TensorBoard.
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: allow importing code of others that its run.json names.
         """
-        return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
+        if total_steps is None:
+            return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
+        if total_steps < 1:
+            raise ValueError(f"total_steps={total_steps}, want at least 1")
+        extended = load(run, build=build, trust_code=trust_code, total_steps=total_steps)
+        previous = load(run, build=build, trust_code=trust_code)
+        told = _describe_extension(previous, extended)
+
+        def work() -> int:
+            if distributed.rank() == 0:
+                print(told, flush=True)
+                extended.save_extension()
+            return _run_training(extended, tensorboard)
+
+        return work
 
     return parse(resume, words, prog="badger resume")
+
+
+def _describe_extension(previous: Run, extended: Run) -> str:
+    """What is trained, and how the learning rate continues, in two lines."""
+    each, step = steps_per_update(extended), extended.step
+    lines = [
+        f"outer step {step:,} of {previous.outer_steps:,} is extended to {extended.outer_steps:,}, "
+        f"{extended.outer_steps * each:,} environment steps"
+    ]
+    schedules = [getattr(member_learners(run.learner)[0], "updater", None) for run in (previous, extended)]
+    if all(schedules):
+        before, now = (updater.schedule(step) for updater in schedules)
+        last = schedules[1].schedule(extended.outer_steps)
+        lines.append(
+            f"learning rate   {now:.3g} now, as in a run of {extended.outer_steps:,} outer steps from the start, and "
+            f"{last:.3g} at its end (it would have been {before:.3g})"
+        )
+    return "\n".join(lines)
 
 
 def _run_training(run: Run, tensorboard: bool) -> int:

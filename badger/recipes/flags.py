@@ -47,6 +47,7 @@ class _Recipe:
         self.option_defaults = {name: value for name, value in defaults.items() if "." in name}
         plain = {name: value for name, value in defaults.items() if "." not in name}
         _check_defaults(function, own, shared, self.parts, plain, self.option_defaults)
+        self.shared_defaults = {p.name: p.default for p in shared if p.name not in self.parts}
         flags = [*own, *(_as_flag(p, plain.get(p.name, p.default)) for p in shared)]
         self.signature = inspect.Signature(flags, return_annotation=Run)
 
@@ -60,6 +61,7 @@ class _Recipe:
         run_recipe.__doc__ = self._docstring()
         run_recipe.parts = self.parts  # type: ignore[attr-defined]
         run_recipe.part = self.part  # type: ignore[attr-defined]
+        run_recipe.shared_defaults = self.shared_defaults  # type: ignore[attr-defined]
         run_recipe.option_defaults = self.option_defaults  # type: ignore[attr-defined]
         return run_recipe
 
@@ -97,6 +99,23 @@ def option_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) 
     chosen, defaults = _named_parts(function, arguments), getattr(function, "option_defaults", {})
     named = {key: key.partition(".") for key in defaults}
     return {key: defaults[key] for key, (flag, _, option) in named.items() if option in chosen[flag].available}
+
+
+def shared_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the recipe's defaults those of flags and options that others have, too, with the value that all others have.
+
+    Args:
+        function: a recipe; one that is a plain function has none.
+        arguments: keyword arguments of the recipe, which name parts.
+    """
+    shared: dict[str, Any] = dict(getattr(function, "shared_defaults", {}))
+    chosen = _named_parts(function, {k: v for k, v in arguments.items() if isinstance(v, str)})
+    for key in option_defaults(function, arguments):
+        flag, _, option = key.partition(".")
+        default = chosen[flag].available[option].default
+        if default is not inspect.Parameter.empty:
+            shared[key] = default
+    return shared
 
 
 def drop_unknown_options(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -204,6 +204,17 @@ class Run:
         """Whether an evaluation is due after the current outer step."""
         return self.evaluate_every is not None and self.step % self.evaluate_every == 0
 
+    def save_extension(self) -> None:
+        """Writes the present number of outer steps into run.json, so that the run is loaded with it.
+
+        Raises:
+            RunLocked: another process writes there.
+        """
+        with self.writing():
+            file = self._required_folder() / "run.json"
+            about = json.loads(file.read_text(encoding="utf-8")) | {"extended_to": self.outer_steps}
+            atomic_write(file, (json.dumps(about, indent=2) + "\n").encode())
+
     def save(self, evaluated: BestFigure | None = None) -> Path:
         """Writes a checkpoint of the current outer step; returns its file.
 
@@ -295,6 +306,7 @@ class Description(NamedTuple):
         arguments: of the recipe.
         defaults: of its other arguments, when the run was built.
         outer_steps: number of outer steps to train; 0 if run.json does not have it.
+        extended_to: number of outer steps to which the run was extended; None: it was not.
         seeds: of the learner, or of each member of a population.
         task: the task's `score`, `better`, `references` and `notes`.
     """
@@ -303,6 +315,7 @@ class Description(NamedTuple):
     arguments: dict[str, Any]
     defaults: dict[str, Any]
     outer_steps: int
+    extended_to: int | None
     seeds: list[int]
     task: dict[str, Any]
 
@@ -326,6 +339,7 @@ RUN_JSON: dict[str, tuple[Any, Any]] = {
     "arguments": (dict[str, Any], REQUIRED),
     "defaults": (dict[str, Any], {}),
     "outer_steps": (int, 0),
+    "extended_to": (int | None, None),
     "seeds": (list[int], []),
     "task": (TaskFacts, {}),
     "versions": (dict[str, str], {}),

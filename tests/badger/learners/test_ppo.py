@@ -13,7 +13,7 @@ from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.sense import Team
 from badger.testing.learner import a_loaded_learner_continues_exactly
-from comms import Attention
+from comms import Attention, Gated, Noisy
 from experts import GRU
 from tasks import RandomSizes
 from toy_learners import REPEAT, STEPS, LossyGRU, PerExpertRewards, agent_with_critic, flat, slopes
@@ -237,6 +237,16 @@ def test_target_kl_stops_the_epochs_early():
 
     (far, way), (near, less) = moved(), moved(target_kl=1e-3)
     assert near < far and 0 < less < way
+
+
+@pytest.mark.parametrize("wrap", [lambda bus: Noisy(bus, drop=0.5, noise=1.0), Gated])
+def test_target_kl_stops_after_one_step_where_the_bus_draws_anew(wrap):
+    learner = ppo(core="gru", minibatches=3, target_kl=1e-9)
+    learner.agent.bus = wrap(learner.agent.bus).double()
+    before = flat(learner.agent)
+    metrics = learner.update()
+    assert metrics["finite"] and not torch.equal(flat(learner.agent), before)
+    assert learner.updater.optimizer.state[learner.updater.parameters[0]]["step"] == 1
 
 
 @pytest.mark.parametrize("normalise", ["batch", "minibatch"])
