@@ -54,11 +54,7 @@ class ExternalEnvFlags:
         return setup.make_run(task, learner_defaults=defaults.get(setup.learner.name))
 
 
-@recipe(
-    **SINGLE_EXPERT_DEFAULTS
-    | EXTERNAL_DEFAULTS
-    | {"batch": 16, "lr": 3e-3, "sense": "auto", "sense.scale": 1.0}
-)
+@recipe(**SINGLE_EXPERT_DEFAULTS | EXTERNAL_DEFAULTS | {"batch": 16, "lr": 3e-3, "sense": "auto", "sense.scale": 1.0})
 def gymnasium(
     setup: Setup,
     external: ExternalEnvFlags,
@@ -79,9 +75,7 @@ def gymnasium(
         mask_velocity: hide the velocities, where their indices are known.
         frame_stack: observe so many last observations at once.
     """
-    task = Gymnasium(
-        env, _options(options), mask_obs, mask_velocity, frame_stack=frame_stack, **external.env_options
-    )
+    task = Gymnasium(env, _options(options), mask_obs, mask_velocity, frame_stack=frame_stack, **external.env_options)
     return external.make_run(setup, task)
 
 

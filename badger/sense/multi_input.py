@@ -73,9 +73,7 @@ class MultiInput(Sense):
         return features.repeat(1, team_size(experts, obs.shape[1]), 1)
 
 
-def nature(
-    obs_size: int, *, obs_parts: Sequence[ObsPart] = (), features: int = 512, text_size: int = 64
-) -> MultiInput:
+def nature(obs_size: int, *, obs_parts: Sequence[ObsPart] = (), features: int = 512, text_size: int = 64) -> MultiInput:
     """`MultiInput` with the convolutional network of Mnih et al. 2015 for images.
 
     Args:
@@ -87,9 +85,7 @@ def nature(
     return MultiInput(obs_size, obs_parts, network=NatureNetwork, features=features, text_size=text_size)
 
 
-def impala(
-    obs_size: int, *, obs_parts: Sequence[ObsPart] = (), features: int = 256, text_size: int = 64
-) -> MultiInput:
+def impala(obs_size: int, *, obs_parts: Sequence[ObsPart] = (), features: int = 256, text_size: int = 64) -> MultiInput:
     """`MultiInput` with the residual convolutional network of Espeholt et al. 2018 for images.
 
     Args:
@@ -101,9 +97,7 @@ def impala(
     return MultiInput(obs_size, obs_parts, network=ImpalaNetwork, features=features, text_size=text_size)
 
 
-def auto(
-    obs_size: int, *, obs_parts: Sequence[ObsPart] = (), agents: int | None = None, scale: float = 1.0
-) -> Sense:
+def auto(obs_size: int, *, obs_parts: Sequence[ObsPart] = (), agents: int | None = None, scale: float = 1.0) -> Sense:
     """The sense that suits the observation: `nature` where it has images or texts, else all of it as a vector.
 
     Args:

@@ -137,7 +137,9 @@ class Gymnasium(Task):
     @cached_property
     def _pool(self) -> EnvPool:
         name, info_mask = self._description.name, self._description.info_mask
-        masked = info_mask if self._description.actions.discrete and not self._description.observations.has_mask else None
+        masked = (
+            info_mask if self._description.actions.discrete and not self._description.observations.has_mask else None
+        )
         limits = EnvLimits(name, max_episode_steps=self.steps, timeout=self.timeout, action_mask=masked)
         return EnvPool(self._factory, limits, num_workers=self.num_workers)
 

@@ -176,7 +176,10 @@ BAD = [
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
         "want one of CartPole-v0, .*mask_obs=",
     ),
-    ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to: action has the space Text.*, want Discrete, MultiDiscrete"),
+    (
+        {"env": toy_worlds.spoken_to, "steps": 5},
+        r"spoken_to: action has the space Text.*, want Discrete, MultiDiscrete",
+    ),
     ({"num_workers": 0}, "num_workers=0, want at least 1"),
     ({"timeout": 3.0}, "set num_workers=2 or more"),
 ]

@@ -253,9 +253,7 @@ def test_real_numbers_are_cut_to_the_bounds_of_all():
 
 
 def test_real_numbers_are_scaled_where_bounds_differ():
-    made = JointActions(
-        {"a": Box(-1, 1, (2,)), "b": Box(np.array([0, 2.0]), np.array([3, 6.0]), dtype=np.float64)}
-    )
+    made = JointActions({"a": Box(-1, 1, (2,)), "b": Box(np.array([0, 2.0]), np.array([3, 6.0]), dtype=np.float64)})
     assert made.action_space == Continuous(2, -1, 1)
     assert_array_equal(made.to_env("a", np.array([-2.0, 0.5])), np.array([-1, 0.5], np.float32))
     assert_array_equal(made.to_env("b", np.array([-2.0, 0.5])), np.array([0, 5.0]))
