@@ -33,6 +33,8 @@ def stack_observations(space: Any, observations: list[Any]) -> Any:
     if isinstance(parts, tuple) and _is_product(space):
         return tuple(stack_observations(part, [obs[i] for obs in observations]) for i, part in enumerate(parts))
     if space.shape is None or not _is_numeric(space):
+        if not all(_is_other(space, obs) for obs in observations):
+            raise InvalidObservation("values")
         return observations
     block = np.array(observations)
     if block.shape[1:] != space.shape:
@@ -72,7 +74,7 @@ def check_observation(space: Any, obs: Any, where: str = "observation") -> None:
             check_observation(part, obs[i], f"{where}[{i}]")
     elif space.shape is not None and _is_numeric(space):
         _check_array(obs, space, where)
-    elif not space.contains(obs):  # a text, or another part that is no array
+    elif not _is_other(space, obs):
         raise InvalidObservation(f"the {where} {obs!r}, want a value of {space}")
 
 
@@ -119,6 +121,11 @@ def _is_product(space: Any) -> bool:
 
 def _is_numeric(space: Any) -> bool:
     return getattr(space.dtype, "kind", "O") in "biuf"
+
+
+def _is_other(space: Any, obs: Any) -> bool:
+    """Whether a value that is no array belongs to its space; any text does."""
+    return isinstance(obs, str) if getattr(space.dtype, "kind", "") == "U" else space.contains(obs)
 
 
 def _is_valid(block: np.ndarray, space: Any) -> bool:
