@@ -137,7 +137,7 @@ def play_randomly(task: Task, steps: int) -> bool:
         if isinstance(task.action_space, Continuous):
             action = torch.randn(*rows, size, generator=rng)
         else:
-            action = policy(torch.zeros(*rows, size), step.action_mask, rng)
+            action, _ = policy(torch.zeros(*rows, size), step.action_mask, (), rng)
         state, step = task.step(state, action, rng)
         if over.any():
             state, step = task.restart(state, over, rng)
