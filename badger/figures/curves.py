@@ -1,5 +1,6 @@
 """Learning curves, confidence bands, scores over the steps of an episode, and performance profiles."""
 
+import importlib
 import math
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,16 +26,25 @@ def new_figure(width: float, height: float) -> Figure:
     return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
 
 
+def matplotlib_module(name: str) -> Any:
+    """A module of matplotlib, imported when it is needed.
+
+    Args:
+        name: such as "animation".
+    """
+    import matplotlib
+
+    return importlib.import_module(f"{matplotlib.__name__}.{name}")
+
+
 def integer_ticks(*axes: Any) -> None:
     """Puts ticks at whole numbers only.
 
     Args:
         axes: `xaxis` or `yaxis` of a plot.
     """
-    from matplotlib.ticker import MaxNLocator
-
     for axis in axes:
-        axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.set_major_locator(matplotlib_module("ticker").MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def add_rounded_box(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from badger.figures.curves import Figure, integer_ticks, new_figure
+from badger.figures.curves import Figure, integer_ticks, matplotlib_module, new_figure
 from comms import Edges
 
 MAX_EXPERTS, MAX_EDGES, MAX_LINES = 16, 120, 8  # drawn
@@ -68,15 +68,12 @@ def animate(frames: EpisodeFrames, *, dpi: int = 80) -> Any:
         frames: of the episode.
         dpi: pixels an inch.
     """
-    from matplotlib.animation import FuncAnimation
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
     panels = _panels(frames)
     columns = min(2, len(panels)) if len(panels) == 4 else len(panels)
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(3.3 * columns, 3.0 * rows + 0.4)
     figure.set_dpi(dpi)
-    FigureCanvasAgg(figure)
+    matplotlib_module("backends.backend_agg").FigureCanvasAgg(figure)
     title = figure.suptitle(_title(frames, frames.steps - 1), fontsize=10, color=INK)
     updates = [panel(figure.add_subplot(rows, columns, i + 1), frames) for i, panel in enumerate(panels)]
 
@@ -89,7 +86,7 @@ def animate(frames: EpisodeFrames, *, dpi: int = 80) -> Any:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     shown = range(0, frames.steps, math.ceil(frames.steps / MAX_FRAMES))
-    return FuncAnimation(
+    return matplotlib_module("animation").FuncAnimation(
         figure, draw, frames=shown, init_func=lambda: None, interval=1000 / FPS, cache_frame_data=False
     )
 
@@ -105,15 +102,13 @@ def save_animation(animation: Any, file: Path, *, fps: int = FPS) -> None:
     Raises:
         ValueError: another kind of file, or .mp4 where there is no ffmpeg.
     """
-    import matplotlib
-    from matplotlib.animation import FFMpegWriter, PillowWriter
-
     check_animation_file(file)
+    writers = matplotlib_module("animation")
     if file.suffix == ".html":
-        with matplotlib.rc_context({"animation.embed_limit": 200}):  # megabytes
-            file.write_text(animation.to_jshtml(fps=fps, default_mode="once"), encoding="utf-8")
-        return
-    animation.save(file, writer=(PillowWriter if file.suffix == ".gif" else FFMpegWriter)(fps=fps))
+        writer = writers.HTMLWriter(fps=fps, embed_frames=True, embed_limit=200, default_mode="once")  # megabytes
+    else:
+        writer = (writers.PillowWriter if file.suffix == ".gif" else writers.FFMpegWriter)(fps=fps)
+    animation.save(file, writer=writer)
 
 
 def check_animation_file(file: Path) -> None:
@@ -125,11 +120,9 @@ def check_animation_file(file: Path) -> None:
     Raises:
         ValueError: another kind of file, or .mp4 where there is no ffmpeg.
     """
-    from matplotlib.animation import FFMpegWriter
-
     if file.suffix not in (".html", ".gif", ".mp4"):
         raise ValueError(f"{file}: want a file that ends in .html, .gif or .mp4")
-    if file.suffix == ".mp4" and not FFMpegWriter.isAvailable():
+    if file.suffix == ".mp4" and not matplotlib_module("animation").FFMpegWriter.isAvailable():
         raise ValueError(f"{file}: there is no ffmpeg to write .mp4; install it, or want .html or .gif")
 
 
@@ -175,8 +168,6 @@ def _draw_pictures(axes: Any, frames: EpisodeFrames) -> Update:
 
 def _draw_messages(axes: Any, frames: EpisodeFrames) -> Update:
     """Experts on a circle; an arrow from a sender to each receiver, as wide as its weight."""
-    from matplotlib.patches import FancyArrowPatch
-
     count = min(frames.experts, MAX_EXPERTS)
     places = [(math.sin(math.tau * i / count), math.cos(math.tau * i / count)) for i in range(count)]
     axes.set(xlim=(-1.35, 1.35), ylim=(-1.35, 1.35), aspect="equal")
@@ -190,7 +181,7 @@ def _draw_messages(axes: Any, frames: EpisodeFrames) -> Update:
     for k in drawn:
         (i, j), loop = ends[k], ends[k][0] == ends[k][1]
         tail, head = _loop(places[i]) if loop else (places[i], places[j])
-        arrow = FancyArrowPatch(
+        arrow = matplotlib_module("patches").FancyArrowPatch(
             tail, head, arrowstyle="-|>", mutation_scale=8, color=_color(frames, i), shrinkA=size + 2, shrinkB=size + 3,
             connectionstyle=f"arc3,rad={1.6 if loop else 0.14}", zorder=1,
         )  # fmt: skip
