@@ -285,6 +285,14 @@ class Task(ABC):
         """
         return action.detach().cpu().numpy()
 
+    def with_pictures(self, pictures: list[np.ndarray]) -> "Task":
+        """This task with environments that append their pictures after each reset and step; itself if it has none.
+
+        Args:
+            pictures: bytes (height, width, 3); of several copies in turn.
+        """
+        return self
+
     def target(self, state: Any) -> Tensor | None:
         """The optimal continuous action, (B, A), for figures; None for a task without one.
 

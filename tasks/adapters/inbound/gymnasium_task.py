@@ -1,8 +1,8 @@
 """Environments of Gymnasium as tasks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
+from tasks.adapters.inbound.pictures import picture_env
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
 from tasks.observations import ObsPart, visible_parts
 from tasks.task import ActionSpace, Step, Task, check_positive
@@ -213,6 +214,11 @@ class Gymnasium(Task):
 
     def decode_action(self, action: Tensor) -> Any:
         return self._description.actions.to_env(self._to_numpy(action))
+
+    def with_pictures(self, pictures: list[np.ndarray]) -> "Gymnasium":
+        factory = env_factory(self.env, {**self.options, "render_mode": "rgb_array"}, self.steps)
+        make = partial(picture_env, factory, pictures)
+        return replace(self, env=make, options={}, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:
         """The return at which the environment counts as solved, if it is defined."""

@@ -1,17 +1,19 @@
 """Multi-agent environments of PettingZoo (Terry et al. 2021, arXiv:2009.14471) as tasks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
-from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
+from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv, parallel_env_factory
+from tasks.adapters.inbound.pictures import picture_parallel_env
 from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Step, Task
 
@@ -106,6 +108,11 @@ class PettingZoo(Task):
 
     def restart(self, state: EnvHandle, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[EnvHandle, Step]:
         return self._make_step(*state.restart(mask, rng), rng)
+
+    def with_pictures(self, pictures: list[np.ndarray]) -> "PettingZoo":
+        factory: Callable[..., Any] = parallel_env_factory(self.env)
+        make = partial(picture_parallel_env, partial(factory, render_mode="rgb_array"), pictures)
+        return replace(self, env=make, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:
         return {}
