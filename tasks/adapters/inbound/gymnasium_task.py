@@ -203,8 +203,8 @@ class Gymnasium(Task):
         if actions.discrete and (action.is_floating_point() or action.dim() != dims):
             want = "(batch,)" if actions.single else "(batch, choices)"
             raise ValueError(
-                f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} gives "
-                "no gradient to logits; roll out with a policy that samples actions from them"
+                f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} "
+                "gives no gradient to logits; roll out with a policy that samples actions from them"
             )
         return action.detach().cpu().numpy()
 

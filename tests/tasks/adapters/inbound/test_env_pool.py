@@ -200,7 +200,10 @@ def test_an_error_keeps_where_it_happened_when_it_is_pickled():
 BAD_REWARDS = {
     "None": (None, "reward None, want one number"),
     "text": ("1", "reward '1', want one number"),
-    "two numbers": (np.ones(2), r"reward array\(\[1., 1.\]\), want one number"),
+    "two numbers": (
+        np.ones(2),
+        r"reward array\(\[1., 1.\]\), want one number; of several agents, see badger train pettingzoo",
+    ),
     "NaN": (np.float32("nan"), "reward .*nan.*, want a finite number"),
     "infinity": (-math.inf, "reward -inf, want a finite number"),
     "beyond float32": (np.float64(1e39), r"reward .*1e\+39.*, want at most 3.4e\+38, the largest number of float32"),
