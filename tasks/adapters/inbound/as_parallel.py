@@ -204,11 +204,11 @@ class TupleAgents:
 
     def step(self, actions: Mapping[str, Any]) -> Results:
         obs, rewards, terminated, truncated, _ = self.env.step(tuple(actions[name] for name in self.possible_agents))
-        ends = [self._by_agent(np.broadcast_to(end, len(self.possible_agents))) for end in (terminated, truncated)]
+        died, cut = (self._by_agent(np.broadcast_to(end, len(self.possible_agents))) for end in (terminated, truncated))
         infos: dict[str, Any] = {name: {} for name in self.agents}
         if np.all(terminated) or np.all(truncated):
             self.agents = []
-        return self._by_agent(obs), self._by_agent(rewards), *ends, infos
+        return self._by_agent(obs), self._by_agent(rewards), died, cut, infos
 
     def close(self) -> None:
         self.env.close()

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.adapters.inbound.as_parallel import as_parallel_env, own_limit
 from tasks.adapters.inbound.multi_agent_spaces import JointActions, JointObservations
+from tasks.adapters.inbound.results import RESET_RESULTS, STEP_RESULTS, check_results
 from tasks.adapters.inbound.rewards import as_number
 from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium
@@ -60,7 +61,7 @@ class MultiAgentEnv:
         self.observation_space, self.action_space = self._make_obs_space(), self._make_action_space()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        obs, infos = self.env.reset(seed=seed)
+        obs, infos = check_results(self.env.reset(seed=seed), RESET_RESULTS)
         self._check_agents()
         count = len(self.agent_names)
         self.t, self.total, self.has_acted = 0, np.zeros(count), np.zeros(count, bool)
@@ -75,7 +76,7 @@ class MultiAgentEnv:
             for p, name in enumerate(self.agent_names)
             if acting[p]
         }
-        obs, rewards, terminated, truncated, infos = self.env.step(actions)
+        obs, rewards, terminated, truncated, infos = check_results(self.env.step(actions), STEP_RESULTS)
         self.t += 1
         numbers = [
             as_number(rewards.get(name, 0), agent=name) if acting[p] else 0.0 for p, name in enumerate(self.agent_names)

@@ -227,6 +227,34 @@ def test_a_reward_of_one_element_is_a_number(reward):
     assert step.reward.tolist() == [float(np.asarray(reward).item())] * B
 
 
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("reset", r"step 0\) returned one ndarray, want 2: obs, info; .*shimmy from reset"),
+        ("step", r"step 1\) returned 4 values, want 5: obs, reward, terminated, truncated, info"),
+    ],
+)
+def test_the_interface_of_older_versions_is_named(where, message):
+    with pytest.raises(EnvError, match=message):
+        play(worlds(partial(toy_worlds.Old, where)), choices(), 2)
+
+
+def drawing():
+    """Observes a number of NumPy's global generator."""
+
+    class Drawing(toy_worlds.Counter):
+        def observe(self):
+            return np.array([np.random.random(), self.t])
+
+    return Drawing(9)
+
+
+def test_copies_in_workers_that_draw_from_the_global_generator_differ_and_repeat():
+    first, again = (play(worlds(drawing, 4), choices(), 3, seed=5) for _ in range(2))
+    same(first, again)
+    assert all(len(set(step.obs[:, 0])) == B for step in first)
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 @pytest.mark.parametrize("where", ["reset", "step"])
 def test_an_environment_that_ends_the_process_raises(where, num_workers):
