@@ -7,7 +7,6 @@ three updates, saved and resumed. What is not installed is skipped, with its nam
 """
 
 import argparse
-
 import importlib.metadata
 import signal
 import sys
@@ -28,7 +27,7 @@ from tasks import Continuous, Task
 GYMNASIUM = {
     "gymnasium": [
         "CartPole-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Pendulum-v1", "FrozenLake-v1",
-        "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v3", "Blackjack-v1",
+        "FrozenLake8x8-v1", "CliffWalking-v1", "Taxi-v4", "Blackjack-v1",
     ],
     "Box2D": ["LunarLander-v3", "LunarLanderContinuous-v3", "BipedalWalker-v3", "CarRacing-v3"],
     "minigrid": [
@@ -43,15 +42,15 @@ GYMNASIUM = {
     "popgym": [
         f"popgym:popgym-{name}-v0" for name in (
             "RepeatPreviousEasy", "RepeatFirstEasy", "AutoencodeEasy", "BattleshipEasy", "ConcentrationEasy",
-            "CountRecallEasy", "HigherLowerEasy", "LabyrinthEscapeEasy", "MineSweeperEasy", "MultiarmedBanditEasy",
+            "CountRecallEasy", "HigherLowerEasy", "MineSweeperEasy", "MultiarmedBanditEasy",
             "PositionOnlyCartPoleEasy", "NoisyPositionOnlyPendulumEasy",
         )
     ],
     "bsuite": ["conformance:bsuite_catch", "conformance:bsuite_memory_len", "conformance:bsuite_umbrella"],
-    "rware": ["rware:rware-tiny-2ag-v2"],
-    "lbforaging": ["lbforaging:Foraging-8x8-2p-1f-v3"],
 }  # fmt: skip
 PETTINGZOO = {
+    "rware": ["rware:rware-tiny-2ag-v2"],
+    "lbforaging": ["lbforaging:Foraging-8x8-2p-1f-v3"],
     "pettingzoo": [
         "pettingzoo.classic.tictactoe_v3", "pettingzoo.classic.connect_four_v3", "pettingzoo.classic.rps_v2",
         "pettingzoo.classic.chess_v6", "pettingzoo.classic.go_v5", "pettingzoo.classic.leduc_holdem_v4",
@@ -169,7 +168,9 @@ def version(library: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="*", default=[], help="environments or libraries whose names contain one of these")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="environments or libraries whose names contain one of these"
+    )
     parser.add_argument("--steps", type=int, default=200, help="steps of each of 4 copies")
     parser.add_argument("--seconds", type=int, default=120, help="limit for an environment")
     arguments = parser.parse_args()

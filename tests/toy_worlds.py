@@ -309,3 +309,21 @@ class Choosing(gymnasium.Env):
 def room():
     """Shows an image, a symbol and a text; it is rewarded by its action."""
     return Shown(Dict(image=Box(0, 255, (7, 7, 3), np.uint8), direction=Discrete(4), mission=Text(8)))
+
+
+class Spaceless(gymnasium.Env):
+    """Has no spaces."""
+
+
+class Old(Counter):
+    """Has the interface of Gym before 0.26, in its resets or its steps."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def reset(self, **options):
+        return super().reset(**options)[0] if self.where == "reset" else super().reset(**options)
+
+    def step(self, action):
+        return super().step(action)[:4]

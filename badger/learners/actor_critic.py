@@ -178,13 +178,13 @@ class ActorCritic(ABC):
 
     def _episode_metrics(
         self, trajectory: Trajectory, mask: Bool[Tensor, "T B *P"], stream: EpisodeStream
-    ) -> tuple[dict[str, Tensor], Float[Tensor, " B"]]:
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "B *P2"]]:
         """Sums and counts of the metrics of episodes; and the reward of the running episodes after the rollout."""
         sums, episode_reward = episode_returns(trajectory, mask, stream.episode_reward)
         ended = episode_end_mask(trajectory, mask)
         totals = metric_totals([masked(trajectory, any_agent(mask))], self.task, self, ACTOR_CRITIC_METRICS)
         totals |= returns.ended_totals(sums, ended)
-        totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(episode_reward).sum()])
+        totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(sums[-1]).sum()])
         return totals, episode_reward
 
     def _finish_update(self, metrics: dict[str, Tensor], lr: float | Tensor, steps: int) -> dict[str, Tensor | float]:

@@ -44,8 +44,8 @@ RECIPES: dict[str, Callable[..., Run]] = register(
     [
         (recipe.__name__, recipe)
         for recipe in (
-            associative_recall, atari, babi, card_game, cartpole, copy, dictionary_inference, guessing_game, gymnasium, maze,
-            pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, t_maze,
+            associative_recall, atari, babi, card_game, cartpole, copy, dictionary_inference, guessing_game, gymnasium,
+            maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, t_maze,
             t_maze_long, t_maze_r2d2,
         )
     ],

@@ -1,4 +1,7 @@
-"""AEC environments of PettingZoo, in which agents act one after the other, as environments in which all act in a step.
+"""Environments of several agents in other interfaces, as a `ParallelEnv`, in which all act in a step.
+
+- `ActAtOnce`, `TakeTurns`: an `AECEnv` of PettingZoo, in which agents act one after the other.
+- `TupleAgents`: an environment of Gymnasium with a tuple of observations and actions, and a list of rewards.
 
 This module also runs in worker processes; it does not import torch.
 """
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters.inbound.spaces.actions import ActionCodec
-from tasks.adapters.optional_imports import require_pettingzoo
+from tasks.adapters.optional_imports import require_gymnasium, require_pettingzoo
 
 WAITING_MASK_KEY = "waiting_mask"
 """In the info of an agent that waits for its turn: replaces its action mask."""
@@ -23,12 +26,14 @@ def as_parallel_env(env: Any) -> Any:
     PettingZoo's own conversion of an AEC environment is replaced by `ActAtOnce`, which observes half as often.
 
     Args:
-        env: a `ParallelEnv`, or an `AECEnv`.
+        env: a `ParallelEnv`, an `AECEnv`, or a `gymnasium.Env` whose spaces are tuples.
 
     Raises:
         ValueError: another object.
     """
-    conversions = require_pettingzoo().utils.conversions
+    conversions, gym = require_pettingzoo().utils.conversions, require_gymnasium()
+    if isinstance(env, gym.Env):
+        return TupleAgents(env)
     if isinstance(env, conversions.aec_to_parallel_wrapper):
         return ActAtOnce(env.aec_env)
     if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
@@ -124,8 +129,10 @@ class ActAtOnce(_AsParallel):
         rewards = dict.fromkeys(self.env.agents, 0)
         for name in self.env.agents[:]:
             if name != self.env.agent_selection:
-                raise ValueError(f"it is the turn of agent {self.env.agent_selection!r}, want {name!r}: agents that act "
-                                 "at once do so in the order of `agents`, and end after the last")  # fmt: skip
+                raise ValueError(
+                    f"it is the turn of agent {self.env.agent_selection!r}, want {name!r}: where is_parallelizable is "
+                    "True, agents act in the order of `agents`, and end after the last"
+                )
             self.env.step(actions[name])
             for agent in self.env.agents:
                 rewards[agent] = rewards.get(agent, 0) + self.env.rewards[agent]
@@ -156,6 +163,65 @@ class TakeTurns(_AsParallel):
             if name in infos and name != self.env.agent_selection and mask is not None:
                 infos[name][WAITING_MASK_KEY] = mask
         return infos
+
+
+class TupleAgents:
+    """An environment of Gymnasium that lists what each of its agents observes, does and receives.
+
+    So do rware, lbforaging and others. The agents are named agent_0, agent_1 ...; all act until the episode ends.
+
+    Args:
+        env: its observation and action space are tuples of the same length.
+
+    Raises:
+        ValueError: other spaces.
+    """
+
+    metadata: Mapping[str, Any] = {}
+
+    def __init__(self, env: Any):
+        tuples = require_gymnasium().spaces.Tuple
+        spaces = env.observation_space, env.action_space
+        if not all(isinstance(space, tuples) for space in spaces) or len(spaces[0]) != len(spaces[1]):
+            raise ValueError(
+                f"env returned an environment of one agent, with the spaces {spaces}, want a pettingzoo.ParallelEnv, "
+                "or tuples with a space for each agent; use tasks.Gymnasium, or badger train gymnasium"
+            )
+        self.env, self.render_mode = env, env.render_mode
+        self.possible_agents = [f"agent_{i}" for i in range(len(spaces[0]))]
+        self.agents: list[str] = []
+
+    def observation_space(self, agent: str) -> Any:
+        return self.env.observation_space[self.possible_agents.index(agent)]
+
+    def action_space(self, agent: str) -> Any:
+        return self.env.action_space[self.possible_agents.index(agent)]
+
+    def reset(self, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        obs, _ = self.env.reset(seed=seed, options=options)
+        self.agents = self.possible_agents[:]
+        return self._by_agent(obs), {name: {} for name in self.agents}
+
+    def step(self, actions: Mapping[str, Any]) -> Results:
+        obs, rewards, terminated, truncated, _ = self.env.step(tuple(actions[name] for name in self.possible_agents))
+        died, cut = (self._by_agent(np.broadcast_to(end, len(self.possible_agents))) for end in (terminated, truncated))
+        infos: dict[str, Any] = {name: {} for name in self.agents}
+        if np.all(terminated) or np.all(truncated):
+            self.agents = []
+        return self._by_agent(obs), self._by_agent(rewards), died, cut, infos
+
+    def close(self) -> None:
+        self.env.close()
+
+    def render(self) -> Any:
+        return self.env.render()
+
+    def _by_agent(self, values: Any) -> dict[str, Any]:
+        if len(values) != len(self.possible_agents):
+            raise ValueError(
+                f"the environment returned {len(values)} values, want one for each of its agents: {values}"
+            )
+        return dict(zip(self.possible_agents, values, strict=True))
 
 
 def _one_option(space: Any, name: str) -> np.ndarray | None:

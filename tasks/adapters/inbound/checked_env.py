@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from tasks.adapters.inbound.results import RESET_RESULTS, STEP_RESULTS, InvalidResults, check_results
 from tasks.adapters.inbound.rewards import InvalidReward, as_number
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
 from tasks.adapters.inbound.spaces.stacking import InvalidObservation, check_observation
@@ -98,6 +99,7 @@ class CheckedEnv:
         own_process: bool = False,
     ):
         self.row, self.limits, self.call_times, self.own_process = row, limits, call_times, own_process
+        self.is_watched = call_times is not None or limits.timeout is not None
         self.has_timer = limits.timeout is not None and hasattr(signal, "setitimer")
         self.seed: int | None = None
         self.t, self.obs, self.reward, self.mask = 0, None, 0.0, None
@@ -130,7 +132,7 @@ class CheckedEnv:
             np.random.seed(seed)
         self._begin_call()
         try:
-            self.obs, info = self.env.reset(seed=seed)
+            self.obs, info = check_results(self.env.reset(seed=seed), RESET_RESULTS)
         except (Exception, SystemExit) as error:  # code of others, which may end the process
             self._raise(error, "reset")
         finally:
@@ -152,16 +154,18 @@ class CheckedEnv:
             self.reward = 0.0
             return
         self.t += 1
-        self._begin_call()
+        if self.is_watched:
+            self._begin_call()
         try:
-            self.obs, reward, terminated, truncated, info = self.env.step(action)
+            self.obs, reward, terminated, truncated, info = check_results(self.env.step(action), STEP_RESULTS)
             self.reward = as_number(reward)
             self.terminated, self.truncated = bool(terminated), bool(truncated)
         except (Exception, SystemExit) as error:  # code of others, which may end the process
             self._raise(error, "step")
         finally:
             self._stop_timer()
-        self._note_time(-1)
+        if self.is_watched:
+            self._note_time(-1)
         if self.t == self.limits.max_episode_steps and not self.terminated:
             self.truncated = True
         self._read_mask(info)
@@ -201,6 +205,8 @@ class CheckedEnv:
         """The error of a call, with row, seed and step."""
         if isinstance(error, InvalidReward):
             raise self.error(str(error), error.agent) from None
+        if isinstance(error, InvalidResults):
+            raise self.error(str(error)) from None
         raise self._failure(error, call) from None
 
     def _failure(self, error: BaseException, call: str) -> EnvError:

@@ -34,8 +34,8 @@ class EnvStep(NamedTuple):
     A row whose episode has ended repeats its observation and end flags, with reward 0, until it is restarted.
 
     Args:
-        obs: an array with a leading axis, or dicts and tuples of arrays, in the structure of the observation space; texts
-            as lists.
+        obs: an array with a leading axis, or dicts and tuples of arrays, in the structure of the observation space;
+            texts as lists.
         reward: (B,).
         terminated: (B,).
         truncated: (B,).

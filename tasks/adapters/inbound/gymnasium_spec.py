@@ -103,12 +103,18 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
     try:
         env = factory()
     except (Exception, SystemExit) as error:  # code of others, which may end the process
-        raise ValueError(f"env={name!r} cannot be constructed: {type(error).__name__}: {error}") from error
+        unknown = isinstance(error, gym.error.NameNotFound | gym.error.NamespaceNotFound) and ":" not in name
+        advice = "; an id of another package is package:id, as minigrid:MiniGrid-Empty-5x5-v0" if unknown else ""
+        advice = "; for Atari games see badger train atari" if unknown and name.startswith("ALE/") else advice
+        raise ValueError(f"env={name!r} cannot be constructed: {type(error).__name__}: {error}{advice}") from error
     if not isinstance(env, gym.Env):
         raise ValueError(
             f"env={name!r} returned a {type(env).__name__}, want a single gymnasium.Env, of which the task makes as "
             "many copies as it needs"
         )
+    for attribute in ("observation_space", "action_space"):
+        if not isinstance(getattr(env, attribute, None), gym.Space):
+            raise ValueError(f"env={name!r} has the {attribute} {getattr(env, attribute, None)}, want a gymnasium.Space")
     modes = env.metadata.get("render_modes") or []
     if render_mode is not None and render_mode not in modes and render_mode.removesuffix("_list") not in modes:
         raise ValueError(f"render_mode={render_mode!r}, want one of {name}: {', '.join(modes) or 'none'}")

@@ -180,12 +180,16 @@ class Gymnasium(Task):
         batch, device = len(total), total.device
         flat = self._description.observations.encode(env_step.obs, batch)
         hidden = len(self._visible) < flat.shape[1]
-        obs = torch.tensor(flat[:, self._visible] if hidden else flat, dtype=self.dtype, device=device)
-        reward = torch.tensor(env_step.reward, dtype=self.dtype, device=device)
-        terminated, truncated = (torch.tensor(x, device=device) for x in (env_step.terminated, env_step.truncated))
+        obs = torch.as_tensor(flat[:, self._visible] if hidden else flat, dtype=self.dtype, device=device)
+        reward = torch.as_tensor(env_step.reward, dtype=self.dtype, device=device)
+        terminated, truncated = (torch.as_tensor(x, device=device) for x in (env_step.terminated, env_step.truncated))
         state = GymnasiumState(handle, total + reward, length, terminated | truncated)
-        scored = state.done & ~no_score
-        scores = {name: torch.where(scored, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
+        if env_step.terminated.any() or env_step.truncated.any():
+            scored = state.done & ~no_score
+            values = [torch.where(scored, value, torch.nan) for value in state[1:3]]
+        else:
+            values = [torch.full_like(total, torch.nan)] * len(SCORES)
+        scores = dict(zip(SCORES, values, strict=True))
         return state, Step(obs, reward, terminated, truncated, scores, None, self._action_mask(env_step, device))
 
     def _action_mask(self, env_step: EnvStep, device: torch.device) -> Tensor | None:
@@ -204,8 +208,8 @@ class Gymnasium(Task):
         if actions.discrete and (action.is_floating_point() or action.dim() != dims):
             want = "(batch,)" if actions.single else "(batch, choices)"
             raise ValueError(
-                f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} gives "
-                "no gradient to logits; roll out with a policy that samples actions from them"
+                f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} "
+                "gives no gradient to logits; roll out with a policy that samples actions from them"
             )
         return action.detach().cpu().numpy()
 

@@ -6,12 +6,14 @@ Shapes: P agent, O components of the longest observation, A outputs of the large
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tasks.adapters.inbound.as_parallel import as_parallel_env, own_limit
 from tasks.adapters.inbound.multi_agent_spaces import JointActions, JointObservations
+from tasks.adapters.inbound.results import RESET_RESULTS, STEP_RESULTS, check_results
 from tasks.adapters.inbound.rewards import as_number
 from tasks.adapters.named_imports import env_maker
 from tasks.adapters.optional_imports import import_env_module, require_gymnasium
@@ -34,7 +36,7 @@ class MultiAgentEnv:
     observation, and absent afterwards.
 
     Args:
-        env: a factory of a `ParallelEnv`, or of an `AECEnv` whose agents can act at once; see `parallel_env_factory`.
+        env: a factory of an environment that `as_parallel_env` accepts; see `parallel_env_factory`.
         steps: the step after which all remaining agents are truncated; 0: the limit of the environment, or 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation.
 
@@ -59,7 +61,7 @@ class MultiAgentEnv:
         self.observation_space, self.action_space = self._make_obs_space(), self._make_action_space()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        obs, infos = self.env.reset(seed=seed)
+        obs, infos = check_results(self.env.reset(seed=seed), RESET_RESULTS)
         self._check_agents()
         count = len(self.agent_names)
         self.t, self.total, self.has_acted = 0, np.zeros(count), np.zeros(count, bool)
@@ -74,7 +76,7 @@ class MultiAgentEnv:
             for p, name in enumerate(self.agent_names)
             if acting[p]
         }
-        obs, rewards, terminated, truncated, infos = self.env.step(actions)
+        obs, rewards, terminated, truncated, infos = check_results(self.env.step(actions), STEP_RESULTS)
         self.t += 1
         numbers = [
             as_number(rewards.get(name, 0), agent=name) if acting[p] else 0.0 for p, name in enumerate(self.agent_names)
@@ -165,16 +167,16 @@ class MultiAgentEnv:
         spaces, count = require_gymnasium().spaces, len(self.agent_names)
         if not self.action_codec.discrete:
             return spaces.Box(-np.inf, np.inf, (count, self.action_codec.action_space.size), np.float64)
-        nvec = self.action_codec.nvec
-        nvec = nvec[0] if isinstance(self.action_codec.action_space, Discrete) else nvec
-        return spaces.MultiDiscrete(np.array([nvec] * count))
+        nvec = np.array([self.action_codec.nvec] * count)
+        return spaces.MultiDiscrete(nvec[:, 0] if isinstance(self.action_codec.action_space, Discrete) else nvec)
 
 
 def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
     """The factory of a PettingZoo environment.
 
     Args:
-        env: a factory itself; `module:function`; or a module with a `parallel_env` or an `env`, as those of PettingZoo.
+        env: a factory itself; `module:function`; a module with a `parallel_env` or an `env`, as those of PettingZoo; or
+            `package:id`, an id of Gymnasium.
 
     Raises:
         ValueError: no such module or function, or a file has named it and it is not trusted.
@@ -182,6 +184,9 @@ def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
     if callable(env):
         return env
     module_name, _, function = env.partition(":")
+    if function and not function.isidentifier():  # an id, as rware-tiny-2ag-v2
+        import_env_module(module_name, env)
+        return partial(require_gymnasium().make, env, disable_env_checker=True)
     module = import_env_module(module_name, env)
     maker = env_maker(module, [function] if function else ["parallel_env", "env"], env)
     if maker is not None:

@@ -32,8 +32,9 @@ class PettingZoo(Task):
     and step.
 
     Args:
-        env: a function that returns a `ParallelEnv`, or an `AECEnv` whose agents can act at once; `module:function`; or
-            a module with a `parallel_env`, such as "mpe2.simple_spread_v3".
+        env: a function that returns a `ParallelEnv`, an `AECEnv`, in which agents may take turns, or a `gymnasium.Env`
+            with a tuple of spaces, one for each agent; `module:function`; `package:id`, an id of Gymnasium; or a module
+            with a `parallel_env` or `env`, such as "mpe2.simple_spread_v3".
         steps: the step after which all remaining agents are truncated; 0: the limit of the environment, its
             `max_cycles`; if it has none, 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that

@@ -38,7 +38,8 @@ def as_number(reward: Any, *, agent: Any = None) -> float:
     owner = "" if agent is None else f" for agent {agent!r}"
     got = f"returned the reward {reward!r}{owner}"
     if not isinstance(number, Real):
-        raise InvalidReward(f"{got}, want one number", agent=agent)
+        several = "" if agent is not None or np.size(number) < 2 else "; of several agents, see badger train pettingzoo"
+        raise InvalidReward(f"{got}, want one number{several}", agent=agent)
     value = float(number)
     if not np.isfinite(value):
         raise InvalidReward(f"{got}, want a finite number", agent=agent)

@@ -158,6 +158,8 @@ def test_options_reach_the_environment_and_steps_its_limit():
 
 BAD = [
     ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be constructed: .*Did you mean: `CartPole`"),
+    ({"env": "MiniGrid-Nowhere-v0"}, "an id of another package is package:id, as minigrid:MiniGrid-Empty-5x5-v0"),
+    ({"env": toy_worlds.Spaceless}, "env='Spaceless' has the observation_space None, want a gymnasium.Space"),
     ({"env": "toy_worlds:Countre"}, "module toy_worlds has no function Countre"),
     (
         {"env": "no_such_module:make"},

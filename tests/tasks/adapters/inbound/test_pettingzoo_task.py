@@ -363,5 +363,5 @@ def test_a_library_that_is_not_installed_is_named(monkeypatch, library):
 
 @pytest.mark.parametrize("options", [{"steps": -1}, {"num_workers": 0}])
 def test_sizes_are_positive(options):
-    with pytest.raises(ValueError, match="=(-1|0), want at least 1"):
+    with pytest.raises(ValueError, match=r"=(-1|0), want at least 1"):
         zoo(**options)
