@@ -4,11 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from badger.agent import Agent
-from experts.recurrent.cell import Cell
 
 
 @torch.no_grad()
-def orthogonal_(agent: Agent, *, head_gain: float = 0.01) -> None:
+def orthogonal_(agent: Agent, *, head_gain: float = 0.1) -> None:
     """Makes the linear maps of sense, core, bus and output head orthogonal, and sets their biases to 0.
 
     Recurrent weights of gated cells are orthogonal already; here their input weights follow, gate by gate. The head is
@@ -25,12 +24,7 @@ def orthogonal_(agent: Agent, *, head_gain: float = 0.01) -> None:
     untouched = set() if critic is None else set(critic.modules())
     head = set(agent.act.modules())
     for module in agent.modules():
-        if isinstance(module, Cell):
-            for gate in module.weight_ih.chunk(module.gates):
-                _orthogonal(gate, 1.0)
-            nn.init.zeros_(module.bias_ih)
-            nn.init.zeros_(module.bias_hh)
-        elif isinstance(module, nn.Linear) and module not in untouched:
+        if isinstance(module, nn.Linear) and module not in untouched:
             _orthogonal(module.weight, head_gain if module in head else 2**0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
