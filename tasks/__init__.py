@@ -37,6 +37,7 @@ from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
 from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
+from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
 from tasks.control.t_maze_long import TMazeLong
 from tasks.distributions import (
@@ -84,6 +85,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "card_game_imitation": CardGameImitation,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
+    "spread": Spread,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -125,6 +127,7 @@ __all__ = [
     "SequenceState",
     "SequenceTask",
     "SequentialMNIST",
+    "Spread",
     "Step",
     "TMaze",
     "TMazeLong",

@@ -24,7 +24,7 @@ assert run.learner.agent.experts == 8
 from collections.abc import Callable
 
 from badger.recipes.atari import atari
-from badger.recipes.control import cartpole, maze
+from badger.recipes.control import cartpole, maze, spread
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
 from badger.recipes.rl_memory import card_game, proof_of_memory, t_maze, t_maze_long, t_maze_r2d2
@@ -45,8 +45,8 @@ RECIPES: dict[str, Callable[..., Run]] = register(
         (recipe.__name__, recipe)
         for recipe in (
             associative_recall, atari, babi, card_game, cartpole, copy, dictionary_inference, guessing_game, gymnasium,
-            maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, t_maze,
-            t_maze_long, t_maze_r2d2,
+            maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, spread,
+            t_maze, t_maze_long, t_maze_r2d2,
         )
     ],
 )  # fmt: skip

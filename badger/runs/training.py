@@ -18,14 +18,16 @@ from badger import distributed
 from badger.errors import Diverged, EnvFailed, RunRemoved
 from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from badger.evaluation.inspection import inspect_agent
+from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.best import BestFigure
 from badger.runs.files import remove_temporary
-from badger.runs.protocol import periodic_evaluation
+from badger.runs.protocol import periodic_evaluation, trained_env_steps
 from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Run, platform_facts
 from badger.runs.signals import Interrupted, catch_signals
+from badger.runs.tags import EPISODE_LENGTH, FPS
 from tasks import EnvError
 
 
@@ -174,7 +176,8 @@ def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | Non
             if recorder.events is not None:
                 core = run.learner.agent.core
                 example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
-                recorder.events.layout(task.score, set(core.metrics(example)))
+                names, evaluated = set(core.metrics(example)), run.evaluate_every is not None
+                recorder.events.layout(task.score, names, evaluated=evaluated)
             yield recorder
         finally:
             recorder.close()
@@ -237,11 +240,19 @@ def _flush(
     bar.set_postfix({score: f"{rows[-1][score + '_ema']:.4f}"}, refresh=False)
     bar.update(len(rows))
     if recorder:
-        recorder.log_metrics(rows, len(rows) / (now - start_time))
+        recorder.log_metrics(rows, _progress_scalars(run, len(rows) / (now - start_time)))
     elif run.folder is None:
         run.history += rows
     _raise_if_diverged(run, rows, recorder)
     return time.perf_counter()
+
+
+def _progress_scalars(run: Run, speed: float) -> dict[str, float]:
+    """TensorBoard scalars beside the metrics: outer and environment steps a second, and a known length of episodes."""
+    members, task = member_learners(run.learner), run.learner.task
+    env_steps = sum(trained_env_steps(member) for member in members) / max(1, run.step)  # of an outer step
+    scalars = {"speed/outer_steps_per_second": speed, FPS: speed * env_steps}
+    return scalars | ({EPISODE_LENGTH: float(task.steps)} if task.fixed_length else {})
 
 
 def _to_host(pending: list[tuple[int, dict[str, Any]]]) -> list[MetricsRow]:

@@ -287,7 +287,7 @@ def test_milestones_are_those_of_a_member(whole):
     ("tag", "name"),
     [
         ("final_error/train/seed_6", "final_error/seed_6"),
-        ("return/train/seed_5", "return/seed_5"),
+        ("rollout/ep_rew_mean/seed_5", "return/seed_5"),
         ("norm/gradient/seed_5", "gradient_norm/seed_5"),
         ("final_error/train", "final_error"),
     ],

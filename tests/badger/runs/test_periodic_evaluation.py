@@ -56,7 +56,8 @@ def test_each_evaluation_plays_the_same_episodes_of_its_own_stream(whole):
 
 
 def test_the_evaluations_are_in_tensorboard(whole):
-    assert [step for step, _ in scalars(whole)["eval/final_error"]] == [2, 4, 6, 8]
+    curves = scalars(whole)
+    assert all([step for step, _ in curves[tag]] == [2, 4, 6, 8] for tag in ("eval/final_error", "eval/mean_reward"))
 
 
 @pytest.mark.parametrize("recipe", [GAME, WORLD])
