@@ -18,7 +18,8 @@ PARTS = ("experts", "comms", "tasks")
 PACKAGES = (*PARTS, "badger")
 BASE = {"torch", "numpy", "networkx", "jaxtyping"} | sys.stdlib_module_names
 OPTIONAL = {
-    "pettingzoo", "gymnasium", "matplotlib", "tensorboard", "pooch", "sb3_contrib", "stable_baselines3", "ale_py", "cv2",
+    "pettingzoo", "gymnasium", "matplotlib", "tensorboard", "pooch", "sb3_contrib", "stable_baselines3",
+    "ale_py", "cv2",
 }  # fmt: skip
 SLOW_TO_IMPORT = {
     "matplotlib",
