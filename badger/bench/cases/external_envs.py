@@ -11,6 +11,7 @@ from badger.bench.measure import Work, no_setup
 from badger.bench.result import BenchResult, Goal, min_ratio
 from badger.rng import generator
 from tasks import Continuous, Gymnasium
+from tasks.adapters.optional_imports import require_gymnasium
 
 GOALS: dict[str, Goal] = {"CartPole-v1": min_ratio(0.45)}
 
@@ -31,8 +32,7 @@ def external_envs(
         steps: steps of all copies.
         repeats: rounds.
     """
-    import gymnasium
-
+    gymnasium = require_gymnasium()
     for name in names:
         vector = gymnasium.vector.SyncVectorEnv([partial(gymnasium.make, name)] * rows)
         works: dict[str, Work] = {

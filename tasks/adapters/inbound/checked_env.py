@@ -3,14 +3,11 @@
 This module also runs in worker processes; it does not import torch.
 """
 
-import random
 import signal
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
-
-import numpy as np
 
 from tasks.adapters.inbound.results import RESET_RESULTS, STEP_RESULTS, InvalidResults, check_results
 from tasks.adapters.inbound.rewards import InvalidReward, as_number
@@ -82,8 +79,8 @@ class CheckedEnv:
         row: of the batch.
         limits: of an episode and of a call.
         call_times: see above.
-        own_process: whether the global random generators belong to this copy and others of its process; each reset
-            seeds them, as some environments draw from them.
+        seed_process: called with the seed of each episode, in a process that belongs to environments: some draw from
+            its global random generators.
 
     Raises:
         EnvError: its constructor raised.
@@ -96,9 +93,9 @@ class CheckedEnv:
         limits: EnvLimits,
         call_times: CallTimes = None,
         *,
-        own_process: bool = False,
+        seed_process: Callable[[int], None] | None = None,
     ):
-        self.row, self.limits, self.call_times, self.own_process = row, limits, call_times, own_process
+        self.row, self.limits, self.call_times, self.seed_process = row, limits, call_times, seed_process
         self.is_watched = call_times is not None or limits.timeout is not None
         self.has_timer = limits.timeout is not None and hasattr(signal, "setitimer")
         self.seed: int | None = None
@@ -127,9 +124,8 @@ class CheckedEnv:
             EnvError: the environment raised, timed out, or changed its spaces.
         """
         self.seed, self.t, self.reward, self.terminated, self.truncated = seed, 0, 0.0, False, False
-        if self.own_process:
-            random.seed(seed)
-            np.random.seed(seed)
+        if self.seed_process is not None:
+            self.seed_process(seed)
         self._begin_call()
         try:
             self.obs, info = check_results(self.env.reset(seed=seed), RESET_RESULTS)

@@ -5,7 +5,7 @@ This module also runs in worker processes; it does not import torch.
 Shapes: n rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ class EnvBatch:
         rows: their numbers in the whole batch.
         limits: of an episode and of a call.
         call_times: see `CheckedEnv`.
-        own_process: see `CheckedEnv`.
+        seed_process: see `CheckedEnv`.
 
     Raises:
         EnvError: a copy could not be constructed, or its spaces differ from those of others.
@@ -39,10 +39,10 @@ class EnvBatch:
         limits: EnvLimits,
         call_times: CallTimes = None,
         *,
-        own_process: bool = False,
+        seed_process: Callable[[int], None] | None = None,
     ):
         self.limits = limits
-        self.envs = [CheckedEnv(factory, row, limits, call_times, own_process=own_process) for row in rows]
+        self.envs = [CheckedEnv(factory, row, limits, call_times, seed_process=seed_process) for row in rows]
         self.spaces = self.envs[0].spaces
         for env in self.envs:
             check_spaces(limits.name, env.row, env.spaces, self.spaces)

@@ -114,7 +114,9 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
         )
     for attribute in ("observation_space", "action_space"):
         if not isinstance(getattr(env, attribute, None), gym.Space):
-            raise ValueError(f"env={name!r} has the {attribute} {getattr(env, attribute, None)}, want a gymnasium.Space")
+            raise ValueError(
+                f"env={name!r} has the {attribute} {getattr(env, attribute, None)}, want a gymnasium.Space"
+            )
     modes = env.metadata.get("render_modes") or []
     if render_mode is not None and render_mode not in modes and render_mode.removesuffix("_list") not in modes:
         raise ValueError(f"render_mode={render_mode!r}, want one of {name}: {', '.join(modes) or 'none'}")

@@ -1,4 +1,7 @@
-"""What `reset` and `step` of an environment return. This module also runs in worker processes; it does not import torch."""
+"""Checks of the number of results that `reset` and `step` of an environment return.
+
+This module also runs in worker processes; it does not import torch.
+"""
 
 from typing import Any
 
