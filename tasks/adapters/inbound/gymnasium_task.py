@@ -74,7 +74,7 @@ class Gymnasium(Task):
         mask_velocity: whether velocities are hidden, too, for environments in `VELOCITIES`.
         frame_stack: the number of last observations that an agent observes at once, for agents without memory.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
-        timeout: the maximum duration of a step or reset in seconds; needs workers.
+        timeout: the maximum duration of a step or reset in seconds, and from 60 s on of a constructor; needs workers.
         steps: the step after which an episode is truncated; 0: the time limit of the environment, found in its spec or
             in any wrapper; if it has none, 10,000.
 

@@ -26,6 +26,7 @@ from tasks.adapters.inbound.env_worker import row_in_call, run_worker
 from tasks.adapters.inbound.spaces.stacking import concatenate_blocks
 from tasks.adapters.optional_imports import require_gymnasium
 
+MIN_CONSTRUCTOR_TIMEOUT = 60.0  # seconds: a constructor may import libraries and read files
 TIMEOUT_GRACE = 0.5  # seconds to wait beyond the timeout of a call, which the worker interrupts if it can
 
 
@@ -58,7 +59,8 @@ class WorkerPool:
                 process.start()
                 self.processes.append(process)
                 worker_pipe.close()  # so that the pipe reports the end of the worker
-            spaces = self._receive(None)
+            timeout = limits.timeout and max(limits.timeout, MIN_CONSTRUCTOR_TIMEOUT)
+            spaces = self._receive(timeout)
             for rows, other in zip(self.rows, spaces, strict=True):
                 check_spaces(limits.name, rows.start, other, spaces[0])
         except BaseException:
@@ -112,7 +114,7 @@ class WorkerPool:
                 deadlines = {worker: self._last_call(worker, start) + limit for worker in pending.values()}
                 overdue = [worker for worker, deadline in deadlines.items() if deadline <= time.monotonic()]
                 if overdue:
-                    raise self._timeout(overdue)
+                    raise self._timeout(overdue, timeout)
                 until = min(deadlines.values())
         return answers
 
@@ -121,10 +123,10 @@ class WorkerPool:
         rows = self.rows[worker]
         return max(start, np.abs(self.call_times[rows.start : rows.stop]).max())
 
-    def _timeout(self, workers: list[int]) -> EnvError:
+    def _timeout(self, workers: list[int], timeout: float | None) -> EnvError:
         return EnvError(
             f"{self.limits.name}, {', '.join(map(self._describe, workers))} did not return within "
-            f"{self.limits.timeout} s, and could not be interrupted",
+            f"{timeout} s, and could not be interrupted",
             **self._place(workers[0]),
         )
 
