@@ -48,13 +48,16 @@ badger train maze --core plastic                               # by A2C
 badger train t_maze --learner r2d2                             # or ppo, a2c, drqn
 badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[envs]'
 badger train pettingzoo --env mpe2.simple_spread_v3            # any ParallelEnv
+badger train spread --evaluate-every 50                        # the same world in torch; evaluations decide best.pt
 badger train guessing_game --core my_module:MyCore --core.any-option 3
 badger train my_module:my_recipe --any-argument-of-it 3
 badger resume runs/eight
 badger evaluate runs/shared --experts 64 --steps 80 --lesion 0,3 --json result.json
 badger evaluate runs/eight --member 3
+badger evaluate runs/cartpole --sampled --episodes 100         # or --deterministic
 badger evaluate runs/shared --env-api pettingzoo               # the same episodes, in an environment of PettingZoo
 badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64    # table, CSV and heat maps
+badger inspect runs/shared --animate episode.html              # an episode, step by step, with a slider
 badger study memory-helps --quick                              # a minute or two
 badger study memory-helps --jobs 2                             # in full; the same command resumes it
 badger compare runs/a runs/b --threshold 0.1                   # a report of any runs

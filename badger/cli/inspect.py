@@ -50,9 +50,7 @@ def inspect_command(words: list[str]) -> Work:
         """
         folder = out or run / "inspection"
         check_output_folder("out", folder)
-        check_output_file("animate", animate)
-        if animate is not None:
-            check_animation_file(animate)
+        _check_animation("animate", animate)
         description = read_description(run)
         metrics = scan_metrics(run) if (run / METRICS).exists() else Metrics([], {}, truncated=False)
         damaged = list(damaged_files(run, metrics))
@@ -70,6 +68,16 @@ def inspect_command(words: list[str]) -> Work:
         return work
 
     return parse(inspect, words, prog="badger inspect")
+
+
+def _check_animation(flag: str, file: Path | None) -> None:
+    """Raises ValueError if the file cannot be written, or is of a kind that no animation has."""
+    check_output_file(flag, file)
+    try:
+        if file is not None:
+            check_animation_file(file)
+    except ValueError as error:
+        raise ValueError(f"--{flag} {error}") from error
 
 
 def _inspect_agent(subject: Subject, folder: Path) -> None:

@@ -225,7 +225,7 @@ def _draw_actions(axes: Any, frames: EpisodeFrames) -> Update:
     values = frames.actions.reshape(frames.steps, -1)[:, :MAX_LINES].double().numpy()
     colors = [f"C{p if frames.owners is None else frames.owners[p]}" for p in range(values.shape[1])]
     axes.set(xlabel="inner step", xlim=(0.5, frames.steps + 0.5))
-    axes.set_title("outputs" if frames.target is None else "outputs, and targets (dashed)", fontsize=9)
+    axes.set_title("actions" if frames.target is None else "actions, and targets (dashed)", fontsize=9)
     shown = values if frames.target is None else np.concatenate([values, frames.target[None, :MAX_LINES].numpy()])
     low, high = float(np.nanmin(shown)), float(np.nanmax(shown))
     margin = 0.06 * (high - low or 1.0)

@@ -98,6 +98,16 @@ class Spread(Task):
         return state, self._make_step(state, torch.zeros_like(position[..., 0]))
 
     def step(self, state: SpreadState, action: Tensor, rng: torch.Generator) -> tuple[SpreadState, Step]:
+        """Moves all agents at once, by their actions and by their contacts before.
+
+        Args:
+            state: before the step.
+            action: integers (B, P).
+            rng: not used.
+
+        Raises:
+            ValueError: logits, or not an action for each agent.
+        """
         if action.is_floating_point() or action.shape != state.position.shape[:-1]:
             raise ValueError(
                 f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch, agents) from 0 to "
