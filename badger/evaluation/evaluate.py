@@ -94,7 +94,7 @@ def evaluate(
             carry = initial_carry(agent, part, batch, rng, experts=experts)
             if modify_state is not None:
                 carry = carry._replace(agent_state=modify_state(carry.agent_state))
-            trajectory, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, hook=hook)
+            trajectory, _ = rollout(agent, part, carry, rng, policy, steps=part.steps, keep_obs=False, hook=hook)
         first = first_episode_mask(trajectory)
         scores = {name: torch.where(first, score, torch.nan).nanmean(0) for name, score in trajectory.scores.items()}
         parts.append(scores | {"return": _return(trajectory, first)})
@@ -123,7 +123,7 @@ def check_evaluation(
     device = next(agent.parameters()).device
     batch = min(cap_episodes(MAX_BATCH_EPISODES, experts, MAX_PARALLEL_EXPERTS), episodes or MAX_BATCH_EPISODES)
     states = state_bytes(agent.core, agent.bus, batch=batch, experts=experts)
-    recorded = trajectory_bytes(task, batch=batch, steps=task.steps)
+    recorded = trajectory_bytes(task, batch=batch, steps=task.steps, obs=False)
     check_fits(states + recorded, f"{batch} episodes of {task.steps} steps with {experts} experts", device)
     check_fits((episodes or 0) * task.dtype.itemsize, f"the scores of {episodes} episodes", device)
     check_step(agent, task, policy, experts=experts)

@@ -27,6 +27,7 @@ def rollout(
     *,
     steps: int,
     keep_state: bool = False,
+    keep_obs: bool = True,
     hook: Callable[[AgentState], Any] | None = None,
 ) -> tuple[Trajectory, Carry]:
     """Runs an agent in a task for a number of steps, with automatic resets of finished episodes.
@@ -44,6 +45,7 @@ def rollout(
         policy: from outputs to actions.
         steps: T.
         keep_state: the agent's state is not reset between episodes.
+        keep_obs: False: `Trajectory.obs` has no numbers, so that long evaluations with images need no memory for them.
         hook: called with the agent's state after each step; its results are `Trajectory.hook_outputs`.
 
     Returns:
@@ -65,9 +67,16 @@ def rollout(
         next_state = state._replace(present=lesions)  # absence in the environment is no lesion
         carry, valid = _advance(agent, task, carry._replace(agent_state=next_state), action, rng, keep_state)
         recorded.append((timestep, output, action, valid, agent.core.losses(state.core), episode_start, carry.step))
+        if not keep_obs:
+            recorded[-1] = tuple(_without_obs(part) for part in recorded[-1])
         if hook is not None:
             hook_outputs.append(hook(state))
     return _stack(recorded, hook_outputs), carry
+
+
+def _without_obs(part: Any) -> Any:
+    """A step without the numbers of its observation, (B, *P, 0); other parts of a record as they are."""
+    return part._replace(obs=part.obs[..., :0].clone()) if isinstance(part, Step) else part
 
 
 def _reset_fixed_length(agent: Agent, task: Task, carry: Carry, rng: torch.Generator, keep_state: bool) -> Carry:
