@@ -104,6 +104,6 @@ def check_memory(agent: Agent, task: Task, episodes: int | None, *, experts: int
         needed = state_bytes(agent.core, agent.bus, batch=batch, experts=experts)
     except ValueError:
         return
-    needed += trajectory_bytes(task, batch=batch, steps=task.steps)
+    needed += trajectory_bytes(task, batch=batch, steps=task.steps, obs=False)
     check_fits(needed, f"{batch} episodes of {task.steps} steps with {experts} experts", device)
     check_fits((episodes or 0) * task.dtype.itemsize, f"the scores of {episodes} episodes", device)

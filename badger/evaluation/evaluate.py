@@ -85,7 +85,7 @@ def evaluate(
                     carry = carry._replace(agent_state=modify_state(carry.agent_state))
                 trajectory, _ = rollout(
                     agent, part, carry, rng, policy,
-                    steps=part.steps, first_episodes=True, hook=hook, on_step=bar.update,
+                    steps=part.steps, first_episodes=True, keep_obs=False, hook=hook, on_step=bar.update,
                 )  # fmt: skip
             bar.update(sum(part.steps for part, _ in batches[:done]) - bar.n)  # a batch may end early
             parts.append(_episode_scores(trajectory))

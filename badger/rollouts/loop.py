@@ -28,6 +28,7 @@ def rollout(
     steps: int,
     keep_state: bool = False,
     first_episodes: bool = False,
+    keep_obs: bool = True,
     hook: Callable[[AgentState], Any] | None = None,
     on_step: Callable[[], Any] | None = None,
 ) -> tuple[Trajectory, Carry]:
@@ -48,6 +49,7 @@ def rollout(
         keep_state: the agent's state is not reset between episodes.
         first_episodes: ends once the first episode of every row has ended, for an evaluation. External environments
             rest after it; rows of other tasks start further episodes until then.
+        keep_obs: False: `Trajectory.obs` has no numbers, so that long evaluations with images need no memory for them.
         hook: called with the agent's state after each step; its results are `Trajectory.hook_outputs`.
         on_step: called after each step, for a progress bar.
 
@@ -75,6 +77,8 @@ def rollout(
         carry, valid = _advance(agent, task, carry, action, policy, rng, keep_state, rests)
         losses = agent.core.losses(state.core)
         recorded.append((timestep, output, action, valid, losses, episode_start, carry.step, policy_state))
+        if not keep_obs:
+            recorded[-1] = tuple(_without_obs(part) for part in recorded[-1])
         if hook is not None:
             hook_outputs.append(hook(state))
         if on_step is not None:
@@ -97,6 +101,11 @@ def with_policy_state(carry: Carry, policy: Policy, rng: torch.Generator) -> Car
     if carry.policy_state is not None:
         return carry
     return carry._replace(policy_state=initial_policy_state(policy, carry.step.reward, rng))
+
+
+def _without_obs(part: Any) -> Any:
+    """A step without the numbers of its observation, (B, *P, 0); other parts of a record as they are."""
+    return part._replace(obs=part.obs[..., :0].clone()) if isinstance(part, Step) else part
 
 
 def _reset_fixed_length(

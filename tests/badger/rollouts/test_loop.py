@@ -317,3 +317,14 @@ def test_no_gradient_crosses_a_reset():
     trajectory, _ = run(agent, task, 6, policy=lambda output, *_: (output + next(remaining), ()))
     gradients = torch.autograd.grad(trajectory.reward[-1].sum(), pushes, allow_unused=True)
     assert [gradient is not None and bool(gradient.any()) for gradient in gradients] == [False] * 3 + [True] * 3
+
+
+def test_a_rollout_without_observations_is_otherwise_the_same():
+    task = game()
+    agent = toy_agent(task)
+    whole, bare = (
+        rollout(agent, task, initial_carry(agent, task, 3, seeded()), seeded(1), steps=4, keep_obs=keep)[0]
+        for keep in (True, False)
+    )
+    assert bare.obs.shape == (4, 3, 0) and torch.equal(bare.reward, whole.reward)
+    assert torch.equal(bare.output, whole.output)
