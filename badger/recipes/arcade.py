@@ -2,15 +2,14 @@
 
 from functools import partial
 
-from badger.recipes.external import EXTERNAL_DEFAULTS, ExternalEnvFlags
+from badger.recipes.external import EXTERNAL_DEFAULTS, LEARNER_DEFAULTS, ExternalEnvFlags
 from badger.recipes.flags import recipe
-from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from tasks import Gymnasium, make_atari
 
 
-@recipe(**SINGLE_EXPERT_DEFAULTS | EXTERNAL_DEFAULTS | {"batch": 8, "sense": "nature"})
+@recipe({"learner": LEARNER_DEFAULTS}, **EXTERNAL_DEFAULTS | {"batch": 8, "sense": "nature"})
 def atari(
     setup: Setup,
     external: ExternalEnvFlags,

@@ -44,7 +44,8 @@ def check_training_fits(
     check_fits(seeds * state_bytes(core, bus, batch=batch, experts=experts), f"the states of {sizes}", device)
     steps = learner.option("horizon") or task.steps
     check_fits(seeds * trajectory_bytes(task, batch=batch, steps=steps), f"{steps} steps of {sizes}", device)
-    check_fits(trajectory_bytes(task, batch=1, steps=task.steps, obs=False), f"one episode of {task.steps} steps", device)
+    episode = trajectory_bytes(task, batch=1, steps=task.steps, obs=False)
+    check_fits(episode, f"one episode of {task.steps} steps", device)
     replayed = learner.option("replay_batch") or 0
     length = min(learner.option("train_length") or task.steps, task.steps)
     needed = seeds * trajectory_bytes(task, batch=replayed, steps=length)

@@ -55,8 +55,8 @@ class EnvLimits(NamedTuple):
     Args:
         name: the name of the environment, for errors.
         max_episode_steps: the step after which an episode is truncated; None: no limit.
-        timeout: the maximum duration of a step or reset in seconds, in worker processes only, and of a constructor, which may
-            take 60 s; None: no limit.
+        timeout: the maximum duration of a step or reset in seconds, in worker processes only, and of a constructor,
+            which may take 60 s; None: no limit.
         action_mask: whether the info of each step has an `action_mask`; None: it is not looked at.
     """
 
