@@ -13,7 +13,7 @@ from torch import Tensor
 from badger import figures
 from badger.agent import Agent, AgentState
 from badger.evaluation.evaluate import evaluation_mode
-from badger.figures.episode_animation import EpisodeFrames
+from badger.figures.episode_panels import EpisodeFrames
 from badger.policies.policies import Policy, identity_policy
 from badger.rng import seeded_generator
 from badger.rollouts.loop import rollout

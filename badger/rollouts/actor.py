@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from badger.agent import Agent, AgentState
 from badger.policies.policies import Policy, initial_policy_state
@@ -145,24 +144,34 @@ class Actor:
             ValueError: the state has a part that is no tensor.
         """
         obs = torch.zeros(batch, *self.obs_shape, dtype=self.task.dtype, device=next(self.agent.parameters()).device)
-        leaves, spec = pytree.tree_flatten(self._reset(obs, None, None).agent)
-        other = next((leaf for leaf in leaves if not isinstance(leaf, Tensor | None)), None)
+        state = self._reset(obs, None, None).agent
+        tensors = _tensors(state)
+        other = next((leaf for leaf in tensors if not isinstance(leaf, Tensor)), None)
         if other is not None:
             raise ValueError(f"the agent's state holds a {type(other).__name__}, want tensors only, as those of a GRU")
-        tensors = tuple(leaf for leaf in leaves if leaf is not None)
-        module = _StepModule(self.agent, spec, [leaf is not None for leaf in leaves])
-        return torch.export.export(module, (obs, *tensors)), tensors
+        return torch.export.export(_StepModule(self.agent, state), (obs, *tensors)), tuple(tensors)
 
 
 class _StepModule(nn.Module):
-    """The step of an agent with its state as a list of tensors; `filled`: the leaves of its tree that are not None."""
+    """The step of an agent with its state as a list of tensors; `like`: a state, for its structure."""
 
-    def __init__(self, agent: Agent, spec: Any, filled: list[bool]):
+    def __init__(self, agent: Agent, like: AgentState):
         super().__init__()
-        self.agent, self.spec, self.filled = agent, spec, filled
+        self.agent, self.like = agent, like
 
     def forward(self, obs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         given = iter(tensors)
-        state = pytree.tree_unflatten([next(given) if filled else None for filled in self.filled], self.spec)
-        output, state = self.agent(obs, state, None)
-        return output, *(leaf for leaf in pytree.tree_flatten(state)[0] if leaf is not None)
+        output, state = self.agent(obs, states.map(lambda leaf: next(given), self.like), None)
+        return output, *_tensors(state)
+
+
+def _tensors(state: AgentState) -> list[Any]:
+    """The leaves of a state in order: tensors, and what else a memory consists of."""
+    leaves: list[Any] = []
+
+    def take(leaf: Any) -> Any:
+        leaves.append(leaf)
+        return leaf
+
+    states.map(take, state)
+    return leaves

@@ -8,6 +8,7 @@
 - `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are
   observed only in the first steps.
 - `tasks.control.spread`: `Spread`, several agents that cover landmarks: simple_spread of PettingZoo and MPE2, batched.
+  `tasks.control.spread_physics`: its discs; `tasks.control.spread_script`: its reference players.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
 
 ```python

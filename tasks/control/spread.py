@@ -5,41 +5,25 @@ Shapes: B episode, P agent, as many as landmarks.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import permutations
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import softplus
 
+from tasks.control.spread_physics import (
+    DAMPING,
+    DIRECTIONS,
+    OCCUPIED,
+    PUSH,
+    TAU,
+    SpreadState,
+    contact_forces,
+    landmark_distances,
+    touches,
+)
+from tasks.control.spread_script import mean_returns
 from tasks.task import Discrete, Step, Task, check_positive
-
-DIRECTIONS = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))  # of the five actions
-PUSH, TAU, DAMPING = 5.0, 0.1, 0.25  # force of an action, length of a step, velocity lost in it; all masses are 1
-CONTACT, SOFTNESS, DIAMETER = 100.0, 1e-3, 0.3  # force of a contact, width of its onset, distance at which two touch
-OCCUPIED = 0.1  # a landmark is occupied by an agent that is as close
-MAX_ASSIGNED = 5  # agents for which all assignments to landmarks are compared
-
-
-class SpreadState(NamedTuple):
-    """The state of the episodes.
-
-    Args:
-        position: of each agent, first from -1 to 1.
-        velocity: of each agent.
-        landmarks: their positions.
-        total: the sum of an agent's rewards, mean over agents.
-        collisions: the number of contacts of an agent so far, one for each other agent and step, mean over agents.
-        t: the number of actions taken.
-    """
-
-    position: Float[Tensor, "B P 2"]
-    velocity: Float[Tensor, "B P 2"]
-    landmarks: Float[Tensor, "B P 2"]
-    total: Float[Tensor, " B"]
-    collisions: Float[Tensor, " B"]
-    t: Int[Tensor, " B"]
 
 
 @dataclass(frozen=True)
@@ -118,7 +102,7 @@ class Spread(Task):
         position = state.position + TAU * state.velocity
         velocity = (1 - DAMPING) * state.velocity + TAU * force
         touching = touches(position).sum(-1).to(self.dtype)  # (B, P)
-        shared = -_nearest(position, state.landmarks).sum(-1, keepdim=True)
+        shared = -landmark_distances(position, state.landmarks).sum(-1, keepdim=True)
         reward = (1 - self.local_ratio) * shared - self.local_ratio * touching
         state = SpreadState(
             position, velocity, state.landmarks, state.total + reward.mean(-1), state.collisions + touching.mean(-1),
@@ -128,7 +112,7 @@ class Spread(Task):
 
     def _make_step(self, state: SpreadState, reward: Tensor) -> Step:
         ended = state.t >= self.steps
-        occupied = (_nearest(state.position, state.landmarks) < OCCUPIED).to(self.dtype).mean(-1)
+        occupied = (landmark_distances(state.position, state.landmarks) < OCCUPIED).to(self.dtype).mean(-1)
         scores = {"episodic_return": state.total, "occupied": occupied, "collisions": state.collisions}
         scores = {name: torch.where(ended, score, torch.nan) for name, score in scores.items()}
         truncated = ended.unsqueeze(-1).expand_as(reward)
@@ -148,74 +132,10 @@ class Spread(Task):
         In the script, each agent goes to the landmark that makes the sum of all distances smallest, without a look at
         the others on its way; it knows all positions. Means over 1,000 simulated episodes.
         """
-        return {"episodic_return": _mean_returns(self.steps, self.num_agents, self.local_ratio)}
-
-
-def contact_forces(position: Float[Tensor, "B P 2"]) -> Float[Tensor, "B P 2"]:
-    """The force on each agent from those that it touches: away from them, and softly from 0 on as they approach.
-
-    Args:
-        position: of each agent.
-    """
-    delta, distance = _pairs(position)
-    depth = SOFTNESS * softplus((DIAMETER - distance) / SOFTNESS)
-    return (CONTACT * depth / distance).unsqueeze(-1).mul(delta).sum(2)  # an agent's own delta is 0
-
-
-def touches(position: Float[Tensor, "B P 2"]) -> Bool[Tensor, "B P P"]:
-    """Whether an agent touches another one.
-
-    Args:
-        position: of each agent.
-    """
-    return _pairs(position)[1] < DIAMETER
-
-
-def _pairs(position: Tensor) -> tuple[Tensor, Tensor]:
-    """The vectors to each agent from each other, (B, P, P, 2), and distances; infinite from an agent to itself."""
-    delta = position.unsqueeze(2) - position.unsqueeze(1)
-    itself = torch.eye(position.shape[1], dtype=torch.bool, device=position.device)
-    return delta, torch.linalg.vector_norm(delta, dim=-1).masked_fill(itself, torch.inf)
-
-
-def _nearest(position: Tensor, landmarks: Tensor) -> Float[Tensor, "B P"]:
-    """The distance of each landmark to the nearest agent."""
-    return torch.linalg.vector_norm(position.unsqueeze(2) - landmarks.unsqueeze(1), dim=-1).amin(1)
+        return {"episodic_return": mean_returns(self)}
 
 
 @lru_cache(maxsize=16)
 def _other_pairs(count: int, device: torch.device) -> Int[Tensor, " pairs"]:
     """The places of all pairs of different agents in the flat list of all pairs."""
     return (~torch.eye(count, dtype=torch.bool)).flatten().nonzero().flatten().to(device)
-
-
-@lru_cache(maxsize=16)
-def _mean_returns(steps: int, num_agents: int, local_ratio: float, episodes: int = 1000) -> dict[str, float]:
-    task, rng = Spread(steps, num_agents, local_ratio), torch.Generator().manual_seed(0)
-    shape = episodes, num_agents
-    players = {
-        "chance": lambda state: torch.randint(len(DIRECTIONS), shape, generator=rng),
-        "nothing": lambda state: torch.zeros(shape, dtype=torch.long),
-    } | ({"script": scripted_actions} if num_agents <= MAX_ASSIGNED else {})
-    means = {}
-    for name, act in players.items():
-        state, step = task.reset(episodes, rng)
-        for _ in range(steps):
-            state, step = task.step(state, act(state), rng)
-        means[name] = step.scores["episodic_return"].mean().item()
-    return means
-
-
-def scripted_actions(state: SpreadState) -> Int[Tensor, "B P"]:
-    """Each agent pushes along the axis on which it would miss its landmark most.
-
-    Args:
-        state: of the episodes.
-    """
-    orders = torch.tensor(list(permutations(range(state.position.shape[1]))))  # (orders, P)
-    distance = torch.linalg.vector_norm(state.position.unsqueeze(1) - state.landmarks[:, orders], dim=-1).sum(-1)
-    goal = state.landmarks.gather(1, orders[distance.argmin(1)].unsqueeze(-1).expand(-1, -1, 2))
-    miss = goal - state.position - state.velocity * TAU / DAMPING  # where it would come to rest
-    axis = miss.abs().argmax(-1)
-    along = miss.gather(-1, axis.unsqueeze(-1)).squeeze(-1)
-    return torch.where(along.abs() < OCCUPIED / 2, 0, 1 + 2 * axis + (along > 0))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from badger import Spread
-from tasks.control.spread import scripted_actions
+from tasks.control.spread_script import scripted_actions
 from toys import seeded
 
 CASES = [Spread(dtype=torch.float64), Spread(40, 5, 0.2, dtype=torch.float64), Spread(5, 1, dtype=torch.float64)]
