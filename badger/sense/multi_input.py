@@ -25,10 +25,10 @@ ImageNetwork = Callable[[int, int, int, int], nn.Module]
 class MultiInput(Sense):
     """Encodes each part of an observation; every expert receives the features of all parts.
 
-    Images pass through a network of their own, with pixels from 0 to 1 and stacked frames as channels; large ones, whose
-    smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. Texts, which are
-    counts of words, through a linear embedding; vectors and symbols are unchanged. In an environment of several agents
-    an expert receives the features of its agent's observation, as of `Team`.
+    Images pass through a network of their own, with pixels from 0 to 1 and stacked frames as channels. Large ones,
+    whose smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. Texts,
+    which are counts of words, pass through a linear embedding; vectors and symbols are unchanged. In an environment of
+    several agents an expert receives the features of its agent's observation, as of `Team`.
 
     Args:
         obs_size: O.
@@ -57,8 +57,8 @@ class MultiInput(Sense):
         self.encoders, self.output_size = nn.ModuleList(), 0
         for part in self.parts:
             if part.kind == "image":
-                channels, *sides = _image_shape(part)
-                self.encoders.append(network(channels, *(side // _shrink_factor(part) for side in sides), features))
+                (channels, height, width), factor = _image_shape(part), _shrink_factor(part)
+                self.encoders.append(network(channels, height // factor, width // factor, features))
             elif part.kind == "text":
                 self.encoders.append(nn.Linear(part.size, text_size, bias=False))
             else:
