@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
 
 from badger.sense.base import Sense
 from badger.sense.image_networks import ImpalaNetwork, NatureNetwork
@@ -15,6 +16,8 @@ from badger.sense.vectors import Scaled, Team
 from badger.teams import team_size
 from tasks import ObsPart
 
+SHRUNK_SIDE = 84
+"""Pixels that the smaller side of a large image has left, at least."""
 ImageNetwork = Callable[[int, int, int, int], nn.Module]
 """A network by channels, height, width and number of features, such as `NatureNetwork`."""
 
@@ -22,9 +25,10 @@ ImageNetwork = Callable[[int, int, int, int], nn.Module]
 class MultiInput(Sense):
     """Encodes each part of an observation; every expert receives the features of all parts.
 
-    Images pass through a network of their own, with pixels from 0 to 1 and stacked frames as channels; texts, which are
-    counts of words, through a linear embedding; vectors and symbols are unchanged. In an environment of several agents
-    an expert receives the features of its agent's observation, as of `Team`.
+    Images pass through a network of their own, with pixels from 0 to 1 and stacked frames as channels. Large ones,
+    whose smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. Texts,
+    which are counts of words, pass through a linear embedding; vectors and symbols are unchanged. In an environment of
+    several agents an expert receives the features of its agent's observation, as of `Team`.
 
     Args:
         obs_size: O.
@@ -53,7 +57,8 @@ class MultiInput(Sense):
         self.encoders, self.output_size = nn.ModuleList(), 0
         for part in self.parts:
             if part.kind == "image":
-                self.encoders.append(network(*_image_shape(part), features))
+                (channels, height, width), factor = _image_shape(part), _shrink_factor(part)
+                self.encoders.append(network(channels, height // factor, width // factor, features))
             elif part.kind == "text":
                 self.encoders.append(nn.Linear(part.size, text_size, bias=False))
             else:
@@ -111,6 +116,11 @@ def auto(obs_size: int, *, obs_parts: Sequence[ObsPart] = (), agents: int | None
     return Scaled(obs_size, power=0.0, scale=scale) if agents is None else Team(obs_size, scale=scale)
 
 
+def _shrink_factor(part: ObsPart) -> int:
+    """The side of the squares that are averaged to one pixel."""
+    return max(1, min(_image_shape(part)[1:]) // SHRUNK_SIDE)
+
+
 def _image_shape(part: ObsPart) -> tuple[int, int, int]:
     """Channels, with those of stacked frames, height and width of an image."""
     sizes = dict(zip(part.layout, part.shape, strict=True))
@@ -123,4 +133,6 @@ def _prepared(values: Tensor, part: ObsPart) -> Tensor:
         return values
     axes = [part.layout.index(axis) + 1 for axis in "NCHW" if axis in part.layout]
     images = values.reshape(-1, *part.shape).permute(0, *axes)
-    return ((images - part.low) / (part.high - part.low)).reshape(-1, *_image_shape(part))
+    scaled = ((images - part.low) / (part.high - part.low)).reshape(-1, *_image_shape(part))
+    factor = _shrink_factor(part)
+    return avg_pool2d(scaled, factor) if factor > 1 else scaled

@@ -126,16 +126,17 @@ class ActAtOnce(_AsParallel):
     """An AEC environment that changes only after all agents have acted; each agent is observed once a step."""
 
     def step(self, actions: Mapping[str, Any]) -> Results:
-        rewards = dict.fromkeys(self.env.agents, 0)
-        for name in self.env.agents[:]:
-            if name != self.env.agent_selection:
+        env, names = self.env, self.env.agents[:]  # attributes of wrapped environments are slow
+        rewards: dict[str, Any] = dict.fromkeys(names, 0)
+        for name in names:
+            if name != env.agent_selection:
                 raise ValueError(
-                    f"it is the turn of agent {self.env.agent_selection!r}, want {name!r}: where is_parallelizable is "
+                    f"it is the turn of agent {env.agent_selection!r}, want {name!r}: where is_parallelizable is "
                     "True, agents act in the order of `agents`, and end after the last"
                 )
-            self.env.step(actions[name])
-            for agent in self.env.agents:
-                rewards[agent] = rewards.get(agent, 0) + self.env.rewards[agent]
+            env.step(actions[name])
+            for agent, reward in env.rewards.items():
+                rewards[agent] = rewards.get(agent, 0) + reward
         return self._results(rewards)
 
 

@@ -234,7 +234,7 @@ class CheckedEnv:
                 raise self.error(f"changed its {name} in reset from {previous} to {current}, want fixed spaces")
 
     def _read_mask(self, info: Any) -> None:
-        self.mask = info.get(ACTION_MASK_KEY)
+        self.mask = info.get(ACTION_MASK_KEY) if isinstance(info, dict) else None
         if self.limits.action_mask is None or (self.mask is not None) is self.limits.action_mask or self.ended:
             return
         got, want = ("no", "one") if self.limits.action_mask else ("an", "none, or one at the first reset, too")

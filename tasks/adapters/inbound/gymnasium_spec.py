@@ -59,7 +59,9 @@ def _factory(env: str | Callable[..., Any], options: Mapping[str, Any], steps: i
 
 
 def env_name(env: str | Callable[..., Any]) -> str:
-    """The name of an environment before a copy is constructed."""
+    """The name of an environment before a copy is constructed: of a partial function its first argument, if text."""
+    if isinstance(env, partial) and env.args and isinstance(env.args[0], str):
+        return env.args[0]
     function = env.func if isinstance(env, partial) else env
     return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
 

@@ -68,6 +68,14 @@ def test_stacked_frames_are_channels():
     torch.testing.assert_close(made(frames.flatten(1), E, 2)[:, 0], made.encoders[0](channels))
 
 
+def test_large_images_are_averaged_over_squares():
+    part = ObsPart("image", (170, 256, 3), layout="HWC", high=2.0)
+    made = MultiInput(part.size, (part,), features=5)
+    image = torch.rand(1, 170, 256, 3)
+    squares = image.view(1, 85, 2, 128, 2, 3).mean((2, 4)).permute(0, 3, 1, 2) / 2
+    torch.testing.assert_close(made(image.flatten(1), E, 2)[:, 0], made.encoders[0](squares))
+
+
 def test_vectors_and_symbols_are_unchanged_and_all_experts_sense_the_same():
     obs = torch.rand(B, SIZE)
     seen = sense()(obs, E, 2)

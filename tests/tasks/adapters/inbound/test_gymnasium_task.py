@@ -168,7 +168,7 @@ BAD = [
     ({"env": dict}, "env='dict' returned a dict, want a single gymnasium.Env"),
     (
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
-        "env='make_vec' returned a CartPoleVectorEnv, want a single gymnasium.Env",
+        "env='CartPole-v1' returned a CartPoleVectorEnv, want a single gymnasium.Env",
     ),
     ({"frame_stack": 0}, "frame_stack=0, want at least 1"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
