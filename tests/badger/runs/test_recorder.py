@@ -168,11 +168,11 @@ def test_a_score_is_plotted_with_its_average_and_its_reference_lines(curves, don
     ],
 )  # fmt: skip
 def test_a_point_is_the_mean_of_the_steps_since_the_last(curves, done, tag, name):
-    rows, begun = [row[name] for row in read_metrics(done.folder)], 0
+    rows, start = [row[name] for row in read_metrics(done.folder)], 0
     assert steps(curves[tag])[-1] == STEPS
     for step, value in curves[tag]:
-        assert value == pytest.approx(sum(rows[begun:step]) / (step - begun), rel=1e-5)
-        begun = step
+        assert value == pytest.approx(sum(rows[start:step]) / (step - start), rel=1e-5)
+        start = step
 
 
 @pytest.mark.parametrize(
@@ -324,9 +324,9 @@ def test_training_goes_on_where_events_cannot_be_written(tmp_path, monkeypatch, 
     At.change(run, 12, lambda: monkeypatch.setattr(LocalFileSystem, "append", disk_full))
     with pytest.warns(
         UserWarning, match="events cannot be written .* No space left on device. Training goes on"
-    ) as told:
+    ) as caught:
         train(run)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert run.step == STEPS and load_trusted(run.folder).step == STEPS
     assert "Traceback" not in capfd.readouterr().err
 
