@@ -1,4 +1,4 @@
-"""What can be seen of an episode: the record of its inner steps, and the panels that draw one of them.
+"""Record of one episode, step by step, and the panels that draw a step of it.
 
 Shapes: T inner step, E expert, K edge, A numbers or options of an action, P line (an output, or an agent).
 """
