@@ -60,16 +60,17 @@ def maze(setup: Setup, *, setting: str = "plasticity") -> Run:
 
 
 @recipe(
-    experts=0, batch=128, lr=2e-3, outer_steps=400, schedule="cosine", learner="ppo", sense="team", act="team",
+    experts=0, batch=64, lr=5e-3, outer_steps=400, schedule="cosine", learner="ppo", sense="team", act="team",
+    identity_size=0,
     **{
-        "learner.gamma": 0.95, "learner.reward_scale": 0.1, "learner.entropy_weight": 0.01,
+        "sense.scale": 4.0, "learner.gamma": 0.8, "learner.reward_scale": 0.3, "learner.entropy_weight": 0.01,
         "learner.eval_policy": "greedy",
     },
 )  # fmt: skip
 def spread(setup: Setup, *, agents: int = 3, local_ratio: float = 0.5, steps: int = 25) -> Run:
     """A team covers landmarks and avoids collisions: simple_spread of PettingZoo and MPE2, batched in torch.
 
-    An outer step has one episode of each row, 3,200 environment steps.
+    An outer step has one episode of each row, 1,600 environment steps.
 
     Args:
         agents: number of agents, and of landmarks.
@@ -78,7 +79,7 @@ def spread(setup: Setup, *, agents: int = 3, local_ratio: float = 0.5, steps: in
     """
     task = Spread(steps, agents, local_ratio)
     defaults: dict[str, dict[str, Any]] = {
-        "ppo": {"horizon": steps, "epochs": 4, "minibatches": 4, "lam": 0.95},
+        "ppo": {"horizon": steps, "epochs": 4, "minibatches": 4, "lam": 0.95, "sequence_length": 13},
         "a2c": {"horizon": None},
     }
     return setup.with_default_experts(task).make_run(task, learner_defaults=defaults.get(setup.learner.name))
