@@ -26,7 +26,7 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "a2c": {
         "horizon": 8, "gamma": 0.99, "lam": 0.95, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5,
-        "normalize_advantage": True,
+        "normalize_advantage": False,  # of 128 steps: with it the policy collapsed again and again
     },
 }  # fmt: skip
 """Options of each learner, equal for all environments; found on those of the study classic-control (notebooks/LOG.md).

@@ -25,12 +25,7 @@ def orthogonal_(agent: Agent, *, head_gain: float = 0.01) -> None:
     untouched = set() if critic is None else set(critic.modules())
     head = set(agent.act.modules())
     for module in agent.modules():
-        if isinstance(module, Cell):
-            for gate in module.weight_ih.chunk(module.gates):
-                _orthogonal(gate, 1.0)
-            nn.init.zeros_(module.bias_ih)
-            nn.init.zeros_(module.bias_hh)
-        elif isinstance(module, nn.Linear) and module not in untouched:
+        if isinstance(module, nn.Linear) and module not in untouched:
             _orthogonal(module.weight, head_gain if module in head else 2**0.5)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
