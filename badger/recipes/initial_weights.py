@@ -4,11 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from badger.agent import Agent
-from experts.recurrent.cell import Cell
 
 
 @torch.no_grad()
-def orthogonal_(agent: Agent, *, head_gain: float = 0.01) -> None:
+def orthogonal_(agent: Agent, *, head_gain: float = 0.1) -> None:
     """Makes the linear maps of sense, core, bus and output head orthogonal, and sets their biases to 0.
 
     Recurrent weights of gated cells are orthogonal already; here their input weights follow, gate by gate. The head is
