@@ -4,6 +4,7 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -110,10 +111,10 @@ def _describe_extension(previous: Run, extended: Run) -> str:
         f"outer step {step:,} of {previous.outer_steps:,} is extended to {extended.outer_steps:,}, "
         f"{extended.outer_steps * each:,} environment steps"
     ]
-    schedules = [getattr(member_learners(run.learner)[0], "updater", None) for run in (previous, extended)]
-    if all(schedules):
-        before, now = (updater.schedule(step) for updater in schedules)
-        last = schedules[1].schedule(extended.outer_steps)
+    learners: list[Any] = [member_learners(run.learner)[0] for run in (previous, extended)]
+    if all(hasattr(learner, "updater") for learner in learners):
+        before, now = (learner.updater.schedule(step) for learner in learners)
+        last = learners[1].updater.schedule(extended.outer_steps)
         lines.append(
             f"learning rate   {now:.3g} now, as in a run of {extended.outer_steps:,} outer steps from the start, and "
             f"{last:.3g} at its end (it would have been {before:.3g})"

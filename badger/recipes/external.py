@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from badger import distributed
+from badger.learners.schedules import LinearEpsilon
 from badger.recipes.flags import recipe
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
@@ -23,10 +24,20 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {
         "horizon": 128, "sequence_length": 16, "minibatches": 8, "epochs": 8, "gamma": 0.99, "lam": 0.95,
         "ratio_clip": 0.2, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5, "normalize_advantage": "minibatch",
+        "value_weight": 0.1,  # of .5 the critic's gradient drives the memory that actor and critic share
     },
     "a2c": {
         "horizon": 8, "gamma": 0.99, "lam": 0.95, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5,
         "normalize_advantage": False,  # of 128 steps: with it the policy collapsed again and again
+    },
+    "drqn": {
+        "horizon": 20, "gamma": 0.99, "train_length": 32, "overlap": 16, "n_steps": 5, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 5000, "prefill": 64,
+        "target_update_interval": 100,
+    },
+    "r2d2": {
+        "horizon": 20, "gamma": 0.99, "train_length": 32, "burn_in": 16, "overlap": 16, "n_steps": 5, "eps": 1e-5,
+        "capacity": 5000, "prefill": 64, "target_update_interval": 100,
     },
 }  # fmt: skip
 """Options of each learner, equal for all environments; found on those of the study classic-control (notebooks/LOG.md).

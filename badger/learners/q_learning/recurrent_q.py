@@ -90,6 +90,7 @@ class RecurrentQ:
     """
 
     action_kinds = (Discrete,)
+    takes_agents = False
 
     def __init__(
         self,

@@ -1,6 +1,5 @@
 """Runs that are extended, and run folders that are older than a flag."""
 
-
 import pytest
 import torch
 
