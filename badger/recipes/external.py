@@ -16,13 +16,13 @@ TOTAL_STEPS = 200_000
 EXTERNAL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
     "learner": "ppo", "batch": 16, "lr": None, "schedule": "linear", "outer_steps": None, "normalize_obs": True,
     "orthogonal_init": True, "action_std": "each", "core.hidden_size": 64, "learner.normalize_reward": True,
-    "learner.noise_correlation": 0.5,
-    "learner.eval_policy": "greedy",
+    "learner.noise_correlation": 0.5, "learner.eval_policy": "greedy",
 }  # fmt: skip
+MINIBATCHES = 8  # of ppo, or as many as a short rollout has sequences
 LEARNING_RATES = {"ppo": 1e-3, "a2c": 3e-3}  # 1e-3 of others
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {
-        "horizon": 128, "sequence_length": 16, "minibatches": 8, "epochs": 8, "gamma": 0.99, "lam": 0.95,
+        "horizon": 128, "sequence_length": 16, "epochs": 8, "gamma": 0.99, "lam": 0.95,
         "ratio_clip": 0.2, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5, "normalize_advantage": "minibatch",
         "value_weight": 0.1,  # of .5 the critic's gradient drives the memory that actor and critic share
     },
@@ -79,15 +79,12 @@ class ExternalEnvFlags:
         Raises:
             ValueError: both outer steps and total steps are given; or as `Setup.make_run` does.
         """
-        name = setup.learner.name
-        defaults = dict(LEARNER_DEFAULTS.get(name, {}))
-        learner = setup.learner.with_defaults(defaults)
-        lr = LEARNING_RATES.get(name, 1e-3) if setup.lr is None else setup.lr
-        outer_steps = self._outer_steps(setup, learner.option("horizon") or task.steps)
-        if name == "ppo":  # of a short rollout there are fewer
-            sequences = setup.batch * -(-learner.option("horizon") // (learner.option("sequence_length") or 2**31))
-            defaults["minibatches"] = max(1, min(defaults["minibatches"], sequences // distributed.world_size()))
-        run = replace(setup, lr=lr, outer_steps=outer_steps).make_run(task, learner_defaults=defaults)
+        lr = LEARNING_RATES.get(setup.learner.name, 1e-3) if setup.lr is None else setup.lr
+        horizon = setup.learner.option("horizon") or task.steps
+        sequences = max(1, setup.batch) * -(-horizon // (setup.learner.option("sequence_length") or horizon))
+        minibatches = max(1, min(MINIBATCHES, sequences // distributed.world_size()))
+        setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon))
+        run = setup.make_run(task, learner_defaults={"minibatches": minibatches})
         run.log_every, run.save_every = 1, 10
         return run
 
@@ -106,7 +103,10 @@ class ExternalEnvFlags:
         return -(-total // (max(1, setup.batch) * horizon))
 
 
-@recipe(**EXTERNAL_DEFAULTS | {"sense": "scaled", "sense.power": 0.0, "sense.scale": 1.0})
+@recipe(
+    {"learner": LEARNER_DEFAULTS},
+    **EXTERNAL_DEFAULTS | {"sense": "scaled", "sense.power": 0.0, "sense.scale": 1.0},
+)
 def gymnasium(
     setup: Setup,
     external: ExternalEnvFlags,
@@ -130,9 +130,10 @@ def gymnasium(
 
 
 @recipe(
+    {"learner": LEARNER_DEFAULTS},
     **EXTERNAL_DEFAULTS
     | {"experts": 0, "topology": "complete", "bus": "attention", "identity_size": None, "steps": 25}
-    | {"sense": "team", "act": "team"}
+    | {"sense": "team", "act": "team"},
 )
 def pettingzoo(
     setup: Setup,
