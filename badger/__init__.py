@@ -5,6 +5,7 @@ theirs: agents and their parts, tasks, learners, runs, evaluation, and the regis
 are imported from their sub-package, as in `from badger.rollouts.trajectory import Trajectory`.
 
 - `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: input maps and output heads.
+  `badger.normalized_sense`: observations normalized by running moments.
 - `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
 - `badger.learners`: one outer step each: BPTT, A2C, PPO, DRQN, R2D2, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
@@ -50,7 +51,9 @@ badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # 
 badger train pettingzoo --env mpe2.simple_spread_v3            # any ParallelEnv
 badger train guessing_game --core my_module:MyCore --core.any-option 3
 badger train my_module:my_recipe --any-argument-of-it 3
+badger train gymnasium --env Pendulum-v1 --total-steps 300000  # environment steps over all copies
 badger resume runs/eight
+badger resume runs/eight --total-steps 3000000                 # trains on
 badger evaluate runs/shared --experts 64 --steps 80 --lesion 0,3 --json result.json
 badger evaluate runs/eight --member 3
 badger evaluate runs/shared --env-api pettingzoo               # the same episodes, in an environment of PettingZoo

@@ -25,7 +25,8 @@ TEAM: dict[str, Any] = {
     "core.hidden_size": 32, "sense.scale": 4.0, "learner.sequence_length": 13, "batch": 64, "lr": 5e-3,
     "learner.gamma": 0.8, "learner.reward_scale": 0.3, "learner.normalize_reward": False, "normalize_obs": False,
     "orthogonal_init": False, "schedule": "constant", "learner.horizon": 26, "learner.minibatches": 2,
-    "learner.epochs": 4, "learner.entropy_weight": 0.01, "learner.value_weight": 0.5, "learner.eval_policy": "sampled", "outer_steps": 400,
+    "learner.epochs": 4, "learner.entropy_weight": 0.01, "learner.value_weight": 0.5, "learner.eval_policy": "sampled",
+    "outer_steps": 400,
 }  # fmt: skip
 
 SPEAKER_LISTENER = Study(

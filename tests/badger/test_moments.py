@@ -1,5 +1,7 @@
 """Running moments and reward scaling against NumPy."""
 
+from threading import Barrier, Thread, get_ident
+
 import numpy as np
 import pytest
 import torch
@@ -74,3 +76,38 @@ def test_running_returns_are_restored_with_their_episodes_alone(same_episodes):
     restored.load_state_dict(scaling.state_dict(), same_episodes=same_episodes)
     close(restored.moments.var, scaling.moments.var)
     assert (restored.running is None) != same_episodes
+
+
+class TwoRanks:
+    """Stands for `badger.distributed` in two threads, which meet at each reduction."""
+
+    def __init__(self):
+        self.barrier, self.tensors = Barrier(2), {}
+
+    def all_reduce_mean_(self, tensors):
+        self.tensors[get_ident()] = [tensor.clone() for tensor in tensors]
+        self.barrier.wait(10)
+        means = [sum(parts) / 2 for parts in zip(*self.tensors.values(), strict=True)]
+        self.barrier.wait(10)
+        for tensor, mean in zip(tensors, means, strict=True):
+            tensor.copy_(mean)
+        self.barrier.wait(10)
+
+    def world_size(self):
+        return 2
+
+
+def test_moments_are_those_of_the_rows_of_all_processes(monkeypatch):
+    monkeypatch.setattr("badger.moments.distributed", TwoRanks())
+    moments = [RunningMoments(2).double() for _ in range(2)]
+    masks = [torch.rand(chunk.shape[:2], generator=seeded(3)) < 0.7 for chunk in CHUNKS[1:]]
+    updates = [Thread(target=moments[i].update, args=(CHUNKS[1 + i], masks[i])) for i in range(2)]
+    for update in updates:
+        update.start()
+    for update in updates:
+        update.join()
+    rows = torch.cat([chunk[mask] for chunk, mask in zip(CHUNKS[1:], masks, strict=True)])
+    for one in moments:
+        close(one.mean, rows.mean(0))
+        close(one.var, rows.var(0, correction=0))
+        assert one.count == len(rows)
