@@ -11,7 +11,7 @@ PINS ?=
 MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test nightly soak check check-versions docs notebooks clean
+.PHONY: help demo test nightly soak envs check check-versions docs notebooks clean
 .NOTPARALLEL:
 
 help: ## list the commands
@@ -28,6 +28,9 @@ nightly: $(VENV)/.test ## run the nightly tests: full products of parameters, lo
 
 soak: $(VENV)/.test ## train for MINUTES with worlds, TensorBoard and checkpoints; memory and files must not grow
 	OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --minutes $(MINUTES)
+
+envs: $(VENV)/.test ## play and train in the environments of other libraries that are installed; prints a Markdown table
+	SDL_VIDEODRIVER=dummy OMP_NUM_THREADS=1 $(BIN)/python tests/conformance.py
 
 check: $(VENV)/.dev ## lint, check format and types, run the tests
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ theirs: agents and their parts, tasks, learners, runs, evaluation, and the regis
 are imported from their sub-package, as in `from badger.rollouts.trajectory import Trajectory`.
 
 - `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: input maps and output heads.
+  `badger.normalized_sense`: observations normalized by running moments.
 - `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
 - `badger.learners`: one outer step each: BPTT, A2C, PPO, DRQN, R2D2, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
@@ -48,13 +49,18 @@ badger train maze --core plastic                               # by A2C
 badger train t_maze --learner r2d2                             # or ppo, a2c, drqn
 badger train gymnasium --env popgym:popgym-RepeatPreviousEasy-v0 --steps 60   # pip install '.[envs]'
 badger train pettingzoo --env mpe2.simple_spread_v3            # any ParallelEnv
+badger train spread --evaluate-every 50                        # the same world in torch; evaluations decide best.pt
 badger train guessing_game --core my_module:MyCore --core.any-option 3
 badger train my_module:my_recipe --any-argument-of-it 3
+badger train gymnasium --env Pendulum-v1 --total-steps 300000  # environment steps over all copies
 badger resume runs/eight
+badger resume runs/eight --total-steps 3000000                 # trains on
 badger evaluate runs/shared --experts 64 --steps 80 --lesion 0,3 --json result.json
 badger evaluate runs/eight --member 3
+badger evaluate runs/cartpole --sampled --episodes 100         # or --deterministic
 badger evaluate runs/shared --env-api pettingzoo               # the same episodes, in an environment of PettingZoo
 badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64    # table, CSV and heat maps
+badger inspect runs/shared --animate episode.html              # an episode, step by step, with a slider
 badger study memory-helps --quick                              # a minute or two
 badger study memory-helps --jobs 2                             # in full; the same command resumes it
 badger compare runs/a runs/b --threshold 0.1                   # a report of any runs
@@ -128,6 +134,7 @@ from badger.learners import A2C, BPTT, DRQN, LEARNERS, PPO, R2D2, Learner  # noq
 from badger.learners.population import Population  # noqa: E402
 from badger.policies.policies import POLICIES, EpsilonGreedy, Greedy, Sampled  # noqa: E402
 from badger.recipes import RECIPES  # noqa: E402
+from badger.recipes.actors import load_actor  # noqa: E402
 from badger.recipes.build import build_run, load_or_train, load_run  # noqa: E402
 from badger.recipes.flags import recipe  # noqa: E402
 from badger.rng import generator  # noqa: E402
@@ -191,6 +198,7 @@ from tasks import (  # noqa: E402
     ProofOfMemory,
     RepeatPrevious,
     SequentialMNIST,
+    Spread,
     Task,
     TMaze,
     TMazeLong,
@@ -261,6 +269,7 @@ __all__ = [
     "Sampled",
     "SequentialMNIST",
     "Silent",
+    "Spread",
     "TMaze",
     "TMazeLong",
     "TaggedMemory",
@@ -276,6 +285,7 @@ __all__ = [
     "generator",
     "initial_carry",
     "inspect_agent",
+    "load_actor",
     "load_or_train",
     "load_run",
     "read_metrics",

@@ -115,6 +115,9 @@ def wordless(render_mode: str | None = None) -> Wordless:
 TEAM: dict[str, Any] = {
     "env": "external_envs:errands", "steps": 12, "identity_size": 0, "message_size": 8, "core.hidden_size": 32,
     "batch": 64, "lr": 5e-3, "learner": "ppo", "learner.gamma": 0.6, "learner.reward_scale": 0.3, "outer_steps": 50,
+    "learner.normalize_reward": False, "normalize_obs": False, "orthogonal_init": False, "schedule": "constant",
+    "learner.horizon": 13, "learner.sequence_length": 13, "learner.minibatches": 2, "learner.epochs": 4,
+    "learner.entropy_weight": 0.01, "learner.value_weight": 0.5, "learner.eval_policy": "sampled",
 }  # fmt: skip
 
 ERRANDS = Study(

@@ -1,5 +1,6 @@
 """Tasks: distributions of episodes, batched on one device, with a state that is a value.
 
+- `tasks.observations`: `ObsPart`, what the numbers of an observation are.
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
 - `tasks.games`: the guessing game and the memory card game. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
@@ -24,6 +25,7 @@ assert step.terminated.all() and step.scores["final_error"].shape == (3,)
 
 from collections.abc import Callable
 
+from tasks.adapters.inbound.atari import make_atari
 from tasks.adapters.inbound.checked_env import EnvError, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_task import Gymnasium
@@ -35,6 +37,7 @@ from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
 from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
+from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
 from tasks.control.t_maze_long import TMazeLong
 from tasks.distributions import (
@@ -52,6 +55,7 @@ from tasks.distributions import (
 from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
+from tasks.observations import ObsPart
 from tasks.sequence.associative_recall import AssociativeRecall
 from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
@@ -81,6 +85,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "card_game_imitation": CardGameImitation,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
+    "spread": Spread,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -110,6 +115,7 @@ __all__ = [
     "Maze",
     "Mixture",
     "MultiDiscrete",
+    "ObsPart",
     "Path",
     "PettingZoo",
     "PooledRecall",
@@ -121,12 +127,14 @@ __all__ = [
     "SequenceState",
     "SequenceTask",
     "SequentialMNIST",
+    "Spread",
     "Step",
     "TMaze",
     "TMazeLong",
     "Task",
     "TaskDistribution",
     "init_fields",
+    "make_atari",
     "nominal",
     "sample_size",
     "sample_task",

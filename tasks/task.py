@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
+
+from tasks.observations import ObsPart
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,16 @@ class Task(ABC):
         """The size O of an observation."""
 
     @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        """The parts of a flat observation, for senses that treat parts differently; by default one vector."""
+        return (ObsPart("vector", (self.obs_size,)),)
+
+    @property
+    def numeric_obs(self) -> tuple[bool, ...]:
+        """Which of the O numbers are measurements, which may be normalized; others are codes, pixels or words."""
+        return tuple(part.kind == "vector" for part in self.obs_parts for _ in range(part.size))
+
+    @property
     @abstractmethod
     def action_space(self) -> ActionSpace:
         """The action space."""
@@ -255,6 +268,30 @@ class Task(ABC):
     @abstractmethod
     def references(self) -> dict[str, dict[str, float]]:
         """Reference values of the scores, {score: {name: value}}: of chance, an oracle or a simple algorithm."""
+
+    def encode_obs(self, obs: Any) -> np.ndarray:
+        """Observations of an environment as the agent reads them, for an agent that acts outside of a rollout.
+
+        Args:
+            obs: of one environment, (*obs), or of a batch, (B, *obs), in the form in which the environment has them.
+        """
+        return np.asarray(obs)
+
+    def decode_action(self, action: Tensor) -> Any:
+        """Actions of a batch in the form that the environment takes.
+
+        Args:
+            action: as for `step`.
+        """
+        return action.detach().cpu().numpy()
+
+    def with_pictures(self, pictures: list[np.ndarray]) -> "Task":
+        """This task with environments that append their pictures after each reset and step; itself if it has none.
+
+        Args:
+            pictures: bytes (height, width, 3); of several copies in turn.
+        """
+        return self
 
     def target(self, state: Any) -> Tensor | None:
         """The optimal continuous action, (B, A), for figures; None for a task without one.

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task
 
 
@@ -21,7 +22,7 @@ class PreviousActionReward(Task):
 
     A discrete action is appended one-hot, several choices side by side, logits by their argmax without gradient, real
     numbers unchanged. With an observation for each expert, (B, E, O), the same values are appended to all of them;
-    with P agents, (B, P, O), each observes its own.
+    with P agents, (B, P, O), each observes its own; agents that are absent, or that have just come, are told nothing.
 
     In a task of fixed length a rollout has no final observation, so the last reward is not observed.
 
@@ -51,6 +52,12 @@ class PreviousActionReward(Task):
         return self.task.obs_size + self.task.action_space.size + 2
 
     @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        space = self.task.action_space
+        action = ObsPart("vector" if isinstance(space, Continuous) else "one_hot", (space.size,), "[action]")
+        return (*self.task.obs_parts, action, ObsPart("vector", (1,), "[reward]"), ObsPart("one_hot", (1,), "[first]"))
+
+    @property
     def action_space(self) -> ActionSpace:
         return self.task.action_space
 
@@ -72,15 +79,18 @@ class PreviousActionReward(Task):
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.reset_to(index, rng)
-        return state, self._initial_step(step)
+        return self._with_acting(state, step), self._initial_step(step)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.reset(batch, rng)
-        return state, self._initial_step(step)
+        return self._with_acting(state, step), self._initial_step(step)
 
     def restart(self, state: Any, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        state, step = self.task.restart(state, mask, rng)
-        return state, self._initial_step(step)
+        inner, step = self.task.restart(_inner(state), mask, rng)
+        new = self._with_acting(inner, step)
+        if isinstance(state, _TeamState):  # valid in the masked rows only
+            new = new._replace(acting=torch.where(mask.unsqueeze(-1), new.acting, state.acting))
+        return new, self._initial_step(step)
 
     def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
         """Advances every episode by one step.
@@ -93,13 +103,16 @@ class PreviousActionReward(Task):
         Raises:
             ValueError: rewards per agent, but one observation for all of them.
         """
-        state, step = self.task.step(state, action, rng)
+        inner, step = self.task.step(_inner(state), action, rng)
         done = step.terminated | step.truncated
         features = [
             _encode_action(self.action_space, action.detach()),
             step.reward.detach().unsqueeze(-1),
             done.unsqueeze(-1),
         ]
+        if isinstance(state, _TeamState):
+            features[0] = torch.where(state.acting.unsqueeze(-1), features[0], 0)
+            features = [_of_present(feature, step) for feature in features]
         lead = step.obs.shape[:-1]
         if step.reward.dim() > len(lead):
             raise ValueError(
@@ -107,7 +120,15 @@ class PreviousActionReward(Task):
                 f"observation for all, {tuple(step.obs.shape)}; want an observation per agent"
             )
         parts = [part if part.shape[:-1] == lead else part.unsqueeze(1).expand(*lead, -1) for part in features]
-        return state, step._replace(obs=torch.cat([step.obs, *(part.to(step.obs) for part in parts)], -1))
+        obs = torch.cat([step.obs, *(part.to(step.obs) for part in parts)], -1)
+        return self._with_acting(inner, step), step._replace(obs=obs)
+
+    def _with_acting(self, inner: Any, step: Step) -> Any:
+        """The state of the wrapped task; with several agents also which of them will act."""
+        if self.task.agents is None:
+            return inner
+        acting = ~(step.terminated | step.truncated)
+        return _TeamState(inner, acting if step.present is None else acting & step.present)
 
     def _initial_step(self, step: Step) -> Step:
         zeros = step.obs.new_zeros(*step.obs.shape[:-1], self.action_space.size + 2)
@@ -120,14 +141,34 @@ class PreviousActionReward(Task):
     def references(self) -> dict[str, dict[str, float]]:
         return self.task.references()
 
+    def decode_action(self, action: Tensor) -> Any:
+        return self.task.decode_action(action)
+
     def target(self, state: Any) -> Tensor | None:
-        return self.task.target(state)
+        return self.task.target(_inner(state))
 
     def path(self, initial: Any, action: Tensor) -> Path | None:
-        return self.task.path(initial, action)
+        return self.task.path(_inner(initial), action)
 
     def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
-        return self.task.step_labels(state, row)
+        return self.task.step_labels(_inner(state), row)
+
+
+class _TeamState(NamedTuple):
+    """The state of a wrapped task of several agents, and the agents (B, P) that act in the next step."""
+
+    inner: Any
+    acting: Bool[Tensor, "B P"]
+
+
+def _inner(state: Any) -> Any:
+    """The state of the wrapped task."""
+    return state.inner if isinstance(state, _TeamState) else state
+
+
+def _of_present(feature: Tensor, step: Step) -> Tensor:
+    """A feature (B, P, k) of the agents that receive an observation; 0 for others."""
+    return feature if step.present is None else torch.where(step.present.unsqueeze(-1), feature, 0)
 
 
 def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:

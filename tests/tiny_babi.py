@@ -13,16 +13,16 @@ def line(draw: random.Random) -> str:
 
 def story(task: int, draw: random.Random) -> list[str]:
     """Lines with their numbers; each of one to three questions comes after some sentences."""
-    told, number = [], 0
+    story_lines, number = [], 0
     for _ in range(draw.randint(1, 3)):
         for _ in range(draw.randint(1, 2)):
             number += 1
-            told.append(f"{number} {line(draw)}")
+            story_lines.append(f"{number} {line(draw)}")
         number += 1
         words = draw.randint(1, 3) if task == 8 else 2 if task == 19 else 1
         answer = ",".join(draw.choices(["n", "s", "e", "w"] if task == 19 else PLACES, k=words))
-        told.append(f"{number} Where is {draw.choice(PEOPLE)}? \t{answer}\t{max(1, number - 1)}")
-    return told
+        story_lines.append(f"{number} Where is {draw.choice(PEOPLE)}? \t{answer}\t{max(1, number - 1)}")
+    return story_lines
 
 
 def text(task: int, part: str, stories: int) -> str:
@@ -50,8 +50,8 @@ def by_hand(path: Path) -> list[tuple[list[str], list[str]]]:
         if "\t" not in asked:
             continue
         begin = max(n for n in range(place + 1) if lines[n].startswith("1 "))
-        told = [one for one in lines[begin:place] if "\t" not in one]
+        story_lines = [one for one in lines[begin:place] if "\t" not in one]
         question, answer, _ = asked.split("\t")
-        read = [word for one in [*told, question] for word in words(one.split(" ", 1)[1])]
+        read = [word for one in [*story_lines, question] for word in words(one.split(" ", 1)[1])]
         found.append((read + ["-"] * len(answer.split(",")), answer.split(",")))
     return found

@@ -48,15 +48,15 @@ def _as_rank(number, processes, port, work, folder):
 
 def updates(folder):
     """Three updates of each task: the metrics and gradients of the first, and the parameters after the last."""
-    told = {}
+    by_task = {}
     for task in TASKS:
         made = learner(task, 6, clip=1e9)
         metrics = {name: torch.as_tensor(value) for name, value in made.update().items()}
-        told[task] = {"metrics": metrics, "gradients": gradients(made)}
+        by_task[task] = {"metrics": metrics, "gradients": gradients(made)}
         made.update()
         made.update()
-        told[task]["parameters"] = parameters(made)
-    return told
+        by_task[task]["parameters"] = parameters(made)
+    return by_task
 
 
 def gradients(made):

@@ -261,7 +261,7 @@ def events(folder):
 def scalars(folder):
     """tag -> [(step, value)], without the speed."""
     found = events(folder)
-    tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith("speed/")]
+    tags = [tag for tag in found.Tags()["scalars"] if not tag.startswith(("speed/", "time/fps"))]
     return {tag: [(point.step, point.value) for point in found.Scalars(tag)] for tag in sorted(tags)}
 
 

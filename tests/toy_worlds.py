@@ -237,3 +237,93 @@ def huge_rewards():
 
 def exits_at_once():
     sys.exit(4)
+
+
+class Masked(gymnasium.Env):
+    """Five options, of which two are legal in each step; an illegal action raises. The mask is told in either way.
+
+    It observes which options are legal; the reward is 1 for the first legal one.
+    """
+
+    OPTIONS = 5
+
+    def __init__(self, where="info"):
+        self.where = where
+        self.action_space = Discrete(self.OPTIONS, start=1)
+        self.plain = Box(0, 1, (self.OPTIONS,), np.float32)
+        masked = Dict(observation=self.plain, action_mask=MultiBinary(self.OPTIONS))
+        self.observation_space = masked if where == "observation" else self.plain
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return self.observe()
+
+    def step(self, action):
+        if not self.legal[action - 1]:
+            raise ValueError(f"{action} is illegal, legal is {self.legal}")
+        reward, self.t = float(action - 1 == self.legal.argmax()), self.t + 1
+        obs, info = self.observe()
+        return obs, reward, self.t == 4, False, info
+
+    def observe(self):
+        self.legal = np.zeros(self.OPTIONS, np.int8)
+        self.legal[self.np_random.choice(self.OPTIONS, 2, replace=False)] = 1
+        plain = self.legal.astype(np.float32)
+        if self.where == "observation":
+            return {"observation": plain, "action_mask": self.legal}, {}
+        return plain, {"action_mask": self.legal}
+
+
+def masked_observation():
+    return Masked("observation")
+
+
+class Forgetful(Masked):
+    """Its mask is missing after the second step."""
+
+    def observe(self):
+        obs, info = super().observe()
+        return obs, {} if self.t == 2 else info
+
+
+class Choosing(gymnasium.Env):
+    """Keeps the last action of any space in `last`, and ends after six steps."""
+
+    observation_space = Discrete(7)
+
+    def __init__(self, action_space):
+        self.action_space = action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return 0, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), (self.action_space, action)
+        self.t, self.last = self.t + 1, action
+        return self.t, 0.0, self.t == 6, False, {}
+
+
+def room():
+    """Shows an image, a symbol and a text; it is rewarded by its action."""
+    return Shown(Dict(image=Box(0, 255, (7, 7, 3), np.uint8), direction=Discrete(4), mission=Text(8)))
+
+
+class Spaceless(gymnasium.Env):
+    """Has no spaces."""
+
+
+class Old(Counter):
+    """Has the interface of Gym before 0.26, in its resets or its steps."""
+
+    def __init__(self, where):
+        super().__init__()
+        self.where = where
+
+    def reset(self, **options):
+        return super().reset(**options)[0] if self.where == "reset" else super().reset(**options)
+
+    def step(self, action):
+        return super().step(action)[:4]

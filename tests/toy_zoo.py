@@ -226,3 +226,56 @@ class Turns(AECEnv):
 
 class Ordered(Turns):
     metadata: ClassVar = {"name": "ordered_v0"}
+
+
+class Cards(AECEnv):
+    """Two agents play in turns; two of four cards are legal, an illegal one raises. The last to move wins the round.
+
+    The mask is in the observation of the agent whose turn it is, as in PettingZoo's classic games.
+    """
+
+    metadata: ClassVar = {"name": "cards_v0"}
+    render_mode = None
+
+    def __init__(self, turns=5, strict=True):
+        self.turns, self.strict = turns, strict
+        self.possible_agents = ["player_0", "player_1"]
+        self.seen = Dict(observation=Box(0, 9, (2,), np.float32), action_mask=Box(0, 1, (4,), np.int8))
+
+    def observation_space(self, agent):
+        return self.seen
+
+    def action_space(self, agent):
+        return Discrete(4)
+
+    def observe(self, agent):
+        mask = self.legal if agent == self.agent_selection else np.zeros(4, np.int8)
+        return {"observation": np.array([self.t, self.possible_agents.index(agent)], np.float32), "action_mask": mask}
+
+    def reset(self, seed=None, options=None):
+        self.rng, self.t = np.random.default_rng(seed), 0
+        self.agents = self.possible_agents[:]
+        self.agent_selection = self.agents[0]
+        self.rewards, self._cumulative_rewards = ({name: 0.0 for name in self.agents} for _ in range(2))
+        self.terminations, self.truncations = (dict.fromkeys(self.agents, False) for _ in range(2))
+        self.infos = {name: {} for name in self.agents}
+        self.deal()
+
+    def deal(self):
+        self.legal = np.zeros(4, np.int8)
+        self.legal[self.rng.choice(4, 2, replace=False)] = 1
+
+    def step(self, action):
+        name = self.agent_selection
+        if self.terminations[name]:
+            return self._was_dead_step(action)
+        assert self.legal[action] or not self.strict, (action, self.legal)
+        self._cumulative_rewards[name], self.t = 0.0, self.t + 1
+        other = self.possible_agents[1 - self.possible_agents.index(name)]
+        self._clear_rewards()
+        if self.t == self.turns:
+            self.rewards = {name: 1.0, other: -1.0}
+            self.terminations = dict.fromkeys(self.agents, True)
+        self.agent_selection = other
+        self._accumulate_rewards()
+        self.deal()

@@ -13,18 +13,20 @@ from badger.act.base import Act, Mean, Team
 class Gaussian(Act):
     """A Gaussian head for continuous actions: the wrapped head's outputs as means, then their log standard deviations.
 
-    One learned log standard deviation serves all outputs and does not depend on the observation (see
-    `badger.policies.gaussian`). Assignments, names and the number of outputs are those of the wrapped head, so that
-    they can change after training where the wrapped head supports it.
+    Learned log standard deviations do not depend on the observation (see `badger.policies.gaussian`). Assignments,
+    names and the number of outputs are those of the wrapped head, so that they can change after training where the
+    wrapped head supports it, and one deviation serves all outputs.
 
     Args:
         base: the wrapped head.
         log_std: initial log standard deviation.
+        each: a deviation for each output, whose number is then fixed.
     """
 
-    def __init__(self, base: Act, *, log_std: float = 0.0):
+    def __init__(self, base: Act, *, log_std: float = 0.0, each: bool = False):
         super().__init__()
-        self.base, self.log_std = base, nn.Parameter(torch.tensor(log_std))
+        shape = (base.outputs,) if each else ()
+        self.base, self.log_std = base, nn.Parameter(torch.full(shape, log_std))
         self.input_size, self.outputs, self.name_size = base.input_size, base.outputs, base.name_size
         self.agents = getattr(base, "agents", None)
 

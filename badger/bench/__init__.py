@@ -26,6 +26,7 @@ from badger.bench.cases.agents import badger_2019, logging, memory_overhead
 from badger.bench.cases.crowd import experts
 from badger.bench.cases.dnc import dnc_case
 from badger.bench.cases.env_throughput import env_throughput
+from badger.bench.cases.external_envs import external_envs
 from badger.bench.cases.lengths import input_crossing, input_length
 from badger.bench.cases.maze import maze_case
 from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "dnc": dnc_case,
     "maze": maze_case,
     "env-throughput": env_throughput,
+    "external-envs": external_envs,
     "recurrent-ppo": recurrent_ppo_case,
     "badger-2019": badger_2019,
     "experts": experts,

@@ -51,6 +51,15 @@ def max_ratio(factor: float) -> Goal:
     return Goal(f"<= {factor:g}x", "ratio", maximum=factor)
 
 
+def min_ratio(factor: float) -> Goal:
+    """A goal: ours, a rate, is at least `factor` times that of the reference.
+
+    Args:
+        factor: smallest ours / reference.
+    """
+    return Goal(f">= {factor:g}x", "ratio", minimum=factor)
+
+
 def at_most(value: float, unit: str) -> Goal:
     """A goal: an upper bound of the median of ours.
 

@@ -9,18 +9,16 @@ from typing import Any
 from torch import Tensor
 from tyro.conf import Positional
 
-from badger.cli.loading import choose_member, load
+from badger.cli.loading import Subject, load_subject
 from badger.cli.paths import check_output_file
 from badger.cli.usage import Work, parse
-from badger.evaluation.evaluate import cap_episodes, check_evaluation, evaluate, nan_mean_and_sem, replace_fields
-from badger.learners.population import member_learners
-from badger.rng import generator
+from badger.evaluation.evaluate import check_evaluation, evaluate, nan_mean_and_sem, replace_fields
+from badger.learners import Learner
+from badger.policies.policies import Policy
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
 from badger.runs.evaluations import mean_scores, write_evaluation
+from badger.runs.protocol import DETERMINISTIC, SAMPLED, evaluation_policies, learner_episodes
 from tasks import Task
-
-EPISODES = 1024  # default number
-MAX_TOTAL_EXPERTS = 2**17  # maximum of episodes x experts by default
 
 Scores = dict[str, Tensor]
 
@@ -39,6 +37,8 @@ def command(argv: list[str]) -> Work:
         dims: int | None = None,
         steps: int | None = None,
         episodes: int | None = None,
+        deterministic: bool = False,
+        sampled: bool = False,
         lesion: str = "",
         env_api: str | None = None,
         member: int = 0,
@@ -57,88 +57,137 @@ def command(argv: list[str]) -> Work:
             experts: number of experts; default: as in training.
             dims: outputs of the task; default: as in training.
             steps: inner steps of an episode; default: as in training.
-            episodes: number of episodes; default: 1024, fewer with more than 128 experts, all of a finite task.
-            lesion: experts that are removed before the first step, such as 0,2.
+            episodes: number of episodes; default: as many as fit into a tenth of the trained environment steps, 10 to
+                100; all of a finite task.
+            deterministic: take the most likely actions; default: as the learner was told by its eval_policy.
+            sampled: sample the actions, as in training.
+            lesion: indices of experts, such as 0,2, that are removed before the first step.
             env_api: pettingzoo or gymnasium: run the episodes in an environment of that library, made from the task.
             member: index of an agent in a population, from 0 on.
-            best: use the checkpoint with the best moving average, not the last one.
+            best: use best.pt, the checkpoint of the best figure of training or evaluation, not the last one.
             seed: of the episodes.
             build: module:function that returns the untrained run, for a run that was built without a recipe.
             trust_code: allow importing code of others that its run.json names.
             json: file for the result.
         """
         check_output_file("json", json)
-        loaded = load(run, best=best, build=build, trust_code=trust_code)
-        learner, num_members = choose_member(loaded, member), len(member_learners(loaded.learner))
-        agent = learner.agent
-        count = agent.experts if experts is None else experts
-        task = replace_fields(loaded.learner.task.evaluation_task, dims=dims, steps=steps)
-        lesioned = _expert_indices(lesion, count)
-        rng = generator(seed, "evaluate", device=loaded.device)
-        modify_state = partial(agent.remove, experts=lesioned) if lesioned else None  # without a lesion, no mask
-        num_episodes = default_num_episodes(task, count) if episodes is None else episodes
-        env, policy = task, learner.eval_policy
-        if env_api is not None:
-            env, policy = EnvRoundTrip(task, env_api), policy_for_env(policy, task.action_space)
-        check_evaluation(agent, env, num_episodes, policy, experts=count)
-
-        def work() -> int:
-            scores = evaluate(agent, env, num_episodes, rng, policy, experts=count, modify_state=modify_state)
-            print(
-                f"after {loaded.step} outer steps, with {count} experts"
-                + (f" without {lesioned}" if lesioned else "")
-                + (f", in {env_api}" if env_api is not None else "")
-                + (f", member {member} of {num_members}, seed {learner.seed}" if num_members > 1 else "")
-            )
-            print_scores(scores, task.references())
-            if not (best or lesioned or env_api or episodes) and (experts, dims, steps) == (None, None, None):
-                write_evaluation(run, loaded.step, learner.seed, mean_scores(scores))
-            if json is not None:
-                settings = {
-                    "run": str(run), "outer_step": loaded.step, "experts": count, "lesion": lesioned, "member": member,
-                    "seed": seed, "env_api": env_api,
-                }  # fmt: skip
-                text = json_format.dumps(settings | _to_json_dict(task, scores), indent=2, default=str)  # str: a dtype
-                json.write_text(text + "\n")
-            return 0
-
-        return work
+        subject = load_subject(run, member=member, best=best, seed=seed, build=build, trust_code=trust_code)
+        name, policy = _choose_policy(subject.learner, deterministic, sampled)
+        count = subject.agent.experts if experts is None else experts
+        as_trained = not (best or lesion or env_api or episodes or deterministic or sampled)
+        evaluated = _Evaluation(
+            subject,
+            task=replace_fields(subject.task, dims=dims, steps=steps),
+            experts=count,
+            episodes=learner_episodes(subject.learner) if episodes is None else episodes,
+            policy_name=name,
+            policy=policy,
+            lesion=_expert_indices(lesion, count),
+            env_api=env_api,
+            saved=as_trained and (experts, dims, steps) == (None, None, None),
+        )
+        evaluated.check()
+        return partial(evaluated.work, json, {"run": str(run), "seed": seed})
 
     return parse(evaluation, argv, prog="badger evaluate")
 
 
-def default_num_episodes(task: Task, experts: int) -> int | None:
-    """Default number of episodes; None for all episodes of a finite task.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Evaluation:
+    """What is evaluated: an agent, its sizes and lesions, the task, and the policy.
 
     Args:
-        task: of the episodes.
-        experts: number of experts.
+        saved: whether it is the evaluation of the run, in its evaluation.json.
     """
-    return None if task.num_episodes is not None else max(4, cap_episodes(EPISODES, experts, MAX_TOTAL_EXPERTS))
+
+    subject: Subject = dataclasses.field(kw_only=False)
+    task: Task
+    experts: int
+    episodes: int | None
+    policy_name: str
+    policy: Policy
+    lesion: list[int]
+    env_api: str | None
+    saved: bool
+
+    @property
+    def env_and_policy(self) -> tuple[Task, Policy]:
+        """The task, or its environments of another library, and the policy there."""
+        if self.env_api is None:
+            return self.task, self.policy
+        return EnvRoundTrip(self.task, self.env_api), policy_for_env(self.policy, self.task.action_space)
+
+    def check(self) -> None:
+        """Raises ValueError if the agent cannot be evaluated so."""
+        env, policy = self.env_and_policy
+        check_evaluation(self.subject.agent, env, self.episodes, policy, experts=self.experts)
+
+    def work(self, json: Path | None, settings: dict[str, Any]) -> int:
+        """Evaluates, prints, and writes the result; returns the exit code."""
+        subject, (env, policy) = self.subject, self.env_and_policy
+        modify = partial(subject.agent.remove, experts=self.lesion) if self.lesion else None  # without one, no mask
+        scores = evaluate(
+            subject.agent, env, self.episodes, subject.rng, policy,
+            experts=self.experts, modify_state=modify, progress=True,
+        )  # fmt: skip
+        print(self.heading())
+        print_scores(scores, self.task.references(), self.policy_name)
+        if self.saved and subject.run.folder is not None:
+            write_evaluation(subject.run.folder, subject.run.step, subject.learner.seed, mean_scores(scores))
+        if json is not None:
+            text = json_format.dumps(settings | self.described(scores), indent=2, default=str)  # str: a dtype
+            json.write_text(text + "\n")
+        return 0
+
+    def heading(self) -> str:
+        """What was evaluated, in one line."""
+        subject = self.subject
+        return (
+            f"after {subject.run.step} outer steps, with {self.experts} experts"
+            + (f" without {self.lesion}" if self.lesion else "")
+            + (f", in {self.env_api}" if self.env_api is not None else "")
+            + (
+                f", member {subject.member} of {subject.num_members}, seed {subject.learner.seed}"
+                if subject.num_members > 1
+                else ""
+            )
+        )
+
+    def described(self, scores: Scores) -> dict[str, Any]:
+        """The result, for JSON."""
+        task, subject = self.task, self.subject
+        return {
+            "outer_step": subject.run.step, "experts": self.experts, "lesion": self.lesion, "member": subject.member,
+            "env_api": self.env_api, "policy": self.policy_name,
+            "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
+            "episodes": len(scores["return"]), "references": task.references(), "notes": task.notes,
+            "scores": mean_scores(scores),
+        }  # fmt: skip
 
 
-def print_scores(scores: Scores, references: dict[str, dict[str, float]]) -> None:
+def _choose_policy(learner: Learner, deterministic: bool, sampled: bool) -> tuple[str, Policy]:
+    """The policy that the flags name, or else the learner's own, with its name."""
+    policies = evaluation_policies(learner)
+    if deterministic and sampled:
+        raise ValueError("--sampled: --deterministic is given, too; want one of them")
+    if sampled and SAMPLED not in policies:
+        raise ValueError(f"--sampled: the actions of {type(learner).__name__} are not sampled; leave it out")
+    name = DETERMINISTIC if deterministic else SAMPLED if sampled else next(iter(policies))
+    return name, policies[name]
+
+
+def print_scores(scores: Scores, references: dict[str, dict[str, float]], policy: str) -> None:
     """Prints mean and standard error of each score, with its reference scores.
 
     Args:
         scores: one value for each episode; NaN where there is none.
         references: by score, reference values by name.
+        policy: name of the policy.
     """
     for name, values in scores.items():
         (mean, sem), count = nan_mean_and_sem(values), int((~values.isnan()).sum())
         lines = ", ".join(f"{line} {value:.3g}" for line, value in references.get(name, {}).items())
-        print(f"{name:<15} {mean:.4f} +- {sem:.4f} over {count} episodes" + (f" ({lines})" if lines else ""))
-
-
-def _to_json_dict(task: Task, scores: Scores) -> dict[str, Any]:
-    """The task and its scores, for JSON."""
-    return {
-        "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
-        "episodes": len(scores["return"]),
-        "references": task.references(),
-        "notes": task.notes,
-        "scores": mean_scores(scores),
-    }
+        print(f"{name:<15} {mean:.4f} +- {sem:.4f} over {count} episodes, {policy}" + (f" ({lines})" if lines else ""))
 
 
 def _expert_indices(text: str, experts: int) -> list[int]:

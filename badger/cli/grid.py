@@ -4,18 +4,18 @@ import csv
 import io
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from badger.cli.loading import choose_member, load
+from badger.cli.loading import Subject, load_subject
 from badger.cli.paths import check_output_folder
 from badger.cli.usage import Work, parse
 from badger.evaluation.heatmaps import heat_maps
 from badger.evaluation.published import SOURCE
-from badger.evaluation.size_grid import AXES, GridCell, check_sizes, iter_grid_cells, training_sizes
-from badger.rng import generator
+from badger.evaluation.size_grid import AXES, GridCell, SizeSetting, check_sizes, iter_grid_cells, training_sizes
 from badger.runs.files import atomic_write
 from badger.runs.milestones import markdown_table
 
@@ -52,38 +52,37 @@ def command(argv: list[str]) -> Work:
             slots: of the episodic memory; a shared memory has them in total.
             episodes: number of episodes in each cell; fewer with many experts.
             member: index of an agent in a population, from 0 on.
-            best: use the checkpoint with the best moving average, not the last one.
+            best: use best.pt, the checkpoint of the best figure of training or evaluation, not the last one.
             seed: of the episodes.
             build: module:function that returns the untrained run, for a run that was built without a recipe.
             trust_code: allow importing code of others that its run.json names.
             out: folder for grid.csv and grid.png; default: the run folder.
         """
-        folder = out or run
         check_output_folder("out", out)
-        loaded = load(run, best=best, build=build, trust_code=trust_code)
-        learner, task = choose_member(loaded, member), loaded.learner.task.evaluation_task
+        subject = load_subject(run, member=member, best=best, seed=seed, build=build, trust_code=trust_code)
         sizes = dict(zip(AXES, (experts, dims, steps, slots), strict=True))
-        total = len(check_sizes(learner.agent, task, episodes, sizes))
-        rng = generator(seed, "evaluate", device=loaded.device)
-
-        def work() -> int:
-            cells = iter_grid_cells(
-                learner.agent, task, episodes=episodes, rng=rng, policy=learner.eval_policy, **sizes
-            )
-            rows = list(tqdm(cells, total=total, unit="cell", disable=None))
-            folder.mkdir(parents=True, exist_ok=True)
-            write(rows, folder / "grid.csv")
-            heat_maps(rows, training_sizes(learner.agent, task), task.score).savefig(folder / "grid.png")
-            print(f"after {loaded.step} outer steps\n\n{table(rows, task.score)}\n")
-            print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
-            failed = sum(bool(row.failure) for row in rows)
-            if failed:
-                print(f"badger: {failed} of {total} cells failed; the table has the reasons", file=sys.stderr)
-            return 1 if failed else 0
-
-        return work
+        cells = check_sizes(subject.agent, subject.task, episodes, sizes)
+        return partial(_evaluate_grid, subject, cells, episodes, out or run)
 
     return parse(evaluation, argv, prog="badger evaluate RUN --grid")
+
+
+def _evaluate_grid(subject: Subject, cells: Sequence[SizeSetting], episodes: int, folder: Path) -> int:
+    """Evaluates and prints all cells, and writes table and heat maps; returns the exit code."""
+    agent, task = subject.agent, subject.task
+    results = iter_grid_cells(
+        agent, task, cells, episodes=episodes, rng=subject.rng, policy=subject.learner.eval_policy
+    )
+    rows = list(tqdm(results, total=len(cells), unit="cell", disable=None))
+    folder.mkdir(parents=True, exist_ok=True)
+    write(rows, folder / "grid.csv")
+    heat_maps(rows, training_sizes(agent, task), task.score).savefig(folder / "grid.png")
+    print(f"after {subject.run.step} outer steps\n\n{table(rows, task.score)}\n")
+    print(f"numbers         {folder / 'grid.csv'}\nheat maps       {folder / 'grid.png'}")
+    failed = sum(bool(row.failure) for row in rows)
+    if failed:
+        print(f"badger: {failed} of {len(cells)} cells failed; the table has the reasons", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def table(rows: Sequence[GridCell], score: str) -> str:

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from badger.cli.loading import choose_member, load
-from badger.cli.paths import check_output_folder
+from badger.cli.loading import Subject, load_subject
+from badger.cli.paths import check_output_file, check_output_folder
 from badger.cli.usage import Work, parse
 from badger.evaluation.inspection import inspect_agent
+from badger.evaluation.played_episode import play_episode
+from badger.figures.episode_animation import animate as animate_episode
+from badger.figures.episode_animation import check_animation_file, save_animation
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.evaluations import read_evaluation
@@ -31,6 +34,7 @@ def inspect_command(words: list[str]) -> Work:
         build: str | None = None,
         trust_code: bool = False,
         out: Path | None = None,
+        animate: Path | None = None,
     ) -> Work:
         """Print what a run folder holds and what its agent does in a batch of episodes; save pictures of one episode.
 
@@ -41,35 +45,64 @@ def inspect_command(words: list[str]) -> Work:
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: allow importing code of others that its run.json names.
             out: folder for the pictures; default: RUN/inspection.
+            animate: file for an animation of one episode, step by step: .html (with a slider), .gif, or .mp4 (needs
+                ffmpeg).
         """
         folder = out or run / "inspection"
         check_output_folder("out", folder)
+        _check_animation("animate", animate)
         description = read_description(run)
         metrics = scan_metrics(run) if (run / METRICS).exists() else Metrics([], {}, truncated=False)
         damaged = list(damaged_files(run, metrics))
         print("\n".join([*describe_run(description), *describe_files(run, metrics), *damaged]))
-        loaded = load(run, build=build, trust_code=trust_code)
-        learner = choose_member(loaded, member)
-        if loaded.best is not None:
-            print(f"best            {loaded.best.kind}, over {loaded.best.episodes} episodes: {loaded.best.value:.4g}")
-        rng = generator(seed, "inspect", device=loaded.device)
+        subject = load_subject(
+            run, member=member, best=False, seed=seed, build=build, trust_code=trust_code, stream="inspect"
+        )
 
         def work() -> int:
-            size = sum(parameter.numel() for parameter in learner.agent.parameters())
-            print(f"agent           {learner.agent.experts} experts, {size:,} parameters, at outer step {loaded.step}")
-            found = inspect_agent(learner.agent, loaded.learner.task.evaluation_task, rng, policy=learner.eval_policy)
-            for tag, value in found.scalars.items():
-                print(f"{tag:<31} {value:.4g}")
-            folder.mkdir(parents=True, exist_ok=True)
-            for tag, picture in found.plots.items():
-                file = folder / f"{tag.replace('/', '-')}.png"
-                picture.savefig(file)
-                print(f"{tag:<31} {file}")
+            _inspect_agent(subject, folder)
+            if animate is not None:
+                _animate(subject, seed, animate)
             return 1 if damaged else 0
 
         return work
 
     return parse(inspect, words, prog="badger inspect")
+
+
+def _check_animation(flag: str, file: Path | None) -> None:
+    """Raises ValueError if the file cannot be written, or is of a kind that no animation has."""
+    check_output_file(flag, file)
+    try:
+        if file is not None:
+            check_animation_file(file)
+    except ValueError as error:
+        raise ValueError(f"--{flag} {error}") from error
+
+
+def _inspect_agent(subject: Subject, folder: Path) -> None:
+    """Prints the agent's metrics, and saves pictures of one episode."""
+    best, agent = subject.run.best, subject.agent
+    if best is not None:
+        print(f"best            {best.kind}, over {best.episodes} episodes: {best.value:.4g}")
+    size = sum(parameter.numel() for parameter in agent.parameters())
+    print(f"agent           {agent.experts} experts, {size:,} parameters, at outer step {subject.run.step}")
+    found = inspect_agent(agent, subject.task, subject.rng, policy=subject.learner.eval_policy)
+    for tag, value in found.scalars.items():
+        print(f"{tag:<31} {value:.4g}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for tag, picture in found.plots.items():
+        file = folder / f"{tag.replace('/', '-')}.png"
+        picture.savefig(file)
+        print(f"{tag:<31} {file}")
+
+
+def _animate(subject: Subject, seed: int, file: Path) -> None:
+    """Plays an episode and saves its animation."""
+    rng = generator(seed, "animate", device=subject.run.device)
+    episode = play_episode(subject.agent, subject.task, rng, subject.learner.eval_policy)
+    save_animation(animate_episode(episode), file)
+    print(f"{f'episode of {episode.steps} steps':<31} {file}")
 
 
 def describe_run(description: Description) -> Iterator[str]:

@@ -2,13 +2,66 @@
 
 import inspect
 from pathlib import Path
+from typing import NamedTuple
 
+import torch
+
+from badger.agent import Agent
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.recipes.build import load_run
 from badger.registry import resolve_name
+from badger.rng import generator
 from badger.runs.run import Run, read_description
 from badger.trust import ALL
+from tasks import Task
+
+
+class Subject(NamedTuple):
+    """An agent of a loaded run, its evaluation task and the generator of its episodes.
+
+    Args:
+        run: the run.
+        learner: of the agent.
+        task: the task for evaluation.
+        rng: on the agent's device.
+        member: the index of the agent in a population.
+        num_members: 1 for a run of one agent.
+    """
+
+    run: Run
+    learner: Learner
+    task: Task
+    rng: torch.Generator
+    member: int
+    num_members: int
+
+    @property
+    def agent(self) -> Agent:
+        """The trained agent."""
+        return self.learner.agent
+
+
+def load_subject(
+    folder: Path, *, member: int, best: bool, seed: int, build: str | None, trust_code: bool, stream: str = "evaluate"
+) -> Subject:
+    """Loads what a command judges.
+
+    Args:
+        folder: of the run.
+        member: index of an agent in a population, from 0 on.
+        best: load the best checkpoint instead of the last one.
+        seed: of the episodes.
+        build: as in `load`.
+        trust_code: as in `load`.
+        stream: name of the random stream of the episodes.
+
+    Raises:
+        ValueError: no such member, and as `load`.
+    """
+    run = load(folder, best=best, build=build, trust_code=trust_code)
+    learner, rng = choose_member(run, member), generator(seed, stream, device=run.device)
+    return Subject(run, learner, run.learner.task.evaluation_task, rng, member, len(member_learners(run.learner)))
 
 
 def choose_member(run: Run, member: int) -> Learner:
@@ -27,7 +80,14 @@ def choose_member(run: Run, member: int) -> Learner:
     return learners[member]
 
 
-def load(folder: Path, *, best: bool = False, build: str | None = None, trust_code: bool = False) -> Run:
+def load(
+    folder: Path,
+    *,
+    best: bool = False,
+    build: str | None = None,
+    trust_code: bool = False,
+    total_steps: int | None = None,
+) -> Run:
     """Loads a run folder.
 
     Args:
@@ -35,6 +95,7 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
         best: loads the best checkpoint instead of the last one.
         build: `module:function` that returns the untrained run, for a run that was built without a recipe.
         trust_code: allows importing any code that its run.json names.
+        total_steps: as in `badger.load_run`.
 
     Raises:
         FileNotFoundError: the folder has no run.
@@ -50,4 +111,4 @@ def load(folder: Path, *, best: bool = False, build: str | None = None, trust_co
     if build is not None and ":" not in build:
         raise ValueError(f"--build {build}: want module:function")
     function = None if build is None else resolve_name({}, build, "function", inspect.isfunction)
-    return load_run(folder, function, best, (ALL,) if trust_code else ())
+    return load_run(folder, function, best, (ALL,) if trust_code else (), total_steps=total_steps)

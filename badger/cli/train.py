@@ -4,27 +4,32 @@ import os
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import torch
 from tyro.conf import Positional
 
 from badger import distributed, figures
-from badger.cli.evaluate import default_num_episodes, print_scores
+from badger.cli.evaluate import Scores, print_scores
 from badger.cli.flags import parse_flags
 from badger.cli.loading import load
 from badger.cli.paths import check_output_folder
 from badger.cli.usage import Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
 from badger.evaluation.evaluate import check_step, evaluate
+from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
-from badger.recipes.build import build_run, find_recipe
+from badger.recipes.build import build_run, find_recipe, steps_per_update
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.files import as_path, check_new_run_folder
+from badger.runs.protocol import evaluation_policies, learner_episodes
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
 from badger.runs.signals import Interrupted, signal_number
 from badger.runs.training import train
+from tasks import Task
 
 
 def train_command(words: list[str]) -> Work:
@@ -64,19 +69,58 @@ def resume_command(words: list[str]) -> Work:
     """
 
     def resume(
-        run: Positional[Path], *, tensorboard: bool = True, build: str | None = None, trust_code: bool = False
+        run: Positional[Path],
+        *,
+        total_steps: int | None = None,
+        tensorboard: bool = True,
+        build: str | None = None,
+        trust_code: bool = False,
     ) -> Work:
         """Resume a run from its last good checkpoint, bit-exact, up to the outer steps that it was started with.
 
         Args:
             run: run folder.
+            total_steps: train on, up to this number of environment steps over all copies; the learning rate continues
+                as in a run of this length.
             tensorboard: write events for TensorBoard.
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: allow importing code of others that its run.json names.
         """
-        return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
+        if total_steps is None:
+            return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
+        if total_steps < 1:
+            raise ValueError(f"total_steps={total_steps}, want at least 1")
+        extended = load(run, build=build, trust_code=trust_code, total_steps=total_steps)
+        previous = load(run, build=build, trust_code=trust_code)
+        told = _describe_extension(previous, extended)
+
+        def work() -> int:
+            if distributed.rank() == 0:
+                print(told, flush=True)
+                extended.save_extension()
+            return _run_training(extended, tensorboard)
+
+        return work
 
     return parse(resume, words, prog="badger resume")
+
+
+def _describe_extension(previous: Run, extended: Run) -> str:
+    """What is trained, and how the learning rate continues, in two lines."""
+    each, step = steps_per_update(extended), extended.step
+    lines = [
+        f"outer step {step:,} of {previous.outer_steps:,} is extended to {extended.outer_steps:,}, "
+        f"{extended.outer_steps * each:,} environment steps"
+    ]
+    learners: list[Any] = [member_learners(run.learner)[0] for run in (previous, extended)]
+    if all(hasattr(learner, "updater") for learner in learners):
+        before, now = (learner.updater.schedule(step) for learner in learners)
+        last = learners[1].updater.schedule(extended.outer_steps)
+        lines.append(
+            f"learning rate   {now:.3g} now, as in a run of {extended.outer_steps:,} outer steps from the start, and "
+            f"{last:.3g} at its end (it would have been {before:.3g})"
+        )
+    return "\n".join(lines)
 
 
 def _run_training(run: Run, tensorboard: bool) -> int:
@@ -95,6 +139,17 @@ def _run_training(run: Run, tensorboard: bool) -> int:
     return 0
 
 
+def _evaluate_policies(learner: Learner, task: Task, device: torch.device) -> dict[str, Scores]:
+    """The scores of an agent by each policy that it may be judged by, in episodes that start alike."""
+    return {
+        name: evaluate(
+            learner.agent, task, learner_episodes(learner), generator(learner.seed, "evaluate", device=device), policy,
+            progress=True,
+        )
+        for name, policy in evaluation_policies(learner).items()
+    }  # fmt: skip
+
+
 def _summarize(run: Run) -> None:
     """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names next steps."""
     task, folder = run.learner.task.evaluation_task, run.folder
@@ -109,11 +164,12 @@ def _summarize(run: Run) -> None:
         if member:
             num_bad = sum(not row.get(f"finite{member}", True) for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
-        rng = generator(learner.seed, "evaluate", device=run.device)
-        count = default_num_episodes(task, learner.agent.experts)
-        scores = evaluate(learner.agent, task, count, rng, learner.eval_policy)
-        write_evaluation(folder, run.step, learner.seed, mean_scores(scores))
-        print_scores(scores, references)
+        by_policy = _evaluate_policies(learner, task, run.device)
+        main = next(iter(by_policy.values()))
+        write_evaluation(folder, run.step, learner.seed, mean_scores(main))
+        for policy, scores in by_policy.items():  # of further policies only what differs
+            differing = {k: v for k, v in scores.items() if scores is main or not v.equal(main[k])}
+            print_scores(differing, references, policy)
     picture = folder / "learning_curve.png"
     curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     curve.savefig(picture)

@@ -132,18 +132,18 @@ def _cause(command: Command, words: list[str], error: BaseException) -> TypedFla
 
 
 def _parse_values(target: Callable[..., Any], words: Sequence[str], prog: str) -> dict[str, Any]:
-    told = io.StringIO()
+    printed = io.StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(printed):
             values: Any = tyro.cli(_returning_values(target), args=words, prog=prog)
             return values if isinstance(values, dict) else dict(vars(values))
     except SystemExit as stop:
         if not stop.code:
             raise HelpPrinted(0) from None
-        raise UsageError(_parse_error(target, words, prog, told.getvalue())) from None
+        raise UsageError(_parse_error(target, words, prog, printed.getvalue())) from None
 
 
-def _parse_error(target: Callable[..., Any], words: Sequence[str], prog: str, told: str) -> str:
+def _parse_error(target: Callable[..., Any], words: Sequence[str], prog: str, printed: str) -> str:
     """What is wrong with words that do not parse, in one line."""
     kinds = _kinds(target)
     typed = typed_flags(words)
@@ -159,7 +159,7 @@ def _parse_error(target: Callable[..., Any], words: Sequence[str], prog: str, to
     for flag in typed if _parses(target, first, prog) else []:  # of several wrong flags the first one
         if not _parses(target, [*first, *words[flag.start : flag.stop]], prog):
             return f"{flag}: want {describe_type(kinds[flag.name])}"
-    return f"{prog.removeprefix('badger ')}: {_box_text(told)}"
+    return f"{prog.removeprefix('badger ')}: {_box_text(printed)}"
 
 
 def _box_text(box: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import cap_episodes, evaluation_mode
+from badger.evaluation.batches import cap_episodes
+from badger.evaluation.evaluate import evaluation_mode
 from badger.evaluation.inspection import EPISODES, MAX_TOTAL_EXPERTS
 from badger.learners.requirements import requirement
 from badger.policies.policies import Policy, identity_policy

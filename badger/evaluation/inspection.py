@@ -12,8 +12,11 @@ from torch.nn.functional import normalize
 from badger import figures
 from badger.act import NamedOutputs, OwnedOutputs, WithCritic
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import cap_episodes, evaluation_mode
+from badger.evaluation.batches import cap_episodes
+from badger.evaluation.evaluate import evaluation_mode
+from badger.evaluation.played_episode import SeenStep, episode_frames, see_step
 from badger.evaluation.trace_similarity import plot_similarities, similarities
+from badger.figures.episode_animation import episode_strip
 from badger.figures.grid_paths import plot_paths
 from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
@@ -60,8 +63,7 @@ class _StepStats(NamedTuple):
     entropy: Tensor  # (B,)
     num_messages: Tensor  # (B,)
     num_floats: Tensor  # (B,)
-    weights: Tensor  # (1, K): plots show the first episode
-    read_weights: Tensor | None  # (1, E, slots)
+    seen: SeenStep  # plots show the first episode
     traces: dict[str, Tensor]  # (1, 1, V) each
 
 
@@ -73,7 +75,8 @@ def inspect_agent(
     Tags: `evaluation/*` scores; `inner/*` scores at a few steps of an episode; `memory/*` metrics of the core at the
     last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; experts/similarity
     the mean cosine between the outputs of two experts. Plots: scores over the steps of an episode, read weights,
-    similarity of reads and writes at pairs of steps, communication graph, guesses and targets, paths on a grid.
+    similarity of reads and writes at pairs of steps, communication graph, guesses and targets, paths on a grid, and
+    four steps of an episode (`badger.figures.episode_animation`).
 
     Args:
         agent: the agent.
@@ -84,14 +87,12 @@ def inspect_agent(
     """
 
     def step_stats(state: AgentState) -> _StepStats:
-        read_weights = agent.core.read_weights(state.core)
         return _StepStats(
             mean_cosine(state.y),
             attention_entropy(state.weights, state.y.shape[1]),
             state.delivery.num_messages,
             state.delivery.num_floats,
-            state.weights[:1],
-            None if read_weights is None else read_weights[:1],
+            see_step(agent, state),
             {name: trace[:1, :1] for name, trace in agent.core.read_write_vectors(state.core).items()},
         )
 
@@ -112,6 +113,8 @@ def inspect_agent(
     }
     scalars = {tag: float(value) for tag, value in numbers.items()}
     plots = _make_plots(task, trajectory, carry, stats, labels)
+    seen = [step.seen for step in stats]
+    plots["episode/steps"] = episode_strip(episode_frames(task, start.env_state, trajectory, seen, carry.agent_state))
     path = task.path(start.env_state, trajectory.action)
     if path is not None:
         plots["inner/paths"] = plot_paths(path)
@@ -179,11 +182,11 @@ def _first_episode_length(trajectory: Trajectory) -> int:
 def _make_plots(
     task: Task, trajectory: Trajectory, carry: Carry, stats: list[_StepStats], labels: list[str] | None
 ) -> dict[str, figures.Figure]:
-    weights = figures.first_episode([s.weights for s in stats]).mean(0)
+    weights = figures.first_episode([s.seen.weights for s in stats]).mean(0)
     senders, receivers, weight = (part[0].cpu() for part in carry.agent_state.edges[:3])
     edges = Edges(senders, receivers, weight)
     plots = {"comms/graph": figures.message_graph(edges, weights, carry.agent_state.y.shape[1])}
-    read_weights = [s.read_weights for s in stats if s.read_weights is not None]
+    read_weights = [s.seen.reads for s in stats if s.seen.reads is not None]
     if read_weights:
         plots["memory/reads"] = figures.plot_read_weights(figures.first_episode(figures.pad_slots(read_weights)))
     matrices = similarities([s.traces for s in stats[: _first_episode_length(trajectory)]])

@@ -5,7 +5,7 @@ Shapes: B episode, E expert.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import sqrt
 from typing import Any, NamedTuple
@@ -15,18 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.evaluate import (
-    MAX_BATCH_EPISODES,
-    MAX_PARALLEL_EXPERTS,
-    cap_episodes,
-    evaluate,
-    replace_fields,
-)
+from badger.evaluation.batches import cap_episodes, check_memory
+from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.evaluation.published import published_error
-from badger.host_memory import check_fits
 from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
-from badger.rollouts.footprint import state_bytes, trajectory_bytes
 from experts import EpisodicMemory
 from tasks import Task
 
@@ -103,33 +96,30 @@ def evaluate_grid(
     Raises:
         ValueError: episodes < 1; sizes that the task or agent does not have.
     """
-    sizes = {"experts": experts, "dims": dims, "steps": steps, "slots": slots}
-    return list(iter_grid_cells(agent, task, episodes=episodes, rng=rng, policy=policy, **sizes))
+    cells = check_sizes(agent, task, episodes, {"experts": experts, "dims": dims, "steps": steps, "slots": slots})
+    return list(iter_grid_cells(agent, task, cells, episodes=episodes, rng=rng, policy=policy))
 
 
 def iter_grid_cells(
     agent: Agent,
     task: Task,
+    cells: Iterable[SizeSetting],
     *,
     episodes: int,
     rng: torch.Generator,
     policy: Policy = identity_policy,
-    **sizes: Sequence[int],
 ) -> Iterator[GridCell]:
     """The cells of `evaluate_grid`, one by one.
 
     Args:
         agent: the agent.
         task: the task.
+        cells: from `check_sizes`.
         episodes: in each cell.
         rng: as in `evaluate_grid`.
         policy: as in `evaluate_grid`.
-        **sizes: experts, dims, steps and slots, as in `evaluate_grid`.
-
-    Raises:
-        ValueError: as `evaluate_grid`.
     """
-    for cell in check_sizes(agent, task, episodes, sizes):
+    for cell in cells:
         yield _cell(agent, task, cell, episodes, rng, policy)
 
 
@@ -161,18 +151,12 @@ def check_sizes(agent: Agent, task: Task, episodes: int, sizes: Mapping[str, Seq
 
 
 def _check_memory(agent: Agent, task: Task, cell: SizeSetting, episodes: int) -> None:
-    experts, steps = cell["experts"] or 1, cell["steps"] or 1
-    core = _resized(agent, task, cell["slots"]).core
-    batch = min(_num_episodes(episodes, experts), cap_episodes(MAX_BATCH_EPISODES, experts, MAX_PARALLEL_EXPERTS))
+    experts = cell["experts"] or 1
     try:
-        needed = state_bytes(core, agent.bus, batch=batch, experts=experts)
-    except ValueError:  # sizes that the core refuses: the cell itself has the error
+        task, agent = replace_fields(task, dims=cell["dims"], steps=cell["steps"]), _resized(agent, task, cell["slots"])
+    except ValueError:  # sizes that the task refuses: the cell itself has the error
         return
-    needed += trajectory_bytes(task, batch=batch, steps=steps)
-    device = next(agent.parameters()).device
-    check_fits(
-        needed, f"{batch} episodes with {', '.join(f'{axis} {size}' for axis, size in cell.items() if size)}", device
-    )
+    check_memory(agent, task, _num_episodes(episodes, experts), experts=experts)
 
 
 def _num_episodes(episodes: int, experts: int) -> int:

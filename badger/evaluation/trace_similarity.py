@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from badger.figures.curves import Figure, new_figure
+from badger.figures.curves import Figure, integer_ticks, new_figure
 
 PAIRS = {  # title -> vectors of the rows, of the columns
     "read values, written values": ("read", "write_value"),
@@ -96,6 +96,7 @@ def plot_similarities(matrices: dict[str, Tensor], labels: Sequence[str] | None 
         row, _, column = title.partition(", ")
         axes = figure.add_subplot(1, len(matrices), i + 1, xlabel=column or row, ylabel=row)
         image = axes.imshow(matrix[:steps, :steps].numpy(), cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+        integer_ticks(axes.xaxis, axes.yaxis)
         if shown:
             axes.set_xticks(range(steps), shown, rotation=90, fontsize=5 if small else 7)
             axes.set_yticks(range(steps), shown, fontsize=5 if small else 7)

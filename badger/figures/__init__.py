@@ -3,6 +3,8 @@
 - `badger.figures.curves`: learning curves of seeds, bands over runs, scores over inner steps, performance profiles.
 - `badger.figures.agents`: an agent and its parts, memory reads, messages, guesses and targets.
 - `badger.figures.grid_paths`: the path of an agent through a grid.
+- `badger.figures.episode_animation`: an episode that plays, in HTML, GIF or MP4, or as a strip of pictures.
+  `badger.figures.episode_panels`: what each of its steps shows.
 - `badger.figures.episode_diagram`: a diagram of an episode, as in the README.
 
 pyplot and global state are not used, and matplotlib is imported when a figure is drawn.

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from badger.agent import Agent
-from badger.figures.curves import Figure, new_figure
+from badger.figures.curves import Figure, integer_ticks, new_figure
 from comms import Edges
 from experts import EpisodicMemory, Private
 
@@ -34,8 +34,8 @@ def plot_read_weights(weights: Tensor) -> Figure:
     for expert in range(weights.shape[1]):
         axes = figure.add_subplot(rows, columns, expert + 1, title=f"expert {expert}")
         axes.imshow(weights[:, expert, :used].numpy(), aspect="auto", cmap="magma", vmin=0, interpolation="nearest")
-        axes.set_xlabel("slot")
-        axes.set_ylabel("inner step")
+        axes.set(xlabel="slot", ylabel="inner step")
+        integer_ticks(axes.xaxis, axes.yaxis)
     return figure
 
 
@@ -82,6 +82,7 @@ def plot_guesses(action: Tensor, target: Tensor) -> Figure:
     for d in range(min(MAX_PANELS, action.shape[1])):
         axes.plot(range(1, len(action) + 1), action[:, d].tolist(), color=f"C{d}", marker="o", ms=3)
         axes.axhline(target[d].item(), color=f"C{d}", ls="--", lw=1)
+    integer_ticks(axes.xaxis)
     return figure
 
 

@@ -1,5 +1,6 @@
 """Learning curves, confidence bands, scores over the steps of an episode, and performance profiles."""
 
+import importlib
 import math
 from typing import Any, NamedTuple, TypeAlias
 
@@ -23,6 +24,27 @@ def new_figure(width: float, height: float) -> Figure:
     import matplotlib.figure
 
     return matplotlib.figure.Figure(figsize=(width, height), dpi=90, layout="constrained")
+
+
+def matplotlib_module(name: str) -> Any:
+    """A module of matplotlib, imported when it is needed.
+
+    Args:
+        name: such as "animation".
+    """
+    import matplotlib
+
+    return importlib.import_module(f"{matplotlib.__name__}.{name}")
+
+
+def integer_ticks(*axes: Any) -> None:
+    """Puts ticks at whole numbers only.
+
+    Args:
+        axes: `xaxis` or `yaxis` of a plot.
+    """
+    for axis in axes:
+        axis.set_major_locator(matplotlib_module("ticker").MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def add_rounded_box(
@@ -92,6 +114,7 @@ def learning_bands(bands: dict[str, Band], references: dict[str, float], score: 
 def _lines(curves: dict[str, list[tuple[list[int], list[float]]]], score: str) -> Figure:
     figure = new_figure(7, 4)
     axes = figure.add_subplot(xlabel="outer step", ylabel=score)
+    integer_ticks(axes.xaxis)
     for i, (name, seeds) in enumerate(curves.items()):
         for j, (steps, values) in enumerate(seeds):
             axes.plot(steps, values, color=f"C{i}", alpha=0.8, lw=1.3, label=name if j == 0 else None)
@@ -147,5 +170,6 @@ def inner_curve(values: Tensor, name: str) -> Figure:
     figure = new_figure(5, 3)
     axes = figure.add_subplot(xlabel="inner step", ylabel=name)
     axes.plot(range(1, len(values) + 1), values.tolist(), marker="o", ms=3)
+    integer_ticks(axes.xaxis)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     return figure

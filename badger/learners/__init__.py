@@ -50,6 +50,9 @@ class Learner(Protocol):
         step: number of outer steps done.
         seed: seed of all random streams of the learner.
         eval_policy: the policy of evaluations and inspections.
+
+    One that counts its environment steps, over all copies and processes, has them as `env_steps`, too: they decide how
+    many episodes an evaluation has by default.
     """
 
     agent: Agent

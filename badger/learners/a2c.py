@@ -9,9 +9,10 @@ from badger.learners import returns
 from badger.learners.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
-from badger.policies.policies import entropy, log_probability, simpson
+from badger.normalized_sense import update_obs_moments
+from badger.policies.policies import entropy, simpson
 from badger.rollouts.checkpointing import checkpointed_rollout
-from badger.rollouts.trajectory import Carry, Trajectory, first_episode_mask
+from badger.rollouts.trajectory import Carry, Trajectory, first_episode_mask, stack_steps
 from tasks import Task, TaskDistribution
 
 
@@ -31,6 +32,7 @@ class A2C(ActorCritic):
         horizon: steps of a rollout; episodes continue in the next outer step, and a rollout of a task of fixed length
             stops at the end of the episode. None: each outer step rolls out new episodes from start to end.
         simpson_weight: weight of the penalty on sum_a pi(a)^2, which keeps the policy from becoming deterministic.
+        normalize_advantage: scale G - V in the first term to mean 0 and variance 1 over the rollout.
         grad_checkpoint_steps: store the graph of this many steps at a time and recompute the rest in the backward
             pass (`badger.rollouts.checkpointing`); None: store all.
 
@@ -49,10 +51,13 @@ class A2C(ActorCritic):
         gamma: float = 0.99,
         lam: float = 1.0,
         reward_scale: float = 1.0,
+        normalize_reward: bool = False,
         value_weight: float = 0.5,
         entropy_weight: float = 0.01,
         simpson_weight: float = 0.0,
+        normalize_advantage: bool = False,
         auxiliary: dict[str, float] | None = None,
+        noise_correlation: float = 0.0,
         eval_policy: str = "sampled",
         grad_checkpoint_steps: int | None = None,
         clip: float | None = 1.0,
@@ -71,9 +76,11 @@ class A2C(ActorCritic):
             gamma=gamma,
             lam=lam,
             reward_scale=reward_scale,
+            normalize_reward=normalize_reward,
             value_weight=value_weight,
             entropy_weight=entropy_weight,
             auxiliary=auxiliary,
+            noise_correlation=noise_correlation,
             eval_policy=eval_policy,
             clip=clip,
             betas=betas,
@@ -84,7 +91,7 @@ class A2C(ActorCritic):
         )
         check_sizes({"horizon": horizon, "grad_checkpoint_steps": grad_checkpoint_steps}, {})
         self.horizon, self.grad_checkpoint_steps = horizon, grad_checkpoint_steps
-        self.weights["simpson"] = simpson_weight
+        self.weights["simpson"], self.normalize_advantage = simpson_weight, normalize_advantage
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step; returns detached metrics, on the device and without a synchronization."""
@@ -96,6 +103,7 @@ class A2C(ActorCritic):
         self.updater.optimizer.zero_grad()
         means = self._backward(trajectory, mask, self._bootstrap_value(carry, rng))
         metrics = self._finish_update(self.updater.step(lr, means, totals), lr, len(trajectory.obs))
+        update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present)
         self.stream = None if self.horizon is None else stream.advance(carry, episode_reward)
         return metrics
 
@@ -121,26 +129,29 @@ class A2C(ActorCritic):
         """Leaves the gradient in the parameters; returns the loss and its terms, detached."""
         value = trajectory.output[..., -1]
         return_ = returns.lambda_returns(
-            trajectory.reward.detach() * self.reward_scale,
+            self._scaled_reward(trajectory, mask),
             torch.cat([value.detach()[1:], bootstrap_value.unsqueeze(0)]),
             trajectory.terminated,
             trajectory.truncated,
             gamma=self.gamma,
             lam=self.lam,
         )
-        loss, means = self._loss(self._loss_terms(trajectory, return_), trajectory.losses, mask)
+        loss, means = self._loss(self._loss_terms(trajectory, return_, mask), trajectory.losses, mask)
         loss.backward()
         return means | {"explained_variance": returns.explained_variance(value.detach(), return_, mask)}
 
     def _loss_terms(
-        self, trajectory: Trajectory, return_: Float[Tensor, "T B *P"]
+        self, trajectory: Trajectory, return_: Float[Tensor, "T B *P"], mask: Bool[Tensor, "T B *P"]
     ) -> dict[str, Float[Tensor, "T B *P"]]:
         """The terms of the loss of each step, without their weights."""
         space, value = self.task.action_space, trajectory.output[..., -1]
-        action_mask = torch.stack(trajectory.action_masks) if trajectory.action_masks else None
+        action_mask, policy_state = stack_steps(trajectory.action_masks), stack_steps(trajectory.policy_states)
+        log_prob = self._log_probability(trajectory.output, trajectory.action, action_mask, policy_state)
         advantage = return_ - value.detach()
+        if self.normalize_advantage:
+            advantage = returns.masked_normalize(advantage, mask)
         return {
-            "policy_loss": -log_probability(trajectory.output, trajectory.action, space, action_mask) * advantage,
+            "policy_loss": -log_prob * advantage,
             "value_loss": (return_ - value).square(),
             "entropy": entropy(trajectory.output, space, action_mask),
             "simpson": simpson(trajectory.output, space, action_mask),

@@ -26,9 +26,12 @@ from badger.learners.requirements import check_critic, check_task
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
-from badger.policies.policies import POLICIES, Sampled
+from badger.moments import RewardScaling
+from badger.policies.correlated import CorrelatedGaussian
+from badger.policies.policies import POLICIES, Policy, Sampled, log_probability
 from badger.registry import resolve_name
 from badger.rng import generator
+from badger.rollouts.loop import with_policy_state
 from badger.rollouts.trajectory import Carry, Trajectory
 from tasks import Continuous, Task, TaskDistribution
 
@@ -66,6 +69,10 @@ class ActorCritic(ABC):
         gamma: discount factor of a step.
         lam: lambda of `returns.lambda_returns`; 1: Monte-Carlo and n-step returns.
         reward_scale: factor of the rewards in the loss, to bring values near 1; metrics are not scaled.
+        noise_correlation: correlation of the exploration noise of continuous actions one step apart
+            (`badger.policies.correlated`); 0: independent. Discrete actions have none.
+        normalize_reward: divide the rewards in the loss by the standard deviation of the running discounted return
+            (`badger.moments.RewardScaling`); `reward_scale` then has no effect.
         value_weight: weight of the squared error of the value.
         entropy_weight: weight of the entropy bonus.
         auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
@@ -94,9 +101,11 @@ class ActorCritic(ABC):
         gamma: float,
         lam: float,
         reward_scale: float,
+        normalize_reward: bool,
         value_weight: float,
         entropy_weight: float,
         auxiliary: dict[str, float] | None,
+        noise_correlation: float,
         eval_policy: str,
         clip: float | None,
         betas: tuple[float, float],
@@ -117,14 +126,20 @@ class ActorCritic(ABC):
         self.gamma, self.lam, self.reward_scale = gamma, lam, reward_scale
         self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
-        self.rollout_policy = Sampled(self.task.action_space)
-        self.eval_policy = resolve_name(POLICIES, eval_policy, "policy", callable)(self.task.action_space)
+        space = self.task.action_space
+        self.rollout_policy: Sampled | CorrelatedGaussian = Sampled(space)
+        if noise_correlation and isinstance(space, Continuous):
+            self.rollout_policy = CorrelatedGaussian(space, noise_correlation)
+        evaluated = resolve_name(POLICIES, eval_policy, "policy", callable)(space)
+        self.eval_policy: Policy = self.rollout_policy if isinstance(evaluated, Sampled) else evaluated
         self.updater = GuardedAdamW(
             agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
         )
+        like = next(agent.parameters())
+        self.reward_scaling = RewardScaling(gamma, like) if normalize_reward else None
         self.stream: EpisodeStream | None = None  # episodes that the next update continues
         # mean return of the episodes that ended last, NaN before any has ended
-        self.last_return = next(agent.parameters()).new_full((), torch.nan)
+        self.last_return = like.new_full((), torch.nan)
         self.step = self.env_steps = 0
 
     @abstractmethod
@@ -136,6 +151,8 @@ class ActorCritic(ABC):
         return generator(self.seed, "train", self.step, rank=self.rank, device=self.updater.device)
 
     def _open_stream(self, rng: torch.Generator) -> EpisodeStream:
+        if self.reward_scaling is not None:
+            self.reward_scaling.restart()
         return open_stream(self.agent, self.task, self.local_batch, rng, self.experts)
 
     def _bootstrap_value(self, carry: Carry, rng: torch.Generator) -> Float[Tensor, "B *P"]:
@@ -144,15 +161,30 @@ class ActorCritic(ABC):
             output, _ = self.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), rng)
         return output[..., -1]
 
+    def _log_probability(
+        self, output: Float[Tensor, "*T D"], action: Tensor, action_mask: Tensor | None, policy_state: Tensor | None
+    ) -> Float[Tensor, "*T"]:
+        """Log-probability of actions of the rollout policy, given its state before each."""
+        given = output if policy_state is None else self.rollout_policy.conditional_output(output, policy_state)
+        return log_probability(given, action, self.task.action_space, action_mask)
+
+    def _scaled_reward(self, trajectory: Trajectory, mask: Bool[Tensor, "T B *P"]) -> Float[Tensor, "T B *P"]:
+        """The rewards of the loss."""
+        reward = trajectory.reward.detach() * self.reward_scale
+        if self.reward_scaling is None:
+            return reward
+        self.reward_scaling.update(reward, trajectory.terminated | trajectory.truncated, mask)
+        return self.reward_scaling(reward)
+
     def _episode_metrics(
         self, trajectory: Trajectory, mask: Bool[Tensor, "T B *P"], stream: EpisodeStream
-    ) -> tuple[dict[str, Tensor], Float[Tensor, " B"]]:
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "B *P2"]]:
         """Sums and counts of the metrics of episodes; and the reward of the running episodes after the rollout."""
         sums, episode_reward = episode_returns(trajectory, mask, stream.episode_reward)
         ended = episode_end_mask(trajectory, mask)
         totals = metric_totals([masked(trajectory, any_agent(mask))], self.task, self, ACTOR_CRITIC_METRICS)
         totals |= returns.ended_totals(sums, ended)
-        totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(episode_reward).sum()])
+        totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(sums[-1]).sum()])
         return totals, episode_reward
 
     def _finish_update(self, metrics: dict[str, Tensor], lr: float | Tensor, steps: int) -> dict[str, Tensor | float]:
@@ -195,6 +227,7 @@ class ActorCritic(ABC):
             "env_steps": self.env_steps,
             "stream": None if stream is None else stream.pack(),
             "last_return": self.last_return,
+            "reward_scaling": None if self.reward_scaling is None else self.reward_scaling.state_dict(),
             "rank": self.rank,
         }
 
@@ -212,7 +245,12 @@ class ActorCritic(ABC):
             packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
         )
         like = generator(self.seed, "like", device=self.updater.device)
-        self.stream = unpack_stream(packed, self._open_stream(like).carry) if matches else None
+        self.stream = None
+        if matches:
+            new = with_policy_state(self._open_stream(like).carry, self.rollout_policy, like)
+            self.stream = unpack_stream(packed, new)
+        if self.reward_scaling is not None:
+            self.reward_scaling.load_state_dict(state["reward_scaling"], same_episodes=matches)
 
     def _check_requirements(self, agent: Agent, task: Task | TaskDistribution) -> Task:
         name, learner = type(task).__name__, type(self).__name__

@@ -12,6 +12,7 @@ from badger.learners.cuda_graph import CudaGraphStep, check_capturable
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_auxiliary, metric_totals
+from badger.normalized_sense import update_obs_moments
 from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
 from badger.rollouts.checkpointing import checkpointed_rollout
@@ -125,6 +126,11 @@ class BPTT:
         return self.updater.device
 
     @property
+    def env_steps(self) -> int:
+        """The environment steps so far, over all rows and processes, of episodes of nominal length."""
+        return self.step * self.batch * self.task.steps
+
+    @property
     def is_randomized(self) -> bool:
         """Whether each outer step samples the task or the number of experts."""
         return isinstance(self.tasks, TaskDistribution) or self.experts[0] < self.experts[1]
@@ -165,7 +171,10 @@ class BPTT:
 
     def _apply(self, loss: Tensor, trajectories: list[Trajectory], lr: float | Tensor) -> dict[str, Tensor]:
         return_ = torch.stack([trajectory.reward.detach().sum(0).mean() for trajectory in trajectories]).sum()
-        return self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(trajectories, self.task, self))
+        metrics = self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(trajectories, self.task, self))
+        for trajectory in trajectories:
+            update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present)
+        return metrics
 
     def _backward_compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         try:

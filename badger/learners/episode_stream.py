@@ -21,18 +21,18 @@ class EpisodeStream(NamedTuple):
 
     Args:
         carry: environment and agent state of the rollout.
-        episode_reward: reward of each episode so far, the mean over agents where there are several.
+        episode_reward: reward of each episode so far; with several agents, that of each, and its number of actions.
     """
 
     carry: Carry
-    episode_reward: Float[Tensor, " B"]
+    episode_reward: Float[Tensor, "B *P2"]
 
     def advance(self, carry: Carry, episode_reward: Tensor) -> "EpisodeStream":
         """The same episodes after a rollout, detached from its graph.
 
         Args:
             carry: after the rollout.
-            episode_reward: (B,) reward of the running episodes.
+            episode_reward: as that of the stream, after the rollout.
         """
         return EpisodeStream(detach_carry(carry), episode_reward)
 
@@ -61,7 +61,7 @@ def open_stream(agent: Agent, task: Task, batch: int, rng: torch.Generator, expe
             f"{type(task).__name__} returns a reward for each expert, {tuple(reward.shape)}, want one for the agent, "
             "(B,): return their mean, or set Task.agents where the environment has several agents"
         )
-    return EpisodeStream(carry, reward.new_zeros(len(reward)))
+    return EpisodeStream(carry, torch.zeros_like(reward) if task.agents is None else reward.new_zeros(*reward.shape, 2))
 
 
 def unpack_stream(packed: dict[str, Any], like: Carry) -> EpisodeStream:
@@ -80,7 +80,12 @@ def pack_carry(carry: Carry) -> dict[str, Any]:
     Args:
         carry: environment and agent state of a rollout.
     """
-    return {"carry": states.pack(_to_pack(carry)), "elapsed": carry.elapsed, "episode_start": carry.episode_start}
+    return {
+        "carry": states.pack(_to_pack(carry)),
+        "elapsed": carry.elapsed,
+        "episode_start": carry.episode_start,
+        "policy_state": states.pack(carry.policy_state),
+    }
 
 
 def unpack_carry(packed: dict[str, Any], like: Carry) -> Carry:
@@ -88,10 +93,12 @@ def unpack_carry(packed: dict[str, Any], like: Carry) -> Carry:
 
     Args:
         packed: the dict of `pack_carry`.
-        like: a carry of new episodes of the same agent and task, of any batch size.
+        like: a carry of new episodes of the same agent, task and policy, of any batch size.
     """
     env_state, step, agent_state = states.unpack(packed["carry"], _to_pack(like))
-    return Carry(env_state, step._replace(scores={}), agent_state, packed["elapsed"], packed["episode_start"])
+    policy_state = states.unpack(packed.get("policy_state", []), like.policy_state)  # 0.2 had no policy with a state
+    step = step._replace(scores={})
+    return Carry(env_state, step, agent_state, packed["elapsed"], packed["episode_start"], policy_state)
 
 
 def episode_end_mask(trajectory: Trajectory, mask: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:
@@ -106,19 +113,27 @@ def episode_end_mask(trajectory: Trajectory, mask: Bool[Tensor, "T B *P"]) -> Bo
 
 
 def episode_returns(
-    trajectory: Trajectory, mask: Bool[Tensor, "T B *P"], initial: Float[Tensor, " B"]
-) -> tuple[Tensor, Tensor]:
-    """`returns.running_returns` of the valid steps, of the mean reward where there are several agents.
+    trajectory: Trajectory, mask: Bool[Tensor, "T B *P"], initial: Float[Tensor, "B *P2"]
+) -> tuple[Float[Tensor, "T B"], Float[Tensor, "B *P2"]]:
+    """Undiscounted reward of each step's episode up to that step; of several agents the mean of those that have acted.
 
     Args:
         trajectory: a rollout.
         mask: the valid steps.
-        initial: the reward of the running episodes before the rollout.
+        initial: of the running episodes before the rollout: the reward (B,); or of each agent the reward and the number
+            of actions, (B, P, 2).
+
+    Returns:
+        The running sums, and what `initial` is of the next rollout.
     """
     reward = torch.where(mask, trajectory.reward, 0).detach()
-    return returns.running_returns(
-        reward.mean(-1) if reward.dim() == 3 else reward, episode_end_mask(trajectory, mask), initial
-    )
+    ended = episode_end_mask(trajectory, mask)
+    if reward.dim() == 2:
+        return returns.running_returns(reward, ended, initial)
+    parts = torch.stack([reward, mask.to(reward.dtype)], -1)  # (T, B, P, 2)
+    sums, carried = returns.running_returns(parts, ended[..., None, None].expand_as(parts), initial)
+    total, acted = sums[..., 0].sum(-1), (sums[..., 1] > 0).sum(-1)
+    return total / acted.clamp(min=1), carried
 
 
 def any_agent(mask: Bool[Tensor, "T B *P"]) -> Bool[Tensor, "T B"]:

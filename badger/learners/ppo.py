@@ -12,10 +12,11 @@ from badger.learners import host, returns, surrogate
 from badger.learners.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
-from badger.policies.policies import entropy, log_probability
+from badger.normalized_sense import update_obs_moments
+from badger.policies.policies import entropy
 from badger.rollouts.checkpointing import concat_trajectories
 from badger.rollouts.recording import Recording, concat_batch, record, replay
-from badger.rollouts.trajectory import Carry, Trajectory, detach_carry
+from badger.rollouts.trajectory import Carry, Trajectory, detach_carry, stack_steps
 from tasks import Task, TaskDistribution
 
 
@@ -26,6 +27,7 @@ class RolloutBatch(NamedTuple):
         recording: observations and agent states, to replay the sequences.
         action: the actions of the rollout.
         action_mask: allowed actions; None: all.
+        policy_state: the state of the rollout policy before each action; None if it has none.
         log_prob: log-probability of the action under the policy of the rollout.
         value: the critic's value during the rollout.
         return_: lambda-returns, the targets of the value.
@@ -36,6 +38,7 @@ class RolloutBatch(NamedTuple):
     recording: Recording
     action: Tensor
     action_mask: Bool[Tensor, "S N *PA"] | None
+    policy_state: Float[Tensor, "S N *PD"] | None
     log_prob: Float[Tensor, "S N *P"]
     value: Float[Tensor, "S N *P"]
     return_: Float[Tensor, "S N *P"]
@@ -76,7 +79,8 @@ class PPO(ActorCritic):
         value_clip: clip range of V around its value in the rollout; None: no clipping.
         normalize_advantage: scale A to mean 0 and variance 1 over each "minibatch", over the "batch", or "never".
         target_kl: skip the remaining minibatches once `approx_kl` exceeds 1.5 times this number; the check
-            synchronizes with the device. None: never.
+            synchronizes with the device. The first minibatch is never skipped: a bus that draws anew in each replay
+            (`comms.Noisy`) changes log-probabilities before the weights do. None: never.
 
     Source: Schulman et al. 2017, arXiv:1707.06347; advantages: Schulman et al. 2016, arXiv:1506.02438.
     """
@@ -96,6 +100,7 @@ class PPO(ActorCritic):
         gamma: float = 0.99,
         lam: float = 0.95,
         reward_scale: float = 1.0,
+        normalize_reward: bool = False,
         ratio_clip: float = 0.2,
         value_clip: float | None = None,
         value_weight: float = 0.5,
@@ -103,6 +108,7 @@ class PPO(ActorCritic):
         normalize_advantage: str = "minibatch",
         target_kl: float | None = None,
         auxiliary: dict[str, float] | None = None,
+        noise_correlation: float = 0.0,
         eval_policy: str = "sampled",
         clip: float | None = 0.5,
         betas: tuple[float, float] = (0.9, 0.999),
@@ -120,9 +126,11 @@ class PPO(ActorCritic):
             gamma=gamma,
             lam=lam,
             reward_scale=reward_scale,
+            normalize_reward=normalize_reward,
             value_weight=value_weight,
             entropy_weight=entropy_weight,
             auxiliary=auxiliary,
+            noise_correlation=noise_correlation,
             eval_policy=eval_policy,
             clip=clip,
             betas=betas,
@@ -164,12 +172,13 @@ class PPO(ActorCritic):
         steps: list[dict[str, Tensor]] = []
         for index in self._minibatch_indices(batch, rng):
             means = self._backward(batch.select(index), rng)
-            if self._exceeds_target_kl(means):
+            if steps and self._exceeds_target_kl(means):
                 break
             steps.append(
                 self.updater.step(lr, means, {}) if steps else self.updater.step(lr, means | explained, totals)
             )
         metrics = self._finish_update(_mean_metrics(steps), lr, self.horizon)
+        update_obs_moments(self.agent, trajectory.obs, trajectory.present)  # not before: replayed outputs are as played
         self.stream = stream.advance(carry, episode_reward)
         return metrics
 
@@ -194,12 +203,12 @@ class PPO(ActorCritic):
         self, trajectory: Trajectory, recordings: tuple[Recording, ...], bootstrap_values: tuple[Tensor, ...]
     ) -> RolloutBatch:
         """Returns and advantages of the rollout, and its sequences side by side."""
-        space, lengths = self.task.action_space, [len(recording.obs) for recording in recordings]
-        action_mask = torch.stack(trajectory.action_masks) if trajectory.action_masks else None
+        lengths = [len(recording.obs) for recording in recordings]
+        action_mask, policy_state = stack_steps(trajectory.action_masks), stack_steps(trajectory.policy_states)
         value = trajectory.output[..., -1]
         pairs = zip(value.split(lengths), bootstrap_values, strict=True)
         return_ = returns.lambda_returns(
-            trajectory.reward * self.reward_scale,
+            self._scaled_reward(trajectory, trajectory.active),
             torch.cat([torch.cat([part[1:], last.unsqueeze(0)]) for part, last in pairs]),
             trajectory.terminated,
             trajectory.truncated,
@@ -209,8 +218,8 @@ class PPO(ActorCritic):
         advantage = return_ - value
         if self.normalize_advantage == "batch":
             advantage = returns.masked_normalize(advantage, trajectory.active)
-        log_prob = log_probability(trajectory.output, trajectory.action, space, action_mask)
-        parts = (trajectory.action, action_mask, log_prob, value, return_, advantage, trajectory.active)
+        log_prob = self._log_probability(trajectory.output, trajectory.action, action_mask, policy_state)
+        parts = (trajectory.action, action_mask, policy_state, log_prob, value, return_, advantage, trajectory.active)
         size = max(lengths)
         return RolloutBatch(
             concat_batch([recording.pad_to(size) for recording in recordings]),
@@ -230,7 +239,8 @@ class PPO(ActorCritic):
         output, losses, _ = replay(self.agent, batch.recording, rng)
         if self.normalize_advantage == "minibatch":
             advantage = returns.masked_normalize(advantage, mask)
-        log_ratio = log_probability(output, batch.action, space, batch.action_mask) - batch.log_prob
+        log_prob = self._log_probability(output, batch.action, batch.action_mask, batch.policy_state)
+        log_ratio = log_prob - batch.log_prob
         terms = {
             "policy_loss": surrogate.clipped_policy_loss(log_ratio, advantage, self.ratio_clip),
             "value_loss": surrogate.clipped_value_loss(output[..., -1], batch.value, batch.return_, self.value_clip),

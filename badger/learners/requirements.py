@@ -4,6 +4,7 @@
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
 - `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
 - `action_kinds`: action spaces that it can learn.
+- `takes_agents`: an environment of several agents (`Task.agents`), with a reward for each.
 - `joins_populations`: several of it train together as a `Population`.
 
 A learner without one of these attributes has the default of `DEFAULTS`.
@@ -18,6 +19,7 @@ DEFAULTS: dict[str, Any] = {
     "needs_differentiable": False,
     "takes_distributions": False,
     "action_kinds": (Discrete, MultiDiscrete, Continuous),
+    "takes_agents": True,
     "joins_populations": False,
 }
 
@@ -56,6 +58,11 @@ def check_task(learner: Any, name: str, task: Task | TaskDistribution) -> None:
         raise ValueError(
             f"{type(single).__name__} gives rewards without gradient, and {name} needs differentiable rewards; use a "
             "learner of reinforcement learning, such as a2c or ppo, or a task with differentiable=True"
+        )
+    if single.agents is not None and not requirement(learner, "takes_agents"):
+        raise ValueError(
+            f"{type(single).__name__} has {single.agents} agents with a reward for each, and {name} learns from one "
+            "reward; use another learner, such as ppo or a2c"
         )
     kinds = requirement(learner, "action_kinds")
     if not isinstance(single.action_space, kinds):

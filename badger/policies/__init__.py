@@ -3,8 +3,11 @@
 - `badger.policies.policies`: `Sampled`, `Greedy`, `EpsilonGreedy`; the identity, for outputs that are the action; the
   log-probability and entropy of discrete actions.
 - `badger.policies.gaussian`: the same for continuous actions: a normal distribution, clipped to the action's bounds.
+- `badger.policies.deterministic`: the most likely actions of a policy that samples, and the reverse.
+- `badger.policies.correlated`: `CorrelatedGaussian`, whose noise correlates in time.
 
-A policy is called with the output, the action mask and a generator. `POLICIES` has the policies by name.
+A policy is called with the output, the action mask, its state and a generator, and returns the action and its next
+state, `()` for most. `POLICIES` has the policies by name.
 
 ```python
 import torch
@@ -13,6 +16,7 @@ from tasks import Discrete
 
 policy = Greedy(Discrete(3))
 logits, action_mask = torch.tensor([[0.0, 2.0, 1.0]]), torch.tensor([[True, False, True]])
-assert policy(logits, action_mask, torch.Generator()).tolist() == [2]
+action, _ = policy(logits, action_mask, (), torch.Generator())
+assert action.tolist() == [2]
 ```
 """

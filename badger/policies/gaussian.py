@@ -25,9 +25,39 @@ def sample(output: Float[Tensor, "*B _"], space: Continuous, rng: torch.Generato
         space: the action space.
         rng: the generator.
     """
+    noise = torch.randn((*output.shape[:-1], space.size), generator=rng, device=output.device, dtype=output.dtype)
+    return add_noise(output, noise, space)
+
+
+def add_noise(output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], space: Continuous) -> Float[Tensor, "*B D"]:
+    """The action of given noise, in units of the standard deviation, clipped to its bounds.
+
+    Args:
+        output: means and log standard deviations.
+        noise: standard normal numbers.
+        space: the action space.
+    """
     mean, log_std = _mean_and_log_std(output, space)
-    noise = torch.randn(mean.shape, generator=rng, device=mean.device, dtype=mean.dtype)
     return _rescale_and_clip(mean + noise * log_std.exp(), space)
+
+
+def conditional_output(
+    output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], correlation: float, space: Continuous
+) -> Float[Tensor, "*B _"]:
+    """Means and log standard deviations given the noise of the step before, with which that of this step correlates.
+
+    With e_t = c e_{t-1} + sqrt(1 - c^2) n_t, the mean m + s e_t has the mean m + s c e_{t-1} and the standard deviation
+    s sqrt(1 - c^2).
+
+    Args:
+        output: means and log standard deviations of uncorrelated noise; further numbers stay as they are.
+        noise: e_{t-1}, in units of the standard deviation.
+        correlation: c.
+        space: the action space.
+    """
+    mean, log_std = _mean_and_log_std(output, space)
+    conditional = mean + correlation * noise * log_std.exp(), log_std + 0.5 * log(1 - correlation**2)
+    return torch.cat([*conditional, output[..., 2 * space.size :]], -1)
 
 
 def mode(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B D"]:

@@ -16,23 +16,43 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.policies import gaussian
+from experts.state import State
 from tasks import ActionSpace, Continuous, Discrete, MultiDiscrete
 
 DiscreteActionSpace = Discrete | MultiDiscrete
 """Action spaces with logits."""
-Policy = Callable[[Tensor, Tensor | None, torch.Generator], Tensor]
-"""A policy: (output, action_mask, rng) -> action."""
+Policy = Callable[[Tensor, Tensor | None, State, torch.Generator], tuple[Tensor, State]]
+"""A policy: (output, action_mask, state, rng) -> (action, state).
+
+The state is `()` for most. A policy with another one has a method `initial_state(like, rng)`, as
+`badger.policies.correlated.CorrelatedGaussian` has.
+"""
 
 
-def identity_policy(output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
+def identity_policy(
+    output: Tensor, action_mask: Tensor | None, state: State, rng: torch.Generator
+) -> tuple[Tensor, State]:
     """The agent's output as the action: a guess, or the logits of a differentiable discrete task.
 
     Args:
         output: of the agent.
         action_mask: not used.
+        state: not used.
         rng: not used.
     """
-    return output
+    return output, state
+
+
+def initial_policy_state(policy: Policy, like: Float[Tensor, "B *P"], rng: torch.Generator) -> State:
+    """The state of a policy at the start of episodes; `()` of a policy without one.
+
+    Args:
+        policy: any policy.
+        like: gives batch, agents, device and dtype.
+        rng: the generator of a random state.
+    """
+    make = getattr(policy, "initial_state", None)
+    return () if make is None else make(like, rng)
 
 
 @dataclass(frozen=True)
@@ -45,9 +65,11 @@ class Sampled:
 
     space: ActionSpace
 
-    def __call__(self, output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, output: Tensor, action_mask: Tensor | None, state: State, rng: torch.Generator
+    ) -> tuple[Tensor, State]:
         if isinstance(self.space, Continuous):
-            return gaussian.sample(output, self.space, rng)
+            return gaussian.sample(output, self.space, rng), state
 
         # exponential race: of independent exponential waiting times with rates p_i, the shortest is that of choice i
         # with probability p_i; it returns a choice for logits that are not finite, too, and needs no synchronization
@@ -55,7 +77,16 @@ class Sampled:
             times = torch.empty_like(log_probs).exponential_(generator=rng)
             return (log_probs - times.clamp(min=torch.finfo(log_probs.dtype).tiny).log()).argmax(-1)
 
-        return _select(sample, output, self.space, action_mask)
+        return _select(sample, output, self.space, action_mask), state
+
+    def conditional_output(self, output: Float[Tensor, "*B D"], state: State) -> Float[Tensor, "*B D"]:
+        """The output whose distribution the action was drawn from: the agent's own.
+
+        Args:
+            output: of the agent.
+            state: of the policy before the action.
+        """
+        return output
 
 
 @dataclass(frozen=True)
@@ -68,10 +99,12 @@ class Greedy:
 
     space: ActionSpace
 
-    def __call__(self, output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, output: Tensor, action_mask: Tensor | None, state: State, rng: torch.Generator
+    ) -> tuple[Tensor, State]:
         if isinstance(self.space, Continuous):
-            return gaussian.mode(output, self.space)
-        return _select(lambda log_probs: log_probs.argmax(-1), output, self.space, action_mask)
+            return gaussian.mode(output, self.space), state
+        return _select(lambda log_probs: log_probs.argmax(-1), output, self.space, action_mask), state
 
 
 @dataclass(frozen=True)
@@ -96,7 +129,9 @@ class EpsilonGreedy:
         if isinstance(self.epsilon, float | int) and not 0 <= self.epsilon <= 1:
             raise ValueError(f"epsilon={self.epsilon}, want a probability, 0 to 1")
 
-    def __call__(self, output: Tensor, action_mask: Tensor | None, rng: torch.Generator) -> Tensor:
+    def __call__(
+        self, output: Tensor, action_mask: Tensor | None, state: State, rng: torch.Generator
+    ) -> tuple[Tensor, State]:
         def choose(log_probs: Tensor) -> Tensor:
             random = torch.rand(log_probs.shape, generator=rng, device=rng.device, dtype=log_probs.dtype)
             if action_mask is not None:
@@ -105,7 +140,7 @@ class EpsilonGreedy:
             return torch.where(explores, random.argmax(-1), log_probs.argmax(-1))
 
         assert isinstance(self.space, Discrete)
-        return _select(choose, output, self.space, action_mask)
+        return _select(choose, output, self.space, action_mask), state
 
 
 POLICIES: dict[str, Callable[[ActionSpace], Policy]] = {"sampled": Sampled, "greedy": Greedy}

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from badger.errors import BadgerError, DamagedFile
+from badger.learners.population import member_learners
 from badger.recipes import RECIPES
-from badger.recipes.flags import argument_types, check_known, option_defaults
+from badger.recipes.flags import argument_types, check_known, option_defaults, shared_defaults
 from badger.registry import resolve_name
 from badger.runs import checkpoint
 from badger.runs.files import as_path
@@ -61,6 +62,8 @@ def load_run(
     build: Callable[[], Run] | None = None,
     best: bool = False,
     trusted: Collection[str] = (),
+    *,
+    total_steps: int | None = None,
 ) -> Run:
     """Loads a run from its folder, as of its last good checkpoint.
 
@@ -72,19 +75,42 @@ def load_run(
         build: returns the untrained run; default: the recipe named in run.json is called.
         best: load the checkpoint of the best averaged return instead; the run is then continued in another folder only.
         trusted: modules that run.json may name, each with its sub-modules; `"*"`: all.
+        total_steps: train on, up to this number of environment steps over all episodes of a batch. The schedule of the
+            learning rate is then that of a run of this length: one that falls to 0 rises to where such a run would be.
 
     Raises:
         FileNotFoundError: no run there.
         UntrustedCode: run.json names code that is not trusted.
         DamagedFile: a file is damaged, or no checkpoint is good.
-        ValueError: built by hand, and no `build` given; arguments that the recipe refuses; written by version 0.1.
+        ValueError: built by hand, and no `build` given; arguments that the recipe refuses; written by version 0.1;
+            `total_steps` that are done, or of a recipe without outer steps.
     """
     folder = as_path(folder)
     about = read_description(folder)
     run = _build_described(folder, about, trusted) if build is None else build()
+    if total_steps is not None:
+        if build is not None or "outer_steps" not in inspect.signature(find_recipe(about.recipe or "")).parameters:
+            raise ValueError(f"total_steps={total_steps}: {folder} has no recipe whose outer steps could be changed")
+        outer_steps = -(-total_steps // steps_per_update(run))
+        run = _build_described(folder, about._replace(extended_to=outer_steps), trusted)
     run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
     run.restore(folder, best=best)
+    if total_steps is not None and run.step >= run.outer_steps:
+        raise ValueError(
+            f"total_steps={total_steps}, want more than {run.step * steps_per_update(run)}: {folder} has made so many "
+            "environment steps"
+        )
     return run
+
+
+def steps_per_update(run: Run) -> int:
+    """Environment steps of an outer step, over all episodes of a batch.
+
+    Args:
+        run: its learner has a `batch`, and a `horizon` unless it plays whole episodes.
+    """
+    learner: Any = member_learners(run.learner)[0]
+    return learner.batch * (getattr(learner, "horizon", None) or learner.task.steps)
 
 
 def referenced_modules(folder: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -154,7 +180,11 @@ def _build_described(folder: Path, about: Description, trusted: Collection[str])
             for prefix, arguments in (("defaults.", about.defaults), ("arguments.", about.arguments)):
                 known = {name: wanted[name] for name in arguments if name in wanted}
                 check_fields(arguments, _without_own_defaults(function, arguments, known), file, prefix=prefix)
-            return build_run(about.recipe, **{**about.defaults, **about.arguments})
+            arguments = {**_defaults_before(function, about), **about.defaults, **about.arguments}
+            if about.extended_to is not None:
+                budget = {"outer_steps": about.extended_to, "total_steps": None}
+                arguments |= {name: value for name, value in budget.items() if name in wanted}
+            return build_run(about.recipe, **arguments)
         except (BadgerError, EnvError, OSError, ImportError, *checkpoint.OUT_OF_MEMORY):
             raise
         except ValueError as error:
@@ -165,6 +195,20 @@ def _build_described(folder: Path, about: Description, trusted: Collection[str])
                 file=file,
                 place="arguments",
             ) from error
+
+
+def _defaults_before(function: Callable[..., Run], about: Description) -> dict[str, Any]:
+    """The flags and options that run.json does not have, as they were before there were any: those of all recipes.
+
+    A run that was made before a recipe got another default is not built with it.
+    """
+    if not about.defaults:
+        return {}
+    return {
+        name: value
+        for name, value in shared_defaults(function, about.defaults | about.arguments).items()
+        if name not in about.defaults and name not in about.arguments
+    }
 
 
 def _without_own_defaults(

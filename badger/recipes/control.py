@@ -1,4 +1,4 @@
-"""Recipes of control tasks with a reward at each step: a pole to be balanced, a goal in a maze to be found."""
+"""Recipes of control tasks with a reward at each step: a pole to be balanced, a goal in a maze, landmarks to cover."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import get_by_name
-from tasks import CartPole, Maze
+from tasks import CartPole, Maze, Spread
 
 CARTPOLE_LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95},
@@ -57,3 +57,29 @@ def maze(setup: Setup, *, setting: str = "plasticity") -> Run:
     """
     task, weights = get_by_name(MAZE_SETTINGS, setting, "setting")
     return setup.make_run(task(), learner_defaults=weights)
+
+
+@recipe(
+    experts=0, batch=64, lr=5e-3, outer_steps=400, schedule="cosine", learner="ppo", sense="team", act="team",
+    identity_size=0,
+    **{
+        "sense.scale": 4.0, "learner.gamma": 0.8, "learner.reward_scale": 0.3, "learner.entropy_weight": 0.01,
+        "learner.eval_policy": "greedy",
+    },
+)  # fmt: skip
+def spread(setup: Setup, *, agents: int = 3, local_ratio: float = 0.5, steps: int = 25) -> Run:
+    """A team covers landmarks and avoids collisions: simple_spread of PettingZoo and MPE2, batched in torch.
+
+    An outer step has one episode of each row, 1,600 environment steps.
+
+    Args:
+        agents: number of agents, and of landmarks.
+        local_ratio: weight of an agent's own reward, for collisions.
+        steps: length of an episode.
+    """
+    task = Spread(steps, agents, local_ratio)
+    defaults: dict[str, dict[str, Any]] = {
+        "ppo": {"horizon": steps, "epochs": 4, "minibatches": 4, "lam": 0.95, "sequence_length": 13},
+        "a2c": {"horizon": None},
+    }
+    return setup.with_default_experts(task).make_run(task, learner_defaults=defaults.get(setup.learner.name))

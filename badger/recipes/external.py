@@ -1,18 +1,50 @@
 """Recipes for external environments, of which nothing is known beforehand: any of Gymnasium or PettingZoo."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from badger import distributed
+from badger.learners.schedules import LinearEpsilon
 from badger.recipes.flags import recipe
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from tasks import Gymnasium, PettingZoo, Task
 
-EXTERNAL_DEFAULTS: dict[str, Any] = {
-    "outer_steps": 2000, "learner": "ppo", "learner.gamma": 0.99, "learner.lam": 0.95, "learner.entropy_weight": 0.01,
+TOTAL_STEPS = 200_000
+EXTERNAL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
+    "learner": "ppo", "batch": 16, "lr": None, "schedule": "linear", "outer_steps": None, "normalize_obs": True,
+    "orthogonal_init": True, "action_std": "each", "core.hidden_size": 64, "learner.normalize_reward": True,
+    "learner.noise_correlation": 0.5, "learner.eval_policy": "greedy",
 }  # fmt: skip
+MINIBATCHES = 8  # of ppo, or as many as a short rollout has sequences
+LEARNING_RATES = {"ppo": 1e-3, "a2c": 3e-3}  # 1e-3 of others
+LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "ppo": {
+        "horizon": 128, "sequence_length": 16, "epochs": 8, "gamma": 0.99, "lam": 0.95,
+        "ratio_clip": 0.2, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5, "normalize_advantage": "minibatch",
+        "value_weight": 0.1,  # of .5 the critic's gradient drives the memory that actor and critic share
+    },
+    "a2c": {
+        "horizon": 8, "gamma": 0.99, "lam": 0.95, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5,
+        "normalize_advantage": False,  # of 128 steps: with it the policy collapsed again and again
+    },
+    "drqn": {
+        "horizon": 20, "gamma": 0.99, "train_length": 32, "overlap": 16, "n_steps": 5, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 5000, "prefill": 64,
+        "target_update_interval": 100,
+    },
+    "r2d2": {
+        "horizon": 20, "gamma": 0.99, "train_length": 32, "burn_in": 16, "overlap": 16, "n_steps": 5, "eps": 1e-5,
+        "capacity": 5000, "prefill": 64, "target_update_interval": 100,
+    },
+}  # fmt: skip
+"""Options of each learner, equal for all environments; found on those of the study classic-control (notebooks/LOG.md).
+
+The sequences of PPO, and the horizon of A2C, cut the gradient through the memory: an agent that must remember for
+longer than 16 steps, or 8, wants a larger `--learner.sequence-length`, or `--learner.horizon`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +55,14 @@ class ExternalEnvFlags:
         steps: environment steps after which an episode is truncated; 0: the environment's own limit, if it has one.
         num_workers: more than 1: worker processes that step the copies of the environment.
         timeout: seconds that a step may take; needs workers.
+        total_steps: environment steps of the training, over all copies, from which outer steps follow; if neither is
+            given 200,000.
     """
 
     steps: int = 0
     num_workers: int = 1
     timeout: float | None = None
+    total_steps: int | None = None
 
     @property
     def env_options(self) -> dict[str, Any]:
@@ -37,28 +72,38 @@ class ExternalEnvFlags:
     def make_run(self, setup: Setup, task: Task) -> Run:
         """A run on an external environment, whose episodes continue from one outer step to the next.
 
-        The default horizon of ppo is the longest episode and one step more, for the reset, and at most 128; a2c trains
-        on whole episodes of at most 32 steps, else on 32 steps.
-
         Args:
             setup: the agent and its learner.
             task: the environment.
 
         Raises:
-            ValueError: as `Setup.make_run` does.
+            ValueError: both outer steps and total steps are given; or as `Setup.make_run` does.
         """
-        defaults: dict[str, dict[str, Any]] = {
-            "ppo": {"horizon": min(task.steps + 1, 128), "minibatches": 2},
-            "a2c": {"horizon": None if task.steps <= 32 else 32},
-        }
-        return setup.make_run(task, learner_defaults=defaults.get(setup.learner.name))
+        lr = LEARNING_RATES.get(setup.learner.name, 1e-3) if setup.lr is None else setup.lr
+        horizon = setup.learner.option("horizon") or task.steps
+        sequences = max(1, setup.batch) * -(-horizon // (setup.learner.option("sequence_length") or horizon))
+        minibatches = max(1, min(MINIBATCHES, sequences // distributed.world_size()))
+        setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon))
+        run = setup.make_run(task, learner_defaults={"minibatches": minibatches})
+        run.log_every, run.save_every = 1, 10
+        return run
+
+    def _outer_steps(self, setup: Setup, horizon: int) -> int:
+        """The number of outer steps that was given, or that makes up the total."""
+        if self.total_steps is not None and setup.outer_steps is not None:
+            raise ValueError(
+                f"total_steps={self.total_steps}, and outer_steps={setup.outer_steps}: want one of them; an outer step "
+                "has batch x learner.horizon environment steps"
+            )
+        if setup.outer_steps is not None:
+            return setup.outer_steps
+        total = TOTAL_STEPS if self.total_steps is None else self.total_steps
+        if total < 1:
+            raise ValueError(f"total_steps={total}, want at least 1")
+        return -(-total // (max(1, setup.batch) * horizon))
 
 
-@recipe(
-    **SINGLE_EXPERT_DEFAULTS
-    | EXTERNAL_DEFAULTS
-    | {"batch": 16, "lr": 3e-3, "sense": "scaled", "sense.power": 0.0, "sense.scale": 1.0}
-)
+@recipe({"learner": LEARNER_DEFAULTS}, **EXTERNAL_DEFAULTS | {"sense": "auto", "sense.scale": 1.0})
 def gymnasium(
     setup: Setup,
     external: ExternalEnvFlags,
@@ -67,6 +112,7 @@ def gymnasium(
     options: str | None = None,
     mask_obs: tuple[int, ...] = (),
     mask_velocity: bool = False,
+    frame_stack: int = 1,
 ) -> Run:
     """Experts act in any environment of Gymnasium. A resumed run begins new episodes.
 
@@ -76,15 +122,17 @@ def gymnasium(
         options: keyword arguments of the environment in JSON, such as '{"render_mode": "rgb_array"}'.
         mask_obs: indices of the flat observation that are hidden.
         mask_velocity: hide the velocities, where their indices are known.
+        frame_stack: observe so many last observations at once.
     """
-    task = Gymnasium(env, _options(options), mask_obs, mask_velocity, **external.env_options)
+    task = Gymnasium(env, _options(options), mask_obs, mask_velocity, frame_stack=frame_stack, **external.env_options)
     return external.make_run(setup, task)
 
 
 @recipe(
+    {"learner": LEARNER_DEFAULTS},
     **EXTERNAL_DEFAULTS
-    | {"experts": 0, "batch": 32, "lr": 1e-3, "schedule": "constant", "steps": 25, "sense": "team", "act": "team"}
-    | {"learner.gamma": 0.95}
+    | {"experts": 0, "topology": "complete", "bus": "attention", "identity_size": None}
+    | {"sense": "auto", "act": "team"},
 )
 def pettingzoo(
     setup: Setup,

@@ -16,13 +16,16 @@ from badger.registry import suggestion
 from badger.runs.run import Run
 
 
-def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
+def recipe(
+    part_defaults: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None, /, **defaults: Any
+) -> Callable[[Callable[..., Run]], Callable[..., Run]]:
     """Decorator that makes a recipe of `function(setup, *, own flags)`.
 
     What comes before the star are groups of shared flags, each a dataclass: a `Setup`, and others as the function wants
     them. A field of a group whose default is a `Part` is a flag that names a part.
 
     Args:
+        part_defaults: by flag and name of a part, options of this part alone: `{"learner": {"ppo": {"epochs": 8}}}`.
         defaults: values of shared flags where this recipe has others, and, as `**{"core.slots": 128}`, of options of
             parts; the latter hold for every part that has the option.
 
@@ -31,13 +34,19 @@ def recipe(**defaults: Any) -> Callable[[Callable[..., Run]], Callable[..., Run]
     """
 
     def decorate(function: Callable[..., Run]) -> Callable[..., Run]:
-        return _Recipe(function, defaults).as_function()
+        return _Recipe(function, defaults, part_defaults or {}).as_function()
 
     return decorate
 
 
 class _Recipe:
-    def __init__(self, function: Callable[..., Run], defaults: Mapping[str, Any]):
+    def __init__(
+        self,
+        function: Callable[..., Run],
+        defaults: Mapping[str, Any],
+        part_defaults: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    ):
+        self.part_defaults = part_defaults
         parameters, hints = inspect.signature(function).parameters.values(), get_type_hints(function)
         own = [p.replace(annotation=hints[p.name]) for p in parameters if p.kind is p.KEYWORD_ONLY]
         self.function = function
@@ -47,6 +56,7 @@ class _Recipe:
         self.option_defaults = {name: value for name, value in defaults.items() if "." in name}
         plain = {name: value for name, value in defaults.items() if "." not in name}
         _check_defaults(function, own, shared, self.parts, plain, self.option_defaults)
+        self.shared_defaults = {p.name: p.default for p in shared if p.name not in self.parts}
         flags = [*own, *(_as_flag(p, plain.get(p.name, p.default)) for p in shared)]
         self.signature = inspect.Signature(flags, return_annotation=Run)
 
@@ -60,6 +70,8 @@ class _Recipe:
         run_recipe.__doc__ = self._docstring()
         run_recipe.parts = self.parts  # type: ignore[attr-defined]
         run_recipe.part = self.part  # type: ignore[attr-defined]
+        run_recipe.part_defaults = self.part_defaults  # type: ignore[attr-defined]
+        run_recipe.shared_defaults = self.shared_defaults  # type: ignore[attr-defined]
         run_recipe.option_defaults = self.option_defaults  # type: ignore[attr-defined]
         return run_recipe
 
@@ -79,7 +91,8 @@ class _Recipe:
     def part(self, flag: str, name: str, options: Mapping[str, Any]) -> Part:
         """The part that a flag names, with the options given and this recipe's defaults for the others."""
         _, defaults = split_options(self.option_defaults)
-        return Part(self.parts[flag], name, options).check().with_defaults(defaults.get(flag, {}))
+        own = self.part_defaults.get(flag, {}).get(name, {})
+        return Part(self.parts[flag], name, options).check().with_defaults(own).with_defaults(defaults.get(flag, {}))
 
     def _docstring(self) -> str:
         doc = inspect.getdoc(self.function) or ""
@@ -94,9 +107,28 @@ def option_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) 
         function: a recipe; one that is a plain function has none.
         arguments: keyword arguments of the recipe.
     """
-    chosen, defaults = _named_parts(function, arguments), getattr(function, "option_defaults", {})
+    chosen, defaults = _named_parts(function, arguments), dict(getattr(function, "option_defaults", {}))
+    for flag, by_name in getattr(function, "part_defaults", {}).items():
+        defaults |= {f"{flag}.{option}": value for option, value in by_name.get(chosen[flag].name, {}).items()}
     named = {key: key.partition(".") for key in defaults}
     return {key: defaults[key] for key, (flag, _, option) in named.items() if option in chosen[flag].available}
+
+
+def shared_defaults(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the recipe's defaults those of flags and options that others have, too, with the value that all others have.
+
+    Args:
+        function: a recipe; one that is a plain function has none.
+        arguments: keyword arguments of the recipe, which name parts.
+    """
+    shared: dict[str, Any] = dict(getattr(function, "shared_defaults", {}))
+    chosen = _named_parts(function, {k: v for k, v in arguments.items() if isinstance(v, str)})
+    for key in option_defaults(function, arguments):
+        flag, _, option = key.partition(".")
+        default = chosen[flag].available[option].default
+        if default is not inspect.Parameter.empty:
+            shared[key] = default
+    return shared
 
 
 def drop_unknown_options(function: Callable[..., Run], arguments: Mapping[str, Any]) -> dict[str, Any]:

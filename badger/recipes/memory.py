@@ -1,7 +1,5 @@
 """Estimate of the memory of a training, so that sizes that cannot fit are refused before they are allocated."""
 
-from typing import Any
-
 import torch
 
 from badger.host_memory import check_fits
@@ -44,18 +42,13 @@ def check_training_fits(
     check_fits(COPIES * seeds * parameter_bytes(core, bus), "the parameters and their optimizer", device)
     sizes = f"{batch} episodes with {experts} experts"
     check_fits(seeds * state_bytes(core, bus, batch=batch, experts=experts), f"the states of {sizes}", device)
-    steps = _option(learner, "horizon") or task.steps
+    steps = learner.option("horizon") or task.steps
     check_fits(seeds * trajectory_bytes(task, batch=batch, steps=steps), f"{steps} steps of {sizes}", device)
-    check_fits(trajectory_bytes(task, batch=1, steps=task.steps), f"one episode of {task.steps} steps", device)
-    replayed = _option(learner, "replay_batch") or 0
-    length = min(_option(learner, "train_length") or task.steps, task.steps)
+    episode = trajectory_bytes(task, batch=1, steps=task.steps, obs=False)
+    check_fits(episode, f"one episode of {task.steps} steps", device)
+    replayed = learner.option("replay_batch") or 0
+    length = min(learner.option("train_length") or task.steps, task.steps)
     needed = seeds * trajectory_bytes(task, batch=replayed, steps=length)
     check_fits(needed, f"a batch of {replayed} replayed sequences", device)
-    capacity = _option(learner, "capacity") or 0
+    capacity = learner.option("capacity") or 0
     check_fits(seeds * capacity * SEQUENCE_BYTES, f"a replay buffer of {capacity} sequences", device)
-
-
-def _option(learner: Part, name: str) -> Any:
-    """The value of an option of the learner; None where it has no such option."""
-    known = learner.available.get(name)
-    return None if known is None else learner.options.get(name, known.default)

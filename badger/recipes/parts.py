@@ -109,6 +109,11 @@ class Part:
         """Whether the factory has a parameter of that name."""
         return name in inspect.signature(self.factory).parameters
 
+    def option(self, name: str) -> Any:
+        """The value of an option, given or the factory's default; None where it has no such option."""
+        known = self.available.get(name)
+        return None if known is None else self.options.get(name, known.default)
+
     def build(self, *args: Any, **supplied: Any) -> Any:
         """The part itself. supplied: passed where the factory has a parameter of that name."""
         known = {name: value for name, value in supplied.items() if self.accepts(name) and name not in self.options}
@@ -214,7 +219,7 @@ TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "com
 CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size"}), {"hidden_size": 64}, Core)
 BUS = PartKind("bus", BUSES, 2, base=Bus)
 TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
-SENSE = PartKind("sense", SENSES, 1, base=Sense)
+SENSE = PartKind("sense", SENSES, 1, frozenset({"obs_parts", "agents"}), base=Sense)
 ACT = PartKind("act", ACTS, 2, frozenset({"agents"}), base=Act)
 LEARNER = PartKind(
     "learner", LEARNERS, 2, frozenset({*TRAINING_FLAGS, "auxiliary", "lr", "rank", "seed"}), base=Learner

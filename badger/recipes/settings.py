@@ -4,7 +4,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,6 +14,8 @@ from badger.agent import Agent
 from badger.learners import check_task, requirement
 from badger.learners.population import Population
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
+from badger.normalized_sense import Normalized
+from badger.recipes.initial_weights import orthogonal_
 from badger.recipes.memory import check_training_fits
 from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, TRAINING_FLAGS, Part
 from badger.rng import drawing_from, generator
@@ -51,10 +53,17 @@ class Setup:
             names them.
         auxiliary_weights: weights of the core's auxiliary losses by name; default: those that the core suggests.
         batch: episodes in an outer step.
-        lr: peak of the learning rate.
+        lr: peak of the learning rate; if not given, that of the recipe for the learner.
         schedule: cosine: linear warm-up over 5 % of the outer steps, then a half cosine to 0; constant; cooldown:
-            constant, then linear to 0 over the last 30 %.
+            constant, then linear to 0 over the last 30 %; linear: from the peak to 0 over all outer steps.
+        normalize_obs: normalize observations by their running mean and variance, which the agent keeps; codes, such as
+            one-hot ones, stay as they are.
+        orthogonal_init: orthogonal first weights, with a small output head.
+        action_std: of continuous actions: one learned standard deviation, shared by all numbers of an action, or each
+            its own.
         outer_steps: updates of the shared policy.
+        evaluate_every: outer steps between two evaluations on 20 held-out episodes (all of a finite task), which then
+            decide best.pt; default: the last 100 training episodes decide.
         seed: seed of all random numbers.
         seeds: number of agents that are trained together as one batch, with seeds from `seed` on.
         device: cpu, cuda, or auto: cuda where there is one.
@@ -75,9 +84,13 @@ class Setup:
     identity_size: int | None = None
     auxiliary_weights: dict[str, float] | None = None
     batch: int = 64
-    lr: float = 2e-3
+    lr: float | None = 2e-3
     schedule: str = "cosine"
-    outer_steps: int = 1500
+    normalize_obs: bool = False
+    orthogonal_init: bool = False
+    action_std: Literal["shared", "each"] = "shared"
+    outer_steps: int | None = 1500
+    evaluate_every: int | None = None
     seed: int = 0
     seeds: int = 1
     device: str = "auto"
@@ -107,6 +120,7 @@ class Setup:
                 or sizes that do not fit.
         """
         self._check_numbers()
+        assert self.outer_steps is not None  # checked before
         learner = self.learner.with_defaults(learner_defaults or {})
         check_task(learner.factory, learner.name, tasks)
         if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
@@ -120,7 +134,8 @@ class Setup:
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
             members.append(learner.build(agent, tasks, seed=seed, **training))
-        return Run(members[0] if self.seeds == 1 else Population(members), outer_steps=self.outer_steps)
+        learner_of_run = members[0] if self.seeds == 1 else Population(members)
+        return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
     def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
         """The agent for a task.
@@ -135,10 +150,10 @@ class Setup:
         sensing, core, bus, head, identity = self._build_parts(task)
         agents = {} if task.agents is None else {"agents": task.agents}
         if critic and isinstance(task.action_space, Continuous):
-            head = act.Gaussian(head)
+            head = act.Gaussian(head, each=self.action_std == "each")
         if critic:
             head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
-        return Agent(
+        agent = Agent(
             sense=sensing,
             core=core,
             bus=bus,
@@ -147,6 +162,9 @@ class Setup:
             experts=size_range(experts=self.experts)[1],
             identity_size=identity,
         )
+        if self.orthogonal_init:
+            orthogonal_(agent)
+        return agent
 
     def _build_parts(self, task: Task) -> tuple[Sense, Core, Bus, Act, int]:
         """Sense, core, bus, output head and the size of identities."""
@@ -159,7 +177,9 @@ class Setup:
         if identity is None:
             identity = 0 if name_size else DEFAULT_IDENTITY_SIZE
         experts = size_range(experts=self.experts)[1]
-        sensing = sense.build(task.obs_size)
+        sensing = sense.build(task.obs_size, obs_parts=task.obs_parts, **agents)
+        if self.normalize_obs and any(task.numeric_obs):
+            sensing = Normalized(sensing, task.obs_size, numeric=task.numeric_obs)
         heard = sensing.output_size + message_size
         core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
         bus = self.bus.build(core.output_size, self.message_size)
@@ -179,7 +199,9 @@ class Setup:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name}={value}, want at least {low}")
-        if not 0 < self.lr < math.inf:
+        if self.outer_steps is None:
+            raise ValueError("outer_steps=None, want the number of updates")
+        if self.lr is None or not 0 < self.lr < math.inf:
             raise ValueError(f"lr={self.lr}, want a learning rate above 0, such as 0.001")
         if size_range(experts=self.experts)[0] < 0 or self.experts == 0:
             raise ValueError(f"experts={self.experts}, want at least 1")
@@ -211,10 +233,12 @@ class Setup:
         return (SENSE("team") if self.sense == Setup.sense else self.sense), ACT("team")
 
     def _schedule(self) -> LearningRate:
+        assert self.lr is not None and self.outer_steps is not None  # checked before
         kinds: dict[str, LearningRate] = {
             "cosine": WarmupCosine(self.lr, total=self.outer_steps, warmup=self.outer_steps // 20),
             "constant": WarmupCosine(self.lr),
             "cooldown": Cooldown(self.lr, self.outer_steps),
+            "linear": Cooldown(self.lr, self.outer_steps, fraction=1.0),
         }
         return get_by_name(kinds, self.schedule, "schedule")
 

@@ -6,6 +6,7 @@
 - `badger.rollouts.recording`: replay of recorded steps, with gradient or with other weights.
 - `badger.rollouts.checkpointing`: gradient checkpointing over time, for long episodes.
 - `badger.rollouts.precision`: bfloat16 matrix products and `torch.compile` for the agent's step.
+- `badger.rollouts.actor`: `Actor`: a trained agent that acts in an environment, observations in, actions out.
 - `badger.rollouts.env_roundtrip`, `badger.rollouts.env_libraries`: a task run through its Gymnasium or PettingZoo
   environments.
 

@@ -44,15 +44,16 @@ def state_bytes(core: Core, bus: Bus, *, batch: int, experts: int) -> int:
     )
 
 
-def trajectory_bytes(task: Task, *, batch: int, steps: int) -> int:
+def trajectory_bytes(task: Task, *, batch: int, steps: int, obs: bool = True) -> int:
     """Bytes of the observations, actions and rewards that a rollout records.
 
     Args:
         task: gives their sizes.
         batch: B.
         steps: T.
+        obs: whether observations are kept.
     """
-    numbers = task.obs_size + task.action_space.size + 1  # one of each; a policy may have more outputs
+    numbers = task.obs_size * obs + task.action_space.size + 1  # one of each; a policy may have more outputs
     return batch * steps * numbers * (task.agents or 1) * task.dtype.itemsize
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from badger.agent import Agent, AgentState
 from experts import state as states
+from experts.state import State
 from tasks import EnvHandle, Step, Task
 
 states.Leaf.register(EnvHandle)  # part of a task's state; registered here, as `tasks` does not import `experts`
@@ -25,6 +26,7 @@ class Carry(NamedTuple):
         agent_state: the state of the agent.
         elapsed: steps since the start of the episode, for a task of fixed length; else 0.
         episode_start: rows in which an episode starts and the agent's state was reset.
+        policy_state: the state of the policy, `()` of most; None before the first step.
     """
 
     env_state: Any
@@ -32,6 +34,7 @@ class Carry(NamedTuple):
     agent_state: AgentState
     elapsed: int
     episode_start: Bool[Tensor, " B"]
+    policy_state: State = None
 
 
 class Trajectory(NamedTuple):
@@ -60,6 +63,7 @@ class Trajectory(NamedTuple):
         present: agents that observed each step, T of them; empty if all did.
         active: the action was used by the environment.
         episode_start: an episode started with this observation, and the agent's state was reset.
+        policy_states: the states of the policy before the actions, T of them; empty if it has none.
     """
 
     obs: Float[Tensor, "T B *EO"]
@@ -76,6 +80,7 @@ class Trajectory(NamedTuple):
     present: list[Bool[Tensor, "B P"]]
     active: Bool[Tensor, "T B *P"]
     episode_start: Bool[Tensor, "T B"]
+    policy_states: list[State]
 
 
 def initial_carry(
@@ -105,6 +110,7 @@ def detach_carry(carry: Carry) -> Carry:
         agent_state=states.detach(carry.agent_state),
         env_state=states.detach(carry.env_state),
         step=carry.step._replace(obs=carry.step.obs.detach()),
+        policy_state=states.detach(carry.policy_state),
     )
 
 
@@ -117,6 +123,15 @@ def first_episode_mask(trajectory: Trajectory) -> Bool[Tensor, "T B"]:
     ended = trajectory.terminated | trajectory.truncated
     done = ended.all(-1) if ended.dim() == 3 else ended
     return done.cumsum(0) - done.long() == 0
+
+
+def stack_steps(parts: list[Tensor]) -> Tensor | None:
+    """A field with a tensor for each step, such as `action_masks`, as one tensor, time first; None if it is empty.
+
+    Args:
+        parts: the tensors of T steps, or none.
+    """
+    return torch.stack(parts) if parts else None
 
 
 def every_row(step: Step) -> Tensor:

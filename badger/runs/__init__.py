@@ -4,8 +4,9 @@
 - `badger.runs.training`: `train`: outer steps, progress bar, divergence.
 - `badger.runs.signals`: signals that stop a training after it has saved, and exit codes.
 - `badger.runs.checkpoint`: checkpoint files, verified when they are read. `badger.runs.files`: atomic writes.
-- `badger.runs.recorder`: `metrics.jsonl`; `read_metrics`. `badger.runs.events`: TensorBoard events.
-- `badger.runs.best`: the figure by which best.pt is chosen.
+- `badger.runs.recorder`: `metrics.jsonl`; `read_metrics`. `badger.runs.events`: TensorBoard events, with
+  the names of `badger.runs.tags`.
+- `badger.runs.best`: the figure by which best.pt is chosen. `badger.runs.protocol`: evaluations, also while training.
 - `badger.runs.lock`: one writer for each folder.
 - `badger.runs.milestones`: learning speed: first crossing of a threshold, moving averages at given steps.
 - `badger.runs.evaluations`: `evaluation.json`, the last evaluation of a run.

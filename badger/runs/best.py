@@ -1,4 +1,8 @@
-"""The figure that decides which checkpoint is best.pt: the mean return of the last 100 episodes that have ended."""
+"""The figure that decides which checkpoint is best.pt.
+
+It is the mean return of the last 100 training episodes that have ended; or, in a run with `evaluate_every`, that of
+held-out episodes (`badger.runs.protocol`).
+"""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -7,6 +11,7 @@ from typing import Any, NamedTuple
 EPISODES = 100
 """Episodes that decide. A run in which fewer have ended has no best checkpoint."""
 TRAINING = "mean return of the last training episodes"
+EVALUATION = "mean return of held-out episodes"
 
 
 class BestFigure(NamedTuple):

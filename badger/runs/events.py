@@ -5,12 +5,13 @@ import math
 import shutil
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from badger.evaluation.inspection import Embeddings, Inspection
+from badger.runs.tags import TAGS, evaluation_tag, is_averaged, metric_tag, reference_tag, score_chart
 
 PROJECTED = "experts"
 """The name of the points in TensorBoard's projector, and their sub-folder, STEP/experts."""
@@ -33,24 +34,25 @@ class EventWriter:
         with self._while_possible():
             self._writer = _summary_writer(folder, step)
 
-    def log_metrics(self, rows: list[dict[str, Any]], speed: float) -> None:
+    def log_metrics(self, rows: list[dict[str, Any]], scalars: Mapping[str, float]) -> None:
         """Writes the means of the metrics of some outer steps.
 
         Args:
             rows: metrics of each step, oldest first.
-            speed: outer steps a second.
+            scalars: further ones at the last of these steps, by tag.
         """
         last = rows[-1]["step"]
         with self._while_possible() as writer:
             for name in rows[-1].keys() - {"step", "seconds", "finite"}:
-                values = [row[name] for row in rows if math.isfinite(row[name])]
+                values = [row[name] for row in rows if math.isfinite(row.get(name, math.nan))]  # eval/*: of one row
                 if values:
-                    use_last = name.endswith("_ema") or name.split("/")[0] == "lr"  # not a quantity of a single step
-                    writer.add_scalar(_tag(name), values[-1] if use_last else sum(values) / len(values), last)
-            writer.add_scalar("speed/outer_steps_per_second", speed, last)
+                    value = sum(values) / len(values) if is_averaged(name) else values[-1]
+                    writer.add_scalar(metric_tag(name), value, last)
+            for tag, value in scalars.items():
+                writer.add_scalar(tag, value, last)
             for score, lines in self.references.items():
                 for line, value in lines.items():
-                    writer.add_scalar(f"{score}/reference/{line.replace(' ', '_')}", value, last)
+                    writer.add_scalar(reference_tag(score, line), value, last)
 
     def log_inspection(self, inspection: Inspection, step: int) -> None:
         """Writes scalars and figures of an inspection of the agent.
@@ -95,7 +97,7 @@ class EventWriter:
             points, header, labels = embeddings
             writer.add_embedding(points, labels, metadata_header=header, global_step=step, tag=PROJECTED)
 
-    def layout(self, score: str, names: set[str]) -> None:
+    def layout(self, score: str, names: set[str], *, evaluated: bool) -> None:
         """Writes the layout of TensorBoard's custom scalars: which curves share a chart.
 
         A tag there matches all tags that start with it: a population's chart has a line for each member.
@@ -103,13 +105,18 @@ class EventWriter:
         Args:
             score: the task's main score.
             names: the core's metrics.
+            evaluated: whether the run is evaluated while it trains.
         """
-        lines = [f"{score}/reference/{line.replace(' ', '_')}" for line in self.references.get(score, {})]
+        lengths = [TAGS["episodic_length"], *[TAGS["eval/episodic_length"]] * evaluated]
         charts = {
             "outer loop": {
-                score: ["Multiline", [f"{score}/train$", f"{score}/ema", *lines]],
+                name: ["Multiline", score_chart(name, self.references.get(name, {}), evaluated=evaluated)]
+                for name in dict.fromkeys((score, "return"))
+            }
+            | {
+                "episode length": ["Multiline", lengths],
                 "norms": ["Multiline", ["norm/gradient$", "norm/parameter$"]],
-                "learning rate": ["Multiline", ["learning_rate"]],
+                "learning rate": ["Multiline", [TAGS["lr"]]],
             },
             "inner loop": {"scores at inner steps": ["Multiline", [r"inner/.*/step_.*"]]},
             "memory": {name: ["Multiline", [f"memory/{name}"]] for name in sorted(names)},
@@ -175,23 +182,6 @@ def log_evaluation(folder: Path, score: str, value: float, step: int) -> None:
     writer = _summary_writer(folder, None) or _Nowhere()
     writer.add_scalar(evaluation_tag(score), value, step)
     writer.close()
-
-
-def evaluation_tag(score: str) -> str:
-    """The TensorBoard tag of a score on evaluation episodes.
-
-    Args:
-        score: name of the score.
-    """
-    return f"{score}/evaluated"
-
-
-def _tag(name: str) -> str:
-    """The TensorBoard tag of a metric: error -> error/train, error/seed_3_ema -> error/ema/seed_3."""
-    tags = {"gradient_norm": "norm/gradient", "parameter_norm": "norm/parameter", "lr": "learning_rate"}
-    score, *member = name.removesuffix("_ema").split("/")
-    kind = "ema" if name.endswith("_ema") else "train"
-    return "/".join([tags.get(score, f"{score}/{kind}"), *member])
 
 
 def _summary_writer(folder: Path, step: int | None) -> Any:

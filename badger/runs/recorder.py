@@ -6,6 +6,7 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
 
@@ -170,19 +171,19 @@ class MetricsWriter:
                 f"{self.path} has no rows for outer steps {last + 1} to {step}: the curves have a gap", stacklevel=5
             )
 
-    def log_metrics(self, rows: list[MetricsRow], speed: float) -> None:
+    def log_metrics(self, rows: list[MetricsRow], scalars: Mapping[str, float]) -> None:
         """Writes the metrics of some outer steps; TensorBoard gets their means.
 
         Args:
             rows: metrics of each step, oldest first.
-            speed: outer steps a second.
+            scalars: further ones for TensorBoard alone, by tag, such as the speed.
 
         Raises:
             OSError: that of the system.
         """
         write_all(self.file, "".join(json.dumps(nan_to_none(row)) + "\n" for row in rows).encode())
         if self.events is not None:
-            self.events.log_metrics(rows, speed)
+            self.events.log_metrics(rows, scalars)
 
     def flush(self) -> None:
         """Flushes everything to the disk. Before a checkpoint, so that its metrics are complete.

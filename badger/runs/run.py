@@ -50,6 +50,8 @@ class Run:
         folder: the run folder; None: nothing is saved, and the metrics are in `history`.
         log_every: outer steps between two transfers of metrics from the device.
         save_every: outer steps between two checkpoints.
+        evaluate_every: outer steps between two evaluations on held-out episodes, always the same, which then decide
+            best.pt; None: the returns of the training decide.
         inspect_every: outer steps between two inspections of the agent for TensorBoard; None: 5 in the whole run.
         keep_checkpoints: number of checkpoints to keep.
 
@@ -65,6 +67,7 @@ class Run:
         folder: str | os.PathLike[str] | None = None,
         log_every: int = 20,
         save_every: int = 100,
+        evaluate_every: int | None = None,
         inspect_every: int | None = None,
         keep_checkpoints: int = 3,
     ):
@@ -75,13 +78,13 @@ class Run:
             "save_every": save_every,
             "keep_checkpoints": keep_checkpoints,
         }
-        for name, size in (sizes | {"inspect_every": inspect_every}).items():
-            if size < 1:
+        for name, size in (sizes | {"inspect_every": inspect_every, "evaluate_every": evaluate_every}).items():
+            if size is not None and size < 1:
                 raise ValueError(f"{name}={size}, want at least 1")
         self.learner, self.outer_steps = learner, outer_steps
         self.folder = folder
         self.log_every, self.save_every, self.keep_checkpoints = log_every, save_every, keep_checkpoints
-        self.inspect_every = inspect_every
+        self.inspect_every, self.evaluate_every = inspect_every, evaluate_every
         self.recipe: str | None = None
         self.arguments: dict[str, Any] = {}  # of the recipe
         self.defaults: dict[str, Any] = {}  # of its other arguments, when the run was built
@@ -197,8 +200,26 @@ class Run:
         self._own_folder, self._newest = folder, _newest(folder)
         self.start_step, self.best = self.step, None  # there is no best.pt yet
 
-    def save(self) -> Path:
+    def is_evaluated(self) -> bool:
+        """Whether an evaluation is due after the current outer step."""
+        return self.evaluate_every is not None and self.step % self.evaluate_every == 0
+
+    def save_extension(self) -> None:
+        """Writes the present number of outer steps into run.json, so that the run is loaded with it.
+
+        Raises:
+            RunLocked: another process writes there.
+        """
+        with self.writing():
+            file = self._required_folder() / "run.json"
+            about = json.loads(file.read_text(encoding="utf-8")) | {"extended_to": self.outer_steps}
+            atomic_write(file, (json.dumps(about, indent=2) + "\n").encode())
+
+    def save(self, evaluated: BestFigure | None = None) -> Path:
         """Writes a checkpoint of the current outer step; returns its file.
+
+        Args:
+            evaluated: the figure of an evaluation of the current agent; only such figures count with `evaluate_every`.
 
         Raises:
             OSError: it could not be written (a full disk, say); existing checkpoints are intact.
@@ -207,7 +228,8 @@ class Run:
         """
         with self.writing():
             self.create()  # again, where the folder was removed in the meantime
-            folder, figure = self._required_folder(), self.returns.figure()
+            folder = self._required_folder()
+            figure = evaluated if self.evaluate_every is not None else self.returns.figure()
             best = figure is not None and figure.is_better_than(self.best)
             top = figure if best else self.best
             content = {
@@ -284,6 +306,7 @@ class Description(NamedTuple):
         arguments: of the recipe.
         defaults: of its other arguments, when the run was built.
         outer_steps: number of outer steps to train; 0 if run.json does not have it.
+        extended_to: number of outer steps to which the run was extended; None: it was not.
         seeds: of the learner, or of each member of a population.
         task: the task's `score`, `better`, `references` and `notes`.
     """
@@ -292,6 +315,7 @@ class Description(NamedTuple):
     arguments: dict[str, Any]
     defaults: dict[str, Any]
     outer_steps: int
+    extended_to: int | None
     seeds: list[int]
     task: dict[str, Any]
 
@@ -315,6 +339,7 @@ RUN_JSON: dict[str, tuple[Any, Any]] = {
     "arguments": (dict[str, Any], REQUIRED),
     "defaults": (dict[str, Any], {}),
     "outer_steps": (int, 0),
+    "extended_to": (int | None, None),
     "seeds": (list[int], []),
     "task": (TaskFacts, {}),
     "versions": (dict[str, str], {}),

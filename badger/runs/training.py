@@ -18,12 +18,16 @@ from badger import distributed
 from badger.errors import Diverged, EnvFailed, RunRemoved
 from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from badger.evaluation.inspection import inspect_agent
+from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.runs import checkpoint
+from badger.runs.best import BestFigure
 from badger.runs.files import remove_temporary
+from badger.runs.protocol import periodic_evaluation, trained_env_steps
 from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Run, platform_facts
 from badger.runs.signals import Interrupted, catch_signals
+from badger.runs.tags import EPISODE_LENGTH, FPS
 from tasks import EnvError
 
 
@@ -64,7 +68,12 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
             pending.append((run.step + 1, run.learner.update()))
             stopped = distributed.any_process(bool(stop))  # a later signal ends the training one step later
             last = stopped or run.step == goal
-            save = last or run.step % run.save_every == 0
+            save, figure = last or run.step % run.save_every == 0 or run.is_evaluated(), None
+            if run.is_evaluated() and not distributed.rank():
+                before = time.perf_counter()
+                figure, scores = periodic_evaluation(run.learner)
+                pending[-1][1].update(scores)
+                start_time += time.perf_counter() - before  # no time of training
             with _explain_os_error(run):
                 if save or run.step % run.log_every == 0:
                     start_time = _flush(run, pending, recorder, start_time, bar)
@@ -81,7 +90,7 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                 if events and run.step == run.outer_steps:
                     events.hparams(run.configuration, run.learner.task.score)
                 if recorder and save:
-                    _save(run, recorder)
+                    _save(run, recorder, figure)
             if save:
                 _check_same_parameters(run)
     if stop or stopped:
@@ -124,7 +133,7 @@ def _warn_of_other_rounding(run: Run) -> None:
         )
 
 
-def _save(run: Run, recorder: MetricsWriter) -> None:
+def _save(run: Run, recorder: MetricsWriter, evaluated: BestFigure | None) -> None:
     """Writes a checkpoint, and everything before it.
 
     Raises:
@@ -132,7 +141,7 @@ def _save(run: Run, recorder: MetricsWriter) -> None:
     """
     recorder.flush()
     removed = not recorder.is_current()
-    file = run.save()
+    file = run.save(evaluated)
     if removed:
         raise RunRemoved(
             errno.ENOENT,
@@ -167,7 +176,8 @@ def _metrics_writer(run: Run, tensorboard: bool) -> Iterator[MetricsWriter | Non
             if recorder.events is not None:
                 core = run.learner.agent.core
                 example = core.initial_state(torch.zeros(1, 1, core.input_size, device=run.device))
-                recorder.events.layout(task.score, set(core.metrics(example)))
+                names, evaluated = set(core.metrics(example)), run.evaluate_every is not None
+                recorder.events.layout(task.score, names, evaluated=evaluated)
             yield recorder
         finally:
             recorder.close()
@@ -230,11 +240,19 @@ def _flush(
     bar.set_postfix({score: f"{rows[-1][score + '_ema']:.4f}"}, refresh=False)
     bar.update(len(rows))
     if recorder:
-        recorder.log_metrics(rows, len(rows) / (now - start_time))
+        recorder.log_metrics(rows, _progress_scalars(run, len(rows) / (now - start_time)))
     elif run.folder is None:
         run.history += rows
     _raise_if_diverged(run, rows, recorder)
     return time.perf_counter()
+
+
+def _progress_scalars(run: Run, speed: float) -> dict[str, float]:
+    """TensorBoard scalars beside the metrics: outer and environment steps a second, and a known length of episodes."""
+    members, task = member_learners(run.learner), run.learner.task
+    env_steps = sum(trained_env_steps(member) for member in members) / max(1, run.step)  # of an outer step
+    scalars = {"speed/outer_steps_per_second": speed, FPS: speed * env_steps}
+    return scalars | ({EPISODE_LENGTH: float(task.steps)} if task.fixed_length else {})
 
 
 def _to_host(pending: list[tuple[int, dict[str, Any]]]) -> list[MetricsRow]:

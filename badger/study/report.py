@@ -109,14 +109,18 @@ def _summary(results: StudyResults) -> str:
     if results.threshold is not None:
         columns["reached"] = lambda row: f"{row['reached']} of {row['runs']}{_interval_text(row, 'reached')}"
         columns["steps to threshold"] = lambda row: _steps(row, "steps") + _interval_text(row, "steps", _steps)
+    if results.gates:
+        sign = "<=" if results.better == "lower" else ">="
+        columns["median"] = lambda row: f"{row['median']:.4g}"
+        columns["gate"] = lambda row: f"{sign} {row['gate']:g}: {'met' if row['met'] else 'missed'}"
     columns[results.score] = lambda row: _plus_minus(row)
     columns["interquartile mean"] = lambda row: f"{row['iqm']:.4g}{_interval_text(row, 'iqm')}"
     return _table(columns, rows)
 
 
 def _improvements(results: StudyResults) -> str:
-    if min((len(results.trials(arm)) for arm in results.arms), default=0) < 2:
-        return ""  # of single runs it is always 0 or 1
+    if results.gates or min((len(results.trials(arm)) for arm in results.arms), default=0) < 2:
+        return ""  # of different tasks nothing is compared; of single runs it is always 0 or 1
     rows = tables.improvements(results)
     columns: dict[str, Callable[[MetricsRow], str]] = {"P(improvement)": lambda row: f"{row['arm']} over {row['over']}"}
     if results.threshold is not None:

@@ -1,7 +1,7 @@
 """Results of the runs of a study, read from their folders."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,7 @@ class StudyResults:
         outcomes: results of finished runs and of those that diverged.
         missing: by run, the reason why it has not finished.
         notes: further facts about the episodes, as sentences.
+        gates: as in `Study`.
     """
 
     name: str
@@ -72,6 +73,7 @@ class StudyResults:
     outcomes: list[TrialResult]
     missing: dict[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    gates: Mapping[str, float] = field(default_factory=dict)
 
     def trials(self, arm: str) -> list[TrialResult]:
         """Results of the runs of an arm.
@@ -169,8 +171,9 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
         score=study.score,
         better=description.get("better", "lower"),
         threshold=study.threshold,
-        references=description.get("references", {}).get(study.score, {}),
+        references={} if study.gates else description.get("references", {}).get(study.score, {}),  # one for all arms
         outcomes=outcomes,
         missing=missing,
         notes=list(notes),
+        gates=study.gates,
     )

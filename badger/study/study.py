@@ -71,6 +71,8 @@ class Study:
         evaluations: by name, fields of the task that are replaced, such as {"test": {"split": "test"}}; the summary
             reports the first one.
         seeds: default number of seeds, from 0 on.
+        gates: by arm, the median over runs of the final score that is wanted. Arms with gates, each of another task,
+            are not compared.
         quick: the quick version, for a smoke test.
 
     Raises:
@@ -87,6 +89,7 @@ class Study:
     episodes: int | None = 1024
     evaluations: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
     seeds: int = 10
+    gates: dict[str, float] = field(default_factory=dict)
     quick: QuickOverrides | None = None
 
     def __post_init__(self) -> None:
@@ -99,6 +102,8 @@ class Study:
                 raise ValueError(
                     f"{name!r} cannot be the name of a folder; want a name without / that does not start with a dot"
                 )
+        for name in self.gates.keys() - self.arms.keys():
+            raise ValueError(f"study {self.name!r}: a gate of {name!r}, want one of its arms: {', '.join(self.arms)}")
         for name, arm in self.arms.items():
             if {"seed", "seeds"} & set(arm.arguments):
                 raise ValueError(f"arm {name!r} sets its seed; remove it: the study sets the seeds of all arms")

@@ -48,6 +48,10 @@ def _arm_columns(results: StudyResults, arm: str) -> MetricsRow:
             [outcome.threshold_reached[1] if outcome.threshold_reached else math.inf for outcome in outcomes]
         )
         row |= {"seconds_to_threshold": float(censored_median(seconds))}
+    if arm in results.gates:
+        median = float(np.median(_signed_scores(results, arm)))  # lower is better; infinite for a run that diverged
+        sign = 1 if results.better == "lower" else -1
+        row |= {"median": sign * median, "gate": results.gates[arm], "met": median <= sign * results.gates[arm]}
     finals = [value for value in results.final_scores(arm) if not math.isnan(value)]
     if finals:
         mean, sem = mean_and_sem(finals)

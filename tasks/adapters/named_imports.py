@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 ENV_LIBRARIES = frozenset(
     {
-        "ale_py", "crafter", "gymnasium", "gymnasium_robotics", "highway_env", "magent2", "memory_gym", "metaworld",
-        "minatar", "minigrid", "miniworld", "mo_gymnasium", "mpe2", "pettingzoo", "popgym", "procgen", "shimmy",
+        "ale_py", "crafter", "gymnasium", "gymnasium_robotics", "highway_env", "lbforaging", "magent2", "memory_gym",
+        "metaworld", "minatar", "minigrid", "miniworld", "mo_gymnasium", "mpe2", "pettingzoo", "popgym", "procgen",
+        "rware", "shimmy",
     }
 )  # fmt: skip
 """Packages whose environments may be named in a file without being trusted by the user."""

@@ -1,4 +1,4 @@
-"""Control tasks with hidden state: mazes, T-mazes, a proof of memory, and cart pole without velocities.
+"""Control tasks with hidden state: mazes, T-mazes, a proof of memory, cart pole without velocities, and a team.
 
 - `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
   `tasks.control.maze_tables`: the grid as look-up tables.
@@ -7,6 +7,8 @@
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
 - `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are
   observed only in the first steps.
+- `tasks.control.spread`: `Spread`, several agents that cover landmarks: simple_spread of PettingZoo and MPE2, batched.
+  `tasks.control.spread_physics`: its discs; `tasks.control.spread_script`: its reference players.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
 
 ```python

@@ -185,8 +185,8 @@ def test_a_run_resumed_with_fewer_processes_warns_of_different_episodes(killed):
 def test_another_number_of_processes_restores_the_same_parameters(tmp_path):
     run = made(tmp_path / "run", outer_steps=5)
     train(run, tensorboard=False)
-    for begun in together(joined, tmp_path):
-        assert same(begun, parameters(run.learner))
+    for started in together(joined, tmp_path):
+        assert same(started, parameters(run.learner))
 
 
 # --- a single process

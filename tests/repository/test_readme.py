@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import gymnasium
 import torch
 
 import badger
@@ -19,9 +20,19 @@ def test_the_ten_lines_train_an_agent(tmp_path, monkeypatch):
     assert (tmp_path / "runs/mine/checkpoints/step_00000001.pt").is_file()
 
 
+def test_a_trained_agent_acts_in_an_environment(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = badger.build_run("gymnasium", env="CartPole-v1")
+    run.folder = "runs/cartpole"
+    run.save()
+    names = {"badger": badger, "gymnasium": gymnasium}
+    exec(CODE[1], names)
+    assert names["over"]
+
+
 def test_a_memory_replaces_a_gru():
     names = {"xs": torch.zeros(3, 2, 28)}
-    exec(CODE[1], names)
+    exec(CODE[2], names)
     assert names["ys"].shape == (3, 2, 64)
 
 

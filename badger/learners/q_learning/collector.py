@@ -18,7 +18,7 @@ from badger.learners.q_learning.sequences import SequenceBuilder, SequenceSpec, 
 from badger.learners.update import masked
 from badger.policies.policies import Policy
 from badger.rollouts.loop import rollout
-from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
+from badger.rollouts.trajectory import Carry, Trajectory, initial_carry, stack_steps
 from tasks import Task
 
 Piece: TypeAlias = tuple[Transitions, list[AgentState]]  # of the stream: T steps, T + 1 states
@@ -136,7 +136,7 @@ class Collector:
             self.builder.env_steps = packed["env_steps"]
             return
         like = recurrent_state(self.carry.agent_state)
-        self.carry = unpack_carry(packed, self.carry)
+        self.carry = unpack_carry(packed, self.carry._replace(policy_state=()))  # epsilon-greedy has none
         self.episode_reward = packed["episode_reward"]
         self.builder.unpack(packed["builder"], like)
 
@@ -153,7 +153,7 @@ def _to_transitions(
         trajectory.terminated,
         trajectory.valid,
         trajectory.episode_start & trajectory.valid,
-        torch.stack(trajectory.action_masks) if trajectory.action_masks else None,
+        stack_steps(trajectory.action_masks),
     )
     if end is None:
         return transitions, agent_states

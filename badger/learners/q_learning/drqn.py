@@ -21,9 +21,9 @@ class DRQN(RecurrentQ):
         train_length: steps of a sequence; default: whole episodes.
         overlap: steps that a sequence shares with the next one.
         exploration: epsilon of each row; default: `LinearEpsilon()`.
-        capacity, gamma, n_steps, double_q, experts, batch, horizon, gradient_steps, replay_batch, prefill,
-            target_update_interval, discrepancy_interval, lr, auxiliary, clip, betas, eps, weight_decay, seed, rank: as
-            in `RecurrentQ`.
+        capacity, gamma, normalize_reward, n_steps, double_q, experts, batch, horizon, gradient_steps, replay_batch,
+            prefill, target_update_interval, discrepancy_interval, lr, auxiliary, clip, betas, eps, weight_decay, seed,
+            rank: as in `RecurrentQ`.
 
     Raises:
         ValueError: as `RecurrentQ` does.
@@ -39,6 +39,7 @@ class DRQN(RecurrentQ):
         capacity: int = 2000,
         exploration: EpsilonSchedule | None = None,
         gamma: float = 0.99,
+        normalize_reward: bool = False,
         n_steps: int = 1,
         double_q: bool = False,
         experts: int | None = None,
@@ -67,6 +68,7 @@ class DRQN(RecurrentQ):
             exploration=LinearEpsilon() if exploration is None else exploration,
             gamma=gamma,
             n_steps=n_steps,
+            normalize_reward=normalize_reward,
             double_q=double_q,
             value_transform=IDENTITY,
             priority_eta=0.9,

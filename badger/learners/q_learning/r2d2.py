@@ -26,9 +26,9 @@ class R2D2(RecurrentQ):
         stored_state: replay from the stored state; False: from a zero state.
         sampler: draws sequences from the replay buffer; default: `PrioritizedSampler()`.
         exploration: epsilon of each row; default: `ApexEpsilon()`.
-        capacity, gamma, n_steps, priority_eta, experts, batch, horizon, gradient_steps, replay_batch, prefill,
-            target_update_interval, discrepancy_interval, lr, auxiliary, clip, betas, eps, weight_decay, seed, rank: as
-            in `RecurrentQ`.
+        capacity, gamma, normalize_reward, n_steps, priority_eta, experts, batch, horizon, gradient_steps, replay_batch,
+            prefill, target_update_interval, discrepancy_interval, lr, auxiliary, clip, betas, eps, weight_decay, seed,
+            rank: as in `RecurrentQ`.
 
     Raises:
         ValueError: as `RecurrentQ` does.
@@ -47,6 +47,7 @@ class R2D2(RecurrentQ):
         sampler: Sampler | None = None,
         exploration: EpsilonSchedule | None = None,
         gamma: float = 0.997,
+        normalize_reward: bool = False,
         n_steps: int = 5,
         priority_eta: float = 0.9,
         experts: int | None = None,
@@ -75,6 +76,7 @@ class R2D2(RecurrentQ):
             exploration=ApexEpsilon() if exploration is None else exploration,
             gamma=gamma,
             n_steps=n_steps,
+            normalize_reward=normalize_reward,
             double_q=True,
             value_transform=SIGNED_HYPERBOLIC,
             priority_eta=priority_eta,

@@ -22,9 +22,12 @@ from badger.learners.q_learning.targets import ValueTransform
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
+from badger.moments import RewardScaling
+from badger.normalized_sense import update_obs_moments
 from badger.policies.policies import EpsilonGreedy, Greedy, Policy
 from badger.rng import generator
 from badger.rollouts.recording import Recording, replay
+from badger.rollouts.trajectory import Trajectory
 from tasks import Discrete, Task, TaskDistribution
 
 Q_METRICS = {"q_value", "td_error", "epsilon", "replay_size", "env_steps", "discrepancy", "ended_return"}
@@ -61,6 +64,8 @@ class RecurrentQ:
         exploration: epsilon of each row, as a function of the environment steps.
         gamma: discount factor of a step.
         n_steps: steps of the returns before the bootstrap value.
+        normalize_reward: divide the rewards of the targets by the present standard deviation of the running discounted
+            return (`badger.moments.RewardScaling`); the buffer keeps the environment's own.
         double_q: select the greedy action of the target with the agent, not with the target network.
         value_transform: rescaling of returns; Q is learned in its units.
         priority_eta: weight of the largest |TD error| of a sequence in its priority; the rest is their mean.
@@ -85,6 +90,7 @@ class RecurrentQ:
     """
 
     action_kinds = (Discrete,)
+    takes_agents = False
 
     def __init__(
         self,
@@ -97,6 +103,7 @@ class RecurrentQ:
         exploration: EpsilonSchedule,
         gamma: float,
         n_steps: int,
+        normalize_reward: bool,
         double_q: bool,
         value_transform: ValueTransform,
         priority_eta: float,
@@ -155,10 +162,17 @@ class RecurrentQ:
         self.updater = GuardedAdamW(
             agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
         )
+        like = next(agent.parameters())
+        self.reward_scaling = RewardScaling(gamma, like) if normalize_reward else None
         self.target = copy.deepcopy(agent).requires_grad_(False)
         self.replay_buffer = ReplayBuffer(capacity, sampler)
         self.collector: Collector | None = None  # from the first update on
         self.step, self.num_updates = 0, 0  # outer steps and optimizer steps
+
+    @property
+    def env_steps(self) -> int:
+        """The environment steps so far, over all rows and processes."""
+        return 0 if self.collector is None else self.collector.builder.env_steps * distributed.world_size()
 
     def rng(self) -> torch.Generator:
         """The generator of the next outer step."""
@@ -169,7 +183,7 @@ class RecurrentQ:
         lr, rng = self.updater.schedule(self.step), self.rng()
         collector = self.collector = self.collector or self._make_collector(rng)
         epsilons = self.exploration(collector.builder.env_steps * distributed.world_size(), self.batch)
-        totals = self._collect(collector, self._rollout_policy(epsilons), rng)
+        totals, trajectories = self._collect(collector, self._rollout_policy(epsilons), rng)
         last = self.gradient_steps - 1
         steps = [self._gradient_step(lr, rng, totals if i == last else {}) for i in range(self.gradient_steps)]
         metrics: dict[str, Tensor | float] = {**steps[-1]}
@@ -180,6 +194,8 @@ class RecurrentQ:
         metrics["return"] = collector.mean_return(steps[-1]["ended_return"])
         if self.discrepancy_interval is not None and self.step % self.discrepancy_interval == 0:
             metrics["discrepancy"] = self.discrepancy(rng).mean()
+        for trajectory in trajectories:
+            update_obs_moments(self.agent, trajectory.obs, trajectory.present)
         self.step += 1
         del metrics["ended_return"]
         return {
@@ -219,6 +235,8 @@ class RecurrentQ:
         return targets.discrepancy(replayed[self.spec.burn_in :], stored, index - self.spec.burn_in)
 
     def _make_collector(self, rng: torch.Generator) -> Collector:
+        if self.reward_scaling is not None:
+            self.reward_scaling.restart()
         return Collector(self.agent, self.task, self.spec, rows=self.local_batch, experts=self.experts, rng=rng)
 
     def _rollout_policy(self, epsilons: list[float]) -> EpsilonGreedy:
@@ -226,8 +244,10 @@ class RecurrentQ:
         local = epsilons[distributed.rank() * self.local_batch :][: self.local_batch]
         return EpsilonGreedy(self.task.action_space, torch.tensor(local, device=self.updater.device))
 
-    def _collect(self, collector: Collector, policy: EpsilonGreedy, rng: torch.Generator) -> dict[str, Tensor]:
-        """Rolls out episodes and fills the replay buffer; sums and counts of the metrics of the rollout."""
+    def _collect(
+        self, collector: Collector, policy: EpsilonGreedy, rng: torch.Generator
+    ) -> tuple[dict[str, Tensor], list[Trajectory]]:
+        """Rolls out episodes and fills the replay buffer; sums and counts of the metrics of the rollout, and itself."""
         trajectories, ended, pieces, steps = [], [], [], 0
         while steps < self.horizon:
             trajectory, piece, returned = collector.rollout(self.horizon - steps, policy, rng)
@@ -243,8 +263,12 @@ class RecurrentQ:
             trajectories.append(trajectory)
             ended.append(returned)
             steps += len(trajectory.obs)
+        if self.reward_scaling is not None:
+            for trajectory in trajectories:
+                ended_steps = trajectory.terminated | trajectory.truncated
+                self.reward_scaling.update(trajectory.reward, ended_steps, trajectory.valid)
         totals = metric_totals(trajectories, self.task, self, BASE_METRICS | Q_METRICS)
-        return totals | returns.ended_totals(*map(torch.cat, zip(*ended, strict=True)))
+        return totals | returns.ended_totals(*map(torch.cat, zip(*ended, strict=True))), trajectories
 
     def _add(self, sequences: SequenceBatch | None) -> None:
         if sequences is not None:
@@ -311,9 +335,9 @@ class RecurrentQ:
         """The transformed n-step target of each step."""
         value = targets.greedy_value(target_q, q if self.double_q else target_q, steps.action_mask)
         reward, terminated, valid = (part[:-1] for part in (steps.reward, steps.terminated, steps.valid))
-        return_ = targets.n_step_returns(
-            reward, self.value_transform.apply_inv(value), terminated, valid, gamma=self.gamma, n=self.n_steps
-        )
+        reward = reward if self.reward_scaling is None else self.reward_scaling(reward)
+        value_next = self.value_transform.apply_inv(value)
+        return_ = targets.n_step_returns(reward, value_next, terminated, valid, gamma=self.gamma, n=self.n_steps)
         return self.value_transform.apply(return_)
 
     def state_dict(self) -> dict[str, Any]:
@@ -326,6 +350,7 @@ class RecurrentQ:
             "num_updates": self.num_updates,
             "collector": None if self.collector is None else self.collector.pack(),
             "replay_buffer": self.replay_buffer.pack(),
+            "reward_scaling": None if self.reward_scaling is None else self.reward_scaling.state_dict(),
             "rank": self.rank,
         }
 
@@ -346,8 +371,14 @@ class RecurrentQ:
         self.updater.optimizer.load_state_dict(state["optimizer"])
         self.step, self.num_updates, packed = state["step"], state["num_updates"], state["collector"]
         self.collector, self.replay_buffer = None, ReplayBuffer(self.replay_buffer.capacity, self.replay_buffer.sampler)
-        if packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch:
+        matches = (
+            packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
+        )
+        if matches:
             like = generator(self.seed, "like", self.step, rank=self.rank, device=self.updater.device)
             self.collector = self._make_collector(like)
             self.replay_buffer.unpack(state["replay_buffer"], recurrent_state(self.collector.carry.agent_state))
             self.collector.unpack(packed)
+        if self.reward_scaling is not None:
+            same_episodes = matches and packed["carry"] is not None
+            self.reward_scaling.load_state_dict(state["reward_scaling"], same_episodes=same_episodes)

@@ -2,7 +2,7 @@
 
     pool = EnvPool(factory, EnvLimits("CartPole-v1", max_episode_steps=500), num_workers=2)
     handle, step = pool.reset(8, rng)            # 8 copies, with seeds sampled from rng
-    handle, step = handle.step(actions)          # a NumPy array of the vectorized action space
+    handle, step = handle.step(actions)          # one for each row
     handle, step = handle.restart(mask, rng)     # new episodes in the masked rows
 
 The state of other tasks is a value; that of an external environment is a handle. Each step returns a new handle and
@@ -23,7 +23,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from tasks.adapters.inbound.checked_env import EnvBatch, EnvFactory, EnvLimits
+from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
+from tasks.adapters.inbound.env_batch import EnvBatch
 from tasks.adapters.inbound.worker_pool import WorkerPool
 
 
@@ -33,16 +34,19 @@ class EnvStep(NamedTuple):
     A row whose episode has ended repeats its observation and end flags, with reward 0, until it is restarted.
 
     Args:
-        obs: in the shape of the vectorized observation space: an array, or dicts and tuples of arrays.
+        obs: an array with a leading axis, or dicts and tuples of arrays, in the structure of the observation space;
+            texts as lists.
         reward: (B,).
         terminated: (B,).
         truncated: (B,).
+        action_mask: those of the infos, one for each row; None: there are none.
     """
 
     obs: Any
     reward: np.ndarray
     terminated: np.ndarray
     truncated: np.ndarray
+    action_mask: list[Any] | None = None
 
 
 class EnvPool:
@@ -113,7 +117,7 @@ class EnvHandle:
         """Advances all copies whose episodes have not ended by one step.
 
         Args:
-            action: actions of all rows, in the shape of the vectorized action space.
+            action: actions of all rows: an array with a leading axis, or a list.
 
         Raises:
             EnvError: an environment raised, timed out, or returned a non-finite value; with its row, seed, step and
@@ -190,8 +194,7 @@ class _LeasedEnvs:
             self.broken[0] = True
             self.rows.kill()
             raise
-        flags = {name: results[name].astype(bool) for name in ("terminated", "truncated")}
-        self.last_step = EnvStep(results["obs"], results["reward"], **flags)
+        self.last_step = EnvStep(**results)
         return self.last_step
 
 

@@ -8,6 +8,7 @@ import faulthandler
 import io
 import multiprocessing
 import os
+import random
 import signal
 import sys
 import threading
@@ -17,7 +18,10 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from tasks.adapters.inbound.checked_env import CallTimes, EnvBatch, EnvError, EnvFactory, EnvLimits, init_call_timer
+import numpy as np
+
+from tasks.adapters.inbound.checked_env import CallTimes, EnvError, EnvFactory, EnvLimits, init_call_timer
+from tasks.adapters.inbound.env_batch import EnvBatch
 
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 POLL_SECONDS = 0.5  # between two looks at the parent
@@ -42,8 +46,8 @@ def run_worker(
     init_call_timer()
     batch = None
     try:
-        batch = EnvBatch(factory, rows, limits, call_times)
-        pipe.send((batch.vector.single_observation_space, batch.vector.single_action_space))
+        batch = EnvBatch(factory, rows, limits, call_times, seed_process=seed_process)
+        pipe.send(batch.spaces)
         for method, arguments in _requests(pipe):
             pipe.send(getattr(batch, method)(*arguments))
     except EnvError as error:
@@ -60,6 +64,17 @@ def _requests(pipe: Connection) -> Iterator[Any]:
     with suppress(EOFError):
         while (request := pipe.recv()) is not None:
             yield request
+
+
+def seed_process(seed: int) -> None:
+    """Seeds the global generators of this process, from which some environments draw; otherwise all workers, which
+    start with equal generators, would have equal episodes.
+
+    Args:
+        seed: of the episode that begins.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
 
 
 def row_in_call(call_times: CallTimes, rows: range) -> int | None:

@@ -1,8 +1,8 @@
 """Environments of Gymnasium as tasks."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -13,7 +13,10 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
-from tasks.task import ActionSpace, Step, Task
+from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
+from tasks.adapters.pictures import picture_env
+from tasks.observations import ObsPart, visible_parts
+from tasks.task import ActionSpace, Step, Task, check_positive
 
 VELOCITIES: dict[str, tuple[int, ...]] = {
     "CartPole-v0": (1, 3),
@@ -27,6 +30,9 @@ VELOCITIES: dict[str, tuple[int, ...]] = {
     "LunarLanderContinuous-v3": (2, 3, 5),
 }
 """Indices of the velocities in an observation, by environment."""
+
+DEFAULT_STEPS = 10_000
+"""The time limit of an environment that has none of its own."""
 
 SCORES = ("episodic_return", "episodic_length")
 
@@ -51,10 +57,12 @@ class GymnasiumState(NamedTuple):
 class Gymnasium(Task):
     """Batched copies of an environment of Gymnasium as a task (Towers et al. 2024, arXiv:2407.17032).
 
-    Observations are flattened by `gymnasium.spaces.flatten`: one-hot for a Discrete space, concatenated by name for a
-    Dict. Termination and truncation are those of the environment. As the environments are external, a state can be
-    stepped once only and is not saved in checkpoints; a resumed run starts new episodes, while other tasks resume
-    bit-exactly. Seeds are sampled from rng, so that the same rng gives the same episodes.
+    Observations of any space are flattened: one-hot for a Discrete space, counts of hashed words for a text,
+    concatenated for a Dict or Tuple; `obs_parts` describes the parts. Actions are choices, or real numbers, of all
+    parts of the action space. An action mask is read from the observation, a Dict with the key `action_mask`, or from
+    `info["action_mask"]`. Termination and truncation are those of the environment. As the environments are external, a
+    state can be stepped once only and is not saved in checkpoints; a resumed run starts new episodes, while other tasks
+    resume bit-exactly. Seeds are sampled from rng, so that the same rng gives the same episodes.
 
     Scores, at the end of an episode: `episodic_return` and `episodic_length`.
 
@@ -64,13 +72,15 @@ class Gymnasium(Task):
         options: keyword arguments of the environment.
         mask_obs: indices of the flattened observation that are hidden from the agent.
         mask_velocity: whether velocities are hidden, too, for environments in `VELOCITIES`.
+        frame_stack: the number of last observations that an agent observes at once, for agents without memory.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
-        timeout: the maximum duration of a step or reset in seconds; needs workers.
-        steps: the step after which an episode is truncated; 0: the time limit of the environment.
+        timeout: the maximum duration of a step or reset in seconds, and from 60 s on of a constructor; needs workers.
+        steps: the step after which an episode is truncated; 0: the time limit of the environment, found in its spec or
+            in any wrapper; if it has none, 10,000.
 
     Raises:
-        ValueError: an environment that cannot be constructed, has no time limit, or has unsupported spaces; indices in
-            `mask_obs` out of range; no observation left.
+        ValueError: an environment that cannot be constructed, or has unsupported spaces; indices in `mask_obs` out of
+            range; no observation left.
         ModuleNotFoundError: gymnasium is not installed.
     """
 
@@ -78,6 +88,7 @@ class Gymnasium(Task):
     options: Mapping[str, Any] = field(default_factory=dict)
     mask_obs: tuple[int, ...] = ()
     mask_velocity: bool = False
+    frame_stack: int = field(default=1, kw_only=True)
     num_workers: int = 1
     timeout: float | None = None
     steps: int = field(default=0, kw_only=True)
@@ -90,13 +101,12 @@ class Gymnasium(Task):
     def __post_init__(self) -> None:
         if self.steps < 0:
             raise ValueError(f"steps={self.steps}, want at least 1, or 0 for the time limit of the environment")
+        check_positive(frame_stack=self.frame_stack)
         description = self._description
-        if not self.steps and description.max_episode_steps is None:
-            raise ValueError(f"steps=0, and {description.name} has no time limit; want one such as steps=1000")
-        object.__setattr__(self, "steps", self.steps or description.max_episode_steps)
+        object.__setattr__(self, "steps", self.steps or description.max_episode_steps or DEFAULT_STEPS)
         if not self._visible:
             raise ValueError(
-                f"mask_obs={self.mask_obs} hides all {description.obs_size} of {description.name}, want fewer"
+                f"mask_obs={self.mask_obs} hides all {description.observations.size} of {description.name}, want fewer"
             )
         _ = self._pool  # checks num_workers and timeout
 
@@ -106,7 +116,7 @@ class Gymnasium(Task):
 
     @cached_property
     def _factory(self) -> EnvFactory:
-        return env_factory(self.env, self.options, self.steps)
+        return env_factory(self.env, self.options, self.steps, self.frame_stack)
 
     @cached_property
     def _visible(self) -> list[int]:
@@ -119,16 +129,19 @@ class Gymnasium(Task):
                     f"{', '.join(VELOCITIES)}; or give the indices, as in mask_obs=(1, 3)"
                 )
             hidden |= set(VELOCITIES[description.name])
-        wrong = sorted(hidden - set(range(description.obs_size)))
+        size = description.observations.size
+        wrong = sorted(hidden - set(range(size)))
         if wrong:
-            raise ValueError(
-                f"mask_obs: {description.name} has no component {wrong[0]}, want 0 to {description.obs_size - 1}"
-            )
-        return [i for i in range(description.obs_size) if i not in hidden]
+            raise ValueError(f"mask_obs: {description.name} has no component {wrong[0]}, want 0 to {size - 1}")
+        return [i for i in range(size) if i not in hidden]
 
     @cached_property
     def _pool(self) -> EnvPool:
-        limits = EnvLimits(self._description.name, max_episode_steps=self.steps, timeout=self.timeout, flatten=True)
+        name, info_mask = self._description.name, self._description.info_mask
+        masked = (
+            info_mask if self._description.actions.discrete and not self._description.observations.has_mask else None
+        )
+        limits = EnvLimits(name, max_episode_steps=self.steps, timeout=self.timeout, action_mask=masked)
         return EnvPool(self._factory, limits, num_workers=self.num_workers)
 
     @property
@@ -136,8 +149,12 @@ class Gymnasium(Task):
         return len(self._visible)
 
     @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        return visible_parts(self._description.observations.parts, self._visible)
+
+    @property
     def action_space(self) -> ActionSpace:
-        return self._description.action_adapter.space
+        return self._description.actions.action_space
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
         handle, env_step = self._pool.reset(batch, rng)
@@ -145,7 +162,7 @@ class Gymnasium(Task):
         return self._make_step(handle, env_step, zeros, zeros, torch.ones_like(zeros, dtype=torch.bool))
 
     def step(self, state: GymnasiumState, action: Tensor, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        handle, env_step = state.handle.step(self._description.action_adapter.to_env(action))
+        handle, env_step = state.handle.step(self._description.actions.to_env(self._to_numpy(action)))
         return self._make_step(handle, env_step, state.total, state.length + 1, state.done)
 
     def restart(
@@ -160,16 +177,63 @@ class Gymnasium(Task):
         self, handle: EnvHandle, env_step: EnvStep, total: Tensor, length: Tensor, no_score: Tensor
     ) -> tuple[Any, Step]:
         """The step of the task; `no_score` masks episodes that had ended before or just start."""
-        obs, reward = (torch.tensor(x, dtype=self.dtype, device=total.device) for x in (env_step.obs, env_step.reward))
-        terminated, truncated = (
-            torch.tensor(x, device=total.device) for x in (env_step.terminated, env_step.truncated)
-        )
+        batch, device = len(total), total.device
+        flat = self._description.observations.encode(env_step.obs, batch)
+        hidden = len(self._visible) < flat.shape[1]
+        obs = torch.as_tensor(flat[:, self._visible] if hidden else flat, dtype=self.dtype, device=device)
+        reward = torch.as_tensor(env_step.reward, dtype=self.dtype, device=device)
+        terminated, truncated = (torch.as_tensor(x, device=device) for x in (env_step.terminated, env_step.truncated))
         state = GymnasiumState(handle, total + reward, length, terminated | truncated)
-        scored = state.done & ~no_score
-        scores = {name: torch.where(scored, value, torch.nan) for name, value in zip(SCORES, state[1:3], strict=True)}
-        return state, Step(obs[:, self._visible], reward, terminated, truncated, scores)
+        if env_step.terminated.any() or env_step.truncated.any():
+            scored = state.done & ~no_score
+            values = [torch.where(scored, value, torch.nan) for value in state[1:3]]
+        else:
+            values = [torch.full_like(total, torch.nan)] * len(SCORES)
+        scores = dict(zip(SCORES, values, strict=True))
+        return state, Step(obs, reward, terminated, truncated, scores, None, self._action_mask(env_step, device))
+
+    def _action_mask(self, env_step: EnvStep, device: torch.device) -> Tensor | None:
+        """The mask (B, A) of the environment, from the observation or the infos."""
+        description = self._description
+        masks = env_step.obs[ACTION_MASK_KEY] if description.observations.has_mask else env_step.action_mask
+        if masks is None or not description.actions.discrete:
+            return None
+        rows = [description.actions.flat_mask(_row(masks, row)) for row in range(len(env_step.reward))]
+        return torch.tensor(np.array(rows), device=device)
+
+    def _to_numpy(self, action: Tensor) -> np.ndarray:
+        """Checks the shape and kind of actions and converts them to NumPy."""
+        actions = self._description.actions
+        dims = 1 if actions.single else 2
+        if actions.discrete and (action.is_floating_point() or action.dim() != dims):
+            want = "(batch,)" if actions.single else "(batch, choices)"
+            raise ValueError(
+                f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} "
+                "gives no gradient to logits; roll out with a policy that samples actions from them"
+            )
+        return action.detach().cpu().numpy()
+
+    def encode_obs(self, obs: Any) -> np.ndarray:
+        return self._description.observations.flatten(obs)[..., self._visible]
+
+    def decode_action(self, action: Tensor) -> Any:
+        return self._description.actions.to_env(self._to_numpy(action))
+
+    def with_pictures(self, pictures: list[np.ndarray]) -> "Gymnasium":
+        factory = env_factory(self.env, {**self.options, "render_mode": "rgb_array"}, self.steps)
+        make = partial(picture_env, factory, pictures)
+        return replace(self, env=make, options={}, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:
         """The return at which the environment counts as solved, if it is defined."""
         threshold = self._description.reward_threshold
         return {} if threshold is None else {"episodic_return": {"threshold": threshold}}
+
+
+def _row(masks: Any, row: int) -> Any:
+    """One row of masks in nested dicts and tuples of arrays."""
+    if isinstance(masks, dict):
+        return {key: _row(part, row) for key, part in masks.items()}
+    if isinstance(masks, tuple):
+        return tuple(_row(part, row) for part in masks)
+    return masks[row]

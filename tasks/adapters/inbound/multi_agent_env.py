@@ -6,17 +6,22 @@ Shapes: P agent, O components of the longest observation, A outputs of the large
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from tasks.adapters.inbound.multi_agent_actions import BoxCodec, DiscreteCodec, make_action_codec
-from tasks.adapters.inbound.multi_agent_observations import ObservationCodec
+from tasks.adapters.inbound.as_parallel import as_parallel_env, own_limit
+from tasks.adapters.inbound.multi_agent_spaces import JointActions, JointObservations
+from tasks.adapters.inbound.results import RESET_RESULTS, STEP_RESULTS, check_results
 from tasks.adapters.inbound.rewards import as_number
 from tasks.adapters.named_imports import env_maker
-from tasks.adapters.optional_imports import import_env_module, require_gymnasium, require_pettingzoo
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium
+from tasks.task import Discrete
 
 EnvId = str | Callable[[], Any]
+DEFAULT_STEPS = 10_000
+"""The time limit of an environment that has none of its own."""
 
 
 class MultiAgentEnv:
@@ -31,8 +36,8 @@ class MultiAgentEnv:
     observation, and absent afterwards.
 
     Args:
-        env: a factory of a `ParallelEnv`, or of an `AECEnv` whose agents can act at once; see `parallel_env_factory`.
-        steps: the step after which all remaining agents are truncated.
+        env: a factory of an environment that `as_parallel_env` accepts; see `parallel_env_factory`.
+        steps: the step after which all remaining agents are truncated; 0: the limit of the environment, or 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation.
 
     Raises:
@@ -43,23 +48,20 @@ class MultiAgentEnv:
     render_mode = None
 
     def __init__(self, env: EnvId, steps: int, *, agent_indicator: bool = False):
-        self.env, self.steps, self.agent_indicator = (
-            _as_parallel_env(_construct(parallel_env_factory(env), env)),
-            steps,
-            agent_indicator,
-        )
+        self.env, self.agent_indicator = as_parallel_env(_construct(parallel_env_factory(env), env)), agent_indicator
+        self.steps = steps or own_limit(self.env) or DEFAULT_STEPS
         self.agent_names = list(getattr(self.env, "possible_agents", None) or [])
         if not self.agent_names:
             raise ValueError(f"{self.env} has no possible_agents, want a list of names")
         self.agent_obs_spaces, self.agent_action_spaces = self._agent_spaces()
-        self.obs_codec = ObservationCodec(self.agent_obs_spaces)
-        self.action_codec = make_action_codec(self.agent_action_spaces)
+        self.obs_codec = JointObservations(self.agent_obs_spaces)
+        self.action_codec = JointActions(self.agent_action_spaces)
         self.size = self.obs_codec.size + len(self.agent_names) * agent_indicator
         self.full_masks: list[Any] = [self.action_codec.action_mask(name) for name in self.agent_names]  # all allowed
         self.observation_space, self.action_space = self._make_obs_space(), self._make_action_space()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-        obs, infos = self.env.reset(seed=seed)
+        obs, infos = check_results(self.env.reset(seed=seed), RESET_RESULTS)
         self._check_agents()
         count = len(self.agent_names)
         self.t, self.total, self.has_acted = 0, np.zeros(count), np.zeros(count, bool)
@@ -74,7 +76,7 @@ class MultiAgentEnv:
             for p, name in enumerate(self.agent_names)
             if acting[p]
         }
-        obs, rewards, terminated, truncated, infos = self.env.step(actions)
+        obs, rewards, terminated, truncated, infos = check_results(self.env.step(actions), STEP_RESULTS)
         self.t += 1
         numbers = [
             as_number(rewards.get(name, 0), agent=name) if acting[p] else 0.0 for p, name in enumerate(self.agent_names)
@@ -124,7 +126,7 @@ class MultiAgentEnv:
         values |= {"terminated": self.terminated.copy(), "truncated": self.truncated.copy()}
         values |= {"mean_return": np.float64(self.total.sum() / max(1, self.has_acted.sum()))}
         values |= {"length": np.float64(self.t)}
-        return values | ({"action_mask": np.stack(masks)} if isinstance(self.action_codec, DiscreteCodec) else {})
+        return values | ({"action_mask": np.stack(masks)} if self.action_codec.discrete else {})
 
     def _agent_mask(self, names: Iterable[str]) -> np.ndarray:
         """Mask (P,) of the agents with these names. Raises ValueError for a name not in `possible_agents`."""
@@ -156,24 +158,25 @@ class MultiAgentEnv:
         parts |= {name: spaces.Box(-np.inf, np.inf, (), np.float64) for name in ("mean_return", "length")}
         parts["reward"] = spaces.Box(-np.inf, np.inf, (count,), np.float64)
         parts["obs"] = spaces.Box(-np.inf, np.inf, (count, self.size), self.obs_codec.dtype)
-        if isinstance(self.action_codec, DiscreteCodec):
+        if self.action_codec.discrete:
             parts["action_mask"] = spaces.MultiBinary((count, self.action_codec.action_space.size))
         return spaces.Dict(parts)
 
     def _make_action_space(self) -> Any:
         """The space of the actions of all agents, the argument of `step`."""
         spaces, count = require_gymnasium().spaces, len(self.agent_names)
-        if isinstance(self.action_codec, BoxCodec):
+        if not self.action_codec.discrete:
             return spaces.Box(-np.inf, np.inf, (count, self.action_codec.action_space.size), np.float64)
-        nvec = self.action_codec.nvec[0] if self.action_codec.all_discrete else self.action_codec.nvec
-        return spaces.MultiDiscrete(np.array([nvec] * count))
+        nvec = np.array([self.action_codec.nvec] * count)
+        return spaces.MultiDiscrete(nvec[:, 0] if isinstance(self.action_codec.action_space, Discrete) else nvec)
 
 
 def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
     """The factory of a PettingZoo environment.
 
     Args:
-        env: a factory itself; `module:function`; or a module with a `parallel_env` or an `env`, as those of PettingZoo.
+        env: a factory itself; `module:function`; a module with a `parallel_env` or an `env`, as those of PettingZoo; or
+            `package:id`, an id of Gymnasium.
 
     Raises:
         ValueError: no such module or function, or a file has named it and it is not trusted.
@@ -181,6 +184,9 @@ def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
     if callable(env):
         return env
     module_name, _, function = env.partition(":")
+    if function and not function.isidentifier():  # an id, as rware-tiny-2ag-v2
+        import_env_module(module_name, env)
+        return partial(require_gymnasium().make, env, disable_env_checker=True)
     module = import_env_module(module_name, env)
     maker = env_maker(module, [function] if function else ["parallel_env", "env"], env)
     if maker is not None:
@@ -194,17 +200,3 @@ def _construct(factory: Callable[[], Any], env: EnvId) -> Any:
         return factory()
     except (Exception, SystemExit) as error:  # code of others, which may end the process
         raise ValueError(f"env={env!r} cannot be constructed: {type(error).__name__}: {error}") from error
-
-
-def _as_parallel_env(env: Any) -> Any:
-    """The environment as a `ParallelEnv`. Raises ValueError for turn-based environments and other objects."""
-    if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
-        if not getattr(env, "metadata", {}).get("is_parallelizable", False):
-            raise ValueError(
-                f"agents take turns in {env}, want an environment in which all act at once; if they can (see "
-                "PettingZoo's aec_to_parallel), set metadata is_parallelizable=True"
-            )
-        return require_pettingzoo().utils.aec_to_parallel(env)
-    if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "action_space")):
-        raise ValueError(f"env returned a {type(env).__name__}, want a pettingzoo.ParallelEnv, or an AECEnv")
-    return env

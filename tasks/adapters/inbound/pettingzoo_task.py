@@ -1,25 +1,28 @@
 """Multi-agent environments of PettingZoo (Terry et al. 2021, arXiv:2009.14471) as tasks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
-from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
-from tasks.task import ActionSpace, Step, Task, check_positive
+from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv, parallel_env_factory
+from tasks.adapters.pictures import picture_parallel_env
+from tasks.observations import ObsPart
+from tasks.task import ActionSpace, Step, Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class PettingZoo(Task):
     """Batched copies of a PettingZoo environment as a multi-agent task; the P `possible_agents` are its agents.
 
-    Observations are flattened by `gymnasium.spaces.flatten` and padded with zeros to one size. The action mask combines
+    Observations of any space are flattened and padded with zeros to one size. The action mask combines
     the `action_mask` of the environment with the options that an agent does not have. Agents that have ended or have
     not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes
     `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ.
@@ -29,9 +32,11 @@ class PettingZoo(Task):
     and step.
 
     Args:
-        env: a function that returns a `ParallelEnv`, or an `AECEnv` whose agents can act at once; `module:function`; or
-            a module with a `parallel_env`, such as "mpe2.simple_spread_v3".
-        steps: the step after which all remaining agents are truncated.
+        env: a function that returns a `ParallelEnv`, an `AECEnv`, in which agents may take turns, or a `gymnasium.Env`
+            with a tuple of spaces, one for each agent; `module:function`; `package:id`, an id of Gymnasium; or a module
+            with a `parallel_env` or `env`, such as "mpe2.simple_spread_v3".
+        steps: the step after which all remaining agents are truncated; 0: the limit of the environment, its
+            `max_cycles`; if it has none, 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that
             share a policy can have different roles.
         num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
@@ -42,7 +47,7 @@ class PettingZoo(Task):
     """
 
     env: str | Callable[[], Any]
-    steps: int = 500
+    steps: int = 0
     agent_indicator: bool = False
     num_workers: int = 1
     timeout: float | None = None
@@ -53,8 +58,10 @@ class PettingZoo(Task):
     better: ClassVar[str] = "higher"
 
     def __post_init__(self) -> None:
-        check_positive(steps=self.steps)
-        _ = self._probe, self._pool  # checks env, num_workers and timeout
+        if self.steps < 0:
+            raise ValueError(f"steps={self.steps}, want at least 1, or 0 for the limit of the environment")
+        object.__setattr__(self, "steps", self._probe.steps)
+        _ = self._pool  # checks num_workers and timeout
 
     @cached_property
     def _factory(self) -> Callable[[], MultiAgentEnv]:
@@ -82,6 +89,11 @@ class PettingZoo(Task):
         return self._probe.size
 
     @property
+    def obs_parts(self) -> tuple[ObsPart, ...]:
+        indicator = (ObsPart("one_hot", (len(self.agent_names),), "[agent]"),) if self.agent_indicator else ()
+        return (*self._probe.obs_codec.parts, *indicator)
+
+    @property
     def action_space(self) -> ActionSpace:
         return self._probe.action_codec.action_space
 
@@ -97,6 +109,11 @@ class PettingZoo(Task):
 
     def restart(self, state: EnvHandle, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[EnvHandle, Step]:
         return self._make_step(*state.restart(mask, rng), rng)
+
+    def with_pictures(self, pictures: list[np.ndarray]) -> "PettingZoo":
+        factory: Callable[..., Any] = parallel_env_factory(self.env)
+        make = partial(picture_parallel_env, partial(factory, render_mode="rgb_array"), pictures)
+        return replace(self, env=make, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:
         return {}

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 LARGEST = float(np.finfo(np.float32).max)
+USUAL = frozenset({float, int, np.float64, np.float32})  # types of nearly all rewards
 
 
 class InvalidReward(ValueError):
@@ -31,11 +32,14 @@ def as_number(reward: Any, *, agent: Any = None) -> float:
     Raises:
         InvalidReward: another type, several numbers, NaN, infinity, or a number beyond the range of float32.
     """
+    if type(reward) in USUAL and -LARGEST <= reward <= LARGEST:
+        return float(reward)
     number = reward.item() if isinstance(reward, np.ndarray | np.generic) and reward.size == 1 else reward
     owner = "" if agent is None else f" for agent {agent!r}"
     got = f"returned the reward {reward!r}{owner}"
     if not isinstance(number, Real):
-        raise InvalidReward(f"{got}, want one number", agent=agent)
+        several = "" if agent is not None or np.size(number) < 2 else "; of several agents, see badger train pettingzoo"
+        raise InvalidReward(f"{got}, want one number{several}", agent=agent)
     value = float(number)
     if not np.isfinite(value):
         raise InvalidReward(f"{got}, want a finite number", agent=agent)

@@ -11,6 +11,7 @@ import multiprocessing
 import signal
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import util
 from multiprocessing.connection import Connection, wait
@@ -20,9 +21,12 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters.inbound.checked_env import EnvError, EnvFactory, EnvLimits
+from tasks.adapters.inbound.env_batch import check_spaces
 from tasks.adapters.inbound.env_worker import row_in_call, run_worker
+from tasks.adapters.inbound.spaces.stacking import concatenate_blocks
 from tasks.adapters.optional_imports import require_gymnasium
 
+MIN_CONSTRUCTOR_TIMEOUT = 60.0  # seconds: a constructor may import libraries and read files
 TIMEOUT_GRACE = 0.5  # seconds to wait beyond the timeout of a call, which the worker interrupts if it can
 
 
@@ -55,7 +59,10 @@ class WorkerPool:
                 process.start()
                 self.processes.append(process)
                 worker_pipe.close()  # so that the pipe reports the end of the worker
-            self._check_spaces(self._receive(None))
+            timeout = limits.timeout and max(limits.timeout, MIN_CONSTRUCTOR_TIMEOUT)
+            spaces = self._receive(timeout)
+            for rows, other in zip(self.rows, spaces, strict=True):
+                check_spaces(limits.name, rows.start, other, spaces[0])
         except BaseException:
             self.kill()
             raise
@@ -64,9 +71,9 @@ class WorkerPool:
         self.seeds[mask], self.t[mask] = seeds[mask], 0
         return self._request("reset", mask, seeds)
 
-    def step(self, action: np.ndarray) -> dict[str, Any]:
+    def step(self, actions: Sequence[Any] | np.ndarray) -> dict[str, Any]:
         self.t += 1
-        return self._request("step", action)
+        return self._request("step", actions)
 
     def close(self) -> None:
         """Closes the environments and ends the workers; one that takes longer than the timeout is killed."""
@@ -84,14 +91,14 @@ class WorkerPool:
         for pipe in self.pipes:
             pipe.close()
 
-    def _request(self, method: str, *arguments: np.ndarray) -> dict[str, Any]:
+    def _request(self, method: str, *arguments: Sequence[Any] | np.ndarray) -> dict[str, Any]:
         """Calls a method of each worker's `EnvBatch` with its rows of the arguments."""
         for worker, rows in enumerate(self.rows):
             try:
                 self.pipes[worker].send((method, [part[rows.start : rows.stop] for part in arguments]))
             except OSError:
                 raise self._death(worker) from None
-        return _concatenate(self._receive(self.limits.timeout))
+        return _joined(self._receive(self.limits.timeout))
 
     def _receive(self, timeout: float | None) -> list[Any]:
         """One answer of each worker; raises the first error, without waiting for the others."""
@@ -107,7 +114,7 @@ class WorkerPool:
                 deadlines = {worker: self._last_call(worker, start) + limit for worker in pending.values()}
                 overdue = [worker for worker, deadline in deadlines.items() if deadline <= time.monotonic()]
                 if overdue:
-                    raise self._timeout(overdue)
+                    raise self._timeout(overdue, timeout)
                 until = min(deadlines.values())
         return answers
 
@@ -116,10 +123,10 @@ class WorkerPool:
         rows = self.rows[worker]
         return max(start, np.abs(self.call_times[rows.start : rows.stop]).max())
 
-    def _timeout(self, workers: list[int]) -> EnvError:
+    def _timeout(self, workers: list[int], timeout: float | None) -> EnvError:
         return EnvError(
             f"{self.limits.name}, {', '.join(map(self._describe, workers))} did not return within "
-            f"{self.limits.timeout} s, and could not be interrupted",
+            f"{timeout} s, and could not be interrupted",
             **self._place(workers[0]),
         )
 
@@ -157,15 +164,6 @@ class WorkerPool:
             return f"rows {rows.start} to {rows.stop - 1}, between two calls"
         return f"row {row} (seed {self.seeds[row]}, step {self.t[row]})"
 
-    def _check_spaces(self, spaces: list[Any]) -> None:
-        for rows, other in zip(self.rows, spaces, strict=True):
-            if other != spaces[0]:
-                raise EnvError(
-                    f"{self.limits.name}, row {rows.start} has the spaces {other}, want {spaces[0]}, those of row 0",
-                    env=self.limits.name,
-                    row=rows.start,
-                )
-
 
 def _kill(processes: list[BaseProcess]) -> None:
     for process in processes:
@@ -174,10 +172,9 @@ def _kill(processes: list[BaseProcess]) -> None:
         process.join()  # leaves no zombie
 
 
-def _concatenate(parts: list[Any]) -> Any:
-    """Concatenates the arrays of the workers, in nested dicts and tuples."""
-    if isinstance(parts[0], dict):
-        return {name: _concatenate([part[name] for part in parts]) for name in parts[0]}
-    if isinstance(parts[0], tuple):
-        return tuple(map(_concatenate, map(list, zip(*parts, strict=True))))
-    return np.concatenate(parts)
+def _joined(answers: list[dict[str, Any]]) -> dict[str, Any]:
+    """The results of all workers as those of one batch."""
+    return {
+        name: None if answers[0][name] is None else concatenate_blocks([answer[name] for answer in answers])
+        for name in answers[0]
+    }

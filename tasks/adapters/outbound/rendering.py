@@ -4,6 +4,7 @@ Of a grid task (`Task.path`): walls, visited cells, goal and agent. Of other tas
 below it the last action beside the target, if there is one.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,9 @@ UP, DOWN, MARK, PAPER = (70, 120, 180), (200, 110, 60), (40, 40, 40), (255, 255,
 
 def render_rgb(task: Task, initial: Any, state: Any, step: Step, actions: list[Tensor]) -> np.ndarray:
     """An image (height, width, 3) of bytes, of the same size in every step of a task."""
-    cells = grid_cells(task, initial, actions)
-    if cells is not None:
-        return COLORS[cells].repeat(CELL, 0).repeat(CELL, 1)
+    picture = render_grid(task, initial, actions)
+    if picture is not None:
+        return picture
     rows = [_bar_chart(row) for row in _array(step.obs[0]).reshape(-1, step.obs.shape[-1])]
     target = task.target(state)
     if target is not None:
@@ -31,6 +32,12 @@ def render_rgb(task: Task, initial: Any, state: Any, step: Step, actions: list[T
         rows.append(_bar_chart(_array(last_action[0]), _array(target[0])))
     width = max(row.shape[1] for row in rows)
     return np.concatenate([np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows])
+
+
+def render_grid(task: Task, initial: Any, actions: Sequence[Tensor]) -> np.ndarray | None:
+    """The grid after these actions, (height, width, 3) bytes; None for a task without a grid."""
+    cells = grid_cells(task, initial, actions)
+    return None if cells is None else COLORS[cells].repeat(CELL, 0).repeat(CELL, 1)
 
 
 def render_ansi(task: Task, initial: Any, step: Step, actions: list[Tensor]) -> str:
@@ -50,9 +57,11 @@ def render_ansi(task: Task, initial: Any, step: Step, actions: list[Tensor]) -> 
     return "\n".join([*lines, *(f"{name:<7} {score:.3g}" for name, score in scores.items())])
 
 
-def grid_cells(task: Task, initial: Any, actions: list[Tensor]) -> np.ndarray | None:
+def grid_cells(task: Task, initial: Any, actions: Sequence[Tensor]) -> np.ndarray | None:
     """The content of each cell after these actions, (rows, columns); None for a task without a grid."""
-    taken = torch.stack(actions) if actions else torch.zeros(1, 1, dtype=torch.long)  # a path has at least one step
+    taken = (
+        torch.stack(list(actions)) if len(actions) else torch.zeros(1, 1, dtype=torch.long)
+    )  # a path has at least one step
     path = task.path(initial, taken)
     if path is None:
         return None

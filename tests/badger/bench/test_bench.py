@@ -37,6 +37,7 @@ TINY = {
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "maze": {"rows": (2,), "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
     "env-throughput": {"rows": 2, "steps": 3, "single": 3, "repeats": 1},
+    "external-envs": {"rows": 2, "steps": 3, "repeats": 1},
     "recurrent-ppo": {"sizes": PPOSizes(2, 4, 1, 2, 3), "repeats": 1},
     "memory-overhead": {"recipe": RECIPE, "repeats": 1},
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},

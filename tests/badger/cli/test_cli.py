@@ -84,7 +84,9 @@ def test_train_prints_scores_and_further_commands(trained):
     code, out, _, folder = trained
     assert code == 0
     assert re.search(r"30 outer steps in \d+ s of training", out)
-    assert re.search(r"final_error +\d\.\d{4} \+- \d\.\d{4} over 1024 episodes \(answer 0 .*finite differences ", out)
+    assert re.search(
+        r"final_error +\d\.\d{4} \+- \d\.\d{4} over 60 episodes, deterministic \(answer 0 .*finite differences ", out
+    )
     assert f"tensorboard --logdir {folder}" in out
     assert f"badger evaluate {folder}" in out
 
@@ -97,7 +99,7 @@ def test_train_draws_the_learning_curve(trained):
 def test_printed_scores_are_those_of_held_out_episodes(trained):
     _, out, _, folder = trained
     run = load_trusted(folder)
-    scores = evaluate(run.learner.agent, run.learner.task, 1024, generator(0, "evaluate"))
+    scores = evaluate(run.learner.agent, run.learner.task, 60, generator(0, "evaluate"))
     assert f"final_error     {scores['final_error'].mean():.4f}" in out
 
 
@@ -169,10 +171,11 @@ def test_help_of_evaluate_shows_every_flag(command):
     shown = plain(command("evaluate", "--help")[1])
     for flag, description in {
         "--experts": "number of experts; default: as in training", "--dims": "outputs of the task",
-        "--steps": "inner steps",
-        "--episodes": "number of episodes; default: 1024", "--lesion": "such as 0,2", "--seed": "of the episodes",
-        "--env-api": "pettingzoo or gymnasium",
-        "--member": "agent in a population", "--best": "best moving average", "--json": "file for the result",
+        "--steps": "inner steps", "--episodes": "a tenth of the trained environment steps",
+        "--sampled": "sample the actions", "--deterministic": "take the most likely actions",
+        "--lesion": "such as 0,2", "--seed": "of the episodes", "--env-api": "pettingzoo or gymnasium",
+        "--member": "agent in a population", "--best": "best figure of training or evaluation",
+        "--json": "file for the result",
     }.items():  # fmt: skip
         assert flag in shown and description in shown
 
@@ -310,7 +313,7 @@ def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
     assert values == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
-        "env_api": None, "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
+        "env_api": None, "policy": "deterministic", "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
         "references": run.learner.task.references(), "notes": [],
         "scores": {
             name: {"mean": value.double().mean().item(), "sem": value.double().std().item() / 50**0.5}
@@ -378,6 +381,16 @@ def test_a_size_unknown_to_the_task_is_refused_with_the_valid_ones(tmp_path, com
     assert code == 2 and "--dims 3: RepeatPrevious has no dims to change; it has steps, " in err
 
 
+def test_train_prints_both_figures_of_a_stochastic_policy_and_evaluate_either(tmp_path, command):
+    words = ["--outer-steps", 2, "--batch", 4, "--folder", tmp_path / "run", "--no-tensorboard"]
+    code, out, _ = command("train", "cartpole", *words)
+    figures = re.findall(r"episodic_return (.*) over 10 episodes, (\w+) ", out)
+    assert code == 0 and [policy for _, policy in figures] == ["deterministic", "sampled"]
+    for figure, policy in figures:
+        code, out, _ = command("evaluate", tmp_path / "run", f"--{policy}")
+        assert code == 0 and f"episodic_return {figure} over 10 episodes, {policy}" in out
+
+
 @pytest.fixture(scope="module")
 def population(tmp_path_factory):
     run = badger.build_run("tiny_runs:tiny", outer_steps=6, seed=4, seeds=3)
@@ -386,12 +399,11 @@ def population(tmp_path_factory):
     return run
 
 
-def test_train_prints_the_scores_of_each_member(population, command, monkeypatch):
-    monkeypatch.setattr(evaluate_command, "EPISODES", 32)
+def test_train_prints_the_scores_of_each_member(population, command):
     code, out, _ = command("resume", population.folder, "--trust-code")
     assert code == 0
     for member in population.learner.members:
-        scores = evaluate(member.agent, member.task, 32, generator(member.seed, "evaluate"))
+        scores = evaluate(member.agent, member.task, 12, generator(member.seed, "evaluate"))
         assert re.search(rf"seed {member.seed}\n(.*\n)?final_error +{scores['final_error'].mean():.4f}", out)
 
 
@@ -422,6 +434,8 @@ def test_an_unknown_member_is_refused_with_the_valid_range(population, command, 
     "words, message",
     [
         ("--member 5", "--member 5: the run has 1 members, want 0 to 0"),
+        ("--sampled", "--sampled: the actions of BPTT are not sampled; leave it out"),
+        ("--sampled --deterministic", "--sampled: --deterministic is given, too; want one of them"),
         ("--lesion 99", "--lesion 99: want indices of experts from 0 to 1, such as 0,2"),
         ("--seed -1", "--seed -1: want at least 0"),
         ("--json ''", "--json '': want a path"),

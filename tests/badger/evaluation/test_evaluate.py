@@ -1,5 +1,7 @@
 """Evaluation: a score for each episode."""
 
+import io
+import sys
 from functools import partial
 from typing import ClassVar
 
@@ -7,8 +9,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import GuessingGame, evaluate, initial_carry, rollout
-from toys import Crowd, Walk, game, seeded, toy_agent
+from badger import Greedy, GuessingGame, Gymnasium, Sampled, evaluate, initial_carry, rollout
+from toy_worlds import Counter
+from toys import Crowd, Steps, Walk, game, seeded, toy_agent
 
 
 def test_an_evaluation_returns_a_score_for_each_episode():
@@ -58,7 +61,7 @@ def test_modify_state_is_applied_before_the_first_step_of_every_batch(episodes):
     agent = toy_agent(task, experts=2)
     lesion = partial(agent.remove, experts=[0, 1])
     error = evaluate(agent, task, episodes, seeded(), modify_state=lesion)["error"]
-    zero = evaluate(agent, task, episodes, seeded(), policy=lambda output, mask, rng: torch.zeros_like(output))
+    zero = evaluate(agent, task, episodes, seeded(), policy=lambda output, mask, *_: (torch.zeros_like(output), ()))
     assert torch.equal(error, zero["error"])  # an agent without experts returns 0
 
 
@@ -92,3 +95,58 @@ def test_an_evaluation_uses_evaluation_mode_and_restores_the_mode(training):
     agent, modes = toy_agent(game(), bus="gated").train(training), []
     evaluate(agent, game(), 4, seeded(3), modify_state=lambda state: modes.append(agent.training) or state)
     assert modes == [False] and agent.training is training
+
+
+def test_an_evaluation_stops_when_every_first_episode_has_ended():
+    lengths, steps = torch.tensor([2, 5, 3]), []
+
+    class Short(Walk):
+        def reset(self, batch, rng):
+            state, step = super().reset(batch, rng)
+            return state._replace(length=lengths[:batch]), step
+
+    task = Short(steps=50, dtype=torch.float64)
+    scores = evaluate(toy_agent(task), task, 3, seeded(), hook=lambda state: steps.append(1))
+    assert scores["length"].tolist() == lengths.tolist() and len(steps) == 5
+
+
+def test_an_external_environment_rests_after_its_first_episode():
+    calls = []
+
+    class Counted(Counter):
+        def step(self, action):
+            calls.append(self)
+            return super().step(action)
+
+    task = Gymnasium(Counted, steps=50, dtype=torch.float64)
+    lengths = evaluate(toy_agent(task), task, 6, seeded(), Greedy(task.action_space))["episodic_length"]
+    assert len(calls) == lengths.sum() and len(lengths.unique()) > 1
+
+
+@pytest.mark.parametrize("deterministic, policy", [(True, Greedy), (False, Sampled)])
+def test_deterministic_chooses_the_most_likely_or_a_sampled_action(deterministic, policy):
+    task = Steps(dtype=torch.float64)
+    other = {Greedy: Sampled, Sampled: Greedy}[policy](task.action_space)
+    found, want = (
+        evaluate(toy_agent(task), task, 30, seeded(), chosen, deterministic=given)["return"]
+        for chosen, given in ((other, deterministic), (policy(task.action_space), None))
+    )
+    assert torch.equal(found, want)
+
+
+def test_a_guess_cannot_be_sampled():
+    with pytest.raises(ValueError, match="deterministic=False: the policy identity_policy has no actions to sample"):
+        evaluate(toy_agent(game()), game(), 2, seeded(), deterministic=False)
+
+
+def test_a_progress_bar_is_shown_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    evaluate(toy_agent(game()), game(), 2, seeded())
+    assert sys.stderr.getvalue() == ""
+    evaluate(toy_agent(game()), game(), 2, seeded(), progress=True)
+    assert "evaluation:" in sys.stderr.getvalue()

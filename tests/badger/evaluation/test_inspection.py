@@ -130,7 +130,7 @@ def test_plots_of_a_guessing_game_are_those_of_the_task_and_the_memory(core):
     memory = {"memory/reads"} if core in (*ROWS_WRITTEN, "dnc") else set()
     if core in ({*ROWS_WRITTEN, "dnc", *NEURAL} - {"clustered"}):  # which has no read and write vectors
         memory |= {"memory/similarity"}
-    assert plots.keys() == {"comms/graph", "inner/error", "inner/guesses"} | memory
+    assert plots.keys() == {"comms/graph", "episode/steps", "inner/error", "inner/guesses"} | memory
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic", "dnc"])
@@ -142,6 +142,7 @@ def test_plots_can_be_saved_and_all_differ(core):
 def test_without_a_target_no_guesses_are_plotted():
     assert inspected(task=RepeatPrevious(6, 2, dtype=torch.float64))[0].plots.keys() == {
         "comms/graph",
+        "episode/steps",
         "inner/accuracy",
     }
 

@@ -363,7 +363,7 @@ def folder(tmp_path_factory):
     return run.folder
 
 
-def told(capsys, *words):
+def run_command(capsys, *words):
     try:
         code = main([str(word) for word in words])
     except SystemExit as stop:  # of tyro
@@ -374,7 +374,7 @@ def told(capsys, *words):
 def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp_path, capsys):
     out = tmp_path / "new" / "folder"
     words = "--experts 2 3 4 --dims 1 2 --steps 3 6 --slots 2 64 --episodes 3 --seed 5 --out"
-    code, text, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", *words.split(), out)
+    code, text, err = run_command(capsys, "evaluate", folder, "--grid", "--trust-code", *words.split(), out)
     assert (code, err) == (1, "badger: 4 of 24 cells failed; the table has the reasons\n")
     assert text.startswith("after 0 outer steps")
     with (out / "grid.csv").open(newline="") as file:
@@ -390,18 +390,18 @@ def test_the_command_prints_a_table_and_writes_numbers_and_heat_maps(folder, tmp
 
 
 def test_the_command_writes_into_the_runs_folder(folder, capsys):
-    assert told(capsys, "evaluate", "--grid", folder, "--trust-code", "--episodes", 2)[0] == 0
+    assert run_command(capsys, "evaluate", "--grid", folder, "--trust-code", "--episodes", 2)[0] == 0
     assert (folder / "grid.csv").exists() and (folder / "grid.png").exists()
     assert load_trusted(folder).step == 0
 
 
 def test_the_command_has_help_and_names_errors(folder, capsys):
-    code, text, _ = told(capsys, "evaluate", "--grid", "--help")
+    code, text, _ = run_command(capsys, "evaluate", "--grid", "--help")
     assert code == 0 and "--slots" in text and "such as 5 10 20" in text
-    assert "--grid" in told(capsys, "--help")[1] and "--grid" in told(capsys, "evaluate", "--help")[1]
-    code, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--member", 1)
+    assert "--grid" in run_command(capsys, "--help")[1] and "--grid" in run_command(capsys, "evaluate", "--help")[1]
+    code, _, err = run_command(capsys, "evaluate", folder, "--grid", "--trust-code", "--member", 1)
     assert code == 2 and "--member 1: the run has 1 members, want 0 to 0" in err
-    _, _, err = told(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)
+    _, _, err = run_command(capsys, "evaluate", folder, "--grid", "--trust-code", "--episodes", 0)
     assert "--episodes 0: want at least 1" in err
 
 

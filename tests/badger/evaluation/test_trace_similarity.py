@@ -36,7 +36,7 @@ def test_a_vector_of_zeros_has_similarity_zero():
     close(cosine_matrix(double([0, 0], [1, 0]), double([1, 0], [0, 0])), double([0, 0], [1, 0]))
 
 
-def told(steps, heads=1, v=2):
+def make_trace(steps, heads=1, v=2):
     """Traces of `steps` steps, random, of B episodes and N experts."""
     sizes = {"read": v, "write_key": 3 * heads, "write_value": v * heads}
     seeds = {name: i for i, name in enumerate(sizes)}
@@ -44,7 +44,7 @@ def told(steps, heads=1, v=2):
 
 
 def test_rows_are_reads_and_columns_are_writes_of_the_given_episode_and_expert():
-    traces = told(4)
+    traces = make_trace(4)
     found = similarities(traces, episode=1, expert=2)
     assert list(found) == ["read values, written values", "written values", "written keys"]
     read, written, key = (torch.stack([t[name][1, 2] for t in traces]) for name in ("read", "write_value", "write_key"))
@@ -54,7 +54,7 @@ def test_rows_are_reads_and_columns_are_writes_of_the_given_episode_and_expert()
 
 
 def test_a_read_is_compared_with_the_mean_of_the_heads_writes():
-    traces = told(4, heads=3)
+    traces = make_trace(4, heads=3)
     read, written = (torch.stack([t[name][0, 0] for t in traces]) for name in ("read", "write_value"))
     means = (written[:, :2] + written[:, 2:4] + written[:, 4:]) / 3
     close(similarities(traces)["read values, written values"], cosine_matrix(read, means))
@@ -86,7 +86,7 @@ def test_a_core_without_vectors_raises():
 
 @pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
 def test_the_vectors_of_an_episodic_memory_are_its_reads_and_writes(private):
-    """Also after its window has moved, and where members are absent: by the values written and the weights told."""
+    """Also after its window has moved, and where members are absent: by values written and weights of reads."""
     memory = EpisodicMemory(D, lambda size: CORES["gru"](size, 5), slots=12, top_k=3)
     core = (Private(memory) if private else memory).double()
     xs, state, rows = noise(40, B, N, D), None, []

@@ -90,9 +90,9 @@ class Reference:
     def term(self, frames, t, row, value):
         learner, size = self.learner, self.learner.task.action_space.size
         logits, v = frames.output[t, row, :size], frames.output[t, row, -1]
-        legal = frames.action_masks[t][row] if frames.action_masks else torch.ones(size, dtype=torch.bool)
-        chances = logits[legal].softmax(0)
-        chosen = chances[legal[: frames.action[t, row]].sum()]
+        allowed = frames.action_masks[t][row] if frames.action_masks else torch.ones(size, dtype=torch.bool)
+        chances = logits[allowed].softmax(0)
+        chosen = chances[allowed[: frames.action[t, row]].sum()]
         advantage, weight = 0.0, 1.0  # generalized
         for later in range(t, len(frames.reward)):
             error = frames.reward[later, row] - value[later]
@@ -240,8 +240,8 @@ def test_masked_actions_are_never_sampled():
     learner = a2c(STEPS, horizon=5)
     carry = initial_carry(learner.agent, STEPS, 64, rng := seeded())
     frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.rollout_policy, steps=8)
-    legal = torch.stack(frames.action_masks).gather(-1, frames.action.unsqueeze(-1)).squeeze(-1)
-    assert legal.all() and not torch.stack(frames.action_masks).all() and (frames.action == 0).any()
+    allowed = torch.stack(frames.action_masks).gather(-1, frames.action.unsqueeze(-1)).squeeze(-1)
+    assert allowed.all() and not torch.stack(frames.action_masks).all() and (frames.action == 0).any()
 
 
 def test_the_default_eval_policy_is_sampled():

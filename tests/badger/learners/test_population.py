@@ -37,10 +37,10 @@ def flat(learner):
 def assert_equal_learning(together, singles, steps=2):
     """Metrics, gradients and parameters of each member are those of a run of its own."""
     for _ in range(steps):
-        told = together.update()
+        update_metrics = together.update()
         for member, single in zip(together.members, singles, strict=True):
             for name, value in single.update().items():
-                ours = torch.as_tensor(told.get(f"{name}/seed_{single.seed}", told[name]))
+                ours = torch.as_tensor(update_metrics.get(f"{name}/seed_{single.seed}", update_metrics[name]))
                 assert_close(ours, torch.as_tensor(value), rtol=1e-7, atol=1e-9, check_dtype=False)
             for ours, theirs in zip(member.agent.parameters(), single.agent.parameters(), strict=True):
                 pair = [torch.zeros_like(p) if p.grad is None else p.grad for p in (ours, theirs)]
@@ -117,16 +117,19 @@ def test_a_population_keeps_the_contract_of_learners():
 
 
 def test_metrics_are_means_over_members():
-    told = population().update()
+    update_metrics = population().update()
     for name in ("loss", "return", "final_error", "gradient_norm", "parameter_norm"):
-        assert_close(told[name], sum(told[f"{name}/seed_{seed}"] for seed in SEEDS) / 2)
-    assert told["lr"] == 1e-2 and not any(name.startswith("lr/") for name in told)
+        assert_close(update_metrics[name], sum(update_metrics[f"{name}/seed_{seed}"] for seed in SEEDS) / 2)
+    assert update_metrics["lr"] == 1e-2 and not any(name.startswith("lr/") for name in update_metrics)
 
 
 def test_different_learning_rates_are_metrics_of_each_member():
-    told = Population([alone(3, lr=1e-2), alone(4, lr=3e-2)]).update()
+    update_metrics = Population([alone(3, lr=1e-2), alone(4, lr=3e-2)]).update()
     assert_close(
-        [float(told[name]) for name in ("lr", "lr/seed_3", "lr/seed_4")], [2e-2, 1e-2, 3e-2], rtol=1e-6, atol=0
+        [float(update_metrics[name]) for name in ("lr", "lr/seed_3", "lr/seed_4")],
+        [2e-2, 1e-2, 3e-2],
+        rtol=1e-6,
+        atol=0,
     )
 
 
@@ -144,8 +147,8 @@ class Noisy(GuessingGame):
 
 
 def draws(learner):
-    told = learner.update()
-    return [told[f"drawn/seed_{seed}"].item() for seed in SEEDS]
+    update_metrics = learner.update()
+    return [update_metrics[f"drawn/seed_{seed}"].item() for seed in SEEDS]
 
 
 def test_random_numbers_after_the_reset_differ_between_members_and_steps():
@@ -171,9 +174,9 @@ def test_random_numbers_after_the_reset_differ_between_ranks():
 def test_training_with_a_random_bus_or_task_is_reproducible(options):
     one, other = population(**options), population(**options)
     for _ in range(2):
-        told, again = one.update(), other.update()
-        assert told["finite"] and all(told[f"gradient_norm/seed_{seed}"] > 0 for seed in SEEDS)
-        assert same(told, again)
+        update_metrics, again = one.update(), other.update()
+        assert update_metrics["finite"] and all(update_metrics[f"gradient_norm/seed_{seed}"] > 0 for seed in SEEDS)
+        assert same(update_metrics, again)
     assert same(one.state_dict(), other.state_dict())
 
 
@@ -204,10 +207,10 @@ def test_a_member_that_diverges_leaves_the_other_alone(core, truncation):
 
 
 def test_a_member_that_diverges_is_excluded_from_the_mean():
-    told, spared = diverging(population(seeds=THREE), [4]).update(), population(seeds=THREE).update()
-    assert [bool(told[f"finite/seed_{seed}"]) for seed in THREE] == [True, False, True]
-    assert told["loss/seed_4"].isinf()
-    assert_close(told["loss"], (spared["loss/seed_3"] + spared["loss/seed_6"]) / 2)
+    update_metrics, spared = diverging(population(seeds=THREE), [4]).update(), population(seeds=THREE).update()
+    assert [bool(update_metrics[f"finite/seed_{seed}"]) for seed in THREE] == [True, False, True]
+    assert update_metrics["loss/seed_4"].isinf()
+    assert_close(update_metrics["loss"], (spared["loss/seed_3"] + spared["loss/seed_6"]) / 2)
 
 
 def test_training_continues_while_one_member_is_finite():
@@ -253,8 +256,8 @@ def test_a_member_of_a_saved_run_is_an_ordinary_agent(whole):
 def test_a_member_can_continue_alone(whole):
     learner, single = load_trusted(whole.folder).learner, build_run("tiny_runs:tiny", seed=6).learner
     single.load_state_dict(learner.members[1].state_dict())
-    told = learner.update()
-    assert_close(single.update()["loss"], told["loss/seed_6"])
+    update_metrics = learner.update()
+    assert_close(single.update()["loss"], update_metrics["loss/seed_6"])
     assert_close(flat(single), flat(learner.members[1]))
 
 
@@ -287,7 +290,7 @@ def test_milestones_are_those_of_a_member(whole):
     ("tag", "name"),
     [
         ("final_error/train/seed_6", "final_error/seed_6"),
-        ("return/train/seed_5", "return/seed_5"),
+        ("rollout/ep_rew_mean/seed_5", "return/seed_5"),
         ("norm/gradient/seed_5", "gradient_norm/seed_5"),
         ("final_error/train", "final_error"),
     ],

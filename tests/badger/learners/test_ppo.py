@@ -13,7 +13,7 @@ from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
 from badger.sense import Team
 from badger.testing.learner import a_loaded_learner_continues_exactly
-from comms import Attention
+from comms import Attention, Gated, Noisy
 from experts import GRU
 from tasks import RandomSizes
 from toy_learners import REPEAT, STEPS, LossyGRU, PerExpertRewards, agent_with_critic, flat, slopes
@@ -91,9 +91,9 @@ class Reference:
         learner, size, frames = self.learner, self.learner.task.action_space.size, pieces[place][0]
         at = (row, *who)
         logits, v = frames.output[t][at][:size], frames.output[t][at][-1]
-        legal = frames.action_masks[t][at] if frames.action_masks else torch.ones(size, dtype=torch.bool)
-        logs = logits.masked_fill(~legal, -torch.inf).log_softmax(0)[legal]
-        chosen = logs[legal[: frames.action[t][at]].sum()]
+        action_mask = frames.action_masks[t][at] if frames.action_masks else torch.ones(size, dtype=torch.bool)
+        logs = logits.masked_fill(~action_mask, -torch.inf).log_softmax(0)[action_mask]
+        chosen = logs[action_mask[: frames.action[t][at]].sum()]
         advantage, weight, over = 0.0, 1.0, False
         for later in range(place, len(pieces)):
             some, after = pieces[later]
@@ -191,15 +191,17 @@ def reference_update(learner):
                 if not frames.valid[t, row]:
                     continue
                 number += 1
-                legal = frames.action_masks[t][row]
-                old, new = (f.output[t, row, :size].masked_fill(~legal, -1e300).log_softmax(0) for f in (frames, whole))
+                action_mask = frames.action_masks[t][row]
+                old, new = (
+                    f.output[t, row, :size].masked_fill(~action_mask, -1e300).log_softmax(0) for f in (frames, whole)
+                )
                 at, v = frames.action[t, row], whole.output[t, row, -1]
                 ratio, gain = (new[at] - old[at]).exp(), (advantage[t, row] - centre) / (spread + 1e-8)
                 near = value[t, row] + (v - value[t, row]).clamp(-0.01, 0.01)
                 goal = advantage[t, row] + value[t, row]
                 loss = loss - torch.min(ratio * gain, ratio.clamp(0.9, 1.1) * gain)
                 loss = loss + 0.3 * torch.max((goal - v).square(), (goal - near).square())
-                loss = loss + 0.2 * (new.exp() * new)[legal].sum()
+                loss = loss + 0.2 * (new.exp() * new)[action_mask].sum()
         optimizer.zero_grad()
         (loss / number).backward()
         optimizer.step()
@@ -210,9 +212,9 @@ def replaying_policy(actions, sampled):
     """A policy that consumes random numbers like `sampled`, and returns recorded actions."""
     left = iter(actions)
 
-    def policy(output, legal, rng):
-        sampled(output, legal, rng)
-        return next(left)
+    def policy(output, action_mask, state, rng):
+        sampled(output, action_mask, state, rng)
+        return next(left), state
 
     return policy
 
@@ -232,11 +234,21 @@ def test_target_kl_stops_the_epochs_early():
     def moved(**options):
         learner = ppo(core="gru", epochs=6, minibatches=3, lr=3e-2, **options)
         before = flat(learner.agent)
-        told = learner.update()
-        return told["approx_kl"], (flat(learner.agent) - before).norm()
+        update_metrics = learner.update()
+        return update_metrics["approx_kl"], (flat(learner.agent) - before).norm()
 
     (far, way), (near, less) = moved(), moved(target_kl=1e-3)
     assert near < far and 0 < less < way
+
+
+@pytest.mark.parametrize("wrap", [lambda bus: Noisy(bus, drop=0.5, noise=1.0), Gated])
+def test_target_kl_stops_after_one_step_where_the_bus_draws_anew(wrap):
+    learner = ppo(core="gru", minibatches=3, target_kl=1e-9)
+    learner.agent.bus = wrap(learner.agent.bus).double()
+    before = flat(learner.agent)
+    metrics = learner.update()
+    assert metrics["finite"] and not torch.equal(flat(learner.agent), before)
+    assert learner.updater.optimizer.state[learner.updater.parameters[0]]["step"] == 1
 
 
 @pytest.mark.parametrize("normalise", ["batch", "minibatch"])
@@ -275,13 +287,13 @@ def test_scores_and_returns_are_those_of_the_episodes_that_ended():
     frames, _ = rollout(learner.agent, STEPS, carry, rng, learner.rollout_policy, steps=30)
     metrics = learner.update()
     assert_close(metrics["length"], frames.scores["length"].nanmean())
-    totals, sofar = [], [0.0] * 16
+    totals, running_return = [], [0.0] * 16
     for t in range(30):
         for row in range(16):
-            sofar[row] += frames.reward[t, row].item()
+            running_return[row] += frames.reward[t, row].item()
             if frames.scores["length"][t, row].isfinite():
-                totals.append(sofar[row])
-                sofar[row] = 0.0
+                totals.append(running_return[row])
+                running_return[row] = 0.0
     assert_close(float(metrics["return"]), sum(totals) / len(totals))
 
 

@@ -13,7 +13,7 @@ Q = torch.tensor([[1.0, 3.0, 2.0]]).expand(30_000, -1)
 
 def frequencies(epsilon, action_mask=None):
     action_mask = None if action_mask is None else torch.tensor([action_mask]).expand(len(Q), -1)
-    actions = EpsilonGreedy(Discrete(3), epsilon)(Q, action_mask, seeded())
+    actions, _ = EpsilonGreedy(Discrete(3), epsilon)(Q, action_mask, (), seeded())
     return (actions.bincount(minlength=3) / len(Q)).tolist()
 
 
@@ -30,7 +30,7 @@ def test_masked_actions_are_never_taken():
 
 def test_each_row_may_have_its_own_epsilon():
     epsilon = torch.tensor([0.0, 1.0]).repeat_interleave(15_000)
-    actions = EpsilonGreedy(Discrete(3), epsilon)(Q, None, seeded())
+    actions, _ = EpsilonGreedy(Discrete(3), epsilon)(Q, None, (), seeded())
     assert (actions[:15_000] == 1).all()
     assert (actions[15_000:].bincount(minlength=3) / 15_000).tolist() == pytest.approx([1 / 3] * 3, abs=0.02)
 

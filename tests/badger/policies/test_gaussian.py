@@ -25,16 +25,16 @@ def normal(x, mean, std):
 
 
 def test_samples_have_the_mean_and_standard_deviation_of_the_output():
-    actions = Sampled(FREE)(OUTPUT.expand(20_000, -1), None, seeded())
+    actions, _ = Sampled(FREE)(OUTPUT.expand(20_000, -1), None, (), seeded())
     assert actions.shape == (20_000, 2)
     assert_close(actions.mean(0), OUTPUT[:2], rtol=0, atol=0.05)
     assert_close(actions.std(0), torch.tensor([2.0, 0.5], dtype=torch.float64), rtol=0.02, atol=0)
 
 
 def test_actions_are_rescaled_to_the_bounds_and_clipped():
-    assert Greedy(TWICE)(OUTPUT, None, seeded()).tolist() == [2.0, -1.0]
-    assert Greedy(FREE)(OUTPUT, None, seeded()).tolist() == [0.5, -1.0]
-    actions = Sampled(UNIT)(OUTPUT.expand(1000, -1), None, seeded())
+    assert Greedy(TWICE)(OUTPUT, None, (), seeded())[0].tolist() == [2.0, -1.0]
+    assert Greedy(FREE)(OUTPUT, None, (), seeded())[0].tolist() == [0.5, -1.0]
+    actions, _ = Sampled(UNIT)(OUTPUT.expand(1000, -1), None, (), seeded())
     assert actions.min() == 0 and actions.max() == 1 and ((actions > 0) & (actions < 1)).any()
 
 
@@ -52,7 +52,7 @@ def test_the_probability_of_a_bound_is_that_of_all_values_beyond_it():
 def test_clipped_actions_are_recognized_at_bounds_that_are_not_representable(dtype):
     space = Continuous(1, -0.1, 0.3)
     output = torch.tensor([[5.0, 0.0], [-5.0, 0.0]], dtype=dtype)
-    actions = Sampled(space)(output, None, seeded())
+    actions, _ = Sampled(space)(output, None, (), seeded())
     assert_close(log_probability(output, actions, space).exp(), torch.ones(2, dtype=dtype), rtol=1e-4, atol=0)
 
 
@@ -100,6 +100,6 @@ def test_a_gaussian_head_has_one_log_std_for_all_outputs():
 
 def test_an_output_without_standard_deviations_raises():
     with pytest.raises(ValueError, match=r"output has 3 numbers, want 2 means of Continuous.*act\.Gaussian\(head"):
-        Sampled(FREE)(torch.zeros(4, 3), None, seeded())
+        Sampled(FREE)(torch.zeros(4, 3), None, (), seeded())
     with pytest.raises(ValueError, match="want 2 means"):
         gaussian.entropy(torch.zeros(4, 2), FREE)

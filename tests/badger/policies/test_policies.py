@@ -23,7 +23,7 @@ MASK = torch.tensor([False, True, True])
 def frequencies(space, output, action_mask=None, samples=20_000):
     """The frequency of each choice among samples."""
     action_mask = None if action_mask is None else action_mask.expand(samples, -1)
-    actions = Sampled(space)(output.expand(samples, -1), action_mask, seeded())
+    actions, _ = Sampled(space)(output.expand(samples, -1), action_mask, (), seeded())
     return torch.stack([(actions == i).double().mean(0) for i in range(3)])
 
 
@@ -41,7 +41,7 @@ def test_each_of_several_choices_is_sampled_with_its_probabilities():
 
 
 def test_choices_are_sampled_independently():
-    actions = Sampled(PAIR)(SIDE.expand(20_000, -1), None, seeded())
+    actions, _ = Sampled(PAIR)(SIDE.expand(20_000, -1), None, (), seeded())
     both = ((actions[:, 0] == 0) & (actions[:, 1] == 0)).double().mean()
     assert_close(both.item(), 0.75 * 0.5, rtol=0, atol=0.01)
 
@@ -51,7 +51,7 @@ def test_masked_actions_are_never_sampled():
 
 
 def test_samples_depend_on_the_generator_alone():
-    samples = [Sampled(Discrete(3))(QUARTERS.expand(50, -1), None, seeded(seed)) for seed in (0, 0, 1)]
+    samples = [Sampled(Discrete(3))(QUARTERS.expand(50, -1), None, (), seeded(seed))[0] for seed in (0, 0, 1)]
     assert torch.equal(samples[0], samples[1]) and not torch.equal(samples[0], samples[2])
 
 
@@ -59,22 +59,23 @@ def test_samples_depend_on_the_generator_alone():
 @pytest.mark.parametrize(("space", "output", "shape"), [(Discrete(3), QUARTERS, (4,)), (PAIR, SIDE, (4, 2))])
 def test_actions_are_integers_with_or_without_a_value_behind_the_logits(policy, space, output, shape):
     actions = [
-        POLICIES[policy](space)(out.expand(4, -1), None, seeded()) for out in (output, torch.cat([output, VALUE]))
+        POLICIES[policy](space)(out.expand(4, -1), None, (), seeded())[0]
+        for out in (output, torch.cat([output, VALUE]))
     ]
     assert torch.equal(*actions) and actions[0].shape == shape and actions[0].dtype == torch.long
 
 
 def test_greedy_takes_the_most_likely_allowed_action():
     output = torch.tensor([[3.0, 1.0, 2.0], [0.0, 5.0, 5.0]])
-    assert Greedy(Discrete(3))(output, None, seeded()).tolist() == [0, 1]
-    assert Greedy(Discrete(3))(output, MASK.expand(2, -1), seeded()).tolist() == [2, 1]
-    assert Greedy(PAIR)(torch.cat([output[:, :2], output], -1), None, seeded()).tolist() == [[0, 0], [1, 1]]
+    assert Greedy(Discrete(3))(output, None, (), seeded())[0].tolist() == [0, 1]
+    assert Greedy(Discrete(3))(output, MASK.expand(2, -1), (), seeded())[0].tolist() == [2, 1]
+    assert Greedy(PAIR)(torch.cat([output[:, :2], output], -1), None, (), seeded())[0].tolist() == [[0, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_choice_is_returned_for_logits_that_are_not_finite(policy):
     output = torch.tensor([[float("nan")] * 3, [float("inf"), 0, 0]])
-    actions = POLICIES[policy](Discrete(3))(output, None, seeded())
+    actions = POLICIES[policy](Discrete(3))(output, None, (), seeded())[0]
     assert ((actions >= 0) & (actions < 3)).all()
 
 
@@ -135,4 +136,4 @@ def test_an_output_of_another_action_space_raises():
     with pytest.raises(
         ValueError, match=r"output has 5 numbers, want the 3 logits of Discrete\(n=3\), and at most one value"
     ):
-        Sampled(Discrete(3))(torch.zeros(2, 5), None, seeded())
+        Sampled(Discrete(3))(torch.zeros(2, 5), None, (), seeded())

@@ -9,7 +9,10 @@ from badger import A2C, PPO, act, build_run, evaluate, generator, initial_carry,
 from tiny_runs import load_trusted
 from toys import seeded
 
-TINY = {"env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "core.hidden_size": 6, "message_size": 4, "outer_steps": 2}
+TINY = {
+    "env": "toy_zoo:Meadow", "steps": 4, "batch": 3, "core.hidden_size": 6, "message_size": 4, "outer_steps": 2,
+    "learner.horizon": 5,
+}  # fmt: skip
 
 UNKNOWN = '''
 """A world that knows no PettingZoo, and that nobody knows."""
@@ -141,26 +144,42 @@ def test_speakers_and_listeners_play(experts):
 @pytest.mark.parametrize(
     ("flags", "kind", "horizon"),
     [
-        ({}, PPO, 5),  # an episode of 4, and the step that opens the next
-        ({"steps": 500}, PPO, 128),
+        ({}, PPO, 128),
         ({"learner.horizon": 3}, PPO, 3),
-        ({"learner": "a2c"}, A2C, None),  # whole episodes
-        ({"learner": "a2c", "steps": 500}, A2C, 32),
+        ({"learner": "a2c"}, A2C, 8),
         ({"learner": "a2c", "learner.horizon": 3}, A2C, 3),
     ],
 )
 @pytest.mark.parametrize("world", ["pettingzoo", "gymnasium"])
-def test_a_learner_plays_as_long_as_fits_the_world(world, flags, kind, horizon):
+def test_the_options_of_a_learner_are_the_same_in_all_environments(world, flags, kind, horizon):
     env = {"pettingzoo": "toy_zoo:Meadow", "gymnasium": "toy_worlds:Counter"}[world]
     scales = {"learner.reward_scale": 0.5, "sense.scale": 4.0}
-    learner = build_run(world, **TINY | {"env": env} | flags | scales).learner
+    tiny = {name: value for name, value in TINY.items() if name != "learner.horizon"}
+    learner = build_run(world, **tiny | {"env": env} | flags | scales).learner
     assert (type(learner), learner.horizon, learner.reward_scale) == (kind, horizon, 0.5)
-    assert learner.agent.sense.scale == 4.0
+    assert learner.agent.sense.base.scale == 4.0 and learner.reward_scaling is not None
 
 
 def test_a_learner_that_cannot_learn_the_environment_is_refused():
     with pytest.raises(ValueError, match="gives rewards without gradient, and bptt needs differentiable rewards"):
-        build_run("pettingzoo", **TINY, learner="bptt")
+        build_run("pettingzoo", env="toy_zoo:Meadow", learner="bptt")
+
+
+@pytest.mark.parametrize("learner", ["drqn", "r2d2"])
+def test_a_learner_of_one_reward_is_refused_where_there_are_several(learner):
+    with pytest.raises(ValueError, match=f"PettingZoo has 3 agents with a reward for each, and {learner} learns from"):
+        build_run("pettingzoo", env="toy_zoo:Meadow", learner=learner)
+
+
+@pytest.mark.parametrize("learner", ["drqn", "r2d2"])
+def test_q_learners_play_in_environments_of_gymnasium(learner, tmp_path):
+    options = {"env": "toy_worlds:Counter", "steps": 8, "batch": 2, "core.hidden_size": 4, "outer_steps": 2}
+    run = build_run("gymnasium", learner=learner, device="cpu", **options, **{"learner.prefill": 2})
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
+    resumed = load_trusted(tmp_path / "run").learner
+    assert resumed.update()["finite"] and resumed.agent.sense.moments.count > 2 * 2 * 20
+    assert resumed.reward_scaling.moments.count > 2 * 20
 
 
 def test_sequences_are_those_of_ppo_alone():

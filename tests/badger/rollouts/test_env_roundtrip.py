@@ -96,7 +96,7 @@ def test_a_step_equals_that_of_the_task(task, library):
     same(step, env_step)
     for t in range(min(task.steps, 6)):
         output = torch.randn(*step.reward.shape, task.action_space.size, generator=seeded(t), dtype=task.dtype)
-        action = policy_for_env(identity_policy, task.action_space)(output, step.action_mask, seeded())
+        action, _ = policy_for_env(identity_policy, task.action_space)(output, step.action_mask, (), seeded())
         done = (step.terminated | step.truncated).reshape(3, -1).all(1)
         (direct, step), (through_env, env_step) = (
             task.step(direct, action, seeded()),

@@ -81,9 +81,9 @@ def test_a_policy_computes_the_action_from_the_output():
     task = RepeatPrevious(dtype=torch.float64)
     agent = toy_agent(task)
 
-    def sample(output, action_mask, rng):
+    def sample(output, action_mask, state, rng):
         assert action_mask is None
-        return torch.multinomial(output.softmax(-1), 1, generator=rng).squeeze(-1)
+        return torch.multinomial(output.softmax(-1), 1, generator=rng).squeeze(-1), state
 
     trajectory, _ = run(agent, task, 4, policy=sample)
     assert trajectory.action.shape == (4, B) and trajectory.action.dtype == torch.long
@@ -269,7 +269,7 @@ class Masked(Walk):
 
 def test_the_policy_receives_the_action_mask():
     task, masks = Masked(dtype=torch.float64), []
-    run(toy_agent(task), task, 8, policy=lambda output, mask, rng: masks.append(mask) or output)
+    run(toy_agent(task), task, 8, policy=lambda output, mask, *_: (masks.append(mask) or output, ()))
     assert len(masks) == 8 and all(mask.shape == (B, 1) for mask in masks)
 
 
@@ -301,7 +301,7 @@ def test_gradient_flows_through_the_observations_of_the_task():
     def last(push):
         """The last reward when the first guess is shifted, which the agent observes in the next step."""
         pushes = iter([push, 0, 0, 0])
-        trajectory, _ = run(agent, task, 4, policy=lambda output, mask, rng: output + next(pushes))
+        trajectory, _ = run(agent, task, 4, policy=lambda output, *_: (output + next(pushes), ()))
         return trajectory.reward[-1]
 
     push = torch.zeros(B, 2, dtype=torch.float64, requires_grad=True)
@@ -314,6 +314,17 @@ def test_no_gradient_crosses_a_reset():
     agent = toy_agent(task, core="episodic")
     pushes = [torch.zeros(B, 2, dtype=torch.float64, requires_grad=True) for _ in range(6)]
     remaining = iter(pushes)
-    trajectory, _ = run(agent, task, 6, policy=lambda output, mask, rng: output + next(remaining))
+    trajectory, _ = run(agent, task, 6, policy=lambda output, *_: (output + next(remaining), ()))
     gradients = torch.autograd.grad(trajectory.reward[-1].sum(), pushes, allow_unused=True)
     assert [gradient is not None and bool(gradient.any()) for gradient in gradients] == [False] * 3 + [True] * 3
+
+
+def test_a_rollout_without_observations_is_otherwise_the_same():
+    task = game()
+    agent = toy_agent(task)
+    whole, bare = (
+        rollout(agent, task, initial_carry(agent, task, 3, seeded()), seeded(1), steps=4, keep_obs=keep)[0]
+        for keep in (True, False)
+    )
+    assert bare.obs.shape == (4, 3, 0) and torch.equal(bare.reward, whole.reward)
+    assert torch.equal(bare.output, whole.output)

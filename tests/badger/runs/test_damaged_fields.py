@@ -29,6 +29,7 @@ RUN_JSON = {  # by field: the values of WRONG that have its type
     "arguments": ANY_OBJECT,
     "defaults": ANY_OBJECT,
     "outer_steps": (3, 10**400),
+    "extended_to": (None, 3, 10**400),
     "seeds": ([1], []),
     "task": ANY_OBJECT,
     "task.score": ("text",),
@@ -42,7 +43,7 @@ RUN_JSON = {  # by field: the values of WRONG that have its type
     "arguments.device": ("text",),
     "arguments.core.hidden_size": (3, 10**400),
     "defaults.core": ("text",),
-    "defaults.lr": (3, 1.5),
+    "defaults.lr": (None, 3, 1.5),
     "defaults.auxiliary_weights": (None, {}, {"a": 1}),
     "defaults.cuda_graph": (True,),
 }

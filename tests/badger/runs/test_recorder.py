@@ -12,6 +12,7 @@ import torch
 
 from badger import build_run, generator, inspect_agent, read_metrics, train
 from badger.runs.recorder import MetricsWriter
+from badger.runs.tags import metric_tag, score_chart
 from tiny_runs import STEPS, At, checkpoints, events, load_trusted, made, scalars, small_disk, strict_json
 
 INSPECTED_STEPS = [15, 30]  # of tiny_runs:tiny
@@ -48,7 +49,7 @@ def test_there_is_a_line_of_metrics_for_each_outer_step(done):
 
 def test_metrics_are_strict_json(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
-    recorder.log_metrics([row(1, loss=math.nan, norm=math.inf, score=0.1)], 1.0)
+    recorder.log_metrics([row(1, loss=math.nan, norm=math.inf, score=0.1)], {})
     recorder.close()
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert strict_json(line) == {"step": 1, "return": 1.0, "loss": None, "norm": None, "score": 0.1}
@@ -116,20 +117,20 @@ def test_a_folder_without_metrics_is_named(tmp_path):
 
 def test_opening_at_a_step_deletes_later_rows(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
-    recorder.log_metrics([row(i, score=i / 3) for i in range(1, 8)], 1.0)
+    recorder.log_metrics([row(i, score=i / 3) for i in range(1, 8)], {})
     recorder.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "re')
     kept = read_metrics(tmp_path)[:5]
     recorder = MetricsWriter(tmp_path, 5, {}, tensorboard=False)
-    recorder.log_metrics([row(6, score=7.0)], 1.0)
+    recorder.log_metrics([row(6, score=7.0)], {})
     recorder.close()
     assert read_metrics(tmp_path) == [*kept, row(6, score=7.0)]
 
 
 def test_flushed_metrics_are_readable_during_the_run(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {}, tensorboard=False)
-    recorder.log_metrics([row(1)], 1.0)
+    recorder.log_metrics([row(1)], {})
     recorder.flush()
     assert read_metrics(tmp_path) == [row(1)]
     recorder.close()
@@ -143,7 +144,7 @@ def test_flushed_events_are_readable_during_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(LocalFileSystem, "append", lambda *arguments: (time.sleep(0.02), append(*arguments)))
     recorder = MetricsWriter(tmp_path, 0, {})
     for step in range(1, 11):
-        recorder.log_metrics([row(step, score=1.0)], 1.0)
+        recorder.log_metrics([row(step, score=1.0)], {})
     recorder.flush()
     assert steps(scalars(tmp_path)["score/train"]) == list(range(1, 11))
     recorder.close()
@@ -162,21 +163,21 @@ def test_a_score_is_plotted_with_its_average_and_its_reference_lines(curves, don
 @pytest.mark.parametrize(
     "tag, name",
     [
-        ("final_error/train", "final_error"), ("error/train", "error"), ("return/train", "return"),
-        ("loss/train", "loss"), ("norm/gradient", "gradient_norm"), ("norm/parameter", "parameter_norm"),
+        ("final_error/train", "final_error"), ("error/train", "error"), ("rollout/ep_rew_mean", "return"),
+        ("train/loss", "loss"), ("norm/gradient", "gradient_norm"), ("norm/parameter", "parameter_norm"),
     ],
 )  # fmt: skip
 def test_a_point_is_the_mean_of_the_steps_since_the_last(curves, done, tag, name):
-    rows, begun = [row[name] for row in read_metrics(done.folder)], 0
+    rows, start = [row[name] for row in read_metrics(done.folder)], 0
     assert steps(curves[tag])[-1] == STEPS
     for step, value in curves[tag]:
-        assert value == pytest.approx(sum(rows[begun:step]) / (step - begun), rel=1e-5)
-        begun = step
+        assert value == pytest.approx(sum(rows[start:step]) / (step - start), rel=1e-5)
+        start = step
 
 
 @pytest.mark.parametrize(
     "tag, name",
-    [("final_error/ema", "final_error_ema"), ("return/ema", "return_ema"), ("learning_rate", "lr")],
+    [("final_error/ema", "final_error_ema"), ("return/ema", "return_ema"), ("train/learning_rate", "lr")],
 )
 def test_moving_averages_and_learning_rates_are_plotted_unaveraged(curves, done, tag, name):
     rows = {row["step"]: row[name] for row in read_metrics(done.folder)}
@@ -185,13 +186,13 @@ def test_moving_averages_and_learning_rates_are_plotted_unaveraged(curves, done,
 
 def test_the_learning_rate_of_a_member_is_plotted_as_it_is(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, {})
-    recorder.log_metrics([row(1, **{"lr/seed_3": 1.0}), row(2, **{"lr/seed_3": 3.0})], 1.0)
+    recorder.log_metrics([row(1, **{"lr/seed_3": 1.0}), row(2, **{"lr/seed_3": 3.0})], {})
     recorder.close()
-    assert scalars(tmp_path)["learning_rate/seed_3"] == [(2, 3.0)]
+    assert scalars(tmp_path)["train/learning_rate/seed_3"] == [(2, 3.0)]
 
 
 def test_points_lie_at_logging_steps_and_at_checkpoints(curves):
-    assert steps(curves["loss/train"]) == [step for step in range(1, 31) if step % 2 == 0 or step % 5 == 0]
+    assert steps(curves["train/loss"]) == [step for step in range(1, 31) if step % 2 == 0 or step % 5 == 0]
 
 
 @pytest.mark.parametrize(
@@ -217,8 +218,24 @@ def test_every_plotted_point_is_finite(curves):
     assert all(math.isfinite(value) for curve in curves.values() for _, value in curve)
 
 
-def test_the_speed_is_plotted(done):
-    assert all(point.value > 0 for point in events(done.folder).Scalars("speed/outer_steps_per_second"))
+def test_the_speed_and_the_length_of_episodes_are_plotted(done):
+    found = events(done.folder)
+    speeds = [found.Scalars(tag) for tag in ("time/fps", "speed/outer_steps_per_second")]
+    for fps, speed in zip(*speeds, strict=True):  # 20 episodes of 3 steps in an outer step
+        assert speed.value > 0 and fps.value == pytest.approx(60 * speed.value, rel=1e-5)
+    assert {point.value for point in found.Scalars("rollout/ep_len_mean")} == {3.0}
+
+
+@pytest.mark.parametrize("metric, tag", [
+    ("return", "rollout/ep_rew_mean"), ("return/seed_3", "rollout/ep_rew_mean/seed_3"), ("return_ema", "return/ema"),
+    ("error/seed_3_ema", "error/ema/seed_3"), ("episodic_length", "rollout/ep_len_mean"),
+    ("approx_kl", "train/approx_kl"), ("explained_variance", "train/explained_variance"),
+    ("eval/return", "eval/mean_reward"), ("eval/return/seed_3", "eval/mean_reward/seed_3"),
+    ("eval/error", "eval/error"), ("normalizer/obs_std", "normalizer/obs_std"),
+    ("normalizer/obs_std/seed_3", "normalizer/obs_std/seed_3"), ("read_error", "read_error/train"),
+])  # fmt: skip
+def test_metrics_have_the_tags_that_people_search_for(metric, tag):
+    assert metric_tag(metric) == tag
 
 
 @pytest.mark.parametrize("tag", ["inner/error", "inner/guesses", "memory/reads", "comms/graph"])
@@ -244,14 +261,20 @@ def test_custom_scalars_lay_out_curves_that_are_there(done, curves):
         assert all(any(re.fullmatch(pattern, tag) for tag in curves) for pattern in patterns), patterns
 
 
+def test_training_evaluation_and_references_share_a_chart():
+    assert score_chart("return", ["an oracle"], evaluated=True) == [
+        "rollout/ep_rew_mean$", "return/ema", "eval/mean_reward", "return/reference/an_oracle",
+    ]  # fmt: skip
+
+
 def test_a_resumed_curve_has_no_piece_twice(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, REFERENCES)
     for step in (1, 3, 5, 7):
-        recorder.log_metrics([row(step, score=1.0), row(step + 1, score=1.0)], 1.0)
+        recorder.log_metrics([row(step, score=1.0), row(step + 1, score=1.0)], {})
     recorder.close()
     recorder = MetricsWriter(tmp_path, 4, REFERENCES)
     for step in (5, 7, 9):
-        recorder.log_metrics([row(step, score=2.0), row(step + 1, score=2.0)], 1.0)
+        recorder.log_metrics([row(step, score=2.0), row(step + 1, score=2.0)], {})
     recorder.close()
     assert scalars(tmp_path)["score/train"] == [(2, 1.0), (4, 1.0), (6, 2.0), (8, 2.0), (10, 2.0)]
     assert steps(scalars(tmp_path)["score/reference/an_oracle"]) == [2, 4, 6, 8, 10]
@@ -288,7 +311,7 @@ def test_flushing_metrics_to_a_full_disk_raises(tmp_path):
     os.close(recorder.file)
     recorder.file = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(OSError, match="No space left"):
-        recorder.log_metrics([row(1)], 1.0)
+        recorder.log_metrics([row(1)], {})
     recorder.close()
 
 
@@ -301,9 +324,9 @@ def test_training_goes_on_where_events_cannot_be_written(tmp_path, monkeypatch, 
     At.change(run, 12, lambda: monkeypatch.setattr(LocalFileSystem, "append", disk_full))
     with pytest.warns(
         UserWarning, match="events cannot be written .* No space left on device. Training goes on"
-    ) as told:
+    ) as caught:
         train(run)
-    assert len(told) == 1
+    assert len(caught) == 1
     assert run.step == STEPS and load_trusted(run.folder).step == STEPS
     assert "Traceback" not in capfd.readouterr().err
 

@@ -43,15 +43,15 @@ def whole(tmp_path_factory):
 def killed(tmp_path_factory):
     """A run killed at random moments and resumed until done, and the steps from which it was resumed."""
     folder = tmp_path_factory.mktemp("killed") / "run"
-    draw, begun = random.Random(0), []
+    draw, start_steps = random.Random(0), []
     for attempt in range(40):
         process = start(go_for, folder, attempt, draw.randrange(12), draw.uniform(0, 0.05))
         process.join()
         if process.exitcode == 0:
-            return folder, begun
+            return folder, start_steps
         assert process.exitcode == -signal.SIGKILL
-        begun.append(load_trusted(folder).step if (folder / "run.json").exists() else 0)
-    raise AssertionError(f"not done after 40 attempts, from steps {begun}")
+        start_steps.append(load_trusted(folder).step if (folder / "run.json").exists() else 0)
+    raise AssertionError(f"not done after 40 attempts, from steps {start_steps}")
 
 
 def killed_in(folder, name):
@@ -109,8 +109,8 @@ def assert_same_end(folder, whole):
 
 
 def test_the_kills_hit_the_run_in_the_middle(killed):
-    _, begun = killed
-    assert len({step for step in begun if 0 < step < STEPS}) >= 2, begun
+    _, start_steps = killed
+    assert len({step for step in start_steps if 0 < step < STEPS}) >= 2, start_steps
 
 
 def test_a_run_killed_at_random_moments_ends_as_one_that_was_not(killed, whole):

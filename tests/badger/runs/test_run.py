@@ -392,8 +392,8 @@ def test_a_failed_save_is_not_the_best_checkpoint(tmp_path):
 def test_divergence_reports_the_step_the_norms_and_the_last_checkpoint(tmp_path):
     run = Poisoned.at(made(tmp_path / "run"), 13)
     run.log_every = 100
-    told = r"outer step 13 .*loss nan, gradient norm nan, parameter norm \d.*checkpoint: .*step_00000010\.pt"
-    with pytest.raises(Diverged, match=told):
+    message = r"outer step 13 .*loss nan, gradient norm nan, parameter norm \d.*checkpoint: .*step_00000010\.pt"
+    with pytest.raises(Diverged, match=message):
         train(run, tensorboard=False)
 
 
@@ -447,8 +447,8 @@ def test_a_missing_score_does_not_change_its_average(tmp_path):
     update = run.learner.update
 
     def seldom():
-        told = update()
-        return told | {"final_error": told["final_error"] if run.step == 2 else torch.tensor(torch.nan)}
+        message = update()
+        return message | {"final_error": message["final_error"] if run.step == 2 else torch.tensor(torch.nan)}
 
     run.learner.update = seldom
     train(run, 4)

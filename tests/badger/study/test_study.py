@@ -121,6 +121,21 @@ def study_results(outcomes, **fields):
     return StudyResults(**(defaults | fields))
 
 
+def test_gates_are_compared_with_the_median_and_arms_with_them_not_with_each_other():
+    finals = {"low": (0.1, 0.2, 9.0), "high": (0.1, 3.0, 3.0), "diverged": (0.1, math.nan, math.nan)}
+    outcomes = [outcome(arm, seed, final=value) for arm, values in finals.items() for seed, value in enumerate(values)]
+    results = study_results(outcomes, gates=dict.fromkeys(finals, 0.5), threshold=None)
+    found = {row["arm"]: (row["median"], row["met"]) for row in tables.summary(results)}
+    assert found == {"low": (0.2, True), "high": (3.0, False), "diverged": (math.inf, False)}
+    report = report_markdown(results)
+    assert "<= 0.5: met" in report and "<= 0.5: missed" in report and "P(improvement)" not in report
+
+
+def test_a_gate_of_no_arm_is_refused():
+    with pytest.raises(ValueError, match="a gate of 'none', want one of its arms: "):
+        dataclasses.replace(TINY, gates={"none": 1.0})
+
+
 # Runs
 
 
@@ -205,7 +220,8 @@ def test_a_registered_study_and_its_quick_version_fit_their_recipes(name):
     assert STUDIES[name].name == name
     for study in (STUDIES[name], STUDIES[name].quick_version()):
         for arm in study.arms.values():
-            pytest.importorskip(arm.arguments.get("env", "badger").partition(".")[0])
+            module, separator, _ = re.split(r"([.:])|$", arm.arguments.get("env", ""), maxsplit=1)
+            pytest.importorskip(module if separator else "badger")
             run = build_run(arm.recipe, **arm.arguments, seed=0, device="cpu")
             assert run.learner.task.score == study.score
             assert max(study.milestones, default=1) <= run.outer_steps

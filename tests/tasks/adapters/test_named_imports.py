@@ -7,6 +7,7 @@ import pytest
 from tasks.adapters.inbound.gymnasium_spec import env_factory
 from tasks.adapters.inbound.multi_agent_env import parallel_env_factory
 from tasks.adapters.named_imports import ALL, import_named, is_trusted, only_trusted, user_folder
+from tasks.adapters.optional_imports import import_env_module, require_gymnasium
 
 
 @pytest.fixture
@@ -123,9 +124,34 @@ def test_the_folder_is_not_searched_for_an_installed_module(folder, path):
 
 
 def test_the_folder_is_not_searched_for_a_library_that_a_file_names(folder, path):
-    (folder / "popgym.py").write_text("raise AssertionError")
-    with user_folder(str(folder)), refused():
-        if "popgym" not in sys.modules:
-            with pytest.raises(ModuleNotFoundError):
-                import_named("popgym", "popgym:x", is_env=True)
+    (folder / "procgen.py").write_text("raise AssertionError")
+    with user_folder(str(folder)), refused(), pytest.raises(ModuleNotFoundError):
+        import_named("procgen", "procgen:x", is_env=True)
     assert str(folder) not in path
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            "import pettingzoo.none",
+            r"No module named 'pettingzoo.none'; pettingzoo 1\..* is installed, and has no",
+        ),
+        ("from gymnasium import no", r"cannot import name 'no'.*; gymnasium 1\..* is installed, want a version"),
+        ("import no_such_thing.deep", "No module named 'no_such_thing'; it needs no_such_thing: pip install no_such_t"),
+    ],
+)
+def test_advice_names_the_cause_and_the_version_that_is_there(source, message, tmp_path, monkeypatch):
+    (tmp_path / "meadow_of_mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        import_env_module("meadow_of_mine", "meadow_of_mine:make")
+
+
+@pytest.mark.parametrize("version", ["0.29.1", "1.0.0"])
+def test_a_library_that_is_too_old_is_named_with_both_versions(version, monkeypatch):
+    import gymnasium
+
+    monkeypatch.setattr(gymnasium, "__version__", version)
+    with pytest.raises(ImportError, match=rf"gymnasium {version} is installed, want gymnasium>=1.1: pip install"):
+        require_gymnasium()

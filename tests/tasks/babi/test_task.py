@@ -202,9 +202,9 @@ def test_an_evaluation_of_all_gives_each_question_its_scores_in_order(monkeypatc
     agent = toy_agent(task, core="lstm", bus="silent", topology="none", experts=1)
     batches = []
 
-    def policy(output, mask, rng):
+    def policy(output, mask, state, rng):
         batches.append(len(output))
-        return output.argmax(-1) * 0 + guess
+        return output.argmax(-1) * 0 + guess, state
 
     scores = evaluate(agent, task, None, seeded(), policy=policy)
     assert len(task.buckets) > 2 and sum(batches) == sum(part.steps * part.num_episodes for part in task.buckets)
@@ -322,8 +322,8 @@ def test_task_errors_are_means_over_tasks_without_the_excluded_ones():
 
 
 def test_the_command_line_reports_each_task_over_its_own_questions(capsys):
-    print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {})
-    assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes\n"
+    print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {}, "deterministic")
+    assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes, deterministic\n"
 
 
 # --- the dataclass

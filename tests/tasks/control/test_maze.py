@@ -175,12 +175,14 @@ def best(task):
     totals = []
     for goal in set(range(cells)) - {grid.center}:
         others = [cell for cell in range(cells) if cell != goal]
-        worth = np.zeros(cells)  # of each cell with so many steps to go
+        state_values = np.zeros(cells)  # of each cell with so many steps to go
         for _ in range(task.steps):
-            landed = worth[others].mean()
-            gains = np.where(ahead == goal, 10 + landed, worth[ahead] - 0.1 * (ahead == np.arange(cells)[:, None]))
-            worth = gains.max(1)
-        totals.append(worth[grid.center])
+            landed = state_values[others].mean()
+            gains = np.where(
+                ahead == goal, 10 + landed, state_values[ahead] - 0.1 * (ahead == np.arange(cells)[:, None])
+            )
+            state_values = gains.max(1)
+        totals.append(state_values[grid.center])
     return np.mean(totals)
 
 
@@ -242,8 +244,8 @@ def test_actions_that_are_no_integers_of_each_row_are_refused(action):
 # --- pictures
 
 
-def drawn_at_random(output, mask, rng):
-    return output.softmax(-1).multinomial(1, generator=rng).squeeze(-1)
+def drawn_at_random(output, mask, state, rng):
+    return output.softmax(-1).multinomial(1, generator=rng).squeeze(-1), state
 
 
 def pathed(task, batch=6):

@@ -166,7 +166,7 @@ def test_a_batch_is_at_most_the_split():
 
 @pytest.mark.parametrize("largest", [1024, 5])
 def test_an_evaluation_of_a_finite_task_covers_each_episode_once(largest, monkeypatch, tiny_data):
-    monkeypatch.setattr(sys.modules["badger.evaluation.evaluate"], "MAX_BATCH_EPISODES", largest)
+    monkeypatch.setattr(sys.modules["badger.evaluation.batches"], "MAX_BATCH_EPISODES", largest)
     met, task = [], mnist(2, split="train+validation")
     agent, pick = toy_agent(task), SequentialMNIST.reset_to
     monkeypatch.setattr(
@@ -180,7 +180,9 @@ def test_an_evaluation_of_a_finite_task_covers_each_episode_once(largest, monkey
     frames, _ = rollout(agent, task, initial_carry(agent, task, torch.arange(TRAIN), rng), rng, steps=2)
     if largest > TRAIN:  # else the identities of the parts are drawn apart
         assert_close(scores["cross_entropy"], frames.scores["cross_entropy"][-1])
-    guess = evaluate(agent, task, None, seeded(), policy=lambda output, mask, rng: output.argmax(-1) * 0 + 3)
+    guess = evaluate(
+        agent, task, None, seeded(), policy=lambda output, mask, state, rng: (output.argmax(-1) * 0 + 3, ())
+    )
     np.testing.assert_array_equal(guess["accuracy"].numpy(), by_hand(tiny_data, "train")[1] == 3)
 
 

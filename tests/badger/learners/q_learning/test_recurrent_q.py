@@ -143,13 +143,13 @@ def test_the_gradient_equals_that_of_a_reference_loss(case):
 def test_replayed_q_values_agree_with_the_greedy_actions_of_the_rollout():
     """With the weights and recurrent states of the rollout, the greedy action of the replay is the recorded one."""
     learner = r2d2(exploration=LinearEpsilon(0.0, 0.0, 0), core="episodic")
-    lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._rollout_policy([0.0] * 3), rng)
+    rollouts = learner._make_collector(rng := seeded())
+    learner._collect(rollouts, learner._rollout_policy([0.0] * 3), rng)
     batch, _, _ = sample(learner, rng)
     q, target, _ = learner._replay_q(batch, rng)
     steps = batch.steps.map(lambda part: part[learner.spec.burn_in :])
-    legal = steps.action_mask | ~steps.action_mask.any(-1, keepdim=True)
-    greedy = q.masked_fill(~legal, -torch.inf).argmax(-1)
+    allowed = steps.action_mask | ~steps.action_mask.any(-1, keepdim=True)
+    greedy = q.masked_fill(~allowed, -torch.inf).argmax(-1)
     assert torch.equal(greedy[steps.valid], steps.action[steps.valid])
     assert_close(target[steps.valid], q[steps.valid])
 
@@ -252,8 +252,8 @@ def test_the_return_is_that_of_the_episodes_that_ended():
 
 def test_the_discrepancy_is_zero_with_the_weights_of_the_rollout():
     learner = r2d2(discrepancy_interval=1, core="episodic")
-    lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
+    rollouts = learner._make_collector(rng := seeded())
+    learner._collect(rollouts, learner._rollout_policy([0.5] * 3), rng)
     assert_close(learner.discrepancy(rng), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
     with torch.no_grad():
         for p in learner.agent.parameters():
@@ -263,15 +263,15 @@ def test_the_discrepancy_is_zero_with_the_weights_of_the_rollout():
 
 def test_replay_from_the_zero_state_has_a_discrepancy():
     learner = r2d2(discrepancy_interval=1, stored_state=False, burn_in=0, replay_batch=40)
-    lived = learner._make_collector(rng := seeded())
-    learner._collect(lived, learner._rollout_policy([0.5] * 3), rng)
+    rollouts = learner._make_collector(rng := seeded())
+    learner._collect(rollouts, learner._rollout_policy([0.5] * 3), rng)
     assert (learner.discrepancy(rng) > 1e-3).any()
 
 
 def test_the_discrepancy_is_measured_at_its_interval():
     learner = r2d2(discrepancy_interval=2)
-    told = ["discrepancy" in learner.update() for _ in range(4)]
-    assert told == [True, False, True, False]
+    reported = ["discrepancy" in learner.update() for _ in range(4)]
+    assert reported == [True, False, True, False]
 
 
 def test_a_discrepancy_without_final_states_is_refused():

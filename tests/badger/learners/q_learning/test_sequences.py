@@ -37,12 +37,12 @@ def pieces_of(lengths, cut):
 def stream(lengths, rows):
     """A stream of episodes of these lengths, distributed over the rows; an observation is [episode, step]. It ends with
     the shortest row."""
-    told = [[] for _ in range(rows)]
+    episodes_of_rows = [[] for _ in range(rows)]
     for number, length in enumerate(lengths):
-        row = min(range(rows), key=lambda i: len(told[i]))
-        told[row] += [(number, age, age < length, length) for age in range(length + 1)]
-    steps = min(len(row) for row in told)
-    table = torch.tensor([[row[t] for row in told] for t in range(steps)], dtype=torch.float64)
+        row = min(range(rows), key=lambda i: len(episodes_of_rows[i]))
+        episodes_of_rows[row] += [(number, age, age < length, length) for age in range(length + 1)]
+    steps = min(len(row) for row in episodes_of_rows)
+    table = torch.tensor([[row[t] for row in episodes_of_rows] for t in range(steps)], dtype=torch.float64)
     number, age, there, length = table.unbind(-1)
     there = there.bool()
     ends = there & (age == length - 1) & (number % 2 == 0)

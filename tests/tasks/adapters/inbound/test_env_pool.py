@@ -16,7 +16,6 @@ import toy_worlds
 from badger.rollouts.trajectory import Carry, detach_carry
 from experts import state as states
 from tasks import EnvError, EnvLimits, EnvPool, Step
-from tasks.adapters.inbound.checked_env import CheckedEnv
 
 B = 4
 
@@ -52,7 +51,7 @@ def choices(n=4):
 
 def same(one, other):
     for a, b in zip(one, other, strict=True):
-        for x, y in zip(a, b, strict=True):
+        for x, y in zip(a[:4], b[:4], strict=True):  # the last are masks
             assert_array_equal(x, y)
 
 
@@ -201,7 +200,10 @@ def test_an_error_keeps_where_it_happened_when_it_is_pickled():
 BAD_REWARDS = {
     "None": (None, "reward None, want one number"),
     "text": ("1", "reward '1', want one number"),
-    "two numbers": (np.ones(2), r"reward array\(\[1., 1.\]\), want one number"),
+    "two numbers": (
+        np.ones(2),
+        r"reward array\(\[1., 1.\]\), want one number; of several agents, see badger train pettingzoo",
+    ),
     "NaN": (np.float32("nan"), "reward .*nan.*, want a finite number"),
     "infinity": (-math.inf, "reward -inf, want a finite number"),
     "beyond float32": (np.float64(1e39), r"reward .*1e\+39.*, want at most 3.4e\+38, the largest number of float32"),
@@ -223,6 +225,34 @@ def test_a_reward_of_one_element_is_a_number(reward):
     for _ in range(3):
         world, step = world.step(np.zeros(B, int))
     assert step.reward.tolist() == [float(np.asarray(reward).item())] * B
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("reset", r"step 0\) returned one ndarray, want 2: obs, info; .*shimmy"),
+        ("step", r"step 1\) returned 4 values, want 5: obs, reward, terminated, truncated, info"),
+    ],
+)
+def test_the_interface_of_older_versions_is_named(where, message):
+    with pytest.raises(EnvError, match=message):
+        play(worlds(partial(toy_worlds.Old, where)), choices(), 2)
+
+
+def drawing():
+    """Observes a number of NumPy's global generator."""
+
+    class Drawing(toy_worlds.Counter):
+        def observe(self):
+            return np.array([np.random.random(), self.t])
+
+    return Drawing(9)
+
+
+def test_copies_in_workers_that_draw_from_the_global_generator_differ_and_repeat():
+    first, again = (play(worlds(drawing, 4), choices(), 3, seed=5) for _ in range(2))
+    same(first, again)
+    assert all(len(set(step.obs[:, 0])) == B for step in first)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -327,4 +357,4 @@ def test_a_dict_with_other_names_is_refused():
             return {"door": 1}
 
     with pytest.raises(EnvError, match=r"returned the observation \['door'\], want a dict of \['door', 'place'\]"):
-        CheckedEnv(Other, 0, EnvLimits("Toy-v0")).reset(seed=0)
+        worlds(Other).reset(B, seeded())

@@ -158,6 +158,8 @@ def test_options_reach_the_environment_and_steps_its_limit():
 
 BAD = [
     ({"env": "CartPoll-v1"}, r"env='CartPoll-v1' cannot be constructed: .*Did you mean: `CartPole`"),
+    ({"env": "MiniGrid-Nowhere-v0"}, "an id of another package is package:id, as minigrid:MiniGrid-Empty-5x5-v0"),
+    ({"env": toy_worlds.Spaceless}, "env='Spaceless' has the observation_space None, want a gymnasium.Space"),
     ({"env": "toy_worlds:Countre"}, "module toy_worlds has no function Countre"),
     (
         {"env": "no_such_module:make"},
@@ -166,9 +168,9 @@ BAD = [
     ({"env": dict}, "env='dict' returned a dict, want a single gymnasium.Env"),
     (
         {"env": partial(gymnasium.make_vec, "CartPole-v1")},
-        "env='make_vec' returned a CartPoleVectorEnv, want a single gymnasium.Env",
+        "env='CartPole-v1' returned a CartPoleVectorEnv, want a single gymnasium.Env",
     ),
-    ({"env": toy_worlds.Counter}, "steps=0, and Counter has no time limit; want .*steps=1000"),
+    ({"frame_stack": 0}, "frame_stack=0, want at least 1"),
     ({"steps": -1}, "steps=-1, want at least 1, or 0"),
     ({"mask_obs": (4,)}, "mask_obs: CartPole-v1 has no component 4, want 0 to 3"),
     ({"mask_obs": (0, 1, 2, 3)}, "hides all 4 of CartPole-v1"),
@@ -176,7 +178,10 @@ BAD = [
         {"env": "toy_worlds:Counter", "steps": 5, "mask_velocity": True},
         "want one of CartPole-v0, .*mask_obs=",
     ),
-    ({"env": toy_worlds.spoken_to, "steps": 5}, r"spoken_to has the action space Text.*, want Discrete, MultiDiscrete"),
+    (
+        {"env": toy_worlds.spoken_to, "steps": 5},
+        r"spoken_to: action has the space Text.*, want Discrete, MultiDiscrete",
+    ),
     ({"num_workers": 0}, "num_workers=0, want at least 1"),
     ({"timeout": 3.0}, "set num_workers=2 or more"),
 ]

@@ -71,6 +71,17 @@ def test_slow_rows_may_take_longer_together_than_the_timeout(monkeypatch):
     assert_array_equal(world.step(np.full(8, 3))[1].reward, np.full(8, 3))
 
 
+def test_a_constructor_that_hangs_is_named(monkeypatch):
+    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.MIN_CONSTRUCTOR_TIMEOUT", 0.2)
+
+    class Stuck(Counter):
+        def __init__(self):
+            toy_worlds.ignore_interrupts()
+
+    with pytest.raises(EnvError, match=r"Toy-v0, row 0 \(seed 0, step 0\).* did not return within 0.2 s"):
+        reset(pool(Stuck, timeout=0.1))
+
+
 def test_an_environment_that_hangs_in_close_is_killed_after_the_timeout():
     class Closing(Counter):
         def close(self):

@@ -1,4 +1,4 @@
-"""Input maps (senses): from a task's observation to the observation of each expert.
+"""Senses of a plain vector.
 
 - `Broadcast`, `Scaled`, `Embedding`: one observation for all experts.
 - `PerExpert`: one observation for each expert.
@@ -7,32 +7,11 @@
 Shapes: B episode, E expert, P agent of the environment, O observation, S input of an expert.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from badger.sense.base import Sense
 from badger.teams import team_size
-
-
-class Sense(nn.Module, ABC):
-    """Base class of input maps: observations -> (B, E, output_size). A subclass sets `output_size` (S)."""
-
-    output_size: int
-
-    @abstractmethod
-    def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
-        """The input of each expert.
-
-        Args:
-            obs: the observations of a batch of episodes.
-            experts: E.
-            outputs: D, numbers of the agent's action.
-
-        Raises:
-            ValueError: observations of another shape.
-        """
 
 
 class Broadcast(Sense):
@@ -148,13 +127,3 @@ class Team(Sense):
                 "for each agent of the environment; sense.Broadcast takes one for all experts"
             )
         return (obs * self.scale).repeat(1, team_size(experts, obs.shape[1]), 1)
-
-
-SENSES: dict[str, Callable[..., Sense]] = {
-    "broadcast": Broadcast,
-    "scaled": Scaled,
-    "embedding": Embedding,
-    "per_expert": PerExpert,
-    "team": Team,
-}
-"""Senses by name, each a factory `(obs_size, *, options) -> Sense`."""

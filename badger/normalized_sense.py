@@ -1,0 +1,66 @@
+"""A sense whose observations are normalized by their running mean and variance.
+
+The moments are buffers, so that a loaded agent has them. Only a learner updates them (`update_obs_moments`), after an
+outer step: the log-probabilities of a rollout and of its replay are those of equal moments, and evaluation changes
+nothing.
+
+Shapes: T step, B episode, E expert, P agent of the environment, O observation, S input of an expert.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from badger.agent import Agent
+from badger.moments import RunningMoments
+from badger.sense import Sense
+
+
+class Normalized(Sense):
+    """The wrapped sense of observations with mean 0 and variance 1, clipped; before the first update, as they are.
+
+    Args:
+        base: the wrapped sense.
+        obs_size: O.
+        numeric: the numbers of an observation that are normalized; others, such as one-hot codes, stay as they are.
+            None: all.
+        clip: largest absolute value of a normalized number.
+
+    Raises:
+        ValueError: `numeric` of another length, or a clip that is not above 0.
+
+    Source: `VecNormalize` of Stable-Baselines3; Engstrom et al. 2020, arXiv:2005.12729.
+    """
+
+    numeric: Tensor
+
+    def __init__(self, base: Sense, obs_size: int, *, numeric: Sequence[bool] | None = None, clip: float = 10.0):
+        super().__init__()
+        if numeric is not None and len(numeric) != obs_size:
+            raise ValueError(f"numeric has {len(numeric)} values, want one for each of obs_size={obs_size} numbers")
+        if not clip > 0:
+            raise ValueError(f"clip={clip}, want a number above 0")
+        self.base, self.clip, self.output_size = base, clip, base.output_size
+        self.moments = RunningMoments(obs_size)
+        chosen = torch.ones(obs_size, dtype=torch.bool) if numeric is None else torch.tensor(numeric)
+        self.register_buffer("numeric", chosen, persistent=False)
+
+    def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
+        normalized = ((obs - self.moments.mean) / self.moments.std).clamp(-self.clip, self.clip)
+        return self.base(torch.where(self.numeric, normalized, obs), experts, outputs)
+
+
+def update_obs_moments(agent: Agent, obs: Float[Tensor, "T B *EO"], present: Sequence[Bool[Tensor, "B P"]]) -> None:
+    """Merges the observations of a rollout into the moments of an agent's sense, where it is `Normalized`.
+
+    Args:
+        agent: the agent.
+        obs: the observations.
+        present: agents that observed each step; empty: all.
+    """
+    if isinstance(agent.sense, Normalized):
+        rows = obs.shape[:-1]
+        mask = torch.stack(list(present)) if present else torch.ones(rows, dtype=torch.bool, device=obs.device)
+        agent.sense.moments.update(obs, mask)

@@ -1,0 +1,81 @@
+"""The evaluation protocol of a run: by which policies its agents are judged, in how many episodes, and in between."""
+
+import math
+
+from badger.evaluation.batches import default_episodes
+from badger.evaluation.evaluate import evaluate, nan_mean_and_sem
+from badger.learners import Learner, requirement
+from badger.learners.population import member_learners
+from badger.policies.policies import Greedy, Policy, Sampled
+from badger.rng import generator
+from badger.runs.best import EVALUATION, BestFigure
+
+PERIODIC_EPISODES = 20
+"""Sampled episodes of each evaluation within a training."""
+PERIODIC_STREAM = "periodic evaluation"
+"""The random stream of these episodes: neither that of the training nor that of `badger evaluate`."""
+DETERMINISTIC, SAMPLED = "deterministic", "sampled"
+
+
+def evaluation_policies(learner: Learner) -> dict[str, Policy]:
+    """The policies of evaluations by name; the first is the learner's own, of an evaluation that names none.
+
+    An agent that is trained as a stochastic policy may be judged by sampled actions and by the most likely ones. The
+    answers of other agents are deterministic.
+
+    Args:
+        learner: of one agent.
+    """
+    own, space = learner.eval_policy, learner.task.action_space
+    if not requirement(learner, "needs_critic"):
+        return {DETERMINISTIC: own}
+    both: dict[str, Policy] = {DETERMINISTIC: Greedy(space), SAMPLED: Sampled(space)}
+    first = next((name for name, policy in both.items() if policy == own), "own policy")
+    return {first: own, **both}
+
+
+def trained_env_steps(learner: Learner) -> int:
+    """The environment steps that a learner has trained on, over all copies and processes.
+
+    Args:
+        learner: of one agent; one that does not count them (`env_steps`) is taken to train on one whole episode in each
+            outer step.
+    """
+    return int(getattr(learner, "env_steps", learner.step * learner.task.steps))
+
+
+def learner_episodes(learner: Learner) -> int | None:
+    """The default number of episodes by which a learner's agent is judged, `default_episodes` of its training.
+
+    Args:
+        learner: of one agent.
+    """
+    return default_episodes(learner.task.evaluation_task, trained_env_steps(learner))
+
+
+def periodic_evaluation(learner: Learner) -> tuple[BestFigure | None, dict[str, float]]:
+    """The figure that decides best.pt, the mean return over the same held-out episodes each time, and all mean scores.
+
+    The episodes come from a stream of their own, and no random number of the training is drawn. Those of a finite task
+    are all its held-out ones, on which the figure of best.pt is then optimistic.
+
+    Args:
+        learner: of the run; the members of a population are averaged.
+
+    Returns:
+        The figure, None where it is not finite; and the means by name, `eval/return` or `eval/return/seed_3`.
+    """
+    metrics: dict[str, float] = {}
+    members, returns, episodes = member_learners(learner), [], 0
+    for member in members:
+        task, device = member.task.evaluation_task, next(member.agent.parameters()).device
+        count = None if task.num_episodes is not None else PERIODIC_EPISODES
+        rng = generator(member.seed, PERIODIC_STREAM, device=device)
+        scores = evaluate(member.agent, task, count, rng, member.eval_policy)
+        suffix = f"/seed_{member.seed}" if len(members) > 1 else ""
+        metrics |= {f"eval/{name}{suffix}": nan_mean_and_sem(values)[0] for name, values in scores.items()}
+        returns.append(metrics[f"eval/return{suffix}"])
+        episodes += len(scores["return"])
+    finite = [value for value in returns if math.isfinite(value)]  # without members that have diverged
+    mean = sum(finite) / len(finite) if finite else math.nan
+    return (BestFigure(EVALUATION, episodes, mean) if finite else None), {**metrics, "eval/return": mean}

@@ -1,0 +1,52 @@
+"""Parts of a flat observation: which of its numbers are a vector, a symbol, an image or a text.
+
+This module also runs in worker processes; it does not import torch.
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+
+class ObsPart(NamedTuple):
+    """A part of a flat observation, for senses that treat parts differently; the parts follow each other.
+
+    Args:
+        kind: "vector": real numbers; "one_hot": symbols and flags, 0 or 1; "image": pixels; "text": counts of words.
+        shape: of the part before it was flattened.
+        name: where the part is in the observation of the environment, such as "['image']"; "" for all of it.
+        layout: the axes of an image: a subset of N (stacked frames), C (channels), H and W, such as "HWC"; else "".
+        low: the smallest value of a pixel.
+        high: the largest value of a pixel.
+    """
+
+    kind: Literal["vector", "one_hot", "image", "text"]
+    shape: tuple[int, ...]
+    name: str = ""
+    layout: str = ""
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def size(self) -> int:
+        """The number of components."""
+        return math.prod(self.shape)
+
+
+def visible_parts(parts: tuple[ObsPart, ...], visible: list[int]) -> tuple[ObsPart, ...]:
+    """The parts of an observation of which some components are hidden.
+
+    A part that loses some of its components becomes a plain vector, or remains symbols; one that loses all is left out.
+
+    Args:
+        parts: of the whole observation.
+        visible: the indices of the components that are left.
+    """
+    kept, start, seen = [], 0, set(visible)
+    for part in parts:
+        left = len(seen.intersection(range(start, start + part.size)))
+        start += part.size
+        if left == part.size:
+            kept.append(part)
+        elif left:
+            kept.append(ObsPart("one_hot" if part.kind == "one_hot" else "vector", (left,), part.name))
+    return tuple(kept)

@@ -1,0 +1,149 @@
+"""Actors: the actions of a rollout, one observation or a batch, seeds, masks, exported programs."""
+
+import io
+import re
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+import badger
+from badger import Greedy, Sampled, build_run, generator, initial_carry, rollout
+from badger.errors import UntrustedCode
+from badger.rollouts.actor import Actor
+from toys import Steps, game, seeded, toy_agent
+
+TINY = {"batch": 4, "core.hidden_size": 6, "outer_steps": 1, "device": "cpu"}
+
+
+def saved(folder, recipe="gymnasium", **more):
+    run = build_run(recipe, **TINY, **more)
+    run.folder = folder
+    run.save()
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return saved(tmp_path_factory.mktemp("actor") / "run", mask_velocity=True).folder
+
+
+def played(actor, deterministic=True):
+    """Actions and observations of an episode of at most 30 steps."""
+    env, state, steps = gymnasium.make("CartPole-v1", max_episode_steps=30), None, []
+    obs, over = env.reset(seed=5)[0], False
+    while not over:
+        action, state = actor.predict(obs, state, deterministic=deterministic)
+        steps.append((obs, int(action)))
+        obs, _, terminated, truncated, _ = env.step(action)
+        over = terminated or truncated
+    return steps
+
+
+@pytest.mark.parametrize("deterministic, policy", [(True, Greedy), (False, Sampled)])
+def test_predictions_are_the_actions_of_a_rollout(deterministic, policy):
+    task = Steps(steps=6, dtype=torch.float64)
+    agent = toy_agent(task, core="episodic")
+    actor = Actor(agent, task, Greedy(task.action_space), Sampled(task.action_space), seed=3)
+    rng = seeded(3)
+    env_state, step = task.reset(1, seeded(9))
+    carry = initial_carry(agent, task, 1, seeded())
+    start = agent.initial_state(step.obs, rng, None, 3)
+    want, _ = rollout(agent, task, carry._replace(env_state=env_state, step=step, agent_state=start), rng,
+                      policy(task.action_space), steps=4)  # fmt: skip
+    state = None
+    for t in range(4):
+        mask = want.action_masks[t].numpy()
+        action, state = actor.predict(want.obs[t].numpy(), state, None, deterministic, mask)
+        if not want.valid[: t + 1].all():
+            break
+        assert action.tolist() == want.action[t].tolist()
+
+
+def test_a_single_observation_is_a_batch_of_one(folder):
+    one, batch = (badger.load_actor(folder) for _ in range(2))
+    obs = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
+    (a, _), (b, _) = one.predict(obs), batch.predict(obs[None])
+    assert np.ndim(a) == 0 and b.shape == (1,) and a == b[0]
+
+
+def test_the_same_seed_gives_the_same_sampled_actions(folder):
+    first, again, other = (played(badger.load_actor(folder, seed=seed), False) for seed in (1, 1, 2))
+    assert str(first) == str(again) != str(other)
+
+
+def test_an_episode_start_resets_only_its_rows(folder):
+    actor, obs = badger.load_actor(folder), np.ones((3, 4), np.float32)
+    _, state = actor.predict(obs)
+    _, kept = actor.predict(obs, state)
+    _, reset = actor.predict(obs, state, np.array([True, False, False]))
+    _, new = actor.predict(obs)
+    assert torch.equal(reset.agent.y[1:], kept.agent.y[1:])
+    assert torch.equal(reset.agent.y[0], new.agent.y[0]) and not torch.equal(reset.agent.y[0], kept.agent.y[0])
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_masked_actions_are_not_taken(folder, allowed):
+    actor, mask = badger.load_actor(folder), np.arange(2) == allowed
+    assert actor.predict(np.zeros(4), action_mask=mask)[0] == allowed
+    assert actor.predict(np.zeros((2, 4)), action_mask=[mask, mask], deterministic=False)[0].tolist() == [allowed] * 2
+
+
+def test_observations_of_other_spaces_and_actions_go_through_the_task(tmp_path):
+    actor = badger.load_actor(saved(tmp_path / "run", env="MountainCarContinuous-v0").folder)
+    env = gymnasium.make("MountainCarContinuous-v0")
+    action, _ = actor.predict(env.reset(seed=0)[0])
+    assert env.action_space.contains(action)
+    actor = badger.load_actor(saved(tmp_path / "lake", env="FrozenLake-v1").folder)  # a number, one-hot for the agent
+    assert np.ndim(actor.predict(7)[0]) == 0 and actor.predict(np.array([7, 8]))[0].shape == (2,)
+
+
+def test_a_guess_is_predicted_in_the_environment_of_the_game(tmp_path):
+    actor = badger.load_actor(saved(tmp_path / "run", "guessing_game", dims=3).folder)
+    env = badger.to_gymnasium(badger.build_run("guessing_game", dims=3).learner.task)
+    action, _ = actor.predict(env.reset(seed=0)[0])
+    assert action.shape == (3,) and env.action_space.contains(action)
+    with pytest.raises(ValueError, match="deterministic=False: the actions of this agent are not sampled"):
+        actor.predict(env.reset(seed=0)[0], deterministic=False)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3, 4), ()])
+def test_an_observation_of_another_shape_is_refused(folder, tmp_path, shape):
+    with pytest.raises(ValueError, match=rf"obs has the shape {re.escape(str(shape))}, want \(4,\), or"):
+        badger.load_actor(folder).predict(np.zeros(shape))
+    actor = badger.load_actor(saved(tmp_path / "run", "cartpole").folder)
+    with pytest.raises(ValueError, match=rf"obs has the shape {re.escape(str(shape))}, want \(2,\), or \(batch, 2\)"):
+        actor.predict(np.zeros(shape))
+
+
+def test_a_state_of_another_batch_is_refused(folder):
+    actor = badger.load_actor(folder)
+    _, state = actor.predict(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="obs has 3 rows, want those of state, 2"):
+        actor.predict(np.zeros((3, 4)), state)
+
+
+def test_an_actor_imports_no_code_that_is_not_trusted(tmp_path):
+    saved(tmp_path / "run", env="toy_worlds:Counter", steps=5)
+    with pytest.raises(UntrustedCode):
+        badger.load_actor(tmp_path / "run")
+    assert badger.load_actor(tmp_path / "run", trusted=("toy_worlds",)).predict(np.zeros(2))[0] in range(4)
+
+
+def test_an_exported_program_gives_the_outputs_of_the_agent(folder):
+    actor, file = badger.load_actor(folder), io.BytesIO()
+    program, state = actor.export(batch=2)
+    torch.export.save(program, file)
+    file.seek(0)
+    step, memory = torch.export.load(file).module(), None
+    for obs in torch.randn(3, 2, 2, generator=generator(0, "obs")):
+        output, *state = step(obs, *state)
+        action, memory = actor.predict(np.insert(obs.numpy(), [1, 2], 0, axis=1), memory)  # hidden velocities
+        assert output[:, :2].argmax(-1).tolist() == action.tolist()
+
+
+def test_an_agent_with_an_append_only_memory_is_not_exported():
+    task = game()
+    with pytest.raises(ValueError, match="the agent's state holds a RowLog, want tensors only"):
+        Actor(toy_agent(task, core="episodic"), task, badger.Greedy(task.action_space), None).export()
