@@ -6,6 +6,7 @@
   `pettingzoo.ParallelEnv`.
 - `tasks.adapters.named_imports`: imports of modules that a string names, and which of them are allowed.
 - `tasks.adapters.optional_imports`: imports of the two libraries, with installation advice.
+- `tasks.adapters.pictures`: environments that keep the pictures of an episode.
 
 ```python
 from tasks import GuessingGame, to_gymnasium

@@ -74,7 +74,7 @@ def test_a_replay_over_several_episodes_uses_the_graph_of_each(bus):
     rng = seeded(2)
     carry = initial_carry(agent, task, B, rng)
     _, carry = rollout(agent, task, carry, rng, steps=2)
-    trajectory, recording, _ = record(agent, task, carry, rng, lambda o, m, r: o, steps=T)
+    trajectory, recording, _ = record(agent, task, carry, rng, lambda o, m, s, r: (o, s), steps=T)
     assert trajectory.episode_start[1:].any()
     output, _, last = replay(agent, recording)
     assert_close(output, trajectory.output, rtol=1e-10, atol=1e-12)

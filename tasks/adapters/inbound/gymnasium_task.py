@@ -13,8 +13,8 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
-from tasks.adapters.inbound.pictures import picture_env
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
+from tasks.adapters.pictures import picture_env
 from tasks.observations import ObsPart, visible_parts
 from tasks.task import ActionSpace, Step, Task, check_positive
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv, parallel_env_factory
-from tasks.adapters.inbound.pictures import picture_parallel_env
+from tasks.adapters.pictures import picture_parallel_env
 from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Step, Task
 

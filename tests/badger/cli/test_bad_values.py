@@ -92,6 +92,8 @@ def update_once(monkeypatch):
 def test_a_bad_value_is_refused_in_one_line_that_names_it_or_the_run_trains(
     recipe, extra, flag, value, update_once, capsys, tmp_path, monkeypatch
 ):
+    if recipe == "atari":
+        pytest.importorskip("ale_py")
     monkeypatch.chdir(tmp_path)
     words = itertools.chain(*([name, *(text.split() or [""])] for name, text in {**TINY, **extra, flag: value}.items()))
     code = main(["train", recipe, *words])

@@ -86,7 +86,7 @@ def test_a_core_without_vectors_raises():
 
 @pytest.mark.parametrize("private", [False, True], ids=["shared", "private"])
 def test_the_vectors_of_an_episodic_memory_are_its_reads_and_writes(private):
-    """Also after its window has moved, and where members are absent: by the values written and the weights of the reads."""
+    """Also after its window has moved, and where members are absent: by values written and weights of reads."""
     memory = EpisodicMemory(D, lambda size: CORES["gru"](size, 5), slots=12, top_k=3)
     core = (Private(memory) if private else memory).double()
     xs, state, rows = noise(40, B, N, D), None, []

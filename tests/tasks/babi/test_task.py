@@ -322,8 +322,8 @@ def test_task_errors_are_means_over_tasks_without_the_excluded_ones():
 
 
 def test_the_command_line_reports_each_task_over_its_own_questions(capsys):
-    print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {})
-    assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes\n"
+    print_scores({"error_task_3": torch.tensor([torch.nan, 1.0, 0.0, torch.nan])}, {}, "deterministic")
+    assert capsys.readouterr().out == "error_task_3    0.5000 +- 0.5000 over 2 episodes, deterministic\n"
 
 
 # --- the dataclass
