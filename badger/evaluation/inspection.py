@@ -98,9 +98,7 @@ def inspect_agent(
         )
 
     with evaluation_mode(agent):
-        count = cap_episodes(episodes, agent.experts, MAX_TOTAL_EXPERTS)
-        count = max(1, min(count, MAX_TOTAL_STEPS // task.steps))
-        start = initial_carry(agent, task, min(count, task.num_episodes or count), rng)
+        start = initial_carry(agent, task, inspected_episodes(agent, task, episodes), rng)
         labels = task.step_labels(start.env_state)
         trajectory, carry = rollout(
             agent, task, start, rng, policy, steps=task.steps, first_episodes=True, hook=step_stats
@@ -123,6 +121,18 @@ def inspect_agent(
     if path is not None:
         plots["inner/paths"] = plot_paths(path)
     return Inspection(scalars, plots, embeddings(agent, carry.agent_state))
+
+
+def inspected_episodes(agent: Agent, task: Task, episodes: int = EPISODES) -> int:
+    """The number of episodes of an inspection, at most those of a finite task.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        episodes: the wanted number; fewer with very many experts or very long episodes.
+    """
+    count = cap_episodes(episodes, agent.experts, MAX_TOTAL_EXPERTS)
+    return max(1, min(count, task.num_episodes or count, MAX_TOTAL_STEPS // task.steps))
 
 
 def mean_cosine(y: Tensor) -> Tensor:

@@ -214,7 +214,13 @@ class Gymnasium(Task):
         return action.detach().cpu().numpy()
 
     def encode_obs(self, obs: Any) -> np.ndarray:
-        return self._description.observations.flatten(obs)[..., self._visible]
+        try:
+            return self._description.observations.flatten(obs)[..., self._visible]
+        except ValueError as error:
+            if self.frame_stack == 1:
+                raise
+            wrapper = f"gymnasium.wrappers.FrameStackObservation(env, {self.frame_stack}, padding_type='reset')"
+            raise ValueError(f"{error}; the agent observes {self.frame_stack} frames, as those of {wrapper}") from None
 
     def encode_action_mask(self, obs: Any, action_mask: Any, batch: int | None) -> np.ndarray | None:
         actions = self._description.actions

@@ -93,11 +93,8 @@ class ActionCodec:
             choices = [leaf for leaf in self.leaves if isinstance(leaf, Choices)]
             flat = np.concatenate([leaf.mask(_part(mask, leaf.path)) for leaf in choices] or [np.ones(total, bool)])
         if len(flat) != total:
-            advice = (
-                f", one for each option of {len(self.nvec)} choices; a mask of their combinations needs one Discrete space"
-                if len(self.nvec) > 1
-                else ""
-            )
+            several = f", one for each option of {len(self.nvec)} choices; combinations of them need one Discrete space"
+            advice = several if len(self.nvec) > 1 else ""
             raise ValueError(f"{self.owner} received an action_mask of {len(flat)} values, want {total}{advice}")
         if flat.all():
             return flat
