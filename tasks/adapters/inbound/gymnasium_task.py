@@ -214,6 +214,14 @@ class Gymnasium(Task):
         return action.detach().cpu().numpy()
 
     def encode_obs(self, obs: Any) -> np.ndarray:
+        """The flat observation that the agent reads, (O,), or (B, O).
+
+        Args:
+            obs: of one environment, or of a batch; with `frame_stack` the stacked frames.
+
+        Raises:
+            ValueError: an observation of another shape.
+        """
         try:
             return self._description.observations.flatten(obs)[..., self._visible]
         except ValueError as error:
@@ -237,7 +245,7 @@ class Gymnasium(Task):
 
     def with_pictures(self, pictures: list[np.ndarray]) -> "Gymnasium":
         factory = env_factory(self.env, {**self.options, "render_mode": "rgb_array"}, self.steps)
-        make = partial(picture_env, factory, pictures)
+        make = partial(picture_env, self._description.name, factory, pictures)
         return replace(self, env=make, options={}, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:
