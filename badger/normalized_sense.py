@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent
-from badger.moments import RunningMoments
+from badger.moments import RewardScaling, RunningMoments
 from badger.sense import Sense
 
 
@@ -64,3 +64,23 @@ def update_obs_moments(agent: Agent, obs: Float[Tensor, "T B *EO"], present: Seq
         rows = obs.shape[:-1]
         mask = torch.stack(list(present)) if present else torch.ones(rows, dtype=torch.bool, device=obs.device)
         agent.sense.moments.update(obs, mask)
+
+
+def normalizer_metrics(agent: Agent, reward_scaling: RewardScaling | None) -> dict[str, Tensor]:
+    """Statistics of running normalizations: means over the numbers that are normalized.
+
+    Args:
+        agent: its sense may be `Normalized`.
+        reward_scaling: of the learner; None: it has none.
+
+    Returns:
+        normalizer/obs_mean, normalizer/obs_std and normalizer/return_std, where there are such moments.
+    """
+    metrics = {}
+    if isinstance(agent.sense, Normalized):
+        numeric = agent.sense.numeric
+        for name, value in {"mean": agent.sense.moments.mean, "std": agent.sense.moments.std}.items():
+            metrics[f"normalizer/obs_{name}"] = torch.where(numeric, value, 0).sum() / numeric.sum()
+    if reward_scaling is not None:
+        metrics["normalizer/return_std"] = reward_scaling.moments.std.mean()
+    return metrics

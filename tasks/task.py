@@ -277,6 +277,17 @@ class Task(ABC):
         """
         return np.asarray(obs)
 
+    def encode_action_mask(self, obs: Any, action_mask: Any, batch: int | None) -> np.ndarray | None:
+        """The allowed actions (A,), or (B, A), for an agent that acts outside of a rollout; None: all.
+
+        Args:
+            obs: as for `encode_obs`.
+            action_mask: in the form in which the environment has it, of a batch one for each row; None: the mask in the
+                observation, if it has one.
+            batch: B; None: the observation is of one environment.
+        """
+        return None if action_mask is None else np.asarray(action_mask)
+
     def decode_action(self, action: Tensor) -> Any:
         """Actions of a batch in the form that the environment takes.
 

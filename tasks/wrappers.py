@@ -141,6 +141,9 @@ class PreviousActionReward(Task):
     def references(self) -> dict[str, dict[str, float]]:
         return self.task.references()
 
+    def encode_action_mask(self, obs: Any, action_mask: Any, batch: int | None) -> Any:
+        return self.task.encode_action_mask(obs, action_mask, batch)
+
     def decode_action(self, action: Tensor) -> Any:
         return self.task.decode_action(action)
 

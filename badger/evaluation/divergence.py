@@ -6,9 +6,8 @@ from collections.abc import Mapping
 import torch
 
 from badger.agent import Agent, AgentState
-from badger.evaluation.batches import cap_episodes
 from badger.evaluation.evaluate import evaluation_mode
-from badger.evaluation.inspection import EPISODES, MAX_TOTAL_EXPERTS
+from badger.evaluation.inspection import inspected_episodes
 from badger.learners.requirements import requirement
 from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
@@ -30,14 +29,13 @@ def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: 
         rng: the generator.
         policy: of the learner.
     """
-    count = cap_episodes(EPISODES, agent.experts, MAX_TOTAL_EXPERTS)
 
     def metrics_of(state: AgentState) -> dict[str, torch.Tensor]:
         return agent.core.metrics(state.core)
 
     with evaluation_mode(agent):
-        carry = initial_carry(agent, task, min(count, task.num_episodes or count), rng)
-        trajectory, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, hook=metrics_of)
+        carry = initial_carry(agent, task, inspected_episodes(agent, task), rng)
+        trajectory, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, first_episodes=True, hook=metrics_of)
     steps = [{name: x.mean().item() for name, x in metrics.items()} for metrics in trajectory.hook_outputs]
     if not steps[0]:
         return ""

@@ -26,6 +26,7 @@ from tasks import Task
 
 EPISODES = 64
 MAX_TOTAL_EXPERTS = 2**13  # in all episodes: bounds the cost of an inspection
+MAX_TOTAL_STEPS = 2**16  # of all episodes, if they are as long as they may be
 MAX_POINTS = 1000  # experts whose outputs are embedded
 PLOTTED_STEPS = 5  # inner steps whose score is plotted over outer steps
 
@@ -70,7 +71,7 @@ class _StepStats(NamedTuple):
 def inspect_agent(
     agent: Agent, task: Task, rng: torch.Generator, episodes: int = EPISODES, *, policy: Policy = identity_policy
 ) -> Inspection:
-    """Runs one batch of episodes and returns metrics, plots and embeddings.
+    """Runs one batch of episodes, until all have ended, and returns metrics, plots and embeddings.
 
     Tags: `evaluation/*` scores; `inner/*` scores at a few steps of an episode; `memory/*` metrics of the core at the
     last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; experts/similarity
@@ -82,7 +83,7 @@ def inspect_agent(
         agent: the agent.
         task: the task.
         rng: the generator.
-        episodes: number of episodes; fewer with very many experts.
+        episodes: number of episodes; fewer with very many experts or very long episodes.
         policy: from outputs to actions.
     """
 
@@ -97,10 +98,11 @@ def inspect_agent(
         )
 
     with evaluation_mode(agent):
-        count = cap_episodes(episodes, agent.experts, MAX_TOTAL_EXPERTS)
-        start = initial_carry(agent, task, min(count, task.num_episodes or count), rng)
+        start = initial_carry(agent, task, inspected_episodes(agent, task, episodes), rng)
         labels = task.step_labels(start.env_state)
-        trajectory, carry = rollout(agent, task, start, rng, policy, steps=task.steps, hook=step_stats)
+        trajectory, carry = rollout(
+            agent, task, start, rng, policy, steps=task.steps, first_episodes=True, hook=step_stats
+        )
     stats: list[_StepStats] = trajectory.hook_outputs
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in trajectory.scores.items()}
     numbers |= _scores_at_steps(trajectory)
@@ -119,6 +121,18 @@ def inspect_agent(
     if path is not None:
         plots["inner/paths"] = plot_paths(path)
     return Inspection(scalars, plots, embeddings(agent, carry.agent_state))
+
+
+def inspected_episodes(agent: Agent, task: Task, episodes: int = EPISODES) -> int:
+    """The number of episodes of an inspection, at most those of a finite task.
+
+    Args:
+        agent: the agent.
+        task: the task.
+        episodes: the wanted number; fewer with very many experts or very long episodes.
+    """
+    count = cap_episodes(episodes, agent.experts, MAX_TOTAL_EXPERTS)
+    return max(1, min(count, task.num_episodes or count, MAX_TOTAL_STEPS // task.steps))
 
 
 def mean_cosine(y: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.moments import RewardScaling
+from badger.normalized_sense import normalizer_metrics
 from badger.policies.correlated import CorrelatedGaussian
 from badger.policies.policies import POLICIES, Policy, Sampled, log_probability
 from badger.registry import resolve_name
@@ -194,7 +195,8 @@ class ActorCritic(ABC):
         self.step += 1
         self.env_steps += steps * self.batch
         return_ = torch.where(self.last_return.isnan(), running_return, self.last_return)
-        return {**metrics, "return": return_, "env_steps": float(self.env_steps), "lr": lr}
+        normalizer = normalizer_metrics(self.agent, self.reward_scaling)
+        return {**metrics, **normalizer, "return": return_, "env_steps": float(self.env_steps), "lr": lr}
 
     def _loss(
         self, terms: dict[str, Tensor], losses: dict[str, Tensor], mask: Bool[Tensor, "T B *P"]

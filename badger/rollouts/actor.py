@@ -69,10 +69,11 @@ class Actor:
             state: from the last call; None: all episodes start.
             episode_start: (B,), or one value, True where an episode starts, whose state is reset; None: nowhere.
             deterministic: the most likely action; False: a sampled one.
-            action_mask: (A,) or (B, A), allowed actions; None: all.
+            action_mask: allowed actions, as the environment tells them, or one for each of the B environments; None:
+                the mask in the observation, if it has one, or all.
 
         Raises:
-            ValueError: an observation of another shape, another number of rows than the state has, or
+            ValueError: an observation or a mask of another shape, another number of rows than the state has, or
                 `deterministic=False` of an agent that does not sample.
         """
         policy = self.policies[bool(deterministic)]
@@ -80,9 +81,7 @@ class Actor:
             raise ValueError("deterministic=False: the actions of this agent are not sampled; leave deterministic out")
         batch, single = self._read(obs)
         state = self._reset(batch, state, episode_start)
-        mask = None if action_mask is None else torch.as_tensor(np.asarray(action_mask), device=batch.device).bool()
-        if mask is not None and mask.dim() == len(self.obs_shape):
-            mask = mask.unsqueeze(0)
+        mask = self._read_mask(obs, action_mask, batch, single)
         output, agent_state = self.agent(batch, state.agent, self.rng)
         if deterministic:
             (action, _), policy_state = policy(output, mask, (), self.rng), state.policy
@@ -107,6 +106,18 @@ class Actor:
         single = array.ndim == len(self.obs_shape)
         batch = torch.as_tensor(array[None] if single else array, dtype=self.task.dtype)
         return batch.to(next(self.agent.parameters()).device), single
+
+    def _read_mask(self, obs: Any, action_mask: Any, batch: Tensor, single: bool) -> Tensor | None:
+        """The allowed actions (B, *obs_shape[:-1], A); None: all."""
+        mask = self.task.encode_action_mask(obs, action_mask, None if single else len(batch))
+        if mask is None:
+            return None
+        agents = () if self.task.agents is None else (self.task.agents,)
+        want = (*batch.shape[: 0 if single else 1], *agents, self.task.action_space.size)
+        if mask.shape != want:
+            raise ValueError(f"action_mask has the shape {mask.shape}, want {want}, a value for each option")
+        rows = torch.as_tensor(mask, device=batch.device).bool()
+        return rows.unsqueeze(0) if single else rows
 
     def _reset(self, batch: Tensor, state: ActorState | None, episode_start: Any) -> ActorState:
         """The state before these observations."""

@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 
+from tasks.adapters.inbound.as_parallel import as_parallel_env
 from tasks.adapters.optional_imports import require_gymnasium, require_pettingzoo
 
 
-def picture_env(factory: Callable[[], Any], pictures: list[np.ndarray]) -> Any:
+def picture_env(name: str, factory: Callable[[], Any], pictures: list[np.ndarray]) -> Any:
     """A `gymnasium.Env` that appends its picture after each reset and each step.
 
     Args:
+        name: of the environment, which its description takes from here.
         factory: returns one whose `render` gives arrays.
         pictures: bytes (height, width, 3), extended.
     """
@@ -26,10 +28,11 @@ def picture_env(factory: Callable[[], Any], pictures: list[np.ndarray]) -> Any:
     return PictureEnv(factory())
 
 
-def picture_parallel_env(factory: Callable[[], Any], pictures: list[np.ndarray]) -> Any:
-    """The same for a `pettingzoo.ParallelEnv`.
+def picture_parallel_env(name: str, factory: Callable[[], Any], pictures: list[np.ndarray]) -> Any:
+    """The same for an environment of several agents, as a `pettingzoo.ParallelEnv`: one picture for a step of all.
 
     Args:
+        name: of the environment.
         factory: returns one whose `render` gives arrays.
         pictures: bytes (height, width, 3), extended.
     """
@@ -41,7 +44,7 @@ def picture_parallel_env(factory: Callable[[], Any], pictures: list[np.ndarray])
         def step(self, actions: Any) -> Any:
             return _shown(self.env, pictures, self.env.step(actions))
 
-    return PictureEnv(factory())
+    return PictureEnv(as_parallel_env(factory()))
 
 
 def _shown(env: Any, pictures: list[np.ndarray], result: Any) -> Any:

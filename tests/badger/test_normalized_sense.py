@@ -70,6 +70,17 @@ def test_an_update_learns_the_moments_of_its_observations(name):
     assert learner.reward_scaling.moments.count > 0
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_metrics_have_the_statistics_of_the_normalizers(name):
+    learner = make_learner(name)
+    learner.update()
+    moments = copy.deepcopy(learner.agent.sense.moments)  # those that the next update plays with
+    metrics = learner.update()
+    close(metrics["normalizer/obs_mean"], moments.mean.mean())
+    close(metrics["normalizer/obs_std"], moments.std.mean())
+    close(metrics["normalizer/return_std"], learner.reward_scaling.moments.std[0])
+
+
 def test_replayed_log_probabilities_are_those_of_the_rollout():
     learner = make_learner("ppo")
     learner.update()

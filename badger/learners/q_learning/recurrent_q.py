@@ -23,7 +23,7 @@ from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
 from badger.moments import RewardScaling
-from badger.normalized_sense import update_obs_moments
+from badger.normalized_sense import normalizer_metrics, update_obs_moments
 from badger.policies.policies import EpsilonGreedy, Greedy, Policy
 from badger.rng import generator
 from badger.rollouts.recording import Recording, replay
@@ -194,6 +194,7 @@ class RecurrentQ:
         metrics["return"] = collector.mean_return(steps[-1]["ended_return"])
         if self.discrepancy_interval is not None and self.step % self.discrepancy_interval == 0:
             metrics["discrepancy"] = self.discrepancy(rng).mean()
+        metrics |= normalizer_metrics(self.agent, self.reward_scaling)
         for trajectory in trajectories:
             update_obs_moments(self.agent, trajectory.obs, trajectory.present)
         self.step += 1

@@ -1,6 +1,7 @@
 """Lookup, construction and description of an environment of Gymnasium."""
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -85,8 +86,23 @@ def _make(env: str, **options: Any) -> Any:
 
 
 def _make_stacked(factory: EnvFactory, frames: int) -> Any:
-    """A copy that observes its last frames; at the start of an episode all are the first."""
-    return require_gymnasium().wrappers.FrameStackObservation(factory(), frames, padding_type="reset")
+    """A copy that observes its last frames; at the start of an episode all are the first. An action mask is the last.
+
+    Frames are copies, as an environment may overwrite the arrays that it returned.
+    """
+    gym, env = require_gymnasium(), factory()
+    transform, space = gym.wrappers.TransformObservation, env.observation_space
+    copied = transform(env, deepcopy, space)
+    stacked = gym.wrappers.FrameStackObservation(copied, frames, padding_type="reset")
+    if not isinstance(space, gym.spaces.Dict) or ACTION_MASK_KEY not in space.spaces:
+        return stacked
+    masks = stacked.observation_space[ACTION_MASK_KEY]
+
+    def with_last_mask(obs: dict[str, Any]) -> dict[str, Any]:
+        return {**obs, ACTION_MASK_KEY: list(gym.vector.utils.iterate(masks, obs[ACTION_MASK_KEY]))[-1]}
+
+    parts = {**stacked.observation_space.spaces, ACTION_MASK_KEY: space[ACTION_MASK_KEY]}
+    return transform(stacked, with_last_mask, gym.spaces.Dict(parts))
 
 
 def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDescription:

@@ -198,7 +198,7 @@ class Gymnasium(Task):
         masks = env_step.obs[ACTION_MASK_KEY] if description.observations.has_mask else env_step.action_mask
         if masks is None or not description.actions.discrete:
             return None
-        rows = [description.actions.flat_mask(_row(masks, row)) for row in range(len(env_step.reward))]
+        rows = [description.actions.flat_mask(mask) for mask in _rows(masks, len(env_step.reward))]
         return torch.tensor(np.array(rows), device=device)
 
     def _to_numpy(self, action: Tensor) -> np.ndarray:
@@ -214,20 +214,51 @@ class Gymnasium(Task):
         return action.detach().cpu().numpy()
 
     def encode_obs(self, obs: Any) -> np.ndarray:
-        return self._description.observations.flatten(obs)[..., self._visible]
+        """The flat observation that the agent reads, (O,), or (B, O).
+
+        Args:
+            obs: of one environment, or of a batch; with `frame_stack` the stacked frames.
+
+        Raises:
+            ValueError: an observation of another shape.
+        """
+        try:
+            return self._description.observations.flatten(obs)[..., self._visible]
+        except ValueError as error:
+            if self.frame_stack == 1:
+                raise
+            wrapper = f"gymnasium.wrappers.FrameStackObservation(env, {self.frame_stack}, padding_type='reset')"
+            raise ValueError(f"{error}; the agent observes {self.frame_stack} frames, as those of {wrapper}") from None
+
+    def encode_action_mask(self, obs: Any, action_mask: Any, batch: int | None) -> np.ndarray | None:
+        actions = self._description.actions
+        if action_mask is None and self._description.observations.has_mask:
+            action_mask = obs.get(ACTION_MASK_KEY)
+        if action_mask is None or not actions.discrete:
+            return None
+        if batch is None:
+            return actions.flat_mask(action_mask)
+        return np.stack([actions.flat_mask(mask) for mask in _rows(action_mask, batch)])
 
     def decode_action(self, action: Tensor) -> Any:
         return self._description.actions.to_env(self._to_numpy(action))
 
     def with_pictures(self, pictures: list[np.ndarray]) -> "Gymnasium":
         factory = env_factory(self.env, {**self.options, "render_mode": "rgb_array"}, self.steps)
-        make = partial(picture_env, factory, pictures)
+        make = partial(picture_env, self._description.name, factory, pictures)
         return replace(self, env=make, options={}, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:
         """The return at which the environment counts as solved, if it is defined."""
         threshold = self._description.reward_threshold
         return {} if threshold is None else {"episodic_return": {"threshold": threshold}}
+
+
+def _rows(masks: Any, batch: int) -> list[Any]:
+    """The masks of the rows of a batch."""
+    if not isinstance(masks, dict | tuple) and len(masks) != batch:
+        raise ValueError(f"action_mask has {len(masks)} rows, want those of obs, {batch}")
+    return [_row(masks, row) for row in range(batch)]
 
 
 def _row(masks: Any, row: int) -> Any:

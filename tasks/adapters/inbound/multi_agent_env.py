@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters.inbound.as_parallel import as_parallel_env, own_limit
+from tasks.adapters.inbound.gymnasium_spec import env_name
 from tasks.adapters.inbound.multi_agent_spaces import JointActions, JointObservations
 from tasks.adapters.inbound.results import RESET_RESULTS, STEP_RESULTS, check_results
 from tasks.adapters.inbound.rewards import as_number
@@ -199,4 +200,4 @@ def _construct(factory: Callable[[], Any], env: EnvId) -> Any:
     try:
         return factory()
     except (Exception, SystemExit) as error:  # code of others, which may end the process
-        raise ValueError(f"env={env!r} cannot be constructed: {type(error).__name__}: {error}") from error
+        raise ValueError(f"env={env_name(env)!r} cannot be constructed: {type(error).__name__}: {error}") from error

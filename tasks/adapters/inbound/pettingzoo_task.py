@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
+from tasks.adapters.inbound.gymnasium_spec import env_name
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv, parallel_env_factory
 from tasks.adapters.pictures import picture_parallel_env
 from tasks.observations import ObsPart
@@ -76,8 +77,11 @@ class PettingZoo(Task):
 
     @cached_property
     def _pool(self) -> EnvPool:
-        name = self.env if isinstance(self.env, str) else getattr(self.env, "__name__", str(self._probe.env))
-        return EnvPool(self._factory, EnvLimits(name, timeout=self.timeout), num_workers=self.num_workers)
+        return EnvPool(self._factory, EnvLimits(self._name, timeout=self.timeout), num_workers=self.num_workers)
+
+    @property
+    def _name(self) -> str:
+        return self.env if isinstance(self.env, str) else env_name(self.env)
 
     @property
     def agent_names(self) -> tuple[str, ...]:
@@ -112,7 +116,7 @@ class PettingZoo(Task):
 
     def with_pictures(self, pictures: list[np.ndarray]) -> "PettingZoo":
         factory: Callable[..., Any] = parallel_env_factory(self.env)
-        make = partial(picture_parallel_env, partial(factory, render_mode="rgb_array"), pictures)
+        make = partial(picture_parallel_env, self._name, partial(factory, render_mode="rgb_array"), pictures)
         return replace(self, env=make, num_workers=1, timeout=None)
 
     def references(self) -> dict[str, dict[str, float]]:

@@ -7,7 +7,21 @@ import networkx as nx
 import pytest
 import torch
 
-from badger import CORES, RepeatPrevious, SequentialMNIST, act, figures, initial_carry, inspect_agent, rollout
+import toy_worlds
+from badger import (
+    CORES,
+    Greedy,
+    Gymnasium,
+    RepeatPrevious,
+    SequentialMNIST,
+    act,
+    build_run,
+    figures,
+    initial_carry,
+    inspect_agent,
+    rollout,
+)
+from badger.evaluation import inspection
 from badger.evaluation.inspection import attention_entropy, embeddings, mean_cosine
 from badger.figures import agents as graph_plots
 from toys import MESSAGE, Walk, game, png, seeded, toy_agent
@@ -34,6 +48,19 @@ def inspected(core="gru", task=None, **options):
     task = task or game(steps=6)
     agent = toy_agent(task, core=core, **options)
     return inspect_agent(agent, task, seeded(), EPISODES), agent
+
+
+def test_an_inspection_ends_with_the_last_episode_and_has_fewer_where_they_may_be_long(monkeypatch):
+    task, played = Gymnasium(toy_worlds.Counter), []  # ends after 6 steps at most; 10,000 by default
+    agent = build_run("gymnasium", env="toy_worlds:Counter", outer_steps=1, device="cpu").learner.agent
+
+    def recorded(*args, **options):
+        played.append(rollout(*args, **options))
+        return played[-1]
+
+    monkeypatch.setattr(inspection, "rollout", recorded)
+    inspect_agent(agent, task, seeded(), policy=Greedy(task.action_space))
+    assert played[0][0].valid.shape in ((6, 6), (5, 6))
 
 
 # --- numbers

@@ -10,7 +10,7 @@ from badger.cli.main import main
 from badger.evaluation.played_episode import play_episode
 from badger.figures.episode_animation import animate, episode_strip, save_animation
 from toy_worlds import Counter
-from toy_zoo import Meadow
+from toy_zoo import Meadow, Turns
 from toys import Steps, game, png, seeded, toy_agent
 
 
@@ -34,6 +34,18 @@ class PaintedMeadow(Meadow):
 
     def render(self):
         return np.zeros((2, 2, 3), np.uint8)
+
+
+class PaintedTurns(Turns):
+    """Agents act one after the other; its picture has the brightness of its round."""
+
+    metadata = {"render_modes": ["rgb_array"], "name": "turns", "is_parallelizable": True}  # noqa: RUF012
+
+    def __init__(self, render_mode=None):
+        super().__init__(rounds=4)
+
+    def render(self):
+        return np.full((2, 2, 3), 10 * self.round, np.uint8)
 
 
 class Blind(Counter):
@@ -78,6 +90,14 @@ def test_a_team_and_a_maze_have_pictures_too():
         frames = play_episode(agent, task, seeded(), Greedy(task.action_space))
         assert len(frames.pictures) == frames.steps + 1
         png(episode_strip(frames))
+
+
+def test_agents_that_act_one_after_the_other_have_one_picture_for_a_step_of_all():
+    build = {"steps": 4, "batch": 2, "core.hidden_size": 4, "outer_steps": 1}
+    agent = build_run("pettingzoo", env="toy_zoo:Turns", **build).learner.agent
+    task = PettingZoo(env=PaintedTurns, agent_indicator=True)
+    frames = play_episode(agent, task, seeded(), Greedy(task.action_space))
+    assert [picture[0, 0, 0] for picture in frames.pictures] == [0, 10, 20, 30, 40] and frames.steps == 4
 
 
 def test_an_environment_without_pictures_is_played_with_a_warning():

@@ -10,9 +10,10 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch.testing import assert_close
 
+import toy_zoo
 from badger import A2C, PPO
 from badger.learners.returns import lambda_returns
-from tasks import Gymnasium
+from tasks import Gymnasium, PettingZoo
 from toy_learners import agent_with_critic
 from toys import seeded
 
@@ -73,7 +74,7 @@ class Valued:
     """Stands for the agent's forward: the value of an observation t is 8 t."""
 
     def __call__(self, obs, state, rng=None):
-        return torch.cat([torch.zeros(len(obs), 2).to(obs), VALUE * obs], -1), state
+        return torch.cat([torch.zeros(*obs.shape[:-1], 2).to(obs), VALUE * obs], -1), state
 
 
 @pytest.mark.parametrize("world", [Clock, resets_itself])
@@ -113,3 +114,58 @@ def test_a2c_learns_the_returns_by_hand(world, terminates, monkeypatch):
     learner._backward(trajectory, trajectory.active, learner._bootstrap_value(carry, seeded()))
     return_, mask = learned[0]
     assert_close(return_[mask].view(-1, 2)[:, 0], torch.tensor(BY_HAND[terminates] * 2).double())
+
+
+class EndsBothWays(Clock):
+    """Its last step is terminated, and the time limit is reached in it."""
+
+    def step(self, action):
+        obs, reward, terminated, _, info = super().step(action)
+        return obs, reward, terminated, terminated, info
+
+
+def test_an_episode_that_terminates_at_its_time_limit_has_no_bootstrap():
+    task = Gymnasium(partial(EndsBothWays, True), steps=3, dtype=torch.float64)
+    learner = PPO(agent_with_critic(task), task, batch=1, horizon=4, minibatches=1, gamma=GAMMA, lam=1.0)
+    learner.agent.forward = Valued()
+    _, batch, _ = learner._collect(learner._open_stream(seeded()).carry, seeded())
+    assert_close(batch.return_[batch.mask].tolist(), BY_HAND[True])
+
+
+class Partners(toy_zoo.ParallelEnv):
+    """Two agents observe and are rewarded as by Clock; one terminates in step 2, the other is truncated in step 3."""
+
+    metadata = {"name": "partners_v0"}  # noqa: RUF012
+    render_mode = None
+    possible_agents = ["dies_0", "cut_0"]  # noqa: RUF012
+    ends = (("dies_0", 2), ("cut_0", 3))
+
+    def observation_space(self, agent):
+        return Box(0, 9, (1,))
+
+    def action_space(self, agent):
+        return Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.t, self.agents = 0, self.possible_agents[:]
+        return self.seen(self.agents)
+
+    def seen(self, names):
+        return {name: np.full(1, self.t, np.float32) for name in names}, {name: {} for name in names}
+
+    def step(self, actions):
+        self.t += 1
+        died, cut = ({name: name == who and self.t == end for name in actions} for who, end in self.ends)
+        self.agents = [name for name in actions if not died[name] and not cut[name]]
+        obs, infos = self.seen(actions)
+        return obs, {name: float(self.t) for name in actions}, died, cut, infos
+
+
+def test_only_the_agent_that_is_truncated_bootstraps_from_its_final_observation():
+    task = PettingZoo(env=Partners, dtype=torch.float64)
+    options = {"batch": 1, "horizon": 4, "minibatches": 1, "gamma": GAMMA, "lam": 1.0}
+    learner = PPO(agent_with_critic(task), task, **options)
+    learner.agent.forward = Valued()
+    _, batch, _ = learner._collect(learner._open_stream(seeded()).carry, seeded())
+    dies, cut = (batch.return_[..., p][batch.mask[..., p]].tolist() for p in range(2))
+    assert dies == [1 + 2 / 2, 2.0] and cut == BY_HAND[False]

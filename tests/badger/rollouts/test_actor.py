@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import badger
+import toy_worlds
 from badger import Greedy, Sampled, build_run, generator, initial_carry, rollout
 from badger.errors import UntrustedCode
 from badger.rollouts.actor import Actor
@@ -88,6 +89,32 @@ def test_masked_actions_are_not_taken(folder, allowed):
     actor, mask = badger.load_actor(folder), np.arange(2) == allowed
     assert actor.predict(np.zeros(4), action_mask=mask)[0] == allowed
     assert actor.predict(np.zeros((2, 4)), action_mask=[mask, mask], deterministic=False)[0].tolist() == [allowed] * 2
+
+
+def test_the_mask_of_an_environment_is_read_in_its_own_form(tmp_path):
+    folder = saved(tmp_path / "run", env="toy_worlds:masked_observation").folder
+    actor, env = (
+        badger.load_actor(folder, trusted=("toy_worlds",)),
+        gymnasium.vector.SyncVectorEnv([toy_worlds.masked_observation] * 3),
+    )
+    (obs, _), state, start = env.reset(seed=0), None, None
+    for _ in range(12):  # an illegal action raises
+        action, state = actor.predict(obs, state, start, deterministic=False)
+        obs, _, start, _, _ = env.step(action)
+    one = {name: part[0] for name, part in obs.items()}
+    assert one["action_mask"][actor.predict(one)[0] - 1]
+    only = np.eye(5, dtype=np.int8)[3]  # another mask than that of the observation
+    assert actor.predict(one, action_mask=only.tolist())[0] == actor.predict(obs, action_mask=[only] * 3)[0][2] == 4
+    with pytest.raises(ValueError, match="action_mask has 2 rows, want those of obs, 3"):
+        actor.predict(obs, action_mask=[only] * 2)
+
+
+@pytest.mark.parametrize("mask", [np.ones(3), np.ones((1, 2))])
+def test_a_mask_of_another_shape_is_refused(mask):
+    task = Steps(dtype=torch.float64)
+    actor = Actor(toy_agent(task), task, Greedy(task.action_space), None)
+    with pytest.raises(ValueError, match=r"action_mask has the shape .*, want \(3,\), a value for each option"):
+        actor.predict(np.zeros(task.obs_size), action_mask=mask if mask.ndim == 2 else np.ones(4))
 
 
 def test_observations_of_other_spaces_and_actions_go_through_the_task(tmp_path):

@@ -93,7 +93,9 @@ class ActionCodec:
             choices = [leaf for leaf in self.leaves if isinstance(leaf, Choices)]
             flat = np.concatenate([leaf.mask(_part(mask, leaf.path)) for leaf in choices] or [np.ones(total, bool)])
         if len(flat) != total:
-            raise ValueError(f"{self.owner} received an action_mask of {len(flat)} values, want {total}")
+            several = f", one for each option of {len(self.nvec)} choices; combinations of them need one Discrete space"
+            advice = several if len(self.nvec) > 1 else ""
+            raise ValueError(f"{self.owner} received an action_mask of {len(flat)} values, want {total}{advice}")
         if flat.all():
             return flat
         parts = np.split(flat, np.cumsum(self.nvec)[:-1])

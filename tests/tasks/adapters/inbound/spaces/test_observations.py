@@ -160,3 +160,27 @@ def test_stacked_frames_begin_with_copies_of_the_first_also_in_the_next_episode(
         if over.any():
             state, step = task.restart(state, over, seeded())
     assert times == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3], [0, 0, 0]]
+
+
+class Overwriting(toy_worlds.Masked):
+    """Returns the same arrays in each step, its observation or its mask in a dict."""
+
+    def observe(self):
+        obs, info = super().observe()
+        obs["observation"][:] = self.t
+        self.shown = getattr(self, "shown", obs)
+        for key, array in obs.items():
+            self.shown[key][:] = array
+        self.legal = self.shown["action_mask"]
+        return self.shown, info
+
+
+def test_frames_are_copies_of_arrays_that_the_environment_overwrites_and_the_mask_is_the_last():
+    task = Gymnasium(partial(Overwriting, "observation"), frame_stack=3)
+    state, step = task.reset(2, seeded())
+    frames = []
+    for _ in range(4):
+        frames.append(step.obs[0].view(3, 5)[:, 0].tolist())
+        assert step.action_mask.shape == (2, 5) and (step.action_mask.sum(-1) == 2).all()
+        state, step = task.step(state, step.action_mask.int().argmax(-1), seeded())  # an illegal one raises
+    assert frames == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]]
