@@ -46,7 +46,7 @@ def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: 
 
 
 def divergence_advice(metrics: Mapping[str, float], learner: object) -> str:
-    """What usually fixes a training that has diverged: other settings, or smaller rewards where these have overflowed.
+    """What usually fixes a training that has diverged: other settings, or numbers of the task that overflow.
 
     Rewards that carry a gradient depend on the agent, so that they are no cause.
 
@@ -54,6 +54,11 @@ def divergence_advice(metrics: Mapping[str, float], learner: object) -> str:
         metrics: of the outer step that was not finite.
         learner: that made it.
     """
+    if not all(math.isfinite(value) for name, value in metrics.items() if name.startswith("normalizer/obs")):
+        return (
+            "The observations are the cause: their variance is not finite in float32. Scale them in the environment, "
+            "by gymnasium.wrappers.TransformObservation, or leave them as they are, by --no-normalize-obs."
+        )
     scale = getattr(learner, "reward_scale", 1.0)
     returns = [abs(value) for name, value in metrics.items() if name in RETURNS]
     largest = max((value for value in returns if not math.isnan(value)), default=0.0)

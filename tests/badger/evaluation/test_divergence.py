@@ -54,6 +54,12 @@ def test_a_learning_rate_is_the_cause_where_rewards_are_small():
     assert "lower learning rate" in divergence_advice({"return": float("nan")}, object())
 
 
+@pytest.mark.parametrize("std", [torch.inf, torch.nan])
+def test_observations_that_overflow_are_named(std):
+    text = divergence_advice({"return": 1.0, "normalizer/obs_mean": 2e28, "normalizer/obs_std": std}, object())
+    assert text.startswith("The observations are the cause") and "--no-normalize-obs" in text
+
+
 def test_a_diverged_actor_critic_is_diagnosed_with_its_policy():
     run = build_run("maze", **{"core.hidden_size": 4, "core.width": 3, "core.heads": 1, "batch": 2})
     with torch.no_grad():
