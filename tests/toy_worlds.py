@@ -240,9 +240,9 @@ def exits_at_once():
 
 
 class Masked(gymnasium.Env):
-    """Five options, of which two are legal in each step; an illegal action raises. The mask is told in either way.
+    """Five options, of which two are allowed in each step; an illegal action raises. The mask is given in either way.
 
-    It observes which options are legal; the reward is 1 for the first legal one.
+    It observes which options are allowed; the reward is 1 for the first of them.
     """
 
     OPTIONS = 5
@@ -260,19 +260,19 @@ class Masked(gymnasium.Env):
         return self.observe()
 
     def step(self, action):
-        if not self.legal[action - 1]:
-            raise ValueError(f"{action} is illegal, legal is {self.legal}")
-        reward, self.t = float(action - 1 == self.legal.argmax()), self.t + 1
+        if not self.allowed[action - 1]:
+            raise ValueError(f"{action} is illegal, allowed is {self.allowed}")
+        reward, self.t = float(action - 1 == self.allowed.argmax()), self.t + 1
         obs, info = self.observe()
         return obs, reward, self.t == 4, False, info
 
     def observe(self):
-        self.legal = np.zeros(self.OPTIONS, np.int8)
-        self.legal[self.np_random.choice(self.OPTIONS, 2, replace=False)] = 1
-        plain = self.legal.astype(np.float32)
+        self.allowed = np.zeros(self.OPTIONS, np.int8)
+        self.allowed[self.np_random.choice(self.OPTIONS, 2, replace=False)] = 1
+        plain = self.allowed.astype(np.float32)
         if self.where == "observation":
-            return {"observation": plain, "action_mask": self.legal}, {}
-        return plain, {"action_mask": self.legal}
+            return {"observation": plain, "action_mask": self.allowed}, {}
+        return plain, {"action_mask": self.allowed}
 
 
 def masked_observation():

@@ -8,7 +8,7 @@ import torch
 
 from badger.agent import Agent
 from badger.learners import Learner
-from badger.learners.population import member_learners
+from badger.learners.population import choose_member, member_learners
 from badger.recipes.build import load_run
 from badger.registry import resolve_name
 from badger.rng import generator
@@ -60,24 +60,8 @@ def load_subject(
         ValueError: no such member, and as `load`.
     """
     run = load(folder, best=best, build=build, trust_code=trust_code)
-    learner, rng = choose_member(run, member), generator(seed, stream, device=run.device)
+    learner, rng = choose_member(run.learner, member), generator(seed, stream, device=run.device)
     return Subject(run, learner, run.learner.task.evaluation_task, rng, member, len(member_learners(run.learner)))
-
-
-def choose_member(run: Run, member: int) -> Learner:
-    """A learner of the run: one of its population, or the only one.
-
-    Args:
-        run: a loaded run.
-        member: index, from 0 on.
-
-    Raises:
-        ValueError: no such member.
-    """
-    learners = member_learners(run.learner)
-    if not 0 <= member < len(learners):
-        raise ValueError(f"--member {member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
-    return learners[member]
 
 
 def load(

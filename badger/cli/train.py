@@ -92,11 +92,11 @@ def resume_command(words: list[str]) -> Work:
             raise ValueError(f"total_steps={total_steps}, want at least 1")
         extended = load(run, build=build, trust_code=trust_code, total_steps=total_steps)
         previous = load(run, build=build, trust_code=trust_code)
-        told = _describe_extension(previous, extended)
+        description = _describe_extension(previous, extended)
 
         def work() -> int:
             if distributed.rank() == 0:
-                print(told, flush=True)
+                print(description, flush=True)
                 extended.save_extension()
             return _run_training(extended, tensorboard)
 

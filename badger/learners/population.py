@@ -149,6 +149,22 @@ def member_learners(learner: Learner) -> list[Learner]:
     return list(learner.members) if isinstance(learner, Population) else [learner]
 
 
+def choose_member(learner: Learner, member: int) -> Learner:
+    """One member of a population, or the learner itself, which is its only member.
+
+    Args:
+        learner: any learner.
+        member: index, from 0 on.
+
+    Raises:
+        ValueError: no such member.
+    """
+    members = member_learners(learner)
+    if not 0 <= member < len(members):
+        raise ValueError(f"member={member}: the run has {len(members)} members, want 0 to {len(members) - 1}")
+    return members[member]
+
+
 class _InnerLoop(nn.Module):
     """A rollout and its loss as a module, so that functional_call can replace the agent's weights."""
 

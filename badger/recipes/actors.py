@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection
 
-from badger.learners.population import member_learners
+from badger.learners.population import choose_member
 from badger.recipes.build import load_run
 from badger.rollouts.actor import Actor
 from badger.rollouts.env_roundtrip import policy_for_env
@@ -35,10 +35,7 @@ def load_actor(
     Raises:
         ValueError: no such member; and as `badger.load_run`.
     """
-    learners = member_learners(load_run(folder, build, best, trusted).learner)
-    if not 0 <= member < len(learners):
-        raise ValueError(f"member={member}: the run has {len(learners)} members, want 0 to {len(learners) - 1}")
-    learner = learners[member]
+    learner = choose_member(load_run(folder, build, best, trusted).learner, member)
     task, policies = learner.task.evaluation_task, evaluation_policies(learner)
     deterministic = policy_for_env(policies[DETERMINISTIC], task.action_space)
     return Actor(learner.agent, task, deterministic, policies.get(SAMPLED), seed=seed)

@@ -1,4 +1,4 @@
-"""Agents that come late, leave, or never come: what they are told, and what counts."""
+"""Agents that come late, leave, or never come: what they observe, and what counts."""
 
 import gymnasium
 import pytest
@@ -86,12 +86,12 @@ def module(monkeypatch):
 def test_agents_that_are_absent_or_have_just_come_are_told_no_action_and_no_reward():
     task, rng = PreviousActionReward(PettingZoo(env=Nasty)), seeded()
     state, step = task.reset(2, rng)
-    told = []
+    observed = []
     for _ in range(STEPS):
         state, step = task.step(state, torch.ones(2, 4, dtype=torch.long), rng)
-        told.append(step.obs[0, :, 1:5])  # one of three actions, the reward
+        observed.append(step.obs[0, :, 1:5])  # one of three actions, the reward
     acted = [[True, False, True, False], [True, False, False, False]] + [[True, True, False, False]] * 3
-    for features, names in zip(told, acted, strict=False):  # leaves_0 is not there any more to be told of step 2
+    for features, names in zip(observed, acted, strict=False):  # leaves_0 is absent after step 2
         assert features[:, 1].tolist() == [float(name) for name in names]
         assert (features[:, 3] > 0).tolist() == names
 
