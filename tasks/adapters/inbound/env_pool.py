@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_batch import EnvBatch
-from tasks.adapters.inbound.worker_pool import WorkerPool
+from tasks.adapters.inbound.workers.worker_pool import WorkerPool
 
 
 class EnvStep(NamedTuple):
