@@ -46,6 +46,12 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder / "mnist"
 
 
+@pytest.fixture(autouse=True)
+def no_workers_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environments are stepped in this process where no number of workers is given, however slow the machine is."""
+    monkeypatch.setattr("tasks.adapters.inbound.workers.worker_count.available_cores", lambda: 1)
+
+
 @pytest.fixture
 def rng() -> torch.Generator:
     """A generator on the CPU, seeded with 0 for each test."""

@@ -123,6 +123,18 @@ def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
+class Waiting(Counter):
+    """Each step waits for some seconds, as for a simulator."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+
+    def step(self, action):
+        time.sleep(self.seconds)
+        return super().step(action)
+
+
 class Changing(Counter):
     """Has another action space in its second episode."""
 

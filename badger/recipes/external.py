@@ -53,14 +53,15 @@ class ExternalEnvFlags:
 
     Args:
         steps: environment steps after which an episode is truncated; 0: the environment's own limit, if it has one.
-        num_workers: more than 1: worker processes that step the copies of the environment.
+        num_workers: worker processes that step the copies of the environment; 1: none. If it is not given, as many as
+            there are cores where a step takes a millisecond or more, which is measured, else none.
         timeout: seconds that a step may take; needs workers.
         total_steps: environment steps of the training, over all copies, from which outer steps follow; if neither is
             given 200,000.
     """
 
     steps: int = 0
-    num_workers: int = 1
+    num_workers: int | None = None
     timeout: float | None = None
     total_steps: int | None = None
 

@@ -2,7 +2,7 @@
 
 - `tasks.adapters.inbound.gymnasium_task` and `tasks.adapters.inbound.pettingzoo_task`: the two tasks. Start here.
 - `tasks.adapters.inbound.env_pool`: batched copies behind a handle; idle copies are reused.
-- `tasks.adapters.inbound.worker_pool`, `tasks.adapters.inbound.env_worker`: copies in worker processes.
+- `tasks.adapters.inbound.workers`: copies in worker processes.
 - `tasks.adapters.inbound.env_batch`, `tasks.adapters.inbound.checked_env`: copies that are stepped in turn, with checks
   of every value that they return, and time limits. Errors name the copy, its seed and the step.
 - `tasks.adapters.inbound.results`, `tasks.adapters.inbound.rewards`: checks of results and of rewards.

@@ -23,7 +23,9 @@ Results = tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any], 
 def as_parallel_env(env: Any) -> Any:
     """The environment as a `ParallelEnv`.
 
-    PettingZoo's own conversion of an AEC environment is replaced by `ActAtOnce`, which observes half as often.
+    PettingZoo's own conversion of an AEC environment is replaced by `ActAtOnce`, which observes half as often, and that
+    of a parallel environment to AEC and back by the parallel environment itself. Wrappers that only check are left out,
+    as actions are in their spaces, and calls in order: each costs as much as a small environment.
 
     Args:
         env: a `ParallelEnv`, an `AECEnv`, or a `gymnasium.Env` whose spaces are tuples.
@@ -35,14 +37,22 @@ def as_parallel_env(env: Any) -> Any:
     if isinstance(env, gym.Env):
         return TupleAgents(env)
     if isinstance(env, conversions.aec_to_parallel_wrapper):
-        return ActAtOnce(env.aec_env)
+        env = env.aec_env
     if all(hasattr(env, name) for name in ("agent_iter", "last", "observe")):
-        if not getattr(env, "metadata", {}).get("is_parallelizable", False):
-            return TakeTurns(env)
-        parallel = conversions.aec_to_parallel(env)  # its own parallel form, if it has one
-        return ActAtOnce(env) if isinstance(parallel, conversions.aec_to_parallel_wrapper) else parallel
+        env = _without_checks(env)
+        if isinstance(env, conversions.parallel_to_aec_wrapper):
+            return env.env
+        return ActAtOnce(env) if getattr(env, "metadata", {}).get("is_parallelizable", False) else TakeTurns(env)
     if not all(callable(getattr(env, name, None)) for name in ("reset", "step", "observation_space", "action_space")):
         raise ValueError(f"env returned a {type(env).__name__}, want a pettingzoo.ParallelEnv, or an AECEnv")
+    return env
+
+
+def _without_checks(env: Any) -> Any:
+    """An AEC environment without outer wrappers that only raise errors; a subclass may do more, and stays."""
+    wrappers = require_pettingzoo().utils.wrappers
+    while type(env) in (wrappers.OrderEnforcingWrapper, wrappers.AssertOutOfBoundsWrapper):
+        env = env.env
     return env
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_batch import EnvBatch
-from tasks.adapters.inbound.worker_pool import WorkerPool
+from tasks.adapters.inbound.workers.worker_pool import WorkerPool
 
 
 class EnvStep(NamedTuple):
@@ -56,20 +56,20 @@ class EnvPool:
         factory: returns one copy, a `gymnasium.Env`; with workers that are not forked it must support cloudpickle.
         limits: the name for errors, the maximum length of an episode, and the timeout of a call.
         num_workers: 1: the copies are stepped sequentially in this process. More: the maximum number of worker
-            processes, for slow environments; the number in use divides the batch.
+            processes, for slow environments; the number in use divides the batch. None: given at each reset.
 
     Raises:
         ValueError: `num_workers` below 1, or a timeout without workers, as a call in this process cannot be
             interrupted.
     """
 
-    def __init__(self, factory: EnvFactory, limits: EnvLimits, *, num_workers: int = 1):
-        if num_workers < 1:
+    def __init__(self, factory: EnvFactory, limits: EnvLimits, *, num_workers: int | None = 1):
+        if num_workers is not None and num_workers < 1:
             raise ValueError(f"num_workers={num_workers}, want at least 1")
         if limits.timeout is not None and num_workers == 1:
             raise ValueError(
                 f"timeout={limits.timeout}: a call in this process cannot be interrupted; set num_workers=2 or "
-                "more, or timeout=None"
+                "more, or leave it out, or timeout=None"
             )
         if limits.timeout is not None and not limits.timeout > 0:
             raise ValueError(f"timeout={limits.timeout}, want a number of seconds above 0, or None")
@@ -77,12 +77,13 @@ class EnvPool:
         self._idle: dict[int, EnvBatch | WorkerPool] = {}  # by batch size
         weakref.finalize(self, _close_all, self._idle, os.getpid())
 
-    def reset(self, batch: int, rng: torch.Generator) -> tuple["EnvHandle", EnvStep]:
+    def reset(self, batch: int, rng: torch.Generator, num_workers: int | None = None) -> tuple["EnvHandle", EnvStep]:
         """Starts new episodes, with seeds sampled from rng.
 
         Args:
             batch: the number of copies B.
             rng: the random generator.
+            num_workers: of new copies; None: that of the pool.
 
         Raises:
             ValueError: `batch` below 1.
@@ -90,14 +91,19 @@ class EnvPool:
         """
         if batch < 1:
             raise ValueError(f"batch={batch}, want at least 1")
-        copies = _LeasedEnvs(self._idle.pop(batch) if batch in self._idle else self._make(batch))
+        copies = _LeasedEnvs(self._idle.pop(batch) if batch in self._idle else self._make(batch, num_workers))
         weakref.finalize(copies, _return_to_pool, copies.rows, batch, copies.broken, weakref.ref(self), os.getpid())
         return EnvHandle(copies, 0).restart(torch.ones(batch, dtype=torch.bool), rng)
 
-    def _make(self, batch: int) -> EnvBatch | WorkerPool:
-        if self.num_workers == 1:
+    def close_idle(self) -> None:
+        """Closes the copies that are not in use."""
+        _close_all(self._idle, os.getpid())
+
+    def _make(self, batch: int, num_workers: int | None) -> EnvBatch | WorkerPool:
+        count = num_workers or self.num_workers or 1
+        if count == 1 and self.limits.timeout is None:
             return EnvBatch(self.factory, range(batch), self.limits)
-        return WorkerPool(self.factory, batch, self.limits, self.num_workers)
+        return WorkerPool(self.factory, batch, self.limits, count)
 
 
 class EnvHandle:

@@ -14,6 +14,7 @@ from tasks.adapters.inbound.checked_env import EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import EnvDescription, env_factory, env_name, probe_env
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY
+from tasks.adapters.inbound.workers.worker_count import choose_num_workers, measure_step
 from tasks.adapters.pictures import picture_env
 from tasks.observations import ObsPart, visible_parts
 from tasks.task import ActionSpace, Step, Task, check_positive
@@ -73,7 +74,9 @@ class Gymnasium(Task):
         mask_obs: indices of the flattened observation that are hidden from the agent.
         mask_velocity: whether velocities are hidden, too, for environments in `VELOCITIES`.
         frame_stack: the number of last observations that an agent observes at once, for agents without memory.
-        num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
+        num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments. None:
+            as many as there are cores, if a step takes a millisecond or more (a few are timed), else 1. An environment
+            that draws from its own generator plays the same episodes with any number.
         timeout: the maximum duration of a step or reset in seconds, and from 60 s on of a constructor; needs workers.
         steps: the step after which an episode is truncated; 0: the time limit of the environment, found in its spec or
             in any wrapper; if it has none, 10,000.
@@ -89,7 +92,7 @@ class Gymnasium(Task):
     mask_obs: tuple[int, ...] = ()
     mask_velocity: bool = False
     frame_stack: int = field(default=1, kw_only=True)
-    num_workers: int = 1
+    num_workers: int | None = None
     timeout: float | None = None
     steps: int = field(default=0, kw_only=True)
 
@@ -144,6 +147,15 @@ class Gymnasium(Task):
         limits = EnvLimits(name, max_episode_steps=self.steps, timeout=self.timeout, action_mask=masked)
         return EnvPool(self._factory, limits, num_workers=self.num_workers)
 
+    def _num_workers(self, batch: int) -> int:
+        return self.num_workers or choose_num_workers(batch, self.timeout, lambda: self._step_seconds)
+
+    @cached_property
+    def _step_seconds(self) -> float:
+        seconds = measure_step(self, self._description.name)
+        self._pool.close_idle()
+        return seconds
+
     @property
     def obs_size(self) -> int:
         return len(self._visible)
@@ -157,7 +169,7 @@ class Gymnasium(Task):
         return self._description.actions.action_space
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GymnasiumState, Step]:
-        handle, env_step = self._pool.reset(batch, rng)
+        handle, env_step = self._pool.reset(batch, rng, self._num_workers(batch))
         zeros = torch.zeros(batch, dtype=self.dtype, device=rng.device)
         return self._make_step(handle, env_step, zeros, zeros, torch.ones_like(zeros, dtype=torch.bool))
 

@@ -58,7 +58,9 @@ class MultiAgentEnv:
         self.obs_codec = JointObservations(self.agent_obs_spaces)
         self.action_codec = JointActions(self.agent_action_spaces)
         self.size = self.obs_codec.size + len(self.agent_names) * agent_indicator
-        self.full_masks: list[Any] = [self.action_codec.action_mask(name) for name in self.agent_names]  # all allowed
+        self.none, self.identities = np.zeros(len(self.agent_names), bool), np.eye(len(self.agent_names))
+        all_allowed = [self.action_codec.action_mask(name) for name in self.agent_names]
+        self.full_masks = np.array(all_allowed)  # (P, A); of None for continuous actions
         self.observation_space, self.action_space = self._make_obs_space(), self._make_action_space()
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -67,25 +69,22 @@ class MultiAgentEnv:
         count = len(self.agent_names)
         self.t, self.total, self.has_acted = 0, np.zeros(count), np.zeros(count, bool)
         self.terminated, self.truncated = np.zeros(count, bool), np.zeros(count, bool)
-        self.alive = self._agent_mask(self.env.agents)
+        self.alive, self.listed = self._agent_mask(self.env.agents), list(self.env.agents)
         return self._observe(obs, infos, self.alive, np.zeros(count)), {}
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         acting = self.alive
-        actions = {
-            name: self.action_codec.to_env(name, np.asarray(action[p]))
-            for p, name in enumerate(self.agent_names)
-            if acting[p]
-        }
+        names = [name for name, acts in zip(self.agent_names, acting.tolist(), strict=True) if acts]
+        actions = self.action_codec.to_env(names, np.asarray(action)[acting])
         obs, rewards, terminated, truncated, infos = check_results(self.env.step(actions), STEP_RESULTS)
         self.t += 1
-        numbers = [
-            as_number(rewards.get(name, 0), agent=name) if acting[p] else 0.0 for p, name in enumerate(self.agent_names)
-        ]
+        numbers = [as_number(rewards.get(name, 0), agent=name) if name in actions else 0.0 for name in self.agent_names]
         reward = np.array(numbers, float)
         newly_truncated = self._update_ends(terminated, truncated)
         self.total, self.has_acted = self.total + reward, self.has_acted | acting
-        present = self.alive | (newly_truncated & np.array([name in obs for name in self.agent_names]))
+        present = self.alive
+        if newly_truncated.any():
+            present = present | (newly_truncated & np.array([name in obs for name in self.agent_names]))
         return self._observe(obs, infos, present, reward), 1.0, not self.alive.any(), False, {}
 
     def close(self) -> None:
@@ -93,7 +92,10 @@ class MultiAgentEnv:
 
     def _update_ends(self, terminated: Mapping[str, Any], truncated: Mapping[str, Any]) -> np.ndarray:
         """Updates the end flags; returns the mask (P,) of agents that were truncated in this step."""
+        if self.t < self.steps and self.env.agents == self.listed and not _any_end(terminated, truncated):
+            return self.none
         previous, listed = self.terminated | self.truncated, self._agent_mask(self.env.agents)
+        self.listed = list(self.env.agents)
         newly_terminated = self._agent_mask(name for name, end in terminated.items() if end) & ~previous
         newly_truncated = (
             self._agent_mask(name for name, end in truncated.items() if end) & ~previous & ~newly_terminated
@@ -111,30 +113,34 @@ class MultiAgentEnv:
         self, obs: Mapping[str, Any], infos: Mapping[str, Any], present: np.ndarray, reward: np.ndarray
     ) -> dict[str, Any]:
         self._agent_mask(obs)  # checks the names
-        flat = np.zeros((len(self.agent_names), self.size), self.obs_codec.dtype)
-        masks = self.full_masks[:]
-        for p in present.nonzero()[0]:
-            name = self.agent_names[p]
+        observed, masks = {}, self.full_masks.copy()
+        for p, name in enumerate(self.agent_names):
+            if not present[p]:
+                continue
             if name not in obs:
                 raise ValueError(f"agent {name!r} is alive but has no observation; there are those of {list(obs)}")
-            flat[p, : self.obs_codec.size] = self.obs_codec.flatten(name, obs[name])
+            observed[name] = obs[name]
             mask = self.obs_codec.mask(obs[name], infos.get(name) or {})
             if mask is not None:
                 masks[p] = self.action_codec.action_mask(name, mask)
+        flat = np.zeros((len(self.agent_names), self.size), self.obs_codec.dtype)
+        flat[present, : self.obs_codec.size] = self.obs_codec.encode(observed)
         if self.agent_indicator:
-            flat[present, self.obs_codec.size :] = np.eye(len(self.agent_names))[present]
+            flat[present, self.obs_codec.size :] = self.identities[present]
         values = {"obs": flat, "reward": reward, "present": present.copy()}
         values |= {"terminated": self.terminated.copy(), "truncated": self.truncated.copy()}
         values |= {"mean_return": np.float64(self.total.sum() / max(1, self.has_acted.sum()))}
         values |= {"length": np.float64(self.t)}
-        return values | ({"action_mask": np.stack(masks)} if self.action_codec.discrete else {})
+        return values | ({"action_mask": masks} if self.action_codec.discrete else {})
 
     def _agent_mask(self, names: Iterable[str]) -> np.ndarray:
         """Mask (P,) of the agents with these names. Raises ValueError for a name not in `possible_agents`."""
-        names = list(names)
-        unknown = [name for name in names if name not in self.agent_names]
+        names = set(names)
+        unknown = names.difference(self.agent_names)
         if unknown:
-            raise ValueError(f"the environment names the agents {unknown}, want some of: {self.agent_names}")
+            raise ValueError(
+                f"the environment names the agents {sorted(map(str, unknown))}, want some of: {self.agent_names}"
+            )
         return np.array([name in names for name in self.agent_names])
 
     def _agent_spaces(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -194,6 +200,10 @@ def parallel_env_factory(env: EnvId) -> Callable[[], Any]:
         return maker
     missing = f"function {function}" if function else "parallel_env or env; name a function as module:function"
     raise ValueError(f"env={env!r}: module {module_name} has no {missing}")
+
+
+def _any_end(terminated: Mapping[str, Any], truncated: Mapping[str, Any]) -> bool:
+    return any(terminated.values()) or any(truncated.values())
 
 
 def _construct(factory: Callable[[], Any], env: EnvId) -> Any:

@@ -1,9 +1,11 @@
 """Observations and actions of several agents with different spaces in one shape.
 
-Shapes: P agent, O components of the longest observation, k choices of an action, A outputs of the largest action.
+Shapes: P agent, n some of them, O components of the longest observation, k choices of an action, A outputs of the
+largest action.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ class JointObservations:
 
     def __init__(self, spaces: Mapping[str, Any]):
         self.codecs = {name: ObservationCodec(space, f"agent {name!r}") for name, space in spaces.items()}
+        self.groups = _first_with_equal(self.codecs, lambda one, other: one.space == other.space)
         self.size = max(codec.size for codec in self.codecs.values())
         self.dtype = np.result_type(np.float32, *(codec.dtype for codec in self.codecs.values()))
 
@@ -37,23 +40,32 @@ class JointObservations:
         first, *others = [codec.parts for codec in self.codecs.values()]
         return first if all(parts == first for parts in others) else (ObsPart("vector", (self.size,)),)
 
-    def flatten(self, name: str, obs: Any) -> np.ndarray:
-        """The flat and padded observation (O,) of an agent.
+    def encode(self, obs: Mapping[str, Any]) -> np.ndarray:
+        """The flat and padded observations (n, O) of n agents. Those of equal spaces are checked and encoded together.
+
+        Args:
+            obs: by agent.
 
         Raises:
             ValueError: an observation that is not of the agent's space, or not finite.
         """
-        codec = self.codecs[name]
-        try:
-            block = stack_observations(codec.space, [obs])
-        except Exception:  # of whatever kind: the observation may be anything
+        flat, names = np.zeros((len(obs), self.size), self.dtype), list(obs)
+        for space_of, rows in _groups(names, self.groups).items():
+            codec = self.codecs[space_of]
             try:
-                check_observation(codec.space, obs)
-            except ValueError as error:
-                raise ValueError(f"agent {name!r} received {error}") from None
-            raise
-        flat = codec.encode(block, 1)[0]
-        return flat if len(flat) == self.size else np.pad(flat, (0, self.size - len(flat)))
+                block = stack_observations(codec.space, [obs[names[row]] for row in rows])
+            except Exception:  # of whatever kind: the observation may be anything
+                for row in rows:
+                    self._check(names[row], obs[names[row]])
+                raise
+            flat[rows, : codec.size] = codec.encode(block, len(rows))
+        return flat
+
+    def _check(self, name: str, obs: Any) -> None:
+        try:
+            check_observation(self.codecs[name].space, obs)
+        except ValueError as error:
+            raise ValueError(f"agent {name!r} received {error}") from None
 
     def mask(self, obs: Any, info: Mapping[str, Any]) -> Any:
         """The action mask of the environment, from the observation or the info; None if there is none."""
@@ -81,6 +93,7 @@ class JointActions:
     def __init__(self, spaces: Mapping[str, Any]):
         self.spaces = dict(spaces)
         self.codecs = {name: ActionCodec(space, f"agent {name!r}") for name, space in spaces.items()}
+        self.groups = _first_with_equal(self.codecs, _same_actions)
         codecs = list(self.codecs.values())
         self.discrete, self.scaled = codecs[0].discrete, False
         if any(codec.discrete != self.discrete for codec in codecs):
@@ -119,11 +132,39 @@ class JointActions:
             masks.append(choice_mask)
         return np.concatenate(masks)
 
-    def to_env(self, name: str, action: np.ndarray) -> Any:
-        """The action in the space of the agent; `action` is () or (k,)."""
-        codec = self.codecs[name]
-        count = len(codec.nvec) if codec.discrete else codec.size
-        return codec.to_env(action.reshape(1, -1)[:, :count], self.scaled)[0]
+    def to_env(self, names: Sequence[str], action: np.ndarray) -> dict[str, Any]:
+        """The actions of n agents, each in its space. Those of equal spaces are converted together.
+
+        Args:
+            names: of the agents.
+            action: (n,) or (n, k).
+        """
+        flat, converted = action.reshape(len(names), math.prod(action.shape[1:])), dict[str, Any]()
+        for space_of, rows in _groups(names, self.groups).items():
+            codec = self.codecs[space_of]
+            count = len(codec.nvec) if codec.discrete else codec.size
+            actions = codec.to_env(flat[rows, :count], self.scaled)
+            converted.update(zip((names[row] for row in rows), actions, strict=True))
+        return {name: converted[name] for name in names}
+
+
+def _first_with_equal(codecs: Mapping[str, Any], equal: Callable[[Any, Any], bool]) -> dict[str, str]:
+    """For each agent the first one with an equal space."""
+    return {name: next(other for other in codecs if equal(codecs[other], codec)) for name, codec in codecs.items()}
+
+
+def _same_actions(one: ActionCodec, other: ActionCodec) -> bool:
+    """Whether actions are converted equally; `Box.__eq__` compares bounds only roughly."""
+    bounds = zip(one.bounds, other.bounds, strict=True) if not one.discrete and not other.discrete else ()
+    return bool(one.space == other.space) and all(np.array_equal(end, same) for end, same in bounds)
+
+
+def _groups(names: Sequence[str], first: Mapping[str, str]) -> dict[str, list[int]]:
+    """The indices of the names by the first agent with an equal space."""
+    groups: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        groups.setdefault(first[name], []).append(index)
+    return groups
 
 
 def _num_options(codec: ActionCodec, choice: int) -> int:

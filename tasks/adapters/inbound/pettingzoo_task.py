@@ -14,6 +14,7 @@ from tasks.adapters.inbound.checked_env import EnvLimits
 from tasks.adapters.inbound.env_pool import EnvHandle, EnvPool, EnvStep
 from tasks.adapters.inbound.gymnasium_spec import env_name
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv, parallel_env_factory
+from tasks.adapters.inbound.workers.worker_count import choose_num_workers, measure_step
 from tasks.adapters.pictures import picture_parallel_env
 from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Step, Task
@@ -40,7 +41,9 @@ class PettingZoo(Task):
             `max_cycles`; if it has none, 10,000.
         agent_indicator: whether the one-hot index of the agent is appended to its observation, so that agents that
             share a policy can have different roles.
-        num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments.
+        num_workers: 1: the copies are stepped in this process; more: by as many workers, for slow environments. None:
+            as many as there are cores, if a step takes a millisecond or more (a few are timed), else 1. An environment
+            that draws from its own generator plays the same episodes with any number.
         timeout: the maximum duration of a step or reset in seconds; needs workers. None: no limit.
 
     Raises:
@@ -50,7 +53,7 @@ class PettingZoo(Task):
     env: str | Callable[[], Any]
     steps: int = 0
     agent_indicator: bool = False
-    num_workers: int = 1
+    num_workers: int | None = None
     timeout: float | None = None
 
     fixed_length: ClassVar[bool] = False
@@ -79,6 +82,15 @@ class PettingZoo(Task):
     def _pool(self) -> EnvPool:
         return EnvPool(self._factory, EnvLimits(self._name, timeout=self.timeout), num_workers=self.num_workers)
 
+    def _num_workers(self, batch: int) -> int:
+        return self.num_workers or choose_num_workers(batch, self.timeout, lambda: self._step_seconds)
+
+    @cached_property
+    def _step_seconds(self) -> float:
+        seconds = measure_step(self, self._name)
+        self._pool.close_idle()
+        return seconds
+
     @property
     def _name(self) -> str:
         return self.env if isinstance(self.env, str) else env_name(self.env)
@@ -106,7 +118,7 @@ class PettingZoo(Task):
         return len(self.agent_names)
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[EnvHandle, Step]:
-        return self._make_step(*self._pool.reset(batch, rng), rng)
+        return self._make_step(*self._pool.reset(batch, rng, self._num_workers(batch)), rng)
 
     def step(self, state: EnvHandle, action: Tensor, rng: torch.Generator) -> tuple[EnvHandle, Step]:
         return self._make_step(*state.step(action.detach().cpu().numpy()), rng)

@@ -98,22 +98,6 @@ def update_rows(block: Any, rows: np.ndarray, new: Any) -> Any:
     return block
 
 
-def concatenate_blocks(blocks: list[Any]) -> Any:
-    """Blocks of several workers as one.
-
-    Args:
-        blocks: of the same structure.
-    """
-    first = blocks[0]
-    if isinstance(first, dict):
-        return {key: concatenate_blocks([block[key] for block in blocks]) for key in first}
-    if isinstance(first, tuple):
-        return tuple(map(concatenate_blocks, map(list, zip(*blocks, strict=True))))
-    if isinstance(first, list):
-        return [value for block in blocks for value in block]
-    return np.concatenate(blocks)
-
-
 def _is_product(space: Any) -> bool:
     """Whether a value has all parts, as of a Tuple; not one of them, as of a OneOf."""
     return type(space).__name__ != "OneOf"

@@ -183,7 +183,7 @@ BAD = [
         r"spoken_to: action has the space Text.*, want Discrete, MultiDiscrete",
     ),
     ({"num_workers": 0}, "num_workers=0, want at least 1"),
-    ({"timeout": 3.0}, "set num_workers=2 or more"),
+    ({"timeout": 3.0, "num_workers": 1}, "set num_workers=2 or more"),
 ]
 
 

@@ -199,7 +199,7 @@ def test_what_is_seen_is_flattened_by_gymnasium_and_filled_up():
     for i, (name, space) in enumerate(spaces.items()):
         space.seed(i)
         sample = space.sample()
-        flat = views.flatten(name, sample)
+        flat = views.encode({name: sample})[0]
         expected = flatten(space, sample)
         assert_array_equal(flat[: len(expected)], expected)
         assert not flat[len(expected) :].any() and flat.shape == (7,)
@@ -208,7 +208,7 @@ def test_what_is_seen_is_flattened_by_gymnasium_and_filled_up():
 def test_the_action_mask_is_not_part_of_the_observation():
     views = JointObservations({"a": Dict(observation=Box(0, 1, (2,)), action_mask=MultiBinary(3))})
     obs = {"observation": np.array([0.5, 1]), "action_mask": np.array([1, 0, 1])}
-    assert_array_equal(views.flatten("a", obs), [0.5, 1])
+    assert_array_equal(views.encode({"a": obs})[0], [0.5, 1])
     assert_array_equal(views.mask(obs, {}), [1, 0, 1])
     assert views.mask(np.zeros(2), {"action_mask": 5}) == 5 and views.mask(np.zeros(2), {}) is None
 
@@ -219,14 +219,32 @@ def test_an_observation_of_no_fixed_size_is_refused(space):
         JointObservations({"a": space})
 
 
+def to_env(made, name, action):
+    """The action of one agent."""
+    return made.to_env([name], action[None])[name]
+
+
+def test_agents_of_equal_spaces_are_converted_together_as_they_are_alone():
+    rng, names = np.random.default_rng(0), ["a", "b", "c", "d"]
+    boxes = {"a": Box(-1, 1, (2,)), "b": Box(-5, 5, (3,)), "c": Box(-1, 1, (2,)), "d": Box(-1, 1 + 1e-7, (2,))}
+    views, made = JointObservations(boxes), JointActions(boxes)
+    obs = {name: rng.normal(size=box.shape).astype(np.float32) for name, box in boxes.items()}
+    assert_array_equal(views.encode(obs), np.concatenate([views.encode({name: obs[name]}) for name in names]))
+    action = rng.normal(size=(4, 3))
+    together = made.to_env(names, action)
+    assert list(together) == names
+    for name, row in zip(names, action, strict=True):
+        assert_array_equal(together[name], to_env(made, name, row))
+
+
 def test_choices_of_different_sizes_are_padded_and_masked():
     made = JointActions({"a": Discrete(2), "b": Discrete(4, start=1)})
     assert made.action_space == Choice(4)
     assert_array_equal(made.action_mask("a"), [1, 1, 0, 0])
     assert_array_equal(made.action_mask("b", np.array([0, 1, 1, 0])), [0, 1, 1, 0])
     assert_array_equal(made.action_mask("a", np.array([0, 0])), [1, 1, 0, 0])  # nothing is legal: all of its own is
-    assert made.to_env("a", np.array(1)) == 1 and made.to_env("b", np.array(3)) == 4
-    assert all(space.contains(made.to_env(name, np.array(1))) for name, space in made.spaces.items())
+    assert to_env(made, "a", np.array(1)) == 1 and to_env(made, "b", np.array(3)) == 4
+    assert all(space.contains(to_env(made, name, np.array(1))) for name, space in made.spaces.items())
 
 
 def test_multiple_choices_are_padded_and_masked():
@@ -235,9 +253,9 @@ def test_multiple_choices_are_padded_and_masked():
     assert_array_equal(made.action_mask("a"), [1, 1, 0, 0, 1, 1, 1])
     assert_array_equal(made.action_mask("a", (np.array([0, 1]), np.array([1, 0, 1]))), [0, 1, 0, 0, 1, 0, 1])
     assert_array_equal(made.action_mask("b"), [1, 1, 1, 1, 1, 0, 0])
-    assert_array_equal(made.to_env("a", np.array([1, 2])), [1, 7])
-    assert made.to_env("b", np.array([3, 0])) == 3 and made.to_env("c", np.array([1, 0])).tolist() == [1]
-    assert all(space.contains(made.to_env(name, np.array([1, 0]))) for name, space in made.spaces.items())
+    assert_array_equal(to_env(made, "a", np.array([1, 2])), [1, 7])
+    assert to_env(made, "b", np.array([3, 0])) == 3 and to_env(made, "c", np.array([1, 0])).tolist() == [1]
+    assert all(space.contains(to_env(made, name, np.array([1, 0]))) for name, space in made.spaces.items())
 
 
 def test_a_mask_of_another_size_is_refused():
@@ -248,21 +266,21 @@ def test_a_mask_of_another_size_is_refused():
 def test_real_numbers_are_cut_to_the_bounds_of_all():
     made = JointActions({"a": Box(0, 3, (2,)), "b": Box(0, 3, (1, 3))})
     assert made.action_space == Continuous(3, 0, 3) and made.action_mask("a") is None
-    assert_array_equal(made.to_env("a", np.array([-2.0, 0.5, 9])), np.array([0, 0.5], np.float32))
-    assert_array_equal(made.to_env("b", np.array([-2.0, 0.5, 9])), np.array([[0, 0.5, 3]], np.float32))
+    assert_array_equal(to_env(made, "a", np.array([-2.0, 0.5, 9])), np.array([0, 0.5], np.float32))
+    assert_array_equal(to_env(made, "b", np.array([-2.0, 0.5, 9])), np.array([[0, 0.5, 3]], np.float32))
 
 
 def test_real_numbers_are_scaled_where_bounds_differ():
     made = JointActions({"a": Box(-1, 1, (2,)), "b": Box(np.array([0, 2.0]), np.array([3, 6.0]), dtype=np.float64)})
     assert made.action_space == Continuous(2, -1, 1)
-    assert_array_equal(made.to_env("a", np.array([-2.0, 0.5])), np.array([-1, 0.5], np.float32))
-    assert_array_equal(made.to_env("b", np.array([-2.0, 0.5])), np.array([0, 5.0]))
+    assert_array_equal(to_env(made, "a", np.array([-2.0, 0.5])), np.array([-1, 0.5], np.float32))
+    assert_array_equal(to_env(made, "b", np.array([-2.0, 0.5])), np.array([0, 5.0]))
 
 
 def test_real_numbers_without_bounds_are_not_scaled():
     made = JointActions({"a": Box(-1, 1, (1,)), "b": Box(0, np.inf, (2,))})
     assert made.action_space == Continuous(2, -1, np.inf)
-    assert_array_equal(made.to_env("b", np.array([-2.0, 50])), np.array([0, 50], np.float32))
+    assert_array_equal(to_env(made, "b", np.array([-2.0, 50])), np.array([0, 50], np.float32))
 
 
 @pytest.mark.parametrize(

@@ -66,13 +66,13 @@ def test_a_row_that_hangs_costs_one_timeout_and_is_named(hang):
 
 
 def test_slow_rows_may_take_longer_together_than_the_timeout(monkeypatch):
-    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.TIMEOUT_GRACE", 0)
+    monkeypatch.setattr("tasks.adapters.inbound.workers.worker_pool.TIMEOUT_GRACE", 0)
     world = reset(pool(partial(Obeying, partial(time.sleep, 0.2)), timeout=0.5), 8)
     assert_array_equal(world.step(np.full(8, 3))[1].reward, np.full(8, 3))
 
 
 def test_a_constructor_that_hangs_is_named(monkeypatch):
-    monkeypatch.setattr("tasks.adapters.inbound.worker_pool.MIN_CONSTRUCTOR_TIMEOUT", 0.2)
+    monkeypatch.setattr("tasks.adapters.inbound.workers.worker_pool.MIN_CONSTRUCTOR_TIMEOUT", 0.2)
 
     class Stuck(Counter):
         def __init__(self):

@@ -1,7 +1,8 @@
 """A batch of environments in worker processes. A row that hangs, raises or dies is named, and costs one timeout.
 
-A worker writes the time of each call into shared memory, so that this process knows in which row it is, and for how
-long, without a message per row.
+A step is one message to each worker, and one answer for all its rows; arrays of results are in shared memory
+(`tasks.adapters.inbound.workers.shared_results`). So is the time of each call, so that this process knows in which row
+a worker is, and for how long.
 
 Shapes: B episode.
 """
@@ -22,8 +23,8 @@ import numpy as np
 
 from tasks.adapters.inbound.checked_env import EnvError, EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_batch import check_spaces
-from tasks.adapters.inbound.env_worker import row_in_call, run_worker
-from tasks.adapters.inbound.spaces.stacking import concatenate_blocks
+from tasks.adapters.inbound.workers.env_worker import SHARE, row_in_call, run_worker
+from tasks.adapters.inbound.workers.shared_results import Layout, SharedResults, allocate, send_file
 from tasks.adapters.optional_imports import require_gymnasium
 
 MIN_CONSTRUCTOR_TIMEOUT = 60.0  # seconds: a constructor may import libraries and read files
@@ -46,6 +47,8 @@ class WorkerPool:
         self.call_times = np.frombuffer(shared)  # (B,), by time.monotonic(), which all processes share
         self.processes: list[BaseProcess] = []
         self.pipes: list[Connection] = []
+        self.shared: SharedResults | None = None  # until the first results
+        self.answers: list[Any] = [None] * count  # the last one of each worker
         # workers ignore SIGTERM, by which multiprocessing ends the processes that are left at the exit
         util.Finalize(self, _kill, (self.processes,), exitpriority=0)
         main_thread = threading.current_thread() is threading.main_thread()
@@ -60,7 +63,7 @@ class WorkerPool:
                 self.processes.append(process)
                 worker_pipe.close()  # so that the pipe reports the end of the worker
             timeout = limits.timeout and max(limits.timeout, MIN_CONSTRUCTOR_TIMEOUT)
-            spaces = self._receive(timeout)
+            spaces = self._receive(timeout, range(count))
             for rows, other in zip(self.rows, spaces, strict=True):
                 check_spaces(limits.name, rows.start, other, spaces[0])
         except BaseException:
@@ -69,11 +72,12 @@ class WorkerPool:
 
     def reset(self, mask: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         self.seeds[mask], self.t[mask] = seeds[mask], 0
-        return self._request("reset", mask, seeds)
+        workers = [worker for worker, rows in enumerate(self.rows) if mask[rows.start : rows.stop].any()]
+        return self._request(workers, "reset", mask, seeds)
 
     def step(self, actions: Sequence[Any] | np.ndarray) -> dict[str, Any]:
         self.t += 1
-        return self._request("step", actions)
+        return self._request(range(len(self.rows)), "step", actions)
 
     def close(self) -> None:
         """Closes the environments and ends the workers; one that takes longer than the timeout is killed."""
@@ -91,20 +95,43 @@ class WorkerPool:
         for pipe in self.pipes:
             pipe.close()
 
-    def _request(self, method: str, *arguments: Sequence[Any] | np.ndarray) -> dict[str, Any]:
-        """Calls a method of each worker's `EnvBatch` with its rows of the arguments."""
-        for worker, rows in enumerate(self.rows):
-            try:
-                self.pipes[worker].send((method, [part[rows.start : rows.stop] for part in arguments]))
-            except OSError:
-                raise self._death(worker) from None
-        return _joined(self._receive(self.limits.timeout))
+    def _request(self, workers: Sequence[int], method: str, *arguments: Sequence[Any] | np.ndarray) -> dict[str, Any]:
+        """Calls a method of some workers' `EnvBatch` with their rows of the arguments; others repeat their results."""
+        for worker in workers:
+            rows = self.rows[worker]
+            self._send(worker, (method, [part[rows.start : rows.stop] for part in arguments]))
+        for worker, answer in zip(workers, self._receive(self.limits.timeout, workers), strict=True):
+            self.answers[worker] = answer
+        if self.shared is None:
+            self.shared = self._share()
+        return self.shared.read(self.answers)
 
-    def _receive(self, timeout: float | None) -> list[Any]:
-        """One answer of each worker; raises the first error, without waiting for the others."""
+    def _share(self) -> SharedResults:
+        """Moves the first results into shared memory, where workers write the next ones, if there is room for them."""
+        layout = Layout(self.answers[0], len(self.t))
+        file = allocate(layout)
+        if file is None:
+            return SharedResults()
+        with file:
+            shared = SharedResults(file.fileno(), layout)
+            self.answers = [shared.write(*part) for part in zip(self.answers, self.rows, strict=True)]
+            for worker, pipe in enumerate(self.pipes):
+                self._send(worker, (SHARE, [layout]))
+                with suppress(OSError):  # of a worker that has died, as its next answer will say
+                    send_file(pipe, file)
+        return shared
+
+    def _send(self, worker: int, request: Any) -> None:
+        try:
+            self.pipes[worker].send(request)
+        except OSError:
+            raise self._death(worker) from None
+
+    def _receive(self, timeout: float | None, workers: Sequence[int]) -> list[Any]:
+        """One answer of each of some workers; raises the first error, without waiting for the others."""
         start, limit = time.monotonic(), math.inf if timeout is None else timeout + TIMEOUT_GRACE
-        until, pending = start + limit, dict(zip(self.pipes, range(len(self.pipes)), strict=True))
-        answers: list[Any] = [None] * len(pending)
+        until, pending = start + limit, {self.pipes[worker]: worker for worker in workers}
+        answers: dict[int, Any] = {}
         while pending:
             ready: list[Any] = wait(list(pending), None if timeout is None else max(0, until - time.monotonic()))
             for pipe in ready:
@@ -116,7 +143,7 @@ class WorkerPool:
                 if overdue:
                     raise self._timeout(overdue, timeout)
                 until = min(deadlines.values())
-        return answers
+        return [answers[worker] for worker in workers]
 
     def _last_call(self, worker: int, start: float) -> float:
         """The begin of a worker's current call, or the end of its last one if it is in none."""
@@ -170,11 +197,3 @@ def _kill(processes: list[BaseProcess]) -> None:
         process.kill()
     for process in processes:
         process.join()  # leaves no zombie
-
-
-def _joined(answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """The results of all workers as those of one batch."""
-    return {
-        name: None if answers[0][name] is None else concatenate_blocks([answer[name] for answer in answers])
-        for name in answers[0]
-    }

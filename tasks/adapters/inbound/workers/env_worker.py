@@ -22,7 +22,9 @@ import numpy as np
 
 from tasks.adapters.inbound.checked_env import CallTimes, EnvError, EnvFactory, EnvLimits, init_call_timer
 from tasks.adapters.inbound.env_batch import EnvBatch
+from tasks.adapters.inbound.workers.shared_results import SharedResults, receive_file
 
+SHARE = "share"  # a request that is not answered: a `Layout`, after which a file follows
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 POLL_SECONDS = 0.5  # between two looks at the parent
 
@@ -37,19 +39,23 @@ def run_worker(
 ) -> None:
     """Constructs the rows, sends their spaces, then answers requests: a method of `EnvBatch` and its arguments.
 
-    An answer is the result, or the EnvError that ends this worker. `kernel_kills`: this process was started by a main
-    thread; see `_end_with_parent`.
+    An answer is the result, without arrays that are in shared memory, or the EnvError that ends this worker.
+    `kernel_kills`: this process was started by a main thread; see `_end_with_parent`.
     """
     _end_with_parent(kernel_kills)
+    _use_one_thread()
     _init_output()
     _init_signals()
     init_call_timer()
-    batch = None
+    batch, shared = None, SharedResults()
     try:
         batch = EnvBatch(factory, rows, limits, call_times, seed_process=seed_process)
         pipe.send(batch.spaces)
         for method, arguments in _requests(pipe):
-            pipe.send(getattr(batch, method)(*arguments))
+            if method == SHARE:
+                shared = SharedResults(receive_file(pipe), *arguments)
+            else:
+                pipe.send(shared.write(getattr(batch, method)(*arguments), rows))
     except EnvError as error:
         pipe.send(error)
     except Exception as error:
@@ -113,6 +119,14 @@ def _exit_after_parent(started_by: int) -> None:
     while not wait([parent.sentinel], POLL_SECONDS) and os.getppid() == started_by:
         pass
     os._exit(1)
+
+
+def _use_one_thread() -> None:
+    """Leaves the other cores to other workers. Threads of OpenMP would also wait for ever in a process that was forked
+    from one that has used them."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    if "torch" in sys.modules:  # of the parent
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _init_output() -> None:
