@@ -327,3 +327,7 @@ class Old(Counter):
 
     def step(self, action):
         return super().step(action)[:4]
+
+
+def endless():
+    return Counter(10**6)
