@@ -85,7 +85,7 @@ def command(argv: list[str]) -> Work:
             episodes=default_episodes if episodes is None else episodes,
             policy_name=name,
             policy=policy,
-            limit=describe_limit(task, subject.task) if (episodes, steps) == (None, None) else "",
+            truncated=(episodes, steps) == (None, None) and task.steps < subject.task.steps,
             lesion=_expert_indices(lesion, count),
             env_api=env_api,
             saved=as_trained and (experts, dims, steps) == (None, None, None),
@@ -101,7 +101,7 @@ class _Evaluation:
     """What is evaluated: an agent, its sizes and lesions, the task, and the policy.
 
     Args:
-        limit: that long episodes are truncated by default, in words; "" where they are not.
+        truncated: whether long episodes are truncated, as they are by default after a short training.
         saved: whether it is the evaluation of the run, in its evaluation.json.
     """
 
@@ -111,7 +111,7 @@ class _Evaluation:
     episodes: int | None
     policy_name: str
     policy: Policy
-    limit: str
+    truncated: bool
     lesion: list[int]
     env_api: str | None
     saved: bool
@@ -138,8 +138,8 @@ class _Evaluation:
         )  # fmt: skip
         print(self.heading())
         print_scores(scores, self.task.references(), self.policy_name)
-        if self.limit:
-            print(self.limit)
+        if self.truncated and (limit := describe_limit(self.task, subject.task, scores)):
+            print(limit)
         if self.saved and subject.run.folder is not None:
             write_evaluation(subject.run.folder, subject.run.step, subject.learner.seed, mean_scores(scores))
         if json is not None:
@@ -168,7 +168,7 @@ class _Evaluation:
             "outer_step": subject.run.step, "experts": self.experts, "lesion": self.lesion, "member": subject.member,
             "env_api": self.env_api, "policy": self.policy_name,
             "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
-            "episodes": len(scores["return"]), "truncated_after": task.steps if self.limit else None,
+            "episodes": len(scores["return"]), "truncated_after": task.steps if self.truncated else None,
             "references": task.references(), "notes": task.notes,
             "scores": mean_scores(scores),
         }  # fmt: skip

@@ -171,8 +171,8 @@ def _summarize(run: Run) -> None:
         for policy, scores in by_policy.items():  # of further policies only what differs
             differing = {k: v for k, v in scores.items() if scores is main or not v.equal(main[k])}
             print_scores(differing, references, policy)
-    if limit := describe_limit(task, learners[0].task.evaluation_task):
-        print(limit)
+            if limit := describe_limit(task, learner.task.evaluation_task, scores):
+                print(f"{policy + ':':<15} {limit}")
     picture = folder / "learning_curve.png"
     curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     curve.savefig(picture)

@@ -3,6 +3,10 @@
 It is counted in steps and not in seconds, so that the same run and seed give the same figure on any machine.
 """
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from badger.evaluation.evaluate import replace_fields
 from tasks import Task, init_fields
 
@@ -43,13 +47,18 @@ def with_limit(task: Task, steps: int) -> Task:
     return replace_fields(task, steps=steps)
 
 
-def describe_limit(task: Task, whole: Task) -> str:
-    """That episodes were truncated, in words; "" where they were not.
+def describe_limit(task: Task, whole: Task, scores: Mapping[str, Tensor]) -> str:
+    """How many episodes were truncated that might have gone on, in words; "" for none.
 
     Args:
         task: as it was evaluated.
         whole: of whole episodes.
+        scores: of the evaluation.
     """
-    if task.steps >= whole.steps:
+    reached = int((scores["episodic_length"] >= task.steps).sum()) if task.steps < whole.steps else 0
+    if not reached:
         return ""
-    return f"episodes are truncated after {task.steps:,} steps of at most {whole.steps:,}; whole ones: --episodes N"
+    return (
+        f"{reached} of {len(scores['return'])} episodes were truncated after {task.steps:,} of at most {whole.steps:,} "
+        "steps; whole ones: badger evaluate RUN --episodes N"
+    )

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters.inbound.as_parallel import WAITING_MASK_KEY
-from tasks.adapters.inbound.spaces.actions import ActionCodec, common_bounds
+from tasks.adapters.inbound.spaces.actions import ActionCodec, common_bounds, join_spaces
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY, ObservationCodec
 from tasks.adapters.inbound.spaces.stacking import check_observation, stack_observations
 from tasks.observations import ObsPart
-from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
+from tasks.task import Continuous
+
+ZERO = np.zeros(1)
 
 
 class JointObservations:
@@ -65,39 +67,32 @@ class JointObservations:
 
 
 class JointActions:
-    """Actions of several agents with different action spaces: all discrete, or all continuous.
+    """Actions of several agents with different action spaces: choices, real numbers, or both.
 
-    Discrete actions have the most choices, and the most options, of any agent; `action_mask` masks the options that an
-    agent does not have. Continuous actions have the most numbers of any agent; their bounds are the common ones, or
-    -1 and 1 if they differ.
+    There are the most choices, and the most options, of any agent; `action_mask` masks the options that an agent does
+    not have. There are the most real numbers of any agent, of which the others are not used; their bounds are the
+    common ones, or -1 and 1 if they differ.
 
     Args:
         spaces: the action space of each agent.
 
     Raises:
-        ValueError: an unsupported action space, or a mixture of discrete and continuous spaces.
+        ValueError: an unsupported action space.
     """
 
     def __init__(self, spaces: Mapping[str, Any]):
         self.spaces = dict(spaces)
         self.codecs = {name: ActionCodec(space, f"agent {name!r}") for name, space in spaces.items()}
         codecs = list(self.codecs.values())
-        self.discrete, self.scaled = codecs[0].discrete, False
-        if any(codec.discrete != self.discrete for codec in codecs):
-            described = ", ".join(f"{name}: {space}" for name, space in spaces.items())
-            raise ValueError(f"agents have the action spaces {described}, want all discrete or all continuous")
-        self.action_space: ActionSpace
-        if self.discrete:
-            choices = range(max(len(codec.nvec) for codec in codecs))
-            self.nvec = tuple(max(_num_options(codec, i) for codec in codecs) for i in choices)
-            single = all(codec.single for codec in codecs)
-            self.action_space = Discrete(self.nvec[0]) if single else MultiDiscrete(self.nvec)
-        else:
-            low, high, self.scaled = common_bounds(codec.bounds for codec in codecs)
-            self.action_space = Continuous(max(codec.size for codec in codecs), low, high)
+        choices = range(max(len(codec.nvec) for codec in codecs))
+        self.nvec = tuple(max(_num_options(codec, i) for codec in codecs) for i in choices)
+        self.size = max(codec.size for codec in codecs)
+        low, high, self.scaled = common_bounds([codec.bounds for codec in codecs if codec.size] or [(ZERO, ZERO)])
+        single = all(codec.single for codec in codecs)
+        self.action_space = join_spaces(self.nvec, single, Continuous(self.size, low, high))
 
     def action_mask(self, name: str, mask: Any = None) -> np.ndarray | None:
-        """The action mask (A,) of an agent in the shared space; None for continuous actions.
+        """The action mask (A,) of an agent in the shared space; None where no agent has choices.
 
         Args:
             name: the agent.
@@ -107,11 +102,11 @@ class JointActions:
         Raises:
             ValueError: a mask of another size.
         """
-        if not self.discrete:
+        if not self.nvec:
             return None
         codec = self.codecs[name]
         allowed = np.ones(sum(codec.nvec), bool) if mask is None else codec.flat_mask(mask)
-        parts = np.split(allowed, np.cumsum(codec.nvec)[:-1])
+        parts = np.split(allowed, np.cumsum(codec.nvec)[:-1])[: len(codec.nvec)]
         masks = []
         for i, num_options in enumerate(self.nvec):
             choice_mask = np.zeros(num_options, bool)
@@ -120,10 +115,11 @@ class JointActions:
         return np.concatenate(masks)
 
     def to_env(self, name: str, action: np.ndarray) -> Any:
-        """The action in the space of the agent; `action` is () or (k,)."""
+        """The action in the space of the agent; `action` is (), (k,), (D,) or (k + D,)."""
         codec = self.codecs[name]
-        count = len(codec.nvec) if codec.discrete else codec.size
-        return codec.to_env(action.reshape(1, -1)[:, :count], self.scaled)[0]
+        choices, numbers = np.split(action.reshape(1, -1), [len(self.nvec)], 1)
+        own = choices[:, : len(codec.nvec)], numbers[:, : codec.size]
+        return codec.to_env(np.concatenate(own, 1) if codec.size else own[0], self.scaled)[0]
 
 
 def _num_options(codec: ActionCodec, choice: int) -> int:

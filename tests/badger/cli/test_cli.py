@@ -502,7 +502,7 @@ def test_long_external_episodes_are_truncated_after_a_short_training_and_it_is_s
     monkeypatch.setattr(default_size, "SHORTEST_LIMIT", 10)
     size = ("--total-steps", 8, "--batch", 2, "--learner.horizon", 4, "--core.hidden-size", 4, "--steps", 20)
     code, out, _ = command("train", "gymnasium", "--env", "toy_worlds:endless", *size, "--folder", tmp_path / "run")
-    limit = "episodes are truncated after 10 steps of at most 20; whole ones: --episodes N"
+    limit = "10 of 10 episodes were truncated after 10 of at most 20 steps; whole ones: badger evaluate RUN --episodes"
     assert code == 0 and limit in out
     code, out, _ = command("evaluate", tmp_path / "run", "--trust-code", "--json", tmp_path / "result.json")
     assert limit in out and strict_json((tmp_path / "result.json").read_text())["truncated_after"] == 10

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+import torch
 
 from badger import GuessingGame, Gymnasium, SequentialMNIST
 from badger.evaluation.default_size import default_evaluation, describe_limit
@@ -28,7 +29,16 @@ def test_long_external_episodes_are_truncated_after_short_trainings(env_steps, l
     whole = Gymnasium(partial(Counter, 20_000))
     task, count = default_evaluation(whole, env_steps)
     assert (task.steps, count) == (limit, episodes) and whole.steps == 10_000
-    assert bool(describe_limit(task, whole)) is (limit < 10_000)
+
+
+def test_truncated_episodes_are_counted():
+    whole = Gymnasium(partial(Counter, 20_000))
+    task, _ = default_evaluation(whole, 0)
+    scores = {"episodic_length": torch.tensor([1000.0, 7, 1000]), "return": torch.zeros(3)}
+    words = describe_limit(task, whole, scores)
+    assert words.startswith("2 of 3 episodes were truncated after 1,000 of at most 10,000 steps")
+    assert not describe_limit(whole, whole, scores)
+    assert not describe_limit(task, whole, {name: values[1:2] for name, values in scores.items()})
 
 
 def test_long_episodes_of_tasks_of_this_library_are_whole():
