@@ -64,7 +64,7 @@ from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
-from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task, init_fields
+from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task, init_fields
 from tasks.wrappers import PreviousActionReward
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -113,6 +113,7 @@ __all__ = [
     "Gymnasium",
     "IntOrRange",
     "Maze",
+    "Mixed",
     "Mixture",
     "MultiDiscrete",
     "ObsPart",

@@ -64,8 +64,26 @@ class Continuous:
     high: float = float("inf")
 
 
-ActionSpace = Discrete | MultiDiscrete | Continuous
-"""Any of the three action spaces."""
+@dataclass(frozen=True)
+class Mixed:
+    """Action space of choices beside real numbers: actions (..., k + D), the k choices first, then D real numbers.
+
+    Args:
+        choices: the discrete part, whose options an action mask is for.
+        numbers: the continuous part.
+    """
+
+    choices: MultiDiscrete
+    numbers: Continuous
+
+    @property
+    def size(self) -> int:
+        """The number of outputs that an agent needs for this action space."""
+        return self.choices.size + self.numbers.size
+
+
+ActionSpace = Discrete | MultiDiscrete | Continuous | Mixed
+"""Any of the four action spaces."""
 
 
 class Step(NamedTuple):

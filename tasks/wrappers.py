@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tasks.observations import ObsPart
-from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Path, Step, Task
+from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,10 @@ class PreviousActionReward(Task):
     @property
     def obs_parts(self) -> tuple[ObsPart, ...]:
         space = self.task.action_space
-        action = ObsPart("vector" if isinstance(space, Continuous) else "one_hot", (space.size,), "[action]")
-        return (*self.task.obs_parts, action, ObsPart("vector", (1,), "[reward]"), ObsPart("one_hot", (1,), "[first]"))
+        choices, numbers = _part_sizes(space)
+        parts = ObsPart("one_hot", (choices,), "[action]"), ObsPart("vector", (numbers,), "[action]")
+        action = (part for part in parts if part.size)
+        return (*self.task.obs_parts, *action, ObsPart("vector", (1,), "[reward]"), ObsPart("one_hot", (1,), "[first]"))
 
     @property
     def action_space(self) -> ActionSpace:
@@ -174,6 +176,16 @@ def _of_present(feature: Tensor, step: Step) -> Tensor:
     return feature if step.present is None else torch.where(step.present.unsqueeze(-1), feature, 0)
 
 
+def _part_sizes(space: ActionSpace) -> tuple[int, int]:
+    """The sizes of choices and of real numbers in `_encode_action`."""
+    match space:
+        case Continuous(size=size):
+            return 0, size
+        case Mixed(choices=choices, numbers=numbers):
+            return choices.size, numbers.size
+    return space.size, 0
+
+
 def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:
     """The action as an input vector (..., size)."""
     match space:
@@ -181,6 +193,9 @@ def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:
             return action
         case Discrete(n=n):
             return one_hot(action.argmax(-1) if action.is_floating_point() else action, n)
+        case Mixed(choices=choices):
+            chosen, numbers = action.tensor_split([len(choices.nvec)], -1)
+            return torch.cat([_encode_action(choices, chosen.long()), numbers], -1)
         case MultiDiscrete(nvec=nvec):
             if action.is_floating_point():
                 action = torch.stack([part.argmax(-1) for part in action.split(nvec, -1)], -1)

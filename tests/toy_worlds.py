@@ -339,3 +339,29 @@ class Old(Counter):
 
     def step(self, action):
         return super().step(action)[:4]
+
+
+def endless():
+    return Counter(10**6)
+
+
+class Aimed(gymnasium.Env):
+    """Four steps, with the reward 1/2 for the choice that is observed, less the distance of a number from -1/2."""
+
+    observation_space = Discrete(2)
+    action_space = Dict(aim=Box(-1, 1, (1,)), button=Discrete(2))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t, self.wanted = 0, int(self.np_random.integers(2))
+        return self.wanted, {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        reward = 0.5 * (action["button"] == self.wanted) - abs(float(action["aim"][0]) + 0.5)
+        self.t, self.wanted = self.t + 1, int(self.np_random.integers(2))
+        return self.wanted, reward, self.t == 4, False, {}
+
+
+def aimed():
+    return Aimed()

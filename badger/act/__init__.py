@@ -5,7 +5,8 @@
 - `badger.act.owners`: heads in which each expert makes one number of the action: in a fixed order, assigned at random
   in each episode, or with an observed name of the output.
 - `badger.act.readout`: `Readout`, in which each output attends to the experts.
-- `badger.act.wrappers`: `WithCritic` adds a critic to any head, `Gaussian` adds log standard deviations.
+- `badger.act.wrappers`: `WithCritic` adds a critic to any head, `Gaussian` adds log standard deviations
+  (`with_deviations`: where the action space has real numbers).
 
 Senses and acts share names such as `Team`, so both are used with their module: `sense.Team(...)`, `act.Team(...)`.
 
@@ -29,7 +30,7 @@ assert head(y, None, None).shape == (3, 3)
 from badger.act.base import Act, Mean, Team
 from badger.act.owners import NamedOutputs, OwnedOutputs, RandomOwners, RoundRobin
 from badger.act.readout import Readout
-from badger.act.wrappers import Gaussian, WithCritic
+from badger.act.wrappers import Gaussian, WithCritic, with_deviations
 
 ACTS: dict[str, type[Act]] = {
     "mean": Mean,
@@ -56,4 +57,5 @@ __all__ = [
     "RoundRobin",
     "Team",
     "WithCritic",
+    "with_deviations",
 ]

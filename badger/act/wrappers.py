@@ -8,10 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from badger.act.base import Act, Mean, Team
+from tasks import ActionSpace, Continuous, Mixed
 
 
 class Gaussian(Act):
-    """A Gaussian head for continuous actions: the wrapped head's outputs as means, then their log standard deviations.
+    """A Gaussian head for real numbers: the wrapped head's outputs, the last as means, then log standard deviations.
 
     Learned log standard deviations do not depend on the observation (see `badger.policies.gaussian`). Assignments,
     names and the number of outputs are those of the wrapped head, so that they can change after training where the
@@ -20,12 +21,14 @@ class Gaussian(Act):
     Args:
         base: the wrapped head.
         log_std: initial log standard deviation.
-        each: a deviation for each output, whose number is then fixed.
+        each: a deviation for each mean, whose number is then fixed.
+        numbers: how many of the last outputs are means, those before are logits of choices (`tasks.Mixed`); None: all.
     """
 
-    def __init__(self, base: Act, *, log_std: float = 0.0, each: bool = False):
+    def __init__(self, base: Act, *, log_std: float = 0.0, each: bool = False, numbers: int | None = None):
         super().__init__()
-        shape = (base.outputs,) if each else ()
+        self.numbers = numbers
+        shape = (base.outputs if numbers is None else numbers,) if each else ()
         self.base, self.log_std = base, nn.Parameter(torch.full(shape, log_std))
         self.input_size, self.outputs, self.name_size = base.input_size, base.outputs, base.name_size
         self.agents = getattr(base, "agents", None)
@@ -36,8 +39,9 @@ class Gaussian(Act):
     def forward(
         self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]:
-        mean = self.base(y, assignment, present)
-        return torch.cat([mean, self.log_std.expand_as(mean)], -1)
+        output = self.base(y, assignment, present)
+        means = output if self.numbers is None else output[..., output.shape[-1] - self.numbers :]
+        return torch.cat([output, self.log_std.expand_as(means)], -1)
 
     def extend_assignment(
         self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
@@ -46,6 +50,19 @@ class Gaussian(Act):
 
     def output_names(self, assignment: Tensor | None, experts: int) -> Tensor | None:
         return self.base.output_names(assignment, experts)
+
+
+def with_deviations(head: Act, space: ActionSpace, *, each: bool = False) -> Act:
+    """The head with standard deviations where an action has real numbers, else the head itself.
+
+    Args:
+        head: the wrapped head, with an output for each option and each number of the action.
+        space: the action space.
+        each: a deviation for each number.
+    """
+    if isinstance(space, Continuous):
+        return Gaussian(head, each=each)
+    return Gaussian(head, each=each, numbers=space.numbers.size) if isinstance(space, Mixed) else head
 
 
 class WithCritic(Act):

@@ -12,12 +12,13 @@ from tyro.conf import Positional
 from badger.cli.loading import Subject, load_subject
 from badger.cli.paths import check_output_file
 from badger.cli.usage import Work, parse
+from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_evaluation, evaluate, nan_mean_and_sem, replace_fields
 from badger.learners import Learner
 from badger.policies.policies import Policy
 from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
 from badger.runs.evaluations import mean_scores, write_evaluation
-from badger.runs.protocol import DETERMINISTIC, SAMPLED, evaluation_policies, learner_episodes
+from badger.runs.protocol import DETERMINISTIC, SAMPLED, evaluation_policies, learner_evaluation
 from tasks import Task
 
 Scores = dict[str, Tensor]
@@ -58,7 +59,8 @@ def command(argv: list[str]) -> Work:
             dims: outputs of the task; default: as in training.
             steps: inner steps of an episode; default: as in training.
             episodes: number of episodes; default: as many as fit into a tenth of the trained environment steps, 10 to
-                100; all of a finite task.
+                100; all of a finite task. By default, after a short training, those of an external environment are
+                truncated at a hundredth of the trained steps, but not below 1,000 steps.
             deterministic: take the most likely actions; default: as the learner was told by its eval_policy.
             sampled: sample the actions, as in training.
             lesion: indices of experts, such as 0,2, that are removed before the first step.
@@ -75,13 +77,15 @@ def command(argv: list[str]) -> Work:
         name, policy = _choose_policy(subject.learner, deterministic, sampled)
         count = subject.agent.experts if experts is None else experts
         as_trained = not (best or lesion or env_api or episodes or deterministic or sampled)
+        task, default_episodes = learner_evaluation(subject.learner)
         evaluated = _Evaluation(
             subject,
-            task=replace_fields(subject.task, dims=dims, steps=steps),
+            task=replace_fields(task if episodes is None else subject.task, dims=dims, steps=steps),
             experts=count,
-            episodes=learner_episodes(subject.learner) if episodes is None else episodes,
+            episodes=default_episodes if episodes is None else episodes,
             policy_name=name,
             policy=policy,
+            truncated=(episodes, steps) == (None, None) and task.steps < subject.task.steps,
             lesion=_expert_indices(lesion, count),
             env_api=env_api,
             saved=as_trained and (experts, dims, steps) == (None, None, None),
@@ -97,6 +101,7 @@ class _Evaluation:
     """What is evaluated: an agent, its sizes and lesions, the task, and the policy.
 
     Args:
+        truncated: whether long episodes are truncated, as they are by default after a short training.
         saved: whether it is the evaluation of the run, in its evaluation.json.
     """
 
@@ -106,6 +111,7 @@ class _Evaluation:
     episodes: int | None
     policy_name: str
     policy: Policy
+    truncated: bool
     lesion: list[int]
     env_api: str | None
     saved: bool
@@ -132,6 +138,8 @@ class _Evaluation:
         )  # fmt: skip
         print(self.heading())
         print_scores(scores, self.task.references(), self.policy_name)
+        if self.truncated and (limit := describe_limit(self.task, subject.task, scores)):
+            print(limit)
         if self.saved and subject.run.folder is not None:
             write_evaluation(subject.run.folder, subject.run.step, subject.learner.seed, mean_scores(scores))
         if json is not None:
@@ -160,7 +168,8 @@ class _Evaluation:
             "outer_step": subject.run.step, "experts": self.experts, "lesion": self.lesion, "member": subject.member,
             "env_api": self.env_api, "policy": self.policy_name,
             "task": {field.name: getattr(task, field.name) for field in dataclasses.fields(task)},
-            "episodes": len(scores["return"]), "references": task.references(), "notes": task.notes,
+            "episodes": len(scores["return"]), "truncated_after": task.steps if self.truncated else None,
+            "references": task.references(), "notes": task.notes,
             "scores": mean_scores(scores),
         }  # fmt: skip
 

@@ -16,6 +16,7 @@ from badger.cli.loading import load
 from badger.cli.paths import check_output_folder
 from badger.cli.usage import Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
+from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners import Learner
 from badger.learners.population import member_learners
@@ -24,7 +25,7 @@ from badger.recipes.build import build_run, find_recipe, steps_per_update
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.files import as_path, check_new_run_folder
-from badger.runs.protocol import evaluation_policies, learner_episodes
+from badger.runs.protocol import evaluation_policies, learner_evaluation
 from badger.runs.recorder import read_metrics
 from badger.runs.run import Run
 from badger.runs.signals import Interrupted, signal_number
@@ -139,22 +140,22 @@ def _run_training(run: Run, tensorboard: bool) -> int:
     return 0
 
 
-def _evaluate_policies(learner: Learner, task: Task, device: torch.device) -> dict[str, Scores]:
+def _evaluate_policies(learner: Learner, task: Task, episodes: int | None, device: torch.device) -> dict[str, Scores]:
     """The scores of an agent by each policy that it may be judged by, in episodes that start alike."""
     return {
         name: evaluate(
-            learner.agent, task, learner_episodes(learner), generator(learner.seed, "evaluate", device=device), policy,
-            progress=True,
+            learner.agent, task, episodes, generator(learner.seed, "evaluate", device=device), policy, progress=True
         )
         for name, policy in evaluation_policies(learner).items()
-    }  # fmt: skip
+    }
 
 
 def _summarize(run: Run) -> None:
     """Prints the scores on held-out episodes beside reference scores, draws the learning curve, names next steps."""
-    task, folder = run.learner.task.evaluation_task, run.folder
+    folder, learners = run.folder, member_learners(run.learner)
     assert folder is not None
-    rows, references, learners = read_metrics(folder), task.references(), member_learners(run.learner)
+    task, episodes = learner_evaluation(learners[0])
+    rows, references = read_metrics(folder), task.references()
     print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
     curves = []
     for learner in learners:
@@ -164,12 +165,14 @@ def _summarize(run: Run) -> None:
         if member:
             num_bad = sum(not row.get(f"finite{member}", True) for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
-        by_policy = _evaluate_policies(learner, task, run.device)
+        by_policy = _evaluate_policies(learner, task, episodes, run.device)
         main = next(iter(by_policy.values()))
         write_evaluation(folder, run.step, learner.seed, mean_scores(main))
         for policy, scores in by_policy.items():  # of further policies only what differs
             differing = {k: v for k, v in scores.items() if scores is main or not v.equal(main[k])}
             print_scores(differing, references, policy)
+            if limit := describe_limit(task, learner.task.evaluation_task, scores):
+                print(f"{policy + ':':<15} {limit}")
     picture = folder / "learning_curve.png"
     curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
     curve.savefig(picture)

@@ -1,7 +1,8 @@
 """Evaluation: scores of an agent whose weights are fixed, and inspection of its states and messages.
 
 - `badger.evaluation.evaluate`: `evaluate`: scores on new episodes, with means and standard errors.
-- `badger.evaluation.batches`: the default number of episodes, and how many are played side by side.
+- `badger.evaluation.default_size`: how many episodes there are by default, and when they are truncated.
+- `badger.evaluation.batches`: how many episodes are played side by side.
 - `badger.evaluation.size_grid`: scores over a grid of sizes, far from those of training.
   `badger.evaluation.heatmaps` draws it, `badger.evaluation.published` has published figures to compare with.
 - `badger.evaluation.inspection`: one batch of episodes in numbers and plots, for TensorBoard.

@@ -1,4 +1,4 @@
-"""Batches of evaluation episodes: how many episodes there are by default, how many fit side by side, and in memory.
+"""Batches of evaluation episodes: how many fit side by side, and whether they fit into memory.
 
 Shapes: B episode.
 """
@@ -19,25 +19,6 @@ MAX_PARALLEL_EXPERTS = 2**16
 """Maximum number of experts in all episodes of a batch."""
 MAX_EXTERNAL_ENVS = 64
 """Maximum number of external environments in a batch."""
-DEFAULT_EPISODES = 10, 100
-"""The smallest and the largest default number of episodes."""
-DEFAULT_FRACTION = 10
-"""The default evaluation takes at most one of so many trained environment steps, above the smallest number."""
-
-
-def default_episodes(task: Task, env_steps: int) -> int | None:
-    """The default number of evaluation episodes: as many as surely fit into a tenth of the trained environment steps.
-
-    At least 10 and at most 100; None, all of them, of a finite task. It is counted in steps of the longest episode and
-    not in seconds, so that the same run and seed give the same figure on any machine.
-
-    Args:
-        task: of the episodes.
-        env_steps: environment steps of the training, over all copies.
-    """
-    smallest, largest = DEFAULT_EPISODES
-    fitting = env_steps // DEFAULT_FRACTION // task.steps
-    return None if task.num_episodes is not None else min(max(fitting, smallest), largest)
 
 
 def cap_episodes(episodes: int, experts: int, max_experts: int) -> int:

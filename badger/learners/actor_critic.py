@@ -28,13 +28,13 @@ from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.moments import RewardScaling
 from badger.normalized_sense import normalizer_metrics
-from badger.policies.correlated import CorrelatedGaussian
+from badger.policies.correlated import exploring_policy
 from badger.policies.policies import POLICIES, Policy, Sampled, log_probability
 from badger.registry import resolve_name
 from badger.rng import generator
 from badger.rollouts.loop import with_policy_state
 from badger.rollouts.trajectory import Carry, Trajectory
-from tasks import Continuous, Task, TaskDistribution
+from tasks import Continuous, Mixed, Task, TaskDistribution
 
 ACTOR_CRITIC_METRICS = BASE_METRICS | {  # names that scores and auxiliary losses must not have
     "approx_kl", "clip_fraction", "ended_return", "entropy", "env_steps", "explained_variance", "policy_loss",
@@ -128,9 +128,7 @@ class ActorCritic(ABC):
         self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         space = self.task.action_space
-        self.rollout_policy: Sampled | CorrelatedGaussian = Sampled(space)
-        if noise_correlation and isinstance(space, Continuous):
-            self.rollout_policy = CorrelatedGaussian(space, noise_correlation)
+        self.rollout_policy = exploring_policy(space, noise_correlation)
         evaluated = resolve_name(POLICIES, eval_policy, "policy", callable)(space)
         self.eval_policy: Policy = self.rollout_policy if isinstance(evaluated, Sampled) else evaluated
         self.updater = GuardedAdamW(
@@ -259,9 +257,12 @@ class ActorCritic(ABC):
         check_task(self, learner, task)
         check_critic(self, learner, agent)
         assert isinstance(task, Task) and isinstance(agent.act, WithCritic)
-        if isinstance(task.action_space, Continuous) and not isinstance(agent.act.base, Gaussian):
+        space, base = task.action_space, agent.act.base
+        numbers = space.numbers.size if isinstance(space, Mixed) else None
+        if isinstance(space, Continuous | Mixed) and not (isinstance(base, Gaussian) and base.numbers == numbers):
+            head = "head" if numbers is None else f"head, numbers={numbers}"
             raise ValueError(
-                f"{name}: actions are {task.action_space}, and act.{type(agent.act.base).__name__} has no standard "
-                f"deviation to sample them with: build it with act=act.WithCritic(act.Gaussian(head)) for {learner}"
+                f"{name}: actions are {space}, and act.{type(base).__name__} has no standard deviation to sample them "
+                f"with: build it with act=act.WithCritic(act.Gaussian({head})) for {learner}"
             )
         return task

@@ -74,7 +74,8 @@ class PPO(ActorCritic):
         horizon: environment steps of each row in an outer step.
         sequence_length: steps of a replayed sequence; None: the horizon.
         epochs: passes over the rollout in an outer step.
-        minibatches: gradient steps in an epoch, each on about the same number of sequences.
+        minibatches: gradient steps in an epoch, each on about the same number of sequences; fewer, one for each
+            sequence, where a rollout of this process has fewer sequences.
         ratio_clip: clip range of r around 1.
         value_clip: clip range of V around its value in the rollout; None: no clipping.
         normalize_advantage: scale A to mean 0 and variance 1 over each "minibatch", over the "batch", or "never".
@@ -142,19 +143,13 @@ class PPO(ActorCritic):
         sizes = {"horizon": horizon, "sequence_length": sequence_length, "epochs": epochs, "minibatches": minibatches}
         check_sizes(sizes, {})
         self.horizon, self.sequence_length = horizon, sequence_length or horizon
-        self.epochs, self.minibatches = epochs, minibatches
+        num_sequences = self.local_batch * -(-horizon // self.sequence_length)
+        self.epochs, self.minibatches = epochs, min(minibatches, num_sequences)
         self.ratio_clip, self.value_clip = ratio_clip, value_clip
         self.normalize_advantage, self.target_kl = normalize_advantage, target_kl
         self._check_options()
 
     def _check_options(self) -> None:
-        num_sequences = self.local_batch * -(-self.horizon // self.sequence_length)
-        if self.minibatches > num_sequences:
-            raise ValueError(
-                f"minibatches={self.minibatches}, want at most {num_sequences}, the number of sequences of "
-                f"{self.sequence_length} steps in a rollout: fewer minibatches, a larger batch, or a smaller "
-                "sequence_length"
-            )
         for name in ("ratio_clip", "value_clip", "target_kl"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -12,13 +12,13 @@ A learner without one of these attributes has the default of `DEFAULTS`.
 
 from typing import Any
 
-from tasks import Continuous, Discrete, MultiDiscrete, Task, TaskDistribution, nominal
+from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Task, TaskDistribution, nominal
 
 DEFAULTS: dict[str, Any] = {
     "needs_critic": False,
     "needs_differentiable": False,
     "takes_distributions": False,
-    "action_kinds": (Discrete, MultiDiscrete, Continuous),
+    "action_kinds": (Discrete, MultiDiscrete, Continuous, Mixed),
     "takes_agents": True,
     "joins_populations": False,
 }

@@ -3,6 +3,7 @@
 - `badger.policies.policies`: `Sampled`, `Greedy`, `EpsilonGreedy`; the identity, for outputs that are the action; the
   log-probability and entropy of discrete actions.
 - `badger.policies.gaussian`: the same for continuous actions: a normal distribution, clipped to the action's bounds.
+- `badger.policies.mixed`: the product of both, for choices beside real numbers.
 - `badger.policies.deterministic`: the most likely actions of a policy that samples, and the reverse.
 - `badger.policies.correlated`: `CorrelatedGaussian`, whose noise correlates in time.
 

@@ -13,7 +13,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from badger.policies import gaussian
-from tasks import Continuous
+from badger.policies.mixed import Product
+from badger.policies.policies import Sampled
+from tasks import ActionSpace, Continuous, Mixed
+
+
+def exploring_policy(space: ActionSpace, correlation: float) -> "Sampled | CorrelatedGaussian | Product":
+    """The policy of a training: sampled choices, and real numbers with correlated noise.
+
+    Args:
+        space: the action space.
+        correlation: of noise one step apart; 0: independent.
+    """
+    if isinstance(space, Continuous) and correlation:
+        return CorrelatedGaussian(space, correlation)
+    if isinstance(space, Mixed) and correlation:
+        return Product(space, Sampled(space.choices), CorrelatedGaussian(space.numbers, correlation))
+    return Sampled(space)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 The first numbers of an output are the logits of a discrete action; one more may follow, the value
 (`badger.act.WithCritic`). The choices of a `MultiDiscrete` are independent given the output. Continuous actions are
-those of `badger.policies.gaussian`.
+those of `badger.policies.gaussian`; choices beside real numbers those of `badger.policies.mixed`.
 
 Shapes: ... any leading axes (T step, B episode, P agent of the environment), A logits of all choices, concatenated.
 """
@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from badger.policies import gaussian
+from badger.policies import gaussian, mixed
 from experts.state import State
-from tasks import ActionSpace, Continuous, Discrete, MultiDiscrete
+from tasks import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete
 
 DiscreteActionSpace = Discrete | MultiDiscrete
 """Action spaces with logits."""
@@ -70,6 +70,9 @@ class Sampled:
     ) -> tuple[Tensor, State]:
         if isinstance(self.space, Continuous):
             return gaussian.sample(output, self.space, rng), state
+        if isinstance(self.space, Mixed):
+            both = mixed.Product(self.space, Sampled(self.space.choices), Sampled(self.space.numbers))
+            return both(output, action_mask, state, rng)
 
         # exponential race: of independent exponential waiting times with rates p_i, the shortest is that of choice i
         # with probability p_i; it returns a choice for logits that are not finite, too, and needs no synchronization
@@ -104,6 +107,9 @@ class Greedy:
     ) -> tuple[Tensor, State]:
         if isinstance(self.space, Continuous):
             return gaussian.mode(output, self.space), state
+        if isinstance(self.space, Mixed):
+            both = mixed.Product(self.space, Greedy(self.space.choices), Greedy(self.space.numbers))
+            return both(output, action_mask, state, rng)
         return _select(lambda log_probs: log_probs.argmax(-1), output, self.space, action_mask), state
 
 
@@ -154,12 +160,17 @@ def log_probability(
 
     Args:
         output: of the agent.
-        action: integers (...) of a Discrete, (..., choices) of a MultiDiscrete, or numbers (..., size) of a Continuous.
+        action: integers (...) of a Discrete, (..., choices) of a MultiDiscrete, numbers (..., size) of a Continuous, or
+            choices and numbers of a Mixed.
         space: the action space.
         action_mask: allowed choices.
     """
     if isinstance(space, Continuous):
         return gaussian.log_probability(output, action, space)
+    if isinstance(space, Mixed):
+        (logits, normal), (choices, numbers) = mixed.split_output(output, space), mixed.split_action(action, space)
+        chosen = log_probability(logits, choices, space.choices, action_mask)
+        return chosen + gaussian.log_probability(normal, numbers, space.numbers)
     choices = action.unsqueeze(-1) if isinstance(space, Discrete) else action
     log_probs = _log_probs(output, space, action_mask)
     return _sum(part.gather(-1, choices[..., i : i + 1]).squeeze(-1) for i, part in enumerate(log_probs))
@@ -177,6 +188,9 @@ def entropy(
     """
     if isinstance(space, Continuous):
         return gaussian.entropy(output, space)
+    if isinstance(space, Mixed):
+        logits, normal = mixed.split_output(output, space)
+        return entropy(logits, space.choices, action_mask) + gaussian.entropy(normal, space.numbers)
     return _sum(-(part.exp() * part).sum(-1) for part in _log_probs(output, space, action_mask))
 
 
@@ -197,6 +211,9 @@ def simpson(
     """
     if isinstance(space, Continuous):
         return gaussian.simpson(output, space)
+    if isinstance(space, Mixed):
+        logits, normal = mixed.split_output(output, space)
+        return simpson(logits, space.choices, action_mask) + gaussian.simpson(normal, space.numbers)
     return _sum(part.exp().square().sum(-1) for part in _log_probs(output, space, action_mask))
 
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
-from badger import distributed
 from badger.learners.schedules import LinearEpsilon
 from badger.recipes.flags import recipe
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
@@ -18,11 +17,10 @@ EXTERNAL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
     "orthogonal_init": True, "action_std": "each", "core.hidden_size": 64, "learner.normalize_reward": True,
     "learner.noise_correlation": 0.5, "learner.eval_policy": "greedy",
 }  # fmt: skip
-MINIBATCHES = 8  # of ppo, or as many as a short rollout has sequences
 LEARNING_RATES = {"ppo": 1e-3, "a2c": 3e-3}  # 1e-3 of others
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {
-        "horizon": 128, "sequence_length": 16, "epochs": 8, "gamma": 0.99, "lam": 0.95,
+        "horizon": 128, "sequence_length": 16, "epochs": 8, "minibatches": 8, "gamma": 0.99, "lam": 0.95,
         "ratio_clip": 0.2, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5, "normalize_advantage": "minibatch",
         "value_weight": 0.1,  # of .5 the critic's gradient drives the memory that actor and critic share
     },
@@ -82,10 +80,7 @@ class ExternalEnvFlags:
         """
         lr = LEARNING_RATES.get(setup.learner.name, 1e-3) if setup.lr is None else setup.lr
         horizon = setup.learner.option("horizon") or task.steps
-        sequences = max(1, setup.batch) * -(-horizon // (setup.learner.option("sequence_length") or horizon))
-        minibatches = max(1, min(MINIBATCHES, sequences // distributed.world_size()))
-        setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon))
-        run = setup.make_run(task, learner_defaults={"minibatches": minibatches})
+        run = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon)).make_run(task)
         run.log_every, run.save_every = 1, 10
         return run
 

@@ -25,7 +25,7 @@ from badger.sense import Sense
 from badger.teams import team_size
 from comms import Bus, get_by_name
 from experts import Core, default_loss_weights
-from tasks import Continuous, IntOrRange, Task, TaskDistribution, nominal, size_range
+from tasks import IntOrRange, Task, TaskDistribution, nominal, size_range
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
 
@@ -149,9 +149,8 @@ class Setup:
         """
         sensing, core, bus, head, identity = self._build_parts(task)
         agents = {} if task.agents is None else {"agents": task.agents}
-        if critic and isinstance(task.action_space, Continuous):
-            head = act.Gaussian(head, each=self.action_std == "each")
         if critic:
+            head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
             head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
         agent = Agent(
             sense=sensing,

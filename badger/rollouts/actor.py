@@ -15,7 +15,7 @@ from badger.policies.policies import Policy, initial_policy_state
 from badger.rng import seeded_generator
 from experts import state as states
 from experts.state import State
-from tasks import Task
+from tasks import Mixed, Task
 
 
 class ActorState(NamedTuple):
@@ -113,7 +113,9 @@ class Actor:
         if mask is None:
             return None
         agents = () if self.task.agents is None else (self.task.agents,)
-        want = (*batch.shape[: 0 if single else 1], *agents, self.task.action_space.size)
+        space = self.task.action_space
+        options = space.choices.size if isinstance(space, Mixed) else space.size
+        want = (*batch.shape[: 0 if single else 1], *agents, options)
         if mask.shape != want:
             raise ValueError(f"action_mask has the shape {mask.shape}, want {want}, a value for each option")
         rows = torch.as_tensor(mask, device=batch.device).bool()

@@ -2,13 +2,14 @@
 
 import math
 
-from badger.evaluation.batches import default_episodes
+from badger.evaluation.default_size import SHORTEST_LIMIT, default_evaluation, with_limit
 from badger.evaluation.evaluate import evaluate, nan_mean_and_sem
 from badger.learners import Learner, requirement
 from badger.learners.population import member_learners
 from badger.policies.policies import Greedy, Policy, Sampled
 from badger.rng import generator
 from badger.runs.best import EVALUATION, BestFigure
+from tasks import Task
 
 PERIODIC_EPISODES = 20
 """Sampled episodes of each evaluation within a training."""
@@ -44,20 +45,21 @@ def trained_env_steps(learner: Learner) -> int:
     return int(getattr(learner, "env_steps", learner.step * learner.task.steps))
 
 
-def learner_episodes(learner: Learner) -> int | None:
-    """The default number of episodes by which a learner's agent is judged, `default_episodes` of its training.
+def learner_evaluation(learner: Learner) -> tuple[Task, int | None]:
+    """The task and the number of episodes by which a learner's agent is judged, `default_evaluation` of its training.
 
     Args:
         learner: of one agent.
     """
-    return default_episodes(learner.task.evaluation_task, trained_env_steps(learner))
+    return default_evaluation(learner.task.evaluation_task, trained_env_steps(learner))
 
 
 def periodic_evaluation(learner: Learner) -> tuple[BestFigure | None, dict[str, float]]:
     """The figure that decides best.pt, the mean return over the same held-out episodes each time, and all mean scores.
 
     The episodes come from a stream of their own, and no random number of the training is drawn. Those of a finite task
-    are all its held-out ones, on which the figure of best.pt is then optimistic.
+    are all its held-out ones, on which the figure of best.pt is then optimistic; those of an external environment are
+    truncated after 1,000 steps, as an agent that has learned little may never end an episode.
 
     Args:
         learner: of the run; the members of a population are averaged.
@@ -68,7 +70,8 @@ def periodic_evaluation(learner: Learner) -> tuple[BestFigure | None, dict[str, 
     metrics: dict[str, float] = {}
     members, returns, episodes = member_learners(learner), [], 0
     for member in members:
-        task, device = member.task.evaluation_task, next(member.agent.parameters()).device
+        task = with_limit(member.task.evaluation_task, SHORTEST_LIMIT)
+        device = next(member.agent.parameters()).device
         count = None if task.num_episodes is not None else PERIODIC_EPISODES
         rng = generator(member.seed, PERIODIC_STREAM, device=device)
         scores = evaluate(member.agent, task, count, rng, member.eval_policy)

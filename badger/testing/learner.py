@@ -22,7 +22,7 @@ from badger.testing.core.cases import through_a_file
 from badger.testing.devices import FAKE, REAL, all_on_meta, without_values
 from comms import Attention
 from experts import CORES
-from tasks import Continuous, GuessingGame, RepeatPrevious, Step, Task
+from tasks import GuessingGame, RepeatPrevious, Step, Task
 
 Make: TypeAlias = Callable[..., Any]  # (seed=0, agent=None) -> Learner
 HIDDEN, MESSAGE, IDENTITY, EXPERTS = 6, 4, 3, 4
@@ -87,8 +87,7 @@ def make_learner(factory: Callable[..., Any], task: Task, seed: int = 0, agent: 
     except ValueError as error:
         if "act=act." not in str(error):  # the advice to build the agent with a critic
             raise
-    head = act.Gaussian(agent.act) if isinstance(task.action_space, Continuous) else agent.act
-    agent.act = act.WithCritic(head).double()
+    agent.act = act.WithCritic(act.with_deviations(agent.act, task.action_space)).double()
     return factory(agent, task, seed=seed)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from badger.testing.contract import close, equal, expect
-from tasks import Continuous, Discrete, MultiDiscrete, Step, Task
+from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Step, Task
 
 B = 4
 Play = list[tuple[Any, Step]]
@@ -38,6 +38,11 @@ def action(task: Task, seed: int = 1) -> Tensor:
             return output.clamp(low, high)
         case MultiDiscrete(nvec=nvec):
             return torch.stack([part.argmax(-1) for part in output.split(nvec, -1)], -1)
+        case Mixed(choices=choices, numbers=reals):
+            *logits, real = output.split([*choices.nvec, reals.size], -1)
+            return torch.cat(
+                [torch.stack([part.argmax(-1) for part in logits], -1), real.clamp(reals.low, reals.high)], -1
+            )
         case _:
             return output.argmax(-1)
 

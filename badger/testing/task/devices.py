@@ -9,7 +9,7 @@ from badger.rng import seeded_generator
 from badger.testing.contract import by_name
 from badger.testing.devices import META, all_on_meta, without_values
 from badger.testing.task.cases import B, actors
-from tasks import Continuous, MultiDiscrete, Step, Task
+from tasks import Continuous, Mixed, MultiDiscrete, Step, Task
 
 
 def meta_actions(task: Task) -> Iterator[Tensor]:
@@ -18,7 +18,9 @@ def meta_actions(task: Task) -> Iterator[Tensor]:
     if task.differentiable or isinstance(space, Continuous):
         wanted = task.differentiable
         yield torch.zeros(B, *actors(task), space.size, dtype=task.dtype, device=META, requires_grad=wanted)
-    if not isinstance(space, Continuous):
+    if isinstance(space, Mixed):
+        yield torch.zeros(B, *actors(task), len(space.choices.nvec) + space.numbers.size, dtype=task.dtype, device=META)
+    elif not isinstance(space, Continuous):
         choices = (len(space.nvec),) if isinstance(space, MultiDiscrete) else ()
         yield torch.zeros(B, *actors(task), *choices, dtype=torch.int64, device=META)
 

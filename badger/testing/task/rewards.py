@@ -7,7 +7,7 @@ import torch
 
 from badger.testing.contract import by_name, close, equal, expect, line
 from badger.testing.task.cases import B, actions, actors, numbers, one_hot, play, same, seeded
-from tasks import Continuous, Step, Task
+from tasks import Continuous, Mixed, Step, Task
 
 
 @line
@@ -49,7 +49,7 @@ def gradients_flow_from_rewards_to_actions(task: Task) -> None:
 @line
 def logits_and_integers_agree(task: Task) -> None:
     """Certain logits of a differentiable discrete task have log-probability 0 where integers have reward 1."""
-    if not task.differentiable or isinstance(task.action_space, Continuous):
+    if not task.differentiable or isinstance(task.action_space, Continuous | Mixed):
         return
     integers = actions(task)
     logits = [1000 * one_hot(task, a) for a in integers]

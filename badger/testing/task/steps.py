@@ -10,7 +10,7 @@ import torch
 
 from badger.testing.contract import by_name, equal, expect, line
 from badger.testing.task.cases import B, action, actions, actors, episode_done, play, seeded
-from tasks import Continuous, Discrete, MultiDiscrete, Step, Task
+from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Step, Task
 
 
 @line
@@ -100,6 +100,8 @@ def the_action_space_has_its_size(task: Task) -> None:
         case MultiDiscrete(nvec=nvec):
             equal(task.action_space.size, sum(nvec), "action_space.size")
             expect(min(nvec) >= 1, "choices of at least 1", nvec)
+        case Mixed(choices=choices, numbers=numbers):
+            equal(task.action_space.size, choices.size + numbers.size, "action_space.size")
     expect(task.action_space.size >= 1, "action_space.size of at least 1", task.action_space.size)
 
 

@@ -238,6 +238,6 @@ class TupleAgents:
 def _one_option(space: Any, name: str) -> np.ndarray | None:
     """A mask that allows the first option of each choice; None of continuous actions."""
     codec = ActionCodec(space, f"agent {name!r}")
-    if not codec.discrete:
+    if not codec.nvec:
         return None
     return np.concatenate([np.arange(n) == 0 for n in codec.nvec])

@@ -142,7 +142,7 @@ def probe_env(factory: EnvFactory, name: str, render_mode: str | None) -> EnvDes
     name = name if spec is None else spec.id
     try:
         observations, actions = ObservationCodec(env.observation_space, name), ActionCodec(env.action_space, name)
-        info_mask = actions.discrete and not observations.has_mask and _has_info_mask(env)
+        info_mask = bool(actions.nvec) and not observations.has_mask and _has_info_mask(env)
         threshold = None if spec is None else spec.reward_threshold
         return EnvDescription(name, time_limit(env), threshold, observations, actions, info_mask)
     finally:

@@ -59,7 +59,7 @@ class Gymnasium(Task):
     """Batched copies of an environment of Gymnasium as a task (Towers et al. 2024, arXiv:2407.17032).
 
     Observations of any space are flattened: one-hot for a Discrete space, counts of hashed words for a text,
-    concatenated for a Dict or Tuple; `obs_parts` describes the parts. Actions are choices, or real numbers, of all
+    concatenated for a Dict or Tuple; `obs_parts` describes the parts. Actions are choices, and real numbers, of all
     parts of the action space. An action mask is read from the observation, a Dict with the key `action_mask`, or from
     `info["action_mask"]`. Termination and truncation are those of the environment. As the environments are external, a
     state can be stepped once only and is not saved in checkpoints; a resumed run starts new episodes, while other tasks
@@ -141,9 +141,7 @@ class Gymnasium(Task):
     @cached_property
     def _pool(self) -> EnvPool:
         name, info_mask = self._description.name, self._description.info_mask
-        masked = (
-            info_mask if self._description.actions.discrete and not self._description.observations.has_mask else None
-        )
+        masked = info_mask if self._description.actions.nvec and not self._description.observations.has_mask else None
         limits = EnvLimits(name, max_episode_steps=self.steps, timeout=self.timeout, action_mask=masked)
         return EnvPool(self._factory, limits, num_workers=self.num_workers)
 
@@ -208,7 +206,7 @@ class Gymnasium(Task):
         """The mask (B, A) of the environment, from the observation or the infos."""
         description = self._description
         masks = env_step.obs[ACTION_MASK_KEY] if description.observations.has_mask else env_step.action_mask
-        if masks is None or not description.actions.discrete:
+        if masks is None or not description.actions.nvec:
             return None
         rows = [description.actions.flat_mask(mask) for mask in _rows(masks, len(env_step.reward))]
         return torch.tensor(np.array(rows), device=device)
@@ -217,7 +215,7 @@ class Gymnasium(Task):
         """Checks the shape and kind of actions and converts them to NumPy."""
         actions = self._description.actions
         dims = 1 if actions.single else 2
-        if actions.discrete and (action.is_floating_point() or action.dim() != dims):
+        if not actions.size and (action.is_floating_point() or action.dim() != dims):
             want = "(batch,)" if actions.single else "(batch, choices)"
             raise ValueError(
                 f"actions {tuple(action.shape)} of {action.dtype}, want integers {want}: {self._description.name} "
@@ -246,7 +244,7 @@ class Gymnasium(Task):
         actions = self._description.actions
         if action_mask is None and self._description.observations.has_mask:
             action_mask = obs.get(ACTION_MASK_KEY)
-        if action_mask is None or not actions.discrete:
+        if action_mask is None or not actions.nvec:
             return None
         if batch is None:
             return actions.flat_mask(action_mask)

@@ -131,7 +131,7 @@ class MultiAgentEnv:
         values |= {"terminated": self.terminated.copy(), "truncated": self.truncated.copy()}
         values |= {"mean_return": np.float64(self.total.sum() / max(1, self.has_acted.sum()))}
         values |= {"length": np.float64(self.t)}
-        return values | ({"action_mask": masks} if self.action_codec.discrete else {})
+        return values | ({"action_mask": masks} if self.action_codec.nvec else {})
 
     def _agent_mask(self, names: Iterable[str]) -> np.ndarray:
         """Mask (P,) of the agents with these names. Raises ValueError for a name not in `possible_agents`."""
@@ -165,15 +165,16 @@ class MultiAgentEnv:
         parts |= {name: spaces.Box(-np.inf, np.inf, (), np.float64) for name in ("mean_return", "length")}
         parts["reward"] = spaces.Box(-np.inf, np.inf, (count,), np.float64)
         parts["obs"] = spaces.Box(-np.inf, np.inf, (count, self.size), self.obs_codec.dtype)
-        if self.action_codec.discrete:
-            parts["action_mask"] = spaces.MultiBinary((count, self.action_codec.action_space.size))
+        if self.action_codec.nvec:
+            parts["action_mask"] = spaces.MultiBinary((count, sum(self.action_codec.nvec)))
         return spaces.Dict(parts)
 
     def _make_action_space(self) -> Any:
         """The space of the actions of all agents, the argument of `step`."""
         spaces, count = require_gymnasium().spaces, len(self.agent_names)
-        if not self.action_codec.discrete:
-            return spaces.Box(-np.inf, np.inf, (count, self.action_codec.action_space.size), np.float64)
+        if self.action_codec.size:
+            width = len(self.action_codec.nvec) + self.action_codec.size
+            return spaces.Box(-np.inf, np.inf, (count, width), np.float64)
         nvec = np.array([self.action_codec.nvec] * count)
         return spaces.MultiDiscrete(nvec[:, 0] if isinstance(self.action_codec.action_space, Discrete) else nvec)
 

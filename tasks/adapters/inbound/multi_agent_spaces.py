@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters.inbound.as_parallel import WAITING_MASK_KEY
-from tasks.adapters.inbound.spaces.actions import ActionCodec, common_bounds
+from tasks.adapters.inbound.spaces.actions import ActionCodec, common_bounds, join_spaces
 from tasks.adapters.inbound.spaces.observations import ACTION_MASK_KEY, ObservationCodec
 from tasks.adapters.inbound.spaces.stacking import check_observation, stack_observations
 from tasks.observations import ObsPart
-from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
+from tasks.task import Continuous
+
+ZERO = np.zeros(1)
 
 
 class JointObservations:
@@ -77,17 +79,17 @@ class JointObservations:
 
 
 class JointActions:
-    """Actions of several agents with different action spaces: all discrete, or all continuous.
+    """Actions of several agents with different action spaces: choices, real numbers, or both.
 
-    Discrete actions have the most choices, and the most options, of any agent; `action_mask` masks the options that an
-    agent does not have. Continuous actions have the most numbers of any agent; their bounds are the common ones, or
-    -1 and 1 if they differ.
+    There are the most choices, and the most options, of any agent; `action_mask` masks the options that an agent does
+    not have. There are the most real numbers of any agent, of which the others are not used; their bounds are the
+    common ones, or -1 and 1 if they differ.
 
     Args:
         spaces: the action space of each agent.
 
     Raises:
-        ValueError: an unsupported action space, or a mixture of discrete and continuous spaces.
+        ValueError: an unsupported action space.
     """
 
     def __init__(self, spaces: Mapping[str, Any]):
@@ -95,22 +97,15 @@ class JointActions:
         self.codecs = {name: ActionCodec(space, f"agent {name!r}") for name, space in spaces.items()}
         self.groups = _first_with_equal(self.codecs, _same_actions)
         codecs = list(self.codecs.values())
-        self.discrete, self.scaled = codecs[0].discrete, False
-        if any(codec.discrete != self.discrete for codec in codecs):
-            described = ", ".join(f"{name}: {space}" for name, space in spaces.items())
-            raise ValueError(f"agents have the action spaces {described}, want all discrete or all continuous")
-        self.action_space: ActionSpace
-        if self.discrete:
-            choices = range(max(len(codec.nvec) for codec in codecs))
-            self.nvec = tuple(max(_num_options(codec, i) for codec in codecs) for i in choices)
-            single = all(codec.single for codec in codecs)
-            self.action_space = Discrete(self.nvec[0]) if single else MultiDiscrete(self.nvec)
-        else:
-            low, high, self.scaled = common_bounds(codec.bounds for codec in codecs)
-            self.action_space = Continuous(max(codec.size for codec in codecs), low, high)
+        choices = range(max(len(codec.nvec) for codec in codecs))
+        self.nvec = tuple(max(_num_options(codec, i) for codec in codecs) for i in choices)
+        self.size = max(codec.size for codec in codecs)
+        low, high, self.scaled = common_bounds([codec.bounds for codec in codecs if codec.size] or [(ZERO, ZERO)])
+        single = all(codec.single for codec in codecs)
+        self.action_space = join_spaces(self.nvec, single, Continuous(self.size, low, high))
 
     def action_mask(self, name: str, mask: Any = None) -> np.ndarray | None:
-        """The action mask (A,) of an agent in the shared space; None for continuous actions.
+        """The action mask (A,) of an agent in the shared space; None where no agent has choices.
 
         Args:
             name: the agent.
@@ -120,11 +115,11 @@ class JointActions:
         Raises:
             ValueError: a mask of another size.
         """
-        if not self.discrete:
+        if not self.nvec:
             return None
         codec = self.codecs[name]
         allowed = np.ones(sum(codec.nvec), bool) if mask is None else codec.flat_mask(mask)
-        parts = np.split(allowed, np.cumsum(codec.nvec)[:-1])
+        parts = np.split(allowed, np.cumsum(codec.nvec)[:-1])[: len(codec.nvec)]
         masks = []
         for i, num_options in enumerate(self.nvec):
             choice_mask = np.zeros(num_options, bool)
@@ -137,13 +132,14 @@ class JointActions:
 
         Args:
             names: of the agents.
-            action: (n,) or (n, k).
+            action: (n,), (n, k), (n, D) or (n, k + D).
         """
         flat, converted = action.reshape(len(names), math.prod(action.shape[1:])), dict[str, Any]()
+        choices, numbers = np.split(flat, [len(self.nvec)], 1)
         for space_of, rows in _groups(names, self.groups).items():
             codec = self.codecs[space_of]
-            count = len(codec.nvec) if codec.discrete else codec.size
-            actions = codec.to_env(flat[rows, :count], self.scaled)
+            own = choices[rows, : len(codec.nvec)], numbers[rows, : codec.size]
+            actions = codec.to_env(np.concatenate(own, 1) if codec.size else own[0], self.scaled)
             converted.update(zip((names[row] for row in rows), actions, strict=True))
         return {name: converted[name] for name in names}
 
@@ -155,7 +151,7 @@ def _first_with_equal(codecs: Mapping[str, Any], equal: Callable[[Any, Any], boo
 
 def _same_actions(one: ActionCodec, other: ActionCodec) -> bool:
     """Whether actions are converted equally; `Box.__eq__` compares bounds only roughly."""
-    bounds = zip(one.bounds, other.bounds, strict=True) if not one.discrete and not other.discrete else ()
+    bounds = zip(one.bounds, other.bounds, strict=True) if one.size and other.size else ()
     return bool(one.space == other.space) and all(np.array_equal(end, same) for end, same in bounds)
 
 

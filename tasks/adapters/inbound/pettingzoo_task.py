@@ -27,7 +27,7 @@ class PettingZoo(Task):
     Observations of any space are flattened and padded with zeros to one size. The action mask combines
     the `action_mask` of the environment with the options that an agent does not have. Agents that have ended or have
     not appeared yet are not `present`. Discrete spaces become `Discrete` or `MultiDiscrete`, a Box becomes
-    `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ.
+    `Continuous`: with its bounds, or -1 and 1 if the bounds of the agents differ. Both together become `Mixed`.
 
     States are handles (`tasks.adapters.inbound.env_pool`). Scores, at the end of an episode: `episodic_return`, the
     mean over the agents that have acted, and `episodic_length`. Errors while stepping are `EnvError`s with row, seed

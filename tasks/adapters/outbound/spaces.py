@@ -38,6 +38,7 @@ def to_action_space(space: ActionSpace, dtype: torch.dtype) -> Space:
             return spaces.MultiDiscrete(nvec)
         case Continuous(size=size, low=low, high=high):
             return spaces.Box(low, high, (size,), to_numpy(torch.zeros((), dtype=dtype)).dtype.type)
+    raise ValueError(f"actions are {space}, want one of Discrete, MultiDiscrete and Continuous, without a mixture")
 
 
 def to_gym_mask(space: ActionSpace, mask: Bool[Tensor, " A"]) -> Mask:

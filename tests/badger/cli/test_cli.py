@@ -14,6 +14,7 @@ import badger
 from badger import RECIPES, Run, evaluate, generator, read_metrics
 from badger.cli import evaluate as evaluate_command
 from badger.cli.main import main
+from badger.evaluation import default_size
 from tiny_runs import STEPS, load_trusted, strict_json
 
 USER_MODULE = """
@@ -314,7 +315,7 @@ def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     assert values == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
         "env_api": None, "policy": "deterministic", "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
-        "references": run.learner.task.references(), "notes": [],
+        "truncated_after": None, "references": run.learner.task.references(), "notes": [],
         "scores": {
             name: {"mean": value.double().mean().item(), "sem": value.double().std().item() / 50**0.5}
             for name, value in scores.items()
@@ -495,3 +496,16 @@ def test_a_module_that_ends_the_process_is_a_wrong_word(user_module, command):
 def test_of_several_flags_the_one_without_which_the_command_is_right_is_named(command):
     code, _, err = command("train", "t_maze", "--outer-steps", 5, "--core.hidden-size", 10**14, "--batch", 2)
     assert code == 2 and err.startswith("badger: --core.hidden-size 100000000000000: want smaller sizes")
+
+
+def test_long_external_episodes_are_truncated_after_a_short_training_and_it_is_said(tmp_path, command, monkeypatch):
+    monkeypatch.setattr(default_size, "SHORTEST_LIMIT", 10)
+    size = ("--total-steps", 8, "--batch", 2, "--learner.horizon", 4, "--core.hidden-size", 4, "--steps", 20)
+    code, out, _ = command("train", "gymnasium", "--env", "toy_worlds:endless", *size, "--folder", tmp_path / "run")
+    limit = "10 of 10 episodes were truncated after 10 of at most 20 steps; whole ones: badger evaluate RUN --episodes"
+    assert code == 0 and limit in out
+    code, out, _ = command("evaluate", tmp_path / "run", "--trust-code", "--json", tmp_path / "result.json")
+    assert limit in out and strict_json((tmp_path / "result.json").read_text())["truncated_after"] == 10
+    for words in (("--episodes", 1), ("--steps", 20)):
+        code, out, _ = command("evaluate", tmp_path / "run", "--trust-code", *words)
+        assert code == 0 and "episodic_length 20" in " ".join(out.split()) and limit not in out

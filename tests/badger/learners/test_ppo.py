@@ -325,8 +325,6 @@ def test_ppo_learns_with_continuous_actions():
         ({"horizon": 0}, "horizon=0, want at least 1"),
         ({"sequence_length": 0}, "sequence_length=0, want at least 1"),
         ({"epochs": 0}, "epochs=0, want at least 1"),
-        ({"minibatches": 4}, "minibatches=4, want at most 3, the number of sequences of 7 steps"),
-        ({"minibatches": 10, "sequence_length": 3}, "minibatches=10, want at most 9"),
         ({"ratio_clip": 0.0}, "ratio_clip=0.0, want a number above 0"),
         ({"value_clip": -1.0}, "value_clip=-1.0, want"),
         ({"target_kl": 0.0}, "target_kl=0.0, want"),

@@ -3,7 +3,7 @@
 import pytest
 
 from badger import EpsilonGreedy, Greedy, Sampled, build_run
-from badger.runs.protocol import evaluation_policies, learner_episodes, trained_env_steps
+from badger.runs.protocol import evaluation_policies, learner_evaluation, trained_env_steps
 
 SIZES = {"batch": 4, "core.hidden_size": 4, "outer_steps": 2}
 
@@ -34,6 +34,6 @@ def test_other_learners_have_one_policy():
 ])  # fmt: skip
 def test_the_trained_steps_are_those_over_all_rows(recipe, options, steps):
     learner = build_run(recipe, batch=4, **options).learner
-    assert trained_env_steps(learner) == 0 and learner_episodes(learner) == 10
+    assert trained_env_steps(learner) == 0 and learner_evaluation(learner) == (learner.task, 10)
     metrics = [learner.update() for _ in range(3)][-1]
     assert trained_env_steps(learner) == (metrics["env_steps"] if steps is None else steps)

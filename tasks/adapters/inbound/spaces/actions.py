@@ -1,6 +1,6 @@
 """Conversion of an agent's actions to the structure and dtype of an action space.
 
-Shapes: n rows of a batch, k choices or numbers, A options of all choices.
+Shapes: n rows of a batch, k choices, D real numbers, A options of all choices.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 
 from tasks.adapters.inbound.spaces.action_leaves import Choices, Numbers, action_leaves
-from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete
+from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete
 
 
 class ActionCodec:
-    """Converts actions of an agent to those of an environment: choices, or real numbers, of all parts of a space.
+    """Converts actions of an agent to those of an environment: choices, and real numbers, of all parts of a space.
 
     Discrete spaces, and Boxes of few integers, become choices; a Box becomes real numbers, without the components whose
-    bounds are equal.
+    bounds are equal. In an action that has both, choices come first.
 
     Args:
         space: of one environment, or of one agent.
         owner: whose space it is, for errors.
 
     Raises:
-        ValueError: a part that cannot be chosen, or choices beside real numbers; the message names the part.
+        ValueError: a part that cannot be chosen; the message names it.
     """
 
     def __init__(self, space: Any, owner: str):
@@ -31,15 +31,9 @@ class ActionCodec:
         self.leaves = list(action_leaves(space, owner))
         numbers = [leaf for leaf in self.leaves if isinstance(leaf, Numbers) and leaf.free.any()]
         choices = [leaf for leaf in self.leaves if isinstance(leaf, Choices)]
-        if numbers and choices:
-            name = "".join(f"[{key!r}]" for key in numbers[0].path)
-            raise ValueError(
-                f"{owner}: action{name} has the space {numbers[0].space} beside choices such as {choices[0].space}, "
-                "want all discrete or all continuous; wrap it in gymnasium.wrappers.TransformAction"
-            )
-        self.discrete = not numbers
-        self.nvec = tuple(n for leaf in choices for n in leaf.nvec) or (1,)  # of a constant action: one option
-        self.single = self.discrete and len(self.nvec) == 1 and not any(leaf.space.shape for leaf in choices)
+        constant = () if numbers else (1,)  # a constant action has one option
+        self.nvec = tuple(n for leaf in choices for n in leaf.nvec) or constant
+        self.single = not numbers and len(self.nvec) == 1 and not any(leaf.space.shape for leaf in choices)
         self.size = sum(int(leaf.free.sum()) for leaf in numbers)
         self.low, self.high, self.scaled = common_bounds([self.bounds]) if numbers else (0.0, 0.0, False)
 
@@ -52,29 +46,27 @@ class ActionCodec:
     @property
     def action_space(self) -> ActionSpace:
         """The action space of the agent."""
-        if not self.discrete:
-            return Continuous(self.size, self.low, self.high)
-        return Discrete(self.nvec[0]) if self.single else MultiDiscrete(self.nvec)
+        return join_spaces(self.nvec, self.single, Continuous(self.size, self.low, self.high))
 
     def to_env(self, action: np.ndarray, scaled: bool | None = None) -> Any:
         """Actions of n rows: an array with a leading axis, or a list, in the structure and dtype of the space.
 
         Args:
-            action: choices (n,) or (n, k), or real numbers (n, k).
+            action: choices (n,) or (n, k), real numbers (n, D), or both (n, k + D).
             scaled: whether numbers from -1 to 1 are rescaled to the bounds; None: as `action_space` needs it.
         """
-        flat, values, start = action.reshape(len(action), -1), {}, 0
+        choices, numbers = np.split(action.reshape(len(action), -1), [len(self.nvec)], 1)
+        values: dict[tuple[Any, ...], np.ndarray] = {}
         for leaf in self.leaves:
-            count = len(leaf.nvec) if isinstance(leaf, Choices) else int(leaf.free.sum())
-            part = flat[:, start : start + count]
-            start += count
             if isinstance(leaf, Choices):
+                part, choices = np.split(choices, [len(leaf.nvec)], 1)
                 values[leaf.path] = leaf.to_env(part)
             else:
+                part, numbers = np.split(numbers, [int(leaf.free.sum())], 1)
                 values[leaf.path] = leaf.to_env(part, self.scaled if scaled is None else scaled)
         if () in values and (values[()].ndim > 1 or values[()].dtype.kind in "iu"):
             return values[()]
-        return [_assemble(self.space, (), values, row) for row in range(len(flat))]
+        return [_assemble(self.space, (), values, row) for row in range(len(action))]
 
     def flat_mask(self, mask: Any) -> np.ndarray:
         """The mask (A,) of all options; a choice without any allowed option allows all.
@@ -100,6 +92,19 @@ class ActionCodec:
             return flat
         parts = np.split(flat, np.cumsum(self.nvec)[:-1])
         return np.concatenate([part if part.any() else np.ones_like(part) for part in parts])
+
+
+def join_spaces(nvec: tuple[int, ...], single: bool, numbers: Continuous) -> ActionSpace:
+    """The action space of an agent that has choices, real numbers, or both.
+
+    Args:
+        nvec: the number of options of each choice.
+        single: whether it is one choice without an axis.
+        numbers: the real numbers, of size 0 if there are none.
+    """
+    if not numbers.size:
+        return Discrete(nvec[0]) if single else MultiDiscrete(nvec)
+    return Mixed(MultiDiscrete(nvec), numbers) if nvec else numbers
 
 
 def common_bounds(bounds: Iterable[tuple[np.ndarray, np.ndarray]]) -> tuple[float, float, bool]:

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 import toy_zoo
 from badger import PettingZoo
 from badger.testing.task import TASK_PROPERTIES, VALUE_STATE_PROPERTIES, cases
-from tasks import Continuous, EnvError
+from tasks import Continuous, EnvError, Mixed
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Several
 from tasks.adapters.inbound.multi_agent_env import MultiAgentEnv
@@ -283,18 +283,19 @@ def test_real_numbers_without_bounds_are_not_scaled():
     assert_array_equal(to_env(made, "b", np.array([-2.0, 50])), np.array([0, 50], np.float32))
 
 
-@pytest.mark.parametrize(
-    ("spaces", "message"),
-    [
-        ({"a": Dict(x=Text(2))}, r"agent 'a': action\['x'\] has the space Text.*want Discrete, Multi.*Box"),
-        (
-            {"a": Tuple((Discrete(2), Box(0, 1, (2,))))},
-            r"agent 'a': action\[1\] has the space Box.* beside choices such as Discrete\(2\)",
-        ),
-        ({"a": Discrete(2), "b": Box(0, 1, (2,))}, r"a: Discrete\(2\), b: Box.*want all discrete or all continuous"),
-    ],
-)
-def test_unsupported_action_spaces_are_named(spaces, message):
+def test_agents_with_choices_and_agents_with_numbers_share_one_space():
+    made = JointActions({"a": Discrete(2), "b": Box(0, 1, (2,)), "c": Tuple((Box(0, 1, (1,)), Discrete(3)))})
+    assert made.action_space == Mixed(Several((3,)), Continuous(2, 0.0, 1.0))
+    masks = [made.action_mask(name).tolist() for name in "abc"]
+    assert masks == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
+    actions = made.to_env("abc", np.array([[1, 0.5, 0.25]] * 3))
+    assert actions["a"] == 1
+    assert_array_equal(actions["b"], np.array([0.5, 0.25], np.float32))
+    assert made.spaces["c"].contains(actions["c"]) and actions["c"][1] == 1
+
+
+def test_unsupported_action_spaces_are_named():
+    spaces, message = {"a": Dict(x=Text(2))}, r"agent 'a': action\['x'\] has the space Text.*want Discrete, Multi.*Box"
     with pytest.raises(ValueError, match=message):
         JointActions(spaces)
 

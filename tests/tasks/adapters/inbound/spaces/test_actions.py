@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 import toy_worlds
 from badger import build_run
-from tasks import Continuous, Gymnasium
+from tasks import Continuous, Gymnasium, Mixed
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
 from tasks.adapters.inbound.spaces.actions import ActionCodec
@@ -37,6 +37,14 @@ CASES = {
     ),
     "dict of numbers": (Dict(gas=Box(0, 1, (1,)), wheel=Box(-2, 2, (2,))), Continuous(3, -1.0, 1.0)),
     "a constant beside choices": (Tuple((Discrete(2), Box(1, 1, (1,)))), Choice(2)),
+    "numbers beside choices": (
+        Tuple((Discrete(3, start=1), Box(-1, 1, (2,)), MultiBinary(1))),
+        Mixed(Choices((3, 2)), Continuous(2, -1.0, 1.0)),
+    ),
+    "a dict of both": (
+        Dict(go=Box(0, 5, (1,), np.float64), jump=Discrete(2)),
+        Mixed(Choices((2,)), Continuous(1, 0.0, 5.0)),
+    ),
 }
 
 
@@ -48,13 +56,19 @@ def test_every_action_is_one_of_the_space_in_its_structure_and_dtype(name):
     rng = seeded()
     state, _ = task.reset(3, rng)
     for _ in range(4):
-        if isinstance(wanted, Continuous):
-            action = torch.randn(3, wanted.size, generator=rng) * 3
-        elif isinstance(wanted, Choice):
-            action = torch.randint(wanted.n, (3,), generator=rng)
-        else:
-            action = torch.stack([torch.randint(n, (3,), generator=rng) for n in wanted.nvec], -1)
-        state, _ = task.step(state, action, rng)
+        state, _ = task.step(state, random_action(wanted, rng), rng)
+
+
+def random_action(space, rng):
+    match space:
+        case Continuous(size=size):
+            return torch.randn(3, size, generator=rng) * 3
+        case Choice(n=n):
+            return torch.randint(n, (3,), generator=rng)
+        case Choices(nvec=nvec):
+            return torch.stack([torch.randint(n, (3,), generator=rng) for n in nvec], -1)
+        case Mixed(choices=choices, numbers=numbers):
+            return torch.cat([random_action(choices, rng), random_action(numbers, rng)], -1)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -88,6 +102,25 @@ def test_numbers_are_scaled_to_the_bounds_of_their_part_and_constants_stay():
     assert_array_equal(codec.to_env(np.array([[-1.0, 0], [1, 9]])), [[0, 2, 2], [0, 5, 3]])
 
 
+def test_choices_and_numbers_reach_the_parts_they_belong_to():
+    codec = ActionCodec(CASES["numbers beside choices"][0], "Toy")
+    (choice, numbers, flag), _ = codec.to_env(np.array([[2.0, 1.0, 0.25, -7], [0, 0, 0, 0]]))
+    assert choice == 3 and flag.tolist() == [1] and (choice.dtype, flag.dtype) == (np.int64, np.int8)
+    assert_array_equal(numbers, np.array([0.25, -1], np.float32))
+
+
+def test_a_mask_is_for_the_choices_beside_numbers():
+    codec = ActionCodec(CASES["numbers beside choices"][0], "Toy")
+    assert_array_equal(codec.flat_mask((np.array([1, 0, 1]), None, None)), [1, 0, 1, 1, 1])
+
+
+@pytest.mark.parametrize("learner", ["drqn", "r2d2"])
+def test_learners_of_values_refuse_numbers_beside_choices(learner):
+    name = f"spaces_{list(CASES).index('a dict of both')}:make"
+    with pytest.raises(ValueError, match=r"actions are Mixed.*learns tasks.Discrete only"):
+        build_run("gymnasium", env=name, learner=learner, device="cpu")
+
+
 def test_masks_have_the_structure_of_the_space_or_are_flat():
     codec = ActionCodec(Dict(a=Discrete(2), b=Tuple((MultiDiscrete([2, 3]), MultiBinary(2)))), "Toy")
     nested = {"a": np.array([0, 1]), "b": ((np.array([1, 1]), np.array([1, 0, 0])), np.array([0, 2]))}
@@ -106,7 +139,6 @@ REFUSED = {
     "text": (Dict(say=Text(3)), r"Toy: action\['say'\] has the space Text.*want Discrete, .*TransformAction"),
     "graph": (Tuple((Discrete(2), Graph(Discrete(2), None))), r"Toy: action\[1\] has the space Graph"),
     "sequence": (Sequence(Discrete(2)), r"Toy: action has the space Sequence"),
-    "both": (Dict(go=Box(0, 1, (1,)), jump=Discrete(2)), r"Toy: action\['go'\] has the space Box.* beside choices"),
 }
 
 
