@@ -45,8 +45,8 @@ RECIPES: dict[str, Callable[..., Run]] = register(
         (recipe.__name__, recipe)
         for recipe in (
             associative_recall, atari, babi, card_game, cartpole, catch, copy, dictionary_inference, guessing_game,
-            gymnasium, maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist,
-            spread, t_maze, t_maze_long, t_maze_r2d2,
+            gymnasium, maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous,
+            sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
         )
     ],
 )  # fmt: skip
