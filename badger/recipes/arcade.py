@@ -10,6 +10,9 @@ from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from tasks import Gymnasium, make_atari
 
+ATARI_LEARNERS: dict[str, dict[str, Any]] = LEARNER_DEFAULTS | {
+    "dqn": LEARNER_DEFAULTS["dqn"] | {"capacity": 10_000},  # 2.3 GB of images
+}
 MINATAR_LEARNERS: dict[str, dict[str, Any]] = LEARNER_DEFAULTS | {
     "dqn": {
         "horizon": 4, "gradient_steps": 16, "replay_batch": 32, "capacity": 100_000, "prefill": 5000,
@@ -18,7 +21,7 @@ MINATAR_LEARNERS: dict[str, dict[str, Any]] = LEARNER_DEFAULTS | {
 }  # fmt: skip
 
 
-@recipe({"learner": LEARNER_DEFAULTS}, **EXTERNAL_DEFAULTS | {"batch": 8, "sense": "nature"})
+@recipe({"learner": ATARI_LEARNERS}, **EXTERNAL_DEFAULTS | {"batch": 8, "sense": "nature"})
 def atari(
     setup: Setup,
     external: ExternalEnvFlags,
