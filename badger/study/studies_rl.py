@@ -121,8 +121,7 @@ CATCH_ARMS: dict[str, dict[str, Any]] = {  # to compare another learner is to ad
 
 CATCH = Study(
     name="catch",
-    claim="DQN plays Catch without a fault after 200 episodes: median of the episodes, which are outer steps, until its "
-    "greedy policy catches every ball.",
+    claim="The greedy policy of DQN catches every ball within 200 episodes, which are outer steps: median over seeds.",
     arms={name: Arm("catch", {"evaluate_every": 5} | flags) for name, flags in CATCH_ARMS.items()},
     score="episodic_return",
     threshold=0.99,
