@@ -28,20 +28,27 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
         "horizon": 8, "gamma": 0.99, "lam": 0.95, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5,
         "normalize_advantage": False,  # of 128 steps: with it the policy collapsed again and again
     },
+    "dqn": {
+        "horizon": 8, "gamma": 0.99, "gradient_steps": 16, "replay_batch": 64, "n_steps": 3, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 50_000, "prefill": 1000,
+        "target_update_interval": 250,
+    },
     "drqn": {
-        "horizon": 20, "gamma": 0.99, "train_length": 32, "overlap": 16, "n_steps": 5, "double_q": True,
-        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 5000, "prefill": 64,
-        "target_update_interval": 100,
+        "horizon": 8, "gamma": 0.99, "train_length": 16, "overlap": 8, "n_steps": 3, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,
+        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 100,
     },
     "r2d2": {
-        "horizon": 20, "gamma": 0.99, "train_length": 32, "burn_in": 16, "overlap": 16, "n_steps": 5, "eps": 1e-5,
-        "capacity": 5000, "prefill": 64, "target_update_interval": 100,
+        "horizon": 8, "gamma": 0.99, "train_length": 16, "burn_in": 8, "overlap": 8, "n_steps": 3, "eps": 1e-5,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,
+        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 100,
     },
 }  # fmt: skip
 """Options of each learner, equal for all environments; found on those of the study classic-control (notebooks/LOG.md).
 
-The sequences of PPO, and the horizon of A2C, cut the gradient through the memory: an agent that must remember for
-longer than 16 steps, or 8, wants a larger `--learner.sequence-length`, or `--learner.horizon`.
+The sequences of PPO, DRQN and R2D2, and the horizon of A2C, cut the gradient through the memory: an agent that must
+remember for longer than 16 steps, or 8, wants a larger `--learner.sequence-length`, `--learner.train-length`, or
+`--learner.horizon`. R2D2 explores as DRQN does, not with a constant epsilon for each of the paper's 256 actors.
 """
 
 
@@ -55,7 +62,7 @@ class ExternalEnvFlags:
             there are cores where a step takes a millisecond or more, which is measured, else none.
         timeout: seconds that a step may take; needs workers.
         total_steps: environment steps of the training, over all copies, from which outer steps follow; if neither is
-            given 200,000.
+            given 200,000, or 500,000 in minatar.
     """
 
     steps: int = 0
@@ -68,23 +75,25 @@ class ExternalEnvFlags:
         """Keyword arguments of `tasks.Gymnasium` and `tasks.PettingZoo`."""
         return {"steps": self.steps, "num_workers": self.num_workers, "timeout": self.timeout}
 
-    def make_run(self, setup: Setup, task: Task) -> Run:
+    def make_run(self, setup: Setup, task: Task, *, default_total_steps: int = TOTAL_STEPS) -> Run:
         """A run on an external environment, whose episodes continue from one outer step to the next.
 
         Args:
             setup: the agent and its learner.
             task: the environment.
+            default_total_steps: where neither outer steps nor total steps are given.
 
         Raises:
             ValueError: both outer steps and total steps are given; or as `Setup.make_run` does.
         """
         lr = LEARNING_RATES.get(setup.learner.name, 1e-3) if setup.lr is None else setup.lr
         horizon = setup.learner.option("horizon") or task.steps
-        run = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon)).make_run(task)
-        run.log_every, run.save_every = 1, 10
+        setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon, default_total_steps))
+        run = setup.make_run(task)
+        run.log_every, run.save_every = 1, max(10, run.outer_steps // 20)  # a replay buffer is large
         return run
 
-    def _outer_steps(self, setup: Setup, horizon: int) -> int:
+    def _outer_steps(self, setup: Setup, horizon: int, default: int) -> int:
         """The number of outer steps that was given, or that makes up the total."""
         if self.total_steps is not None and setup.outer_steps is not None:
             raise ValueError(
@@ -93,7 +102,7 @@ class ExternalEnvFlags:
             )
         if setup.outer_steps is not None:
             return setup.outer_steps
-        total = TOTAL_STEPS if self.total_steps is None else self.total_steps
+        total = default if self.total_steps is None else self.total_steps
         if total < 1:
             raise ValueError(f"total_steps={total}, want at least 1")
         return -(-total // (max(1, setup.batch) * horizon))

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.task import ActionSpace, Continuous, Discrete, Step, Task
+from tasks.task import ActionSpace, Continuous, Discrete, Mixed, Step, Task
 
 MIN_STEP_SECONDS = 1e-3
 """The duration of a step from which on workers pay."""
@@ -77,14 +77,16 @@ def measure_step(task: Task, name: str) -> float:
 
 
 def _random_action(space: ActionSpace, step: Step, rng: torch.Generator) -> Tensor:
-    """One legal action, (1, *P), (1, *P, k) or (1, *P, size)."""
+    """One legal action, (1, *P), (1, *P, k), (1, *P, size) or (1, *P, k + size)."""
     rows = step.reward.shape
+    if isinstance(space, Mixed):
+        parts = [_random_action(part, step, rng) for part in (space.choices, space.numbers)]
+        return torch.cat([part.to(parts[1].dtype) for part in parts], -1)
     if isinstance(space, Continuous):
         numbers = 2 * torch.rand(*rows, space.size, generator=rng) - 1
         return numbers.clamp(space.low, space.high)
-    options = sum(space.nvec) if not isinstance(space, Discrete) else space.size
-    mask = torch.ones(*rows, options) if step.action_mask is None else step.action_mask.float()
     nvec = [space.size] if isinstance(space, Discrete) else list(space.nvec)
+    mask = torch.ones(*rows, sum(nvec)) if step.action_mask is None else step.action_mask.float()
     choices = [part.flatten(0, -2).multinomial(1, generator=rng).reshape(rows) for part in mask.split(nvec, -1)]
     return choices[0] if isinstance(space, Discrete) else torch.stack(choices, -1)
 
