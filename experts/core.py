@@ -26,6 +26,7 @@ class Core(nn.Module, ABC):
 
     input_size: int
     output_size: int
+    memoryless: bool = False  # outputs do not depend on earlier steps
     loss_weights: Mapping[str, float] = {}  # suggested weights of this module's own auxiliary losses, by name
 
     @abstractmethod

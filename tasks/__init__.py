@@ -2,7 +2,7 @@
 
 - `tasks.observations`: `ObsPart`, what the numbers of an observation are.
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
-- `tasks.games`: the guessing game and the memory card game. `tasks.control`: mazes, T-mazes, cart pole.
+- `tasks.games`: the guessing game, the memory card game, Catch. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
 - `tasks.adapters`: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
 - `tasks.distributions`: random sizes, mixtures and curricula of tasks.
@@ -54,6 +54,7 @@ from tasks.distributions import (
 )
 from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
+from tasks.games.catch import Catch
 from tasks.games.guessing_game import GuessingGame
 from tasks.observations import ObsPart
 from tasks.sequence.associative_recall import AssociativeRecall
@@ -83,6 +84,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "t_maze": TMaze,
     "card_game": CardGame,
     "card_game_imitation": CardGameImitation,
+    "catch": Catch,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
     "spread": Spread,
@@ -98,6 +100,7 @@ __all__ = [
     "CardGame",
     "CardGameImitation",
     "CartPole",
+    "Catch",
     "Continuous",
     "Copy",
     "Curriculum",

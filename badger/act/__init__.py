@@ -2,6 +2,7 @@
 
 - `badger.act.base`: the base class `Act`; `Mean`, a linear map of the mean over experts; `Team`, one for each agent of
   an environment of several agents.
+- `badger.act.dueling`: `Dueling`, state value and advantages of actions, for Q-learning.
 - `badger.act.owners`: heads in which each expert makes one number of the action: in a fixed order, assigned at random
   in each episode, or with an observed name of the output.
 - `badger.act.readout`: `Readout`, in which each output attends to the experts.
@@ -27,12 +28,14 @@ assert head(y, None, None).shape == (3, 3)
 """
 
 from badger.act.base import Act, Mean, Team
+from badger.act.dueling import Dueling
 from badger.act.owners import NamedOutputs, OwnedOutputs, RandomOwners, RoundRobin
 from badger.act.readout import Readout
 from badger.act.wrappers import Gaussian, WithCritic
 
 ACTS: dict[str, type[Act]] = {
     "mean": Mean,
+    "dueling": Dueling,
     "round_robin": RoundRobin,
     "random_owners": RandomOwners,
     "named_outputs": NamedOutputs,
@@ -47,6 +50,7 @@ ACTS: dict[str, type[Act]] = {
 __all__ = [
     "ACTS",
     "Act",
+    "Dueling",
     "Gaussian",
     "Mean",
     "NamedOutputs",

@@ -5,7 +5,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
 - `badger.learners.bptt`: `BPTT`, the gradient of differentiable rewards through whole episodes.
 - `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. Their base `badger.learners.actor_critic` has
   the options and metrics that both share.
-- `badger.learners.q_learning`: `DRQN` and `R2D2`, deep Q-learning from replayed sequences.
+- `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.population`: several seeds trained as one batched computation.
 - `badger.learners.returns`, `badger.learners.surrogate`: returns, advantages and losses, as pure functions.
 - `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.
@@ -33,6 +33,7 @@ from badger.agent import Agent
 from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
 from badger.learners.ppo import PPO
+from badger.learners.q_learning.dqn import DQN
 from badger.learners.q_learning.drqn import DRQN
 from badger.learners.q_learning.r2d2 import R2D2
 from badger.learners.requirements import check_critic, check_task, requirement
@@ -80,7 +81,19 @@ class Learner(Protocol):
         """
 
 
-LEARNERS: dict[str, type[Learner]] = {"a2c": A2C, "bptt": BPTT, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}
+LEARNERS: dict[str, type[Learner]] = {"a2c": A2C, "bptt": BPTT, "dqn": DQN, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}
 """Learners by name, each `(agent, task, *, options) -> Learner`."""
 
-__all__ = ["A2C", "BPTT", "DRQN", "LEARNERS", "PPO", "R2D2", "Learner", "check_critic", "check_task", "requirement"]
+__all__ = [
+    "A2C",
+    "BPTT",
+    "DQN",
+    "DRQN",
+    "LEARNERS",
+    "PPO",
+    "R2D2",
+    "Learner",
+    "check_critic",
+    "check_task",
+    "requirement",
+]

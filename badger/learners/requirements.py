@@ -1,6 +1,7 @@
 """The requirements of a learner on its task and its agent, class attributes that recipes and checks read.
 
 - `needs_critic`: the agent's act is `act.WithCritic`, whose last output is a value estimate.
+- `needs_memoryless`: the agent has no memory: its core is `Core.memoryless`, and its experts do not communicate.
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
 - `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
 - `action_kinds`: action spaces that it can learn.
@@ -12,10 +13,12 @@ A learner without one of these attributes has the default of `DEFAULTS`.
 
 from typing import Any
 
+from comms import Silent
 from tasks import Continuous, Discrete, MultiDiscrete, Task, TaskDistribution, nominal
 
 DEFAULTS: dict[str, Any] = {
     "needs_critic": False,
+    "needs_memoryless": False,
     "needs_differentiable": False,
     "takes_distributions": False,
     "action_kinds": (Discrete, MultiDiscrete, Continuous),
@@ -94,4 +97,31 @@ def check_critic(learner: Any, name: str, agent: Any) -> None:
         raise ValueError(
             f"the agent acts by act.{type(agent.act).__name__}, which has no value estimate, and {name} needs one: "
             "build the agent with act=act.WithCritic(head)"
+        )
+
+
+def check_memory(learner: Any, name: str, agent: Any) -> None:
+    """Refuses an agent with a memory where the learner replays single steps.
+
+    Args:
+        learner: a learner class or instance.
+        name: of the learner, for the message.
+        agent: the agent to be trained.
+
+    Raises:
+        ValueError: says how to build the agent.
+    """
+    if not requirement(learner, "needs_memoryless"):
+        return
+    if not agent.core.memoryless:
+        raise ValueError(
+            f"the agent's core is a {type(agent.core).__name__}, and {name} replays single steps, from which a memory "
+            "cannot be learned: use core feedforward (--core feedforward), or a learner of sequences such as drqn or "
+            "r2d2 (--learner drqn)"
+        )
+    if not isinstance(agent.bus, Silent):
+        raise ValueError(
+            f"the agent's experts talk by comms.{type(agent.bus).__name__}, and {name} replays single steps without "
+            "the messages before them: use bus silent (--bus silent), or a learner of sequences such as drqn or r2d2 "
+            "(--learner drqn)"
         )

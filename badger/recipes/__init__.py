@@ -26,7 +26,7 @@ from collections.abc import Callable
 from badger.recipes.arcade import atari
 from badger.recipes.control import cartpole, maze, spread
 from badger.recipes.external import gymnasium, pettingzoo
-from badger.recipes.games import guessing_game, pooled_recall, repeat_previous
+from badger.recipes.games import catch, guessing_game, pooled_recall, repeat_previous
 from badger.recipes.rl_memory import card_game, proof_of_memory, t_maze, t_maze_long, t_maze_r2d2
 from badger.recipes.sequences import (
     associative_recall,
@@ -44,9 +44,9 @@ RECIPES: dict[str, Callable[..., Run]] = register(
     [
         (recipe.__name__, recipe)
         for recipe in (
-            associative_recall, atari, babi, card_game, cartpole, copy, dictionary_inference, guessing_game, gymnasium,
-            maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, spread,
-            t_maze, t_maze_long, t_maze_r2d2,
+            associative_recall, atari, babi, card_game, cartpole, catch, copy, dictionary_inference, guessing_game,
+            gymnasium, maze, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist,
+            spread, t_maze, t_maze_long, t_maze_r2d2,
         )
     ],
 )  # fmt: skip

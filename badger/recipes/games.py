@@ -1,9 +1,13 @@
-"""Recipes of games in which many experts act together."""
+"""Recipes of games: some in which many experts act together, and Catch for one."""
 
+from typing import Any
+
+from badger.learners.schedules import LinearEpsilon
 from badger.recipes.flags import recipe
+from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from tasks import GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
+from tasks import Catch, GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
 
 
 @recipe(core="episodic", sense="scaled", **{"sense.scale": 2 / 3})  # 4 dimensions: the sum of squared errors
@@ -47,3 +51,27 @@ def pooled_recall(setup: Setup, *, values: int = 4, steps: int = 8, num_queries:
     if not isinstance(setup.experts, int):
         raise ValueError(f"experts={setup.experts}, want one number: each expert is shown pairs of its own")
     return setup.make_run(PooledRecall(steps=steps, experts=setup.experts, values=values, num_queries=num_queries))
+
+
+CATCH_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
+    "core": "feedforward", "learner": "dqn", "batch": 1, "outer_steps": 400,
+}  # fmt: skip
+CATCH_LEARNERS: dict[str, dict[str, Any]] = {
+    "dqn": {
+        "gradient_steps": 9, "prefill": 32, "target_update_interval": 50, "exploration": LinearEpsilon(1.0, 0.05, 900),
+    },
+}  # fmt: skip
+
+
+@recipe({"learner": CATCH_LEARNERS}, **CATCH_DEFAULTS)
+def catch(setup: Setup, *, rows: int = 10, columns: int = 5) -> Run:
+    """One expert without memory moves a paddle below a falling ball (Mnih et al. 2014; Osband et al. 2020).
+
+    With the default batch of 1 an outer step is an episode, with an optimizer step for each of its moves.
+
+    Args:
+        rows: of the board; the ball falls one in each step.
+        columns: of the board.
+    """
+    task = Catch(rows=rows, columns=columns)
+    return setup.make_run(task, learner_defaults={"horizon": task.steps})

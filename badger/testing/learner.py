@@ -20,7 +20,7 @@ from badger.sense import Broadcast
 from badger.testing.contract import ContractError, Properties, by_name, check_all, equal, expect, line
 from badger.testing.core.cases import through_a_file
 from badger.testing.devices import FAKE, REAL, all_on_meta, without_values
-from comms import Attention
+from comms import Attention, Silent
 from experts import CORES
 from tasks import Continuous, GuessingGame, RepeatPrevious, Step, Task
 
@@ -79,12 +79,24 @@ def small_agent(task: Task) -> Agent:
         return Agent(sense=sense, core=core, bus=bus, act=head, experts=EXPERTS, identity_size=IDENTITY).double()
 
 
+def memoryless_agent(task: Task) -> Agent:
+    """An agent of four experts without memory and communication in float64, with the same parameters at each call."""
+    with drawing_from(generator(0, "memoryless agent")):
+        core = CORES["feedforward"](task.obs_size + IDENTITY, HIDDEN)
+        sense, head = Broadcast(task.obs_size), ACTS["mean"](HIDDEN, task.action_space.size)
+        return Agent(
+            sense=sense, core=core, bus=Silent(HIDDEN), act=head, experts=EXPERTS, identity_size=IDENTITY
+        ).double()
+
+
 def make_learner(factory: Callable[..., Any], task: Task, seed: int = 0, agent: Agent | None = None) -> Any:
-    """A learner with a small agent; with a critic, where the learner refuses an agent without one."""
+    """A learner with a small agent; with a critic, or without memory, where the learner refuses another one."""
     agent = small_agent(task) if agent is None else agent
     try:
         return factory(agent, task, seed=seed)
     except ValueError as error:
+        if "--core feedforward" in str(error):  # the advice to build the agent without memory
+            return factory(memoryless_agent(task), task, seed=seed)
         if "act=act." not in str(error):  # the advice to build the agent with a critic
             raise
     head = act.Gaussian(agent.act) if isinstance(task.action_space, Continuous) else agent.act

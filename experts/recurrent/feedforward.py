@@ -29,6 +29,8 @@ class Feedforward(Core):
         ValueError: hidden_size < 1.
     """
 
+    memoryless = True
+
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         check_positive(hidden_size=hidden_size)

@@ -1,8 +1,9 @@
-"""Games: guess a hidden vector from error feedback, and the memory card game.
+"""Games: guess a hidden vector from error feedback, the memory card game, and Catch.
 
 - `tasks.games.guessing_game`: `GuessingGame`, the task of the Badger papers: the only feedback on a guess is its error.
 - `tasks.games.card_game`: `CardGame`, the memory card game for one player, as reinforcement learning.
 - `tasks.games.card_game_imitation`: the same game as supervised imitation of a player with perfect memory.
+- `tasks.games.catch`: `Catch`, a paddle and a falling ball: the smallest game with a delayed reward.
 
 ```python
 import torch

@@ -1,5 +1,6 @@
-"""Deep Q-learning with recurrent networks, from replayed sequences.
+"""Deep Q-learning with or without memory, from replayed sequences or single steps.
 
+- `badger.learners.q_learning.dqn`: `DQN` (Mnih et al. 2015), with double, dueling and multi-step variants.
 - `badger.learners.q_learning.drqn`: `DRQN` (Hausknecht and Stone 2015).
 - `badger.learners.q_learning.r2d2`: `R2D2` (Kapturowski et al. 2019).
 - `badger.learners.q_learning.recurrent_q`: `RecurrentQ`, their base: one outer step.

@@ -18,8 +18,8 @@ from badger.learners.q_learning import targets
 from badger.learners.q_learning.collector import Collector
 from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions
 from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state, with_recurrent_states
-from badger.learners.q_learning.targets import ValueTransform
-from badger.learners.requirements import check_critic, check_task
+from badger.learners.q_learning.targets import ErrorLoss, ValueTransform, squared_error
+from badger.learners.requirements import check_critic, check_memory, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
 from badger.moments import RewardScaling
@@ -34,7 +34,7 @@ Q_METRICS = {"q_value", "td_error", "epsilon", "replay_size", "env_steps", "disc
 
 
 class RecurrentQ:
-    """Deep Q-learning with a recurrent agent and replayed sequences, the base of `DRQN` and `R2D2`.
+    """Deep Q-learning with a recurrent agent and replayed sequences, the base of `DQN`, `DRQN` and `R2D2`.
 
     The agent's outputs are the Q values of the actions. An outer step has two parts:
 
@@ -44,9 +44,11 @@ class RecurrentQ:
        replayed over the whole sequence, from the same initial state. The first `burn_in` steps have no gradient and
        no loss.
 
-    The loss is the mean over the training steps, without padding, of weight x (y - Q(a))^2, with the sequence's
-    importance weight and the n-step target y. It bootstraps from the target network's value of the greedy action,
-    which the agent (`double_q`) or the target network itself selects. Only a termination stops bootstrapping.
+    The loss is the mean over the training steps, without padding, of weight x `step_loss`, with the sequence's
+    importance weight; by default (y - Q(a))^2 with the n-step target y. The target bootstraps from the target network's
+    value of the greedy action, which the agent (`double_q`) or the target network itself selects. Only a termination
+    stops bootstrapping. A learner with a further loss term overrides `step_loss`; one that learns from whole
+    trajectories, too, overrides `_collect`, which returns them.
 
     Metrics: `loss`; `q_value` of the actions taken and `td_error`, the mean |y - Q(a)|, both in the units of
     `value_transform`; `epsilon`, the mean over rows; `replay_size`, sequences in the buffer; `env_steps`, environment
@@ -69,6 +71,7 @@ class RecurrentQ:
         double_q: select the greedy action of the target with the agent, not with the target network.
         value_transform: rescaling of returns; Q is learned in its units.
         priority_eta: weight of the largest |TD error| of a sequence in its priority; the rest is their mean.
+        error_loss: of y - Q(a).
         experts: number of experts; None: the agent's own.
         batch: episodes that are rolled out in parallel, over all processes of the run.
         horizon: environment steps of each row in an outer step.
@@ -123,10 +126,12 @@ class RecurrentQ:
         weight_decay: float,
         seed: int,
         rank: int | None,
+        error_loss: ErrorLoss = squared_error,
     ):
         name = type(self).__name__
         check_task(self, name, task)
         check_critic(self, name, agent)
+        check_memory(self, name, agent)
         assert isinstance(task, Task)
         self.task = task
         sizes = {
@@ -153,7 +158,7 @@ class RecurrentQ:
         self.horizon, self.gradient_steps = horizon, gradient_steps
         self.replay_batch, self.prefill = replay_batch, prefill
         self.gamma, self.n_steps, self.double_q = gamma, n_steps, double_q
-        self.value_transform, self.priority_eta = value_transform, priority_eta
+        self.value_transform, self.priority_eta, self.error_loss = value_transform, priority_eta, error_loss
         self.target_update_interval, self.discrepancy_interval = target_update_interval, discrepancy_interval
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.spec = replace(spec.clamp_to(self.task.steps), keep_final_state=discrepancy_interval is not None)
@@ -280,14 +285,16 @@ class RecurrentQ:
         batch, indices, weights = self.replay_buffer.sample(self.replay_batch, rng)
         q, target_q, losses = self._replay_q(batch, rng)
         steps = batch.steps.map(lambda part: part[self.spec.burn_in :])
-        mask = steps.valid[:-1]
-        q_taken = targets.select_q(q[:-1], steps.action[:-1])  # (T, B)
-        error = self._td_targets(steps, q.detach(), target_q) - q_taken
+        target = self._td_targets(steps, q.detach(), target_q)[: self.spec.train_length]
+        steps = steps.map(lambda part: part[: self.spec.train_length])  # from here on without lookahead
+        mask = steps.valid
+        q_taken = targets.select_q(q[: len(mask)], steps.action)  # (T, B)
+        error = target - q_taken
         count = mask.sum().to(q.dtype)
         distributed.all_reduce_mean_([count])  # before the backward pass: processes may differ in their valid steps
-        loss = returns.masked_mean(weights.to(q) * error.square(), mask, count)
+        loss = returns.masked_mean(weights.to(q) * self.step_loss(steps, q_taken, target), mask, count)
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * returns.masked_mean(losses[name][:-1], mask, count)
+            loss = loss + weight * returns.masked_mean(losses[name][: len(mask)], mask, count)
         self.updater.optimizer.zero_grad()
         loss.backward()
         self.replay_buffer.update_priorities(
@@ -303,6 +310,18 @@ class RecurrentQ:
         if self.num_updates % self.target_update_interval == 0:
             self.target.load_state_dict(self.agent.state_dict())
         return metrics
+
+    def step_loss(
+        self, steps: Transitions, q_taken: Float[Tensor, "T B"], target: Float[Tensor, "T B"]
+    ) -> Float[Tensor, "T B"]:
+        """The loss of each replayed step, before importance weights; those of padding are not used.
+
+        Args:
+            steps: the training steps, with their observations, actions and rewards.
+            q_taken: Q values of the actions taken.
+            target: their TD targets, without gradient.
+        """
+        return self.error_loss(target - q_taken)
 
     def _replay_q(
         self, batch: SequenceBatch, rng: torch.Generator

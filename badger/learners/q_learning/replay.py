@@ -156,7 +156,7 @@ class ReplayBuffer:
         self.count, self.position = 0, 0  # sequences in the buffer, and the index of the next one
         self.storage: list[Any] = []  # (capacity, ...) each; its width is that of the first batch
         self.priority = torch.zeros(0)
-        self.states: list[tuple[State | None, State | None]] = [(None, None)] * capacity  # initial and final
+        self.states: dict[int, tuple[State | None, State | None]] = {}  # initial and final, of sequences that have any
 
     def __len__(self) -> int:
         return self.count
@@ -179,7 +179,9 @@ class ReplayBuffer:
         self.priority[index] = torch.where(self.priority.max() > 0, self.priority.max(), 1.0)
         pairs = zip(batch.initial_states[skipped:], batch.final_states[skipped:], strict=True)
         for i, pair in zip(indices, pairs, strict=True):
-            self.states[i] = pair
+            self.states.pop(i, None)
+            if any(state is not None for state in pair):
+                self.states[i] = pair
         self.position = (self.position + total) % self.capacity
         self.count = min(self.capacity, self.count + total)
 
@@ -210,8 +212,8 @@ class ReplayBuffer:
         """
         *steps, identity, assignment, graph = (None if stored is None else stored[indices] for stored in self.storage)
         pairs: list[tuple[State | None, State | None]] = [(None, None)] * len(indices)
-        if any(pair != (None, None) for pair in self.states):  # else the indices need not go to the host
-            pairs = [self.states[i] for i in host.to_host(indices).tolist()]
+        if self.states:  # else the indices need not go to the host
+            pairs = [self.states.get(i, (None, None)) for i in host.to_host(indices).tolist()]
         initial_states, final_states = zip(*pairs, strict=True)
         transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
         return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)  # type: ignore[arg-type]
@@ -233,7 +235,7 @@ class ReplayBuffer:
             "position": self.position,
             "storage": [None if stored is None else stored[: self.count].clone() for stored in self.storage],
             "priority": self.priority[: self.count].clone(),
-            "states": [[states.pack(state) for state in pair] for pair in self.states[: self.count]],
+            "states": {index: [states.pack(state) for state in pair] for index, pair in self.states.items()},
         }
 
     def unpack(self, packed: dict[str, Any], like: State) -> None:
@@ -262,8 +264,7 @@ class ReplayBuffer:
         def unpack(state: Any) -> State | None:
             return None if state is None else states.unpack(state, like)
 
-        pairs = [(unpack(initial), unpack(final)) for initial, final in packed["states"]]
-        self.states = [*pairs, *[(None, None)] * (self.capacity - self.count)]
+        self.states = {index: (unpack(first), unpack(last)) for index, (first, last) in packed["states"].items()}
 
     def _allocate(self, parts: list[Any]) -> None:
         self.storage = [None if part is None else part.new_zeros(self.capacity, *part.shape[1:]) for part in parts]

@@ -5,7 +5,7 @@ Shapes: T step, B row of the stream, N sequence, L longest sequence.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,17 +24,18 @@ WHOLE_EPISODE = sys.maxsize
 
 @dataclass(frozen=True)
 class SequenceSpec:
-    """The lengths of replay sequences: burn-in, training steps and overlap.
+    """The lengths of replay sequences: burn-in, training steps, overlap and lookahead.
 
     Sequence k of an episode (k = 0, 1, ...) trains on `train_length` steps from step k (train_length - overlap) on;
-    the last sequence of an episode may be shorter. Up to `burn_in` steps before them are replayed without a loss. A
-    sequence also has the observation after its last step. A row of the replay buffer therefore has
-    burn_in + train_length + 1 observations.
+    the last sequence of an episode may be shorter. Up to `burn_in` steps before them are replayed without a loss, and
+    up to `lookahead` steps after them are there for n-step returns alone. A sequence also has the observation after
+    its last step. A row of the replay buffer therefore has burn_in + train_length + lookahead + 1 observations.
 
     Args:
         train_length: steps that are trained on.
         burn_in: steps before them that only restore the recurrent state.
         overlap: training steps that two consecutive sequences share.
+        lookahead: steps after them that only enter their returns.
         stored_state: start from the recurrent state that was stored in the rollout; False: from the initial state of
             an episode.
         keep_final_state: also store the state before the last observation, for `targets.discrepancy`.
@@ -46,6 +47,7 @@ class SequenceSpec:
     train_length: int = 80
     burn_in: int = 40
     overlap: int = 40
+    lookahead: int = field(default=0, kw_only=True)
     stored_state: bool = True
     keep_final_state: bool = False
 
@@ -54,8 +56,9 @@ class SequenceSpec:
             raise ValueError(f"train_length={self.train_length}, want at least 1 step")
         if not 0 <= self.overlap < self.train_length:
             raise ValueError(f"overlap={self.overlap}, want 0 to train_length - 1 = {self.train_length - 1} steps")
-        if self.burn_in < 0:
-            raise ValueError(f"burn_in={self.burn_in}, want 0 steps or more")
+        for name in ("burn_in", "lookahead"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}, want 0 steps or more")
 
     @property
     def stride(self) -> int:
@@ -65,7 +68,7 @@ class SequenceSpec:
     @property
     def total_length(self) -> int:
         """The longest sequence, L steps."""
-        return self.burn_in + self.train_length
+        return self.burn_in + self.train_length + self.lookahead
 
     def clamp_to(self, steps: int) -> "SequenceSpec":
         """The spec that cuts the same sequences from episodes of at most `steps` steps, with the least padding.
@@ -75,20 +78,28 @@ class SequenceSpec:
         """
         train_length = min(self.train_length, steps)
         last_start = max(0, -(-(steps - self.train_length) // self.stride)) * self.stride  # of the last sequence
-        overlap = self.overlap if train_length == self.train_length else 0
-        return replace(self, train_length=train_length, burn_in=min(self.burn_in, last_start), overlap=overlap)
+        return replace(
+            self,
+            train_length=train_length,
+            burn_in=min(self.burn_in, last_start),
+            overlap=self.overlap if train_length == self.train_length else 0,
+            lookahead=min(self.lookahead, steps - train_length),
+        )
 
-    def completed_index(self, episode_steps: int, ended: bool) -> int | None:
-        """The number k of the sequence that is complete now; None where none is, or none with a new step.
+    def completed(self, episode_steps: int, ended: bool) -> range:
+        """The numbers k of the sequences that are complete now and were not one step before.
+
+        The end of an episode completes each sequence that has begun and trains on a step that no earlier one has.
 
         Args:
             episode_steps: steps of the episode so far.
             ended: the episode has ended.
         """
-        surplus = episode_steps - self.train_length
-        if surplus >= 0 and surplus % self.stride == 0:
-            return surplus // self.stride
-        return max(0, surplus // self.stride + 1) if ended and episode_steps > 0 else None
+        first = max(0, -(-(episode_steps - self.train_length - self.lookahead) // self.stride))
+        if ended and episode_steps > 0:
+            return range(first, max(1, -(-(episode_steps - self.overlap) // self.stride)))
+        is_complete = first * self.stride + self.train_length + self.lookahead == episode_steps
+        return range(first, first + is_complete)
 
 
 class _Completed(NamedTuple):
@@ -136,8 +147,7 @@ class SequenceBuilder:
         for t, valid_rows in enumerate(valid):
             self._store_states(agent_states[t], valid_rows)
             for row, episode_steps in enumerate(self.episode_steps.tolist()):
-                k = self.spec.completed_index(episode_steps, not valid_rows[row])
-                if k is not None:
+                for k in self.spec.completed(episode_steps, not valid_rows[row]):
                     start = k * self.spec.stride - self.spec.burn_in
                     final = recurrent_state(agent_states[t], row) if self.spec.keep_final_state else None
                     initial = self.stored_states[row].pop(start, None)

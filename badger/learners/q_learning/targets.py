@@ -52,6 +52,32 @@ def signed_parabolic(y: Float[Tensor, "..."], *, slope: float = 1e-3) -> Float[T
     return y.sign() * rise * (rise + 2)
 
 
+ErrorLoss = Callable[[Tensor], Tensor]
+"""A loss of TD errors, element by element."""
+
+
+def squared_error(error: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """error^2.
+
+    Args:
+        error: TD errors.
+    """
+    return error.square()
+
+
+def huber(error: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """The Huber loss: error^2 / 2 up to an error of 1, |error| - 1/2 beyond, so that its gradient is clipped to -1, 1.
+
+    Args:
+        error: TD errors.
+
+    Source: Mnih et al. 2015 (Nature 518, 529), Methods.
+    """
+    size = error.abs()
+    clipped = size.clamp(max=1)
+    return clipped * (size - clipped / 2)
+
+
 IDENTITY = ValueTransform(lambda x: x, lambda y: y)
 """No rescaling."""
 SIGNED_HYPERBOLIC = ValueTransform(signed_hyperbolic, signed_parabolic)

@@ -118,8 +118,9 @@ def test_a_loaded_buffer_equals_the_saved_one(numbers):
     for one in (buffer, other):
         one.add(sequences(8))
     assert content(buffer) == content(other) and torch.equal(buffer.priority, other.priority)
-    for one, same in zip(buffer.states, other.states, strict=True):
-        for known, still in zip(one, same, strict=True):
+    assert buffer.states.keys() == other.states.keys()
+    for index, pair in buffer.states.items():
+        for known, still in zip(pair, other.states[index], strict=True):
             assert (known is None) == (still is None) and (known is None or torch.equal(known[0], still[0]))
 
 

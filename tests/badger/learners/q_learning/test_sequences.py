@@ -18,18 +18,22 @@ CUTS = [
     SequenceSpec(5, 0, 0),
     SequenceSpec(6, 1, 3, stored_state=False),
     SequenceSpec(1, 0, 0, keep_final_state=True),
+    SequenceSpec(1, 0, 0, lookahead=2, stored_state=False),
+    SequenceSpec(4, 1, 2, lookahead=3),
 ]
 
 
 def pieces_of(lengths, cut):
-    """The expected sequences: (number of the episode, start of the burn-in, start and end of the training steps)."""
+    """The expected sequences: (number of the episode, start of the burn-in, start and end of the training steps, end of
+    the lookahead)."""
     found = []
     for number, length in enumerate(lengths):
         new, k = 0, 0  # steps before `new` are in a sequence already
         while new < length:
             learn = k * (cut.train_length - cut.overlap)
             end = min(length, learn + cut.train_length)
-            found.append((number, learn - cut.burn_in, max(0, learn), end))
+            seen = min(length, learn + cut.train_length + cut.lookahead)
+            found.append((number, learn - cut.burn_in, max(0, learn), end, seen))
             new, k = end, k + 1
     return found
 
@@ -96,7 +100,8 @@ def through_a_file(builder, cut, state):
 def check_sequence(new, row, cut):
     """Compares all fields of a sequence with the expected ones; returns which sequence it is."""
     steps = new.steps.map(lambda part: part[:, row]) if new.steps.action_mask is None else None
-    length, there = cut.burn_in + cut.train_length, steps.valid
+    learned = cut.burn_in + cut.train_length
+    length, there = learned + cut.lookahead, steps.valid
     assert len(there) == length + 1 and not there[-1]
     first, last = there.nonzero().min().item(), there.nonzero().max().item()
     assert there[first : last + 1].all()
@@ -118,7 +123,7 @@ def check_sequence(new, row, cut):
         if not cut.keep_final_state
         else new.final_states[row][0].tolist() == [[[number, begin + last + 1]]]
     )
-    return (number, begin, begin + cut.burn_in, begin + last + 1), steps
+    return (number, begin, begin + cut.burn_in, begin + min(last + 1, learned), begin + last + 1), steps
 
 
 def test_no_sequence_is_longer_than_an_episode():
@@ -134,9 +139,7 @@ def test_a_clamped_spec_cuts_the_same_sequences(cut, steps):
     lengths = [steps, 1, (steps + 1) // 2]
     shorter = cut.clamp_to(steps)
     ours, theirs = pieces_of(lengths, shorter), pieces_of(lengths, cut)
-    assert [(n, max(0, b), learn, end) for n, b, learn, end in ours] == [
-        (n, max(0, b), learn, end) for n, b, learn, end in theirs
-    ]
+    assert [(n, max(0, b), *ends) for n, b, *ends in ours] == [(n, max(0, b), *ends) for n, b, *ends in theirs]
 
 
 @pytest.mark.parametrize("core", ["gru", "episodic", "episodic_shared", "dnc"])
