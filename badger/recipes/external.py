@@ -30,6 +30,11 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
         "horizon": 8, "gamma": 0.99, "lam": 0.95, "entropy_weight": 0.0, "clip": 0.5, "eps": 1e-5,
         "normalize_advantage": False,  # of 128 steps: with it the policy collapsed again and again
     },
+    "dqn": {
+        "horizon": 8, "gamma": 0.99, "gradient_steps": 16, "replay_batch": 64, "n_steps": 3, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 50_000, "prefill": 1000,
+        "target_update_interval": 250,
+    },
     "drqn": {
         "horizon": 20, "gamma": 0.99, "train_length": 32, "overlap": 16, "n_steps": 5, "double_q": True,
         "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 5000, "prefill": 64,
@@ -56,7 +61,7 @@ class ExternalEnvFlags:
         num_workers: more than 1: worker processes that step the copies of the environment.
         timeout: seconds that a step may take; needs workers.
         total_steps: environment steps of the training, over all copies, from which outer steps follow; if neither is
-            given 200,000.
+            given 200,000, or 500,000 in minatar.
     """
 
     steps: int = 0
@@ -69,12 +74,13 @@ class ExternalEnvFlags:
         """Keyword arguments of `tasks.Gymnasium` and `tasks.PettingZoo`."""
         return {"steps": self.steps, "num_workers": self.num_workers, "timeout": self.timeout}
 
-    def make_run(self, setup: Setup, task: Task) -> Run:
+    def make_run(self, setup: Setup, task: Task, *, default_total_steps: int = TOTAL_STEPS) -> Run:
         """A run on an external environment, whose episodes continue from one outer step to the next.
 
         Args:
             setup: the agent and its learner.
             task: the environment.
+            default_total_steps: where neither outer steps nor total steps are given.
 
         Raises:
             ValueError: both outer steps and total steps are given; or as `Setup.make_run` does.
@@ -83,12 +89,12 @@ class ExternalEnvFlags:
         horizon = setup.learner.option("horizon") or task.steps
         sequences = max(1, setup.batch) * -(-horizon // (setup.learner.option("sequence_length") or horizon))
         minibatches = max(1, min(MINIBATCHES, sequences // distributed.world_size()))
-        setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon))
+        setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon, default_total_steps))
         run = setup.make_run(task, learner_defaults={"minibatches": minibatches})
-        run.log_every, run.save_every = 1, 10
+        run.log_every, run.save_every = 1, max(10, run.outer_steps // 20)  # a replay buffer is large
         return run
 
-    def _outer_steps(self, setup: Setup, horizon: int) -> int:
+    def _outer_steps(self, setup: Setup, horizon: int, default: int) -> int:
         """The number of outer steps that was given, or that makes up the total."""
         if self.total_steps is not None and setup.outer_steps is not None:
             raise ValueError(
@@ -97,7 +103,7 @@ class ExternalEnvFlags:
             )
         if setup.outer_steps is not None:
             return setup.outer_steps
-        total = TOTAL_STEPS if self.total_steps is None else self.total_steps
+        total = default if self.total_steps is None else self.total_steps
         if total < 1:
             raise ValueError(f"total_steps={total}, want at least 1")
         return -(-total // (max(1, setup.batch) * horizon))

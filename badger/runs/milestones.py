@@ -51,10 +51,21 @@ def first_crossing(
         threshold: of the score.
         better: "lower" or "higher".
     """
-    sign = 1 if better == "lower" else -1
     scored_rows = [row for row in rows if row[f"{score}_ema"] is not None]  # None: no score yet
-    settled = scored_rows[MIN_AVERAGED_STEPS - 1 :]
-    return next((row for row in settled if sign * row[f"{score}_ema"] < sign * threshold), None)
+    return first_better(scored_rows[MIN_AVERAGED_STEPS - 1 :], f"{score}_ema", threshold, better)
+
+
+def first_better(rows: Sequence[MetricsRow], metric: str, threshold: float, better: str) -> MetricsRow | None:
+    """The first row whose metric is better than a threshold; None if there is none.
+
+    Args:
+        rows: of the run's metrics, all with a value.
+        metric: its name.
+        threshold: of the metric.
+        better: "lower" or "higher".
+    """
+    sign = 1 if better == "lower" else -1
+    return next((row for row in rows if sign * row[metric] < sign * threshold), None)
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -18,7 +18,7 @@ def plot_results(results: StudyResults) -> dict[str, figures.Figure]:
     """
     curves = {arm: _curve(results, arm) for arm in results.arms if any(trial.curve[0] for trial in results.trials(arm))}
     lines = results.references | ({"threshold": results.threshold} if results.threshold is not None else {})
-    label = f"moving average of {results.score}"
+    label = results.curve or f"moving average of {results.score}"
     plots = {"learning_curves": figures.learning_bands(curves, lines, label)} if curves else {}
     if profiles := _profiles(results):
         sign = "<=" if results.better == "lower" else ">="

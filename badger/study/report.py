@@ -13,8 +13,8 @@ from badger.study import plots, tables
 from badger.study.results import StudyResults
 
 NOTES = """\
-- Reached: number of runs whose moving average of the score of training batches crossed the threshold, with Wilson's
-  95 % interval; averages of fewer than {min_batches} batches do not count. Steps: median of the outer steps until
+- Reached: number of runs whose {curve} crossed the threshold, with Wilson's
+  95 % interval{averages}. Steps: median of the outer steps until
   then; a run that did not reach the threshold is censored (infinite).
 - {score}: in evaluation episodes after the last outer step, {better} is better; mean over runs +- standard error, and
   interquartile mean. P: probability that a run of the first arm is better than one of the second.
@@ -149,8 +149,12 @@ def _missing(results: StudyResults) -> str:
 
 
 def _notes(results: StudyResults) -> str:
+    curve, averages = results.curve, ""
+    if curve is None:
+        curve = "moving average of the score of training batches"
+        averages = f"; averages of fewer than {MIN_AVERAGED_STEPS} batches do not count"
     return "## How to read this\n\n" + NOTES.format(
-        min_batches=MIN_AVERAGED_STEPS, score=results.score, better=results.better
+        curve=curve, averages=averages, score=results.score, better=results.better
     )
 
 

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from badger.runs.evaluations import Scores
-from badger.runs.milestones import first_crossing
+from badger.runs.milestones import first_better, first_crossing
 from badger.runs.recorder import MetricsRow, read_metrics
 from badger.study.process_pool import Failure
 from badger.study.trial import Trial, read_result
@@ -23,8 +23,8 @@ class TrialResult:
         steps: outer steps of training so far.
         budget: outer steps of the whole training.
         seconds: of training so far.
-        curve: outer steps, and the moving average of the score there.
-        threshold_reached: outer step and seconds of training when the moving average first crossed the threshold.
+        curve: outer steps, and the moving average of the score there, or the metric of `Study.curve`.
+        threshold_reached: outer step and seconds of training when the curve first crossed the threshold.
         scores: outer step -> evaluation -> score -> mean and standard error.
         diverged: the loss was not finite at the end.
     """
@@ -55,12 +55,13 @@ class StudyResults:
         arms: names, in the order of the report.
         score: name of the score by which arms are compared.
         better: "lower" or "higher".
-        threshold: of the moving average of the score; None: not reported.
+        threshold: of the curve; None: not reported.
         references: reference scores by name.
         outcomes: results of finished runs and of those that diverged.
         missing: by run, the reason why it has not finished.
         notes: further facts about the episodes, as sentences.
         gates: as in `Study`.
+        curve: as in `Study`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class StudyResults:
     missing: dict[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     gates: Mapping[str, float] = field(default_factory=dict)
+    curve: str | None = None
 
     def trials(self, arm: str) -> list[TrialResult]:
         """Results of the runs of an arm.
@@ -115,6 +117,7 @@ def make_trial_result(
     threshold: float | None,
     *,
     column: str | None = None,
+    curve: str | None = None,
     **fields: Any,
 ) -> TrialResult:
     """Result of a run from its metrics.
@@ -123,17 +126,24 @@ def make_trial_result(
         rows: of metrics.jsonl.
         score: name of the score.
         better: "lower" or "higher".
-        threshold: of the moving average.
+        threshold: of the curve.
         column: of a member of a population, such as final_error/seed_3.
+        curve: as in `Study`.
         fields: the other fields of the result.
     """
     column = column or score
-    scored_rows = [row for row in rows if row.get(f"{column}_ema") is not None]
-    first = None if threshold is None else first_crossing(scored_rows, column, threshold, better)
+    metric = f"{column}_ema" if curve is None else curve
+    scored_rows = [row for row in rows if row.get(metric) is not None]
+    if threshold is None:
+        first = None
+    elif curve is None:
+        first = first_crossing(scored_rows, column, threshold, better)
+    else:
+        first = first_better(scored_rows, curve, threshold, better)
     return TrialResult(
         steps=rows[-1]["step"] if rows else 0,
         seconds=rows[-1].get("seconds", 0.0) if rows else 0.0,
-        curve=([row["step"] for row in scored_rows], [row[f"{column}_ema"] for row in scored_rows]),
+        curve=([row["step"] for row in scored_rows], [row[metric] for row in scored_rows]),
         threshold_reached=None if first is None else (first["step"], first.get("seconds", 0.0)),
         **fields,
     )
@@ -160,9 +170,9 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
             continue
         fields = {"arm": job.arm, "seed": job.seed, "budget": result["milestones"][-1], "diverged": diverged}
         scores = {int(step): evaluations for step, evaluations in result["scores"].items()}
-        rows = read_metrics(job.folder)
+        fields |= {"scores": scores, "curve": study.curve}
         outcomes.append(
-            make_trial_result(rows, study.score, result["better"], study.threshold, scores=scores, **fields)
+            make_trial_result(read_metrics(job.folder), study.score, result["better"], study.threshold, **fields)
         )
     return StudyResults(
         name=study.name,
@@ -176,4 +186,5 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
         missing=missing,
         notes=list(notes),
         gates=study.gates,
+        curve=study.curve,
     )

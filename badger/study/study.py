@@ -66,6 +66,8 @@ class Study:
         score: name of the task's score by which arms are compared.
         threshold: "steps to threshold" counts outer steps until the moving average of the score of training batches is
             better than this; None: not reported, for example where a curriculum starts with easier episodes.
+        curve: a logged metric that is compared with the threshold and drawn, such as eval/episodic_return of arms with
+            `evaluate_every`; None: the moving average of the score of training batches.
         milestones: outer steps after which a run is evaluated, besides the last one.
         episodes: of an evaluation; None: all episodes of a finite task.
         evaluations: by name, fields of the task that are replaced, such as {"test": {"split": "test"}}; the summary
@@ -85,6 +87,7 @@ class Study:
     arms: dict[str, Arm]
     score: str
     threshold: float | None
+    curve: str | None = None
     milestones: tuple[int, ...] = ()
     episodes: int | None = 1024
     evaluations: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
@@ -131,7 +134,7 @@ class Study:
         )
 
     def definition(self) -> dict[str, Any]:
-        """Everything on which the runs depend, as decoded from JSON; neither seeds nor threshold are part of it.
+        """Everything on which the runs depend, as decoded from JSON; seeds, threshold and curve are no part of it.
 
         Raises:
             ValueError: a value has no JSON form.

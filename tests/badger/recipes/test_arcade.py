@@ -1,4 +1,4 @@
-"""The recipe of Atari games."""
+"""The recipes of Atari games and of MinAtar."""
 
 import sys
 
@@ -23,3 +23,20 @@ def test_a_game_shows_four_stacked_gray_images():
     assert (part.kind, part.shape, part.layout, learner.task.steps) == ("image", (4, 84, 84), "CHW", 6)
     assert build_run("atari", **TINY | {"steps": 0}).learner.task.steps == 27_000
     assert learner.update()["finite"]
+
+
+def test_without_minatar_the_command_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minatar", None)
+    monkeypatch.setitem(sys.modules, "minatar.gym", None)
+    with pytest.raises(ValueError, match=r"env='minatar\.gym:BaseEnv'.*minatar"):
+        build_run("minatar", **TINY)
+
+
+def test_minatar_is_seen_by_a_small_convolutional_network():
+    pytest.importorskip("minatar")
+    learner = build_run("minatar", **TINY, **{"sense.features": 8, "learner.prefill": 4}).learner
+    (part,) = learner.task.obs_parts
+    assert (part.kind, part.shape, part.layout, learner.task.action_space.n) == ("image", (10, 10, 4), "HWC", 3)
+    assert learner.update()["finite"]
+    assert build_run("minatar", batch=10, device="cpu").outer_steps == 500_000 // 40
+    assert build_run("minatar", **TINY | {"steps": 0, "full_action_space": True}).learner.task.action_space.n == 6
