@@ -3,7 +3,8 @@
 Shapes: T step, B row of the rollout, K number of a key.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -48,70 +49,74 @@ class Episode(NamedTuple):
         return result[:-1]
 
 
+Rollout: TypeAlias = tuple[Trajectory, Tensor, Tensor]
+"""A trajectory, the keys (T, B, K) and the estimated values (T, B) of its observations."""
+
+
 class EpisodeLog:
-    """The steps of the running episodes of each row, until they end.
+    """The steps of the running episodes of each row, until they end; and how many there have been.
 
     Args:
         rows: B.
+        fixed_length: steps of every episode, which then has no observation after its last step, and no value of it;
+            None: episodes differ.
     """
 
-    def __init__(self, rows: int):
-        self.running: list[list[np.ndarray]] = [[] for _ in range(rows)]  # of each row: pieces (steps, columns)
+    def __init__(self, rows: int, fixed_length: int | None):
+        self.fixed_length = fixed_length
+        self.running: list[list[np.ndarray]] = [[] for _ in range(rows)]  # of each row: its steps, (columns,) each
+        self.env_steps = 0
 
-    def add(
-        self,
-        trajectory: Trajectory,
-        key: Float[Tensor, "T B K"],
-        value: Float[Tensor, "T B"],
-        *,
-        fixed_end: bool,
-        keep_obs: bool,
-    ) -> list[Episode]:
-        """Adds the steps of a rollout; returns the episodes that have ended, in the order of rows.
+    def add(self, rollouts: Sequence[Rollout], *, keep_obs: bool) -> list[Episode]:
+        """Adds the steps of rollouts; returns the episodes that have ended, rollout by rollout and row by row.
 
         All values go to the host at once.
 
         Args:
-            trajectory: of one agent.
-            key: of each observation.
-            value: estimate of each observation.
-            fixed_end: the last step ends all episodes, whose length is fixed: nothing follows it.
+            rollouts: consecutive ones, each with the keys (T, B, K) and estimated values (T, B) of its observations.
             keep_obs: False: the observations of the episodes have no numbers.
         """
-        obs, key_size = trajectory.obs.flatten(2), key.shape[-1]
-        numbers = [trajectory.valid, trajectory.terminated, trajectory.action, trajectory.reward, value]
-        parts = [torch.stack([part.to(key) for part in numbers], -1), key, *[obs.to(key)] * keep_obs]
-        columns = torch.cat(parts, -1)
-        ended = []
-        for row, steps in enumerate(host.to_host(columns.detach()).swapaxes(0, 1)):
-            start = 0
-            for t in np.flatnonzero(steps[:, 0] == 0):  # the step after the end, which has the last observation
-                ended += self._end(row, steps[start:t], steps[t, 4], key_size)
-                start = t + 1
-            if start < len(steps):
-                self.running[row].append(steps[start:])
-            if fixed_end:
-                ended += self._end(row, steps[:0], 0.0, key_size)
+        parts, key_size = [_columns(*one, keep_obs) for one in rollouts], rollouts[0][1].shape[-1]
+        steps, ended = host.to_host(torch.cat(parts)), []
+        self.env_steps += int(steps[..., 0].sum())
+        for at_time in steps:
+            for row, step in enumerate(at_time):
+                valid, terminated, *_, value = step[:5]
+                if valid:
+                    self.running[row].append(step)
+                known_end = terminated or len(self.running[row]) == self.fixed_length
+                if known_end or not valid:  # a step that is not valid has the observation after the last one
+                    ended += self._end(row, 0.0 if known_end else float(value), key_size)
         return ended
 
-    def _end(self, row: int, steps: np.ndarray, last_value: float, key_size: int) -> list[Episode]:
-        whole = np.concatenate([*self.running[row], steps])
-        self.running[row] = []
-        if not len(whole):
+    def _end(self, row: int, last_value: float, key_size: int) -> list[Episode]:
+        """The episode of a row, which is then empty; none where its end was known before."""
+        if not self.running[row]:
             return []
-        last = 0.0 if whole[-1, 1] else last_value
-        value = np.append(whole[:, 4], last)
-        key, obs = np.split(whole[:, 5:], [key_size], axis=1)
-        return [Episode(key, whole[:, 2].astype(np.int64), whole[:, 3], value, obs)]
+        steps, self.running[row] = np.stack(self.running[row]), []
+        key, obs = np.split(steps[:, 5:], [key_size], axis=1)
+        return [Episode(key, steps[:, 2].astype(np.int64), steps[:, 3], np.append(steps[:, 4], last_value), obs)]
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""
-        return {"running": [[torch.from_numpy(piece.copy()) for piece in row] for row in self.running]}
+        running = [torch.from_numpy(np.stack(row)) if row else None for row in self.running]
+        return {"running": running, "env_steps": self.env_steps}
 
-    def unpack(self, packed: dict[str, Any]) -> None:
+    def unpack(self, packed: dict[str, Any], *, same_episodes: bool) -> None:
         """Restores a packed log.
 
         Args:
             packed: the dict of `pack`.
+            same_episodes: False: only its counter, as other episodes have started.
         """
-        self.running = [[host.to_host(piece) for piece in row] for row in packed["running"]]
+        self.env_steps = packed["env_steps"]
+        if same_episodes:
+            self.running = [[] if row is None else list(host.to_host(row)) for row in packed["running"]]
+
+
+def _columns(
+    trajectory: Trajectory, key: Float[Tensor, "T B K"], value: Float[Tensor, "T B"], keep_obs: bool
+) -> Float[Tensor, "T B columns"]:
+    numbers = [trajectory.valid, trajectory.terminated, trajectory.action, trajectory.reward, value]
+    obs = [trajectory.obs.flatten(2).to(key)] * keep_obs
+    return torch.cat([torch.stack([part.to(key) for part in numbers], -1), key, *obs], -1).detach()

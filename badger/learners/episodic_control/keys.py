@@ -20,19 +20,21 @@ class FixedKey(Core):
     Args:
         input_size: D.
         key_size: K; 0: the key is the input, exactly.
+        like: gives device and dtype.
 
     Raises:
         ValueError: a negative key_size.
     """
 
-    def __init__(self, input_size: int, key_size: int):
+    memoryless = True
+
+    def __init__(self, input_size: int, key_size: int, like: Tensor):
         super().__init__()
         if key_size < 0:
             raise ValueError(f"key_size={key_size}, want numbers of a key, or 0 for the observation itself")
         self.input_size, self.output_size = input_size, key_size or input_size
-        shape = (input_size, key_size) if key_size else ()
-        scale = torch.randn(shape) * key_size**-0.5 if key_size else torch.ones(())
-        self.projection = nn.Parameter(scale, requires_grad=False)
+        projection = torch.randn(input_size, key_size) * key_size**-0.5 if key_size else torch.ones(())
+        self.projection = nn.Parameter(projection.to(like), requires_grad=False)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N K"]:
         return x.new_zeros(*x.shape[:2], self.output_size)

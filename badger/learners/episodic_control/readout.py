@@ -47,7 +47,7 @@ def kernel_mean(values: Float[Tensor, "N k"], squared_distances: Float[Tensor, "
 
 
 class StoreReadout(Act):
-    """The value of each action, estimated from the rows of the store that are nearest to the expert's output.
+    """The value of each action, estimated from the rows of the store that are nearest to the mean of the experts' outputs.
 
     Args:
         store: keys and values of each action.
@@ -62,22 +62,29 @@ class StoreReadout(Act):
         self.store, self.k, self.estimate, self.empty_value = store, k, estimate, empty_value
 
     def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> None:
-        if (experts, outputs) != (1, self.outputs):
-            raise ValueError(
-                f"experts={experts}, outputs={outputs}: an episodic store has keys of 1 expert and values of "
-                f"{self.outputs} actions, and neither can change"
-            )
+        if outputs != self.outputs:
+            raise ValueError(f"outputs={outputs}, want {self.outputs}: an episodic store has values of these actions")
 
-    def extend_assignment(self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
-        self.make_assignment(like, experts, self.outputs, rng)
+    def key(self, y: Float[Tensor, "B E Y"], present: Bool[Tensor, "B E"] | None) -> Float[Tensor, "B Y"]:
+        """The key of a step: the mean of the experts' outputs.
+
+        Args:
+            y: the outputs of all experts.
+            present: experts that take part; None: all.
+        """
+        if present is None:
+            return y.mean(1)
+        mask = present.unsqueeze(-1)
+        return torch.where(mask, y, 0).sum(1) / mask.sum(1).clamp(min=1)
 
     def forward(
         self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B D"]:
-        return torch.stack([self._value(y[:, 0], action) for action in range(self.outputs)], -1)
+        key = self.key(y, present)
+        return torch.stack([self._value(key, action) for action in range(self.outputs)], -1)
 
     def _value(self, key: Float[Tensor, "N K"], action: int) -> Float[Tensor, " N"]:
         values, distances, _ = self.store.query(key, action, self.k)
         if not values.shape[1]:
             return key.new_full((len(key),), self.empty_value)
-        return self.estimate(values.to(key), distances)
+        return self.estimate(values, distances)

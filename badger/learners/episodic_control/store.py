@@ -76,8 +76,8 @@ class EpisodicStore(nn.Module):
         action: Int[Tensor, " N"] | np.ndarray,
         value: Float[Tensor, " N"] | np.ndarray,
         names: np.ndarray | None = None,
-    ) -> None:
-        """Writes the steps of a trajectory, one after the other.
+    ) -> int:
+        """Writes the steps of a trajectory, one after the other; returns how many of them had a row already.
 
         Args:
             key: the keys; tensors are read on the host.
@@ -103,10 +103,8 @@ class EpisodicStore(nn.Module):
             raise ValueError(f"action={wrong[0]}, want 0 to {len(self.tables) - 1}")
         key = key + 0.0  # -0 and 0 are the same number, with other bytes
         names = key if names is None else names
-        for a, table in enumerate(self._tables()):
-            chosen = action == a
-            if chosen.any():
-                table.write(key[chosen], value[chosen], names[chosen])
+        parts = [(table, action == a) for a, table in enumerate(self._tables())]
+        return sum(table.write(key[part], value[part], names[part]) for table, part in parts if part.any())
 
     def query(self, key: Float[Tensor, "N K"], action: int, k: int) -> Neighbors:
         """The k nearest rows of one action, nearest first; all of its rows where it has fewer.

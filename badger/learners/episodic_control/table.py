@@ -87,8 +87,8 @@ class Table(nn.Module):
         self.norms: Tensor | None = None  # squared, of the keys
         self.hashes: tuple[Tensor, Tensor] | None = None  # of the keys, sorted, and their rows
 
-    def write(self, keys: np.ndarray, values: np.ndarray, names: np.ndarray) -> None:
-        """Writes rows one after the other.
+    def write(self, keys: np.ndarray, values: np.ndarray, names: np.ndarray) -> int:
+        """Writes rows one after the other; returns how many of them were repeats.
 
         Args:
             keys: (N, K).
@@ -119,6 +119,7 @@ class Table(nn.Module):
         if self.index is not None:
             last = [made[-1][0] for made in writes.values()]
             self.index.set(np.array(list(writes)), keys[last])
+        return sum(not is_new for made in writes.values() for _, is_new in made)
 
     def _free_row(self, used: np.ndarray) -> int:
         """A row that was never used, or that of the least recent use, whose key is forgotten."""
