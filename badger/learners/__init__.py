@@ -32,6 +32,9 @@ from torch import Tensor
 from badger.agent import Agent
 from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
+from badger.learners.episodic_control.emdqn import EMDQN
+from badger.learners.episodic_control.mfec import MFEC
+from badger.learners.episodic_control.nec import NEC
 from badger.learners.ppo import PPO
 from badger.learners.q_learning.dqn import DQN
 from badger.learners.q_learning.drqn import DRQN
@@ -81,7 +84,17 @@ class Learner(Protocol):
         """
 
 
-LEARNERS: dict[str, type[Learner]] = {"a2c": A2C, "bptt": BPTT, "dqn": DQN, "drqn": DRQN, "ppo": PPO, "r2d2": R2D2}
+LEARNERS: dict[str, type[Learner]] = {
+    "a2c": A2C,
+    "bptt": BPTT,
+    "dqn": DQN,
+    "drqn": DRQN,
+    "emdqn": EMDQN,
+    "mfec": MFEC,
+    "nec": NEC,
+    "ppo": PPO,
+    "r2d2": R2D2,
+}
 """Learners by name, each `(agent, task, *, options) -> Learner`."""
 
 __all__ = [
@@ -89,7 +102,10 @@ __all__ = [
     "BPTT",
     "DQN",
     "DRQN",
+    "EMDQN",
     "LEARNERS",
+    "MFEC",
+    "NEC",
     "PPO",
     "R2D2",
     "Learner",

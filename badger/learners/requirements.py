@@ -5,6 +5,7 @@
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
 - `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
 - `action_kinds`: action spaces that it can learn.
+- `host_reads`: how often an update reads values on the host (`badger.learners.host`), at most.
 - `takes_agents`: an environment of several agents (`Task.agents`), with a reward for each.
 - `joins_populations`: several of it train together as a `Population`.
 
@@ -22,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "needs_differentiable": False,
     "takes_distributions": False,
     "action_kinds": (Discrete, MultiDiscrete, Continuous, Mixed),
+    "host_reads": 1,
     "takes_agents": True,
     "joins_populations": False,
 }

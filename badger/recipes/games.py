@@ -56,11 +56,14 @@ def pooled_recall(setup: Setup, *, values: int = 4, steps: int = 8, num_queries:
 CATCH_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
     "core": "feedforward", "learner": "dqn", "batch": 1, "outer_steps": 400,
 }  # fmt: skip
-CATCH_LEARNERS: dict[str, dict[str, Any]] = {
-    "dqn": {
-        "gradient_steps": 9, "prefill": 32, "target_update_interval": 50, "exploration": LinearEpsilon(1.0, 0.05, 900),
-    },
+CATCH_DQN: dict[str, Any] = {
+    "gradient_steps": 9, "prefill": 32, "target_update_interval": 50, "exploration": LinearEpsilon(1.0, 0.05, 900),
 }  # fmt: skip
+CATCH_LEARNERS: dict[str, dict[str, Any]] = {
+    "dqn": CATCH_DQN,
+    "emdqn": CATCH_DQN,
+    "nec": {"exploration": LinearEpsilon(1.0, 0.05, 900)},
+}
 
 
 @recipe({"learner": CATCH_LEARNERS}, **CATCH_DEFAULTS)

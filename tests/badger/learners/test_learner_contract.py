@@ -4,7 +4,7 @@ from functools import cache, partial
 
 import pytest
 
-from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2
+from badger import BPTT, DQN, DRQN, EMDQN, LEARNERS, MFEC, NEC, PPO, R2D2
 from badger.learners import host
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
@@ -15,6 +15,9 @@ QUICK = {
     "dqn": partial(DQN, **REPLAY),
     "drqn": partial(DRQN, **REPLAY),
     "r2d2": partial(R2D2, **REPLAY),
+    "emdqn": partial(EMDQN, **REPLAY),
+    "mfec": partial(MFEC, batch=4, horizon=5),
+    "nec": partial(NEC, batch=4, horizon=5, gradient_steps=1, replay_batch=8, prefill=4),
 }
 MAKE = {**LEARNERS, **QUICK}
 ON = {f"{type(task).__name__} {task.steps}": task for task in TASKS}
@@ -38,7 +41,9 @@ def test_every_learner_keeps_the_contract(name, holds):
         LEARNER_PROPERTIES[holds](partial(make_learner, MAKE[name], ON[title]))
 
 
-@pytest.mark.parametrize(("name", "reads"), [("bptt", 0), ("a2c", 0), ("ppo", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1)])
+@pytest.mark.parametrize(("name", "reads"), [
+    ("bptt", 0), ("a2c", 0), ("ppo", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1), ("mfec", 1), ("nec", 1), ("emdqn", 2),
+])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads
 

@@ -1,0 +1,1 @@
+"""Episodic control."""
