@@ -4,6 +4,7 @@
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
 - `tasks.games`: the guessing game and the memory card game. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
+- `tasks.pomdp`: partially observed Markov decision processes from files in Cassandra's format.
 - `tasks.adapters`: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
 - `tasks.distributions`: random sizes, mixtures and curricula of tasks.
 - `tasks.wrappers`: a task whose observation includes the last action and reward.
@@ -56,6 +57,7 @@ from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
 from tasks.observations import ObsPart
+from tasks.pomdp.task import Pomdp
 from tasks.sequence.associative_recall import AssociativeRecall
 from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
@@ -86,6 +88,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
     "spread": Spread,
+    "pomdp": Pomdp,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -118,6 +121,7 @@ __all__ = [
     "ObsPart",
     "Path",
     "PettingZoo",
+    "Pomdp",
     "PooledRecall",
     "PreviousActionReward",
     "PrioritySort",

@@ -48,6 +48,7 @@ WITH_EXAMPLE = [
     "comms",
     "experts",
     "experts.attention",
+    "experts.belief",
     "experts.auxiliary",
     "experts.dnc",
     "experts.episodic",
@@ -59,6 +60,7 @@ WITH_EXAMPLE = [
     "tasks.control",
     "tasks.data",
     "tasks.games",
+    "tasks.pomdp",
     "tasks.sequence",
 ]
 """Packages with an example in their docstring."""
