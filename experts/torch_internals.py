@@ -132,7 +132,7 @@ def fake_tensors() -> Iterator[Callable[[nn.Module], nn.Module]]:
 def host_readable(tensor: Tensor) -> bool:
     """Whether the values of a tensor can be read here without a synchronization or an error.
 
-    So on the CPU, outside of `torch.func`, compilation, export and FakeTensorMode: where an error may be raised at once.
+    So on the CPU, outside of `torch.func`, compilation and FakeTensorMode: where an error may be raised at once.
     Public replacement: `torch.compiler.is_compiling` for a part of it.
     """
     return tensor.device.type == "cpu" and not (

@@ -1,6 +1,6 @@
 """Beliefs: cores whose state is a distribution over the hidden states of a world.
 
-- `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or read by a network (`ExactBelief`).
+- `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or with a network (`ExactBelief`).
 
 ```python
 import torch

@@ -18,24 +18,34 @@ from experts.torch_internals import host_readable
 
 @runtime_checkable
 class BeliefModel(Protocol):
-    """A model whose hidden state is filtered, such as `tasks.pomdp.PomdpModel`.
+    """A model whose hidden state is filtered, such as `tasks.pomdp.PomdpModel`."""
 
-    Args:
-        states, actions, observations: their names.
-        transition: T[a, s, s'], probabilities, (A, S, S).
-        observation: O[a, s', o], probabilities, (A, S, O).
-        start: distribution of the first state, (S,).
-    """
+    @property
+    def states(self) -> Sequence[str]:
+        """Names of the states."""
 
-    states: Sequence[str]
-    actions: Sequence[str]
-    observations: Sequence[str]
-    transition: np.ndarray
-    observation: np.ndarray
-    start: np.ndarray
+    @property
+    def actions(self) -> Sequence[str]:
+        """Names of the actions."""
+
+    @property
+    def observations(self) -> Sequence[str]:
+        """Names of the observations."""
+
+    @property
+    def transition(self) -> np.ndarray:
+        """T[a, s, s'], probabilities, (A, S, S)."""
+
+    @property
+    def observation(self) -> np.ndarray:
+        """O[a, s', o], probabilities, (A, S, O)."""
+
+    @property
+    def start(self) -> np.ndarray:
+        """Distribution of the first state, (S,)."""
 
 
-EXAMPLE: BeliefModel = SimpleNamespace(  # type: ignore[assignment]
+EXAMPLE: BeliefModel = SimpleNamespace(
     states=("left", "right"),
     actions=("stay", "cross"),
     observations=("hear-left", "hear-right"),
@@ -67,8 +77,8 @@ class BeliefState(NamedTuple):
 class BeliefFilter(Core):
     """Exact belief filter of a partially observed Markov decision process; the output is the belief.
 
-    b'(s') = O(a, s', o) sum_s T(a, s, s') b(s) / P(o | b, a). The input begins with the observation and the last action,
-    both one-hot, as `PreviousActionReward(Pomdp(...))` gives them; what follows is not read. Zeros stand for none:
+    b'(s') = O(a, s', o) sum_s T(a, s, s') b(s) / P(o | b, a). The input begins with the observation and the last
+    action, one-hot, as `PreviousActionReward(Pomdp(...))` gives them; what follows is not read. Zeros stand for none:
     without an action the state stays, without an observation the belief is only predicted, so that the first input of
     an episode, all zeros, leaves the start. Other numbers are read as weights |x| / sum |x|, with a gradient. Members
     have separate beliefs.
@@ -101,8 +111,8 @@ class BeliefFilter(Core):
         s, a, o = map(len, self.names)
         if input_size < o + a:
             raise ValueError(
-                f"input_size={input_size}, want at least {o} observations + {a} actions = {o + a}, one-hot: the task in "
-                "PreviousActionReward, and a sense that does not change it, such as broadcast"
+                f"input_size={input_size}, want at least {o} observations + {a} actions = {o + a}, one-hot: the task "
+                "in PreviousActionReward, and a sense that does not change it, such as broadcast"
             )
         self.input_size, self.output_size = input_size, s
         for name in ("transition", "observation", "start"):
@@ -171,8 +181,8 @@ class BeliefFilter(Core):
         shown = ", ".join(f"{states[i]} {belief[i]:.3g}" for i in likely[:8]) + (", ..." if len(likely) > 8 else "")
         raise ImpossibleObservation(
             f"episode {row}, member {member}: observation {observations[int(observation.argmax())]!r} after action "
-            f"{actions[int(action.argmax())]!r} has the probability 0 under the belief ({shown}); want the model of the "
-            "world that is observed"
+            f"{actions[int(action.argmax())]!r} has the probability 0 under the belief ({shown}); want the model of "
+            "the world that is observed"
         )
 
     def metrics(self, state: BeliefState) -> dict[str, Float[Tensor, " B"]]:

@@ -54,7 +54,7 @@ def parse_pomdp(text: str, file: str = "text") -> PomdpModel:
         read_entry(words, tables)
     tables.check_sums()
     return PomdpModel(
-        **{kind: tuple(found) for kind, found in names.items()},  # type: ignore[arg-type]
+        **{kind: tuple(found) for kind, found in names.items()},
         discount=discount,
         transition=tables.transition,
         observation=tables.observation,

@@ -4,6 +4,7 @@ Shapes: A action, S state.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -20,15 +21,12 @@ def reference_values(model: PomdpModel, steps: int) -> dict[str, float]:
         model: the model.
         steps: the length of an episode.
     """
+    blind = [_value(model, steps, partial(np.take, indices=a, axis=0)) for a in range(len(model.actions))]
     return {
-        "chance": float(model.start @ _value(model, steps, lambda q: q.mean(0))),
-        "best blind": max(float(model.start @ _value(model, steps, lambda q, a=a: q[a])) for a in _actions(model)),
-        "state observed": float(model.start @ _value(model, steps, lambda q: q.max(0))),
+        "chance": float(model.start @ _value(model, steps, partial(np.mean, axis=0))),
+        "best blind": max(float(model.start @ value) for value in blind),
+        "state observed": float(model.start @ _value(model, steps, partial(np.max, axis=0))),
     }
-
-
-def _actions(model: PomdpModel) -> range:
-    return range(len(model.actions))
 
 
 def _value(model: PomdpModel, steps: int, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -40,6 +40,7 @@ WITH_EXAMPLE = [
     "badger.evaluation",
     "badger.figures",
     "badger.learners",
+    "badger.planning",
     "badger.policies",
     "badger.recipes",
     "badger.rollouts",
