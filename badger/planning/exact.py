@@ -41,7 +41,7 @@ class Solution:
     iterations: int
 
 
-def incremental_pruning(model: PomdpModel, vectors: np.ndarray) -> Plans:
+def incremental_pruning(model: PomdpModel, vectors: np.ndarray, *, deadline: float = math.inf) -> Plans:
     """One step of value iteration: the optimal plans of one more step, given the values of all plans that may follow.
 
     v_a = R_a + cross-sum over o of {discount x sum_s' T O v(s')}, in which the sums are pruned after each observation.
@@ -49,50 +49,60 @@ def incremental_pruning(model: PomdpModel, vectors: np.ndarray) -> Plans:
     Args:
         model: the model.
         vectors: (K, S), values of the plans that may follow.
+        deadline: a time of `time.monotonic` at which the work is given up.
 
     Raises:
+        TimeoutError: the deadline has passed.
         ModuleNotFoundError: scipy is not installed.
 
     Source: Cassandra, Littman and Zhang 1997, Incremental pruning.
     """
     joint = model.discount * joint_probabilities(model)
-    parts = [_plans_of_action(model, a, joint[a] @ vectors.T) for a in range(len(model.actions))]
+    parts = [_plans_of_action(model, a, joint[a] @ vectors.T, deadline) for a in range(len(model.actions))]
     values = np.concatenate([part.vectors for part in parts])
-    kept = prune(values)
+    kept = prune(values, deadline=deadline)
     actions, successors = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("actions", "successors")
     )
     return Plans(values[kept], actions[kept], successors[kept])
 
 
-def _plans_of_action(model: PomdpModel, action: int, futures: np.ndarray) -> Plans:
+def _plans_of_action(model: PomdpModel, action: int, futures: np.ndarray, deadline: float) -> Plans:
     """The plans that begin with an action. futures: (O, S, K), the discounted value after each observation."""
     sums, chosen = model.expected_reward[action][None], np.zeros((1, 0), dtype=np.int64)
     for future in futures:
-        plans = prune(future.T)
+        plans = prune(future.T, deadline=deadline)
         candidates = (sums[:, None] + future.T[plans]).reshape(-1, sums.shape[1])
         pairs = [np.repeat(chosen, len(plans), 0), np.tile(plans, len(sums))[:, None]]
-        kept = prune(candidates)
+        kept = prune(candidates, deadline=deadline)
         sums, chosen = candidates[kept], np.hstack(pairs)[kept]
     return Plans(sums, np.full(len(sums), action), chosen)
 
 
-def value_iteration(model: PomdpModel, horizon: int) -> Plans:
+def value_iteration(model: PomdpModel, horizon: int, *, seconds: float = math.inf) -> Plans:
     """Optimal plans of a number of steps; rewards after these do not count.
 
     Args:
         model: the model; its discount may be 1.
         horizon: number of steps.
+        seconds: time after which the work is given up.
 
     Raises:
+        TimeoutError: more time is needed.
         ValueError: horizon < 1.
         ModuleNotFoundError: scipy is not installed.
     """
     if horizon < 1:
         raise ValueError(f"horizon={horizon}, want at least 1")
-    vectors = np.zeros((1, len(model.states)))
-    for _ in range(horizon):
-        plans = incremental_pruning(model, vectors)
+    vectors, deadline = np.zeros((1, len(model.states))), time.monotonic() + seconds
+    for step in range(horizon):
+        try:
+            plans = incremental_pruning(model, vectors, deadline=deadline)
+        except TimeoutError as error:
+            raise TimeoutError(
+                f"seconds={seconds:g}: the plans of step {step + 1} of horizon={horizon} need more time ({error}); "
+                "want more seconds, or fewer steps"
+            ) from error
         vectors = plans.vectors
     return plans
 
@@ -117,15 +127,18 @@ def policy_iteration(model: PomdpModel, precision: float = 1e-9, *, seconds: flo
     check_discount(model)
     if not precision > 0:
         raise ValueError(f"precision={precision}, want a number above 0")
-    began, iterations = time.monotonic(), 0
+    deadline, error, iterations = time.monotonic() + seconds, math.inf, 0
     blind, observations = best_blind(model), len(model.observations)
     nodes = Plans(blind.vectors, blind.actions, np.repeat(np.arange(len(blind))[:, None], observations, 1))
     while True:
+        try:
+            improved = incremental_pruning(model, nodes.vectors, deadline=deadline)
+        except TimeoutError:
+            return Solution(nodes, error, iterations)
         iterations += 1
-        improved = incremental_pruning(model, nodes.vectors)
         change = _largest_gain(improved.vectors, nodes.vectors)
         error = change * model.discount / (1 - model.discount)
-        if error <= precision / 2 or time.monotonic() - began > seconds:
+        if error <= precision / 2:
             return Solution(improved.select(prune(improved.vectors, precision / 2, model.start)), error, iterations)
         nodes = _evaluated(model, _merged(nodes, improved))
 

@@ -3,6 +3,8 @@
 Shapes: K vector, S state.
 """
 
+import math
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,13 @@ TOLERANCE = 1e-10  # of a linear program; relative to the largest number
 SAMPLES = 128  # beliefs at which the highest vectors are found before any linear program
 
 
-def prune(vectors: np.ndarray, tolerance: float | None = None, belief: np.ndarray | None = None) -> np.ndarray:
+def prune(
+    vectors: np.ndarray,
+    tolerance: float | None = None,
+    belief: np.ndarray | None = None,
+    *,
+    deadline: float = math.inf,
+) -> np.ndarray:
     """The indices of the vectors that are highest at some belief, in ascending order (Lark's algorithm).
 
     Vectors that are highest at sampled beliefs are kept at once; of the others those that are below another vector, or
@@ -21,8 +29,10 @@ def prune(vectors: np.ndarray, tolerance: float | None = None, belief: np.ndarra
         vectors: (K, S).
         tolerance: a vector that is higher than the others by no more may be dropped; None: by rounding errors.
         belief: (S,), at which the highest vector is kept in any case.
+        deadline: a time of `time.monotonic` at which the work is given up.
 
     Raises:
+        TimeoutError: the deadline has passed.
         ModuleNotFoundError: scipy, which solves the linear programs, is not installed.
 
     Source: White 1991; Cassandra, Littman and Zhang 1997, section 4.
@@ -31,6 +41,8 @@ def prune(vectors: np.ndarray, tolerance: float | None = None, belief: np.ndarra
     kept = _highest_at_samples(vectors, tolerance, belief)
     open_ = [k for k in _not_dominated(vectors, tolerance).tolist() if k not in set(kept)]
     while open_:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{len(open_)} of {len(vectors)} alpha vectors are not yet compared with the others")
         candidate = open_.pop()
         if below_a_mixture_of_two(vectors[candidate], vectors[kept], tolerance):
             continue

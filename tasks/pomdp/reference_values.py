@@ -5,6 +5,7 @@ Shapes: A action, S state.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def reference_values(model: PomdpModel, steps: int) -> dict[str, float]:
     }
 
 
-def _value(model: PomdpModel, steps: int, choose: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _value(model: PomdpModel, steps: int, choose: Callable[[np.ndarray], Any]) -> np.ndarray:
     """The value of each state, (S,), where `choose` makes it of the values of the actions, (A, S)."""
     value = np.zeros(len(model.states))
     for _ in range(steps):
