@@ -104,9 +104,7 @@ class BeliefFilter(Core):
     def __init__(self, input_size: int, *, model: BeliefModel | None):
         super().__init__()
         if model is None:
-            raise ValueError(
-                "core 'exact_belief' needs the model of its task, which this task does not have; want pomdp"
-            )
+            raise ValueError("core 'exact_belief' needs the model of its task, want a task that has one, such as pomdp")
         self.names = tuple(model.states), tuple(model.actions), tuple(model.observations)
         s, a, o = map(len, self.names)
         if input_size < o + a:

@@ -67,7 +67,7 @@ def test_the_tiger_is_solved_within_two_seconds_to_1e9():
     found = policy_iteration(TIGER, 1e-9)
     assert time.process_time() - began < 2
     assert found.error <= 1e-9 and found.plans.value(TIGER.start) == pytest.approx(19.371368, abs=1e-6)
-    bracket = heuristic_search(TIGER, 1e-3)
+    bracket = heuristic_search(TIGER, 1e-2)
     assert bracket.lower <= found.plans.value(TIGER.start) <= bracket.upper
 
 
@@ -99,8 +99,8 @@ def test_an_agent_that_acts_by_alpha_vectors_gets_their_value():
     model = load_model("tiger.aaai")
     plans = policy_iteration(model, 1e-6).plans
     agent, task = belief_agent(model, plans)
-    scores = evaluate(agent, task, 4000, generator(0, "evaluate"), Greedy(task.action_space))["discounted_return"]
-    assert scores.mean().item() == pytest.approx(plans.value(model.start), abs=4 * scores.std().item() / 4000**0.5)
+    scores = evaluate(agent, task, 500, generator(0, "evaluate"), Greedy(task.action_space))["discounted_return"]
+    assert scores.mean().item() == pytest.approx(plans.value(model.start), abs=4 * scores.std().item() / 500**0.5)
 
 
 def test_a_vector_below_a_mixture_is_pruned_and_one_above_is_kept():
