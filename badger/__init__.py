@@ -9,7 +9,8 @@ are imported from their sub-package, as in `from badger.rollouts.trajectory impo
 - `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
 - `badger.learners`: one outer step each: BPTT, A2C, PPO, DRQN, R2D2, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
-- `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots. `badger.planning`: solvers of POMDPs.
+- `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
+- `badger.planning`: solvers of partially observed Markov decision processes.
 - `badger.study`: arms x seeds with error bars. `badger.bench`: speed and memory, compared with references.
 - `badger.distributed`: several processes. `badger.rng`: derived random streams.
 
@@ -189,6 +190,7 @@ from tasks import (  # noqa: E402
     CardGameImitation,
     CartPole,
     Copy,
+    DecTiger,
     DictionaryInference,
     DoubleCopy,
     GuessingGame,
@@ -242,6 +244,7 @@ __all__ = [
     "ClusteredMemory",
     "Copy",
     "Core",
+    "DecTiger",
     "Delayed",
     "DictionaryInference",
     "DoubleCopy",

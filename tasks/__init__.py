@@ -57,6 +57,7 @@ from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.guessing_game import GuessingGame
 from tasks.observations import ObsPart
+from tasks.pomdp.dec_tiger import DecTiger
 from tasks.pomdp.task import Pomdp
 from tasks.sequence.associative_recall import AssociativeRecall
 from tasks.sequence.base import SequenceState, SequenceTask
@@ -89,6 +90,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "t_maze_long": TMazeLong,
     "spread": Spread,
     "pomdp": Pomdp,
+    "dec_tiger": DecTiger,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -104,6 +106,7 @@ __all__ = [
     "Continuous",
     "Copy",
     "Curriculum",
+    "DecTiger",
     "DictionaryInference",
     "Discrete",
     "DoubleCopy",

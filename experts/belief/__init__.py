@@ -6,10 +6,10 @@
 import torch
 from experts.belief import EXAMPLE, BeliefFilter
 
-core = BeliefFilter(4, model=EXAMPLE)  # 2 observations and 2 actions, one-hot
-x = torch.zeros(1, 1, 4)  # before the first action: no observation, and no last action
+core = BeliefFilter(3, model=EXAMPLE)  # 2 observations and 1 action, one-hot
+x = torch.zeros(1, 1, 3)  # before the first action: no observation, and no last action
 belief, state = core(x, core.initial_state(x))
-x[..., [1, 2]] = 1  # observation 1 after action 0
+x[..., [1, 2]] = 1  # observation 1, after the action
 belief, state = core(x, state)
 assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```

@@ -47,13 +47,13 @@ class BeliefModel(Protocol):
 
 EXAMPLE: BeliefModel = SimpleNamespace(
     states=("left", "right"),
-    actions=("stay", "cross"),
+    actions=("listen",),
     observations=("hear-left", "hear-right"),
-    transition=np.array([[[0.95, 0.05], [0.05, 0.95]], [[0.1, 0.9], [0.9, 0.1]]]),
-    observation=np.array([[[0.85, 0.15], [0.15, 0.85]], [[0.6, 0.4], [0.4, 0.6]]]),
+    transition=np.array([[[0.95, 0.05], [0.05, 0.95]]]),
+    observation=np.array([[[0.85, 0.15], [0.15, 0.85]]]),
     start=np.array([0.5, 0.5]),
 )
-"""A model of two states, in which something unseen stays or crosses and is heard."""
+"""A hidden Markov model of two states: something unseen is heard, and crosses over now and then."""
 
 
 class ImpossibleObservation(ValueError):

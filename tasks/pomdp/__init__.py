@@ -4,7 +4,8 @@
 - `tasks.pomdp.reader`: `read_pomdp` reads a file, `tasks.pomdp.writer`: `write_pomdp` writes one.
   `tasks.pomdp.tokens`: words of a file, with line and column. `tasks.pomdp.entries`: its entries of T, O and R.
 - `tasks.pomdp.library`: `load_model`, a file or a classic that is part of the package (`MODELS`).
-- `tasks.pomdp.task`: the task `Pomdp`. `tasks.pomdp.reference_values`: returns of simple policies in it.
+- `tasks.pomdp.task`: the task `Pomdp`. `tasks.pomdp.dec_tiger`: `DecTiger`, of two agents.
+  `tasks.pomdp.reference_values`: returns of simple policies in it.
 
 ```python
 import torch
@@ -22,6 +23,7 @@ state, step = task.step(state, torch.tensor([0, 1, 1]), rng)
 ```
 """
 
+from tasks.pomdp.dec_tiger import DecTiger, joint_model
 from tasks.pomdp.library import MODELS, load_model
 from tasks.pomdp.model import PomdpModel
 from tasks.pomdp.reader import parse_pomdp, read_pomdp
@@ -31,10 +33,12 @@ from tasks.pomdp.writer import format_pomdp, write_pomdp
 
 __all__ = [
     "MODELS",
+    "DecTiger",
     "Pomdp",
     "PomdpModel",
     "PomdpSyntaxError",
     "format_pomdp",
+    "joint_model",
     "load_model",
     "parse_pomdp",
     "read_pomdp",
