@@ -10,6 +10,7 @@ are imported from their sub-package, as in `from badger.rollouts.trajectory impo
 - `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, MFEC, NEC, EMDQN, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
 - `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
+- `badger.planning`: solvers of partially observed Markov decision processes.
 - `badger.study`: arms x seeds with error bars. `badger.bench`: speed and memory, compared with references.
 - `badger.distributed`: several processes. `badger.rng`: derived random streams.
 
@@ -65,6 +66,8 @@ badger study memory-helps --quick                              # a minute or two
 badger study memory-helps --jobs 2                             # in full; the same command resumes it
 badger compare runs/a runs/b --threshold 0.1                   # a report of any runs
 badger bench --json bench.json
+badger train pomdp --model tiger.95 --core exact_belief        # or --core gru; any file in Cassandra's format
+badger solve tiger.95 --method exact                           # value, bounds and policy of a POMDP, with pictures
 badger list
 ```
 
@@ -188,12 +191,14 @@ from tasks import (  # noqa: E402
     CartPole,
     Catch,
     Copy,
+    DecTiger,
     DictionaryInference,
     DoubleCopy,
     GuessingGame,
     Gymnasium,
     Maze,
     PettingZoo,
+    Pomdp,
     PooledRecall,
     PrioritySort,
     ProofOfMemory,
@@ -245,6 +250,7 @@ __all__ = [
     "ClusteredMemory",
     "Copy",
     "Core",
+    "DecTiger",
     "Delayed",
     "DictionaryInference",
     "DoubleCopy",
@@ -264,6 +270,7 @@ __all__ = [
     "Noisy",
     "PettingZoo",
     "Plastic",
+    "Pomdp",
     "PooledRecall",
     "Population",
     "PrioritySort",

@@ -14,6 +14,7 @@ from experts.attention.lookup_table import LookupTable
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
+from experts.belief.exact import EXAMPLE, ExactBelief
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -132,5 +133,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
+    "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

@@ -127,3 +127,16 @@ def fake_tensors() -> Iterator[Callable[[nn.Module], nn.Module]]:
 
     with mode:
         yield fake_copy
+
+
+def host_readable(tensor: Tensor) -> bool:
+    """Whether the values of a tensor can be read here without a synchronization or an error.
+
+    So on the CPU, outside of `torch.func`, compilation and FakeTensorMode: where an error may be raised at once.
+    Public replacement: `torch.compiler.is_compiling` for a part of it.
+    """
+    return tensor.device.type == "cpu" and not (
+        functorch_active()
+        or torch.compiler.is_compiling()
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    )

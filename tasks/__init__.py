@@ -4,6 +4,7 @@
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
 - `tasks.games`: the guessing game, the memory card game, Catch. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
+- `tasks.pomdp`: partially observed Markov decision processes from files in Cassandra's format.
 - `tasks.adapters`: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
 - `tasks.distributions`: random sizes, mixtures and curricula of tasks.
 - `tasks.wrappers`: a task whose observation includes the last action and reward.
@@ -57,6 +58,8 @@ from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.catch import Catch
 from tasks.games.guessing_game import GuessingGame
 from tasks.observations import ObsPart
+from tasks.pomdp.dec_tiger import DecTiger
+from tasks.pomdp.task import Pomdp
 from tasks.sequence.associative_recall import AssociativeRecall
 from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
@@ -88,6 +91,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
     "spread": Spread,
+    "pomdp": Pomdp,
+    "dec_tiger": DecTiger,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -104,6 +109,7 @@ __all__ = [
     "Continuous",
     "Copy",
     "Curriculum",
+    "DecTiger",
     "DictionaryInference",
     "Discrete",
     "DoubleCopy",
@@ -122,6 +128,7 @@ __all__ = [
     "ObsPart",
     "Path",
     "PettingZoo",
+    "Pomdp",
     "PooledRecall",
     "PreviousActionReward",
     "PrioritySort",

@@ -184,6 +184,11 @@ class Task(ABC):
         return None
 
     @property
+    def known_model(self) -> Any | None:
+        """The model of the hidden state, for cores that compute beliefs; None for a task without one."""
+        return None
+
+    @property
     def num_episodes(self) -> int | None:
         """The number of episodes of a finite task, such as the images of a data set; None: unlimited."""
         return None

@@ -68,6 +68,10 @@ class PreviousActionReward(Task):
         return self.task.agents
 
     @property
+    def known_model(self) -> Any | None:
+        return self.task.known_model
+
+    @property
     def num_episodes(self) -> int | None:
         return self.task.num_episodes
 

@@ -8,7 +8,7 @@ there (`badger.trust`).
 - `badger.cli.evaluate`: `badger evaluate`. `badger.cli.grid`: its option `--grid`.
 - `badger.cli.study`: `badger study` and `badger compare`.
 - `badger.cli.loading`: loads a run folder; the option `--trust-code`.
-- `badger.cli.bench`: `badger bench`.
+- `badger.cli.bench`: `badger bench`. `badger.cli.solve`: `badger solve`.
 - `badger.cli.usage`: wrong command lines, with exit code 2; parsing of flags; usage lines.
 - `badger.cli.typed`: flags as they were typed, and errors that name them. `badger.cli.paths`: checks of output paths.
 - `badger.cli.user_code`: where a user's own modules are found.

@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | inspect | study | compare | bench | list."""
+"""The command line: badger train | resume | evaluate | inspect | study | compare | bench | solve | list."""
 
 import inspect
 import os
@@ -41,6 +41,7 @@ USAGE = """usage: badger COMMAND ...
   badger study NAME [--flags]       arms x seeds, and a report with intervals; the same command resumes it
   badger compare RUN ... [--flags]  the same report of any runs, from their files alone
   badger bench [CASE ...] [--flags] speed and memory against references; all cases take some minutes
+  badger solve FILE [--flags]       value and policy of a POMDP: a file in Cassandra's format, or a classic
   badger list                       registered recipes, studies and parts
   badger --version
 
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     argv = sys.argv[1:] if arguments is None else arguments
     commands: dict[str, Command] = {
         "train": train_command, "resume": resume_command, "evaluate": _evaluate, "inspect": inspect_command,
-        "study": _study, "compare": _compare, "bench": _bench, "list": _list,
+        "study": _study, "compare": _compare, "bench": _bench, "solve": _solve, "list": _list,
     }  # fmt: skip
     if argv == ["--version"]:
         print(f"badger-agents {__version__}")
@@ -128,6 +129,12 @@ def _bench(words: list[str]) -> Work:
     from badger.cli import bench as commands
 
     return commands.bench_command(words)
+
+
+def _solve(words: list[str]) -> Work:
+    from badger.cli import solve as commands
+
+    return commands.solve_command(words)
 
 
 def _list(words: list[str]) -> Work:

@@ -9,7 +9,7 @@ your own is any function that returns a `Run`; it is named `module:function`.
 - `badger.recipes.parts`: flags that name a part, such as `--core dnc`, and the options of parts, `--core.slots 32`.
 - `badger.recipes.flags`: the decorator `recipe`, which joins these flags with a recipe's own.
 - `badger.recipes.games`, `badger.recipes.sequences`, `badger.recipes.control`, `badger.recipes.rl_memory`,
-  `badger.recipes.external`, `badger.recipes.arcade`: the recipes, by the kind of their task.
+  `badger.recipes.external`, `badger.recipes.arcade`, `badger.recipes.belief`: the recipes, by the kind of their task.
 
 `RECIPES` has every recipe by name.
 
@@ -24,6 +24,7 @@ assert run.learner.agent.experts == 8
 from collections.abc import Callable
 
 from badger.recipes.arcade import atari, minatar
+from badger.recipes.belief import dec_tiger, pomdp
 from badger.recipes.control import cartpole, maze, spread
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import catch, guessing_game, pooled_recall, repeat_previous
@@ -44,8 +45,9 @@ RECIPES: dict[str, Callable[..., Run]] = register(
     [
         (recipe.__name__, recipe)
         for recipe in (
-            associative_recall, atari, babi, card_game, cartpole, catch, copy, dictionary_inference, guessing_game,
-            gymnasium, maze, minatar, pettingzoo, pooled_recall, priority_sort, proof_of_memory, repeat_previous,
+            associative_recall, atari, babi, card_game, cartpole, catch, copy, dec_tiger, dictionary_inference,
+            guessing_game, gymnasium, maze, minatar, pettingzoo, pomdp, pooled_recall, priority_sort,
+            proof_of_memory, repeat_previous,
             sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
         )
     ],

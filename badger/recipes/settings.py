@@ -180,7 +180,7 @@ class Setup:
         if self.normalize_obs and any(task.numeric_obs):
             sensing = Normalized(sensing, task.obs_size, numeric=task.numeric_obs)
         heard = sensing.output_size + message_size
-        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard)
+        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard, model=task.known_model)
         bus = self.bus.build(core.output_size, self.message_size)
         return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
 

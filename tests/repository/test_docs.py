@@ -40,6 +40,7 @@ WITH_EXAMPLE = [
     "badger.evaluation",
     "badger.figures",
     "badger.learners",
+    "badger.planning",
     "badger.policies",
     "badger.recipes",
     "badger.rollouts",
@@ -48,6 +49,7 @@ WITH_EXAMPLE = [
     "comms",
     "experts",
     "experts.attention",
+    "experts.belief",
     "experts.auxiliary",
     "experts.dnc",
     "experts.episodic",
@@ -59,6 +61,7 @@ WITH_EXAMPLE = [
     "tasks.control",
     "tasks.data",
     "tasks.games",
+    "tasks.pomdp",
     "tasks.sequence",
 ]
 """Packages with an example in their docstring."""

@@ -1,0 +1,49 @@
+"""Recipes of partially observed Markov decision processes, in which an exact belief may stand in for a memory."""
+
+from badger.recipes.flags import recipe
+from badger.recipes.rl_memory import RL_DEFAULTS
+from badger.recipes.settings import Setup
+from badger.runs.run import Run
+from tasks import DecTiger, Pomdp, PreviousActionReward
+
+
+@recipe(
+    {"learner": {"ppo": {"entropy_weight": 0.01, "epochs": 4, "minibatches": 4, "normalize_reward": True}}},
+    **RL_DEFAULTS
+    | {"batch": 64, "outer_steps": 400, "learner": "ppo", "schedule": "linear", "normalize_obs": True}
+    | {"learner.eval_policy": "greedy"},
+)
+def pomdp(setup: Setup, *, model: str = "tiger.95", steps: int = 20) -> Run:
+    """One expert acts in a partially observed Markov decision process: a classic, or a file in Cassandra's format.
+
+    It observes its last action and reward, too. `--core exact_belief` computes the belief of the model instead of
+    learning what to remember. Returns are discounted as in the model; `badger solve MODEL` has the optimum.
+
+    Args:
+        model: 1d, 4x3, cheese, parr95, shuttle, tiger.95 or tiger.aaai, or the path of a file.
+        steps: length of an episode.
+    """
+    task = Pomdp(steps, model)
+    defaults = {"gamma": task.loaded.discount, "horizon": steps}
+    return setup.make_run(PreviousActionReward(task), learner_defaults=defaults)
+
+
+@recipe(
+    {"learner": {"ppo": {"epochs": 4, "minibatches": 4, "lam": 0.95, "clip": 0.5}}},
+    **{
+        "experts": 0, "bus": "attention", "topology": "complete", "sense": "team", "act": "team", "identity_size": 0,
+        "batch": 512, "lr": 3e-3, "schedule": "linear", "outer_steps": 300, "learner": "ppo", "core.hidden_size": 32,
+        "learner.gamma": 1.0, "learner.reward_scale": 0.05, "learner.entropy_weight": 0.05,
+        "learner.eval_policy": "greedy",
+    },
+)  # fmt: skip
+def dec_tiger(setup: Setup, *, steps: int = 3) -> Run:
+    """Two agents hear a tiger, each on its own, and should open the same door; `--bus silent`: they may not talk.
+
+    Messages of a step are read in the next one.
+
+    Args:
+        steps: length of an episode; the optima of 2 to 5 steps are known.
+    """
+    task = DecTiger(steps)
+    return setup.with_default_experts(task).make_run(task, learner_defaults={"horizon": steps})
