@@ -13,6 +13,7 @@ import torch
 from badger.bench import measure
 from badger.bench.measure import Work, no_setup
 from badger.bench.references.env_loops import (
+    pool_steps,
     random_agent_steps,
     random_task_steps,
     random_vector_steps,
@@ -20,13 +21,14 @@ from badger.bench.references.env_loops import (
 )
 from badger.bench.result import BenchResult, Goal, min_ratio
 from badger.rng import generator
-from tasks import Gymnasium, PettingZoo
+from tasks import EnvLimits, EnvPool, Gymnasium, PettingZoo
 from tasks.adapters.inbound.multi_agent_env import parallel_env_factory
 from tasks.adapters.inbound.workers.worker_count import available_cores
 from tasks.adapters.optional_imports import require_gymnasium
 
 GOALS: dict[str, Goal] = {
     "CartPole-v1": min_ratio(0.45),
+    "images": min_ratio(1),
     "slow": min_ratio(1.5),
     "fast": min_ratio(0.9),
     "simple_spread": min_ratio(0.7),
@@ -61,10 +63,10 @@ def external_envs(
     pixels, workers = partial(zeros_env, PIXELS, 0.0), min(2, rows)
     vector = gymnasium.vector.AsyncVectorEnv([pixels] * rows)
     ours, reference = (
-        random_task_steps(Gymnasium(pixels, num_workers=workers), rows, rng),
+        pool_steps(EnvPool(pixels, EnvLimits("images"), num_workers=workers), rows, rng),
         random_vector_steps(vector),
     )
-    yield compared(f"images, {workers} workers", steps, ours, reference, "gymnasium's AsyncVectorEnv")
+    yield compared(f"images, {workers} workers", steps, ours, reference, "gymnasium's AsyncVectorEnv", GOALS["images"])
     vector.close()
     envs: dict[str, Any] = {"slow": partial(zeros_env, (4,), 0.002), "fast": "CartPole-v1"}
     for name, env in envs.items():

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tasks import Continuous, Task
+from tasks import Continuous, EnvPool, Task
 from tasks.adapters.optional_imports import require_gymnasium
 
 
@@ -57,6 +57,23 @@ def random_task_steps(task: Task, rows: int, rng: torch.Generator) -> Callable[[
             state, step = task.step(state, action, rng)
             if over.any():
                 state, step = task.restart(state, over, rng)
+
+    return play
+
+
+def pool_steps(pool: EnvPool, rows: int, rng: torch.Generator) -> Callable[[int], None]:
+    """A function of a number of steps, with the first of discrete actions, in environments that do not end.
+
+    Args:
+        pool: of environments.
+        rows: copies of it.
+        rng: the generator of episodes.
+    """
+
+    def play(steps: int) -> None:
+        handle, _ = pool.reset(rows, rng)
+        for _ in range(steps):
+            handle, _ = handle.step(np.zeros(rows, np.int64))
 
     return play
 
