@@ -7,6 +7,7 @@
 - `badger.bench.references.attention_2019`: the attention agent of Rosa et al. 2019, from its description.
 - `badger.bench.references.maze_training`, `badger.bench.references.mazes`: A2C in mazes.
 - `badger.bench.references.single_envs`: tasks as single environments in plain Python.
+- `badger.bench.references.env_loops`: random actions in environments of Gymnasium and PettingZoo.
 - `badger.bench.references.recurrent_ppo`: sb3-contrib's RecurrentPPO.
 """
 

@@ -1,4 +1,4 @@
-"""How many worker processes step the copies of an environment, where no number is given.
+"""The number of worker processes for copies of an environment, where none is given: by the time that a step takes.
 
 Workers pay where a step takes about a millisecond or more; below that, messages cost what they save. So a few steps of
 one more copy are timed, with random legal actions. The copies that are used are not touched: which episodes they play
