@@ -27,9 +27,9 @@ class MultiInput(Sense):
     """Encodes each part of an observation; every expert receives the features of all parts.
 
     Images pass through a network of their own, with pixels from 0 to 1 and stacked frames as channels. Large ones,
-    whose smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. Small ones,
-    of less than 36, are often boards of indices in a space of bytes, as the 0 to 10 of MiniGrid: they are scaled by the
-    logarithm, which keeps small indices apart (1 becomes .125, 10 becomes .43) and pixels from 0 to 1. Texts,
+    whose smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. In small
+    ones, of less than 36, bytes are often indices, as 0 to 10 in MiniGrid: they are scaled by the logarithm, which
+    keeps small indices separate (1 becomes .125, and 10 becomes .43) and pixels from 0 to 1. Texts,
     which are counts of words, pass through a linear embedding; vectors and symbols are unchanged. In an environment of
     several agents an expert receives the features of its agent's observation, as of `Team`.
 
