@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -24,7 +24,6 @@ from badger import distributed
 from badger.errors import DamagedFile, RunLocked
 from badger.learners import Learner
 from badger.learners.population import member_learners
-from badger.learners.schedules import LearningRate
 from badger.runs import checkpoint
 from badger.runs.best import BestFigure, RecentReturns
 from badger.runs.files import as_path, atomic_write, check_new_run_folder
@@ -48,7 +47,7 @@ class Budget(NamedTuple):
     """
 
     outer_steps: int
-    schedule: LearningRate | None
+    schedule: Callable[[int], float] | None
 
 
 class Run:
