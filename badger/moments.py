@@ -128,3 +128,24 @@ class RewardScaling:
         """
         self.moments.load_state_dict(state["moments"])
         self.running = state["running"] if same_episodes else None
+
+
+def pack_scaling(scaling: RewardScaling | None) -> dict[str, Any] | None:
+    """The state of a learner's reward scaling for a checkpoint; None of a learner that does not scale rewards.
+
+    Args:
+        scaling: of the learner.
+    """
+    return None if scaling is None else scaling.state_dict()
+
+
+def unpack_scaling(scaling: RewardScaling | None, state: dict[str, Any] | None, *, same_episodes: bool) -> None:
+    """Restores the reward scaling of a learner that has one.
+
+    Args:
+        scaling: of the learner.
+        state: from `pack_scaling`.
+        same_episodes: the running episodes continue; else new ones start.
+    """
+    if scaling is not None and state is not None:
+        scaling.load_state_dict(state, same_episodes=same_episodes)

@@ -42,7 +42,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     tiny_babi.write(folder / "babi" / "tasks_1-20_v1-2")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BADGER_DATA", str(folder))
-        patch.setattr("tasks.babi.files.PUBLISHED", {})  # of which ours would be told to be cut off
+        patch.setattr("tasks.babi.files.PUBLISHED", {})  # by which ours would count as truncated
         yield folder / "mnist"
 
 

@@ -97,7 +97,7 @@ def broken(folder):
     return {"finite": metrics["finite"], "before": before, "after": parameters(made)}
 
 
-def apart(folder):
+def train_separately(folder):
     """A run in which each rank has its own folder."""
     train(made(folder / str(distributed.rank()), outer_steps=12), tensorboard=False)
     return {}

@@ -22,7 +22,7 @@ def inputs(steps: int, batch: int = B, n: int = N) -> torch.Tensor:
 
 
 def resets(steps: int) -> torch.Tensor:
-    """Row 0 starts anew at a third, row 1 at half and right after."""
+    """Row 0 restarts at a third, row 1 at half and right after."""
     reset = torch.zeros(steps, B, dtype=torch.bool)
     reset[steps // 3, 0] = reset[steps // 2, 1] = reset[steps // 2 + 1, 1] = True
     return reset

@@ -57,8 +57,8 @@ class Flock(Task):
 
     def _make_step(self, state, reward):
         t = state.t.unsqueeze(-1)
-        over, begun, cut = t >= torch.tensor([2, 3, 4]), t >= torch.tensor([0, 1, 0]), torch.arange(3) == 1
-        present = begun & (~over | ((t == 3) & cut))
+        over, started, cut = t >= torch.tensor([2, 3, 4]), t >= torch.tensor([0, 1, 0]), torch.arange(3) == 1
+        present = started & (~over | ((t == 3) & cut))
         obs = torch.where(present.unsqueeze(-1), torch.stack([state.place, t.expand_as(state.place)], -1), 0)
         mask = torch.stack([state.place <= 1, torch.ones_like(present)], -1)
         sums = torch.where(over.all(-1), state.place.sum(-1), torch.nan)

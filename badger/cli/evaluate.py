@@ -15,8 +15,9 @@ from badger.cli.usage import Work, parse
 from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_evaluation, evaluate, nan_mean_and_sem, replace_fields
 from badger.learners import Learner
+from badger.policies.deterministic import policy_for_env
 from badger.policies.policies import Policy
-from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
+from badger.rollouts.env_roundtrip import EnvRoundTrip
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.protocol import DETERMINISTIC, SAMPLED, evaluation_policies, learner_evaluation
 from tasks import Task

@@ -38,6 +38,8 @@ def inspect_command(words: list[str]) -> Work:
     ) -> Work:
         """Print what a run folder holds and what its agent does in a batch of episodes; save pictures of one episode.
 
+        Episodes of an external environment are truncated after 1,000 steps.
+
         Args:
             run: run folder.
             member: index of an agent of a population, from 0 on.

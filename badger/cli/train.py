@@ -4,7 +4,6 @@ import os
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from tyro.conf import Positional
@@ -21,7 +20,7 @@ from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners import Learner
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
-from badger.recipes.build import build_run, find_recipe, steps_per_update
+from badger.recipes.build import budget, build_run, find_recipe, steps_per_update
 from badger.rng import generator
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.files import as_path, check_new_run_folder
@@ -92,8 +91,7 @@ def resume_command(words: list[str]) -> Work:
         if total_steps < 1:
             raise ValueError(f"total_steps={total_steps}, want at least 1")
         extended = load(run, build=build, trust_code=trust_code, total_steps=total_steps)
-        previous = load(run, build=build, trust_code=trust_code)
-        description = _describe_extension(previous, extended)
+        description = _describe_extension(extended)
 
         def work() -> int:
             if distributed.rank() == 0:
@@ -106,20 +104,19 @@ def resume_command(words: list[str]) -> Work:
     return parse(resume, words, prog="badger resume")
 
 
-def _describe_extension(previous: Run, extended: Run) -> str:
+def _describe_extension(extended: Run) -> str:
     """What is trained, and how the learning rate continues, in two lines."""
-    each, step = steps_per_update(extended), extended.step
+    each, step, previous, new = steps_per_update(extended), extended.step, extended.extended_from, budget(extended)
+    assert previous is not None  # `load_run` set it
     lines = [
         f"outer step {step:,} of {previous.outer_steps:,} is extended to {extended.outer_steps:,}, "
         f"{extended.outer_steps * each:,} environment steps"
     ]
-    learners: list[Any] = [member_learners(run.learner)[0] for run in (previous, extended)]
-    if all(hasattr(learner, "updater") for learner in learners):
-        before, now = (learner.updater.schedule(step) for learner in learners)
-        last = learners[1].updater.schedule(extended.outer_steps)
+    if previous.schedule is not None and new.schedule is not None:
         lines.append(
-            f"learning rate   {now:.3g} now, as in a run of {extended.outer_steps:,} outer steps from the start, and "
-            f"{last:.3g} at its end (it would have been {before:.3g})"
+            f"learning rate   {new.schedule(step):.3g} now, as in a run of {extended.outer_steps:,} outer steps from "
+            f"the start, and {new.schedule(extended.outer_steps):.3g} at its end "
+            f"(it would have been {previous.schedule(step):.3g})"
         )
     return "\n".join(lines)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 
 from badger.agent import Agent, AgentState
+from badger.evaluation.default_size import SHORTEST_LIMIT, with_limit
 from badger.evaluation.evaluate import evaluation_mode
 from badger.evaluation.inspection import inspected_episodes
 from badger.learners.requirements import requirement
@@ -33,9 +34,12 @@ def diagnose_divergence(agent: Agent, task: Task, rng: torch.Generator, policy: 
     def metrics_of(state: AgentState) -> dict[str, torch.Tensor]:
         return agent.core.metrics(state.core)
 
+    count, task = inspected_episodes(agent, task), with_limit(task, SHORTEST_LIMIT)
     with evaluation_mode(agent):
-        carry = initial_carry(agent, task, inspected_episodes(agent, task), rng)
-        trajectory, _ = rollout(agent, task, carry, rng, policy, steps=task.steps, first_episodes=True, hook=metrics_of)
+        carry = initial_carry(agent, task, count, rng)
+        trajectory, _ = rollout(
+            agent, task, carry, rng, policy, steps=task.steps, first_episodes=True, keep_obs=False, hook=metrics_of
+        )
     steps = [{name: x.mean().item() for name, x in metrics.items()} for metrics in trajectory.hook_outputs]
     if not steps[0]:
         return ""

@@ -13,6 +13,7 @@ from badger import figures
 from badger.act import NamedOutputs, OwnedOutputs, WithCritic
 from badger.agent import Agent, AgentState
 from badger.evaluation.batches import cap_episodes
+from badger.evaluation.default_size import SHORTEST_LIMIT, with_limit
 from badger.evaluation.evaluate import evaluation_mode
 from badger.evaluation.played_episode import SeenStep, episode_frames, see_step
 from badger.evaluation.trace_similarity import plot_similarities, similarities
@@ -73,6 +74,8 @@ def inspect_agent(
 ) -> Inspection:
     """Runs one batch of episodes, until all have ended, and returns metrics, plots and embeddings.
 
+    Episodes of an external environment are truncated after 1,000 steps.
+
     Tags: `evaluation/*` scores; `inner/*` scores at a few steps of an episode; `memory/*` metrics of the core at the
     last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; experts/similarity
     the mean cosine between the outputs of two experts. Plots: scores over the steps of an episode, read weights,
@@ -97,11 +100,20 @@ def inspect_agent(
             {name: trace[:1, :1] for name, trace in agent.core.read_write_vectors(state.core).items()},
         )
 
+    count, task = inspected_episodes(agent, task, episodes), with_limit(task, SHORTEST_LIMIT)
     with evaluation_mode(agent):
-        start = initial_carry(agent, task, inspected_episodes(agent, task, episodes), rng)
+        start = initial_carry(agent, task, count, rng)
         labels = task.step_labels(start.env_state)
         trajectory, carry = rollout(
-            agent, task, start, rng, policy, steps=task.steps, first_episodes=True, hook=step_stats
+            agent,
+            task,
+            start,
+            rng,
+            policy,
+            steps=task.steps,
+            first_episodes=True,
+            keep_obs=False,
+            hook=step_stats,
         )
     stats: list[_StepStats] = trajectory.hook_outputs
     numbers = {f"evaluation/{name}": value.nanmean() for name, value in trajectory.scores.items()}

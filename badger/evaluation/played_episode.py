@@ -12,6 +12,7 @@ from torch import Tensor
 
 from badger import figures
 from badger.agent import Agent, AgentState
+from badger.evaluation.default_size import SHORTEST_LIMIT, with_limit
 from badger.evaluation.evaluate import evaluation_mode
 from badger.figures.episode_panels import EpisodeFrames
 from badger.policies.policies import Policy, identity_policy
@@ -52,7 +53,7 @@ def play_episode(
     """Plays one episode, and keeps what can be seen of it.
 
     Pictures are those of an environment of Gymnasium with the render mode "rgb_array", or of a task on a grid. Where an
-    environment makes none, a warning says why.
+    environment makes none, a warning says why. An episode of an external environment is truncated after 1,000 steps.
 
     Args:
         agent: the agent.
@@ -61,6 +62,7 @@ def play_episode(
         policy: from outputs to actions.
         pictures: keep pictures of the world.
     """
+    task = with_limit(task, SHORTEST_LIMIT)
     task, shown = _with_pictures(task) if pictures else (task, [])
     with evaluation_mode(agent):
         carry = initial_carry(agent, task, 1, rng)

@@ -26,7 +26,7 @@ from badger.learners.requirements import check_critic, check_task
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
-from badger.moments import RewardScaling
+from badger.moments import RewardScaling, pack_scaling, unpack_scaling
 from badger.normalized_sense import normalizer_metrics
 from badger.policies.correlated import exploring_policy
 from badger.policies.policies import POLICIES, Policy, Sampled, log_probability
@@ -227,7 +227,7 @@ class ActorCritic(ABC):
             "env_steps": self.env_steps,
             "stream": None if stream is None else stream.pack(),
             "last_return": self.last_return,
-            "reward_scaling": None if self.reward_scaling is None else self.reward_scaling.state_dict(),
+            "reward_scaling": pack_scaling(self.reward_scaling),
             "rank": self.rank,
         }
 
@@ -249,8 +249,7 @@ class ActorCritic(ABC):
         if matches:
             new = with_policy_state(self._open_stream(like).carry, self.rollout_policy, like)
             self.stream = unpack_stream(packed, new)
-        if self.reward_scaling is not None:
-            self.reward_scaling.load_state_dict(state["reward_scaling"], same_episodes=matches)
+        unpack_scaling(self.reward_scaling, state["reward_scaling"], same_episodes=matches)
 
     def _check_requirements(self, agent: Agent, task: Task | TaskDistribution) -> Task:
         name, learner = type(task).__name__, type(self).__name__

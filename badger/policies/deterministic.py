@@ -1,22 +1,35 @@
-"""The choice of an evaluation between the most likely actions and sampled ones."""
+"""The one choice between the most likely actions of a policy, sampled ones, and the policy as it is."""
 
-from badger.policies.policies import Greedy, Policy, Sampled
+from badger.policies.policies import Greedy, Policy, Sampled, identity_policy
+from tasks import ActionSpace, Continuous
 
 
-def choose_deterministic(policy: Policy, deterministic: bool | None) -> Policy:
+def choose_deterministic(policy: Policy, deterministic: bool | None, space: ActionSpace | None = None) -> Policy:
     """A policy, or its deterministic or sampled form.
 
     Args:
         policy: one with an action space, such as `Sampled`; or one without, which is deterministic.
         deterministic: True: the most likely action, or the mean; False: a sampled action; None: the policy as it is.
+        space: the action space, of a policy that does not have it.
 
     Raises:
-        ValueError: False, and the policy has no action space to sample from.
+        ValueError: False, and there is no action space to sample from.
     """
-    space = getattr(policy, "space", None)
+    space = getattr(policy, "space", space)
     if deterministic is None or (deterministic and space is None):
         return policy
     if space is None:
         name = getattr(policy, "__name__", type(policy).__name__)
         raise ValueError(f"deterministic=False: the policy {name} has no actions to sample; leave deterministic out")
     return Greedy(space) if deterministic else Sampled(space)
+
+
+def policy_for_env(policy: Policy, space: ActionSpace) -> Policy:
+    """The policy for external environments: the most likely actions in place of logits, which only our tasks take.
+
+    Args:
+        policy: the policy of the agent.
+        space: the action space of the task.
+    """
+    takes_output = policy is identity_policy and not isinstance(space, Continuous)
+    return choose_deterministic(policy, True if takes_output else None, space)

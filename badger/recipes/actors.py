@@ -4,9 +4,9 @@ import os
 from collections.abc import Callable, Collection
 
 from badger.learners.population import choose_member
+from badger.policies.deterministic import policy_for_env
 from badger.recipes.build import load_run
 from badger.rollouts.actor import Actor
-from badger.rollouts.env_roundtrip import policy_for_env
 from badger.runs.protocol import DETERMINISTIC, SAMPLED, evaluation_policies
 from badger.runs.run import Run
 

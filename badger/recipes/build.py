@@ -19,7 +19,7 @@ from badger.registry import resolve_name
 from badger.runs import checkpoint
 from badger.runs.files import as_path
 from badger.runs.json_files import check_fields
-from badger.runs.run import Description, Run, read_description
+from badger.runs.run import Budget, Description, Run, read_description
 from badger.runs.training import train
 from badger.trust import ALL, check_trusted, code_names, modules, reading
 from tasks import EnvError
@@ -91,8 +91,9 @@ def load_run(
     if total_steps is not None:
         if build is not None or "outer_steps" not in inspect.signature(find_recipe(about.recipe or "")).parameters:
             raise ValueError(f"total_steps={total_steps}: {folder} has no recipe whose outer steps could be changed")
-        outer_steps = -(-total_steps // steps_per_update(run))
+        previous, outer_steps = budget(run), -(-total_steps // steps_per_update(run))
         run = _build_described(folder, about._replace(extended_to=outer_steps), trusted)
+        run.extended_from = previous
     run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
     run.restore(folder, best=best)
     if total_steps is not None and run.step >= run.outer_steps:
@@ -101,6 +102,16 @@ def load_run(
             "environment steps"
         )
     return run
+
+
+def budget(run: Run) -> Budget:
+    """The outer steps of a run, and its learning rate over them.
+
+    Args:
+        run: any.
+    """
+    learner: Any = member_learners(run.learner)[0]
+    return Budget(run.outer_steps, learner.updater.schedule if hasattr(learner, "updater") else None)
 
 
 def steps_per_update(run: Run) -> int:
@@ -182,8 +193,8 @@ def _build_described(folder: Path, about: Description, trusted: Collection[str])
                 check_fields(arguments, _without_own_defaults(function, arguments, known), file, prefix=prefix)
             arguments = {**_defaults_before(function, about), **about.defaults, **about.arguments}
             if about.extended_to is not None:
-                budget = {"outer_steps": about.extended_to, "total_steps": None}
-                arguments |= {name: value for name, value in budget.items() if name in wanted}
+                length = {"outer_steps": about.extended_to, "total_steps": None}
+                arguments |= {name: value for name, value in length.items() if name in wanted}
             return build_run(about.recipe, **arguments)
         except (BadgerError, EnvError, OSError, ImportError, *checkpoint.OUT_OF_MEMORY):
             raise

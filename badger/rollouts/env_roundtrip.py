@@ -10,7 +10,6 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from badger.policies.policies import Greedy, Policy, identity_policy
 from badger.rollouts.env_libraries import LIBRARIES
 from comms import get_by_name
 from tasks import ActionSpace, Continuous, Step, Task
@@ -120,7 +119,7 @@ class EnvRoundTrip(Task):
         if action.is_floating_point() and not isinstance(self.action_space, Continuous):
             raise ValueError(
                 f"action has logits {tuple(action.shape)}, want integers: use "
-                "policy_for_env(policy, task.action_space) of badger.rollouts.env_roundtrip"
+                "policy_for_env(policy, task.action_space) of badger.policies.deterministic"
             )
         library = LIBRARIES[self.library]
         steps = [
@@ -128,16 +127,6 @@ class EnvRoundTrip(Task):
             for env, row_action, last_step in zip(state.envs, action.detach().cpu(), state.last_steps, strict=True)
         ]
         return EnvRoundTripState(state.envs, steps), _stack_rows(steps, action.device)
-
-
-def policy_for_env(policy: Policy, space: ActionSpace) -> Policy:
-    """The policy for external environments: `Greedy` in place of the identity for discrete actions.
-
-    Args:
-        policy: the policy of the agent.
-        space: the action space of the task.
-    """
-    return Greedy(space) if policy is identity_policy and not isinstance(space, Continuous) else policy
 
 
 def _is_done(step: Step) -> bool:

@@ -6,7 +6,8 @@ from badger.evaluation.default_size import SHORTEST_LIMIT, default_evaluation, w
 from badger.evaluation.evaluate import evaluate, nan_mean_and_sem
 from badger.learners import Learner, requirement
 from badger.learners.population import member_learners
-from badger.policies.policies import Greedy, Policy, Sampled
+from badger.policies.deterministic import choose_deterministic
+from badger.policies.policies import Policy
 from badger.rng import generator
 from badger.runs.best import EVALUATION, BestFigure
 from tasks import Task
@@ -30,7 +31,7 @@ def evaluation_policies(learner: Learner) -> dict[str, Policy]:
     own, space = learner.eval_policy, learner.task.action_space
     if not requirement(learner, "needs_critic"):
         return {DETERMINISTIC: own}
-    both: dict[str, Policy] = {DETERMINISTIC: Greedy(space), SAMPLED: Sampled(space)}
+    both = {name: choose_deterministic(own, name == DETERMINISTIC, space) for name in (DETERMINISTIC, SAMPLED)}
     first = next((name for name, policy in both.items() if policy == own), "own policy")
     return {first: own, **both}
 

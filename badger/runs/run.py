@@ -12,7 +12,7 @@ import os
 import platform
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypedDict
@@ -36,6 +36,18 @@ LAST_OF_0_1 = "53bf7fa"
 """The last commit that reads the run folders of version 0.1."""
 SMOOTHING = 0.95
 """The decay of the exponential moving averages of metrics, for each outer step."""
+
+
+class Budget(NamedTuple):
+    """The length of a training.
+
+    Args:
+        outer_steps: of the run.
+        schedule: the learning rate at each of them; None: the learner has none.
+    """
+
+    outer_steps: int
+    schedule: Callable[[int], float] | None
 
 
 class Run:
@@ -95,6 +107,7 @@ class Run:
         self.start_step = 0  # outer steps done when the folder was created: those of a checkpoint of another run
         self.history: list[dict[str, Any]] = []  # metrics of each outer step, without a folder
         self.platform: dict[str, Any] = {}  # on which the last checkpoint was saved
+        self.extended_from: Budget | None = None  # what the run had before `load_run` gave it more outer steps
         self._own_folder: Path | None = None  # the folder that this run has created, or was loaded from
         self._newest: tuple[int, ...] = ()  # the newest checkpoint there, when last seen
         self._writing = False
@@ -367,7 +380,7 @@ def read_description(folder: str | os.PathLike[str]) -> Description:
     if version.startswith("0.1."):
         raise ValueError(
             f"{folder} was written by badger-agents {version}; read it with commit {LAST_OF_0_1} (the last of 0.1) "
-            "or train it anew"
+            "or train it again"
         )
     return Description(**{name: about[name] for name in Description._fields})
 

@@ -3,6 +3,7 @@
 Shapes: B episode, E expert, P agent of the environment, O observation, S input of an expert.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from badger.sense.base import Sense
-from badger.sense.image_networks import ImpalaNetwork, NatureNetwork
+from badger.sense.image_networks import RECEPTIVE_FIELD, ImpalaNetwork, NatureNetwork
 from badger.sense.vectors import Scaled, Team
 from badger.teams import team_size
 from tasks import ObsPart
@@ -26,7 +27,9 @@ class MultiInput(Sense):
     """Encodes each part of an observation; every expert receives the features of all parts.
 
     Images pass through a network of their own, with pixels from 0 to 1 and stacked frames as channels. Large ones,
-    whose smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. Texts,
+    whose smaller side has at least 168 pixels, are averaged over squares first, so that 84 or more are left. In small
+    ones, of less than 36, bytes are often indices, as 0 to 10 in MiniGrid: they are scaled by the logarithm, which
+    keeps small indices separate (1 becomes .125, and 10 becomes .43) and pixels from 0 to 1. Texts,
     which are counts of words, pass through a linear embedding; vectors and symbols are unchanged. In an environment of
     several agents an expert receives the features of its agent's observation, as of `Team`.
 
@@ -133,6 +136,9 @@ def _prepared(values: Tensor, part: ObsPart) -> Tensor:
         return values
     axes = [part.layout.index(axis) + 1 for axis in "NCHW" if axis in part.layout]
     images = values.reshape(-1, *part.shape).permute(0, *axes)
-    scaled = ((images - part.low) / (part.high - part.low)).reshape(-1, *_image_shape(part))
+    values, span = images - part.low, part.high - part.low
+    small = min(_image_shape(part)[1:]) < RECEPTIVE_FIELD
+    values, span = (values.log1p(), math.log1p(span)) if small and span > 1 else (values, span)
+    scaled = (values / span).reshape(-1, *_image_shape(part))
     factor = _shrink_factor(part)
     return avg_pool2d(scaled, factor) if factor > 1 else scaled

@@ -207,8 +207,8 @@ def test_a_damaged_checkpoint_is_named_and_the_previous_one_is_loaded(mine, caps
     harm(mine)
     assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 0
     out, err = capsys.readouterr()
-    told = rf"^badger: warning: loaded .*step_00000005\.pt, because of step_00000010\.pt: .*{message}"
-    assert re.search(told, err, re.MULTILINE) and "10 outer steps" in out
+    message = rf"^badger: warning: loaded .*step_00000005\.pt, because of step_00000010\.pt: .*{message}"
+    assert re.search(message, err, re.MULTILINE) and "10 outer steps" in out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
@@ -222,7 +222,7 @@ def test_a_full_disk_ends_the_command_and_names_the_intact_checkpoint(mine, caps
     (mine / "checkpoints" / "step_00000010.pt").unlink()
     with small_disk((mine / "checkpoints" / "step_00000005.pt").stat().st_size - 1):
         assert main(["resume", str(mine), "--trust-code", "--no-tensorboard"]) == 1
-    told = capsys.readouterr().err
-    assert "outer step 10 could not be saved; the previous checkpoint is intact" in told
-    assert f"badger resume {mine}" in told
+    message = capsys.readouterr().err
+    assert "outer step 10 could not be saved; the previous checkpoint is intact" in message
+    assert f"badger resume {mine}" in message
     assert load_trusted(mine).step == 5

@@ -13,7 +13,6 @@ from torch.testing import assert_close
 from badger import BPTT, distributed, read_metrics, train
 from tiny_ranks import (
     TASKS,
-    apart,
     broken,
     choices,
     chooser,
@@ -25,6 +24,7 @@ from tiny_ranks import (
     signalled,
     strangers,
     together,
+    train_separately,
     updates,
 )
 from tiny_runs import STEPS, load_trusted, made, processes, same, start
@@ -101,8 +101,8 @@ def test_parameters_stay_bit_identical(rank_results, task):
 def test_every_step_of_all_processes_has_the_same_weight_in_the_policy_gradient(tmp_path):
     zero, one = together(choices, tmp_path)
     alone = [chooser(12, rank) for rank in (0, 1)]
-    apart = [each.update() for each in alone]
-    steps = [12 * each["length"] for each in apart]  # that count: each row plays one episode
+    separate = [each.update() for each in alone]
+    steps = [12 * each["length"] for each in separate]  # that count: each row plays one episode
     assert steps[0] != steps[1]
     weights = [count / sum(steps) for count in steps]
     parts = [gradients(each) for each in alone]
@@ -111,9 +111,10 @@ def test_every_step_of_all_processes_has_the_same_weight_in_the_policy_gradient(
     }
     assert_close(zero["gradients"], expected)
     assert_close(
-        zero["metrics"]["loss"], sum(weight * each["loss"] for weight, each in zip(weights, apart, strict=True))
+        zero["metrics"]["loss"],
+        sum(weight * each["loss"] for weight, each in zip(weights, separate, strict=True)),
     )
-    assert_close(zero["metrics"]["return"], (apart[0]["return"] + apart[1]["return"]) / 2)
+    assert_close(zero["metrics"]["return"], (train_separately[0]["return"] + train_separately[1]["return"]) / 2)
     assert same(zero["metrics"], one["metrics"]) and same(zero["parameters"], one["parameters"])
 
 
@@ -126,7 +127,7 @@ def test_a_nonfinite_gradient_on_one_rank_skips_the_update_on_all(tmp_path):
 
 
 def test_only_rank_0_writes(tmp_path):
-    together(apart, tmp_path)
+    together(train_separately, tmp_path)
     assert len(read_metrics(tmp_path / "0")) == 12 and not (tmp_path / "1").exists()
     assert load_trusted(tmp_path / "0").platform["processes"] == 2
 

@@ -41,9 +41,9 @@ def test_a_rollout_and_its_gradients_are_those_of_the_cpu(core):
     twin, found = copy.deepcopy(agent).cuda(), []
     for one, device in ((agent, "cpu"), (twin, "cuda")):
         rng = torch.Generator(device).manual_seed(0)
-        begun = initial_carry(one, task, 3, rng)  # its core's state is empty, the rest is that of the CPU's draws
-        drawn = moved(fresh.agent_state._replace(core=None), device)._replace(core=begun.agent_state.core)
-        carry = begun._replace(
+        initial = initial_carry(one, task, 3, rng)  # its core's state is empty, the rest is that of the CPU's draws
+        drawn = moved(fresh.agent_state._replace(core=None), device)._replace(core=initial.agent_state.core)
+        carry = initial._replace(
             env_state=moved(fresh.env_state, device), step=moved(fresh.step, device), agent_state=drawn
         )
         frames, _ = rollout(one, task, carry, rng, steps=5)

@@ -85,7 +85,7 @@ def values_and_gradients(bus, y, edges):
     """Inbox, weights, and how a loss of both depends on the outputs, the edges' weights and the parameters."""
     leaves = [y.clone().requires_grad_(), edges.weight.clone().requires_grad_(), *bus.parameters()]
     inbox, weights, *_ = bus(leaves[0], edges._replace(weight=leaves[1]), (), None)[0]
-    weighing = torch.arange(weights.shape[1], dtype=y.dtype) - 2  # tells the edges apart, the dead ones too
+    weighing = torch.arange(weights.shape[1], dtype=y.dtype) - 2  # distinguishes the edges, the dead ones too
     gradients = torch.autograd.grad(inbox.square().sum() + (weighing * weights).sum(), leaves)
     assert all(g.isfinite().all() for g in gradients)
     return inbox, weights, *gradients
@@ -188,9 +188,9 @@ def test_parallel_edges_act_as_their_sum_and_split_it_by_weight():
     several = nx.MultiDiGraph([(0, 2, {"weight": 1.0}), (0, 2, {"weight": 3.0}), (1, 2, {"weight": 2.0})])
     one = nx.DiGraph([(0, 2, {"weight": 4.0}), (1, 2, {"weight": 2.0})])
     bus = build("attention")
-    apart, summed = (bus(y, make_edges(g, 3, 2, y), (), None)[0] for g in (several, one))
-    assert_close(apart.inbox, summed.inbox)
-    assert_close(apart.weights[:, :2], summed.weights[:, :1] * torch.tensor([0.25, 0.75], dtype=y.dtype))
+    separate, summed = (bus(y, make_edges(g, 3, 2, y), (), None)[0] for g in (several, one))
+    assert_close(separate.inbox, summed.inbox)
+    assert_close(separate.weights[:, :2], summed.weights[:, :1] * torch.tensor([0.25, 0.75], dtype=y.dtype))
 
 
 @pytest.mark.parametrize(

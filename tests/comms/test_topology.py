@@ -94,8 +94,8 @@ def test_random_regular_graphs_of_other_seeds_differ():
 
 def test_every_edge_is_equally_likely_in_a_random_regular_graph():
     mean = np.mean([adjacency(partial(random_regular, degree=2, seed=seed), 7) for seed in range(600)], 0)
-    apart = mean[~np.eye(7, dtype=bool)]
-    np.testing.assert_allclose(apart, 2 / 6, atol=0.1)  # five standard deviations
+    off_diagonal = mean[~np.eye(7, dtype=bool)]
+    np.testing.assert_allclose(off_diagonal, 2 / 6, atol=0.1)  # five standard deviations
 
 
 @pytest.mark.parametrize("name", TOPOLOGIES)

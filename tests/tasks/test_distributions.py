@@ -241,7 +241,7 @@ def test_tasks_of_a_mixture_can_have_different_scores(tmp_path):
     rows = read_metrics(tmp_path / "run")
     assert len(rows) == 12
     for row in rows:
-        assert (row.get("other") is None) != (row["final_error"] is None)  # each told by one of the tasks
+        assert (row.get("other") is None) != (row["final_error"] is None)  # each returned by one of the tasks
     assert rows[-1]["final_error_ema"] is not None
 
 

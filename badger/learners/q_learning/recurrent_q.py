@@ -22,7 +22,7 @@ from badger.learners.q_learning.targets import ErrorLoss, ValueTransform, square
 from badger.learners.requirements import check_critic, check_memory, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
-from badger.moments import RewardScaling
+from badger.moments import RewardScaling, pack_scaling, unpack_scaling
 from badger.normalized_sense import normalizer_metrics, update_obs_moments
 from badger.policies.policies import EpsilonGreedy, Greedy, Policy
 from badger.rng import generator
@@ -375,7 +375,7 @@ class RecurrentQ:
             "num_updates": self.num_updates,
             "collector": None if self.collector is None else self.collector.pack(),
             "replay_buffer": self.replay_buffer.pack(),
-            "reward_scaling": None if self.reward_scaling is None else self.reward_scaling.state_dict(),
+            "reward_scaling": pack_scaling(self.reward_scaling),
             "rank": self.rank,
         }
 
@@ -404,6 +404,5 @@ class RecurrentQ:
             self.collector = self._make_collector(like)
             self.replay_buffer.unpack(state["replay_buffer"], recurrent_state(self.collector.carry.agent_state))
             self.collector.unpack(packed)
-        if self.reward_scaling is not None:
-            same_episodes = matches and packed["carry"] is not None
-            self.reward_scaling.load_state_dict(state["reward_scaling"], same_episodes=same_episodes)
+        same_episodes = matches and packed["carry"] is not None
+        unpack_scaling(self.reward_scaling, state["reward_scaling"], same_episodes=same_episodes)

@@ -1,5 +1,9 @@
 """One episode that plays: what is recorded, what is drawn, and the files."""
 
+import shutil
+import subprocess
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -124,6 +128,18 @@ def test_a_gif_has_a_frame_for_each_step(tmp_path):
     save_animation(animate(play_episode(toy_agent(task), task, seeded()), dpi=20), tmp_path / "a.gif")
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == 3
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_an_mp4_has_a_frame_for_each_step_whose_picture_is_the_worlds(tmp_path):
+    task = Gymnasium(Painted, {"render_mode": "rgb_array"}, dtype=torch.float64)
+    frames = play_episode(toy_agent(task), task, seeded(), Greedy(task.action_space))
+    save_animation(animate(frames), tmp_path / "a.mp4")
+    words = ["ffmpeg", "-v", "error", "-i", tmp_path / "a.mp4", tmp_path / "%d.png"]
+    subprocess.run(words, check=True)
+    shown = [np.asarray(Image.open(tmp_path / f"{i + 1}.png").convert("L"), float) for i in range(4)]
+    assert not (tmp_path / "5.png").exists()
+    assert all((before != after).any() for before, after in pairwise(shown))
 
 
 @pytest.mark.parametrize("task", [RepeatPrevious(5, 2, dtype=torch.float64), game(steps=2), Steps(dtype=torch.float64)])

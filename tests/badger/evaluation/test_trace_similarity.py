@@ -18,8 +18,15 @@ from badger.testing.core.cases import noise, run
 from experts import EpisodicMemory, LookupTable, Private
 from toys import Walk, game, png, seeded, toy_agent
 
-TOLD = ["episodic", "episodic_shared", "episodic_both", "episodic_cpc", "episodic_reconstruction", "episodic_tagged"]
-TOLD += ["lookup_table", "amrl", "gtrxl", "window"]
+TRACED = [
+    "episodic",
+    "episodic_shared",
+    "episodic_both",
+    "episodic_cpc",
+    "episodic_reconstruction",
+    "episodic_tagged",
+]
+TRACED += ["lookup_table", "amrl", "gtrxl", "window"]
 B, N, D, T = 2, 3, 4, 6
 
 
@@ -118,8 +125,8 @@ def test_the_vectors_of_a_lookup_table_are_those_of_its_step():
 def test_an_inspection_plots_the_similarities_of_every_memory_with_vectors(core):
     task = game(steps=3)
     pictures = inspect_agent(toy_agent(task, core=core, experts=2), task, seeded(), 2).plots
-    assert ("memory/similarity" in pictures) >= (core in TOLD)
-    if core in TOLD:
+    assert ("memory/similarity" in pictures) >= (core in TRACED)
+    if core in TRACED:
         png(pictures["memory/similarity"])
 
 

@@ -42,10 +42,10 @@ class Guards:
     def step(self, actions):
         same = float(len(set(actions.values())) == 1)
         over, obs = self.rng.random() < 0.3, self.seen()
-        told = [dict.fromkeys(self.agents, value) for value in (same, over, False)]
+        results = [dict.fromkeys(self.agents, value) for value in (same, over, False)]
         infos = {name: {} for name in self.agents}
         self.agents = [] if over else self.agents
-        return obs, *told, infos
+        return obs, *results, infos
 
     def close(self):
         pass
@@ -108,7 +108,7 @@ def test_a_run_that_is_resumed_goes_on_with_new_episodes(tmp_path):
 
 @pytest.mark.parametrize("learner", ["ppo", "a2c"])
 def test_the_return_does_not_fall_when_a_run_is_resumed(tmp_path, learner):
-    """Its episodes begin anew, and until the first of them has ended `return` is that of the last ones before."""
+    """New episodes start, and until the first of them has ended `return` is that of the last ones before."""
     options = {"learner.horizon": 9, "steps": 8, "batch": 2, "outer_steps": 2, "device": "cpu", "core.hidden_size": 4}
     run = build_run("gymnasium", learner=learner, **options)
     run.folder = tmp_path / "run"

@@ -9,9 +9,10 @@ from torch.testing import assert_close
 from badger import AssociativeRecall, BAbI, Maze, PooledRecall, RepeatPrevious, Sampled, evaluate, sense
 from badger.cli import evaluate as evaluate_command
 from badger.cli.main import main
+from badger.policies.deterministic import policy_for_env
 from badger.policies.policies import identity_policy
 from badger.rollouts.env_libraries import LIBRARIES
-from badger.rollouts.env_roundtrip import EnvRoundTrip, policy_for_env
+from badger.rollouts.env_roundtrip import EnvRoundTrip
 from tiny_runs import made
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, game, seeded, toy_agent
@@ -169,9 +170,9 @@ def test_the_command_prints_the_scores_of_the_same_episodes(folder, library, tmp
     monkeypatch.setattr(evaluate_command, "evaluate", spied)
     for words in ([], ["--env-api", library]):
         code, out, _ = command(
-            "evaluate", folder, "--trust-code", "--episodes", 8, "--json", tmp_path / "told.json", *words
+            "evaluate", folder, "--trust-code", "--episodes", 8, "--json", tmp_path / "result.json", *words
         )
-        step.append(json.loads((tmp_path / "told.json").read_text()))
+        step.append(json.loads((tmp_path / "result.json").read_text()))
         assert code == 0 and (library in out) == bool(words)
     direct, through_env = step
     assert [type(task).__name__ for task in played] == ["GuessingGame", "EnvRoundTrip"]

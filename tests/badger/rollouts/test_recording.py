@@ -61,7 +61,7 @@ def test_outputs_states_and_gradients_are_those_of_the_rollout(core, bus, port):
     last = agent.reset(state, after.episode_start, after.step.obs, seeded())._replace(
         identity=after.agent_state.identity
     )
-    last = last._replace(assignment=after.agent_state.assignment)  # sampled anew in rows that start an episode
+    last = last._replace(assignment=after.agent_state.assignment)  # sampled again in rows that start an episode
     for replayed, original in zip(fingerprint(agent, last), fingerprint(agent, after.agent_state), strict=True):
         assert replayed is original is None or assert_close(replayed, original) is None
 

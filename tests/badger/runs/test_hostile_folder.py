@@ -92,8 +92,8 @@ def test_code_that_a_run_names_is_refused(evil, good, spelling):
 def test_a_command_refuses_code_and_prints_the_command_that_allows_it(evil, good, capsys, command):
     edited(evil / "run", good, recipe="evil:run", arguments={"core": "worse:Core"})
     assert main([*command.split(), "run"]) == 1
-    told = capsys.readouterr().err
-    assert f"badger {command} run --trust-code" in told and "'evil:run', 'worse:Core'" in told
+    error = capsys.readouterr().err
+    assert f"badger {command} run --trust-code" in error and "'evil:run', 'worse:Core'" in error
     assert nothing_was_executed(evil)
 
 

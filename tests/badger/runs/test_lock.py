@@ -128,7 +128,7 @@ def test_the_lock_ends_with_its_context(tmp_path):
 
 
 def test_temporary_files_of_two_processes_differ(tmp_path, monkeypatch):
-    """So that neither renames what the other has begun to write."""
+    """So that neither renames what the other has started to write."""
     names = []
     real = os.replace
     monkeypatch.setattr(os, "replace", lambda old, new: names.append(old) or real(old, new))

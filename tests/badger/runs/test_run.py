@@ -476,7 +476,7 @@ def edited(folder, **changes):
     ],
 )
 def test_a_run_of_version_0_1_is_refused_in_one_line(mine, read, versions):
-    line = f"{mine} was written by badger-agents 0.1.0; read it with commit 53bf7fa (the last of 0.1) or train it anew"
+    line = f"{mine} was written by badger-agents 0.1.0; read it with commit 53bf7fa (the last of 0.1) or train it again"
     with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
         read(edited(mine, versions=versions))
 

@@ -1,5 +1,7 @@
 """Senses of images, texts and mixed observations."""
 
+import math
+
 import pytest
 import torch
 
@@ -58,7 +60,16 @@ def test_pixels_are_scaled_and_the_order_of_axes_makes_no_difference():
     first.load_state_dict(last.state_dict())
     seen = last(image.flatten(1), E, 2)
     torch.testing.assert_close(seen, first(image.permute(0, 3, 1, 2).flatten(1), E, 2))
-    torch.testing.assert_close(seen[:, 0], last.encoders[0](image.permute(0, 3, 1, 2) / 255))
+    expected = torch.log(1 + image.permute(0, 3, 1, 2)) / math.log(256)  # of a small image
+    torch.testing.assert_close(seen[:, 0], last.encoders[0](expected))
+
+
+def test_large_images_and_flags_are_scaled_by_their_bounds():
+    large, flags = ObsPart("image", (40, 40), layout="HW", high=255.0), ObsPart("image", (6, 6, 2), layout="HWC")
+    for part in (large, flags):
+        sense, image = MultiInput(part.size, (part,), features=5), torch.rand(2, part.size) * part.high
+        axes = image.reshape(2, 1, 40, 40) if part is large else image.reshape(2, 6, 6, 2).permute(0, 3, 1, 2)
+        torch.testing.assert_close(sense(image, 1, 2)[:, 0], sense.encoders[0](axes / part.high))
 
 
 def test_stacked_frames_are_channels():

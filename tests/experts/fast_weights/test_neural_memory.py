@@ -138,7 +138,7 @@ def test_at_first_a_read_key_is_the_write_key_of_its_head(heads):
 
 
 def test_the_loss_teaches_values_too():
-    """What is written is no goal that stands still: its norm is told, as it can collapse."""
+    """What is written is no goal that stands still: its norm is a metric, as it can collapse."""
     core, xs = neural_memory(), noise(T, B, N, D)
     state = played(core, xs)[-1]
     value = core.interact.bias

@@ -85,7 +85,7 @@ def test_weights_are_kept_of_every_so_many_steps_alone(private):
 
 
 def test_a_gradient_that_not_all_steps_give_is_right(monkeypatch):
-    """The steps after it hand no weights back, so they are written anew."""
+    """The steps after it hand no weights back, so they are written again."""
     core, xs = neural_memory(), episode()
     got, want = metrics(core, xs)[0], plainly(core, xs, monkeypatch)[0]
     for end in (1, 4, 6):

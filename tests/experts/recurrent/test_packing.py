@@ -1,4 +1,4 @@
-"""Rows cut where they begin anew, and packed: worked out by hand."""
+"""Rows cut where they restart, and packed: worked out by hand."""
 
 import torch
 

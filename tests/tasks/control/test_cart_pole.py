@@ -31,7 +31,7 @@ def test_its_motion_is_that_of_gymnasium_until_the_pole_falls():
 
 
 def balanced(task, batch=4, seed=0):
-    """Who pushes where the pole falls to: the steps that are told, while all are up."""
+    """Who pushes where the pole falls to: the returned steps, while all are up."""
     rng = seeded(seed)
     state, _ = task.reset(batch, rng)
     results = []

@@ -15,7 +15,7 @@ LEFT, RIGHT = 0, 1
 
 
 class PlainProof:
-    """One episode, as the rules are told, in tenths."""
+    """One episode, by the rules, in tenths."""
 
     def __init__(self, place, worths):
         self.place, self.worths, self.t, self.total, self.over = place, worths, 0, 0.0, False

@@ -20,7 +20,7 @@ tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
 
 class PlainTMaze:
-    """One episode, as the rules are told. cue: 1 or -1."""
+    """One episode, by the rules. cue: 1 or -1."""
 
     def __init__(self, length, penalty, cue):
         self.length, self.penalty, self.cue = length, penalty, cue

@@ -14,7 +14,7 @@ from toys import seeded
 
 
 class PlainGame:
-    """One game, as the rules are told."""
+    """One game, by the rules."""
 
     def __init__(self, faces):
         self.faces, self.taken, self.up, self.t, self.total = faces, set(), [], 0, 0

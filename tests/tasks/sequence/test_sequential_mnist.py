@@ -178,7 +178,7 @@ def test_an_evaluation_of_a_finite_task_covers_each_episode_once(largest, monkey
     assert all(score.shape == (TRAIN,) for score in scores.values())
     rng = seeded()
     frames, _ = rollout(agent, task, initial_carry(agent, task, torch.arange(TRAIN), rng), rng, steps=2)
-    if largest > TRAIN:  # else the identities of the parts are drawn apart
+    if largest > TRAIN:  # else the identities of the parts are drawn separately
         assert_close(scores["cross_entropy"], frames.scores["cross_entropy"][-1])
     guess = evaluate(
         agent, task, None, seeded(), policy=lambda output, mask, state, rng: (output.argmax(-1) * 0 + 3, ())

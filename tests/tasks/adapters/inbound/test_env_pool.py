@@ -33,7 +33,7 @@ def mask(*rows):
 
 
 def play(made, choose, steps, seed=0):
-    """All that was told; rows that have ended start anew after their next step, as they do in a rollout."""
+    """All that was returned; rows that have ended restart after their next step, as they do in a rollout."""
     rng = seeded(seed)
     world, results = made.reset(B, rng)
     everything = [results]

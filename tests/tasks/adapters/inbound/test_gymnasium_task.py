@@ -63,7 +63,7 @@ def test_rows_equal_episodes_of_gymnasium():
         lengths = torch.stack([s.scores["episodic_length"][row] for s in steps])
         rewards = torch.stack([s.scores["episodic_return"][row] for s in steps])
         assert lengths[n - 1] == n - 1 and rewards[n - 1] == reward.sum()
-        assert lengths.isfinite().sum() == rewards.isfinite().sum() == 1  # told once, where it ends
+        assert lengths.isfinite().sum() == rewards.isfinite().sum() == 1  # returned once, where it ends
 
 
 def test_a_rollout_shows_the_last_observation_and_opens_a_new_episode_with_a_new_seed():

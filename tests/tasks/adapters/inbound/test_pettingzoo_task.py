@@ -29,7 +29,7 @@ def zoo(env=toy_zoo.Meadow, **options):
 
 
 def play(task, steps=8, seed=0):
-    """The steps of a rollout with random legal actions: rows that have ended start anew in the step after."""
+    """The steps of a rollout with random legal actions: rows that have ended restart in the step after."""
     rng = seeded(seed)
     world, step = task.reset(B, rng)
     results = [step]
@@ -42,11 +42,11 @@ def play(task, steps=8, seed=0):
     return results
 
 
-# --- what is told
+# --- observations, rewards and ends
 
 
 def by_hand(env, seed, actions):
-    """One episode, in the plainest way: for each step, for each agent, what it was told, in dictionaries."""
+    """One episode, in the plainest way: for each step, for each agent, what it received, in dictionaries."""
     obs, _ = env.reset(seed=seed)
     results = [({name: (obs[name], 0.0) for name in env.agents}, {})]
     ended = {}

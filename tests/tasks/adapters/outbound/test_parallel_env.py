@@ -160,7 +160,7 @@ def test_each_agent_has_its_own_action_and_reward():
 
 
 class Silent(Flock):
-    """Agent 0 is not there any more after the first step, and no end of it is told."""
+    """Agent 0 is not there any more after the first step, and no end of it is returned."""
 
     def _make_step(self, state, reward):
         results = super()._make_step(state, reward)
@@ -182,10 +182,10 @@ class Lazarus(Flock):
 
     def _make_step(self, state, reward):
         results = super()._make_step(state, reward)
-        begun = state.t.unsqueeze(-1) >= torch.tensor([0, 1, 0])
-        short = state.t.unsqueeze(-1) == torch.tensor([2, 3, 4])  # their ends are told but once
+        started = state.t.unsqueeze(-1) >= torch.tensor([0, 1, 0])
+        short = state.t.unsqueeze(-1) == torch.tensor([2, 3, 4])  # their ends are returned only once
         return results._replace(
-            present=begun, terminated=results.terminated & short, truncated=results.truncated & short
+            present=started, terminated=results.terminated & short, truncated=results.truncated & short
         )
 
 
@@ -199,7 +199,7 @@ def test_who_has_gone_does_not_come_back():
     assert there == [["0", "1", "2"], ["1", "2"], ["2"], []]
 
 
-# --- what is told
+# --- observations, rewards and ends
 
 
 def test_what_is_legal_is_in_the_infos():
@@ -257,7 +257,7 @@ def test_discrete_actions_have_the_reward_of_integers():
 
 
 def played(env, **reset):
-    """All that is told in an episode without action."""
+    """All that is returned in an episode without action."""
     seen, _ = env.reset(**reset)
     results = [seen]
     while env.agents:
