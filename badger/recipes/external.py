@@ -34,14 +34,14 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
         "target_update_interval": 250,
     },
     "drqn": {
-        "horizon": 8, "gamma": 0.99, "train_length": 16, "overlap": 8, "n_steps": 3, "double_q": True,
+        "horizon": 8, "gamma": 0.99, "train_length": 16, "overlap": 8, "n_steps": 5, "double_q": True,
         "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,
-        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 100,
+        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 50,
     },
     "r2d2": {
-        "horizon": 8, "gamma": 0.99, "train_length": 16, "burn_in": 8, "overlap": 8, "n_steps": 3, "eps": 1e-5,
+        "horizon": 8, "gamma": 0.99, "train_length": 16, "burn_in": 8, "overlap": 8, "n_steps": 5, "eps": 1e-5,
         "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,
-        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 100,
+        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 50,
     },
 }  # fmt: skip
 """Options of each learner, equal for all environments; found on those of the study classic-control (notebooks/LOG.md).
