@@ -11,6 +11,10 @@ CATCH_ARMS: dict[str, dict[str, Any]] = {
     "double dqn": {"learner.double_q": True},
     "dueling dqn": {"act": "dueling"},
     "3-step dqn": {"learner.n_steps": 3},
+    "emdqn": {"learner": "emdqn"},
+    "nec": {"learner": "nec"},
+    "mfec": {"learner": "mfec"},
+    "mfec, exact keys": {"learner": "mfec", "learner.key_size": 0},
 }
 
 CATCH = Study(

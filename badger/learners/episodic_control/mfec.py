@@ -67,9 +67,7 @@ class MFEC(EpisodicControl):
         seed: int = 0,
     ):
         exploration = LinearEpsilon(0.005, 0.005, 0) if exploration is None else exploration
-        super().__init__(
-            agent, task, exploration=exploration, gamma=gamma, batch=batch, horizon=horizon, seed=seed
-        )
+        super().__init__(agent, task, exploration=exploration, gamma=gamma, batch=batch, horizon=horizon, seed=seed)
         if k < 1:
             raise ValueError(f"k={k}, want at least 1 neighbor")
         like = next(agent.parameters())
