@@ -43,19 +43,21 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "mfec": {"gamma": 0.99},  # of 1 a way that comes back to where it was is as good as the shortest
     "nec": {"exploration": LinearEpsilon(1.0, 0.05, 20_000), "horizon": 8, "gradient_steps": 16},
     "drqn": {
-        "horizon": 20, "gamma": 0.99, "train_length": 32, "overlap": 16, "n_steps": 5, "double_q": True,
-        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 5000, "prefill": 64,
-        "target_update_interval": 100,
+        "horizon": 8, "gamma": 0.99, "train_length": 16, "overlap": 8, "n_steps": 5, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,
+        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 50,
     },
     "r2d2": {
-        "horizon": 20, "gamma": 0.99, "train_length": 32, "burn_in": 16, "overlap": 16, "n_steps": 5, "eps": 1e-5,
-        "capacity": 5000, "prefill": 64, "target_update_interval": 100,
+        "horizon": 8, "gamma": 0.99, "train_length": 16, "burn_in": 8, "overlap": 8, "n_steps": 5, "eps": 1e-5,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,
+        "gradient_steps": 4, "replay_batch": 32, "target_update_interval": 50,
     },
 }  # fmt: skip
 """Options of each learner, equal for all environments; found on those of the study classic-control (notebooks/LOG.md).
 
-The sequences of PPO, and the horizon of A2C, cut the gradient through the memory: an agent that must remember for
-longer than 16 steps, or 8, wants a larger `--learner.sequence-length`, or `--learner.horizon`.
+The sequences of PPO, DRQN and R2D2, and the horizon of A2C, cut the gradient through the memory: an agent that must
+remember for longer than 16 steps, or 8, wants a larger `--learner.sequence-length`, `--learner.train-length`, or
+`--learner.horizon`. R2D2 explores as DRQN does, not with a constant epsilon for each of the paper's 256 actors.
 """
 
 

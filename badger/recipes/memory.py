@@ -3,6 +3,7 @@
 import torch
 
 from badger.host_memory import check_fits
+from badger.learners import requirement
 from badger.recipes.parts import Part
 from badger.rollouts.footprint import parameter_bytes, state_bytes, trajectory_bytes
 from comms import Bus
@@ -47,7 +48,8 @@ def check_training_fits(
     episode = trajectory_bytes(task, batch=1, steps=task.steps, obs=False)
     check_fits(episode, f"one episode of {task.steps} steps", device)
     replayed = learner.option("replay_batch") or 0
-    length = min(learner.option("train_length") or task.steps, task.steps)
+    single = requirement(learner.factory, "needs_memoryless")
+    length = min(learner.option("n_steps" if single else "train_length") or task.steps, task.steps)
     needed = seeds * trajectory_bytes(task, batch=replayed, steps=length)
     check_fits(needed, f"a batch of {replayed} replayed sequences", device)
     capacity = learner.option("capacity") or 0

@@ -49,6 +49,14 @@ WORLDS: dict[str, tuple[float, dict[str, Any]]] = {  # the gate, and the flags t
     "mountain car": (92.0, {"env": "MountainCarContinuous-v0"}),
     "repeat previous": (0.95, {"env": "popgym:popgym-RepeatPreviousEasy-v0", "steps": 60}),
     "cart pole, a2c": (475.0, {"env": "CartPole-v1", "learner": "a2c"}),
+    "cart pole, dqn": (475.0, {"env": "CartPole-v1", "learner": "dqn", "core": "feedforward"}),
+    "cart pole, drqn": (475.0, {"env": "CartPole-v1", "learner": "drqn"}),
+    "cart pole, r2d2": (475.0, {"env": "CartPole-v1", "learner": "r2d2"}),
+    "cart pole without velocities, drqn": (475.0, {"env": "CartPole-v1", "mask_velocity": True, "learner": "drqn"}),
+    "cart pole without velocities, r2d2": (475.0, {"env": "CartPole-v1", "mask_velocity": True, "learner": "r2d2"}),
+    "acrobot, dqn": (-100.0, {"env": "Acrobot-v1", "learner": "dqn", "core": "feedforward"}),
+    "acrobot, drqn": (-100.0, {"env": "Acrobot-v1", "learner": "drqn"}),
+    "acrobot, r2d2": (-100.0, {"env": "Acrobot-v1", "learner": "r2d2"}),
 }
 
 CLASSIC_CONTROL = Study(

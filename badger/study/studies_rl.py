@@ -1,8 +1,8 @@
-"""Studies of learners by reward and of what they remember with, in worlds where only remembering is hard."""
+"""Studies of learners by reward: of what they remember with, where only remembering is hard, and of fast learning."""
 
 from typing import Any
 
-from badger.study.study import QuickOverrides, Study, make_arm
+from badger.study.study import Arm, QuickOverrides, Study, make_arm
 
 TINY = {"core.hidden_size": 8, "batch": 4, "outer_steps": 3}
 
@@ -112,4 +112,28 @@ CARD_GAME = _study(
     threshold=0.0,
 )
 
-RL_MEMORY_STUDIES = (T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME)
+CATCH_ARMS: dict[str, dict[str, Any]] = {  # to compare another learner is to add a line
+    "dqn": {},
+    "double dqn": {"learner.double_q": True},
+    "dueling dqn": {"act": "dueling"},
+    "3-step dqn": {"learner.n_steps": 3},
+    "emdqn": {"learner": "emdqn"},
+    "nec": {"learner": "nec"},
+    "mfec": {"learner": "mfec"},
+    "mfec, exact keys": {"learner": "mfec", "learner.key_size": 0},
+}
+
+CATCH = Study(
+    name="catch",
+    claim="The greedy policy of DQN catches every ball within 200 episodes, which are outer steps: median over seeds.",
+    arms={name: Arm("catch", {"evaluate_every": 5} | flags) for name, flags in CATCH_ARMS.items()},
+    score="episodic_return",
+    threshold=0.99,
+    curve="eval/episodic_return",  # of all episodes that there are
+    milestones=(200,),
+    episodes=None,
+    seeds=8,
+    quick=QuickOverrides(arguments={"rows": 4, "columns": 3, "outer_steps": 10}, milestones=(), episodes=None),
+)
+
+RL_MEMORY_STUDIES = (T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH)

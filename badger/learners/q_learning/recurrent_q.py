@@ -325,15 +325,20 @@ class RecurrentQ:
 
     def _replay_q(
         self, batch: SequenceBatch, rng: torch.Generator
-    ) -> tuple[Float[Tensor, "T1 B D"], Float[Tensor, "T1 B D"], dict[str, Float[Tensor, "T1 B"]]]:
-        """Q values after the burn-in of the agent and of the target network, and the core's auxiliary losses."""
-        recording, burn_in = self._to_recording(batch, rng), self.spec.burn_in
+    ) -> tuple[Float[Tensor, "T1 B D"], Float[Tensor, "T1 B D"], dict[str, Float[Tensor, "T B"]]]:
+        """Q values after the burn-in of the agent and of the target network, and the core's auxiliary losses.
+
+        Those of the agent have a gradient at the training steps only.
+        """
+        recording, burn_in, trained = self._to_recording(batch, rng), self.spec.burn_in, self.spec.train_length
         with torch.no_grad():
             target_q, _, _ = replay(self.target, recording, rng)
             if burn_in:
                 recording = recording.tail(burn_in, replay(self.agent, recording.head(burn_in), rng)[2])
-        q, losses, _ = replay(self.agent, recording, rng)
-        return q, target_q[burn_in:], losses
+        q, losses, state = replay(self.agent, recording.head(trained), rng)
+        with torch.no_grad():  # values of later observations only select actions
+            later_q, _, _ = replay(self.agent, recording.tail(trained, state), rng)
+        return torch.cat([q, later_q]), target_q[burn_in:], losses
 
     def _to_recording(self, batch: SequenceBatch, rng: torch.Generator) -> Recording:
         """The recording that replays a batch of sequences from their initial states."""

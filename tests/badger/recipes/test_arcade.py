@@ -25,6 +25,13 @@ def test_a_game_shows_four_stacked_gray_images():
     assert learner.update()["finite"]
 
 
+def test_of_steps_that_are_replayed_singly_no_whole_episodes_need_to_fit_into_memory():
+    pytest.importorskip("ale_py")
+    pytest.importorskip("cv2")
+    flags = {"learner": "dqn", "core": "feedforward", "core.hidden_size": 4, "sense.features": 8, "device": "cpu"}
+    assert build_run("atari", batch=2, **flags).learner.task.steps == 27_000
+
+
 def test_without_minatar_the_command_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "minatar", None)
     monkeypatch.setitem(sys.modules, "minatar.gym", None)

@@ -25,7 +25,7 @@ from badger.runs.evaluations import read_evaluation
 from badger.runs.lock import write_lock
 from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, process_pool, tables
 from badger.study.report import report_markdown, write_report
-from badger.study.results import StudyResults, TrialResult, collect_results
+from badger.study.results import StudyResults, TrialResult, collect_results, make_trial_result
 from badger.study.run import run_study
 from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
 from tiny_runs import (
@@ -129,6 +129,17 @@ def test_gates_are_compared_with_the_median_and_arms_with_them_not_with_each_oth
     assert found == {"low": (0.2, True), "high": (3.0, False), "diverged": (math.inf, False)}
     report = report_markdown(results)
     assert "<= 0.5: met" in report and "<= 0.5: missed" in report and "P(improvement)" not in report
+
+
+def test_the_curve_of_a_study_may_be_a_logged_metric():
+    evaluated = {2: 0.5, 4: 0.05, 6: 0.5}
+    rows = [{"step": step, "seconds": 2.0 * step, "error_ema": 0.0} for step in range(1, 7)]
+    rows = [row | ({"eval/error": evaluated[row["step"]]} if row["step"] in evaluated else {}) for row in rows]
+    fields = {"arm": "a", "seed": 0, "budget": 6, "scores": {}}
+    found = make_trial_result(rows, "error", "lower", 0.1, curve="eval/error", **fields)
+    assert found.threshold_reached == (4, 8.0) and found.curve == ([2, 4, 6], [0.5, 0.05, 0.5])
+    report = report_markdown(study_results([found], curve="eval/error"))
+    assert "whose eval/error crossed" in report and "moving average" not in report
 
 
 def test_a_gate_of_no_arm_is_refused():

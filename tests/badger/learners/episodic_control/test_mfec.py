@@ -99,5 +99,5 @@ def test_what_it_cannot_learn_is_refused_in_words():
         make(key_size=-1)
     with pytest.raises(ValueError, match="k=0, want at least 1 neighbor"):
         make(k=0)
-    with pytest.raises(ValueError, match=r"Gymnasium: actions are .*MFEC learns tasks.Discrete only"):
+    with pytest.raises(ValueError, match=r"Gymnasium: actions are .*mfec learns tasks.Discrete only"):
         badger.build_run("gymnasium", env="Pendulum-v1", core="feedforward", learner="mfec")
