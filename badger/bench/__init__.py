@@ -26,6 +26,7 @@ from badger.bench.cases.agents import badger_2019, logging, memory_overhead
 from badger.bench.cases.crowd import experts
 from badger.bench.cases.dnc import dnc_case
 from badger.bench.cases.env_throughput import env_throughput
+from badger.bench.cases.episodic_store import episodic_store
 from badger.bench.cases.external_envs import external_envs
 from badger.bench.cases.lengths import input_crossing, input_length
 from badger.bench.cases.maze import maze_case
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "env-throughput": env_throughput,
     "external-envs": external_envs,
     "recurrent-ppo": recurrent_ppo_case,
+    "episodic-store": episodic_store,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,

@@ -6,6 +6,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
 - `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. Their base `badger.learners.actor_critic` has
   the options and metrics that both share.
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
+- `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
 - `badger.learners.population`: several seeds trained as one batched computation.
 - `badger.learners.returns`, `badger.learners.surrogate`: returns, advantages and losses, as pure functions.
 - `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.

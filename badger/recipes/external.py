@@ -33,6 +33,13 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
         "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 50_000, "prefill": 1000,
         "target_update_interval": 250,
     },
+    "emdqn": {
+        "horizon": 8, "gamma": 0.99, "gradient_steps": 16, "replay_batch": 64, "n_steps": 3, "double_q": True,
+        "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 50_000, "prefill": 1000,
+        "target_update_interval": 250,
+    },
+    "mfec": {"gamma": 0.99},  # of 1 a way that comes back to where it was is as good as the shortest
+    "nec": {"exploration": LinearEpsilon(1.0, 0.05, 20_000), "horizon": 8, "gradient_steps": 16},
     "drqn": {
         "horizon": 8, "gamma": 0.99, "train_length": 16, "overlap": 8, "n_steps": 5, "double_q": True,
         "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 10_000, "prefill": 128,

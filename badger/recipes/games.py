@@ -62,6 +62,7 @@ CATCH_DQN: dict[str, Any] = {
 CATCH_LEARNERS: dict[str, dict[str, Any]] = {
     "dqn": CATCH_DQN,
     "emdqn": CATCH_DQN,
+    "mfec": {"exploration": LinearEpsilon(1.0, 0.005, 90)},
     "nec": {"exploration": LinearEpsilon(1.0, 0.05, 900)},
 }
 

@@ -3,7 +3,7 @@
 | metric | tag |
 |---|---|
 | `return`, `episodic_length` of training episodes | `rollout/ep_rew_mean`, `rollout/ep_len_mean` |
-| `loss` and its terms, `approx_kl`, `explained_variance`, `lr` ... | `train/...` |
+| `loss` and its terms, `approx_kl`, `explained_variance`, `lr`, `hit_rate` ... | `train/...` |
 | `env_steps`, environment steps a second | `time/total_timesteps`, `time/fps` |
 | evaluations while training | `eval/mean_reward`, `eval/mean_ep_length`, `eval/SCORE` |
 | `gradient_norm`, `parameter_norm` | `norm/gradient`, `norm/parameter` |
@@ -28,6 +28,8 @@ TAGS = {
     "clip_fraction": "train/clip_fraction",
     "explained_variance": "train/explained_variance",
     "lr": "train/learning_rate",
+    "hit_rate": "train/hit_rate",
+    "store_rows": "train/store_rows",
     "env_steps": "time/total_timesteps",
     "gradient_norm": "norm/gradient",
     "parameter_norm": "norm/parameter",
@@ -39,7 +41,7 @@ FPS = "time/fps"
 EPISODE_LENGTH = TAGS["episodic_length"]
 GROUPS = ("eval", "normalizer")
 """First words of metrics whose name is their tag."""
-UNAVERAGED = ("lr", "env_steps")
+UNAVERAGED = ("lr", "env_steps", "store_rows")
 """Metrics of which the last value counts, as moving averages do: no quantity of a single step."""
 
 

@@ -117,6 +117,10 @@ CATCH_ARMS: dict[str, dict[str, Any]] = {  # to compare another learner is to ad
     "double dqn": {"learner.double_q": True},
     "dueling dqn": {"act": "dueling"},
     "3-step dqn": {"learner.n_steps": 3},
+    "emdqn": {"learner": "emdqn"},
+    "nec": {"learner": "nec"},
+    "mfec": {"learner": "mfec"},
+    "mfec, exact keys": {"learner": "mfec", "learner.key_size": 0},
 }
 
 CATCH = Study(
@@ -129,9 +133,7 @@ CATCH = Study(
     milestones=(200,),
     episodes=None,
     seeds=8,
-    quick=QuickOverrides(
-        arguments={"rows": 4, "columns": 3, "outer_steps": 10, "learner.prefill": 8}, milestones=(), episodes=None
-    ),
+    quick=QuickOverrides(arguments={"rows": 4, "columns": 3, "outer_steps": 10}, milestones=(), episodes=None),
 )
 
 RL_MEMORY_STUDIES = (T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH)

@@ -44,8 +44,8 @@ class EMDQN(RecurrentQ):
         lam: weight of the second term; 0: DQN.
         key_size: numbers of a key, a random projection of the observation; 0: the observation itself.
         store_capacity: rows of each action in the store.
-        exploration, capacity, replay_batch, prefill, gamma, normalize_reward, n_steps, double_q, experts, batch, horizon,
-            gradient_steps, target_update_interval, lr, clip, betas, eps, weight_decay, seed, rank: as in `DQN`.
+        exploration, capacity, replay_batch, prefill, gamma, normalize_reward, n_steps, double_q, experts, batch,
+            horizon, gradient_steps, target_update_interval, lr, clip, betas, eps, weight_decay, seed, rank: as in DQN.
 
     Raises:
         ValueError: as `DQN` does, and for a negative `lam`.

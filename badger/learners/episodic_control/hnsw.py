@@ -24,7 +24,7 @@ class HNSWIndex:
             import hnswlib
         except ImportError as error:
             raise ImportError(
-                "index='hnsw' needs hnswlib: pip install 'badger[hnsw]', or leave index out for exact neighbors"
+                "index='hnsw' needs hnswlib: pip install hnswlib, or leave index out for exact neighbors"
             ) from error
         self.graph: Any = hnswlib.Index(space="l2", dim=key_size)
         self.graph.init_index(max_elements=capacity, ef_construction=100, M=16, random_seed=0)

@@ -41,7 +41,8 @@ class MFEC(EpisodicControl):
         index: exact: neighbors by brute force; hnsw: approximate above 50,000 rows (needs hnswlib).
         empty_value: value of an action that was never taken anywhere.
         exploration: epsilon of each row; default: .005.
-        gamma: discount factor of a step.
+        gamma: discount factor of a step; below 1 where an episode can return to where it was: at 1 a detour is as good
+            as the shortest way, and a greedy agent may walk in a circle.
         batch: rows that are rolled out in parallel.
         horizon: steps of each row in an outer step; episodes that end in it are written after it.
         seed: of all random streams.
@@ -67,9 +68,7 @@ class MFEC(EpisodicControl):
         seed: int = 0,
     ):
         exploration = LinearEpsilon(0.005, 0.005, 0) if exploration is None else exploration
-        super().__init__(
-            agent, task, exploration=exploration, gamma=gamma, batch=batch, horizon=horizon, seed=seed
-        )
+        super().__init__(agent, task, exploration=exploration, gamma=gamma, batch=batch, horizon=horizon, seed=seed)
         if k < 1:
             raise ValueError(f"k={k}, want at least 1 neighbor")
         like = next(agent.parameters())

@@ -26,11 +26,11 @@ def squared_distances(query: Float[Tensor, "N K"], keys: Float[Tensor, "N k K"])
 def nearest_rows(
     query: Float[Tensor, "N K"], keys: Float[Tensor, "C K"], squared_norms: Float[Tensor, " C"], k: int
 ) -> Int[Tensor, "N k"]:
-    """The rows of the k nearest keys, nearest first; of equally near ones those with the lowest indices first.
+    """The rows of the k nearest keys, nearest first; of equally near ones that are found, those with lower indices.
 
-    Candidates are chosen by |key|^2 - 2 query key, one matrix product, and sorted by their exact distances. Rounding
-    decides only between keys that are closer to each other in distance than some 1e-7 |key|^2 (float32), and among
-    these only beyond the `MARGIN` nearest.
+    Candidates, `MARGIN` more than k, are chosen by |key|^2 - 2 query key, one matrix product, and sorted by their exact
+    distances. Which of the keys that differ in squared distance by less than some 1e-7 |key|^2 (float32) become
+    candidates, rounding decides; of equally near ones any.
 
     Args:
         query: the queries.

@@ -14,11 +14,11 @@ from torch import Tensor
 from badger.agent import Agent
 from badger.learners.episodic_control.control import EpisodicControl
 from badger.learners.episodic_control.episodes import Episode
+from badger.learners.episodic_control.nearest import squared_distances
 from badger.learners.episodic_control.readout import StoreReadout, kernel_mean
 from badger.learners.episodic_control.step_replay import StepReplay, Steps
 from badger.learners.episodic_control.store import EpisodicStore
 from badger.learners.episodic_control.table import MovingAverage, Table
-from badger.learners.episodic_control.nearest import squared_distances
 from badger.learners.schedules import EpsilonSchedule, LearningRate, LinearEpsilon
 from badger.learners.update import GuardedAdamW, check_sizes
 from badger.rng import generator
@@ -96,9 +96,7 @@ class NEC(EpisodicControl):
         seed: int = 0,
     ):
         exploration = LinearEpsilon() if exploration is None else exploration
-        super().__init__(
-            agent, task, exploration=exploration, gamma=gamma, batch=batch, horizon=horizon, seed=seed
-        )
+        super().__init__(agent, task, exploration=exploration, gamma=gamma, batch=batch, horizon=horizon, seed=seed)
         sizes: dict[str, int | None] = {
             "p": p, "n_steps": n_steps, "gradient_steps": gradient_steps, "replay_batch": replay_batch,
             "replay_capacity": replay_capacity, "prefill": prefill,
@@ -138,7 +136,10 @@ class NEC(EpisodicControl):
         if len(self.replay) < self.prefill:
             return metrics
         draws = generator(self.seed, "replay", self.step)
-        steps = [self._gradient_step(self.replay.sample(self.replay_batch, draws), lr, rng) for _ in range(self.gradient_steps)]
+        steps = [
+            self._gradient_step(self.replay.sample(self.replay_batch, draws), lr, rng)
+            for _ in range(self.gradient_steps)
+        ]
         means: dict[str, Tensor | float] = {
             name: torch.stack([step[name] for step in steps]).double().mean() for name in steps[0]
         }
@@ -149,7 +150,7 @@ class NEC(EpisodicControl):
         like = next(self.agent.parameters())
         obs = torch.as_tensor(steps.obs).to(like).unflatten(-1, self._obs_shape)
         return_, key = torch.as_tensor(steps.return_).to(like), self._embed(obs, rng)
-        q, used = torch.zeros_like(return_), []
+        q, used = torch.zeros_like(return_), list[DictionaryRows]()
         for action in np.unique(steps.action):
             index = torch.as_tensor(np.flatnonzero(steps.action == action), device=like.device)
             table = self.store.table(int(action))

@@ -47,7 +47,7 @@ def kernel_mean(values: Float[Tensor, "N k"], squared_distances: Float[Tensor, "
 
 
 class StoreReadout(Act):
-    """The value of each action, estimated from the rows of the store that are nearest to the mean of the experts' outputs.
+    """The value of each action, estimated from the rows of the store that are nearest to the key of the step.
 
     Args:
         store: keys and values of each action.

@@ -5,6 +5,7 @@ Shapes: N query or write, R allocated row, K number of a key, k neighbor.
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,8 @@ HNSW_ROWS = 50_000
 """Rows up to which neighbors are searched by brute force, also where an approximate index was asked for."""
 
 
-class MovingAverage(NamedTuple):
+@dataclass(frozen=True)
+class MovingAverage:
     """Moves a stored value towards the one that is written: v + rate (written - v).
 
     Args:
@@ -111,9 +113,9 @@ class Table(nn.Module):
         stamps = {row: self.clock - len(keys) + 1 + made[-1][0] for row, made in writes.items()}
         self._allocate()
         for turn in range(max(map(len, writes.values()), default=0)):  # all first writes, then all second ones
-            made = {row: these[turn] for row, these in writes.items() if len(these) > turn}
-            index, is_new = (np.array(part) for part in zip(*made.values(), strict=True))
-            self._set_rows(list(made), keys[index], values[index], is_new)
+            now = {row: made[turn] for row, made in writes.items() if len(made) > turn}
+            index, new = (np.array(part) for part in zip(*now.values(), strict=True))
+            self._set_rows(list(now), keys[index], values[index], new)
         self._stamp(stamps)
         self.norms = self.hashes = None
         if self.index is not None:

@@ -14,7 +14,10 @@ def trajectory(valid: list[int], terminated: list[int]) -> Trajectory:
     count = torch.arange(len(valid)).unsqueeze(-1)
     part: dict[str, Tensor | None] = dict.fromkeys(Trajectory._fields)
     part |= {"obs": count.float().unsqueeze(-1), "action": count, "reward": count.float()}
-    part |= {"valid": torch.tensor(valid).bool().unsqueeze(-1), "terminated": torch.tensor(terminated).bool().unsqueeze(-1)}
+    part |= {
+        "valid": torch.tensor(valid).bool().unsqueeze(-1),
+        "terminated": torch.tensor(terminated).bool().unsqueeze(-1),
+    }
     return Trajectory(**part)  # type: ignore[arg-type]
 
 

@@ -93,11 +93,11 @@ def test_a_loaded_actor_plays_by_the_store(tmp_path):
 
 
 def test_what_it_cannot_learn_is_refused_in_words():
-    with pytest.raises(ValueError, match="core is a GRU.* MFEC .*--core feedforward"):
+    with pytest.raises(ValueError, match=r"core is a GRU.* MFEC .*--core feedforward"):
         badger.build_run("catch", learner="mfec", core="gru")
     with pytest.raises(ValueError, match="key_size=-1, want"):
         make(key_size=-1)
     with pytest.raises(ValueError, match="k=0, want at least 1 neighbor"):
         make(k=0)
-    with pytest.raises(ValueError, match="Pendulum|Continuous"):
+    with pytest.raises(ValueError, match=r"Gymnasium: actions are .*mfec learns tasks.Discrete only"):
         badger.build_run("gymnasium", env="Pendulum-v1", core="feedforward", learner="mfec")

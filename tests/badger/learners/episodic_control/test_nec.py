@@ -5,8 +5,8 @@ from torch.autograd import gradcheck
 
 import badger
 from badger.learners.episodic_control.episodes import Episode
-from badger.learners.episodic_control.nec import DictionaryRows
 from badger.learners.episodic_control.nearest import squared_distances
+from badger.learners.episodic_control.nec import DictionaryRows
 from badger.learners.episodic_control.readout import kernel_mean
 from badger.learners.episodic_control.table import MovingAverage, Table
 from badger.rng import seeded_generator

@@ -16,6 +16,9 @@ ACTIONS, SIZE = 2, 2
 KEYS = np.array([[x, y] for x in (-1.5, -0.0, 0.0, 2.0) for y in (0.25, 1.0)])  # with both zeros
 
 
+UPDATES = (torch.maximum, MovingAverage(0.25))
+
+
 class SlowStore:
     """Rows of each action in a list, oldest first: [key, value, time of last use, row number]."""
 
@@ -61,9 +64,7 @@ def writes(draw):
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.lists(writes(), max_size=6), st.integers(1, 9), st.integers(1, 5), st.sampled_from([torch.maximum, MovingAverage(0.25)])
-)  # fmt: skip
+@given(st.lists(writes(), max_size=6), st.integers(1, 9), st.integers(1, 5), st.sampled_from(UPDATES))
 def test_the_store_equals_a_slow_one(sequence, capacity, k, update):
     store, slow = EpisodicStore(ACTIONS, SIZE, capacity=capacity, update=update).double(), SlowStore(capacity, update)
     for key, action, value in sequence:
