@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from badger.bench import measure
 from badger.bench.measure import Prepare, Work
 from badger.bench.result import BenchResult, max_ratio
 from badger.rng import drawing_from, generator
-from experts import CORES, LSTM, Core, EpisodicMemory, LookupTable, Private
+from experts import CORES, LSTM, Core, EpisodicMemory, LookupTable, NeuralMemory, Private
 
 
 class LengthSizes(NamedTuple):
@@ -45,7 +45,16 @@ def _episodic(sizes: LengthSizes) -> Core:
     )
 
 
-SIZED: dict[str, Callable[[LengthSizes], Core]] = {"lookup_table": _lookup, "episodic": _episodic}
+def _neural(sizes: LengthSizes, rule: Literal["local", "gradient"] = "local") -> Core:
+    return Private(NeuralMemory(sizes.input_size, sizes.controller, width=sizes.hidden_size, rule=rule))
+
+
+SIZED: dict[str, Callable[[LengthSizes], Core]] = {
+    "lookup_table": _lookup,
+    "episodic": _episodic,
+    "neural_memory": _neural,
+    "neural_memory_gradient": partial(_neural, rule="gradient"),
+}
 """Memories with more sizes than the hidden size; the others are built by `CORES`."""
 
 COMPARED_CORES = ("lstm", "episodic", "plastic", "lookup_table", "neural_memory", "neural_memory_gradient", "dnc")
