@@ -142,7 +142,8 @@ def _search(model: PomdpModel, precision: float, seconds: float) -> Solved:
 
 def _solve_exactly(model: PomdpModel, precision: float, seconds: float) -> Solved:
     found = policy_iteration(model, precision, seconds=seconds)
-    stopped = f"; stopped after {seconds:g} s, want more --seconds" if found.error > precision else ""
+    stopped = f"; stopped after {seconds:g} s and {found.iterations} iterations, want more --seconds"
+    stopped = stopped if found.error > precision else ""
     value = found.plans.value(model.start)
     text = f"{value:.9f} at the start (policy iteration, error at most {found.error:.2g}{stopped})"
     return Solved(found.plans, [("value", text)])

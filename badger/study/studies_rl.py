@@ -136,4 +136,16 @@ CATCH = Study(
     quick=QuickOverrides(arguments={"rows": 4, "columns": 3, "outer_steps": 10}, milestones=(), episodes=None),
 )
 
-RL_MEMORY_STUDIES = (T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH)
+DEC_TIGER = _study(
+    "dec_tiger",
+    {"may not talk": {"bus": "silent"}, "may talk": {"bus": "attention"}},
+    {"batch": 16, "steps": 2},
+    name="dec-tiger",
+    claim="Two agents that may talk get more in Dec-Tiger than the optimum of agents that may not.",
+    score="team_return",
+    threshold=None,  # training explores, and pays for each door that one opens alone
+)
+
+RL_MEMORY_STUDIES = (
+    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
+)  # fmt: skip

@@ -141,7 +141,7 @@ def joint_model() -> PomdpModel:
     )
 
 
-def _reward(pair: tuple[int, int], tiger: int) -> float:
+def _reward(pair: tuple[int, ...], tiger: int) -> float:
     """The reward of two actions, with the tiger on the left (0) or on the right (1)."""
     opened = [action - 1 for action in pair if action]
     bad = opened.count(tiger)

@@ -31,3 +31,9 @@ def test_an_exact_belief_is_refused_in_a_task_without_a_model():
 def test_an_unknown_model_is_refused():
     with pytest.raises(ValueError, match="model='tigre', want a file in the POMDP format, or one of 1d"):
         badger.build_run("pomdp", model="tigre")
+
+
+@pytest.mark.parametrize("bus", ["silent", "attention"])
+def test_two_agents_learn_with_and_without_messages(bus):
+    run = badger.build_run("dec_tiger", bus=bus, steps=2, batch=8, outer_steps=1)
+    assert run.learner.agent.experts == 2 and run.learner.update()["finite"]
