@@ -22,9 +22,10 @@ import numpy as np
 
 from tasks.adapters.inbound.checked_env import CallTimes, EnvError, EnvFactory, EnvLimits, init_call_timer
 from tasks.adapters.inbound.env_batch import EnvBatch
-from tasks.adapters.inbound.workers.shared_results import SharedResults, receive_file
+from tasks.adapters.inbound.workers.memory_file import receive_file
+from tasks.adapters.inbound.workers.shared_results import SharedResults
 
-SHARE = "share"  # a request that is not answered: a `Layout`, after which a file follows
+SHARE = "share"  # a request with a `Layout`, after which a file follows; the answer is None
 PR_SET_PDEATHSIG = 1  # of Linux's prctl
 POLL_SECONDS = 0.5  # between two looks at the parent
 
@@ -53,7 +54,10 @@ def run_worker(
         pipe.send(batch.spaces)
         for method, arguments in _requests(pipe):
             if method == SHARE:
-                shared = SharedResults(receive_file(pipe), *arguments)
+                memory = receive_file(pipe)
+                shared = SharedResults(memory, *arguments)
+                os.close(memory)  # it stays mapped
+                pipe.send(None)
             else:
                 pipe.send(shared.write(getattr(batch, method)(*arguments), rows))
     except EnvError as error:

@@ -3,8 +3,7 @@
 The arrays of the first results, which all workers send, have the shapes of all later ones: `Layout` places them in one
 block of shared memory. From then on a worker writes its rows there and sends only what is no array, such as texts.
 
-The memory is a file that never has a name (`tempfile.TemporaryFile`) and is handed to the workers through their pipes:
-the system frees it with the last process that maps it, however the processes end.
+The memory is that of `tasks.adapters.inbound.workers.memory_file`, which ends with the processes.
 
 This module also runs in worker processes; it does not import torch.
 
@@ -12,19 +11,13 @@ Shapes: B rows of all workers, n rows of one.
 """
 
 import mmap
-import os
-import socket
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from math import prod
-from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 import numpy as np
 
 ALIGNMENT = 64  # bytes of a cache line
-MEMORY_FOLDER = "/dev/shm"  # a file system in memory; elsewhere the usual folder for temporary files
 
 
 class _Place(NamedTuple):
@@ -93,62 +86,6 @@ class SharedResults:
             answers: what `write` returned, of each worker.
         """
         return _read(self.arrays, list(answers))
-
-
-def allocate(layout: Layout) -> Any:
-    """A file without a name in memory, of the size of a layout; None where there is no room, or no way to hand it over.
-
-    Args:
-        layout: of the results.
-    """
-    if not hasattr(socket, "send_fds") or not layout.size:
-        return None
-    folder = MEMORY_FOLDER if os.access(MEMORY_FOLDER, os.W_OK) else None
-    with suppress(OSError):
-        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, layout.size)  # a full file system raises here, not at a write
-            else:
-                file.truncate(layout.size)
-            return file
-        except OSError:
-            file.close()
-    return None
-
-
-def send_file(pipe: Connection, file: Any) -> None:
-    """Hands an open file to the process at the other end of a pipe.
-
-    Args:
-        pipe: to it; duplex.
-        file: the open file.
-    """
-    with _socket(pipe) as end:
-        socket.send_fds(end, [b"f"], [file.fileno()])
-
-
-def receive_file(pipe: Connection) -> int:
-    """The file descriptor that `send_file` has sent.
-
-    Args:
-        pipe: to the sender.
-
-    Raises:
-        EOFError: the sender has ended.
-    """
-    with _socket(pipe) as end:
-        _, files, _, _ = socket.recv_fds(end, 1, 1)
-    if not files:
-        raise EOFError
-    return files[0]
-
-
-def _socket(pipe: Connection) -> socket.socket:
-    """The socket of which a duplex pipe is made."""
-    end = socket.socket(fileno=os.dup(pipe.fileno()))
-    end.setblocking(True)  # a default timeout would make the pipe non-blocking, too
-    return end
 
 
 def _arrays(place: Any, memory: mmap.mmap) -> Any:

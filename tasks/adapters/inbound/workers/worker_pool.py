@@ -24,7 +24,8 @@ import numpy as np
 from tasks.adapters.inbound.checked_env import EnvError, EnvFactory, EnvLimits
 from tasks.adapters.inbound.env_batch import check_spaces
 from tasks.adapters.inbound.workers.env_worker import SHARE, row_in_call, run_worker
-from tasks.adapters.inbound.workers.shared_results import Layout, SharedResults, allocate, send_file
+from tasks.adapters.inbound.workers.memory_file import allocate, send_file
+from tasks.adapters.inbound.workers.shared_results import Layout, SharedResults
 from tasks.adapters.optional_imports import require_gymnasium
 
 MIN_CONSTRUCTOR_TIMEOUT = 60.0  # seconds: a constructor may import libraries and read files
@@ -109,7 +110,7 @@ class WorkerPool:
     def _share(self) -> SharedResults:
         """Moves the first results into shared memory, where workers write the next ones, if there is room for them."""
         layout = Layout(self.answers[0], len(self.t))
-        file = allocate(layout)
+        file = allocate(layout.size)
         if file is None:
             return SharedResults()
         with file:
@@ -117,8 +118,9 @@ class WorkerPool:
             self.answers = [shared.write(*part) for part in zip(self.answers, self.rows, strict=True)]
             for worker, pipe in enumerate(self.pipes):
                 self._send(worker, (SHARE, [layout]))
-                with suppress(OSError):  # of a worker that has died, as its next answer will say
+                with suppress(OSError):  # of a worker that has died, as its answer will say
                     send_file(pipe, file)
+            self._receive(self.limits.timeout, range(len(self.pipes)))  # all have the file, which may be closed
         return shared
 
     def _send(self, worker: int, request: Any) -> None:

@@ -14,7 +14,7 @@ from numpy.testing import assert_array_equal, assert_equal
 
 import toy_worlds
 from tasks import EnvError, EnvLimits, EnvPool
-from tasks.adapters.inbound.workers import shared_results
+from tasks.adapters.inbound.workers import memory_file
 from tasks.adapters.inbound.workers.shared_results import Layout, SharedResults
 
 MIXED = Dict(word=Text(5), place=Box(-1, 1, (2, 3), np.float32), pair=Tuple((Discrete(4), Box(0, 255, (2,), np.uint8))))
@@ -75,7 +75,7 @@ def test_results_are_not_overwritten_by_later_steps():
 
 
 def test_without_room_in_shared_memory_results_are_sent(monkeypatch):
-    monkeypatch.setattr(shared_results.os, "posix_fallocate", lambda *size: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr(memory_file.os, "posix_fallocate", lambda *size: (_ for _ in ()).throw(OSError("full")))
     for one, other in zip(play(mixed, 1), play(mixed, 2), strict=True):
         assert_equal(other._asdict(), one._asdict())
 
