@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from comms.topology import Edges
+from comms.topology import Edges, is_unmodified
 
 State: TypeAlias = Tensor | tuple
 """The state of a bus: nested tuples of tensors, batch axis first; () for a bus without one."""
@@ -112,7 +112,7 @@ def make_delivery(
         edges: the communication graph.
         floats: size of a message.
     """
-    if edges.unmodified:  # all edges are active: counting them would synchronize with the device
+    if is_unmodified(edges):  # all edges are active: counting them would synchronize with the device
         batch, count = weights.shape
         return Delivery(inbox, weights, inbox.new_full((batch,), count), inbox.new_full((batch,), count * floats))
     messages = edges.weight.ne(0).sum(-1, dtype=inbox.dtype)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from comms.edge_layouts import DenseLayout, RegularLayout, SparseLayout
-from comms.topology import Edges, is_dense
+from comms.topology import Edges, is_dense, is_unmodified
 
 
 def edge_attention(
@@ -38,7 +38,7 @@ def edge_attention(
     dense = is_dense(values.shape[1], edges.weight.shape[1])
     layout: DenseLayout | RegularLayout | SparseLayout = (DenseLayout if dense else sparse)(edges, values.shape[1])
     scores = None if queries is None or keys is None else layout.scores(queries, keys)
-    if edges.unmodified and edges.log_weight is not None and not isinstance(layout, SparseLayout):
+    if is_unmodified(edges) and edges.log_weight is not None and not isinstance(layout, SparseLayout):
         weights = (edges.log_weight if scores is None else scores + edges.log_weight).softmax(layout.axis)
         return layout.aggregate(weights, values), layout.per_edge_mean(weights)
     weight = layout.edge_weights()
@@ -46,7 +46,8 @@ def edge_attention(
         exp_scores = torch.ones_like(weight)
     else:
         peak = layout.max_per_receiver(scores.detach().masked_fill(weight.logical_not(), -torch.inf))
-        exp_scores = (scores - peak).clamp(max=0).exp()  # where all edges are inactive, inf becomes 0
+        excess = scores - peak  # of an inactive edge it may be above 0; where all edges are inactive, inf
+        exp_scores = excess.masked_fill(excess > 0, 0).exp()  # clamp's gradient at 0 depends on the version of torch
     total = layout.sum_per_receiver(exp_scores * weight)
     normalized = exp_scores * total.masked_fill(total.logical_not(), 1).reciprocal()
     return layout.aggregate(normalized * weight, values), edges.weight * layout.per_edge_mean(normalized)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from comms.generators import TOPOLOGIES, EdgeList
 from comms.lookup import get_by_name
-from comms.topology import Edges, edge_list, make_edges, map_edges
+from comms.topology import Edges, edge_list, is_unmodified, make_edges, map_edges
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def where_edges(mask: Tensor, new: Edges, old: Edges) -> Edges:
         for a, b in zip(new, old, strict=True)
     )
     edges = Edges(*parts)  # type: ignore[arg-type]
-    return edges._replace(log_weight_source=edges.weight) if new.unmodified and old.unmodified else edges
+    return edges._replace(log_weight_source=edges.weight) if is_unmodified(new) and is_unmodified(old) else edges
 
 
 def _padded(rows: EdgeList, size: int, experts: int) -> EdgeList:

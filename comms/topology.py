@@ -29,7 +29,7 @@ class Edges(NamedTuple):
     The first three fields define the graph. The others are caches that make the buses faster on graphs in which all
     receivers have N different senders. Leave them out where senders, receivers or their order change. A change of
     weights alone may keep them: `log_weight` is used only while `weight` is `log_weight_source`, compared by identity
-    (`unmodified`).
+    (`is_unmodified`).
 
     Args:
         senders: the expert that sends along each edge.
@@ -47,10 +47,14 @@ class Edges(NamedTuple):
     log_weight: Float[Tensor, "B _ _ _"] | None = None
     log_weight_source: Float[Tensor, "B K"] | None = None
 
-    @property
-    def unmodified(self) -> bool:
-        """Whether all edges are active, with the constant weights of the topology."""
-        return self.log_weight_source is self.weight
+
+def is_unmodified(edges: Edges) -> bool:
+    """Whether all edges are active, with the constant weights of the topology.
+
+    Args:
+        edges: the communication graph.
+    """
+    return edges.log_weight_source is edges.weight
 
 
 Topology: TypeAlias = str | nx.Graph | EdgeList | Callable[[int], nx.Graph | EdgeList]
@@ -131,7 +135,7 @@ def map_edges(edges: Edges, fn: Callable[[Tensor], Tensor]) -> Edges:
         fn: a function of a tensor with the batch axis first, such as indexing or `Tensor.detach`.
     """
     mapped = Edges(*(None if x is None else fn(x) for x in edges))  # type: ignore[arg-type]
-    return mapped._replace(log_weight_source=mapped.weight) if edges.unmodified else mapped
+    return mapped._replace(log_weight_source=mapped.weight) if is_unmodified(edges) else mapped
 
 
 def is_dense(experts: int, edges: int) -> bool:

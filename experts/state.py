@@ -73,7 +73,10 @@ def _walk(visit: Callable[..., Any], state: State, *others: State) -> State:
     if state is None and all(other is None for other in others):
         return None
     if isinstance(state, tuple):
-        parts = [_walk(visit, *children) for children in zip(state, *others, strict=True)]
+        if any(len(other) != len(state) for other in others):
+            raise ValueError(f"states with {[len(part) for part in (state, *others)]} parts, want equally many")
+        # not zip(strict=True), which torch.compile before 2.10 cannot rebuild after a break of the graph
+        parts = [_walk(visit, *[part[i] for part in (state, *others)]) for i in range(len(state))]
         return _rebuild(state, parts)
     if isinstance(state, Tensor | Leaf):
         return visit(state, *others)
@@ -166,7 +169,7 @@ def pack(state: State) -> Packed:
     """Serializes to lists, dicts and detached tensors, which `torch.load(weights_only=True)` accepts; see `unpack`.
 
     A tensor that occurs twice in the state is one tensor after `unpack`, too, also through a file: parts that compare
-    tensors by identity, such as `comms.Edges.unmodified`, keep their fast paths and so the same rounding errors.
+    tensors by identity, such as `comms.topology.is_unmodified`, keep their fast paths and so the same rounding errors.
     """
     return _pack(state, {})
 

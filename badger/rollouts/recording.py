@@ -17,6 +17,7 @@ from badger.rng import seeded_generator
 from badger.rollouts.loop import known_empty, rollout
 from badger.rollouts.trajectory import Carry, Trajectory
 from comms import Silent, map_edges
+from comms.topology import is_unmodified
 from experts import state as states
 from tasks import Task
 
@@ -123,7 +124,7 @@ def concat_batch(recordings: Sequence[Recording]) -> Recording:
     state = states.cat(
         [recording.initial_state for recording in recordings], [recording.obs.shape[1] for recording in recordings]
     )
-    if all(recording.initial_state.edges.unmodified for recording in recordings):
+    if all(is_unmodified(recording.initial_state.edges) for recording in recordings):
         state = state._replace(edges=state.edges._replace(log_weight_source=state.edges.weight))
     parts = zip(*(recording[1:] for recording in recordings), strict=True)
     fields: list[Any] = [None if part[0] is None else torch.cat(part, 1) for part in parts]

@@ -62,8 +62,8 @@ class InterfaceSpec(NamedTuple):
         """The parts, as views of the four groups."""
         parts = [
             part if part.shape[-1] else None
-            for group, sizes in zip((raw, sigmoids, oneplus, modes), self.groups, strict=True)
-            for part in group.split(sizes, -1)
+            for i, group in enumerate((raw, sigmoids, oneplus, modes))
+            for part in group.split(self.groups[i], -1)
         ]
         return InterfaceParams(*parts)  # type: ignore[arg-type]
 

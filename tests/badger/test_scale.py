@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from badger import BUSES
 from comms import lesion, make_edges, mask_absent, silence
+from comms.topology import is_unmodified
 from experts import state as states
 from pairwise import each_value
 from toys import HIDDEN, observations, run, seeded, toy_agent
@@ -61,7 +62,7 @@ def test_an_agent_copies_its_edges_to_the_device_once():
     first, again = (agent.initial_state(OBS, seeded()).edges for _ in range(2))
     other = agent.initial_state(OBS.float(), seeded()).edges
     assert [x.data_ptr() for x in first] == [x.data_ptr() for x in again]
-    assert first.unmodified and again.unmodified and other.weight.dtype == torch.float32
+    assert is_unmodified(first) and is_unmodified(again) and other.weight.dtype == torch.float32
 
 
 def test_cached_edges_are_copied_and_pickled_with_the_agent_but_not_in_its_state_dict():
