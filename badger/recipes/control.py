@@ -67,9 +67,7 @@ def maze(setup: Setup, *, setting: str = "plasticity") -> Run:
         "learner.eval_policy": "greedy",
     },
 )  # fmt: skip
-def spread(
-    setup: Setup, *, agents: int = 3, local_ratio: float = 0.5, steps: int = 25, agent_indicator: bool = True
-) -> Run:
+def spread(setup: Setup, *, agents: int = 3, local_ratio: float = 0.5, steps: int = 25) -> Run:
     """A team covers landmarks and avoids collisions: simple_spread of PettingZoo and MPE2, batched in torch.
 
     An outer step has one episode of each row, 1,600 environment steps.
@@ -78,9 +76,8 @@ def spread(
         agents: number of agents, and of landmarks.
         local_ratio: weight of an agent's own reward, for collisions.
         steps: length of an episode.
-        agent_indicator: each agent observes its own index, too, so that one policy may have several roles.
     """
-    task = Spread(steps, agents, local_ratio, agent_indicator)
+    task = Spread(steps, agents, local_ratio)
     defaults: dict[str, dict[str, Any]] = {
         "ppo": {"horizon": steps, "epochs": 4, "minibatches": 4, "lam": 0.95, "sequence_length": 13},
         "a2c": {"horizon": None},

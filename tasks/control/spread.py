@@ -43,8 +43,6 @@ class Spread(Task):
         steps: the length of an episode; its end is a truncation.
         num_agents: P.
         local_ratio: weight of an agent's own reward.
-        agent_indicator: each agent observes its own index, too, one-hot, so that agents with one policy may have
-            different roles.
 
     Raises:
         ValueError: a size below 1, or a local_ratio outside of 0 to 1.
@@ -55,7 +53,6 @@ class Spread(Task):
     steps: int = 25
     num_agents: int = 3
     local_ratio: float = 0.5
-    agent_indicator: bool = False
 
     score: ClassVar[str] = "episodic_return"
     better: ClassVar[str] = "higher"
@@ -71,7 +68,7 @@ class Spread(Task):
 
     @property
     def obs_size(self) -> int:
-        return 4 + 2 * self.num_agents + 4 * (self.num_agents - 1) + self.num_agents * self.agent_indicator
+        return 4 + 2 * self.num_agents + 4 * (self.num_agents - 1)
 
     @property
     def action_space(self) -> Discrete:
@@ -127,10 +124,7 @@ class Spread(Task):
         landmarks = (state.landmarks.unsqueeze(1) - place).flatten(2)  # (B, P, 2 P)
         between = state.position.unsqueeze(1) - place  # (B, P, P, 2), of agent j as seen by i
         others = between.flatten(1, 2)[:, _other_pairs(count, between.device)].reshape(batch, count, 2 * (count - 1))
-        parts = [state.velocity, state.position, landmarks, others, torch.zeros_like(others)]
-        if self.agent_indicator:
-            parts.append(torch.eye(count, dtype=place.dtype, device=place.device).expand(batch, -1, -1))
-        return torch.cat(parts, -1)
+        return torch.cat([state.velocity, state.position, landmarks, others, torch.zeros_like(others)], -1)
 
     def references(self) -> dict[str, dict[str, float]]:
         """Mean returns of random actions, of agents that stay, and of a script.
