@@ -3,9 +3,20 @@
 Source: Malkov and Yashunin 2018, arXiv:1603.09320.
 """
 
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+
+
+def check_installed() -> None:
+    """Refuses an approximate index where its library is missing.
+
+    Raises:
+        ValueError: hnswlib is not installed.
+    """
+    if find_spec("hnswlib") is None:
+        raise ValueError("index=hnsw needs the library hnswlib: pip install hnswlib, or use index=exact")
 
 
 class HNSWIndex:
@@ -14,18 +25,11 @@ class HNSWIndex:
     Args:
         key_size: K, numbers of a key.
         capacity: rows at most.
-
-    Raises:
-        ImportError: hnswlib is not installed.
     """
 
     def __init__(self, key_size: int, capacity: int):
-        try:
-            import hnswlib
-        except ImportError as error:
-            raise ImportError(
-                "index='hnsw' needs hnswlib: pip install hnswlib, or leave index out for exact neighbors"
-            ) from error
+        import hnswlib
+
         self.graph: Any = hnswlib.Index(space="l2", dim=key_size)
         self.graph.init_index(max_elements=capacity, ef_construction=100, M=16, random_seed=0)
         self.graph.set_num_threads(1)  # with more the graph would depend on the order of the threads

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from badger.learners import host
+from badger.learners.episodic_control.hnsw import check_installed
 from badger.learners.episodic_control.table import Neighbors, Table, Update
 
 
@@ -34,7 +35,7 @@ class EpisodicStore(nn.Module):
             built anew when a store is loaded, which may change what is found.
 
     Raises:
-        ValueError: a size below 1, or another index.
+        ValueError: a size below 1, another index, or hnsw without hnswlib.
 
     Source: Blundell et al. 2016, arXiv:1606.04460; Pritzel et al. 2017, arXiv:1703.01988.
     """
@@ -54,6 +55,8 @@ class EpisodicStore(nn.Module):
                 raise ValueError(f"{name}={size}, want at least 1")
         if index not in ("exact", "hnsw"):
             raise ValueError(f"index={index!r}, want exact or hnsw")
+        if index == "hnsw":
+            check_installed()
         self.key_size, self.capacity = key_size, capacity
         tables = [Table(key_size, capacity, update, hnsw=index == "hnsw") for _ in range(actions)]
         self.tables = nn.ModuleList(tables)

@@ -181,3 +181,9 @@ def test_the_approximate_index_finds_most_neighbors_and_follows_writes(monkeypat
             store.write(keys[part], action[part], torch.arange(200.0)[part])
         same = exact.query(keys, 0, 5).rows == other.query(keys, 0, 5).rows
         assert same.float().mean() > 0.95
+
+
+def test_an_index_without_its_library_is_refused_before_anything_is_written(monkeypatch):
+    monkeypatch.setattr("badger.learners.episodic_control.hnsw.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="index=hnsw needs the library hnswlib: pip install hnswlib"):
+        EpisodicStore(1, 2, index="hnsw")
