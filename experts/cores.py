@@ -14,7 +14,8 @@ from experts.attention.lookup_table import LookupTable
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
-from experts.belief.exact import EXAMPLE, ExactBelief
+from experts.belief.exact import ExactBelief
+from experts.belief.model import EXAMPLE
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared

@@ -5,8 +5,8 @@
 - `badger.planning.hsvi`: `heuristic_search` (HSVI), a lower and an upper bound of any precision.
   `badger.planning.sawtooth`: its upper bound. `badger.planning.backup`: steps of a belief, and backups at one.
 - `badger.planning.point_based`: `point_based_value_iteration` (Perseus), a lower bound at a set of beliefs.
-- `badger.planning.exact`: `value_iteration` of a finite horizon by incremental pruning, and `policy_iteration`.
-  `badger.planning.pruning`: the linear programs of both (`pip install 'badger-agents[planning]'`).
+- `badger.planning.exact`: `value_iteration` of a finite horizon by incremental pruning. `badger.planning.controllers`:
+  `policy_iteration`. `badger.planning.pruning`: the linear programs of both (`pip install 'badger-agents[planning]'`).
 - `badger.planning.graphs`: `policy_graph`, which plan follows which. `badger.planning.agents`: `belief_agent`, which
   acts by alpha vectors on its exact belief.
 
@@ -25,7 +25,8 @@ from badger.planning.agents import AlphaVectorHead, belief_agent
 from badger.planning.alpha_vectors import AlphaVectors
 from badger.planning.backup import Dynamics
 from badger.planning.bounds import best_blind, fast_informed_bound, joint_probabilities, qmdp
-from badger.planning.exact import Plans, Solution, incremental_pruning, policy_iteration, value_iteration
+from badger.planning.controllers import Solution, policy_iteration
+from badger.planning.exact import Plans, incremental_pruning, value_iteration
 from badger.planning.graphs import policy_graph
 from badger.planning.hsvi import Bracket, heuristic_search
 from badger.planning.point_based import point_based_value_iteration

@@ -1,6 +1,7 @@
 """Beliefs: cores whose state is a distribution over the hidden states of a world.
 
 - `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or with a network (`ExactBelief`).
+- `experts.belief.model`: the arrays that a model must have.
 
 ```python
 import torch
@@ -15,6 +16,7 @@ assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```
 """
 
-from experts.belief.exact import EXAMPLE, BeliefFilter, BeliefModel, BeliefState, ExactBelief, ImpossibleObservation
+from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief, ImpossibleObservation
+from experts.belief.model import EXAMPLE, BeliefModel
 
 __all__ = ["EXAMPLE", "BeliefFilter", "BeliefModel", "BeliefState", "ExactBelief", "ImpossibleObservation"]
