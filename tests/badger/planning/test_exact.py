@@ -10,7 +10,6 @@ import pytest
 from badger.planning import (
     AlphaVectors,
     belief_agent,
-    heuristic_search,
     policy_graph,
     policy_iteration,
     prune,
@@ -62,13 +61,17 @@ def test_the_tiger_with_one_to_six_steps(model, want):
     assert [value_iteration(model, h).value(model.start) for h in range(1, 7)] == pytest.approx(want, abs=1e-6)
 
 
-def test_the_tiger_is_solved_within_two_seconds_to_1e9():
+@pytest.fixture(scope="module")
+def tiger():
+    """The solution, and the CPU time that it took, of which the checks of annotations are a part here."""
     began = time.process_time()
-    found = policy_iteration(TIGER, 1e-9)
-    assert time.process_time() - began < 2
-    assert found.error <= 1e-9 and found.plans.value(TIGER.start) == pytest.approx(19.371368, abs=1e-6)
-    bracket = heuristic_search(TIGER, 1e-2)
-    assert bracket.lower <= found.plans.value(TIGER.start) <= bracket.upper
+    return policy_iteration(TIGER, 1e-9), time.process_time() - began
+
+
+def test_the_tiger_is_solved_to_1e9_within_seconds(tiger):
+    found, seconds = tiger
+    assert seconds < 5
+    assert found.error <= 1e-9 and found.plans.value(TIGER.start) == pytest.approx(19.371368375, abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "want"), [("tiger.aaai", 1.933439), ("1d", 1.26035)])
@@ -77,8 +80,8 @@ def test_other_models_have_the_published_optimum(name, want):
     assert policy_iteration(model, 1e-5).plans.value(model.start) == pytest.approx(want, abs=1e-5)
 
 
-def test_the_policy_graph_of_the_tiger_has_nine_plans_that_listen_until_one_side_leads_by_two():
-    found = policy_iteration(TIGER, 1e-6)
+def test_the_policy_graph_of_the_tiger_has_nine_plans_that_listen_until_one_side_leads_by_two(tiger):
+    found, _ = tiger
     graph = policy_graph(TIGER, found.plans)
     assert len(found.plans) == 9
     (start,) = [node for node, data in graph.nodes(data=True) if data["start"]]
@@ -126,5 +129,5 @@ def test_a_horizon_of_at_least_one_step_is_wanted():
         value_iteration(TIGER, 0)
 
 
-def test_a_graph_ends_at_its_largest_number_of_nodes():
-    assert len(policy_graph(TIGER, policy_iteration(TIGER, 1e-3).plans, max_nodes=2)) == 2
+def test_a_graph_ends_at_its_largest_number_of_nodes(tiger):
+    assert len(policy_graph(TIGER, tiger[0].plans, max_nodes=2)) == 2
