@@ -92,7 +92,7 @@ def _markdown(
                   markdown_table(["arm", "seeds", "median (95 %)", "of each seed"], rows)]  # fmt: skip
     for arm, curves in bands.items():
         head, x = [f"{arm}: {simulation.x}", *curves], next(iter(curves.values())).x
-        body = [[_number(at), *(f"{band.y[k]:.3f} ({band.low[k]:.3f} to {band.high[k]:.3f})"
+        body = [[_number(float(at)), *(f"{band.y[k]:.3f} ({band.low[k]:.3f} to {band.high[k]:.3f})"
                                 for band in curves.values())] for k, at in enumerate(x)]  # fmt: skip
         parts += [markdown_table(head, body)]
     parts += [f"{name} is missing. {failure.kind}: {failure.text}" for name, failure in results.missing.items()]
