@@ -208,6 +208,7 @@ from tasks import (  # noqa: E402
     Task,
     TMaze,
     TMazeLong,
+    TreeMDP,
     to_gymnasium,
     to_parallel_env,
 )
@@ -287,6 +288,7 @@ __all__ = [
     "TMazeLong",
     "TaggedMemory",
     "Task",
+    "TreeMDP",
     "Unrolled",
     "Window",
     "Workspace",

@@ -41,6 +41,7 @@ from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
 from tasks.control.t_maze_long import TMazeLong
+from tasks.control.tree_mdp import TreeMDP
 from tasks.distributions import (
     Bucketed,
     Curriculum,
@@ -93,6 +94,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "spread": Spread,
     "pomdp": Pomdp,
     "dec_tiger": DecTiger,
+    "tree_mdp": TreeMDP,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -144,6 +146,7 @@ __all__ = [
     "TMazeLong",
     "Task",
     "TaskDistribution",
+    "TreeMDP",
     "init_fields",
     "make_atari",
     "nominal",

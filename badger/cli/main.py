@@ -26,6 +26,7 @@ from badger.recipes import RECIPES
 from badger.runs.signals import signal_number
 from badger.sense import SENSES
 from badger.study import STUDIES
+from badger.study.simulations import SIMULATIONS
 from badger.version import __version__
 from comms import BUSES, TOPOLOGIES, get_by_name
 from experts import CORES
@@ -146,7 +147,7 @@ def _print_names() -> int:
 
     described = {
         "recipes": {name: (inspect.getdoc(recipe) or "").splitlines()[0] for name, recipe in RECIPES.items()},
-        "studies": {name: study.claim for name, study in STUDIES.items()},
+        "studies": {name: study.claim for name, study in (STUDIES | SIMULATIONS).items()},
     }
     width = 2 + max(len(name) for names in described.values() for name in names)
     for kind, lines in described.items():

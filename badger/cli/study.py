@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -16,6 +17,9 @@ from badger.study.process_pool import check_num_processes
 from badger.study.report import check_report_folder, write_report
 from badger.study.results import StudyResults
 from badger.study.run import check_study, run_study
+from badger.study.simulations import SIMULATIONS, Simulation
+from badger.study.simulations.report import write_simulation_report
+from badger.study.simulations.run import run_simulation
 from badger.study.studies import STUDIES, find_study
 
 
@@ -49,7 +53,7 @@ def study(argv: list[str]) -> Work:
             quick: run a small version, as a smoke test.
             folder: of runs and report; default: runs/NAME.
             arms: a subset of the arms; default: all.
-            tensorboard: write TensorBoard events.
+            tensorboard: write TensorBoard events of runs that train.
         """
         if ":" in name:
             search_current_directory()
@@ -62,6 +66,8 @@ def study(argv: list[str]) -> Work:
 
         def work() -> int:
             try:
+                if isinstance(definition, Simulation):
+                    return _simulate(definition, root, seeds=seeds, arms=arms, workers=workers)
                 results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
             except KeyboardInterrupt as stop:
                 command = f"badger study {' '.join(argv)}"
@@ -72,7 +78,7 @@ def study(argv: list[str]) -> Work:
         return work
 
     if not argv:
-        names = ", ".join(STUDIES)
+        names = ", ".join([*STUDIES, *SIMULATIONS])
         return print_usage(argv, f"usage: badger study NAME [--flags]; studies: {names}, or your own module:STUDY")
     return parse(study, argv, prog="badger study")
 
@@ -110,6 +116,13 @@ def compare(argv: list[str]) -> Work:
         return work
 
     return parse(compare, argv, prog="badger compare")
+
+
+def _simulate(simulation: Simulation, folder: Path, **options: Any) -> int:
+    results = run_simulation(simulation, folder, **options)
+    print(write_simulation_report(simulation, results, folder))
+    print(f"report          {folder / 'report.md'}\nfigure          {folder / 'curves.png'}")
+    return 1 if results.missing else 0
 
 
 def _print_report(results: StudyResults, folder: Path) -> None:

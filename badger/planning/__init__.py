@@ -9,6 +9,7 @@
   `policy_iteration`. `badger.planning.pruning`: the linear programs of both (`pip install 'badger-agents[planning]'`).
 - `badger.planning.graphs`: `policy_graph`, which plan follows which. `badger.planning.agents`: `belief_agent`, which
   acts by alpha vectors on its exact belief.
+- `badger.planning.tree_mdp`: controllers of tree MDPs whose model is unknown, after random exploration.
 
 ```python
 from badger.planning import fast_informed_bound, heuristic_search, policy_graph

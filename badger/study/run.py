@@ -13,6 +13,7 @@ from badger.runs.lock import write_lock
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.process_pool import Failure, run_in_processes
 from badger.study.results import StudyResults, collect_results
+from badger.study.simulations.simulation import Simulation
 from badger.study.study import Study
 from badger.study.trial import Trial, is_finished, read_result, run_trial
 from comms import get_by_name
@@ -49,14 +50,14 @@ def run_study(
     root, count = as_path(folder), study.seeds if seeds is None else seeds
     check_study(study, root, seeds=seeds, arms=arms)
     jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
-    _write_json(study, root)
+    write_definition(study, root)
     with write_lock(root):
         failures = _run_missing(jobs, workers, quiet)
         return collect_results(jobs, failures)
 
 
 def check_study(
-    study: Study, folder: str | os.PathLike[str], *, seeds: int | None = None, arms: Sequence[str] = ()
+    study: Study | Simulation, folder: str | os.PathLike[str], *, seeds: int | None = None, arms: Sequence[str] = ()
 ) -> None:
     """Checks the arguments of `run_study`; writes nothing.
 
@@ -130,8 +131,13 @@ def _summary_line(job: Trial, failure: Failure | None) -> str:
     return f"{job.name}: {job.study.score} {'none' if mean is None else f'{mean:.4g}'} after {step} outer steps"
 
 
-def _write_json(study: Study, folder: Path) -> None:
-    """Writes study.json, unless there is one, which has been checked."""
+def write_definition(study: Study | Simulation, folder: Path) -> None:
+    """Writes study.json, unless there is one, which has been checked.
+
+    Args:
+        study: its definition.
+        folder: of the study, created if it does not exist.
+    """
     file = folder / "study.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
 from badger.registry import register, resolve_name
+from badger.study.simulations import SIMULATIONS, Simulation
 from badger.study.studies_external import EXTERNAL_ENV_STUDIES
 from badger.study.studies_memory import MEMORY_STUDIES
 from badger.study.studies_rl import RL_MEMORY_STUDIES
@@ -129,13 +130,14 @@ STUDIES: dict[str, Study] = register(
 """Studies by name."""
 
 
-def find_study(name: str) -> Study:
+def find_study(name: str) -> Study | Simulation:
     """The study with a name, or a user's own `module:STUDY`.
 
     Args:
-        name: key of `STUDIES`, or `module:STUDY`.
+        name: key of `STUDIES` or `SIMULATIONS`, or `module:STUDY`.
 
     Raises:
         ValueError: there is no such study or module.
     """
-    return resolve_name(STUDIES, name, "study", lambda found: isinstance(found, Study))
+    known: dict[str, Study | Simulation] = {**STUDIES, **SIMULATIONS}
+    return resolve_name(known, name, "study", lambda found: isinstance(found, Study | Simulation))

@@ -9,6 +9,8 @@
   observed only in the first steps.
 - `tasks.control.spread`: `Spread`, several agents that cover landmarks: simple_spread of PettingZoo and MPE2, batched.
   `tasks.control.spread_physics`: its discs; `tasks.control.spread_script`: its reference players.
+- `tasks.control.tree_mdp`: `TreeMDP`, a fixed random tree of choices, fully observed, with rewards at its leaves.
+  `tasks.control.tree_mdp_tables`: many such trees as tables, and their exact values.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
 
 ```python
