@@ -86,7 +86,8 @@ class Workspace(Bus):
         out_weight = outgoing.unsqueeze(1)  # (B, 1, E)
         scores = scores * self.key_size**-0.5
         active = scores.detach().masked_fill(out_weight == 0, -torch.inf)
-        exp_scores = (scores - active.amax(-1, keepdim=True)).clamp(max=0).exp()  # no writers: inf becomes 0
+        excess = scores - active.amax(-1, keepdim=True)  # of an absent writer it may be above 0; no writers: inf
+        exp_scores = excess.masked_fill(excess > 0, 0).exp()  # clamp's gradient at 0 depends on the version of torch
         if self.top_k is not None and self.top_k < active.shape[-1]:
             exp_scores = exp_scores.masked_fill(active < active.topk(self.top_k).values[..., -1:], 0)
         total = (exp_scores * out_weight).sum(-1, keepdim=True)

@@ -205,7 +205,7 @@ def test_a_state_of_something_else_is_refused(verb):
 
 def test_states_of_different_structure_do_not_mix():
     gru, lstm = GRU(D, H).initial_state(x()), LSTM(D, H).initial_state(x())
-    with pytest.raises(ValueError, match="zip"):
+    with pytest.raises(ValueError, match="want equally many"):
         states.where(torch.ones(B, dtype=torch.bool), gru, lstm)
 
 
