@@ -7,7 +7,7 @@ are imported from their sub-package, as in `from badger.rollouts.trajectory impo
 - `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: input maps and output heads.
   `badger.normalized_sense`: observations normalized by running moments.
 - `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
-- `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, MFEC, NEC, EMDQN, and populations of seeds.
+- `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
 - `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
 - `badger.planning`: solvers of partially observed Markov decision processes.
@@ -133,7 +133,7 @@ from badger.errors import BadgerError  # noqa: E402
 from badger.evaluation.evaluate import evaluate  # noqa: E402
 from badger.evaluation.inspection import inspect_agent  # noqa: E402
 from badger.evaluation.size_grid import evaluate_grid  # noqa: E402
-from badger.learners import A2C, BPTT, DQN, DRQN, EMDQN, LEARNERS, MFEC, NEC, PPO, R2D2, Learner  # noqa: E402
+from badger.learners import A2C, BPTT, DQN, DRQN, LEARNERS, PPO, R2D2, Learner  # noqa: E402
 from badger.learners.population import Population  # noqa: E402
 from badger.policies.policies import POLICIES, EpsilonGreedy, Greedy, Sampled  # noqa: E402
 from badger.recipes import RECIPES  # noqa: E402
@@ -191,9 +191,7 @@ from tasks import (  # noqa: E402
     CartPole,
     Catch,
     Copy,
-    DecTiger,
     DictionaryInference,
-    DoubleCopy,
     GuessingGame,
     Gymnasium,
     Maze,
@@ -208,7 +206,6 @@ from tasks import (  # noqa: E402
     Task,
     TMaze,
     TMazeLong,
-    TreeMDP,
     to_gymnasium,
     to_parallel_env,
 )
@@ -224,12 +221,9 @@ __all__ = [
     "DNC",
     "DQN",
     "DRQN",
-    "EMDQN",
     "GRU",
     "LEARNERS",
     "LSTM",
-    "MFEC",
-    "NEC",
     "POLICIES",
     "PPO",
     "R2D2",
@@ -251,10 +245,8 @@ __all__ = [
     "ClusteredMemory",
     "Copy",
     "Core",
-    "DecTiger",
     "Delayed",
     "DictionaryInference",
-    "DoubleCopy",
     "EpisodicMemory",
     "EpsilonGreedy",
     "Feedforward",
@@ -288,7 +280,6 @@ __all__ = [
     "TMazeLong",
     "TaggedMemory",
     "Task",
-    "TreeMDP",
     "Unrolled",
     "Window",
     "Workspace",

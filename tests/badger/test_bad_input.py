@@ -62,7 +62,7 @@ def mine(done, tmp_path):
         (
             "guessing_game",
             {"act": "reedout"},
-            "unknown act 'reedout', want one of: mean, round_robin, .*mean 'readout'?",
+            "unknown act 'reedout', want one of: mean, dueling, .*Did you mean 'readout'?",
         ),
     ],
 )

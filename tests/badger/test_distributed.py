@@ -114,7 +114,7 @@ def test_every_step_of_all_processes_has_the_same_weight_in_the_policy_gradient(
         zero["metrics"]["loss"],
         sum(weight * each["loss"] for weight, each in zip(weights, separate, strict=True)),
     )
-    assert_close(zero["metrics"]["return"], (train_separately[0]["return"] + train_separately[1]["return"]) / 2)
+    assert_close(zero["metrics"]["return"], (separate[0]["return"] + separate[1]["return"]) / 2)
     assert same(zero["metrics"], one["metrics"]) and same(zero["parameters"], one["parameters"])
 
 

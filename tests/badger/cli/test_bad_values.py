@@ -12,6 +12,8 @@ import pytest
 from badger import RECIPES
 from badger.cli import train as train_command
 from badger.cli.main import main
+from badger.learners import LEARNERS
+from badger.learners.requirements import requirement
 from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, Part, PartKind
 from badger.recipes.settings import Setup
 from pairwise import NIGHTLY
@@ -56,6 +58,7 @@ def part_cases():
 def base(kind: PartKind, name: str) -> tuple[str, dict[str, str]]:
     """A recipe, and flags, with that part."""
     recipe = "t_maze" if kind is LEARNER and name != "bptt" else "repeat_previous"
+    recipe = "catch" if kind is LEARNER and requirement(LEARNERS[name], "needs_memoryless") else recipe
     recipe = OTHER_TASKS.get(name, recipe) if kind is SENSE else recipe
     return recipe, {f"--{kind.flag}": name} | (ZOO if recipe == "pettingzoo" else {})
 
@@ -94,6 +97,8 @@ def test_a_bad_value_is_refused_in_one_line_that_names_it_or_the_run_trains(
 ):
     if recipe == "atari":
         pytest.importorskip("ale_py")
+    if recipe == "minatar":
+        pytest.importorskip("minatar")
     monkeypatch.chdir(tmp_path)
     words = itertools.chain(*([name, *(text.split() or [""])] for name, text in {**TINY, **extra, flag: value}.items()))
     code = main(["train", recipe, *words])

@@ -16,7 +16,7 @@ SMALL = Catch(rows=4, columns=3)
 
 def make(**options):
     agent = badger.build_run("catch", rows=4, columns=3).learner.agent
-    return badger.MFEC(agent, SMALL, **{"key_size": 0, "horizon": 4} | options)
+    return badger.learners.MFEC(agent, SMALL, **{"key_size": 0, "horizon": 4} | options)
 
 
 def test_a_stored_key_has_its_value_and_others_the_mean_of_their_neighbors():
