@@ -208,7 +208,6 @@ from tasks import (  # noqa: E402
     Task,
     TMaze,
     TMazeLong,
-    TreeMDP,
     to_gymnasium,
     to_parallel_env,
 )
@@ -288,7 +287,6 @@ __all__ = [
     "TMazeLong",
     "TaggedMemory",
     "Task",
-    "TreeMDP",
     "Unrolled",
     "Window",
     "Workspace",
