@@ -4,8 +4,8 @@ from functools import cache, partial
 
 import pytest
 
-from badger import BPTT, DQN, DRQN, EMDQN, LEARNERS, MFEC, NEC, PPO, R2D2
-from badger.learners import host
+from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2
+from badger.learners import EMDQN, MFEC, NEC, host
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
 
