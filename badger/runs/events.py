@@ -4,6 +4,7 @@ import contextlib
 import math
 import shutil
 import threading
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -191,4 +192,18 @@ def _summary_writer(folder: Path, step: int | None) -> Any:
     except ImportError:
         warnings.warn("tensorboard is not installed, no events are written: pip install tensorboard", stacklevel=5)
         return None
-    return SummaryWriter(folder, purge_step=None if step is None else step + 1)
+    purge_step, before = None if step is None else step + 1, _event_files(folder)
+    writer = SummaryWriter(folder, purge_step=purge_step)
+    new = _event_files(folder) - before
+    if new and before and max(new) < max(before):
+        # TensorBoard reads files in the order of their names: second, host, process, number; but "10" is before "9"
+        writer.close()
+        for name in new:
+            (folder / name).unlink()
+        time.sleep(1)
+        writer = SummaryWriter(folder, purge_step=purge_step)
+    return writer
+
+
+def _event_files(folder: Path) -> set[str]:
+    return {path.name for path in folder.glob("events.out.tfevents.*")}

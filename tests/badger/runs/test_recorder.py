@@ -267,6 +267,13 @@ def test_training_evaluation_and_references_share_a_chart():
     ]  # fmt: skip
 
 
+def test_events_of_a_later_writer_have_a_later_name(tmp_path):
+    earlier = tmp_path / f"events.out.tfevents.{int(time.time()):010d}.~"
+    earlier.touch()
+    MetricsWriter(tmp_path, 0, REFERENCES).close()
+    assert max(path.name for path in tmp_path.glob("events.out.tfevents.*")) != earlier.name
+
+
 def test_a_resumed_curve_has_no_piece_twice(tmp_path):
     recorder = MetricsWriter(tmp_path, 0, REFERENCES)
     for step in (1, 3, 5, 7):
