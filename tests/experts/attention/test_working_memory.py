@@ -12,7 +12,7 @@ import oracles_working as oracles
 from badger.testing.contract import close
 from badger.testing.core.cases import equal_runs, grads, noise, run
 from badger.testing.core.stepping import unchecked
-from experts import AMRL, GRU, LSTM, Core, Feedforward, GTrXL, LookupTable, Window
+from experts import AMRL, GRU, LSTM, MQN, Core, Feedforward, GTrXL, Linear, LookupTable, Window
 from experts import state as states
 from experts.attention import sliding_window as band
 
@@ -26,6 +26,9 @@ MADE = {
     "amrl-max": (partial(AMRL, D, LIVE, kind="max", output_size=2), oracles.amrl),
     "window": (partial(Window, D, BLIND, slots=3, key_size=2, value_size=4, heads=2), oracles.window),
     "window-1": (partial(Window, D, LIVE, slots=1, output_size=2), oracles.window),
+    "mqn": (partial(MQN, D, partial(Linear, hidden_size=H), slots=3), oracles.mqn),
+    "rmqn": (partial(MQN, D, LIVE, slots=1, output_size=2), oracles.mqn),
+    "frmqn": (partial(MQN, D, LIVE, slots=3, output_size=4, feedback=True), oracles.mqn),
     "gtrxl": (partial(GTrXL, D, H, memory=3), oracles.gtrxl),
     "gtrxl-1": (partial(GTrXL, D, H, memory=1, layers=3, heads=1, key_size=3, inner=2, bias=0.5), oracles.gtrxl),
 }
@@ -136,7 +139,7 @@ def test_rows_of_the_episode_before_are_zeros_again(name):
 
 def test_of_three_steps_the_sum_the_mean_and_the_maximum():
     class Echo(Feedforward):
-        def _mlp(self, x):
+        def output(self, x):
             return x
 
     xs = torch.tensor([[0.0, -3.0], [0.0, 1.0], [0.0, -4.0]], dtype=torch.double).view(3, 1, 1, 2)
