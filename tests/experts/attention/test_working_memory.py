@@ -237,6 +237,40 @@ def test_members_of_a_controller_that_shares_a_store_are_gathered_by_it(wrap):
     assert core.losses(state) == {} and core.metrics(state)["slots_used"].shape == (B,)
 
 
+# Memory Q-networks
+
+
+@pytest.mark.parametrize("name", ["mqn", "rmqn", "frmqn"])
+def test_a_memory_q_network_reads_the_frames_before_the_present_one(name):
+    core, xs = build(MADE[name][0]), inputs()
+    for steps in (1, 2, T):
+        _, looped = run(core, xs[:steps])
+        _, whole = core.unroll(xs[:steps], core.initial_state(xs[0]))
+        for state in (looped, whole):
+            weights, inside = core.read_weights(state), min(steps - 1, core.slots)
+            assert weights.shape == (B, N, core.slots) and ((weights > 0).sum(-1) == inside).all()
+            close(weights.sum(-1), torch.full((B, N), float(inside > 0), dtype=torch.double))
+            close(weights, core.read_weights(looped))
+            close(core.read_write_vectors(state)["read"], looped.read)
+        if steps == 1:
+            assert not looped.read.any()
+
+
+def test_a_linear_memory_q_network_forgets_what_has_left_its_window():
+    core, xs = build(MADE["mqn"][0]), inputs()
+    ys, _ = core.unroll(xs, core.initial_state(xs[0]))
+    reached = grads(ys[-1], xs)[0].abs().sum((1, 2, 3)) > 0
+    assert reached.tolist() == [t >= T - 1 - 3 for t in range(T)]
+
+
+@pytest.mark.parametrize("name", ["mqn", "frmqn"])
+def test_a_memory_q_network_may_be_given_another_window_after_training(name):
+    make, oracle = MADE[name]
+    core, xs = build(make), inputs()
+    core.slots = 6
+    equal_runs(core, xs, run(core, xs)[0], oracles.lives(partial(oracle, core), xs))
+
+
 # Feed-forward
 
 
