@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
@@ -25,6 +26,7 @@ from experts.episodic.memory import EpisodicMemory
 from experts.episodic.tagged import TaggedMemory
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
@@ -128,6 +130,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "episodic_cpc": ControlledMemory(EpisodicMemory, Private, CPC),
     "episodic_reconstruction": ControlledMemory(EpisodicMemory, Private, Reconstruction),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
+    "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
     "neural_memory_gradient": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64, rule="gradient"),
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
@@ -137,6 +140,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
     "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
+    "neural_map": NeuralMap,
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task

@@ -117,6 +117,9 @@ class CPC(Core):
     def read_weights(self, state: CPCState) -> Float[Tensor, "B N slots"] | None:
         return self.core.read_weights(state.core)
 
+    def write_weights(self, state: CPCState) -> Float[Tensor, "B N slots"] | None:
+        return self.core.write_weights(state.core)
+
     def read_write_vectors(self, state: CPCState) -> dict[str, Float[Tensor, "B N _"]]:
         return self.core.read_write_vectors(state.core)
 
