@@ -103,7 +103,9 @@ def neural_map(core, xs: Tensor) -> Tensor:
         cells = [places.get((i, j), zeros) for i in range(size) for j in range(size)]
         image = torch.stack(cells, -1).view(1, core.channels, size, size)
         for layer in ("summary.0", "summary.2"):
-            image = conv2d(image, weights[f"{layer}.weight"], weights[f"{layer}.bias"], stride=2, padding=1).clamp(min=0)
+            image = conv2d(image, weights[f"{layer}.weight"], weights[f"{layer}.bias"], stride=2, padding=1).clamp(
+                min=0
+            )
         summary = linear(weights, "summary.5", image.flatten())
         query = linear(weights, "query", torch.cat([x, summary]))
         scores = [(query @ cell).exp() for cell in cells]

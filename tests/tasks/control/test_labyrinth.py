@@ -93,7 +93,9 @@ def test_chance_is_that_of_random_walks():
     assert success == pytest.approx(TASK.references()["success"]["chance"], abs=0.04)
 
 
-@pytest.mark.parametrize(("options", "error"), [({"side": 1}, "side=1, want at least 2"), ({"loops": 1.5}, "loops=1.5")])
+@pytest.mark.parametrize(
+    ("options", "error"), [({"side": 1}, "side=1, want at least 2"), ({"loops": 1.5}, "loops=1.5")]
+)
 def test_a_labyrinth_that_makes_no_sense_is_refused(options, error):
     with pytest.raises(ValueError, match=error):
         Labyrinth(**options)
