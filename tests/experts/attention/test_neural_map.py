@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 import oracles_working as oracles
 from badger import build_run
