@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
+from experts.attention.mqn import MQN
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
@@ -26,7 +27,7 @@ from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
 from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
-from experts.recurrent.feedforward import Feedforward
+from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 
@@ -119,6 +120,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "feedforward": Feedforward,
+    "linear": Linear,
     "episodic": ControlledMemory(EpisodicMemory, Private),
     "episodic_shared": ControlledMemory(EpisodicMemory, pooled="slots"),
     "episodic_both": ControlledMemory(private_and_shared, pool_of="shared_slots"),
@@ -134,6 +136,9 @@ CORES: dict[str, Callable[..., Core]] = {
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
+    "mqn": ControlledMemory(MQN, controller="linear", slots=16),
+    "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
+    "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
