@@ -7,7 +7,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.attention`: windows, GTrXL, a look-up table.
-- `experts.belief`: the exact belief of a known model.
+- `experts.belief`: the exact belief of a known model, and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
@@ -36,6 +36,7 @@ from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import BeliefFilter, ExactBelief
+from experts.belief.psr import PSR, PSRFilter
 from experts.core import Core, Private, default_loss_weights
 from experts.cores import CORES, ControlledMemory
 from experts.dnc.core import DNC
@@ -61,6 +62,7 @@ __all__ = [
     "DNC",
     "GRU",
     "LSTM",
+    "PSR",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",
@@ -71,6 +73,7 @@ __all__ = [
     "GTrXL",
     "LookupTable",
     "NeuralMemory",
+    "PSRFilter",
     "Plastic",
     "Private",
     "Reconstruction",

@@ -16,6 +16,7 @@ from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
 from experts.belief.model import EXAMPLE
+from experts.belief.psr import PSR
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -135,5 +136,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
+    "psr": partial(PSR, model=EXAMPLE),
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""
