@@ -34,6 +34,7 @@ from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
+from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import BeliefFilter, ExactBelief
 from experts.belief.psr import PSR, PSRFilter
@@ -62,6 +63,7 @@ __all__ = [
     "DNC",
     "GRU",
     "LSTM",
+    "PSD",
     "PSR",
     "BeliefFilter",
     "ClusteredMemory",

@@ -13,6 +13,7 @@ from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
+from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
 from experts.belief.model import EXAMPLE
@@ -106,6 +107,16 @@ class ControlledMemory:
         return core
 
 
+def controller_alone(input_size: int, controller: Callable[[int], Core]) -> Core:
+    """The controller without a memory, for wrappers around any core.
+
+    Args:
+        input_size: D.
+        controller: a factory int -> Core.
+    """
+    return controller(input_size)
+
+
 def _keyword_options(part: Callable[..., Core]) -> dict[str, inspect.Parameter]:
     hints = get_type_hints(part.__init__ if isinstance(part, type) else part)  # type: ignore[misc]
     return {
@@ -126,6 +137,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "clustered": ControlledMemory(ClusteredMemory, Private),
     "episodic_cpc": ControlledMemory(EpisodicMemory, Private, CPC),
     "episodic_reconstruction": ControlledMemory(EpisodicMemory, Private, Reconstruction),
+    "psd": ControlledMemory(controller_alone, PSD),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
     "neural_memory_gradient": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64, rule="gradient"),

@@ -41,7 +41,7 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "window": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
-WITH_METRICS = {*ROWS_WRITTEN, "dnc", "exact_belief", "psr", *NEURAL, "plastic", "plastic_modulated"}
+WITH_METRICS = {*ROWS_WRITTEN, "dnc", "exact_belief", "psd", "psr", *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):
