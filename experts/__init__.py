@@ -6,7 +6,8 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.recurrent`: GRU, LSTM, a core without memory as the control, and AMRL.
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
-- `experts.dnc`: the differentiable neural computer. `experts.attention`: windows, GTrXL, a look-up table.
+- `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
+- `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
@@ -49,6 +50,7 @@ from experts.episodic.tagged import TaggedMemory
 from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward
 from experts.recurrent.gru import GRU
@@ -63,6 +65,7 @@ __all__ = [
     "DNC",
     "GRU",
     "LSTM",
+    "NTM",
     "PSD",
     "PSR",
     "BeliefFilter",

@@ -26,6 +26,7 @@ from experts.episodic.memory import EpisodicMemory
 from experts.episodic.tagged import TaggedMemory
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward
 from experts.recurrent.gru import GRU
@@ -139,6 +140,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "episodic_reconstruction": ControlledMemory(EpisodicMemory, Private, Reconstruction),
     "psd": ControlledMemory(controller_alone, PSD),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
+    "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
     "neural_memory_gradient": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64, rule="gradient"),
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),

@@ -7,7 +7,7 @@
 - `tasks.pomdp`: partially observed Markov decision processes from files in Cassandra's format.
 - `tasks.adapters`: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
 - `tasks.distributions`: random sizes, mixtures and curricula of tasks.
-- `tasks.wrappers`: a task whose observation includes the last action and reward.
+- `tasks.wrappers`: a task whose observation includes the last action and reward; memory as an action (`Notes`).
 - `tasks.data`: files of data sets, from a folder or a mirror.
 
 `TASKS` has every task by name. A task of your own is one file with a frozen dataclass, and a line in `TASKS`.
@@ -36,6 +36,7 @@ from tasks.adapters.outbound.parallel_env import to_parallel_env
 from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
+from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
@@ -70,7 +71,8 @@ from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
 from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task, init_fields
-from tasks.wrappers import PreviousActionReward
+from tasks.wrappers.notes import Notes
+from tasks.wrappers.previous_action_reward import PreviousActionReward
 
 TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,
@@ -95,6 +97,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "pomdp": Pomdp,
     "dec_tiger": DecTiger,
     "tree_mdp": TreeMDP,
+    "load_unload": LoadUnload,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -123,10 +126,12 @@ __all__ = [
     "GuessingGame",
     "Gymnasium",
     "IntOrRange",
+    "LoadUnload",
     "Maze",
     "Mixed",
     "Mixture",
     "MultiDiscrete",
+    "Notes",
     "ObsPart",
     "Path",
     "PettingZoo",

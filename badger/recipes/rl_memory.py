@@ -9,7 +9,17 @@ from badger.recipes.parts import LEARNER
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from tasks import CardGame, CardGameImitation, PreviousActionReward, ProofOfMemory, Task, TMaze, TMazeLong
+from tasks import (
+    CardGame,
+    CardGameImitation,
+    LoadUnload,
+    Notes,
+    PreviousActionReward,
+    ProofOfMemory,
+    Task,
+    TMaze,
+    TMazeLong,
+)
 
 RL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
     "outer_steps": 2000, "lr": 2e-3, "learner": "a2c", "core.key_size": 32, "core.value_size": 32, "core.width": 32,
@@ -103,6 +113,29 @@ def t_maze_long(setup: Setup, rl: RLFlags, *, length: int = 30, noise: bool = Tr
 def proof_of_memory(setup: Setup, rl: RLFlags) -> Run:
     """One expert goes to the end of a line that was shown to be the good one (Pleines et al. 2023)."""
     return rl.make_run(setup, ProofOfMemory())
+
+
+@recipe(
+    {"learner": {"ppo": {"horizon": 64, "gamma": 0.95, "epochs": 4, "minibatches": 4, "entropy_weight": 0.01}}},
+    **RL_DEFAULTS
+    | {"core": "feedforward", "learner": "ppo", "batch": 32, "outer_steps": 145, "lr": 3e-3, "schedule": "linear"},
+)
+def load_unload(setup: Setup, *, places: int = 5, notes: int = 1, real_notes: int = 0, steps: int = 200) -> Run:
+    """One expert without memory carries goods along a line, and notes whether it is loaded (Peshkin et al. 1999).
+
+    With the defaults 297,000 environment steps. The return is discounted by .95 a step.
+
+    Args:
+        places: on the line.
+        notes: bits that each action keeps, sets or clears and each observation shows; 0: none.
+        real_notes: numbers that each action adds to; 0: none.
+        steps: length of an episode.
+    """
+    for name, count in {"notes": notes, "real_notes": real_notes}.items():
+        if count < 0:
+            raise ValueError(f"{name}={count}, want at least 0")
+    task: Task = LoadUnload(steps, places)
+    return setup.make_run(Notes(task, notes, real_notes) if notes or real_notes else task)
 
 
 @recipe(**RL_DEFAULTS | {"core": "episodic"})

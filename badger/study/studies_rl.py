@@ -146,6 +146,17 @@ DEC_TIGER = _study(
     threshold=None,  # training explores, and pays for each door that one opens alone
 )
 
+LOAD_UNLOAD = _study(
+    "load_unload",
+    {"no notes": {"notes": 0}, "one bit": {"notes": 1}, "gru, no notes": {"notes": 0, "core": "gru"}},
+    {"steps": 8, "learner.horizon": 8},
+    name="load-unload",
+    claim="With one bit that its actions write, an agent without memory comes within 5 % of the optimum.",
+    score="discounted_return",
+    threshold=1.97,
+)
+
 RL_MEMORY_STUDIES = (
     T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
+    LOAD_UNLOAD,
 )  # fmt: skip

@@ -33,6 +33,9 @@ class AuxiliaryLoss(Core):
     def read_weights(self, state: Any) -> Float[Tensor, "B N slots"] | None:
         return self.core.read_weights(state.core)
 
+    def write_weights(self, state: Any) -> Float[Tensor, "B N slots"] | None:
+        return self.core.write_weights(state.core)
+
     def read_write_vectors(self, state: Any) -> dict[str, Float[Tensor, "B N _"]]:
         return self.core.read_write_vectors(state.core)
 

@@ -7,6 +7,7 @@
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
 - `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are
   observed only in the first steps.
+- `tasks.control.load_unload`: `LoadUnload`, goods are carried along a line by a cart that does not observe its load.
 - `tasks.control.spread`: `Spread`, several agents that cover landmarks: simple_spread of PettingZoo and MPE2, batched.
   `tasks.control.spread_physics`: its discs; `tasks.control.spread_script`: its reference players.
 - `tasks.control.tree_mdp`: `TreeMDP`, a fixed random tree of choices, fully observed, with rewards at its leaves.

@@ -52,6 +52,7 @@ WITH_EXAMPLE = [
     "experts.belief",
     "experts.auxiliary",
     "experts.dnc",
+    "experts.ntm",
     "experts.episodic",
     "experts.fast_weights",
     "experts.recurrent",

@@ -41,7 +41,8 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "window": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
-WITH_METRICS = {*ROWS_WRITTEN, "dnc", "exact_belief", "psd", "psr", *NEURAL, "plastic", "plastic_modulated"}
+ADDRESSED = ("dnc", "ntm")  # writes, too, have weights over slots
+WITH_METRICS = {*ROWS_WRITTEN, *ADDRESSED, "exact_belief", "psd", "psr", *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):
@@ -151,11 +152,12 @@ def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
 # --- plots
 
 
-@pytest.mark.parametrize("core", ["gru", *ROWS_WRITTEN, "dnc", *NEURAL])
+@pytest.mark.parametrize("core", ["gru", *ROWS_WRITTEN, *ADDRESSED, *NEURAL])
 def test_plots_of_a_guessing_game_are_those_of_the_task_and_the_memory(core):
     plots = inspected(core)[0].plots
-    memory = {"memory/reads"} if core in (*ROWS_WRITTEN, "dnc") else set()
-    if core in ({*ROWS_WRITTEN, "dnc", *NEURAL} - {"clustered"}):  # which has no read and write vectors
+    memory = {"memory/reads"} if core in (*ROWS_WRITTEN, *ADDRESSED) else set()
+    memory |= {"memory/writes"} if core in ADDRESSED else set()
+    if core in ({*ROWS_WRITTEN, *ADDRESSED, *NEURAL} - {"clustered"}):  # which has no read and write vectors
         memory |= {"memory/similarity"}
     assert plots.keys() == {"comms/graph", "episode/steps", "inner/error", "inner/guesses"} | memory
 

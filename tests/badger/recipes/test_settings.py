@@ -140,3 +140,7 @@ def test_an_image_is_read_by_one_expert_that_talks_to_nobody():
     learner = sequential_mnist(pixels=28, **{"core.hidden_size": 6, "core.slots": 9}).learner
     assert learner.task.steps == 28 and learner.agent.experts == 1 and learner.agent.bus.message_size == 0
     assert learner.agent.core.core.slots == 9 and learner.schedule(0) == 1e-3
+
+
+def test_experts_communicate_as_many_rounds_in_a_step_as_are_given():
+    assert own(comm_rounds=3).learner.agent.comm_rounds == 3
