@@ -8,7 +8,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
 - `experts.attention`: windows, GTrXL, a look-up table.
-- `experts.belief`: the exact belief of a known model.
+- `experts.belief`: the exact belief of a known model, and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
@@ -36,8 +36,10 @@ from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
+from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import BeliefFilter, ExactBelief
+from experts.belief.psr import PSR, PSRFilter
 from experts.core import Core, Private, default_loss_weights
 from experts.cores import CORES, ControlledMemory
 from experts.dnc.core import DNC
@@ -66,6 +68,8 @@ __all__ = [
     "LSTM",
     "MQN",
     "NTM",
+    "PSD",
+    "PSR",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",
@@ -77,6 +81,7 @@ __all__ = [
     "Linear",
     "LookupTable",
     "NeuralMemory",
+    "PSRFilter",
     "Plastic",
     "Private",
     "Reconstruction",
