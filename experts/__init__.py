@@ -11,6 +11,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
+- `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
 - `experts.activation_gradients`: for backward passes written by hand.
 
@@ -47,6 +48,7 @@ from experts.episodic.tagged import TaggedMemory
 from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.random_key import RandomKey, initial_key, random_seeds, seeded, with_random_seeds
 from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward
 from experts.recurrent.gru import GRU
@@ -73,6 +75,7 @@ __all__ = [
     "NeuralMemory",
     "Plastic",
     "Private",
+    "RandomKey",
     "Reconstruction",
     "RowLog",
     "State",
@@ -81,6 +84,10 @@ __all__ = [
     "Unrolled",
     "Window",
     "default_loss_weights",
+    "initial_key",
     "private_and_shared",
+    "random_seeds",
+    "seeded",
     "state",
+    "with_random_seeds",
 ]
