@@ -7,7 +7,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.attention`: windows, GTrXL, a look-up table.
-- `experts.belief`: the exact belief of a known model.
+- `experts.belief`: the exact belief of a known model, and learned beliefs of particles (DPFRL, DVRL).
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
@@ -37,6 +37,8 @@ from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import BeliefFilter, ExactBelief
+from experts.belief.kalman import KalmanBelief, KalmanFilter
+from experts.belief.particle import ParticleFilter
 from experts.core import Core, Private, default_loss_weights
 from experts.cores import CORES, ControlledMemory
 from experts.dnc.core import DNC
@@ -71,8 +73,11 @@ __all__ = [
     "ExactBelief",
     "Feedforward",
     "GTrXL",
+    "KalmanBelief",
+    "KalmanFilter",
     "LookupTable",
     "NeuralMemory",
+    "ParticleFilter",
     "Plastic",
     "Private",
     "RandomKey",

@@ -14,8 +14,11 @@ from experts.attention.lookup_table import LookupTable
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.reconstruction import Reconstruction
+from experts.belief.dpfrl import dpfrl
+from experts.belief.dvrl import dvrl
 from experts.belief.exact import ExactBelief
-from experts.belief.model import EXAMPLE
+from experts.belief.kalman import KalmanBelief
+from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -135,5 +138,8 @@ CORES: dict[str, Callable[..., Core]] = {
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
+    "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
+    "particle_filter": dpfrl,
+    "dvrl": dvrl,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

@@ -37,6 +37,7 @@ from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
 from tasks.control.maze import Maze
+from tasks.control.mountain_hike import MountainHike
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
@@ -95,6 +96,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "pomdp": Pomdp,
     "dec_tiger": DecTiger,
     "tree_mdp": TreeMDP,
+    "mountain_hike": MountainHike,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -126,6 +128,7 @@ __all__ = [
     "Maze",
     "Mixed",
     "Mixture",
+    "MountainHike",
     "MultiDiscrete",
     "ObsPart",
     "Path",

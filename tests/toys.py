@@ -9,6 +9,7 @@ from torch import Tensor
 
 from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Task, generator, sense
 from badger.rng import drawing_from
+from experts import random_seeds, with_random_seeds
 from tasks import Continuous, Discrete, Step
 
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
@@ -38,6 +39,12 @@ def toy_agent(
             identity_size=IDENTITY,
             comm_rounds=comm_rounds,
         ).double()
+
+
+def with_seeds_of(core_state, other):
+    """The state of a core, with the seeds of another one where it draws random numbers."""
+    seeds = random_seeds(other)
+    return core_state if seeds is None else with_random_seeds(core_state, seeds)
 
 
 def game(steps=5, dims=2) -> GuessingGame:

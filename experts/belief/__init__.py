@@ -1,7 +1,11 @@
 """Beliefs: cores whose state is a distribution over the hidden states of a world.
 
 - `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or with a network (`ExactBelief`).
-- `experts.belief.model`: the arrays that a model must have.
+- `experts.belief.kalman`: the Kalman filter, the same for a linear Gaussian model (`KalmanFilter`, `KalmanBelief`).
+- `experts.belief.model`: what such models must have.
+- `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves; the models are
+  `experts.belief.dpfrl`, with learned weights, and `experts.belief.dvrl`, with a model of observations and its bound as
+  a loss. `experts.belief.resampling`: how particles are resampled.
 
 ```python
 import torch
@@ -16,7 +20,33 @@ assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```
 """
 
+from experts.belief.dpfrl import PFGRUModel, dpfrl
+from experts.belief.dvrl import VariationalModel, dvrl
 from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief, ImpossibleObservation
-from experts.belief.model import EXAMPLE, BeliefModel
+from experts.belief.kalman import KalmanBelief, KalmanFilter, KalmanState
+from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE, BeliefModel, LinearGaussianModel
+from experts.belief.particle import ParticleFilter, ParticleModel, ParticleState
+from experts.belief.resampling import soft_resample, systematic_indices
 
-__all__ = ["EXAMPLE", "BeliefFilter", "BeliefModel", "BeliefState", "ExactBelief", "ImpossibleObservation"]
+__all__ = [
+    "EXAMPLE",
+    "LINEAR_EXAMPLE",
+    "BeliefFilter",
+    "BeliefModel",
+    "BeliefState",
+    "ExactBelief",
+    "ImpossibleObservation",
+    "KalmanBelief",
+    "KalmanFilter",
+    "KalmanState",
+    "LinearGaussianModel",
+    "PFGRUModel",
+    "ParticleFilter",
+    "ParticleModel",
+    "ParticleState",
+    "VariationalModel",
+    "dpfrl",
+    "dvrl",
+    "soft_resample",
+    "systematic_indices",
+]

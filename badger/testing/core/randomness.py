@@ -25,7 +25,7 @@ def outputs_do_not_depend_on_the_global_generator(make: Make) -> None:
     for seed in (1, 2):
         with drawing_from(seeded_generator(seed)):
             ys.append(run(core, xs, seeded_state(core, xs[0]))[0])
-    close(*ys, "the same outputs whatever torch's default generator draws: a RandomKey in the state")
+    close(ys[0], ys[1], "the same outputs whatever torch's default generator draws: a RandomKey in the state")
 
 
 @line

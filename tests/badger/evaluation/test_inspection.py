@@ -41,7 +41,8 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "window": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
-WITH_METRICS = {*ROWS_WRITTEN, "dnc", "exact_belief", *NEURAL, "plastic", "plastic_modulated"}
+BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl")
+WITH_METRICS = {*ROWS_WRITTEN, "dnc", *BELIEFS, *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):

@@ -15,6 +15,7 @@ from experts import CORES, CPC
 from tasks import GuessingGame
 
 TINY = {"core.hidden_size": 6, "core.key_size": 4, "message_size": 4, "batch": 4}
+WITHOUT_MODEL = [core for core in CORES if core not in ("exact_belief", "kalman_filter")]
 
 
 @recipe(experts=3, lr=0.5, **{"core.hidden_size": 6})
@@ -83,7 +84,7 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-@pytest.mark.parametrize("core", [core for core in CORES if core != "exact_belief"])  # of tasks with a model alone
+@pytest.mark.parametrize("core", WITHOUT_MODEL)  # of tasks with a model alone
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_core_is_trained_by_a_recipe(name, core):
     arguments = drop_unknown_options(
@@ -101,6 +102,7 @@ def test_every_core_is_trained_by_a_recipe(name, core):
         ({"core": "neural_memory", "auxiliary_weights": {"meta": 0.0}}, {}),
         ({"core": "lookup_table"}, {}),
         ({"core": "episodic_cpc"}, {"cpc": 0.1}),
+        ({"core": "dvrl"}, {"negative_elbo": 0.1}),
     ],
 )
 def test_a_core_suggests_the_weights_of_its_losses(given, wanted):

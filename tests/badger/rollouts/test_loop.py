@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import BUSES, CORES, RepeatPrevious, initial_carry, rollout
 from pairwise import each_value, pairwise
-from toys import Crowd, Walk, game, seeded, toy_agent
+from toys import Crowd, Walk, game, seeded, toy_agent, with_seeds_of
 
 B = 3
 cores = pytest.mark.parametrize("core", CORES)
@@ -168,6 +168,7 @@ def test_the_agent_is_reset_with_a_task_of_fixed_length(core):
     state = agent.initial_state(trajectory.obs[4], seeded())._replace(
         identity=reset_state.identity, assignment=reset_state.assignment
     )
+    state = state._replace(core=with_seeds_of(state.core, reset_state.core))
     assert_close(agent(trajectory.obs[4], state)[0], trajectory.output[4])
 
 
@@ -239,6 +240,7 @@ def test_the_state_is_reset_after_an_end_in_its_rows_only(core):
         unchanged = (previous.identity == current.identity).flatten(1).all(1)
         assert torch.equal(unchanged, trajectory.valid[t - 1])  # the invalid step is the last one of its episode
         initial = agent.initial_state(trajectory.obs[t], seeded())._replace(identity=current.identity)
+        initial = initial._replace(core=with_seeds_of(initial.core, current.core))
         continued, restarted = (agent(trajectory.obs[t], state)[0] for state in (previous, initial))
         assert_close(trajectory.output[t], torch.where(unchanged.unsqueeze(-1), continued, restarted))
 
