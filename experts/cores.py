@@ -16,8 +16,11 @@ from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
+from experts.belief.dpfrl import dpfrl
+from experts.belief.dvrl import dvrl
 from experts.belief.exact import ExactBelief
-from experts.belief.model import EXAMPLE
+from experts.belief.kalman import KalmanBelief
+from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
 from experts.belief.psr import PSR
 from experts.core import Core, Private
 from experts.dnc.core import DNC
@@ -156,5 +159,8 @@ CORES: dict[str, Callable[..., Core]] = {
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
     "psr": partial(PSR, model=EXAMPLE),
+    "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
+    "particle_filter": dpfrl,
+    "dvrl": dvrl,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

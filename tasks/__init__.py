@@ -39,6 +39,7 @@ from tasks.control.cart_pole import CartPole
 from tasks.control.i_maze import IMaze
 from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
+from tasks.control.mountain_hike import MountainHike
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
@@ -100,6 +101,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "dec_tiger": DecTiger,
     "tree_mdp": TreeMDP,
     "load_unload": LoadUnload,
+    "mountain_hike": MountainHike,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -133,6 +135,7 @@ __all__ = [
     "Maze",
     "Mixed",
     "Mixture",
+    "MountainHike",
     "MultiDiscrete",
     "Notes",
     "ObsPart",

@@ -1,5 +1,6 @@
 """Small agents and tasks of variable length, shared by the tests."""
 
+import inspect
 import io
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -9,11 +10,16 @@ from torch import Tensor
 
 from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Task, generator, sense
 from badger.rng import drawing_from
+from experts import random_seeds, with_random_seeds
 from tasks import Continuous, Discrete, Step
 
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 
 HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of tasks with a single agent
+
+
+OF_MODELS = tuple(name for name, core in CORES.items() if "model" in inspect.signature(core).parameters)  # filters
+WITHOUT_MODEL = [core for core in CORES if core not in OF_MODELS]
 
 
 def seeded(seed=0):
@@ -38,6 +44,12 @@ def toy_agent(
             identity_size=IDENTITY,
             comm_rounds=comm_rounds,
         ).double()
+
+
+def with_seeds_of(core_state, other):
+    """The state of a core, with the seeds of another one where it draws random numbers."""
+    seeds = random_seeds(other)
+    return core_state if seeds is None else with_random_seeds(core_state, seeds)
 
 
 def game(steps=5, dims=2) -> GuessingGame:
