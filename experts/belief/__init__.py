@@ -3,9 +3,9 @@
 - `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or with a network (`ExactBelief`).
 - `experts.belief.kalman`: the Kalman filter, the same for a linear Gaussian model (`KalmanFilter`, `KalmanBelief`).
 - `experts.belief.model`: what such models must have.
-- `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves; the models are
-  `experts.belief.dpfrl`, with learned weights, and `experts.belief.dvrl`, with a model of observations and its bound as
-  a loss. `experts.belief.resampling`: how particles are resampled.
+- `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves. Models:
+  `experts.belief.pfgru`, with learned weights (DPFRL), and `experts.belief.variational`, with a model of observations,
+  whose bound is a loss (DVRL). `experts.belief.resampling`: how particles are resampled.
 
 ```python
 import torch
@@ -20,13 +20,13 @@ assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```
 """
 
-from experts.belief.dpfrl import PFGRUModel, dpfrl
-from experts.belief.dvrl import VariationalModel, dvrl
 from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief, ImpossibleObservation
 from experts.belief.kalman import KalmanBelief, KalmanFilter, KalmanState
 from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE, BeliefModel, LinearGaussianModel
 from experts.belief.particle import ParticleFilter, ParticleModel, ParticleState
+from experts.belief.pfgru import PFGRUModel, dpfrl
 from experts.belief.resampling import soft_resample, systematic_indices
+from experts.belief.variational import VariationalModel, dvrl
 
 __all__ = [
     "EXAMPLE",
