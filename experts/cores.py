@@ -16,12 +16,12 @@ from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
-from experts.belief.dpfrl import dpfrl
-from experts.belief.dvrl import dvrl
 from experts.belief.exact import ExactBelief
 from experts.belief.kalman import KalmanBelief
 from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
+from experts.belief.pfgru import dpfrl
 from experts.belief.psr import PSR
+from experts.belief.variational import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared

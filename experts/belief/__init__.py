@@ -4,9 +4,9 @@
 - `experts.belief.kalman`: the Kalman filter, the same for a linear Gaussian model (`KalmanFilter`, `KalmanBelief`).
 - `experts.belief.model`: what such models must have. `experts.belief.events`: actions and observations in an input,
   `ImpossibleObservation`.
-- `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves; the models are
-  `experts.belief.dpfrl`, with learned weights, and `experts.belief.dvrl`, with a model of observations and its bound as
-  a loss. `experts.belief.resampling`: how particles are resampled.
+- `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves. Models:
+  `experts.belief.pfgru`, with learned weights (DPFRL), and `experts.belief.variational`, with a model of observations,
+  whose bound is a loss (DVRL). `experts.belief.resampling`: how particles are resampled.
 - `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
   network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
   `fit_psr` from recorded steps.
@@ -24,17 +24,17 @@ assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```
 """
 
-from experts.belief.dpfrl import PFGRUModel, dpfrl
-from experts.belief.dvrl import VariationalModel, dvrl
 from experts.belief.events import ImpossibleObservation
 from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief
 from experts.belief.kalman import KalmanBelief, KalmanFilter, KalmanState
 from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE, BeliefModel, LinearGaussianModel
 from experts.belief.particle import ParticleFilter, ParticleModel, ParticleState
+from experts.belief.pfgru import PFGRUModel, dpfrl
 from experts.belief.psr import PSR, PSRFilter, PSRState
 from experts.belief.psr_model import PSRModel, exact_psr
 from experts.belief.resampling import soft_resample, systematic_indices
 from experts.belief.spectral import fit_psr
+from experts.belief.variational import VariationalModel, dvrl
 
 __all__ = [
     "EXAMPLE",

@@ -106,7 +106,7 @@ class KalmanFilter(Core):
         return torch.cat([new.mean, _deviations(new)], -1), new
 
     def metrics(self, state: KalmanState) -> dict[str, Float[Tensor, " B"]]:
-        """belief_deviation: the mean standard deviation of the hidden state."""
+        """The mean standard deviation of the hidden state, as `belief_deviation`."""
         return {"belief_deviation": _deviations(state).mean((1, 2))}
 
 

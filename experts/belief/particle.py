@@ -18,7 +18,10 @@ from experts.random_key import RandomKey, initial_key
 
 
 class ParticleModel(nn.Module, ABC):
-    """How particles move and how likely they make the input. A subclass sets the sizes and implements `forward`."""
+    """A model of how particles move and of how likely they make the input.
+
+    A subclass sets the sizes and implements `forward`.
+    """
 
     input_size: int
     particle_size: int  # H
@@ -133,7 +136,7 @@ class ParticleFilter(Core):
         return {"negative_elbo": -_mean_of_present(state.evidence, state)} if self.model.generative else {}
 
     def metrics(self, state: ParticleState) -> dict[str, Float[Tensor, " B"]]:
-        """effective_particles: 1 / sum w^2, the number of particles with equal weights that would be as good."""
+        """The effective number of particles, 1 / sum w^2: so many with equal weights would be as good."""
         return {"effective_particles": (-(2 * state.log_weights).logsumexp(-1)).exp().mean(-1)}
 
 

@@ -142,7 +142,7 @@ def test_particles_and_weights_are_those_of_a_loop_over_particles():
 
     weights, row = [], x[0, 0]
     with torch.no_grad():
-        encoded = torch.relu(model.encoder(row))
+        encoded = torch.tanh(model.encoder(row))
         for k in range(4):
             h = before.particles[0, 0, k]  # resampling of equal weights moves none
             mean, std = model.proposal(h, encoded)

@@ -33,7 +33,7 @@ class Gaussian(nn.Module):
         Args:
             parts: of the input, side by side.
         """
-        mean, raw = self.out(torch.relu(self.hidden(torch.cat(parts, -1)))).chunk(2, -1)
+        mean, raw = self.out(torch.tanh(self.hidden(torch.cat(parts, -1)))).chunk(2, -1)
         return mean, softplus(raw) + SMALLEST_STD
 
 
@@ -76,7 +76,7 @@ class VariationalModel(ParticleModel):
         self, particles: Float[Tensor, "B N K H"], x: Float[Tensor, "B N D"], noise: Float[Tensor, "B N K Z"]
     ) -> tuple[Float[Tensor, "B N K H"], Float[Tensor, "B N K"]]:
         k = particles.shape[2]
-        e, inputs = (part.unsqueeze(2).expand(-1, -1, k, -1) for part in (torch.relu(self.encoder(x)), x))
+        e, inputs = (part.unsqueeze(2).expand(-1, -1, k, -1) for part in (torch.tanh(self.encoder(x)), x))
         target, condition = inputs[..., : self.predicted], inputs[..., self.predicted :]
         mean, std = self.proposal(particles, e)
         z = mean + std * noise
