@@ -36,6 +36,7 @@ from experts import state
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
@@ -87,6 +88,7 @@ __all__ = [
     "KalmanFilter",
     "Linear",
     "LookupTable",
+    "NeuralMap",
     "NeuralMemory",
     "PSRFilter",
     "ParticleFilter",

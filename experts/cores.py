@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
@@ -155,6 +156,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
     "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
+    "neural_map": NeuralMap,
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task

@@ -37,6 +37,7 @@ from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
 from tasks.control.i_maze import IMaze
+from tasks.control.labyrinth import Labyrinth
 from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
 from tasks.control.mountain_hike import MountainHike
@@ -81,6 +82,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
     "maze": Maze,
     "i_maze": IMaze,
+    "labyrinth": Labyrinth,
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
@@ -131,6 +133,7 @@ __all__ = [
     "Gymnasium",
     "IMaze",
     "IntOrRange",
+    "Labyrinth",
     "LoadUnload",
     "Maze",
     "Mixed",

@@ -18,8 +18,9 @@ HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of tasks with a single agent
 
 
-OF_MODELS = tuple(name for name, core in CORES.items() if "model" in inspect.signature(core).parameters)  # filters
-WITHOUT_MODEL = [core for core in CORES if core not in OF_MODELS]
+OPTIONS = {name: set(inspect.signature(core).parameters) for name, core in CORES.items()}
+OF_MODELS = tuple(name for name, options in OPTIONS.items() if "model" in options)  # filters of a known model
+FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position"}]
 
 
 def seeded(seed=0):

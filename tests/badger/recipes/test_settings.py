@@ -13,7 +13,7 @@ from badger.recipes.sequences import sequential_mnist
 from badger.recipes.settings import Setup
 from experts import CPC
 from tasks import GuessingGame
-from toys import WITHOUT_MODEL
+from toys import FOR_ANY_TASK
 
 TINY = {"core.hidden_size": 6, "core.key_size": 4, "message_size": 4, "batch": 4}
 
@@ -84,7 +84,7 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-@pytest.mark.parametrize("core", WITHOUT_MODEL)  # of tasks with a model alone
+@pytest.mark.parametrize("core", FOR_ANY_TASK)  # not of a model or a position
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_core_is_trained_by_a_recipe(name, core):
     arguments = drop_unknown_options(
