@@ -5,6 +5,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
 - `badger.learners.bptt`: `BPTT`, the gradient of differentiable rewards through whole episodes.
 - `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. Their base `badger.learners.actor_critic` has
   the options and metrics that both share.
+- `badger.learners.reinforce`: `REINFORCE`, by reward for choices and by gradient for the real numbers beside them.
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
 - `badger.learners.population`: several seeds trained as one batched computation.
@@ -40,6 +41,7 @@ from badger.learners.ppo import PPO
 from badger.learners.q_learning.dqn import DQN
 from badger.learners.q_learning.drqn import DRQN
 from badger.learners.q_learning.r2d2 import R2D2
+from badger.learners.reinforce import REINFORCE
 from badger.learners.requirements import check_critic, check_task, requirement
 from badger.policies.policies import Policy
 from tasks import Task
@@ -95,6 +97,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "nec": NEC,
     "ppo": PPO,
     "r2d2": R2D2,
+    "reinforce": REINFORCE,
 }
 """Learners by name, each `(agent, task, *, options) -> Learner`."""
 
@@ -109,6 +112,7 @@ __all__ = [
     "NEC",
     "PPO",
     "R2D2",
+    "REINFORCE",
     "Learner",
     "check_critic",
     "check_task",
