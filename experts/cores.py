@@ -11,11 +11,14 @@ from typing import Any, get_type_hints
 
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
+from experts.attention.mqn import MQN
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
+from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
 from experts.belief.model import EXAMPLE
+from experts.belief.psr import PSR
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -26,7 +29,7 @@ from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
 from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
-from experts.recurrent.feedforward import Feedforward
+from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 
@@ -106,6 +109,16 @@ class ControlledMemory:
         return core
 
 
+def controller_alone(input_size: int, controller: Callable[[int], Core]) -> Core:
+    """The controller without a memory, for wrappers around any core.
+
+    Args:
+        input_size: D.
+        controller: a factory int -> Core.
+    """
+    return controller(input_size)
+
+
 def _keyword_options(part: Callable[..., Core]) -> dict[str, inspect.Parameter]:
     hints = get_type_hints(part.__init__ if isinstance(part, type) else part)  # type: ignore[misc]
     return {
@@ -119,6 +132,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "feedforward": Feedforward,
+    "linear": Linear,
     "episodic": ControlledMemory(EpisodicMemory, Private),
     "episodic_shared": ControlledMemory(EpisodicMemory, pooled="slots"),
     "episodic_both": ControlledMemory(private_and_shared, pool_of="shared_slots"),
@@ -126,6 +140,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "clustered": ControlledMemory(ClusteredMemory, Private),
     "episodic_cpc": ControlledMemory(EpisodicMemory, Private, CPC),
     "episodic_reconstruction": ControlledMemory(EpisodicMemory, Private, Reconstruction),
+    "psd": ControlledMemory(controller_alone, PSD),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
     "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
@@ -134,8 +149,12 @@ CORES: dict[str, Callable[..., Core]] = {
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
+    "mqn": ControlledMemory(MQN, controller="linear", slots=16),
+    "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
+    "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
+    "psr": partial(PSR, model=EXAMPLE),
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

@@ -36,6 +36,7 @@ from tasks.adapters.outbound.parallel_env import to_parallel_env
 from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
+from tasks.control.i_maze import IMaze
 from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
 from tasks.control.proof_of_memory import ProofOfMemory
@@ -80,6 +81,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,
     "guessing_game": GuessingGame,
     "maze": Maze,
+    "i_maze": IMaze,
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
@@ -128,6 +130,7 @@ __all__ = [
     "EnvStep",
     "GuessingGame",
     "Gymnasium",
+    "IMaze",
     "InputTape",
     "IntOrRange",
     "LoadUnload",

@@ -77,6 +77,23 @@ def window(core, xs: Tensor) -> Tensor:
     return torch.stack(ys)
 
 
+def mqn(core, xs: Tensor) -> Tensor:
+    weights, state, ys = dict(core.named_parameters()), None, []
+    read = xs.new_zeros(core.output_size)
+    for t, x in enumerate(xs):
+        heard = (torch.cat([x, read]) if core.feedback else x).view(1, 1, -1)
+        state = core.controller.initial_state(heard) if state is None else state
+        h, state = core.controller(heard, state)
+        h, seen = h.view(-1), xs[max(0, t - core.slots) : t]
+        scores = [(h @ linear(weights, "key", frame)).exp() for frame in seen]
+        read = xs.new_zeros(core.output_size)
+        for score, frame in zip(scores, seen, strict=True):
+            read = read + score / sum(scores) * linear(weights, "value", frame)
+        y = linear(weights, "out", h) + read
+        ys.append(torch.stack([part if i < len(y) // 2 else part.clamp(min=0) for i, part in enumerate(y)]))
+    return torch.stack(ys)
+
+
 def gtrxl(core, xs: Tensor, *, cut: tuple[int, ...] = ()) -> Tensor:
     """cut: steps at which a segment begins, that gets no gradient through what is older."""
     weights = dict(core.named_parameters())

@@ -30,6 +30,7 @@ from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import catch, guessing_game, pooled_recall, repeat_previous
 from badger.recipes.rl_memory import (
     card_game,
+    i_maze,
     input_tape,
     load_unload,
     proof_of_memory,
@@ -54,10 +55,8 @@ RECIPES: dict[str, Callable[..., Run]] = register(
         (recipe.__name__, recipe)
         for recipe in (
             associative_recall, atari, babi, card_game, cartpole, catch, copy, dec_tiger, dictionary_inference,
-            guessing_game, gymnasium, input_tape, load_unload, maze,
-            minatar, pettingzoo, pomdp, pooled_recall, priority_sort,
-            proof_of_memory, repeat_previous,
-            sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
+            guessing_game, gymnasium, i_maze, input_tape, load_unload, maze, minatar, pettingzoo, pomdp, pooled_recall,
+            priority_sort, proof_of_memory, repeat_previous, sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
         )
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from tasks import (
     CardGame,
     CardGameImitation,
     Curriculum,
+    IMaze,
     InputTape,
     IntOrRange,
     LoadUnload,
@@ -113,6 +114,22 @@ def t_maze_long(setup: Setup, rl: RLFlags, *, length: int = 30, noise: bool = Tr
         noise: whether a random bit is observed in each step.
     """
     return rl.make_run(setup, TMazeLong(length, noise))
+
+
+@recipe(
+    {"learner": {"ppo": {"entropy_weight": 0.02}}},
+    **RL_DEFAULTS | {"core": "frmqn", "core.slots": 49, "learner": "ppo", "batch": 32, "lr": 1e-3, "outer_steps": 150},
+)
+def i_maze(setup: Setup, rl: RLFlags, *, length: IntOrRange = (5, 9)) -> Run:
+    """One expert must look at an indicator, and remember it until it is between two goals (Oh et al. 2016).
+
+    The window of the memory Q-networks (`--core mqn`, `rmqn` and `frmqn`) has room for episodes longer than those of
+    training; rows that are not written yet are not read.
+
+    Args:
+        length: steps from the indicator to the goals; two numbers: a range, drawn for each episode.
+    """
+    return rl.make_run(setup, IMaze(length))
 
 
 @recipe(**RL_DEFAULTS)

@@ -49,6 +49,8 @@ class Setup:
         experts: number of experts, free after training; two numbers: a range, drawn for each outer step. In an
             environment of several agents a multiple of their number: equally many act for each; 0: one for each.
         message_size: numbers in an inbox.
+        comm_rounds: rounds of communication in a step: a message of one round is read in the next, and that of the last
+            round in the next step.
         identity_size: random numbers that tell experts apart, drawn for each episode; default 8, or 0 where the act
             names them.
         auxiliary_weights: weights of the core's auxiliary losses by name; default: those that the core suggests.
@@ -81,6 +83,7 @@ class Setup:
     learner: Part = LEARNER("bptt")
     experts: IntOrRange = 4
     message_size: int = 16
+    comm_rounds: int = 1
     identity_size: int | None = None
     auxiliary_weights: dict[str, float] | None = None
     batch: int = 64
@@ -166,6 +169,7 @@ class Setup:
             topology=self.topology.bound(),
             experts=size_range(experts=self.experts)[1],
             identity_size=identity,
+            comm_rounds=self.comm_rounds,
         )
         if self.orthogonal_init:
             orthogonal_(agent)
@@ -199,7 +203,8 @@ class Setup:
         )
 
     def _check_numbers(self) -> None:
-        lowest = {"batch": 1, "outer_steps": 1, "seeds": 1, "message_size": 1, "seed": 0, "identity_size": 0}
+        positive = ("batch", "outer_steps", "seeds", "message_size", "comm_rounds")
+        lowest = dict.fromkeys(positive, 1) | {"seed": 0, "identity_size": 0}
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:

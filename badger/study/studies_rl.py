@@ -69,6 +69,19 @@ T_MAZE_LONG = _study(
     seeds=10,
 )
 
+I_MAZE = _study(
+    "i_maze",
+    {core: {"core": core, "outer_steps": 100} for core in ("frmqn", "rmqn", "mqn", "lstm", "gru")}
+    | {"memoryless": {"core": "feedforward", "outer_steps": 100}},
+    {"length": 3, "core.slots": 8},
+    name="i-maze",
+    claim="Agents that learn in corridors of 5 to 9 steps with a feedback memory Q-network (FRMQN) succeed in 95 % of "
+    "corridors of 36 steps.",
+    score="success",
+    threshold=0.55,  # in training, where one explores: more than is to be had without a memory
+    evaluations={"36 steps": {"length": 36}, "5 to 9 steps": {}},
+)
+
 PROOF = {"learner": "ppo", "batch": 16, "lr": 1e-3, "outer_steps": 97}  # 256 steps each: 24,832
 
 PROOF_OF_MEMORY = _study(
@@ -164,6 +177,6 @@ LOAD_UNLOAD = _study(
 )
 
 RL_MEMORY_STUDIES = (
-    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
     LOAD_UNLOAD,
+    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
 )  # fmt: skip

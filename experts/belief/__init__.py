@@ -1,7 +1,11 @@
-"""Beliefs: cores whose state is a distribution over the hidden states of a world.
+"""Beliefs: cores whose state is what is known of a world that is partly observed.
 
 - `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or with a network (`ExactBelief`).
-- `experts.belief.model`: the arrays that a model must have.
+- `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
+  network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
+  `fit_psr` from recorded steps.
+- `experts.belief.model`: the arrays that a model must have. `experts.belief.events`: actions and observations in an
+  input, `ImpossibleObservation`.
 
 ```python
 import torch
@@ -16,7 +20,24 @@ assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```
 """
 
-from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief, ImpossibleObservation
+from experts.belief.events import ImpossibleObservation
+from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief
 from experts.belief.model import EXAMPLE, BeliefModel
+from experts.belief.psr import PSR, PSRFilter, PSRState
+from experts.belief.psr_model import PSRModel, exact_psr
+from experts.belief.spectral import fit_psr
 
-__all__ = ["EXAMPLE", "BeliefFilter", "BeliefModel", "BeliefState", "ExactBelief", "ImpossibleObservation"]
+__all__ = [
+    "EXAMPLE",
+    "PSR",
+    "BeliefFilter",
+    "BeliefModel",
+    "BeliefState",
+    "ExactBelief",
+    "ImpossibleObservation",
+    "PSRFilter",
+    "PSRModel",
+    "PSRState",
+    "exact_psr",
+    "fit_psr",
+]

@@ -39,10 +39,13 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "lookup_table": 6,
     "gtrxl": 6,
     "window": 6,
+    "mqn": 6,
+    "rmqn": 6,
+    "frmqn": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
 ADDRESSED = ("dnc", "ntm")  # writes, too, have weights over slots
-WITH_METRICS = {*ROWS_WRITTEN, *ADDRESSED, "exact_belief", *NEURAL, "plastic", "plastic_modulated"}
+WITH_METRICS = {*ROWS_WRITTEN, *ADDRESSED, "exact_belief", "psd", "psr", *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):

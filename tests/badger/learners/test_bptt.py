@@ -66,7 +66,10 @@ def test_gradients_do_not_add_up_over_updates():
     assert_close(slopes(learner.agent), slopes(fresh.agent))
 
 
-@each_value(core=[core for core in CORES if core != "exact_belief"], truncation=[1, 2, 3])  # it learns nothing
+OF_MODELS = ("exact_belief", "psr")  # they learn nothing of their memory
+
+
+@each_value(core=[core for core in CORES if core not in OF_MODELS], truncation=[1, 2, 3])
 def test_truncation_cuts_the_gradient_every_so_many_steps(core, truncation):
     task = RepeatPrevious(5, 1, dtype=torch.float64)
     learner = bptt(task, core=core, truncation=truncation)

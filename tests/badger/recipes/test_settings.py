@@ -83,7 +83,10 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-@pytest.mark.parametrize("core", [core for core in CORES if core != "exact_belief"])  # of tasks with a model alone
+OF_MODELS = ("exact_belief", "psr")  # of tasks with a model alone
+
+
+@pytest.mark.parametrize("core", [core for core in CORES if core not in OF_MODELS])
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_core_is_trained_by_a_recipe(name, core):
     arguments = drop_unknown_options(
@@ -137,3 +140,7 @@ def test_an_image_is_read_by_one_expert_that_talks_to_nobody():
     learner = sequential_mnist(pixels=28, **{"core.hidden_size": 6, "core.slots": 9}).learner
     assert learner.task.steps == 28 and learner.agent.experts == 1 and learner.agent.bus.message_size == 0
     assert learner.agent.core.core.slots == 9 and learner.schedule(0) == 1e-3
+
+
+def test_experts_communicate_as_many_rounds_in_a_step_as_are_given():
+    assert own(comm_rounds=3).learner.agent.comm_rounds == 3

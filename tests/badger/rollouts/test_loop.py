@@ -283,6 +283,9 @@ AUXILIARY = (
 )  # parameters of auxiliary losses: rewards do not reach them
 
 
+READ_NO_MESSAGES = ("exact_belief",)  # cores that filter the observation alone
+
+
 @each_value(core=CORES, bus=BUSES)
 def test_gradient_flows_from_the_last_reward_to_the_parameters(core, bus):
     task = game(steps=6)
@@ -291,6 +294,8 @@ def test_gradient_flows_from_the_last_reward_to_the_parameters(core, bus):
     trajectory.reward[-1].sum().backward()
     gradients = {name: p.grad for name, p in agent.named_parameters() if not name.startswith(AUXILIARY)}
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values()), gradients
+    if core in READ_NO_MESSAGES:  # all experts put out the same, so attention over equal scores has no gradient
+        gradients = {name: gradient for name, gradient in gradients.items() if not name.startswith("bus.")}
     assert all(gradient.any() for gradient in gradients.values())
 
 
