@@ -67,8 +67,8 @@ def maze(setup: Setup, *, setting: str = "plasticity") -> Run:
 def labyrinth(setup: Setup, *, side: int = 4, loops: float = 0.1) -> Run:
     """One expert searches random mazes for the goal of the color that it saw at the start (Parisotto et al. 2017).
 
-    An outer step of ppo has 2,048 environment steps. `--core neural_map` remembers by place; its map has a cell for each
-    of the maze's where `--core.map_size` is 2 side + 1.
+    An outer step of ppo has 2,048 environment steps. `--core neural_map` remembers by place; its map has a cell for
+    each of the maze's where `--core.map_size` is 2 side + 1.
 
     Args:
         side: rooms in a row and in a column.
