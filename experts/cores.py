@@ -15,9 +15,14 @@ from experts.attention.mqn import MQN
 from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
+from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
-from experts.belief.model import EXAMPLE
+from experts.belief.kalman import KalmanBelief
+from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
+from experts.belief.pfgru import dpfrl
+from experts.belief.psr import PSR
+from experts.belief.variational import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -108,6 +113,16 @@ class ControlledMemory:
         return core
 
 
+def controller_alone(input_size: int, controller: Callable[[int], Core]) -> Core:
+    """The controller without a memory, for wrappers around any core.
+
+    Args:
+        input_size: D.
+        controller: a factory int -> Core.
+    """
+    return controller(input_size)
+
+
 def _keyword_options(part: Callable[..., Core]) -> dict[str, inspect.Parameter]:
     hints = get_type_hints(part.__init__ if isinstance(part, type) else part)  # type: ignore[misc]
     return {
@@ -129,6 +144,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "clustered": ControlledMemory(ClusteredMemory, Private),
     "episodic_cpc": ControlledMemory(EpisodicMemory, Private, CPC),
     "episodic_reconstruction": ControlledMemory(EpisodicMemory, Private, Reconstruction),
+    "psd": ControlledMemory(controller_alone, PSD),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
     "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
@@ -144,5 +160,9 @@ CORES: dict[str, Callable[..., Core]] = {
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
+    "psr": partial(PSR, model=EXAMPLE),
+    "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
+    "particle_filter": dpfrl,
+    "dvrl": dvrl,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

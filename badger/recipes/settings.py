@@ -134,19 +134,24 @@ class Setup:
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
-                agent = self.make_agent(nominal(tasks), critic=requirement(learner.factory, "needs_critic")).to(device)
+                agent = self.make_agent(
+                    nominal(tasks),
+                    critic=requirement(learner.factory, "needs_critic"),
+                    deviations=requirement(learner.factory, "samples_numbers"),
+                ).to(device)
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
             members.append(learner.build(agent, tasks, seed=seed, **training))
         learner_of_run = members[0] if self.seeds == 1 else Population(members)
         return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
-    def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
+    def make_agent(self, task: Task, *, critic: bool = False, deviations: bool = True) -> Agent:
         """The agent for a task.
 
         Args:
             task: gives the sizes of observation and action, and the number of agents.
             critic: with a value estimate as its last output.
+            deviations: with standard deviations of real numbers, where there is a critic.
 
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
@@ -154,7 +159,8 @@ class Setup:
         sensing, core, bus, head, identity = self._build_parts(task)
         agents = {} if task.agents is None else {"agents": task.agents}
         if critic:
-            head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
+            if deviations:
+                head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
             head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
         agent = Agent(
             sense=sensing,

@@ -1,4 +1,4 @@
-"""Control tasks with hidden state: mazes, T- and I-mazes, a proof of memory, cart pole without velocities, and a team.
+"""Control tasks with hidden state: mazes, T- and I-mazes, a proof of memory, cart pole, a walk, and teams.
 
 - `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
   `tasks.control.maze_tables`: the grid as look-up tables.
@@ -15,6 +15,8 @@
 - `tasks.control.tree_mdp`: `TreeMDP`, a fixed random tree of choices, fully observed, with rewards at its leaves.
   `tasks.control.tree_mdp_tables`: many such trees as tables, and their exact values.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
+- `tasks.control.mountain_hike`: `MountainHike`, a walk by noisy observations of one's position.
+  `tasks.control.mountain_hike_model`: its rules; `tasks.control.mountain_hike_planner`: its reference players.
 
 ```python
 import torch
