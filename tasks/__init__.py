@@ -36,10 +36,10 @@ from tasks.adapters.outbound.parallel_env import to_parallel_env
 from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
-from tasks.control.i_maze import IMaze
-from tasks.control.labyrinth.task import Labyrinth
 from tasks.control.load_unload import LoadUnload
-from tasks.control.maze import Maze
+from tasks.control.mazes.i_maze import IMaze
+from tasks.control.mazes.labyrinth import Labyrinth
+from tasks.control.mazes.maze import Maze
 from tasks.control.mountain_hike import MountainHike
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread

@@ -1,9 +1,7 @@
 """Control tasks with hidden state: mazes, T- and I-mazes, a proof of memory, cart pole, a walk, and teams.
 
-- `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
-  `tasks.control.maze_tables`: the grid as look-up tables.
-- `tasks.control.i_maze`: `IMaze`, a corridor with an indicator at one end and two goals at the other.
-- `tasks.control.labyrinth`: `Labyrinth`, a search for the indicated one of two goals in random mazes.
+- `tasks.control.mazes`: `Maze`, with an invisible goal that is reached several times in an episode; `IMaze`, a corridor
+  with an indicator at one end and two goals at the other; `Labyrinth`, a goal search in random mazes.
 - `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps
   later.
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from tasks import Maze
-from tasks.control.maze_tables import MOVES
+from tasks.control.mazes.maze_tables import MOVES
 
 Array = np.ndarray
 

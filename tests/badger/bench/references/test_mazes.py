@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from badger import Maze
 from badger.bench.references import ManyMazes, MazeTraining, OneMaze, PlainNeural, PlasticNetwork, a2c_loss
 from experts import LSTM, NeuralMemory
-from tasks.control.maze_tables import build_maze_tables
+from tasks.control.mazes.maze_tables import build_maze_tables
 from toys import seeded
 
 SETTINGS = {"plasticity": Maze.plasticity(), "backpropamine": Maze.backpropamine()}

@@ -14,7 +14,7 @@ from pettingzoo.utils.conversions import parallel_to_aec
 from badger import TASKS, GuessingGame, Maze, PooledRecall, RepeatPrevious
 from tasks import AssociativeRecall, Continuous, DictionaryInference, Discrete, MultiDiscrete, to_parallel_env
 from tasks.adapters.outbound.rendering import COLORS, SIGNS
-from tasks.control.maze_tables import build_maze_tables
+from tasks.control.mazes.maze_tables import build_maze_tables
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, seeded
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from tasks.control.maze_tables import MazeTables, build_maze_tables, distances
+from tasks.control.mazes.maze_tables import MazeTables, build_maze_tables, distances
 from tasks.task import Discrete, Path, Step, Task, check_integer_action, check_positive
 
 WALLS, ACTION, REWARD, TIME, ONE = slice(0, 9), slice(9, 13), 14, 15, 16  # indices into an observation

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger.testing.task.cases import play
 from tasks import IMaze
-from tasks.control.i_maze import AHEAD, FORWARD, TURN_LEFT, TURN_RIGHT
+from tasks.control.mazes.i_maze import AHEAD, FORWARD, TURN_LEFT, TURN_RIGHT
 from toys import seeded
 
 TASK = IMaze(length=(3, 4), dtype=torch.float64)

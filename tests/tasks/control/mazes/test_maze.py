@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from badger import Maze, RepeatPrevious, inspect_agent
 from badger.figures.grid_paths import MAX_PANELS, plot_paths, step_segments
 from badger.testing.task.cases import play
-from tasks.control.maze_tables import build_maze_tables, distances
+from tasks.control.mazes.maze_tables import build_maze_tables, distances
 from toys import png, seeded, toy_agent
 
 CPU = torch.device("cpu")
