@@ -168,15 +168,8 @@ def load_unload(setup: Setup, *, places: int = 5, notes: int = 1, real_notes: in
 
 @recipe(
     **SINGLE_EXPERT_DEFAULTS
-    | {
-        "core": "feedforward",
-        "learner": "reinforce",
-        "batch": 64,
-        "outer_steps": 3000,
-        "lr": 3e-3,
-        "schedule": "cooldown",
-    }
-    | {"core.hidden_size": 64, "learner.entropy_weight": 0.01}
+    | {"core": "feedforward", "learner": "reinforce", "batch": 256, "outer_steps": 1200, "lr": 5e-3}
+    | {"schedule": "cooldown", "core.hidden_size": 64, "learner.entropy_weight": 0.03}
 )
 def input_tape(
     setup: Setup,
@@ -188,7 +181,7 @@ def input_tape(
     timed: bool = False,
     cells: int = 0,
     cell_size: int = 8,
-    curriculum_steps: tuple[int, int] | None = (100, 1000),
+    curriculum_steps: tuple[int, int] | None = None,
 ) -> Run:
     """One expert copies or reverses a tape whose head its actions move: an RL-NTM (Zaremba and Sutskever 2015).
 
