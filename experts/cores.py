@@ -12,13 +12,17 @@ from typing import Any, get_type_hints
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
-from experts.belief.model import EXAMPLE
+from experts.belief.kalman import KalmanBelief
+from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
+from experts.belief.pfgru import dpfrl
 from experts.belief.psr import PSR
+from experts.belief.variational import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -152,9 +156,13 @@ CORES: dict[str, Callable[..., Core]] = {
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
     "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
+    "neural_map": NeuralMap,
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
     "psr": partial(PSR, model=EXAMPLE),
+    "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
+    "particle_filter": dpfrl,
+    "dvrl": dvrl,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

@@ -37,8 +37,10 @@ from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
 from tasks.control.i_maze import IMaze
+from tasks.control.labyrinth import Labyrinth
 from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
+from tasks.control.mountain_hike import MountainHike
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
@@ -82,6 +84,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "guessing_game": GuessingGame,
     "maze": Maze,
     "i_maze": IMaze,
+    "labyrinth": Labyrinth,
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
@@ -103,6 +106,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "tree_mdp": TreeMDP,
     "load_unload": LoadUnload,
     "input_tape": InputTape,
+    "mountain_hike": MountainHike,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -133,11 +137,13 @@ __all__ = [
     "IMaze",
     "InputTape",
     "IntOrRange",
+    "Labyrinth",
     "LoadUnload",
     "Maze",
     "MemoryTape",
     "Mixed",
     "Mixture",
+    "MountainHike",
     "MultiDiscrete",
     "Notes",
     "ObsPart",

@@ -21,11 +21,12 @@ from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, TRAIN
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.runs.run import Run
-from badger.sense import Sense
+from badger.sense import Broadcast, Sense
 from badger.teams import team_size
 from comms import Bus, get_by_name
 from experts import Core, default_loss_weights
 from tasks import IntOrRange, Task, TaskDistribution, nominal, size_range
+from tasks.observations import part_index
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
 
@@ -190,7 +191,13 @@ class Setup:
         if self.normalize_obs and any(task.numeric_obs):
             sensing = Normalized(sensing, task.obs_size, numeric=task.numeric_obs)
         heard = sensing.output_size + message_size
-        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard, model=task.known_model)
+        core = self.core.build(
+            heard + identity + name_size,
+            experts=experts,
+            target_size=heard,
+            model=task.known_model,
+            position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
+        )
         bus = self.bus.build(core.output_size, self.message_size)
         return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
 

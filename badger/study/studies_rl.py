@@ -176,7 +176,25 @@ LOAD_UNLOAD = _study(
     curve="eval/discounted_return",  # training ends an episode only every 200 steps
 )
 
+SMALL_BELIEF = {"core.hidden_size": 32, "core.particles": 12}  # 32 is enough for two coordinates
+
+MOUNTAIN_HIKE = _study(
+    "mountain_hike",
+    {
+        "kalman filter": {"core": "kalman_filter"} | SMALL_BELIEF,
+        "dpfrl": {"core": "particle_filter"} | SMALL_BELIEF,
+        "dvrl": {"core": "dvrl"} | SMALL_BELIEF,
+        "gru": {"core": "gru"} | SMALL_BELIEF,
+        "memoryless": {"core": "feedforward"} | SMALL_BELIEF,
+    },
+    {"steps": 5, "core.particles": 3},
+    name="mountain-hike",
+    claim="A learned belief of particles comes closer to the exact belief than a GRU on a hike by noisy observations.",
+    score="episodic_return",
+    threshold=-110.0,  # in training, where one explores
+)
+
 RL_MEMORY_STUDIES = (
-    LOAD_UNLOAD,
     T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
+    LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip

@@ -79,7 +79,7 @@ class Feedforward(Memoryless):
         self.hidden, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, hidden_size)
 
     def output(self, x: Float[Tensor, "*T B N D"]) -> Float[Tensor, "*T B N H"]:
-        """The hidden layer's answer to x: tanh(W2 relu(W1 x)).
+        """The output of both layers, tanh(W2 relu(W1 x)).
 
         Args:
             x: the inputs.
@@ -103,7 +103,7 @@ class Linear(Memoryless):
         self.linear = nn.Linear(input_size, hidden_size)
 
     def output(self, x: Float[Tensor, "*T B N D"]) -> Float[Tensor, "*T B N H"]:
-        """W x + b.
+        """The linear map of the input, W x + b.
 
         Args:
             x: the inputs.

@@ -45,7 +45,8 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
 ADDRESSED = ("dnc", "ntm")  # writes, too, have weights over slots
-WITH_METRICS = {*ROWS_WRITTEN, *ADDRESSED, "exact_belief", "psd", "psr", *NEURAL, "plastic", "plastic_modulated"}
+BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "psd", "psr")
+WITH_METRICS = {"neural_map", *ROWS_WRITTEN, *ADDRESSED, *BELIEFS, *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):
