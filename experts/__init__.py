@@ -39,6 +39,7 @@ from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import BeliefFilter, ExactBelief
 from experts.belief.psr import PSR, PSRFilter
+from experts.belief.rpsp import RPSP
 from experts.core import Core, Private, default_loss_weights
 from experts.cores import CORES, ControlledMemory
 from experts.dnc.core import DNC
@@ -68,6 +69,7 @@ __all__ = [
     "NTM",
     "PSD",
     "PSR",
+    "RPSP",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",

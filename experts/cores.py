@@ -18,6 +18,7 @@ from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
 from experts.belief.model import EXAMPLE
 from experts.belief.psr import PSR
+from experts.belief.rpsp import RPSP
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -151,5 +152,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
     "psr": partial(PSR, model=EXAMPLE),
+    "rpsp": RPSP,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

@@ -4,6 +4,8 @@
 - `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
   network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
   `fit_psr` from recorded steps.
+- `experts.belief.rpsp`: `RPSP`, a filter of features by the kernel Bayes rule, and a network that reads it.
+  `experts.belief.two_stage`: the rule, and the regression to which it is fitted. `experts.belief.random_features`.
 - `experts.belief.model`: the arrays that a model must have. `experts.belief.events`: actions and observations in an
   input, `ImpossibleObservation`.
 
@@ -25,11 +27,14 @@ from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief
 from experts.belief.model import EXAMPLE, BeliefModel
 from experts.belief.psr import PSR, PSRFilter, PSRState
 from experts.belief.psr_model import PSRModel, exact_psr
+from experts.belief.rpsp import RPSP, RPSPState
 from experts.belief.spectral import fit_psr
+from experts.belief.two_stage import kernel_bayes_rule, ridge_regression, two_stage_regression
 
 __all__ = [
     "EXAMPLE",
     "PSR",
+    "RPSP",
     "BeliefFilter",
     "BeliefModel",
     "BeliefState",
@@ -38,6 +43,10 @@ __all__ = [
     "PSRFilter",
     "PSRModel",
     "PSRState",
+    "RPSPState",
     "exact_psr",
     "fit_psr",
+    "kernel_bayes_rule",
+    "ridge_regression",
+    "two_stage_regression",
 ]

@@ -42,7 +42,17 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
 ADDRESSED = ("dnc", "ntm")  # writes, too, have weights over slots
-WITH_METRICS = {*ROWS_WRITTEN, *ADDRESSED, "exact_belief", "psd", "psr", *NEURAL, "plastic", "plastic_modulated"}
+WITH_METRICS = {
+    *ROWS_WRITTEN,
+    *ADDRESSED,
+    "exact_belief",
+    "psd",
+    "psr",
+    "rpsp",
+    *NEURAL,
+    "plastic",
+    "plastic_modulated",
+}
 
 
 def inspected(core="gru", task=None, **options):
