@@ -176,13 +176,14 @@ class Setup:
         return agent
 
     def _fit(self, agent: Agent, task: Task, rng: torch.Generator) -> None:
-        if not hasattr(agent.core, "fit"):
+        fit: Any = getattr(agent.core, "fit", None)
+        if fit is None:
             raise ValueError(f"fit_steps={self.fit_steps}: core {self.core.name!r} cannot be fitted; leave it out")
         if requirement(self.learner.factory, "needs_differentiable"):
             raise ValueError(
                 f"fit_steps={self.fit_steps}: learner {self.learner.name!r} draws no actions; want ppo or a2c"
             )
-        agent.core.fit(*record_core_inputs(agent, task, self.batch, self.fit_steps, rng))
+        fit(*record_core_inputs(agent, task, self.batch, self.fit_steps, rng))
 
     def _build_parts(self, task: Task) -> tuple[Sense, Core, Bus, Act, int]:
         """Sense, core, bus, output head and the size of identities."""

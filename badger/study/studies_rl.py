@@ -157,7 +157,7 @@ RPSP = _study(
     {"fitted": CART | {"core": "rpsp", "fit_steps": 2000}, "random": CART | {"core": "rpsp"}},
     {"fit_steps": 40},
     name="rpsp",
-    claim="A recurrent predictive state policy gets further from a filter fitted to random steps than from a random one.",
+    claim="A recurrent predictive state policy gets further with a filter fitted to random steps than a random one.",
     **BALANCED,
 )
 
