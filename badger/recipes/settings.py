@@ -21,7 +21,7 @@ from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, TRAIN
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.runs.run import Run
-from badger.sense import Sense
+from badger.sense import Broadcast, Sense
 from badger.teams import team_size
 from comms import Bus, get_by_name
 from experts import Core, default_loss_weights
@@ -181,8 +181,18 @@ class Setup:
             sensing = Normalized(sensing, task.obs_size, numeric=task.numeric_obs)
         heard = sensing.output_size + message_size
         core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard, model=task.known_model)
+        self._check_measurements(core, sensing)
         bus = self.bus.build(core.output_size, self.message_size)
         return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
+
+    def _check_measurements(self, core: Core, sensing: Sense) -> None:
+        if not any(getattr(part, "reads_measurements", False) for part in core.modules()) or type(sensing) is Broadcast:
+            return
+        changed = "normalize_obs=True" if isinstance(sensing, Normalized) else f"sense={self.sense.name}"
+        raise ValueError(
+            f"{changed}: core {self.core.name!r} reads the observation as the task gives it; want sense broadcast, and "
+            "no normalize_obs"
+        )
 
     def _check_memory(self, task: Task, learner: Part, device: torch.device) -> None:
         with torch.device("meta"):
