@@ -99,6 +99,14 @@ class Core(nn.Module, ABC):
         """
         return None
 
+    def write_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
+        """The weights of the last write over the slots; None for a core that does not address where it writes.
+
+        Args:
+            state: the state after a step.
+        """
+        return None
+
     def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
         """The vectors that the last step read and wrote; empty for a core without memory.
 
@@ -161,8 +169,10 @@ class Private(Core):
         return self._mean_over_members(self.core.metrics, state)
 
     def read_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
-        weights = self.core.read_weights(states.fold(state))  # (B * N, 1, slots)
-        return None if weights is None else weights.unflatten(0, (-1, _num_members(state))).squeeze(2)
+        return _unfolded(self.core.read_weights(states.fold(state)), state)
+
+    def write_weights(self, state: State) -> Float[Tensor, "B N slots"] | None:
+        return _unfolded(self.core.write_weights(states.fold(state)), state)
 
     def read_write_vectors(self, state: State) -> dict[str, Float[Tensor, "B N _"]]:
         vectors = self.core.read_write_vectors(states.fold(state))  # (B * N, 1, V)
@@ -175,6 +185,11 @@ class Private(Core):
 
 def _fold(x: Tensor) -> Tensor:
     return x.flatten(0, 1).unsqueeze(1)  # (B, N, ...) -> (B * N, 1, ...)
+
+
+def _unfolded(weights: Tensor | None, state: State) -> Tensor | None:
+    """Weights of members that are folded into the batch, (B * N, 1, slots) -> (B, N, slots)."""
+    return None if weights is None else weights.unflatten(0, (-1, _num_members(state))).squeeze(2)
 
 
 def _num_members(state: State) -> int:

@@ -11,13 +11,17 @@ from typing import Any, get_type_hints
 
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
+from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
+from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
 from experts.belief.kalman import KalmanBelief
 from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
 from experts.belief.pfgru import dpfrl
+from experts.belief.psr import PSR
 from experts.belief.variational import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
@@ -27,8 +31,9 @@ from experts.episodic.memory import EpisodicMemory
 from experts.episodic.tagged import TaggedMemory
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
-from experts.recurrent.feedforward import Feedforward
+from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 
@@ -108,6 +113,16 @@ class ControlledMemory:
         return core
 
 
+def controller_alone(input_size: int, controller: Callable[[int], Core]) -> Core:
+    """The controller without a memory, for wrappers around any core.
+
+    Args:
+        input_size: D.
+        controller: a factory int -> Core.
+    """
+    return controller(input_size)
+
+
 def _keyword_options(part: Callable[..., Core]) -> dict[str, inspect.Parameter]:
     hints = get_type_hints(part.__init__ if isinstance(part, type) else part)  # type: ignore[misc]
     return {
@@ -121,6 +136,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "feedforward": Feedforward,
+    "linear": Linear,
     "episodic": ControlledMemory(EpisodicMemory, Private),
     "episodic_shared": ControlledMemory(EpisodicMemory, pooled="slots"),
     "episodic_both": ControlledMemory(private_and_shared, pool_of="shared_slots"),
@@ -128,16 +144,23 @@ CORES: dict[str, Callable[..., Core]] = {
     "clustered": ControlledMemory(ClusteredMemory, Private),
     "episodic_cpc": ControlledMemory(EpisodicMemory, Private, CPC),
     "episodic_reconstruction": ControlledMemory(EpisodicMemory, Private, Reconstruction),
+    "psd": ControlledMemory(controller_alone, PSD),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
+    "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
     "neural_memory_gradient": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64, rule="gradient"),
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
+    "mqn": ControlledMemory(MQN, controller="linear", slots=16),
+    "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
+    "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
+    "neural_map": NeuralMap,
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
+    "psr": partial(PSR, model=EXAMPLE),
     "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
     "particle_filter": dpfrl,
     "dvrl": dvrl,

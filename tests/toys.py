@@ -1,5 +1,6 @@
 """Small agents and tasks of variable length, shared by the tests."""
 
+import inspect
 import io
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -15,6 +16,11 @@ from tasks import Continuous, Discrete, Step
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 
 HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of tasks with a single agent
+
+
+OPTIONS = {name: set(inspect.signature(core).parameters) for name, core in CORES.items()}
+OF_MODELS = tuple(name for name, options in OPTIONS.items() if "model" in options)  # filters of a known model
+FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position"}]
 
 
 def seeded(seed=0):

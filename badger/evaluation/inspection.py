@@ -65,6 +65,7 @@ class _StepStats(NamedTuple):
     entropy: Tensor  # (B,)
     num_messages: Tensor  # (B,)
     num_floats: Tensor  # (B,)
+    writes: Tensor | None  # (1, E, slots)
     seen: SeenStep  # plots show the first episode
     traces: dict[str, Tensor]  # (1, 1, V) each
 
@@ -78,9 +79,9 @@ def inspect_agent(
 
     Tags: `evaluation/*` scores; `inner/*` scores at a few steps of an episode; `memory/*` metrics of the core at the
     last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; experts/similarity
-    the mean cosine between the outputs of two experts. Plots: scores over the steps of an episode, read weights,
-    similarity of reads and writes at pairs of steps, communication graph, guesses and targets, paths on a grid, and
-    four steps of an episode (`badger.figures.episode_animation`).
+    the mean cosine between the outputs of two experts. Plots: scores over the steps of an episode, read and write
+    weights, similarity of reads and writes at pairs of steps, communication graph, guesses and targets, paths on a
+    grid, and four steps of an episode (`badger.figures.episode_animation`).
 
     Args:
         agent: the agent.
@@ -96,6 +97,7 @@ def inspect_agent(
             attention_entropy(state.weights, state.y.shape[1]),
             state.delivery.num_messages,
             state.delivery.num_floats,
+            None if (writes := agent.core.write_weights(state.core)) is None else writes[:1],
             see_step(agent, state),
             {name: trace[:1, :1] for name, trace in agent.core.read_write_vectors(state.core).items()},
         )
@@ -212,9 +214,12 @@ def _make_plots(
     senders, receivers, weight = (part[0].cpu() for part in carry.agent_state.edges[:3])
     edges = Edges(senders, receivers, weight)
     plots = {"comms/graph": figures.message_graph(edges, weights, carry.agent_state.y.shape[1])}
-    read_weights = [s.seen.reads for s in stats if s.seen.reads is not None]
-    if read_weights:
-        plots["memory/reads"] = figures.plot_read_weights(figures.first_episode(figures.pad_slots(read_weights)))
+    slot_weights = {"reads": [s.seen.reads for s in stats], "writes": [s.writes for s in stats]}
+    for name, steps in slot_weights.items():
+        weights_of_steps = [weights_of_step for weights_of_step in steps if weights_of_step is not None]
+        if weights_of_steps:
+            padded = figures.pad_slots(weights_of_steps)
+            plots[f"memory/{name}"] = figures.plot_read_weights(figures.first_episode(padded))
     matrices = similarities([s.traces for s in stats[: _first_episode_length(trajectory)]])
     if matrices:
         plots["memory/similarity"] = plot_similarities(matrices, labels)

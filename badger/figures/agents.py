@@ -21,7 +21,7 @@ MAX_NODES, MAX_EDGES = 16, 120  # of a graph: networkx draws arrows slowly
 
 
 def plot_read_weights(weights: Tensor) -> Figure:
-    """Heat maps of the memory read weights of each expert over the steps of an episode.
+    """Heat maps of the read weights, or write weights, of each expert over the steps of an episode.
 
     Args:
         weights: (T, E, slots) of one episode.

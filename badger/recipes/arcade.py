@@ -4,15 +4,19 @@ from functools import partial
 from typing import Any, Literal
 
 from badger.learners.schedules import LinearEpsilon
-from badger.recipes.external import EXTERNAL_DEFAULTS, LEARNER_DEFAULTS, ExternalEnvFlags
+from badger.recipes.external import EXTERNAL_DEFAULTS, LEARNER_DEFAULTS, LEARNING_RATES, ExternalEnvFlags
 from badger.recipes.flags import recipe
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from tasks import Gymnasium, make_atari
 
-ATARI_LEARNERS: dict[str, dict[str, Any]] = LEARNER_DEFAULTS | {
-    "dqn": LEARNER_DEFAULTS["dqn"] | {"capacity": 10_000},  # 2.3 GB of images
-}
+ATARI_DQN: dict[str, Any] = {
+    "horizon": 4, "gamma": 0.99, "gradient_steps": 4, "replay_batch": 32, "n_steps": 1, "normalize_reward": False,
+    "exploration": LinearEpsilon(1.0, 0.05, 50_000), "capacity": 40_000, "prefill": 5000,  # 2.3 GB of images
+    "target_update_interval": 500,
+}  # fmt: skip
+ATARI_LEARNERS: dict[str, dict[str, Any]] = LEARNER_DEFAULTS | {"dqn": ATARI_DQN, "emdqn": ATARI_DQN}
+ATARI_LEARNING_RATES = LEARNING_RATES | {"dqn": 2.5e-4, "emdqn": 2.5e-4}
 MINATAR_LEARNERS: dict[str, dict[str, Any]] = LEARNER_DEFAULTS | {
     "dqn": {
         "horizon": 4, "gradient_steps": 16, "replay_batch": 32, "capacity": 100_000, "prefill": 5000,
@@ -51,7 +55,7 @@ def atari(
         full_action_space=full_action_space,
     )
     task = Gymnasium(make, frame_stack=frame_stack, **external.env_options)
-    return external.make_run(setup, task)
+    return external.make_run(setup, task, learning_rates=ATARI_LEARNING_RATES)
 
 
 @recipe(

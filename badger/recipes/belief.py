@@ -17,7 +17,8 @@ def pomdp(setup: Setup, *, model: str = "tiger.95", steps: int = 20) -> Run:
     """One expert acts in a partially observed Markov decision process: a classic, or a file in Cassandra's format.
 
     It observes its last action and reward, too. `--core exact_belief` computes the belief of the model instead of
-    learning what to remember. Returns are discounted as in the model; `badger solve MODEL` has the optimum.
+    learning what to remember, `--core psr` its predictive state. Returns are discounted as in the model; `badger solve
+    MODEL` has the optimum.
 
     Args:
         model: 1d, 4x3, cheese, parr95, shuttle, tiger.95 or tiger.aaai, or the path of a file.

@@ -1,6 +1,7 @@
 """Recipes for external environments, of which nothing is known beforehand: any of Gymnasium or PettingZoo."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ EXTERNAL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
     "orthogonal_init": True, "action_std": "each", "core.hidden_size": 64, "learner.normalize_reward": True,
     "learner.noise_correlation": 0.5, "learner.eval_policy": "greedy",
 }  # fmt: skip
-LEARNING_RATES = {"ppo": 1e-3, "a2c": 3e-3}  # 1e-3 of others
+LEARNING_RATES = {"ppo": 1e-3, "a2c": 3e-3}
 LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {
         "horizon": 128, "sequence_length": 16, "epochs": 8, "minibatches": 8, "gamma": 0.99, "lam": 0.95,
@@ -82,18 +83,26 @@ class ExternalEnvFlags:
         """Keyword arguments of `tasks.Gymnasium` and `tasks.PettingZoo`."""
         return {"steps": self.steps, "num_workers": self.num_workers, "timeout": self.timeout}
 
-    def make_run(self, setup: Setup, task: Task, *, default_total_steps: int = TOTAL_STEPS) -> Run:
+    def make_run(
+        self,
+        setup: Setup,
+        task: Task,
+        *,
+        default_total_steps: int = TOTAL_STEPS,
+        learning_rates: Mapping[str, float] = LEARNING_RATES,
+    ) -> Run:
         """A run on an external environment, whose episodes continue from one outer step to the next.
 
         Args:
             setup: the agent and its learner.
             task: the environment.
             default_total_steps: where neither outer steps nor total steps are given.
+            learning_rates: by learner, where none is given; 1e-3 of others.
 
         Raises:
             ValueError: both outer steps and total steps are given; or as `Setup.make_run` does.
         """
-        lr = LEARNING_RATES.get(setup.learner.name, 1e-3) if setup.lr is None else setup.lr
+        lr = learning_rates.get(setup.learner.name, 1e-3) if setup.lr is None else setup.lr
         horizon = setup.learner.option("horizon") or task.steps
         setup = replace(setup, lr=lr, outer_steps=self._outer_steps(setup, horizon, default_total_steps))
         run = setup.make_run(task)

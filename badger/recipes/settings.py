@@ -26,6 +26,7 @@ from badger.teams import team_size
 from comms import Bus, get_by_name
 from experts import Core, default_loss_weights
 from tasks import IntOrRange, Task, TaskDistribution, nominal, size_range
+from tasks.observations import part_index
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
 
@@ -49,6 +50,8 @@ class Setup:
         experts: number of experts, free after training; two numbers: a range, drawn for each outer step. In an
             environment of several agents a multiple of their number: equally many act for each; 0: one for each.
         message_size: numbers in an inbox.
+        comm_rounds: rounds of communication in a step: a message of one round is read in the next, and that of the last
+            round in the next step.
         identity_size: random numbers that tell experts apart, drawn for each episode; default 8, or 0 where the act
             names them.
         auxiliary_weights: weights of the core's auxiliary losses by name; default: those that the core suggests.
@@ -81,6 +84,7 @@ class Setup:
     learner: Part = LEARNER("bptt")
     experts: IntOrRange = 4
     message_size: int = 16
+    comm_rounds: int = 1
     identity_size: int | None = None
     auxiliary_weights: dict[str, float] | None = None
     batch: int = 64
@@ -130,19 +134,24 @@ class Setup:
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
-                agent = self.make_agent(nominal(tasks), critic=requirement(learner.factory, "needs_critic")).to(device)
+                agent = self.make_agent(
+                    nominal(tasks),
+                    critic=requirement(learner.factory, "needs_critic"),
+                    deviations=requirement(learner.factory, "samples_numbers"),
+                ).to(device)
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
             members.append(learner.build(agent, tasks, seed=seed, **training))
         learner_of_run = members[0] if self.seeds == 1 else Population(members)
         return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
-    def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
+    def make_agent(self, task: Task, *, critic: bool = False, deviations: bool = True) -> Agent:
         """The agent for a task.
 
         Args:
             task: gives the sizes of observation and action, and the number of agents.
             critic: with a value estimate as its last output.
+            deviations: with standard deviations of real numbers, where there is a critic.
 
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
@@ -150,7 +159,8 @@ class Setup:
         sensing, core, bus, head, identity = self._build_parts(task)
         agents = {} if task.agents is None else {"agents": task.agents}
         if critic:
-            head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
+            if deviations:
+                head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
             head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
         agent = Agent(
             sense=sensing,
@@ -160,6 +170,7 @@ class Setup:
             topology=self.topology.bound(),
             experts=size_range(experts=self.experts)[1],
             identity_size=identity,
+            comm_rounds=self.comm_rounds,
         )
         if self.orthogonal_init:
             orthogonal_(agent)
@@ -180,7 +191,13 @@ class Setup:
         if self.normalize_obs and any(task.numeric_obs):
             sensing = Normalized(sensing, task.obs_size, numeric=task.numeric_obs)
         heard = sensing.output_size + message_size
-        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard, model=task.known_model)
+        core = self.core.build(
+            heard + identity + name_size,
+            experts=experts,
+            target_size=heard,
+            model=task.known_model,
+            position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
+        )
         self._check_measurements(core, sensing)
         bus = self.bus.build(core.output_size, self.message_size)
         return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
@@ -203,7 +220,8 @@ class Setup:
         )
 
     def _check_numbers(self) -> None:
-        lowest = {"batch": 1, "outer_steps": 1, "seeds": 1, "message_size": 1, "seed": 0, "identity_size": 0}
+        positive = ("batch", "outer_steps", "seeds", "message_size", "comm_rounds")
+        lowest = dict.fromkeys(positive, 1) | {"seed": 0, "identity_size": 0}
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:

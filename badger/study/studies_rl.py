@@ -69,6 +69,19 @@ T_MAZE_LONG = _study(
     seeds=10,
 )
 
+I_MAZE = _study(
+    "i_maze",
+    {core: {"core": core, "outer_steps": 100} for core in ("frmqn", "rmqn", "mqn", "lstm", "gru")}
+    | {"memoryless": {"core": "feedforward", "outer_steps": 100}},
+    {"length": 3, "core.slots": 8},
+    name="i-maze",
+    claim="Agents that learn in corridors of 5 to 9 steps with a feedback memory Q-network (FRMQN) succeed in 95 % of "
+    "corridors of 36 steps.",
+    score="success",
+    threshold=0.55,  # in training, where one explores: more than is to be had without a memory
+    evaluations={"36 steps": {"length": 36}, "5 to 9 steps": {}},
+)
+
 PROOF = {"learner": "ppo", "batch": 16, "lr": 1e-3, "outer_steps": 97}  # 256 steps each: 24,832
 
 PROOF_OF_MEMORY = _study(
@@ -146,6 +159,23 @@ DEC_TIGER = _study(
     threshold=None,  # training explores, and pays for each door that one opens alone
 )
 
+LOAD_UNLOAD_ARMS: dict[str, dict[str, Any]] = {
+    "no notes": {"notes": 0},
+    "one bit": {"notes": 1},
+    "gru, no notes": {"notes": 0, "core": "gru"},
+}
+
+LOAD_UNLOAD = _study(
+    "load_unload",
+    {name: {"evaluate_every": 5} | flags for name, flags in LOAD_UNLOAD_ARMS.items()},
+    {"steps": 8, "learner.horizon": 8},
+    name="load-unload",
+    claim="With one bit that its actions write, an agent without memory comes within 5 % of the optimum.",
+    score="discounted_return",
+    threshold=1.971,
+    curve="eval/discounted_return",  # training ends an episode only every 200 steps
+)
+
 SMALL_BELIEF = {"core.hidden_size": 32, "core.particles": 12}  # 32 is enough for two coordinates
 
 MOUNTAIN_HIKE = _study(
@@ -165,6 +195,6 @@ MOUNTAIN_HIKE = _study(
 )
 
 RL_MEMORY_STUDIES = (
-    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
-    MOUNTAIN_HIKE,
+    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH, DEC_TIGER,
+    LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip

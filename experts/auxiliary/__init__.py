@@ -1,10 +1,12 @@
-"""Auxiliary losses around any core: contrastive predictive coding and reconstruction of the input.
+"""Auxiliary losses around any core: of predictions of the next inputs, and of reconstruction of the present one.
 
 Each is a core that wraps another one. It leaves outputs unchanged and returns its loss from `Core.losses`, which every
 learner adds to its own loss with the weight of its argument `auxiliary`.
 
 - `experts.auxiliary.reconstruction`: the output must allow a linear decoder to reconstruct the present input.
 - `experts.auxiliary.contrastive_predictive`: the output must tell the next inputs from those of other episodes.
+- `experts.auxiliary.predictive_decoder`: the output must allow a linear decoder to predict the next inputs.
+- `experts.auxiliary.wrapper`: the base class of all three.
 
 ```python
 import torch

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
+from experts.auxiliary.wrapper import AuxiliaryLoss
 from experts.core import Core, check_positive
 from experts.state import State
 
@@ -29,7 +30,7 @@ class CPCState(NamedTuple):
     present: Bool[Tensor, "B N"]
 
 
-class CPC(Core):
+class CPC(AuxiliaryLoss):
     """Core with contrastive predictive coding as the auxiliary loss "cpc".
 
     From y_t, the codes of x_{t+1} ... x_{t+steps} are predicted, each i by a matrix W_i. InfoNCE contrasts the true
@@ -59,17 +60,11 @@ class CPC(Core):
     """
 
     def __init__(self, core: Core, *, steps: int = 3, code_size: int = 16, target_size: int | None = None):
-        super().__init__()
-        target_size = core.input_size if target_size is None else target_size
+        super().__init__(core, target_size=target_size)
         check_positive(steps=steps, code_size=code_size)
-        if not 1 <= target_size <= core.input_size:
-            raise ValueError(
-                f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
-            )
         self.loss_weights = {"cpc": 0.1}
-        self.core, self.steps, self.target_size = core, steps, target_size
-        self.input_size, self.output_size = core.input_size, core.output_size
-        self.encoder = nn.Linear(target_size, code_size)
+        self.steps = steps
+        self.encoder = nn.Linear(self.target_size, code_size)
         self.predictors = nn.Parameter(torch.randn(steps, code_size, core.output_size) * core.output_size**-0.5)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> CPCState:
@@ -113,18 +108,6 @@ class CPC(Core):
         loss, correct = info_nce(predicted, state.code, state.present)
         valid = torch.arange(1, self.steps + 1, device=loss.device) < state.steps.unsqueeze(-1)
         return loss, correct, valid & state.present.unsqueeze(-1)
-
-    def read_weights(self, state: CPCState) -> Float[Tensor, "B N slots"] | None:
-        return self.core.read_weights(state.core)
-
-    def read_write_vectors(self, state: CPCState) -> dict[str, Float[Tensor, "B N _"]]:
-        return self.core.read_write_vectors(state.core)
-
-    def select_members(self, state: CPCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> CPCState:
-        member_state, initial = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.select_or_reset_members(member_state, initial, index)._replace(
-            core=self.core.select_members(state.core, index, x)
-        )
 
 
 def info_nce(

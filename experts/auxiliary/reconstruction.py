@@ -3,10 +3,10 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from experts import state as states
+from experts.auxiliary.wrapper import AuxiliaryLoss
 from experts.core import Core
 from experts.state import State
 
@@ -27,7 +27,7 @@ class ReconstructionState(NamedTuple):
     present: Bool[Tensor, "B N"]
 
 
-class Reconstruction(Core):
+class Reconstruction(AuxiliaryLoss):
     """Core with the auxiliary loss "reconstruction": the mean squared error of x_t as a linear map of y_t.
 
     The input of the decoder is the output y_t, which depends on x_t and on the read vector (Fortunato et al. 2019, sec.
@@ -46,16 +46,9 @@ class Reconstruction(Core):
     """
 
     def __init__(self, core: Core, *, target_size: int | None = None):
-        super().__init__()
-        target_size = core.input_size if target_size is None else target_size
-        if not 1 <= target_size <= core.input_size:
-            raise ValueError(
-                f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
-            )
+        super().__init__(core, target_size=target_size)
         self.loss_weights = {"reconstruction": 0.1}
-        self.core, self.target_size = core, target_size
-        self.input_size, self.output_size = core.input_size, core.output_size
-        self.decoder = nn.Linear(core.output_size, target_size)
+        self.decoder = nn.Linear(core.output_size, self.target_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> ReconstructionState:
         return ReconstructionState(
@@ -81,20 +74,6 @@ class Reconstruction(Core):
 
     def _error(self, state: ReconstructionState) -> Tensor:
         return squared_error(self.decoder(state.y), state.x, state.present)
-
-    def read_weights(self, state: ReconstructionState) -> Float[Tensor, "B N slots"] | None:
-        return self.core.read_weights(state.core)
-
-    def read_write_vectors(self, state: ReconstructionState) -> dict[str, Float[Tensor, "B N _"]]:
-        return self.core.read_write_vectors(state.core)
-
-    def select_members(
-        self, state: ReconstructionState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]
-    ) -> ReconstructionState:
-        member_state, initial = (s._replace(core=None) for s in (state, self.initial_state(x)))
-        return states.select_or_reset_members(member_state, initial, index)._replace(
-            core=self.core.select_members(state.core, index, x)
-        )
 
 
 def squared_error(

@@ -1,11 +1,15 @@
-"""Beliefs: cores whose state is a distribution over the hidden states of a world.
+"""Beliefs: cores whose state is what is known of a world that is partly observed.
 
 - `experts.belief.exact`: the exact filter of a known model, alone (`BeliefFilter`) or with a network (`ExactBelief`).
 - `experts.belief.kalman`: the Kalman filter, the same for a linear Gaussian model (`KalmanFilter`, `KalmanBelief`).
-- `experts.belief.model`: what such models must have.
+- `experts.belief.model`: what such models must have. `experts.belief.events`: actions and observations in an input,
+  `ImpossibleObservation`.
 - `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves. Models:
   `experts.belief.pfgru`, with learned weights (DPFRL), and `experts.belief.variational`, with a model of observations,
   whose bound is a loss (DVRL). `experts.belief.resampling`: how particles are resampled.
+- `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
+  network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
+  `fit_psr` from recorded steps.
 
 ```python
 import torch
@@ -20,17 +24,22 @@ assert belief.shape == (1, 1, 2) and belief[0, 0, 1] > 0.8
 ```
 """
 
-from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief, ImpossibleObservation
+from experts.belief.events import ImpossibleObservation
+from experts.belief.exact import BeliefFilter, BeliefState, ExactBelief
 from experts.belief.kalman import KalmanBelief, KalmanFilter, KalmanState
 from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE, BeliefModel, LinearGaussianModel
 from experts.belief.particle import ParticleFilter, ParticleModel, ParticleState
 from experts.belief.pfgru import PFGRUModel, dpfrl
+from experts.belief.psr import PSR, PSRFilter, PSRState
+from experts.belief.psr_model import PSRModel, exact_psr
 from experts.belief.resampling import soft_resample, systematic_indices
+from experts.belief.spectral import fit_psr
 from experts.belief.variational import VariationalModel, dvrl
 
 __all__ = [
     "EXAMPLE",
     "LINEAR_EXAMPLE",
+    "PSR",
     "BeliefFilter",
     "BeliefModel",
     "BeliefState",
@@ -41,12 +50,17 @@ __all__ = [
     "KalmanState",
     "LinearGaussianModel",
     "PFGRUModel",
+    "PSRFilter",
+    "PSRModel",
+    "PSRState",
     "ParticleFilter",
     "ParticleModel",
     "ParticleState",
     "VariationalModel",
     "dpfrl",
     "dvrl",
+    "exact_psr",
+    "fit_psr",
     "soft_resample",
     "systematic_indices",
 ]

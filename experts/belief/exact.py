@@ -10,13 +10,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from experts.belief.events import ImpossibleObservation, check_input_size, event_weights
 from experts.belief.model import BeliefModel
 from experts.core import Core, check_positive
 from experts.torch_internals import host_readable
-
-
-class ImpossibleObservation(ValueError):
-    """An observation whose probability is 0 under the belief: the model is not that of the world."""
 
 
 class BeliefState(NamedTuple):
@@ -70,13 +67,8 @@ class BeliefFilter(Core):
                 "kalman_filter for one that is linear and Gaussian"
             )
         self.names = tuple(model.states), tuple(model.actions), tuple(model.observations)
-        s, a, o = map(len, self.names)
-        if input_size < o + a:
-            raise ValueError(
-                f"input_size={input_size}, want at least {o} observations + {a} actions = {o + a}, one-hot: the task "
-                "in PreviousActionReward, and a sense that does not change it, such as broadcast"
-            )
-        self.input_size, self.output_size = input_size, s
+        check_input_size(input_size, actions=model.actions, observations=model.observations)
+        self.input_size, self.output_size = input_size, len(model.states)
         for name in ("transition", "observation", "start"):
             self.register_buffer(name, torch.tensor(np.asarray(getattr(model, name)), dtype=torch.float64))
 
@@ -101,8 +93,8 @@ class BeliefFilter(Core):
             ImpossibleObservation: P(o | b, a) = 0 for a member that takes part, where values can be read at no cost.
         """
         _, actions, observations = map(len, self.names)
-        o = _weights(x[..., :observations])
-        a = _weights(x[..., observations : observations + actions])
+        o = event_weights(x[..., :observations])
+        a = event_weights(x[..., observations : observations + actions])
         moved = torch.einsum("bna,ast,bns->bnt", a, self.transition.to(x), state.belief)
         predicted = moved + (1 - a.sum(-1, keepdim=True)) * state.belief
         predicted = predicted / predicted.sum(-1, keepdim=True)  # rows of a file sum to 1 within 1e-5
@@ -188,9 +180,3 @@ class ExactBelief(Core):
 
     def metrics(self, state: BeliefState) -> dict[str, Float[Tensor, " B"]]:
         return self.filter.metrics(state)
-
-
-def _weights(x: Float[Tensor, "B N K"]) -> Float[Tensor, "B N K"]:
-    """|x| / sum |x|; zeros of zeros."""
-    total = x.abs().sum(-1, keepdim=True)
-    return x.abs() / torch.where(total > 0, total, 1)

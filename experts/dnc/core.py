@@ -185,6 +185,9 @@ class DNC(Core):
         """Mean over the read heads."""
         return state.read_weights.mean(2)
 
+    def write_weights(self, state: DNCState) -> Float[Tensor, "B N slots"]:
+        return state.write_weights
+
     def select_members(self, state: DNCState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> DNCState:
         """Selects the state of members; the store, which they share, is unchanged."""
         controller_input = x.new_zeros(*x.shape[:2], self.controller.input_size)

@@ -119,6 +119,9 @@ class TaggedMemory(Core):
     def read_weights(self, state: TaggedState) -> Float[Tensor, "B N slots"] | None:
         return self.memory.read_weights(state.memory)
 
+    def write_weights(self, state: TaggedState) -> Float[Tensor, "B N slots"] | None:
+        return self.memory.write_weights(state.memory)
+
     def read_write_vectors(self, state: TaggedState) -> dict[str, Float[Tensor, "B N _"]]:
         """Vectors of the last read and write; the written ones are zeros for members that do not write."""
         vectors, n = self.memory.read_write_vectors(state.memory), state.tag.shape[1]

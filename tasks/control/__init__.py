@@ -1,12 +1,16 @@
-"""Control tasks with hidden state: mazes, T-mazes, a proof of memory, cart pole without velocities, a walk, and a team.
+"""Control tasks with hidden state: mazes, T- and I-mazes, a proof of memory, cart pole, a walk, and teams.
 
 - `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
   `tasks.control.maze_tables`: the grid as look-up tables.
+- `tasks.control.i_maze`: `IMaze`, a corridor with an indicator at one end and two goals at the other.
+- `tasks.control.labyrinth`: `Labyrinth`, a search for the indicated one of two goals in random mazes.
+  `tasks.control.random_mazes`: a batch of mazes.
 - `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps
   later.
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
 - `tasks.control.proof_of_memory`: `ProofOfMemory`, a corridor with a good and a bad end, which are
   observed only in the first steps.
+- `tasks.control.load_unload`: `LoadUnload`, goods are carried along a line by a cart that does not observe its load.
 - `tasks.control.spread`: `Spread`, several agents that cover landmarks: simple_spread of PettingZoo and MPE2, batched.
   `tasks.control.spread_physics`: its discs; `tasks.control.spread_script`: its reference players.
 - `tasks.control.tree_mdp`: `TreeMDP`, a fixed random tree of choices, fully observed, with rewards at its leaves.

@@ -11,7 +11,7 @@ from badger.normalized_sense import Normalized, update_obs_moments
 from badger.rollouts.recording import record, replay
 from badger.rollouts.trajectory import detach_carry
 from badger.sense import Broadcast
-from tasks.wrappers import PreviousActionReward
+from tasks import PreviousActionReward
 from toy_learners import REPEAT, STEPS, agent_with_critic
 from toys import seeded, toy_agent
 

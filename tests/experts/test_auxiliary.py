@@ -12,7 +12,7 @@ from badger.testing.contract import close
 from badger.testing.core import UNCOMPILED, check_core
 from badger.testing.core.cases import B, D, H, N, T, build, grads, inputs, noise, run
 from badger.testing.core.stepping import unchecked
-from experts import CPC, GRU, Core, EpisodicMemory, Private, Reconstruction
+from experts import CPC, GRU, PSD, Core, EpisodicMemory, Private, Reconstruction
 from experts import state as states
 from experts.auxiliary.contrastive_predictive import info_nce
 from experts.auxiliary.reconstruction import squared_error
@@ -29,6 +29,7 @@ WRAPPED = {
     "predictive": lambda d, h: CPC(shared(d, h), steps=STEPS, target_size=2),
     "reconstruction": lambda d, h: Reconstruction(shared(d, h), target_size=2),
     "both": lambda d, h: CPC(Reconstruction(GRU(d, h))),
+    "decoder": lambda d, h: PSD(shared(d, h), steps=STEPS, target_size=2),
     "private": lambda d, h: Private(CPC(Reconstruction(shared(d, h)))),
 }
 wrappers = pytest.mark.parametrize("make", WRAPPED.values(), ids=WRAPPED)
@@ -207,6 +208,48 @@ def test_what_is_seen_is_a_goal_and_learns_nothing():
     assert not to_x.any()
 
 
+# Predictive-state decoders over steps
+
+
+def decoded(core: PSD, xs: torch.Tensor, ys: torch.Tensor) -> list[torch.Tensor]:
+    """The losses of each step, prediction by prediction."""
+    weight, bias = core.decoder.weight.unflatten(0, (core.steps, -1)), core.decoder.bias.unflatten(0, (core.steps, -1))
+    losses = []
+    for t, x in enumerate(xs):
+        errors = [
+            (ys[t - i] @ weight[i - 1].T + bias[i - 1] - x[..., : core.target_size]).square().mean((1, 2))
+            for i in range(1, min(t, core.steps) + 1)
+        ]
+        losses.append(sum(errors, torch.zeros(B, dtype=torch.double)) / core.steps)
+    return losses
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_loss_of_a_step_is_the_error_of_what_was_decoded_before(steps):
+    core, xs = build(lambda d, h: PSD(GRU(d, h), steps=steps, target_size=3)), inputs()
+    ys, state = run(core, xs)
+    for loss, want in zip(numbers(core, xs), decoded(core, xs, ys), strict=True):
+        close(loss["psd"], want)
+    if steps == 1:
+        close(core.metrics(state)["psd_error"] ** 2, core.losses(state)["psd"].detach())
+
+
+def test_an_absent_member_decodes_nothing():
+    core, xs = build(lambda d, h: PSD(GRU(d, h), steps=1)), inputs()
+    present = torch.tensor([[True] * N, [True] + [False] * (N - 1)] * (T // 2))[:, None].expand(T, B, N)
+    ys, _ = run(core, xs, present=present)
+    want = (core.decoder(ys[0, :, 0]) - xs[1, :, 0]).square().mean(-1)  # the mean over the one that is there
+    close(numbers(core, xs, present)[1]["psd"], want)
+
+
+def test_what_is_decoded_is_a_goal_and_learns_nothing():
+    core, xs = build(lambda d, h: PSD(GRU(d, h))), inputs()
+    loss = numbers(core, xs)[1]["psd"].sum()
+    (to_x,) = torch.autograd.grad(loss, xs, retain_graph=True)
+    assert to_x[0].any() and not to_x[1].any()  # x_1 is the target of what was decoded from x_0
+    assert all(grad.any() for grad in torch.autograd.grad(loss, core.decoder.parameters()))
+
+
 # As wrappers
 
 
@@ -215,7 +258,7 @@ def test_a_wrapped_core_holds_the_contract(make):
     check_core(make, properties=UNCOMPILED)
 
 
-@pytest.mark.parametrize("wrap", [CPC, Reconstruction])
+@pytest.mark.parametrize("wrap", [CPC, PSD, Reconstruction])
 def test_the_outputs_are_those_of_the_core_within(wrap):
     core, xs = build(lambda d, h: wrap(shared(d, h))), inputs()
     present = noise(T, B, N) > 0
@@ -247,10 +290,12 @@ def test_inside_private_members_are_episodes_too():
 
 
 @pytest.mark.parametrize("segment", [None, 2])
-@pytest.mark.parametrize("name", ["cpc", "reconstruction"])
-def test_an_auxiliary_loss_is_learned_on_by_name(name, segment):
+@pytest.mark.parametrize("core", ["episodic_cpc", "episodic_reconstruction", "psd"])
+def test_an_auxiliary_loss_is_learned_on_by_name(core, segment):
+    name = core.removeprefix("episodic_")
+
     def learner(**auxiliary: float) -> BPTT:
-        agent = toy_agent(game(), core=f"episodic_{name}")
+        agent = toy_agent(game(), core=core)
         return BPTT(agent, game(), batch=4, grad_checkpoint_steps=segment, auxiliary=auxiliary, clip=1e9)
 
     without, small, large = learner(), learner(**{name: 0.1}), learner(**{name: 1.0})
@@ -271,6 +316,8 @@ def test_an_auxiliary_loss_is_learned_on_by_name(name, segment):
         (partial(CPC, code_size=0), "code_size=0, want at least 1"),
         (partial(CPC, target_size=0), "target_size=0, want 1 to the core's input_size=4"),
         (partial(CPC, target_size=5), "target_size=5, want 1 to the core's input_size=4"),
+        (partial(PSD, steps=0), "steps=0, want at least 1"),
+        (partial(PSD, target_size=5), "target_size=5, want 1 to the core's input_size=4"),
         (partial(Reconstruction, target_size=0), "target_size=0, want 1 to the core's input_size=4"),
         (partial(Reconstruction, target_size=5), "target_size=5, want 1 to the core's input_size=4"),
     ],

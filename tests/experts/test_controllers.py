@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from badger.testing.core.stepping import unchecked
-from experts import AMRL, DNC, GRU, ClusteredMemory, EpisodicMemory, LookupTable, NeuralMemory, Window
+from experts import AMRL, DNC, GRU, MQN, NTM, ClusteredMemory, EpisodicMemory, LookupTable, NeuralMemory, Window
 from experts.episodic.both import private_and_shared
 
 D = 4
@@ -20,7 +20,10 @@ CORES = {
     "episodic compressed": partial(EpisodicMemory, row_size=2),
     "lookup_table": partial(LookupTable, key_size=2, value_size=2),
     "neural_memory": NeuralMemory,
+    "ntm": NTM,
     "window": partial(Window, slots=2),
+    "mqn": partial(MQN, slots=2),
+    "frmqn": partial(MQN, slots=2, feedback=True),
 }
 every = pytest.mark.parametrize("make", CORES.values(), ids=CORES)
 

@@ -104,7 +104,8 @@ def test_second_derivatives_of_a_core_are_right_or_refused(name, way):
         gradgrad_is_right(core, xs, way)
 
 
-RIGHT = {"gru", "lstm", "clustered", "dnc", "feedforward", "gtrxl", "window", "plastic_modulated"}
+RIGHT = {"gru", "lstm", "clustered", "dnc", "ntm", "feedforward", "gtrxl", "window", "plastic_modulated"}
+RIGHT |= {"frmqn", "neural_map"}
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))

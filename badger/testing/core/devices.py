@@ -55,8 +55,8 @@ def resets_and_new_members_run_on_the_meta_device(make: Make, core: Core) -> Non
     state = core.select_members(state, torch.zeros(N, dtype=torch.int64, device=META), xs[1])
     state = states.where(torch.ones(B, dtype=torch.bool, device=META), core.initial_state(xs[1]), state)
     after, state = core(xs[1], state)
-    diagnostics = [*core.metrics(state).values(), core.read_weights(state), *core.read_write_vectors(state).values()]
-    all_on_meta([y, *diagnostics], "outputs and metrics")
+    diagnostics = [*core.metrics(state).values(), *core.read_write_vectors(state).values()]
+    all_on_meta([y, *diagnostics, core.read_weights(state), core.write_weights(state)], "outputs and metrics")
     check_backward(core, xs, [y, after], state)
 
 

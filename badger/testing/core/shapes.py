@@ -34,14 +34,14 @@ def losses_and_metrics_are_one_number_an_episode(make: Make) -> None:
 
 
 @line
-def read_weights_are_one_row_of_slots_a_member(make: Make) -> None:
+def weights_are_one_row_of_slots_a_member(make: Make) -> None:
     core, xs = build(make), inputs()
     _, final = run(core, xs)
     for state in (core.initial_state(xs[0]), final):
-        weights = core.read_weights(state)
-        if weights is not None:
-            fits = weights.dim() == 3 and weights.shape[:2] == (B, N)
-            expect(fits, f"read_weights None or ({B}, {N}, slots)", tuple(weights.shape))
+        for name, weights in {"read": core.read_weights(state), "write": core.write_weights(state)}.items():
+            if weights is not None:
+                fits = weights.dim() == 3 and weights.shape[:2] == (B, N)
+                expect(fits, f"{name}_weights None or ({B}, {N}, slots)", tuple(weights.shape))
 
 
 @line
@@ -92,7 +92,7 @@ SHAPES = by_name(
     outputs_have_the_documented_shape,
     sizes_are_those_asked_for,
     losses_and_metrics_are_one_number_an_episode,
-    read_weights_are_one_row_of_slots_a_member,
+    weights_are_one_row_of_slots_a_member,
     read_write_vectors_are_one_for_each_member,
     any_number_of_members_works,
     precision_follows_the_input,

@@ -36,7 +36,9 @@ def _check_shapes(task: Task, step: Step, dtype: torch.dtype) -> None:
     for name, score in step.scores.items():
         equal((tuple(score.shape), score.dtype), ((B,), dtype), f"score {name!r} of")
     if step.action_mask is not None:
-        equal(tuple(step.action_mask.shape), (*rows, task.action_space.size), "action_mask of shape")
+        space = task.action_space
+        options = space.choices.size if isinstance(space, Mixed) else space.size
+        equal(tuple(step.action_mask.shape), (*rows, options), "action_mask of shape")
     if step.present is not None:
         equal(tuple(step.present.shape), rows, "present of shape")
         expect(task.agents is not None, "present=None for a task of one agent", step.present)

@@ -39,10 +39,14 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "lookup_table": 6,
     "gtrxl": 6,
     "window": 6,
+    "mqn": 6,
+    "rmqn": 6,
+    "frmqn": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
-BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl")
-WITH_METRICS = {*ROWS_WRITTEN, "dnc", *BELIEFS, *NEURAL, "plastic", "plastic_modulated"}
+ADDRESSED = ("dnc", "ntm")  # writes, too, have weights over slots
+BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "psd", "psr")
+WITH_METRICS = {"neural_map", *ROWS_WRITTEN, *ADDRESSED, *BELIEFS, *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):
@@ -152,11 +156,12 @@ def test_a_mean_of_all_the_others_has_the_entropy_of_their_number():
 # --- plots
 
 
-@pytest.mark.parametrize("core", ["gru", *ROWS_WRITTEN, "dnc", *NEURAL])
+@pytest.mark.parametrize("core", ["gru", *ROWS_WRITTEN, *ADDRESSED, *NEURAL])
 def test_plots_of_a_guessing_game_are_those_of_the_task_and_the_memory(core):
     plots = inspected(core)[0].plots
-    memory = {"memory/reads"} if core in (*ROWS_WRITTEN, "dnc") else set()
-    if core in ({*ROWS_WRITTEN, "dnc", *NEURAL} - {"clustered"}):  # which has no read and write vectors
+    memory = {"memory/reads"} if core in (*ROWS_WRITTEN, *ADDRESSED) else set()
+    memory |= {"memory/writes"} if core in ADDRESSED else set()
+    if core in ({*ROWS_WRITTEN, *ADDRESSED, *NEURAL} - {"clustered"}):  # which has no read and write vectors
         memory |= {"memory/similarity"}
     assert plots.keys() == {"comms/graph", "episode/steps", "inner/error", "inner/guesses"} | memory
 

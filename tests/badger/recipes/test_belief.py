@@ -9,7 +9,7 @@ from tasks.pomdp import load_model, write_pomdp
 TINY = {"batch": 4, "outer_steps": 1, "steps": 3}
 
 
-@pytest.mark.parametrize("core", ["exact_belief", "gru"])
+@pytest.mark.parametrize("core", ["exact_belief", "psr", "gru"])
 def test_an_update_uses_the_discount_of_the_model(core):
     run = badger.build_run("pomdp", model="1d", core=core, **TINY)
     assert run.learner.gamma == 0.75 and run.learner.update()["finite"]
@@ -23,9 +23,10 @@ def test_the_exact_belief_is_that_of_the_file_that_is_named(tmp_path):
     assert run.learner.update()["finite"]
 
 
-def test_an_exact_belief_is_refused_in_a_task_without_a_model():
-    with pytest.raises(ValueError, match="core 'exact_belief' needs the model of its task, want a task that has one"):
-        badger.build_run("t_maze", core="exact_belief")
+@pytest.mark.parametrize("core", ["exact_belief", "psr"])
+def test_a_core_that_needs_a_model_is_refused_in_a_task_without_one(core):
+    with pytest.raises(ValueError, match=f"core '{core}' needs the model of its task, want a task that has one"):
+        badger.build_run("t_maze", core=core)
 
 
 def test_an_unknown_model_is_refused():

@@ -11,11 +11,11 @@ from badger.recipes.flags import drop_unknown_options
 from badger.recipes.games import guessing_game
 from badger.recipes.sequences import sequential_mnist
 from badger.recipes.settings import Setup
-from experts import CORES, CPC
+from experts import CPC
 from tasks import GuessingGame
+from toys import FOR_ANY_TASK
 
 TINY = {"core.hidden_size": 6, "core.key_size": 4, "message_size": 4, "batch": 4}
-WITHOUT_MODEL = [core for core in CORES if core not in ("exact_belief", "kalman_filter")]
 
 
 @recipe(experts=3, lr=0.5, **{"core.hidden_size": 6})
@@ -84,7 +84,7 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-@pytest.mark.parametrize("core", WITHOUT_MODEL)  # of tasks with a model alone
+@pytest.mark.parametrize("core", FOR_ANY_TASK)  # not of a model or a position
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_core_is_trained_by_a_recipe(name, core):
     arguments = drop_unknown_options(
@@ -139,3 +139,7 @@ def test_an_image_is_read_by_one_expert_that_talks_to_nobody():
     learner = sequential_mnist(pixels=28, **{"core.hidden_size": 6, "core.slots": 9}).learner
     assert learner.task.steps == 28 and learner.agent.experts == 1 and learner.agent.bus.message_size == 0
     assert learner.agent.core.core.slots == 9 and learner.schedule(0) == 1e-3
+
+
+def test_experts_communicate_as_many_rounds_in_a_step_as_are_given():
+    assert own(comm_rounds=3).learner.agent.comm_rounds == 3

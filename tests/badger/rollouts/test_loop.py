@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import BUSES, CORES, RepeatPrevious, initial_carry, rollout
 from pairwise import each_value, pairwise
-from toys import Crowd, Walk, game, seeded, toy_agent, with_seeds_of
+from toys import OF_MODELS, Crowd, Walk, game, seeded, toy_agent, with_seeds_of
 
 B = 3
 cores = pytest.mark.parametrize("core", CORES)
@@ -293,6 +293,10 @@ def test_gradient_flows_from_the_last_reward_to_the_parameters(core, bus):
     trajectory.reward[-1].sum().backward()
     gradients = {name: p.grad for name, p in agent.named_parameters() if not name.startswith(AUXILIARY)}
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values()), gradients
+    if (
+        core in OF_MODELS
+    ):  # a filter reads no messages: all experts put out the same, so attention over equal scores has no gradient
+        gradients = {name: gradient for name, gradient in gradients.items() if not name.startswith("bus.")}
     assert all(gradient.any() for gradient in gradients.values())
 
 

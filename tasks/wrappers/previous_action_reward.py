@@ -1,7 +1,6 @@
 """Task wrapper that appends the previous action and reward to the observation, as in RL^2."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -10,11 +9,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from tasks.observations import ObsPart
-from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task
+from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step
+from tasks.wrappers.base import TaskWrapper, append_to_obs, next_acting, of_present
 
 
 @dataclass(frozen=True)
-class PreviousActionReward(Task):
+class PreviousActionReward(TaskWrapper):
     """Wrapper that appends the previous action, its reward and its end flag to the observation.
 
     All three are zeros at the start of an episode. This is the usual input of a recurrent meta-RL agent (Duan et al.
@@ -35,18 +35,6 @@ class PreviousActionReward(Task):
         ValueError: `task` is not a Task.
     """
 
-    steps: int = field(init=False, repr=False)
-    task: Task = None  # type: ignore[assignment]  # needs a default after `dtype`; checked below
-    dtype: torch.dtype = field(default=None, kw_only=True)  # type: ignore[assignment]  # set below
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.task, Task):
-            raise ValueError(f"task={self.task!r}, want a Task, as in PreviousActionReward(TMaze())")
-        if self.dtype is not None and self.dtype != self.task.dtype:
-            object.__setattr__(self, "task", replace(self.task, dtype=self.dtype))
-        for name in ("steps", "dtype", "differentiable", "fixed_length", "score", "better", "external"):
-            object.__setattr__(self, name, getattr(self.task, name))
-
     @property
     def obs_size(self) -> int:
         return self.task.obs_size + self.task.action_space.size + 2
@@ -63,26 +51,6 @@ class PreviousActionReward(Task):
     def action_space(self) -> ActionSpace:
         return self.task.action_space
 
-    @property
-    def agents(self) -> int | None:
-        return self.task.agents
-
-    @property
-    def known_model(self) -> Any | None:
-        return self.task.known_model
-
-    @property
-    def num_episodes(self) -> int | None:
-        return self.task.num_episodes
-
-    @property
-    def buckets(self) -> Sequence[Task]:
-        return [replace(self, task=bucket) for bucket in self.task.buckets]
-
-    @property
-    def evaluation_task(self) -> Task:
-        return replace(self, task=self.task.evaluation_task)
-
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
         state, step = self.task.reset_to(index, rng)
         return self._with_acting(state, step), self._initial_step(step)
@@ -92,7 +60,7 @@ class PreviousActionReward(Task):
         return self._with_acting(state, step), self._initial_step(step)
 
     def restart(self, state: Any, mask: Bool[Tensor, " B"], rng: torch.Generator) -> tuple[Any, Step]:
-        inner, step = self.task.restart(_inner(state), mask, rng)
+        inner, step = self.task.restart(self._inner_state(state), mask, rng)
         new = self._with_acting(inner, step)
         if isinstance(state, _TeamState):  # valid in the masked rows only
             new = new._replace(acting=torch.where(mask.unsqueeze(-1), new.acting, state.acting))
@@ -109,7 +77,7 @@ class PreviousActionReward(Task):
         Raises:
             ValueError: rewards per agent, but one observation for all of them.
         """
-        inner, step = self.task.step(_inner(state), action, rng)
+        inner, step = self.task.step(self._inner_state(state), action, rng)
         done = step.terminated | step.truncated
         features = [
             _encode_action(self.action_space, action.detach()),
@@ -118,34 +86,24 @@ class PreviousActionReward(Task):
         ]
         if isinstance(state, _TeamState):
             features[0] = torch.where(state.acting.unsqueeze(-1), features[0], 0)
-            features = [_of_present(feature, step) for feature in features]
-        lead = step.obs.shape[:-1]
-        if step.reward.dim() > len(lead):
+            features = [of_present(feature, step) for feature in features]
+        if step.reward.dim() >= step.obs.dim():
             raise ValueError(
                 f"task={type(self.task).__name__} returns rewards per agent, {tuple(step.reward.shape)}, but one "
                 f"observation for all, {tuple(step.obs.shape)}; want an observation per agent"
             )
-        parts = [part if part.shape[:-1] == lead else part.unsqueeze(1).expand(*lead, -1) for part in features]
-        obs = torch.cat([step.obs, *(part.to(step.obs) for part in parts)], -1)
-        return self._with_acting(inner, step), step._replace(obs=obs)
+        return self._with_acting(inner, step), append_to_obs(step, features)
 
     def _with_acting(self, inner: Any, step: Step) -> Any:
         """The state of the wrapped task; with several agents also which of them will act."""
-        if self.task.agents is None:
-            return inner
-        acting = ~(step.terminated | step.truncated)
-        return _TeamState(inner, acting if step.present is None else acting & step.present)
+        return inner if self.task.agents is None else _TeamState(inner, next_acting(step))
+
+    def _inner_state(self, state: Any) -> Any:
+        return state.inner if isinstance(state, _TeamState) else state
 
     def _initial_step(self, step: Step) -> Step:
         zeros = step.obs.new_zeros(*step.obs.shape[:-1], self.action_space.size + 2)
         return step._replace(obs=torch.cat([step.obs, zeros], -1))
-
-    @property
-    def notes(self) -> list[str]:
-        return self.task.notes
-
-    def references(self) -> dict[str, dict[str, float]]:
-        return self.task.references()
 
     def encode_action_mask(self, obs: Any, action_mask: Any, batch: int | None) -> Any:
         return self.task.encode_action_mask(obs, action_mask, batch)
@@ -154,13 +112,10 @@ class PreviousActionReward(Task):
         return self.task.decode_action(action)
 
     def target(self, state: Any) -> Tensor | None:
-        return self.task.target(_inner(state))
+        return self.task.target(self._inner_state(state))
 
     def path(self, initial: Any, action: Tensor) -> Path | None:
-        return self.task.path(_inner(initial), action)
-
-    def step_labels(self, state: Any, row: int = 0) -> list[str] | None:
-        return self.task.step_labels(_inner(state), row)
+        return self.task.path(self._inner_state(initial), action)
 
 
 class _TeamState(NamedTuple):
@@ -168,16 +123,6 @@ class _TeamState(NamedTuple):
 
     inner: Any
     acting: Bool[Tensor, "B P"]
-
-
-def _inner(state: Any) -> Any:
-    """The state of the wrapped task."""
-    return state.inner if isinstance(state, _TeamState) else state
-
-
-def _of_present(feature: Tensor, step: Step) -> Tensor:
-    """A feature (B, P, k) of the agents that receive an observation; 0 for others."""
-    return feature if step.present is None else torch.where(step.present.unsqueeze(-1), feature, 0)
 
 
 def _part_sizes(space: ActionSpace) -> tuple[int, int]:
