@@ -214,8 +214,18 @@ class Setup:
             model=task.known_model,
             position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
         )
+        self._check_measurements(core, sensing)
         bus = self.bus.build(core.output_size, self.message_size)
         return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
+
+    def _check_measurements(self, core: Core, sensing: Sense) -> None:
+        if not any(getattr(part, "reads_measurements", False) for part in core.modules()) or type(sensing) is Broadcast:
+            return
+        changed = "normalize_obs=True" if isinstance(sensing, Normalized) else f"sense={self.sense.name}"
+        raise ValueError(
+            f"{changed}: core {self.core.name!r} reads the observation as the task gives it; want sense broadcast, and "
+            "no normalize_obs"
+        )
 
     def _check_memory(self, task: Task, learner: Part, device: torch.device) -> None:
         with torch.device("meta"):
