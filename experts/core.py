@@ -27,6 +27,7 @@ class Core(nn.Module, ABC):
     input_size: int
     output_size: int
     memoryless: bool = False  # outputs do not depend on earlier steps
+    reads_measurements: bool = False  # the input begins with the task's observation, which no sense may change
     loss_weights: Mapping[str, float] = {}  # suggested weights of this module's own auxiliary losses, by name
 
     @abstractmethod

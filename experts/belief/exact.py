@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts.belief.events import ImpossibleObservation, check_input_size, event_weights
-from experts.belief.model import BeliefModel
+from experts.belief.model import as_belief_model
 from experts.core import Core, check_positive
 from experts.torch_internals import host_readable
 
@@ -59,13 +59,7 @@ class BeliefFilter(Core):
 
     def __init__(self, input_size: int, *, model: object):
         super().__init__()
-        if model is None:
-            raise ValueError("core 'exact_belief' needs the model of its task, want a task that has one, such as pomdp")
-        if not isinstance(model, BeliefModel):
-            raise ValueError(
-                f"core 'exact_belief' needs a model with finitely many states, got {type(model).__name__}; want "
-                "kalman_filter for one that is linear and Gaussian"
-            )
+        model = as_belief_model(model, "exact_belief")
         self.names = tuple(model.states), tuple(model.actions), tuple(model.observations)
         check_input_size(input_size, actions=model.actions, observations=model.observations)
         self.input_size, self.output_size = input_size, len(model.states)

@@ -51,6 +51,7 @@ class KalmanFilter(Core):
     Source: Kalman 1960; the covariance in the form of Bucy and Joseph 1968, which stays symmetric.
     """
 
+    reads_measurements = True
     transition: Tensor
     transition_covariance: Tensor
     observation: Tensor

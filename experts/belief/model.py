@@ -40,6 +40,26 @@ class BeliefModel(Protocol):
         """Distribution of the first state, (S,)."""
 
 
+def as_belief_model(model: object, core: str) -> BeliefModel:
+    """The model, if it has finitely many states.
+
+    Args:
+        model: of a task; None of a task without one.
+        core: the name of the core that needs it, for the message.
+
+    Raises:
+        ValueError: no model, or one of another kind.
+    """
+    if model is None:
+        raise ValueError(f"core {core!r} needs the model of its task, want a task that has one, such as pomdp")
+    if not isinstance(model, BeliefModel):
+        raise ValueError(
+            f"core {core!r} needs a model with finitely many states, got {type(model).__name__}; want kalman_filter "
+            "for one that is linear and Gaussian"
+        )
+    return model
+
+
 EXAMPLE: BeliefModel = SimpleNamespace(
     states=("left", "right"),
     actions=("listen",),

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts.belief.events import ImpossibleObservation, check_input_size, event_weights
-from experts.belief.model import BeliefModel
+from experts.belief.model import as_belief_model
 from experts.belief.psr_model import PSRModel, exact_psr
 from experts.core import Core, check_positive
 from experts.torch_internals import host_readable
@@ -168,15 +168,14 @@ class PSR(Core):
         model: of the task; or a PSR, exact or fitted.
 
     Raises:
-        ValueError: hidden_size < 1, no model, or an input that is too small for it.
+        ValueError: hidden_size < 1, no model, one of another kind, or an input that is too small for it.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, model: BeliefModel | PSRModel | None):
+    def __init__(self, input_size: int, hidden_size: int, *, model: object):
         super().__init__()
         check_positive(hidden_size=hidden_size)
-        if model is None:
-            raise ValueError("core 'psr' needs the model of its task, want a task that has one, such as pomdp")
-        self.filter = PSRFilter(input_size, model=model if isinstance(model, PSRModel) else exact_psr(model))
+        psr = model if isinstance(model, PSRModel) else exact_psr(as_belief_model(model, "psr"))
+        self.filter = PSRFilter(input_size, model=psr)
         self.input_size, self.output_size = input_size, hidden_size
         self.hidden, self.out = nn.Linear(self.filter.output_size, hidden_size), nn.Linear(hidden_size, hidden_size)
 

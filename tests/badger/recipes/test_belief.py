@@ -62,8 +62,15 @@ def test_replayed_particles_are_those_of_the_rollout():
         ("pomdp", "kalman_filter", "core 'kalman_filter' needs the linear Gaussian model of its task, got PomdpModel"),
         ("t_maze", "kalman_filter", "core 'kalman_filter' needs the linear Gaussian model of its task, got none"),
         ("mountain_hike", "exact_belief", "core 'exact_belief' needs a model with finitely many states, got HikeModel"),
+        ("mountain_hike", "psr", "core 'psr' needs a model with finitely many states, got HikeModel"),
     ],
 )
 def test_a_core_for_a_model_of_another_kind_is_refused(recipe, core, error):
     with pytest.raises(ValueError, match=error):
         badger.build_run(recipe, core=core)
+
+
+@pytest.mark.parametrize("changed", [{"sense": "scaled"}, {"normalize_obs": True}])
+def test_a_sense_that_would_change_what_the_kalman_filter_measures_is_refused(changed):
+    with pytest.raises(ValueError, match="core 'kalman_filter' reads the observation as the task gives it"):
+        badger.build_run("mountain_hike", core="kalman_filter", **changed)
