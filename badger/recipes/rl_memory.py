@@ -168,7 +168,7 @@ def load_unload(setup: Setup, *, places: int = 5, notes: int = 1, real_notes: in
 
 @recipe(
     **SINGLE_EXPERT_DEFAULTS
-    | {"core": "feedforward", "learner": "reinforce", "batch": 256, "outer_steps": 1200, "lr": 5e-3}
+    | {"core": "feedforward", "learner": "reinforce", "batch": 256, "outer_steps": 1600, "lr": 5e-3}
     | {"schedule": "cooldown", "core.hidden_size": 64, "learner.entropy_weight": 0.03}
 )
 def input_tape(
