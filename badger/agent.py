@@ -33,7 +33,7 @@ from comms import (
     silence,
     where_edges,
 )
-from experts import Core
+from experts import Core, seeded
 from experts import state as states
 from experts.state import State
 
@@ -219,11 +219,11 @@ class Agent(nn.Module):
         experts: int | None = None,
         outputs: int | None = None,
     ) -> AgentState:
-        """The state at the start of new episodes, with sampled identities and assignments.
+        """The state at the start of new episodes, with sampled identities, assignments and seeds of cores that draw.
 
         Args:
             obs: the first observations; give batch, device and dtype; their values are not read.
-            rng: the generator of identities and assignments, on the device of `obs`.
+            rng: the generator of identities, assignments and seeds, on the device of `obs`.
             experts: E; None: as built.
             outputs: D; None: as the output head was built.
         """
@@ -236,7 +236,7 @@ class Agent(nn.Module):
         identity = self._identities(like, experts, rng)
         assignment = self.act.make_assignment(like, experts, outputs, rng)
         return AgentState(
-            self.core.initial_state(x),
+            seeded(self.core.initial_state(x), rng),
             self.bus.initial_state(y),
             y,
             _empty_delivery(like.new_zeros(batch, experts, self.bus.message_size), edges),
@@ -341,8 +341,9 @@ class Agent(nn.Module):
         old_identity = state.identity[..., : self.identity_size]
         identity = torch.cat([old_identity, self._identities(like, n, rng)], 1)
         assignment = self.act.extend_assignment(state.assignment, like, new_size, rng)
+        core = self.core.select_members(state.core, index, like.new_zeros(batch, new_size, self.core.input_size))
         return AgentState(
-            self.core.select_members(state.core, index, like.new_zeros(batch, new_size, self.core.input_size)),
+            seeded(core, rng),
             self.bus.select_members(state.bus, index, y),
             y,
             state.delivery._replace(inbox=inbox, weights=weights),

@@ -3,15 +3,17 @@
 A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in and returned, and never kept on `self`.
 
 - `experts.core`: the base class `Core`, and `Private`, which gives each member of a batch a store of its own.
-- `experts.recurrent`: GRU, LSTM, a core without memory as the control, and AMRL.
+- `experts.recurrent`: GRU, LSTM, cores without memory as controls, and AMRL.
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
 - `experts.attention`: windows, GTrXL, a look-up table.
-- `experts.belief`: the exact belief of a known model, and predictive state representations.
+- `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL), and predictive state
+  representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
+- `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
 - `experts.activation_gradients`: for backward passes written by hand.
 
@@ -33,11 +35,15 @@ assert y.shape == (2, 5, 8)
 from experts import state
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
+from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import BeliefFilter, ExactBelief
+from experts.belief.kalman import KalmanBelief, KalmanFilter
+from experts.belief.particle import ParticleFilter
 from experts.belief.psr import PSR, PSRFilter
 from experts.belief.rpsp import RPSP
 from experts.core import Core, Private, default_loss_weights
@@ -52,8 +58,9 @@ from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
 from experts.ntm.core import NTM
+from experts.random_key import RandomKey, initial_key, random_seeds, seeded, with_random_seeds
 from experts.recurrent.amrl import AMRL
-from experts.recurrent.feedforward import Feedforward
+from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.state import State
@@ -66,6 +73,7 @@ __all__ = [
     "DNC",
     "GRU",
     "LSTM",
+    "MQN",
     "NTM",
     "PSD",
     "PSR",
@@ -78,11 +86,17 @@ __all__ = [
     "ExactBelief",
     "Feedforward",
     "GTrXL",
+    "KalmanBelief",
+    "KalmanFilter",
+    "Linear",
     "LookupTable",
+    "NeuralMap",
     "NeuralMemory",
     "PSRFilter",
+    "ParticleFilter",
     "Plastic",
     "Private",
+    "RandomKey",
     "Reconstruction",
     "RowLog",
     "State",
@@ -91,6 +105,10 @@ __all__ = [
     "Unrolled",
     "Window",
     "default_loss_weights",
+    "initial_key",
     "private_and_shared",
+    "random_seeds",
+    "seeded",
     "state",
+    "with_random_seeds",
 ]

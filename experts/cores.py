@@ -11,14 +11,19 @@ from typing import Any, get_type_hints
 
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
+from experts.attention.mqn import MQN
+from experts.attention.neural_map import NeuralMap
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
 from experts.auxiliary.reconstruction import Reconstruction
 from experts.belief.exact import ExactBelief
-from experts.belief.model import EXAMPLE
+from experts.belief.kalman import KalmanBelief
+from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
+from experts.belief.pfgru import dpfrl
 from experts.belief.psr import PSR
 from experts.belief.rpsp import RPSP
+from experts.belief.variational import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -29,7 +34,7 @@ from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
 from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
-from experts.recurrent.feedforward import Feedforward
+from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 
@@ -132,6 +137,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "gru": GRU,
     "lstm": LSTM,
     "feedforward": Feedforward,
+    "linear": Linear,
     "episodic": ControlledMemory(EpisodicMemory, Private),
     "episodic_shared": ControlledMemory(EpisodicMemory, pooled="slots"),
     "episodic_both": ControlledMemory(private_and_shared, pool_of="shared_slots"),
@@ -148,10 +154,17 @@ CORES: dict[str, Callable[..., Core]] = {
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
+    "mqn": ControlledMemory(MQN, controller="linear", slots=16),
+    "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
+    "frmqn": ControlledMemory(MQN, controller="lstm", slots=16, feedback=True),
+    "neural_map": NeuralMap,
     "plastic": Plastic,
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
     "psr": partial(PSR, model=EXAMPLE),
     "rpsp": RPSP,
+    "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
+    "particle_filter": dpfrl,
+    "dvrl": dvrl,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

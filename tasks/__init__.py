@@ -36,8 +36,11 @@ from tasks.adapters.outbound.parallel_env import to_parallel_env
 from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
+from tasks.control.i_maze import IMaze
+from tasks.control.labyrinth import Labyrinth
 from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
+from tasks.control.mountain_hike import MountainHike
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze
@@ -66,11 +69,13 @@ from tasks.sequence.associative_recall import AssociativeRecall
 from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
 from tasks.sequence.dictionary_inference import DictionaryInference
+from tasks.sequence.input_tape import InputTape
 from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
 from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task, init_fields
+from tasks.wrappers.memory_tape import MemoryTape
 from tasks.wrappers.notes import Notes
 from tasks.wrappers.previous_action_reward import PreviousActionReward
 
@@ -78,6 +83,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "babi": BAbI,
     "guessing_game": GuessingGame,
     "maze": Maze,
+    "i_maze": IMaze,
+    "labyrinth": Labyrinth,
     "pooled_recall": PooledRecall,
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
@@ -98,6 +105,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "dec_tiger": DecTiger,
     "tree_mdp": TreeMDP,
     "load_unload": LoadUnload,
+    "input_tape": InputTape,
+    "mountain_hike": MountainHike,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -125,11 +134,16 @@ __all__ = [
     "EnvStep",
     "GuessingGame",
     "Gymnasium",
+    "IMaze",
+    "InputTape",
     "IntOrRange",
+    "Labyrinth",
     "LoadUnload",
     "Maze",
+    "MemoryTape",
     "Mixed",
     "Mixture",
+    "MountainHike",
     "MultiDiscrete",
     "Notes",
     "ObsPart",

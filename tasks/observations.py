@@ -4,6 +4,7 @@ This module also runs in worker processes; it does not import torch.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 
@@ -30,6 +31,21 @@ class ObsPart(NamedTuple):
     def size(self) -> int:
         """The number of components."""
         return math.prod(self.shape)
+
+
+def part_index(parts: Iterable[ObsPart], name: str) -> int | None:
+    """The index of the first number of a part of an observation; None where no part has that name.
+
+    Args:
+        parts: of the observation, in their order.
+        name: of the part.
+    """
+    start = 0
+    for part in parts:
+        if part.name == name:
+            return start
+        start += part.size
+    return None
 
 
 def visible_parts(parts: tuple[ObsPart, ...], visible: list[int]) -> tuple[ObsPart, ...]:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.nn.functional import conv2d
 
 
 def lives(of, xs: Tensor, reset: Tensor | None = None, present: Tensor | None = None) -> Tensor:
@@ -74,6 +75,49 @@ def window(core, xs: Tensor) -> Tensor:
             fractions = torch.stack(scores).exp()
             reads.append(sum(weight * value for weight, value in zip(fractions, values, strict=True)) / fractions.sum())
         ys.append(linear(weights, "out", torch.cat([h, *reads])))
+    return torch.stack(ys)
+
+
+def mqn(core, xs: Tensor) -> Tensor:
+    weights, state, ys = dict(core.named_parameters()), None, []
+    read = xs.new_zeros(core.output_size)
+    for t, x in enumerate(xs):
+        heard = (torch.cat([x, read]) if core.feedback else x).view(1, 1, -1)
+        state = core.controller.initial_state(heard) if state is None else state
+        h, state = core.controller(heard, state)
+        h, seen = h.view(-1), xs[max(0, t - core.slots) : t]
+        scores = [(h @ linear(weights, "key", frame)).exp() for frame in seen]
+        read = xs.new_zeros(core.output_size)
+        for score, frame in zip(scores, seen, strict=True):
+            read = read + score / sum(scores) * linear(weights, "value", frame)
+        y = linear(weights, "out", h) + read
+        ys.append(torch.stack([part if i < len(y) // 2 else part.clamp(min=0) for i, part in enumerate(y)]))
+    return torch.stack(ys)
+
+
+def neural_map(core, xs: Tensor) -> Tensor:
+    """The map as a dictionary of the places that were visited."""
+    weights, size, zeros = dict(core.named_parameters()), core.map_size, xs.new_zeros(core.channels)
+    places, ys = {}, []
+    for x in xs:
+        cells = [places.get((i, j), zeros) for i in range(size) for j in range(size)]
+        image = torch.stack(cells, -1).view(1, core.channels, size, size)
+        for layer in ("summary.0", "summary.2"):
+            image = conv2d(image, weights[f"{layer}.weight"], weights[f"{layer}.bias"], stride=2, padding=1).clamp(
+                min=0
+            )
+        summary = linear(weights, "summary.5", image.flatten())
+        query = linear(weights, "query", torch.cat([x, summary]))
+        scores = [(query @ cell).exp() for cell in cells]
+        context = sum(score / sum(scores) * cell for score, cell in zip(scores, cells, strict=True))
+        row, column = (min(int(p.clamp(0, 1) * size), size - 1) for p in x[core.position : core.position + 2])
+        old, told = places.get((row, column), zeros), torch.cat([x, summary, context])
+        of_x = (weights["write.weight_ih"] @ told + weights["write.bias_ih"]).chunk(3)
+        of_h = (weights["write.weight_hh"] @ old + weights["write.bias_hh"]).chunk(3)
+        reset, keep = torch.sigmoid(of_x[0] + of_h[0]), torch.sigmoid(of_x[1] + of_h[1])
+        written = keep * old + (1 - keep) * torch.tanh(of_x[2] + reset * of_h[2])
+        places[row, column] = written
+        ys.append(torch.tanh(linear(weights, "out", torch.cat([summary, context, written]))))
     return torch.stack(ys)
 
 

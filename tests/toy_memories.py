@@ -1,7 +1,8 @@
-"""Small inputs, resets and ways to step for the tests of memories, and a small neural memory."""
+"""Small inputs, resets and ways to step for the tests of memories, a small neural memory, and a core that draws."""
 
 from functools import partial
 from itertools import product
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from badger.testing.core import cases
 from badger.testing.core.cases import noise
-from experts import LSTM, Core, NeuralMemory, State
+from experts import GRU, LSTM, Core, NeuralMemory, RandomKey, State, initial_key
 from experts import state as states
 
 D, B, N = 2, 2, 2
@@ -77,3 +78,28 @@ def neural_memory(cell=LSTM, **options) -> NeuralMemory:
         torch.manual_seed(0)
         defaults = {"width": 4, "scale": 0.7, "output_size": 2}
         return NeuralMemory(cases.D, partial(cell, hidden_size=3), **defaults | options).double()
+
+
+class DrawingState(NamedTuple):
+    gru: State
+    key: RandomKey
+
+
+class DrawingGRU(Core):
+    """A GRU with noisy inputs."""
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.gru = GRU(input_size, hidden_size)
+        self.input_size, self.output_size = input_size, hidden_size
+
+    def noise(self, x, key):
+        return key.normal(x, x.shape[-1])
+
+    def initial_state(self, x):
+        return DrawingState(self.gru.initial_state(x), initial_key(x))
+
+    def forward(self, x, state, present=None):
+        y, gru = self.gru(x + self.noise(x, state.key), state.gru, present)
+        key = state.key.next()
+        return y, DrawingState(gru, key if present is None else states.where(present, key, state.key))

@@ -1,5 +1,6 @@
 """Small agents and tasks of variable length, shared by the tests."""
 
+import inspect
 import io
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -9,11 +10,17 @@ from torch import Tensor
 
 from badger import ACTS, BUSES, CORES, Agent, GuessingGame, Task, generator, sense
 from badger.rng import drawing_from
+from experts import random_seeds, with_random_seeds
 from tasks import Continuous, Discrete, Step
 
 HIDDEN, MESSAGE, IDENTITY = 6, 4, 3
 
 HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of tasks with a single agent
+
+
+OPTIONS = {name: set(inspect.signature(core).parameters) for name, core in CORES.items()}
+OF_MODELS = tuple(name for name, options in OPTIONS.items() if "model" in options)  # filters of a known model
+FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position"}]
 
 
 def seeded(seed=0):
@@ -38,6 +45,12 @@ def toy_agent(
             identity_size=IDENTITY,
             comm_rounds=comm_rounds,
         ).double()
+
+
+def with_seeds_of(core_state, other):
+    """The state of a core, with the seeds of another one where it draws random numbers."""
+    seeds = random_seeds(other)
+    return core_state if seeds is None else with_random_seeds(core_state, seeds)
 
 
 def game(steps=5, dims=2) -> GuessingGame:

@@ -219,7 +219,7 @@ def _make_plots(
         weights_of_steps = [weights_of_step for weights_of_step in steps if weights_of_step is not None]
         if weights_of_steps:
             padded = figures.pad_slots(weights_of_steps)
-            plots[f"memory/{name}"] = figures.plot_slot_weights(figures.first_episode(padded))
+            plots[f"memory/{name}"] = figures.plot_read_weights(figures.first_episode(padded))
     matrices = similarities([s.traces for s in stats[: _first_episode_length(trajectory)]])
     if matrices:
         plots["memory/similarity"] = plot_similarities(matrices, labels)

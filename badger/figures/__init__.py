@@ -19,7 +19,7 @@ figure.savefig("curves.png")
 ```
 """
 
-from badger.figures.agents import first_episode, message_graph, pad_slots, plot_agent, plot_guesses, plot_slot_weights
+from badger.figures.agents import first_episode, message_graph, pad_slots, plot_agent, plot_guesses, plot_read_weights
 from badger.figures.curves import (
     Band,
     Figure,
@@ -45,5 +45,5 @@ __all__ = [
     "plot_agent",
     "plot_episode_diagram",
     "plot_guesses",
-    "plot_slot_weights",
+    "plot_read_weights",
 ]

@@ -20,8 +20,8 @@ MAX_PANELS = 8  # experts or outputs with their own panel or color
 MAX_NODES, MAX_EDGES = 16, 120  # of a graph: networkx draws arrows slowly
 
 
-def plot_slot_weights(weights: Tensor) -> Figure:
-    """Heat maps of the read or write weights of each expert over slots over the steps of an episode.
+def plot_read_weights(weights: Tensor) -> Figure:
+    """Heat maps of the read weights, or write weights, of each expert over the steps of an episode.
 
     Args:
         weights: (T, E, slots) of one episode.

@@ -3,12 +3,12 @@
 A learner owns the state of one training run: optimizer, replay buffer, target networks.
 
 - `badger.learners.bptt`: `BPTT`, the gradient of differentiable rewards through whole episodes.
-- `badger.learners.a2c`, `badger.learners.ppo`: actor-critic learners. Their base `badger.learners.actor_critic` has
-  the options and metrics that both share.
+- `badger.learners.policy_gradient`: the actor-critic learners `A2C` and `PPO`; `REINFORCE`, by reward for choices and
+  by gradient for the real numbers beside them.
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
 - `badger.learners.population`: several seeds trained as one batched computation.
-- `badger.learners.returns`, `badger.learners.surrogate`: returns, advantages and losses, as pure functions.
+- `badger.learners.returns`: returns and advantages, as pure functions.
 - `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.
 - `badger.learners.episode_stream`: episodes that continue from one outer step to the next.
 - `badger.learners.cuda_graph`, `badger.learners.tensor_tree`: capture of an outer step on a GPU.
@@ -31,12 +31,13 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from badger.agent import Agent
-from badger.learners.a2c import A2C
 from badger.learners.bptt import BPTT
 from badger.learners.episodic_control.emdqn import EMDQN
 from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
-from badger.learners.ppo import PPO
+from badger.learners.policy_gradient.a2c import A2C
+from badger.learners.policy_gradient.ppo import PPO
+from badger.learners.policy_gradient.reinforce import REINFORCE
 from badger.learners.q_learning.dqn import DQN
 from badger.learners.q_learning.drqn import DRQN
 from badger.learners.q_learning.r2d2 import R2D2
@@ -95,6 +96,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "nec": NEC,
     "ppo": PPO,
     "r2d2": R2D2,
+    "reinforce": REINFORCE,
 }
 """Learners by name, each `(agent, task, *, options) -> Learner`."""
 
@@ -109,6 +111,7 @@ __all__ = [
     "NEC",
     "PPO",
     "R2D2",
+    "REINFORCE",
     "Learner",
     "check_critic",
     "check_task",

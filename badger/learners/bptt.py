@@ -19,7 +19,18 @@ from badger.rollouts.checkpointing import checkpointed_rollout
 from badger.rollouts.precision import Precision, wrap_forward
 from badger.rollouts.trajectory import Trajectory, detach_carry, initial_carry
 from experts.torch_internals import compiler_error
-from tasks import IntOrRange, Task, TaskDistribution, nominal, sample_size, sample_task, size_range
+from tasks import (
+    Continuous,
+    Discrete,
+    IntOrRange,
+    MultiDiscrete,
+    Task,
+    TaskDistribution,
+    nominal,
+    sample_size,
+    sample_task,
+    size_range,
+)
 
 
 class BPTT:
@@ -60,6 +71,7 @@ class BPTT:
     """
 
     needs_differentiable = True
+    action_kinds = (Discrete, MultiDiscrete, Continuous)
     takes_distributions = True
     joins_populations = True
 

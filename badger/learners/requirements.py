@@ -1,6 +1,7 @@
 """The requirements of a learner on its task and its agent, class attributes that recipes and checks read.
 
 - `needs_critic`: the agent's act is `act.WithCritic`, whose last output is a value estimate.
+- `samples_numbers`: real numbers of an action are sampled, from an `act.Gaussian`; else they are the agent's outputs.
 - `needs_memoryless`: the agent has no memory: its core is `Core.memoryless`, and its experts do not communicate.
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
 - `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
@@ -19,6 +20,7 @@ from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Task, TaskDistribu
 
 DEFAULTS: dict[str, Any] = {
     "needs_critic": False,
+    "samples_numbers": True,
     "needs_memoryless": False,
     "needs_differentiable": False,
     "takes_distributions": False,

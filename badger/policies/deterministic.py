@@ -1,6 +1,9 @@
 """The one choice between the most likely actions of a policy, sampled ones, and the policy as it is."""
 
-from badger.policies.policies import Greedy, Policy, Sampled, identity_policy
+from dataclasses import replace
+
+from badger.policies.mixed import Product
+from badger.policies.policies import Greedy, MeanAction, Policy, Sampled, identity_policy
 from tasks import ActionSpace, Continuous
 
 
@@ -21,6 +24,8 @@ def choose_deterministic(policy: Policy, deterministic: bool | None, space: Acti
     if space is None:
         name = getattr(policy, "__name__", type(policy).__name__)
         raise ValueError(f"deterministic=False: the policy {name} has no actions to sample; leave deterministic out")
+    if isinstance(policy, Product) and isinstance(policy.numbers, MeanAction):  # whose real numbers are never sampled
+        return replace(policy, choices=(Greedy if deterministic else Sampled)(policy.space.choices))
     return Greedy(space) if deterministic else Sampled(space)
 
 

@@ -38,7 +38,7 @@ def add_noise(output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], space
         space: the action space.
     """
     mean, log_std = _mean_and_log_std(output, space)
-    return _rescale_and_clip(mean + noise * log_std.exp(), space)
+    return _rescale_and_clip(mean + noise * log_std.exp(), space).detach()
 
 
 def conditional_output(
@@ -60,14 +60,25 @@ def conditional_output(
     return torch.cat([*conditional, output[..., 2 * space.size :]], -1)
 
 
-def mode(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B D"]:
-    """The mean action, clipped to its bounds.
+def mean_action(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B D"]:
+    """The mean action, clipped to its bounds, with the gradient of the output.
 
     Args:
-        output: means and log standard deviations.
+        output: means and log standard deviations; or means alone, of an agent whose real numbers are not sampled.
         space: the action space.
     """
-    return _rescale_and_clip(_mean_and_log_std(output, space)[0], space)
+    alone = output.shape[-1] in (space.size, space.size + 1)  # and at most one value
+    return _rescale_and_clip(output[..., : space.size] if alone else _mean_and_log_std(output, space)[0], space)
+
+
+def mode(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B D"]:
+    """The mean action, clipped to its bounds, without gradient.
+
+    Args:
+        output: as for `mean_action`.
+        space: the action space.
+    """
+    return mean_action(output, space).detach()
 
 
 def log_probability(
@@ -131,4 +142,4 @@ def _center_and_half_range(space: Continuous) -> tuple[float, float]:
 
 def _rescale_and_clip(numbers: Tensor, space: Continuous) -> Tensor:
     center, half_range = _center_and_half_range(space)
-    return (numbers * half_range + center).clamp(space.low, space.high).detach()
+    return (numbers * half_range + center).clamp(space.low, space.high)

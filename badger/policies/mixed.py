@@ -61,7 +61,8 @@ class Product:
             like: gives batch, agents, device and dtype.
             rng: the generator.
         """
-        return self.numbers.initial_state(like, rng)
+        make = getattr(self.numbers, "initial_state", None)
+        return () if make is None else make(like, rng)
 
     def __call__(
         self, output: Tensor, action_mask: Bool[Tensor, "*B A"] | None, state: State, rng: torch.Generator

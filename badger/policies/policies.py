@@ -114,6 +114,33 @@ class Greedy:
 
 
 @dataclass(frozen=True)
+class MeanAction:
+    """Policy of real numbers that are the means of the agent's output, with their gradient.
+
+    Args:
+        space: the action space.
+    """
+
+    space: Continuous
+
+    def __call__(
+        self, output: Tensor, action_mask: Tensor | None, state: State, rng: torch.Generator
+    ) -> tuple[Tensor, State]:
+        return gaussian.mean_action(output, self.space), state
+
+
+def sampled_choices(space: ActionSpace) -> "Sampled | mixed.Product":
+    """The policy that samples choices, and leaves real numbers beside them as the agent's outputs, with their gradient.
+
+    Args:
+        space: the action space.
+    """
+    if isinstance(space, Mixed):
+        return mixed.Product(space, Sampled(space.choices), MeanAction(space.numbers))
+    return Sampled(space)
+
+
+@dataclass(frozen=True)
 class EpsilonGreedy:
     """Epsilon-greedy policy: the allowed action of highest value; with probability epsilon a random allowed action.
 

@@ -24,11 +24,20 @@ assert run.learner.agent.experts == 8
 from collections.abc import Callable
 
 from badger.recipes.arcade import atari, minatar
-from badger.recipes.belief import dec_tiger, pomdp
-from badger.recipes.control import cartpole, maze, spread
+from badger.recipes.belief import dec_tiger, mountain_hike, pomdp
+from badger.recipes.control import cartpole, labyrinth, maze, spread
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import catch, guessing_game, pooled_recall, repeat_previous
-from badger.recipes.rl_memory import card_game, load_unload, proof_of_memory, t_maze, t_maze_long, t_maze_r2d2
+from badger.recipes.rl_memory import (
+    card_game,
+    i_maze,
+    input_tape,
+    load_unload,
+    proof_of_memory,
+    t_maze,
+    t_maze_long,
+    t_maze_r2d2,
+)
 from badger.recipes.sequences import (
     associative_recall,
     babi,
@@ -46,9 +55,9 @@ RECIPES: dict[str, Callable[..., Run]] = register(
         (recipe.__name__, recipe)
         for recipe in (
             associative_recall, atari, babi, card_game, cartpole, catch, copy, dec_tiger, dictionary_inference,
-            guessing_game, gymnasium, load_unload, maze, minatar, pettingzoo, pomdp, pooled_recall, priority_sort,
-            proof_of_memory, repeat_previous,
-            sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
+            guessing_game, gymnasium, i_maze, input_tape, labyrinth, load_unload, maze, minatar, mountain_hike,
+            pettingzoo, pomdp, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, spread,
+            t_maze, t_maze_long, t_maze_r2d2,
         )
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from badger.recipes.flags import recipe
 from badger.recipes.rl_memory import RL_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from tasks import DecTiger, Pomdp, PreviousActionReward
+from tasks import DecTiger, MountainHike, Pomdp, PreviousActionReward
 
 
 @recipe(
@@ -48,3 +48,23 @@ def dec_tiger(setup: Setup, *, steps: int = 3) -> Run:
     """
     task = DecTiger(steps)
     return setup.with_default_experts(task).make_run(task, learner_defaults={"horizon": steps})
+
+
+@recipe(
+    {"learner": {"ppo": {"epochs": 4, "minibatches": 4, "lam": 0.95}, "a2c": {"lam": 0.95}}},
+    **RL_DEFAULTS
+    | {"batch": 32, "outer_steps": 420, "learner": "ppo", "lr": 1e-3, "schedule": "linear", "identity_size": 0}
+    | {"sense": "broadcast", "core": "kalman_filter", "core.predicted": 2, "learner.normalize_reward": True}
+    | {"learner.eval_policy": "greedy"},
+)  # fmt: skip
+def mountain_hike(setup: Setup, *, noise: float = 0.15, steps: int = 75) -> Run:
+    """One expert walks along a ridge by noisy observations of its position, and observes its last action and reward.
+
+    `--core kalman_filter` computes the exact belief, `particle_filter` (DPFRL) and `dvrl` learn one of particles, `gru`
+    has a memory without a model, and `feedforward` none. An outer step has one episode of each row: 2,400 steps.
+
+    Args:
+        noise: standard deviation of an observation.
+        steps: length of an episode.
+    """
+    return setup.make_run(PreviousActionReward(MountainHike(steps, noise)), learner_defaults={"horizon": steps})

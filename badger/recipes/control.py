@@ -8,7 +8,7 @@ from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import get_by_name
-from tasks import CartPole, Maze, Spread
+from tasks import CartPole, Labyrinth, Maze, Spread
 
 CARTPOLE_LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95},
@@ -57,6 +57,24 @@ def maze(setup: Setup, *, setting: str = "plasticity") -> Run:
     """
     task, weights = get_by_name(MAZE_SETTINGS, setting, "setting")
     return setup.make_run(task(), learner_defaults=weights)
+
+
+@recipe(
+    {"learner": {"ppo": {"horizon": 32, "epochs": 4, "minibatches": 4, "entropy_weight": 0.01}}},
+    **SINGLE_EXPERT_DEFAULTS
+    | {"batch": 64, "lr": 1e-3, "outer_steps": 200, "core": "neural_map", "learner": "ppo", "core.map_size": 9},
+)
+def labyrinth(setup: Setup, *, side: int = 4, loops: float = 0.1) -> Run:
+    """One expert searches random mazes for the goal of the color that it saw at the start (Parisotto et al. 2017).
+
+    An outer step of ppo has 2,048 environment steps. `--core neural_map` remembers by place; its map has a cell for
+    each of the maze's where `--core.map_size` is 2 side + 1.
+
+    Args:
+        side: rooms in a row and in a column.
+        loops: probability that another wall between two rooms is opened.
+    """
+    return setup.make_run(Labyrinth(side, loops))
 
 
 @recipe(

@@ -12,13 +12,20 @@ from badger.runs.run import Run
 from tasks import (
     CardGame,
     CardGameImitation,
+    Curriculum,
+    IMaze,
+    InputTape,
+    IntOrRange,
     LoadUnload,
+    MemoryTape,
+    Mixture,
     Notes,
     PreviousActionReward,
     ProofOfMemory,
     Task,
     TMaze,
     TMazeLong,
+    size_range,
 )
 
 RL_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
@@ -109,6 +116,22 @@ def t_maze_long(setup: Setup, rl: RLFlags, *, length: int = 30, noise: bool = Tr
     return rl.make_run(setup, TMazeLong(length, noise))
 
 
+@recipe(
+    {"learner": {"ppo": {"entropy_weight": 0.02}}},
+    **RL_DEFAULTS | {"core": "frmqn", "core.slots": 49, "learner": "ppo", "batch": 32, "lr": 1e-3, "outer_steps": 150},
+)
+def i_maze(setup: Setup, rl: RLFlags, *, length: IntOrRange = (5, 9)) -> Run:
+    """One expert must look at an indicator, and remember it until it is between two goals (Oh et al. 2016).
+
+    The window of the memory Q-networks (`--core mqn`, `rmqn` and `frmqn`) has room for episodes longer than those of
+    training; rows that are not written yet are not read.
+
+    Args:
+        length: steps from the indicator to the goals; two numbers: a range, drawn for each episode.
+    """
+    return rl.make_run(setup, IMaze(length))
+
+
 @recipe(**RL_DEFAULTS)
 def proof_of_memory(setup: Setup, rl: RLFlags) -> Run:
     """One expert goes to the end of a line that was shown to be the good one (Pleines et al. 2023)."""
@@ -116,7 +139,12 @@ def proof_of_memory(setup: Setup, rl: RLFlags) -> Run:
 
 
 @recipe(
-    {"learner": {"ppo": {"horizon": 64, "gamma": 0.95, "epochs": 4, "minibatches": 4, "entropy_weight": 0.01}}},
+    {
+        "learner": {
+            "ppo": {"horizon": 64, "gamma": 0.95, "epochs": 4, "minibatches": 4, "entropy_weight": 0.01},
+            "a2c": {"horizon": 16, "gamma": 0.95, "lam": 0.9, "entropy_weight": 0.01},
+        }
+    },
     **RL_DEFAULTS
     | {"core": "feedforward", "learner": "ppo", "batch": 32, "outer_steps": 145, "lr": 3e-3, "schedule": "linear"},
 )
@@ -136,6 +164,51 @@ def load_unload(setup: Setup, *, places: int = 5, notes: int = 1, real_notes: in
             raise ValueError(f"{name}={count}, want at least 0")
     task: Task = LoadUnload(steps, places)
     return setup.make_run(Notes(task, notes, real_notes) if notes or real_notes else task)
+
+
+@recipe(
+    **SINGLE_EXPERT_DEFAULTS
+    | {"core": "lstm", "learner": "reinforce", "batch": 64, "outer_steps": 3000, "lr": 3e-3, "schedule": "cooldown"}
+    | {"core.hidden_size": 64, "learner.entropy_weight": 0.01}
+)
+def input_tape(
+    setup: Setup,
+    *,
+    length: IntOrRange = (1, 10),
+    order: Literal["copy", "reverse"] = "reverse",
+    symbols: int = 10,
+    forward: bool = False,
+    cells: int = 0,
+    cell_size: int = 8,
+    curriculum_steps: tuple[int, int] | None = (100, 1000),
+) -> Run:
+    """One expert copies or reverses a tape whose head its actions move: an RL-NTM (Zaremba and Sutskever 2015).
+
+    Args:
+        length: symbols on the tape. A range: drawn for each outer step.
+        order: in which they are to be output.
+        symbols: number of different symbols.
+        forward: the head of the input tape cannot move back.
+        cells: of a memory tape with a head of its own; 0: none.
+        cell_size: numbers in a cell of the memory tape.
+        curriculum_steps: first and last outer step in which the drawn lengths widen from the lower end of the range to
+            the whole range, and after which only the upper end is drawn; None: the whole range throughout.
+    """
+    if cells < 0:
+        raise ValueError(f"cells={cells}, want at least 0")
+    low, high = size_range(length=length)
+
+    def tape(length: int) -> Task:
+        task = InputTape(length, symbols, order, forward)
+        return MemoryTape(task, cells, cell_size) if cells else task
+
+    tapes = [tape(size) for size in range(low, high + 1)]
+    stages = [Mixture(tapes[stage::-1]) for stage in range(len(tapes))]  # of each the longest tape is the nominal one
+    if len(tapes) == 1 or curriculum_steps is None:
+        return setup.make_run(tapes[-1] if len(tapes) == 1 else stages[-1])
+    first, last = curriculum_steps
+    until = [first + stage * (last - first) // (high - low) for stage in range(len(stages))]
+    return setup.make_run(Curriculum([*stages, tapes[-1]], until))
 
 
 @recipe(**RL_DEFAULTS | {"core": "episodic"})

@@ -22,11 +22,12 @@ from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
 from badger.rollouts.random_steps import record_core_inputs
 from badger.runs.run import Run
-from badger.sense import Sense
+from badger.sense import Broadcast, Sense
 from badger.teams import team_size
 from comms import Bus, get_by_name
 from experts import Core, default_loss_weights
 from tasks import IntOrRange, Task, TaskDistribution, nominal, size_range
+from tasks.observations import part_index
 
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
 
@@ -137,7 +138,11 @@ class Setup:
         members = []
         for seed in range(self.seed, self.seed + self.seeds):
             with drawing_from(generator(seed, "init")):
-                agent = self.make_agent(nominal(tasks), critic=requirement(learner.factory, "needs_critic")).to(device)
+                agent = self.make_agent(
+                    nominal(tasks),
+                    critic=requirement(learner.factory, "needs_critic"),
+                    deviations=requirement(learner.factory, "samples_numbers"),
+                ).to(device)
             if self.fit_steps:
                 self._fit(agent, nominal(tasks), generator(seed, "fit", device=device))
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
@@ -146,12 +151,13 @@ class Setup:
         learner_of_run = members[0] if self.seeds == 1 else Population(members)
         return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
-    def make_agent(self, task: Task, *, critic: bool = False) -> Agent:
+    def make_agent(self, task: Task, *, critic: bool = False, deviations: bool = True) -> Agent:
         """The agent for a task.
 
         Args:
             task: gives the sizes of observation and action, and the number of agents.
             critic: with a value estimate as its last output.
+            deviations: with standard deviations of real numbers, where there is a critic.
 
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
@@ -159,7 +165,8 @@ class Setup:
         sensing, core, bus, head, identity = self._build_parts(task)
         agents = {} if task.agents is None else {"agents": task.agents}
         if critic:
-            head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
+            if deviations:
+                head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
             head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
         agent = Agent(
             sense=sensing,
@@ -200,7 +207,13 @@ class Setup:
         if self.normalize_obs and any(task.numeric_obs):
             sensing = Normalized(sensing, task.obs_size, numeric=task.numeric_obs)
         heard = sensing.output_size + message_size
-        core = self.core.build(heard + identity + name_size, experts=experts, target_size=heard, model=task.known_model)
+        core = self.core.build(
+            heard + identity + name_size,
+            experts=experts,
+            target_size=heard,
+            model=task.known_model,
+            position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
+        )
         bus = self.bus.build(core.output_size, self.message_size)
         return sensing, core, bus, head.build(core.output_size, task.action_space.size, **agents), identity
 

@@ -18,6 +18,7 @@ from badger.rollouts.loop import known_empty, rollout
 from badger.rollouts.trajectory import Carry, Trajectory
 from comms import Silent, map_edges
 from comms.topology import is_unmodified
+from experts import random_seeds, with_random_seeds
 from experts import state as states
 from tasks import Task
 
@@ -33,6 +34,7 @@ class Recording(NamedTuple):
         assignment: as in `AgentState`, in each step.
         present: as in `AgentState`, in each step; None: as in `initial_state`.
         graph: as in `AgentState`, in each step; None where the topology is the same in all episodes.
+        random_seeds: of the core, in each step; None for a core that draws nothing.
     """
 
     initial_state: AgentState
@@ -42,6 +44,7 @@ class Recording(NamedTuple):
     assignment: Tensor | None
     present: Bool[Tensor, "T B E"] | None = None
     graph: Int[Tensor, "T B"] | None = None
+    random_seeds: Int[Tensor, "T B seeds"] | None = None
 
     def select(self, index: Int[Tensor, " rows"]) -> "Recording":
         """Selects rows of the batch.
@@ -144,16 +147,19 @@ def record(
         policy: as in `rollout`.
         steps: T.
     """
-    trajectory, next_carry = rollout(
-        agent, task, carry, rng, policy, steps=steps, hook=lambda s: (s.identity, s.assignment, s.present, s.graph)
-    )
-    identity, assignment, present, graph = (
+    trajectory, next_carry = rollout(agent, task, carry, rng, policy, steps=steps, hook=_replayed_parts)
+    identity, assignment, present, graph, seeds = (
         None if parts[0] is None else torch.stack(parts) for parts in zip(*trajectory.hook_outputs, strict=True)
     )
     assert identity is not None
-    fields = (trajectory.obs, trajectory.episode_start, identity, assignment, present, graph)
+    fields = (trajectory.obs, trajectory.episode_start, identity, assignment, present, graph, seeds)
     recording = Recording(carry.agent_state, *fields)
     return trajectory._replace(hook_outputs=[]), recording, next_carry
+
+
+def _replayed_parts(state: AgentState) -> tuple[Tensor | None, ...]:
+    """What was sampled at the start of an episode or changes within it, as in the fields of a `Recording`."""
+    return state.identity, state.assignment, state.present, state.graph, random_seeds(state.core)
 
 
 def replay(
@@ -161,8 +167,9 @@ def replay(
 ) -> tuple[Float[Tensor, "T B *D"], dict[str, Float[Tensor, "T B"]], AgentState]:
     """Recomputes the outputs of recorded steps, with gradient.
 
-    With the weights of the recording, outputs and gradients equal those of the rollout: identities and assignments are
-    stored, not sampled again. Experts that do not communicate process all steps in one call (`Core.unroll`).
+    With the weights of the recording, outputs and gradients equal those of the rollout: identities, assignments and
+    seeds of the core are stored, not sampled again. Experts that do not communicate, and whose core draws nothing,
+    process all steps in one call (`Core.unroll`).
 
     Args:
         agent: the agent, with the same or other weights.
@@ -181,8 +188,10 @@ def replay(
     initial = agent.initial_state(recording.obs[0], rng.clone_state(), experts, num_outputs)  # samples are not used
     state, outputs, losses = recording.initial_state, [], []
     for t in range(len(recording.obs)):
-        obs, episode_start, identity, assignment, present, graph = recording._map(itemgetter(t))
+        obs, episode_start, identity, assignment, present, graph, seeds = recording._map(itemgetter(t))
         reset = agent.with_graph(initial._replace(identity=identity, assignment=assignment), graph)
+        if seeds is not None:
+            reset = reset._replace(core=with_random_seeds(reset.core, seeds))
         state = agent.replace_rows(state, episode_start, reset)
         state = state._replace(present=state.present if present is None else present)
         output, state = agent(obs, state, rng)
@@ -196,11 +205,12 @@ def _can_unroll(agent: Agent, recording: Recording) -> bool:
     plain = type(agent) is Agent and "forward" not in vars(agent)
     all_present = recording.present is None and recording.initial_state.present is None
     silent = type(agent.bus) is Silent and agent.comm_rounds == 1
-    return plain and all_present and silent and not agent.core.losses(recording.initial_state.core)
+    core = recording.initial_state.core
+    return plain and all_present and silent and random_seeds(core) is None and not agent.core.losses(core)
 
 
 def _replay_unrolled(agent: Agent, recording: Recording) -> tuple[Tensor, dict[str, Tensor], AgentState]:
-    state, obs, episode_start, identity, assignment, _, graph = recording
+    state, obs, episode_start, identity, assignment, _, graph, _ = recording
     inputs = agent.sense(obs.flatten(0, 1), identity.shape[2], agent.num_outputs(state.assignment))
     inbox = identity.new_zeros(*identity.shape[:3], agent.bus.message_size)
     inbox[0] = torch.where(episode_start[0][:, None, None], 0, state.inbox)  # possibly from another bus

@@ -1,9 +1,12 @@
 """Memories that attend to past inputs: a sliding window, a gated transformer, a growing look-up table.
 
 - `experts.attention.window`: `Window`, soft attention over the last `slots` inputs of a controller.
+- `experts.attention.mqn`: `MQN`, the cores of memory Q-networks (MQN, RMQN, FRMQN): unscaled attention over the inputs
+  before the present one.
 - `experts.attention.gtrxl`: `GTrXL`, a gated transformer that keeps the last inputs of each of its layers.
   `experts.attention.gtrxl_layer` has one layer.
 - `experts.attention.lookup_table`: `LookupTable`, a table with a row for each step, read as a whole by soft attention.
+- `experts.attention.neural_map`: `NeuralMap`, a memory with a cell for each place, written where the agent is.
 - `experts.attention.sliding_window`: masked attention over a window for whole sequences, which the others share.
 
 ```python

@@ -36,9 +36,8 @@ class Window(Core):
 
     One step: h = controller(x); keys and values are linear in the inputs of the window, the query is linear in h. For
     each head, read is the sum of values weighted by the softmax of query . (key + age embedding) / sqrt(K), and
-    y = Linear([h, read]). Around a `Feedforward` this is the memory Q-network, around an LSTM the recurrent one
-    (Oh et al. 2016, sec. 4). Unlike there, each age has a learned embedding (Shaw et al. 2018), initially zero, so that
-    a query can select an age.
+    y = Linear([h, read]). The memory Q-networks of Oh et al. 2016 are of this kind (`MQN` is the published form).
+    Unlike there, each age has a learned embedding (Shaw et al. 2018), initially zero, so that a query can select one.
 
     Each member has a window of its own. The window holds inputs, not keys, so keys always use the current weights.
 

@@ -48,7 +48,7 @@ class BeliefFilter(Core):
         model: T, O and start, which become buffers in float64, converted to the dtype of the input at each step.
 
     Raises:
-        ValueError: no model, or an input that is too small for it.
+        ValueError: no model, one of another kind, or an input that is too small for it.
 
     Source: Kaelbling, Littman and Cassandra 1998, section 3.3.
     """
@@ -57,10 +57,15 @@ class BeliefFilter(Core):
     observation: Tensor
     start: Tensor
 
-    def __init__(self, input_size: int, *, model: BeliefModel | None):
+    def __init__(self, input_size: int, *, model: object):
         super().__init__()
         if model is None:
             raise ValueError("core 'exact_belief' needs the model of its task, want a task that has one, such as pomdp")
+        if not isinstance(model, BeliefModel):
+            raise ValueError(
+                f"core 'exact_belief' needs a model with finitely many states, got {type(model).__name__}; want "
+                "kalman_filter for one that is linear and Gaussian"
+            )
         self.names = tuple(model.states), tuple(model.actions), tuple(model.observations)
         check_input_size(input_size, actions=model.actions, observations=model.observations)
         self.input_size, self.output_size = input_size, len(model.states)
@@ -157,7 +162,7 @@ class ExactBelief(Core):
         ValueError: hidden_size < 1, no model, or an input that is too small for it.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, *, model: BeliefModel | None):
+    def __init__(self, input_size: int, hidden_size: int, *, model: object):
         super().__init__()
         check_positive(hidden_size=hidden_size)
         self.filter = BeliefFilter(input_size, model=model)

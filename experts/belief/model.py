@@ -1,4 +1,4 @@
-"""Models whose hidden state is filtered: the protocol, and an example.
+"""Models whose hidden state is filtered, with finitely many states or linear and Gaussian: protocols and examples.
 
 Shapes: A action, S hidden state, O observation.
 """
@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+from torch import Tensor
 
 
 @runtime_checkable
@@ -48,3 +49,56 @@ EXAMPLE: BeliefModel = SimpleNamespace(
     start=np.array([0.5, 0.5]),
 )
 """A hidden Markov model of two states: something unseen is heard, and crosses over now and then."""
+
+
+@runtime_checkable
+class LinearGaussianModel(Protocol):
+    """A linear model with Gaussian noise: s' = F s + control(a) + noise, o = H s + noise."""
+
+    @property
+    def action_size(self) -> int:
+        """Numbers of an action."""
+
+    @property
+    def transition(self) -> np.ndarray:
+        """F, (S, S)."""
+
+    @property
+    def transition_covariance(self) -> np.ndarray:
+        """Of the noise of a step, (S, S)."""
+
+    @property
+    def observation(self) -> np.ndarray:
+        """H, (O, S)."""
+
+    @property
+    def observation_covariance(self) -> np.ndarray:
+        """Of the noise of an observation, (O, O)."""
+
+    @property
+    def start_mean(self) -> np.ndarray:
+        """Mean of the first state, (S,)."""
+
+    @property
+    def start_covariance(self) -> np.ndarray:
+        """Of the first state, (S, S)."""
+
+    def control(self, action: Tensor) -> Tensor:
+        """The change of the state by an action, (..., A) -> (..., S); may be nonlinear.
+
+        Args:
+            action: the last one.
+        """
+
+
+LINEAR_EXAMPLE: LinearGaussianModel = SimpleNamespace(
+    action_size=1,
+    transition=np.array([[1.0, 1.0], [0.0, 1.0]]),
+    transition_covariance=np.diag([0.0, 0.01]),
+    observation=np.array([[1.0, 0.0]]),
+    observation_covariance=np.array([[0.25]]),
+    start_mean=np.zeros(2),
+    start_covariance=np.diag([1.0, 0.1]),
+    control=lambda action: action * action.new_tensor([0.0, 0.1]),
+)
+"""A body with a position and a velocity that is pushed; its position is observed with noise."""

@@ -1,7 +1,10 @@
-"""Control tasks with hidden state: mazes, T-mazes, a proof of memory, cart pole without velocities, and a team.
+"""Control tasks with hidden state: mazes, T- and I-mazes, a proof of memory, cart pole, a walk, and teams.
 
 - `tasks.control.maze`: `Maze`, a grid maze with an invisible goal that is reached several times in an episode.
   `tasks.control.maze_tables`: the grid as look-up tables.
+- `tasks.control.i_maze`: `IMaze`, a corridor with an indicator at one end and two goals at the other.
+- `tasks.control.labyrinth`: `Labyrinth`, a search for the indicated one of two goals in random mazes.
+  `tasks.control.random_mazes`: a batch of mazes.
 - `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps
   later.
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.
@@ -13,6 +16,8 @@
 - `tasks.control.tree_mdp`: `TreeMDP`, a fixed random tree of choices, fully observed, with rewards at its leaves.
   `tasks.control.tree_mdp_tables`: many such trees as tables, and their exact values.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
+- `tasks.control.mountain_hike`: `MountainHike`, a walk by noisy observations of one's position.
+  `tasks.control.mountain_hike_model`: its rules; `tasks.control.mountain_hike_planner`: its reference players.
 
 ```python
 import torch

@@ -4,6 +4,7 @@
 - `tasks.sequence.copy`: `Copy` and `DoubleCopy`. `tasks.sequence.repeat_previous`: repeat the symbol of k steps ago.
 - `tasks.sequence.associative_recall`, `tasks.sequence.priority_sort`: after Graves et al. 2014.
 - `tasks.sequence.dictionary_inference`: infer a dictionary from examples, then translate.
+- `tasks.sequence.input_tape`: `InputTape`, copying and reversing from a tape whose head is moved by actions.
 - `tasks.sequence.pooled_recall`: experts observe different key-value pairs and are queried about all of them.
 - `tasks.sequence.sequential_mnist`: an image is observed a few pixels at a time and classified at the end.
 

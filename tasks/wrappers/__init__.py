@@ -3,6 +3,8 @@
 - `tasks.wrappers.base`: the base class `TaskWrapper`.
 - `tasks.wrappers.previous_action_reward`: `PreviousActionReward`, the last action and reward in the observation.
 - `tasks.wrappers.notes`: `Notes`, a memory outside of the agent that its actions write and its observations show.
+- `tasks.wrappers.memory_tape`: `MemoryTape`, such a memory with a head that its actions move.
+- `tasks.wrappers.joint_actions`: the actions of a wrapper beside those of its task.
 
 ```python
 import torch

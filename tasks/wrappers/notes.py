@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from tasks.observations import ObsPart
-from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step
+from tasks.task import ActionSpace, Continuous, Mixed, Path, Step
 from tasks.wrappers.base import TaskWrapper, append_to_obs, next_acting, of_present
+from tasks.wrappers.joint_actions import joint_space, split_joint_action
 
 BIT_ACTIONS = 3  # keep, set, clear
 
@@ -40,7 +41,7 @@ class Notes(TaskWrapper):
     The action has the choices of the wrapped task, a choice for each bit, then its real numbers, and one for each real
     note: a `MultiDiscrete`, `Continuous` or `Mixed` space. Real notes have the bounds of the task's own numbers, or -1
     to 1 beside choices. With several agents each has notes of its own, which only it reads; an absent one keeps them.
-    Real notes on a differentiable task with real actions leave it differentiable; with others it is not.
+    A differentiable task stays so where its own action has real numbers, to which alone rewards give a gradient.
 
     Args:
         steps: the steps of the wrapped task.
@@ -64,7 +65,7 @@ class Notes(TaskWrapper):
         super().__post_init__()
         if min(self.bits, self.size) < 0 or not self.bits + self.size:
             raise ValueError(f"bits={self.bits}, size={self.size}, want at least 0 each, and at least one note in all")
-        differentiable = self.task.differentiable and isinstance(self.task.action_space, Continuous) and not self.bits
+        differentiable = self.task.differentiable and isinstance(self.task.action_space, Continuous | Mixed)
         object.__setattr__(self, "differentiable", differentiable)
 
     @property
@@ -78,12 +79,7 @@ class Notes(TaskWrapper):
 
     @property
     def action_space(self) -> ActionSpace:
-        nvec, numbers = _parts(self.task.action_space)
-        choices = MultiDiscrete((*nvec, *[BIT_ACTIONS] * self.bits))
-        if not numbers.size + self.size:
-            return choices
-        numbers = Continuous(numbers.size + self.size, numbers.low, numbers.high)
-        return Mixed(choices, numbers) if choices.nvec else numbers
+        return joint_space(self.task.action_space, (BIT_ACTIONS,) * self.bits, self.size)
 
     def reset_to(self, index: Int[Tensor, " B"], rng: torch.Generator) -> tuple[NotesState, Step]:
         return self._start(*self.task.reset_to(index, rng))
@@ -109,12 +105,7 @@ class Notes(TaskWrapper):
         Raises:
             ValueError: choices that are no integers.
         """
-        if action.is_floating_point() and isinstance(self.action_space, MultiDiscrete):
-            raise ValueError(
-                f"actions {tuple(action.shape)} of {action.dtype}, want integers (batch, {len(self.action_space.nvec)})"
-                ": notes give no gradient to logits; roll out with a policy that samples actions from them"
-            )
-        inner_action, bits, numbers = self._split(action)
+        inner_action, bits, numbers = split_joint_action(self.task.action_space, action, self.bits, self.size)
         inner, step = self.task.step(state.inner, inner_action, rng)
         old_bits, old_numbers = state.notes.split([self.bits, self.size], -1)
         written = torch.where(bits > 0, (bits == 1).to(old_bits.dtype), old_bits)
@@ -123,19 +114,6 @@ class Notes(TaskWrapper):
             return self._with_notes(NotesState(inner, notes, None), step)
         notes = torch.where(state.acting.unsqueeze(-1), notes, state.notes)
         return self._with_notes(NotesState(inner, notes, next_acting(step)), step)
-
-    def _split(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The action of the wrapped task, the action on each bit, and what is added to each real note, (B, *P, .)."""
-        space = self.task.action_space
-        nvec, numbers = _parts(space)
-        choice, bits, number, added = action.split([len(nvec), self.bits, numbers.size, self.size], -1)
-        if isinstance(space, Discrete):
-            inner = choice.squeeze(-1).long()
-        elif isinstance(space, MultiDiscrete):
-            inner = choice.long()
-        else:
-            inner = torch.cat([choice, number], -1)
-        return inner, bits.long(), added
 
     def _start(self, inner: Any, step: Step) -> tuple[NotesState, Step]:
         notes = step.reward.new_zeros(*step.reward.shape, self.bits + self.size)
@@ -153,16 +131,6 @@ class Notes(TaskWrapper):
         return state.inner
 
     def path(self, initial: NotesState, action: Tensor) -> Path | None:
-        return self.task.path(initial.inner, self._split(action)[0])
-
-
-def _parts(space: ActionSpace) -> tuple[tuple[int, ...], Continuous]:
-    """The choices and the real numbers of a space; of a space of choices no numbers, from -1 to 1."""
-    match space:
-        case Continuous():
-            return (), space
-        case Mixed(choices=choices, numbers=numbers):
-            return choices.nvec, numbers
-        case Discrete(n=n):
-            return (n,), Continuous(0, -1.0, 1.0)
-    return space.nvec, Continuous(0, -1.0, 1.0)
+        return self.task.path(
+            initial.inner, split_joint_action(self.task.action_space, action, self.bits, self.size)[0]
+        )

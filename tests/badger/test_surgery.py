@@ -10,7 +10,7 @@ from badger import BUSES, CORES, initial_carry, rollout
 from experts import state as states
 from experts.fast_weights.low_rank_sum import LowRankSum
 from pairwise import each_value, pairwise
-from toys import HEADS, game, observations, run, seeded, toy_agent
+from toys import HEADS, game, observations, run, seeded, toy_agent, with_seeds_of
 
 B, E = 3, 4
 OBS = torch.zeros(B, 1, dtype=torch.float64)
@@ -83,7 +83,10 @@ def test_a_lesion_from_the_start_equals_fewer_experts(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port)
     state = agent.initial_state(OBS, seeded())
     few = agent.initial_state(OBS, seeded(), experts=3)
+    x = OBS.new_zeros(B, 3, agent.core.input_size)
+    others = agent.core.select_members(state.core, torch.tensor(OTHERS), x)
     few = few._replace(identity=state.identity[:, OTHERS], assignment=state.assignment)
+    few = few._replace(core=with_seeds_of(few.core, others))
     assert_close(run(agent, agent.remove(state, [1]))[0], run(agent, few)[0])
 
 
@@ -179,7 +182,8 @@ def test_new_experts_have_an_initial_state(core, bus, port):
     agent, state = halfway(core, bus, port)
     after = with_added(agent, state)
     x = OBS.new_zeros(B, 2, agent.core.input_size)
-    new, fresh = agent.core.select_members(after.core, torch.tensor([4, 5]), x), agent.core.initial_state(x)
+    new = agent.core.select_members(after.core, torch.tensor([4, 5]), x)
+    fresh = with_seeds_of(agent.core.initial_state(x), new)
     read_weights, initial = agent.core.read_weights(new), agent.core.read_weights(fresh)
     assert read_weights is None or not read_weights.any() or torch.equal(read_weights, initial)
     step = torch.randn(x.shape, generator=seeded(), dtype=x.dtype)

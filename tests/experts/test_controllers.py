@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from badger.testing.core.stepping import unchecked
-from experts import AMRL, DNC, GRU, NTM, ClusteredMemory, EpisodicMemory, LookupTable, NeuralMemory, Window
+from experts import AMRL, DNC, GRU, MQN, NTM, ClusteredMemory, EpisodicMemory, LookupTable, NeuralMemory, Window
 from experts.episodic.both import private_and_shared
 
 D = 4
@@ -22,6 +22,8 @@ CORES = {
     "neural_memory": NeuralMemory,
     "ntm": NTM,
     "window": partial(Window, slots=2),
+    "mqn": partial(MQN, slots=2),
+    "frmqn": partial(MQN, slots=2, feedback=True),
 }
 every = pytest.mark.parametrize("make", CORES.values(), ids=CORES)
 

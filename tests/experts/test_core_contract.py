@@ -16,8 +16,9 @@ from badger.testing.core.cases import D, H, N
 from badger.testing.core.stepping import one_step_may_be_compiled_to_code
 from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private
 from experts.recurrent.gru import GRUState
+from toy_memories import DrawingGRU
 
-MEMORYLESS = ("feedforward", "gradient_reaches_the_first_input")  # none does
+MEMORYLESS = {(name, "gradient_reaches_the_first_input") for name in ("feedforward", "linear")}  # none does
 EVERY = [(name, holds) for name in CORES for holds in CORE_PROPERTIES if holds in UNCOMPILED]
 FAMILIES = ["gru", "episodic", "dnc", "ntm", "neural_memory", "gtrxl"]  # one core of each folder of experts
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +36,7 @@ for name, make in CORES.items():
 """
 
 
-@pytest.mark.parametrize("name, holds", [pair for pair in EVERY if pair != MEMORYLESS])
+@pytest.mark.parametrize("name, holds", [pair for pair in EVERY if pair not in MEMORYLESS])
 def test_every_core_holds_the_contract(name, holds):
     CORE_PROPERTIES[holds](CORES[name])
 
@@ -186,6 +187,26 @@ class Forgetful(Plain):
         return self.gru(x, GRUState(state.h.detach()), present)
 
 
+class DrawsGlobally(DrawingGRU):
+    def noise(self, x, key):
+        return torch.randn_like(x)
+
+
+class DrawsOnce(DrawingGRU):
+    def unroll(self, xs, state, reset=None):
+        key = state.key
+        ys = []
+        for x in xs:
+            y, state = self(x, state._replace(key=key))
+            ys.append(y)
+        return torch.stack(ys), state
+
+
+class IgnoresSeeds(DrawingGRU):
+    def noise(self, x, key):
+        return key._replace(seed=torch.ones_like(key.seed)).normal(x, x.shape[-1])
+
+
 class Grows(Plain):
     def forward(self, x, state, present=None):
         y, state = self.gru(x, state, present)
@@ -227,14 +248,19 @@ BROKEN = {
     "one_step_may_be_checkpointed": moved(lambda x: float(torch._C._current_graph_task_id() >= 0)),
     "several_steps_may_be_checkpointed": moved(lambda x: float(torch._C._current_graph_task_id() >= 0)),
     "one_step_may_be_compiled": moved(lambda x: float(torch.compiler.is_compiling())),
+    "outputs_do_not_depend_on_the_global_generator": DrawsGlobally,
+    "unrolling_draws_as_stepping_does": DrawsOnce,
+    "a_copy_of_the_state_draws_the_same": Counts,
+    "each_seed_draws_other_numbers": IgnoresSeeds,
     "steps_run_on_the_meta_device": moved(lambda x: x.mean().item()),
     "unrolling_runs_on_the_meta_device": ReadsReset,
     "resets_and_new_members_run_on_the_meta_device": ReadsIndex,
 }
 
 
-def test_the_contract_lets_a_sound_core_pass():
-    check_core(Plain)
+@pytest.mark.parametrize("core", [Plain, DrawingGRU])
+def test_the_contract_lets_a_sound_core_pass(core):
+    check_core(core)
 
 
 @pytest.mark.parametrize("holds", CORE_PROPERTIES)

@@ -40,6 +40,7 @@ WITH_EXAMPLE = [
     "badger.evaluation",
     "badger.figures",
     "badger.learners",
+    "badger.learners.policy_gradient",
     "badger.planning",
     "badger.policies",
     "badger.recipes",

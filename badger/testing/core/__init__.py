@@ -1,6 +1,7 @@
 """Contract tests for recurrent cores and memories: `check_core` and `CORE_PROPERTIES`.
 
-`shapes`, `dependence`, `members`, `stepping` and `devices` have the properties, `cases` the small cores and inputs.
+`shapes`, `dependence`, `members`, `stepping`, `randomness` and `devices` have the properties, `cases` the small
+cores and inputs.
 """
 
 from collections.abc import Callable, Collection
@@ -9,11 +10,12 @@ from badger.testing.contract import Properties, check_all
 from badger.testing.core.dependence import DEPENDENCE
 from badger.testing.core.devices import DEVICES
 from badger.testing.core.members import MEMBERS
+from badger.testing.core.randomness import RANDOMNESS
 from badger.testing.core.shapes import SHAPES
 from badger.testing.core.stepping import STEPPING
 from experts import Core
 
-CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING | DEVICES
+CORE_PROPERTIES: Properties = SHAPES | DEPENDENCE | MEMBERS | STEPPING | RANDOMNESS | DEVICES
 """The properties of the core contract, by name."""
 
 UNCOMPILED = frozenset(CORE_PROPERTIES) - {"one_step_may_be_compiled"}

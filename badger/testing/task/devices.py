@@ -15,12 +15,14 @@ from tasks import Continuous, Mixed, MultiDiscrete, Step, Task
 def meta_actions(task: Task) -> Iterator[Tensor]:
     """Actions of each kind that the task takes: numbers or logits, and integers of a choice."""
     space = task.action_space
-    if task.differentiable or isinstance(space, Continuous):
-        wanted = task.differentiable
-        yield torch.zeros(B, *actors(task), space.size, dtype=task.dtype, device=META, requires_grad=wanted)
+    wanted = task.differentiable
     if isinstance(space, Mixed):
-        yield torch.zeros(B, *actors(task), len(space.choices.nvec) + space.numbers.size, dtype=task.dtype, device=META)
-    elif not isinstance(space, Continuous):
+        size = len(space.choices.nvec) + space.numbers.size
+        yield torch.zeros(B, *actors(task), size, dtype=task.dtype, device=META, requires_grad=wanted)
+        return
+    if wanted or isinstance(space, Continuous):
+        yield torch.zeros(B, *actors(task), space.size, dtype=task.dtype, device=META, requires_grad=wanted)
+    if not isinstance(space, Continuous):
         choices = (len(space.nvec),) if isinstance(space, MultiDiscrete) else ()
         yield torch.zeros(B, *actors(task), *choices, dtype=torch.int64, device=META)
 

@@ -6,7 +6,7 @@ Shapes as in `badger.testing.task.cases`.
 import torch
 
 from badger.testing.contract import by_name, close, equal, expect, line
-from badger.testing.task.cases import B, actions, actors, numbers, one_hot, play, same, seeded
+from badger.testing.task.cases import B, action, actions, actors, numbers, one_hot, play, same, seeded
 from tasks import Continuous, Mixed, Step, Task
 
 
@@ -27,7 +27,8 @@ def gradients_flow_from_rewards_to_actions(task: Task) -> None:
     """Rewards of a `differentiable` task have finite gradients for the actions of all scored steps."""
     if not task.differentiable:
         return
-    inputs = [numbers(task, t).requires_grad_() for t in range(task.steps)]
+    outputs = action if isinstance(task.action_space, Mixed) else numbers  # of a Mixed space to the real numbers alone
+    inputs = [outputs(task, t).requires_grad_() for t in range(task.steps)]
     episode = play(task, inputs)
     total = torch.stack([step.reward for _, step in episode]).sum()
     gradients = torch.autograd.grad(total, inputs, allow_unused=True)

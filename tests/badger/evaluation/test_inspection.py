@@ -39,20 +39,14 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "lookup_table": 6,
     "gtrxl": 6,
     "window": 6,
+    "mqn": 6,
+    "rmqn": 6,
+    "frmqn": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
 ADDRESSED = ("dnc", "ntm")  # writes, too, have weights over slots
-WITH_METRICS = {
-    *ROWS_WRITTEN,
-    *ADDRESSED,
-    "exact_belief",
-    "psd",
-    "psr",
-    "rpsp",
-    *NEURAL,
-    "plastic",
-    "plastic_modulated",
-}
+BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "psd", "psr", "rpsp")
+WITH_METRICS = {"neural_map", *ROWS_WRITTEN, *ADDRESSED, *BELIEFS, *NEURAL, "plastic", "plastic_modulated"}
 
 
 def inspected(core="gru", task=None, **options):

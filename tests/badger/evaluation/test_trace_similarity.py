@@ -26,7 +26,7 @@ TRACED = [
     "episodic_reconstruction",
     "episodic_tagged",
 ]
-TRACED += ["lookup_table", "amrl", "gtrxl", "window"]
+TRACED += ["lookup_table", "amrl", "gtrxl", "window", "mqn", "rmqn", "frmqn", "neural_map"]
 B, N, D, T = 2, 3, 4, 6
 
 

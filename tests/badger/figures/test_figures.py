@@ -27,9 +27,9 @@ def test_inactive_edges_are_not_plotted():
 def test_read_weights_are_plotted_up_to_the_last_used_slot():
     weights = torch.zeros(3, 2, 64)
     weights[1, 0, 4] = 1.0
-    panels = figures.plot_slot_weights(weights).axes
+    panels = figures.plot_read_weights(weights).axes
     assert [panel.images[0].get_array().shape for panel in panels] == [(3, 5)] * 2
-    png(figures.plot_slot_weights(torch.zeros(3, 2, 64)))
+    png(figures.plot_read_weights(torch.zeros(3, 2, 64)))
 
 
 def test_guesses_are_plotted_with_their_targets():

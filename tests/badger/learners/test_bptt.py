@@ -13,7 +13,7 @@ from badger.testing.learner import DetachedGame
 from experts import state as states
 from pairwise import each_value, pairwise
 from toy_learners import NEVER, flat, slopes
-from toys import Walk, game, toy_agent
+from toys import FOR_ANY_TASK, Walk, game, toy_agent
 
 # --- the gradient
 
@@ -66,10 +66,7 @@ def test_gradients_do_not_add_up_over_updates():
     assert_close(slopes(learner.agent), slopes(fresh.agent))
 
 
-OF_MODELS = ("exact_belief", "psr")  # they learn nothing of their memory
-
-
-@each_value(core=[core for core in CORES if core not in OF_MODELS], truncation=[1, 2, 3])
+@each_value(core=FOR_ANY_TASK, truncation=[1, 2, 3])  # a filter learns nothing
 def test_truncation_cuts_the_gradient_every_so_many_steps(core, truncation):
     task = RepeatPrevious(5, 1, dtype=torch.float64)
     learner = bptt(task, core=core, truncation=truncation)

@@ -42,7 +42,8 @@ def test_every_learner_keeps_the_contract(name, holds):
 
 
 @pytest.mark.parametrize(("name", "reads"), [
-    ("bptt", 0), ("a2c", 0), ("ppo", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1), ("mfec", 1), ("nec", 1), ("emdqn", 2),
+    ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1),
+    ("mfec", 1), ("nec", 1), ("emdqn", 2),
 ])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads

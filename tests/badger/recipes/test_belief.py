@@ -38,3 +38,32 @@ def test_an_unknown_model_is_refused():
 def test_two_agents_learn_with_and_without_messages(bus):
     run = badger.build_run("dec_tiger", bus=bus, steps=2, batch=8, outer_steps=1)
     assert run.learner.agent.experts == 2 and run.learner.update()["finite"]
+
+
+@pytest.mark.parametrize("core", ["kalman_filter", "particle_filter", "dvrl", "gru"])
+def test_a_mountain_hike_is_learned_with_any_belief(core):
+    run = badger.build_run("mountain_hike", core=core, **TINY)
+    metrics = run.learner.update()
+    assert metrics["finite"] and ("negative_elbo" in metrics) == (core == "dvrl")
+    if core == "dvrl":  # observations are predicted; the last action and reward are conditions
+        assert run.learner.agent.core.model.predicted == 2
+
+
+def test_replayed_particles_are_those_of_the_rollout():
+    options = {"learner.epochs": 1, "learner.minibatches": 1}  # with the weights of the rollout, in a later episode
+    run = badger.build_run("mountain_hike", core="particle_filter", **TINY | {"outer_steps": 2}, **options)
+    run.learner.update()
+    assert abs(run.learner.update()["approx_kl"]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("recipe", "core", "error"),
+    [
+        ("pomdp", "kalman_filter", "core 'kalman_filter' needs the linear Gaussian model of its task, got PomdpModel"),
+        ("t_maze", "kalman_filter", "core 'kalman_filter' needs the linear Gaussian model of its task, got none"),
+        ("mountain_hike", "exact_belief", "core 'exact_belief' needs a model with finitely many states, got HikeModel"),
+    ],
+)
+def test_a_core_for_a_model_of_another_kind_is_refused(recipe, core, error):
+    with pytest.raises(ValueError, match=error):
+        badger.build_run(recipe, core=core)

@@ -3,12 +3,13 @@
 import pytest
 
 from badger import A2C, BPTT, PPO, CardGame, CardGameImitation, TMaze, TMazeLong, build_run
-from tasks import LoadUnload, Notes, PreviousActionReward
+from tasks import IMaze, LoadUnload, Notes, PreviousActionReward
 
 TINY = {"core.hidden_size": 3, "batch": 2, "outer_steps": 2, "device": "cpu"}
 KINDS = {
     "t_maze": ({"length": 2}, A2C, TMaze),
     "t_maze_long": ({"length": 3}, A2C, TMazeLong),
+    "i_maze": ({"length": (3, 4)}, PPO, IMaze),
     "proof_of_memory": ({"observe_previous": True}, A2C, PreviousActionReward),
     "load_unload": ({"steps": 8, "learner.horizon": 8}, PPO, Notes),
     "card_game": ({"cards": 4}, A2C, CardGame),
@@ -25,6 +26,7 @@ def test_a_recipe_makes_its_world_and_its_learner_makes_a_step(name):
 
 
 def test_options_reach_the_world():
+    assert build_run("i_maze", length=7, **TINY).learner.task == IMaze(7)
     assert build_run("t_maze", length=7, penalty=0.0, **TINY).learner.task == TMaze(7, 0.0)
     assert build_run("t_maze_long", length=7, noise=False, **TINY).learner.task == TMazeLong(7, False)
     assert build_run("card_game", cards=6, teacher="dagger", **TINY).learner.task == CardGameImitation(6, True)

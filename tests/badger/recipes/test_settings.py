@@ -11,8 +11,9 @@ from badger.recipes.flags import drop_unknown_options
 from badger.recipes.games import guessing_game
 from badger.recipes.sequences import sequential_mnist
 from badger.recipes.settings import Setup
-from experts import CORES, CPC
+from experts import CPC
 from tasks import GuessingGame
+from toys import FOR_ANY_TASK
 
 TINY = {"core.hidden_size": 6, "core.key_size": 4, "message_size": 4, "batch": 4}
 
@@ -83,10 +84,7 @@ def test_the_guessing_game_is_sensed_by_the_number_of_its_outputs():
     assert isinstance(guessing_game(**TINY).learner.agent.sense, sense.Scaled)
 
 
-OF_MODELS = ("exact_belief", "psr")  # of tasks with a model alone
-
-
-@pytest.mark.parametrize("core", [core for core in CORES if core not in OF_MODELS])
+@pytest.mark.parametrize("core", FOR_ANY_TASK)  # not of a model or a position
 @pytest.mark.parametrize("name", ["guessing_game", "pooled_recall"])
 def test_every_core_is_trained_by_a_recipe(name, core):
     arguments = drop_unknown_options(
@@ -104,6 +102,7 @@ def test_every_core_is_trained_by_a_recipe(name, core):
         ({"core": "neural_memory", "auxiliary_weights": {"meta": 0.0}}, {}),
         ({"core": "lookup_table"}, {}),
         ({"core": "episodic_cpc"}, {"cpc": 0.1}),
+        ({"core": "dvrl"}, {"negative_elbo": 0.1}),
     ],
 )
 def test_a_core_suggests_the_weights_of_its_losses(given, wanted):

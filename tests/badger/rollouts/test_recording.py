@@ -12,6 +12,7 @@ from badger.policies.policies import identity_policy
 from badger.rollouts.recording import Recording, concat_batch, record, replay, unpack_recording
 from badger.rollouts.trajectory import detach_carry
 from experts import GRU, EpisodicMemory, Private
+from toy_memories import DrawingGRU
 from toys import Steps, game, seeded, toy_agent
 
 WALK = Steps(dtype=torch.float64)  # episodes of 1 to 4 steps, whose rewards have no gradient
@@ -83,6 +84,15 @@ def test_auxiliary_losses_are_those_of_the_rollout():
     trajectory, recording, _ = recorded(agent)
     _, losses, _ = replay(agent, recording)
     assert_close(losses, trajectory.losses)
+
+
+@pytest.mark.parametrize("bus", ["silent", "attention"])
+def test_random_numbers_of_the_core_are_those_of_the_rollout(bus):
+    agent = toy_agent(WALK, core=DrawingGRU, bus=bus)
+    trajectory, recording, _ = recorded(agent)
+    loaded = unpack_recording(recording.pack(), recording.initial_state)
+    assert recording.episode_start[1:].any() and recording.random_seeds.unique().numel() > B * agent.experts
+    assert torch.equal(replay(agent, loaded)[0], trajectory.output)
 
 
 def test_recording_does_not_change_a_rollout():

@@ -12,7 +12,7 @@ import oracles_working as oracles
 from badger.testing.contract import close
 from badger.testing.core.cases import equal_runs, grads, noise, run
 from badger.testing.core.stepping import unchecked
-from experts import AMRL, GRU, LSTM, Core, Feedforward, GTrXL, LookupTable, Window
+from experts import AMRL, GRU, LSTM, MQN, Core, Feedforward, GTrXL, Linear, LookupTable, Window
 from experts import state as states
 from experts.attention import sliding_window as band
 
@@ -26,6 +26,9 @@ MADE = {
     "amrl-max": (partial(AMRL, D, LIVE, kind="max", output_size=2), oracles.amrl),
     "window": (partial(Window, D, BLIND, slots=3, key_size=2, value_size=4, heads=2), oracles.window),
     "window-1": (partial(Window, D, LIVE, slots=1, output_size=2), oracles.window),
+    "mqn": (partial(MQN, D, partial(Linear, hidden_size=H), slots=3), oracles.mqn),
+    "rmqn": (partial(MQN, D, LIVE, slots=1, output_size=2), oracles.mqn),
+    "frmqn": (partial(MQN, D, LIVE, slots=3, output_size=4, feedback=True), oracles.mqn),
     "gtrxl": (partial(GTrXL, D, H, memory=3), oracles.gtrxl),
     "gtrxl-1": (partial(GTrXL, D, H, memory=1, layers=3, heads=1, key_size=3, inner=2, bias=0.5), oracles.gtrxl),
 }
@@ -136,7 +139,7 @@ def test_rows_of_the_episode_before_are_zeros_again(name):
 
 def test_of_three_steps_the_sum_the_mean_and_the_maximum():
     class Echo(Feedforward):
-        def _mlp(self, x):
+        def output(self, x):
             return x
 
     xs = torch.tensor([[0.0, -3.0], [0.0, 1.0], [0.0, -4.0]], dtype=torch.double).view(3, 1, 1, 2)
@@ -232,6 +235,40 @@ def test_members_of_a_controller_that_shares_a_store_are_gathered_by_it(wrap):
     counts = initial.aggregates.steps.squeeze(-1) if isinstance(core, AMRL) else initial.written
     assert (counts[:, 0] > 0).all() and not counts[:, 1].any()
     assert core.losses(state) == {} and core.metrics(state)["slots_used"].shape == (B,)
+
+
+# Memory Q-networks
+
+
+@pytest.mark.parametrize("name", ["mqn", "rmqn", "frmqn"])
+def test_a_memory_q_network_reads_the_frames_before_the_present_one(name):
+    core, xs = build(MADE[name][0]), inputs()
+    for steps in (1, 2, T):
+        _, looped = run(core, xs[:steps])
+        _, whole = core.unroll(xs[:steps], core.initial_state(xs[0]))
+        for state in (looped, whole):
+            weights, inside = core.read_weights(state), min(steps - 1, core.slots)
+            assert weights.shape == (B, N, core.slots) and ((weights > 0).sum(-1) == inside).all()
+            close(weights.sum(-1), torch.full((B, N), float(inside > 0), dtype=torch.double))
+            close(weights, core.read_weights(looped))
+            close(core.read_write_vectors(state)["read"], looped.read)
+        if steps == 1:
+            assert not looped.read.any()
+
+
+def test_a_linear_memory_q_network_forgets_what_has_left_its_window():
+    core, xs = build(MADE["mqn"][0]), inputs()
+    ys, _ = core.unroll(xs, core.initial_state(xs[0]))
+    reached = grads(ys[-1], xs)[0].abs().sum((1, 2, 3)) > 0
+    assert reached.tolist() == [t >= T - 1 - 3 for t in range(T)]
+
+
+@pytest.mark.parametrize("name", ["mqn", "frmqn"])
+def test_a_memory_q_network_may_be_given_another_window_after_training(name):
+    make, oracle = MADE[name]
+    core, xs = build(make), inputs()
+    core.slots = 6
+    equal_runs(core, xs, run(core, xs)[0], oracles.lives(partial(oracle, core), xs))
 
 
 # Feed-forward

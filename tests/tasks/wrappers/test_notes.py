@@ -106,7 +106,7 @@ def test_no_notes_and_negative_ones_are_refused(counts):
 
 def test_choices_that_are_no_integers_are_refused():
     task = Notes(TMaze(3), bits=1)
-    with pytest.raises(ValueError, match=r"actions \(4, 7\) of torch.float32, want integers \(batch, 2\): notes give"):
+    with pytest.raises(ValueError, match=r"actions \(4, 7\) of torch.float32, want integers \(batch, 2\): choices of"):
         play(task, [torch.zeros(B, 7)])
 
 

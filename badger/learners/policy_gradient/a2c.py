@@ -6,7 +6,7 @@ from torch import Tensor
 
 from badger.agent import Agent
 from badger.learners import returns
-from badger.learners.actor_critic import ActorCritic
+from badger.learners.policy_gradient.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
 from badger.normalized_sense import update_obs_moments

@@ -5,7 +5,8 @@ from math import log
 import torch
 from torch.testing import assert_close
 
-from badger.learners import returns, surrogate
+from badger.learners import returns
+from badger.learners.policy_gradient import surrogate
 
 RATIOS = torch.tensor([0.5, 0.9, 1.0, 1.1, 1.5], dtype=torch.float64)
 

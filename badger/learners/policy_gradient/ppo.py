@@ -8,8 +8,9 @@ from torch import Tensor
 
 from badger import distributed
 from badger.agent import Agent
-from badger.learners import host, returns, surrogate
-from badger.learners.actor_critic import ActorCritic
+from badger.learners import host, returns
+from badger.learners.policy_gradient import surrogate
+from badger.learners.policy_gradient.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
 from badger.normalized_sense import update_obs_moments

@@ -22,19 +22,19 @@ from badger.learners.episode_stream import (
     open_stream,
     unpack_stream,
 )
-from badger.learners.requirements import check_critic, check_task
+from badger.learners.requirements import check_critic, check_task, requirement
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.moments import RewardScaling, pack_scaling, unpack_scaling
 from badger.normalized_sense import normalizer_metrics
 from badger.policies.correlated import exploring_policy
-from badger.policies.policies import POLICIES, Policy, Sampled, log_probability
+from badger.policies.policies import POLICIES, Policy, Sampled, log_probability, sampled_choices
 from badger.registry import resolve_name
 from badger.rng import generator
 from badger.rollouts.loop import with_policy_state
 from badger.rollouts.trajectory import Carry, Trajectory
-from tasks import Continuous, Mixed, Task, TaskDistribution
+from tasks import Continuous, Mixed, Task, TaskDistribution, nominal
 
 ACTOR_CRITIC_METRICS = BASE_METRICS | {  # names that scores and auxiliary losses must not have
     "approx_kl", "clip_fraction", "ended_return", "entropy", "env_steps", "explained_variance", "policy_loss",
@@ -43,7 +43,7 @@ ACTOR_CRITIC_METRICS = BASE_METRICS | {  # names that scores and auxiliary losse
 
 
 class ActorCritic(ABC):
-    """The base of learners with a stochastic policy and a critic, `A2C` and `PPO`.
+    """The base of learners with a stochastic policy and a critic, `A2C`, `PPO` and `REINFORCE`.
 
     The agent's act module is an `act.WithCritic`: the last number of its output is V, the value of the observation.
     Actions of the rollout are sampled. The loss is the weighted sum of its terms, each the mean over the *valid
@@ -128,7 +128,8 @@ class ActorCritic(ABC):
         self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         space = self.task.action_space
-        self.rollout_policy = exploring_policy(space, noise_correlation)
+        sampled = requirement(self, "samples_numbers")
+        self.rollout_policy = exploring_policy(space, noise_correlation) if sampled else sampled_choices(space)
         evaluated = resolve_name(POLICIES, eval_policy, "policy", callable)(space)
         self.eval_policy: Policy = self.rollout_policy if isinstance(evaluated, Sampled) else evaluated
         self.updater = GuardedAdamW(
@@ -255,8 +256,11 @@ class ActorCritic(ABC):
         name, learner = type(task).__name__, type(self).__name__
         check_task(self, learner, task)
         check_critic(self, learner, agent)
-        assert isinstance(task, Task) and isinstance(agent.act, WithCritic)
-        space, base = task.action_space, agent.act.base
+        assert isinstance(agent.act, WithCritic)
+        task, base = nominal(task), agent.act.base
+        space = task.action_space
+        if not requirement(self, "samples_numbers"):
+            return task
         numbers = space.numbers.size if isinstance(space, Mixed) else None
         if isinstance(space, Continuous | Mixed) and not (isinstance(base, Gaussian) and base.numbers == numbers):
             head = "head" if numbers is None else f"head, numbers={numbers}"
