@@ -87,7 +87,7 @@ class RPSP(Core):
         for name, value in (("bandwidth", bandwidth), ("ridge", ridge)):
             if not value > 0:
                 raise ValueError(f"{name}={value}, want a number above 0")
-        self.loss_weights = {"rpsp": 0.1}
+        self.loss_weights = {"rpsp": 1.0}
         self.input_size, self.output_size, self.target_size = input_size, hidden_size, target_size
         self.future, self.bandwidth, self.ridge = future, bandwidth, ridge
         self.feature = RandomFeatures(target_size, features, random=random)
