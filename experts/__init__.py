@@ -45,6 +45,7 @@ from experts.belief.exact import BeliefFilter, ExactBelief
 from experts.belief.kalman import KalmanBelief, KalmanFilter
 from experts.belief.particle import ParticleFilter
 from experts.belief.psr import PSR, PSRFilter
+from experts.belief.rpsp import RPSP
 from experts.core import Core, Private, default_loss_weights
 from experts.cores import CORES, ControlledMemory
 from experts.dnc.core import DNC
@@ -76,6 +77,7 @@ __all__ = [
     "NTM",
     "PSD",
     "PSR",
+    "RPSP",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",

@@ -22,6 +22,7 @@ from experts.belief.kalman import KalmanBelief
 from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
 from experts.belief.pfgru import dpfrl
 from experts.belief.psr import PSR
+from experts.belief.rpsp import RPSP
 from experts.belief.variational import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
@@ -161,6 +162,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "plastic_modulated": partial(Plastic, rule="hebb", modulated=True),
     "exact_belief": partial(ExactBelief, model=EXAMPLE),  # recipes pass the model of their task
     "psr": partial(PSR, model=EXAMPLE),
+    "rpsp": RPSP,
     "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
     "particle_filter": dpfrl,
     "dvrl": dvrl,

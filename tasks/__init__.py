@@ -37,7 +37,7 @@ from tasks.babi.baselines import task_errors
 from tasks.babi.task import BAbI
 from tasks.control.cart_pole import CartPole
 from tasks.control.i_maze import IMaze
-from tasks.control.labyrinth import Labyrinth
+from tasks.control.labyrinth.task import Labyrinth
 from tasks.control.load_unload import LoadUnload
 from tasks.control.maze import Maze
 from tasks.control.mountain_hike.task import MountainHike

@@ -168,8 +168,8 @@ def load_unload(setup: Setup, *, places: int = 5, notes: int = 1, real_notes: in
 
 @recipe(
     **SINGLE_EXPERT_DEFAULTS
-    | {"core": "lstm", "learner": "reinforce", "batch": 64, "outer_steps": 3000, "lr": 3e-3, "schedule": "cooldown"}
-    | {"core.hidden_size": 64, "learner.entropy_weight": 0.01}
+    | {"core": "feedforward", "learner": "reinforce", "batch": 256, "outer_steps": 1200, "lr": 5e-3}
+    | {"schedule": "cooldown", "core.hidden_size": 64, "learner.entropy_weight": 0.03}
 )
 def input_tape(
     setup: Setup,
@@ -178,9 +178,10 @@ def input_tape(
     order: Literal["copy", "reverse"] = "reverse",
     symbols: int = 10,
     forward: bool = False,
+    timed: bool = False,
     cells: int = 0,
     cell_size: int = 8,
-    curriculum_steps: tuple[int, int] | None = (100, 1000),
+    curriculum_steps: tuple[int, int] | None = None,
 ) -> Run:
     """One expert copies or reverses a tape whose head its actions move: an RL-NTM (Zaremba and Sutskever 2015).
 
@@ -189,6 +190,7 @@ def input_tape(
         order: in which they are to be output.
         symbols: number of different symbols.
         forward: the head of the input tape cannot move back.
+        timed: outputs are written in the last steps, so that only moves are chosen.
         cells: of a memory tape with a head of its own; 0: none.
         cell_size: numbers in a cell of the memory tape.
         curriculum_steps: first and last outer step in which the drawn lengths widen from the lower end of the range to
@@ -199,7 +201,7 @@ def input_tape(
     low, high = size_range(length=length)
 
     def tape(length: int) -> Task:
-        task = InputTape(length, symbols, order, forward)
+        task = InputTape(length, symbols, order, forward, timed)
         return MemoryTape(task, cells, cell_size) if cells else task
 
     tapes = [tape(size) for size in range(low, high + 1)]

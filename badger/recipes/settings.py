@@ -20,6 +20,7 @@ from badger.recipes.memory import check_training_fits
 from badger.recipes.parts import ACT, BUS, CORE, LEARNER, SENSE, TOPOLOGY, TRAINING_FLAGS, Part
 from badger.rng import drawing_from, generator
 from badger.rollouts.precision import Precision
+from badger.rollouts.random_steps import record_core_inputs
 from badger.runs.run import Run
 from badger.sense import Broadcast, Sense
 from badger.teams import team_size
@@ -54,6 +55,8 @@ class Setup:
             round in the next step.
         identity_size: random numbers that tell experts apart, drawn for each episode; default 8, or 0 where the act
             names them.
+        fit_steps: steps of random actions, for each of the batch, to which a core that can be fitted, such as rpsp, is
+            fitted before training; 0: it starts at random.
         auxiliary_weights: weights of the core's auxiliary losses by name; default: those that the core suggests.
         batch: episodes in an outer step.
         lr: peak of the learning rate; if not given, that of the recipe for the learner.
@@ -86,6 +89,7 @@ class Setup:
     message_size: int = 16
     comm_rounds: int = 1
     identity_size: int | None = None
+    fit_steps: int = 0
     auxiliary_weights: dict[str, float] | None = None
     batch: int = 64
     lr: float | None = 2e-3
@@ -139,6 +143,8 @@ class Setup:
                     critic=requirement(learner.factory, "needs_critic"),
                     deviations=requirement(learner.factory, "samples_numbers"),
                 ).to(device)
+            if self.fit_steps:
+                self._fit(agent, nominal(tasks), generator(seed, "fit", device=device))
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
             members.append(learner.build(agent, tasks, seed=seed, **training))
@@ -175,6 +181,16 @@ class Setup:
         if self.orthogonal_init:
             orthogonal_(agent)
         return agent
+
+    def _fit(self, agent: Agent, task: Task, rng: torch.Generator) -> None:
+        fit: Any = getattr(agent.core, "fit", None)
+        if fit is None:
+            raise ValueError(f"fit_steps={self.fit_steps}: core {self.core.name!r} cannot be fitted; leave it out")
+        if requirement(self.learner.factory, "needs_differentiable"):
+            raise ValueError(
+                f"fit_steps={self.fit_steps}: learner {self.learner.name!r} draws no actions; want ppo or a2c"
+            )
+        fit(*record_core_inputs(agent, task, self.batch, self.fit_steps, rng))
 
     def _build_parts(self, task: Task) -> tuple[Sense, Core, Bus, Act, int]:
         """Sense, core, bus, output head and the size of identities."""
@@ -221,7 +237,7 @@ class Setup:
 
     def _check_numbers(self) -> None:
         positive = ("batch", "outer_steps", "seeds", "message_size", "comm_rounds")
-        lowest = dict.fromkeys(positive, 1) | {"seed": 0, "identity_size": 0}
+        lowest = dict.fromkeys(positive, 1) | {"seed": 0, "identity_size": 0, "fit_steps": 0}
         for name, low in lowest.items():
             value = getattr(self, name)
             if value is not None and value < low:

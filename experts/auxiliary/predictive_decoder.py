@@ -60,7 +60,7 @@ class PSD(AuxiliaryLoss):
     def __init__(self, core: Core, *, steps: int = 3, target_size: int | None = None):
         super().__init__(core, target_size=target_size)
         check_positive(steps=steps)
-        self.loss_weights = {"psd": 0.1}
+        self.loss_weights = {"psd": 1.0}
         self.steps = steps
         self.decoder = nn.Linear(core.output_size, steps * self.target_size)
 

@@ -10,6 +10,8 @@
 - `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
   network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
   `fit_psr` from recorded steps.
+- `experts.belief.rpsp`: `RPSP`, a filter of features by the kernel Bayes rule, and a network that reads it.
+  `experts.belief.two_stage`: the rule, and the regression to which it is fitted. `experts.belief.random_features`.
 
 ```python
 import torch
@@ -33,13 +35,16 @@ from experts.belief.pfgru import PFGRUModel, dpfrl
 from experts.belief.psr import PSR, PSRFilter, PSRState
 from experts.belief.psr_model import PSRModel, exact_psr
 from experts.belief.resampling import soft_resample, systematic_indices
+from experts.belief.rpsp import RPSP, RPSPState
 from experts.belief.spectral import fit_psr
+from experts.belief.two_stage import kernel_bayes_rule, ridge_regression, two_stage_regression
 from experts.belief.variational import VariationalModel, dvrl
 
 __all__ = [
     "EXAMPLE",
     "LINEAR_EXAMPLE",
     "PSR",
+    "RPSP",
     "BeliefFilter",
     "BeliefModel",
     "BeliefState",
@@ -56,11 +61,15 @@ __all__ = [
     "ParticleFilter",
     "ParticleModel",
     "ParticleState",
+    "RPSPState",
     "VariationalModel",
     "dpfrl",
     "dvrl",
     "exact_psr",
     "fit_psr",
+    "kernel_bayes_rule",
+    "ridge_regression",
     "soft_resample",
     "systematic_indices",
+    "two_stage_regression",
 ]

@@ -4,7 +4,6 @@
   `tasks.control.maze_tables`: the grid as look-up tables.
 - `tasks.control.i_maze`: `IMaze`, a corridor with an indicator at one end and two goals at the other.
 - `tasks.control.labyrinth`: `Labyrinth`, a search for the indicated one of two goals in random mazes.
-  `tasks.control.random_mazes`: a batch of mazes.
 - `tasks.control.t_maze`: `TMaze`, the passive T-maze: a cue at the start gives the direction of a turn many steps
   later.
 - `tasks.control.t_maze_long`: `TMazeLong`, T-Maze-Long of the AMRL paper, with or without observation noise.

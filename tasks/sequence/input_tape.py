@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
@@ -20,6 +20,7 @@ class InputTapeState(NamedTuple):
     Args:
         symbols: on the tape.
         head: the cell at which the head is; `length` at the end mark.
+        last: what is seen of the last choices: the move, one-hot, and whether it has written; zeros at the start.
         written: the number of outputs.
         all_correct: whether all outputs so far are correct.
         t: the number of actions taken.
@@ -27,6 +28,7 @@ class InputTapeState(NamedTuple):
 
     symbols: Int[Tensor, "B length"]
     head: Int[Tensor, " B"]
+    last: Float[Tensor, "B choices"]
     written: Int[Tensor, " B"]
     all_correct: Bool[Tensor, " B"]
     t: Int[Tensor, " B"]
@@ -36,14 +38,16 @@ class InputTapeState(NamedTuple):
 class InputTape(Task):
     """The symbols of a tape are output in the same or the reverse order; actions decide when to move and when to write.
 
-    In each step the agent sees the symbol under the head, one-hot, or the end mark behind the last one, and whether
-    its last action has written. Its action has two choices, the head's move, to the left (0), not at all (1) or to the
-    right (2), and whether it writes (1) the next output; and real numbers, the logits of that output. With `forward`
-    the head only stays (0) or moves to the right (1), so that a reversal needs a memory.
+    In each step the agent sees the symbol under the head, or the end mark behind the last one, one-hot, and its last
+    choices: the move, one-hot, and whether it has written; so that no memory is needed to go on as before.
+    Its action has two choices, the head's move, to the left (0), not at all (1) or to the right (2), and whether it
+    writes (1) the next output; and real numbers, the logits of that output. With `forward` the head only stays (0) or
+    moves to the right (1), so that a reversal needs a memory. With `timed` it writes in the last `length` steps, and
+    the second choice has only one allowed option.
 
     The reward of an output is its log-probability, divided by `length`; it gives a gradient to the logits. The episode
     ends with the last output. There are 2 length + 1 steps, enough to reach the end mark and to come back; where as
-    many are left as outputs, only writing is allowed, and done.
+    many are left as outputs, an output is due: only writing is allowed, and done. That is observed, too.
 
     Scores: `error` and `accuracy` of each output; `solved` at the end: 1 if all outputs are correct.
 
@@ -53,6 +57,7 @@ class InputTape(Task):
         symbols: the number of different symbols.
         order: "copy" or "reverse".
         forward: whether the head cannot move back.
+        timed: whether outputs are written when they are due alone.
 
     Raises:
         ValueError: a size below 1, or another `order`.
@@ -66,6 +71,7 @@ class InputTape(Task):
     symbols: int = 10
     order: Order = "reverse"
     forward: bool = False
+    timed: bool = False
 
     differentiable: ClassVar[bool] = True
     fixed_length: ClassVar[bool] = False
@@ -80,7 +86,7 @@ class InputTape(Task):
 
     @property
     def obs_size(self) -> int:
-        return self.symbols + 2
+        return self.symbols + 1 + self._moves + 2
 
     @property
     def obs_parts(self) -> tuple[ObsPart, ...]:
@@ -88,18 +94,24 @@ class InputTape(Task):
 
     @property
     def action_space(self) -> Mixed:
-        return Mixed(MultiDiscrete((2 if self.forward else 3, 2)), Continuous(self.symbols))
+        return Mixed(MultiDiscrete((self._moves, 2)), Continuous(self.symbols))
+
+    @property
+    def _moves(self) -> int:
+        return 2 if self.forward else 3
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[InputTapeState, Step]:
         symbols = torch.randint(self.symbols, (batch, self.length), generator=rng, device=rng.device)
         start = torch.zeros_like(symbols[:, 0])
-        state = InputTapeState(symbols, start, start, torch.ones_like(start, dtype=torch.bool), start)
         zeros = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        return state, self._make_step(state, zeros, torch.full_like(zeros, torch.nan), start > 0)
+        last = zeros.unsqueeze(1).expand(-1, self._moves + 1)
+        state = InputTapeState(symbols, start, last, start, torch.ones_like(start, dtype=torch.bool), start)
+        return state, self._make_step(state, zeros, torch.full_like(zeros, torch.nan))
 
     def step(self, state: InputTapeState, action: Tensor, rng: torch.Generator) -> tuple[InputTapeState, Step]:
         move, write, logits = action[..., 0].long(), action[..., 1] > 0.5, action[..., 2:]
-        write = (write | self._must_write(state)) & (state.written < self.length)
+        due = self._is_due(state)
+        write = (due if self.timed else write | due) & (state.written < self.length)
         position = state.written if self.order == "copy" else self.length - 1 - state.written
         target = state.symbols.gather(1, position.clamp(0, self.length - 1).unsqueeze(1))  # (B, 1)
         log_probability = logits.log_softmax(-1).gather(1, target).squeeze(1)
@@ -107,24 +119,26 @@ class InputTape(Task):
         state = InputTapeState(
             state.symbols,
             (state.head + (move if self.forward else move - 1)).clamp(0, self.length),
+            torch.cat([one_hot(move, self._moves), write.unsqueeze(1)], 1).to(self.dtype),
             state.written + write,
             state.all_correct & (correct | ~write),
             state.t + 1,
         )
         accuracy = torch.where(write, correct.to(self.dtype), torch.nan)
-        return state, self._make_step(state, torch.where(write, log_probability / self.length, 0), accuracy, write)
+        return state, self._make_step(state, torch.where(write, log_probability / self.length, 0), accuracy)
 
-    def _must_write(self, state: InputTapeState) -> Bool[Tensor, " B"]:
+    def _is_due(self, state: InputTapeState) -> Bool[Tensor, " B"]:
         return self.steps - state.t <= self.length - state.written
 
-    def _make_step(self, state: InputTapeState, reward: Tensor, accuracy: Tensor, wrote: Bool[Tensor, " B"]) -> Step:
+    def _make_step(self, state: InputTapeState, reward: Tensor, accuracy: Tensor) -> Step:
         marked = torch.cat([state.symbols, torch.full_like(state.symbols[:, :1], self.symbols)], 1)
         seen = one_hot(marked.gather(1, state.head.unsqueeze(1)).squeeze(1), self.symbols + 1)
-        obs = torch.cat([seen, wrote.unsqueeze(1)], 1).to(self.dtype)
+        due = self._is_due(state)
+        obs = torch.cat([seen.to(self.dtype), state.last, due.unsqueeze(1).to(self.dtype)], 1)
         done = state.written >= self.length
         solved = torch.where(done, state.all_correct.to(self.dtype), torch.nan)
         mask = torch.ones(len(done), self.action_space.choices.size, dtype=torch.bool, device=done.device)
-        mask[:, -2] = ~self._must_write(state)
+        mask[:, -2], mask[:, -1] = ~due, due | (not self.timed)
         scores = {"error": 1 - accuracy, "accuracy": accuracy, "solved": solved}
         return Step(obs, reward, done, torch.zeros_like(done), scores, action_mask=mask)
 

@@ -23,11 +23,13 @@ class MemoryTapeState(NamedTuple):
         inner: the state of the wrapped task.
         tape: the content of the cells.
         head: the cell at which the head is.
+        last_move: one-hot; zeros at the start.
     """
 
     inner: Any
     tape: Float[Tensor, "B cells size"]
     head: Int[Tensor, " B"]
+    last_move: Float[Tensor, "B moves"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class MemoryTape(TaskWrapper):
 
     In each step the cell m under the head becomes (1 - sigmoid(e)) m + a, where e and the vector a are real numbers of
     the action; then a choice moves the head to the left (0), not at all (1), or to the right (2). The cell under the
-    head is observed next. The tape starts empty, with the head at its left end; a move beyond an end has no effect.
+    head, and the last move, are observed next. The tape starts empty, with the head at its left end; a move beyond an
+    end has no effect.
 
     The action has the choices of the wrapped task, the move, the task's real numbers, e, and a. A differentiable task
     stays so where its own action has real numbers: then the moves can be learned by reward, and what is written by the
@@ -69,11 +72,11 @@ class MemoryTape(TaskWrapper):
 
     @property
     def obs_size(self) -> int:
-        return self.task.obs_size + self.size
+        return self.task.obs_size + MOVES + self.size
 
     @property
     def obs_parts(self) -> tuple[ObsPart, ...]:
-        return (*self.task.obs_parts, ObsPart("vector", (self.size,), "[tape]"))
+        return (*self.task.obs_parts, ObsPart("one_hot", (MOVES,), "[move]"), ObsPart("vector", (self.size,), "[tape]"))
 
     @property
     def action_space(self) -> ActionSpace:
@@ -90,7 +93,8 @@ class MemoryTape(TaskWrapper):
     ) -> tuple[MemoryTapeState, Step]:
         new, step = self._start(*self.task.restart(state.inner, mask, rng))
         tape = torch.where(mask[:, None, None], new.tape, state.tape)
-        return new._replace(tape=tape, head=torch.where(mask, new.head, state.head)), step
+        last_move = torch.where(mask.unsqueeze(1), new.last_move, state.last_move)
+        return MemoryTapeState(new.inner, tape, torch.where(mask, new.head, state.head), last_move), step
 
     def step(self, state: MemoryTapeState, action: Tensor, rng: torch.Generator) -> tuple[MemoryTapeState, Step]:
         inner_action, move, numbers = self._split(action)
@@ -99,20 +103,21 @@ class MemoryTape(TaskWrapper):
         here = one_hot(state.head, self.cells).to(add).unsqueeze(-1)  # (B, cells, 1)
         tape = state.tape * (1 - here * torch.sigmoid(erase).unsqueeze(1)) + here * add.unsqueeze(1)
         head = (state.head + move.squeeze(-1) - 1).clamp(0, self.cells - 1)
-        return self._with_cell(MemoryTapeState(inner, tape, head), step)
+        return self._with_cell(MemoryTapeState(inner, tape, head, one_hot(move.squeeze(-1), MOVES).to(tape)), step)
 
     def _split(self, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return split_joint_action(self.task.action_space, action, 1, 1 + self.size)
 
     def _start(self, inner: Any, step: Step) -> tuple[MemoryTapeState, Step]:
         tape = step.reward.new_zeros(len(step.reward), self.cells, self.size)
-        return self._with_cell(MemoryTapeState(inner, tape, torch.zeros_like(step.terminated, dtype=torch.long)), step)
+        head = torch.zeros_like(step.terminated, dtype=torch.long)
+        return self._with_cell(MemoryTapeState(inner, tape, head, tape.new_zeros(len(tape), MOVES)), step)
 
     def _with_cell(self, state: MemoryTapeState, step: Step) -> tuple[MemoryTapeState, Step]:
         """The state, and the step with the cell under the head in its observation and all moves allowed."""
         cell = state.tape[torch.arange(len(state.head), device=state.head.device), state.head]
         mask = None if step.action_mask is None else pad(step.action_mask, (0, MOVES), value=True)
-        return state, append_to_obs(step, [cell])._replace(action_mask=mask)
+        return state, append_to_obs(step, [state.last_move, cell])._replace(action_mask=mask)
 
     def _inner_state(self, state: MemoryTapeState) -> Any:
         return state.inner

@@ -40,6 +40,7 @@ ACTOR_CRITIC_METRICS = BASE_METRICS | {  # names that scores and auxiliary losse
     "approx_kl", "clip_fraction", "ended_return", "entropy", "env_steps", "explained_variance", "policy_loss",
     "running_return", "simpson", "value_loss",
 }  # fmt: skip
+ENTROPY_SCHEDULES = ("constant", "lr")
 
 
 class ActorCritic(ABC):
@@ -76,6 +77,8 @@ class ActorCritic(ABC):
             (`badger.moments.RewardScaling`); `reward_scale` then has no effect.
         value_weight: weight of the squared error of the value.
         entropy_weight: weight of the entropy bonus.
+        entropy_schedule: "constant", or "lr": the weight is multiplied by the learning rate over its peak, for training
+            that must explore at first and would pay for it at the end.
         auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
         eval_policy: policy of evaluations: "sampled", "greedy", or a factory as "module:name". Sampled is the policy
             that is trained; a greedy one may repeat an action for ever where two states give the same observation.
@@ -105,6 +108,7 @@ class ActorCritic(ABC):
         normalize_reward: bool,
         value_weight: float,
         entropy_weight: float,
+        entropy_schedule: str,
         auxiliary: dict[str, float] | None,
         noise_correlation: float,
         eval_policy: str,
@@ -126,6 +130,11 @@ class ActorCritic(ABC):
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
         self.gamma, self.lam, self.reward_scale = gamma, lam, reward_scale
         self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
+        if entropy_schedule not in ENTROPY_SCHEDULES:
+            raise ValueError(f"entropy_schedule={entropy_schedule!r}, want one of {', '.join(ENTROPY_SCHEDULES)}")
+        if entropy_schedule == "lr" and callable(lr) and not hasattr(lr, "peak"):
+            raise ValueError(f"entropy_schedule='lr', and lr={lr!r} has no attribute peak, its highest learning rate")
+        self.entropy_schedule = entropy_schedule
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         space = self.task.action_space
         sampled = requirement(self, "samples_numbers")
@@ -197,6 +206,13 @@ class ActorCritic(ABC):
         normalizer = normalizer_metrics(self.agent, self.reward_scaling)
         return {**metrics, **normalizer, "return": return_, "env_steps": float(self.env_steps), "lr": lr}
 
+    def _term_weights(self) -> dict[str, float]:
+        """The weights of the terms of the loss in this outer step."""
+        if self.entropy_schedule == "constant":
+            return self.weights
+        schedule: Any = self.updater.schedule
+        return self.weights | {"entropy": self.weights["entropy"] * schedule(self.step) / schedule.peak}
+
     def _loss(
         self, terms: dict[str, Tensor], losses: dict[str, Tensor], mask: Bool[Tensor, "T B *P"]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -208,7 +224,7 @@ class ActorCritic(ABC):
         num_steps, num_rows = (count.clamp(min=1) for count in counts)
         values = torch.where(mask.unsqueeze(-1), torch.stack(list(terms.values()), -1), 0)
         means = dict(zip(terms, (values.flatten(0, -2).sum(0) / num_steps).unbind(), strict=True))
-        weighted = (weight * means[name] for name, weight in self.weights.items() if weight)
+        weighted = (weight * means[name] for name, weight in self._term_weights().items() if weight)
         loss = sum(weighted, torch.zeros_like(num_steps))
         for name, weight in self.auxiliary.items():
             loss = loss + weight * masked_mean(losses[name], mask_rows, num_rows)

@@ -99,6 +99,7 @@ class REINFORCE(ActorCritic):
             normalize_reward=False,
             value_weight=value_weight,
             entropy_weight=entropy_weight,
+            entropy_schedule="constant",
             auxiliary=auxiliary,
             noise_correlation=0.0,
             eval_policy=eval_policy,

@@ -48,19 +48,16 @@ class PlainIMaze:
 def test_random_walks_are_as_in_the_plain_maze():
     rng = seeded()
     state, step = TASK.reset(32, rng)
-    drawn = (part.tolist() for part in (state.heading, state.length, state.cue))
-    plain = [PlainIMaze(*one) for one in zip(*drawn, strict=True)]
+    plain = [PlainIMaze(*one) for one in torch.stack([state.heading, state.length, state.cue], -1).tolist()]
     running, total = torch.ones(32, dtype=torch.bool), torch.zeros(32, dtype=torch.float64)
     assert_close(step.obs, torch.stack([one.seen() for one in plain]))
     for t in range(1, TASK.steps + 1):
         action = torch.tensor([0, 0, 0, 1, 2])[torch.randint(5, (32,), generator=rng)]
         state, step = TASK.step(state, action, rng)
-        reward, at_goal = (
-            torch.tensor(column) for column in zip(*map(PlainIMaze.step, plain, action.tolist()), strict=True)
-        )
+        reward, at_goal = torch.tensor([PlainIMaze.step(*one) for one in zip(plain, action.tolist(), strict=True)]).T
         assert_close(step.reward[running], reward.double()[running])
-        assert torch.equal(step.terminated[running], at_goal[running])
-        assert torch.equal(step.truncated[running], ~at_goal[running] & (t == TASK.steps))
+        assert torch.equal(step.terminated[running], at_goal[running].bool())
+        assert torch.equal(step.truncated[running], ~at_goal[running].bool() & (t == TASK.steps))
         total += step.reward
         ended = running & (step.terminated | step.truncated)
         assert_close(step.scores["episodic_return"][ended], total[ended])

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from tasks import Labyrinth
-from tasks.control.random_mazes import random_mazes
+from tasks.control.labyrinth.random_mazes import random_mazes
 from toys import seeded
 
 TASK = Labyrinth(side=3, loops=0.3, dtype=torch.float64)

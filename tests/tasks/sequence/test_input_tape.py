@@ -23,7 +23,8 @@ class PlainTape:
     def step(self, move, writes, probabilities):
         """What is seen, the reward, and whether all is written."""
         task, left = self.task, self.task.steps - self.t
-        wrote = self.written < task.length and (writes or left <= task.length - self.written)
+        due = left <= task.length - self.written
+        wrote = self.written < task.length and (due or (writes and not task.timed))
         reward = 0.0
         if wrote:
             order = self.symbols if task.order == "copy" else self.symbols[::-1]
@@ -31,16 +32,17 @@ class PlainTape:
         self.written += wrote
         self.head = min(max(self.head + (move if task.forward else move - 1), 0), task.length)
         self.t += 1
-        seen = [0] * (task.symbols + 2)
+        seen = [0] * (task.symbols + 1) + [0] * (2 if task.forward else 3) + [int(wrote), 0]
+        seen[task.symbols + 1 + move] = 1
         seen[task.symbols if self.head == task.length else self.symbols[self.head]] = 1
-        seen[-1] = int(wrote)
+        seen[-1] = int(task.steps - self.t <= task.length - self.written)
         return seen, reward, self.written == task.length
 
 
 @pytest.mark.parametrize("order", ["copy", "reverse"])
-@pytest.mark.parametrize("forward", [False, True])
-def test_every_way_is_as_with_a_plain_head(order, forward):
-    task, rng = InputTape(2, 3, order, forward, dtype=torch.float64), seeded()
+@pytest.mark.parametrize(("forward", "timed"), [(False, False), (True, False), (False, True)])
+def test_every_way_is_as_with_a_plain_head(order, forward, timed):
+    task, rng = InputTape(2, 3, order, forward, timed, dtype=torch.float64), seeded()
     options = list(itertools.product(range(2 if forward else 3), range(2)))
     every = torch.tensor(list(itertools.product(options, repeat=task.steps)))[::3]  # (B, T, 2)
     state, _ = task.reset(len(every), rng)
@@ -73,6 +75,7 @@ def test_only_writing_is_allowed_where_no_time_is_left_for_anything_else():
         assert step.action_mask.all()
         state, step = task.step(state, torch.zeros(2, 5), rng)
     assert step.action_mask[0].tolist() == [True, True, True, False, True]
+    assert InputTape(2, 3, timed=True).reset(1, rng)[1].action_mask[0].tolist() == [True, True, True, True, False]
 
 
 @pytest.mark.parametrize(

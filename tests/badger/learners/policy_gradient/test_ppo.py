@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from badger import A2C, PPO, act, evaluate, generator
 from badger.agent import Agent
+from badger.learners.schedules import Cooldown
 from badger.rng import drawing_from
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import detach_carry, initial_carry
@@ -37,9 +38,9 @@ def herd_agent():
     return agent
 
 
-def ppo(task=STEPS, *, make=PPO, core="episodic", **options):
+def ppo(task=STEPS, *, core="episodic", **options):
     agent = herd_agent() if isinstance(task, Herd) else agent_with_critic(task, core=core)
-    return make(agent, task, **OPTIONS | options)
+    return PPO(agent, task, **OPTIONS | options)
 
 
 class Reference:
@@ -316,6 +317,13 @@ def test_ppo_learns_with_continuous_actions():
     )  # returns are below 0
 
 
+def test_the_weight_of_the_entropy_falls_with_the_learning_rate():
+    falling = ppo(core="gru", lr=Cooldown(0.01, 4, fraction=1.0), entropy_schedule="lr")
+    same = ppo(core="gru", lr=0.01, entropy_weight=OPTIONS["entropy_weight"] / 4)
+    falling.step = same.step = 3  # a quarter of the peak is left
+    assert_close(falling.update()["loss"], same.update()["loss"])
+
+
 # --- what is refused
 
 
@@ -330,6 +338,8 @@ def test_ppo_learns_with_continuous_actions():
         ({"target_kl": 0.0}, "target_kl=0.0, want"),
         ({"normalize_advantage": "often"}, "normalize_advantage='often', want minibatch, batch or never"),
         ({"gamma": 1.5}, "gamma=1.5, want 0 to 1"),
+        ({"entropy_schedule": "often"}, "entropy_schedule='often', want one of constant, lr"),
+        ({"entropy_schedule": "lr", "lr": lambda step: 0.1}, "entropy_schedule='lr', and lr=.* has no attribute peak"),
     ],
 )
 def test_options_out_of_range_are_refused(option, error):

@@ -82,7 +82,7 @@ class Ones(InputTape):
         state, _ = super().reset(batch, rng)
         state = fixed_symbols(state)
         zeros = torch.zeros(batch, dtype=self.dtype)
-        return state, self._make_step(state, zeros, torch.full_like(zeros, torch.nan), zeros > 0)
+        return state, self._make_step(state, zeros, torch.full_like(zeros, torch.nan))
 
 
 TASKS = {

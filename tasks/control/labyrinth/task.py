@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from tasks.control.labyrinth.random_mazes import random_mazes
 from tasks.control.maze_tables import MOVES
-from tasks.control.random_mazes import random_mazes
 from tasks.observations import ObsPart
 from tasks.task import Discrete, Step, Task, check_integer_action
 
@@ -45,8 +45,8 @@ class Labyrinth(Task):
     """Goal search with an indicator in random mazes: which of two goals pays is seen at the start alone.
 
     After the 2D goal search of Parisotto and Salakhutdinov 2017. Each episode has a new maze of `side` x `side` rooms
-    (`tasks.control.random_mazes`), a red and a blue goal in two of its dead ends, and a start elsewhere. The goal of
-    the indicated color pays 1, the other one -1; either ends the episode. Each step costs 0.01. An episode of
+    (`tasks.control.labyrinth.random_mazes`), a red and a blue goal in two of its dead ends, and a start elsewhere. The
+    goal of the indicated color pays 1, the other one -1; either ends the episode. Each step costs 0.01. An episode of
     4 side^2 - 4 steps is truncated: as long as a depth-first search through a maze without loops takes at most.
 
     Actions are integers (B,): up, right, down, left. A move into a wall has no effect.
