@@ -40,7 +40,7 @@ from tasks.control.load_unload import LoadUnload
 from tasks.control.mazes.i_maze import IMaze
 from tasks.control.mazes.labyrinth import Labyrinth
 from tasks.control.mazes.maze import Maze
-from tasks.control.mountain_hike import MountainHike
+from tasks.control.mountain_hike.task import MountainHike
 from tasks.control.proof_of_memory import ProofOfMemory
 from tasks.control.spread import Spread
 from tasks.control.t_maze import TMaze

@@ -51,9 +51,9 @@ def dec_tiger(setup: Setup, *, steps: int = 3) -> Run:
 
 
 @recipe(
-    {"learner": {"ppo": {"epochs": 4, "minibatches": 4, "lam": 0.95}, "a2c": {"lam": 0.95}}},
+    {"learner": {"ppo": {"epochs": 4, "minibatches": 4, "lam": 0.95, "sequence_length": 25}, "a2c": {"lam": 0.95}}},
     **RL_DEFAULTS
-    | {"batch": 32, "outer_steps": 420, "learner": "ppo", "lr": 1e-3, "schedule": "linear", "identity_size": 0}
+    | {"batch": 32, "outer_steps": 420, "learner": "ppo", "lr": 3e-3, "schedule": "linear", "identity_size": 0}
     | {"sense": "broadcast", "core": "kalman_filter", "core.predicted": 2, "learner.normalize_reward": True}
     | {"learner.eval_policy": "greedy"},
 )  # fmt: skip

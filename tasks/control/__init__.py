@@ -13,8 +13,7 @@
 - `tasks.control.tree_mdp`: `TreeMDP`, a fixed random tree of choices, fully observed, with rewards at its leaves.
   `tasks.control.tree_mdp_tables`: many such trees as tables, and their exact values.
 - `tasks.control.cart_pole`: `CartPole`, batched; velocities can be masked.
-- `tasks.control.mountain_hike`: `MountainHike`, a walk by noisy observations of one's position.
-  `tasks.control.mountain_hike_model`: its rules; `tasks.control.mountain_hike_planner`: its reference players.
+- `tasks.control.mountain_hike`: `MountainHike`, a walk by noisy observations of one's position, and its planners.
 
 ```python
 import torch

@@ -27,7 +27,7 @@ from badger import (
     sense,
 )
 from pairwise import pairwise
-from toys import HEADS, HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent
+from toys import HEADS, HIDDEN, IDENTITY, MESSAGE, game, observations, run, seeded, toy_agent, with_seeds_of
 
 B = 3
 OBS = torch.zeros(B, 1, dtype=torch.float64)
@@ -174,7 +174,10 @@ def test_experts_permute_with_their_identities(core, bus, port):
     agent = toy_agent(core=core, bus=bus, port=port).eval()  # in training, gates are sampled by index
     state, order = agent.initial_state(OBS, seeded()), torch.tensor([2, 0, 3, 1])
     outputs, plain = run(agent, state)
-    same, moved = run(agent, state._replace(identity=state.identity[:, order]))
+    x = state.identity.new_zeros(len(OBS), len(order), agent.core.input_size)
+    seeds = agent.core.select_members(state.core, order, x)
+    permuted = state._replace(identity=state.identity[:, order], core=with_seeds_of(state.core, seeds))
+    same, moved = run(agent, permuted)
     assert_close(same, outputs)
     assert_close(moved.y, plain.y[:, order])
 

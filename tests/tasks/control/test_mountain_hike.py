@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from tasks import MountainHike
-from tasks.control.mountain_hike_model import LONGEST_STEP, height_reward
+from tasks.control.mountain_hike.model import LONGEST_STEP, height_reward
 from toys import seeded
 
 

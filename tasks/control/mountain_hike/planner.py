@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample, pad
 
-from tasks.control.mountain_hike_model import EFFORT, LONGEST_STEP, START, START_NOISE, STEP_NOISE, height_reward
+from tasks.control.mountain_hike.model import EFFORT, LONGEST_STEP, START, START_NOISE, STEP_NOISE, height_reward
 from tasks.task import Task
 
 POINTS, EXTENT, DIRECTIONS = 113, 1.12, 16  # along a side of the grid; half the side; directions of an action

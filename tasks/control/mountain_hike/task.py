@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.control.mountain_hike_model import (
+from tasks.control.mountain_hike.model import (
     EFFORT,
     LONGEST_STEP,
     START,
@@ -16,7 +16,7 @@ from tasks.control.mountain_hike_model import (
     HikeModel,
     height_reward,
 )
-from tasks.control.mountain_hike_planner import mean_returns
+from tasks.control.mountain_hike.planner import mean_returns
 from tasks.task import Continuous, Step, Task, check_positive
 
 
