@@ -137,7 +137,7 @@ class RPSP(Core):
         return {"rpsp": state.error.sum(1) / state.present.sum(1).clamp(min=1)}
 
     def metrics(self, state: RPSPState) -> dict[str, Float[Tensor, " B"]]:
-        """rpsp_error: the square root of the loss, in standard deviations of x once it is fitted."""
+        """The error rpsp_error: the square root of the loss, in standard deviations of x once it is fitted."""
         return {"rpsp_error": self.losses(state)["rpsp"].detach().sqrt()}
 
     @torch.no_grad()
