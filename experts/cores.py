@@ -23,7 +23,8 @@ from experts.belief.model import EXAMPLE, LINEAR_EXAMPLE
 from experts.belief.pfgru import dpfrl
 from experts.belief.psr import PSR
 from experts.belief.rpsp import RPSP
-from experts.belief.variational import dvrl
+from experts.belief.variational.dvbf import DVBF
+from experts.belief.variational.dvrl import dvrl
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -166,5 +167,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "kalman_filter": partial(KalmanBelief, model=LINEAR_EXAMPLE),
     "particle_filter": dpfrl,
     "dvrl": dvrl,
+    "dvbf": DVBF,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

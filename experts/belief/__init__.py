@@ -5,8 +5,10 @@
 - `experts.belief.model`: what such models must have. `experts.belief.events`: actions and observations in an input,
   `ImpossibleObservation`.
 - `experts.belief.particle`: `ParticleFilter`, weighted particles that a learned `ParticleModel` moves. Models:
-  `experts.belief.pfgru`, with learned weights (DPFRL), and `experts.belief.variational`, with a model of observations,
-  whose bound is a loss (DVRL). `experts.belief.resampling`: how particles are resampled.
+  `experts.belief.pfgru`, with learned weights (DPFRL), and that of DVRL below. `experts.belief.resampling`: how
+  particles are resampled.
+- `experts.belief.variational`: beliefs with a learned model of observations, whose bound is a loss: `DVBF`, one latent
+  state that moves by locally linear transitions, and the particles of DVRL.
 - `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
   network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
   `fit_psr` from recorded steps.
@@ -38,9 +40,11 @@ from experts.belief.resampling import soft_resample, systematic_indices
 from experts.belief.rpsp import RPSP, RPSPState
 from experts.belief.spectral import fit_psr
 from experts.belief.two_stage import kernel_bayes_rule, ridge_regression, two_stage_regression
-from experts.belief.variational import VariationalModel, dvrl
+from experts.belief.variational.dvbf import DVBF, DVBFState
+from experts.belief.variational.dvrl import VariationalModel, dvrl
 
 __all__ = [
+    "DVBF",
     "EXAMPLE",
     "LINEAR_EXAMPLE",
     "PSR",
@@ -48,6 +52,7 @@ __all__ = [
     "BeliefFilter",
     "BeliefModel",
     "BeliefState",
+    "DVBFState",
     "ExactBelief",
     "ImpossibleObservation",
     "KalmanBelief",

@@ -144,19 +144,6 @@ def _mean_of_present(values: Float[Tensor, "B N"], state: ParticleState) -> Floa
     return values.sum(1) / state.present.sum(1).clamp(min=1)
 
 
-def gaussian_log_density(
-    x: Float[Tensor, "*B D"], mean: Float[Tensor, "*B D"], std: Float[Tensor, "*_ D"]
-) -> Float[Tensor, "*B"]:
-    """Log-density of a diagonal normal distribution, summed over the last axis.
-
-    Args:
-        x: where.
-        mean: of the distribution.
-        std: standard deviations.
-    """
-    return (-0.5 * ((x - mean) / std).square() - std.log() - 0.9189385332046727).sum(-1)  # log(2 pi) / 2
-
-
 class GatedUpdate(nn.Module):
     """The gates of a GRU around a candidate that is computed elsewhere: h' = z h + (1 - z) n(r h).
 

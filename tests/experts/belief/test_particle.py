@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from badger.testing.core.cases import noise
 from experts import KalmanFilter, ParticleFilter, seeded
 from experts.belief import ParticleModel, dpfrl, dvrl, soft_resample, systematic_indices
-from experts.belief.particle import gaussian_log_density
+from experts.belief.variational.gaussian import gaussian_log_density
 from toys import seeded as generator
 
 B, N, D = 2, 1, 4

@@ -6,35 +6,10 @@ Shapes: B episode, N members, K particle, H numbers of a particle, Z of a latent
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import softplus
 
-from experts.belief.particle import GatedUpdate, ParticleFilter, ParticleModel, gaussian_log_density
+from experts.belief.particle import GatedUpdate, ParticleFilter, ParticleModel
+from experts.belief.variational.gaussian import Gaussian, check_predicted, gaussian_log_density
 from experts.core import Core, check_positive
-
-SMALLEST_STD = 0.01
-
-
-class Gaussian(nn.Module):
-    """A diagonal normal distribution whose mean and standard deviation depend on the input, by one hidden layer.
-
-    Args:
-        input_size: of what it depends on.
-        hidden_size: of the layer.
-        size: of the distribution.
-    """
-
-    def __init__(self, input_size: int, hidden_size: int, size: int):
-        super().__init__()
-        self.hidden, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, 2 * size)
-
-    def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation.
-
-        Args:
-            parts: of the input, side by side.
-        """
-        mean, raw = self.out(torch.tanh(self.hidden(torch.cat(parts, -1)))).chunk(2, -1)
-        return mean, softplus(raw) + SMALLEST_STD
 
 
 class VariationalModel(ParticleModel):
@@ -60,9 +35,7 @@ class VariationalModel(ParticleModel):
     def __init__(self, input_size: int, particle_size: int, *, latent_size: int, predicted: int | None):
         super().__init__()
         check_positive(hidden_size=particle_size, latent_size=latent_size)
-        predicted = input_size if predicted is None else predicted
-        if not 1 <= predicted <= input_size:
-            raise ValueError(f"predicted={predicted}, want 1 to {input_size}, the core's inputs, or none for all")
+        predicted = check_predicted(predicted, input_size)
         h, condition = particle_size, input_size - predicted
         self.input_size, self.particle_size, self.noise_size, self.predicted = input_size, h, latent_size, predicted
         self.encoder = nn.Linear(input_size, h)
