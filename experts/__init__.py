@@ -8,8 +8,8 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
 - `experts.attention`: windows, GTrXL, a look-up table.
-- `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL), and predictive state
-  representations.
+- `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
+  (DVBF), and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.

@@ -54,7 +54,7 @@ class DVBF(Core):
     min(1, .01 + i / T) in update i. The core itself does not anneal, because it knows of no updates.
 
     A state may grow without bound where a learned A has eigenvalues above 1 and the proposal does not correct it; those
-    of the initial A are near .9.
+    of the initial A are near .9, and at most about 1.
 
     Args:
         input_size: D.
@@ -86,7 +86,8 @@ class DVBF(Core):
         h, z, moved = hidden_size, latent_size, latent_size + input_size - self.predicted  # [z, u]
         self.proposal = Gaussian(moved + self.predicted, h, z)
         self.mixture = nn.Sequential(nn.Linear(moved, h), nn.Tanh(), nn.Linear(h, matrices))
-        transitions = 0.1 * torch.randn(matrices, z, moved + z) / moved**0.5
+        scale = 0.1 * (matrices / moved) ** 0.5  # of the mean of all matrices: .1, so that parts of a state are coupled
+        transitions = scale * torch.randn(matrices, z, moved + z)
         transitions[:, :, :z] += 0.9 * torch.eye(z)  # states are kept, more or less
         self.transitions = nn.Parameter(transitions)  # [A B C]
         self.first = nn.Sequential(nn.Linear(z, h), nn.Tanh(), nn.Linear(h, z))

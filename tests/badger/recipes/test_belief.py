@@ -40,13 +40,14 @@ def test_two_agents_learn_with_and_without_messages(bus):
     assert run.learner.agent.experts == 2 and run.learner.update()["finite"]
 
 
-@pytest.mark.parametrize("core", ["kalman_filter", "particle_filter", "dvrl", "gru"])
+@pytest.mark.parametrize("core", ["kalman_filter", "particle_filter", "dvrl", "dvbf", "gru"])
 def test_a_mountain_hike_is_learned_with_any_belief(core):
     run = badger.build_run("mountain_hike", core=core, **TINY)
     metrics = run.learner.update()
-    assert metrics["finite"] and ("negative_elbo" in metrics) == (core == "dvrl")
-    if core == "dvrl":  # observations are predicted; the last action and reward are conditions
-        assert run.learner.agent.core.model.predicted == 2
+    assert metrics["finite"] and ("negative_elbo" in metrics) == (core in ("dvrl", "dvbf"))
+    if core in ("dvrl", "dvbf"):  # observations are predicted; the last action and reward are conditions
+        models = [part for part in run.learner.agent.core.modules() if hasattr(part, "predicted")]
+        assert [model.predicted for model in models] == [2]
 
 
 def test_replayed_particles_are_those_of_the_rollout():
