@@ -60,9 +60,9 @@ def dec_tiger(setup: Setup, *, steps: int = 3) -> Run:
 def mountain_hike(setup: Setup, *, noise: float = 0.15, steps: int = 75) -> Run:
     """One expert walks along a ridge by noisy observations of its position, and observes its last action and reward.
 
-    `--core kalman_filter` computes the exact belief, `particle_filter` (DPFRL) and `dvrl` learn one of particles, `dvbf`
-    a latent state, `gru` has a memory without a model, and `feedforward` none. An outer step has one episode of each
-    row: 2,400 steps.
+    `--core kalman_filter` computes the exact belief, `particle_filter` (DPFRL) and `dvrl` learn one of particles, and
+    `dvbf` a latent state; `gru` has a memory without a model, and `feedforward` none. An outer step has one episode of
+    each row: 2,400 steps.
 
     Args:
         noise: standard deviation of an observation.
