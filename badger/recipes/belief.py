@@ -34,8 +34,8 @@ def pomdp(setup: Setup, *, model: str = "tiger.95", steps: int = 20) -> Run:
     **{
         "experts": 0, "bus": "attention", "topology": "complete", "sense": "team", "act": "team", "identity_size": 0,
         "batch": 512, "lr": 3e-3, "schedule": "linear", "outer_steps": 300, "learner": "ppo", "core.hidden_size": 32,
-        "sense.scale": 4.0, "learner.gamma": 1.0, "learner.reward_scale": 0.05, "learner.entropy_weight": 0.4,
-        "learner.entropy_schedule": "lr", "learner.eval_policy": "greedy",
+        "sense.scale": 4.0, "message_size": 4, "learner.gamma": 1.0, "learner.reward_scale": 0.05,
+        "learner.entropy_weight": 0.4, "learner.entropy_schedule": "lr", "learner.eval_policy": "greedy",
     },
 )  # fmt: skip
 def dec_tiger(setup: Setup, *, steps: int = 3) -> Run:
