@@ -29,6 +29,7 @@ from experts import Core, default_loss_weights
 from tasks import IntOrRange, Task, TaskDistribution, nominal, size_range
 from tasks.observations import part_index
 
+MOST_ROUNDS = 10_000  # of communication in a step
 DEFAULT_IDENTITY_SIZE = 8  # where nothing else tells experts apart
 
 
@@ -242,6 +243,8 @@ class Setup:
             value = getattr(self, name)
             if value is not None and value < low:
                 raise ValueError(f"{name}={value}, want at least {low}")
+        if self.comm_rounds > MOST_ROUNDS:
+            raise ValueError(f"comm_rounds={self.comm_rounds}, want at most {MOST_ROUNDS:,}")
         if self.outer_steps is None:
             raise ValueError("outer_steps=None, want the number of updates")
         if self.lr is None or not 0 < self.lr < math.inf:

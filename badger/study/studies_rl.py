@@ -181,7 +181,7 @@ PREDICTIVE_DECODERS = _study(
 RPSP = _study(
     "cartpole",
     {"fitted": CART | {"core": "rpsp", "lr": 7e-4, "fit_steps": 2000}, "random": CART | {"core": "rpsp", "lr": 7e-4}},
-    {"fit_steps": 40},
+    {"fit_steps": 80},
     name="rpsp",
     claim="A recurrent predictive state policy gets further with a filter fitted to random steps than a random one.",
     **BALANCED,

@@ -11,6 +11,8 @@ from experts.core import Core, check_positive
 from experts.memory_metrics import store_metrics
 from experts.recurrent.gru import GRU, GRUState
 
+LARGEST_MAP = 4096  # rows and columns
+
 
 class NeuralMapState(NamedTuple):
     """State of a `NeuralMap`.
@@ -69,6 +71,8 @@ class NeuralMap(Core):
     ):
         super().__init__()
         check_positive(hidden_size=hidden_size, map_size=map_size, channels=channels)
+        if map_size > LARGEST_MAP:
+            raise ValueError(f"map_size={map_size}, want at most {LARGEST_MAP}")
         if position is None:
             raise ValueError(
                 "core 'neural_map' finds no position: want a task whose observation has a part named 'position', such "

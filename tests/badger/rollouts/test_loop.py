@@ -280,7 +280,7 @@ def test_the_policy_receives_the_action_mask():
 
 AUXILIARY = (
     "core.encoder.",
-    "core.predictors",
+    "core.predictor",
     "core.decoder.",
 )  # parameters of auxiliary losses: rewards do not reach them
 

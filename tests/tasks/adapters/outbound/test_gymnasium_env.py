@@ -12,7 +12,7 @@ import torch
 from gymnasium.utils.env_checker import check_env
 
 from badger import TASKS, AssociativeRecall, GuessingGame, Maze, PooledRecall, RepeatPrevious
-from tasks import to_gymnasium, to_parallel_env
+from tasks import InputTape, Mixed, to_gymnasium, to_parallel_env
 from tasks.adapters.outbound import gymnasium_env
 from toy_teams import Choosy, Flock
 from toys import Steps, Walk, seeded
@@ -26,7 +26,9 @@ class Long(Steps):
         return state._replace(length=torch.full_like(state.length, self.steps)), step
 
 
-SERVED = {name: make for name, make in TASKS.items() if getattr(make(), "agents", None) is None}
+SERVED = {
+    name: make for name, make in TASKS.items() if make().agents is None and not isinstance(make().action_space, Mixed)
+}
 MAKE = SERVED | {"long": Long, "choosy": Choosy}
 HARMLESS = ("infinity", "symmetric and normalized", "A Box observation space maximum", "A Box action space")
 
@@ -57,6 +59,14 @@ def test_every_task_passes_gymnasiums_check(make, registered):
 def test_a_multi_agent_task_is_refused():
     with pytest.raises(ValueError, match=r"Flock\(.*\) has 3 agents, want a single one: use tasks.to_parallel"):
         to_gymnasium(Flock())
+
+
+@pytest.mark.parametrize("convert", [to_gymnasium, to_parallel_env])
+def test_real_numbers_beside_choices_are_refused(convert):
+    with pytest.raises(
+        ValueError, match=r"actions are Mixed\(.*\), want one of Discrete, MultiDiscrete and Continuous"
+    ):
+        convert(InputTape())
 
 
 def test_spaces_are_those_of_the_whole_action_and_of_all_rows():
