@@ -183,6 +183,16 @@ class Private(Core):
         return {name: v.unflatten(0, (-1, n)).mean(1) for name, v in function(states.fold(state)).items()}
 
 
+def mean_of_present(values: Float[Tensor, "B N"], present: Bool[Tensor, "B N"]) -> Float[Tensor, " B"]:
+    """Mean over the members that take part; 0 where none does.
+
+    Args:
+        values: of all members.
+        present: members that take part.
+    """
+    return torch.where(present, values, 0).sum(1) / present.sum(1).clamp(min=1)
+
+
 def _fold(x: Tensor) -> Tensor:
     return x.flatten(0, 1).unsqueeze(1)  # (B, N, ...) -> (B * N, 1, ...)
 

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts.auxiliary.wrapper import AuxiliaryLoss
-from experts.core import Core
+from experts.core import Core, mean_of_present
 from experts.state import State
 
 
@@ -80,5 +80,4 @@ def squared_error(
     prediction: Float[Tensor, "B N D"], target: Float[Tensor, "B N D"], present: Bool[Tensor, "B N"]
 ) -> Float[Tensor, " B"]:
     """Mean squared error over numbers and present members; 0 where no member is present."""
-    errors = (prediction - target).square().mean(-1)
-    return torch.where(present, errors, 0).sum(1) / present.sum(1).clamp(min=1)
+    return mean_of_present((prediction - target).square().mean(-1), present)

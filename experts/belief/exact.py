@@ -3,6 +3,7 @@
 Shapes: B episode, N members, A action, S hidden state, O observation, D input, H output.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from experts.belief.events import ImpossibleObservation, check_input_size, event_weights
 from experts.belief.model import as_belief_model
 from experts.core import Core, check_positive
+from experts.state import State
 from experts.torch_internals import host_readable
 
 
@@ -141,7 +143,38 @@ class BeliefFilter(Core):
         }
 
 
-class ExactBelief(Core):
+class FilterWithNetwork(Core):
+    """A filter, read by a feed-forward network: y = tanh(W2 relu(W1 f)).
+
+    Args:
+        make_filter: makes the filter; called once.
+        hidden_size: H, of the hidden layer and of the output.
+
+    Raises:
+        ValueError: hidden_size < 1; or as the filter does.
+    """
+
+    def __init__(self, make_filter: Callable[[], Core], hidden_size: int):
+        super().__init__()
+        check_positive(hidden_size=hidden_size)
+        self.filter = make_filter()
+        self.input_size, self.output_size = self.filter.input_size, hidden_size
+        self.hidden, self.out = nn.Linear(self.filter.output_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> State:
+        return self.filter.initial_state(x)
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: State, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N H"], State]:
+        found, state = self.filter(x, state, present)
+        return torch.tanh(self.out(torch.relu(self.hidden(found)))), state
+
+    def metrics(self, state: State) -> dict[str, Float[Tensor, " B"]]:
+        return self.filter.metrics(state)
+
+
+class ExactBelief(FilterWithNetwork):
     """The exact belief of a known model, read by a feed-forward network: y = tanh(W2 relu(W1 b)).
 
     The control for learned memories: an agent with this core lacks nothing that it could remember. It needs a task with
@@ -157,20 +190,4 @@ class ExactBelief(Core):
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, model: object):
-        super().__init__()
-        check_positive(hidden_size=hidden_size)
-        self.filter = BeliefFilter(input_size, model=model)
-        self.input_size, self.output_size = input_size, hidden_size
-        self.hidden, self.out = nn.Linear(self.filter.output_size, hidden_size), nn.Linear(hidden_size, hidden_size)
-
-    def initial_state(self, x: Float[Tensor, "B N D"]) -> BeliefState:
-        return self.filter.initial_state(x)
-
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: BeliefState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N H"], BeliefState]:
-        belief, state = self.filter(x, state, present)
-        return torch.tanh(self.out(torch.relu(self.hidden(belief)))), state
-
-    def metrics(self, state: BeliefState) -> dict[str, Float[Tensor, " B"]]:
-        return self.filter.metrics(state)
+        super().__init__(lambda: BeliefFilter(input_size, model=model), hidden_size)

@@ -9,11 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from experts import state as states
+from experts.belief.exact import FilterWithNetwork
 from experts.belief.model import LinearGaussianModel
-from experts.core import Core, check_positive
+from experts.core import Core
 
 MATRICES = (
     "transition", "transition_covariance", "observation", "observation_covariance", "start_mean", "start_covariance",
@@ -111,7 +112,7 @@ class KalmanFilter(Core):
         return {"belief_deviation": _deviations(state).mean((1, 2))}
 
 
-class KalmanBelief(Core):
+class KalmanBelief(FilterWithNetwork):
     """The exact belief of a linear Gaussian model, read by a feed-forward network: y = tanh(W2 relu(W1 [mean, std])).
 
     The control for learned memories, as `ExactBelief` is where the states are finitely many.
@@ -126,23 +127,7 @@ class KalmanBelief(Core):
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, model: object):
-        super().__init__()
-        check_positive(hidden_size=hidden_size)
-        self.filter = KalmanFilter(input_size, model=model)
-        self.input_size, self.output_size = input_size, hidden_size
-        self.hidden, self.out = nn.Linear(self.filter.output_size, hidden_size), nn.Linear(hidden_size, hidden_size)
-
-    def initial_state(self, x: Float[Tensor, "B N D"]) -> KalmanState:
-        return self.filter.initial_state(x)
-
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: KalmanState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N H"], KalmanState]:
-        belief, state = self.filter(x, state, present)
-        return torch.tanh(self.out(torch.relu(self.hidden(belief)))), state
-
-    def metrics(self, state: KalmanState) -> dict[str, Float[Tensor, " B"]]:
-        return self.filter.metrics(state)
+        super().__init__(lambda: KalmanFilter(input_size, model=model), hidden_size)
 
 
 def _deviations(state: KalmanState) -> Float[Tensor, "B N S"]:

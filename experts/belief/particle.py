@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.belief.resampling import soft_resample
-from experts.core import Core, check_positive
+from experts.core import Core, check_positive, mean_of_present
 from experts.random_key import RandomKey, initial_key
 
 
@@ -133,15 +133,11 @@ class ParticleFilter(Core):
         return torch.tanh(self.out((weights * both).sum(-2)))
 
     def losses(self, state: ParticleState) -> dict[str, Float[Tensor, " B"]]:
-        return {"negative_elbo": -_mean_of_present(state.evidence, state)} if self.model.generative else {}
+        return {"negative_elbo": -mean_of_present(state.evidence, state.present)} if self.model.generative else {}
 
     def metrics(self, state: ParticleState) -> dict[str, Float[Tensor, " B"]]:
         """The effective number of particles, 1 / sum w^2: so many with equal weights would be as good."""
         return {"effective_particles": (-(2 * state.log_weights).logsumexp(-1)).exp().mean(-1)}
-
-
-def _mean_of_present(values: Float[Tensor, "B N"], state: ParticleState) -> Float[Tensor, " B"]:
-    return values.sum(1) / state.present.sum(1).clamp(min=1)
 
 
 class GatedUpdate(nn.Module):

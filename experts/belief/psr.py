@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from experts.belief.events import ImpossibleObservation, check_input_size, event_weights
+from experts.belief.exact import FilterWithNetwork
 from experts.belief.model import as_belief_model
 from experts.belief.psr_model import PSRModel, exact_psr
-from experts.core import Core, check_positive
+from experts.core import Core
 from experts.torch_internals import host_readable
 
 ROUNDING = 1e-10  # probabilities below are 0
@@ -156,7 +157,7 @@ class PSRFilter(Core):
         return q / (total if valid is None else total.where(valid.unsqueeze(-1), 1))
 
 
-class PSR(Core):
+class PSR(FilterWithNetwork):
     """The exact predictive state of a known model, read by a feed-forward network: y = tanh(W2 relu(W1 q)).
 
     Its state has one number for each core test, at most as many as the model has hidden states. It needs a task with a
@@ -172,21 +173,8 @@ class PSR(Core):
     """
 
     def __init__(self, input_size: int, hidden_size: int, *, model: object):
-        super().__init__()
-        check_positive(hidden_size=hidden_size)
-        psr = model if isinstance(model, PSRModel) else exact_psr(as_belief_model(model, "psr"))
-        self.filter = PSRFilter(input_size, model=psr)
-        self.input_size, self.output_size = input_size, hidden_size
-        self.hidden, self.out = nn.Linear(self.filter.output_size, hidden_size), nn.Linear(hidden_size, hidden_size)
+        def make_filter() -> PSRFilter:
+            psr = model if isinstance(model, PSRModel) else exact_psr(as_belief_model(model, "psr"))
+            return PSRFilter(input_size, model=psr)
 
-    def initial_state(self, x: Float[Tensor, "B N D"]) -> PSRState:
-        return self.filter.initial_state(x)
-
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: PSRState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N H"], PSRState]:
-        q, state = self.filter(x, state, present)
-        return torch.tanh(self.out(torch.relu(self.hidden(q)))), state
-
-    def metrics(self, state: PSRState) -> dict[str, Float[Tensor, " B"]]:
-        return self.filter.metrics(state)
+        super().__init__(make_filter, hidden_size)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.belief.random_features import RandomFeatures
 from experts.belief.two_stage import kernel_bayes_rule, ridge_regression, two_stage_regression
-from experts.core import Core, check_positive
+from experts.core import Core, check_positive, mean_of_present
 
 HISTORY_FEATURES = 50
 LARGEST_FIT = 50_000  # rows; more are thinned out
@@ -134,7 +134,7 @@ class RPSP(Core):
         return q * (self.radius / length.clamp(min=self.radius))
 
     def losses(self, state: RPSPState) -> dict[str, Float[Tensor, " B"]]:
-        return {"rpsp": state.error.sum(1) / state.present.sum(1).clamp(min=1)}
+        return {"rpsp": mean_of_present(state.error, state.present)}
 
     def metrics(self, state: RPSPState) -> dict[str, Float[Tensor, " B"]]:
         """The error rpsp_error: the square root of the loss, in standard deviations of x once it is fitted."""

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from experts import state as states
-from experts.core import Core, check_positive, make_controller
+from experts.core import Core, check_positive, make_controller, mean_of_present
 from experts.episodic.memory import scaled_normal_
 from experts.fast_weights.reversible_write import reversible_write_read
 from experts.fast_weights.write_rules import RULES, FastWeights
@@ -195,7 +195,7 @@ class NeuralMemory(Core):
         errors = (results - values).square().mean(-1) @ self.decay_weights  # (B, N)
         if present is None:
             return errors.mean(1)
-        return torch.where(present, errors, 0).sum(1) / present.sum(1).clamp(min=1)
+        return mean_of_present(errors, present)
 
     def losses(self, state: NeuralState) -> dict[str, Float[Tensor, " B"]]:
         """The controller's losses, and "meta"."""

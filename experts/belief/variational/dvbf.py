@@ -16,7 +16,7 @@ from experts.belief.variational.gaussian import (
     divergence_from_standard_normal,
     gaussian_log_density,
 )
-from experts.core import Core, check_positive
+from experts.core import Core, check_positive, mean_of_present
 from experts.random_key import RandomKey, initial_key
 
 
@@ -139,9 +139,8 @@ class DVBF(Core):
         return (matrix @ torch.cat([moved, noise], -1).unsqueeze(-1)).squeeze(-1)
 
     def losses(self, state: DVBFState) -> dict[str, Float[Tensor, " B"]]:
-        losses = state.divergence - state.log_likelihood
-        return {"negative_elbo": losses.sum(1) / state.present.sum(1).clamp(min=1)}
+        return {"negative_elbo": mean_of_present(state.divergence - state.log_likelihood, state.present)}
 
     def metrics(self, state: DVBFState) -> dict[str, Float[Tensor, " B"]]:
         """The divergence of the noise's proposal from its prior in nats; 0: observations are not used."""
-        return {"noise_divergence": state.divergence.sum(1) / state.present.sum(1).clamp(min=1)}
+        return {"noise_divergence": mean_of_present(state.divergence, state.present)}
