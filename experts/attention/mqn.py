@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.attention import sliding_window as band
+from experts.attention.window import WindowCore
 from experts.core import Core, check_positive, make_controller
 from experts.state import State
 
@@ -31,7 +32,7 @@ class MQNState(NamedTuple):
     weights: Float[Tensor, "B N slots"]
 
 
-class MQN(Core):
+class MQN(WindowCore):
     """Memory Q-network core: the context h retrieves from the last `slots` inputs, without the present one.
 
     One step, with x the encoded frame and rows i the frames before it:
@@ -110,12 +111,8 @@ class MQN(Core):
         if self.feedback:
             return super().unroll(xs, state, reset)
         hs, controller = self.controller.unroll(xs, state.controller, reset)
-        reads, size = [], band.chunk_size(self.slots)
-        for start in range(0, len(xs), size):
-            part = slice(start, start + size)
-            read, state = self._attend(xs[part], hs[part], state, None if reset is None else reset[part])
-            reads.append(read)
-        return self._output(hs, torch.cat(reads)), state._replace(controller=controller)
+        reads, state = self._attend_in_chunks(xs, hs, state, reset)
+        return self._output(hs, reads), state._replace(controller=controller)
 
     def _attend(self, xs: Tensor, hs: Tensor, state: MQNState, reset: Tensor | None = None) -> tuple[Tensor, MQNState]:
         """Read vectors of T steps, (T, B, N, Y), and the new state without the controller's."""
@@ -139,22 +136,9 @@ class MQN(Core):
         kept = self.output_size // 2
         return torch.cat([y[..., :kept], torch.relu(y[..., kept:])], -1)
 
-    def losses(self, state: MQNState) -> dict[str, Float[Tensor, " B"]]:
-        return self.controller.losses(state.controller)
-
-    def metrics(self, state: MQNState) -> dict[str, Float[Tensor, " B"]]:
-        """Metrics of `experts.memory_metrics` for the keys of the window, and the controller's metrics."""
-        metrics = band.window_metrics(self.key(state.rows), state.written, state.weights)
-        return {**self.controller.metrics(state.controller), **metrics}
-
     def read_weights(self, state: MQNState) -> Float[Tensor, "B N slots"]:
         """Attention weights of the last step, newest last; zeros in the first step of an episode."""
         return state.weights
-
-    def read_write_vectors(self, state: MQNState) -> dict[str, Float[Tensor, "B N _"]]:
-        """Reads and writes of the last step; the key and the value of the present input are written."""
-        newest = state.rows[..., -1, :]
-        return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
 
     def select_members(self, state: MQNState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> MQNState:
         """Selects members of the windows and of the controller's state; -1 gives an initial one."""

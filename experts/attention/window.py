@@ -1,7 +1,8 @@
 """Soft attention over a sliding window of the last inputs (memory Q-network, Oh et al. 2016)."""
 
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -31,7 +32,45 @@ class WindowState(NamedTuple):
     weights: Float[Tensor, "B N slots"]
 
 
-class Window(Core):
+class WindowCore(Core):
+    """Base of cores that attend to a window of inputs, beside a controller.
+
+    A subclass sets the attributes, and its states have the fields of a `WindowState`.
+    """
+
+    controller: Core
+    slots: int
+    key: nn.Linear
+    value: nn.Linear
+
+    @abstractmethod
+    def _attend(self, xs: Tensor, hs: Tensor, state: Any, reset: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Read vectors of T steps, (T, B, N, V), and the new state without the controller's."""
+
+    def _attend_in_chunks(self, xs: Tensor, hs: Tensor, state: Any, reset: Tensor | None) -> tuple[Tensor, Any]:
+        """As `_attend`, for any number of steps: in parts whose scores fit into memory."""
+        reads, size = [], band.chunk_size(self.slots)
+        for start in range(0, len(xs), size):
+            part = slice(start, start + size)
+            read, state = self._attend(xs[part], hs[part], state, None if reset is None else reset[part])
+            reads.append(read)
+        return torch.cat(reads), state
+
+    def losses(self, state: Any) -> dict[str, Float[Tensor, " B"]]:
+        return self.controller.losses(state.controller)
+
+    def metrics(self, state: Any) -> dict[str, Float[Tensor, " B"]]:
+        """Metrics of `experts.memory_metrics` for the keys of the window, and the controller's metrics."""
+        metrics = band.window_metrics(self.key(state.rows), state.written, state.weights)
+        return {**self.controller.metrics(state.controller), **metrics}
+
+    def read_write_vectors(self, state: Any) -> dict[str, Float[Tensor, "B N _"]]:
+        """Reads and writes of the last step; the key and the value of the present input are written."""
+        newest = state.rows[..., -1, :]
+        return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
+
+
+class Window(WindowCore):
     """Sliding-window memory: a controller with soft attention over its last `slots` inputs and the present one.
 
     One step: h = controller(x); keys and values are linear in the inputs of the window, the query is linear in h. For
@@ -102,12 +141,8 @@ class Window(Core):
     ) -> tuple[Float[Tensor, "T B N Y"], WindowState]:
         """As the loop of `forward`: the controller takes all steps, then each looks back, many at once."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
-        reads, size = [], band.chunk_size(self.slots)
-        for start in range(0, len(xs), size):
-            part = slice(start, start + size)
-            read, state = self._attend(xs[part], hs[part], state, None if reset is None else reset[part])
-            reads.append(read)
-        return self.out(torch.cat([hs, torch.cat(reads)], -1)), state._replace(controller=controller)
+        reads, state = self._attend_in_chunks(xs, hs, state, reset)
+        return self.out(torch.cat([hs, reads], -1)), state._replace(controller=controller)
 
     def _attend(
         self, xs: Tensor, hs: Tensor, state: WindowState, reset: Tensor | None = None
@@ -124,22 +159,9 @@ class Window(Core):
         new = WindowState(None, rows, count, reads[:, :, -1], band.last_weights(weights, self.slots))
         return reads.movedim(2, 0), new
 
-    def losses(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
-        return self.controller.losses(state.controller)
-
-    def metrics(self, state: WindowState) -> dict[str, Float[Tensor, " B"]]:
-        """Metrics of `experts.memory_metrics` for the keys of the window, and the controller's metrics."""
-        metrics = band.window_metrics(self.key(state.rows), state.written, state.weights)
-        return {**self.controller.metrics(state.controller), **metrics}
-
     def read_weights(self, state: WindowState) -> Float[Tensor, "B N slots"]:
         """Attention weights, mean over heads, newest last; the last one is that of the present input."""
         return state.weights
-
-    def read_write_vectors(self, state: WindowState) -> dict[str, Float[Tensor, "B N _"]]:
-        """Reads and writes of the last step; the key and the value of the present input are written."""
-        newest = state.rows[..., -1, :]
-        return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
 
     def select_members(self, state: WindowState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> WindowState:
         """Selects members of the windows and of the controller's state; -1 gives an initial one."""
