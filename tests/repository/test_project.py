@@ -41,6 +41,7 @@ LAYERS = (  # inside badger: a module imports modules of its own line and of the
     ("recipes",),
     ("runs",),
     ("evaluation", "learners", "planning"),
+    ("datasets",),
     ("figures", "rollouts"),
     ("policies", "act", "sense", "normalized_sense", "agent"),
     ("registry", "trust", "rng", "distributed", "moments", "teams", "host_memory"),
