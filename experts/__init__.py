@@ -7,7 +7,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
-- `experts.sparse`: large memories of which a step touches few slots (SAM).
+- `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
   (DVBF), and predictive state representations.
@@ -65,6 +65,7 @@ from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.sparse.sam import SAM
+from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.unrolled import Unrolled
 
@@ -81,6 +82,7 @@ __all__ = [
     "PSR",
     "RPSP",
     "SAM",
+    "SDNC",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",

@@ -39,6 +39,7 @@ from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.sparse.sam import SAM
+from experts.sparse.sdnc import SDNC
 
 
 class ControlledMemory:
@@ -151,6 +152,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
     "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
     "sam": ControlledMemory(SAM, Private, controller="lstm", slots=64, slot_size=16, heads=2),
+    "sdnc": ControlledMemory(SDNC, Private, controller="lstm", slots=64, slot_size=16, heads=2),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
     "neural_memory_gradient": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64, rule="gradient"),
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),

@@ -1,8 +1,10 @@
 """Sparse access to a large memory: few slots are read and written in a step (Rae et al. 2016).
 
-- `experts.sparse.sam`: `SAM`, with any controller. Start here.
-- `experts.sparse.access`: one access, in place or with copies. `experts.sparse.access_autograd`: its backward pass.
+- `experts.sparse.sam`: `SAM`, with any controller. Start here. `experts.sparse.sdnc`: `SDNC`, which also reads along
+  the order of writes.
 - `experts.sparse.slots`: `Slots`, the memory as a value: a persistent array, whose old states can be restored.
+- `experts.sparse.arrays`: changes of few slots, in place or in copies. `experts.sparse.autograd`: backward passes.
+- `experts.sparse.links`: temporal links. `experts.sparse.heads`: weights of the few slots that a head reads.
 - `experts.sparse.search`: exact search in large arrays.
 
 ```python

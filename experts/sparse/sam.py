@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from experts import state as states
 from experts.core import Core, check_positive, make_controller
+from experts.sparse.heads import dense_weights, similarity_weights, used_slots
 from experts.sparse.slots import Slots
 from experts.state import State
 
@@ -118,7 +119,7 @@ class SAM(Core):
         read, written = (x.new_zeros(batch, n, self.heads, k) for k in (self.top_k, self.top_k + 1))
         return SAMState(
             self.controller.initial_state(x.new_zeros(batch, n, self.controller.input_size)),
-            Slots.empty(x, (batch,), self.slots, self.slot_size),
+            Slots.empty(x, batch, self.slots, self.slot_size),
             torch.zeros_like(read, dtype=torch.long),
             read,
             torch.zeros_like(written, dtype=torch.long),
@@ -147,14 +148,16 @@ class SAM(Core):
         if present is not None:
             weights = torch.where(present[..., None, None], weights, 0)
             active = present.repeat_interleave(self.heads, 1)
-        previous, weights, add, query, strength = (
-            part.flatten(1, 2) for part in (state.read_index, weights, add, query, softplus(strength.squeeze(-1)) + 1)
-        )
-        result, slots = state.slots.access(previous, active, self.threshold, weights, add, query, strength)
-        parts = result.found, result.weights, result.written, weights
-        per_head = [part.unflatten(1, (members, self.heads)) for part in parts]
-        vectors = [part.unflatten(1, (members, self.heads)).flatten(2) for part in (result.read, add)]
-        new = tuple([*per_head, *vectors, gates.flatten(2)])
+        oldest = state.slots.least_recently_used(members * self.heads, active)
+        written = torch.cat([state.read_index.flatten(1, 2), oldest.unsqueeze(-1)], -1)  # (B, M, L)
+        slots = state.slots.write(written, active, weights.flatten(1, 2), add.flatten(1, 2))
+        found = slots.nearest(query.flatten(1, 2), self.top_k)
+        content, slots = slots.read(found)
+        written, found, content = (part.unflatten(1, (members, self.heads)) for part in (written, found, content))
+        read_weights = similarity_weights(query, softplus(strength) + 1, content)
+        read = (read_weights.unsqueeze(-2) @ content).flatten(2)
+        slots = slots.mark_used(*used_slots((written, weights), (found, read_weights), self.threshold, present))
+        new = found, read_weights, written, weights, read, add.flatten(2), gates.flatten(2)
         if present is not None:
             new = states.where(present, new, tuple(state[2:]))
         after = SAMState(controller, slots, *new)
@@ -177,16 +180,11 @@ class SAM(Core):
 
     def read_weights(self, state: SAMState) -> Float[Tensor, "B N slots"]:
         """Mean over the heads."""
-        return self._dense(state.read_index, state.read_strengths)
+        return dense_weights(state.read_index.flatten(2), state.read_strengths.flatten(2) / self.heads, self.slots)
 
     def write_weights(self, state: SAMState) -> Float[Tensor, "B N slots"]:
         """Mean over the heads."""
-        return self._dense(state.written_index, state.write_strengths)
-
-    def _dense(self, index: Tensor, weights: Tensor) -> Tensor:
-        """(B, N, R) the weights of all slots."""
-        zeros = weights.new_zeros(*weights.shape[:2], self.slots)
-        return zeros.scatter_add(-1, index.flatten(2), weights.flatten(2) / self.heads)
+        return dense_weights(state.written_index.flatten(2), state.write_strengths.flatten(2) / self.heads, self.slots)
 
     def select_members(self, state: SAMState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> SAMState:
         """Selects the state of members; the slots, which they share, are unchanged."""

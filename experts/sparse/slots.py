@@ -16,8 +16,22 @@ from torch import Tensor
 
 from experts.dnc.addressing import EPS
 from experts.episodic.row_log_autograd import NewColumn, SliceColumn
-from experts.sparse.access import COPYING, IN_PLACE, Access, Arrays, Request, Undo, access, wide
-from experts.sparse.access_autograd import AccessFunction
+from experts.sparse.arrays import (
+    COPYING,
+    EMPTY_SCALE,
+    IN_PLACE,
+    Arrays,
+    Ops,
+    Undo,
+    clean,
+    mark_used,
+    take,
+    wide,
+    write,
+)
+from experts.sparse.autograd import ReadFunction, WriteFunction
+from experts.sparse.links import no_links
+from experts.sparse.search import nearest, top_k
 from experts.state import Leaf, expand_mask
 from experts.torch_internals import functorch_active, not_compiled
 
@@ -41,11 +55,11 @@ class _Version:
         while point.arrays is None:
             records.append(point.undo)
             point = point.next
-        arrays = Arrays(*(part.clone() for part in point.arrays))
+        arrays = Arrays.of(tuple(part.clone() for part in point.arrays.tensors))
         for record in reversed(records):
             for number, rows, old in reversed(record):
-                array = arrays[number]
-                array.scatter_(1, wide(rows, array.shape[-1]) if array.dim() == 3 else rows, old)
+                array = arrays.tensors[number]
+                array.scatter_(1, wide(rows, array), old)
         return arrays
 
     def overwritten(self, undo: list[Undo]) -> "_Version":
@@ -70,21 +84,22 @@ class Slots(Leaf):
         self.version, self.handle, self.start, self.clock, self.has_stale = version, handle, start, clock, has_stale
 
     @classmethod
-    def empty(cls, like: Tensor, lead: tuple[int, ...], slots: int, slot_size: int) -> "Slots":
+    def empty(cls, like: Tensor, batch: int, slots: int, slot_size: int, links: int = 0) -> "Slots":
         """Slots of zeros.
 
         Args:
             like: gives dtype and device.
-            lead: the leading axes, (B,) or (B, N).
+            batch: B.
             slots: R.
             slot_size: W.
+            links: links of a slot to those written after it, and to those written before; 0: none are kept.
         """
-        start = like.new_zeros(lead, dtype=torch.long)
-        memory = like.new_zeros(start.numel(), slots, slot_size)
-        scale = like.new_full((start.numel(), slots), EPS**-0.5)
-        stamp = torch.arange(slots, device=like.device) + start.flatten().unsqueeze(-1)
+        start = like.new_zeros(batch, dtype=torch.long)
+        memory, scale = like.new_zeros(batch, slots, slot_size), like.new_full((batch, slots), EMPTY_SCALE)
+        stamp = torch.arange(slots, device=like.device) + start.unsqueeze(-1)
         handle = None if functorch_active() else like.new_zeros(()).expand(memory.shape)
-        return cls(_Version(Arrays(memory, scale, stamp)), handle, start, 0, False)
+        arrays = Arrays(memory, scale, stamp, no_links(like, batch, slots, links) if links else ())
+        return cls(_Version(arrays), handle, start, 0, False)
 
     @classmethod
     def filled(cls, memory: Tensor) -> "Slots":
@@ -93,7 +108,7 @@ class Slots(Leaf):
         Args:
             memory: (B, R, W).
         """
-        empty = cls.empty(memory, memory.shape[:1], *memory.shape[1:])
+        empty = cls.empty(memory, *memory.shape)
         scale = (memory.detach().square().sum(-1) + EPS).rsqrt()
         return empty._of(Arrays(memory, scale, empty.version.restored().stamp), empty.start, 1)
 
@@ -105,37 +120,123 @@ class Slots(Leaf):
             version = version.next
         return version.arrays.memory.shape
 
-    @not_compiled
-    def access(
-        self, previous: Tensor, active: Tensor | None, threshold: float, weights: Tensor, add: Tensor, query: Tensor,
-        strength: Tensor,
-    ) -> tuple[Access, "Slots"]:  # fmt: skip
-        """Writes, then reads, as `experts.sparse.access.access`.
+    def least_recently_used(self, heads: int, active: Tensor | None) -> Tensor:
+        """The slots (S, M) that were used longest ago, a different one for each head; active heads are served first.
 
         Args:
-            previous: (S, M, K), the slots that each head read last.
-            active: (S, M), heads that write and use slots; None: all.
-            threshold: of the sum of weights with which a slot is used.
-            weights: (S, M, L), of the writes.
-            add: (S, M, W), what each head writes.
-            query: (S, M, W).
-            strength: (S, M).
+            heads: M.
+            active: (S, M); None: all.
         """
-        start = self.start.flatten() if self.has_stale else None
-        request = Request(previous, active, start, self.clock + 1, threshold)
+        stamp = self.version.restored().stamp
+        start = self._first_stamp()
+        if start is not None:
+            order = start.unsqueeze(-1) + torch.arange(stamp.shape[1], device=stamp.device)
+            stamp = torch.where(stamp < start.unsqueeze(-1), order, stamp)
+        oldest = top_k(-stamp.unsqueeze(-1), heads).squeeze(1)
+        oldest = oldest.gather(-1, stamp.gather(-1, oldest).argsort(-1))
+        if active is None:
+            return oldest
+        return torch.empty_like(oldest).scatter(-1, (~active).to(torch.uint8).argsort(dim=-1, stable=True), oldest)
+
+    def write(self, rows: Tensor, active: Tensor | None, weights: Tensor, add: Tensor) -> "Slots":
+        """Zeroes the last of the slots of each head, and adds its vector to all of them.
+
+        Args:
+            rows: (S, M, L).
+            active: (S, M), heads that write; None: all.
+            weights: (S, M, L), 0 for heads that do not write.
+            add: (S, M, W).
+        """
+        erases = torch.ones_like(rows[..., 0], dtype=torch.bool) if active is None else active
+        start = self._first_stamp()
+
+        def change(ops: Ops, arrays: Arrays, undo: list[Undo]) -> Arrays:
+            return write(ops, clean(ops, arrays, rows, start, undo)[0], rows, erases, weights, add, undo)
+
+        def record(slots: Slots, arrays: Arrays, undo: list[Undo]) -> Tensor:
+            return WriteFunction.apply(arrays, slots.handle, rows, erases, start, undo, weights, add)
+
+        return self._changed(change, record)._with(clock=self.clock + 1)
+
+    def nearest(self, query: Tensor, k: int) -> Tensor:
+        """The slots (S, M, k) with the highest cosine similarity to each query, without gradient.
+
+        Args:
+            query: (S, M, W).
+            k: at most R.
+        """
+        memory, scale, stamp, _ = self.version.restored()
+        start = self._first_stamp()
+        stale = None if start is None else stamp < start.unsqueeze(-1)
+        with torch.no_grad():
+            return nearest(query, memory, scale, k, stale)
+
+    def read(self, rows: Tensor) -> tuple[Tensor, "Slots"]:
+        """The content (S, ..., W) of slots, and the slots after this read.
+
+        Args:
+            rows: (S, ...).
+        """
+        start = self._first_stamp()
+        content: list[Tensor] = []
+
+        def change(ops: Ops, arrays: Arrays, undo: list[Undo]) -> Arrays:
+            arrays, _ = clean(ops, arrays, rows, start, undo)
+            content.append(take(arrays.memory, rows))
+            return arrays
+
+        def record(slots: Slots, arrays: Arrays, undo: list[Undo]) -> Tensor:
+            result, handle = ReadFunction.apply(arrays, slots.handle, rows, start, undo)
+            content.append(result)
+            return handle
+
+        new = self._changed(change, record)
+        return content[0], new
+
+    def mark_used(self, rows: Tensor, used: Tensor) -> "Slots":
+        """Notes that slots were used in this step.
+
+        Args:
+            rows: (S, n), slots that were written or read since the last step.
+            used: (S, n), which of them count as used.
+        """
+        return self.change(lambda ops, arrays, undo: mark_used(ops, arrays, rows, used, self.clock, undo))
+
+    def change(self, function: Callable[[Ops, Arrays, list[Undo]], Arrays]) -> "Slots":
+        """The slots after a change without gradient.
+
+        Args:
+            function: changes the arrays by the operations that it is given, and notes what it overwrites.
+        """
+
+        def record(slots: Slots, arrays: Arrays, undo: list[Undo]) -> Tensor | None:
+            with torch.no_grad():
+                function(IN_PLACE, arrays, undo)
+            return slots.handle
+
+        return self._changed(function, record)
+
+    @not_compiled
+    def _changed(
+        self,
+        change: Callable[[Ops, Arrays, list[Undo]], Arrays],
+        record: Callable[["Slots", Arrays, list[Undo]], Tensor | None],
+    ) -> "Slots":
+        """The slots after a change: with copies, in place with a record for the backward pass, or in place."""
         if functorch_active():
-            arrays, result, _ = access(COPYING, self._plain(), request, weights, add, query, strength)
-            return result, Slots(_Version(arrays), None, self.start, self.clock + 1, self.has_stale)
+            return self._with(version=_Version(change(COPYING, self._plain(), [])), handle=None)
         slots = self._writable()
         arrays, undo = slots.version.restored(), []  # type: ignore[var-annotated]
         if torch.is_grad_enabled():
-            *parts, handle = AccessFunction.apply(arrays, slots.handle, request, undo, weights, add, query, strength)
-            result = Access(*parts)
+            handle = record(slots, arrays, undo)
         else:
-            _, result, undo = access(IN_PLACE, arrays, request, weights, add, query, strength)
+            change(IN_PLACE, arrays, undo)
             handle = arrays.memory.new_zeros(()).expand(arrays.memory.shape)
-        version = slots.version.overwritten(undo)
-        return result, Slots(version, handle, self.start, self.clock + 1, self.has_stale)
+        return slots._with(version=slots.version.overwritten(undo), handle=handle)
+
+    def _first_stamp(self) -> Tensor | None:
+        """(S,), the first stamp of the present episode; None: no slot is stale."""
+        return self.start.flatten() if self.has_stale else None
 
     def content(self) -> Tensor:
         """The memory (S, R, W) as an ordinary tensor with gradient; stale slots are zeros."""
@@ -150,29 +251,29 @@ class Slots(Leaf):
         return (stamp >= start + stamp.shape[1]).sum(-1)
 
     def _plain(self) -> Arrays:
-        """The arrays as ordinary tensors, not shared with other points."""
-        memory, scale, stamp = self.version.restored()
-        if self.handle is not None:
-            memory = SliceColumn.apply(memory, self.handle, 0, memory.shape[1])
-        return Arrays(memory, scale.clone(), stamp.clone())
+        """The arrays with the memory as an ordinary tensor."""
+        arrays = self.version.restored()
+        if self.handle is None:
+            return arrays
+        return arrays._replace(memory=SliceColumn.apply(arrays.memory, self.handle, 0, arrays.memory.shape[1]))
 
     def _writable(self) -> "Slots":
         """This point, or a copy of it, whose arrays may be overwritten."""
         if self.handle is None:
             return self._of(self._plain(), self.start)
-        if self.version.arrays is not None:
-            return self
-        return Slots(_Version(self.version.restored()), self.handle, self.start, self.clock, self.has_stale)
+        return self if self.version.arrays is not None else self._with(version=_Version(self.version.restored()))
 
     def _of(self, arrays: Arrays, start: Tensor, clock: int = 0) -> "Slots":
-        """Slots with these ordinary tensors."""
-        memory, handle = arrays.memory, None
+        """Slots with copies of these arrays, whose memory is an ordinary tensor."""
+        memory, *others = arrays.tensors
+        handle = None
         if not functorch_active():
             memory, handle = NewColumn.apply(memory, memory.shape[1])
-        return Slots(_Version(arrays._replace(memory=memory)), handle, start, max(clock, self.clock), self.has_stale)
+        version = _Version(Arrays.of((memory, *(part.clone() for part in others))))
+        return Slots(version, handle, start, max(clock, self.clock), self.has_stale)
 
     def _map(self, function: Callable[[Tensor], Tensor], start: Tensor) -> "Slots":
-        return self._of(Arrays(*(function(part) for part in self._plain())), start)
+        return self._of(Arrays.of(tuple(function(part) for part in self._plain().tensors)), start)
 
     def detach(self) -> "Slots":
         return self._map(Tensor.detach, self.start)
@@ -182,10 +283,10 @@ class Slots(Leaf):
         mask = expand_mask(mask, self.start.dim()).expand(self.start.shape)
         if initial.clock == 0:  # a new episode: all slots become stale
             first = (self.clock + 1) * self.shape[1]
-            return Slots(self.version, self.handle, torch.where(mask, first, self.start), self.clock + 1, True)
-        chosen = mask.flatten()
-        pairs = zip(initial._plain(), self._plain(), strict=True)
-        arrays = Arrays(*(torch.where(expand_mask(chosen, old.dim()), new, old) for new, old in pairs))
+            return self._with(start=torch.where(mask, first, self.start), clock=self.clock + 1, has_stale=True)
+        pairs = zip(initial._plain().tensors, self._plain().tensors, strict=True)
+        parts = (torch.where(expand_mask(mask.flatten(), old.dim()), new, old) for new, old in pairs)
+        arrays = Arrays.of(tuple(parts))
         new = self._of(arrays, torch.where(mask, initial.start, self.start), initial.clock)
         new.has_stale = self.has_stale or initial.has_stale
         return new
@@ -197,16 +298,18 @@ class Slots(Leaf):
         return self._map(select, self.start.index_select(axis, rows))
 
     def fold(self) -> "Slots":
-        return self._with(self.start.flatten(0, 1))
+        return self._with(start=self.start.flatten(0, 1))
 
     def unfold(self, n: int) -> "Slots":
-        return self._with(self.start.unflatten(0, (-1, n)))
+        return self._with(start=self.start.unflatten(0, (-1, n)))
 
-    def _with(self, start: Tensor) -> "Slots":
-        return Slots(self.version, self.handle, start, self.clock, self.has_stale)
+    def _with(self, **changes: Any) -> "Slots":
+        """These slots with other attributes."""
+        names = "version", "handle", "start", "clock", "has_stale"
+        return Slots(**{name: getattr(self, name) for name in names} | changes)
 
     def pack(self) -> dict[str, Any]:
-        arrays = [part.detach().clone() for part in self._plain()]
+        arrays = [part.detach().clone() for part in self._plain().tensors]
         return {"arrays": arrays, "start": self.start, "clock": self.clock, "has_stale": self.has_stale}
 
     def unpack(self, packed: dict[str, Any]) -> "Slots":
@@ -216,6 +319,6 @@ class Slots(Leaf):
                 f"packed slots: got {type(packed).__name__}, want a dict with the keys {', '.join(sorted(keys))}; "
                 "unpack them with the initial state of the core that packed them"
             )
-        slots = self._of(Arrays(*packed["arrays"]), packed["start"])
+        slots = self._of(Arrays.of(tuple(packed["arrays"])), packed["start"])
         slots.clock, slots.has_stale = packed["clock"], packed["has_stale"]
         return slots
