@@ -20,6 +20,8 @@ from experts.sparse.arrays import Arrays, Ops, Undo, keep, take, wide
 AFTER, AFTER_WEIGHTS, BEFORE, BEFORE_WEIGHTS = 0, 1, 2, 3
 """Of `Arrays.links`: row i of N as slots j and N(i, j); row i of P as slots j and P(i, j)."""
 
+LEVELS = 1e4  # logarithms to base 2 of weights are rounded to 1 / LEVELS
+
 
 def no_links(like: Tensor, batch: int, slots: int, links: int) -> tuple[Tensor, ...]:
     """Links of weight 0, `Arrays.links` of an empty memory.
@@ -38,7 +40,8 @@ def no_links(like: Tensor, batch: int, slots: int, links: int) -> tuple[Tensor, 
 def strongest(rows: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k slots with the largest sums of weights, (..., k) each; a slot that stands several times is summed.
 
-    Where there are fewer than k, others follow with weight 0.
+    Where there are fewer than k, others follow with weight 0. Sums that are equal but for rounding keep their order,
+    so that which of them are found does not depend on the batch.
 
     Args:
         rows: (..., n) slots.
@@ -46,13 +49,13 @@ def strongest(rows: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
         k: number of slots.
     """
     same = rows.unsqueeze(-1) == rows.unsqueeze(-2)  # (..., n, n)
-    first = ~(same & torch.ones_like(same[..., :, :]).tril(-1)).any(-1)
+    first = ~same.tril(-1).any(-1)
     sums = torch.where(first, (same * weights.unsqueeze(-2)).sum(-1), 0)
     missing = k - rows.shape[-1]
     if missing > 0:
         rows, sums = (torch.cat([part, part.new_zeros(*part.shape[:-1], missing)], -1) for part in (rows, sums))
-    sums, best = sums.topk(k, -1)
-    return rows.gather(-1, best), sums
+    best = (sums.log2() * LEVELS).round().sort(dim=-1, descending=True, stable=True).indices[..., :k]
+    return rows.gather(-1, best), sums.gather(-1, best)
 
 
 def link(
@@ -80,15 +83,14 @@ def link(
         torch.cat([after[0], before.unsqueeze(1).expand(-1, many[1], -1)], -1),
         torch.cat([(1 - weights).unsqueeze(-1) * after[1], weights.unsqueeze(-1) * before_weights.unsqueeze(1)], -1),
     )
-    arrays = _put(ops, arrays, AFTER, rows, strongest(*scaled, size), undo)
+    arrays = _put(ops, arrays, AFTER, rows, strongest(*scaled, size), weights > 0, undo)
     old = take(arrays.links[BEFORE], before), take(arrays.links[BEFORE_WEIGHTS], before)  # P(i, .), i in p, (S, L, L)
     added = (
         torch.cat([old[0], rows.unsqueeze(1).expand(-1, size, -1)], -1),
         torch.cat([old[1], before_weights.unsqueeze(-1) * weights.unsqueeze(1)], -1),
     )
     new_rows, new_weights = strongest(*added, size)
-    kept = (before_weights > 0).unsqueeze(-1)  # slots of weight 0 in p stand for none, and may stand several times
-    return _put(ops, arrays, BEFORE, before, (new_rows, new_weights), undo, kept)
+    return _put(ops, arrays, BEFORE, before, (new_rows, new_weights), before_weights > 0, undo)
 
 
 def _decay_columns(
@@ -106,24 +108,18 @@ def _decay_columns(
 
 
 def _put(
-    ops: Ops,
-    arrays: Arrays,
-    first: int,
-    rows: Tensor,
-    content: tuple[Tensor, Tensor],
-    undo: list[Undo],
-    kept: Tensor | None = None,
+    ops: Ops, arrays: Arrays, first: int, rows: Tensor, content: tuple[Tensor, Tensor], kept: Tensor, undo: list[Undo]
 ) -> Arrays:
-    """Replaces rows (S, n) of the slots and weights of N or P; `kept`: (S, n, 1) those that are replaced; None: all."""
+    """Replaces the masked ones of some rows (S, n) of N or P.
+
+    Slots of weight 0 stand for none and may stand several times; so differences are added, which are 0 for them.
+    """
     links = list(arrays.links)
     for number, new in zip((first, first + 1), content, strict=True):
         keep(undo, arrays, 3 + number, rows)
         table = links[number]
-        if kept is None:
-            links[number] = ops.scatter(table, 1, wide(rows, table), new)
-        else:  # several rows may be the same one that is not replaced: add the differences
-            difference = torch.where(kept, new - take(table, rows), 0)
-            links[number] = ops.scatter_add(table, 1, wide(rows, table), difference)
+        difference = torch.where(kept.unsqueeze(-1), new - take(table, rows), 0)
+        links[number] = ops.scatter_add(table, 1, wide(rows, table), difference)
     return arrays._replace(links=tuple(links))
 
 

@@ -60,8 +60,8 @@ class SDNC(Core):
         w = alpha (gamma mean over heads of w_read + (1 - gamma) w_least_recently_used)
 
     Each of the H heads then reads `top_k` slots by content, `top_k` forward and `top_k` backward along the temporal
-    links, mixed by a softmax of three numbers. Links of a slot are its `links` strongest (`experts.sparse.links`); as in
-    the paper, no gradient passes through them. y = Linear([h, read]). Cost and memory of a step are those of `SAM`.
+    links, mixed by a softmax of three numbers. Links of a slot are its `links` strongest (`experts.sparse.links`); as
+    in the paper, no gradient passes through them. y = Linear([h, read]). Cost and memory of a step are those of `SAM`.
 
     Members of one memory write at once: their write weights of a slot are summed and clamped to 1 for the links. Each
     erases a slot of its own, in the order of members, so that they do not permute exactly.

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from experts.dnc.addressing import EPS
+
 BLOCK = 512  # numbers whose maximum is compared first
+LEVELS = 1e5  # cosines are rounded to 1 / LEVELS
 WIDE = 32  # slots side by side in the first maximum
 LARGE = 64 * BLOCK  # columns of fewer numbers are searched in one pass
 
@@ -40,6 +43,9 @@ def top_k(values: Tensor, k: int) -> Tensor:
 def nearest(query: Tensor, memory: Tensor, scale: Tensor, k: int, stale: Tensor | None) -> Tensor:
     """Indices (S, M, k) of the slots with the highest cosine similarity to each query.
 
+    A vector that is written to several empty slots makes them parallel, and their cosines equal but for rounding. So
+    cosines are rounded before they are compared; which of equal ones are found does not depend on the batch.
+
     Args:
         query: (S, M, W).
         memory: (S, R, W).
@@ -47,7 +53,9 @@ def nearest(query: Tensor, memory: Tensor, scale: Tensor, k: int, stale: Tensor 
         k: at most R.
         stale: (S, R), slots whose content counts as zeros; None: none.
     """
-    scores = (memory @ query.mT).mul_(scale.unsqueeze(-1))  # quicker for few queries than query @ memory.mT
+    levels = LEVELS * (query.square().sum(-1, keepdim=True) + EPS).rsqrt()
+    scores = memory @ (query * levels).mT  # quicker for few queries than query @ memory.mT
+    scores = scores.mul_(scale.unsqueeze(-1)).round_()
     if stale is not None:
         scores = scores.masked_fill(stale.unsqueeze(-1), 0)
     return top_k(scores, k)

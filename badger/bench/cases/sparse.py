@@ -1,6 +1,6 @@
-"""Benchmarks of sparse access memory: time and memory of large stores."""
+"""Benchmarks of sparse memories: time and memory of large stores, and of sparse links beside dense ones."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -10,9 +10,9 @@ from torch import Tensor
 from badger.bench import measure
 from badger.bench.measure import Work
 from badger.bench.references import DenseAccess
-from badger.bench.result import BenchResult, at_most
+from badger.bench.result import BenchResult, at_most, min_speedup
 from badger.rng import drawing_from, generator
-from experts import LSTM, SAM
+from experts import DNC, LSTM, SAM, SDNC, Core
 from experts.sparse.sam import SAMState
 from experts.sparse.slots import Slots
 
@@ -77,3 +77,32 @@ def sam_million(device: torch.device, sizes: SparseSizes = SparseSizes(), repeat
     peak = measure.peak_memory(partial(badger_work, small, device), partial(badger_work, warm_up, device), device)
     note = f"beyond the store, {small.slots} slots, {small.steps} steps"
     yield BenchResult("sam-million/memory", "MB", [peak], goal=at_most(50, "MB"), note=note)
+
+
+class LinkSizes(NamedTuple):
+    """An episode of `steps` steps in one store; the sizes of `DNCSizes` but for the number of slots."""
+
+    steps: int = 10
+    slots: int = 2048
+    slot_size: int = 32
+    heads: int = 4
+    input_size: int = 16
+    hidden_size: int = 100
+
+
+def core_work(memory: Callable[..., Core], sizes: LinkSizes, device: torch.device) -> Work:
+    """Forward and backward of an episode of a memory with an LSTM."""
+    controller = partial(LSTM, hidden_size=sizes.hidden_size)
+    options = {"slots": sizes.slots, "slot_size": sizes.slot_size, "heads": sizes.heads}
+    with drawing_from(generator(0, "init")):
+        core = memory(sizes.input_size, controller, **options).to(device)
+    xs = torch.randn(sizes.steps, 1, 1, sizes.input_size, generator=generator(0, "bench")).to(device)
+    return lambda: core.unroll(xs, core.initial_state(xs[0]))[0].square().mean().backward()
+
+
+def sdnc_vs_dnc(device: torch.device, sizes: LinkSizes = LinkSizes(), repeats: int = 5) -> Iterator[BenchResult]:  # noqa: B008
+    """Forward and backward of an episode, compared with our DNC, whose links are dense."""
+    sides = {name: partial(core_work, memory, sizes, device) for name, memory in {"ours": SDNC, "dnc": DNC}.items()}
+    seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
+    goal, note = min_speedup(20, "faster"), f"{sizes.slots} slots, {sizes.steps} steps"
+    yield BenchResult("sdnc-vs-dnc", "s", seconds["ours"], seconds["dnc"], "our DNC", goal, note)
