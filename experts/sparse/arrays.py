@@ -160,9 +160,9 @@ def mark_used(ops: Ops, arrays: Arrays, rows: Tensor, used: Tensor, clock: int, 
         arrays: the slots, none of `rows` stale.
         rows: (S, n).
         used: (S, n).
-        clock: number of the step.
+        clock: number of the write; even multiples of R are the first stamps of episodes.
         undo: notes what is overwritten.
     """
     keep(undo, arrays, 2, rows)
-    now = torch.where(used, clock * arrays.stamp.shape[1] + rows, arrays.stamp.gather(1, rows))
+    now = torch.where(used, (2 * clock + 1) * arrays.stamp.shape[1] + rows, arrays.stamp.gather(1, rows))
     return arrays._replace(stamp=ops.scatter_reduce(arrays.stamp, 1, rows, now, "amax"))

@@ -48,9 +48,9 @@ def strongest(rows: Tensor, weights: Tensor, k: int) -> tuple[Tensor, Tensor]:
         weights: (..., n), at least 0.
         k: number of slots.
     """
-    same = rows.unsqueeze(-1) == rows.unsqueeze(-2)  # (..., n, n)
-    first = ~same.tril(-1).any(-1)
-    sums = torch.where(first, (same * weights.unsqueeze(-2)).sum(-1), 0)
+    same = (rows.unsqueeze(-1) == rows.unsqueeze(-2)).to(weights.dtype)  # (..., n, n)
+    first = same.tril(-1).amax(-1) == 0
+    sums = torch.where(first, (same @ weights.unsqueeze(-1)).squeeze(-1), 0)
     missing = k - rows.shape[-1]
     if missing > 0:
         rows, sums = (torch.cat([part, part.new_zeros(*part.shape[:-1], missing)], -1) for part in (rows, sums))

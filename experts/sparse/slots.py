@@ -240,10 +240,15 @@ class Slots(Leaf):
 
     def content(self) -> Tensor:
         """The memory (S, R, W) as an ordinary tensor with gradient; stale slots are zeros."""
-        arrays = self._plain()
-        if not self.has_stale:
-            return arrays.memory
-        return torch.where((arrays.stamp < self.start.flatten().unsqueeze(-1)).unsqueeze(-1), 0, arrays.memory)
+        return self._cleaned().memory
+
+    def _cleaned(self) -> Arrays:
+        """The arrays with the memory as an ordinary tensor, and without stale slots."""
+        arrays, start = self._plain(), self._first_stamp()
+        if start is None:
+            return arrays
+        every = torch.arange(self.shape[1], device=start.device).expand(self.shape[:2])
+        return clean(COPYING, arrays, every, start, [])[0]
 
     def used(self) -> Tensor:
         """Number of slots (S,) that were used in the present episode."""
@@ -282,8 +287,8 @@ class Slots(Leaf):
         assert isinstance(initial, Slots)
         mask = expand_mask(mask, self.start.dim()).expand(self.start.shape)
         if initial.clock == 0:  # a new episode: all slots become stale
-            first = (self.clock + 1) * self.shape[1]
-            return self._with(start=torch.where(mask, first, self.start), clock=self.clock + 1, has_stale=True)
+            first = (2 * self.clock + 2) * self.shape[1]  # between the stamps of this write and of the next one
+            return self._with(start=torch.where(mask, first, self.start), has_stale=True)
         pairs = zip(initial._plain().tensors, self._plain().tensors, strict=True)
         parts = (torch.where(expand_mask(mask.flatten(), old.dim()), new, old) for new, old in pairs)
         arrays = Arrays.of(tuple(parts))
@@ -309,16 +314,15 @@ class Slots(Leaf):
         return Slots(**{name: getattr(self, name) for name in names} | changes)
 
     def pack(self) -> dict[str, Any]:
-        arrays = [part.detach().clone() for part in self._plain().tensors]
-        return {"arrays": arrays, "start": self.start, "clock": self.clock, "has_stale": self.has_stale}
+        arrays = [part.detach().clone() for part in self._cleaned().tensors]
+        return {"arrays": arrays, "start": self.start, "clock": self.clock}
 
     def unpack(self, packed: dict[str, Any]) -> "Slots":
-        keys = {"arrays", "start", "clock", "has_stale"}
+        keys = {"arrays", "start", "clock"}
         if not isinstance(packed, dict) or set(packed) != keys:
             raise ValueError(
                 f"packed slots: got {type(packed).__name__}, want a dict with the keys {', '.join(sorted(keys))}; "
                 "unpack them with the initial state of the core that packed them"
             )
         slots = self._of(Arrays.of(tuple(packed["arrays"])), packed["start"])
-        slots.clock, slots.has_stale = packed["clock"], packed["has_stale"]
-        return slots
+        return slots._with(clock=packed["clock"], has_stale=False)
