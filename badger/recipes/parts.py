@@ -222,5 +222,5 @@ TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
 SENSE = PartKind("sense", SENSES, 1, frozenset({"obs_parts", "agents"}), base=Sense)
 ACT = PartKind("act", ACTS, 2, frozenset({"agents"}), base=Act)
 LEARNER = PartKind(
-    "learner", LEARNERS, 2, frozenset({*TRAINING_FLAGS, "auxiliary", "lr", "rank", "seed"}), base=Learner
+    "learner", LEARNERS, 2, frozenset({*TRAINING_FLAGS, "auxiliary", "data", "lr", "rank", "seed"}), base=Learner
 )
