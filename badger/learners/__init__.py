@@ -37,6 +37,7 @@ from badger.learners.episodic_control.emdqn import EMDQN
 from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
 from badger.learners.offline.behavior_cloning import BehaviorCloning
+from badger.learners.offline.decision_transformer import DecisionTransformerLearner
 from badger.learners.offline.percent_bc import PercentBC
 from badger.learners.policy_gradient.a2c import A2C
 from badger.learners.policy_gradient.ppo import PPO
@@ -93,6 +94,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "a2c": A2C,
     "behavior_cloning": BehaviorCloning,
     "bptt": BPTT,
+    "decision_transformer": DecisionTransformerLearner,
     "dqn": DQN,
     "drqn": DRQN,
     "emdqn": EMDQN,
@@ -118,6 +120,7 @@ __all__ = [
     "R2D2",
     "REINFORCE",
     "BehaviorCloning",
+    "DecisionTransformerLearner",
     "Learner",
     "PercentBC",
     "check_critic",

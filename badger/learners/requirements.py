@@ -9,6 +9,7 @@
 - `host_reads`: how often an update reads values on the host (`badger.learners.host`), at most.
 - `takes_agents`: an environment of several agents (`Task.agents`), with a reward for each.
 - `joins_populations`: several of it train together as a `Population`.
+- `needs_previous`: the agent observes its last action and reward (`tasks.PreviousActionReward`).
 - `needs_data`: it learns from recorded episodes, its argument `data`, and lives none.
 
 A learner without one of these attributes has the default of `DEFAULTS`.
@@ -30,6 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "takes_agents": True,
     "joins_populations": False,
     "needs_data": False,
+    "needs_previous": False,
 }
 
 
