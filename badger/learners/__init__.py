@@ -75,8 +75,10 @@ class Learner(Protocol):
         """One outer step; returns detached metrics.
 
         Among them `return` (mean return of the episodes that ended; higher is better), `episodes` (their number; 0:
-        `return` is that of earlier ones, or NaN of a learner from recorded episodes, which lives none), `finite`, and the means of the task's scores. Where several processes share
-        a run, all end the step with equal parameters and metrics (`badger.distributed.all_reduce_mean_`).
+        `return` is that of earlier ones), `finite`, and the means of the task's scores. A learner from recorded
+        episodes lives none: `return` is NaN, and `data_return` the mean return of recorded ones. Where several
+        processes share a run, all end the step with equal parameters and metrics
+        (`badger.distributed.all_reduce_mean_`).
         """
 
     def state_dict(self) -> dict[str, Any]:

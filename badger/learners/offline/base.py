@@ -4,7 +4,6 @@ Shapes: T step, B window, D numbers of an output.
 """
 
 import math
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from experts.state import State, expand_mask
 from tasks import Continuous, Task
 
 
-class Offline(ABC):
+class Offline:
     """Base of learners from recorded episodes, in which the task only judges the agent.
 
     An outer step draws windows of the data by a generator that is derived from seed and step, computes a loss, and
@@ -131,12 +130,15 @@ class Offline(ABC):
     def _loss(self, windows: Windows, rng: torch.Generator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The loss of some windows on the device, with its gradient; and further metrics, detached."""
         output, losses = self._outputs(windows, rng)
-        episodes, mask = windows.episodes, learned_steps(windows.episodes).movedim(1, 0)
-        recorded = time_first(episodes.action), self.task.action_space, time_first(episodes.action_mask)
-        loss = masked_mean(action_error(output, *recorded), mask)
+        episodes, space = windows.episodes, self.task.action_space
+        action, valid, mask = (
+            part.movedim(1, 0) for part in (episodes.action, episodes.valid, learned_steps(episodes))
+        )
+        action_mask = None if episodes.action_mask is None else episodes.action_mask.movedim(1, 0)
+        loss = masked_mean(action_error(output, action, space, action_mask), mask)
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * masked_mean(losses[name], time_first(episodes.valid))
-        right = accuracy(output.detach(), *recorded)
+            loss = loss + weight * masked_mean(losses[name], valid)
+        right = accuracy(output.detach(), action, space, action_mask)
         return loss, {} if right is None else {"accuracy": masked_mean(right, mask)}
 
     def _outputs(
@@ -196,20 +198,12 @@ class Offline(ABC):
         }
 
 
-def time_first(part: Tensor | None) -> Tensor | None:
-    """(B, T, ...) as (T, B, ...); None stays None.
-
-    Args:
-        part: a field of `Episodes`.
-    """
-    return None if part is None else part.movedim(1, 0)
-
-
 def _to(episodes: Episodes, device: torch.device) -> Episodes:
     """The episodes on a device."""
-    *parts, info = episodes
-    moved = [None if part is None else part.to(device) for part in parts]
-    return Episodes(*moved, {name: value.to(device) for name, value in info.items()})
+    fields: dict[str, Any] = episodes._asdict()
+    info = {name: value.to(device) for name, value in fields.pop("info").items()}
+    moved = {name: None if part is None else part.to(device) for name, part in fields.items()}
+    return Episodes(**moved, info=info)
 
 
 def _policy(name: str, task: Task) -> Policy:
@@ -217,5 +211,7 @@ def _policy(name: str, task: Task) -> Policy:
     if name not in POLICIES:
         raise ValueError(f"eval_policy={name!r}, want one of {', '.join(POLICIES)}")
     if name == "sampled" and isinstance(task.action_space, Continuous):
-        raise ValueError("eval_policy='sampled': real numbers are the agent's outputs, which are not sampled; leave it out")
+        raise ValueError(
+            "eval_policy='sampled': real numbers are the agent's outputs, which are not sampled; leave it out"
+        )
     return POLICIES[name](task.action_space)

@@ -1,5 +1,7 @@
 """The learner of a Decision Transformer: actions given the return that followed them."""
 
+from typing import Any
+
 from badger.agent import Agent
 from badger.datasets import EpisodeDataset
 from badger.learners import host
@@ -7,7 +9,7 @@ from badger.learners.offline.base import Offline
 from badger.learners.offline.returns_to_go import ReturnsToGo
 from badger.learners.offline.windows import Windows
 from badger.learners.schedules import LearningRate
-from experts import with_return_to_go
+from experts import target_return, with_return_to_go
 from experts.state import State
 from tasks import Task
 
@@ -16,9 +18,9 @@ class DecisionTransformerLearner(Offline):
     """Imitation of recorded actions by an agent that is told which return followed them (Decision Transformer).
 
     It draws windows of `sequence_length` steps that begin anywhere in an episode. At their start the core is told the
-    return from that step on, and the number of the step. Windows of at most the core's context are computed in one pass
-    without empty rows. Longer ones slide, as when the agent acts; a core whose keys and values slide, too, wants windows
-    that are longer than its context.
+    return from that step on, and the number of the step. Windows of at most the core's context are computed in one
+    pass. Longer ones slide, as when the agent acts; a core whose keys and values slide, too, wants windows that are
+    longer than its context.
 
     Metrics: those of `Offline`.
 
@@ -56,13 +58,14 @@ class DecisionTransformerLearner(Offline):
         seed: int = 0,
         rank: int | None = None,
     ):
-        if not hasattr(agent.core, "target_return"):
+        context: Any = getattr(agent.core, "context", None)
+        if target_return(agent.core) is None or context is None:
             raise ValueError(
                 f"the agent's core is a {type(agent.core).__name__}, which is not asked for a return: want core "
                 "decision_transformer (--core decision_transformer)"
             )
         super().__init__(
-            agent, task, data=data, sequence_length=agent.core.context if sequence_length is None else sequence_length,
+            agent, task, data=data, sequence_length=context if sequence_length is None else sequence_length,
             experts=experts, batch=batch, lr=lr, auxiliary=auxiliary, eval_policy=eval_policy, clip=clip, betas=betas,
             eps=eps, weight_decay=weight_decay, seed=seed, rank=rank,
         )  # fmt: skip

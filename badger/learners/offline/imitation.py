@@ -55,7 +55,11 @@ def accuracy(
     if isinstance(space, Continuous):
         return None
     if isinstance(space, Mixed):
-        (output, _), (action, _), space = mixed.split_output(output, space), mixed.split_action(action, space), space.choices
+        (output, _), (action, _), space = (
+            mixed.split_output(output, space),
+            mixed.split_action(action, space),
+            space.choices,
+        )
     chosen, _ = Greedy(space)(output, action_mask, (), torch.Generator())
     equal = chosen == action
     return (equal.all(-1) if equal.dim() == output.dim() else equal).to(output.dtype)

@@ -32,18 +32,20 @@ class WindowSampler:
     Args:
         data: recorded episodes.
         rows: the episodes to draw from; None: all.
-        steps: T of a window; None: whole episodes, each equally often, padded to the longest that is drawn.
+        steps: T of a window, at most the longest episode; None: whole episodes, each equally often, padded to the
+            longest that is drawn.
 
     Raises:
         ValueError: there is no episode.
     """
 
     def __init__(self, data: EpisodeDataset, rows: Int[Tensor, " N"] | None = None, steps: int | None = None):
-        self.data, self.steps = data, steps
+        self.data = data
         self.rows = torch.arange(len(data)) if rows is None else rows
         self.rows = self.rows[data.length[self.rows] > 0]
         if not len(self.rows):
             raise ValueError("data has no episode with a step, want at least one")
+        self.steps = None if steps is None else min(steps, int(data.length[self.rows].max()))
         self.last = data.length[self.rows].cumsum(0)  # one more than the number of each episode's last step
 
     def draw(self, batch: int, rng: torch.Generator) -> Windows:
