@@ -38,11 +38,12 @@ class Offline:
 
     **Another learner** is a subclass with a constructor and as many of these as it needs: `_loss`, the loss and
     further metrics of some windows (`Windows`: the steps, which episodes they are of, and where they begin); `_begin`,
-    which changes the core's state at the start of each window, such as the return that is asked for; and `rows`, the
-    episodes to learn from. A core that learns by a loss of its own, such as a model of sequences, gives it in `_loss`
-    from `windows.episodes`, and `observations` gives what its agent observes. It needs a line in
+    which changes the core's state at the start of each window, such as the return that is asked for; and `rows` or
+    `weights`, the episodes to learn from. A core that learns by a loss of its own, such as a model of sequences, gives
+    it in `_loss` from `windows.episodes`, and `observations` gives what its agent observes. It needs a line in
     `badger.learners.LEARNERS`, and is then in the contract of learners, by `badger train offline --learner NAME`, and
-    in the studies.
+    in the studies. With `needs_previous` the recipe gives the agent its last action and reward, and, where none is
+    chosen, the core of the learner's name.
 
     Metrics: `loss`; `data_return`, the mean return of the episodes that the windows are of; `accuracy`, the share of
     the recorded choices that the agent finds most likely; and those of `GuardedAdamW.step`. The agent itself does not
@@ -54,6 +55,7 @@ class Offline:
         task: in which the agent is judged, and acts after training.
         data: recorded episodes of the task, or of the task inside, where it is a `tasks.PreviousActionReward`.
         rows: the episodes to learn from; None: all.
+        weights: how often each of them is drawn, relative to the others; None: equally often.
         sequence_length: steps of a window; 0: whole episodes.
         experts: number of experts; None: the agent's own.
         batch: windows in an outer step, over all processes of the run.
@@ -78,7 +80,8 @@ class Offline:
         task: Task,
         *,
         data: EpisodeDataset,
-        rows: Int[Tensor, " N"] | None = None,
+        rows: Int[Tensor, " best"] | None = None,
+        weights: Float[Tensor, " N"] | None = None,
         sequence_length: int,
         experts: int | None,
         batch: int,
@@ -101,7 +104,7 @@ class Offline:
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.sampler: WindowSampler = host.on_host(WindowSampler, data, rows, sequence_length or None)
+        self.sampler: WindowSampler = host.on_host(WindowSampler, data, rows, sequence_length or None, weights)
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.eval_policy: Policy = _policy(eval_policy, task)
         self.updater = GuardedAdamW(
@@ -202,7 +205,7 @@ def _to(episodes: Episodes, device: torch.device) -> Episodes:
     """The episodes on a device."""
     fields: dict[str, Any] = episodes._asdict()
     info = {name: value.to(device) for name, value in fields.pop("info").items()}
-    moved = {name: None if part is None else part.to(device) for name, part in fields.items()}
+    moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in fields.items()}
     return Episodes(**moved, info=info)
 
 
