@@ -1,65 +1,23 @@
-"""Recorded episodes as tensors, and a data set of them.
+"""A data set of recorded episodes, in memory or in a file.
 
-Shapes: N episode, T step, P agent of the environment, O observation, A action.
+Shapes: N episode, B row of a batch, T step, P agent of the environment.
 """
 
-from typing import NamedTuple, Protocol, runtime_checkable
+import os
+from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks import ActionSpace
+from badger.datasets.checks import check_steps
+from badger.datasets.episode_file import EpisodeFile
+from badger.datasets.episode_writer import EpisodeWriter, best_return
+from badger.datasets.sources import Episodes, EpisodesInMemory, EpisodeSource
+from tasks import ActionSpace, Task
 
-
-class Episodes(NamedTuple):
-    """Some recorded episodes as tensors, episode first, padded on the right.
-
-    Rows of step t are the observation, the action chosen from it, and what came of the action. Steps from `length` on
-    are padding: zeros and False throughout, but for `obs[length]`, the last observation of the episode, from which
-    nothing was chosen.
-
-    Args:
-        obs: the observations, one more than there are steps.
-        action: integers of choices, or real numbers, as `Task.step` takes them.
-        reward: the rewards after the actions.
-        terminated: as in `tasks.Step`, after the actions.
-        truncated: as in `tasks.Step`, after the actions.
-        length: the number of steps of each episode.
-        action_mask: the actions that were allowed; None: all were, or it was not recorded.
-        info: further values of each step by name, such as the task's scores.
-    """
-
-    obs: Float[Tensor, "N T1 *PO"]
-    action: Tensor
-    reward: Float[Tensor, "N T *P"]
-    terminated: Bool[Tensor, "N T *P"]
-    truncated: Bool[Tensor, "N T *P"]
-    length: Int[Tensor, " N"]
-    action_mask: Bool[Tensor, "N T *PA"] | None = None
-    info: dict[str, Tensor] = {}  # noqa: RUF012  (never changed)
-
-    @property
-    def valid(self) -> Bool[Tensor, "N T"]:
-        """The steps that are part of an episode, not padding."""
-        return torch.arange(self.reward.shape[1], device=self.length.device) < self.length.unsqueeze(-1)
-
-
-@runtime_checkable
-class EpisodeSource(Protocol):
-    """Where a data set's episodes are kept: tensors, or a file that is read by slices."""
-
-    length: Int[Tensor, " N"]
-    """The number of steps of each episode."""
-
-    def read(self, rows: Int[Tensor, " B"], start: Int[Tensor, " B"], steps: int) -> Episodes:
-        """The steps from `start` to `start + steps` of some episodes, padded where an episode ends before.
-
-        Args:
-            rows: the episodes, in order, possibly several times.
-            start: the first step of each.
-            steps: T of the result.
-        """
+SAVED_EPISODES = 256
+"""Episodes that `EpisodeDataset.save` copies at once."""
 
 
 class EpisodeDataset:
@@ -85,6 +43,65 @@ class EpisodeDataset:
         """
         return cls(EpisodesInMemory(episodes), action_space, task)
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "EpisodeDataset":
+        """A data set in a file, of which the windows that are asked for are read; only lengths and returns are kept.
+
+        Args:
+            path: of `save` or `badger record`.
+
+        Raises:
+            FileNotFoundError: there is none.
+            DamagedFile: it has no recorded episodes, another version of the format, or parts that do not fit together.
+                `check` looks at each step.
+        """
+        source = EpisodeFile(Path(path))
+        return cls(source, source.action_space, source.task)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes all episodes to one HDF5 file; a file of that name is replaced once the new one is complete.
+
+        Args:
+            path: the file.
+
+        Raises:
+            ValueError: there is no episode, or a type of numbers that HDF5 does not have.
+            OSError: that of the system.
+        """
+        with EpisodeWriter(path, self.action_space, self.task) as writer:
+            for rows in torch.arange(len(self)).split(SAVED_EPISODES):
+                writer.append(self[rows])
+
+    def check(self) -> None:
+        """Checks each step, slice by slice.
+
+        Raises:
+            DamagedFile: names the first episode and step with NaN, an infinity, a choice that the action space does not
+                have or the action mask forbids, an end in the middle of the episode, or a last step without one.
+        """
+        check_steps(self.source, self.action_space)
+
+    def check_task(self, task: Task) -> None:
+        """Checks that observations, actions and agents are those of a task.
+
+        Args:
+            task: in which an agent is to act that learned from these episodes.
+
+        Raises:
+            ValueError: says what differs.
+        """
+        name = type(task).__name__
+        for what, found, wanted in (
+            ("observations of size", self.obs_size, task.obs_size),
+            ("actions", self.action_space, task.action_space),
+            ("agents:", self.agents, task.agents),
+        ):
+            if found != wanted:
+                raise ValueError(
+                    f"{self.source.name} has {what} {found}, and {name} {wanted}: want the task that was recorded"
+                    + (f", {self.task}" if self.task else "")
+                )
+
     def __len__(self) -> int:
         return len(self.length)
 
@@ -92,6 +109,36 @@ class EpisodeDataset:
     def length(self) -> Int[Tensor, " N"]:
         """The number of steps of each episode."""
         return self.source.length
+
+    @property
+    def returns(self) -> Float[Tensor, "N *P"]:
+        """The sum of the rewards of each episode."""
+        return self.source.returns
+
+    @property
+    def best_return(self) -> float:
+        """The highest return; with several agents, of their mean."""
+        return best_return(self.returns)
+
+    @property
+    def obs_size(self) -> int:
+        """The size O of an observation."""
+        return self._no_steps.obs.shape[-1]
+
+    @property
+    def agents(self) -> int | None:
+        """The number P of agents of the environment; None for a single agent, whose shapes have no axis P."""
+        return self.returns.shape[1] if self.returns.dim() == 2 else None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of observations."""
+        return self._no_steps.obs.dtype
+
+    @property
+    def _no_steps(self) -> Episodes:
+        """No episode, for shapes and types."""
+        return self.windows(torch.arange(0), torch.arange(0), 0)
 
     def __getitem__(self, rows: Int[Tensor, " B"] | slice) -> Episodes:
         """Whole episodes, padded to the longest of them."""
@@ -104,48 +151,15 @@ class EpisodeDataset:
 
         Args:
             rows: the episodes, in order, possibly several times.
-            start: the first step of each.
+            start: the first step of each, from 0 to the length of the episode.
             steps: T of the result.
+
+        Raises:
+            ValueError: a first step outside of its episode.
         """
+        outside = (start < 0) | (start > self.length[rows])
+        if outside.any():
+            k = int(outside.long().argmax())
+            length = int(self.length[rows[k]])
+            raise ValueError(f"start={int(start[k])} of episode {int(rows[k])}, want 0 to {length}, the steps it has")
         return self.source.read(rows, start, steps)
-
-
-class EpisodesInMemory:
-    """Episodes as tensors.
-
-    Args:
-        episodes: all of them.
-    """
-
-    def __init__(self, episodes: Episodes):
-        self.episodes, self.length = episodes, episodes.length
-
-    def read(self, rows: Int[Tensor, " B"], start: Int[Tensor, " B"], steps: int) -> Episodes:
-        """As in `EpisodeSource`.
-
-        Args:
-            rows: the episodes.
-            start: the first step of each.
-            steps: T of the result.
-        """
-        length = (self.length[rows] - start).clamp(0, steps)
-
-        def piece(part: Tensor, size: int) -> Tensor:
-            """(B, size, ...) of one field, zeros after the end of the episode."""
-            offset = torch.arange(size)
-            index = (start.unsqueeze(-1) + offset).clamp(max=part.shape[1] - 1)
-            values = part[rows.unsqueeze(-1), index]
-            inside = offset < (length + size - steps).unsqueeze(-1)
-            return torch.where(inside.reshape(inside.shape + (1,) * (values.dim() - 2)), values, values.new_zeros(()))
-
-        obs, action, reward, terminated, truncated, _, action_mask, info = self.episodes
-        return Episodes(
-            piece(obs, steps + 1),
-            piece(action, steps),
-            piece(reward, steps),
-            piece(terminated, steps),
-            piece(truncated, steps),
-            length,
-            None if action_mask is None else piece(action_mask, steps),
-            {name: piece(values, steps) for name, values in info.items()},
-        )

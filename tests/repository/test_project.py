@@ -19,7 +19,7 @@ PACKAGES = (*PARTS, "badger")
 BASE = {"torch", "numpy", "networkx", "jaxtyping"} | sys.stdlib_module_names
 OPTIONAL = {
     "pettingzoo", "gymnasium", "matplotlib", "tensorboard", "pooch", "sb3_contrib", "stable_baselines3",
-    "ale_py", "cv2", "scipy", "hnswlib", "faiss",
+    "ale_py", "cv2", "scipy", "hnswlib", "faiss", "h5py",
 }  # fmt: skip
 SLOW_TO_IMPORT = {
     "matplotlib",

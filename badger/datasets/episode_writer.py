@@ -1,0 +1,170 @@
+"""Writes recorded episodes to a file, batch by batch, so that recordings of any length need the memory of one batch.
+
+Shapes: N episode, T step, P agent of the environment.
+"""
+
+import os
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from badger.datasets.episode_file import FORMAT, INFO, VERSION, action_row
+from badger.datasets.hdf5 import append, create_growing, create_hdf5
+from badger.datasets.sources import Episodes
+from badger.datasets.spaces import space_to_json
+from tasks import ActionSpace
+
+Rows = dict[str, np.ndarray]
+
+
+class EpisodeWriter:
+    """Writes episodes to a temporary file, which is renamed when all are written: a reader never sees a part of a file.
+
+    As a context manager it closes the file at the end; after an error it discards what was written, and a file that had
+    this name before is unchanged.
+
+    Args:
+        path: the file.
+        action_space: of the task.
+        task: its name.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], action_space: ActionSpace, task: str = ""):
+        self.path, self.action_space, self.task = Path(path), action_space, task
+        self.episodes = self.steps = 0
+        self._best = -np.inf
+        self._temporary = self.path.with_name(f"unfinished-{os.getpid()}-{self.path.name}.tmp")
+        self._file = create_hdf5(self._temporary)
+
+    def __enter__(self) -> "EpisodeWriter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.discard()
+
+    def append(self, episodes: Episodes) -> None:
+        """Appends whole episodes; the shapes and types of the first ones are those of the file.
+
+        Args:
+            episodes: right-padded to any length.
+
+        Raises:
+            ValueError: an episode without steps, a type of numbers that HDF5 does not have, or shapes and types other
+                than those of the episodes before.
+        """
+        if (episodes.length < 1).any():
+            number = self.episodes + int((episodes.length < 1).long().argmax())
+            raise ValueError(f"episode {number} has no steps, want at least 1")
+        rows = self._rows(episodes)
+        if not self.episodes:
+            self._check_action(episodes)
+            self._create(rows, tuple(episodes.reward.shape[2:]))
+        self._check_alike(rows)
+        for name, values in rows.items():
+            append(self._file[name], values)
+        self.episodes += len(episodes.length)
+        self.steps += int(episodes.length.sum())
+        self._best = max(self._best, best_return(episodes.returns))
+
+    def close(self) -> None:
+        """Writes what is left, and gives the file its name.
+
+        Raises:
+            ValueError: there is no episode.
+            OSError: that of the system.
+        """
+        if not self.episodes:
+            self.discard()
+            raise ValueError(f"{self.path}: there are no episodes to write, want at least 1")
+        try:
+            self._file.attrs["best_return"] = self._best
+            self._file.close()
+            _rename_durably(self._temporary, self.path)
+        finally:
+            self.discard()
+
+    def discard(self) -> None:
+        """Deletes what was written; without effect once the file is closed."""
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _rows(self, episodes: Episodes) -> Rows:
+        """The rows of each field that are no padding, by its name in the file."""
+        valid = episodes.valid
+        observed = torch.arange(episodes.obs.shape[1], device=valid.device) <= episodes.length.unsqueeze(-1)
+        parts = {"obs": episodes.obs[observed]} | {
+            name: getattr(episodes, name)[valid] for name in ("action", "reward", "terminated", "truncated")
+        }
+        if episodes.action_mask is not None:
+            parts["action_mask"] = episodes.action_mask[valid]
+        parts |= {INFO + name: values[valid] for name, values in episodes.info.items()}
+        parts |= {"length": episodes.length.long(), "returns": episodes.returns}
+        return {name: _to_numpy(name, values) for name, values in parts.items()}
+
+    def _create(self, rows: Rows, agents: tuple[int, ...]) -> None:
+        for name, values in rows.items():
+            create_growing(self._file, name, values.shape[1:], values.dtype)
+        self._file.attrs.update(
+            {
+                "format": FORMAT, "version": VERSION, "task": self.task,
+                "action_space": space_to_json(self.action_space), "obs_size": rows["obs"].shape[-1],
+                "agents": agents[0] if agents else 0, "dtype": str(rows["obs"].dtype),
+            }
+        )  # fmt: skip
+
+    def _check_action(self, episodes: Episodes) -> None:
+        want = (*episodes.reward.shape[2:], *action_row(self.action_space))
+        if (found := tuple(episodes.action.shape[2:])) != want:
+            raise ValueError(f"an action has shape {found}, want {want} of {self.action_space}: integers, no logits")
+
+    def _check_alike(self, rows: Rows) -> None:
+        file = self._file
+        names = [INFO + name for name in file.get("info", {})] + [name for name in file if name != "info"]
+        if set(names) != set(rows):
+            raise ValueError(f"episodes have {sorted(rows)}, and those written before {sorted(names)}: want the same")
+        for name, values in rows.items():
+            found, before = (values.shape[1:], values.dtype), (file[name].shape[1:], file[name].dtype)
+            if found != before:
+                raise ValueError(
+                    f"{name} of a step has shape {found[0]} of {found[1]}, and in the episodes before {before[0]} of "
+                    f"{before[1]}: want the same"
+                )
+
+
+def best_return(returns: Tensor) -> float:
+    """The highest return; with several agents, of their mean.
+
+    Args:
+        returns: (N,) or (N, P).
+    """
+    return returns.double().reshape(len(returns), -1).mean(-1).max().item()
+
+
+def _to_numpy(name: str, values: Tensor) -> np.ndarray:
+    try:
+        return values.detach().cpu().numpy()
+    except TypeError as error:
+        raise ValueError(
+            f"{name} is {values.dtype}, which a file of episodes cannot hold; want torch.float16, float32 or float64"
+        ) from error
+
+
+def _rename_durably(temporary: Path, path: Path) -> None:
+    """Renames a file so that it survives a power failure."""
+    for place, rename in ((temporary, True), (path.parent, False)):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if rename:
+            os.replace(temporary, path)
