@@ -33,10 +33,12 @@ assert y.shape == (2, 5, 8)
 """
 
 from experts import state
+from experts.attention.decision_transformer import DecisionTransformer
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
 from experts.attention.neural_map import NeuralMap
+from experts.attention.return_to_go import set_target_return, target_return, with_return_to_go
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
@@ -82,6 +84,7 @@ __all__ = [
     "ClusteredMemory",
     "ControlledMemory",
     "Core",
+    "DecisionTransformer",
     "EpisodicMemory",
     "ExactBelief",
     "Feedforward",
@@ -109,6 +112,9 @@ __all__ = [
     "private_and_shared",
     "random_seeds",
     "seeded",
+    "set_target_return",
     "state",
+    "target_return",
     "with_random_seeds",
+    "with_return_to_go",
 ]

@@ -4,6 +4,7 @@
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
 - `tasks.games`: the guessing game, the memory card game, Catch. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
+- `tasks.offline`: tasks to be learned from recordings of random actions: paths in a graph, key and door, four rooms.
 - `tasks.pomdp`: partially observed Markov decision processes from files in Cassandra's format.
 - `tasks.adapters`: environments of Gymnasium and PettingZoo as tasks, and tasks as environments.
 - `tasks.distributions`: random sizes, mixtures and curricula of tasks.
@@ -63,6 +64,11 @@ from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.catch import Catch
 from tasks.games.guessing_game import GuessingGame
 from tasks.observations import ObsPart
+from tasks.offline.cart_world import CartWorld
+from tasks.offline.four_rooms import FourRooms
+from tasks.offline.gambling import Gambling
+from tasks.offline.key_to_door import KeyToDoor
+from tasks.offline.random_walk_graph import RandomWalkGraph
 from tasks.pomdp.dec_tiger import DecTiger
 from tasks.pomdp.task import Pomdp
 from tasks.sequence.associative_recall import AssociativeRecall
@@ -74,7 +80,18 @@ from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
-from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task, init_fields
+from tasks.task import (
+    ActionSpace,
+    Continuous,
+    Discrete,
+    Mixed,
+    MultiDiscrete,
+    Path,
+    Step,
+    Task,
+    init_fields,
+    num_options,
+)
 from tasks.wrappers.memory_tape import MemoryTape
 from tasks.wrappers.notes import Notes
 from tasks.wrappers.previous_action_reward import PreviousActionReward
@@ -107,6 +124,11 @@ TASKS: dict[str, Callable[..., Task]] = {
     "load_unload": LoadUnload,
     "input_tape": InputTape,
     "mountain_hike": MountainHike,
+    "random_walk_graph": RandomWalkGraph,
+    "key_to_door": KeyToDoor,
+    "four_rooms": FourRooms,
+    "gambling": Gambling,
+    "cart_world": CartWorld,
 }
 """Tasks by name; every one can be made without arguments."""
 
@@ -119,6 +141,7 @@ __all__ = [
     "CardGame",
     "CardGameImitation",
     "CartPole",
+    "CartWorld",
     "Catch",
     "Continuous",
     "Copy",
@@ -132,11 +155,14 @@ __all__ = [
     "EnvLimits",
     "EnvPool",
     "EnvStep",
+    "FourRooms",
+    "Gambling",
     "GuessingGame",
     "Gymnasium",
     "IMaze",
     "InputTape",
     "IntOrRange",
+    "KeyToDoor",
     "Labyrinth",
     "LoadUnload",
     "Maze",
@@ -155,6 +181,7 @@ __all__ = [
     "PrioritySort",
     "ProofOfMemory",
     "RandomSizes",
+    "RandomWalkGraph",
     "RepeatPrevious",
     "SequenceState",
     "SequenceTask",
@@ -169,6 +196,7 @@ __all__ = [
     "init_fields",
     "make_atari",
     "nominal",
+    "num_options",
     "sample_size",
     "sample_task",
     "size_range",

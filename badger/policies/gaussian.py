@@ -102,6 +102,20 @@ def log_probability(
     return log_prob.sum(-1)
 
 
+def squared_error(
+    output: Float[Tensor, "*B _"], action: Float[Tensor, "*B D"], space: Continuous
+) -> Float[Tensor, "*B"]:
+    """Squared error of the means before clipping, in the unit of the means; summed over D.
+
+    Args:
+        output: means, and possibly more numbers behind them.
+        action: what they are to be.
+        space: the action space.
+    """
+    center, half_range = _center_and_half_range(space)
+    return (output[..., : space.size] - (action - center) / half_range).square().sum(-1)
+
+
 def entropy(output: Float[Tensor, "*B _"], space: Continuous) -> Float[Tensor, "*B"]:
     """Differential entropy of the normal distribution before clipping, in nats.
 

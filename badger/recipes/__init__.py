@@ -25,13 +25,14 @@ from collections.abc import Callable
 
 from badger.recipes.arcade import atari, minatar
 from badger.recipes.belief import dec_tiger, mountain_hike, pomdp
-from badger.recipes.control import cartpole, labyrinth, maze, spread
+from badger.recipes.control import cart_world, cartpole, four_rooms, labyrinth, maze, random_walk_graph, spread
 from badger.recipes.external import gymnasium, pettingzoo
-from badger.recipes.games import catch, guessing_game, pooled_recall, repeat_previous
+from badger.recipes.games import catch, gambling, guessing_game, pooled_recall, repeat_previous
 from badger.recipes.rl_memory import (
     card_game,
     i_maze,
     input_tape,
+    key_to_door,
     load_unload,
     proof_of_memory,
     t_maze,
@@ -54,10 +55,11 @@ RECIPES: dict[str, Callable[..., Run]] = register(
     [
         (recipe.__name__, recipe)
         for recipe in (
-            associative_recall, atari, babi, card_game, cartpole, catch, copy, dec_tiger, dictionary_inference,
-            guessing_game, gymnasium, i_maze, input_tape, labyrinth, load_unload, maze, minatar, mountain_hike,
-            pettingzoo, pomdp, pooled_recall, priority_sort, proof_of_memory, repeat_previous, sequential_mnist, spread,
-            t_maze, t_maze_long, t_maze_r2d2,
+            associative_recall, atari, babi, card_game, cart_world, cartpole, catch, copy, dec_tiger,
+            dictionary_inference, four_rooms, gambling, guessing_game, gymnasium, i_maze, input_tape, key_to_door,
+            labyrinth, load_unload, maze, minatar, mountain_hike, pettingzoo, pomdp, pooled_recall, priority_sort,
+            proof_of_memory, random_walk_graph, repeat_previous, sequential_mnist, spread, t_maze, t_maze_long,
+            t_maze_r2d2,
         )
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Recipes of control tasks with a reward at each step: a pole to be balanced, a goal in a maze, landmarks to cover."""
+"""Recipes of control tasks: a pole to be balanced, a goal in a maze or graph, landmarks to cover, a cart to drive."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from comms import get_by_name
-from tasks import CartPole, Labyrinth, Maze, Spread
+from tasks import CartPole, CartWorld, FourRooms, Labyrinth, Maze, RandomWalkGraph, Spread
 
 CARTPOLE_LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95},
@@ -75,6 +75,50 @@ def labyrinth(setup: Setup, *, side: int = 4, loops: float = 0.1) -> Run:
         loops: probability that another wall between two rooms is opened.
     """
     return setup.make_run(Labyrinth(side, loops))
+
+
+OBSERVED_DEFAULTS: dict[str, Any] = SINGLE_EXPERT_DEFAULTS | {
+    "core": "feedforward", "learner": "ppo", "batch": 64, "lr": 3e-3, "schedule": "linear", "outer_steps": 100,
+}  # fmt: skip
+PPO_DEFAULTS: dict[str, dict[str, Any]] = {"ppo": {"epochs": 4, "minibatches": 4, "lam": 0.95, "entropy_weight": 0.01}}
+
+
+@recipe({"learner": PPO_DEFAULTS}, **OBSERVED_DEFAULTS)
+def random_walk_graph(
+    setup: Setup, *, nodes: int = 20, edge_probability: float = 0.1, graph: int = 0, steps: int = 10
+) -> Run:
+    """One expert without memory walks to the goal node of a random graph (Chen et al. 2021).
+
+    Args:
+        nodes: in the graph.
+        edge_probability: of each pair of nodes.
+        graph: the number of the graph, a seed.
+        steps: the longest walk.
+    """
+    task = RandomWalkGraph(steps, nodes, edge_probability, graph)
+    return setup.make_run(task, learner_defaults={"horizon": steps})
+
+
+@recipe({"learner": PPO_DEFAULTS}, **OBSERVED_DEFAULTS)
+def four_rooms(setup: Setup, *, size: int = 11, steps: int = 60) -> Run:
+    """One expert without memory walks to an observed goal in a grid of four rooms (Sutton et al. 1999).
+
+    Args:
+        size: rows and columns of cells, an odd number.
+        steps: the longest episode.
+    """
+    return setup.make_run(FourRooms(steps, size), learner_defaults={"horizon": 32})
+
+
+@recipe({"learner": PPO_DEFAULTS}, **OBSERVED_DEFAULTS)
+def cart_world(setup: Setup, *, steps: int = 60, noise: float = 0.02) -> Run:
+    """One expert without memory drives a cart that is paid its velocity: a world for distributions of rewards.
+
+    Args:
+        steps: length of an episode.
+        noise: standard deviation of a random change of the velocity.
+    """
+    return setup.make_run(CartWorld(steps, noise=noise), learner_defaults={"horizon": steps})
 
 
 @recipe(

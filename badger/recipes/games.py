@@ -1,4 +1,4 @@
-"""Recipes of games: some in which many experts act together, and Catch for one."""
+"""Recipes of games: some in which many experts act together, and Catch and a gamble for one."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from badger.recipes.flags import recipe
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from tasks import Catch, GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
+from tasks import Catch, Gambling, GuessingGame, IntOrRange, PooledRecall, RandomSizes, RepeatPrevious
 
 
 @recipe(core="episodic", sense="scaled", **{"sense.scale": 2 / 3})  # 4 dimensions: the sum of squared errors
@@ -79,3 +79,16 @@ def catch(setup: Setup, *, rows: int = 10, columns: int = 5) -> Run:
     """
     task = Catch(rows=rows, columns=columns)
     return setup.make_run(task, learner_defaults={"horizon": task.steps})
+
+
+@recipe(
+    {"learner": {"ppo": {"epochs": 4, "minibatches": 4}}},
+    **SINGLE_EXPERT_DEFAULTS | {"core": "feedforward", "learner": "ppo", "batch": 64, "lr": 3e-3, "outer_steps": 100},
+)
+def gambling(setup: Setup, *, steps: int = 1) -> Run:
+    """One expert learns that a gamble pays less on average than the safe choice (Paster et al. 2022).
+
+    Args:
+        steps: number of rounds.
+    """
+    return setup.make_run(Gambling(steps), learner_defaults={"horizon": steps})

@@ -16,6 +16,7 @@ from tasks import (
     IMaze,
     InputTape,
     IntOrRange,
+    KeyToDoor,
     LoadUnload,
     MemoryTape,
     Mixture,
@@ -130,6 +131,18 @@ def i_maze(setup: Setup, rl: RLFlags, *, length: IntOrRange = (5, 9)) -> Run:
         length: steps from the indicator to the goals; two numbers: a range, drawn for each episode.
     """
     return rl.make_run(setup, IMaze(length))
+
+
+@recipe(**RL_DEFAULTS | {"learner": "ppo", "batch": 64, "core": "lstm"})
+def key_to_door(setup: Setup, rl: RLFlags, *, side: int = 5, room_steps: int = 8, distractor_steps: int = 8) -> Run:
+    """One expert takes a key in one room, which pays two rooms later at a door (Mesnard et al. 2021).
+
+    Args:
+        side: cells in a row and in a column of a room.
+        room_steps: steps in the room of the key and in that of the door.
+        distractor_steps: steps in the room between them.
+    """
+    return rl.make_run(setup, KeyToDoor(side, room_steps, distractor_steps))
 
 
 @recipe(**RL_DEFAULTS)

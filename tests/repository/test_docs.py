@@ -63,6 +63,7 @@ WITH_EXAMPLE = [
     "tasks.control",
     "tasks.data",
     "tasks.games",
+    "tasks.offline",
     "tasks.pomdp",
     "tasks.sequence",
 ]
