@@ -7,6 +7,7 @@
 - `badger.datasets.formats`: readers and writers by name. Data sets of Minari: `badger.datasets.minari_reader`,
   `badger.datasets.minari_writer`, `badger.datasets.minari_spaces`.
 - `badger.datasets.checks`: checks of each step. `badger.datasets.from_rollout`: the episodes of a rollout.
+- `badger.datasets.statistics`: lengths, returns, actions and ends.
 
 `badger.evaluation.data_collection.record_episodes`, and `badger record`, record an agent.
 
