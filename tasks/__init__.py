@@ -80,7 +80,18 @@ from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
 from tasks.sequence.sequential_mnist import SequentialMNIST
-from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step, Task, init_fields
+from tasks.task import (
+    ActionSpace,
+    Continuous,
+    Discrete,
+    Mixed,
+    MultiDiscrete,
+    Path,
+    Step,
+    Task,
+    init_fields,
+    num_options,
+)
 from tasks.wrappers.memory_tape import MemoryTape
 from tasks.wrappers.notes import Notes
 from tasks.wrappers.previous_action_reward import PreviousActionReward
@@ -185,6 +196,7 @@ __all__ = [
     "init_fields",
     "make_atari",
     "nominal",
+    "num_options",
     "sample_size",
     "sample_task",
     "size_range",

@@ -81,9 +81,32 @@ class Mixed:
         """The number of outputs that an agent needs for this action space."""
         return self.choices.size + self.numbers.size
 
+    def split(self, action: Float[Tensor, "*B _"]) -> tuple[Int[Tensor, "*B k"], Float[Tensor, "*B D"]]:
+        """The choices of an action as integers, and its real numbers.
+
+        Args:
+            action: of this space.
+        """
+        choices, numbers = action.split([len(self.choices.nvec), self.numbers.size], -1)
+        return choices.long(), numbers
+
 
 ActionSpace = Discrete | MultiDiscrete | Continuous | Mixed
 """Any of the four action spaces."""
+
+
+def num_options(space: ActionSpace) -> int:
+    """The number A of options of all choices of a space, which is the length of its action mask.
+
+    Args:
+        space: the action space.
+    """
+    match space:
+        case Continuous():
+            return 0
+        case Mixed(choices=choices):
+            return choices.size
+    return space.size
 
 
 class Step(NamedTuple):
@@ -309,15 +332,25 @@ class Task(ABC):
                 observation, if it has one.
             batch: B; None: the observation is of one environment.
         """
-        return None if action_mask is None else np.asarray(action_mask)
+        levels = (batch is not None) + (self.agents is not None)
+        return None if action_mask is None else _stack_masks(action_mask, levels)
 
     def decode_action(self, action: Tensor) -> Any:
-        """Actions of a batch in the form that the environment takes.
+        """Actions of a batch in the form that the environment takes, which is that of `tasks.to_gymnasium`.
 
         Args:
             action: as for `step`.
+
+        Returns:
+            An array; of a `Mixed` space a list of pairs, choices and real numbers, with several agents in lists.
         """
-        return action.detach().cpu().numpy()
+        space = self.action_space
+        if not isinstance(space, Mixed):
+            return action.detach().cpu().numpy()
+        if action.dim() > 1:
+            return [self.decode_action(row) for row in action]
+        choices, numbers = space.split(action.detach().cpu())
+        return choices.numpy(), numbers.numpy()
 
     def with_pictures(self, pictures: list[np.ndarray]) -> "Task":
         """This task with environments that append their pictures after each reset and step; itself if it has none.
@@ -412,6 +445,24 @@ def check_integer_action(task: Task, action: Tensor) -> None:
             f"{task.action_space.size - 1}: rewards of {type(task).__name__} give no gradient to logits; roll out with "
             "a policy that samples actions from them"
         )
+
+
+def flatten_mask(mask: Any) -> np.ndarray:
+    """An action mask of one agent as one array (A,), from the form of `gymnasium.Space.sample`.
+
+    Args:
+        mask: an array; of several choices a tuple of one for each, and of parts without options None.
+    """
+    if not isinstance(mask, tuple):
+        return np.asarray(mask)
+    return np.concatenate([flatten_mask(part) for part in mask if part is not None])
+
+
+def _stack_masks(masks: Any, levels: int) -> np.ndarray:
+    """Flat masks of the rows of a batch, of agents, or of agents in each row (levels 2), in one array."""
+    if not levels or isinstance(masks, np.ndarray):
+        return flatten_mask(masks)
+    return np.stack([_stack_masks(mask, levels - 1) for mask in masks])
 
 
 def init_fields(task: Task) -> list[str]:

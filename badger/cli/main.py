@@ -40,6 +40,7 @@ USAGE = """usage: badger COMMAND ...
   badger evaluate RUN --grid [...]  all combinations of lists of sizes: a table, CSV and heat maps
   badger record RUN --out data.h5   episodes of a trained agent, or of random actions, in a file to learn from
   badger inspect RUN                text and pictures of an agent, and damaged lines of its files
+  badger inspect data.h5            statistics and a picture of recorded episodes, and damaged steps
   badger study NAME [--flags]       arms x seeds, and a report with intervals; the same command resumes it
   badger compare RUN ... [--flags]  the same report of any runs, from their files alone
   badger bench [CASE ...] [--flags] speed and memory against references; all cases take some minutes

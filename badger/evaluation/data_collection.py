@@ -11,8 +11,10 @@ import torch
 from tqdm import tqdm
 
 from badger.agent import Agent
-from badger.datasets import EpisodeDataset, Episodes, EpisodeWriter
+from badger.datasets import EpisodeDataset, Episodes
+from badger.datasets.formats import WRITERS, open_writer
 from badger.datasets.from_rollout import first_episodes
+from badger.datasets.minari_writer import check_minari
 from badger.evaluation.batches import MAX_EXTERNAL_ENVS, batch_size
 from badger.evaluation.evaluate import evaluation_mode
 from badger.policies.deterministic import choose_deterministic, policy_for_env
@@ -20,6 +22,7 @@ from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.footprint import trajectory_bytes
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
+from comms import get_by_name
 from tasks import TASKS, Task
 
 BATCH_BYTES = 2**28
@@ -37,6 +40,7 @@ def record_episodes(
     deterministic: bool | None = None,
     experts: int | None = None,
     batch: int | None = None,
+    out_format: str = "hdf5",
     progress: bool = False,
 ) -> EpisodeDataset:
     """Writes new episodes of an agent with fixed weights to a file, batch by batch, in the memory that one batch takes.
@@ -55,6 +59,7 @@ def record_episodes(
         deterministic: True: the most likely actions of the policy; False: sampled ones; None: the policy as it is.
         experts: number of experts; None: as the agent was built.
         batch: episodes side by side; None: as many as `evaluate` has, if their steps fit into 256 MiB.
+        out_format: "hdf5", one file; or "minari", a folder that Minari reads, of one agent.
         progress: show a progress bar over episodes, if standard error is a terminal.
 
     Returns:
@@ -62,14 +67,14 @@ def record_episodes(
 
     Raises:
         FileExistsError: the file exists.
-        ValueError: episodes or batch < 1; a task whose numbers a file cannot hold.
+        ValueError: episodes or batch < 1; a task whose numbers the format cannot hold.
     """
     path = Path(out)
-    check_recording(task, episodes, batch)
+    check_recording(task, path, out_format, episodes=episodes, batch=batch)
     if path.exists():
         raise FileExistsError(f"{path} exists: choose another file, or delete it")
     policy = policy_for_env(choose_deterministic(policy, deterministic), task.action_space)
-    writer = EpisodeWriter(path, task.action_space, task_name(task))
+    writer = open_writer(path, out_format, task.action_space, task_name(task))
     size = default_batch(agent, task, experts) if batch is None else batch
     try:
         with tqdm(total=episodes, unit="episode", leave=False, disable=None if progress else True) as bar:
@@ -103,22 +108,27 @@ def play_episodes(
     return first_episodes(trajectory, carry.step)
 
 
-def check_recording(task: Task, episodes: int, batch: int | None) -> None:
+def check_recording(task: Task, path: Path, out_format: str, *, episodes: int, batch: int | None) -> None:
     """Checks what `record_episodes` can record.
 
     Args:
         task: the task.
+        path: file or folder.
+        out_format: of the file.
         episodes: number of episodes.
         batch: episodes side by side, or None.
 
     Raises:
-        ValueError: episodes or batch < 1; a task whose numbers a file cannot hold.
+        ValueError: episodes or batch < 1; an unknown format; a task whose numbers it cannot hold.
     """
     for name, number in {"episodes": episodes, "batch": batch}.items():
         if number is not None and number < 1:
             raise ValueError(f"{name}={number}, want at least 1")
     if task.dtype not in (torch.float16, torch.float32, torch.float64):
         raise ValueError(f"dtype={task.dtype} of {type(task).__name__}, want float16, float32 or float64 to record it")
+    get_by_name(WRITERS, out_format, "out_format")
+    if out_format == "minari":
+        check_minari(path, task.action_space, task.agents)
 
 
 def default_batch(agent: Agent, task: Task, experts: int | None) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from experts.state import State
@@ -27,17 +27,6 @@ def split_output(output: Float[Tensor, "*B _"], space: Mixed) -> tuple[Float[Ten
     """
     size = space.choices.size
     return output[..., :size], output[..., size:]
-
-
-def split_action(action: Float[Tensor, "*B _"], space: Mixed) -> tuple[Int[Tensor, "*B k"], Float[Tensor, "*B D"]]:
-    """The choices as integers, and the real numbers.
-
-    Args:
-        action: of the space.
-        space: the action space.
-    """
-    count = len(space.choices.nvec)
-    return action[..., :count].long(), action[..., count:]
 
 
 @dataclass(frozen=True)

@@ -195,7 +195,7 @@ def log_probability(
     if isinstance(space, Continuous):
         return gaussian.log_probability(output, action, space)
     if isinstance(space, Mixed):
-        (logits, normal), (choices, numbers) = mixed.split_output(output, space), mixed.split_action(action, space)
+        (logits, normal), (choices, numbers) = mixed.split_output(output, space), space.split(action)
         chosen = log_probability(logits, choices, space.choices, action_mask)
         return chosen + gaussian.log_probability(normal, numbers, space.numbers)
     choices = action.unsqueeze(-1) if isinstance(space, Discrete) else action

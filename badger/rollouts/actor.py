@@ -15,7 +15,7 @@ from badger.policies.policies import Policy, initial_policy_state
 from badger.rng import seeded_generator
 from experts import state as states
 from experts.state import State
-from tasks import Mixed, Task
+from tasks import Task, num_options
 
 
 class ActorState(NamedTuple):
@@ -113,9 +113,7 @@ class Actor:
         if mask is None:
             return None
         agents = () if self.task.agents is None else (self.task.agents,)
-        space = self.task.action_space
-        options = space.choices.size if isinstance(space, Mixed) else space.size
-        want = (*batch.shape[: 0 if single else 1], *agents, options)
+        want = (*batch.shape[: 0 if single else 1], *agents, num_options(self.task.action_space))
         if mask.shape != want:
             raise ValueError(f"action_mask has the shape {mask.shape}, want {want}, a value for each option")
         rows = torch.as_tensor(mask, device=batch.device).bool()

@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks import Step, Task, to_gymnasium, to_parallel_env
+from tasks import Step, Task, num_options, to_gymnasium, to_parallel_env
+from tasks.adapters.outbound.spaces import to_gym_action
+from tasks.task import flatten_mask
 
 
 class EnvLibrary(ABC):
@@ -61,14 +63,14 @@ class GymnasiumLibrary(EnvLibrary):
         return to_gymnasium(task)
 
     def step(self, env: Any, action: Tensor, last_step: Step) -> Step:
-        obs, reward, terminated, truncated, info = env.step(action.numpy())
+        obs, reward, terminated, truncated, info = env.step(to_gym_action(env.task.action_space, action))
         return self._to_step(env, last_step, info, obs, reward, terminated, truncated)
 
     def _to_step(self, env: Any, last_step: Step, info: dict[str, Any], obs: Any, *results: Any) -> Step:
         reward, terminated, truncated = results or (0.0, False, False)
         action_mask = last_step.action_mask
         if action_mask is not None:
-            action_mask = _cast_like(action_mask, _flatten(info["action_mask"]))
+            action_mask = _cast_like(action_mask, flatten_mask(info["action_mask"]))
         return last_step._replace(
             obs=_cast_like(last_step.obs, obs),
             reward=_cast_like(last_step.reward, reward),
@@ -87,8 +89,9 @@ class PettingZooLibrary(EnvLibrary):
         return to_parallel_env(task)
 
     def step(self, env: Any, action: Tensor, last_step: Step) -> Step:
-        parts = zip(env.possible_agents, env.joint_action.split(action), strict=True)
-        actions = {name: part.numpy() for name, part in parts if name in env.agents}
+        parts = enumerate(zip(env.possible_agents, env.joint_action.split(action), strict=True))
+        spaces = env.joint_action.action_space
+        actions = {name: to_gym_action(spaces(i), part) for i, (name, part) in parts if name in env.agents}
         obs, reward, terminated, truncated, infos = env.step(actions)
         return self._to_step(env, last_step, infos, obs, reward, terminated, truncated)
 
@@ -98,7 +101,7 @@ class PettingZooLibrary(EnvLibrary):
         if action_mask is not None:
             spaces = [env.joint_action.action_space(i) for i in range(len(names))]
             masks = [
-                _flatten(info.get(name, {}).get("action_mask", np.ones(space.size)))
+                flatten_mask(info.get(name, {}).get("action_mask", np.ones(num_options(space))))
                 for name, space in zip(names, spaces, strict=True)
             ]
             joint_mask = env.joint_action.join_masks([torch.as_tensor(mask) for mask in masks])
@@ -129,10 +132,6 @@ def _stack_agents(old: Tensor, shared_dim: int, names: list[str], results: dict[
 
 def _scores(last_step: Step, info: dict[str, Any]) -> dict[str, Tensor]:
     return {name: _cast_like(score, info.get(name, np.nan)) for name, score in last_step.scores.items()}
-
-
-def _flatten(mask: Any) -> np.ndarray:
-    return np.concatenate(mask) if isinstance(mask, tuple) else mask
 
 
 def _cast_like(old: Tensor, value: Any) -> Tensor:

@@ -4,6 +4,7 @@ Shapes: B episode, P agent of the environment.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from badger.rollouts.env_libraries import LIBRARIES
 from comms import get_by_name
-from tasks import ActionSpace, Continuous, Step, Task
+from experts import state as states
+from tasks import ActionSpace, Continuous, Mixed, Step, Task
 
 
 class EnvRoundTripState(NamedTuple):
@@ -94,15 +96,15 @@ class EnvRoundTrip(Task):
 
     def _wrap_reset(self, state: Any, step: Step, rng: torch.Generator) -> tuple[EnvRoundTripState, Step]:
         """Starts the episodes in environments; their seeds come from a copy of rng, which is not advanced."""
-        if not isinstance(state, tuple):
+        if self.task.external:
             raise ValueError(f"{self.task} has external environments already: evaluate it without env_api")
         library, batch = LIBRARIES[self.library], len(step.obs)
         seeds = torch.randint(2**31, (batch,), generator=rng.clone_state(), device=rng.device).tolist()
         envs, steps = [], []
         for row, seed in enumerate(seeds):
-            row_state = type(state)(*(_select(leaf, row) for leaf in state))
             envs.append(library.make(self.task))
-            steps.append(library.reset(envs[-1], seed, row_state, _select_row(step, row)))
+            initial = states.map(partial(_select, row=row), state), _select_row(step, row)
+            steps.append(library.reset(envs[-1], seed, *initial))
         return EnvRoundTripState(envs, steps), _stack_rows(steps, step.obs.device)
 
     def step(self, state: EnvRoundTripState, action: Tensor, rng: torch.Generator) -> tuple[EnvRoundTripState, Step]:
@@ -116,9 +118,9 @@ class EnvRoundTrip(Task):
         Raises:
             ValueError: logits instead of integers.
         """
-        if action.is_floating_point() and not isinstance(self.action_space, Continuous):
+        if _has_logits(action, self.action_space):
             raise ValueError(
-                f"action has logits {tuple(action.shape)}, want integers: use "
+                f"action has logits {tuple(action.shape)}, want integers of all choices: use "
                 "policy_for_env(policy, task.action_space) of badger.policies.deterministic"
             )
         library = LIBRARIES[self.library]
@@ -127,6 +129,15 @@ class EnvRoundTrip(Task):
             for env, row_action, last_step in zip(state.envs, action.detach().cpu(), state.last_steps, strict=True)
         ]
         return EnvRoundTripState(state.envs, steps), _stack_rows(steps, action.device)
+
+
+def _has_logits(action: Tensor, space: ActionSpace) -> bool:
+    match space:
+        case Continuous():
+            return False
+        case Mixed(choices=choices, numbers=numbers):
+            return action.shape[-1] != len(choices.nvec) + numbers.size
+    return action.is_floating_point()
 
 
 def _is_done(step: Step) -> bool:

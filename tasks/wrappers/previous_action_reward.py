@@ -163,8 +163,8 @@ def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:
         case Discrete(n=n):
             return one_hot(action.argmax(-1) if action.is_floating_point() else action, n)
         case Mixed(choices=choices):
-            chosen, numbers = action.tensor_split([len(choices.nvec)], -1)
-            return torch.cat([_encode_action(choices, chosen.long()), numbers], -1)
+            chosen, numbers = space.split(action)
+            return torch.cat([_encode_action(choices, chosen), numbers], -1)
         case MultiDiscrete(nvec=nvec):
             if action.is_floating_point():
                 action = torch.stack([part.argmax(-1) for part in action.split(nvec, -1)], -1)

@@ -3,7 +3,7 @@
 import inspect
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from tyro.conf import Positional
@@ -52,6 +52,7 @@ def record_command(words: list[str]) -> Work:
         run: Positional[Path | None] = None,
         *,
         out: Path,
+        out_format: Literal["hdf5", "minari"] = "hdf5",
         episodes: int = 100,
         random: bool = False,
         recipe: str | None = None,
@@ -72,7 +73,8 @@ def record_command(words: list[str]) -> Work:
 
         Args:
             run: run folder.
-            out: file to be written, HDF5.
+            out: file to be written, or folder of Minari.
+            out_format: hdf5, one file that is read fast; minari, a folder that Minari reads, of one agent.
             episodes: number of episodes. Those of a finite task are drawn from its training data.
             random: take uniformly random allowed actions instead of the agent's.
             recipe: record in the task of this recipe instead of a run's; needs --random.
@@ -99,10 +101,10 @@ def record_command(words: list[str]) -> Work:
             )
             policy = choose_policy(subject.learner, deterministic, sampled)[1]
             recorded = _recorded(subject.learner, policy, subject.rng, random=random)
-        check_recording(recorded.task, episodes, batch)
+        check_recording(recorded.task, out, out_format, episodes=episodes, batch=batch)
         if not recorded.task.external:
             check_step(recorded.agent, recorded.task, recorded.policy, experts=experts)
-        return partial(_record, recorded, out, episodes=episodes, experts=experts, batch=batch)
+        return partial(_record, recorded, out, out_format, episodes=episodes, experts=experts, batch=batch)
 
     own = {name for name, _ in inspect.signature(record).parameters.items()}
     if any(flag.name == "recipe" for flag in typed_flags(words)):
@@ -150,11 +152,13 @@ def _recorded(learner: Learner, policy: Policy, rng: torch.Generator, *, random:
     return _Recorded(learner.agent, learner.task, rng, Uniform(space) if random else policy)
 
 
-def _record(recorded: _Recorded, out: Path, *, episodes: int, experts: int | None, batch: int | None) -> int:
+def _record(
+    recorded: _Recorded, out: Path, out_format: str, *, episodes: int, experts: int | None, batch: int | None
+) -> int:
     try:
         data = record_episodes(
             recorded.agent, recorded.task, out, episodes=episodes, rng=recorded.rng, policy=recorded.policy,
-            experts=experts, batch=batch, progress=True,
+            experts=experts, batch=batch, out_format=out_format, progress=True,
         )  # fmt: skip
     except KeyboardInterrupt as stop:
         left = (

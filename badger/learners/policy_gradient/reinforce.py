@@ -11,7 +11,6 @@ from badger.learners.policy_gradient.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
 from badger.normalized_sense import update_obs_moments
-from badger.policies.mixed import split_action
 from badger.policies.policies import entropy, log_probability
 from badger.rng import generator
 from badger.rollouts.checkpointing import checkpointed_rollout
@@ -162,7 +161,7 @@ class REINFORCE(ActorCritic):
         space, action_mask = self.task.action_space, stack_steps(trajectory.action_masks)
         logits, action = trajectory.output[..., : self.choices.size], trajectory.action
         if isinstance(space, Mixed):
-            action, _ = split_action(action, space)
+            action, _ = space.split(action)
         return {
             "policy_loss": -log_probability(logits, action, self.choices, action_mask) * (return_ - value.detach()),
             "pathwise_loss": -trajectory.reward,

@@ -10,7 +10,7 @@ import torch
 
 from badger.testing.contract import by_name, equal, expect, line
 from badger.testing.task.cases import B, action, actions, actors, episode_done, play, seeded
-from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Step, Task
+from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Step, Task, num_options
 
 
 @line
@@ -36,9 +36,7 @@ def _check_shapes(task: Task, step: Step, dtype: torch.dtype) -> None:
     for name, score in step.scores.items():
         equal((tuple(score.shape), score.dtype), ((B,), dtype), f"score {name!r} of")
     if step.action_mask is not None:
-        space = task.action_space
-        options = space.choices.size if isinstance(space, Mixed) else space.size
-        equal(tuple(step.action_mask.shape), (*rows, options), "action_mask of shape")
+        equal(tuple(step.action_mask.shape), (*rows, num_options(task.action_space)), "action_mask of shape")
     if step.present is not None:
         equal(tuple(step.present.shape), rows, "present of shape")
         expect(task.agents is not None, "present=None for a task of one agent", step.present)

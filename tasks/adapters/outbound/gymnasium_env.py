@@ -16,8 +16,8 @@ def to_gymnasium(task: Task, *, render_mode: str | None = None) -> Any:
     """The task as a `gymnasium.Env`: one episode at a time, on the CPU.
 
     A single agent receives the whole observation, (O,), or (E, O) of a task with one row per expert, and gives the
-    whole action: Discrete, MultiDiscrete or Box. The reward is that for integers: 1 or 0 where logits get a
-    log-probability.
+    whole action: Discrete, MultiDiscrete or Box, or a Tuple of a MultiDiscrete and a Box where the task's are `Mixed`.
+    The reward is that for integers: 1 or 0 where logits get a log-probability.
     `info["action_mask"]` has the action mask of the task, if any, in the format of `Space.sample`; scores of the task
     are in `info` by their names. `reset(seed=...)` seeds all randomness; `reset(options={"initial": (state, step)})`
     starts from the results of `Task.reset` for a batch of 1.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from tasks.task import ActionSpace, Continuous, Discrete, MultiDiscrete, Step, Task
+from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Step, Task, num_options
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,13 @@ class VotedAction(JointAction):
 
     def join(self, actions: dict[int, Tensor]) -> Tensor:
         votes = torch.stack(list(actions.values()))  # (P,) or (P, A)
-        if isinstance(self.joint_space, Continuous):
-            return votes.mean(0, keepdim=True)
-        choices = votes.reshape(len(votes), -1).numpy().T
-        majority = torch.tensor([int(np.bincount(choice).argmax()) for choice in choices])  # numpy's argmax: the first
-        return majority.reshape(1, *votes.shape[1:])
+        match self.joint_space:
+            case Continuous():
+                return votes.mean(0, keepdim=True)
+            case Mixed() as space:
+                choices, numbers = space.split(votes)
+                return torch.cat([_majority(choices), numbers.mean(0, keepdim=True)], -1)
+        return _majority(votes)
 
     def split(self, action: Tensor) -> list[Tensor]:
         return [action] * self.num_agents
@@ -95,7 +97,10 @@ class VotedAction(JointAction):
 
 
 class SplitAction(JointAction):
-    """Concatenation of parts: each agent gives one choice or one real number of the action; all observe the same."""
+    """Concatenation of parts: each agent gives one choice or one real number of the action; all observe the same.
+
+    Of a `Mixed` action the choices come first.
+    """
 
     def action_space(self, agent_index: int) -> ActionSpace:
         match self.joint_space:
@@ -103,18 +108,21 @@ class SplitAction(JointAction):
                 return Discrete(nvec[agent_index])
             case Continuous(low=low, high=high):
                 return Continuous(1, low, high)
+            case Mixed(choices=choices, numbers=numbers):
+                part = choices if agent_index < len(choices.nvec) else numbers
+                return SplitAction(self.num_agents, part).action_space(agent_index)
         return self.joint_space
 
     def join(self, actions: dict[int, Tensor]) -> Tensor:
-        parts = torch.stack([actions[agent_index] for agent_index in range(self.num_agents)])  # (P,), or (P, 1) numbers
-        return parts if isinstance(self.joint_space, Discrete) else parts.reshape(1, -1)
+        parts = [actions[agent_index].reshape(1) for agent_index in range(self.num_agents)]  # () choices, (1,) numbers
+        return parts[0] if isinstance(self.joint_space, Discrete) else torch.cat(parts).unsqueeze(0)
 
     def split(self, action: Tensor) -> list[Tensor]:
-        parts = action.reshape(self.num_agents, 1)
-        return list(parts if isinstance(self.joint_space, Continuous) else parts.squeeze(1))
+        parts = enumerate(action.reshape(self.num_agents, 1))
+        return [part if isinstance(self.action_space(i), Continuous) else part.long().squeeze(0) for i, part in parts]
 
     def split_mask(self, mask: Tensor, agent_index: int) -> Tensor:
-        return mask.split([self.action_space(i).size for i in range(self.num_agents)])[agent_index]
+        return mask.split([num_options(self.action_space(i)) for i in range(self.num_agents)])[agent_index]
 
     def join_masks(self, masks: list[Tensor]) -> Tensor:
         return torch.cat(masks)
@@ -131,4 +139,13 @@ def make_joint_action(task: Task, reset_step: Step) -> JointAction:
             return SplitAction(len(nvec), task.action_space)
         case Continuous(size=size):
             return SplitAction(size, task.action_space)
+        case Mixed(choices=choices, numbers=numbers):
+            return SplitAction(len(choices.nvec) + numbers.size, task.action_space)
     return SplitAction(1, task.action_space)
+
+
+def _majority(votes: Int[Tensor, "P *A"]) -> Int[Tensor, "1 *A"]:
+    """The most frequent option of each choice, of several the lowest."""
+    choices = votes.reshape(len(votes), -1).numpy().T
+    majority = torch.tensor([int(np.bincount(choice).argmax()) for choice in choices])  # numpy's argmax: the first
+    return majority.reshape(1, *votes.shape[1:])

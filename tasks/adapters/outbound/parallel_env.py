@@ -11,7 +11,7 @@ from tasks.adapters import optional_imports as installed
 from tasks.adapters.outbound.episode import MODES, Episode
 from tasks.adapters.outbound.joint_action import make_joint_action
 from tasks.adapters.outbound.spaces import Space, parse_action, to_action_space, to_gym_mask, to_numpy, to_obs_space
-from tasks.task import Step, Task
+from tasks.task import Step, Task, num_options
 
 
 def to_parallel_env(task: Task, *, render_mode: str | None = None) -> Any:
@@ -21,16 +21,18 @@ def to_parallel_env(task: Task, *, render_mode: str | None = None) -> Any:
     - of a multi-agent task (`Task.agents`) its agents: each has its own observation, action, reward and end.
     - of a task with one observation row per expert, (B, E, O), the experts: each observes its row and gives a whole
       action, and they vote (`tasks.adapters.outbound.joint_action.VotedAction`).
-    - otherwise one for each part of the action: a choice of a MultiDiscrete, a number of a Continuous, or the whole
-      Discrete. All observe the same.
+    - otherwise one for each part of the action: a choice of a MultiDiscrete, a number of a Continuous, the choices and
+      then the numbers of a Mixed, or the whole Discrete. All observe the same.
 
     The number of agents thus does not depend on an agent's experts, and action spaces are Discrete or Box, unless a
-    single agent has another one in the task. Rewards and ends of the whole task are returned to all agents.
+    single agent has another one in the task: MultiDiscrete, or a Tuple of it and a Box for a `tasks.Mixed`. Rewards and
+    ends of the whole task are returned to all agents.
 
     The reward is that for integers: 1 or 0 where logits get a log-probability. `infos[agent]["action_mask"]` has the
-    action mask of the task, if any, in the format of `Space.sample`; scores of the task are in each info by their
-    names. Agents that have ended or are no longer present leave `env.agents`. `reset(seed=...)` seeds all randomness;
-    `reset(options={"initial": (state, step)})` starts from the results of `Task.reset` for a batch of 1.
+    action mask of an agent's choices, if the task has any, in the format of `Space.sample`; scores of the task are in
+    each info by their names. Agents that have ended or are no longer present leave `env.agents`. `reset(seed=...)`
+    seeds all randomness; `reset(options={"initial": (state, step)})` starts from the results of `Task.reset` for a
+    batch of 1.
 
     Args:
         task: the task.
@@ -123,8 +125,9 @@ class _TaskParallelEnv:
         if step.action_mask is not None:
             for name in names:
                 i = self._agent_index(name)
-                mask = self.joint_action.split_mask(step.action_mask[0], i)
-                infos[name]["action_mask"] = to_gym_mask(self.joint_action.action_space(i), mask)
+                mask, space = self.joint_action.split_mask(step.action_mask[0], i), self.joint_action.action_space(i)
+                if num_options(space):
+                    infos[name]["action_mask"] = to_gym_mask(space, mask)
         return {name: to_numpy(_agent_slice(step.obs, 2, self._agent_index(name))) for name in names}, infos
 
     def render(self) -> np.ndarray | str | None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.task import Step, Task
+from tasks.task import Continuous, Discrete, Mixed, MultiDiscrete, Step, Task
 
 CELL, BAR, HEIGHT = 12, 6, 48  # pixels
 FREE, WALL, VISITED, GOAL, AGENT = range(5)
@@ -59,9 +59,7 @@ def render_ansi(task: Task, initial: Any, step: Step, actions: list[Tensor]) -> 
 
 def grid_cells(task: Task, initial: Any, actions: Sequence[Tensor]) -> np.ndarray | None:
     """The content of each cell after these actions, (rows, columns); None for a task without a grid."""
-    taken = (
-        torch.stack(list(actions)) if len(actions) else torch.zeros(1, 1, dtype=torch.long)
-    )  # a path has at least one step
+    taken = torch.stack(list(actions) or [_zero_action(task)])  # a path has at least one step
     path = task.path(initial, taken)
     if path is None:
         return None
@@ -72,6 +70,20 @@ def grid_cells(task: Task, initial: Any, actions: Sequence[Tensor]) -> np.ndarra
     cells[tuple(path.goals[0].tolist())] = GOAL
     cells[tuple(positions[-1])] = AGENT
     return cells
+
+
+def _zero_action(task: Task) -> Tensor:
+    """An action of zeros, with a batch of 1."""
+    actors = (1,) if task.agents is None else (1, task.agents)
+    match task.action_space:
+        case Discrete():
+            return torch.zeros(actors, dtype=torch.long)
+        case MultiDiscrete(nvec=nvec):
+            return torch.zeros(*actors, len(nvec), dtype=torch.long)
+        case Continuous(size=size):
+            return torch.zeros(*actors, size, dtype=task.dtype)
+        case Mixed(choices=choices, numbers=numbers):
+            return torch.zeros(*actors, len(choices.nvec) + numbers.size, dtype=task.dtype)
 
 
 def _array(tensor: Tensor) -> np.ndarray:

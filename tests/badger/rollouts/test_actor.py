@@ -10,10 +10,12 @@ import torch
 
 import badger
 import toy_worlds
-from badger import Greedy, Sampled, build_run, generator, initial_carry, rollout
+from badger import Greedy, Sampled, act, build_run, generator, initial_carry, rollout, sense
 from badger.errors import UntrustedCode
 from badger.rollouts.actor import Actor
-from toys import Steps, game, seeded, toy_agent
+from tasks import InputTape, Notes
+from toy_teams import Choosy
+from toys import Herd, Steps, game, seeded, toy_agent
 
 TINY = {"batch": 4, "core.hidden_size": 6, "outer_steps": 1, "device": "cpu"}
 
@@ -133,6 +135,41 @@ def test_a_guess_is_predicted_in_the_environment_of_the_game(tmp_path):
     assert action.shape == (3,) and env.action_space.contains(action)
     with pytest.raises(ValueError, match="deterministic=False: the actions of this agent are not sampled"):
         actor.predict(env.reset(seed=0)[0], deterministic=False)
+
+
+def actor_for(task):
+    return Actor(toy_agent(task), task, Greedy(task.action_space), Sampled(task.action_space))
+
+
+def test_choices_beside_numbers_are_predicted_for_the_environment_of_the_task():
+    task = InputTape(length=2, symbols=3, timed=True, dtype=torch.float64)
+    env, actor, state, over = badger.to_gymnasium(task), actor_for(task), None, False
+    obs, info = env.reset(seed=0)
+    while not over:
+        action, state = actor.predict(obs, state, action_mask=info["action_mask"])
+        assert env.action_space.contains(action) and action[0][1] == info["action_mask"][0][1].argmax()
+        obs, _, over, _, info = env.step(action)
+    several, _ = actor.predict(np.stack([obs, obs]), action_mask=[info["action_mask"]] * 2)
+    assert [env.action_space.contains(action) for action in several] == [True, True]
+
+
+def test_each_agent_predicts_choices_beside_numbers():
+    task = Notes(Herd(dtype=torch.float64), 1, 1)
+    agent = toy_agent(task, experts=task.agents)
+    agent.sense = sense.Team(task.obs_size)
+    agent.act = act.Team(agent.core.output_size, task.action_space.size, task.agents).double()
+    env, actor = badger.to_parallel_env(task), Actor(agent, task, Greedy(task.action_space), None)
+    obs, _ = env.reset(seed=0)
+    rows = [obs.get(name, np.zeros(task.obs_size)) for name in env.possible_agents]
+    actions = dict(zip(env.possible_agents, actor.predict(np.stack(rows))[0], strict=True))
+    assert all(env.action_space(name).contains(action) for name, action in actions.items())
+    env.step({name: actions[name] for name in env.agents})
+
+
+def test_masks_of_several_choices_are_read_as_a_space_samples_them():
+    task = Choosy(bits=2, dtype=torch.float64)
+    obs, info = badger.to_gymnasium(task).reset(seed=0)
+    assert actor_for(task).predict(obs, action_mask=info["action_mask"])[0][0] == 1
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4), ()])

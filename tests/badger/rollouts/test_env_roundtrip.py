@@ -13,6 +13,7 @@ from badger.policies.deterministic import policy_for_env
 from badger.policies.policies import identity_policy
 from badger.rollouts.env_libraries import LIBRARIES
 from badger.rollouts.env_roundtrip import EnvRoundTrip
+from tasks import Gymnasium, InputTape, Notes
 from tiny_runs import made
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, game, seeded, toy_agent
@@ -26,6 +27,8 @@ TASKS = {
     "ends": Walk(dtype=torch.float64),
     "masks": Steps(dtype=torch.float64),
     "masked parts": Choosy(2, 1, 3, dtype=torch.float64),
+    "choices beside numbers": Notes(Steps(dtype=torch.float64), 1, 1),
+    "masks beside numbers": InputTape(2, symbols=3, timed=True, dtype=torch.float64),
 }
 of_tasks = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 of_libraries = pytest.mark.parametrize("library", LIBRARIES)
@@ -87,7 +90,8 @@ def same(direct, through_env):
 
 @pytest.mark.parametrize(
     ("task", "library"),
-    [(task, library) for task in (*TASKS.values(), Ballot()) for library in LIBRARIES] + [(Flock(), "pettingzoo")],
+    [(task, library) for task in (*TASKS.values(), Ballot()) for library in LIBRARIES]
+    + [(task, "pettingzoo") for task in (Flock(), Notes(Flock(), 1, 1))],
     ids=str,
 )
 def test_a_step_equals_that_of_the_task(task, library):
@@ -136,11 +140,23 @@ def test_a_task_that_the_library_does_not_support_raises():
         EnvRoundTrip(Flock(), "gymnasium")
 
 
+def test_a_task_with_environments_of_its_own_raises():
+    with pytest.raises(ValueError, match="has external environments already: evaluate it without env_api"):
+        EnvRoundTrip(Notes(Gymnasium("CartPole-v1"), 1), "gymnasium").reset(2, seeded())
+
+
 def test_logits_raise():
     task = EnvRoundTrip(Steps(), "gymnasium")
     state, _ = task.reset(2, seeded())
     with pytest.raises(ValueError, match=r"logits \(2, 3\), want integers"):
         task.step(state, torch.zeros(2, 3), seeded())
+
+
+def test_logits_beside_numbers_raise():
+    task = EnvRoundTrip(InputTape(2, symbols=3), "gymnasium")
+    state, _ = task.reset(2, seeded())
+    with pytest.raises(ValueError, match=r"logits \(2, 8\), want integers"):
+        task.step(state, torch.zeros(2, 8), seeded())
 
 
 # --- the command

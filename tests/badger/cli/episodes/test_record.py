@@ -71,3 +71,14 @@ def test_what_was_recorded_before_ctrl_c_is_kept(tmp_path, monkeypatch, capsys):
     assert main([*RANDOM, "--episodes", "50", "--batch", "10", "--out", str(out)]) == 130
     assert f"stopped: 20 of 50 episodes are in {out}" in capsys.readouterr().err
     assert len(EpisodeDataset.load(out)) == 20
+
+
+def test_a_data_set_of_minari_is_recorded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [*RANDOM, "--episodes", "4", "--out-format", "minari", "--out"]
+    assert main([*words, "walks-v0"]) == 0
+    EpisodeDataset.load("walks-v0").check()
+    assert main([*words, "walks"]) == 2
+    assert "--out walks: want a folder whose name Minari accepts, such as walks-v0" in capsys.readouterr().err
+    assert main(["record", "--recipe", "dec_tiger", "--random", "--out-format", "minari", "--out", "t-v0"]) == 2
+    assert "2 agents, and a data set of Minari has one: use --out-format hdf5" in capsys.readouterr().err

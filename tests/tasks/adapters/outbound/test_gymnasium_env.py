@@ -9,10 +9,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box, MultiDiscrete, Tuple
 from gymnasium.utils.env_checker import check_env
 
 from badger import TASKS, AssociativeRecall, GuessingGame, Maze, PooledRecall, RepeatPrevious
-from tasks import InputTape, Mixed, to_gymnasium, to_parallel_env
+from tasks import Continuous, InputTape, Notes, TMaze, to_gymnasium, to_parallel_env
 from tasks.adapters.outbound import gymnasium_env
 from toy_teams import Choosy, Flock
 from toys import Steps, Walk, seeded
@@ -26,10 +27,8 @@ class Long(Steps):
         return state._replace(length=torch.full_like(state.length, self.steps)), step
 
 
-SERVED = {
-    name: make for name, make in TASKS.items() if make().agents is None and not isinstance(make().action_space, Mixed)
-}
-MAKE = SERVED | {"long": Long, "choosy": Choosy}
+SINGLE = {name: make for name, make in TASKS.items() if make().agents is None}
+MAKE = SINGLE | {"long": Long, "choosy": Choosy}
 HARMLESS = ("infinity", "symmetric and normalized", "A Box observation space maximum", "A Box action space")
 
 
@@ -61,12 +60,40 @@ def test_a_multi_agent_task_is_refused():
         to_gymnasium(Flock())
 
 
-@pytest.mark.parametrize("convert", [to_gymnasium, to_parallel_env])
-def test_real_numbers_beside_choices_are_refused(convert):
-    with pytest.raises(
-        ValueError, match=r"actions are Mixed\(.*\), want one of Discrete, MultiDiscrete and Continuous"
-    ):
-        convert(InputTape())
+def test_choices_beside_real_numbers_are_a_tuple_of_both():
+    env = to_gymnasium(InputTape(length=2, symbols=3))
+    assert env.action_space == Tuple((MultiDiscrete([3, 2]), Box(-np.inf, np.inf, (3,), np.float32)))
+    _, info = env.reset(seed=0)
+    choices, numbers = info["action_mask"]
+    assert [mask.tolist() for mask in choices] == [[1, 1, 1], [1, 1]] and numbers is None
+    env.step(env.action_space.sample(info["action_mask"]))
+    env.step((np.array([2, 1]), np.array([0.5, -1, 2])))
+    assert env.episode.actions[-1].tolist() == [[2, 1, 0.5, -1, 2]]
+
+
+@pytest.mark.parametrize(
+    "action",
+    [3, np.array([0, 0, 0.5]), ([0, 0],), ([0, 3], [0.5]), ([0.0, 0.0], [0.5]), ([0, 0], [2.0]), ([0, 0], [np.nan]),
+     ([0, 0], [[0.5], [1, 2]]), {"choices": [0, 0], "numbers": [0.5]}, None],
+)  # fmt: skip
+def test_an_action_that_is_no_pair_of_choices_and_numbers_is_refused(action):
+    env = to_gymnasium(Notes(TMaze(3), 1, 1))
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"want a tuple of two: 2 integers from 0 to below \[4, 3\]; and 1 finite num"):
+        env.step(action)
+
+
+class Narrow(GuessingGame):
+    action_space = Continuous(1, -0.1, 0.3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_bounds_are_those_of_the_precision_of_the_action(dtype):
+    env = to_gymnasium(Narrow(2, 1))
+    env.reset(seed=0)
+    env.step(np.array([-0.1], dtype))  # as float32 a little less than -0.1
+    with pytest.raises(ValueError, match=r"want 1 finite numbers from -0.1 to 0.3"):
+        env.step(np.array([-0.11], dtype))
 
 
 def test_spaces_are_those_of_the_whole_action_and_of_all_rows():
@@ -168,6 +195,12 @@ def test_actions_before_the_start_and_after_the_end_are_refused():
     env.step(1)
     with pytest.raises(RuntimeError, match="is over: call reset"):
         env.step(1)
+
+
+def test_the_grid_of_a_task_with_notes_is_drawn_from_its_start():
+    env = to_gymnasium(Notes(Maze(9, size=5), 1, 1), render_mode="ansi")
+    env.reset(seed=0)
+    assert env.render().splitlines()[3][2] == "@"
 
 
 def test_an_unknown_render_mode_is_refused():

@@ -12,8 +12,19 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 from pettingzoo.utils.conversions import parallel_to_aec
 
 from badger import TASKS, GuessingGame, Maze, PooledRecall, RepeatPrevious
-from tasks import AssociativeRecall, Continuous, DictionaryInference, Discrete, Mixed, MultiDiscrete, to_parallel_env
+from tasks import (
+    AssociativeRecall,
+    Continuous,
+    DictionaryInference,
+    Discrete,
+    InputTape,
+    Mixed,
+    MultiDiscrete,
+    Notes,
+    to_parallel_env,
+)
 from tasks.adapters.outbound.rendering import COLORS, SIGNS
+from tasks.adapters.outbound.spaces import to_action_space
 from tasks.control.mazes.maze_tables import build_maze_tables
 from toy_teams import Ballot, Choosy, Flock
 from toys import Steps, Walk, seeded
@@ -21,8 +32,11 @@ from toys import Steps, Walk, seeded
 CYCLES = 21  # most tasks end in fewer steps
 
 
-SERVED = {name: make for name, make in TASKS.items() if not isinstance(make().action_space, Mixed)}
-MAKE = SERVED | {"flock": Flock, "steps": Steps, "ballot": Ballot}
+BOTH = Mixed(MultiDiscrete((3, 2)), Continuous(1, -1, 2))
+MAKE = TASKS | {
+    "flock": Flock, "steps": Steps, "ballot": Ballot, "ballot of both": lambda: Ballot(kind=BOTH),
+    "flock with notes": lambda: Notes(Flock(), 1, 1),
+}  # fmt: skip
 of_every_task = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE)
 
 
@@ -70,7 +84,10 @@ def test_every_task_passes_the_test_of_pictures(make, capsys):
         (GuessingGame(dims=3), [Continuous(1)] * 3),
         (PooledRecall(experts=5, values=3), [Discrete(3)] * 5),
         (Ballot(kind=MultiDiscrete((2, 3))), [MultiDiscrete((2, 3))] * 3),
+        (Ballot(kind=BOTH), [BOTH] * 3),
+        (InputTape(2, symbols=2), [Discrete(3), Discrete(2), Continuous(1), Continuous(1)]),
         (Flock(), [Discrete(2)] * 3),
+        (Notes(Flock(), 1, 1), [Mixed(MultiDiscrete((2, 3)), Continuous(1, -1, 1))] * 3),
     ],
     ids=lambda x: type(x).__name__,
 )
@@ -79,13 +96,7 @@ def test_agents_are_those_of_the_task_its_rows_or_the_parts_of_its_action(task, 
     assert env.possible_agents == [f"expert_{i}" for i in range(len(actions))]
     for name, action in zip(env.possible_agents, actions, strict=True):
         space = env.action_space(name)
-        match action:
-            case Discrete(n=n):
-                assert space.n == n and space.start == 0
-            case MultiDiscrete(nvec=ns):
-                assert tuple(space.nvec) == ns
-            case Continuous(size=size):
-                assert space.shape == (size,) and space.low[0] == -np.inf and space.dtype == np.float32
+        assert space == to_action_space(action, torch.float32)
         assert env.observation_space(name).shape == (task.obs_size,)
 
 
@@ -109,6 +120,22 @@ def test_agents_of_parts_play_the_task_with_their_parts_joined(dtype):
     assert env.agents == []
 
 
+def test_choices_and_numbers_are_an_agent_each():
+    env = to_parallel_env(InputTape(2, symbols=2))
+    env.reset(seed=0)
+    env.step({"expert_0": 2, "expert_1": 1, "expert_2": np.array([0.5]), "expert_3": np.array([-3.0])})
+    assert env.episode.actions[0].tolist() == [[2, 1, 0.5, -3]]
+
+
+def test_each_agent_has_choices_and_numbers_of_its_own():
+    env = to_parallel_env(Notes(Flock(), 1, 1))
+    env.reset(seed=0)
+    env.step({"expert_0": ([1, 2], [0.5]), "expert_2": (np.array([0, 1]), np.array([-1.0]))})
+    assert env.episode.actions[0].tolist() == [[[1, 2, 0.5], [0, 0, 0], [0, 1, -1]]]
+    with pytest.raises(ValueError, match=r"expert_0 gave the action \(\[1, 3\], \[0\]\), want a tuple of two"):
+        env.step(dict.fromkeys(env.agents, ([1, 3], [0])))
+
+
 def test_choices_side_by_side_are_an_agent_each():
     task = AssociativeRecall(bits=3)
     env = to_parallel_env(task)
@@ -125,13 +152,14 @@ def test_choices_side_by_side_are_an_agent_each():
         (Discrete(3), [2, 1, 1], 1),
         (MultiDiscrete((3, 3)), [[2, 0], [2, 1], [0, 1]], 12),
         (Continuous(1), [[1.0], [2.0], [6.0]], 3.0),
+        (BOTH, [([2, 0], [1.5]), ([2, 1], [0.0]), ([0, 1], [0.0])], 12 + 50),
     ],
 )
 def test_who_senses_a_row_of_its_own_has_a_vote(kind, votes, done):
     env = to_parallel_env(Ballot(kind=kind))
     seen, _ = env.reset(seed=0)
     assert [obs[0] for obs in seen.values()] == [0, 1, 2]
-    _, rewards, *_ = env.step({f"expert_{i}": np.array(vote) for i, vote in enumerate(votes)})
+    _, rewards, *_ = env.step({f"expert_{i}": vote for i, vote in enumerate(votes)})
     assert rewards == dict.fromkeys(env.possible_agents, done)
 
 
@@ -230,6 +258,12 @@ def test_what_is_legal_is_each_agents_own():
 def test_what_is_legal_is_each_parts_own():
     _, infos = to_parallel_env(Choosy(bits=2)).reset(seed=0)
     assert [info["action_mask"].tolist() for info in infos.values()] == [[0, 1], [1, 1]]
+
+
+def test_an_agent_of_a_number_has_no_mask_beside_those_of_choices():
+    _, infos = to_parallel_env(InputTape(1, symbols=1, timed=True)).reset(seed=0)
+    masks = [info["action_mask"].tolist() if info else None for info in infos.values()]
+    assert masks == [[1, 1, 1], [1, 0], None]
 
 
 def test_scores_are_in_the_infos_of_all_agents():

@@ -10,7 +10,7 @@ from numpy.testing import assert_array_equal
 
 import toy_worlds
 from badger import build_run
-from tasks import Continuous, Gymnasium, Mixed
+from tasks import Continuous, Gymnasium, Mixed, to_gymnasium
 from tasks import Discrete as Choice
 from tasks import MultiDiscrete as Choices
 from tasks.adapters.inbound.spaces.actions import ActionCodec
@@ -69,6 +69,27 @@ def random_action(space, rng):
             return torch.stack([torch.randint(n, (3,), generator=rng) for n in nvec], -1)
         case Mixed(choices=choices, numbers=numbers):
             return torch.cat([random_action(choices, rng), random_action(numbers, rng)], -1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_actions_go_through_a_world_of_a_task_of_a_world(name):
+    """The innermost world receives what it would receive from the task of it alone."""
+    space, wanted = CASES[name]
+    worlds = [[], []]
+
+    def make(made):
+        made.append(toy_worlds.Choosing(space))
+        return made[-1]
+
+    task, inner = (Gymnasium(partial(make, made), steps=9) for made in worlds)
+    through = Gymnasium(partial(to_gymnasium, inner), steps=9)
+    assert through.action_space == wanted
+    for one in (task, through):
+        state, rng = one.reset(1, seeded())[0], seeded(1)
+        for _ in range(3):
+            state, _ = one.step(state, random_action(wanted, rng)[:1], rng)
+    alone, behind = (next(world for world in made if hasattr(world, "last")).last for made in worlds)
+    assert str(alone) == str(behind)
 
 
 @pytest.mark.parametrize("name", CASES)
