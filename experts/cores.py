@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, get_type_hints
 
+from experts.attention.decision_transformer import DecisionTransformer
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
@@ -170,5 +171,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "dvrl": dvrl,
     "dvbf": DVBF,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
+    "decision_transformer": DecisionTransformer,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

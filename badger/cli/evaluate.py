@@ -75,7 +75,7 @@ def command(argv: list[str]) -> Work:
         """
         check_output_file("json", json)
         subject = load_subject(run, member=member, best=best, seed=seed, build=build, trust_code=trust_code)
-        name, policy = _choose_policy(subject.learner, deterministic, sampled)
+        name, policy = choose_policy(subject.learner, deterministic, sampled)
         count = subject.agent.experts if experts is None else experts
         as_trained = not (best or lesion or env_api or episodes or deterministic or sampled)
         task, default_episodes = learner_evaluation(subject.learner)
@@ -175,8 +175,17 @@ class _Evaluation:
         }  # fmt: skip
 
 
-def _choose_policy(learner: Learner, deterministic: bool, sampled: bool) -> tuple[str, Policy]:
-    """The policy that the flags name, or else the learner's own, with its name."""
+def choose_policy(learner: Learner, deterministic: bool, sampled: bool) -> tuple[str, Policy]:
+    """The policy that the flags name, or else the learner's own, with its name.
+
+    Args:
+        learner: of one agent.
+        deterministic: --deterministic is given.
+        sampled: --sampled is given.
+
+    Raises:
+        ValueError: both are given, or the agent's actions are not sampled.
+    """
     policies = evaluation_policies(learner)
     if deterministic and sampled:
         raise ValueError("--sampled: --deterministic is given, too; want one of them")

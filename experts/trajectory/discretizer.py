@@ -40,7 +40,8 @@ class Discretizer(nn.Module):
         most = max([2, *(n for n in options if n is not None)])
         if bins < most:
             raise ValueError(f"bins={bins}, want at least {most}: 2, and one for each option of a choice")
-        self.bins, self.numbers = bins, [dim for dim, n in enumerate(options) if n is None]
+        self.bins, self.options = bins, tuple(options)
+        self.numbers = [dim for dim, n in enumerate(options) if n is None]
         tables = [_default_bins(n, bins) for n in options]
         for name, rows in zip(("edges", "centers"), zip(*tables, strict=True), strict=True):
             self.register_buffer(name, torch.stack(rows))
@@ -56,11 +57,32 @@ class Discretizer(nn.Module):
         Args:
             values: of recorded steps.
         """
-        every = -(-len(values) // MOST_VALUES)
+        self.set(*self.fitted(values))
+
+    def fitted(self, values: Float[Tensor, "V S"]) -> tuple[Float[Tensor, "S K1"], Float[Tensor, "S K"]]:
+        """Edges and centers of the bins of recorded values, on the host.
+
+        Args:
+            values: of recorded steps, on the host.
+        """
+        every = max(1, -(-len(values) // MOST_VALUES))
+        tables = [_default_bins(n, self.bins) for n in self.options]
         for dim in self.numbers:
-            tables = quantile_bins(values[::every, dim].double().cpu().numpy(), self.bins)
-            for buffer, row in zip((self.edges, self.centers), tables, strict=True):
-                buffer[dim] = torch.as_tensor(row)
+            found = quantile_bins(values[::every, dim].double().numpy(), self.bins)
+            tables[dim] = torch.as_tensor(found[0]), torch.as_tensor(found[1])
+        edges, centers = (torch.stack([row.double() for row in rows]) for rows in zip(*tables, strict=True))
+        return edges, centers
+
+    def set(self, edges: Float[Tensor, "S K1"], centers: Float[Tensor, "S K"]) -> None:
+        """Sets the bins.
+
+        Args:
+            edges: between them, infinite after the last.
+            centers: their mean values.
+        """
+        device = self.edges.device
+        self.edges.copy_(edges.to(device))
+        self.centers.copy_(centers.to(device))
         self.used.copy_(self._used())
 
     def encode(self, values: Float[Tensor, "*B d"], dims: Sequence[int]) -> Int[Tensor, "*B d"]:

@@ -114,7 +114,7 @@ class Layer(nn.Module):
             mask: as for `TokenTransformer.forward`.
             cache: keys and values of the tokens before; None: there are none.
         """
-        qkv = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, x.shape[-1] // self.heads))  # (R, L, 3, heads, W / heads)
+        qkv = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, x.shape[-1] // self.heads))
         query, key, value = qkv.movedim(2, 0).transpose(2, 3).unbind(0)
         if cache is not None:
             key, value = torch.cat([cache[0], key], 2), torch.cat([cache[1], value], 2)

@@ -5,12 +5,22 @@ from functools import cache, partial
 import pytest
 
 from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2
-from badger.learners import EMDQN, MFEC, NEC, host
+from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, PercentBC, host
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
+from recorded import random_episodes
 
 REPLAY = {"batch": 4, "horizon": 5, "gradient_steps": 1, "replay_batch": 4, "prefill": 4}
+
+
+def offline(learner, agent, task, **options):
+    """A learner from a few random episodes of the task."""
+    return learner(agent, task, data=random_episodes(task, 12), **options)
+
+
 QUICK = {
+    "behavior_cloning": partial(offline, BehaviorCloning, batch=4),
+    "percent_bc": partial(offline, PercentBC, batch=4, percent=75, sequence_length=3),
     "ppo": partial(PPO, batch=4, horizon=5, sequence_length=4, epochs=1, minibatches=2),
     "dqn": partial(DQN, **REPLAY),
     "drqn": partial(DRQN, **REPLAY),
@@ -43,7 +53,7 @@ def test_every_learner_keeps_the_contract(name, holds):
 
 @pytest.mark.parametrize(("name", "reads"), [
     ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1),
-    ("mfec", 1), ("nec", 1), ("emdqn", 2),
+    ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0),
 ])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads

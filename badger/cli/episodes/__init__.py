@@ -1,0 +1,4 @@
+"""Commands about recorded episodes.
+
+- `badger.cli.episodes.record`: `badger record`.
+"""
