@@ -219,8 +219,8 @@ class ReplayBuffer:
         if self.states:  # else the indices need not go to the host
             pairs = [self.states.get(i, (None, None)) for i in host.to_host(indices).tolist()]
         initial_states, final_states = zip(*pairs, strict=True)
-        transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
-        return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)  # type: ignore[arg-type]
+        transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))
+        return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)
 
     def update_priorities(self, indices: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
         """Sets priorities; one that is not finite leaves the old one.
