@@ -59,6 +59,8 @@ badger resume runs/eight --total-steps 3000000                 # trains on
 badger evaluate runs/shared --experts 64 --steps 80 --lesion 0,3 --json result.json
 badger evaluate runs/eight --member 3
 badger evaluate runs/cartpole --sampled --episodes 100         # or --deterministic
+badger record runs/cartpole --episodes 1000 --out data.h5      # episodes in a file, for learning offline
+badger record --recipe t_maze --random --out walks.h5          # of random actions
 badger evaluate runs/shared --env-api pettingzoo               # the same episodes, in an environment of PettingZoo
 badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64    # table, CSV and heat maps
 badger inspect runs/shared --animate episode.html              # an episode, step by step, with a slider

@@ -52,13 +52,13 @@ class Normalized(Sense):
         return self.base(torch.where(self.numeric, normalized, obs), experts, outputs)
 
 
-def update_obs_moments(agent: Agent, obs: Float[Tensor, "T B *EO"], present: Sequence[Bool[Tensor, "B P"]]) -> None:
+def update_obs_moments(agent: Agent, obs: Float[Tensor, "T B *EO"], present: Sequence[Bool[Tensor, "B *P"]]) -> None:
     """Merges the observations of a rollout into the moments of an agent's sense, where it is `Normalized`.
 
     Args:
         agent: the agent.
         obs: the observations.
-        present: agents that observed each step; empty: all.
+        present: rows, or agents in them, that observed each step; empty: all.
     """
     if isinstance(agent.sense, Normalized):
         rows = obs.shape[:-1]

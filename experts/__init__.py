@@ -13,6 +13,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
   (DVBF), and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
+- `experts.trajectory`: a transformer over recorded steps that plans (Trajectory Transformer).
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
 - `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
@@ -34,10 +35,12 @@ assert y.shape == (2, 5, 8)
 """
 
 from experts import state
+from experts.attention.decision_transformer import DecisionTransformer
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
 from experts.attention.neural_map import NeuralMap
+from experts.attention.return_to_go import set_target_return, target_return, with_return_to_go
 from experts.attention.window import Window
 from experts.auxiliary.contrastive_predictive import CPC
 from experts.auxiliary.predictive_decoder import PSD
@@ -67,6 +70,8 @@ from experts.recurrent.lstm import LSTM
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
+from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 
 __all__ = [
@@ -87,6 +92,7 @@ __all__ = [
     "ClusteredMemory",
     "ControlledMemory",
     "Core",
+    "DecisionTransformer",
     "EpisodicMemory",
     "ExactBelief",
     "Feedforward",
@@ -105,8 +111,10 @@ __all__ = [
     "Reconstruction",
     "RowLog",
     "State",
+    "StepLayout",
     "TaggedMemory",
     "TopKAttention",
+    "TrajectoryTransformer",
     "Unrolled",
     "Window",
     "default_loss_weights",
@@ -114,6 +122,9 @@ __all__ = [
     "private_and_shared",
     "random_seeds",
     "seeded",
+    "set_target_return",
     "state",
+    "target_return",
     "with_random_seeds",
+    "with_return_to_go",
 ]

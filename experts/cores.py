@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, get_type_hints
 
+from experts.attention.decision_transformer import DecisionTransformer
 from experts.attention.gtrxl import GTrXL
 from experts.attention.lookup_table import LookupTable
 from experts.attention.mqn import MQN
@@ -40,6 +41,7 @@ from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
+from experts.trajectory.core import TrajectoryTransformer
 
 
 class ControlledMemory:
@@ -172,5 +174,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "particle_filter": dpfrl,
     "dvrl": dvrl,
     "dvbf": DVBF,
+    "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
+    "decision_transformer": DecisionTransformer,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

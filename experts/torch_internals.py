@@ -129,6 +129,17 @@ def fake_tensors() -> Iterator[Callable[[nn.Module], nn.Module]]:
         yield fake_copy
 
 
+def outside_fake_tensors(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a function that is called outside of FakeTensorMode, with tensors that have values.
+
+    Public replacement: none; to leave the `with` block of the mode.
+    """
+    from torch.utils._python_dispatch import _disable_current_modes
+
+    with _disable_current_modes():
+        return function(*args)
+
+
 def host_readable(tensor: Tensor) -> bool:
     """Whether the values of a tensor can be read here without a synchronization or an error.
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("data", "planning", "test")  # what the tests import
+EXTRAS = ("data", "minari", "planning", "test")  # what the tests import
 SETS = ("oldest", "newest")
 
 

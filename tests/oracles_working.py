@@ -96,12 +96,17 @@ def mqn(core, xs: Tensor) -> Tensor:
 
 
 def neural_map(core, xs: Tensor) -> Tensor:
-    """The map as a dictionary of the places that were visited."""
+    """The map as a dictionary of the places that were visited; one around the agent forgets those out of its reach."""
     weights, size, zeros = dict(core.named_parameters()), core.map_size, xs.new_zeros(core.channels)
-    places, ys = {}, []
+    places, ys, reach = {}, [], (core.window or 0) // 2
     for x in xs:
-        cells = [places.get((i, j), zeros) for i in range(size) for j in range(size)]
-        image = torch.stack(cells, -1).view(1, core.channels, size, size)
+        row, column = (min(int(p.clamp(0, 1) * size), size - 1) for p in x[core.position : core.position + 2])
+        rows, columns = range(size), range(size)
+        if core.window:
+            rows, columns = (range(here - reach, here + reach + 1) for here in (row, column))
+            places = {place: told for place, told in places.items() if place[0] in rows and place[1] in columns}
+        cells = [places.get((i, j), zeros) for i in rows for j in columns]
+        image = torch.stack(cells, -1).view(1, core.channels, len(rows), len(columns))
         for layer in ("summary.0", "summary.2"):
             image = conv2d(image, weights[f"{layer}.weight"], weights[f"{layer}.bias"], stride=2, padding=1).clamp(
                 min=0
@@ -110,7 +115,6 @@ def neural_map(core, xs: Tensor) -> Tensor:
         query = linear(weights, "query", torch.cat([x, summary]))
         scores = [(query @ cell).exp() for cell in cells]
         context = sum(score / sum(scores) * cell for score, cell in zip(scores, cells, strict=True))
-        row, column = (min(int(p.clamp(0, 1) * size), size - 1) for p in x[core.position : core.position + 2])
         old, told = places.get((row, column), zeros), torch.cat([x, summary, context])
         of_x = (weights["write.weight_ih"] @ told + weights["write.bias_ih"]).chunk(3)
         of_h = (weights["write.weight_hh"] @ old + weights["write.bias_hh"]).chunk(3)

@@ -15,7 +15,7 @@ SPACES: dict[str, ActionSpace] = {
 
 def random_action(space: ActionSpace, *lead: int, rng: torch.Generator, dtype=torch.float32) -> torch.Tensor:
     if isinstance(space, Continuous):
-        return torch.randn(*lead, space.size, generator=rng, dtype=dtype)
+        return torch.randn(*lead, space.size, generator=rng, dtype=dtype).clamp(space.low, space.high)
     if isinstance(space, Mixed):
         parts = [random_action(part, *lead, rng=rng, dtype=dtype) for part in (space.choices, space.numbers)]
         return torch.cat([part.to(dtype) for part in parts], -1)

@@ -1,10 +1,14 @@
-"""The command `badger inspect RUN`: the content of a run folder, and metrics and pictures of its agent."""
+"""The command `badger inspect RUN`: the content of a run folder, and metrics and pictures of its agent.
+
+Of a data set it is `badger.cli.episodes.inspect_data`.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from tyro.conf import Positional
 
+from badger.cli.episodes.inspect_data import inspect_data_command, is_data_set
 from badger.cli.loading import Subject, load_subject
 from badger.cli.paths import check_output_file, check_output_folder
 from badger.cli.usage import Work, parse
@@ -25,6 +29,8 @@ def inspect_command(words: list[str]) -> Work:
     Args:
         words: the command line after `badger inspect`.
     """
+    if any(is_data_set(Path(word)) for word in words):
+        return inspect_data_command(words)
 
     def inspect(
         run: Positional[Path],
@@ -37,6 +43,8 @@ def inspect_command(words: list[str]) -> Work:
         animate: Path | None = None,
     ) -> Work:
         """Print what a run folder holds and what its agent does in a batch of episodes; save pictures of one episode.
+
+        Of a data set of badger record, or of Minari, it prints and draws statistics: badger inspect data.h5 --help.
 
         Episodes of an external environment are truncated after 1,000 steps.
 

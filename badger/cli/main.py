@@ -1,4 +1,4 @@
-"""The command line: badger train | resume | evaluate | inspect | study | compare | bench | solve | list."""
+"""The command line: badger train | resume | evaluate | record | inspect | study | compare | bench | solve | list."""
 
 import inspect
 import os
@@ -38,7 +38,9 @@ USAGE = """usage: badger COMMAND ...
   badger resume RUN                 resume a run from its last checkpoint, bit-exact
   badger evaluate RUN [--flags]     scores on held-out episodes, also with other sizes or lesions
   badger evaluate RUN --grid [...]  all combinations of lists of sizes: a table, CSV and heat maps
+  badger record RUN --out data.h5   episodes of a trained agent, or of random actions, in a file to learn from
   badger inspect RUN                text and pictures of an agent, and damaged lines of its files
+  badger inspect data.h5            statistics and a picture of recorded episodes, and damaged steps
   badger study NAME [--flags]       arms x seeds, and a report with intervals; the same command resumes it
   badger compare RUN ... [--flags]  the same report of any runs, from their files alone
   badger bench [CASE ...] [--flags] speed and memory against references; all cases take some minutes
@@ -60,8 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     argv = sys.argv[1:] if arguments is None else arguments
     commands: dict[str, Command] = {
-        "train": train_command, "resume": resume_command, "evaluate": _evaluate, "inspect": inspect_command,
-        "study": _study, "compare": _compare, "bench": _bench, "solve": _solve, "list": _list,
+        "train": train_command, "resume": resume_command, "evaluate": _evaluate, "record": _record,
+        "inspect": inspect_command, "study": _study, "compare": _compare, "bench": _bench, "solve": _solve,
+        "list": _list,
     }  # fmt: skip
     if argv == ["--version"]:
         print(f"badger-agents {__version__}")
@@ -100,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
         if os.environ.get("BADGER_DEBUG"):
             raise
         message = out_of_memory_message(error) or name_flags(str(error), argv[1:])
-        if isinstance(error, UntrustedCode) and argv[0] in ("resume", "evaluate", "inspect"):
+        if isinstance(error, UntrustedCode) and argv[0] in ("resume", "evaluate", "record", "inspect"):
             message += f". The command is then\n        badger {shlex.join([*argv, '--trust-code'])}"
         print(f"badger: {message}\n        (BADGER_DEBUG=1 shows where)", file=sys.stderr)
         return 1
@@ -112,6 +115,12 @@ def _evaluate(words: list[str]) -> Work:
 
         return grid_command.command([word for word in words if word != "--grid"])
     return evaluate_command.command(words)
+
+
+def _record(words: list[str]) -> Work:
+    from badger.cli.episodes import record as commands  # what only this command needs
+
+    return commands.record_command(words)
 
 
 def _study(words: list[str]) -> Work:

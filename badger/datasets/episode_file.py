@@ -189,8 +189,8 @@ class EpisodeFile:
 
     def _attribute(self, file: Group, name: str, kind: type) -> Any:
         value = file.attrs.get(name)
-        if not isinstance(value, kind):
-            raise self._damaged(f"its attribute {name} is {value!r}, want {kind.__name__}")
+        if not isinstance(value, kind) or (isinstance(value, str) and not value.isprintable()):
+            raise self._damaged(f"its attribute {name} is {value!r}, want {kind.__name__}, printable")
         return value
 
     def _damaged(self, problem: str) -> DamagedFile:

@@ -61,12 +61,9 @@ class EpisodeWriter:
             ValueError: an episode without steps, a type of numbers that HDF5 does not have, or shapes and types other
                 than those of the episodes before.
         """
-        if (episodes.length < 1).any():
-            number = self.episodes + int((episodes.length < 1).long().argmax())
-            raise ValueError(f"episode {number} has no steps, want at least 1")
+        check_first(episodes, self.action_space, self.episodes)
         rows = self._rows(episodes)
         if not self.episodes:
-            self._check_action(episodes)
             self._create(rows, tuple(episodes.reward.shape[2:]))
         self._check_alike(rows)
         for name, values in rows.items():
@@ -88,7 +85,9 @@ class EpisodeWriter:
         try:
             self._file.attrs["best_return"] = self._best
             self._file.close()
-            _rename_durably(self._temporary, self.path)
+            sync(self._temporary)
+            os.replace(self._temporary, self.path)
+            sync(self.path.parent)
         finally:
             self.discard()
 
@@ -108,7 +107,7 @@ class EpisodeWriter:
             parts["action_mask"] = episodes.action_mask[valid]
         parts |= {INFO + name: values[valid] for name, values in episodes.info.items()}
         parts |= {"length": episodes.length.long(), "returns": episodes.returns}
-        return {name: _to_numpy(name, values) for name, values in parts.items()}
+        return {name: to_numpy(name, values) for name, values in parts.items()}
 
     def _create(self, rows: Rows, agents: tuple[int, ...]) -> None:
         for name, values in rows.items():
@@ -120,11 +119,6 @@ class EpisodeWriter:
                 "agents": agents[0] if agents else 0, "dtype": str(rows["obs"].dtype),
             }
         )  # fmt: skip
-
-    def _check_action(self, episodes: Episodes) -> None:
-        want = (*episodes.reward.shape[2:], *action_row(self.action_space))
-        if (found := tuple(episodes.action.shape[2:])) != want:
-            raise ValueError(f"an action has shape {found}, want {want} of {self.action_space}: integers, no logits")
 
     def _check_alike(self, rows: Rows) -> None:
         file = self._file
@@ -140,6 +134,24 @@ class EpisodeWriter:
                 )
 
 
+def check_first(episodes: Episodes, space: ActionSpace, number: int) -> None:
+    """Checks what each format asks of episodes.
+
+    Args:
+        episodes: to be written.
+        space: the action space.
+        number: of the first of them.
+
+    Raises:
+        ValueError: an episode without steps, or actions of another shape than those of the space.
+    """
+    if (episodes.length < 1).any():
+        raise ValueError(f"episode {number + int((episodes.length < 1).long().argmax())} has no steps, want at least 1")
+    want = (*episodes.reward.shape[2:], *action_row(space))
+    if (found := tuple(episodes.action.shape[2:])) != want:
+        raise ValueError(f"an action has shape {found}, want {want} of {space}: integers, no logits")
+
+
 def best_return(returns: Tensor) -> float:
     """The highest return; with several agents, of their mean.
 
@@ -149,7 +161,16 @@ def best_return(returns: Tensor) -> float:
     return returns.double().reshape(len(returns), -1).mean(-1).max().item()
 
 
-def _to_numpy(name: str, values: Tensor) -> np.ndarray:
+def to_numpy(name: str, values: Tensor) -> np.ndarray:
+    """A field as an array.
+
+    Args:
+        name: of the field.
+        values: on any device.
+
+    Raises:
+        ValueError: a type of numbers that HDF5 does not have.
+    """
     try:
         return values.detach().cpu().numpy()
     except TypeError as error:
@@ -158,13 +179,15 @@ def _to_numpy(name: str, values: Tensor) -> np.ndarray:
         ) from error
 
 
-def _rename_durably(temporary: Path, path: Path) -> None:
-    """Renames a file so that it survives a power failure."""
-    for place, rename in ((temporary, True), (path.parent, False)):
-        descriptor = os.open(place, os.O_RDONLY)
+def sync(*paths: Path) -> None:
+    """Flushes files and folders to the disk, so that they survive a power failure.
+
+    Args:
+        paths: of files that are closed, and of folders in which a file has been renamed.
+    """
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if rename:
-            os.replace(temporary, path)

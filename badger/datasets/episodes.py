@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.datasets.checks import check_steps
-from badger.datasets.episode_file import EpisodeFile
-from badger.datasets.episode_writer import EpisodeWriter, best_return
+from badger.datasets.episode_writer import best_return
+from badger.datasets.formats import open_source, open_writer
 from badger.datasets.sources import Episodes, EpisodesInMemory, EpisodeSource
 from tasks import ActionSpace, Task
 
@@ -48,27 +48,30 @@ class EpisodeDataset:
         """A data set in a file, of which the windows that are asked for are read; only lengths and returns are kept.
 
         Args:
-            path: of `save` or `badger record`.
+            path: file of `save` or `badger record`, or folder of a data set of Minari.
 
         Raises:
             FileNotFoundError: there is none.
+            ValueError: a data set of Minari with spaces that are not read.
             DamagedFile: it has no recorded episodes, another version of the format, or parts that do not fit together.
                 `check` looks at each step.
         """
-        source = EpisodeFile(Path(path))
+        source = open_source(Path(path))
         return cls(source, source.action_space, source.task)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], out_format: str = "hdf5") -> None:
         """Writes all episodes to one HDF5 file; a file of that name is replaced once the new one is complete.
 
         Args:
             path: the file.
+            out_format: "minari": to a new folder that Minari reads, instead; see `badger.datasets.minari_writer`.
 
         Raises:
-            ValueError: there is no episode, or a type of numbers that HDF5 does not have.
+            ValueError: there is no episode, a type of numbers that HDF5 does not have, or what Minari cannot hold.
+            FileExistsError: the folder of a data set of Minari exists.
             OSError: that of the system.
         """
-        with EpisodeWriter(path, self.action_space, self.task) as writer:
+        with open_writer(Path(path), out_format, self.action_space, self.task) as writer:
             for rows in torch.arange(len(self)).split(SAVED_EPISODES):
                 writer.append(self[rows])
 

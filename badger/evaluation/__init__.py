@@ -3,6 +3,7 @@
 - `badger.evaluation.evaluate`: `evaluate`: scores on new episodes, with means and standard errors.
 - `badger.evaluation.default_size`: how many episodes there are by default, and when they are truncated.
 - `badger.evaluation.batches`: how many episodes are played side by side.
+- `badger.evaluation.data_collection`: `record_episodes`: what an agent does, in a file to learn from.
 - `badger.evaluation.size_grid`: scores over a grid of sizes, far from those of training.
   `badger.evaluation.heatmaps` draws it, `badger.evaluation.published` has published figures to compare with.
 - `badger.evaluation.inspection`: one batch of episodes in numbers and plots, for TensorBoard.

@@ -1,4 +1,7 @@
-"""The one function by which learners read values of the device on the host."""
+"""The functions by which learners read values of the device on the host, and work on the host alone."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -17,3 +20,15 @@ def to_host(tensor: Tensor) -> np.ndarray:
         tensor: on any device; its gradient is cut off.
     """
     return tensor.detach().cpu().numpy()
+
+
+def on_host(function: Callable[..., Any], *args: Any) -> Any:
+    """The result of a function that works on the host alone, such as one that reads recorded episodes from a file.
+
+    It has values where those of the device have none: the contract of learners calls it outside of FakeTensorMode.
+
+    Args:
+        function: takes and returns no tensor of the device.
+        args: its arguments.
+    """
+    return function(*args)

@@ -9,6 +9,8 @@
 - `host_reads`: how often an update reads values on the host (`badger.learners.host`), at most.
 - `takes_agents`: an environment of several agents (`Task.agents`), with a reward for each.
 - `joins_populations`: several of it train together as a `Population`.
+- `needs_previous`: the agent observes its last action and reward (`tasks.PreviousActionReward`).
+- `needs_data`: it learns from recorded episodes, its argument `data`, and lives none.
 
 A learner without one of these attributes has the default of `DEFAULTS`.
 """
@@ -28,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "host_reads": 1,
     "takes_agents": True,
     "joins_populations": False,
+    "needs_data": False,
+    "needs_previous": False,
 }
 
 
@@ -77,6 +81,29 @@ def check_task(learner: Any, name: str, task: Task | TaskDistribution) -> None:
         raise ValueError(
             f"{type(single).__name__}: actions are {single.action_space}, and {name} learns {wanted} only; use another "
             "learner"
+        )
+
+
+def check_data_given(learner: Any, name: str, data: Any | None) -> None:
+    """Refuses a learner from recorded episodes without any, and another one with some.
+
+    Args:
+        learner: a learner class or instance.
+        name: of the learner, for the message.
+        data: recorded episodes; None: none.
+
+    Raises:
+        ValueError: says what to do.
+    """
+    if requirement(learner, "needs_data") and data is None:
+        raise ValueError(
+            f"learner {name!r} learns from recorded episodes, and there are none: want badger train offline --data "
+            f"FILE --learner {name}"
+        )
+    if data is not None and not requirement(learner, "needs_data"):
+        raise ValueError(
+            f"learner {name!r} learns from episodes that the agent lives, not from recorded ones; want a learner such "
+            "as behavior_cloning"
         )
 
 

@@ -5,6 +5,7 @@
 - `badger.policies.gaussian`: the same for continuous actions: a normal distribution, clipped to the action's bounds.
 - `badger.policies.mixed`: the product of both, for choices beside real numbers.
 - `badger.policies.deterministic`: the most likely actions of a policy that samples, and the reverse.
+- `badger.policies.uniform`: `Uniform`, random actions, whatever the output is.
 - `badger.policies.correlated`: `CorrelatedGaussian`, whose noise correlates in time.
 
 A policy is called with the output, the action mask, its state and a generator, and returns the action and its next

@@ -11,8 +11,11 @@ import torch
 from badger import act
 from badger.act import Act
 from badger.agent import Agent
+from badger.datasets import EpisodeDataset
 from badger.learners import check_task, requirement
+from badger.learners.offline.step_layout import step_layout
 from badger.learners.population import Population
+from badger.learners.requirements import check_data_given
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
 from badger.normalized_sense import Normalized
 from badger.recipes.initial_weights import orthogonal_
@@ -116,13 +119,20 @@ class Setup:
         """
         return self if self.experts or task.agents is None else dataclasses.replace(self, experts=task.agents)
 
-    def make_run(self, tasks: Task | TaskDistribution, *, learner_defaults: Mapping[str, Any] | None = None) -> Run:
+    def make_run(
+        self,
+        tasks: Task | TaskDistribution,
+        *,
+        learner_defaults: Mapping[str, Any] | None = None,
+        data: EpisodeDataset | None = None,
+    ) -> Run:
         """A run of this agent on a task or a distribution of tasks; of a population where there are several seeds.
 
         Args:
             tasks: what the agent is trained on.
             learner_defaults: options of the learner where the recipe has others than the learner's own, and none are
                 given; those that the learner does not have are ignored.
+            data: recorded episodes, for a learner that needs them (`badger.learners.requirements`).
 
         Raises:
             ValueError: an unknown name or option, a flag that the learner does not have, a task that it cannot learn,
@@ -131,6 +141,7 @@ class Setup:
         self._check_numbers()
         assert self.outer_steps is not None  # checked before
         learner = self.learner.with_defaults(learner_defaults or {})
+        check_data_given(learner.factory, learner.name, data)
         check_task(learner.factory, learner.name, tasks)
         if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
             raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
@@ -148,7 +159,8 @@ class Setup:
                 self._fit(agent, nominal(tasks), generator(seed, "fit", device=device))
             weights = default_loss_weights(agent.core) if self.auxiliary_weights is None else self.auxiliary_weights
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
-            members.append(learner.build(agent, tasks, seed=seed, **training))
+            recorded = {} if data is None else {"data": data}
+            members.append(learner.build(agent, tasks, seed=seed, **training, **recorded))
         learner_of_run = members[0] if self.seeds == 1 else Population(members)
         return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
@@ -214,6 +226,8 @@ class Setup:
             target_size=heard,
             model=task.known_model,
             position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
+            layout=step_layout(task) if isinstance(sensing, Broadcast) else None,
+            **_previous_sizes(task),
         )
         self._check_measurements(core, sensing)
         bus = self.bus.build(core.output_size, self.message_size)
@@ -287,6 +301,14 @@ class Setup:
             "linear": Cooldown(self.lr, self.outer_steps, fraction=1.0),
         }
         return get_by_name(kinds, self.schedule, "schedule")
+
+
+def _previous_sizes(task: Task) -> dict[str, int | None]:
+    """The sizes of the observation and of the last action behind it, where a task observes its last action."""
+    action, reward = (part_index(task.obs_parts, name) for name in ("[action]", "[reward]"))
+    if action is None or reward is None:
+        return {"obs_size": None, "action_size": 0}
+    return {"obs_size": action, "action_size": reward - action}
 
 
 def resolve_device(name: str) -> torch.device:

@@ -1,5 +1,6 @@
 """The contract of learners: `check_learner` and `LEARNER_PROPERTIES`."""
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,7 @@ from badger.testing.core.cases import through_a_file
 from badger.testing.devices import FAKE, REAL, all_on_meta, without_values
 from comms import Attention, Silent
 from experts import CORES
+from experts.torch_internals import outside_fake_tensors
 from tasks import GuessingGame, RepeatPrevious, Step, Task
 
 Make: TypeAlias = Callable[..., Any]  # (seed=0, agent=None) -> Learner
@@ -53,7 +55,8 @@ def check_learner(
 
     Args:
         factory: (agent, task, *, seed) -> learner, as in `badger.learners.LEARNERS`, with other options bound so that
-            an update is fast. It is called once or more for each property.
+            an update is fast. It is called once or more for each property. A learner from recorded episodes needs some
+            of the task (`badger.learners.requirements`); they are best made once.
         tasks: small tasks in float64. A task that the learner refuses, with a ValueError that names the task's class,
             is skipped.
         properties: names out of `LEARNER_PROPERTIES`; None: all.
@@ -146,16 +149,18 @@ def an_update_returns_detached_metrics(make: Make) -> None:
     env_state, _ = learner.task.reset(2, rng)
     action = torch.zeros(2, learner.task.action_space.size, dtype=torch.float64)
     scores = learner.task.step(env_state, action, rng)[1].scores
-    expect(
-        {"return", "episodes", "finite", *scores} <= metrics.keys(),
-        f"metrics return, episodes, finite, {', '.join(scores)}",
-        list(metrics),
-    )
+    lived = ["data_return"] if requirement(learner, "needs_data") else list(scores)
+    wanted = ["return", "episodes", "finite", *lived]
+    expect(set(wanted) <= metrics.keys(), f"metrics {', '.join(wanted)}", list(metrics))
     for name, value in metrics.items():
         scalar = isinstance(value, float) or (isinstance(value, Tensor) and value.dim() == 0)
         expect(scalar, f"metric {name!r} a float or a tensor without axes", value)
         expect(not (isinstance(value, Tensor) and value.requires_grad), f"a detached metric {name!r}", value)
     expect(metrics["finite"], "finite", metrics["finite"])
+    if requirement(learner, "needs_data"):
+        expect(math.isnan(metrics["return"]) and metrics["episodes"] == 0, "a return NaN of 0 episodes", metrics)
+        expect(torch.as_tensor(metrics["data_return"]).isfinite(), "a finite data_return", metrics["data_return"])
+        return
     expect(torch.as_tensor(metrics["return"]).isfinite(), "a finite return", metrics["return"])
     if isinstance(learner.task, GuessingGame):
         expect(metrics["return"] <= 0, "a return of at most 0, minus the error of the game", metrics["return"])
@@ -204,7 +209,8 @@ def another_seed_gives_other_updates(make: Make) -> None:
 @line
 def every_update_samples_new_episodes(make: Make) -> None:
     learner = make()
-    returns = {float(learner.update()["return"]) for _ in range(4)}  # two returns may agree by chance, not four
+    name = "data_return" if requirement(learner, "needs_data") else "return"
+    returns = {float(learner.update()[name]) for _ in range(4)}  # two returns may agree by chance, not four
     expect(len(returns) > 1, "updates on new episodes, with other returns", returns)
 
 
@@ -265,7 +271,7 @@ def agent_of(make: Make) -> Agent:
 def updates_without_values(make: Make, agent: Agent, updates: int) -> int:
     """Makes updates of an agent on the meta device; how often the last one reads values on the host."""
     answers = CountedAnswers()
-    with patch.object(host, "to_host", answers):
+    with patch.object(host, "to_host", answers), patch.object(host, "on_host", outside_fake_tensors):
         learner = make(agent=agent)
         for _ in range(updates):
             answers.calls = 0

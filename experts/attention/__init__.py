@@ -6,7 +6,8 @@
 - `experts.attention.gtrxl`: `GTrXL`, a gated transformer that keeps the last inputs of each of its layers.
   `experts.attention.gtrxl_layer` has one layer.
 - `experts.attention.lookup_table`: `LookupTable`, a table with a row for each step, read as a whole by soft attention.
-- `experts.attention.neural_map`: `NeuralMap`, a memory with a cell for each place, written where the agent is.
+- `experts.attention.neural_map`: `NeuralMap`, a memory with a cell for each place, written where the agent is;
+  `experts.attention.map_shift` moves an ego-centric one.
 - `experts.attention.sliding_window`: masked attention over a window for whole sequences, which the others share.
 
 ```python

@@ -7,6 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts import state as states
+from experts.attention.map_shift import shift_map
 from experts.core import Core, check_positive
 from experts.memory_metrics import store_metrics
 from experts.recurrent.gru import GRU, GRUState
@@ -19,6 +20,7 @@ class NeuralMapState(NamedTuple):
 
     Args:
         map: the memory, by row and column of the map.
+        cell: row and column of the part of the world in which the agent is.
         y: the last output.
         read: context vector of the last step.
         write_value: what the last step wrote into the agent's cell.
@@ -26,6 +28,7 @@ class NeuralMapState(NamedTuple):
     """
 
     map: Float[Tensor, "B N S S C"]
+    cell: Float[Tensor, "B N 2"]
     y: Float[Tensor, "B N H"]
     read: Float[Tensor, "B N C"]
     write_value: Float[Tensor, "B N C"]
@@ -42,22 +45,25 @@ class NeuralMap(Core):
 
     so that what was seen at a place is found there again, however long ago it was. The position is the two numbers of
     the input from index `position` on, row and column from 0 to 1; they are clamped, and the map divides them into
-    `map_size` equal parts. Recipes find the index where the task names a part of its observation "position" and the
-    sense is `broadcast`, which leaves it as it is.
+    `map_size` equal parts. With a `window` the map is ego-centric: before each step it is shifted against the move of
+    the agent, which is always in its center, and what leaves it is forgotten; with 2 map_size - 1 rows nothing does.
+    Recipes find the index where the task names a part of its observation "position" and the sense is `broadcast`, which
+    leaves it as it is.
 
-    Each member has a map of its own. Time and memory of a step grow with map_size^2 channels.
+    Each member has a map of its own. Time and memory of a step grow with map_size^2 channels, or window^2 channels.
 
     Args:
         input_size: D.
         hidden_size: H, of the output.
         position: index of the first of the two numbers.
-        map_size: S, rows and columns of the map.
+        map_size: rows and columns into which the world is divided; S of a map of the world.
+        window: S of an ego-centric map, odd; None: a map of the world.
         channels: C, numbers in a cell, also of r, c and w.
 
     Raises:
-        ValueError: a size below 1, no position, or one that is not in the input.
+        ValueError: a size below 1, an even window, no position, or one that is not in the input.
 
-    Source: Parisotto and Salakhutdinov 2017 (arXiv:1702.08360), section 3, with the GRU write of section 3.6.
+    Source: Parisotto and Salakhutdinov 2017 (arXiv:1702.08360), section 3, with its GRU write and ego-centric map.
     """
 
     def __init__(
@@ -67,12 +73,17 @@ class NeuralMap(Core):
         *,
         position: int | None = 0,
         map_size: int = 8,
+        window: int | None = None,
         channels: int = 16,
     ):
         super().__init__()
-        check_positive(hidden_size=hidden_size, map_size=map_size, channels=channels)
-        if map_size > LARGEST_MAP:
-            raise ValueError(f"map_size={map_size}, want at most {LARGEST_MAP}")
+        rows = map_size if window is None else window
+        check_positive(hidden_size=hidden_size, map_size=map_size, window=rows, channels=channels)
+        for name, size in {"map_size": map_size, "window": rows}.items():
+            if size > LARGEST_MAP:
+                raise ValueError(f"{name}={size}, want at most {LARGEST_MAP}")
+        if window is not None and window % 2 == 0:
+            raise ValueError(f"window={window}, want an odd number, as the agent is in the center of its map")
         if position is None:
             raise ValueError(
                 "core 'neural_map' finds no position: want a task whose observation has a part named 'position', such "
@@ -81,8 +92,9 @@ class NeuralMap(Core):
         if not 0 <= position <= input_size - 2:
             raise ValueError(f"position={position}, want the index of two of the {input_size} numbers of the input")
         self.input_size, self.output_size = input_size, hidden_size
-        self.position, self.map_size, self.channels = position, map_size, channels
-        side = -(-map_size // 4)  # two strides of 2
+        self.position, self.map_size, self.window, self.channels = position, map_size, window, channels
+        self.rows = rows
+        side = -(-rows // 4)  # two strides of 2
         self.summary = nn.Sequential(
             nn.Conv2d(channels, channels, 3, stride=2, padding=1),
             nn.ReLU(),
@@ -96,9 +108,10 @@ class NeuralMap(Core):
         self.out = nn.Linear(3 * channels, hidden_size)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> NeuralMapState:
-        lead, size = x.shape[:2], self.map_size
+        lead, size = x.shape[:2], self.rows
         return NeuralMapState(
             x.new_zeros(*lead, size, size, self.channels),
+            x.new_zeros(*lead, 2),
             x.new_zeros(*lead, self.output_size),
             x.new_zeros(*lead, self.channels),
             x.new_zeros(*lead, self.channels),
@@ -108,25 +121,32 @@ class NeuralMap(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: NeuralMapState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N H"], NeuralMapState]:
-        images = state.map.flatten(0, 1).permute(0, 3, 1, 2)  # (B * N, C, S, S)
+        cell = self._cell(x)
+        old_map = state.map if self.window is None else shift_map(state.map, cell - state.cell)
+        images = old_map.flatten(0, 1).permute(0, 3, 1, 2)  # (B * N, C, S, S)
         summary = self.summary(images).unflatten(0, x.shape[:2])
-        cells = state.map.flatten(2, 3)  # (B, N, S * S, C)
+        cells = old_map.flatten(2, 3)  # (B, N, S * S, C)
         query = self.query(torch.cat([x, summary], -1)).unsqueeze(-1)
         weights = torch.softmax((cells @ query).squeeze(-1), -1)
         context = (weights.unsqueeze(-2) @ cells).squeeze(-2)
-        here = self._here(x)
-        written, _ = self.write(torch.cat([x, summary, context], -1), GRUState((state.map * here).sum((2, 3))))
+        here = self._here(cell)
+        written, _ = self.write(torch.cat([x, summary, context], -1), GRUState((old_map * here).sum((2, 3))))
         y = torch.tanh(self.out(torch.cat([summary, context, written], -1)))
-        new_map = torch.where(here, written[:, :, None, None], state.map)
-        new = NeuralMapState(new_map, y, context, written, weights.detach())
+        new_map = torch.where(here, written[:, :, None, None], old_map)
+        new = NeuralMapState(new_map, cell, y, context, written, weights.detach())
         new = new if present is None else states.where(present, new, state)
         return new.y, new
 
-    def _here(self, x: Tensor) -> Bool[Tensor, "B N S S 1"]:
-        """The cell at the agent's position."""
-        place = x[..., self.position : self.position + 2].clamp(0, 1) * self.map_size
-        row, column = place.floor().clamp(max=self.map_size - 1).unsqueeze(-1).unbind(-2)  # (B, N, 1)
-        cells = torch.arange(self.map_size, device=x.device)
+    def _cell(self, x: Tensor) -> Float[Tensor, "B N 2"]:
+        """Row and column of the part of the world in which the agent is."""
+        place = x[..., self.position : self.position + 2].detach().clamp(0, 1) * self.map_size
+        return place.floor().clamp(max=self.map_size - 1)
+
+    def _here(self, cell: Tensor) -> Bool[Tensor, "B N S S 1"]:
+        """The cell of the map at the agent's position."""
+        center = torch.full_like(cell, self.rows // 2) if self.window else cell
+        row, column = center.unsqueeze(-1).unbind(-2)  # (B, N, 1)
+        cells = torch.arange(self.rows, device=cell.device)
         return ((row == cells).unsqueeze(-1) & (column == cells).unsqueeze(-2)).unsqueeze(-1)
 
     def metrics(self, state: NeuralMapState) -> dict[str, Float[Tensor, " B"]]:

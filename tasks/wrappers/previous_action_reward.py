@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import one_hot, pad
 
 from tasks.observations import ObsPart
 from tasks.task import ActionSpace, Continuous, Discrete, Mixed, MultiDiscrete, Path, Step
@@ -93,6 +93,26 @@ class PreviousActionReward(TaskWrapper):
                 f"observation for all, {tuple(step.obs.shape)}; want an observation per agent"
             )
         return self._with_acting(inner, step), append_to_obs(step, features)
+
+    def append_recorded(
+        self, obs: Float[Tensor, "B T1 *EO"], action: Tensor, reward: Float[Tensor, "B T"], done: Bool[Tensor, "B T"]
+    ) -> Float[Tensor, "B T1 *EO2"]:
+        """Recorded observations of the wrapped task with the previous action, reward and end flag of each step.
+
+        The first step has zeros, as at the start of an episode.
+
+        Args:
+            obs: one more than there are steps.
+            action: the actions chosen from them.
+            reward: the rewards after the actions.
+            done: the end flags after the actions.
+        """
+        parts = [_encode_action(self.action_space, action), reward.unsqueeze(-1), done.unsqueeze(-1)]
+        features = pad(torch.cat([part.to(obs) for part in parts], -1), (0, 0, 1, 0))  # (B, T + 1, k)
+        lead = obs.shape[:-1]
+        if len(lead) > 2:  # an observation for each expert
+            features = features.unsqueeze(2).expand(*lead, -1)
+        return torch.cat([obs, features], -1)
 
     def _with_acting(self, inner: Any, step: Step) -> Any:
         """The state of the wrapped task; with several agents also which of them will act."""

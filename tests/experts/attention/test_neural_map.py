@@ -5,6 +5,7 @@ import torch
 
 import oracles_working as oracles
 from badger import build_run
+from badger.testing.core import UNCOMPILED, check_core
 from badger.testing.core.cases import equal_runs, noise, run
 from experts import NeuralMap
 
@@ -18,8 +19,9 @@ def build(**options) -> NeuralMap:
     return core
 
 
-def test_the_loop_equals_a_dictionary_of_places():
-    core, xs = build(), noise(T, B, N, D).requires_grad_()
+@pytest.mark.parametrize("window", [None, 1, 3, 5])
+def test_the_loop_equals_a_dictionary_of_places(window):
+    core, xs = build(window=window), noise(T, B, N, D).requires_grad_()
     reset, present = torch.zeros(T, B, dtype=torch.bool), noise(T, B, N, seed=5) > -0.5
     present[0] = True
     want = oracles.lives(lambda life: oracles.neural_map(core, life), xs, present=present)
@@ -38,6 +40,32 @@ def test_a_step_writes_the_cell_of_the_position_alone(row, column, cell):
     _, state = core(x, core.initial_state(x))
     assert state.map.flatten(2, 3).abs().sum(-1).flatten().nonzero().flatten().tolist() == [cell]
     assert core.metrics(state)["slots_used"].tolist() == [1]
+
+
+def test_an_agent_is_in_the_center_of_its_own_map_and_leaves_the_past_behind():
+    core, xs = build(window=3), torch.zeros(2, 1, 1, D, dtype=torch.double)
+    xs[1, ..., 1] = 0.5  # from row 0 to row 1
+    state, used = core.initial_state(xs[0]), []
+    for x in xs:
+        _, state = core(x, state)
+        used.append(state.map.abs().sum(-1).flatten().nonzero().flatten().tolist())
+    assert used == [[4], [1, 4]]  # rows 0 1 2, 3 4 5, 6 7 8
+    xs[1, ..., 1] = 1  # two rows further the first cell is out of the map
+    _, state = run(core, xs)
+    assert state.map.abs().sum(-1).flatten().nonzero().flatten().tolist() == [4]
+
+
+def test_an_ego_centric_map_holds_the_contract():
+    check_core(lambda d, h: NeuralMap(d, h, map_size=3, window=5, channels=2), properties=UNCOMPILED)
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [(4, "window=4, want an odd"), (0, "window=0"), (9999, "window=9999, want at most 4096")],
+)
+def test_a_window_without_a_center_is_refused(window, message):
+    with pytest.raises(ValueError, match=message):
+        NeuralMap(D, H, window=window)
 
 
 def test_what_was_written_at_a_place_is_read_there_however_long_ago():

@@ -1,0 +1,91 @@
+"""A causal transformer whose keys and values may be cached (GPT-2, with torch's scaled dot-product attention).
+
+Shapes: R sequence (an episode and member), Q new tokens, S cached and then new tokens, W width, L layers.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+INITIAL_STD = 0.02  # of all weights
+
+
+class CausalTransformer(nn.Module):
+    """Transformer blocks with the norm before attention and before the MLP, and a norm at the end.
+
+    Args:
+        width: W, of tokens; the MLP has 4 W hidden units.
+        layers: L.
+        heads: of the attention.
+
+    Source: Radford et al. 2019 (GPT-2), without dropout.
+    """
+
+    def __init__(self, width: int, layers: int, heads: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "R Q W"],
+        mask: Bool[Tensor, "R Q S"] | None = None,
+        cache: tuple[Tensor, ...] | None = None,
+        every: int = 1,
+    ) -> tuple[Float[Tensor, "R O W"], list[Float[Tensor, "R S W2"]]]:
+        """Outputs of some tokens, and the keys and values of all tokens in each layer, which may be cached.
+
+        Args:
+            x: the new tokens.
+            mask: what each new token sees of the cached and new ones; None: the new ones up to itself, without a cache.
+            cache: keys and values of earlier tokens in each layer, (R, S - Q, 2 W).
+            every: the last new token has an output, and each one that is a multiple of `every` before it; what others
+                would need in the last layer alone is not computed.
+        """
+        rows = []
+        for i, block in enumerate(self.blocks):
+            last = every if i == len(self.blocks) - 1 else 1
+            x, kept = block(x, mask, None if cache is None else cache[i], last)
+            rows.append(kept)
+        return self.norm(x), rows
+
+
+class Block(nn.Module):
+    """Attention, then an MLP on each token, both with the norm before and a residual."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.norm_within = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        inner, outer = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(inner, nn.ReLU(), outer)
+        for linear in (self.query, self.key_value, self.out, inner, outer):
+            nn.init.normal_(linear.weight, std=INITIAL_STD)
+            nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, mask: Tensor | None, cache: Tensor | None, every: int) -> tuple[Tensor, Tensor]:
+        """x (R, Q, W), mask (R, Q, S), cache (R, S - Q, 2 W) -> x of each token that is asked for, and (R, S, 2 W)."""
+        normed = self.norm(x)
+        rows = self.key_value(normed)
+        rows = rows if cache is None else torch.cat([cache, rows], 1)
+        if every > 1:
+            first = (x.shape[1] - 1) % every
+            mask = _causal(x) if mask is None else mask
+            x, normed, mask = x[:, first::every], normed[:, first::every], mask[..., first::every, :]
+        query, keys, values = (self._split(part) for part in (self.query(normed), *rows.chunk(2, -1)))
+        mask = mask if mask is None or mask.dim() == 2 else mask.unsqueeze(1)
+        read = scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
+        x = x + self.out(read.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm_within(x)), rows
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(R, T, W) -> (R, heads, T, W / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+def _causal(x: Tensor) -> Tensor:
+    """(Q, Q): what each token sees."""
+    return torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
