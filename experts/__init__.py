@@ -12,6 +12,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
   (DVBF), and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
+- `experts.trajectory`: a transformer over recorded steps that plans (Trajectory Transformer).
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
 - `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
@@ -66,6 +67,8 @@ from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.state import State
+from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 
 __all__ = [
@@ -103,8 +106,10 @@ __all__ = [
     "Reconstruction",
     "RowLog",
     "State",
+    "StepLayout",
     "TaggedMemory",
     "TopKAttention",
+    "TrajectoryTransformer",
     "Unrolled",
     "Window",
     "default_loss_weights",

@@ -39,6 +39,7 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.trajectory.core import TrajectoryTransformer
 
 
 class ControlledMemory:
@@ -169,6 +170,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "particle_filter": dpfrl,
     "dvrl": dvrl,
     "dvbf": DVBF,
+    "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from tyro.conf import Positional
 
@@ -14,12 +15,14 @@ from badger.cli.paths import check_output_file
 from badger.cli.usage import Work, parse
 from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_evaluation, evaluate, nan_mean_and_sem, replace_fields
+from badger.figures.curves import asked_returns
 from badger.learners import Learner
 from badger.policies.deterministic import policy_for_env
 from badger.policies.policies import Policy
 from badger.rollouts.env_roundtrip import EnvRoundTrip
 from badger.runs.evaluations import mean_scores, write_evaluation
 from badger.runs.protocol import DETERMINISTIC, SAMPLED, evaluation_policies, learner_evaluation
+from experts import set_target_return
 from tasks import Task
 
 Scores = dict[str, Tensor]
@@ -42,6 +45,7 @@ def command(argv: list[str]) -> Work:
         deterministic: bool = False,
         sampled: bool = False,
         lesion: str = "",
+        target_return: tuple[float, ...] = (),
         env_api: str | None = None,
         member: int = 0,
         best: bool = False,
@@ -65,6 +69,8 @@ def command(argv: list[str]) -> Work:
             deterministic: take the most likely actions; default: as the learner was told by its eval_policy.
             sampled: sample the actions, as in training.
             lesion: indices of experts, such as 0,2, that are removed before the first step.
+            target_return: the return that a Decision Transformer is asked for; default: as in training. Several, such
+                as 0 0.5 1, are compared with what is achieved, in a picture, too.
             env_api: pettingzoo or gymnasium: run the episodes in an environment of that library, made from the task.
             member: index of an agent in a population, from 0 on.
             best: use best.pt, the checkpoint of the best figure of training or evaluation, not the last one.
@@ -74,10 +80,13 @@ def command(argv: list[str]) -> Work:
             json: file for the result.
         """
         check_output_file("json", json)
-        subject = load_subject(run, member=member, best=best, seed=seed, build=build, trust_code=trust_code)
+        subject = load_subject(
+            run, member=member, best=best, seed=seed, build=build, trust_code=trust_code,
+            target_return=next(iter(target_return), None),
+        )  # fmt: skip
         name, policy = choose_policy(subject.learner, deterministic, sampled)
         count = subject.agent.experts if experts is None else experts
-        as_trained = not (best or lesion or env_api or episodes or deterministic or sampled)
+        as_trained = not (best or lesion or env_api or episodes or deterministic or sampled or target_return)
         task, default_episodes = learner_evaluation(subject.learner)
         evaluated = _Evaluation(
             subject,
@@ -92,7 +101,10 @@ def command(argv: list[str]) -> Work:
             saved=as_trained and (experts, dims, steps) == (None, None, None),
         )
         evaluated.check()
-        return partial(evaluated.work, json, {"run": str(run), "seed": seed})
+        settings = {"run": str(run), "seed": seed} | ({"target_return": target_return} if target_return else {})
+        if len(target_return) > 1:
+            return partial(evaluated.compare_asked, target_return, json, settings)
+        return partial(evaluated.work, json, settings)
 
     return parse(evaluation, argv, prog="badger evaluate")
 
@@ -131,12 +143,7 @@ class _Evaluation:
 
     def work(self, json: Path | None, settings: dict[str, Any]) -> int:
         """Evaluates, prints, and writes the result; returns the exit code."""
-        subject, (env, policy) = self.subject, self.env_and_policy
-        modify = partial(subject.agent.remove, experts=self.lesion) if self.lesion else None  # without one, no mask
-        scores = evaluate(
-            subject.agent, env, self.episodes, subject.rng, policy,
-            experts=self.experts, modify_state=modify, progress=True,
-        )  # fmt: skip
+        subject, scores = self.subject, self.scores(self.subject.rng)
         print(self.heading())
         print_scores(scores, self.task.references(), self.policy_name)
         if self.truncated and (limit := describe_limit(self.task, subject.task, scores)):
@@ -144,8 +151,34 @@ class _Evaluation:
         if self.saved and subject.run.folder is not None:
             write_evaluation(subject.run.folder, subject.run.step, subject.learner.seed, mean_scores(scores))
         if json is not None:
-            text = json_format.dumps(settings | self.described(scores), indent=2, default=str)  # str: a dtype
-            json.write_text(text + "\n")
+            write_json(json, settings | self.described(scores))
+        return 0
+
+    def scores(self, rng: torch.Generator) -> Scores:
+        """The scores of the episodes that the generator draws."""
+        env, policy = self.env_and_policy
+        agent = self.subject.agent
+        modify = partial(agent.remove, experts=self.lesion) if self.lesion else None  # without one, no mask
+        return evaluate(
+            agent, env, self.episodes, rng, policy, experts=self.experts, modify_state=modify, progress=True
+        )
+
+    def compare_asked(self, targets: tuple[float, ...], json: Path | None, settings: dict[str, Any]) -> int:
+        """Prints and draws what is achieved of each return that the agent is asked for; returns the exit code."""
+        subject, results = self.subject, {}
+        print(self.heading())
+        for target in sorted(set(targets)):
+            set_target_return(subject.agent, target)
+            results[target] = self.scores(subject.rng.clone_state())
+            print(f"asked for a return of {target:g}")
+            print_scores(results[target], self.task.references(), self.policy_name)
+        if json is not None:
+            write_json(json, settings | {"asked": {target: self.described(one) for target, one in results.items()}})
+        if subject.run.folder is not None:
+            picture = subject.run.folder / "asked_returns.png"
+            achieved = {target: nan_mean_and_sem(scores["return"]) for target, scores in results.items()}
+            asked_returns(achieved).savefig(picture)
+            print(f"asked and achieved returns  {picture}")
         return 0
 
     def heading(self) -> str:
@@ -193,6 +226,16 @@ def choose_policy(learner: Learner, deterministic: bool, sampled: bool) -> tuple
         raise ValueError(f"--sampled: the actions of {type(learner).__name__} are not sampled; leave it out")
     name = DETERMINISTIC if deterministic else SAMPLED if sampled else next(iter(policies))
     return name, policies[name]
+
+
+def write_json(file: Path, result: dict[str, Any]) -> None:
+    """Writes a result.
+
+    Args:
+        file: to be written.
+        result: of plain types; others as their text, such as a dtype.
+    """
+    file.write_text(json_format.dumps(result, indent=2, default=str) + "\n")
 
 
 def print_scores(scores: Scores, references: dict[str, dict[str, float]], policy: str) -> None:

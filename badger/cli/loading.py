@@ -14,6 +14,7 @@ from badger.registry import resolve_name
 from badger.rng import generator
 from badger.runs.run import Run, read_description
 from badger.trust import ALL
+from experts import set_target_return
 from tasks import Task
 
 
@@ -43,7 +44,15 @@ class Subject(NamedTuple):
 
 
 def load_subject(
-    folder: Path, *, member: int, best: bool, seed: int, build: str | None, trust_code: bool, stream: str = "evaluate"
+    folder: Path,
+    *,
+    member: int,
+    best: bool,
+    seed: int,
+    build: str | None,
+    trust_code: bool,
+    stream: str = "evaluate",
+    target_return: float | None = None,
 ) -> Subject:
     """Loads what a command judges.
 
@@ -55,11 +64,14 @@ def load_subject(
         build: as in `load`.
         trust_code: as in `load`.
         stream: name of the random stream of the episodes.
+        target_return: that the agent is asked for; None: as in training.
 
     Raises:
-        ValueError: no such member, and as `load`.
+        ValueError: no such member, an agent that is not asked for a return, and as `load`.
     """
     run = load(folder, best=best, build=build, trust_code=trust_code)
+    if target_return is not None:
+        set_target_return(choose_member(run.learner, member).agent, target_return)
     learner, rng = choose_member(run.learner, member), generator(seed, stream, device=run.device)
     return Subject(run, learner, run.learner.task.evaluation_task, rng, member, len(member_learners(run.learner)))
 

@@ -23,7 +23,7 @@ from badger.rollouts.footprint import trajectory_bytes
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
 from comms import get_by_name
-from tasks import TASKS, Task
+from tasks import TASKS, PreviousActionReward, Task
 
 BATCH_BYTES = 2**28
 """Memory that the recorded steps of a batch take at most by default, unless one episode takes more."""
@@ -147,9 +147,12 @@ def default_batch(agent: Agent, task: Task, experts: int | None) -> int:
 def task_name(task: Task) -> str:
     """The name of a task in `tasks.TASKS`, or of its class, with that of its environment.
 
+    Of a `PreviousActionReward` it is that of the task inside: the size of the recorded observations tells them apart.
+
     Args:
         task: the task.
     """
+    task = task.task if isinstance(task, PreviousActionReward) else task
     names = [name for name, entry in TASKS.items() if entry is type(task)]
     env = getattr(task, "env", "")
     return names[0] if names else f"{type(task).__name__} {env if isinstance(env, str) else ''}".rstrip()

@@ -2,6 +2,7 @@
 
 import importlib
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -172,4 +173,21 @@ def inner_curve(values: Tensor, name: str) -> Figure:
     axes.plot(range(1, len(values) + 1), values.tolist(), marker="o", ms=3)
     integer_ticks(axes.xaxis)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    return figure
+
+
+def asked_returns(achieved: Mapping[float, tuple[float, float]]) -> Figure:
+    """Mean returns over the returns that an agent was asked for, beside the line on which both are equal.
+
+    Args:
+        achieved: by the return asked for, the mean of the achieved ones and its standard error.
+    """
+    figure = new_figure(5, 4)
+    axes = figure.subplots()
+    asked, (means, errors) = list(achieved), zip(*achieved.values(), strict=True)
+    axes.plot(asked, asked, color="0.6", linestyle="--", label="as asked")
+    intervals = [0 if math.isnan(error) else 1.96 * error for error in errors]
+    axes.errorbar(asked, means, yerr=intervals, marker="o", label="achieved")
+    axes.set(xlabel="return asked for", ylabel="mean return, 95 % interval")
+    axes.legend()
     return figure

@@ -97,13 +97,13 @@ def check_data_given(learner: Any, name: str, data: Any | None) -> None:
     """
     if requirement(learner, "needs_data") and data is None:
         raise ValueError(
-            f"learner {name!r} learns from recorded episodes, and there are none: want badger train offline --data FILE "
-            f"--learner {name}"
+            f"learner {name!r} learns from recorded episodes, and there are none: want badger train offline --data "
+            f"FILE --learner {name}"
         )
     if data is not None and not requirement(learner, "needs_data"):
         raise ValueError(
-            f"learner {name!r} learns from episodes that the agent lives, not from recorded ones; want a learner such as "
-            "behavior_cloning"
+            f"learner {name!r} learns from episodes that the agent lives, not from recorded ones; want a learner such "
+            "as behavior_cloning"
         )
 
 

@@ -9,7 +9,8 @@ your own is any function that returns a `Run`; it is named `module:function`.
 - `badger.recipes.parts`: flags that name a part, such as `--core dnc`, and the options of parts, `--core.slots 32`.
 - `badger.recipes.flags`: the decorator `recipe`, which joins these flags with a recipe's own.
 - `badger.recipes.games`, `badger.recipes.sequences`, `badger.recipes.control`, `badger.recipes.rl_memory`,
-  `badger.recipes.external`, `badger.recipes.arcade`, `badger.recipes.belief`: the recipes, by the kind of their task.
+  `badger.recipes.external`, `badger.recipes.arcade`, `badger.recipes.belief`, `badger.recipes.recordings` (what is
+  learned from recorded episodes): the recipes, by the kind of their task.
 
 `RECIPES` has every recipe by name.
 
@@ -28,6 +29,7 @@ from badger.recipes.belief import dec_tiger, mountain_hike, pomdp
 from badger.recipes.control import cart_world, cartpole, four_rooms, labyrinth, maze, random_walk_graph, spread
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import catch, gambling, guessing_game, pooled_recall, repeat_previous
+from badger.recipes.recordings import offline
 from badger.recipes.rl_memory import (
     card_game,
     i_maze,
@@ -57,9 +59,9 @@ RECIPES: dict[str, Callable[..., Run]] = register(
         for recipe in (
             associative_recall, atari, babi, card_game, cart_world, cartpole, catch, copy, dec_tiger,
             dictionary_inference, four_rooms, gambling, guessing_game, gymnasium, i_maze, input_tape, key_to_door,
-            labyrinth, load_unload, maze, minatar, mountain_hike, pettingzoo, pomdp, pooled_recall, priority_sort,
-            proof_of_memory, random_walk_graph, repeat_previous, sequential_mnist, spread, t_maze, t_maze_long,
-            t_maze_r2d2,
+            labyrinth, load_unload, maze, minatar, mountain_hike, offline, pettingzoo, pomdp, pooled_recall,
+            priority_sort, proof_of_memory, random_walk_graph, repeat_previous, sequential_mnist, spread,
+            t_maze, t_maze_long, t_maze_r2d2,
         )
     ],
 )  # fmt: skip

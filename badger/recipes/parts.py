@@ -216,7 +216,14 @@ def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
 TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph")
 """Flags of every recipe that a learner is given where it has them."""
 
-CORE = PartKind("core", CORES, 1, frozenset({"experts", "target_size", "model", "obs_size", "action_size"}), {"hidden_size": 64}, Core)
+CORE = PartKind(
+    "core",
+    CORES,
+    1,
+    frozenset({"experts", "target_size", "model", "obs_size", "action_size", "layout"}),
+    {"hidden_size": 64},
+    Core,
+)
 BUS = PartKind("bus", BUSES, 2, base=Bus)
 TOPOLOGY = PartKind("topology", TOPOLOGIES, 1)
 SENSE = PartKind("sense", SENSES, 1, frozenset({"obs_parts", "agents"}), base=Sense)

@@ -60,8 +60,9 @@ class Block(nn.Module):
         self.norm, self.norm_within = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, width))
-        for linear in (self.query, self.key_value, self.out, self.mlp[0], self.mlp[2]):
+        inner, outer = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(inner, nn.ReLU(), outer)
+        for linear in (self.query, self.key_value, self.out, inner, outer):
             nn.init.normal_(linear.weight, std=INITIAL_STD)
             nn.init.zeros_(linear.bias)
 

@@ -39,11 +39,11 @@ class DecisionTransformer(Core):
     that the action is predicted from what is asked for and what was seen. g begins at `target_return`, and the reward
     of each step is taken off: g_t = g_{t-1} - r_{t-1}. So a trained agent can be asked for another return.
 
-    The input is that of `PreviousActionReward`: observation, last action, last reward, end flag; what follows (an inbox,
-    an identity) is part of the state. Once more than K steps have passed, the last K are encoded anew in each step, as
-    published: nothing of older ones is left. Before, keys and values of the earlier steps are kept. With `sliding`,
-    they are kept throughout, and each layer sees the last K steps, in training as well: a layer then reads what the one
-    below it made of still older steps, and a step costs the same at any time.
+    The input is that of `PreviousActionReward`: observation, last action, last reward, end flag; what follows (an
+    inbox, an identity) is part of the state. Once more than K steps have passed, the last K are encoded anew in each
+    step, as published: nothing of older ones is left. Before, keys and values of the earlier steps are kept. With
+    `sliding`, they are kept throughout, and each layer sees the last K steps, in training as well: a layer then reads
+    what the one below it made of still older steps, and a step costs the same at any time.
 
     A step at `max_time` or later has the time embedding of all such steps, which is zero unless the data had such
     steps; the metric `late` is their share. There is no dropout. Members are separate.
@@ -68,6 +68,7 @@ class DecisionTransformer(Core):
     """
 
     target_return: Tensor
+    return_scale: Tensor
     reads_measurements = True
 
     def __init__(
@@ -169,7 +170,7 @@ class DecisionTransformer(Core):
     def _encode_new(
         self, segment: "_Segment", rows: Tensor, cache: tuple[Tensor, ...] | None
     ) -> tuple[Tensor, list[Tensor]]:
-        """Outputs of the new rows, and keys and values of all rows; they see the others by the cache, if there is one."""
+        """Outputs of the new rows, and keys and values of all rows; the old ones are in the cache, if there is one."""
         size, steps = rows.shape[1], segment.new.shape[1]
         past = size - steps
         first = 0 if cache is None else past  # row of the first new token
@@ -187,7 +188,8 @@ class DecisionTransformer(Core):
 
     def _encode_windows(self, segment: "_Segment", rows: Tensor) -> Tensor:
         """Outputs of the new rows, each from the K rows that end with it, encoded alone."""
-        size, steps, missing = rows.shape[1], segment.new.shape[1], self.context - 1 - (rows.shape[1] - segment.new.shape[1])
+        size, steps = rows.shape[1], segment.new.shape[1]
+        missing = self.context - 1 - (size - steps)
 
         def windows(part: Tensor, value: float = 0) -> Tensor:
             """(R, U, ...) -> (R T, K, ...)."""

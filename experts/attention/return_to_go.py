@@ -62,7 +62,9 @@ def with_return_to_go(state: State, asked: Float[Tensor, " B"], time: Int[Tensor
     """
     found = list(_find(state))
     if not found:
-        raise ValueError("the core is not asked for a return: want core decision_transformer (--core decision_transformer)")
+        raise ValueError(
+            "the core is not asked for a return: want core decision_transformer (--core decision_transformer)"
+        )
     return _replace(state, asked, time)
 
 
@@ -70,20 +72,20 @@ def set_target_return(module: nn.Module, value: float) -> None:
     """Sets the return that an agent is asked for at the start of new episodes.
 
     Args:
-        module: an agent, or a core; each part of it with a buffer `target_return` is changed.
+        module: an agent, or a core; each buffer of it with the name `target_return` is changed.
         value: the return.
 
     Raises:
-        ValueError: no part has such a buffer.
+        ValueError: there is no such buffer.
     """
-    parts = [part for part in module.modules() if "target_return" in part._buffers]
-    if not parts:
+    found = _targets(module)
+    if not found:
         raise ValueError(
             f"target_return={value}: the agent is not asked for a return; want one with a core such as "
             "decision_transformer"
         )
-    for part in parts:
-        part.target_return.fill_(value)
+    for target in found:
+        target.fill_(value)
 
 
 def target_return(module: nn.Module) -> float | None:
@@ -92,8 +94,12 @@ def target_return(module: nn.Module) -> float | None:
     Args:
         module: an agent, or a core.
     """
-    found = [float(part.target_return) for part in module.modules() if "target_return" in part._buffers]
-    return found[0] if found else None
+    found = _targets(module)
+    return float(found[0]) if found else None
+
+
+def _targets(module: nn.Module) -> list[Tensor]:
+    return [buffer for name, buffer in module.named_buffers() if name.split(".")[-1] == "target_return"]
 
 
 def _find(state: State) -> Iterator[ReturnToGo]:
@@ -107,7 +113,9 @@ def _find(state: State) -> Iterator[ReturnToGo]:
 def _replace(state: State, asked: Tensor, time: Tensor) -> State:
     if isinstance(state, ReturnToGo):
         members = [1] * (state.time.dim() - 1)
-        new = (part.to(old).view(-1, *members).expand(old.shape) for part, old in zip((asked, time), state, strict=True))
+        new = (
+            part.to(old).view(-1, *members).expand(old.shape) for part, old in zip((asked, time), state, strict=True)
+        )
         return ReturnToGo(*new)
     if isinstance(state, tuple):
         parts = [_replace(part, asked, time) for part in state]

@@ -39,9 +39,7 @@ class StepTokens(nn.Module):
         with torch.no_grad():
             self.time.weight[max_time].zero_()
 
-    def forward(
-        self, rows: Float[Tensor, "*R U F"], time: Int[Tensor, "*R U"]
-    ) -> Float[Tensor, "*R tokens W"]:
+    def forward(self, rows: Float[Tensor, "*R U F"], time: Int[Tensor, "*R U"]) -> Float[Tensor, "*R tokens W"]:
         """The tokens of some rows, three of each.
 
         Args:

@@ -75,8 +75,8 @@ class StepWindow(Leaf):
     def unpack(self, packed: dict[str, Any]) -> "StepWindow":
         if not isinstance(packed, dict) or set(packed) != {"parts", "count"}:
             raise ValueError(
-                f"packed window: got {type(packed).__name__}, want a dict with the keys count, parts; unpack it with the "
-                "initial state of the core that packed it"
+                f"packed window: got {type(packed).__name__}, want a dict with the keys count, parts; unpack it with "
+                "the initial state of the core that packed it"
             )
         return StepWindow(tuple(packed["parts"]), packed["count"])
 

@@ -59,6 +59,7 @@ def record_command(words: list[str]) -> Work:
         deterministic: bool = False,
         sampled: bool = False,
         experts: int | None = None,
+        target_return: float | None = None,
         batch: int | None = None,
         member: int = 0,
         best: bool = False,
@@ -81,6 +82,7 @@ def record_command(words: list[str]) -> Work:
             deterministic: take the most likely actions; default: as the learner was told by its eval_policy.
             sampled: sample the actions, as in training.
             experts: number of experts; default: as in training.
+            target_return: the return that a Decision Transformer is asked for; default: as in training.
             batch: episodes side by side; default: as many as fit into 256 MiB, up to 1,024.
             member: index of an agent in a population, from 0 on.
             best: use best.pt, the checkpoint of the best figure of training or evaluation, not the last one.
@@ -97,8 +99,9 @@ def record_command(words: list[str]) -> Work:
             recorded = _from_recipe(recipe or "", rest, random=random, seed=seed)
         else:
             subject = load_subject(
-                run, member=member, best=best, seed=seed, build=build, trust_code=trust_code, stream=STREAM
-            )
+                run, member=member, best=best, seed=seed, build=build, trust_code=trust_code, stream=STREAM,
+                target_return=target_return,
+            )  # fmt: skip
             policy = choose_policy(subject.learner, deterministic, sampled)[1]
             recorded = _recorded(subject.learner, policy, subject.rng, random=random)
         check_recording(recorded.task, out, out_format, episodes=episodes, batch=batch)

@@ -4,7 +4,6 @@ Shapes: T step, B window, D numbers of an output.
 """
 
 import math
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -29,7 +28,7 @@ from experts.state import State, expand_mask
 from tasks import Continuous, Task
 
 
-class Offline(ABC):
+class Offline:
     """Base of learners from recorded episodes, in which the task only judges the agent.
 
     An outer step draws windows of the data by a generator that is derived from seed and step, computes a loss, and
@@ -39,11 +38,12 @@ class Offline(ABC):
 
     **Another learner** is a subclass with a constructor and as many of these as it needs: `_loss`, the loss and
     further metrics of some windows (`Windows`: the steps, which episodes they are of, and where they begin); `_begin`,
-    which changes the core's state at the start of each window, such as the return that is asked for; and `rows`, the
-    episodes to learn from. A core that learns by a loss of its own, such as a model of sequences, gives it in `_loss`
-    from `windows.episodes`, and `observations` gives what its agent observes. It needs a line in
+    which changes the core's state at the start of each window, such as the return that is asked for; and `rows` or
+    `weights`, the episodes to learn from. A core that learns by a loss of its own, such as a model of sequences, gives
+    it in `_loss` from `windows.episodes`, and `observations` gives what its agent observes. It needs a line in
     `badger.learners.LEARNERS`, and is then in the contract of learners, by `badger train offline --learner NAME`, and
-    in the studies.
+    in the studies. With `needs_previous` the recipe gives the agent its last action and reward, and, where none is
+    chosen, the core of the learner's name.
 
     Metrics: `loss`; `data_return`, the mean return of the episodes that the windows are of; `accuracy`, the share of
     the recorded choices that the agent finds most likely; and those of `GuardedAdamW.step`. The agent itself does not
@@ -55,6 +55,7 @@ class Offline(ABC):
         task: in which the agent is judged, and acts after training.
         data: recorded episodes of the task, or of the task inside, where it is a `tasks.PreviousActionReward`.
         rows: the episodes to learn from; None: all.
+        weights: how often each of them is drawn, relative to the others; None: equally often.
         sequence_length: steps of a window; 0: whole episodes.
         experts: number of experts; None: the agent's own.
         batch: windows in an outer step, over all processes of the run.
@@ -79,7 +80,8 @@ class Offline(ABC):
         task: Task,
         *,
         data: EpisodeDataset,
-        rows: Int[Tensor, " N"] | None = None,
+        rows: Int[Tensor, " best"] | None = None,
+        weights: Float[Tensor, " N"] | None = None,
         sequence_length: int,
         experts: int | None,
         batch: int,
@@ -102,7 +104,7 @@ class Offline(ABC):
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.sampler: WindowSampler = host.on_host(WindowSampler, data, rows, sequence_length or None)
+        self.sampler: WindowSampler = host.on_host(WindowSampler, data, rows, sequence_length or None, weights)
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.eval_policy: Policy = _policy(eval_policy, task)
         self.updater = GuardedAdamW(
@@ -131,12 +133,15 @@ class Offline(ABC):
     def _loss(self, windows: Windows, rng: torch.Generator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """The loss of some windows on the device, with its gradient; and further metrics, detached."""
         output, losses = self._outputs(windows, rng)
-        episodes, mask = windows.episodes, learned_steps(windows.episodes).movedim(1, 0)
-        recorded = time_first(episodes.action), self.task.action_space, time_first(episodes.action_mask)
-        loss = masked_mean(action_error(output, *recorded), mask)
+        episodes, space = windows.episodes, self.task.action_space
+        action, valid, mask = (
+            part.movedim(1, 0) for part in (episodes.action, episodes.valid, learned_steps(episodes))
+        )
+        action_mask = None if episodes.action_mask is None else episodes.action_mask.movedim(1, 0)
+        loss = masked_mean(action_error(output, action, space, action_mask), mask)
         for name, weight in self.auxiliary.items():
-            loss = loss + weight * masked_mean(losses[name], time_first(episodes.valid))
-        right = accuracy(output.detach(), *recorded)
+            loss = loss + weight * masked_mean(losses[name], valid)
+        right = accuracy(output.detach(), action, space, action_mask)
         return loss, {} if right is None else {"accuracy": masked_mean(right, mask)}
 
     def _outputs(
@@ -196,20 +201,12 @@ class Offline(ABC):
         }
 
 
-def time_first(part: Tensor | None) -> Tensor | None:
-    """(B, T, ...) as (T, B, ...); None stays None.
-
-    Args:
-        part: a field of `Episodes`.
-    """
-    return None if part is None else part.movedim(1, 0)
-
-
 def _to(episodes: Episodes, device: torch.device) -> Episodes:
     """The episodes on a device."""
-    *parts, info = episodes
-    moved = [None if part is None else part.to(device) for part in parts]
-    return Episodes(*moved, {name: value.to(device) for name, value in info.items()})
+    fields: dict[str, Any] = episodes._asdict()
+    info = {name: value.to(device) for name, value in fields.pop("info").items()}
+    moved: dict[str, Any] = {name: None if part is None else part.to(device) for name, part in fields.items()}
+    return Episodes(**moved, info=info)
 
 
 def _policy(name: str, task: Task) -> Policy:
@@ -217,5 +214,7 @@ def _policy(name: str, task: Task) -> Policy:
     if name not in POLICIES:
         raise ValueError(f"eval_policy={name!r}, want one of {', '.join(POLICIES)}")
     if name == "sampled" and isinstance(task.action_space, Continuous):
-        raise ValueError("eval_policy='sampled': real numbers are the agent's outputs, which are not sampled; leave it out")
+        raise ValueError(
+            "eval_policy='sampled': real numbers are the agent's outputs, which are not sampled; leave it out"
+        )
     return POLICIES[name](task.action_space)

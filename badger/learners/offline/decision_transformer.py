@@ -1,11 +1,13 @@
 """The learner of a Decision Transformer: actions given the return that followed them."""
 
+from typing import Any
+
 from badger.agent import Agent
 from badger.datasets import EpisodeDataset
 from badger.learners import host
 from badger.learners.offline.base import Offline
 from badger.learners.offline.returns_to_go import ReturnsToGo
-from badger.learners.offline.windows import Windows
+from badger.learners.offline.windows import Windows, balanced_weights
 from badger.learners.schedules import LearningRate
 from experts import with_return_to_go
 from experts.state import State
@@ -16,9 +18,9 @@ class DecisionTransformerLearner(Offline):
     """Imitation of recorded actions by an agent that is told which return followed them (Decision Transformer).
 
     It draws windows of `sequence_length` steps that begin anywhere in an episode. At their start the core is told the
-    return from that step on, and the number of the step. Windows of at most the core's context are computed in one pass
-    without empty rows. Longer ones slide, as when the agent acts; a core whose keys and values slide, too, wants windows
-    that are longer than its context.
+    return from that step on, and the number of the step. Windows of at most the core's context are computed in one
+    pass. Longer ones slide, as when the agent acts; a core whose keys and values slide, too, wants windows that are
+    longer than its context.
 
     Metrics: those of `Offline`.
 
@@ -26,6 +28,9 @@ class DecisionTransformerLearner(Offline):
         agent: one expert with a core that is asked for a return, such as `DecisionTransformer`.
         task, data: as in `Offline`.
         sequence_length: steps of a window; None: the core's context.
+        return_bins: draw episodes of so many ranges of returns equally often; 0: all episodes equally often, as
+            published. Which returns are drawn does not change which actions follow from a return, but rare ones are
+            learned sooner.
         experts, batch, lr, auxiliary, eval_policy, clip, betas, eps, weight_decay, seed, rank: as in `Offline`.
 
     Raises:
@@ -44,6 +49,7 @@ class DecisionTransformerLearner(Offline):
         *,
         data: EpisodeDataset,
         sequence_length: int | None = None,
+        return_bins: int = 0,
         experts: int | None = None,
         batch: int = 64,
         lr: LearningRate = 1e-3,
@@ -56,13 +62,18 @@ class DecisionTransformerLearner(Offline):
         seed: int = 0,
         rank: int | None = None,
     ):
-        if not hasattr(agent.core, "target_return"):
+        context: Any = getattr(agent.core, "context", None)
+        if not hasattr(agent.core, "target_return") or context is None:
             raise ValueError(
                 f"the agent's core is a {type(agent.core).__name__}, which is not asked for a return: want core "
                 "decision_transformer (--core decision_transformer)"
             )
+        if return_bins < 0:
+            raise ValueError(f"return_bins={return_bins}, want at least 0")
+        weights = host.on_host(balanced_weights, data.returns, return_bins) if return_bins and not task.agents else None
+        steps = context if sequence_length is None else sequence_length
         super().__init__(
-            agent, task, data=data, sequence_length=agent.core.context if sequence_length is None else sequence_length,
+            agent, task, data=data, weights=weights, sequence_length=steps,
             experts=experts, batch=batch, lr=lr, auxiliary=auxiliary, eval_policy=eval_policy, clip=clip, betas=betas,
             eps=eps, weight_decay=weight_decay, seed=seed, rank=rank,
         )  # fmt: skip

@@ -46,8 +46,8 @@ def observations(task: Task, episodes: Episodes) -> Float[Tensor, "B T1 *PO"]:
     """The observations as the agent's task gives them.
 
     Where the task is wrapped to append the previous action and reward and the recorded one was not, they are appended
-    here. The first step of a window has none, as at the start of an episode: an agent whose memory begins there does not
-    know what was before.
+    here. The first step of a window has none, as at the start of an episode: an agent whose memory begins there does
+    not know what was before.
 
     Args:
         task: in which the agent is to act.

@@ -6,7 +6,7 @@ Shapes: N episode of the data, B window, T step.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.datasets import EpisodeDataset, Episodes
@@ -32,19 +32,30 @@ class WindowSampler:
     Args:
         data: recorded episodes.
         rows: the episodes to draw from; None: all.
-        steps: T of a window; None: whole episodes, each equally often, padded to the longest that is drawn.
+        steps: T of a window, at most the longest episode; None: whole episodes, each equally often, padded to the
+            longest that is drawn.
+        weights: how often each episode of the data is drawn, relative to the others; None: equally often.
 
     Raises:
         ValueError: there is no episode.
     """
 
-    def __init__(self, data: EpisodeDataset, rows: Int[Tensor, " N"] | None = None, steps: int | None = None):
-        self.data, self.steps = data, steps
+    def __init__(
+        self,
+        data: EpisodeDataset,
+        rows: Int[Tensor, " best"] | None = None,
+        steps: int | None = None,
+        weights: Float[Tensor, " N"] | None = None,
+    ):
+        self.data = data
         self.rows = torch.arange(len(data)) if rows is None else rows
         self.rows = self.rows[data.length[self.rows] > 0]
         if not len(self.rows):
             raise ValueError("data has no episode with a step, want at least one")
-        self.last = data.length[self.rows].cumsum(0)  # one more than the number of each episode's last step
+        self.length = data.length[self.rows]
+        self.steps = None if steps is None else min(steps, int(self.length.max()))
+        self.weight = torch.ones(len(self.rows)).double() if weights is None else weights[self.rows].double()
+        self.mass = (self.weight * (1 if steps is None else self.length)).cumsum(0)
 
     def draw(self, batch: int, rng: torch.Generator) -> Windows:
         """Random windows.
@@ -53,14 +64,27 @@ class WindowSampler:
             batch: their number B.
             rng: the generator, on the CPU.
         """
-        if self.steps is None:
-            rows = self.rows[torch.randint(len(self.rows), (batch,), generator=rng)]
-            return Windows(self.data[rows], rows, torch.zeros_like(rows))
-        drawn = torch.randint(int(self.last[-1]), (batch,), generator=rng)
-        place = torch.searchsorted(self.last, drawn, right=True)
+        drawn = torch.rand(batch, generator=rng, dtype=torch.float64) * self.mass[-1]
+        place = torch.searchsorted(self.mass, drawn, right=True).clamp(max=len(self.rows) - 1)
         rows = self.rows[place]
-        start = drawn - self.last[place] + self.data.length[rows]
+        if self.steps is None:
+            return Windows(self.data[rows], rows, torch.zeros_like(rows))
+        from_end = ((self.mass[place] - drawn) / self.weight[place]).long()
+        start = self.length[place] - 1 - from_end.clamp(max=self.length[place] - 1)
         return Windows(self.data.windows(rows, start, self.steps), rows, start)
+
+
+def balanced_weights(returns: Float[Tensor, " N"], bins: int) -> Float[Tensor, " N"]:
+    """Weights with which each range of returns is drawn equally often, where there is any episode with such a return.
+
+    Args:
+        returns: of all episodes.
+        bins: number of ranges, of equal width, between the lowest and the highest return.
+    """
+    low, high = returns.min(), returns.max()
+    scale = bins / (high - low).clamp(min=torch.finfo(returns.dtype).tiny)
+    number = ((returns - low) * scale).long().clamp(0, bins - 1)
+    return 1 / number.bincount(minlength=bins)[number]
 
 
 def best_rows(data: EpisodeDataset, percent: float) -> Int[Tensor, " best"]:

@@ -4,11 +4,16 @@ from functools import cache, partial
 
 import pytest
 
-from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2
-from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, PercentBC, host
+from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2, Agent, act
+from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, DecisionTransformerLearner, PercentBC, host
+from badger.rng import drawing_from, generator
+from badger.sense import Broadcast
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
+from comms import Silent
+from experts import CORES
 from recorded import random_episodes
+from tasks import PreviousActionReward
 
 REPLAY = {"batch": 4, "horizon": 5, "gradient_steps": 1, "replay_batch": 4, "prefill": 4}
 
@@ -18,8 +23,22 @@ def offline(learner, agent, task, **options):
     return learner(agent, task, data=random_episodes(task, 12), **options)
 
 
+def return_conditioned(agent, task, **options):
+    """A Decision Transformer, with an agent of its own unless it is given one, which observes what it did before."""
+    wrapped, data = PreviousActionReward(task), random_episodes(task, 12)
+    if not hasattr(agent.core, "target_return"):
+        with drawing_from(generator(0, "agent")):
+            core = CORES["decision_transformer"](
+                wrapped.obs_size, 8, obs_size=task.obs_size, action_size=task.action_space.size, context=3, layers=2
+            )
+            sense, head = Broadcast(wrapped.obs_size), act.Mean(8, task.action_space.size)
+            agent = Agent(sense=sense, core=core, bus=Silent(8), act=head, experts=1, identity_size=0).double()
+    return DecisionTransformerLearner(agent, wrapped, data=data, batch=4, **options)
+
+
 QUICK = {
     "behavior_cloning": partial(offline, BehaviorCloning, batch=4),
+    "decision_transformer": return_conditioned,
     "percent_bc": partial(offline, PercentBC, batch=4, percent=75, sequence_length=3),
     "ppo": partial(PPO, batch=4, horizon=5, sequence_length=4, epochs=1, minibatches=2),
     "dqn": partial(DQN, **REPLAY),
@@ -53,7 +72,7 @@ def test_every_learner_keeps_the_contract(name, holds):
 
 @pytest.mark.parametrize(("name", "reads"), [
     ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1),
-    ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0),
+    ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0), ("decision_transformer", 0),
 ])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads

@@ -8,25 +8,34 @@ import torch
 
 from badger.testing import CORE_PROPERTIES
 from badger.testing.core import UNCOMPILED
-
 from experts.attention.decision_transformer import DecisionTransformer
 
 OBS, ACTION, REST, WIDTH = 2, 3, 1, 8
 SIZE = OBS + ACTION + 2 + REST
 KINDS = {"published": {}, "sliding": {"sliding": True}}
 
+
 def make(**options):
     torch.manual_seed(0)
-    options = {"context": 4, "layers": 2, "heads": 2, "max_time": 9, "target_return": 3.0, "return_scale": 2.0} | options
+    options = {
+        "context": 4,
+        "layers": 2,
+        "heads": 2,
+        "max_time": 9,
+        "target_return": 3.0,
+        "return_scale": 2.0,
+    } | options
     core = DecisionTransformer(SIZE, WIDTH, obs_size=OBS, action_size=ACTION, **options).double()
     for parameter in core.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return core
 
+
 def inputs(steps, batch=2, members=1, seed=0):
     xs = torch.randn(steps, batch, members, SIZE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     xs[0, ..., OBS : OBS + ACTION + 2] = 0  # an episode begins
     return xs
+
 
 def stepped(core, xs, state=None):
     state, ys = core.initial_state(xs[0]) if state is None else state, []
@@ -34,6 +43,7 @@ def stepped(core, xs, state=None):
         y, state = core(x, state)
         ys.append(y)
     return torch.stack(ys), state
+
 
 def oracle(core, xs, target, band=None):
     """Outputs (T, W) of one episode: each token of each layer in a loop over the tokens that it sees.
@@ -82,12 +92,15 @@ def oracle(core, xs, target, band=None):
                 inner = np.maximum(linear(f"{name}.mlp.0", norm(f"{name}.norm_within", x)), 0)
                 new.append(x + linear(f"{name}.mlp.2", inner))
             hidden = new
-        return {t: norm("transformer.norm", h) for (t, kind, _), h in zip(tokens, hidden, strict=True) if kind == "state"}
+        return {
+            t: norm("transformer.norm", h) for (t, kind, _), h in zip(tokens, hidden, strict=True) if kind == "state"
+        }
 
     steps = len(xs)
     if band is not None:
         return np.stack(list(encode(0, steps - 1).values()))
     return np.stack([encode(max(0, t - core.context + 1), t)[t] for t in range(steps)])
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_outputs_are_those_of_a_slow_oracle(kind):
@@ -95,6 +108,7 @@ def test_outputs_are_those_of_a_slow_oracle(kind):
     ys, _ = stepped(core, xs)
     want = oracle(core, xs[:, 0, 0].numpy(), 3.0, core.context if core.sliding else None)
     np.testing.assert_allclose(ys[:, 0, 0].detach().numpy(), want, atol=1e-10)
+
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("context", [1, 2, 4, 20])
@@ -105,6 +119,7 @@ def test_unrolled_and_stepped_outputs_are_equal_across_the_slide(kind, context):
     torch.testing.assert_close(ys, looped, atol=1e-10, rtol=0)
     more = inputs(3, seed=1)
     torch.testing.assert_close(stepped(core, more, last)[0], stepped(core, more, end)[0], atol=1e-10, rtol=0)
+
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("holds", [name for name in CORE_PROPERTIES if name in UNCOMPILED])

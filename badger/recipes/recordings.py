@@ -1,0 +1,133 @@
+"""The recipe of learning from recorded episodes."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from badger.datasets import EpisodeDataset
+from badger.learners import requirement
+from badger.recipes.flags import recipe
+from badger.recipes.parts import CORE, Part, PartKind
+from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
+from badger.recipes.settings import Setup
+from badger.runs.run import Run
+from experts import set_target_return
+from tasks import TASKS, Gymnasium, PreviousActionReward, Task
+
+RECORDED = "recorded"
+"""The task that the file names."""
+
+
+def recorded() -> Task:
+    """The task that the file names, with its own defaults; `offline` looks it up there."""
+    raise ValueError(f"task={RECORDED!r} is the task that the data names; it needs data")
+
+
+def gymnasium(*, env: str = "CartPole-v1", steps: int = 0) -> Task:
+    """An environment of Gymnasium.
+
+    Args:
+        env: an id, as for gymnasium.make.
+        steps: environment steps after which an episode is truncated; 0: the environment's own limit, if it has one.
+    """
+    return Gymnasium(env, steps=steps)
+
+
+TASK = PartKind("task", {RECORDED: recorded, **TASKS, "gymnasium": gymnasium}, 0, base=Task)
+THE_RECORDED = TASK(RECORDED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """What is learned from.
+
+    Args:
+        task: in which the agent is judged, and which was recorded; its options as --task.length 10. If not given, that
+            of the data, with its default sizes.
+        data: file of recorded episodes, of badger record.
+        observe_previous: whether the agent observes its previous action and reward, too; a Decision Transformer does.
+        target_return: the return that a Decision Transformer is asked for; if not given, the best one in the data.
+    """
+
+    task: Part = THE_RECORDED
+    data: str = "data.h5"
+    observe_previous: bool = False
+    target_return: float | None = None
+
+    def load(self) -> EpisodeDataset:
+        """The data.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        if not Path(self.data).exists():
+            raise FileNotFoundError(
+                f"data={self.data}: no such file; record one, such as badger record --recipe t_maze --random --out "
+                f"{self.data}"
+            )
+        return EpisodeDataset.load(self.data)
+
+    def make_task(self, data: EpisodeDataset, *, previous: bool) -> Task:
+        """The task, which gives the previous action and reward where the agent needs it, or the data has it.
+
+        Args:
+            data: the recorded episodes.
+            previous: whether the agent observes the previous action and reward.
+
+        Raises:
+            ValueError: the data names no known task.
+        """
+        task = self._named(data)
+        wrapped = PreviousActionReward(task)
+        return wrapped if previous or self.observe_previous or data.obs_size == wrapped.obs_size else task
+
+    def _named(self, data: EpisodeDataset) -> Task:
+        if self.task.name != RECORDED:
+            return self.task.build()
+        kind, _, env = data.task.partition(" ")
+        if kind == "Gymnasium" and env:
+            return gymnasium(env=env)
+        if kind not in TASKS:
+            raise ValueError(
+                f"task={RECORDED}: {self.data} was recorded in {data.task or 'a task without a name'!r}, which is not "
+                f"known by this name; want one of {', '.join(name for name in TASK.registry if name != RECORDED)}"
+            )
+        return TASK(kind).build()
+
+
+@recipe(
+    {"core": {"decision_transformer": {"hidden_size": 128}}},
+    **SINGLE_EXPERT_DEFAULTS
+    | {"core": "gru", "learner": "behavior_cloning", "lr": 1e-3, "schedule": "cosine", "outer_steps": 2000}
+    | {"evaluate_every": 200},
+)
+def offline(setup: Setup, recorded: DataFlags) -> Run:
+    """An agent learns from recorded episodes, and is judged in their task: `badger train offline --data data.h5`.
+
+    Learners: behavior_cloning of any agent, percent_bc of the best episodes alone, and decision_transformer, whose core
+    is the one of that name, where no other is given. Evaluations on held-out episodes decide best.pt.
+    """
+    data, learner = recorded.load(), setup.learner
+    previous = requirement(learner.factory, "needs_previous")
+    task = recorded.make_task(data, previous=previous)
+    data.check_task(task.task if isinstance(task, PreviousActionReward) and data.obs_size != task.obs_size else task)
+    if previous and setup.core.name == "gru":
+        setup = dataclasses.replace(setup, core=CORE(learner.name))
+    setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))
+    run = setup.make_run(task, data=data)
+    if recorded.target_return is not None:
+        set_target_return(run.learner.agent, recorded.target_return)
+    return run
+
+
+def _conditions(data: EpisodeDataset, task: Task) -> dict[str, Any]:
+    """Options of a core that is asked for a return: the best one in the data, their scale, and the longest episode."""
+    if data.agents is not None:
+        return {}
+    scale = float(data.returns.abs().max())
+    return {
+        "target_return": data.best_return,
+        "return_scale": scale if scale > 0 else 1.0,
+        "max_time": max(int(data.length.max()), min(task.steps, 1024)),
+    }
