@@ -46,6 +46,7 @@ TINY = {
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
     "episodic-store": {"rows": (20,), "hnsw_rows": 20, "repeats": 1},
+    "episode-dataset": {"steps": 300, "windows": (3, 200), "batches": 2, "repeats": 1},
     "logging": {"recipe": RECIPE, "outer_steps": 2, "repeats": 1},
 }
 
