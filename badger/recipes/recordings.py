@@ -82,6 +82,25 @@ class DataFlags:
         wrapped = PreviousActionReward(task)
         return wrapped if previous or self.observe_previous or data.obs_size == wrapped.obs_size else task
 
+    def check(self, data: EpisodeDataset, task: Task) -> None:
+        """Checks that the data is of the task, or of the one inside.
+
+        Args:
+            data: the recorded episodes.
+            task: from `make_task`.
+
+        Raises:
+            ValueError: says what differs.
+        """
+        inside = isinstance(task, PreviousActionReward) and data.obs_size != task.obs_size
+        try:
+            data.check_task(task.task if inside else task)  # type: ignore[attr-defined]
+        except ValueError as error:
+            name = data.task if self.task.name == RECORDED else self.task.name
+            raise ValueError(
+                f"task={self.task.name}: {error}; its sizes are options, such as --task {name} --task.steps 10"
+            ) from error
+
     def _named(self, data: EpisodeDataset) -> Task:
         if self.task.name != RECORDED:
             return self.task.build()
@@ -111,7 +130,7 @@ def offline(setup: Setup, recorded: DataFlags) -> Run:
     data, learner = recorded.load(), setup.learner
     previous = requirement(learner.factory, "needs_previous")
     task = recorded.make_task(data, previous=previous)
-    data.check_task(task.task if isinstance(task, PreviousActionReward) and data.obs_size != task.obs_size else task)
+    recorded.check(data, task)
     if previous and setup.core.name == "gru":
         setup = dataclasses.replace(setup, core=CORE(learner.name))
     setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))

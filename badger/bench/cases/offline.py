@@ -94,7 +94,7 @@ def _training(sizes: OfflineSizes, repeats: int, clock: Callable[[], float]) -> 
 
         return work
 
-    sides = {name: no_setup(several(one.update)) for name, one in {"ours": learner, "plain": reference}.items()}
+    sides = {"ours": no_setup(several(learner.update)), "plain": no_setup(several(reference.update))}
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=clock)
     steps = sizes.updates * sizes.batch * sizes.context
     ours, plain_rates = ([steps / spent for spent in seconds[name]] for name in ("ours", "plain"))

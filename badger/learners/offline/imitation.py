@@ -32,7 +32,7 @@ def action_error(
             is the error; else the squared error of the mean, in which the range of an action is 2.
     """
     if isinstance(space, Mixed):
-        (logits, numbers), (choices, real) = mixed.split_output(output, space), mixed.split_action(action, space)
+        (logits, numbers), (choices, real) = mixed.split_output(output, space), space.split(action)
         return action_error(logits, choices, space.choices, action_mask) + action_error(
             numbers, real, space.numbers, deviations=deviations
         )
@@ -57,7 +57,7 @@ def accuracy(
     if isinstance(space, Mixed):
         (output, _), (action, _), space = (
             mixed.split_output(output, space),
-            mixed.split_action(action, space),
+            space.split(action),
             space.choices,
         )
     chosen, _ = Greedy(space)(output, action_mask, (), torch.Generator())
