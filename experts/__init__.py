@@ -7,11 +7,13 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
+- `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
   (DVBF), and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
+- `experts.trajectory`: a transformer over recorded steps that plans (Trajectory Transformer).
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
 - `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
@@ -65,7 +67,11 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.sparse.sam import SAM
+from experts.sparse.sdnc import SDNC
 from experts.state import State
+from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 
 __all__ = [
@@ -80,6 +86,8 @@ __all__ = [
     "PSD",
     "PSR",
     "RPSP",
+    "SAM",
+    "SDNC",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",
@@ -103,8 +111,10 @@ __all__ = [
     "Reconstruction",
     "RowLog",
     "State",
+    "StepLayout",
     "TaggedMemory",
     "TopKAttention",
+    "TrajectoryTransformer",
     "Unrolled",
     "Window",
     "default_loss_weights",

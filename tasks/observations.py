@@ -18,6 +18,7 @@ class ObsPart(NamedTuple):
         layout: the axes of an image: a subset of N (stacked frames), C (channels), H and W, such as "HWC"; else "".
         low: the smallest value of a pixel.
         high: the largest value of a pixel.
+        whole: the pixels are whole numbers from 0 to 255.
     """
 
     kind: Literal["vector", "one_hot", "image", "text"]
@@ -26,6 +27,7 @@ class ObsPart(NamedTuple):
     layout: str = ""
     low: float = 0.0
     high: float = 1.0
+    whole: bool = False
 
     @property
     def size(self) -> int:
@@ -46,6 +48,15 @@ def part_index(parts: Iterable[ObsPart], name: str) -> int | None:
             return start
         start += part.size
     return None
+
+
+def fit_bytes(parts: Iterable[ObsPart]) -> bool:
+    """Whether each number of an observation is a whole one from 0 to 255, so that a byte holds it without loss.
+
+    Args:
+        parts: of the observation.
+    """
+    return all(part.kind == "one_hot" or part.whole for part in parts)
 
 
 def visible_parts(parts: tuple[ObsPart, ...], visible: list[int]) -> tuple[ObsPart, ...]:

@@ -19,8 +19,8 @@ HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of task
 
 
 OPTIONS = {name: set(inspect.signature(core).parameters) for name, core in CORES.items()}
-OF_MODELS = tuple(name for name, options in OPTIONS.items() if "model" in options)  # filters of a known model
-FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position"}]
+OF_MODELS = tuple(name for name, options in OPTIONS.items() if options & {"model", "layout"})  # read no messages
+FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position", "layout"}]
 
 
 def seeded(seed=0):

@@ -34,6 +34,7 @@ from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs
 from badger.bench.cases.million import million_slots
 from badger.bench.cases.offline import offline
 from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
+from badger.bench.cases.sparse import sam_million, sdnc_vs_dnc
 from badger.bench.result import BenchResult, as_json, table, versions
 from badger.registry import resolve_name
 
@@ -48,6 +49,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "input-length": input_length,
     "input-crossing": input_crossing,
     "million-slots": million_slots,
+    "sam-million": sam_million,
+    "sdnc-vs-dnc": sdnc_vs_dnc,
     "dnc": dnc_case,
     "maze": maze_case,
     "env-throughput": env_throughput,

@@ -7,7 +7,8 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
   by gradient for the real numbers beside them.
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
-- `badger.learners.offline`: `BehaviorCloning`, `PercentBC` and Decision Transformers, from recorded episodes.
+- `badger.learners.offline`: from recorded episodes: `BehaviorCloning`, `PercentBC`, Decision and Trajectory
+  Transformers.
 - `badger.learners.population`: several seeds trained as one batched computation.
 - `badger.learners.returns`: returns and advantages, as pure functions.
 - `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.
@@ -39,6 +40,7 @@ from badger.learners.episodic_control.nec import NEC
 from badger.learners.offline.behavior_cloning import BehaviorCloning
 from badger.learners.offline.decision_transformer import DecisionTransformerLearner
 from badger.learners.offline.percent_bc import PercentBC
+from badger.learners.offline.trajectory_transformer import TrajectoryTransformerLearner
 from badger.learners.policy_gradient.a2c import A2C
 from badger.learners.policy_gradient.ppo import PPO
 from badger.learners.policy_gradient.reinforce import REINFORCE
@@ -97,6 +99,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "behavior_cloning": BehaviorCloning,
     "bptt": BPTT,
     "decision_transformer": DecisionTransformerLearner,
+    "trajectory_transformer": TrajectoryTransformerLearner,
     "dqn": DQN,
     "drqn": DRQN,
     "emdqn": EMDQN,

@@ -92,7 +92,7 @@ def log_probability(
         space: the action space.
     """
     mean, log_std = _mean_and_log_std(output, space)
-    center, half_range = _center_and_half_range(space)
+    center, half_range = center_and_half_range(space)
     z = ((action - center) / half_range - mean) * (-log_std).exp()
     log_prob = -0.5 * z.square() - log_std - 0.5 * log(2 * pi)
     if space.low > -inf:
@@ -112,7 +112,7 @@ def squared_error(
         action: what they are to be.
         space: the action space.
     """
-    center, half_range = _center_and_half_range(space)
+    center, half_range = center_and_half_range(space)
     return (output[..., : space.size] - (action - center) / half_range).square().sum(-1)
 
 
@@ -147,13 +147,17 @@ def _mean_and_log_std(output: Tensor, space: Continuous) -> tuple[Tensor, Tensor
     return output[..., :size], output[..., size : 2 * size]
 
 
-def _center_and_half_range(space: Continuous) -> tuple[float, float]:
-    """The center of the bounds and half their range; 0 and 1 where a bound is infinite."""
+def center_and_half_range(space: Continuous) -> tuple[float, float]:
+    """The center of the bounds and half their range, the unit of means; 0 and 1 where a bound is infinite.
+
+    Args:
+        space: the action space.
+    """
     if space.high - space.low == inf:
         return 0.0, 1.0
     return (space.high + space.low) / 2, (space.high - space.low) / 2
 
 
 def _rescale_and_clip(numbers: Tensor, space: Continuous) -> Tensor:
-    center, half_range = _center_and_half_range(space)
+    center, half_range = center_and_half_range(space)
     return (numbers * half_range + center).clamp(space.low, space.high)

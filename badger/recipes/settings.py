@@ -13,6 +13,7 @@ from badger.act import Act
 from badger.agent import Agent
 from badger.datasets import EpisodeDataset
 from badger.learners import check_task, requirement
+from badger.learners.offline.step_layout import step_layout
 from badger.learners.population import Population
 from badger.learners.requirements import check_data_given
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
@@ -225,6 +226,7 @@ class Setup:
             target_size=heard,
             model=task.known_model,
             position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
+            layout=step_layout(task) if isinstance(sensing, Broadcast) else None,
             **_previous_sizes(task),
         )
         self._check_measurements(core, sensing)

@@ -23,6 +23,7 @@ from badger.learners.schedules import EpsilonSchedule, LearningRate, LinearEpsil
 from badger.learners.update import GuardedAdamW, check_sizes
 from badger.rng import generator
 from tasks import Task, TaskDistribution
+from tasks.observations import fit_bytes
 
 
 class NEC(EpisodicControl):
@@ -122,7 +123,7 @@ class NEC(EpisodicControl):
         self.updater = GuardedAdamW(
             self.agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
         )
-        self.replay = StepReplay(replay_capacity)
+        self.replay = StepReplay(replay_capacity, fit_bytes(self.task.obs_parts))
 
     def _learn(self, episodes: list[Episode], rng: torch.Generator) -> dict[str, Tensor | float]:
         lr, written, hits = self.updater.schedule(self.step), 0, 0

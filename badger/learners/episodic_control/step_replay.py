@@ -28,15 +28,16 @@ class StepReplay:
 
     Args:
         capacity: C, at most.
+        as_bytes: observations are whole numbers from 0 to 255, which are kept and returned as bytes.
 
     Raises:
         ValueError: capacity < 1.
     """
 
-    def __init__(self, capacity: int):
+    def __init__(self, capacity: int, as_bytes: bool = False):
         if capacity < 1:
             raise ValueError(f"replay_capacity={capacity}, want room for at least 1 step")
-        self.capacity, self.added = capacity, 0
+        self.capacity, self.added, self.as_bytes = capacity, 0, as_bytes
         self.parts: list[np.ndarray] = []  # obs, action, return; they grow by doubling
 
     def __len__(self) -> int:
@@ -48,6 +49,8 @@ class StepReplay:
         Args:
             steps: at most `capacity` of them are kept, the last ones.
         """
+        if self.as_bytes:
+            steps = steps._replace(obs=steps.obs.astype(np.uint8))
         if not self.parts:
             self.parts = [part[:0] for part in steps]
         index = np.arange(self.added, self.added + len(steps.action))[-self.capacity :]

@@ -1,9 +1,11 @@
-"""Learners from recorded episodes: behavior cloning, of all or of the best of them, and Decision Transformers.
+"""Learners from recorded episodes: behavior cloning, of all or of the best, Decision and Trajectory Transformers.
 
 - `badger.learners.offline.base`: `Offline`, the base of these learners; open it to add one.
 - `badger.learners.offline.behavior_cloning`: `BehaviorCloning`. `badger.learners.offline.percent_bc`: `PercentBC`, of
   the best x % of the episodes.
 - `badger.learners.offline.decision_transformer`: `DecisionTransformerLearner`, which trains the core of that name.
+- `badger.learners.offline.trajectory_transformer`: `TrajectoryTransformerLearner`, likewise.
+- `badger.learners.offline.step_layout`: where its core finds observation, last action and reward.
 - `badger.learners.offline.windows`: `WindowSampler`, which draws windows of episodes.
 - `badger.learners.offline.replayed`: recorded episodes as the inputs of an agent.
 - `badger.learners.offline.imitation`: the loss of imitated actions.

@@ -29,6 +29,7 @@ from badger.rng import generator
 from badger.rollouts.recording import Recording, replay
 from badger.rollouts.trajectory import Trajectory
 from tasks import Discrete, Task, TaskDistribution
+from tasks.observations import fit_bytes
 
 Q_METRICS = {"q_value", "td_error", "epsilon", "replay_size", "env_steps", "discrepancy", "ended_return"}
 
@@ -170,7 +171,8 @@ class RecurrentQ:
         like = next(agent.parameters())
         self.reward_scaling = RewardScaling(gamma, like) if normalize_reward else None
         self.target = copy.deepcopy(agent).requires_grad_(False)
-        self.replay_buffer = ReplayBuffer(capacity, sampler)
+        as_bytes = self.task.dtype if fit_bytes(self.task.obs_parts) else None
+        self.replay_buffer = ReplayBuffer(capacity, sampler, as_bytes)
         self.collector: Collector | None = None  # from the first update on
         self.step, self.num_updates = 0, 0  # outer steps and optimizer steps
 
@@ -395,7 +397,8 @@ class RecurrentQ:
         self.target.load_state_dict(state["target"])
         self.updater.optimizer.load_state_dict(state["optimizer"])
         self.step, self.num_updates, packed = state["step"], state["num_updates"], state["collector"]
-        self.collector, self.replay_buffer = None, ReplayBuffer(self.replay_buffer.capacity, self.replay_buffer.sampler)
+        old = self.replay_buffer
+        self.collector, self.replay_buffer = None, ReplayBuffer(old.capacity, old.sampler, old.bytes_of)
         matches = (
             packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
         )

@@ -144,15 +144,17 @@ class ReplayBuffer:
     Args:
         capacity: number of sequences.
         sampler: sampling distribution.
+        bytes_of: observations are whole numbers from 0 to 255, kept as bytes and returned in this dtype; None: they are
+            kept as they are.
 
     Raises:
         ValueError: capacity < 1.
     """
 
-    def __init__(self, capacity: int, sampler: Sampler):
+    def __init__(self, capacity: int, sampler: Sampler, bytes_of: torch.dtype | None = None):
         if capacity < 1:
             raise ValueError(f"capacity={capacity}, want room for at least 1 sequence")
-        self.capacity, self.sampler = capacity, sampler
+        self.capacity, self.sampler, self.bytes_of = capacity, sampler, bytes_of
         self.count, self.position = 0, 0  # sequences in the buffer, and the index of the next one
         self.storage: list[Any] = []  # (capacity, ...) each; its width is that of the first batch
         self.priority = torch.zeros(0)
@@ -175,7 +177,7 @@ class ReplayBuffer:
         index = torch.tensor(indices, device=self.priority.device, dtype=torch.long)
         for stored, part in zip(self.storage, parts, strict=True):
             if stored is not None:
-                stored[index] = part[skipped:]
+                stored[index] = part[skipped:].to(stored.dtype)
         self.priority[index] = torch.where(self.priority.max() > 0, self.priority.max(), 1.0)
         pairs = zip(batch.initial_states[skipped:], batch.final_states[skipped:], strict=True)
         for i, pair in zip(indices, pairs, strict=True):
@@ -210,13 +212,15 @@ class ReplayBuffer:
         Args:
             indices: positions in the buffer.
         """
-        *steps, identity, assignment, graph = (None if stored is None else stored[indices] for stored in self.storage)
+        found: list[Any] = [None if stored is None else stored[indices] for stored in self.storage]
+        *steps, identity, assignment, graph = found
+        steps[0] = steps[0].to(self.bytes_of or steps[0].dtype)
         pairs: list[tuple[State | None, State | None]] = [(None, None)] * len(indices)
         if self.states:  # else the indices need not go to the host
             pairs = [self.states.get(i, (None, None)) for i in host.to_host(indices).tolist()]
         initial_states, final_states = zip(*pairs, strict=True)
-        transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))  # type: ignore[arg-type]
-        return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)  # type: ignore[arg-type]
+        transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))
+        return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)
 
     def update_priorities(self, indices: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
         """Sets priorities; one that is not finite leaves the old one.
@@ -268,6 +272,8 @@ class ReplayBuffer:
 
     def _allocate(self, parts: list[Any]) -> None:
         self.storage = [None if part is None else part.new_zeros(self.capacity, *part.shape[1:]) for part in parts]
+        if self.bytes_of is not None:
+            self.storage[0] = self.storage[0].to(torch.uint8)
         self.priority = torch.zeros(self.capacity, dtype=torch.float64, device=parts[0].device)
 
 

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 
 from badger import build_run
 
@@ -29,7 +30,8 @@ def test_of_steps_that_are_replayed_singly_no_whole_episodes_need_to_fit_into_me
     pytest.importorskip("ale_py")
     pytest.importorskip("cv2")
     flags = {"learner": "dqn", "core": "feedforward", "core.hidden_size": 4, "sense.features": 8, "device": "cpu"}
-    assert build_run("atari", batch=2, **flags).learner.task.steps == 27_000
+    learner = build_run("atari", batch=2, **flags).learner
+    assert learner.task.steps == 27_000 and learner.replay_buffer.bytes_of == torch.float32
 
 
 def test_without_minatar_the_command_that_installs_it_is_named(monkeypatch):

@@ -143,7 +143,8 @@ def _box_part(box: Any, name: str) -> ObsPart:
     layout = image_layout(box)
     if not layout:
         return ObsPart("vector", tuple(map(int, box.shape)), name)
-    return ObsPart("image", tuple(map(int, box.shape)), name, layout, float(box.low.min()), float(box.high.max()))
+    low, high = float(box.low.min()), float(box.high.max())
+    return ObsPart("image", tuple(map(int, box.shape)), name, layout, low, high, whole=box.dtype == np.uint8)
 
 
 def _one_hot(nvec: Any, start: Any) -> Callable[[Any, int], np.ndarray]:

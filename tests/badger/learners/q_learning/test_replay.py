@@ -13,6 +13,7 @@ from badger.learners.q_learning.replay import (
     Transitions,
     UniformSampler,
 )
+from tasks.observations import ObsPart, fit_bytes
 from toys import seeded
 
 
@@ -47,6 +48,30 @@ def test_of_a_batch_larger_than_the_capacity_the_last_are_buffer():
     assert content(buffer) == [3, 4, 5, 6]
     buffer.add(sequences(8))
     assert content(buffer) == [4, 5, 6, 8]
+
+
+def test_pixels_are_kept_as_bytes_and_come_back_unchanged():
+    buffer = ReplayBuffer(4, UniformSampler(), bytes_of=torch.float64)
+    buffer.add(sequences(0, 17, 255))
+    loaded = ReplayBuffer(4, UniformSampler(), bytes_of=torch.float64)
+    loaded.unpack(buffer.pack(), (torch.zeros(1, 2),))
+    for kept in (buffer, loaded):
+        assert kept.storage[0].dtype == torch.uint8
+        obs = kept.get(torch.arange(3)).steps.obs
+        assert obs.dtype == torch.float64 and obs[0].flatten().tolist() == [0, 17, 255]
+
+
+@pytest.mark.parametrize(
+    "parts, fit",
+    [
+        ([ObsPart("image", (2, 2), layout="HW", high=255.0, whole=True), ObsPart("one_hot", (3,))], True),
+        ([ObsPart("image", (2, 2), layout="HW", high=255.0)], False),
+        ([ObsPart("one_hot", (3,)), ObsPart("vector", (1,))], False),
+        ([ObsPart("text", (8,))], False),
+    ],
+)
+def test_observations_of_pixels_and_symbols_fit_into_bytes(parts, fit):
+    assert fit_bytes(parts) == fit
 
 
 def test_fields_and_states_of_a_sequence_stay_together():

@@ -55,7 +55,7 @@ def test_observations_are_flattened_in_the_order_of_gymnasium(name):
 def test_a_room_with_an_image_a_symbol_and_a_text_is_read():
     task = Gymnasium(partial(toy_worlds.Shown, ROOM), steps=9)
     assert task.obs_parts == (
-        ObsPart("image", (7, 7, 3), "['image']", "HWC", 0.0, 255.0),
+        ObsPart("image", (7, 7, 3), "['image']", "HWC", 0.0, 255.0, whole=True),
         ObsPart("one_hot", (4,), "['direction']"),
         ObsPart("text", (TEXT_SIZE,), "['mission']"),
     )

@@ -1,0 +1,156 @@
+"""The learner of a Trajectory Transformer: each number of recorded steps is predicted from those before."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from badger.act import Mean
+from badger.agent import Agent
+from badger.datasets import EpisodeDataset
+from badger.learners import host
+from badger.learners.offline.base import Offline
+from badger.learners.offline.replayed import observations
+from badger.learners.offline.returns_to_go import ReturnsToGo
+from badger.learners.offline.windows import Windows, WindowSampler
+from badger.learners.schedules import LearningRate
+from badger.policies.gaussian import center_and_half_range
+from badger.rng import generator
+from experts import StepLayout, TrajectoryTransformer
+from experts.trajectory.loss import sequence_loss
+from tasks import Continuous, Mixed, Task
+
+FITTED_STEPS = 100_000  # from which bins are computed
+
+
+class TrajectoryTransformerLearner(Offline):
+    """Maximum likelihood of recorded steps, by a core that plans with what it learned (Trajectory Transformer).
+
+    The bins of the core are fitted to the data at once. An outer step draws windows that begin anywhere in an episode;
+    their tokens are predicted in one pass, with the weight 5 for those of actions. For the objective "goal" a window
+    ends at a later state of its episode, up to `goal_steps` steps after its start, which the core reads first. The
+    agent's output head is set to pass the planned action on, and is not trained.
+
+    Metrics: those of `Offline`.
+
+    Args:
+        agent: one expert with the core `TrajectoryTransformer` and the output head `act.Mean`.
+        task, data: as in `Offline`.
+        goal_steps: the most steps from the start of a window to its final state, for the objective "goal".
+        experts, batch, lr, eval_policy, clip, betas, eps, weight_decay, seed, rank: as in `Offline`.
+
+    Raises:
+        ValueError: as `Offline` does; another core or head; `goal_steps` below 1.
+
+    Source: Janner, Li and Levine 2021 (arXiv:2106.02039).
+    """
+
+    takes_agents = False
+    needs_previous = True
+
+    def __init__(
+        self,
+        agent: Agent,
+        task: Task,
+        *,
+        data: EpisodeDataset,
+        goal_steps: int = 30,
+        experts: int | None = None,
+        batch: int = 64,
+        lr: LearningRate = 1e-3,
+        auxiliary: dict[str, float] | None = None,
+        eval_policy: str = "greedy",
+        clip: float | None = 1.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+        seed: int = 0,
+        rank: int | None = None,
+    ):
+        core = agent.core
+        if not isinstance(core, TrajectoryTransformer):
+            raise ValueError(
+                f"the agent's core is a {type(core).__name__}, which does not plan: want core trajectory_transformer "
+                "(--core trajectory_transformer)"
+            )
+        if goal_steps < 1:
+            raise ValueError(f"goal_steps={goal_steps}, want at least 1")
+        super().__init__(
+            agent, task, data=data, sequence_length=core.window, experts=experts, batch=batch, lr=lr,
+            auxiliary=auxiliary, eval_policy=eval_policy, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay,
+            seed=seed, rank=rank,
+        )  # fmt: skip
+        self.core, self.goal_steps = core, goal_steps
+        pass_action_on(agent, task, core.layout)
+        self.values_to_go: ReturnsToGo = host.on_host(ReturnsToGo, data, core.gamma)
+        core.discretizer.set(*host.on_host(self._fitted_bins, core))
+
+    def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:
+        sampler = WindowSampler(self.data, None, core.window)
+        windows = sampler.draw(-(-FITTED_STEPS // core.window), generator(self.seed, "bins"))
+        return core.discretizer.fitted(self._steps(windows)[windows.episodes.valid])
+
+    def _steps(self, windows: Windows) -> Float[Tensor, "B T S"]:
+        """The steps of some windows as numbers, on the host."""
+        layout, episodes = self.core.layout, windows.episodes
+        value = self.values_to_go.window(windows.rows, windows.start + 1, episodes.reward.shape[1])
+        obs = observations(self.task, episodes)[:, :-1, : layout.obs]
+        return layout.read_step(obs, episodes.action, episodes.reward, value.to(obs.dtype))
+
+    def _loss(self, windows: Windows, rng: torch.Generator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        device = self.updater.device
+        sequences = host.on_host(self._sequences, windows)
+        return sequence_loss(self.core, *(part.to(device) for part in sequences)), {}
+
+    def _sequences(self, windows: Windows) -> "Sequences":
+        """What is to be predicted in some windows, on the host."""
+        steps, valid = self._steps(windows), windows.episodes.valid
+        goals = self.core.layout.goals
+        goal = steps.new_zeros(len(steps), 0)
+        if goals:
+            rng = generator(self.seed, "goal", self.step, rank=self.rank)
+            later = torch.randint(1, self.goal_steps + 1, windows.start.shape, generator=rng)
+            final = torch.minimum(windows.start + later, self.data.length[windows.rows])
+            goal = self.data.windows(windows.rows, final, 0).obs[:, 0, [reached for _, reached in goals]]
+            valid = valid & (torch.arange(valid.shape[1]) < (final - windows.start).unsqueeze(-1))
+        return Sequences(steps, goal, valid)
+
+
+class Sequences(NamedTuple):
+    """Arguments of `experts.trajectory.loss.sequence_loss`."""
+
+    steps: Tensor
+    goal: Tensor
+    valid: Tensor
+
+
+@torch.no_grad()
+def pass_action_on(agent: Agent, task: Task, layout: StepLayout) -> None:
+    """Sets the output head so that its output is the action that the core plans.
+
+    A choice that is planned has the highest logit; where it is not allowed, the most probable one that is. Real numbers
+    are in the unit of the outputs of other agents (`badger.policies.gaussian`).
+
+    Args:
+        agent: with the core `TrajectoryTransformer`.
+        task: in which it acts.
+        layout: of the core.
+
+    Raises:
+        ValueError: a head other than `act.Mean`.
+    """
+    head = agent.act
+    if not isinstance(head, Mean):
+        raise ValueError(f"the agent's output head is a {type(head).__name__}, want act mean (--act mean)")
+    space, choices = task.action_space, sum(layout.choices)
+    head.linear.weight.zero_()
+    head.linear.bias.zero_()
+    head.linear.weight.fill_diagonal_(1)
+    if layout.choices:
+        first = torch.arange(layout.choices[0])
+        head.linear.weight[first, layout.action_inputs + first] = 1
+    if isinstance(space, Continuous | Mixed):
+        center, half_range = center_and_half_range(space.numbers if isinstance(space, Mixed) else space)
+        head.linear.weight[choices:] /= half_range
+        head.linear.bias[choices:] = -center / half_range
