@@ -15,6 +15,7 @@ from badger.bench import BENCHMARKS, BenchResult, as_json, bench, measure, table
 from badger.bench.cases import agents, crowd, lengths, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes
+from badger.bench.cases.offline import OfflineSizes
 from badger.bench.cases.recurrent_ppo import PPOSizes
 from badger.bench.cases.sparse import LinkSizes, SparseSizes
 from badger.bench.references import selected_read
@@ -47,6 +48,7 @@ TINY = {
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
     "episodic-store": {"rows": (20,), "hnsw_rows": 20, "repeats": 1},
     "episode-dataset": {"steps": 300, "windows": (3, 200), "batches": 2, "repeats": 1},
+    "offline": {"sizes": OfflineSizes(4, 1, 3, 2, 1, 2, 4, 5, 2), "repeats": 1},
     "logging": {"recipe": RECIPE, "outer_steps": 2, "repeats": 1},
 }
 
