@@ -40,6 +40,7 @@ from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.generalized import GeneralizedDT
 
 
 class ControlledMemory:
@@ -172,5 +173,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "dvbf": DVBF,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
+    "generalized_dt": GeneralizedDT,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""
