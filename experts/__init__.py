@@ -13,7 +13,8 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
   (DVBF), and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
-- `experts.trajectory`: a transformer over recorded steps that plans (Trajectory Transformer).
+- `experts.trajectory`: transformers over recorded steps: one that plans (Trajectory Transformer), and one that is asked
+  for a distribution of rewards (Generalised Decision Transformer).
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
 - `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
@@ -71,6 +72,7 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.generalized import GeneralizedDT
 from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 
@@ -97,6 +99,7 @@ __all__ = [
     "ExactBelief",
     "Feedforward",
     "GTrXL",
+    "GeneralizedDT",
     "KalmanBelief",
     "KalmanFilter",
     "Linear",

@@ -42,6 +42,7 @@ from experts.recurrent.lstm import LSTM
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.generalized import GeneralizedDT
 
 
 class ControlledMemory:
@@ -176,5 +177,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "dvbf": DVBF,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
+    "generalized_dt": GeneralizedDT,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""
