@@ -39,6 +39,7 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.relational.relational_memory import RelationalMemory
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
@@ -161,6 +162,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
+    "relational_memory": RelationalMemory,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
