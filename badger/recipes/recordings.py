@@ -17,6 +17,7 @@ from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.rng import drawing_from, generator
 from badger.runs.run import Run
+from badger.trust import code_names
 from experts import set_target_return
 from tasks import TASKS, Gymnasium, PreviousActionReward, Task
 
@@ -142,6 +143,11 @@ class DataFlags:
             return self.task.build()
         kind, _, env = data.task.partition(" ")
         if kind == "Gymnasium" and env:
+            if code_names("gymnasium", {"env": env}):
+                raise ValueError(
+                    f"task={RECORDED}: {self.data} was recorded in the environment {env!r}, which names code of others; "
+                    f"if you trust it, want task=gymnasium, and its option env={env}"
+                )
             return gymnasium(env=env)
         if kind not in TASKS:
             raise ValueError(
