@@ -2,8 +2,8 @@
 
 Run folders, study folders and reports are data, not programs.
 
-**What may be opened.** `badger evaluate`, `record`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a run
-folder from anywhere and execute nothing but this library and the installed environment libraries in
+**What may be opened.** `badger evaluate`, `record`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a
+run folder from anywhere and execute nothing but this library and the installed environment libraries in
 `tasks.adapters.named_imports.ENV_LIBRARIES`:
 
 - JSON files are parsed and their types are checked; a wrong one is a `badger.errors.DamagedFile` that names the file

@@ -145,7 +145,7 @@ class DataFlags:
         if kind == "Gymnasium" and env:
             if code_names("gymnasium", {"env": env}):
                 raise ValueError(
-                    f"task={RECORDED}: {self.data} was recorded in the environment {env!r}, which names code of others; "
+                    f"task={RECORDED}: {self.data} was recorded in the environment {env!r}, which names others' code; "
                     f"if you trust it, want task=gymnasium, and its option env={env}"
                 )
             return gymnasium(env=env)

@@ -12,7 +12,7 @@ def test_an_environment_that_names_code_of_others_is_not_imported(tmp_path, monk
     (tmp_path / "evil_env.py").write_text("raise SystemExit('executed')")
     monkeypatch.syspath_prepend(tmp_path)
     make_data(task="Gymnasium evil_env:Env-v0").save(tmp_path / "data.h5")
-    with pytest.raises(ValueError, match=r"'evil_env:Env-v0', which names code of others"):
+    with pytest.raises(ValueError, match=r"'evil_env:Env-v0', which names others' code"):
         badger.build_run("offline", data=str(tmp_path / "data.h5"), device="cpu")
     assert "evil_env" not in sys.modules
 
