@@ -18,8 +18,8 @@ def _arm(score: str, *parts: dict[str, Any], **arguments: Any) -> Arm:
 
 OFFLINE = Study(
     name="offline",
-    claim="Recordings of random actions suffice for shortest paths and for a door that needs a key, by an agent that is "
-    "asked for their best return; but where that return was luck, it takes luck for skill.",
+    claim="Recordings of random actions suffice for shortest paths and for a door that needs a key, by an agent that "
+    "is asked for their best return; but where that return was luck, it takes luck for skill.",
     arms={
         "graph-decision-transformer": _arm("shortest", GRAPH, TRANSFORMER),
         "graph-behavior-cloning": _arm("shortest", GRAPH, core="feedforward"),
