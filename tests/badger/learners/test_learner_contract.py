@@ -6,6 +6,7 @@ import pytest
 
 from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2, Agent, act
 from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, DecisionTransformerLearner, PercentBC, host
+from badger.learners.offline.step_layout import step_layout
 from badger.rng import drawing_from, generator
 from badger.sense import Broadcast
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
@@ -28,9 +29,7 @@ def return_conditioned(agent, task, **options):
     wrapped, data = PreviousActionReward(task), random_episodes(task, 12)
     if not hasattr(agent.core, "target_return"):
         with drawing_from(generator(0, "agent")):
-            core = CORES["decision_transformer"](
-                wrapped.obs_size, 8, obs_size=task.obs_size, action_size=task.action_space.size, context=3, layers=2
-            )
+            core = CORES["decision_transformer"](wrapped.obs_size, 8, layout=step_layout(wrapped), context=3, layers=2)
             sense, head = Broadcast(wrapped.obs_size), act.Mean(8, task.action_space.size)
             agent = Agent(sense=sense, core=core, bus=Silent(8), act=head, experts=1, identity_size=0).double()
     return DecisionTransformerLearner(agent, wrapped, data=data, batch=4, **options)
