@@ -7,13 +7,15 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
+- `experts.relational`: slots that attend to each other (the relational memory core).
 - `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
   (DVBF), and predictive state representations.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
-- `experts.trajectory`: a transformer over recorded steps that plans (Trajectory Transformer).
+- `experts.trajectory`: transformers over recorded steps: one that plans (Trajectory Transformer), and one that is asked
+  for a distribution of rewards (Generalised Decision Transformer).
 - `experts.unrolled`: any core as a drop-in for `nn.GRU`. `experts.state`: functions on states.
 - `experts.random_key`: the random numbers of cores that draw, from a seed and a counter in the state.
 - `experts.memory_metrics`: slots used, duplicate rows, entropy of read weights.
@@ -67,10 +69,12 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.relational.relational_memory import RelationalMemory
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.generalized import GeneralizedDT
 from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 
@@ -97,6 +101,7 @@ __all__ = [
     "ExactBelief",
     "Feedforward",
     "GTrXL",
+    "GeneralizedDT",
     "KalmanBelief",
     "KalmanFilter",
     "Linear",
@@ -109,6 +114,7 @@ __all__ = [
     "Private",
     "RandomKey",
     "Reconstruction",
+    "RelationalMemory",
     "RowLog",
     "State",
     "StepLayout",

@@ -39,9 +39,11 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.relational.relational_memory import RelationalMemory
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
+from experts.trajectory.generalized import GeneralizedDT
 
 
 class ControlledMemory:
@@ -160,6 +162,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
+    "relational_memory": RelationalMemory,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),
@@ -176,5 +179,6 @@ CORES: dict[str, Callable[..., Core]] = {
     "dvbf": DVBF,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
+    "generalized_dt": GeneralizedDT,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""

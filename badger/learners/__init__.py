@@ -39,6 +39,7 @@ from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
 from badger.learners.offline.behavior_cloning import BehaviorCloning
 from badger.learners.offline.decision_transformer import DecisionTransformerLearner
+from badger.learners.offline.generalized_dt import GeneralizedDTLearner
 from badger.learners.offline.percent_bc import PercentBC
 from badger.learners.offline.trajectory_transformer import TrajectoryTransformerLearner
 from badger.learners.policy_gradient.a2c import A2C
@@ -99,16 +100,17 @@ LEARNERS: dict[str, type[Learner]] = {
     "behavior_cloning": BehaviorCloning,
     "bptt": BPTT,
     "decision_transformer": DecisionTransformerLearner,
-    "trajectory_transformer": TrajectoryTransformerLearner,
     "dqn": DQN,
     "drqn": DRQN,
     "emdqn": EMDQN,
+    "generalized_dt": GeneralizedDTLearner,
     "mfec": MFEC,
     "nec": NEC,
     "percent_bc": PercentBC,
     "ppo": PPO,
     "r2d2": R2D2,
     "reinforce": REINFORCE,
+    "trajectory_transformer": TrajectoryTransformerLearner,
 }
 """Learners by name, each `(agent, task, *, options) -> Learner`."""
 

@@ -1,10 +1,12 @@
-"""Planning in a transformer that was trained on recorded episodes (Trajectory Transformer).
+"""Transformers over recorded steps: one that plans (Trajectory Transformer), one that is asked for a distribution.
 
 - `experts.trajectory.layout`: `StepLayout`, where observation, action and reward are in the input of a core.
 - `experts.trajectory.discretizer`: `Discretizer`, each number of a step as one of a few bins.
 - `experts.trajectory.transformer`: `TokenTransformer`, a causal transformer over these bins, with a key-value cache.
 - `experts.trajectory.beam_search`: `plan`, the best action by a beam search through the transformer.
 - `experts.trajectory.core`: `TrajectoryTransformer`, the core that acts by it. `experts.trajectory.loss`: its loss.
+- `experts.trajectory.generalized`: `GeneralizedDT`, a Decision Transformer that is asked for a distribution of rewards;
+  `experts.trajectory.futures`: the histogram or code of the rewards to come, and the distance of histograms.
 
 ```python
 import torch

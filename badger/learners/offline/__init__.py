@@ -4,6 +4,7 @@
 - `badger.learners.offline.behavior_cloning`: `BehaviorCloning`. `badger.learners.offline.percent_bc`: `PercentBC`, of
   the best x % of the episodes.
 - `badger.learners.offline.decision_transformer`: `DecisionTransformerLearner`, which trains the core of that name.
+- `badger.learners.offline.generalized_dt`: `GeneralizedDTLearner`, of the core of that name.
 - `badger.learners.offline.trajectory_transformer`: `TrajectoryTransformerLearner`, likewise.
 - `badger.learners.offline.step_layout`: where its core finds observation, last action and reward.
 - `badger.learners.offline.windows`: `WindowSampler`, which draws windows of episodes.

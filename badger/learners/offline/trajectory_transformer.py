@@ -1,9 +1,7 @@
 """The learner of a Trajectory Transformer: each number of recorded steps is predicted from those before."""
 
-from typing import NamedTuple
-
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.act import Mean
@@ -76,58 +74,52 @@ class TrajectoryTransformerLearner(Offline):
             )
         if goal_steps < 1:
             raise ValueError(f"goal_steps={goal_steps}, want at least 1")
+        pass_action_on(agent, task, core.layout)
         super().__init__(
             agent, task, data=data, sequence_length=core.window, experts=experts, batch=batch, lr=lr,
             auxiliary=auxiliary, eval_policy=eval_policy, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay,
             seed=seed, rank=rank,
         )  # fmt: skip
         self.core, self.goal_steps = core, goal_steps
-        pass_action_on(agent, task, core.layout)
         self.values_to_go: ReturnsToGo = host.on_host(ReturnsToGo, data, core.gamma)
         core.discretizer.set(*host.on_host(self._fitted_bins, core))
 
     def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:
         sampler = WindowSampler(self.data, None, core.window)
         windows = sampler.draw(-(-FITTED_STEPS // core.window), generator(self.seed, "bins"))
-        return core.discretizer.fitted(self._steps(windows)[windows.episodes.valid])
+        return core.discretizer.fitted(self._steps(windows, self._values(windows))[windows.episodes.valid])
 
-    def _steps(self, windows: Windows) -> Float[Tensor, "B T S"]:
-        """The steps of some windows as numbers, on the host."""
+    def _values(self, windows: Windows) -> Float[Tensor, "B T"]:
+        """The values to go of the steps of some windows, on the host: each begins with the next step's reward."""
+        return self.values_to_go.window(windows.rows, windows.start + 1, windows.episodes.reward.shape[1])
+
+    def _steps(self, windows: Windows, values: Float[Tensor, "B T"]) -> Float[Tensor, "B T S"]:
+        """The steps of some windows as numbers, where the windows are."""
         layout, episodes = self.core.layout, windows.episodes
-        value = self.values_to_go.window(windows.rows, windows.start + 1, episodes.reward.shape[1])
         obs = observations(self.task, episodes)[:, :-1, : layout.obs]
-        return layout.read_step(obs, episodes.action, episodes.reward, value.to(obs.dtype))
+        return layout.read_step(obs, episodes.action, episodes.reward, values.to(obs))
+
+    def _goals(self, windows: Windows) -> tuple[Float[Tensor, "B G"], Int[Tensor, " B"]]:
+        """On the host a later state of each episode, and how many steps after the start of the window it is."""
+        rng = generator(self.seed, "goal", self.step, rank=self.rank)
+        later = torch.randint(1, self.goal_steps + 1, windows.start.shape, generator=rng)
+        final = torch.minimum(windows.start + later, self.data.length[windows.rows])
+        obs = self.data.windows(windows.rows, final, 0).obs[:, 0]
+        return obs[:, [reached for _, reached in self.core.layout.goals]], final - windows.start
 
     def _loss(self, windows: Windows, rng: torch.Generator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        device = self.updater.device
-        sequences = host.on_host(self._sequences, windows)
-        return sequence_loss(self.core, *(part.to(device) for part in sequences)), {}
-
-    def _sequences(self, windows: Windows) -> "Sequences":
-        """What is to be predicted in some windows, on the host."""
-        steps, valid = self._steps(windows), windows.episodes.valid
-        goals = self.core.layout.goals
+        device, valid = self.updater.device, windows.episodes.valid
+        steps = self._steps(windows, host.on_host(self._values, windows).to(device))
         goal = steps.new_zeros(len(steps), 0)
-        if goals:
-            rng = generator(self.seed, "goal", self.step, rank=self.rank)
-            later = torch.randint(1, self.goal_steps + 1, windows.start.shape, generator=rng)
-            final = torch.minimum(windows.start + later, self.data.length[windows.rows])
-            goal = self.data.windows(windows.rows, final, 0).obs[:, 0, [reached for _, reached in goals]]
-            valid = valid & (torch.arange(valid.shape[1]) < (final - windows.start).unsqueeze(-1))
-        return Sequences(steps, goal, valid)
-
-
-class Sequences(NamedTuple):
-    """Arguments of `experts.trajectory.loss.sequence_loss`."""
-
-    steps: Tensor
-    goal: Tensor
-    valid: Tensor
+        if self.core.layout.goals:
+            goal, until = (part.to(device) for part in host.on_host(self._goals, windows))
+            valid = valid & (torch.arange(valid.shape[1], device=device) < until.unsqueeze(-1))
+        return sequence_loss(self.core, steps, goal.to(steps), valid), {}
 
 
 @torch.no_grad()
 def pass_action_on(agent: Agent, task: Task, layout: StepLayout) -> None:
-    """Sets the output head so that its output is the action that the core plans.
+    """Sets the output head so that its output is the action that the core plans; it is not trained.
 
     A choice that is planned has the highest logit; where it is not allowed, the most probable one that is. Real numbers
     are in the unit of the outputs of other agents (`badger.policies.gaussian`).
@@ -144,11 +136,12 @@ def pass_action_on(agent: Agent, task: Task, layout: StepLayout) -> None:
     if not isinstance(head, Mean):
         raise ValueError(f"the agent's output head is a {type(head).__name__}, want act mean (--act mean)")
     space, choices = task.action_space, sum(layout.choices)
+    head.linear.requires_grad_(False)
     head.linear.weight.zero_()
     head.linear.bias.zero_()
     head.linear.weight.fill_diagonal_(1)
     if layout.choices:
-        first = torch.arange(layout.choices[0])
+        first = torch.arange(layout.choices[0], device=head.linear.weight.device)
         head.linear.weight[first, layout.action_inputs + first] = 1
     if isinstance(space, Continuous | Mixed):
         center, half_range = center_and_half_range(space.numbers if isinstance(space, Mixed) else space)

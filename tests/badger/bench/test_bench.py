@@ -47,6 +47,7 @@ TINY = {
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
     "episodic-store": {"rows": (20,), "hnsw_rows": 20, "repeats": 1},
+    "episode-dataset": {"steps": 300, "windows": (3, 200), "batches": 2, "repeats": 1},
     "offline": {"sizes": OfflineSizes(4, 1, 3, 2, 1, 2, 4, 5, 2), "repeats": 1},
     "logging": {"recipe": RECIPE, "outer_steps": 2, "repeats": 1},
 }

@@ -6,13 +6,15 @@ import pytest
 
 from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2, Agent, act
 from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, DecisionTransformerLearner, PercentBC, host
+from badger.learners.offline.generalized_dt import GeneralizedDTLearner
 from badger.learners.offline.step_layout import step_layout
+from badger.learners.offline.trajectory_transformer import TrajectoryTransformerLearner
 from badger.rng import drawing_from, generator
 from badger.sense import Broadcast
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
 from comms import Silent
-from experts import CORES
+from experts import CORES, GeneralizedDT, TrajectoryTransformer
 from recorded import random_episodes
 from tasks import PreviousActionReward
 
@@ -35,7 +37,38 @@ def return_conditioned(agent, task, **options):
     return DecisionTransformerLearner(agent, wrapped, data=data, batch=4, **options)
 
 
+def distribution_conditioned(agent, task, **options):
+    """A Generalised Decision Transformer, likewise."""
+    wrapped = PreviousActionReward(task)
+    sizes = {"obs_size": task.obs_size, "action_size": task.action_space.size, "context": 3, "layers": 1}
+    return GeneralizedDTLearner(
+        planned_by(agent, wrapped, GeneralizedDT, **sizes), wrapped, data=random_episodes(task, 12), batch=4, **options
+    )
+
+
+def planning(agent, task, **options):
+    """A Trajectory Transformer, likewise."""
+    wrapped = PreviousActionReward(task)
+    sizes = {"layout": step_layout(wrapped), "layers": 1, "horizon": 2, "beam": 2, "width": 8, "bins": 5}
+    return TrajectoryTransformerLearner(
+        planned_by(agent, wrapped, TrajectoryTransformer, **sizes), wrapped, data=random_episodes(task, 12), batch=4,
+        **options,
+    )  # fmt: skip
+
+
+def planned_by(agent, task, core, **sizes):
+    """The agent, if it has such a core, else a new one."""
+    if isinstance(agent.core, core):
+        return agent
+    with drawing_from(generator(0, "agent")):
+        sense, head = Broadcast(task.obs_size), act.Mean(16, task.action_space.size)
+        made = core(task.obs_size, 16, **sizes)
+        return Agent(sense=sense, core=made, bus=Silent(16), act=head, experts=1, identity_size=0).double()
+
+
 QUICK = {
+    "generalized_dt": distribution_conditioned,
+    "trajectory_transformer": planning,
     "behavior_cloning": partial(offline, BehaviorCloning, batch=4),
     "decision_transformer": return_conditioned,
     "percent_bc": partial(offline, PercentBC, batch=4, percent=75, sequence_length=3),
@@ -72,6 +105,7 @@ def test_every_learner_keeps_the_contract(name, holds):
 @pytest.mark.parametrize(("name", "reads"), [
     ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1),
     ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0), ("decision_transformer", 0),
+    ("generalized_dt", 0), ("trajectory_transformer", 0),
 ])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads

@@ -51,7 +51,8 @@ def test_the_value_to_go_leaves_out_the_reward_of_its_own_step(discount):
 
 def test_steps_are_state_action_reward_and_value():
     learner = make()
-    found, recorded = learner._steps(windows(learner, [0, 3], [1, 0])), learner.data[torch.tensor([0, 3])]
+    drawn, recorded = windows(learner, [0, 3], [1, 0]), learner.data[torch.tensor([0, 3])]
+    found = learner._steps(drawn, learner._values(drawn))
     assert torch.equal(found[0, 0, :4], recorded.obs[0, 1]) and torch.equal(
         found[1, :, 4], recorded.action[1, :2].float()
     )
@@ -61,11 +62,9 @@ def test_steps_are_state_action_reward_and_value():
 def test_a_goal_is_a_later_state_of_the_episode_and_ends_the_window():
     learner = make(objective="goal", goal_steps=3, horizon=4)
     drawn = windows(learner, [0] * 30, [0] * 30)
-    steps, goal, valid = learner._sequences(drawn)
-    for row in range(30):
-        length = int(valid[row].sum())
-        assert 1 <= length <= 3 and torch.equal(goal[row], drawn.episodes.obs[row, length, :2])
-    assert steps.shape[-1] == 2 + 3 and len(set(valid.sum(1).tolist())) == 3
+    goal, until = learner._goals(drawn)
+    assert torch.equal(goal, drawn.episodes.obs[torch.arange(30), until, :2])
+    assert set(until.tolist()) == {1, 2, 3} and learner.core.layout.size == 2 + 3
 
 
 def test_an_update_makes_the_recorded_steps_more_likely():
@@ -75,7 +74,7 @@ def test_an_update_makes_the_recorded_steps_more_likely():
 
 
 @pytest.mark.parametrize(
-    "task", [ROOMS, PreviousActionReward(MountainHike(4, 0.1)), PreviousActionReward(RandomWalkGraph())]
+    "task", [ROOMS, PreviousActionReward(MountainHike(4, 0.1)), PreviousActionReward(RandomWalkGraph(5, 6, 0.3))]
 )
 def test_the_agent_takes_the_planned_action(task):
     learner = make(task)
