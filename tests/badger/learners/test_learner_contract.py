@@ -40,7 +40,7 @@ def return_conditioned(agent, task, **options):
 def distribution_conditioned(agent, task, **options):
     """A Generalised Decision Transformer, likewise."""
     wrapped = PreviousActionReward(task)
-    sizes = {"obs_size": task.obs_size, "action_size": task.action_space.size, "context": 3, "layers": 1}
+    sizes = {"layout": step_layout(wrapped), "context": 3, "layers": 1}
     return GeneralizedDTLearner(
         planned_by(agent, wrapped, GeneralizedDT, **sizes), wrapped, data=random_episodes(task, 12), batch=4, **options
     )
