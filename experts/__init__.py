@@ -7,6 +7,8 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
+- `experts.relational`: slots that attend to each other (the relational memory core).
+- `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
   (DVBF), and predictive state representations.
@@ -67,6 +69,9 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.relational.relational_memory import RelationalMemory
+from experts.sparse.sam import SAM
+from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.trajectory.core import TrajectoryTransformer
 from experts.trajectory.generalized import GeneralizedDT
@@ -85,6 +90,8 @@ __all__ = [
     "PSD",
     "PSR",
     "RPSP",
+    "SAM",
+    "SDNC",
     "BeliefFilter",
     "ClusteredMemory",
     "ControlledMemory",
@@ -107,6 +114,7 @@ __all__ = [
     "Private",
     "RandomKey",
     "Reconstruction",
+    "RelationalMemory",
     "RowLog",
     "State",
     "StepLayout",

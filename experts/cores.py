@@ -39,6 +39,9 @@ from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
+from experts.relational.relational_memory import RelationalMemory
+from experts.sparse.sam import SAM
+from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
 from experts.trajectory.generalized import GeneralizedDT
 
@@ -152,11 +155,14 @@ CORES: dict[str, Callable[..., Core]] = {
     "psd": ControlledMemory(controller_alone, PSD),
     "dnc": ControlledMemory(DNC, Private, controller="lstm", slots=16, slot_size=16, heads=2),
     "ntm": ControlledMemory(NTM, Private, controller="lstm", slots=16, slot_size=16),
+    "sam": ControlledMemory(SAM, Private, controller="lstm", slots=64, slot_size=16, heads=2),
+    "sdnc": ControlledMemory(SDNC, Private, controller="lstm", slots=64, slot_size=16, heads=2),
     "neural_memory": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64),
     "neural_memory_gradient": ControlledMemory(NeuralMemory, Private, controller="lstm", width=64, rule="gradient"),
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
+    "relational_memory": RelationalMemory,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),

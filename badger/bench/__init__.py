@@ -32,7 +32,10 @@ from badger.bench.cases.lengths import input_crossing, input_length
 from badger.bench.cases.maze import maze_case
 from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.cases.million import million_slots
+from badger.bench.cases.offline import offline
+from badger.bench.cases.offline_data import episode_dataset
 from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
+from badger.bench.cases.sparse import sam_million, sdnc_vs_dnc
 from badger.bench.result import BenchResult, as_json, table, versions
 from badger.registry import resolve_name
 
@@ -47,12 +50,16 @@ BENCHMARKS: dict[str, Benchmark] = {
     "input-length": input_length,
     "input-crossing": input_crossing,
     "million-slots": million_slots,
+    "sam-million": sam_million,
+    "sdnc-vs-dnc": sdnc_vs_dnc,
     "dnc": dnc_case,
     "maze": maze_case,
     "env-throughput": env_throughput,
     "external-envs": external_envs,
     "recurrent-ppo": recurrent_ppo_case,
     "episodic-store": episodic_store,
+    "episode-dataset": episode_dataset,
+    "offline": offline,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,

@@ -17,7 +17,7 @@ from badger.cli.usage import Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
 from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_step, evaluate
-from badger.learners import Learner
+from badger.learners import Learner, requirement
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import budget, build_run, find_recipe, steps_per_update
@@ -154,11 +154,14 @@ def _summarize(run: Run) -> None:
     task, episodes = learner_evaluation(learners[0])
     rows, references = read_metrics(folder), task.references()
     print(f"\n{run.step} outer steps in {run.seconds:.0f} s of training")
-    curves = []
+    curves, metric, label = [], "{score}{member}_ema", "moving average in training"
+    if requirement(learners[0], "needs_data"):  # no episode is lived in training
+        metric, label = "eval/{score}{member}", "held-out episodes"
     for learner in learners:
         member = f"/seed_{learner.seed}" if len(learners) > 1 else ""
-        scored_rows = [row for row in rows if row.get(f"{task.score}{member}_ema") is not None]
-        curves.append(([row["step"] for row in scored_rows], [row[f"{task.score}{member}_ema"] for row in scored_rows]))
+        name = metric.format(score=task.score, member=member)
+        scored_rows = [row for row in rows if row.get(name) is not None]
+        curves.append(([row["step"] for row in scored_rows], [row[name] for row in scored_rows]))
         if member:
             num_bad = sum(not row.get(f"finite{member}", True) for row in rows)
             print(f"seed {learner.seed}" + (f", not finite in {num_bad} outer steps" if num_bad else ""))
@@ -171,7 +174,7 @@ def _summarize(run: Run) -> None:
             if limit := describe_limit(task, learner.task.evaluation_task, scores):
                 print(f"{policy + ':':<15} {limit}")
     picture = folder / "learning_curve.png"
-    curve = figures.learning_curves({"moving average in training": curves}, references.get(task.score, {}), task.score)
+    curve = figures.learning_curves({label: curves}, references.get(task.score, {}), task.score)
     curve.savefig(picture)
     print(f"learning curve  {picture}\nlook inside     tensorboard --logdir {folder}")
     print(f"evaluate again  {run.shell_command('evaluate')}")

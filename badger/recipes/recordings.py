@@ -5,18 +5,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from badger.datasets import EpisodeDataset
+from badger.evaluation.data_collection import play_episodes, task_name
 from badger.learners import requirement
+from badger.policies.uniform import Uniform
 from badger.recipes.flags import recipe
-from badger.recipes.parts import CORE, Part, PartKind
+from badger.recipes.parts import ACT, BUS, CORE, TOPOLOGY, Part, PartKind
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
+from badger.rng import drawing_from, generator
 from badger.runs.run import Run
 from experts import set_target_return
 from tasks import TASKS, Gymnasium, PreviousActionReward, Task
 
 RECORDED = "recorded"
 """The task that the file names."""
+RANDOM = "random"
+"""Data of random actions: random:1000."""
 
 
 def recorded() -> Task:
@@ -38,6 +45,23 @@ TASK = PartKind("task", {RECORDED: recorded, **TASKS, "gymnasium": gymnasium}, 0
 THE_RECORDED = TASK(RECORDED)
 
 
+def random_episodes(task: Task, episodes: int, rng: torch.Generator) -> EpisodeDataset:
+    """Episodes of random actions, in memory; longer recordings are better kept in a file.
+
+    Args:
+        task: the task.
+        episodes: their number.
+        rng: the generator.
+    """
+    parts = {"core": CORE("linear"), "bus": BUS("silent"), "topology": TOPOLOGY("none"), "act": ACT("mean")}
+    if task.agents is not None:
+        parts.pop("act")
+    with drawing_from(rng):
+        agent = Setup(experts=task.agents or 1, identity_size=0, **parts).make_agent(task)
+    played = play_episodes(agent, task, episodes, rng, Uniform(task.action_space))
+    return EpisodeDataset.from_episodes(played, task.action_space, task_name(task))
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataFlags:
     """What is learned from.
@@ -45,7 +69,8 @@ class DataFlags:
     Args:
         task: in which the agent is judged, and which was recorded; its options as --task.length 10. If not given, that
             of the data, with its default sizes.
-        data: file of recorded episodes, of badger record.
+        data: file of recorded episodes, of badger record; random:1000: so many episodes of random actions in the task,
+            drawn anew for each seed.
         observe_previous: whether the agent observes its previous action and reward, too; a Decision Transformer does.
         target_return: the return that a Decision Transformer is asked for; if not given, the best one in the data.
     """
@@ -55,12 +80,23 @@ class DataFlags:
     observe_previous: bool = False
     target_return: float | None = None
 
-    def load(self) -> EpisodeDataset:
+    def load(self, seed: int) -> EpisodeDataset:
         """The data.
+
+        Args:
+            seed: of random episodes.
 
         Raises:
             FileNotFoundError: there is no such file.
+            ValueError: random episodes without a task, or a number that is none.
         """
+        kind, colon, count = self.data.partition(":")
+        if kind == RANDOM and colon:
+            if not count.isdecimal() or int(count) < 1:
+                raise ValueError(f"data={self.data}, want {RANDOM}: and a number of episodes, such as {RANDOM}:1000")
+            if self.task.name == RECORDED:
+                raise ValueError(f"data={self.data}: no file names the task; want --task, such as --task t_maze")
+            return random_episodes(self.task.build(), int(count), generator(seed, "random episodes"))
         if not Path(self.data).exists():
             raise FileNotFoundError(
                 f"data={self.data}: no such file; record one, such as badger record --recipe t_maze --random --out "
@@ -81,6 +117,25 @@ class DataFlags:
         task = self._named(data)
         wrapped = PreviousActionReward(task)
         return wrapped if previous or self.observe_previous or data.obs_size == wrapped.obs_size else task
+
+    def check(self, data: EpisodeDataset, task: Task) -> None:
+        """Checks that the data is of the task, or of the one inside.
+
+        Args:
+            data: the recorded episodes.
+            task: from `make_task`.
+
+        Raises:
+            ValueError: says what differs.
+        """
+        inside = isinstance(task, PreviousActionReward) and data.obs_size != task.obs_size
+        try:
+            data.check_task(task.task if inside else task)  # type: ignore[attr-defined]
+        except ValueError as error:
+            name = data.task if self.task.name == RECORDED else self.task.name
+            raise ValueError(
+                f"task={self.task.name}: {error}; its sizes are options, such as --task {name} --task.steps 10"
+            ) from error
 
     def _named(self, data: EpisodeDataset) -> Task:
         if self.task.name != RECORDED:
@@ -108,10 +163,10 @@ def offline(setup: Setup, recorded: DataFlags) -> Run:
     Learners: behavior_cloning of any agent, percent_bc of the best episodes alone, and decision_transformer, whose core
     is the one of that name, where no other is given. Evaluations on held-out episodes decide best.pt.
     """
-    data, learner = recorded.load(), setup.learner
+    data, learner = recorded.load(setup.seed), setup.learner
     previous = requirement(learner.factory, "needs_previous")
     task = recorded.make_task(data, previous=previous)
-    data.check_task(task.task if isinstance(task, PreviousActionReward) and data.obs_size != task.obs_size else task)
+    recorded.check(data, task)
     if previous and setup.core.name == "gru":
         setup = dataclasses.replace(setup, core=CORE(learner.name))
     setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))

@@ -237,7 +237,10 @@ def _flush(
                 run.averages[name] = SMOOTHING * previous + (1 - SMOOTHING) * row[name]
             row[f"{name}_ema"] = run.averages.get(name, math.nan)
     pending.clear()
-    bar.set_postfix({score: f"{rows[-1][score + '_ema']:.4f}"}, refresh=False)
+    shown = {score: rows[-1][f"{score}_ema"]}
+    if "data_return" in rows[-1]:  # no episode is lived in training
+        shown = {"loss": rows[-1]["loss"]}
+    bar.set_postfix({name: f"{value:.4f}" for name, value in shown.items()}, refresh=False)
     bar.update(len(rows))
     if recorder:
         recorder.log_metrics(rows, _progress_scalars(run, len(rows) / (now - start_time)))

@@ -17,23 +17,26 @@ class Arm:
     Args:
         recipe: its name, or `module:function`.
         arguments: of the recipe.
+        score: the score of its task, where it has another name than the study's: in the study it has that one.
     """
 
     recipe: str
     arguments: dict[str, Any] = field(default_factory=dict)
+    score: str | None = None
 
 
-def make_arm(recipe: str, arguments: Mapping[str, Any]) -> Arm:
+def make_arm(recipe: str, arguments: Mapping[str, Any], score: str | None = None) -> Arm:
     """An arm of a study; options that its parts do not have are dropped, so that arms with several cores share one set.
 
     Args:
         recipe: a registered name, or `module:function`.
         arguments: keyword arguments of the recipe without the seed, such as `{"core": "dnc", "core.slots": 16}`.
+        score: as in `Arm`.
 
     Raises:
         ValueError: the recipe or a part is unknown.
     """
-    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments))
+    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments), score)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,8 @@ class Study:
         name: of the study and its folder.
         claim: the hypothesis, in one sentence.
         arms: by name.
-        score: name of the task's score by which arms are compared.
+        score: name of the task's score by which arms are compared; of arms on several tasks a name for all
+            (`Arm.score`).
         threshold: "steps to threshold" counts outer steps until the moving average of the score of training batches is
             better than this; None: not reported, for example where a curriculum starts with easier episodes.
         curve: a logged metric that is compared with the threshold and drawn, such as eval/episodic_return of arms with
@@ -120,7 +124,9 @@ class Study:
         quick = self.quick
         if quick is None:
             raise ValueError(f"study {self.name!r} has no quick version; add one: quick=QuickOverrides(...)")
-        arms = {name: make_arm(arm.recipe, arm.arguments | quick.arguments) for name, arm in self.arms.items()}
+        arms = {
+            name: make_arm(arm.recipe, arm.arguments | quick.arguments, arm.score) for name, arm in self.arms.items()
+        }
         return dataclasses.replace(
             self,
             name=f"{self.name}-quick",
@@ -141,6 +147,9 @@ class Study:
         """
         names = ("name", "arms", "milestones", "episodes", "evaluations")
         fields = dataclasses.asdict(self)
+        for arm in fields["arms"].values():
+            if arm["score"] is None:
+                del arm["score"]
         try:
             return json.loads(json.dumps({name: fields[name] for name in names}))
         except TypeError as error:

@@ -134,8 +134,9 @@ def run_trial(job: Trial) -> None:
     expected, study = job.expected, job.study
     run = load_or_build(job.folder, expected["recipe"], **expected["arguments"])
     task, milestones = run.learner.task, _milestones(run, study)
-    if study.score != task.score:
-        raise ValueError(f"study {study.name!r}: score={study.score!r}, want {task.score!r}, the score of {task}")
+    score = study.arms[job.arm].score or study.score
+    if score != task.score:
+        raise ValueError(f"study {study.name!r}: score={score!r}, want {task.score!r}, the score of {task}")
     tasks = {name: _replace_fields(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _saved_scores(job)
     notes = list(dict.fromkeys(note for played in (task, *tasks.values()) for note in played.notes))
@@ -156,6 +157,8 @@ def run_trial(job: Trial) -> None:
             name: evaluate_trial(run.learner, played, study.episodes, step, run.device)
             for name, played in tasks.items()
         }
+        for evaluated in scores[str(step)].values():
+            evaluated[study.score] = evaluated[score]
         if job.tensorboard:
             _log_to_tensorboard(run, scores[str(step)], study.score)
         _write_result(job.folder, description, scores)

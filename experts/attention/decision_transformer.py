@@ -100,7 +100,8 @@ class DecisionTransformer(Core):
         if not return_scale > 0:
             raise ValueError(f"return_scale={return_scale}, want a number above 0")
         self.input_size, self.output_size = input_size, hidden_size
-        self.obs_size, self.action_size, self.context, self.sliding = obs_size, action_size, context, sliding
+        self.obs_size, self.action_size = obs_size, action_size
+        self.context, self.max_time, self.sliding = context, max_time, sliding
         self.register_buffer("target_return", torch.tensor(float(target_return)))
         self.register_buffer("return_scale", torch.tensor(float(return_scale)))
         self.tokens = StepTokens(input_size - action_size - 2, action_size, hidden_size, max_time, INITIAL_STD)
@@ -203,7 +204,7 @@ class DecisionTransformer(Core):
 
     def metrics(self, state: DecisionTransformerState) -> dict[str, Float[Tensor, " B"]]:
         """`return_to_go`, what is still asked for; `late`, the share of members beyond the table of times."""
-        late = (state.to_go.time > self.tokens.max_time).to(state.y.dtype)
+        late = (state.to_go.time > self.max_time).to(state.y.dtype)
         return {"return_to_go": state.to_go.asked.detach().mean(1), "late": late.mean(1)}
 
 

@@ -5,7 +5,20 @@ from functools import partial
 import pytest
 
 from badger.testing.core.stepping import unchecked
-from experts import AMRL, DNC, GRU, MQN, NTM, ClusteredMemory, EpisodicMemory, LookupTable, NeuralMemory, Window
+from experts import (
+    AMRL,
+    DNC,
+    GRU,
+    MQN,
+    NTM,
+    SAM,
+    SDNC,
+    ClusteredMemory,
+    EpisodicMemory,
+    LookupTable,
+    NeuralMemory,
+    Window,
+)
 from experts.episodic.both import private_and_shared
 
 D = 4
@@ -21,6 +34,8 @@ CORES = {
     "lookup_table": partial(LookupTable, key_size=2, value_size=2),
     "neural_memory": NeuralMemory,
     "ntm": NTM,
+    "sam": SAM,
+    "sdnc": SDNC,
     "window": partial(Window, slots=2),
     "mqn": partial(MQN, slots=2),
     "frmqn": partial(MQN, slots=2, feedback=True),

@@ -54,6 +54,8 @@ WITH_EXAMPLE = [
     "experts.auxiliary",
     "experts.dnc",
     "experts.ntm",
+    "experts.relational",
+    "experts.sparse",
     "experts.episodic",
     "experts.fast_weights",
     "experts.recurrent",

@@ -62,16 +62,21 @@ class DecisionTransformerLearner(Offline):
         seed: int = 0,
         rank: int | None = None,
     ):
-        context: Any = getattr(agent.core, "context", None)
-        if not hasattr(agent.core, "target_return") or context is None:
+        core: Any = agent.core
+        if not hasattr(core, "target_return"):
             raise ValueError(
-                f"the agent's core is a {type(agent.core).__name__}, which is not asked for a return: want core "
+                f"the agent's core is a {type(core).__name__}, which is not asked for a return: want core "
                 "decision_transformer (--core decision_transformer)"
+            )
+        longest = host.on_host(lambda: int(data.length.max()))
+        if longest > core.max_time:
+            raise ValueError(
+                f"core.max_time={core.max_time}, want at least {longest}, the steps of the longest episode in the data"
             )
         if return_bins < 0:
             raise ValueError(f"return_bins={return_bins}, want at least 0")
         weights = host.on_host(balanced_weights, data.returns, return_bins) if return_bins and not task.agents else None
-        steps = context if sequence_length is None else sequence_length
+        steps = core.context if sequence_length is None else sequence_length
         super().__init__(
             agent, task, data=data, weights=weights, sequence_length=steps,
             experts=experts, batch=batch, lr=lr, auxiliary=auxiliary, eval_policy=eval_policy, clip=clip, betas=betas,

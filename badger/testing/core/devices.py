@@ -12,7 +12,7 @@ from badger.testing.devices import META, all_on_meta, without_values
 from experts import Core, State
 from experts import state as states
 
-T = 3
+T = 2
 on_meta = without_values(build)
 
 

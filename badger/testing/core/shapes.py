@@ -80,8 +80,8 @@ def precision_follows_the_input(make: Make) -> None:
 def device_follows_the_input(make: Make) -> None:
     """Without a GPU on the meta device, whose tensors cannot be mixed with those of the CPU either."""
     device = torch.device("cuda" if torch.cuda.is_available() else "meta")
-    core, xs = build(make).to(device), inputs().to(device)
-    reset = torch.zeros(T, B, dtype=torch.bool, device=device)
+    core, xs = build(make).to(device), inputs()[:2].to(device)
+    reset = torch.zeros(2, B, dtype=torch.bool, device=device)
     ys, state = core.unroll(xs, core.initial_state(xs[0]), reset)
     y, state = core(xs[0], state, torch.ones(B, N, dtype=torch.bool, device=device))
     results = [ys, y, *tensors(states.pack(state)), *core.losses(state).values(), *core.metrics(state).values()]

@@ -15,7 +15,9 @@ from badger.bench import BENCHMARKS, BenchResult, as_json, bench, measure, table
 from badger.bench.cases import agents, crowd, lengths, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes
+from badger.bench.cases.offline import OfflineSizes
 from badger.bench.cases.recurrent_ppo import PPOSizes
+from badger.bench.cases.sparse import LinkSizes, SparseSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, max_ratio, min_speedup, on_gpu
 from badger.cli.main import main
@@ -34,6 +36,8 @@ TINY = {
     "input-length": {"sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "input-crossing": {"sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.MillionSizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
+    "sam-million": {"sizes": SparseSizes(16, 3, 2, 16, 3, 2, 2, 2, 3), "repeats": 1},
+    "sdnc-vs-dnc": {"sizes": LinkSizes(2, (1, 2), 16, 2, 2, 2, 3), "repeats": 1},
     "dnc": {"sizes": DNCSizes(2, 2, (3,), slot_size=2, heads=2, input_size=2, hidden_size=3), "repeats": 1},
     "maze": {"rows": (2,), "sizes": {"plasticity": 3, "backpropamine": 3}, "tasks": MAZES, "repeats": 1},
     "env-throughput": {"rows": 2, "steps": 3, "single": 3, "repeats": 1},
@@ -43,6 +47,8 @@ TINY = {
     "badger-2019": {"game": Game(batch=2, experts=3, dims=2, steps=2), "repeats": 1},
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
     "episodic-store": {"rows": (20,), "hnsw_rows": 20, "repeats": 1},
+    "episode-dataset": {"steps": 300, "windows": (3, 200), "batches": 2, "repeats": 1},
+    "offline": {"sizes": OfflineSizes(4, 1, 3, 2, 1, 2, 4, 5, 2), "repeats": 1},
     "logging": {"recipe": RECIPE, "outer_steps": 2, "repeats": 1},
 }
 

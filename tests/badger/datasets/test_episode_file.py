@@ -56,6 +56,24 @@ def test_a_window_longer_than_a_chunk_is_read(tmp_path):
     assert same_episodes(loaded[:], data[:])
 
 
+def test_a_file_that_was_compressed_elsewhere_is_read(tmp_path):
+    data = make_data((3, 400), info=True)
+    data.save(tmp_path / "data.h5")
+    with h5py.File(tmp_path / "data.h5") as plain, h5py.File(tmp_path / "small.h5", "w") as small:
+        small.attrs.update(plain.attrs)
+        for name in [*(name for name in plain if name != "info"), "info/score"]:
+            small.create_dataset(name, data=plain[name][:], compression="gzip")
+    assert same_episodes(EpisodeDataset.load(tmp_path / "small.h5")[:], data[:])
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_named(tmp_path):
+    data = saved(make_data((9000, 9000)), tmp_path)
+    with (tmp_path / "data.h5").open("r+b") as file:
+        file.truncate(200_000)
+    with pytest.raises(DamagedFile, match=r"episode \d, step \d+: \w+ cannot be read: the file ends"):
+        data[:]
+
+
 def test_batches_that_are_appended_are_one_data_set(tmp_path):
     parts = [make_episodes((3, 1), seed=1), make_episodes((6,), seed=2)]
     with EpisodeWriter(tmp_path / "data.h5", Discrete(3), "toy") as writer:

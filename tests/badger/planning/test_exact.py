@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import time
+from functools import cache
 
 import numpy as np
 import pytest
@@ -74,10 +75,14 @@ def test_the_tiger_is_solved_to_1e9_within_seconds(tiger):
     assert found.error <= 1e-9 and found.plans.value(TIGER.start) == pytest.approx(19.371368375, abs=1e-9)
 
 
+@cache
+def optimal_plans(name):
+    return policy_iteration(load_model(name), 1e-6).plans
+
+
 @pytest.mark.parametrize(("name", "want"), [("tiger.aaai", 1.933439), ("1d", 1.26035)])
 def test_other_models_have_the_published_optimum(name, want):
-    model = load_model(name)
-    assert policy_iteration(model, 1e-5).plans.value(model.start) == pytest.approx(want, abs=1e-5)
+    assert optimal_plans(name).value(load_model(name).start) == pytest.approx(want, abs=1e-5)
 
 
 def test_the_policy_graph_of_the_tiger_has_nine_plans_that_listen_until_one_side_leads_by_two(tiger):
@@ -99,8 +104,7 @@ def test_an_agent_that_acts_by_alpha_vectors_gets_their_value():
     from badger import evaluate, generator
     from badger.policies.policies import Greedy
 
-    model = load_model("tiger.aaai")
-    plans = policy_iteration(model, 1e-6).plans
+    model, plans = load_model("tiger.aaai"), optimal_plans("tiger.aaai")
     agent, task = belief_agent(model, plans)
     scores = evaluate(agent, task, 500, generator(0, "evaluate"), Greedy(task.action_space))["discounted_return"]
     assert scores.mean().item() == pytest.approx(plans.value(model.start), abs=4 * scores.std().item() / 500**0.5)

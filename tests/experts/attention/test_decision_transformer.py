@@ -62,7 +62,7 @@ def oracle(core, xs, target, band=None):
         """The outputs of the states from step `first` to `last`, by step."""
         tokens = []
         for t in range(first, last + 1):
-            time, x, asked = w["tokens.time.weight"][min(t, core.tokens.max_time)], xs[t], target
+            time, x, asked = w["tokens.time.weight"][min(t, core.max_time)], xs[t], target
             for earlier in range(t):
                 asked -= xs[earlier + 1, OBS + ACTION]
             state = np.concatenate([x[:OBS], x[OBS + ACTION + 2 :]])

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from badger.rng import drawing_from
 from badger.testing.core.cases import noise
 from experts import KalmanFilter, ParticleFilter, seeded
 from experts.belief import ParticleModel, dpfrl, dvrl, soft_resample, systematic_indices
@@ -155,20 +156,21 @@ def test_particles_and_weights_are_those_of_a_loop_over_particles():
 
 
 def test_the_bound_is_learned():
-    core = dvrl(2, 8, particles=4, latent_size=2, predicted=1, features=2)
-    optimizer = torch.optim.Adam(core.parameters(), 0.02)
+    with drawing_from(generator(1)):
+        core = dvrl(2, 8, particles=4, latent_size=2, predicted=1, features=2)
+    optimizer = torch.optim.Adam(core.parameters(), 0.05)
     losses = []
-    for i in range(30):
-        xs = torch.sin(inputs(1, 16, 2, seed=i) + torch.arange(5).view(-1, 1, 1, 1)).float()
+    for i in range(20):
+        xs = torch.sin(inputs(1, 32, 2, seed=i) + torch.arange(3).view(-1, 1, 1, 1)).float()
         state, loss = seeded(core.initial_state(xs[0]), generator(i)), 0
         for x in xs:
             _, state = core(x, state)
-            loss = loss + core.losses(state)["negative_elbo"].mean() / 5
+            loss = loss + core.losses(state)["negative_elbo"].mean() / 3
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert np.mean(losses[-5:]) < losses[0] - 0.4
+    assert np.mean(losses[-5:]) < losses[0] - 0.3
 
 
 def test_absent_members_add_nothing_to_the_bound():

@@ -111,8 +111,8 @@ def test_the_expected_gradient_is_that_of_the_expected_return(make):
 
 def test_moves_and_symbols_are_learned_together():
     task = InputTape(1, 2)
-    learner = REINFORCE(agent_for(task).float(), task, batch=32, lr=0.05)
-    for _ in range(30):
+    learner = REINFORCE(agent_for(task).float(), task, batch=32, lr=0.1)
+    for _ in range(15):
         metrics = learner.update()
     assert metrics["accuracy"] > 0.9 and metrics["return"] > -0.5
 
