@@ -49,7 +49,9 @@ ADDRESSED = ("dnc", "ntm", "sam", "sdnc")  # writes, too, have weights over slot
 BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "dvbf", "psd", "psr", "rpsp")
 WITH_METRICS = {
     "neural_map",
+    "relational_memory",
     "trajectory_transformer",
+    "working_memory_graph",
     *ROWS_WRITTEN,
     *ADDRESSED,
     *BELIEFS,
