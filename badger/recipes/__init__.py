@@ -29,7 +29,7 @@ from badger.recipes.belief import dec_tiger, mountain_hike, pomdp
 from badger.recipes.control import cart_world, cartpole, four_rooms, labyrinth, maze, random_walk_graph, spread
 from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import catch, gambling, guessing_game, pooled_recall, repeat_previous
-from badger.recipes.recordings import offline
+from badger.recipes.recordings.recipe import offline
 from badger.recipes.rl_memory import (
     card_game,
     i_maze,

@@ -220,7 +220,7 @@ CORE = PartKind(
     "core",
     CORES,
     1,
-    frozenset({"experts", "target_size", "model", "obs_size", "action_size", "layout"}),
+    frozenset({"experts", "target_size", "model", "layout"}),
     {"hidden_size": 64},
     Core,
 )

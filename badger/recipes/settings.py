@@ -227,7 +227,6 @@ class Setup:
             model=task.known_model,
             position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
             layout=step_layout(task) if isinstance(sensing, Broadcast) else None,
-            **_previous_sizes(task),
         )
         self._check_measurements(core, sensing)
         bus = self.bus.build(core.output_size, self.message_size)
@@ -301,14 +300,6 @@ class Setup:
             "linear": Cooldown(self.lr, self.outer_steps, fraction=1.0),
         }
         return get_by_name(kinds, self.schedule, "schedule")
-
-
-def _previous_sizes(task: Task) -> dict[str, int | None]:
-    """The sizes of the observation and of the last action behind it, where a task observes its last action."""
-    action, reward = (part_index(task.obs_parts, name) for name in ("[action]", "[reward]"))
-    if action is None or reward is None:
-        return {"obs_size": None, "action_size": 0}
-    return {"obs_size": action, "action_size": reward - action}
 
 
 def resolve_device(name: str) -> torch.device:

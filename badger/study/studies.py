@@ -1,10 +1,10 @@
 """The project's own studies. To add one is to add its lines here; its runs and its report follow from them."""
 
 from badger.registry import register, resolve_name
+from badger.study.recordings.offline import OFFLINE_STUDIES
 from badger.study.simulations import SIMULATIONS, Simulation
 from badger.study.studies_external import EXTERNAL_ENV_STUDIES
 from badger.study.studies_memory import MEMORY_STUDIES
-from badger.study.studies_offline import OFFLINE_STUDIES
 from badger.study.studies_rl import RL_MEMORY_STUDIES
 from badger.study.study import Arm, QuickOverrides, Study
 

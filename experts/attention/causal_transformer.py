@@ -3,10 +3,15 @@
 Shapes: R sequence (an episode and member), Q new tokens, S cached and then new tokens, W width, L layers.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn.functional import scaled_dot_product_attention
+
+from experts.second_derivatives import first_order_only, note_recorded
 
 INITIAL_STD = 0.02  # of all weights
 
@@ -78,12 +83,31 @@ class Block(nn.Module):
         query, keys, values = (self._split(part) for part in (self.query(normed), *rows.chunk(2, -1)))
         mask = mask if mask is None or mask.dim() == 2 else mask.unsqueeze(1)
         read = scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
-        x = x + self.out(read.transpose(1, 2).flatten(2))
+        x = x + self.out(FirstOrderAttention.apply(read).transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_within(x)), rows
 
     def _split(self, x: Tensor) -> Tensor:
         """(R, T, W) -> (R, heads, T, W / heads)."""
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+
+class FirstOrderAttention(Function):
+    """The identity of what an attention has read, which refuses second derivatives in words; torch has none of it."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(read: Tensor) -> Tensor:
+        return read.view_as(read)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        note_recorded(ctx, inputs)
+
+    @staticmethod
+    @first_order_only("torch's scaled dot-product attention", "GTrXL and Window have them.")
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
 
 
 def _causal(x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from experts.attention.return_to_go import ReturnToGo
 from experts.attention.step_tokens import TOKENS, StepTokens, visible_tokens
 from experts.attention.step_window import StepWindow
 from experts.core import Core, check_positive
+from experts.trajectory.layout import EXAMPLE, StepLayout
 
 
 class DecisionTransformerState(NamedTuple):
@@ -39,7 +40,7 @@ class DecisionTransformer(Core):
     that the action is predicted from what is asked for and what was seen. g begins at `target_return`, and the reward
     of each step is taken off: g_t = g_{t-1} - r_{t-1}. So a trained agent can be asked for another return.
 
-    The input is that of `PreviousActionReward`: observation, last action, last reward, end flag; what follows (an
+    The input is that of `PreviousActionReward`: observation, last action, last reward; what follows (its end flag, an
     inbox, an identity) is part of the state. Once more than K steps have passed, the last K are encoded anew in each
     step, as published: nothing of older ones is left. Before, keys and values of the earlier steps are kept. With
     `sliding`, they are kept throughout, and each layer sees the last K steps, in training as well: a layer then reads
@@ -51,8 +52,7 @@ class DecisionTransformer(Core):
     Args:
         input_size: D.
         hidden_size: W, of tokens and output.
-        obs_size: numbers of the observation in the input; None: the observation has no last action and reward.
-        action_size: numbers of the last action, which follow.
+        layout: sizes of observation and last action in the input; None: it has no last action and reward.
         target_return: the return that is asked for; learned agents keep it.
         return_scale: returns are divided by it.
         context: K, in steps.
@@ -76,8 +76,7 @@ class DecisionTransformer(Core):
         input_size: int,
         hidden_size: int = 128,
         *,
-        obs_size: int | None = 1,
-        action_size: int = 1,
+        layout: StepLayout | None = EXAMPLE,
         target_return: float = 0.0,
         return_scale: float = 1.0,
         context: int = 20,
@@ -88,13 +87,14 @@ class DecisionTransformer(Core):
     ):
         super().__init__()
         check_positive(hidden_size=hidden_size, context=context, layers=layers, heads=heads, max_time=max_time)
-        if obs_size is None:
+        if layout is None:
             raise ValueError(
                 "core 'decision_transformer' finds no last action and reward in the observation: want a task in "
                 "PreviousActionReward, and the sense broadcast"
             )
-        if not obs_size + action_size + 2 <= input_size:
-            raise ValueError(f"input_size={input_size}, want obs {obs_size} + action {action_size} + 2, or more")
+        obs_size, action_size = layout.obs, layout.action_inputs
+        if input_size < layout.input_size:
+            raise ValueError(f"input_size={input_size}, want obs {obs_size} + action {action_size} + 1, or more")
         if hidden_size % heads:
             raise ValueError(f"heads={heads}, want a divisor of hidden_size={hidden_size}")
         if not return_scale > 0:
@@ -104,13 +104,13 @@ class DecisionTransformer(Core):
         self.context, self.max_time, self.sliding = context, max_time, sliding
         self.register_buffer("target_return", torch.tensor(float(target_return)))
         self.register_buffer("return_scale", torch.tensor(float(return_scale)))
-        self.tokens = StepTokens(input_size - action_size - 2, action_size, hidden_size, max_time, INITIAL_STD)
+        self.tokens = StepTokens(input_size - action_size - 1, action_size, hidden_size, max_time, INITIAL_STD)
         self.transformer = CausalTransformer(hidden_size, layers, heads)
 
     @property
     def row_size(self) -> int:
         """F: action, return-to-go and state."""
-        return self.input_size - 1
+        return self.input_size
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> DecisionTransformerState:
         lead, layers = x.shape[:2], len(self.transformer.blocks)
@@ -145,7 +145,7 @@ class DecisionTransformer(Core):
     ) -> tuple[Tensor, DecisionTransformerState]:
         """Outputs of at most K steps, (T, B, N, W), and the state after them."""
         reward_at = self.obs_size + self.action_size
-        obs, action, reward, _, rest = xs.tensor_split([self.obs_size, reward_at, reward_at + 1, reward_at + 2], -1)
+        obs, action, reward, rest = xs.tensor_split([self.obs_size, reward_at, reward_at + 1], -1)
         asked, time, to_go = state.to_go.advance(reward.squeeze(-1), self.target_return, reset)
         scaled = (asked / self.return_scale.to(asked.dtype)).unsqueeze(-1)
         new = torch.cat([action, scaled, obs, rest], -1).movedim(0, 2).flatten(0, 1)  # (R, T, F)

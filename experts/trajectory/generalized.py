@@ -14,6 +14,7 @@ from experts.attention.decision_transformer import DecisionTransformer
 from experts.core import Core, check_positive
 from experts.state import State, expand_mask
 from experts.trajectory.futures import BidirectionalFuture, CategoricalFuture, Future
+from experts.trajectory.layout import EXAMPLE, StepLayout
 
 MATCHES: dict[str, type[Future]] = {"categorical": CategoricalFuture, "bidirectional": BidirectionalFuture}
 
@@ -41,8 +42,7 @@ class GeneralizedDT(Core):
     Args:
         input_size: D.
         hidden_size: Y.
-        obs_size, action_size, target_return, return_scale, context, layers, heads, max_time: as for
-            `DecisionTransformer`.
+        layout, target_return, return_scale, context, layers, heads, max_time: as for `DecisionTransformer`.
         match: categorical: the histogram of the rewards to come; bidirectional: a code of the next rewards in order.
         bins: of the histogram.
 
@@ -60,8 +60,7 @@ class GeneralizedDT(Core):
         input_size: int,
         hidden_size: int = 128,
         *,
-        obs_size: int | None = 1,
-        action_size: int = 1,
+        layout: StepLayout | None = EXAMPLE,
         target_return: float = 0.0,
         return_scale: float = 1.0,
         context: int = 20,
@@ -75,8 +74,8 @@ class GeneralizedDT(Core):
         check_positive(bins=bins)
         self.future: Future = CategoricalFuture(bins) if match == "categorical" else BidirectionalFuture()
         self.inner = DecisionTransformer(
-            input_size + self.future.size, hidden_size, obs_size=obs_size, action_size=action_size,
-            target_return=target_return, return_scale=return_scale, context=context, layers=layers, heads=heads,
+            input_size + self.future.size, hidden_size, layout=layout, target_return=target_return,
+            return_scale=return_scale, context=context, layers=layers, heads=heads,
             max_time=max_time,
         )  # fmt: skip
         self.input_size, self.output_size = input_size, hidden_size

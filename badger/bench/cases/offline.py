@@ -21,7 +21,7 @@ from badger.learners import DecisionTransformerLearner
 from badger.rng import drawing_from, seeded_generator
 from badger.sense import Broadcast
 from comms import Silent
-from experts import DecisionTransformer
+from experts import DecisionTransformer, StepLayout
 from tasks import CartWorld, PreviousActionReward
 
 STATE, ACTIONS = 2, 3  # of a `CartWorld`
@@ -126,7 +126,7 @@ def _acting(sizes: OfflineSizes, repeats: int, clock: Callable[[], float]) -> Be
 
 def _core(sizes: OfflineSizes, context: int, max_time: int) -> DecisionTransformer:
     return DecisionTransformer(
-        STATE + ACTIONS + 2, sizes.width, obs_size=STATE, action_size=ACTIONS, context=context, layers=sizes.layers,
+        STATE + ACTIONS + 2, sizes.width, layout=StepLayout(STATE, (ACTIONS,)), context=context, layers=sizes.layers,
         max_time=max_time,
     )  # fmt: skip
 

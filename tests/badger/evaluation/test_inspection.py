@@ -48,6 +48,7 @@ NEURAL = ("neural_memory", "neural_memory_gradient")
 ADDRESSED = ("dnc", "ntm", "sam", "sdnc")  # writes, too, have weights over slots
 BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "dvbf", "psd", "psr", "rpsp")
 WITH_METRICS = {
+    "decision_transformer",
     "neural_map",
     "generalized_dt",
     "trajectory_transformer",

@@ -31,9 +31,7 @@ def return_conditioned(agent, task, **options):
     wrapped, data = PreviousActionReward(task), random_episodes(task, 12)
     if not hasattr(agent.core, "target_return"):
         with drawing_from(generator(0, "agent")):
-            core = CORES["decision_transformer"](
-                wrapped.obs_size, 8, obs_size=task.obs_size, action_size=task.action_space.size, context=3, layers=2
-            )
+            core = CORES["decision_transformer"](wrapped.obs_size, 8, layout=step_layout(wrapped), context=3, layers=2)
             sense, head = Broadcast(wrapped.obs_size), act.Mean(8, task.action_space.size)
             agent = Agent(sense=sense, core=core, bus=Silent(8), act=head, experts=1, identity_size=0).double()
     return DecisionTransformerLearner(agent, wrapped, data=data, batch=4, **options)
@@ -42,7 +40,7 @@ def return_conditioned(agent, task, **options):
 def distribution_conditioned(agent, task, **options):
     """A Generalised Decision Transformer, likewise."""
     wrapped = PreviousActionReward(task)
-    sizes = {"obs_size": task.obs_size, "action_size": task.action_space.size, "context": 3, "layers": 1}
+    sizes = {"layout": step_layout(wrapped), "context": 3, "layers": 1}
     return GeneralizedDTLearner(
         planned_by(agent, wrapped, GeneralizedDT, **sizes), wrapped, data=random_episodes(task, 12), batch=4, **options
     )

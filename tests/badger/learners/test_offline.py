@@ -13,6 +13,7 @@ from badger.learners import BehaviorCloning, DecisionTransformerLearner, Percent
 from badger.learners.offline.imitation import action_error
 from badger.learners.offline.replayed import to_recording
 from badger.learners.offline.returns_to_go import ReturnsToGo
+from badger.learners.offline.step_layout import step_layout
 from badger.learners.offline.windows import WindowSampler, balanced_weights, best_rows
 from badger.policies.policies import log_probability
 from badger.policies.uniform import Uniform
@@ -52,8 +53,9 @@ def three_episodes(**fields):
 
 def transformer_agent(task, **options):
     torch.manual_seed(0)
-    sizes = {"obs_size": task.obs_size - task.action_space.size - 2, "action_size": task.action_space.size}
-    core = DecisionTransformer(task.obs_size, 8, layers=2, **sizes, **{"context": 3, "max_time": 6} | options)
+    core = DecisionTransformer(
+        task.obs_size, 8, layers=2, layout=step_layout(task), **{"context": 3, "max_time": 6} | options
+    )
     sense, head = Broadcast(task.obs_size), act.Mean(8, task.action_space.size)
     return Agent(sense=sense, core=core, bus=Silent(8), act=head, experts=1, identity_size=0).double()
 

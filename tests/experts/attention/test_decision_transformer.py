@@ -8,6 +8,7 @@ import torch
 
 from badger.testing import CORE_PROPERTIES
 from badger.testing.core import UNCOMPILED
+from experts import StepLayout
 from experts.attention.decision_transformer import DecisionTransformer
 
 OBS, ACTION, REST, WIDTH = 2, 3, 1, 8
@@ -25,7 +26,7 @@ def make(**options):
         "target_return": 3.0,
         "return_scale": 2.0,
     } | options
-    core = DecisionTransformer(SIZE, WIDTH, obs_size=OBS, action_size=ACTION, **options).double()
+    core = DecisionTransformer(SIZE, WIDTH, layout=StepLayout(OBS, numbers=ACTION), **options).double()
     for parameter in core.parameters():
         torch.nn.init.normal_(parameter, std=0.4)
     return core
@@ -65,7 +66,7 @@ def oracle(core, xs, target, band=None):
             time, x, asked = w["tokens.time.weight"][min(t, core.max_time)], xs[t], target
             for earlier in range(t):
                 asked -= xs[earlier + 1, OBS + ACTION]
-            state = np.concatenate([x[:OBS], x[OBS + ACTION + 2 :]])
+            state = np.concatenate([x[:OBS], x[OBS + ACTION + 1 :]])
             values = [("asked", [asked / 2.0]), ("state", state)]
             if t < last:
                 values.append(("action", xs[t + 1, OBS : OBS + ACTION]))

@@ -6,6 +6,7 @@ import torch
 
 from experts.trajectory.futures import BidirectionalFuture, CategoricalFuture, wasserstein
 from experts.trajectory.generalized import GeneralizedDT
+from experts.trajectory.layout import StepLayout
 
 OBS, ACTION = 2, 3
 
@@ -18,7 +19,7 @@ def histogram(bins=4):
 
 def make(match="categorical", **options):
     torch.manual_seed(0)
-    sizes = {"obs_size": OBS, "action_size": ACTION, "context": 4, "layers": 1, "bins": 4} | options
+    sizes = {"layout": StepLayout(OBS, numbers=ACTION), "context": 4, "layers": 1, "bins": 4} | options
     core = GeneralizedDT(OBS + ACTION + 2, 6, match=match, **sizes).double()
     core.future.fit(0.0, 4.0)
     core.ask(torch.tensor([0.5, 1.5, 1.5, 3.5]))

@@ -1,23 +1,16 @@
-"""The recipe of learning from recorded episodes."""
+"""Flags that name recorded episodes, from a file or of random actions, and their task."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from badger.datasets import EpisodeDataset
 from badger.evaluation.data_collection import play_episodes, task_name
-from badger.learners import requirement
 from badger.policies.uniform import Uniform
-from badger.recipes.flags import recipe
 from badger.recipes.parts import ACT, BUS, CORE, TOPOLOGY, Part, PartKind
-from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.rng import drawing_from, generator
-from badger.runs.run import Run
-from experts import set_target_return
 from tasks import TASKS, Gymnasium, PreviousActionReward, Task
 
 RECORDED = "recorded"
@@ -53,11 +46,13 @@ def random_episodes(task: Task, episodes: int, rng: torch.Generator) -> EpisodeD
         episodes: their number.
         rng: the generator.
     """
-    parts = {"core": CORE("linear"), "bus": BUS("silent"), "topology": TOPOLOGY("none"), "act": ACT("mean")}
-    if task.agents is not None:
-        parts.pop("act")
+    head = ACT("mean") if task.agents is None else ACT("team")
+    setup = Setup(
+        core=CORE("linear"), bus=BUS("silent"), topology=TOPOLOGY("none"), act=head, experts=task.agents or 1,
+        identity_size=0,
+    )  # fmt: skip
     with drawing_from(rng):
-        agent = Setup(experts=task.agents or 1, identity_size=0, **parts).make_agent(task)
+        agent = setup.make_agent(task)
     played = play_episodes(agent, task, episodes, rng, Uniform(task.action_space))
     return EpisodeDataset.from_episodes(played, task.action_space, task_name(task))
 
@@ -149,40 +144,3 @@ class DataFlags:
                 f"known by this name; want one of {', '.join(name for name in TASK.registry if name != RECORDED)}"
             )
         return TASK(kind).build()
-
-
-@recipe(
-    {"core": {"decision_transformer": {"hidden_size": 128}}},
-    **SINGLE_EXPERT_DEFAULTS
-    | {"core": "gru", "learner": "behavior_cloning", "lr": 1e-3, "schedule": "cosine", "outer_steps": 2000}
-    | {"evaluate_every": 200},
-)
-def offline(setup: Setup, recorded: DataFlags) -> Run:
-    """An agent learns from recorded episodes, and is judged in their task: `badger train offline --data data.h5`.
-
-    Learners: behavior_cloning of any agent, percent_bc of the best episodes alone, and decision_transformer, whose core
-    is the one of that name, where no other is given. Evaluations on held-out episodes decide best.pt.
-    """
-    data, learner = recorded.load(setup.seed), setup.learner
-    previous = requirement(learner.factory, "needs_previous")
-    task = recorded.make_task(data, previous=previous)
-    recorded.check(data, task)
-    if previous and setup.core.name == "gru":
-        setup = dataclasses.replace(setup, core=CORE(learner.name))
-    setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))
-    run = setup.make_run(task, data=data)
-    if recorded.target_return is not None:
-        set_target_return(run.learner.agent, recorded.target_return)
-    return run
-
-
-def _conditions(data: EpisodeDataset, task: Task) -> dict[str, Any]:
-    """Options of a core that is asked for a return: the best one in the data, their scale, and the longest episode."""
-    if data.agents is not None:
-        return {}
-    scale = float(data.returns.abs().max())
-    return {
-        "target_return": data.best_return,
-        "return_scale": scale if scale > 0 else 1.0,
-        "max_time": max(int(data.length.max()), min(task.steps, 1024)),
-    }

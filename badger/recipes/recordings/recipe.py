@@ -1,0 +1,52 @@
+"""The recipe of learning from recorded episodes."""
+
+import dataclasses
+from typing import Any
+
+from badger.datasets import EpisodeDataset
+from badger.learners import requirement
+from badger.recipes.flags import recipe
+from badger.recipes.parts import CORE
+from badger.recipes.recordings.data_flags import DataFlags
+from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
+from badger.recipes.settings import Setup
+from badger.runs.run import Run
+from experts import set_target_return
+from tasks import Task
+
+
+@recipe(
+    {"core": {"decision_transformer": {"hidden_size": 128}}},
+    **SINGLE_EXPERT_DEFAULTS
+    | {"core": "gru", "learner": "behavior_cloning", "lr": 1e-3, "schedule": "cosine", "outer_steps": 2000}
+    | {"evaluate_every": 200},
+)
+def offline(setup: Setup, recorded: DataFlags) -> Run:
+    """An agent learns from recorded episodes, and is judged in their task: `badger train offline --data data.h5`.
+
+    Learners: behavior_cloning of any agent, percent_bc of the best episodes alone, and decision_transformer, whose core
+    is the one of that name, where no other is given. Evaluations on held-out episodes decide best.pt.
+    """
+    data, learner = recorded.load(setup.seed), setup.learner
+    previous = requirement(learner.factory, "needs_previous")
+    task = recorded.make_task(data, previous=previous)
+    recorded.check(data, task)
+    if previous and setup.core.name == "gru":
+        setup = dataclasses.replace(setup, core=CORE(learner.name))
+    setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))
+    run = setup.make_run(task, data=data)
+    if recorded.target_return is not None:
+        set_target_return(run.learner.agent, recorded.target_return)
+    return run
+
+
+def _conditions(data: EpisodeDataset, task: Task) -> dict[str, Any]:
+    """Options of a core that is asked for a return: the best one in the data, their scale, and the longest episode."""
+    if data.agents is not None:
+        return {}
+    scale = float(data.returns.abs().max())
+    return {
+        "target_return": data.best_return,
+        "return_scale": scale if scale > 0 else 1.0,
+        "max_time": max(int(data.length.max()), min(task.steps, 1024)),
+    }
