@@ -23,7 +23,12 @@ WORDS = ["", "no_such", "no_such:thing"]  # no name of a part, an environment, o
 NUMBERS = {int: ["-1", "0", HUGE, BEYOND], float: ["-1", "0", "1e300", "nan", "inf"]}
 OTHER_TYPES = {int: ["", "1.5", "nan", "many"], float: ["", "high"], bool: ["yes"], dict: ["x"]}
 TINY = {"--device": "cpu", "--batch": "4", "--core.hidden-size": "4"}
-OTHER_TASKS = {"per_expert": "pooled_recall", "team": "pettingzoo", "neural_map": "labyrinth"}  # of senses and cores
+OTHER_TASKS = {
+    "per_expert": "pooled_recall",
+    "team": "pettingzoo",
+    "neural_map": "labyrinth",
+    "decision_transformer": "mountain_hike",
+}  # of senses and cores
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
 
 
@@ -58,6 +63,8 @@ def part_cases():
 def base(kind: PartKind, name: str) -> tuple[str, dict[str, str]]:
     """A recipe, and flags, with that part."""
     recipe = "t_maze" if kind is LEARNER and name != "bptt" else "repeat_previous"
+    if kind is LEARNER and requirement(LEARNERS[name], "needs_data"):
+        return "offline", {"--learner": name, "--data": "random:5", "--task": "gambling"}
     recipe = "catch" if kind is LEARNER and requirement(LEARNERS[name], "needs_memoryless") else recipe
     recipe = OTHER_TASKS.get(name, recipe) if kind in (SENSE, CORE) else recipe
     return recipe, {f"--{kind.flag}": name} | (ZOO if recipe == "pettingzoo" else {})
