@@ -50,16 +50,19 @@ def plan_score(predict, centers, tokens, dims, layout, actions, gamma, likelihoo
 
     predict: (tokens, dims, next_dim) -> probabilities; centers: values of the bins of each number.
     """
-    tokens, dims, total, log_likelihood = list(tokens), list(dims), 0.0, 0.0
-    first, reward, value = layout.first_action, layout.size - 2, layout.size - 1
+    tokens, dims, total, log_likelihood, alive = list(tokens), list(dims), 0.0, 0.0, 1.0
+    first, reward, end, value = layout.first_action, layout.size - 3, layout.size - 2, layout.size - 1
     for h, action in enumerate(actions):
-        log_likelihood += np.log(predict(tokens, dims, first)[action])
+        log_likelihood += alive * np.log(predict(tokens, dims, first)[action])
         tokens, dims = [*tokens, action], [*dims, first]
         probs = predict(tokens, dims, reward)
-        total += gamma**h * probs @ centers[reward]
+        total += gamma**h * alive * (probs @ centers[reward])
         tokens, dims = [*tokens, int(probs.argmax())], [*dims, reward]
+        probs = predict(tokens, dims, end)
+        alive *= 1 - probs[1]
+        tokens, dims = [*tokens, int(probs.argmax())], [*dims, end]
         probs = predict(tokens, dims, value)
-        score = total + gamma ** (h + 1) * probs @ centers[value]
+        score = total + gamma ** (h + 1) * alive * (probs @ centers[value])
         for dim in (value, *range(first)) if h + 1 < len(actions) else ():
             tokens, dims = [*tokens, int(predict(tokens, dims, dim).argmax())], [*dims, dim]
     return log_likelihood if likelihood else score

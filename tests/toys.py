@@ -20,7 +20,7 @@ HEADS = {name: head for name, head in ACTS.items() if name != "team"}  # of task
 
 OPTIONS = {name: set(inspect.signature(core).parameters) for name, core in CORES.items()}
 OF_MODELS = tuple(name for name, options in OPTIONS.items() if options & {"model", "layout"})  # read no messages
-FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position", "layout"}]
+FOR_ANY_TASK = [name for name, options in OPTIONS.items() if not options & {"model", "position", "layout", "obs_size"}]
 
 
 def seeded(seed=0):

@@ -37,6 +37,7 @@ class Beam(NamedTuple):
         valid: tokens of the cache that are part of the sequence.
         action: bins of the first action.
         gain: sum of rewards, or log-likelihood of the actions, so far.
+        alive: probability that the sequence has not ended.
         score: the same with what is expected from there on; by it sequences are compared.
     """
 
@@ -45,6 +46,7 @@ class Beam(NamedTuple):
     valid: Bool[Tensor, "RM L"]
     action: Int[Tensor, "RM A"]
     gain: Float[Tensor, " RM"]
+    alive: Float[Tensor, " RM"]
     score: Float[Tensor, " RM"]
 
     def select(self, index: Int[Tensor, " RM2"]) -> "Beam":
@@ -59,7 +61,8 @@ class BeamSearch(nn.Module):
     In each of `horizon` steps every sequence is continued by up to `expand` first numbers of an action, drawn without
     replacement from the most likely ones that have `action_mass` of the probability; further numbers of the action are
     drawn one by one. The `beam` best of all continuations are kept, by the expected rewards
-    sum_k gamma^k r_k + gamma^(h + 1) V_h, where V is the value to go, or by the likelihood of their actions.
+    sum_k gamma^k r_k + gamma^(h + 1) V_h, where V is the value to go, or by the likelihood of their actions. What
+    follows an end does not count: all of it is multiplied by the probability that there was none.
 
     Args:
         model: the transformer.
@@ -105,7 +108,7 @@ class BeamSearch(nn.Module):
         """
         action = torch.zeros(len(features), self.layout.actions, dtype=torch.long, device=features.device)
         zeros, count = features.new_zeros(len(features)), 1
-        beam = Beam(cache, features, valid, action, zeros, zeros)
+        beam = Beam(cache, features, valid, action, zeros, zeros + 1, zeros)
         for step in range(self.horizon):
             beam, count = self._act(beam, count, step, key)
             if step + 1 < self.horizon:
@@ -129,7 +132,7 @@ class BeamSearch(nn.Module):
             keys, token = drawn.topk(expand, -1)  # (RM, E)
             index = torch.arange(len(token), device=token.device).repeat_interleave(expand)
             tokens = [earlier[index] for earlier in tokens]
-            log_prob = log_probs.gather(-1, token).flatten()
+            log_prob = log_probs.gather(-1, token).flatten() * beam.alive[index]
             impossible = torch.where(keys.flatten() == -torch.inf, -torch.inf, 0)
             gain = beam.gain[index] + impossible + (log_prob if self.likelihood else 0)
             beam, count = self._append(beam.select(index)._replace(gain=gain), token.flatten(), dim), count * expand
@@ -140,16 +143,18 @@ class BeamSearch(nn.Module):
         return self._prune(self._reward(beam, step), count, kept), kept
 
     def _reward(self, beam: Beam, step: int) -> Beam:
-        """The sequences with their rewards and scores."""
-        dim = self.layout.first_action + self.layout.actions
+        """The sequences with their rewards, ends and scores."""
+        dim, expectation = self.layout.reward, self.discretizer.expectation
         logits = self._logits(beam, dim)
-        reward = self.discretizer.expectation(logits.softmax(-1), dim)
+        gain = beam.gain + self.gamma**step * beam.alive * expectation(logits.softmax(-1), dim)
         beam = self._append(beam, logits.argmax(-1), dim)
+        logits = self._logits(beam, dim + 1)
+        alive = beam.alive * (1 - expectation(logits.softmax(-1), dim + 1))
+        beam = self._append(beam, logits.argmax(-1), dim + 1)._replace(alive=alive)
         if self.likelihood:
             return beam._replace(score=beam.gain)
-        gain = beam.gain + self.gamma**step * reward
-        value = self.discretizer.expectation(self._logits(beam, dim + 1).softmax(-1), dim + 1)
-        return beam._replace(gain=gain, score=gain + self.gamma ** (step + 1) * value)
+        value = expectation(self._logits(beam, dim + 2).softmax(-1), dim + 2)
+        return beam._replace(gain=gain, score=gain + self.gamma ** (step + 1) * alive * value)
 
     def _prune(self, beam: Beam, count: int, kept: int) -> Beam:
         """The best sequences of each row."""

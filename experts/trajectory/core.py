@@ -43,8 +43,9 @@ class TrajectoryState(NamedTuple):
 class TrajectoryTransformer(Core):
     """Trajectory Transformer: the output is the first action of a sequence that beam search found.
 
-    Each number of a step (state, action, reward, value to go) is one of a few bins, a token; a causal transformer
+    Each number of a step (state, action, reward, end, value to go) is one of a few bins, a token; a causal transformer
     predicts each token from those before. The value to go of step t is sum_{k > t} gamma^(k - t - 1) r_k, without r_t.
+    The end, which the paper does not have, tells plans that nothing follows: else they reach a goal several times.
     Planning continues the last `history` steps by `horizon` steps (`experts.trajectory.beam_search`), with a key-value
     cache. The value to go of steps that were lived is not known yet; it is the one that the model expects.
 
@@ -59,7 +60,7 @@ class TrajectoryTransformer(Core):
         layout: of the input; recipes pass that of their task.
         objective: return: plans have the highest expected return; likelihood: the most likely actions, for imitation;
             goal: the most likely actions before a final state, the goal that the observation names, which is the first
-            that the transformer reads.
+            that the transformer reads; plans that reach it sooner are more likely.
         width: of the transformer.
         layers: of the transformer.
         heads: of attention.
@@ -164,7 +165,8 @@ class TrajectoryTransformer(Core):
         """The previous steps with the one that the input completes, where it is not the first of an episode."""
         layout = self.layout
         dims, value = range(layout.first_action, layout.size - 1), layout.size - 1
-        numbers = torch.cat([layout.read_action(x), layout.read_reward(x)], -1)
+        reward = layout.read_reward(x)
+        numbers = torch.cat([layout.read_action(x), reward, torch.zeros_like(reward)], -1)
         step = torch.cat([state.now, self.discretizer.encode(numbers, dims)], -1)
         seen = (state.inputs - 1).clamp(0, self.history - 1).flatten()
         features, _, _ = self._read(goal, state.past.flatten(0, 1), seen, step.flatten(0, 1))

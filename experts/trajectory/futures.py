@@ -6,7 +6,7 @@ Shapes: B episode, N members, L rewards of a future, U bins, Z size of a code, K
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
 
@@ -71,7 +71,8 @@ class Future(nn.Module, ABC):
 class CategoricalFuture(Future):
     """The histogram of the rewards to come: how many of them are still asked for in each bin.
 
-    A network reads the shares; zeros where more was lived than asked for.
+    A network reads the shares. A reward that was lived is taken off its bin, or off the nearest one that still asks for
+    some, so that what is left is always as much as there are steps left.
 
     Args:
         bins: U, equal intervals between the lowest and the highest recorded reward.
@@ -99,19 +100,21 @@ class CategoricalFuture(Future):
         self.high.fill_(high if high > low else low + 1)
 
     def describe(self, reward: Float[Tensor, "*B L"], valid: Bool[Tensor, "*B L"]) -> Float[Tensor, "*B U"]:
-        return (self._one_hot(reward) * valid.unsqueeze(-1)).sum(-2)
+        return (one_hot(self._bin(reward), self.size) * valid.unsqueeze(-1)).sum(-2).to(reward)
 
     def advance(self, left: Float[Tensor, "B N U"], reward: Float[Tensor, "B N"]) -> Float[Tensor, "B N U"]:
-        return left - self._one_hot(reward)
+        asked = left > 0.5
+        distance = (torch.arange(self.size, device=left.device) - self._bin(reward).unsqueeze(-1)).abs()
+        nearest = torch.where(asked, distance, self.size).argmin(-1)
+        return left - one_hot(nearest, self.size) * asked
 
     def forward(self, left: Float[Tensor, "B N U"]) -> Float[Tensor, "B N U"]:
-        asked = left.clamp(min=0)
-        return asked / asked.sum(-1, keepdim=True).clamp(min=1)
+        return left / left.sum(-1, keepdim=True).clamp(min=1)
 
-    def _one_hot(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B U"]:
+    def _bin(self, reward: Float[Tensor, "*B"]) -> Int[Tensor, "*B"]:
         low, high = self.low.to(reward), self.high.to(reward)
-        bins = ((reward.detach() - low) / (high - low) * self.size).floor().clamp(0, self.size - 1).nan_to_num()
-        return one_hot(bins.long(), self.size).to(reward)
+        bins = ((reward.detach() - low) / (high - low) * self.size).floor()
+        return bins.clamp(0, self.size - 1).nan_to_num().long()
 
 
 class BidirectionalFuture(Future):

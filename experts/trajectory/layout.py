@@ -6,7 +6,7 @@ Shapes: ... any leading axes, D input, S numbers of a step, G numbers of a goal.
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 OBJECTIVES = ("return", "likelihood", "goal")  # of a plan
@@ -15,8 +15,8 @@ OBJECTIVES = ("return", "likelihood", "goal")  # of a plan
 class StepLayout(NamedTuple):
     """Sizes of the parts of an input [observation, last action, last reward, ...]; what follows is not read.
 
-    A step as numbers is [state, action, reward, value to go]: the state is the observation without the numbers that
-    name a goal; a choice is the number of its option.
+    A step as numbers is [state, action, reward, end, value to go]: the state is the observation without the numbers
+    that name a goal; a choice is the number of its option.
 
     Args:
         obs: numbers of the observation.
@@ -60,7 +60,7 @@ class StepLayout(NamedTuple):
     @property
     def size(self) -> int:
         """S, numbers of a step."""
-        return len(self.state) + self.actions + 2
+        return len(self.state) + self.actions + 3
 
     @property
     def first_action(self) -> int:
@@ -68,9 +68,14 @@ class StepLayout(NamedTuple):
         return len(self.state)
 
     @property
+    def reward(self) -> int:
+        """The place of the reward in a step; those of the end and of the value to go follow."""
+        return self.first_action + self.actions
+
+    @property
     def options(self) -> list[int | None]:
         """For each number of a step the options of a choice; None: a real number."""
-        return [None] * len(self.state) + [*self.choices] + [None] * (self.numbers + 2)
+        return [None] * len(self.state) + [*self.choices] + [None] * (self.numbers + 1) + [2, None]
 
     def read_goal(self, obs: Float[Tensor, "*B obs"]) -> Float[Tensor, "*B G"]:
         """The goal that an observation names.
@@ -99,7 +104,12 @@ class StepLayout(NamedTuple):
         return x[..., start : start + 1]
 
     def read_step(
-        self, obs: Float[Tensor, "*B obs"], action: Tensor, reward: Float[Tensor, "*B"], value: Float[Tensor, "*B"]
+        self,
+        obs: Float[Tensor, "*B obs"],
+        action: Tensor,
+        reward: Float[Tensor, "*B"],
+        end: Bool[Tensor, "*B"],
+        value: Float[Tensor, "*B"],
     ) -> Float[Tensor, "*B S"]:
         """A recorded step as numbers.
 
@@ -107,10 +117,11 @@ class StepLayout(NamedTuple):
             obs: the observation.
             action: integers of choices, or real numbers, as a task takes them.
             reward: after the action.
+            end: whether nothing follows the action.
             value: the value to go.
         """
         action = action.reshape(*reward.shape, self.actions).to(obs.dtype)
-        return torch.cat([obs[..., self.state], action, torch.stack([reward, value], -1)], -1)
+        return torch.cat([obs[..., self.state], action, torch.stack([reward, end.to(reward), value], -1)], -1)
 
     def sequence(self, steps: int) -> list[int]:
         """Which number of a step each token of a sequence is: those of a goal, then those of each step.

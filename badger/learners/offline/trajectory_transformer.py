@@ -97,7 +97,7 @@ class TrajectoryTransformerLearner(Offline):
         """The steps of some windows as numbers, where the windows are."""
         layout, episodes = self.core.layout, windows.episodes
         obs = observations(self.task, episodes)[:, :-1, : layout.obs]
-        return layout.read_step(obs, episodes.action, episodes.reward, values.to(obs))
+        return layout.read_step(obs, episodes.action, episodes.reward, episodes.terminated, values.to(obs))
 
     def _goals(self, windows: Windows) -> tuple[Float[Tensor, "B G"], Int[Tensor, " B"]]:
         """On the host a later state of each episode, and how many steps after the start of the window it is."""
@@ -111,9 +111,14 @@ class TrajectoryTransformerLearner(Offline):
         device, valid = self.updater.device, windows.episodes.valid
         steps = self._steps(windows, host.on_host(self._values, windows).to(device))
         goal = steps.new_zeros(len(steps), 0)
-        if self.core.layout.goals:
+        layout = self.core.layout
+        if layout.goals:
             goal, until = (part.to(device) for part in host.on_host(self._goals, windows))
-            valid = valid & (torch.arange(valid.shape[1], device=device) < until.unsqueeze(-1))
+            left = until.unsqueeze(-1) - torch.arange(valid.shape[1], device=device)
+            valid = valid & (left > 0)
+            steps = steps.index_copy(
+                -1, torch.tensor([layout.reward + 1], device=device), (left == 1).to(steps)[..., None]
+            )
         return sequence_loss(self.core, steps, goal.to(steps), valid), {}
 
 

@@ -11,6 +11,7 @@ from badger.policies.uniform import Uniform
 from badger.recipes.parts import ACT, BUS, CORE, TOPOLOGY, Part, PartKind
 from badger.recipes.settings import Setup
 from badger.rng import drawing_from, generator
+from badger.trust import code_names
 from tasks import TASKS, Gymnasium, PreviousActionReward, Task
 
 RECORDED = "recorded"
@@ -137,6 +138,11 @@ class DataFlags:
             return self.task.build()
         kind, _, env = data.task.partition(" ")
         if kind == "Gymnasium" and env:
+            if code_names("gymnasium", {"env": env}):
+                raise ValueError(
+                    f"task={RECORDED}: {self.data} was recorded in the environment {env!r}, which names others' code; "
+                    f"if you trust it, want task=gymnasium, and its option env={env}"
+                )
             return gymnasium(env=env)
         if kind not in TASKS:
             raise ValueError(

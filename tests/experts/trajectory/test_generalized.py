@@ -39,9 +39,9 @@ def test_a_histogram_counts_the_valid_rewards_of_each_episode_alone():
 
 
 def test_each_histogram_is_normalized_and_none_is_changed():
-    counts = torch.tensor([[[1.0, 3.0, 0.0, 0.0]], [[2.0, 0.0, -1.0, 2.0]]])
+    counts = torch.tensor([[[1.0, 3.0, 0.0, 0.0]], [[2.0, 0.0, 1.0, 1.0]]])
     before = counts.clone()
-    assert histogram()(counts).tolist() == [[[0.25, 0.75, 0.0, 0.0]], [[0.5, 0.0, 0.0, 0.5]]]
+    assert histogram()(counts).tolist() == [[[0.25, 0.75, 0.0, 0.0]], [[0.5, 0.0, 0.25, 0.25]]]
     assert torch.equal(counts, before)
 
 
@@ -54,6 +54,12 @@ def test_what_was_lived_is_taken_off_what_is_asked_for():
         left.append(state.left[0, 0].tolist())
     assert left == [[1, 2, 0, 1], [1, 1, 0, 1], [1, 1, 0, 0]]
     assert core.metrics(state)["return_to_go"].tolist() == [pytest.approx(7 - 4.5)] * 2
+
+
+def test_a_reward_that_was_not_asked_for_is_taken_off_the_nearest_that_was():
+    left = torch.tensor([[[0.0, 0.0, 2.0, 1.0]], [[1.0, 0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0, 0.0]]])
+    after = histogram().advance(left, torch.tensor([[0.5], [3.5], [1.5]]))
+    assert after.tolist() == [[[0, 0, 1, 1]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]]
 
 
 def test_a_recorded_future_is_what_its_end_makes_of_it():

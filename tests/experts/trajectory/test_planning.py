@@ -59,7 +59,7 @@ def test_the_transformer_is_that_of_the_slow_reference():
     core = make()
     tokens, dims = torch.randint(3, (2, 7)), torch.tensor(LAYOUT.sequence(2))[:7]
     features, _ = core.model(tokens, dims, torch.arange(7).expand(2, -1), None)
-    got = core.model.all_logits(features, dims.roll(-1), torch.ones(5, 5, dtype=torch.bool))
+    got = core.model.all_logits(features, dims.roll(-1), torch.ones(6, 5, dtype=torch.bool))
     for row, length in ((0, 1), (1, 4), (1, 6)):
         want = next_logits(weights_of(core), tokens[row, :length].tolist(), dims[:length], int(dims[length]), 2, 2)
         np.testing.assert_allclose(got[row, length - 1].detach().numpy(), want, rtol=1e-9)
@@ -103,12 +103,13 @@ def test_a_history_reads_the_last_steps_with_the_values_that_the_model_expects()
         for t in range(len(xs)):
             obs = core.discretizer.encode(xs[t, row, 0, :2], [0, 1]).tolist()
             if t:
-                numbers = torch.cat([steps.read_action(xs[t, row, 0]), steps.read_reward(xs[t, row, 0])])
-                part = [*now, *core.discretizer.encode(numbers, [2, 3]).tolist()]
+                reward = steps.read_reward(xs[t, row, 0])
+                numbers = torch.cat([steps.read_action(xs[t, row, 0]), reward, 0 * reward])
+                part = [*now, *core.discretizer.encode(numbers, [2, 3, 4]).tolist()]
                 before = flat(lived[-2:])
-                probs = predictor(core)(before + part, steps.sequence(3)[: len(before + part)], 4)
-                expected = torch.tensor([probs @ core.discretizer.centers[4].numpy()])
-                lived.append(part + core.discretizer.encode(expected, [4]).tolist())
+                probs = predictor(core)(before + part, steps.sequence(3)[: len(before + part)], 5)
+                expected = torch.tensor([probs @ core.discretizer.centers[5].numpy()])
+                lived.append(part + core.discretizer.encode(expected, [5]).tolist())
             now = obs
         assert state.past[row, 0].tolist() == lived[-2:] and state.now[row, 0].tolist() == now
         history = flat(lived[-2:]) + now
@@ -130,21 +131,23 @@ def test_plans_of_several_numbers_have_an_action_for_each():
     core = make(layout, beam=3, expand=2)
     y, _ = run(core, inputs(layout))
     assert y[:, :2].sum(-1).eq(1).all() and y[:, 2:5].sum(-1).eq(1).all()
-    assert torch.isin(y[:, 5], core.discretizer.centers[layout.size - 3]).all()
+    assert torch.isin(y[:, 5], core.discretizer.centers[layout.size - 4]).all()
 
 
 def test_the_loss_counts_actions_five_times_and_no_padding():
     core = make(GOAL, objective="goal")
     layout = core.layout
-    values = torch.stack([torch.randn(2, 3).double(), torch.tensor([[0, 2, 1], [1, 1, 0]]), *torch.randn(2, 2, 3)], -1)
+    numbers, action = torch.randn(3, 2, 3).double(), torch.tensor([[0, 2, 1], [1, 1, 0]])
+    end = torch.tensor([[0, 0, 1], [0, 1, 0]])
+    values = torch.stack([numbers[0], action, numbers[1], end, numbers[2]], -1)
     goal, valid = torch.randn(2, 1).double(), torch.tensor([[True, True, True], [True, False, False]])
     loss = sequence_loss(core, values, goal, valid)
     total, weight = 0.0, 0.0
     for row, steps in ((0, 3), (1, 1)):
         tokens = core.discretizer.encode(goal[row], [0]).tolist()
-        tokens += core.discretizer.encode(values[row], range(4)).flatten().tolist()
+        tokens += core.discretizer.encode(values[row], range(5)).flatten().tolist()
         dims = layout.sequence(3)
-        for i in range(1, 1 + 4 * steps):
+        for i in range(1, 1 + 5 * steps):
             w = 5 if dims[i] == 1 else 1
             total -= w * np.log(predictor(core)(tokens[:i], dims[:i], dims[i])[tokens[i]])
             weight += w

@@ -64,7 +64,7 @@ def test_a_goal_is_a_later_state_of_the_episode_and_ends_the_window():
     drawn = windows(learner, [0] * 30, [0] * 30)
     goal, until = learner._goals(drawn)
     assert torch.equal(goal, drawn.episodes.obs[torch.arange(30), until, :2])
-    assert set(until.tolist()) == {1, 2, 3} and learner.core.layout.size == 2 + 3
+    assert set(until.tolist()) == {1, 2, 3} and learner.core.layout.size == 2 + 4
 
 
 def test_an_update_makes_the_recorded_steps_more_likely():
