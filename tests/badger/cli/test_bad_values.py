@@ -29,6 +29,7 @@ OTHER_TASKS = {
     "neural_map": "labyrinth",
     "decision_transformer": "mountain_hike",
 }  # of senses and cores
+RECORDED = {"--data": "random:5", "--task": "gambling"}
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
 
 
@@ -45,6 +46,9 @@ def recipe_cases():
     shared = set(inspect.signature(Setup).parameters)
     for name, recipe in RECIPES.items():
         for flag, parameter in inspect.signature(recipe).parameters.items():
+            if flag == "target_return":
+                yield name, {"--learner": "decision_transformer"} | RECORDED, "--target-return", parameter.annotation
+                continue
             extra = ZOO if name == "pettingzoo" else {"--data-dir": "."} if flag == "dataset_version" else {}
             if name == "guessing_game" or flag not in shared:
                 yield name, extra, f"--{flag.replace('_', '-')}", parameter.annotation
@@ -64,7 +68,7 @@ def base(kind: PartKind, name: str) -> tuple[str, dict[str, str]]:
     """A recipe, and flags, with that part."""
     recipe = "t_maze" if kind is LEARNER and name != "bptt" else "repeat_previous"
     if kind is LEARNER and requirement(LEARNERS[name], "needs_data"):
-        return "offline", {"--learner": name, "--data": "random:5", "--task": "gambling"}
+        return "offline", {"--learner": name} | RECORDED
     recipe = "catch" if kind is LEARNER and requirement(LEARNERS[name], "needs_memoryless") else recipe
     recipe = OTHER_TASKS.get(name, recipe) if kind in (SENSE, CORE) else recipe
     return recipe, {f"--{kind.flag}": name} | (ZOO if recipe == "pettingzoo" else {})
