@@ -2,8 +2,8 @@
 
 Run folders, study folders and reports are data, not programs.
 
-**What may be opened.** `badger evaluate`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a run folder
-from anywhere and execute nothing but this library and the installed environment libraries in
+**What may be opened.** `badger evaluate`, `record`, `resume`, `inspect` and `compare`, and `badger.load_run`, read a
+run folder from anywhere and execute nothing but this library and the installed environment libraries in
 `tasks.adapters.named_imports.ENV_LIBRARIES`:
 
 - JSON files are parsed and their types are checked; a wrong one is a `badger.errors.DamagedFile` that names the file
@@ -14,6 +14,8 @@ from anywhere and execute nothing but this library and the installed environment
   environment libraries, it is refused before anything is built, by a `badger.errors.UntrustedCode` with all such names
   and the command that allows them: `--trust-code`, or `badger.load_run(folder, trusted=("my_module",))`. Names that you
   type need neither.
+- Recorded episodes (`badger inspect data.h5`, `badger train offline --data data.h5`) are arrays and texts; the name of
+  an environment in them that is code of others is refused.
 - `badger compare` and reports read JSON alone, and need no flag.
 
 **What may not.**

@@ -7,7 +7,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.episodic`: memories that store a row at each step and read the rows most similar to a query.
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
-- `experts.relational`: slots that attend to each other (the relational memory core).
+- `experts.relational`: slots that attend to each other (relational memory core, working memory graph).
 - `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
@@ -70,6 +70,7 @@ from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.relational.relational_memory import RelationalMemory
+from experts.relational.working_memory_graph import WorkingMemoryGraph
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
@@ -123,6 +124,7 @@ __all__ = [
     "TrajectoryTransformer",
     "Unrolled",
     "Window",
+    "WorkingMemoryGraph",
     "default_loss_weights",
     "initial_key",
     "private_and_shared",

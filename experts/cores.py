@@ -40,6 +40,7 @@ from experts.recurrent.feedforward import Feedforward, Linear
 from experts.recurrent.gru import GRU
 from experts.recurrent.lstm import LSTM
 from experts.relational.relational_memory import RelationalMemory
+from experts.relational.working_memory_graph import WorkingMemoryGraph
 from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
@@ -163,6 +164,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
     "relational_memory": RelationalMemory,
+    "working_memory_graph": WorkingMemoryGraph,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
     "mqn": ControlledMemory(MQN, controller="linear", slots=16),
     "rmqn": ControlledMemory(MQN, controller="lstm", slots=16),

@@ -76,6 +76,8 @@ from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
 from tasks.sequence.dictionary_inference import DictionaryInference
 from tasks.sequence.input_tape import InputTape
+from tasks.sequence.nth_farthest import NthFarthest
+from tasks.sequence.pathfinding import Pathfinding
 from tasks.sequence.pooled_recall import PooledRecall
 from tasks.sequence.priority_sort import PrioritySort
 from tasks.sequence.repeat_previous import RepeatPrevious
@@ -109,6 +111,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "copy": Copy,
     "dictionary_inference": DictionaryInference,
     "double_copy": DoubleCopy,
+    "nth_farthest": NthFarthest,
+    "pathfinding": Pathfinding,
     "priority_sort": PrioritySort,
     "cart_pole": CartPole,
     "t_maze": TMaze,
@@ -172,8 +176,10 @@ __all__ = [
     "MountainHike",
     "MultiDiscrete",
     "Notes",
+    "NthFarthest",
     "ObsPart",
     "Path",
+    "Pathfinding",
     "PettingZoo",
     "Pomdp",
     "PooledRecall",

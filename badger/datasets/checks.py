@@ -44,17 +44,32 @@ def check_steps(source: EpisodeSource, space: ActionSpace) -> None:
             have or the action mask forbids, an end in the middle of the episode, or a last step without one.
     """
     for rows, start, steps in slices(source.length):
-        episodes = source.read(rows, start, steps)
-        last = source.length[rows] - start - 1  # the last step of the episode, where it is in the window
-        found = [
-            (*divmod(int(mask.long().argmax()), mask.shape[1]), text)
-            for text, mask in _problems(episodes, last, space)
-            if mask.any()
-        ]
-        if found:
-            row, step, text = min(found)
-            place = f"episode {int(rows[row])}, step {int(start[row]) + step}"
-            raise DamagedFile(f"{source.name} is damaged: {place}: {text}", place=place)
+        check_windows(source, space, source.read(rows, start, steps), rows, start)
+
+
+def check_windows(source: EpisodeSource, space: ActionSpace, windows: Episodes, rows: Tensor, start: Tensor) -> None:
+    """Checks the steps of windows that were read from a source of episodes.
+
+    Args:
+        source: the episodes.
+        space: the action space.
+        windows: what was read.
+        rows: (B,) the episode of each window.
+        start: (B,) its first step.
+
+    Raises:
+        DamagedFile: as in `check_steps`.
+    """
+    last = source.length[rows] - start - 1  # the last step of the episode, where it is in the window
+    found = [
+        (*divmod(int(mask.long().argmax()), mask.shape[1]), text)
+        for text, mask in _problems(windows, last, space)
+        if mask.any()
+    ]
+    if found:
+        row, step, text = min(found)
+        place = f"episode {int(rows[row])}, step {int(start[row]) + step}"
+        raise DamagedFile(f"{source.name} is damaged: {place}: {text}", place=place)
 
 
 def _problems(episodes: Episodes, last: Tensor, space: ActionSpace) -> Iterator[tuple[str, Tensor]]:

@@ -143,7 +143,10 @@ class EpisodeFile:
 
     def _open(self, file: Group) -> _Content:
         names = ["obs", *FIELDS, *(["action_mask"] if "action_mask" in file else [])]
-        names += [INFO + name for name in file.get("info", {})]
+        infos = file.get("info", {})
+        if is_array(infos):
+            raise self._damaged("info is an array, want a group of arrays by name")
+        names += [INFO + name for name in infos]
         return _Content(os.getpid(), {name: Reader(self._array(file, name)) for name in names})
 
     def _check_format(self, file: Group) -> None:

@@ -3,9 +3,12 @@
 Shapes: B episode.
 """
 
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -147,15 +150,27 @@ def default_batch(agent: Agent, task: Task, experts: int | None) -> int:
 def task_name(task: Task) -> str:
     """The name of a task in `tasks.TASKS`, or of its class, with that of its environment.
 
-    Of a `PreviousActionReward` it is that of the task inside: the size of the recorded observations tells them apart.
+    A registered name is followed by the options that differ from their defaults, as JSON, so that the task can be made
+    again: `cart_pole {"velocities": false}`. Of a `PreviousActionReward` it is that of the task inside: the size of
+    the recorded observations tells them apart.
 
     Args:
         task: the task.
     """
     task = task.task if isinstance(task, PreviousActionReward) else task
     names = [name for name, entry in TASKS.items() if entry is type(task)]
+    if names:
+        return f"{names[0]} {json.dumps(options)}" if (options := _changed_options(task)) else names[0]
     env = getattr(task, "env", "")
-    return names[0] if names else f"{type(task).__name__} {env if isinstance(env, str) else ''}".rstrip()
+    return f"{type(task).__name__} {env if isinstance(env, str) else ''}".rstrip()
+
+
+def _changed_options(task: Task) -> dict[str, Any]:
+    """The options of a task, but for its dtype, that JSON can hold and that differ from their defaults."""
+    values = {part.name: (getattr(task, part.name), part.default) for part in fields(task) if part.init}
+    del values["dtype"]
+    plain = int | float | str | tuple | None
+    return {name: value for name, (value, default) in values.items() if isinstance(value, plain) and value != default}
 
 
 def _batches(task: Task, episodes: int, size: int) -> Iterator[int]:

@@ -14,6 +14,8 @@ from tasks import (
     Copy,
     DictionaryInference,
     IntOrRange,
+    NthFarthest,
+    Pathfinding,
     PrioritySort,
     RandomSizes,
     SequentialMNIST,
@@ -191,6 +193,34 @@ def babi(
         _with_curriculum(RandomSizes(task, {"steps": max_words}), RandomSizes.increasing_curriculum, curriculum_steps)
     )
     return setup.make_run(stories)
+
+
+@recipe(
+    **READER_DEFAULTS
+    | {"batch": 256, "outer_steps": 20_000, "core": "relational_memory", "core.hidden_size": 128, "core.slots": 8}
+    | {"core.slot_size": 64}
+)
+def nth_farthest(setup: Setup, *, vectors: int = 8, size: int = 16) -> Run:
+    """One expert says which vector is the Nth farthest from another one (Santoro et al. 2018, section 4.1).
+
+    Args:
+        vectors: number of vectors, which have a label each.
+        size: numbers in a vector.
+    """
+    return setup.make_run(NthFarthest(vectors, size))
+
+
+@recipe(
+    **READER_DEFAULTS
+    | {"batch": 128, "outer_steps": 5000, "core": "working_memory_graph", "core.hidden_size": 64, "core.slots": 16}
+)
+def pathfinding(setup: Setup, *, nodes: int = 7) -> Run:
+    """One expert answers whether a path leads from one node to another (Loynd et al. 2020, section 4.1).
+
+    Args:
+        nodes: number of nodes, of which each link but the first shows a new one.
+    """
+    return setup.make_run(Pathfinding(nodes))
 
 
 def _with_curriculum(

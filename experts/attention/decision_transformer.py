@@ -18,6 +18,9 @@ from experts.attention.step_window import StepWindow
 from experts.core import Core, check_positive
 from experts.trajectory.layout import EXAMPLE, StepLayout
 
+MAX_LAYERS = 1000  # each is a module of its own
+MAX_TIME = 1_000_000  # rows of a table
+
 
 class DecisionTransformerState(NamedTuple):
     """State of a `DecisionTransformer`.
@@ -87,6 +90,9 @@ class DecisionTransformer(Core):
     ):
         super().__init__()
         check_positive(hidden_size=hidden_size, context=context, layers=layers, heads=heads, max_time=max_time)
+        for name, (size, most) in {"layers": (layers, MAX_LAYERS), "max_time": (max_time, MAX_TIME)}.items():
+            if size > most:
+                raise ValueError(f"{name}={size}, want at most {most:,}")
         if layout is None:
             raise ValueError(
                 "core 'decision_transformer' finds no last action and reward in the observation: want a task in "

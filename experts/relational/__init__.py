@@ -1,6 +1,8 @@
 """Memories whose slots attend to each other.
 
 - `experts.relational.relational_memory`: `RelationalMemory`, the relational memory core of Santoro et al. 2018.
+- `experts.relational.working_memory_graph`: `WorkingMemoryGraph`, of Loynd et al. 2020.
+- `experts.relational.attention`: attention of rows to rows.
 
 ```python
 import torch

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.core import Core, check_positive
+from experts.relational.attention import MultiHeadAttention
 
 
 class RelationalState(NamedTuple):
@@ -66,9 +67,9 @@ class RelationalMemory(Core):
         if slot_size % heads:
             raise ValueError(f"slot_size={slot_size}, want a multiple of heads={heads}")
         self.input_size, self.output_size = input_size, hidden_size
-        self.slots, self.slot_size, self.heads = slots, slot_size, heads
+        self.slots, self.slot_size = slots, slot_size
         self.embed = nn.Linear(input_size, slot_size)
-        self.query, self.key, self.value = (nn.Linear(slot_size, slot_size, bias=False) for _ in range(3))
+        self.attention = MultiHeadAttention(slot_size, heads, slot_size // heads)
         self.attention_norm, self.mlp_norm = nn.LayerNorm(slot_size), nn.LayerNorm(slot_size)
         hidden = [part for _ in range(layers - 1) for part in (nn.Linear(slot_size, slot_size), nn.ReLU())]
         self.mlp = nn.Sequential(*hidden, nn.Linear(slot_size, slot_size))
@@ -88,28 +89,19 @@ class RelationalMemory(Core):
         self, x: Float[Tensor, "B N D"], state: RelationalState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], RelationalState]:
         memory, row = state.memory, self.embed(x).unsqueeze(-2)  # (B, N, S, W), (B, N, 1, W)
-        read, weights = self._attend(memory, torch.cat([memory, row], -2))
+        read, weights = self.attention(memory, torch.cat([memory, row], -2))
         attended = self.attention_norm(memory + read)
         proposed = self.mlp_norm(attended + self.mlp(attended))
         gates = torch.sigmoid(self.gate_of_input(row) + self.gate_of_memory(torch.tanh(memory)))
         write, keep = gates.chunk(2, -1)
         new = RelationalState(
             keep * memory + write * torch.tanh(proposed),
-            weights.mean((2, 3)),
+            weights.mean(2),
             torch.stack([write.mean((-1, -2)), keep.mean((-1, -2))], -1),
         )
         if present is not None:
             new = states.where(present, new, state)
         return self.output(new.memory.flatten(2)), new
-
-    def _attend(self, memory: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What the slots read from the rows, (B, N, S, W), and their attention weights, (B, N, heads, S, S + 1)."""
-        query, key, value = (
-            layer(part).unflatten(-1, (self.heads, -1)).movedim(-2, 2)
-            for layer, part in ((self.query, memory), (self.key, rows), (self.value, rows))
-        )
-        weights = torch.softmax(query @ key.mT * key.shape[-1] ** -0.5, -1)
-        return (weights @ value).movedim(2, -2).flatten(-2), weights
 
     def metrics(self, state: RelationalState) -> dict[str, Float[Tensor, " B"]]:
         """Means of the gates, of the attention to the input, and of the norm of a slot."""

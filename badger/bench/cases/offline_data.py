@@ -1,10 +1,11 @@
-"""Benchmark of recorded episodes in a file: random windows, and memory that does not grow with the file."""
+"""Benchmark of recorded episodes in a file: random windows, and memory that hardly grows with the file."""
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,10 +13,11 @@ from badger.bench import measure
 from badger.bench.measure import Prepare, Work, no_setup
 from badger.bench.result import BenchResult, at_most
 from badger.datasets import EpisodeDataset, Episodes, EpisodeWriter
+from badger.recipes.build import build_run
 from badger.rng import seeded_generator
 from tasks import Discrete
 
-OBS_SIZE, ACTIONS = 8, 4
+OBS_SIZE, ACTIONS, TASK = 4, 2, "cart_pole"
 BATCH = 64
 """Windows that are read at once."""
 WRITTEN_EPISODES = 100
@@ -29,23 +31,27 @@ def episode_dataset(
     batches: int = 20,
     repeats: int = 9,
 ) -> Iterator[BenchResult]:
-    """Memory of loading and of random windows, beside a file of a tenth; time of a batch, beside tensors in memory.
+    """Memory of random windows and of training, beside a file of a tenth; time of a batch, beside tensors in memory.
 
-    Long windows are padded where episodes end. The time is that of the processor; data sets are on the host.
+    Training is that of a Decision Transformer, which keeps one number for each step, its return-to-go. Long windows are
+    padded where episodes end. The time is that of the processor; data sets are on the host.
     """
     with tempfile.TemporaryDirectory() as folder:
         large, small = Path(folder) / "large.h5", Path(folder) / "small.h5"
         for path, count in ((large, steps), (small, max(1, steps // 10))):
             write_file(path, count)
-        longest = max(windows)
-        warm_up = partial(window_work, small, 1, windows=1)
-        peaks = [
-            measure.peak_memory(partial(window_work, path, longest, windows=batches), warm_up, torch.device("cpu"))
-            for path in (large, small)
-        ]
-        note = f"{steps:,} steps, {large.stat().st_size / 1e6:.0f} MB; loaded, {batches} batches of {BATCH} windows"
-        goal = at_most(20, "MB")
-        yield BenchResult("episode-dataset/memory", "MB", peaks[:1], peaks[1:], "a tenth of the steps", goal, note)
+        works: dict[str, Callable[..., Work]] = {
+            "memory": partial(window_work, steps=max(windows)), "training-memory": training_work
+        }  # fmt: skip
+        for quantity, work in works.items():
+            warm_up = partial(work, small, batches=1)
+            peaks = [
+                measure.peak_memory(partial(work, path, batches=batches), warm_up, torch.device("cpu"))
+                for path in (large, small)
+            ]
+            note = f"{steps:,} steps, {large.stat().st_size / 1e6:.0f} MB; loaded, {batches} batches of {BATCH} windows"
+            goal, name = at_most(20, "MB"), f"episode-dataset/{quantity}"
+            yield BenchResult(name, "MB", peaks[:1], peaks[1:], "a tenth of the steps", goal, note)
         opened = EpisodeDataset.load(large)
         in_memory = EpisodeDataset.from_episodes(opened[:], opened.action_space)
         for size_of_window in windows:
@@ -68,7 +74,7 @@ def write_file(path: Path, steps: int) -> None:
         steps: the number of steps.
     """
     rng = seeded_generator(0)
-    with EpisodeWriter(path, Discrete(ACTIONS)) as writer:
+    with EpisodeWriter(path, Discrete(ACTIONS), TASK) as writer:
         while writer.steps < steps:
             writer.append(random_episodes(WRITTEN_EPISODES, rng))
 
@@ -91,15 +97,33 @@ def random_episodes(episodes: int, rng: torch.Generator) -> Episodes:
     )
 
 
-def window_work(path: Path, steps: int, *, windows: int) -> Work:
+def window_work(path: Path, *, steps: int, batches: int) -> Work:
     """Loads a file and reads batches of random windows.
 
     Args:
         path: the file.
         steps: of a window.
-        windows: number of batches.
+        batches: their number.
     """
-    return lambda: read_windows(EpisodeDataset.load(path), steps, windows)
+    return lambda: read_windows(EpisodeDataset.load(path), steps, batches)
+
+
+def training_work(path: Path, *, batches: int) -> Work:
+    """Loads a file and trains a small Decision Transformer for some updates.
+
+    Args:
+        path: the file.
+        batches: number of updates.
+    """
+
+    def work() -> None:
+        kind = "decision_transformer"
+        sizes: dict[str, Any] = {"core.hidden_size": 16, "core.layers": 1, "batch": BATCH, "device": "cpu"}
+        learner = build_run("offline", data=str(path), learner=kind, core=kind, **sizes).learner
+        for _ in range(batches):
+            learner.update()
+
+    return work
 
 
 def read_windows(data: EpisodeDataset, steps: int, batches: int) -> None:

@@ -23,12 +23,13 @@ SHOWN = 20
 
 
 def is_data_set(path: Path) -> bool:
-    """Whether a path is a file, or a folder of Minari; a run is neither.
+    """Whether a path is a file, or a folder of Minari, or names a file that does not exist; a run is none of them.
 
     Args:
         path: any.
     """
-    return path.is_file() or (path / "data" / METADATA).is_file()
+    missing = not path.exists() and path.suffix in (".h5", ".hdf5")
+    return missing or path.is_file() or (path / "data" / METADATA).is_file()
 
 
 def inspect_data_command(words: list[str]) -> Work:

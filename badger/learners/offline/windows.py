@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.datasets import EpisodeDataset, Episodes
+from badger.datasets.checks import check_windows
 
 
 class Windows(NamedTuple):
@@ -63,15 +64,21 @@ class WindowSampler:
         Args:
             batch: their number B.
             rng: the generator, on the CPU.
+
+        Raises:
+            DamagedFile: names the first episode and step of them that `EpisodeDataset.check` would refuse.
         """
         drawn = torch.rand(batch, generator=rng, dtype=torch.float64) * self.mass[-1]
         place = torch.searchsorted(self.mass, drawn, right=True).clamp(max=len(self.rows) - 1)
         rows = self.rows[place]
         if self.steps is None:
-            return Windows(self.data[rows], rows, torch.zeros_like(rows))
-        from_end = ((self.mass[place] - drawn) / self.weight[place]).long()
-        start = self.length[place] - 1 - from_end.clamp(max=self.length[place] - 1)
-        return Windows(self.data.windows(rows, start, self.steps), rows, start)
+            start, steps = torch.zeros_like(rows), int(self.data.length[rows].max())
+        else:
+            from_end = ((self.mass[place] - drawn) / self.weight[place]).long()
+            start, steps = self.length[place] - 1 - from_end.clamp(max=self.length[place] - 1), self.steps
+        episodes = self.data.windows(rows, start, steps)
+        check_windows(self.data.source, self.data.action_space, episodes, rows, start)
+        return Windows(episodes, rows, start)
 
 
 def balanced_weights(returns: Float[Tensor, " N"], bins: int) -> Float[Tensor, " N"]:

@@ -1,7 +1,9 @@
 """Flags that name recorded episodes, from a file or of random actions, and their task."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,6 +13,7 @@ from badger.policies.uniform import Uniform
 from badger.recipes.parts import ACT, BUS, CORE, TOPOLOGY, Part, PartKind
 from badger.recipes.settings import Setup
 from badger.rng import drawing_from, generator
+from badger.trust import code_names
 from tasks import TASKS, Gymnasium, PreviousActionReward, Task
 
 RECORDED = "recorded"
@@ -63,7 +66,7 @@ class DataFlags:
 
     Args:
         task: in which the agent is judged, and which was recorded; its options as --task.length 10. If not given, that
-            of the data, with its default sizes.
+            of the data, with its options.
         data: file of recorded episodes, of badger record; random:1000: so many episodes of random actions in the task,
             drawn anew for each seed.
         observe_previous: whether the agent observes its previous action and reward, too; a Decision Transformer does.
@@ -127,9 +130,9 @@ class DataFlags:
         try:
             data.check_task(task.task if inside else task)  # type: ignore[attr-defined]
         except ValueError as error:
-            name = data.task if self.task.name == RECORDED else self.task.name
+            recorded = f"; {self.data} was recorded in {data.task}" if data.task else ""
             raise ValueError(
-                f"task={self.task.name}: {error}; its sizes are options, such as --task {name} --task.steps 10"
+                f"task={self.task.name}: {error}{recorded}; sizes of a task are options, such as --task.steps 10"
             ) from error
 
     def _named(self, data: EpisodeDataset) -> Task:
@@ -137,10 +140,25 @@ class DataFlags:
             return self.task.build()
         kind, _, env = data.task.partition(" ")
         if kind == "Gymnasium" and env:
+            if code_names("gymnasium", {"env": env}):
+                raise ValueError(
+                    f"task={RECORDED}: {self.data} was recorded in the environment {env!r}, which names others' code; "
+                    f"if you trust it, want task=gymnasium, and its option env={env}"
+                )
             return gymnasium(env=env)
-        if kind not in TASKS:
+        options = _options(env)
+        if kind not in TASKS or options is None:
             raise ValueError(
                 f"task={RECORDED}: {self.data} was recorded in {data.task or 'a task without a name'!r}, which is not "
                 f"known by this name; want one of {', '.join(name for name in TASK.registry if name != RECORDED)}"
             )
-        return TASK(kind).build()
+        return Part(TASK, kind, options).check().build()
+
+
+def _options(text: str) -> dict[str, Any] | None:
+    """The options of a task, as `task_name` writes them after its name; None for another text."""
+    try:
+        options = json.loads(text or "{}")
+    except ValueError:
+        return None
+    return options if isinstance(options, dict) else None

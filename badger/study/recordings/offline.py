@@ -21,9 +21,7 @@ OFFLINE = Study(
     claim="Recordings of random actions suffice for shortest paths and for a door that needs a key, by an agent that "
     "is asked for their best return; but where that return was luck, it takes luck for skill.",
     arms={
-        "graph-decision-transformer": _arm(
-            "shortest", GRAPH, TRANSFORMER, **{"core.hidden_size": 64, "core.layers": 2, "learner.return_bins": 10}
-        ),
+        "graph-decision-transformer": _arm("shortest", GRAPH, TRANSFORMER, **{"learner.return_bins": 10}),
         "graph-behavior-cloning": _arm("shortest", GRAPH, core="feedforward"),
         "door-decision-transformer": _arm(
             "success", DOORS, TRANSFORMER,

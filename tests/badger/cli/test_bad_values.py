@@ -23,7 +23,13 @@ WORDS = ["", "no_such", "no_such:thing"]  # no name of a part, an environment, o
 NUMBERS = {int: ["-1", "0", HUGE, BEYOND], float: ["-1", "0", "1e300", "nan", "inf"]}
 OTHER_TYPES = {int: ["", "1.5", "nan", "many"], float: ["", "high"], bool: ["yes"], dict: ["x"]}
 TINY = {"--device": "cpu", "--batch": "4", "--core.hidden-size": "4"}
-OTHER_TASKS = {"per_expert": "pooled_recall", "team": "pettingzoo", "neural_map": "labyrinth"}  # of senses and cores
+OTHER_TASKS = {
+    "per_expert": "pooled_recall",
+    "team": "pettingzoo",
+    "neural_map": "labyrinth",
+    "decision_transformer": "mountain_hike",
+}  # of senses and cores
+RECORDED = {"--data": "random:5", "--task": "gambling"}
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
 
 
@@ -40,6 +46,9 @@ def recipe_cases():
     shared = set(inspect.signature(Setup).parameters)
     for name, recipe in RECIPES.items():
         for flag, parameter in inspect.signature(recipe).parameters.items():
+            if flag == "target_return":
+                yield name, {"--learner": "decision_transformer"} | RECORDED, "--target-return", parameter.annotation
+                continue
             extra = ZOO if name == "pettingzoo" else {"--data-dir": "."} if flag == "dataset_version" else {}
             if name == "guessing_game" or flag not in shared:
                 yield name, extra, f"--{flag.replace('_', '-')}", parameter.annotation
@@ -58,6 +67,8 @@ def part_cases():
 def base(kind: PartKind, name: str) -> tuple[str, dict[str, str]]:
     """A recipe, and flags, with that part."""
     recipe = "t_maze" if kind is LEARNER and name != "bptt" else "repeat_previous"
+    if kind is LEARNER and requirement(LEARNERS[name], "needs_data"):
+        return "offline", {"--learner": name} | RECORDED
     recipe = "catch" if kind is LEARNER and requirement(LEARNERS[name], "needs_memoryless") else recipe
     recipe = OTHER_TASKS.get(name, recipe) if kind in (SENSE, CORE) else recipe
     return recipe, {f"--{kind.flag}": name} | (ZOO if recipe == "pettingzoo" else {})

@@ -124,6 +124,7 @@ def test_no_more_than_lengths_and_returns_is_kept_in_memory(tmp_path):
             "action",
         ),
         (lambda file: file.__delitem__("reward"), "it has no reward"),
+        (lambda file: file.create_dataset("info", data=[1.0]), "info is an array, want a group"),
         (lambda file: file["reward"].resize(8, 0), "reward has 8 rows, want 9"),
         (lambda file: file["length"].__setitem__(1, 0), "episode 1 has 0 steps"),
         (lambda file: file["length"].__setitem__(1, 2), "want 13"),

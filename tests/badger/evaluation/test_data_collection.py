@@ -153,5 +153,6 @@ def test_a_batch_of_large_episodes_is_small():
 
 def test_a_task_has_its_registered_name():
     assert [task_name(task) for task in (TMaze(), Copy())] == ["t_maze", "copy"]
+    assert task_name(CartPole(velocities=False)) == 'cart_pole {"velocities": false}'
     assert task_name(Gymnasium("CartPole-v1")) == "Gymnasium CartPole-v1"
     assert isinstance(Copy().action_space, Discrete | MultiDiscrete)

@@ -50,8 +50,10 @@ BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "dvbf", "
 WITH_METRICS = {
     "decision_transformer",
     "neural_map",
+    "relational_memory",
     "generalized_dt",
     "trajectory_transformer",
+    "working_memory_graph",
     *ROWS_WRITTEN,
     *ADDRESSED,
     *BELIEFS,

@@ -9,6 +9,7 @@ import torch
 from badger import act
 from badger.agent import Agent
 from badger.datasets import EpisodeDataset, Episodes
+from badger.errors import DamagedFile
 from badger.learners import BehaviorCloning, DecisionTransformerLearner, PercentBC
 from badger.learners.offline.imitation import action_error
 from badger.learners.offline.replayed import to_recording
@@ -36,6 +37,7 @@ from tasks import (
     RepeatPrevious,
     Spread,
 )
+from toy_episodes import SPACES, make_episodes
 
 TASK = PreviousActionReward(RepeatPrevious(6, 2, symbols=3, dtype=torch.float64))
 
@@ -85,6 +87,15 @@ def test_only_the_best_episodes_are_drawn():
     assert set(drawn.rows.tolist()) == {1, 2}
     with pytest.raises(ValueError, match="percent=0, want above 0 and at most 100"):
         best_rows(data, 0)
+
+
+@pytest.mark.parametrize("steps", [None, 2])
+def test_a_damaged_step_that_is_drawn_is_named(steps):
+    episodes = make_episodes((4, 2))
+    episodes.action[1, 1] = -1
+    data = EpisodeDataset.from_episodes(episodes, SPACES["discrete"])
+    with pytest.raises(DamagedFile, match="episode 1, step 1: action is not one of Discrete"):
+        WindowSampler(data, steps=steps).draw(100, torch.Generator().manual_seed(0))
 
 
 def test_the_return_to_go_of_a_step_has_its_own_reward():

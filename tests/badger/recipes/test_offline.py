@@ -17,7 +17,6 @@ TRANSFORMER = {
     "learner": "decision_transformer", "core": "decision_transformer", "core.hidden_size": 6, "core.layers": 1,
     "core.context": 3,
 }  # fmt: skip
-SIZES = "--task random_walk_graph --task.nodes 6 --task.edge-probability 0.4 --task.steps 6"
 KINDS = {
     "behavior_cloning": {"core.hidden_size": 5},
     "several experts": {"experts": 2, "bus": "attention", "identity_size": 3, "core": "episodic"},
@@ -37,8 +36,7 @@ def data(tmp_path_factory):
 
 
 def make(data, **flags):
-    return build_run("offline", **{"task": "random_walk_graph", "task.nodes": 6, "task.edge_probability": 0.4,
-                                   "task.steps": 6, "data": str(data)} | TINY | flags)  # fmt: skip
+    return build_run("offline", **{"data": str(data)} | TINY | flags)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -90,7 +88,10 @@ def test_what_a_transformer_recorded_can_be_learned_from(data, tmp_path):
         ("--learner ppo", "learner 'ppo' learns from episodes that the agent lives"),
         ("--target-return 1", "--target-return 1: the agent is not asked for a return"),
         ("--learner decision_transformer --core lstm", "the agent's core is a LSTM, which is not asked for a return"),
-        ("", "its sizes are options, such as --task random_walk_graph --task.steps 10"),
+        (
+            "--task random_walk_graph --task.nodes 7",
+            'data.h5 was recorded in random_walk_graph {"steps": 6, "nodes": 6',
+        ),
         ("--learner decision_transformer --core decision_transformer --core.max-time 3", "--core.max-time 3: want at"),
         ("--learner percent_bc --learner.percent 0", "--learner.percent 0: want above 0 and at most 100"),
     ],
@@ -98,9 +99,13 @@ def test_what_a_transformer_recorded_can_be_learned_from(data, tmp_path):
 def test_what_does_not_fit_is_refused_in_words(flags, message, data, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(data, "data.h5")
-    sizes = SIZES.split() if flags else []
-    assert main(["train", "offline", *sizes, *flags.split()]) == 2
+    assert main(["train", "offline", *flags.split()]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_file_names_the_options_of_its_task(data):
+    task = build_run("offline", data=str(data), **TINY).learner.task
+    assert (task.nodes, task.edge_probability, task.steps) == (6, 0.4, 6)
 
 
 def test_a_learner_from_recordings_is_refused_where_there_are_none(capsys):

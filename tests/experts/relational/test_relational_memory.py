@@ -40,13 +40,10 @@ class Oracle:
             read = []
             for head in range(HEADS):
                 part = slice(head * size, (head + 1) * size)
-                query = self.linear("query", slot)[part]
-                scores = np.array([query @ self.linear("key", other)[part] for other in rows]) / np.sqrt(size)
+                query = self.linear("attention.query", slot)[part]
+                scores = np.array([query @ self.linear("attention.key", other)[part] for other in rows]) / np.sqrt(size)
                 weights = np.exp(scores) / np.exp(scores).sum()
-                values = [
-                    weight * self.linear("value", other)[part] for weight, other in zip(weights, rows, strict=True)
-                ]
-                read.append(sum(values))
+                read.append(weights @ np.array([self.linear("attention.value", other)[part] for other in rows]))
             attended = self.norm("attention_norm", slot + np.concatenate(read))
             inner = self.linear("mlp.2", np.maximum(self.linear("mlp.0", attended), 0))
             proposed = self.norm("mlp_norm", attended + inner)

@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from badger import BPTT, AssociativeRecall, Copy, DictionaryInference, DoubleCopy, Population, PrioritySort, build_run
 from badger.testing import check_task
 from badger.testing.task.cases import numbers, play, seeded
-from tasks import Discrete, MultiDiscrete, RandomSizes, SequenceTask
+from tasks import Discrete, MultiDiscrete, NthFarthest, Pathfinding, RandomSizes, SequenceTask
 from tasks.sequence.dictionary_inference import END, EOS, SEP, TOKENS
 from tasks.task import reward_and_correct
 from toys import toy_agent
@@ -63,6 +63,28 @@ def associated(seen):
     return items[items.index(query) + 1][due] if due >= 0 else (0,) * bits
 
 
+def ranked(seen, vectors=4):
+    size = seen.shape[1] - 3 * vectors
+    label, rank, reference = (part.argmax(-1) for part in np.split(seen[:, size:], 3, axis=1))
+    if len(seen) < vectors:
+        return 0
+    by_label = {int(one): row[:size] for one, row in zip(label, seen, strict=True)}
+    asked = by_label[int(reference[0])]
+    return sorted(by_label, key=lambda one: -np.linalg.norm(by_label[one] - asked))[rank[0]]
+
+
+def connected(seen):
+    half, links = seen.shape[1] // 2, []
+    for row in seen:
+        first, second = tuple(row[:half]), tuple(row[half : 2 * half])
+        if not row[-1]:
+            links.append((first, second))
+    reached = {first}
+    for _ in links:
+        reached |= {end for start, end in links if start in reached}
+    return int(bool(row[-1]) and second in reached)
+
+
 SOLVED = [
     (DictionaryInference(), translated),
     (DictionaryInference(1, 1), translated),
@@ -78,6 +100,9 @@ SOLVED = [
     (AssociativeRecall(), associated),
     (AssociativeRecall(5, 2, bits=1), associated),  # so small that items return
     (AssociativeRecall(2), associated),
+    (NthFarthest(4, 3, dtype=F64), ranked),
+    (Pathfinding(), connected),
+    (Pathfinding(2), connected),
 ]
 IDS = [repr(task) for task, _ in SOLVED]
 
@@ -366,8 +391,29 @@ def test_queries_are_uniform_over_all_items_but_the_last():
         (lambda: AssociativeRecall(1), "items=1, want at least 2, as the answer is the item after another one"),
         (lambda: AssociativeRecall(vectors=0), "vectors=0, want at least 1"),
         (lambda: AssociativeRecall(bits=0), "bits=0, want at least 1"),
+        (lambda: NthFarthest(0), "vectors=0, want at least 1"),
+        (lambda: Pathfinding(1), "nodes=1, want at least 2, which a link needs"),
     ],
 )
 def test_sizes_that_leave_nothing_to_do_are_refused(make, error):
     with pytest.raises(ValueError, match=error):
         make()
+
+
+def test_both_answers_about_paths_are_equally_likely_and_links_form_a_tree():
+    task = Pathfinding(5)
+    state, _ = task.reset(2000, seeded())
+    answers = state.targets[:, 1::2]
+    assert ((answers == 1).double().mean(0) - 0.5).abs().max() < 0.05
+    links = state.inputs[:, ::2, :10].unflatten(-1, (2, 5))  # 4 links of 2 patterns
+    for episode in links[:5]:
+        assert len({tuple(pattern.tolist()) for pattern in episode.flatten(0, 1)}) == 5
+
+
+def test_each_rank_and_each_vector_is_asked_for_equally_often():
+    task = NthFarthest(4, 2)
+    state, _ = task.reset(4000, seeded())
+    rank, reference = state.inputs[:, 0, 6:].split(4, -1)
+    for part in (rank, reference):
+        assert (part.mean(0) - 0.25).abs().max() < 0.03
+    assert (torch.bincount(state.targets[:, -1], minlength=4) / 4000 - 0.25).abs().max() < 0.03

@@ -34,6 +34,11 @@ def test_a_damaged_step_is_named(tmp_path, capsys):
     assert "data.h5 is damaged: episode 2, step 4: reward is NaN" in capsys.readouterr().out
 
 
+def test_a_file_that_does_not_exist_is_named(tmp_path, capsys):
+    assert main(["inspect", str(tmp_path / "data.h5")]) == 2
+    assert "data.h5: there is no such file" in capsys.readouterr().err
+
+
 def test_a_file_that_is_no_data_set_is_named(tmp_path, capsys):
     (tmp_path / "data.h5").write_text("no")
     assert main(["inspect", str(tmp_path / "data.h5")]) == 1
