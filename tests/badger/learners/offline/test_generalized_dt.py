@@ -5,6 +5,7 @@ import torch
 
 from badger import Agent, act, sense
 from badger.learners.offline.generalized_dt import GeneralizedDTLearner, reward_range
+from badger.learners.offline.step_layout import step_layout
 from badger.learners.offline.windows import Windows
 from badger.rng import drawing_from, seeded_generator
 from comms import Silent
@@ -18,7 +19,7 @@ TASK = PreviousActionReward(CART)
 
 def make(core=None, **options):
     with drawing_from(seeded_generator(0)):
-        core = core or GeneralizedDT(TASK.obs_size, 8, obs_size=2, action_size=3, context=3, layers=1)
+        core = core or GeneralizedDT(TASK.obs_size, 8, layout=step_layout(TASK), context=3, layers=1)
         agent = Agent(
             sense=sense.Broadcast(TASK.obs_size), core=core, bus=Silent(8), topology="none", experts=1,
             act=act.Mean(8, 3), identity_size=0,
