@@ -39,6 +39,7 @@ class EpisodeWriter:
         self.path, self.action_space, self.task = Path(path), action_space, task
         self.episodes = self.steps = 0
         self._best = -np.inf
+        check_folder(self.path)
         self._temporary = self.path.with_name(f"unfinished-{os.getpid()}-{self.path.name}.tmp")
         self._file = create_hdf5(self._temporary)
 
@@ -132,6 +133,19 @@ class EpisodeWriter:
                     f"{name} of a step has shape {found[0]} of {found[1]}, and in the episodes before {before[0]} of "
                     f"{before[1]}: want the same"
                 )
+
+
+def check_folder(path: Path) -> None:
+    """Checks that there is a folder in which a file can be made.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: want a file in a folder that exists, there is no {path.parent}")
 
 
 def check_first(episodes: Episodes, space: ActionSpace, number: int) -> None:

@@ -143,9 +143,9 @@ class EpisodeDataset:
         """No episode, for shapes and types."""
         return self.windows(torch.arange(0), torch.arange(0), 0)
 
-    def __getitem__(self, rows: Int[Tensor, " B"] | slice) -> Episodes:
-        """Whole episodes, padded to the longest of them."""
-        rows = torch.arange(len(self))[rows]
+    def __getitem__(self, rows: Int[Tensor, " B"] | slice | int) -> Episodes:
+        """Whole episodes, padded to the longest of them; of one number a batch of 1."""
+        rows = torch.arange(len(self))[rows].reshape(-1)
         steps = int(self.length[rows].max()) if len(rows) else 0
         return self.windows(rows, torch.zeros_like(rows), steps)
 
@@ -158,8 +158,11 @@ class EpisodeDataset:
             steps: T of the result.
 
         Raises:
-            ValueError: a first step outside of its episode.
+            ValueError: no such episode, or a first step outside of it.
         """
+        unknown = (rows < 0) | (rows >= len(self))
+        if unknown.any():
+            raise ValueError(f"rows has episode {int(rows[unknown][0])}, want 0 to {len(self) - 1}")
         outside = (start < 0) | (start > self.length[rows])
         if outside.any():
             k = int(outside.long().argmax())

@@ -17,7 +17,7 @@ from types import TracebackType
 import numpy as np
 import torch
 
-from badger.datasets.episode_writer import check_first, sync, to_numpy
+from badger.datasets.episode_writer import check_first, check_folder, sync, to_numpy
 from badger.datasets.hdf5 import create_hdf5
 from badger.datasets.minari_reader import MAIN_DATA, MASK, METADATA, TASK
 from badger.datasets.minari_spaces import write_action_space, write_box
@@ -46,6 +46,7 @@ class MinariWriter:
     def __init__(self, path: str | os.PathLike[str], action_space: ActionSpace, task: str = ""):
         self.path, self.action_space, self.task = Path(path), action_space, task
         check_minari(self.path, action_space, None)
+        check_folder(self.path)
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists: choose another folder, or delete it")
         self.episodes = self.steps = 0

@@ -158,6 +158,24 @@ def test_a_window_outside_of_its_episode_is_refused(tmp_path):
         make_data((1, 1, 3)).windows(torch.tensor([0, 2]), torch.tensor([1, 4]), 2)
 
 
+def test_an_episode_that_does_not_exist_is_refused(tmp_path):
+    for data in (make_data((1, 3)), saved(make_data((1, 3)), tmp_path)):
+        for row in (-1, 2):
+            with pytest.raises(ValueError, match=f"rows has episode {row}, want 0 to 1"):
+                data.windows(torch.tensor([0, row]), torch.tensor([0, 0]), 2)
+
+
+def test_one_episode_is_a_batch_of_one(tmp_path):
+    data = make_data((1, 3))
+    assert same_episodes(data[1], data[1:]) and same_episodes(data[-1], data[1:])
+
+
+@pytest.mark.parametrize("out_format", ["hdf5", "minari"])
+def test_a_folder_that_does_not_exist_is_named(out_format, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no .*none"):
+        make_data().save(tmp_path / "none" / "d-v0", out_format=out_format)
+
+
 @pytest.mark.parametrize(
     ("second", "words"),
     [

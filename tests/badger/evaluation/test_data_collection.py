@@ -12,7 +12,7 @@ from badger.policies.policies import Greedy, Sampled, identity_policy
 from badger.policies.uniform import Uniform
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
-from tasks import CartPole, Copy, Discrete, Gymnasium, MultiDiscrete, TMaze
+from tasks import CartPole, Copy, Discrete, Gymnasium, MultiDiscrete, PreviousActionReward, TMaze
 
 SMALL = {"core.hidden_size": 4, "batch": 2, "device": "cpu"}
 
@@ -152,7 +152,8 @@ def test_a_batch_of_large_episodes_is_small():
 
 
 def test_a_task_has_its_registered_name():
-    assert [task_name(task) for task in (TMaze(), Copy())] == ["t_maze", "copy"]
+    tasks = (TMaze(), Copy(), PreviousActionReward(TMaze()))
+    assert [task_name(task) for task in tasks] == ["t_maze", "copy", "t_maze"]
     assert task_name(CartPole(velocities=False)) == 'cart_pole {"velocities": false}'
     assert task_name(Gymnasium("CartPole-v1")) == "Gymnasium CartPole-v1"
     assert isinstance(Copy().action_space, Discrete | MultiDiscrete)
