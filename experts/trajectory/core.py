@@ -59,9 +59,8 @@ class TrajectoryTransformer(Core):
         hidden_size: Y, at least the numbers of an action and the options of its first choice.
         layout: of the input; recipes pass that of their task.
         objective: return: plans have the highest expected return; likelihood: the most likely actions, for imitation;
-            goal: the highest expected return where a final state alone is rewarded, the goal that the observation
-            names. The transformer reads it first. The paper compares such plans by likelihood, which finds near goals
-            only.
+            goal: the most likely actions before a final state, the goal that the observation names, which is the first
+            that the transformer reads; plans that reach it sooner are more likely.
         width: of the transformer.
         layers: of the transformer.
         heads: of attention.
@@ -119,7 +118,7 @@ class TrajectoryTransformer(Core):
             expand=expand,
             action_mass=action_mass,
             gamma=gamma,
-            likelihood=objective == "likelihood",
+            likelihood=objective != "return",
         )
 
     @property

@@ -1,7 +1,7 @@
 """The learner of a Trajectory Transformer: each number of recorded steps is predicted from those before."""
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.act import Mean
@@ -27,9 +27,8 @@ class TrajectoryTransformerLearner(Offline):
 
     The bins of the core are fitted to the data at once. An outer step draws windows that begin anywhere in an episode;
     their tokens are predicted in one pass, with the weight 5 for those of actions. For the objective "goal" a window
-    ends at a later state of its episode, up to `goal_steps` steps after its start, which the core reads first; to reach
-    it is rewarded by 1, and nothing else is. The agent's output head is set to pass the planned action on, and is not
-    trained.
+    ends at a later state of its episode, up to `goal_steps` steps after its start, which the core reads first. The
+    agent's output head is set to pass the planned action on, and is not trained.
 
     Metrics: those of `Offline`.
 
@@ -88,8 +87,7 @@ class TrajectoryTransformerLearner(Offline):
     def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:
         sampler = WindowSampler(self.data, None, core.window)
         windows = sampler.draw(-(-FITTED_STEPS // core.window), generator(self.seed, "bins"))
-        steps, _, valid = self._sequences(windows, torch.device("cpu"))
-        return core.discretizer.fitted(steps[valid])
+        return core.discretizer.fitted(self._steps(windows, self._values(windows))[windows.episodes.valid])
 
     def _values(self, windows: Windows) -> Float[Tensor, "B T"]:
         """The values to go of the steps of some windows, on the host: each begins with the next step's reward."""
@@ -110,22 +108,18 @@ class TrajectoryTransformerLearner(Offline):
         return obs[:, [reached for _, reached in self.core.layout.goals]], final - windows.start
 
     def _loss(self, windows: Windows, rng: torch.Generator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        return sequence_loss(self.core, *self._sequences(windows, self.updater.device)), {}
-
-    def _sequences(
-        self, windows: Windows, device: torch.device
-    ) -> tuple[Float[Tensor, "B T S"], Float[Tensor, "B G"], Bool[Tensor, "B T"]]:
-        """Steps, goals and valid steps of some windows, which are on the device."""
-        layout, valid = self.core.layout, windows.episodes.valid
+        device, valid = self.updater.device, windows.episodes.valid
         steps = self._steps(windows, host.on_host(self._values, windows).to(device))
         goal = steps.new_zeros(len(steps), 0)
+        layout = self.core.layout
         if layout.goals:
             goal, until = (part.to(device) for part in host.on_host(self._goals, windows))
-            left = until.unsqueeze(-1) - torch.arange(valid.shape[1], device=device)  # 1: the step reaches the goal
-            steps[..., layout.reward] = steps[..., layout.reward + 1] = (left == 1).to(steps)
-            steps[..., layout.reward + 2] = (self.core.gamma ** (left - 2).clamp(min=0).to(steps)) * (left > 1)
+            left = until.unsqueeze(-1) - torch.arange(valid.shape[1], device=device)
             valid = valid & (left > 0)
-        return steps, goal.to(steps), valid
+            steps = steps.index_copy(
+                -1, torch.tensor([layout.reward + 1], device=device), (left == 1).to(steps)[..., None]
+            )
+        return sequence_loss(self.core, steps, goal.to(steps), valid), {}
 
 
 @torch.no_grad()

@@ -89,7 +89,7 @@ def test_a_beam_with_room_for_all_plans_finds_the_best_of_them(layout, objective
         dims = core.layout.sequence(1)[: len(goal + now)]
         centers = core.discretizer.centers.numpy()
         action, score = best_plan(
-            predictor(core), centers, goal + now, dims, core.layout, 2, 0.8, likelihood=objective == "likelihood"
+            predictor(core), centers, goal + now, dims, core.layout, 2, 0.8, likelihood=objective != "return"
         )
         assert y[row, :3].argmax() == action and state.score[row].item() == pytest.approx(score, rel=1e-9)
 

@@ -65,12 +65,6 @@ def test_a_goal_is_a_later_state_of_the_episode_and_ends_the_window():
     goal, until = learner._goals(drawn)
     assert torch.equal(goal, drawn.episodes.obs[torch.arange(30), until, :2])
     assert set(until.tolist()) == {1, 2, 3} and learner.core.layout.size == 2 + 4
-    steps, _, valid = learner._sequences(drawn, torch.device("cpu"))
-    assert valid.sum(1).tolist() == until.tolist()
-    for row, n in enumerate(until.tolist()):  # reward, end and value to go
-        values = [0.99 ** (n - 2 - t) if t < n - 1 else 0.0 for t in range(n)]
-        want = torch.tensor([[float(t == n - 1)] * 2 + [values[t]] for t in range(n)])
-        torch.testing.assert_close(steps[row, :n, 3:], want)
 
 
 def test_an_update_makes_the_recorded_steps_more_likely():
