@@ -226,6 +226,13 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name}={size}, want at least 1")
 
 
+def check_at_most(largest: int, **sizes: int) -> None:
+    """Raises ValueError unless each size is at most the largest one."""
+    for name, size in sizes.items():
+        if size > largest:
+            raise ValueError(f"{name}={size}, want at most {largest}")
+
+
 def make_controller(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
     """Builds the controller of a memory, whose input is [x, read vector].
 

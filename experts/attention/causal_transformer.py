@@ -12,8 +12,31 @@ from torch.autograd import Function
 from torch.nn.functional import scaled_dot_product_attention
 
 from experts.second_derivatives import first_order_only, note_recorded
+from experts.torch_internals import functorch_active
 
 INITIAL_STD = 0.02  # of all weights
+
+
+def attention(
+    query: Float[Tensor, "R heads Q K"],
+    keys: Float[Tensor, "R heads T K"],
+    values: Float[Tensor, "R heads T K"],
+    mask: Bool[Tensor, "*M Q T"] | None,
+) -> Float[Tensor, "R heads Q K"]:
+    """What the queries read; under `torch.func` by plain operations, as torch's kernel cannot be vectorized.
+
+    Args:
+        query: one for each step that reads.
+        keys: of all steps.
+        values: of all steps.
+        mask: the steps that are seen; None: those up to a step's own.
+    """
+    if not functorch_active():
+        return scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
+    if mask is None:
+        mask = query.new_ones(query.shape[-2], keys.shape[-2]).tril() > 0
+    scores = (query @ keys.mT * query.shape[-1] ** -0.5).masked_fill(~mask, -torch.inf)
+    return torch.softmax(scores, -1) @ values
 
 
 class CausalTransformer(nn.Module):
@@ -82,7 +105,7 @@ class Block(nn.Module):
             x, normed, mask = x[:, first::every], normed[:, first::every], mask[..., first::every, :]
         query, keys, values = (self._split(part) for part in (self.query(normed), *rows.chunk(2, -1)))
         mask = mask if mask is None or mask.dim() == 2 else mask.unsqueeze(1)
-        read = scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
+        read = attention(query, keys, values, mask)
         x = x + self.out(FirstOrderAttention.apply(read).transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_within(x)), rows
 

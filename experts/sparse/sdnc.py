@@ -166,7 +166,7 @@ class SDNC(Core):
 
     def _link(self, slots: Slots, state: SDNCState, written: Tensor, weights: Tensor) -> tuple[Slots, Tensor, Tensor]:
         """The slots with the links of this write, and the precedence after it."""
-        rows, sums = strongest(written.flatten(1), weights.detach().flatten(1), written[0].numel())
+        rows, sums = strongest(written.flatten(1), weights.detach().flatten(1), written.shape[1:].numel())
         sums = sums.clamp(max=1)
         before = state.last_written, state.precedence
         slots = slots.change(lambda ops, arrays, undo: link(ops, arrays, (rows, sums), before, undo))

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from experts import state as states
-from experts.core import Core, check_positive
+from experts.core import Core, check_at_most, check_positive
 from experts.random_key import RandomKey, initial_key
 from experts.trajectory.beam_search import BeamSearch
 from experts.trajectory.discretizer import Discretizer
-from experts.trajectory.layout import EXAMPLE, StepLayout, check_layout
+from experts.trajectory.layout import EXAMPLE, LARGEST, StepLayout, check_layout
 from experts.trajectory.transformer import Cache, TokenTransformer
 
 
@@ -102,6 +102,7 @@ class TrajectoryTransformer(Core):
         super().__init__()
         check_positive(width=width, layers=layers, heads=heads, history=history, horizon=horizon)
         check_positive(hidden_size=hidden_size, beam=beam, expand=expand)
+        check_at_most(LARGEST, bins=bins, beam=beam, expand=expand)
         for name, value in (("action_mass", action_mass), ("gamma", gamma)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name}={value}, want a number from 0 to 1")

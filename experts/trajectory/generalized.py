@@ -11,10 +11,10 @@ from torch import Tensor
 
 from experts import state as states
 from experts.attention.decision_transformer import DecisionTransformer
-from experts.core import Core, check_positive
+from experts.core import Core, check_at_most, check_positive
 from experts.state import State, expand_mask
 from experts.trajectory.futures import BidirectionalFuture, CategoricalFuture, Future
-from experts.trajectory.layout import EXAMPLE, StepLayout
+from experts.trajectory.layout import EXAMPLE, LARGEST, StepLayout
 
 MATCHES: dict[str, type[Future]] = {"categorical": CategoricalFuture, "bidirectional": BidirectionalFuture}
 
@@ -72,6 +72,7 @@ class GeneralizedDT(Core):
     ):
         super().__init__()
         check_positive(bins=bins)
+        check_at_most(LARGEST, bins=bins)
         self.future: Future = CategoricalFuture(bins) if match == "categorical" else BidirectionalFuture()
         self.inner = DecisionTransformer(
             input_size + self.future.size, hidden_size, layout=layout, target_return=target_return,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+LARGEST = 10_000  # bins of a number, and plans of a beam
 OBJECTIVES = ("return", "likelihood", "goal")  # of a plan
 
 

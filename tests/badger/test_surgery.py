@@ -48,7 +48,7 @@ def scrambled(state, expert=1):
         return x
 
     def inside(core):
-        for name in ("core", "memory"):  # of a wrapper
+        for name in ("core", "memory", "inner"):  # of a wrapper
             if hasattr(core, name):
                 return core._replace(**{name: inside(getattr(core, name))})
         if hasattr(core, "controller"):

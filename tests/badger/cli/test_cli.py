@@ -203,7 +203,7 @@ def test_list_has_no_arguments(command):
 
 def test_an_unknown_command_is_refused_with_the_valid_ones(command):
     code, _, err = command("trian")
-    commands = "train, resume, evaluate, inspect, study, compare, bench, solve, list"
+    commands = "train, resume, evaluate, record, inspect, study, compare, bench, solve, list"
     assert code == 2
     assert f"unknown command 'trian', want one of: {commands}. Did you mean 'train'?" in err
 

@@ -23,7 +23,7 @@ def test_a_run_is_recorded(folder, flags, tmp_path, capsys):
     assert main(["record", folder, "--episodes", "5", "--batch", "3", "--out", out, *flags]) == 0
     data = EpisodeDataset.load(out)
     data.check()
-    assert data.length.tolist() == [4] * 5 and data.task == "t_maze"
+    assert data.length.tolist() == [4] * 5 and data.task == 't_maze {"length": 3}'
     assert "5 episodes of t_maze, 20 steps" in capsys.readouterr().out
 
 
