@@ -24,7 +24,7 @@ def test_a_run_is_recorded(folder, flags, tmp_path, capsys):
     data = EpisodeDataset.load(out)
     data.check()
     assert data.length.tolist() == [4] * 5 and data.task == 't_maze {"length": 3}'
-    assert "5 episodes of t_maze, 20 steps" in capsys.readouterr().out
+    assert '5 episodes of t_maze {"length": 3}, 20 steps' in capsys.readouterr().out
 
 
 def test_random_actions_are_recorded_without_a_run(tmp_path):
