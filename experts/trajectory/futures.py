@@ -1,4 +1,4 @@
-"""What is asked for of the rewards that are to come: their histogram, or their order as a learned code.
+"""Descriptions of the rewards that an agent is asked for: a histogram, or a learned code of their order.
 
 Shapes: B episode, N members, L rewards of a future, U bins, Z size of a code, K steps.
 """
