@@ -1,4 +1,4 @@
-"""What the heads of a sparse memory compute from the few slots that they read and write, in plain operations.
+"""Weights of the few slots that the heads of a sparse memory read and write, in plain operations.
 
 Shapes: B store, N member, H head, K slots read by a head, L slots written by it, W slot size.
 """

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 
 from badger import BUSES, CORES, initial_carry, rollout
 from experts import state as states
+from experts.attention.step_window import StepWindow
 from experts.fast_weights.low_rank_sum import LowRankSum
 from pairwise import each_value, pairwise
 from toys import HEADS, game, observations, run, seeded, toy_agent, with_seeds_of
@@ -53,6 +54,9 @@ def scrambled(state, expert=1):
         if hasattr(core, "controller"):
             own = {name: change(getattr(core, name)) for name in ("h", "read") if hasattr(core, name)}
             return core._replace(controller=inside(core.controller), **own)
+        if isinstance(getattr(core, "window", None), StepWindow):
+            window = StepWindow(tuple(map(change, core.window.parts)), core.window.count)
+            return states.map(change, core._replace(window=None))._replace(window=window)
         if isinstance(getattr(core, "trace", None), LowRankSum):
             trace = LowRankSum.from_dense(change(core.trace.dense()))
             return core._replace(h=change(core.h), trace=trace, rate=change(core.rate))

@@ -6,7 +6,7 @@ from typing import Any
 from badger.datasets import EpisodeDataset
 from badger.learners import requirement
 from badger.recipes.flags import recipe
-from badger.recipes.parts import CORE
+from badger.recipes.parts import ACT, CORE
 from badger.recipes.recordings.data_flags import DataFlags
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
@@ -25,7 +25,8 @@ def offline(setup: Setup, recorded: DataFlags) -> Run:
     """An agent learns from recorded episodes, and is judged in their task: `badger train offline --data data.h5`.
 
     Learners: behavior_cloning of any agent, percent_bc of the best episodes alone, and decision_transformer, whose core
-    is the one of that name, where no other is given. Evaluations on held-out episodes decide best.pt.
+    is the one of that name, where no other is given. Evaluations on held-out episodes decide best.pt. In a task of
+    several agents one expert acts for each, where no number of experts is given.
     """
     data, learner = recorded.load(setup.seed), setup.learner
     previous = requirement(learner.factory, "needs_previous")
@@ -34,10 +35,20 @@ def offline(setup: Setup, recorded: DataFlags) -> Run:
     if previous and setup.core.name == "gru":
         setup = dataclasses.replace(setup, core=CORE(learner.name))
     setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))
+    setup = _with_teams(setup, task)
     run = setup.make_run(task, data=data)
     if recorded.target_return is not None:
         set_target_return(run.learner.agent, recorded.target_return)
     return run
+
+
+def _with_teams(setup: Setup, task: Task) -> Setup:
+    """In a task of several agents: their head in place of the recipe's, and an expert for each in place of one."""
+    if task.agents is None:
+        return setup
+    act = ACT("team") if setup.act.name == SINGLE_EXPERT_DEFAULTS["act"] else setup.act
+    experts = task.agents if setup.experts == SINGLE_EXPERT_DEFAULTS["experts"] else setup.experts
+    return dataclasses.replace(setup, act=act, experts=experts)
 
 
 def _conditions(data: EpisodeDataset, task: Task) -> dict[str, Any]:

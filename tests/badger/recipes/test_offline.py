@@ -108,6 +108,13 @@ def test_a_file_names_the_options_of_its_task(data):
     assert (task.nodes, task.edge_probability, task.steps) == (6, 0.4, 6)
 
 
+def test_several_agents_learn_from_what_they_did_by_an_expert_each(tmp_path):
+    file = tmp_path / "tiger.h5"
+    assert main(["record", "--recipe", "dec_tiger", "--random", "--episodes", "4", "--out", str(file)]) == 0
+    run = build_run("offline", data=str(file), **TINY)
+    assert run.learner.agent.experts == 2 and run.learner.update()["loss"].isfinite()
+
+
 def test_a_learner_from_recordings_is_refused_where_there_are_none(capsys):
     assert main(["train", "t_maze", "--learner", "behavior_cloning"]) == 2
     assert "want badger train offline --data FILE --learner behavior_cloning" in capsys.readouterr().err

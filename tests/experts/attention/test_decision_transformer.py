@@ -8,7 +8,7 @@ import torch
 
 from badger.testing import CORE_PROPERTIES
 from badger.testing.core import UNCOMPILED
-from experts import StepLayout
+from experts import StepLayout, set_target_return, with_return_to_go
 from experts.attention.decision_transformer import DecisionTransformer
 
 OBS, ACTION, REST, WIDTH = 2, 3, 1, 8
@@ -126,3 +126,46 @@ def test_unrolled_and_stepped_outputs_are_equal_across_the_slide(kind, context):
 @pytest.mark.parametrize("holds", [name for name in CORE_PROPERTIES if name in UNCOMPILED])
 def test_windows_that_slide_hold_the_contract(kind, holds):
     CORE_PROPERTIES[holds](partial(DecisionTransformer, context=3, layers=2, **KINDS[kind]))
+
+
+def test_steps_beyond_the_table_share_one_embedding_that_begins_as_zero_and_is_counted():
+    core = DecisionTransformer(SIZE, WIDTH, layout=StepLayout(OBS, numbers=ACTION), max_time=2)
+    late = core.tokens.time.weight[2:]
+    assert late.shape == (1, WIDTH) and not late.any()
+    xs, state, shares = inputs(5).float(), None, []
+    state = core.initial_state(xs[0])
+    for x in xs:
+        y, state = core(x, state)
+        shares.append(core.metrics(state)["late"].tolist())
+    assert shares == [[0, 0], [0, 0], [1, 1], [1, 1], [1, 1]]
+    y.square().mul(torch.arange(WIDTH)).sum().backward()
+    assert core.tokens.time.weight.grad[2].any()
+
+
+def test_the_return_to_go_is_the_target_less_the_last_rewards_after_each_reset():
+    core, xs = make(), inputs(6)
+    reset = torch.zeros(6, 2, dtype=torch.bool)
+    reset[3, 1] = True
+    xs[3, 1, ..., OBS + ACTION] = 0
+    _, state = core.unroll(xs, core.initial_state(xs[0]), reset)
+    paid = xs[:, :, 0, OBS + ACTION].sum(0)
+    paid[1] = xs[3:, 1, 0, OBS + ACTION].sum()
+    torch.testing.assert_close(state.to_go.asked[:, 0], 3 - paid)
+    assert state.to_go.time[:, 0].tolist() == [6, 3]
+    set_target_return(core, -1.0)
+    assert core.initial_state(xs[0]).to_go.asked.tolist() == [[-1], [-1]]
+    begun = with_return_to_go(core.initial_state(xs[0]), torch.tensor([5.0, 6.0]), torch.tensor([2, 0]))
+    assert begun.to_go.asked.tolist() == [[5], [6]] and begun.to_go.time.tolist() == [[2], [0]]
+    with pytest.raises(ValueError, match="target_return=1: the agent is not asked for a return"):
+        set_target_return(torch.nn.Linear(1, 1), 1)
+    with pytest.raises(ValueError, match="the core is not asked for a return"):
+        with_return_to_go((torch.zeros(2),), torch.zeros(2), torch.zeros(2).long())
+
+
+def test_keys_and_values_are_kept_until_the_window_slides_and_no_longer():
+    core, xs = make(), inputs(6)
+    state, kept = core.initial_state(xs[0]), []
+    for x in xs:
+        _, state = core(x, state)
+        kept.append(len(state.window.parts) > 1)
+    assert kept == [True, True, True, False, False, False] and state.window.rows == core.context - 1
