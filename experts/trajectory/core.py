@@ -91,7 +91,7 @@ class TrajectoryTransformer(Core):
         width: int = 64,
         layers: int = 2,
         heads: int = 2,
-        bins: int = 50,
+        bins: int = 100,
         history: int = 1,
         horizon: int = 5,
         beam: int = 8,
