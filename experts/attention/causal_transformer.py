@@ -33,10 +33,22 @@ def attention(
     """
     if not functorch_active():
         return scaled_dot_product_attention(query, keys, values, mask, is_causal=mask is None)
-    if mask is None:
-        mask = query.new_ones(query.shape[-2], keys.shape[-2]).tril() > 0
-    scores = (query @ keys.mT * query.shape[-1] ** -0.5).masked_fill(~mask, -torch.inf)
-    return torch.softmax(scores, -1) @ values
+    return plain_attention(query, keys, values, _causal(query) if mask is None else mask)
+
+
+def plain_attention(
+    query: Float[Tensor, "R heads Q K"],
+    keys: Float[Tensor, "R heads T K"],
+    values: Float[Tensor, "R heads T K"],
+    mask: Bool[Tensor, "*M Q T"],
+) -> Float[Tensor, "R heads Q K"]:
+    """What the queries read by plain operations, which have second derivatives and can be vectorized by vmap.
+
+    Args:
+        query, keys, values, mask: as for `attention`.
+    """
+    scores = (query @ keys.mT) * query.shape[-1] ** -0.5
+    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ values
 
 
 class CausalTransformer(nn.Module):
@@ -134,5 +146,5 @@ class FirstOrderAttention(Function):
 
 
 def _causal(x: Tensor) -> Tensor:
-    """(Q, Q): what each token sees."""
-    return torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
+    """(Q, Q): what each token sees; x (..., Q, W)."""
+    return torch.ones(x.shape[-2], x.shape[-2], dtype=torch.bool, device=x.device).tril()

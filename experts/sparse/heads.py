@@ -9,6 +9,14 @@ from torch import Tensor
 from experts.dnc.addressing import EPS
 
 
+def check_access(slots: int, top_k: int, threshold: float) -> None:
+    """Raises ValueError for more slots to read than there are, or a negative threshold."""
+    if top_k > slots:
+        raise ValueError(f"top_k={top_k}, want at most the number of slots, {slots}")
+    if not threshold >= 0:
+        raise ValueError(f"threshold={threshold}, want at least 0")
+
+
 def similarity_weights(query: Tensor, strength: Tensor, content: Tensor) -> Tensor:
     """Softmax (B, N, H, K) over the slots read of strength times cosine similarity.
 

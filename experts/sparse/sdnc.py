@@ -10,7 +10,7 @@ from torch.nn.functional import softplus
 
 from experts import state as states
 from experts.core import Core, check_positive, make_controller
-from experts.sparse.heads import dense_weights, similarity_weights, used_slots
+from experts.sparse.heads import check_access, dense_weights, similarity_weights, used_slots
 from experts.sparse.links import AFTER, BEFORE, link, moved, strongest
 from experts.sparse.slots import Slots
 from experts.state import State
@@ -99,10 +99,7 @@ class SDNC(Core):
         super().__init__()
         sizes = {"slots": slots, "slot_size": slot_size, "heads": heads, "top_k": top_k, "links": links}
         check_positive(**sizes, output_size=1 if output_size is None else output_size)
-        if top_k > slots:
-            raise ValueError(f"top_k={top_k}, want at most the number of slots, {slots}")
-        if not threshold >= 0:
-            raise ValueError(f"threshold={threshold}, want at least 0")
+        check_access(slots, top_k, threshold)
         reads = heads * slot_size
         self.controller = make_controller(controller, input_size, reads)
         hidden = self.controller.output_size

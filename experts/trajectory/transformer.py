@@ -8,7 +8,8 @@ from typing import TypeAlias
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+
+from experts.attention.causal_transformer import attention, plain_attention
 
 Cache: TypeAlias = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, (R, heads, P, W / heads)."""
@@ -118,19 +119,9 @@ class Layer(nn.Module):
         query, key, value = qkv.movedim(2, 0).transpose(2, 3).unbind(0)
         if cache is not None:
             key, value = torch.cat([cache[0], key], 2), torch.cat([cache[1], value], 2)
-        read = _causal(query, key, value) if mask is None else _masked(query, key, value, mask)
+        read = attention(query, key, value, None) if mask is None else plain_attention(query, key, value, mask)
         x = x + self.merge(read.transpose(1, 2).flatten(2))
         return x + self.mlp(self.norm_within(x)), (key, value)
-
-
-def _causal(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    return scaled_dot_product_attention(query, key, value, is_causal=True)
-
-
-def _masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    """The same for few queries by plain operations, which have second derivatives and can be vectorized by vmap."""
-    scores = (query @ key.mT) * query.shape[-1] ** -0.5
-    return scores.masked_fill(~mask, -torch.inf).softmax(-1) @ value
 
 
 def select_rows(cache: Cache, index: Int[Tensor, " R2"]) -> Cache:
