@@ -51,6 +51,7 @@ WITH_METRICS = {
     "decision_transformer",
     "neural_map",
     "relational_memory",
+    "rssm",
     "generalized_dt",
     "trajectory_transformer",
     "working_memory_graph",
