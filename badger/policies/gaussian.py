@@ -74,7 +74,7 @@ class ClipFunction(Function):
         return x.clamp(low, high)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (x,) = ctx.saved_tensors
         outwards = ((x > ctx.high) & (grad < 0)) | ((x < ctx.low) & (grad > 0))
         return torch.where(outwards, 0, grad), None, None
