@@ -16,7 +16,7 @@ from badger.datasets import EpisodeDataset, Episodes
 from badger.learners import host
 from badger.learners.offline.imitation import accuracy, action_error, learned_steps, masked_mean
 from badger.learners.offline.replayed import check_data, observations, to_recording
-from badger.learners.offline.windows import Windows, WindowSampler
+from badger.learners.offline.windows import Sampler, Windows, WindowSampler
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_auxiliary, check_sizes
@@ -104,7 +104,7 @@ class Offline:
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.sampler: WindowSampler = host.on_host(WindowSampler, data, rows, sequence_length or None, weights)
+        self.sampler: Sampler = host.on_host(WindowSampler, data, rows, sequence_length or None, weights)
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.eval_policy: Policy = _policy(eval_policy, task)
         self.updater = GuardedAdamW(
