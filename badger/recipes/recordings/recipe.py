@@ -5,13 +5,14 @@ from typing import Any
 
 from badger.datasets import EpisodeDataset
 from badger.learners import requirement
+from badger.learners.population import member_learners
 from badger.recipes.flags import recipe
 from badger.recipes.parts import ACT, CORE
 from badger.recipes.recordings.data_flags import DataFlags
 from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
-from experts import set_target_return
+from experts import set_target_return, target_return
 from tasks import Task
 
 
@@ -30,15 +31,19 @@ def offline(setup: Setup, recorded: DataFlags) -> Run:
     """
     data, learner = recorded.load(setup.seed), setup.learner
     previous = requirement(learner.factory, "needs_previous")
-    task = recorded.make_task(data, previous=previous)
+    recorded = recorded.resolve(data, previous=previous)
+    task = recorded.make_task()
     recorded.check(data, task)
     if previous and setup.core.name == "gru":
         setup = dataclasses.replace(setup, core=CORE(learner.name))
     setup = dataclasses.replace(setup, core=setup.core.with_defaults(_conditions(data, task)))
     setup = _with_teams(setup, task)
     run = setup.make_run(task, data=data)
+    agent = member_learners(run.learner)[0].agent
     if recorded.target_return is not None:
-        set_target_return(run.learner.agent, recorded.target_return)
+        set_target_return(agent, recorded.target_return)
+    options = {f"core.{name}": value for name, value in setup.core.options.items()}
+    run.resolved = recorded.arguments | {"core": setup.core.name, "target_return": target_return(agent)} | options
     return run
 
 

@@ -2,26 +2,34 @@
 
 import json
 import shutil
+from typing import Any
 
 import pytest
 import torch
 
 import badger
 from badger.cli.main import main
+from badger.datasets import EpisodeDataset
 from badger.recipes.build import build_run, load_run
 from badger.runs.training import train
 from experts import target_return
+from tasks import Discrete
 
 TINY = {"outer_steps": 4, "batch": 3, "evaluate_every": 2}
 TRANSFORMER = {
     "learner": "decision_transformer", "core": "decision_transformer", "core.hidden_size": 6, "core.layers": 1,
     "core.context": 3,
 }  # fmt: skip
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "behavior_cloning": {"core.hidden_size": 5},
     "several experts": {"experts": 2, "bus": "attention", "identity_size": 3, "core": "episodic"},
     "percent_bc": {"learner": "percent_bc", "learner.percent": 50, "learner.sequence_length": 3},
     "decision_transformer": TRANSFORMER,
+    "generalized_dt": TRANSFORMER | {"learner": "generalized_dt", "core": "generalized_dt"},
+    "trajectory_transformer": {
+        "learner": "trajectory_transformer", "core": "trajectory_transformer", "core.hidden_size": 16, "core.width": 8, "core.layers": 1,
+        "core.horizon": 2, "core.beam": 2, "core.bins": 8,
+    },
     "sliding": TRANSFORMER | {"core.sliding": True, "learner.sequence_length": 5},
 }
 
@@ -81,9 +89,40 @@ def test_what_a_transformer_recorded_can_be_learned_from(data, tmp_path):
     assert second.learner.update()["finite"]
 
 
+@pytest.mark.parametrize("kind", ["behavior_cloning", "decision_transformer", "generalized_dt"])
+def test_an_agent_is_judged_from_any_folder_and_without_its_data_but_not_trained(
+    kind, data, tmp_path, capsys, monkeypatch
+):
+    """Nor is it trained on with other data of that name."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(data, "data.h5")
+    run, state = make("data.h5", **KINDS[kind]), tmp_path / "run"
+    run.folder = state
+    train(run, 2, quiet=True, tensorboard=False)
+    resolved = json.loads((state / "run.json").read_text())["resolved"]
+    assert resolved["data"] == str(tmp_path / "data.h5") and resolved["task"] == "random_walk_graph"
+    assert resolved["target_return"] == (None if kind == "behavior_cloning" else 0)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    weights = [load_run(state).learner.agent.state_dict()]
+    (tmp_path / "data.h5").unlink()
+    weights.append(load_run(state).learner.agent.state_dict())
+    assert all(a.equal(b) for a, b in zip(*(part.values() for part in weights), strict=True))
+    assert main(["evaluate", str(state), "--episodes", "3"]) == 0
+    capsys.readouterr()
+    assert main(["resume", str(state)]) == 2 and "no such file to learn from" in capsys.readouterr().err
+    shutil.copy(data, "all.h5")
+    EpisodeDataset.from_episodes(EpisodeDataset.load("all.h5")[:9], Discrete(6)).save(tmp_path / "data.h5")
+    assert main(["evaluate", str(state), "--episodes", "3"]) == 0
+    capsys.readouterr()
+    assert main(["resume", str(state)]) == 2
+    assert "has {'episodes': 9, " in (error := capsys.readouterr().err) and "want the same data" in error
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ("--data none.h5 --task t_maze", "badger: --data none.h5: no such file to learn from; put it there"),
         ("--data none.h5", "badger: --data none.h5: no such file; record one, such as"),
         ("--learner ppo", "learner 'ppo' learns from episodes that the agent lives"),
         ("--target-return 1", "--target-return 1: the agent is not asked for a return"),
