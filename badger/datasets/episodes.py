@@ -82,7 +82,7 @@ class EpisodeDataset:
 
         Args:
             path: the file.
-            out_format: "minari": to a new folder that Minari reads, instead; see `badger.datasets.minari_writer`.
+            out_format: "minari": to a new folder that Minari reads, instead; see `badger.datasets.minari.writer`.
 
         Raises:
             ValueError: there is no episode, a type of numbers that HDF5 does not have, or what Minari cannot hold.

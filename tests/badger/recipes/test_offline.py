@@ -27,8 +27,14 @@ KINDS: dict[str, dict[str, Any]] = {
     "decision_transformer": TRANSFORMER,
     "generalized_dt": TRANSFORMER | {"learner": "generalized_dt", "core": "generalized_dt"},
     "trajectory_transformer": {
-        "learner": "trajectory_transformer", "core": "trajectory_transformer", "core.hidden_size": 16, "core.width": 8, "core.layers": 1,
-        "core.horizon": 2, "core.beam": 2, "core.bins": 8,
+        "learner": "trajectory_transformer",
+        "core": "trajectory_transformer",
+        "core.hidden_size": 16,
+        "core.width": 8,
+        "core.layers": 1,
+        "core.horizon": 2,
+        "core.beam": 2,
+        "core.bins": 8,
     },
     "sliding": TRANSFORMER | {"core.sliding": True, "learner.sequence_length": 5},
 }
