@@ -73,12 +73,15 @@ class DataFlags:
             trained agent, it is not needed.
         observe_previous: whether the agent observes its previous action and reward, too; a Decision Transformer does.
         target_return: the return that a Decision Transformer is asked for; if not given, the best one in the data.
+        target_rewards: the rewards that a Generalised Decision Transformer is asked for, such as 30x0.6 30x-0.6: 0.6 in
+            30 steps, and -0.6 in 30; if not given, those of the best episode in the data.
     """
 
     task: Part = THE_RECORDED
     data: str = "data.h5"
     observe_previous: bool = False
     target_return: float | None = None
+    target_rewards: tuple[str, ...] = ()
 
     @property
     def is_random(self) -> bool:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import badger
 from badger.cli.main import main
 from badger.datasets import EpisodeDataset
 from badger.recipes.build import build_run, load_run
+from badger.runs.protocol import achieved_returns
 from badger.runs.training import train
 from experts import target_return
 from tasks import Discrete
@@ -82,6 +84,40 @@ def test_the_best_return_of_the_data_is_asked_for_unless_another_is(data, tmp_pa
     assert "asked for a return of -3" in capsys.readouterr().out and (run.folder / "asked_returns.png").exists()
     recording = ["record", str(run.folder), "--target-return", "-1", "--episodes", "3", "--out", str(tmp_path / "a.h5")]
     assert main(recording) == 0
+
+
+def test_rewards_are_asked_for_by_count_and_value(data, tmp_path, capsys):
+    run = make(data, **KINDS["generalized_dt"], target_rewards=("2x-1", "0"))
+    future = run.learner.core.future
+    assert future.target.nonzero().flatten().tolist() == [0, 29] and future.target[[0, 29]].tolist() == [2, 1]
+    assert target_return(run.learner.agent) == -2
+    run.folder = tmp_path / "run"
+    train(run, quiet=True, tensorboard=False)
+    assert load_run(run.folder).learner.core.future.target.equal(future.target)
+    assert main(["evaluate", str(run.folder), "--target-rewards", "3x-1", "--episodes", "2"]) == 0
+    recording = ["record", str(run.folder), "--target-rewards", "0", "--episodes", "3", "--out", str(tmp_path / "a.h5")]
+    assert main(recording) == 0
+    for words in (["2y3"], ["0x1"], ["nan"], ["-1", "--target-return", "3"]):
+        capsys.readouterr()
+        assert main(["evaluate", str(run.folder), "--target-rewards", *words]) == 2
+        assert f"--target-rewards {words[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["decision_transformer", "generalized_dt"])
+def test_tensorboard_shows_what_is_achieved_of_recorded_returns(kind, data, tmp_path):
+    """The best one is asked for afterwards, as before."""
+    run = make(data, **KINDS[kind])
+    run.folder = tmp_path / "run"
+    train(run, quiet=True)
+    events = EventAccumulator(str(run.folder))
+    events.Reload()
+    assert "eval/asked_returns" in events.Tags()["images"]
+    before = run.learner.agent.state_dict()
+    achieved = achieved_returns(run.learner)
+    returns = run.learner.data.returns
+    assert min(achieved) == returns.min() and max(achieved) == returns.max()
+    assert all(value.equal(before[name]) for name, value in run.learner.agent.state_dict().items())
+    assert not achieved_returns(make(data).learner)
 
 
 def test_what_a_transformer_recorded_can_be_learned_from(data, tmp_path):
