@@ -75,7 +75,7 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.trajectory.core import TrajectoryTransformer
-from experts.trajectory.generalized import GeneralizedDT
+from experts.trajectory.generalized import GeneralizedDT, ask_for_rewards
 from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 
@@ -125,6 +125,7 @@ __all__ = [
     "Unrolled",
     "Window",
     "WorkingMemoryGraph",
+    "ask_for_rewards",
     "default_loss_weights",
     "initial_key",
     "private_and_shared",
