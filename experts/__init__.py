@@ -63,6 +63,7 @@ from experts.episodic.tagged import TaggedMemory
 from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.hcam.core import HCAM
 from experts.ntm.core import NTM
 from experts.random_key import RandomKey, initial_key, random_seeds, seeded, with_random_seeds
 from experts.recurrent.amrl import AMRL
@@ -85,6 +86,7 @@ __all__ = [
     "CPC",
     "DNC",
     "GRU",
+    "HCAM",
     "LSTM",
     "MQN",
     "NTM",
