@@ -24,14 +24,14 @@ class HCAMState(NamedTuple):
         controller: state of the controller.
         rows: contents of the last steps.
         written: number of steps of the episode.
-        read: what the last step read.
+        read: values that the last step read, heads concatenated.
         weights: weights of the last read over the steps of the chunks, mean over heads.
     """
 
     controller: State
     rows: Float[Tensor, "B N M W"]
     written: Int[Tensor, "B N"]
-    read: Float[Tensor, "B N Y"]
+    read: Float[Tensor, "B N HV"]
     weights: Float[Tensor, "B N slots"]
 
 
@@ -108,7 +108,7 @@ class HCAM(Core):
             self.controller.initial_state(x),
             x.new_zeros(*lead, self.rows, self.width),
             x.new_zeros(lead, dtype=torch.long),
-            x.new_zeros(*lead, self.output_size),
+            x.new_zeros(*lead, self.value.out_features),
             x.new_zeros(*lead, self.slots * self.chunk_size),
         )
 
@@ -119,7 +119,7 @@ class HCAM(Core):
         _, new = self._segment(self._contents(x, h).unsqueeze(2), state)
         if present is not None:
             new = states.where(present, new, state._replace(controller=None))
-        return h + new.read, new._replace(controller=controller)
+        return h + self.out(new.read), new._replace(controller=controller)
 
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: HCAMState, reset: Bool[Tensor, "T B"] | None = None
@@ -132,14 +132,14 @@ class HCAM(Core):
             part = slice(start, start + size)
             read, state = self._segment(contents[:, :, part], state, None if reset is None else reset[part])
             reads.append(read)
-        return hs + torch.cat(reads, 2).movedim(2, 0), state._replace(controller=controller)
+        return hs + self.out(torch.cat(reads, 2).movedim(2, 0)), state._replace(controller=controller)
 
     def _contents(self, x: Tensor, h: Tensor) -> Tensor:
         return layer_norm(torch.cat([x, h], -1), (self.width,))
 
     def _segment(
         self, contents: Float[Tensor, "B N T W"], state: HCAMState, reset: Bool[Tensor, "T B"] | None = None
-    ) -> tuple[Float[Tensor, "B N T Y"], HCAMState]:
+    ) -> tuple[Float[Tensor, "B N T HV"], HCAMState]:
         """What T steps read, and the new state without the controller's."""
         number = step_numbers(state.written, self.rows, contents.shape[2], reset)
         rows = torch.cat([state.rows, contents.detach()], 2)[:, :, :-1]  # the last step's is for later steps
@@ -153,7 +153,7 @@ class HCAM(Core):
 
     def _read(
         self, contents: Float[Tensor, "B N T W"], chunks: Float[Tensor, "B N P C W"], visible: Bool[Tensor, "B N T P"]
-    ) -> tuple[Float[Tensor, "B N T Y"], Float[Tensor, "B N P C"]]:
+    ) -> tuple[Float[Tensor, "B N T HV"], Float[Tensor, "B N P C"]]:
         """What T steps read from the chunks, and the weights of the last step's read, mean over heads."""
         relevance = self._relevance(contents, chunks.mean(-2), visible)
         steps = (chunks + self.places).flatten(2, 3).unsqueeze(2)  # (B, N, 1, P C, W)
@@ -163,7 +163,7 @@ class HCAM(Core):
         within = scores.unflatten(-1, chunks.shape[2:4]).softmax(-1)
         weights = within * relevance.unsqueeze(2).unsqueeze(-1)
         read = weights.flatten(-2) @ steps @ _by_head(self.value, self.heads).mT
-        return self.out(band.merge_heads(read)), weights[..., -1, :, :].mean(2).detach()
+        return band.merge_heads(read), weights[..., -1, :, :].mean(2).detach()
 
     def _relevance(self, contents: Tensor, keys: Tensor, visible: Tensor) -> Float[Tensor, "B N T P"]:
         """Softmax over the K best of the visible chunks; 0 for all others."""
@@ -199,8 +199,9 @@ class HCAM(Core):
         return state.weights
 
     def read_write_vectors(self, state: HCAMState) -> dict[str, Float[Tensor, "B N _"]]:
-        """What the last step read, and the content that it wrote."""
-        return {"read": state.read, "write_value": state.rows[..., -1, :]}
+        """The values that the last step read, and keys and values of the content that it wrote."""
+        newest = state.rows[..., -1, :]
+        return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
 
     def select_members(self, state: HCAMState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> HCAMState:
         """Selects members of the memories and of the controller's state; -1 gives an initial one."""

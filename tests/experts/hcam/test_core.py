@@ -1,4 +1,4 @@
-"""HCAM equals its equations, written with loops in NumPy; it learns nothing through the past, and reads what it says."""
+"""HCAM equals its equations, written with loops in NumPy; no gradient goes through the past."""
 
 from functools import partial
 
@@ -126,7 +126,7 @@ def test_long_sequences_and_their_gradients_are_those_of_single_steps():
     state = core.initial_state(xs[0])
     first, state = core.unroll(xs[:70], state, reset[:70])
     ys, state = core.unroll(xs[70:], state, reset[70:])
-    got, weights, last = stepped(core, xs, reset)
+    got, weights, _ = stepped(core, xs, reset)
     assert_close(torch.cat([first, ys]), got)
     assert_close(core.read_weights(state), weights[-1])
     sources = [xs, *core.parameters()]
@@ -144,7 +144,7 @@ def test_a_memory_that_is_written_within_the_steps_of_the_contract_holds_it():
 
 
 def test_no_gradient_goes_through_what_was_written():
-    """The gradient of what is read is that of a memory of constants: a step that the controller has forgotten has none."""
+    """A step that the controller has forgotten has no gradient, although it is read."""
 
     class Forgetful(GRU):
         def unroll(self, xs, state, reset=None):
