@@ -8,6 +8,7 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
 - `experts.relational`: slots that attend to each other (relational memory core, working memory graph).
+- `experts.hcam`: chunks of the past, of which a read chooses some, and then steps within them.
 - `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
@@ -63,6 +64,7 @@ from experts.episodic.tagged import TaggedMemory
 from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.hcam.core import HCAM
 from experts.ntm.core import NTM
 from experts.random_key import RandomKey, initial_key, random_seeds, seeded, with_random_seeds
 from experts.recurrent.amrl import AMRL
@@ -85,6 +87,7 @@ __all__ = [
     "CPC",
     "DNC",
     "GRU",
+    "HCAM",
     "LSTM",
     "MQN",
     "NTM",

@@ -34,6 +34,7 @@ from experts.episodic.memory import EpisodicMemory
 from experts.episodic.tagged import TaggedMemory
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.hcam.core import HCAM
 from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
@@ -163,6 +164,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
+    "hcam": ControlledMemory(HCAM, controller="lstm", slots=16, chunk_size=16),
     "relational_memory": RelationalMemory,
     "working_memory_graph": WorkingMemoryGraph,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),

@@ -49,6 +49,7 @@ ADDRESSED = ("dnc", "ntm", "sam", "sdnc")  # writes, too, have weights over slot
 BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "dvbf", "psd", "psr", "rpsp")
 WITH_METRICS = {
     "decision_transformer",
+    "hcam",
     "neural_map",
     "relational_memory",
     "generalized_dt",
