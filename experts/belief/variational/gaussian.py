@@ -18,10 +18,12 @@ class Gaussian(nn.Module):
         input_size: of what it depends on.
         hidden_size: of the layer.
         size: of the distribution.
+        smallest_std: lower bound of the standard deviations.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, size: int):
+    def __init__(self, input_size: int, hidden_size: int, size: int, *, smallest_std: float = SMALLEST_STD):
         super().__init__()
+        self.smallest_std = smallest_std
         self.hidden, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, 2 * size)
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -31,7 +33,7 @@ class Gaussian(nn.Module):
             parts: of the input, side by side.
         """
         mean, raw = self.out(torch.tanh(self.hidden(torch.cat(parts, -1)))).chunk(2, -1)
-        return mean, softplus(raw) + SMALLEST_STD
+        return mean, softplus(raw) + self.smallest_std
 
 
 def gaussian_log_density(
@@ -55,6 +57,24 @@ def divergence_from_standard_normal(mean: Float[Tensor, "*B D"], std: Float[Tens
         std: standard deviations.
     """
     return (0.5 * (mean.square() + std.square() - 1) - std.log()).sum(-1)
+
+
+def gaussian_divergence(
+    mean: Float[Tensor, "*B D"],
+    std: Float[Tensor, "*B D"],
+    prior_mean: Float[Tensor, "*B D"],
+    prior_std: Float[Tensor, "*B D"],
+) -> Float[Tensor, "*B"]:
+    """KL divergence of a diagonal normal distribution from another one, summed over the last axis.
+
+    Args:
+        mean: of the distribution.
+        std: standard deviations.
+        prior_mean: of the other one.
+        prior_std: standard deviations.
+    """
+    # both are shifted and scaled alike, which does not change the divergence
+    return divergence_from_standard_normal((mean - prior_mean) / prior_std, std / prior_std)
 
 
 def check_predicted(predicted: int | None, input_size: int) -> int:
