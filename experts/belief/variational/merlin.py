@@ -56,7 +56,7 @@ class MERLIN(Core):
     """MERLIN: a memory-based predictor, and a policy that reads the predictor's memory without changing it.
 
     The predictor is a variational model of the input x, which should hold the observation, the last action and the last
-    reward (`tasks.PreviousActionReward`). With h and m, what its LSTM and its reads of the memory were in the last step:
+    reward (`tasks.PreviousActionReward`). With h, the output of its LSTM, and m, its reads of the memory:
 
         prior: mean, std = network(h, m)           posterior: mean + d, std exp(e) with d, e = network(x, h, m, prior)
         z ~ posterior      h = LSTM(h, [z, m])     m = reads of the memory with keys from h
