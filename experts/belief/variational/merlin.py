@@ -63,9 +63,10 @@ class MERLIN(Core):
 
     The policy has an LSTM of its own: g = LSTM(g, [z, n]), n = a read with a key from g, y = tanh(W [z, g, n]). It gets
     z and the memory **without their gradient**, so that what is remembered is learned by prediction alone, and not from
-    rewards; neither are senses and messages, which reach the output through z. Last, z is written: [z, 0] replaces the least used row of the memory, and z is added to the second halves
-    of the rows written before, by which a row tells what followed it (`EventMemory.write`). Random numbers follow from
-    the key in the state. Each member has a memory of its own.
+    rewards; neither are senses and messages, which reach the output through z. Last, z is written: [z, 0] replaces the
+    least used row of the memory, and z is added to the second halves of the rows written before, by which a row tells
+    what followed it (`EventMemory.write`). Random numbers follow from the key in the state. Each member has a memory of
+    its own.
 
     The loss "negative_elbo" is KL(posterior | prior) - log p(x | z), with a normal distribution of each number of x.
 
