@@ -10,7 +10,7 @@ import numpy as np
 
 from oracles_dnc import content, sigmoid
 
-SMALLEST_PRIOR, SMALLEST_DECODER = 0.01, 0.1
+SMALLEST_STD = 0.01
 
 
 def softplus(x):
@@ -25,9 +25,9 @@ def hidden_layer(first, second, x):
     return linear(second, np.tanh(linear(first, x)))
 
 
-def gaussian(model, x, smallest):
+def gaussian(model, x):
     mean, raw = np.split(hidden_layer(model.hidden, model.out, x), 2)
-    return mean, softplus(raw) + smallest
+    return mean, softplus(raw) + SMALLEST_STD
 
 
 def lstm(cell, x, h, c):
@@ -55,7 +55,7 @@ class MERLIN:
 
     def step(self, x, noise):
         core, h = self.core, self.predictor[0]
-        prior_mean, prior_std = gaussian(core.prior, np.concatenate([h, self.m]), SMALLEST_PRIOR)
+        prior_mean, prior_std = gaussian(core.prior, np.concatenate([h, self.m]))
         evidence = [np.tanh(linear(core.encoder[0], x)), h, self.m, prior_mean, np.log(prior_std)]
         shift, log_scale = np.split(hidden_layer(core.correction[0], core.correction[2], np.concatenate(evidence)), 2)
         mean, std = prior_mean + shift, prior_std * np.exp(log_scale)
@@ -64,10 +64,9 @@ class MERLIN:
             math.log(q / s) + (s**2 + (a - b) ** 2) / (2 * q**2) - 0.5
             for a, s, b, q in zip(mean, std, prior_mean, prior_std, strict=True)
         )
-        centers, widths = gaussian(core.decoder, z, SMALLEST_DECODER)
         log_likelihood = sum(
-            -((a - b) ** 2) / (2 * s**2) - math.log(s) - 0.5 * math.log(2 * math.pi)
-            for a, b, s in zip(x, centers, widths, strict=False)  # the first numbers of x
+            -((a - b) ** 2) / (2 * core.std**2) - math.log(core.std) - 0.5 * math.log(2 * math.pi)
+            for a, b in zip(x, hidden_layer(core.decoder[0], core.decoder[2], z), strict=False)  # the first numbers
         )
         self.predictor = lstm(core.predictor, np.concatenate([z, self.m]), *self.predictor)
         self.policy = lstm(core.policy, np.concatenate([z, self.n]), *self.policy)

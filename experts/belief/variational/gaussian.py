@@ -18,12 +18,10 @@ class Gaussian(nn.Module):
         input_size: of what it depends on.
         hidden_size: of the layer.
         size: of the distribution.
-        smallest_std: lower bound of the standard deviations.
     """
 
-    def __init__(self, input_size: int, hidden_size: int, size: int, *, smallest_std: float = SMALLEST_STD):
+    def __init__(self, input_size: int, hidden_size: int, size: int):
         super().__init__()
-        self.smallest_std = smallest_std
         self.hidden, self.out = nn.Linear(input_size, hidden_size), nn.Linear(hidden_size, 2 * size)
 
     def forward(self, *parts: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,7 +31,7 @@ class Gaussian(nn.Module):
             parts: of the input, side by side.
         """
         mean, raw = self.out(torch.tanh(self.hidden(torch.cat(parts, -1)))).chunk(2, -1)
-        return mean, softplus(raw) + self.smallest_std
+        return mean, softplus(raw) + SMALLEST_STD
 
 
 def gaussian_log_density(

@@ -17,8 +17,6 @@ from experts.core import Core, check_at_most, check_positive, mean_of_present
 from experts.random_key import RandomKey, initial_key
 from experts.recurrent.lstm import LSTM, LSTMState
 
-SMALLEST_STD = 0.1  # of what is reconstructed: pixels and one-hot codes are known exactly
-
 
 class MERLINState(NamedTuple):
     """State of a `MERLIN` core.
@@ -68,7 +66,9 @@ class MERLIN(Core):
     what followed it (`EventMemory.write`). Random numbers follow from the key in the state. Each member has a memory of
     its own.
 
-    The loss "negative_elbo" is KL(posterior | prior) - log p(x | z), with a normal distribution of each number of x.
+    The loss "negative_elbo" is KL(posterior | prior) - log p(x | z), with a normal distribution of each number of x,
+    whose mean depends on z. Its standard deviation is fixed: a learned one grows in the first updates, and then nothing
+    rewards a z that tells more than its prior, which the policy cannot use either (notebooks/LOG.md).
 
     Not in here: the paper also predicts the return from z, with a gradient into the predictor. A core sees neither the
     return nor the policy, so that a value estimate is learned from y, and its gradient ends at z. And the LSTM knows an
@@ -80,13 +80,14 @@ class MERLIN(Core):
         latent_size: Z.
         slots: S.
         heads: H; the policy has one head.
+        std: standard deviation of a number of x given z; a smaller one makes z more exact.
         discount: of the latents that follow an event in the second half of its row; 1: they are not written.
         policy_gradient: whether z and the memory carry the gradient of the output, too, as an ablation.
         target_size: only the first `target_size` numbers of x are reconstructed; None: all. In an agent x is [obs,
             inbox, identity].
 
     Raises:
-        ValueError: a size or a discount out of range.
+        ValueError: a size, a deviation or a discount out of range.
 
     Source: Wayne et al. 2018 (arXiv:1803.10760), algorithm 1; the decay of usage is our own.
     """
@@ -99,6 +100,7 @@ class MERLIN(Core):
         latent_size: int = 32,
         slots: int = 32,
         heads: int = 3,
+        std: float = 0.2,
         discount: float = 0.9,
         policy_gradient: bool = False,
         target_size: int | None = None,
@@ -107,17 +109,20 @@ class MERLIN(Core):
         check_positive(hidden_size=hidden_size, latent_size=latent_size, slots=slots, heads=heads)
         if not 0 <= discount <= 1:
             raise ValueError(f"discount={discount}, want 0 to 1")
+        if not std > 0:
+            raise ValueError(f"std={std}, want a number above 0")
         self.target_size = input_size if target_size is None else target_size
         check_positive(target_size=self.target_size)
         check_at_most(input_size, target_size=self.target_size)
         self.input_size, self.output_size, self.latent_size = input_size, hidden_size, latent_size
-        self.slots, self.heads, self.discount, self.policy_gradient = slots, heads, discount, policy_gradient
+        self.slots, self.heads, self.std, self.discount = slots, heads, std, discount
+        self.policy_gradient = policy_gradient
         self.loss_weights = {"negative_elbo": 0.1}
         y, z, row, reads = hidden_size, latent_size, 2 * latent_size, 2 * latent_size * heads
         self.prior = Gaussian(y + reads, y, z)
         self.encoder = nn.Sequential(nn.Linear(input_size, y), nn.Tanh())
         self.correction = nn.Sequential(nn.Linear(2 * y + reads + 2 * z, y), nn.Tanh(), nn.Linear(y, 2 * z))
-        self.decoder = Gaussian(z, y, self.target_size, smallest_std=SMALLEST_STD)
+        self.decoder = nn.Sequential(nn.Linear(z, y), nn.Tanh(), nn.Linear(y, self.target_size))
         self.predictor, self.predictor_heads = LSTM(z + reads, y), ReadHeads(y, row, heads)
         self.policy, self.policy_head = LSTM(z + row, y), ReadHeads(y, row, 1)
         self.out = nn.Linear(z + y + row, y)
@@ -143,7 +148,8 @@ class MERLIN(Core):
         self, x: Float[Tensor, "B N D"], state: MERLINState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], MERLINState]:
         z, divergence = self._infer(x, state)
-        log_likelihood = gaussian_log_density(x[..., : self.target_size].detach(), *self.decoder(z))
+        target = x[..., : self.target_size].detach()
+        log_likelihood = gaussian_log_density(target, self.decoder(z), target.new_full(target.shape[-1:], self.std))
         rows = state.memory.rows
         h, predictor = self.predictor(torch.cat([z, state.read], -1), state.predictor)
         read, weights = self.predictor_heads(h, rows)

@@ -157,6 +157,7 @@ def test_an_agent_reconstructs_what_it_observes_and_not_its_name():
         ({"latent_size": 0}, "latent_size=0, want at least 1"),
         ({"slots": 0}, "slots=0, want at least 1"),
         ({"heads": 0}, "heads=0, want at least 1"),
+        ({"std": 0.0}, "std=0.0, want a number above 0"),
         ({"discount": 1.5}, "discount=1.5, want 0 to 1"),
         ({"target_size": 6}, "target_size=6, want at most 5"),
     ],
