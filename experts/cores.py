@@ -26,6 +26,7 @@ from experts.belief.psr import PSR
 from experts.belief.rpsp import RPSP
 from experts.belief.variational.dvbf import DVBF
 from experts.belief.variational.dvrl import dvrl
+from experts.belief.variational.merlin import MERLIN
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -181,6 +182,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "particle_filter": dpfrl,
     "dvrl": dvrl,
     "dvbf": DVBF,
+    "merlin": MERLIN,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
     "generalized_dt": GeneralizedDT,
