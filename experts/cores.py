@@ -47,6 +47,7 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
 from experts.trajectory.generalized import GeneralizedDT
+from experts.world_model.rssm import RSSM
 
 
 class ControlledMemory:
@@ -183,6 +184,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "dvrl": dvrl,
     "dvbf": DVBF,
     "merlin": MERLIN,
+    "rssm": RSSM,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
     "generalized_dt": GeneralizedDT,

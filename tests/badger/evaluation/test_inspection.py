@@ -52,6 +52,7 @@ WITH_METRICS = {
     "hcam",
     "neural_map",
     "relational_memory",
+    "rssm",
     "generalized_dt",
     "trajectory_transformer",
     "working_memory_graph",
