@@ -10,6 +10,7 @@
 - `badger.evaluation.imagined_episode`: what a world model imagines of an episode.
 - `badger.evaluation.played_episode`: one episode, recorded to be watched as an animation.
 - `badger.evaluation.trace_similarity`: similarity of memory reads and writes at pairs of steps.
+- `badger.evaluation.sensitivity`: which observations the answer of an agent depends on: what any memory remembers.
 - `badger.evaluation.divergence`: the memory contents of an agent whose training diverged.
 
 ```python

@@ -11,12 +11,17 @@ from badger.policies.deterministic import choose_deterministic
 from badger.policies.policies import Policy
 from badger.rng import generator
 from badger.runs.best import EVALUATION, BestFigure
+from experts import ask_for_rewards, target_return
 from tasks import Task
 
 PERIODIC_EPISODES = 20
 """Sampled episodes of each evaluation within a training."""
 PERIODIC_STREAM = "periodic evaluation"
 """The random stream of these episodes: neither that of the training nor that of `badger evaluate`."""
+ASKED_STREAM = "asked returns"
+"""The random stream of episodes in which an agent is asked for other returns."""
+ASKED_QUANTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the recorded returns: those that it is asked for."""
 DETERMINISTIC, SAMPLED = "deterministic", "sampled"
 
 
@@ -84,3 +89,33 @@ def periodic_evaluation(learner: Learner) -> tuple[BestFigure | None, dict[str, 
     finite = [value for value in returns if math.isfinite(value)]  # without members that have diverged
     mean = sum(finite) / len(finite) if finite else math.nan
     return (BestFigure(EVALUATION, episodes, mean) if finite else None), {**metrics, "eval/return": mean}
+
+
+def achieved_returns(learner: Learner) -> dict[float, tuple[float, float]]:
+    """What an agent achieves when it is asked for the returns of recorded episodes, from the lowest to the highest.
+
+    The same episodes are played for each of them, and what the agent is asked for is afterwards as before.
+
+    Args:
+        learner: of one agent; with recorded episodes.
+
+    Returns:
+        By return, mean and standard error of what is achieved; none for an agent that is not asked for a return.
+    """
+    agent, data = learner.agent, getattr(learner, "data", None)
+    if target_return(agent) is None or data is None or data.agents is not None:
+        return {}
+    order, achieved = data.returns.argsort(stable=True), {}
+    kept = {name: buffer.clone() for name, buffer in agent.named_buffers()}
+    task = with_limit(learner.task.evaluation_task, SHORTEST_LIMIT)
+    rng = generator(learner.seed, ASKED_STREAM, device=next(agent.parameters()).device)
+    for share in ASKED_QUANTILES:
+        episode = data[order[round(share * (len(order) - 1))].unsqueeze(0)]
+        reward = episode.reward[0, : int(episode.length[0])]
+        ask_for_rewards(agent, reward)
+        count = None if task.num_episodes is not None else PERIODIC_EPISODES
+        scores = evaluate(agent, task, count, rng.clone_state(), learner.eval_policy)
+        achieved[float(reward.sum())] = nan_mean_and_sem(scores["return"])
+    for name, buffer in agent.named_buffers():
+        buffer.copy_(kept[name])
+    return achieved
