@@ -1,4 +1,4 @@
-"""What a world model imagines of an episode that was lived, from the same actions.
+"""Imagined continuations of an episode that was lived, by a world model that is given the same actions.
 
 Shapes: T step, K imagined episodes, S steps of them, O numbers of an observation.
 """
