@@ -9,6 +9,7 @@
 - `badger.evaluation.inspection`: one batch of episodes in numbers and plots, for TensorBoard.
 - `badger.evaluation.played_episode`: one episode, recorded to be watched as an animation.
 - `badger.evaluation.trace_similarity`: similarity of memory reads and writes at pairs of steps.
+- `badger.evaluation.sensitivity`: which observations the answer of an agent depends on: what any memory remembers.
 - `badger.evaluation.divergence`: the memory contents of an agent whose training diverged.
 
 ```python

@@ -4,8 +4,9 @@ import math
 
 from badger.evaluation.default_size import SHORTEST_LIMIT, default_evaluation, with_limit
 from badger.evaluation.evaluate import evaluate, nan_mean_and_sem
-from badger.learners import Learner, requirement
+from badger.learners import Learner
 from badger.learners.population import member_learners
+from badger.learners.requirements import samples_actions
 from badger.policies.deterministic import choose_deterministic
 from badger.policies.policies import Policy
 from badger.rng import generator
@@ -34,7 +35,7 @@ def evaluation_policies(learner: Learner) -> dict[str, Policy]:
         learner: of one agent.
     """
     own, space = learner.eval_policy, learner.task.action_space
-    if not requirement(learner, "needs_critic"):
+    if not samples_actions(learner):
         return {DETERMINISTIC: own}
     both = {name: choose_deterministic(own, name == DETERMINISTIC, space) for name in (DETERMINISTIC, SAMPLED)}
     first = next((name for name, policy in both.items() if policy == own), "own policy")

@@ -61,6 +61,8 @@ def check_study(
 ) -> None:
     """Checks the arguments of `run_study`; writes nothing.
 
+    The folder may lack arms of the study, such as memories that were registered since, and have others.
+
     Args:
         study: its definition.
         folder: of the study.
@@ -81,12 +83,22 @@ def check_study(
         check_new_folder(file.parent)
         return
     existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
-    for name, value in definition.items():
-        if existing.get(name) != value:
+    for name, (value, held) in _compared(definition, existing).items():
+        if held != value:
             raise ValueError(
-                f"{folder} holds study {existing.get('name')!r} with {name}={existing.get(name)}, "
+                f"{folder} holds study {existing.get('name')!r} with {name}={held}, "
                 f"want {name}={value} of {study.name!r}; use another --folder"
             )
+
+
+def _compared(definition: dict[str, Any], existing: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What must be equal in a study and in study.json: each field, and each arm that both have."""
+    pairs = {name: (value, existing.get(name)) for name, value in definition.items()}
+    arms, held = pairs["arms"]
+    if isinstance(held, dict):
+        del pairs["arms"]
+        pairs |= {f"arms.{arm}": (value, held[arm]) for arm, value in arms.items() if arm in held}
+    return pairs
 
 
 def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
@@ -132,13 +144,15 @@ def _summary_line(job: Trial, failure: Failure | None) -> str:
 
 
 def write_definition(study: Study | Simulation, folder: Path) -> None:
-    """Writes study.json, unless there is one, which has been checked.
+    """Writes study.json, with the arms of the one that is there, which has been checked.
 
     Args:
         study: its definition.
         folder: of the study, created if it does not exist.
     """
-    file = folder / "study.json"
-    if not file.exists():
+    file, definition = folder / "study.json", study.definition()
+    held = read_json(file, {"arms": (dict[str, Any], {})}, "use another --folder")["arms"] if file.exists() else {}
+    if not definition["arms"].keys() <= held.keys():
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, (json.dumps(study.definition(), indent=2) + "\n").encode())
+        text = json.dumps(definition | {"arms": held | definition["arms"]}, indent=2)
+        atomic_write(file, (text + "\n").encode())

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import badger.rng
-from badger import STUDIES, build_run, evaluate, generator, read_metrics, train
+from badger import CORES, STUDIES, build_run, evaluate, generator, read_metrics, train
 from badger.cli.main import main
 from badger.errors import RunLocked
 from badger.runs.evaluations import read_evaluation
@@ -26,7 +26,7 @@ from badger.runs.lock import write_lock
 from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, process_pool, tables
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results, make_trial_result
-from badger.study.run import run_study
+from badger.study.run import check_study, run_study, write_definition
 from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
 from tiny_runs import (
     TINY,
@@ -40,6 +40,7 @@ from tiny_runs import (
     spread_save,
     start,
 )
+from toys import OF_MODELS
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -83,10 +84,19 @@ def read_csv(folder, name):
     return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
 
+def without_times(content):
+    """The content of a JSON file of a study without the times in results.json."""
+    for run in content.get("runs", []):
+        del run["seconds"]
+        run["threshold_reached"] = run["threshold_reached"] and run["threshold_reached"][0]
+    return content
+
+
 def assert_same(folder, whole):
     """Checks that two folders are equal except for times."""
     for file in sorted(file.relative_to(whole) for file in whole.rglob("[a-z]*.json") if file.name != "run.json"):
-        assert json.loads((folder / file).read_text()) == json.loads((whole / file).read_text()), file
+        first, second = (without_times(json.loads((f / file).read_text())) for f in (folder, whole))
+        assert first == second, file
     for run in sorted(file.parent.relative_to(whole) for file in whole.rglob("run.json")):
         assert metrics(folder / run) == metrics(whole / run)
     for name in ("runs", "summary"):
@@ -273,6 +283,15 @@ def test_a_registered_study_and_its_quick_version_fit_their_recipes(name):
             assert max(study.milestones, default=1) <= run.outer_steps
 
 
+@pytest.mark.parametrize("name", ["working-memory-recall", "working-memory-t-maze"])
+def test_every_memory_is_compared_with_fewer_than_50_000_parameters(name):
+    arms = STUDIES[name].arms
+    assert set(CORES) - set(arms) <= {"linear", "episodic_shared"} | set(OF_MODELS) | {"neural_map"}
+    for arm in arms.values():
+        agent = build_run(arm.recipe, **arm.arguments, seed=0, device="cpu").learner.agent
+        assert sum(weight.numel() for weight in agent.parameters()) < 50_000, arm
+
+
 def test_the_quick_version_changes_what_it_names_and_keeps_its_own_folder():
     quick = QuickOverrides(arguments={"outer_steps": 2}, milestones=(1,), seeds=3)
     tiny = dataclasses.replace(TINY, quick=quick).quick_version()
@@ -396,7 +415,7 @@ def test_a_run_that_passed_a_milestone_without_an_evaluation_is_refused(tmp_path
     "changes, named",
     [
         ({"name": "other"}, "name"),
-        ({"arms": {"short": Arm("tiny_runs:tiny", {"outer_steps": 7})}}, "arms"),
+        ({"arms": {"short": Arm("tiny_runs:tiny", {"outer_steps": 7})}}, "arms.short"),
         ({"milestones": (2,)}, "milestones"),
         ({"episodes": 9}, "episodes"),
         ({"evaluations": {"longer": {"steps": 4}}}, "evaluations"),
@@ -406,6 +425,16 @@ def test_the_folder_of_another_study_is_refused(whole, changes, named):
     other = dataclasses.replace(TINY, **changes)
     with pytest.raises(ValueError, match=rf"holds study 'tiny' with {named}=.*, want {named}=.*; use another --folder"):
         run_study(other, whole, quiet=True)
+
+
+def test_an_arm_that_is_new_in_a_study_is_added_to_its_folder(tmp_path):
+    first = dataclasses.replace(TINY, arms={"short": TINY.arms["short"]})
+    write_definition(first, tmp_path)
+    check_study(TINY, tmp_path)
+    write_definition(TINY, tmp_path)
+    check_study(first, tmp_path)
+    write_definition(first, tmp_path)
+    assert json.loads((tmp_path / "study.json").read_text()) == TINY.definition()
 
 
 def test_another_threshold_and_fewer_seeds_use_the_same_runs(whole):
