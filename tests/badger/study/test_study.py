@@ -142,6 +142,41 @@ def test_gates_are_compared_with_the_median_and_arms_with_them_not_with_each_oth
     assert "<= 0.5: met" in report and "<= 0.5: missed" in report and "P(improvement)" not in report
 
 
+def test_lower_is_better_in_one_arm_and_higher_in_another():
+    finals = {"share": (0.9, 0.8, 0.1), "distance": (0.2, 0.3, 9.0)}
+    outcomes = [outcome(arm, seed, final=value) for arm, values in finals.items() for seed, value in enumerate(values)]
+    gates, better_in = {"share": 0.7, "distance": 0.25}, {"share": "higher", "distance": "lower"}
+    results = study_results(outcomes, gates=gates, threshold=None, better="higher", better_in=better_in)
+    found = {row["arm"]: (row["median"], row["met"]) for row in tables.summary(results)}
+    assert found == {"share": (0.8, True), "distance": (0.3, False)}
+    report = report_markdown(results)
+    assert ">= 0.7: met" in report and "<= 0.25: missed" in report
+    assert "error (higher is better, but lower in distance)" in report
+    assert set(plots._profiles(results)) == {"share"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "error"),
+    [
+        ({"score": "return"}, "says by better=, whether lower or higher is better"),
+        ({"score": "none", "better": "lower"}, "score='none', want one of error, final_error"),
+    ],
+)
+def test_a_score_that_is_not_the_main_one_of_the_task_is_checked_before_training(arm, error, tmp_path):
+    own = dataclasses.replace(TINY, arms={"short": dataclasses.replace(TINY.arms["short"], **arm)})
+    with pytest.raises(ValueError, match=error):
+        run_trial(job(tmp_path, of=own))
+    assert not (tmp_path / "short").exists()
+
+
+def test_an_arm_may_have_other_evaluation_episodes_and_another_score_of_its_task(tmp_path):
+    arms = {"short": dataclasses.replace(TINY.arms["short"], score="error", better="lower", episodes=3)}
+    run_trial(job(tmp_path, of=dataclasses.replace(TINY, arms=arms, milestones=())))
+    result = json.loads((tmp_path / "short" / "seed-0" / "result.json").read_text())
+    scores = result["scores"]["6"][""]
+    assert result["episodes"] == 3 and result["better"] == "lower" and scores["final_error"] == scores["error"]
+
+
 def test_the_curve_of_a_study_may_be_a_logged_metric():
     evaluated = {2: 0.5, 4: 0.05, 6: 0.5}
     rows = [{"step": step, "seconds": 2.0 * step, "error_ema": 0.0} for step in range(1, 7)]
@@ -245,7 +280,7 @@ def test_a_registered_study_and_its_quick_version_fit_their_recipes(name):
             module, separator, _ = re.split(r"([.:])|$", arm.arguments.get("env", ""), maxsplit=1)
             pytest.importorskip(module if separator else "badger")
             run = build_run(arm.recipe, **arm.arguments, seed=0, device="cpu")
-            assert run.learner.task.score == (arm.score or study.score)
+            assert arm.better is not None or run.learner.task.score == (arm.score or study.score)
             assert max(study.milestones, default=1) <= run.outer_steps
 
 
