@@ -121,8 +121,8 @@ class MERLIN(Core):
         self.encoder = nn.Sequential(nn.Linear(input_size, y), nn.Tanh())
         self.correction = nn.Sequential(nn.Linear(2 * y + reads + 2 * z, y), nn.Tanh(), nn.Linear(y, 2 * z))
         self.decoder = nn.Sequential(nn.Linear(z, y), nn.Tanh(), nn.Linear(y, self.target_size))
-        self.predictor, self.predictor_heads = LSTM(z + reads, y), ReadHeads(y, row, heads)
-        self.policy, self.policy_head = LSTM(z + row, y), ReadHeads(y, row, 1)
+        self.predictor, self.predictor_heads = LSTM(z + reads, y), ReadHeads(y, slots, row, heads)
+        self.policy, self.policy_head = LSTM(z + row, y), ReadHeads(y, slots, row, 1)
         self.out = nn.Linear(z + y + row, y)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> MERLINState:
