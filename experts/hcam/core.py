@@ -72,6 +72,8 @@ class HCAM(Core):
     Source: Lampinen et al. 2021 (arXiv:2105.14039), section 3, where the memory is in each layer of a transformer.
     """
 
+    places: Tensor  # (C, W)
+
     def __init__(
         self,
         input_size: int,

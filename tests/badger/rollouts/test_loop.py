@@ -287,7 +287,7 @@ AUXILIARY = (
 
 @each_value(core=CORES, bus=BUSES)
 def test_gradient_flows_from_the_last_reward_to_the_parameters(core, bus):
-    steps = 18 if core == "hcam" else 6  # a chunk of 16 steps must be complete before it is read
+    steps = 34 if core == "hcam" else 6  # two chunks of 16 steps must be complete for a choice between them
     task = game(steps=steps)
     agent = toy_agent(task, core=core, bus=bus)
     trajectory, _ = run(agent, task, steps)
