@@ -8,10 +8,12 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.fast_weights`: memories that are written by changing weights: a neural memory, plastic connections.
 - `experts.dnc`: the differentiable neural computer. `experts.ntm`: the neural Turing machine.
 - `experts.relational`: slots that attend to each other (relational memory core, working memory graph).
+- `experts.hcam`: chunks of the past, of which a read chooses some, and then steps within them.
 - `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
-  (DVBF), and predictive state representations.
+  (DVBF), a memory of latents (MERLIN), and predictive state representations.
+- `experts.world_model`: the recurrent state-space model (RSSM), in which an agent can act in imagination.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.trajectory`: transformers over recorded steps: one that plans (Trajectory Transformer), and one that is asked
@@ -63,6 +65,7 @@ from experts.episodic.tagged import TaggedMemory
 from experts.episodic.top_k_read import TopKAttention
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.hcam.core import HCAM
 from experts.ntm.core import NTM
 from experts.random_key import RandomKey, initial_key, random_seeds, seeded, with_random_seeds
 from experts.recurrent.amrl import AMRL
@@ -75,9 +78,11 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.trajectory.core import TrajectoryTransformer
-from experts.trajectory.generalized import GeneralizedDT
+from experts.trajectory.generalized import GeneralizedDT, ask_for_rewards
 from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
+from experts.world_model.base import WorldModel
+from experts.world_model.rssm import RSSM
 
 __all__ = [
     "AMRL",
@@ -85,12 +90,14 @@ __all__ = [
     "CPC",
     "DNC",
     "GRU",
+    "HCAM",
     "LSTM",
     "MQN",
     "NTM",
     "PSD",
     "PSR",
     "RPSP",
+    "RSSM",
     "SAM",
     "SDNC",
     "BeliefFilter",
@@ -125,6 +132,8 @@ __all__ = [
     "Unrolled",
     "Window",
     "WorkingMemoryGraph",
+    "WorldModel",
+    "ask_for_rewards",
     "default_loss_weights",
     "initial_key",
     "private_and_shared",

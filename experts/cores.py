@@ -26,6 +26,7 @@ from experts.belief.psr import PSR
 from experts.belief.rpsp import RPSP
 from experts.belief.variational.dvbf import DVBF
 from experts.belief.variational.dvrl import dvrl
+from experts.belief.variational.merlin import MERLIN
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -34,6 +35,7 @@ from experts.episodic.memory import EpisodicMemory
 from experts.episodic.tagged import TaggedMemory
 from experts.fast_weights.neural_memory import NeuralMemory
 from experts.fast_weights.plastic import Plastic
+from experts.hcam.core import HCAM
 from experts.ntm.core import NTM
 from experts.recurrent.amrl import AMRL
 from experts.recurrent.feedforward import Feedforward, Linear
@@ -45,6 +47,7 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
 from experts.trajectory.generalized import GeneralizedDT
+from experts.world_model.rssm import RSSM
 
 
 class ControlledMemory:
@@ -163,6 +166,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "lookup_table": ControlledMemory(LookupTable, Private, controller="lstm", key_size=16, value_size=16),
     "amrl": ControlledMemory(AMRL, controller="lstm"),
     "gtrxl": GTrXL,
+    "hcam": ControlledMemory(HCAM, controller="lstm", slots=16, chunk_size=16),
     "relational_memory": RelationalMemory,
     "working_memory_graph": WorkingMemoryGraph,
     "window": ControlledMemory(Window, controller="feedforward", slots=16),
@@ -179,6 +183,8 @@ CORES: dict[str, Callable[..., Core]] = {
     "particle_filter": dpfrl,
     "dvrl": dvrl,
     "dvbf": DVBF,
+    "merlin": MERLIN,
+    "rssm": RSSM,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
     "generalized_dt": GeneralizedDT,

@@ -2,7 +2,7 @@
 
 - `tasks.observations`: `ObsPart`, what the numbers of an observation are.
 - `tasks.task`: the base class `Task`, `Step` (obs, reward, terminated, truncated, scores) and the action spaces.
-- `tasks.games`: the guessing game, the memory card game, Catch. `tasks.control`: mazes, T-mazes, cart pole.
+- `tasks.games`: the guessing game, the memory card game, the ballet, Catch. `tasks.control`: mazes, T-mazes, cart pole.
 - `tasks.sequence`: copying, sorting, recall and sequential MNIST. `tasks.babi`: the 20 question-answering tasks.
 - `tasks.offline`: tasks to be learned from recordings of random actions: paths in a graph, key and door, four rooms.
 - `tasks.pomdp`: partially observed Markov decision processes from files in Cassandra's format.
@@ -59,6 +59,8 @@ from tasks.distributions import (
     sample_task,
     size_range,
 )
+from tasks.games.ballet import Ballet
+from tasks.games.ballet_recall import BalletRecall
 from tasks.games.card_game import CardGame
 from tasks.games.card_game_imitation import CardGameImitation
 from tasks.games.catch import Catch
@@ -118,6 +120,8 @@ TASKS: dict[str, Callable[..., Task]] = {
     "t_maze": TMaze,
     "card_game": CardGame,
     "card_game_imitation": CardGameImitation,
+    "ballet": Ballet,
+    "ballet_recall": BalletRecall,
     "catch": Catch,
     "proof_of_memory": ProofOfMemory,
     "t_maze_long": TMazeLong,
@@ -141,6 +145,8 @@ __all__ = [
     "ActionSpace",
     "AssociativeRecall",
     "BAbI",
+    "Ballet",
+    "BalletRecall",
     "Bucketed",
     "CardGame",
     "CardGameImitation",

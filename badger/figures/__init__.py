@@ -2,6 +2,7 @@
 
 - `badger.figures.curves`: learning curves of seeds, bands over runs, scores over inner steps, performance profiles.
 - `badger.figures.band_panels`: curves with bands, one panel for each arm of a simulation.
+- `badger.figures.forest_plot`: estimates with intervals, beside a reference.
 - `badger.figures.agents`: an agent and its parts, memory reads, messages, guesses and targets.
 - `badger.figures.grid_paths`: the path of an agent through a grid.
 - `badger.figures.episode_animation`: an episode that plays, in HTML, GIF or MP4, or as a strip of pictures.

@@ -37,8 +37,23 @@ def add_noise(output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], space
         noise: standard normal numbers.
         space: the action space.
     """
+    return reparameterized(output, noise, space).detach()
+
+
+def reparameterized(
+    output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], space: Continuous
+) -> Float[Tensor, "*B D"]:
+    """The action of given noise, with the gradient of means and standard deviations where it is within its bounds.
+
+    Args:
+        output: means and log standard deviations.
+        noise: standard normal numbers.
+        space: the action space.
+
+    Source: Kingma and Welling 2014 (arXiv:1312.6114).
+    """
     mean, log_std = _mean_and_log_std(output, space)
-    return _rescale_and_clip(mean + noise * log_std.exp(), space).detach()
+    return _rescale_and_clip(mean + noise * log_std.exp(), space)
 
 
 def conditional_output(

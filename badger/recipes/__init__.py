@@ -31,6 +31,7 @@ from badger.recipes.external import gymnasium, pettingzoo
 from badger.recipes.games import catch, gambling, guessing_game, pooled_recall, repeat_previous
 from badger.recipes.recordings.recipe import offline
 from badger.recipes.rl_memory import (
+    ballet,
     card_game,
     i_maze,
     input_tape,
@@ -44,6 +45,7 @@ from badger.recipes.rl_memory import (
 from badger.recipes.sequences import (
     associative_recall,
     babi,
+    ballet_recall,
     copy,
     dictionary_inference,
     nth_farthest,
@@ -59,10 +61,10 @@ RECIPES: dict[str, Callable[..., Run]] = register(
     [
         (recipe.__name__, recipe)
         for recipe in (
-            associative_recall, atari, babi, card_game, cart_world, cartpole, catch, copy, dec_tiger,
-            dictionary_inference, four_rooms, gambling, guessing_game, gymnasium, i_maze, input_tape,
-            key_to_door, labyrinth, load_unload, maze, minatar, mountain_hike, nth_farthest, offline,
-            pathfinding, pettingzoo, pomdp, pooled_recall, priority_sort, proof_of_memory,
+            associative_recall, atari, babi, ballet, ballet_recall, card_game, cart_world, cartpole, catch,
+            copy, dec_tiger, dictionary_inference, four_rooms, gambling, guessing_game, gymnasium, i_maze,
+            input_tape, key_to_door, labyrinth, load_unload, maze, minatar, mountain_hike, nth_farthest,
+            offline, pathfinding, pettingzoo, pomdp, pooled_recall, priority_sort, proof_of_memory,
             random_walk_graph, repeat_previous, sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
         )
     ],

@@ -10,6 +10,7 @@ from badger.recipes.sequences import SINGLE_EXPERT_DEFAULTS
 from badger.recipes.settings import Setup
 from badger.runs.run import Run
 from tasks import (
+    Ballet,
     CardGame,
     CardGameImitation,
     Curriculum,
@@ -224,6 +225,21 @@ def input_tape(
     first, last = curriculum_steps
     until = [first + stage * (last - first) // (high - low) for stage in range(len(stages))]
     return setup.make_run(Curriculum([*stages, tapes[-1]], until))
+
+
+@recipe(
+    {"learner": {"ppo": {"horizon": 64, "entropy_weight": 0.02, "lam": 0.95}}},
+    **RL_DEFAULTS
+    | {"learner": "ppo", "batch": 64, "lr": 1e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16},
+)
+def ballet(setup: Setup, *, dances: int = 2, delay: int = 16) -> Run:
+    """One expert watches dances, and goes to the dancer whose dance is named (Lampinen et al. 2021).
+
+    Args:
+        dances: number of dancers, from 1 to 8.
+        delay: steps from a dance to the next; 16 and 48 in the paper.
+    """
+    return setup.make_run(Ballet(dances, delay))
 
 
 @recipe(**RL_DEFAULTS | {"core": "episodic"})

@@ -10,6 +10,7 @@ from badger.runs.run import Run
 from tasks import (
     AssociativeRecall,
     BAbI,
+    BalletRecall,
     Bucketed,
     Copy,
     DictionaryInference,
@@ -221,6 +222,17 @@ def pathfinding(setup: Setup, *, nodes: int = 7) -> Run:
         nodes: number of nodes, of which each link but the first shows a new one.
     """
     return setup.make_run(Pathfinding(nodes))
+
+
+@recipe(**READER_DEFAULTS | {"batch": 64, "outer_steps": 1500, "core": "hcam", "core.slots": 32, "core.chunk_size": 16})
+def ballet_recall(setup: Setup, *, dances: int = 8, delay: int = 16) -> Run:
+    """One expert watches dances, and answers where the one that is named was danced (Lampinen et al. 2021).
+
+    Args:
+        dances: number of dancers, from 1 to 8.
+        delay: steps from a dance to the next; 16 and 48 in the paper.
+    """
+    return setup.make_run(BalletRecall(dances, delay))
 
 
 def _with_curriculum(

@@ -10,6 +10,7 @@ writes a report; `badger compare RUN ...` writes the same report for any runs.
 - `badger.study.run`: runs a study. `badger.study.trial`: one run of it. `badger.study.process_pool`: worker processes.
 - `badger.study.compare`: results of any run folders. `badger.study.results`: results as dataclasses.
 - `badger.study.statistics`: interquartile means, bootstrap intervals, probability of improvement.
+- `badger.study.published`: published results and ours, with verdicts.
 - `badger.study.report`: the Markdown report, with `badger.study.tables` and `badger.study.plots`.
 
 ```python

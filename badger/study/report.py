@@ -10,6 +10,7 @@ from badger.runs.files import as_path, atomic_write, check_new_folder
 from badger.runs.milestones import MIN_AVERAGED_STEPS, markdown_table
 from badger.runs.recorder import MetricsRow
 from badger.study import plots, tables
+from badger.study.published.kept_results import FILE, results_to_json
 from badger.study.results import StudyResults
 
 NOTES = """\
@@ -40,7 +41,7 @@ def report_markdown(results: StudyResults, figures: Iterable[str] = ()) -> str:
 
 
 def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> str:
-    """Writes report.md, runs.csv, summary.csv and the figures; returns the report.
+    """Writes report.md, results.json, runs.csv, summary.csv and the figures; returns the report.
 
     Args:
         results: of a study.
@@ -58,6 +59,7 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> str:
         figure.savefig(folder / f"{name}.png")
     for name, rows in {"runs": tables.runs(results), "summary": tables.summary(results)}.items():
         _write_csv(folder / f"{name}.csv", rows)
+    atomic_write(folder / FILE, results_to_json(results).encode())
     atomic_write(folder / "report.md", text.encode())  # last: where it exists, the other files do, too
     return text
 
@@ -72,7 +74,7 @@ def check_report_folder(folder: Path) -> None:
         RunExists: the folder has files of others.
     """
     if not any((folder / name).exists() for name in ("run.json", "study.json", "report.md")):
-        check_new_folder(folder, "*.csv", "*.png")  # those of a report that was not finished
+        check_new_folder(folder, "*.csv", "*.png", FILE)  # those of a report that was not finished
 
 
 def _write_csv(file: Path, rows: list[MetricsRow]) -> None:

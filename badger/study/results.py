@@ -91,13 +91,15 @@ class StudyResults:
         names = (name for outcome in self.outcomes for scores in outcome.scores.values() for name in scores)
         return list(dict.fromkeys(names))
 
-    def final_scores(self, arm: str) -> list[float]:
+    def final_scores(self, arm: str, evaluation: str | None = None) -> list[float]:
         """Mean final score of each run; NaN where it diverged.
 
         Args:
             arm: its name.
+            evaluation: its name; None: the first one.
         """
-        scores = [next(iter(outcome.evaluations.values()), {}) for outcome in self.trials(arm)]
+        name = next(iter(self.evaluations), "") if evaluation is None else evaluation
+        scores = [outcome.evaluations.get(name, {}) for outcome in self.trials(arm)]
         means = [run_scores.get(self.score, {}).get("mean") for run_scores in scores]
         return [math.nan if mean is None else mean for mean in means]
 

@@ -74,8 +74,8 @@ class Study:
             `evaluate_every`; None: the moving average of the score of training batches.
         milestones: outer steps after which a run is evaluated, besides the last one.
         episodes: of an evaluation; None: all episodes of a finite task.
-        evaluations: by name, fields of the task that are replaced, such as {"test": {"split": "test"}}; the summary
-            reports the first one.
+        evaluations: by name, fields of the task that are replaced, such as {"test": {"split": "test"}}, and `experts`,
+            a number of experts; the summary reports the first one.
         seeds: default number of seeds, from 0 on.
         gates: by arm, the median over runs of the final score that is wanted. Arms with gates, each of another task,
             are not compared.

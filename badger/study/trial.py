@@ -137,9 +137,10 @@ def run_trial(job: Trial) -> None:
     score = study.arms[job.arm].score or study.score
     if score != task.score:
         raise ValueError(f"study {study.name!r}: score={score!r}, want {task.score!r}, the score of {task}")
-    tasks = {name: _replace_fields(task, name, fields) for name, fields in study.evaluations.items()}
+    evaluations = {name: _evaluation(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _saved_scores(job)
-    notes = list(dict.fromkeys(note for played in (task, *tasks.values()) for note in played.notes))
+    notes = list(dict.fromkeys(note for played in (task, *(task for task, _ in evaluations.values()))
+                               for note in played.notes))  # fmt: skip
     description = {
         **expected, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
     }  # fmt: skip
@@ -154,8 +155,8 @@ def run_trial(job: Trial) -> None:
             )
         train(run, step - run.step, quiet=True, tensorboard=job.tensorboard)
         scores[str(step)] = {
-            name: evaluate_trial(run.learner, played, study.episodes, step, run.device)
-            for name, played in tasks.items()
+            name: evaluate_trial(run.learner, played, study.episodes, step, run.device, experts)
+            for name, (played, experts) in evaluations.items()
         }
         for evaluated in scores[str(step)].values():
             evaluated[study.score] = evaluated[score]
@@ -164,7 +165,9 @@ def run_trial(job: Trial) -> None:
         _write_result(job.folder, description, scores)
 
 
-def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device) -> Scores:
+def evaluate_trial(
+    learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device, experts: int | None = None
+) -> Scores:
     """Scores on held-out episodes.
 
     The generator follows from seed, stream name and outer step; nothing else draws from the stream of this name. Arms
@@ -176,10 +179,11 @@ def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int
         episodes: number of episodes; None: all of a finite task.
         step: outer steps of training so far.
         device: where the episodes run.
+        experts: number of experts; None: as the agent was built.
     """
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
-    return mean_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy))
+    return mean_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy, experts=experts))
 
 
 def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
@@ -202,9 +206,11 @@ def _milestones(run: Run, study: Study) -> list[int]:
     return sorted({*study.milestones, run.outer_steps})
 
 
-def _replace_fields(task: Task, name: str, fields: dict[str, Any]) -> Task:
+def _evaluation(task: Task, name: str, fields: dict[str, Any]) -> tuple[Task, int | None]:
+    """The task of an evaluation, and its number of experts."""
+    of_task = {field: value for field, value in fields.items() if field != "experts"}
     try:
-        return replace_fields(task, **fields)
+        return replace_fields(task, **of_task), fields.get("experts")
     except ValueError as error:
         raise ValueError(f"evaluation {name!r}: {error}") from error
 

@@ -62,7 +62,8 @@ class BeamSearch(nn.Module):
     replacement from the most likely ones that have `action_mass` of the probability; further numbers of the action are
     drawn one by one. The `beam` best of all continuations are kept, by the expected rewards
     sum_k gamma^k r_k + gamma^(h + 1) V_h, where V is the value to go, or by the likelihood of their actions. What
-    follows an end does not count: all of it is multiplied by the probability that there was none.
+    follows an end does not count: all of it is multiplied by the probability that there was none. On the way to a goal
+    the end is known: it is where the predicted state is the goal, so that what reaches it sooner is more likely.
 
     Args:
         model: the transformer.
@@ -97,13 +98,21 @@ class BeamSearch(nn.Module):
         self.action_mass, self.gamma, self.likelihood = action_mass, gamma, likelihood
 
     @torch.no_grad()
-    def forward(self, cache: Cache, features: Float[Tensor, "R W"], valid: Bool[Tensor, "R L"], key: RandomKey) -> Plan:
+    def forward(
+        self,
+        cache: Cache,
+        features: Float[Tensor, "R W"],
+        valid: Bool[Tensor, "R L"],
+        goal: Int[Tensor, "R G"],
+        key: RandomKey,
+    ) -> Plan:
         """The best sequence after a history.
 
         Args:
             cache: of the history, whose last token is the last number of the present state.
             features: of that token.
             valid: tokens of the history that are part of it, at its end.
+            goal: bins of the final state.
             key: of R seeds.
         """
         action = torch.zeros(len(features), self.layout.actions, dtype=torch.long, device=features.device)
@@ -112,7 +121,7 @@ class BeamSearch(nn.Module):
         for step in range(self.horizon):
             beam, count = self._act(beam, count, step, key)
             if step + 1 < self.horizon:
-                beam = self._predict(beam)
+                beam = self._predict(beam, goal)
         best = self._prune(beam, count, 1)
         return Plan(best.action, best.score)
 
@@ -149,7 +158,9 @@ class BeamSearch(nn.Module):
         gain = beam.gain + self.gamma**step * beam.alive * expectation(logits.softmax(-1), dim)
         beam = self._append(beam, logits.argmax(-1), dim)
         logits = self._logits(beam, dim + 1)
-        alive = beam.alive * (1 - expectation(logits.softmax(-1), dim + 1))
+        alive = beam.alive
+        if not self.layout.goals:
+            alive = alive * (1 - expectation(logits.softmax(-1), dim + 1))
         beam = self._append(beam, logits.argmax(-1), dim + 1)._replace(alive=alive)
         if self.likelihood:
             return beam._replace(score=beam.gain)
@@ -162,11 +173,17 @@ class BeamSearch(nn.Module):
         start = torch.arange(len(best), device=best.device).unsqueeze(-1) * count
         return beam.select((start + best).flatten())
 
-    def _predict(self, beam: Beam) -> Beam:
-        """The sequences with their most likely value to go and next state."""
-        for dim in (self.layout.size - 1, *range(self.layout.first_action)):
-            beam = self._append(beam, self._logits(beam, dim).argmax(-1), dim)
-        return beam
+    def _predict(self, beam: Beam, goal: Int[Tensor, "R G"]) -> Beam:
+        """The sequences with their most likely value to go and next state, which may be the goal."""
+        beam, state = self._append(beam, self._logits(beam, self.layout.size - 1).argmax(-1), self.layout.size - 1), []
+        for dim in range(self.layout.first_action):
+            state.append(self._logits(beam, dim).argmax(-1))
+            beam = self._append(beam, state[-1], dim)
+        if not self.layout.goals:
+            return beam
+        there = torch.stack([state[dim] for dim in self.layout.goal_dims], -1)
+        reached = (there == goal.repeat_interleave(len(there) // len(goal), 0)).all(-1)
+        return beam._replace(alive=beam.alive * ~reached)
 
     def _perturbed(self, log_probs: Float[Tensor, "RM K"], uniform: Float[Tensor, "RM N"]) -> Float[Tensor, "RM N"]:
         """Log-probabilities of likely bins plus Gumbel noise, whose largest are draws without replacement."""

@@ -9,6 +9,7 @@ from experts import (
     AMRL,
     DNC,
     GRU,
+    HCAM,
     MQN,
     NTM,
     SAM,
@@ -39,6 +40,7 @@ CORES = {
     "window": partial(Window, slots=2),
     "mqn": partial(MQN, slots=2),
     "frmqn": partial(MQN, slots=2, feedback=True),
+    "hcam": HCAM,
 }
 every = pytest.mark.parametrize("make", CORES.values(), ids=CORES)
 

@@ -8,6 +8,7 @@ from typing import Any
 from tyro.conf import Positional
 
 from badger.cli.paths import check_output_folder
+from badger.cli.studies.reproduce import reproduce
 from badger.cli.usage import Work, parse, print_usage
 from badger.cli.user_code import search_current_directory
 from badger.runs.files import as_path
@@ -79,7 +80,10 @@ def study(argv: list[str]) -> Work:
 
     if not argv:
         names = ", ".join([*STUDIES, *SIMULATIONS])
-        return print_usage(argv, f"usage: badger study NAME [--flags]; studies: {names}, or your own module:STUDY")
+        usage = f"usage: badger study NAME [--flags]; studies: {names}, or your own module:STUDY"
+        return print_usage(argv, f"{usage}; badger study reproduce: published results and ours")
+    if argv[0] == "reproduce":
+        return reproduce(argv[1:])
     return parse(study, argv, prog="badger study")
 
 
