@@ -16,8 +16,9 @@ PLANNER: dict[str, Any] = {
     "core.beam": 16, "core.expand": 4, "core.action_mass": 1.0,
 }  # fmt: skip
 CART: dict[str, Any] = {
-    "data": "random:3000", "task": "cart_world", "task.wanted": [0.6, -0.6], "core.hidden_size": 64, "core.layers": 2,
-    "core.heads": 2, "core.context": 5, "outer_steps": 1200, "evaluate_every": 400, "learner.eval_policy": "sampled",
+    "data": "random:10000", "task": "cart_world", "task.wanted": [0.6, -0.6], "core.hidden_size": 64,
+    "core.layers": 2, "core.heads": 2, "core.context": 5, "batch": 256, "lr": 2e-3, "outer_steps": 2000,
+    "evaluate_every": 500,
 }  # fmt: skip
 FAST_AND_SLOW = ["30x0.6", "30x-0.6"]
 
