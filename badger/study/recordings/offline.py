@@ -20,7 +20,9 @@ CART: dict[str, Any] = {
     "core.layers": 2, "core.heads": 2, "core.context": 5, "batch": 256, "lr": 2e-3, "outer_steps": 2000,
     "evaluate_every": 500,
 }  # fmt: skip
-FAST_AND_SLOW = ["30x0.6", "30x-0.6"]
+ASKED: dict[str, Any] = {
+    "learner": "generalized_dt", "core": "generalized_dt", "target_rewards": ["30x0.6", "30x-0.6"]
+}  # fmt: skip
 
 
 def _arm(
@@ -56,9 +58,10 @@ OFFLINE = Study(
         "luck-sure-return": _arm("episodic_return", GAMBLES, TRANSFORMER, SMALL, target_return=1.0),
         "rooms-trajectory-transformer": _arm("reached", ROOMS, PLANNER, outer_steps=2400, episodes=100),
         "rooms-behavior-cloning": _arm("reached", ROOMS, core="feedforward", outer_steps=300),
-        "cart-generalized-dt": _arm(
-            "velocity_distance", CART, learner="generalized_dt", core="generalized_dt", target_rewards=FAST_AND_SLOW,
-            better="lower",
+        "cart-categorical": _arm("velocity_distance", CART, ASKED, better="lower"),
+        "cart-bidirectional": _arm(
+            "velocity_distance", CART, ASKED, better="lower", **{"core.match": "bidirectional"},
+            batch=128, outer_steps=700,
         ),
         "cart-decision-transformer": _arm("velocity_distance", CART, TRANSFORMER, target_return=0.0, better="lower"),
     },
