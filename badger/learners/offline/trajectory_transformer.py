@@ -91,8 +91,9 @@ class TrajectoryTransformerLearner(Offline):
         core.discretizer.set(edges, centers)
         if core.layout.goals:
             reached = [reached for _, reached in core.layout.goals]
+            starts = WindowSampler(data, None, core.window)
             self.sampler = GoalSampler(
-                self.sampler, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins
+                starts, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins
             )
 
     def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:

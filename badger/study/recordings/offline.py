@@ -43,16 +43,16 @@ OFFLINE = Study(
     "is asked for their best return; but where that return was luck, it takes luck for skill. They suffice for plans "
     "to a goal in four rooms, and for a distribution of velocities that no recorded episode has.",
     arms={
-        "graph-decision-transformer": _arm("shortest", GRAPH, TRANSFORMER, **{"learner.return_bins": 10}),
+        "graph-decision-transformer": _arm("shortest", GRAPH, TRANSFORMER, {"learner.return_bins": 10}),
         "graph-behavior-cloning": _arm("shortest", GRAPH, core="feedforward"),
         "door-decision-transformer": _arm(
             "success", DOORS, TRANSFORMER,
-            **{"core.context": 24, "core.hidden_size": 64, "core.layers": 2, "learner.return_bins": 2},
+            {"core.context": 24, "core.hidden_size": 64, "core.layers": 2, "learner.return_bins": 2},
             outer_steps=800,
         ),
         "door-behavior-cloning": _arm("success", DOORS, core="feedforward", outer_steps=300),
         "door-best-3-percent": _arm(
-            "success", DOORS, core="feedforward", learner="percent_bc", outer_steps=1000, **{"learner.percent": 3.0}
+            "success", DOORS, {"learner.percent": 3.0}, core="feedforward", learner="percent_bc", outer_steps=1000
         ),
         "luck-best-return": _arm("episodic_return", GAMBLES, TRANSFORMER, SMALL),
         "luck-sure-return": _arm("episodic_return", GAMBLES, TRANSFORMER, SMALL, target_return=1.0),
@@ -60,8 +60,8 @@ OFFLINE = Study(
         "rooms-behavior-cloning": _arm("reached", ROOMS, core="feedforward", outer_steps=300),
         "cart-categorical": _arm("velocity_distance", CART, ASKED, better="lower"),
         "cart-bidirectional": _arm(
-            "velocity_distance", CART, ASKED, better="lower", **{"core.match": "bidirectional"},
-            batch=128, outer_steps=700,
+            "velocity_distance", CART, ASKED, {"core.match": "bidirectional"}, better="lower", batch=128,
+            outer_steps=700,
         ),
         "cart-decision-transformer": _arm("velocity_distance", CART, TRANSFORMER, target_return=0.0, better="lower"),
     },
