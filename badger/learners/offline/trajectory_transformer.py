@@ -92,9 +92,7 @@ class TrajectoryTransformerLearner(Offline):
         if core.layout.goals:
             reached = [reached for _, reached in core.layout.goals]
             starts = WindowSampler(data, None, core.window)
-            self.sampler = GoalSampler(
-                starts, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins
-            )
+            self.sampler = GoalSampler(starts, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins)
 
     def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:
         sampler = WindowSampler(self.data, None, core.window)
