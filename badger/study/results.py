@@ -9,7 +9,7 @@ from typing import Any
 from badger.runs.evaluations import Scores
 from badger.runs.milestones import first_better, first_crossing
 from badger.runs.recorder import MetricsRow, read_metrics
-from badger.study.process_pool import Failure
+from badger.study.execution import Failure
 from badger.study.trial import Trial, read_result
 
 

@@ -23,11 +23,12 @@ from badger.cli.main import main
 from badger.errors import RunLocked
 from badger.runs.evaluations import read_evaluation
 from badger.runs.lock import write_lock
-from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, process_pool, tables
+from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, tables
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results, make_trial_result
 from badger.study.run import check_study, run_study, write_definition
 from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
+from forked_children import patch_children
 from tiny_runs import (
     TINY,
     load_trusted,
@@ -47,7 +48,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def make_tiny(patch):
     """Workers are forked from a server that has imported everything, and averages count from the first step on."""
-    patch.setattr(process_pool.multiprocessing, "get_context", lambda method: processes)
+    patch_children(patch, processes)
     patch.setattr("badger.runs.milestones.MIN_AVERAGED_STEPS", 1)
 
 
@@ -341,11 +342,11 @@ def test_a_killed_study_leaves_no_worker_and_ends_with_the_same_results(tmp_path
 
 
 @pytest.mark.timeout(45)
-def test_a_worker_exits_with_its_parent_and_ignores_ctrl_c(tmp_path):
+def test_a_job_exits_with_its_parent_and_gets_no_ctrl_c(tmp_path):
     file = tmp_path / "held"
     process = start(spread_hold, file)
     wait_for(file)
-    assert file.read_text() == "True True"  # its own process group, and SIGINT is ignored
+    assert file.read_text() == "True"  # a session of its own
     with file.open() as held:
         with pytest.raises(BlockingIOError):
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -466,7 +467,7 @@ def failed(tmp_path_factory):
     }
     own = dataclasses.replace(TINY, arms=arms, seeds=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process_pool.multiprocessing, "get_context", lambda method: processes)
+        patch_children(patch, processes)
         found = run_study(own, folder, tensorboard=False, quiet=True)
     return found, write_report(found, folder), folder
 
