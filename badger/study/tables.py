@@ -51,7 +51,7 @@ def _arm_columns(results: StudyResults, arm: str) -> MetricsRow:
     if arm in results.gates:
         median = float(np.median(_signed_scores(results, arm)))  # lower is better; infinite for a run that diverged
         sign = results.sign(arm)
-        row |= {"median": sign * median, "gate": results.gates[arm], "met": median <= sign * results.gates[arm]}
+        row |= {"median": sign * median + 0.0, "gate": results.gates[arm], "met": median <= sign * results.gates[arm]}
     finals = [value for value in results.final_scores(arm) if not math.isnan(value)]
     if finals:
         mean, sem = mean_and_sem(finals)

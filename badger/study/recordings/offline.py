@@ -16,10 +16,13 @@ PLANNER: dict[str, Any] = {
     "core.beam": 16, "core.expand": 4, "core.action_mass": 1.0,
 }  # fmt: skip
 CART: dict[str, Any] = {
-    "data": "random:3000", "task": "cart_world", "task.wanted": [0.6, -0.6], "core.hidden_size": 64, "core.layers": 2,
-    "core.heads": 2, "core.context": 5, "outer_steps": 1200, "evaluate_every": 400, "learner.eval_policy": "sampled",
+    "data": "random:10000", "task": "cart_world", "task.wanted": [0.6, -0.6], "core.hidden_size": 64,
+    "core.layers": 2, "core.heads": 2, "core.context": 5, "batch": 256, "lr": 2e-3, "outer_steps": 2000,
+    "evaluate_every": 500,
 }  # fmt: skip
-FAST_AND_SLOW = ["30x0.6", "30x-0.6"]
+ASKED: dict[str, Any] = {
+    "learner": "generalized_dt", "core": "generalized_dt", "target_rewards": ["30x0.6", "30x-0.6"]
+}  # fmt: skip
 
 
 def _arm(
@@ -40,24 +43,25 @@ OFFLINE = Study(
     "is asked for their best return; but where that return was luck, it takes luck for skill. They suffice for plans "
     "to a goal in four rooms, and for a distribution of velocities that no recorded episode has.",
     arms={
-        "graph-decision-transformer": _arm("shortest", GRAPH, TRANSFORMER, **{"learner.return_bins": 10}),
+        "graph-decision-transformer": _arm("shortest", GRAPH, TRANSFORMER, {"learner.return_bins": 10}),
         "graph-behavior-cloning": _arm("shortest", GRAPH, core="feedforward"),
         "door-decision-transformer": _arm(
             "success", DOORS, TRANSFORMER,
-            **{"core.context": 24, "core.hidden_size": 64, "core.layers": 2, "learner.return_bins": 2},
+            {"core.context": 24, "core.hidden_size": 64, "core.layers": 2, "learner.return_bins": 2},
             outer_steps=800,
         ),
         "door-behavior-cloning": _arm("success", DOORS, core="feedforward", outer_steps=300),
         "door-best-3-percent": _arm(
-            "success", DOORS, core="feedforward", learner="percent_bc", outer_steps=1000, **{"learner.percent": 3.0}
+            "success", DOORS, {"learner.percent": 3.0}, core="feedforward", learner="percent_bc", outer_steps=1000
         ),
         "luck-best-return": _arm("episodic_return", GAMBLES, TRANSFORMER, SMALL),
         "luck-sure-return": _arm("episodic_return", GAMBLES, TRANSFORMER, SMALL, target_return=1.0),
         "rooms-trajectory-transformer": _arm("reached", ROOMS, PLANNER, outer_steps=2400, episodes=100),
         "rooms-behavior-cloning": _arm("reached", ROOMS, core="feedforward", outer_steps=300),
-        "cart-generalized-dt": _arm(
-            "velocity_distance", CART, learner="generalized_dt", core="generalized_dt", target_rewards=FAST_AND_SLOW,
-            better="lower",
+        "cart-categorical": _arm("velocity_distance", CART, ASKED, better="lower"),
+        "cart-bidirectional": _arm(
+            "velocity_distance", CART, ASKED, {"core.match": "bidirectional"}, better="lower", batch=128,
+            outer_steps=700,
         ),
         "cart-decision-transformer": _arm("velocity_distance", CART, TRANSFORMER, target_return=0.0, better="lower"),
     },
