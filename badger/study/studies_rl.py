@@ -35,29 +35,6 @@ T_MAZE = _study(
     threshold=0.55,  # in training, where one explores: more than is to be had without a memory
 )
 
-PREDICTED = {
-    "core": "merlin", "core.latent_size": 16, "core.slots": 24, "observe_previous": True, "learner": "ppo",
-    "learner.minibatches": 2, "outer_steps": 100,
-}  # fmt: skip
-
-MERLIN = _study(
-    "t_maze",
-    {
-        "merlin": PREDICTED,
-        "no prediction": PREDICTED | {"auxiliary_weights": {"negative_elbo": 0.0}},
-        "policy gradient in predictor": PREDICTED | {"core.policy_gradient": True},
-        "no retroactive writes": PREDICTED | {"core.discount": 1.0},
-        "lstm": PREDICTED | {"core": "lstm"},
-    },
-    {"length": 3},
-    name="merlin",
-    claim="A memory that is formed by prediction alone (MERLIN) solves a T-maze of 20 steps, and not without the loss of "
-    "its predictor.",
-    score="success",
-    threshold=0.55,
-    seeds=3,
-)
-
 T_MAZE_R2D2 = _study(
     "t_maze_r2d2",
     {
@@ -161,6 +138,29 @@ CARD_GAME = _study(
     threshold=0.0,
 )
 
+PREDICTED: dict[str, Any] = GAME | {  # entropy that falls: a player that is sure too soon turns known cards first
+    "core": "merlin", "core.latent_size": 16, "lr": 2e-3, "schedule": "linear", "learner.entropy_weight": 0.08,
+    "learner.entropy_schedule": "lr", "outer_steps": 500,
+}  # fmt: skip
+
+MERLIN = _study(
+    "card_game",
+    {
+        "merlin": PREDICTED,
+        "no prediction": PREDICTED | {"auxiliary_weights": {"negative_elbo": 0.0}},
+        "policy gradient in predictor": PREDICTED | {"core.policy_gradient": True},
+        "no retroactive writes": PREDICTED | {"core.discount": 1.0},
+        "lstm": PREDICTED | {"core": "lstm"},
+    },
+    {},
+    name="merlin",
+    claim="A memory that is formed by prediction alone (MERLIN) plays four cards with a mean return above .5, and not "
+    "without the loss of its predictor.",
+    score="episodic_return",
+    threshold=0.5,
+    seeds=3,
+)
+
 CATCH_ARMS: dict[str, dict[str, Any]] = {  # to compare another learner is to add a line
     "dqn": {},
     "double dqn": {"learner.double_q": True},
@@ -256,6 +256,6 @@ MOUNTAIN_HIKE = _study(
 )
 
 RL_MEMORY_STUDIES = (
-    T_MAZE, MERLIN, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH,
+    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, MERLIN, CATCH,
     PREDICTIVE_DECODERS, RPSP, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip
