@@ -219,7 +219,7 @@ WORKING_MEMORY = (
     _working_memory(
         "t-maze", "With any of the memories PPO solves a T-maze of 20 steps; without, half of the episodes succeed.",
         "t_maze", 32,
-        {"learner": "ppo", "batch": 32, "lr": 2e-3, "outer_steps": 120},  # 672 environment steps in each
+        {"learner": "ppo", "batch": 32, "lr": 2e-3, "learner.entropy_weight": 0.03, "outer_steps": 120},  # 80,640 steps
         TINY | {"length": 3, "core.memory": 4, "outer_steps": 3},
         score="success", threshold=0.55,  # in training, where one explores: more than is to be had without a memory
     ),
