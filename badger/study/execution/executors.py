@@ -4,6 +4,14 @@
 - `dask://HOST:PORT`: the workers of a running dask scheduler, on machines that see the study's folder under the same
   path: of `dask.distributed`'s LocalCluster or SSHCluster, or of a batch system through dask-jobqueue.
 - `module:function`: what a function of yours returns, such as an executor of another library.
+
+A scheduler whose workers are two jobs of SLURM, by `dask_jobqueue` (`pip install dask-jobqueue`):
+
+```
+cluster = SLURMCluster(queue="main", cores=1, processes=1, memory="2GB", scheduler_options={"port": 8786})
+cluster.scale(jobs=2)  # and keep this process; cluster.job_script() is what is submitted
+badger study memory-helps --executor dask://HOST:8786
+```
 """
 
 import importlib
