@@ -12,7 +12,7 @@ from experts import state as states
 from experts.attention import sliding_window as band
 from experts.attention.gtrxl_layer import sinusoidal_encoding
 from experts.core import Core, check_positive, make_controller
-from experts.hcam.chunks import chunk_numbers, split_chunks, step_numbers, written_chunks
+from experts.hcam.chunks import chunk_numbers, split_chunks, step_numbers
 from experts.memory_metrics import store_metrics
 from experts.state import State
 
@@ -38,9 +38,9 @@ class HCAMState(NamedTuple):
 class HCAM(Core):
     """Hierarchical chunk attention memory (HCAM) beside a controller: chooses chunks of the past, then steps in them.
 
-    A step computes h = controller(x) and its content c = [norm(x), norm(h)], both with mean 0 and variance 1. Every C
-    contents of an episode are a chunk, which later steps may read; the newest S chunks are kept. The key of a chunk is
-    the mean of its contents. A read attends to the keys of all chunks, and takes the K most relevant ones,
+    A step computes h = controller(x) and its content c = norm([x, h]), with mean 0 and variance 1. Every C contents of
+    an episode are a chunk, which later steps may read; the newest S chunks are kept. The key of a chunk is the mean of
+    its contents. A read attends to the keys of all chunks, and takes the K most relevant ones,
 
         relevance = softmax of the K largest of (W_q c) . (W_k key) / sqrt(key_size)
 
@@ -118,7 +118,7 @@ class HCAM(Core):
         self, x: Float[Tensor, "B N D"], state: HCAMState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], HCAMState]:
         h, controller = self.controller(x, state.controller, present)
-        _, new = self._segment(self._contents(x, h).unsqueeze(2), state)
+        _, new = self._attend(self._contents(x, h).unsqueeze(2), state)
         if present is not None:
             new = states.where(present, new, state._replace(controller=None))
         return h + self.out(new.read), new._replace(controller=controller)
@@ -128,30 +128,32 @@ class HCAM(Core):
     ) -> tuple[Float[Tensor, "T B N Y"], HCAMState]:
         """As the loop of `forward`: the controller takes all steps, then each reads, many at once."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
-        contents = self._contents(xs, hs).movedim(0, 2)  # (B, N, T, W)
-        reads, size = [], band.chunk_size(self.chunk_size)
-        for start in range(0, len(xs), size):
-            part = slice(start, start + size)
-            read, state = self._segment(contents[:, :, part], state, None if reset is None else reset[part])
-            reads.append(read)
-        return hs + self.out(torch.cat(reads, 2).movedim(2, 0)), state._replace(controller=controller)
+        reads, state = self._attend(self._contents(xs, hs).movedim(0, 2), state, reset)
+        return hs + self.out(reads.movedim(2, 0)), state._replace(controller=controller)
 
     def _contents(self, x: Tensor, h: Tensor) -> Tensor:
-        return torch.cat([layer_norm(part, part.shape[-1:]) for part in (x, h)], -1)
+        return layer_norm(torch.cat([x, h], -1), (self.width,))
 
-    def _segment(
+    def _attend(
         self, contents: Float[Tensor, "B N T W"], state: HCAMState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "B N T HV"], HCAMState]:
         """What T steps read, and the new state without the controller's."""
-        number = step_numbers(state.written, self.rows, contents.shape[2], reset)
-        rows = torch.cat([state.rows, contents.detach()], 2)[:, :, :-1]  # the last step's is for later steps
-        chunks, last = written_chunks(*split_chunks(rows, number[..., :-1], self.chunk_size))
-        numbers = chunk_numbers(number[..., self.rows :], self.rows, last, self.chunk_size, self.slots)
-        read, weights = self._read(contents, chunks, numbers >= 0)
+        before, steps = self.rows, contents.shape[2]
+        number = step_numbers(state.written, before, steps, reset)
+        rows, reads, size = torch.cat([state.rows, contents.detach()], 2), [], band.chunk_size(self.chunk_size)
+        for start in range(0, steps, size):
+            end = min(start + size, steps)
+            past = slice(start, before + end - 1)  # rows that any of these steps may read
+            chunks, last = split_chunks(rows[:, :, past], number[..., past], self.chunk_size)
+            numbers = chunk_numbers(
+                number[..., before + start : before + end], before, last, self.chunk_size, self.slots
+            )
+            read, weights = self._read(contents[:, :, start:end], chunks, numbers >= 0)
+            reads.append(read)
         written = number[..., -1] + 1
-        kept = band.update_window(state.rows, contents.detach(), written.clamp(max=self.rows), reset)
+        kept = band.update_window(state.rows, contents.detach(), written.clamp(max=before), reset)
         by_slot = self._by_slot(weights, numbers[:, :, -1])
-        return read, HCAMState(None, kept, written, read[:, :, -1], by_slot)
+        return torch.cat(reads, 2), HCAMState(None, kept, written, reads[-1][:, :, -1], by_slot)
 
     def _read(
         self, contents: Float[Tensor, "B N T W"], chunks: Float[Tensor, "B N P C W"], visible: Bool[Tensor, "B N T P"]
