@@ -43,6 +43,7 @@ class Normalized(Sense):
         if not clip > 0:
             raise ValueError(f"clip={clip}, want a number above 0")
         self.base, self.clip, self.output_size = base, clip, base.output_size
+        self.elementwise = base.elementwise
         self.moments = RunningMoments(obs_size)
         chosen = torch.ones(obs_size, dtype=torch.bool) if numeric is None else torch.tensor(numeric)
         self.register_buffer("numeric", chosen, persistent=False)

@@ -12,7 +12,8 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.sparse`: large memories of which a step touches few slots (SAM, SDNC).
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
-  (DVBF), and predictive state representations.
+  (DVBF), a memory of latents (MERLIN), and predictive state representations.
+- `experts.world_model`: the recurrent state-space model (RSSM), in which an agent can act in imagination.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.trajectory`: transformers over recorded steps: one that plans (Trajectory Transformer), and one that is asked
@@ -77,9 +78,11 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.state import State
 from experts.trajectory.core import TrajectoryTransformer
-from experts.trajectory.generalized import GeneralizedDT
+from experts.trajectory.generalized import GeneralizedDT, ask_for_rewards
 from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
+from experts.world_model.base import WorldModel
+from experts.world_model.rssm import RSSM
 
 __all__ = [
     "AMRL",
@@ -94,6 +97,7 @@ __all__ = [
     "PSD",
     "PSR",
     "RPSP",
+    "RSSM",
     "SAM",
     "SDNC",
     "BeliefFilter",
@@ -128,6 +132,8 @@ __all__ = [
     "Unrolled",
     "Window",
     "WorkingMemoryGraph",
+    "WorldModel",
+    "ask_for_rewards",
     "default_loss_weights",
     "initial_key",
     "private_and_shared",

@@ -233,6 +233,24 @@ def check_at_most(largest: int, **sizes: int) -> None:
             raise ValueError(f"{name}={size}, want at most {largest}")
 
 
+def check_target_size(target_size: int | None, input_size: int) -> int:
+    """The number of inputs, from the first on, that an auxiliary loss is about; all for None.
+
+    Args:
+        target_size: the first numbers of the input.
+        input_size: D.
+
+    Raises:
+        ValueError: not 1 to D.
+    """
+    target_size = input_size if target_size is None else target_size
+    if not 1 <= target_size <= input_size:
+        raise ValueError(
+            f"target_size={target_size}, want 1 to the core's input_size={input_size}: the first numbers of x"
+        )
+    return target_size
+
+
 def make_controller(controller: Callable[[int], Core], input_size: int, read_size: int | Callable[[int], int]) -> Core:
     """Builds the controller of a memory, whose input is [x, read vector].
 

@@ -26,6 +26,7 @@ from experts.belief.psr import PSR
 from experts.belief.rpsp import RPSP
 from experts.belief.variational.dvbf import DVBF
 from experts.belief.variational.dvrl import dvrl
+from experts.belief.variational.merlin import MERLIN
 from experts.core import Core, Private
 from experts.dnc.core import DNC
 from experts.episodic.both import private_and_shared
@@ -46,6 +47,7 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
 from experts.trajectory.generalized import GeneralizedDT
+from experts.world_model.rssm import RSSM
 
 
 class ControlledMemory:
@@ -181,8 +183,34 @@ CORES: dict[str, Callable[..., Core]] = {
     "particle_filter": dpfrl,
     "dvrl": dvrl,
     "dvbf": DVBF,
+    "merlin": MERLIN,
+    "rssm": RSSM,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
     "generalized_dt": GeneralizedDT,
 }
 """Cores by name, each a factory `(input_size, hidden_size, *, options) -> Core`."""
+
+OF_ONE_INPUT = frozenset({"model", "layout", "position"})
+"""Options that say what the input is: its probabilities, the places of action and reward, the place of the agent."""
+
+EQUAL_ALONE = frozenset({"episodic_shared"})
+"""Cores that are another one where there is one member."""
+
+
+def general_memories() -> list[str]:
+    """Names of the cores that remember inputs of any kind, to be compared with each other.
+
+    All of `CORES` except those without memory, those that must know what their input is (an option of `OF_ONE_INPUT`
+    that has a value), and those that equal another one where there is one member (`EQUAL_ALONE`).
+    """
+    return [
+        name
+        for name, core in CORES.items()
+        if not getattr(core, "memoryless", False) and not _knows_its_input(core) and name not in EQUAL_ALONE
+    ]
+
+
+def _knows_its_input(core: Callable[..., Core]) -> bool:
+    options = inspect.signature(core).parameters
+    return any(name in options and options[name].default is not None for name in OF_ONE_INPUT)

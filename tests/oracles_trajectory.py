@@ -52,6 +52,7 @@ def plan_score(predict, centers, tokens, dims, layout, actions, gamma, likelihoo
     """
     tokens, dims, total, log_likelihood, alive = list(tokens), list(dims), 0.0, 0.0, 1.0
     first, reward, end, value = layout.first_action, layout.size - 3, layout.size - 2, layout.size - 1
+    goal = tokens[: len(layout.goals)]  # the plan ends where the state equals it
     for h, action in enumerate(actions):
         log_likelihood += alive * np.log(predict(tokens, dims, first)[action])
         tokens, dims = [*tokens, action], [*dims, first]
@@ -59,12 +60,14 @@ def plan_score(predict, centers, tokens, dims, layout, actions, gamma, likelihoo
         total += gamma**h * alive * (probs @ centers[reward])
         tokens, dims = [*tokens, int(probs.argmax())], [*dims, reward]
         probs = predict(tokens, dims, end)
-        alive *= 1 - probs[1]
+        alive *= 1 if goal else 1 - probs[1]
         tokens, dims = [*tokens, int(probs.argmax())], [*dims, end]
         probs = predict(tokens, dims, value)
         score = total + gamma ** (h + 1) * alive * (probs @ centers[value])
         for dim in (value, *range(first)) if h + 1 < len(actions) else ():
             tokens, dims = [*tokens, int(predict(tokens, dims, dim).argmax())], [*dims, dim]
+        if goal and [tokens[len(tokens) - first + dim] for dim in layout.goal_dims] == goal:
+            alive = 0.0
     return log_likelihood if likelihood else score
 
 

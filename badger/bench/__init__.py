@@ -28,9 +28,10 @@ from badger.bench.cases.dnc import dnc_case
 from badger.bench.cases.env_throughput import env_throughput
 from badger.bench.cases.episodic_store import episodic_store
 from badger.bench.cases.external_envs import external_envs
-from badger.bench.cases.lengths import input_crossing, input_length
 from badger.bench.cases.maze import maze_case
 from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
+from badger.bench.cases.memory_costs.lengths import input_crossing, input_length
+from badger.bench.cases.memory_costs.price import memory_price
 from badger.bench.cases.million import million_slots
 from badger.bench.cases.offline import offline
 from badger.bench.cases.offline_data import episode_dataset
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "memory-vs-gru": memory_vs_gru,
     "memory-overhead": memory_overhead,
     "episode-length": episode_length,
+    "memory-price": memory_price,
     "input-length": input_length,
     "input-crossing": input_crossing,
     "million-slots": million_slots,

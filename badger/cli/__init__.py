@@ -7,7 +7,7 @@ there (`badger.trust`).
 - `badger.cli.train`: `badger train` and `badger resume`, and the summary after training.
 - `badger.cli.evaluate`: `badger evaluate`. `badger.cli.grid`: its option `--grid`.
 - `badger.cli.episodes`: `badger record`, and `badger inspect` of a data set.
-- `badger.cli.study`: `badger study` and `badger compare`.
+- `badger.cli.studies`: `badger study`, `badger study reproduce` and `badger compare`.
 - `badger.cli.loading`: loads a run folder; the option `--trust-code`.
 - `badger.cli.bench`: `badger bench`. `badger.cli.solve`: `badger solve`.
 - `badger.cli.usage`: wrong command lines, with exit code 2; parsing of flags; usage lines.

@@ -46,6 +46,7 @@ def command(argv: list[str]) -> Work:
         sampled: bool = False,
         lesion: str = "",
         target_return: tuple[float, ...] = (),
+        target_rewards: tuple[str, ...] = (),
         env_api: str | None = None,
         member: int = 0,
         best: bool = False,
@@ -71,6 +72,8 @@ def command(argv: list[str]) -> Work:
             lesion: indices of experts, such as 0,2, that are removed before the first step.
             target_return: the return that a Decision Transformer is asked for; default: as in training. Several, such
                 as 0 0.5 1, are compared with what is achieved, in a picture, too.
+            target_rewards: the rewards that a Generalised Decision Transformer is asked for, such as 30x0.6 30x-0.6:
+                0.6 in 30 steps, and -0.6 in 30; default: as in training.
             env_api: pettingzoo or gymnasium: run the episodes in an environment of that library, made from the task.
             member: index of an agent in a population, from 0 on.
             best: use best.pt, the checkpoint of the best figure of training or evaluation, not the last one.
@@ -82,11 +85,13 @@ def command(argv: list[str]) -> Work:
         check_output_file("json", json)
         subject = load_subject(
             run, member=member, best=best, seed=seed, build=build, trust_code=trust_code,
-            target_return=next(iter(target_return), None),
+            target_return=next(iter(target_return), None), target_rewards=target_rewards,
         )  # fmt: skip
         name, policy = choose_policy(subject.learner, deterministic, sampled)
         count = subject.agent.experts if experts is None else experts
-        as_trained = not (best or lesion or env_api or episodes or deterministic or sampled or target_return)
+        as_trained = not (
+            best or lesion or env_api or episodes or deterministic or sampled or target_return or target_rewards
+        )
         task, default_episodes = learner_evaluation(subject.learner)
         evaluated = _Evaluation(
             subject,
@@ -101,7 +106,8 @@ def command(argv: list[str]) -> Work:
             saved=as_trained and (experts, dims, steps) == (None, None, None),
         )
         evaluated.check()
-        settings = {"run": str(run), "seed": seed} | ({"target_return": target_return} if target_return else {})
+        asked = {"target_return": target_return, "target_rewards": target_rewards}
+        settings = {"run": str(run), "seed": seed} | {name: value for name, value in asked.items() if value}
         if len(target_return) > 1:
             return partial(evaluated.compare_asked, target_return, json, settings)
         return partial(evaluated.work, json, settings)

@@ -10,11 +10,11 @@ from badger.agent import Agent
 from badger.learners import Learner
 from badger.learners.population import choose_member, member_learners
 from badger.recipes.build import load_run
+from badger.recipes.recordings.recipe import ask
 from badger.registry import resolve_name
 from badger.rng import generator
 from badger.runs.run import Run, read_description
 from badger.trust import ALL
-from experts import set_target_return
 from tasks import Task
 
 
@@ -53,6 +53,7 @@ def load_subject(
     trust_code: bool,
     stream: str = "evaluate",
     target_return: float | None = None,
+    target_rewards: tuple[str, ...] = (),
 ) -> Subject:
     """Loads what a command judges.
 
@@ -65,13 +66,13 @@ def load_subject(
         trust_code: as in `load`.
         stream: name of the random stream of the episodes.
         target_return: that the agent is asked for; None: as in training.
+        target_rewards: likewise, as words of the command line.
 
     Raises:
         ValueError: no such member, an agent that is not asked for a return, and as `load`.
     """
     run = load(folder, best=best, build=build, trust_code=trust_code)
-    if target_return is not None:
-        set_target_return(choose_member(run.learner, member).agent, target_return)
+    ask(choose_member(run.learner, member).agent, target_return, target_rewards)
     learner, rng = choose_member(run.learner, member), generator(seed, stream, device=run.device)
     return Subject(run, learner, run.learner.task.evaluation_task, rng, member, len(member_learners(run.learner)))
 

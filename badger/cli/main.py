@@ -124,13 +124,13 @@ def _record(words: list[str]) -> Work:
 
 
 def _study(words: list[str]) -> Work:
-    from badger.cli import study as commands  # what only this command needs
+    from badger.cli.studies import study as commands  # what only this command needs
 
     return commands.study(words)
 
 
 def _compare(words: list[str]) -> Work:
-    from badger.cli import study as commands
+    from badger.cli.studies import study as commands
 
     return commands.compare(words)
 

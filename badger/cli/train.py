@@ -18,6 +18,7 @@ from badger.errors import Diverged, ProcessLost
 from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_step, evaluate
 from badger.learners import Learner, requirement
+from badger.learners.offline.base import Offline
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
 from badger.recipes.build import budget, build_run, find_recipe, steps_per_update
@@ -49,6 +50,7 @@ def train_command(words: list[str]) -> Work:
     if folder is not None:
         check_new_run_folder(folder)
     run = build_run(recipe, **given)
+    check_data(run)
     learner = member_learners(run.learner)[0]
     if not learner.task.external:  # an external environment is first stepped by the training
         check_step(learner.agent, learner.task, learner.eval_policy)
@@ -86,11 +88,12 @@ def resume_command(words: list[str]) -> Work:
             build: function that builds a run that no recipe has made, module:function, without arguments.
             trust_code: allow importing code of others that its run.json names.
         """
-        if total_steps is None:
-            return partial(_run_training, load(run, build=build, trust_code=trust_code), tensorboard)
-        if total_steps < 1:
+        if total_steps is not None and total_steps < 1:
             raise ValueError(f"total_steps={total_steps}, want at least 1")
         extended = load(run, build=build, trust_code=trust_code, total_steps=total_steps)
+        check_data(extended)
+        if total_steps is None:
+            return partial(_run_training, extended, tensorboard)
         description = _describe_extension(extended)
 
         def work() -> int:
@@ -102,6 +105,21 @@ def resume_command(words: list[str]) -> Work:
         return work
 
     return parse(resume, words, prog="badger resume")
+
+
+def check_data(run: Run) -> None:
+    """Checks that the recorded episodes from which an agent is to learn are there.
+
+    Args:
+        run: with any learner.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the agent was trained on other episodes.
+    """
+    for learner in member_learners(run.learner):
+        if isinstance(learner, Offline):
+            learner.check_data()
 
 
 def _describe_extension(extended: Run) -> str:

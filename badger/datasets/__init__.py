@@ -4,8 +4,8 @@
 - `badger.datasets.episodes`: `EpisodeDataset`, all of them, in memory or in a file, which is read by windows.
 - `badger.datasets.episode_file`: the format of the file, and its reader. `badger.datasets.episode_writer`: its writer,
   batch by batch. `badger.datasets.hdf5`: access to HDF5. `badger.datasets.spaces`: action spaces as JSON.
-- `badger.datasets.formats`: readers and writers by name. Data sets of Minari: `badger.datasets.minari_reader`,
-  `badger.datasets.minari_writer`, `badger.datasets.minari_spaces`.
+- `badger.datasets.writer`: `Writer`, the base of writers. `badger.datasets.formats`: readers and writers by name.
+- `badger.datasets.minari`: data sets of Minari.
 - `badger.datasets.checks`: checks of each step. `badger.datasets.from_rollout`: the episodes of a rollout.
 - `badger.datasets.statistics`: lengths, returns, actions and ends.
 

@@ -5,26 +5,23 @@ Shapes: N episode, T step, P agent of the environment.
 
 import os
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from badger.datasets.episode_file import FORMAT, INFO, VERSION, action_row
+from badger.datasets.episode_file import FORMAT, INFO, VERSION
 from badger.datasets.hdf5 import append, create_growing, create_hdf5
 from badger.datasets.sources import Episodes
 from badger.datasets.spaces import space_to_json
+from badger.datasets.writer import Writer, check_first, to_numpy
 from tasks import ActionSpace
 
 Rows = dict[str, np.ndarray]
 
 
-class EpisodeWriter:
-    """Writes episodes to a temporary file, which is renamed when all are written: a reader never sees a part of a file.
-
-    As a context manager it closes the file at the end; after an error it discards what was written, and a file that had
-    this name before is unchanged.
+class EpisodeWriter(Writer):
+    """Writes episodes to one HDF5 file; one of this name is replaced when all are written.
 
     Args:
         path: the file.
@@ -36,21 +33,9 @@ class EpisodeWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], action_space: ActionSpace, task: str = ""):
-        self.path, self.action_space, self.task = Path(path), action_space, task
-        self.episodes = self.steps = 0
+        super().__init__(path, action_space, task)
         self._best = -np.inf
-        check_folder(self.path)
-        self._temporary = self.path.with_name(f"unfinished-{os.getpid()}-{self.path.name}.tmp")
         self._file = create_hdf5(self._temporary)
-
-    def __enter__(self) -> "EpisodeWriter":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
 
     def append(self, episodes: Episodes) -> None:
         """Appends whole episodes; the shapes and types of the first ones are those of the file.
@@ -73,29 +58,10 @@ class EpisodeWriter:
         self.steps += int(episodes.length.sum())
         self._best = max(self._best, best_return(episodes.returns))
 
-    def close(self) -> None:
-        """Writes what is left, and gives the file its name.
-
-        Raises:
-            ValueError: there is no episode.
-            OSError: that of the system.
-        """
-        if not self.episodes:
-            self.discard()
-            raise ValueError(f"{self.path}: there are no episodes to write, want at least 1")
-        try:
-            self._file.attrs["best_return"] = self._best
-            self._file.close()
-            sync(self._temporary)
-            os.replace(self._temporary, self.path)
-            sync(self.path.parent)
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Deletes what was written; without effect once the file is closed."""
+    def _finish(self) -> list[Path]:
+        self._file.attrs["best_return"] = self._best
         self._file.close()
-        self._temporary.unlink(missing_ok=True)
+        return [self._temporary]
 
     def _rows(self, episodes: Episodes) -> Rows:
         """The rows of each field that are no padding, by its name in the file."""
@@ -135,37 +101,6 @@ class EpisodeWriter:
                 )
 
 
-def check_folder(path: Path) -> None:
-    """Checks that there is a folder in which a file can be made.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: want a file in a folder that exists, there is no {path.parent}")
-
-
-def check_first(episodes: Episodes, space: ActionSpace, number: int) -> None:
-    """Checks what each format asks of episodes.
-
-    Args:
-        episodes: to be written.
-        space: the action space.
-        number: of the first of them.
-
-    Raises:
-        ValueError: an episode without steps, or actions of another shape than those of the space.
-    """
-    if (episodes.length < 1).any():
-        raise ValueError(f"episode {number + int((episodes.length < 1).long().argmax())} has no steps, want at least 1")
-    want = (*episodes.reward.shape[2:], *action_row(space))
-    if (found := tuple(episodes.action.shape[2:])) != want:
-        raise ValueError(f"an action has shape {found}, want {want} of {space}: integers, no logits")
-
-
 def best_return(returns: Tensor) -> float:
     """The highest return; with several agents, of their mean.
 
@@ -173,35 +108,3 @@ def best_return(returns: Tensor) -> float:
         returns: (N,) or (N, P).
     """
     return returns.double().reshape(len(returns), -1).mean(-1).max().item()
-
-
-def to_numpy(name: str, values: Tensor) -> np.ndarray:
-    """A field as an array.
-
-    Args:
-        name: of the field.
-        values: on any device.
-
-    Raises:
-        ValueError: a type of numbers that HDF5 does not have.
-    """
-    try:
-        return values.detach().cpu().numpy()
-    except TypeError as error:
-        raise ValueError(
-            f"{name} is {values.dtype}, which a file of episodes cannot hold; want torch.float16, float32 or float64"
-        ) from error
-
-
-def sync(*paths: Path) -> None:
-    """Flushes files and folders to the disk, so that they survive a power failure.
-
-    Args:
-        paths: of files that are closed, and of folders in which a file has been renamed.
-    """
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.datasets.checks import check_steps
+from badger.datasets.episode_file import action_row
 from badger.datasets.episode_writer import best_return
 from badger.datasets.formats import open_source, open_writer
-from badger.datasets.sources import Episodes, EpisodesInMemory, EpisodeSource
-from tasks import ActionSpace, Task
+from badger.datasets.sources import Episodes, EpisodesInMemory, EpisodeSource, MissingEpisodes
+from tasks import ActionSpace, Continuous, Mixed, Task
 
 SAVED_EPISODES = 256
 """Episodes that `EpisodeDataset.save` copies at once."""
@@ -44,6 +45,23 @@ class EpisodeDataset:
         return cls(EpisodesInMemory(episodes), action_space, task)
 
     @classmethod
+    def missing(cls, path: str | os.PathLike[str], task: Task) -> "EpisodeDataset":
+        """What stands for a file that does not exist, when the agent that learned from it is only to be judged.
+
+        Args:
+            path: the file.
+            task: that was recorded.
+        """
+        agents = () if task.agents is None else (task.agents,)
+        zeros = torch.zeros(1, 1, *agents, dtype=task.dtype)
+        end = torch.ones_like(zeros, dtype=torch.bool)
+        obs = zeros.new_zeros(1, 2, *agents, task.obs_size)
+        real = isinstance(task.action_space, Continuous | Mixed)
+        action = zeros.new_zeros(1, 1, *agents, *action_row(task.action_space), dtype=None if real else torch.long)
+        episode = Episodes(obs, action, zeros, end, ~end, torch.ones(1, dtype=torch.long))
+        return cls(MissingEpisodes(str(path), episode), task.action_space)
+
+    @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "EpisodeDataset":
         """A data set in a file, of which the windows that are asked for are read; only lengths and returns are kept.
 
@@ -64,7 +82,7 @@ class EpisodeDataset:
 
         Args:
             path: the file.
-            out_format: "minari": to a new folder that Minari reads, instead; see `badger.datasets.minari_writer`.
+            out_format: "minari": to a new folder that Minari reads, instead; see `badger.datasets.minari.writer`.
 
         Raises:
             ValueError: there is no episode, a type of numbers that HDF5 does not have, or what Minari cannot hold.
@@ -83,6 +101,18 @@ class EpisodeDataset:
                 have or the action mask forbids, an end in the middle of the episode, or a last step without one.
         """
         check_steps(self.source, self.action_space)
+
+    def check_exists(self) -> None:
+        """Checks that there is something to learn from.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+        """
+        if isinstance(self.source, MissingEpisodes):
+            raise FileNotFoundError(
+                f"data={self.source.name}: no such file to learn from; put it there or into the current folder, or "
+                "record one: badger record --help"
+            )
 
     def check_task(self, task: Task) -> None:
         """Checks that observations, actions and agents are those of a task.

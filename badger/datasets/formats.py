@@ -5,20 +5,20 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from badger.datasets.episode_file import EpisodeFile
 from badger.datasets.episode_writer import EpisodeWriter
-from badger.datasets.minari_reader import MinariFolder
-from badger.datasets.minari_writer import MinariWriter
+from badger.datasets.minari.reader import MinariFolder
+from badger.datasets.minari.writer import MinariWriter
+from badger.datasets.writer import Writer
 from comms import get_by_name
 from tasks import ActionSpace
 
-WRITERS: dict[str, Callable[..., EpisodeWriter | MinariWriter]] = {"hdf5": EpisodeWriter, "minari": MinariWriter}
+WRITERS: dict[str, Callable[..., Writer]] = {"hdf5": EpisodeWriter, "minari": MinariWriter}
 """Writers by the name of their format."""
 
 
-def open_writer(path: Path, out_format: str, action_space: ActionSpace, task: str) -> Any:
+def open_writer(path: Path, out_format: str, action_space: ActionSpace, task: str) -> Writer:
     """A writer of a format.
 
     Args:

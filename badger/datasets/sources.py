@@ -80,10 +80,8 @@ class EpisodesInMemory:
         episodes: all of them.
     """
 
-    name = "the episodes in memory"
-
     def __init__(self, episodes: Episodes):
-        self.episodes, self.length = episodes, episodes.length
+        self.episodes, self.length, self.name = episodes, episodes.length, "the episodes in memory"
 
     @cached_property
     def returns(self) -> Float[Tensor, "N *P"]:
@@ -119,3 +117,19 @@ class EpisodesInMemory:
             None if action_mask is None else piece(action_mask, steps),
             {name: piece(values, steps) for name, values in info.items()},
         )
+
+
+class MissingEpisodes(EpisodesInMemory):
+    """One episode of zeros in place of a file that does not exist.
+
+    With it the learner of a trained agent can be built again, so that the agent is judged without what it learned from.
+    Nothing is to be learned from it.
+
+    Args:
+        path: of the file.
+        episode: one episode of a task.
+    """
+
+    def __init__(self, path: str, episode: Episodes):
+        super().__init__(episode)
+        self.name = path

@@ -17,7 +17,7 @@ from badger.agent import Agent
 from badger.datasets import EpisodeDataset, Episodes
 from badger.datasets.formats import WRITERS, open_writer
 from badger.datasets.from_rollout import first_episodes
-from badger.datasets.minari_writer import check_minari
+from badger.datasets.minari.writer import check_minari
 from badger.evaluation.batches import MAX_EXTERNAL_ENVS, batch_size
 from badger.evaluation.evaluate import evaluation_mode
 from badger.policies.deterministic import choose_deterministic, policy_for_env
@@ -131,7 +131,7 @@ def check_recording(task: Task, path: Path, out_format: str, *, episodes: int, b
         raise ValueError(f"dtype={task.dtype} of {type(task).__name__}, want float16, float32 or float64 to record it")
     get_by_name(WRITERS, out_format, "out_format")
     if out_format == "minari":
-        check_minari(path, task.action_space, task.agents)
+        check_minari(path, task.agents)
 
 
 def default_batch(agent: Agent, task: Task, experts: int | None) -> int:

@@ -2,10 +2,12 @@
 
 - `badger.figures.curves`: learning curves of seeds, bands over runs, scores over inner steps, performance profiles.
 - `badger.figures.band_panels`: curves with bands, one panel for each arm of a simulation.
+- `badger.figures.forest_plot`: estimates with intervals, beside a reference.
 - `badger.figures.agents`: an agent and its parts, memory reads, messages, guesses and targets.
 - `badger.figures.grid_paths`: the path of an agent through a grid.
 - `badger.figures.episode_animation`: an episode that plays, in HTML, GIF or MP4, or as a strip of pictures.
   `badger.figures.episode_panels`: what each of its steps shows.
+- `badger.figures.imagined_episode`: an episode beside what a world model imagines of it.
 - `badger.figures.recorded_episodes`: a data set of recorded episodes.
 - `badger.figures.episode_diagram`: a diagram of an episode, as in the README.
 

@@ -7,6 +7,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
   by gradient for the real numbers beside them.
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
+- `badger.learners.imagination`: `Dreamer`, which learns in what a world model imagines.
 - `badger.learners.offline`: from recorded episodes: `BehaviorCloning`, `PercentBC`, Decision and Trajectory
   Transformers.
 - `badger.learners.population`: several seeds trained as one batched computation.
@@ -37,6 +38,7 @@ from badger.learners.bptt import BPTT
 from badger.learners.episodic_control.emdqn import EMDQN
 from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
+from badger.learners.imagination.dreamer import Dreamer
 from badger.learners.offline.behavior_cloning import BehaviorCloning
 from badger.learners.offline.decision_transformer import DecisionTransformerLearner
 from badger.learners.offline.generalized_dt import GeneralizedDTLearner
@@ -101,6 +103,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "bptt": BPTT,
     "decision_transformer": DecisionTransformerLearner,
     "dqn": DQN,
+    "dreamer": Dreamer,
     "drqn": DRQN,
     "emdqn": EMDQN,
     "generalized_dt": GeneralizedDTLearner,
@@ -128,6 +131,7 @@ __all__ = [
     "REINFORCE",
     "BehaviorCloning",
     "DecisionTransformerLearner",
+    "Dreamer",
     "Learner",
     "PercentBC",
     "check_critic",

@@ -1,7 +1,9 @@
 """The requirements of a learner on its task and its agent, class attributes that recipes and checks read.
 
 - `needs_critic`: the agent's act is `act.WithCritic`, whose last output is a value estimate.
-- `samples_numbers`: real numbers of an action are sampled, from an `act.Gaussian`; else they are the agent's outputs.
+- `samples_actions`: its policy is stochastic, as that of every learner with a critic in the agent's act is.
+- `samples_numbers`: where actions are sampled, real numbers are, too, from an `act.Gaussian`; else they are the agent's
+  outputs.
 - `needs_memoryless`: the agent has no memory: its core is `Core.memoryless`, and its experts do not communicate.
 - `needs_differentiable`: rewards carry gradient (`Task.differentiable`).
 - `takes_distributions`: a `TaskDistribution` is sampled anew in each outer step.
@@ -9,7 +11,7 @@
 - `host_reads`: how often an update reads values on the host (`badger.learners.host`), at most.
 - `takes_agents`: an environment of several agents (`Task.agents`), with a reward for each.
 - `joins_populations`: several of it train together as a `Population`.
-- `needs_previous`: the agent observes its last action and reward (`tasks.PreviousActionReward`).
+- `needs_previous`: the agent observes its last action and reward; recipes wrap their task (`with_previous`).
 - `needs_data`: it learns from recorded episodes, its argument `data`, and lives none.
 
 A learner without one of these attributes has the default of `DEFAULTS`.
@@ -18,10 +20,12 @@ A learner without one of these attributes has the default of `DEFAULTS`.
 from typing import Any
 
 from comms import Silent
-from tasks import Continuous, Discrete, Mixed, MultiDiscrete, Task, TaskDistribution, nominal
+from tasks import Continuous, Discrete, Mixed, MultiDiscrete, PreviousActionReward, Task, TaskDistribution, nominal
+from tasks.observations import part_index
 
 DEFAULTS: dict[str, Any] = {
     "needs_critic": False,
+    "samples_actions": False,
     "samples_numbers": True,
     "needs_memoryless": False,
     "needs_differentiable": False,
@@ -46,6 +50,27 @@ def requirement(learner: Any, name: str) -> Any:
         KeyError: no requirement of that name.
     """
     return getattr(learner, name, DEFAULTS[name])
+
+
+def samples_actions(learner: Any) -> bool:
+    """Whether a learner trains a stochastic policy, whose actions are sampled.
+
+    Args:
+        learner: a learner class or instance.
+    """
+    return requirement(learner, "samples_actions") or requirement(learner, "needs_critic")
+
+
+def with_previous(learner: Any, task: Task | TaskDistribution) -> Task | TaskDistribution:
+    """The task in which the agent observes its last action and reward, where a learner needs that; else as it is.
+
+    Args:
+        learner: a learner class or instance.
+        task: what is to be learned.
+    """
+    if not requirement(learner, "needs_previous") or not isinstance(task, Task):
+        return task
+    return task if part_index(task.obs_parts, "[action]") is not None else PreviousActionReward(task)
 
 
 def check_task(learner: Any, name: str, task: Task | TaskDistribution) -> None:

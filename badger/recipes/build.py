@@ -95,6 +95,7 @@ def load_run(
         run = _build_described(folder, about._replace(extended_to=outer_steps), trusted)
         run.extended_from = previous
     run.recipe, run.arguments, run.defaults = about.recipe, about.arguments, about.defaults
+    run.resolved = about.resolved
     run.restore(folder, best=best)
     if total_steps is not None and run.step >= run.outer_steps:
         raise ValueError(
@@ -187,11 +188,14 @@ def _build_described(folder: Path, about: Description, trusted: Collection[str])
         try:
             check_trusted(_code_names(about), trusted, file)
             function = find_recipe(about.recipe)
-            wanted = argument_types(function, {**about.defaults, **about.arguments})
-            for prefix, arguments in (("defaults.", about.defaults), ("arguments.", about.arguments)):
+            wanted = argument_types(function, {**about.defaults, **about.arguments, **about.resolved})
+            for prefix, arguments in (
+                ("defaults.", about.defaults), ("arguments.", about.arguments), ("resolved.", about.resolved)
+            ):  # fmt: skip
                 known = {name: wanted[name] for name in arguments if name in wanted}
                 check_fields(arguments, _without_own_defaults(function, arguments, known), file, prefix=prefix)
-            arguments = {**_defaults_before(function, about), **about.defaults, **about.arguments}
+            given = {**about.defaults, **about.arguments, **about.resolved}
+            arguments = {**_defaults_before(function, about), **given}
             if about.extended_to is not None:
                 length = {"outer_steps": about.extended_to, "total_steps": None}
                 arguments |= {name: value for name, value in length.items() if name in wanted}
@@ -217,7 +221,7 @@ def _defaults_before(function: Callable[..., Run], about: Description) -> dict[s
         return {}
     return {
         name: value
-        for name, value in shared_defaults(function, about.defaults | about.arguments).items()
+        for name, value in shared_defaults(function, about.defaults | about.arguments | about.resolved).items()
         if name not in about.defaults and name not in about.arguments
     }
 
@@ -237,7 +241,7 @@ def _without_own_defaults(
 
 def _code_names(about: Description) -> list[str]:
     """The names of code in run.json that need trust: of the recipe, and anywhere in the arguments."""
-    return code_names(about.recipe, about.arguments, about.defaults)
+    return code_names(about.recipe, about.arguments, about.defaults, about.resolved)
 
 
 def _defaults(function: Callable[..., Run], arguments: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from badger.datasets import EpisodeDataset
 from badger.learners import check_task, requirement
 from badger.learners.offline.step_layout import step_layout
 from badger.learners.population import Population
-from badger.learners.requirements import check_data_given
+from badger.learners.requirements import check_data_given, samples_actions, with_previous
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
 from badger.normalized_sense import Normalized
 from badger.recipes.initial_weights import orthogonal_
@@ -143,6 +143,7 @@ class Setup:
         learner = self.learner.with_defaults(learner_defaults or {})
         check_data_given(learner.factory, learner.name, data)
         check_task(learner.factory, learner.name, tasks)
+        tasks = with_previous(learner.factory, tasks)
         if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
             raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
         device, training = resolve_device(self.device), self._training_flags(learner)
@@ -153,7 +154,7 @@ class Setup:
                 agent = self.make_agent(
                     nominal(tasks),
                     critic=requirement(learner.factory, "needs_critic"),
-                    deviations=requirement(learner.factory, "samples_numbers"),
+                    deviations=samples_actions(learner.factory) and requirement(learner.factory, "samples_numbers"),
                 ).to(device)
             if self.fit_steps:
                 self._fit(agent, nominal(tasks), generator(seed, "fit", device=device))
@@ -164,22 +165,22 @@ class Setup:
         learner_of_run = members[0] if self.seeds == 1 else Population(members)
         return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 
-    def make_agent(self, task: Task, *, critic: bool = False, deviations: bool = True) -> Agent:
+    def make_agent(self, task: Task, *, critic: bool = False, deviations: bool = False) -> Agent:
         """The agent for a task.
 
         Args:
             task: gives the sizes of observation and action, and the number of agents.
             critic: with a value estimate as its last output.
-            deviations: with standard deviations of real numbers, where there is a critic.
+            deviations: with standard deviations of real numbers.
 
         Raises:
             ValueError: an unknown name or option, or sizes that do not fit.
         """
         sensing, core, bus, head, identity = self._build_parts(task)
         agents = {} if task.agents is None else {"agents": task.agents}
+        if deviations:
+            head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
         if critic:
-            if deviations:
-                head = act.with_deviations(head, task.action_space, each=self.action_std == "each")
             head = act.WithCritic(head, act.Team(core.output_size, 1, **agents) if agents else None)
         agent = Agent(
             sense=sensing,
@@ -226,7 +227,7 @@ class Setup:
             target_size=heard,
             model=task.known_model,
             position=part_index(task.obs_parts, "position") if isinstance(sensing, Broadcast) else None,
-            layout=step_layout(task) if isinstance(sensing, Broadcast) else None,
+            layout=step_layout(task) if sensing.elementwise else None,
         )
         self._check_measurements(core, sensing)
         bus = self.bus.build(core.output_size, self.message_size)

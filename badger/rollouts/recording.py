@@ -209,12 +209,23 @@ def _can_unroll(agent: Agent, recording: Recording) -> bool:
     return plain and all_present and silent and random_seeds(core) is None and not agent.core.losses(core)
 
 
-def _replay_unrolled(agent: Agent, recording: Recording) -> tuple[Tensor, dict[str, Tensor], AgentState]:
-    state, obs, episode_start, identity, assignment, _, graph, _ = recording
+def core_inputs(agent: Agent, recording: Recording) -> Float[Tensor, "T B E D"]:
+    """What the core of an agent reads in recorded steps, where its experts do not communicate.
+
+    Args:
+        agent: with a bus that delivers nothing.
+        recording: recorded steps.
+    """
+    state, obs, episode_start, identity = recording[:4]
     inputs = agent.sense(obs.flatten(0, 1), identity.shape[2], agent.num_outputs(state.assignment))
     inbox = identity.new_zeros(*identity.shape[:3], agent.bus.message_size)
     inbox[0] = torch.where(episode_start[0][:, None, None], 0, state.inbox)  # possibly from another bus
-    xs = torch.cat([inputs.unflatten(0, episode_start.shape), inbox, identity], -1)  # (T, B, E, D)
+    return torch.cat([inputs.unflatten(0, episode_start.shape), inbox, identity], -1)
+
+
+def _replay_unrolled(agent: Agent, recording: Recording) -> tuple[Tensor, dict[str, Tensor], AgentState]:
+    state, _, episode_start, identity, assignment, _, graph, _ = recording
+    xs = core_inputs(agent, recording)
     ys, core = agent.core.unroll(xs, state.core, None if known_empty(episode_start) else episode_start)
     output = agent.act(ys.flatten(0, 1), None if assignment is None else assignment.flatten(0, 1), None)
     state = agent.with_graph(state, None if graph is None else graph[-1])

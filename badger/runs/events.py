@@ -68,6 +68,17 @@ class EventWriter:
             for tag, figure in inspection.plots.items():
                 writer.add_figure(tag, figure, step)
 
+    def figure(self, tag: str, figure: Any, step: int) -> None:
+        """Writes a figure.
+
+        Args:
+            tag: its name.
+            figure: of matplotlib.
+            step: outer step.
+        """
+        with self._while_possible() as writer:
+            writer.add_figure(tag, figure, step)
+
     def hparams(self, arguments: dict[str, Any], score: str) -> None:
         """Writes the run's arguments and its result metrics for TensorBoard's HPARAMS tab.
 

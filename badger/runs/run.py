@@ -1,6 +1,6 @@
 """A run: a learner, its number of outer steps, and the folder where everything about it is saved.
 
-run.json        recipe, its arguments and defaults, seeds, task, versions, git commit
+run.json        recipe, its arguments, defaults and what it has resolved, seeds, task, versions, git commit
 metrics.jsonl   a line for each outer step
 .lock           held by the process that trains; .lock.json says which
 events.*        for TensorBoard; and for its projector, at the end of training, projector_config.pbtxt, STEP/experts/
@@ -100,6 +100,7 @@ class Run:
         self.recipe: str | None = None
         self.arguments: dict[str, Any] = {}  # of the recipe
         self.defaults: dict[str, Any] = {}  # of its other arguments, when the run was built
+        self.resolved: dict[str, Any] = {}  # arguments that the recipe itself has determined, such as from data
         self.averages: dict[str, float] = {}  # exponential moving averages of return and score
         self.returns = RecentReturns()  # of the last episodes that have ended
         self.best: BestFigure | None = None  # the figure of best.pt
@@ -134,7 +135,7 @@ class Run:
     @property
     def configuration(self) -> dict[str, Any]:
         """The recipe and all its arguments with defaults; {} for a run that was built by hand."""
-        return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
+        return {"recipe": self.recipe, **self.defaults, **self.arguments, **self.resolved} if self.recipe else {}
 
     def shell_command(self, command: str) -> str:
         """The command line `badger COMMAND FOLDER`, with --trust-code where run.json names code of other packages.
@@ -142,7 +143,7 @@ class Run:
         Args:
             command: such as "resume".
         """
-        trust = " --trust-code" if code_names(self.recipe, self.arguments, self.defaults) else ""
+        trust = " --trust-code" if code_names(self.recipe, self.arguments, self.defaults, self.resolved) else ""
         return f"badger {command} {self.folder}{trust}"
 
     @contextmanager
@@ -197,6 +198,7 @@ class Run:
             "recipe": self.recipe,
             "arguments": self.arguments,
             "defaults": self.defaults,
+            "resolved": self.resolved,
             "outer_steps": self.outer_steps,
             "seeds": [learner.seed for learner in member_learners(self.learner)],
             "task": {"score": task.score, "better": task.better, "references": task.references(), "notes": task.notes},
@@ -318,6 +320,7 @@ class Description(NamedTuple):
         recipe: name of the recipe; None: the run was built by hand.
         arguments: of the recipe.
         defaults: of its other arguments, when the run was built.
+        resolved: arguments that the recipe itself has determined, such as from data; they replace those given.
         outer_steps: number of outer steps to train; 0 if run.json does not have it.
         extended_to: number of outer steps to which the run was extended; None: it was not.
         seeds: of the learner, or of each member of a population.
@@ -327,6 +330,7 @@ class Description(NamedTuple):
     recipe: str | None
     arguments: dict[str, Any]
     defaults: dict[str, Any]
+    resolved: dict[str, Any]
     outer_steps: int
     extended_to: int | None
     seeds: list[int]
@@ -335,7 +339,7 @@ class Description(NamedTuple):
     @property
     def configuration(self) -> dict[str, Any]:
         """The recipe and all its arguments with defaults; {} for a run that was built by hand."""
-        return {"recipe": self.recipe, **self.defaults, **self.arguments} if self.recipe else {}
+        return {"recipe": self.recipe, **self.defaults, **self.arguments, **self.resolved} if self.recipe else {}
 
 
 class TaskFacts(TypedDict, total=False):
@@ -351,6 +355,7 @@ RUN_JSON: dict[str, tuple[Any, Any]] = {
     "recipe": (str | None, REQUIRED),
     "arguments": (dict[str, Any], REQUIRED),
     "defaults": (dict[str, Any], {}),
+    "resolved": (dict[str, Any], {}),
     "outer_steps": (int, 0),
     "extended_to": (int | None, None),
     "seeds": (list[int], []),

@@ -18,12 +18,13 @@ from badger import distributed
 from badger.errors import Diverged, EnvFailed, RunRemoved
 from badger.evaluation.divergence import diagnose_divergence, divergence_advice
 from badger.evaluation.inspection import inspect_agent
+from badger.figures.curves import asked_returns
 from badger.learners.population import member_learners
 from badger.rng import generator
 from badger.runs import checkpoint
 from badger.runs.best import BestFigure
 from badger.runs.files import remove_temporary
-from badger.runs.protocol import periodic_evaluation, trained_env_steps
+from badger.runs.protocol import achieved_returns, periodic_evaluation, trained_env_steps
 from badger.runs.recorder import MetricsRow, MetricsWriter
 from badger.runs.run import SMOOTHING, Run, platform_facts
 from badger.runs.signals import Interrupted, catch_signals
@@ -86,6 +87,8 @@ def train(run: Run, outer_steps: int | None = None, *, quiet: bool | None = None
                     events.log_inspection(inspection, run.step)
                     if last:
                         events.embeddings(inspection.embeddings, run.step)
+                        if achieved := achieved_returns(run.learner):
+                            events.figure("eval/asked_returns", asked_returns(achieved), run.step)
                     start_time = time.perf_counter()
                 if events and run.step == run.outer_steps:
                     events.hparams(run.configuration, run.learner.task.score)

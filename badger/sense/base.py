@@ -13,6 +13,7 @@ class Sense(nn.Module, ABC):
     """Base class of input maps: observations -> (B, E, output_size). A subclass sets `output_size` (S)."""
 
     output_size: int
+    elementwise: bool = False  # number i of the output depends on number i of the observation alone
 
     @abstractmethod
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:

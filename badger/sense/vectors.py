@@ -21,6 +21,8 @@ class Broadcast(Sense):
         obs_size: O.
     """
 
+    elementwise = True
+
     def __init__(self, obs_size: int):
         super().__init__()
         self.output_size = obs_size
@@ -50,6 +52,8 @@ class Scaled(Sense):
     Raises:
         ValueError: a scale of 0, which hides the observation.
     """
+
+    elementwise = True
 
     def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0):
         super().__init__()

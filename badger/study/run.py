@@ -4,6 +4,8 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from badger.runs.files import as_path, atomic_write, check_new_folder
 from badger.runs.json_files import read_json
 from badger.runs.lock import write_lock
 from badger.runs.signals import Interrupted, signal_number
-from badger.study.process_pool import Failure, run_in_processes
+from badger.study.execution import Failure, run_jobs
 from badger.study.results import StudyResults, collect_results
 from badger.study.simulations.simulation import Simulation
 from badger.study.study import Study
@@ -26,6 +28,7 @@ def run_study(
     seeds: int | None = None,
     arms: Sequence[str] = (),
     workers: int = 1,
+    executor: Executor | None = None,
     tensorboard: bool = True,
     quiet: bool = False,
 ) -> StudyResults:
@@ -36,7 +39,8 @@ def run_study(
         folder: of the study, created if it does not exist.
         seeds: number of seeds, from 0 on; None: the study's own number.
         arms: names of a subset of the arms; empty: all arms.
-        workers: number of processes that train in parallel, with one thread each.
+        workers: number of processes on this machine that train in parallel, with one thread each.
+        executor: starts the processes elsewhere, on machines that see the folder; None: on this one.
         tensorboard: write TensorBoard events.
         quiet: print no progress to standard error.
 
@@ -52,7 +56,8 @@ def run_study(
     jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
     write_definition(study, root)
     with write_lock(root):
-        failures = _run_missing(jobs, workers, quiet)
+        with nullcontext(executor) if executor is not None else ThreadPoolExecutor(workers) as started_by:
+            failures = _run_missing(jobs, started_by, quiet)
         return collect_results(jobs, failures)
 
 
@@ -60,6 +65,8 @@ def check_study(
     study: Study | Simulation, folder: str | os.PathLike[str], *, seeds: int | None = None, arms: Sequence[str] = ()
 ) -> None:
     """Checks the arguments of `run_study`; writes nothing.
+
+    The folder may lack arms of the study, such as memories that were registered since, and have others.
 
     Args:
         study: its definition.
@@ -81,15 +88,25 @@ def check_study(
         check_new_folder(file.parent)
         return
     existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
-    for name, value in definition.items():
-        if existing.get(name) != value:
+    for name, (value, held) in _compared(definition, existing).items():
+        if held != value:
             raise ValueError(
-                f"{folder} holds study {existing.get('name')!r} with {name}={existing.get(name)}, "
+                f"{folder} holds study {existing.get('name')!r} with {name}={held}, "
                 f"want {name}={value} of {study.name!r}; use another --folder"
             )
 
 
-def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
+def _compared(definition: dict[str, Any], existing: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What must be equal in a study and in study.json: each field, and each arm that both have."""
+    pairs = {name: (value, existing.get(name)) for name, value in definition.items()}
+    arms, held = pairs["arms"]
+    if isinstance(held, dict):
+        del pairs["arms"]
+        pairs |= {f"arms.{arm}": (value, held[arm]) for arm, value in arms.items() if arm in held}
+    return pairs
+
+
+def _run_missing(jobs: list[Trial], executor: Executor, quiet: bool) -> dict[str, Failure]:
     remaining = [job for job in jobs if not is_finished(job)]
     failures: dict[str, Failure] = {}
     done = len(jobs) - len(remaining)
@@ -107,7 +124,7 @@ def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Fail
     if done and not quiet:
         print(f"{done} of {len(jobs)} runs are finished in {jobs[0].root}", file=sys.stderr, flush=True)
     try:
-        run_in_processes(run_trial, _by_seed(remaining), workers, on_finished)
+        run_jobs(run_trial, _by_seed(remaining), executor, jobs[0].root, on_finished)
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"stopped; {done} of {len(jobs)} runs are finished, the others are saved in {jobs[0].root}",
@@ -132,13 +149,15 @@ def _summary_line(job: Trial, failure: Failure | None) -> str:
 
 
 def write_definition(study: Study | Simulation, folder: Path) -> None:
-    """Writes study.json, unless there is one, which has been checked.
+    """Writes study.json, with the arms of the one that is there, which has been checked.
 
     Args:
         study: its definition.
         folder: of the study, created if it does not exist.
     """
-    file = folder / "study.json"
-    if not file.exists():
+    file, definition = folder / "study.json", study.definition()
+    held = read_json(file, {"arms": (dict[str, Any], {})}, "use another --folder")["arms"] if file.exists() else {}
+    if not definition["arms"].keys() <= held.keys():
         folder.mkdir(parents=True, exist_ok=True)
-        atomic_write(file, (json.dumps(study.definition(), indent=2) + "\n").encode())
+        text = json.dumps(definition | {"arms": held | definition["arms"]}, indent=2)
+        atomic_write(file, (text + "\n").encode())

@@ -118,13 +118,36 @@ IMPROVEMENTS = Study(
     ),
 )
 
+GENERALIZATION = Study(
+    name="generalization",
+    claim="Agents that are trained on 3 to 6 dimensions with 5 to 40 experts act with 1 to 19, and with 1 to 76.",
+    arms={
+        "episodic": Arm(
+            "guessing_game",
+            {
+                "experts": (5, 40), "dims": (3, 6), "steps": (20, 25), "core": "episodic", "core.hidden_size": 32,
+                "core.slots": 1024, "bus": "silent", "batch": 64, "outer_steps": 4000,
+            },
+        )
+    },
+    score="final_error",
+    threshold=0.3,
+    episodes=256,
+    evaluations={f"{dims} dims": {"dims": dims, "experts": 20, "steps": 20} for dims in (6, 1, 2, 3, 4, 8, 10, 15, 19)}
+    | {f"{experts} experts": {"dims": 6, "experts": experts, "steps": 20} for experts in (1, 6, 16, 31, 51, 76)},
+    seeds=3,
+    quick=QuickOverrides(
+        arguments={"batch": 8, "core.hidden_size": 8, "core.slots": 32, "outer_steps": 4}, milestones=(), episodes=8
+    ),
+)  # fmt: skip
+
 STUDIES: dict[str, Study] = register(
     "studies",
     [
         (study.name, study)
         for study in (
-            MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, *MEMORY_STUDIES,
-            *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES, *OFFLINE_STUDIES,
+            MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, GENERALIZATION,
+            *MEMORY_STUDIES, *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES, *OFFLINE_STUDIES,
         )
     ],
 )  # fmt: skip

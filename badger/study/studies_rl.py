@@ -138,6 +138,26 @@ CARD_GAME = _study(
     threshold=0.0,
 )
 
+PREDICTED = GAME | {"core": "merlin", "core.latent_size": 16}
+
+MERLIN = _study(
+    "card_game",
+    {
+        "merlin": PREDICTED,
+        "no prediction": PREDICTED | {"auxiliary_weights": {"negative_elbo": 0.0}},
+        "policy gradient in predictor": PREDICTED | {"core.policy_gradient": True},
+        "no retroactive writes": PREDICTED | {"core.discount": 1.0},
+        "lstm": GAME | {"core": "lstm"},
+    },
+    {},
+    name="merlin",
+    claim="A memory that is formed by prediction alone (MERLIN) plays four cards with a mean return above 0, and not "
+    "without the loss of its predictor.",
+    score="episodic_return",
+    threshold=0.0,
+    seeds=1,
+)
+
 CATCH_ARMS: dict[str, dict[str, Any]] = {  # to compare another learner is to add a line
     "dqn": {},
     "double dqn": {"learner.double_q": True},
@@ -187,6 +207,18 @@ RPSP = _study(
     **BALANCED,
 )
 
+DREAMER = _study(
+    "cartpole",
+    {
+        "dreamer": {"learner": "dreamer", "core": "rssm", "evaluate_every": 8},
+        "ppo": {"outer_steps": 24, "evaluate_every": 2},
+    },
+    {"learner.train_length": 8, "learner.overlap": 4, "learner.gradient_steps": 1, "learner.imagine_steps": 2},
+    name="dreamer",
+    claim="In imagination Dreamer learns to balance a pole without velocities within 25,000 environment steps.",
+    **BALANCED,
+)
+
 DEC_TIGER = _study(
     "dec_tiger",
     {"may not talk": {"bus": "silent"}, "may talk": {"bus": "attention"}},
@@ -233,6 +265,6 @@ MOUNTAIN_HIKE = _study(
 )
 
 RL_MEMORY_STUDIES = (
-    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, CATCH,
-    PREDICTIVE_DECODERS, RPSP, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
+    T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, MERLIN, CATCH,
+    PREDICTIVE_DECODERS, RPSP, DREAMER, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip

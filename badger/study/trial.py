@@ -17,14 +17,14 @@ from badger.errors import DamagedFile
 from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.learners import Learner
 from badger.recipes.build import load_or_build
-from badger.rng import generator
+from badger.rng import generator, seeded_generator
 from badger.runs.evaluations import MeanScore, Scores, mean_scores
 from badger.runs.events import log_evaluation
 from badger.runs.files import as_path, atomic_write
 from badger.runs.json_files import REQUIRED, read_json
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
-from badger.study.study import Study
+from badger.study.study import Arm, Study
 from tasks import Task
 
 """By score: its `mean` and the standard error `sem` of the mean."""
@@ -62,8 +62,14 @@ class Trial:
     def expected(self) -> dict[str, Any]:
         """Everything on which the run depends, as decoded from JSON."""
         arm, definition = self.study.arms[self.arm], self.study.definition()
-        call = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}}
-        return json.loads(json.dumps(call)) | {name: definition[name] for name in ("episodes", "evaluations")}
+        call = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}, "episodes": self.episodes}
+        return json.loads(json.dumps(call)) | {"evaluations": definition["evaluations"]}
+
+    @property
+    def episodes(self) -> int | None:
+        """Of an evaluation."""
+        arm = self.study.arms[self.arm]
+        return self.study.episodes if arm.episodes is None else arm.episodes
 
 
 FIELDS: dict[str, tuple[Any, Any]] = {
@@ -134,14 +140,16 @@ def run_trial(job: Trial) -> None:
     expected, study = job.expected, job.study
     run = load_or_build(job.folder, expected["recipe"], **expected["arguments"])
     task, milestones = run.learner.task, _milestones(run, study)
-    score = study.arms[job.arm].score or study.score
+    arm = study.arms[job.arm]
+    score, better = arm.score or study.score, arm.better or task.better
     if score != task.score:
-        raise ValueError(f"study {study.name!r}: score={score!r}, want {task.score!r}, the score of {task}")
-    tasks = {name: _replace_fields(task, name, fields) for name, fields in study.evaluations.items()}
+        _check_other_score(study, arm, score, task)
+    evaluations = {name: _evaluation(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _saved_scores(job)
-    notes = list(dict.fromkeys(note for played in (task, *tasks.values()) for note in played.notes))
+    notes = list(dict.fromkeys(note for played in (task, *(task for task, _ in evaluations.values()))
+                               for note in played.notes))  # fmt: skip
     description = {
-        **expected, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
+        **expected, "milestones": milestones, "better": better, "references": task.references(), "notes": notes
     }  # fmt: skip
     _write_result(job.folder, description, scores)
     for step in milestones:
@@ -154,8 +162,8 @@ def run_trial(job: Trial) -> None:
             )
         train(run, step - run.step, quiet=True, tensorboard=job.tensorboard)
         scores[str(step)] = {
-            name: evaluate_trial(run.learner, played, study.episodes, step, run.device)
-            for name, played in tasks.items()
+            name: evaluate_trial(run.learner, played, job.episodes, step, run.device, experts)
+            for name, (played, experts) in evaluations.items()
         }
         for evaluated in scores[str(step)].values():
             evaluated[study.score] = evaluated[score]
@@ -164,7 +172,9 @@ def run_trial(job: Trial) -> None:
         _write_result(job.folder, description, scores)
 
 
-def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device) -> Scores:
+def evaluate_trial(
+    learner: Learner, task: Task, episodes: int | None, step: int, device: torch.device, experts: int | None = None
+) -> Scores:
     """Scores on held-out episodes.
 
     The generator follows from seed, stream name and outer step; nothing else draws from the stream of this name. Arms
@@ -176,10 +186,11 @@ def evaluate_trial(learner: Learner, task: Task, episodes: int | None, step: int
         episodes: number of episodes; None: all of a finite task.
         step: outer steps of training so far.
         device: where the episodes run.
+        experts: number of experts; None: as the agent was built.
     """
     count: Any = episodes
     rng = generator(learner.seed, "study-evaluation", step, device=device)
-    return mean_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy))
+    return mean_scores(evaluate(learner.agent, task, count, rng, learner.eval_policy, experts=experts))
 
 
 def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
@@ -193,6 +204,18 @@ def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
     return result["scores"]
 
 
+def _check_other_score(study: Study, arm: Arm, score: str, task: Task) -> None:
+    """Raises ValueError if a score that is not the main one of the task is unknown, or has no direction."""
+    if arm.better is None:
+        raise ValueError(
+            f"study {study.name!r}: score={score!r}, want {task.score!r}, the score of {task}; an arm with another one "
+            "says by better=, whether lower or higher is better"
+        )
+    known = task.reset(1, seeded_generator(0))[1].scores
+    if score not in known:
+        raise ValueError(f"study {study.name!r}: score={score!r}, want one of {', '.join(known)}, the scores of {task}")
+
+
 def _milestones(run: Run, study: Study) -> list[int]:
     too_late = [step for step in study.milestones if step > run.outer_steps]
     if too_late:
@@ -202,9 +225,11 @@ def _milestones(run: Run, study: Study) -> list[int]:
     return sorted({*study.milestones, run.outer_steps})
 
 
-def _replace_fields(task: Task, name: str, fields: dict[str, Any]) -> Task:
+def _evaluation(task: Task, name: str, fields: dict[str, Any]) -> tuple[Task, int | None]:
+    """The task of an evaluation, and its number of experts."""
+    of_task = {field: value for field, value in fields.items() if field != "experts"}
     try:
-        return replace_fields(task, **fields)
+        return replace_fields(task, **of_task), fields.get("experts")
     except ValueError as error:
         raise ValueError(f"evaluation {name!r}: {error}") from error
 

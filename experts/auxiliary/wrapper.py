@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from experts import state as states
-from experts.core import Core
+from experts.core import Core, check_target_size
 
 
 class AuxiliaryLoss(Core):
@@ -22,12 +22,7 @@ class AuxiliaryLoss(Core):
 
     def __init__(self, core: Core, *, target_size: int | None):
         super().__init__()
-        target_size = core.input_size if target_size is None else target_size
-        if not 1 <= target_size <= core.input_size:
-            raise ValueError(
-                f"target_size={target_size}, want 1 to the core's input_size={core.input_size}: the first numbers of x"
-            )
-        self.core, self.target_size = core, target_size
+        self.core, self.target_size = core, check_target_size(target_size, core.input_size)
         self.input_size, self.output_size = core.input_size, core.output_size
 
     def read_weights(self, state: Any) -> Float[Tensor, "B N slots"] | None:

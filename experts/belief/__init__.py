@@ -8,7 +8,7 @@
   `experts.belief.pfgru`, with learned weights (DPFRL), and that of DVRL below. `experts.belief.resampling`: how
   particles are resampled.
 - `experts.belief.variational`: beliefs with a learned model of observations, whose bound is a loss: `DVBF`, one latent
-  state that moves by locally linear transitions, and the particles of DVRL.
+  state that moves by locally linear transitions, the particles of DVRL, and `MERLIN`, whose memory a predictor forms.
 - `experts.belief.psr`: predictive state representations, whose state is predictions: `PSRFilter`, and `PSR` with a
   network. `experts.belief.psr_model`: `PSRModel`, and `exact_psr` of a known model. `experts.belief.spectral`:
   `fit_psr` from recorded steps.
@@ -42,11 +42,13 @@ from experts.belief.spectral import fit_psr
 from experts.belief.two_stage import kernel_bayes_rule, ridge_regression, two_stage_regression
 from experts.belief.variational.dvbf import DVBF, DVBFState
 from experts.belief.variational.dvrl import VariationalModel, dvrl
+from experts.belief.variational.merlin import MERLIN, MERLINState
 
 __all__ = [
     "DVBF",
     "EXAMPLE",
     "LINEAR_EXAMPLE",
+    "MERLIN",
     "PSR",
     "RPSP",
     "BeliefFilter",
@@ -59,6 +61,7 @@ __all__ = [
     "KalmanFilter",
     "KalmanState",
     "LinearGaussianModel",
+    "MERLINState",
     "PFGRUModel",
     "PSRFilter",
     "PSRModel",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.belief.random_features import RandomFeatures
 from experts.belief.two_stage import kernel_bayes_rule, ridge_regression, two_stage_regression
-from experts.core import Core, check_positive, mean_of_present
+from experts.core import Core, check_positive, check_target_size, mean_of_present
 
 HISTORY_FEATURES = 50
 LARGEST_FIT = 50_000  # rows; more are thinned out
@@ -80,10 +80,8 @@ class RPSP(Core):
         target_size: int | None = None,
     ):
         super().__init__()
-        target_size = input_size if target_size is None else target_size
+        target_size = check_target_size(target_size, input_size)
         check_positive(hidden_size=hidden_size, state_size=state_size, features=features, future=future, random=random)
-        if not 1 <= target_size <= input_size:
-            raise ValueError(f"target_size={target_size}, want 1 to input_size={input_size}: the first numbers of x")
         for name, value in (("bandwidth", bandwidth), ("ridge", ridge)):
             if not value > 0:
                 raise ValueError(f"{name}={value}, want a number above 0")

@@ -155,7 +155,7 @@ class TrajectoryTransformer(Core):
         seen = state.inputs.clamp(max=self.history - 1).flatten()
         features, cache, valid = self._read(goal, past.flatten(0, 1), seen, now.flatten(0, 1))
         key = RandomKey(*(part.flatten() for part in state.key))
-        plan = self.search(cache, features, valid, key)
+        plan = self.search(cache, features, valid, goal, key)
         y = self._output(plan.action, features).view(*lead, self.output_size)
         new = TrajectoryState(past, now, state.inputs + 1, y, plan.score.view(lead), state.key.next())
         new = new if present is None else states.where(present, new, state)

@@ -7,10 +7,11 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from experts import state as states
 from experts.attention.decision_transformer import DecisionTransformer
+from experts.attention.return_to_go import set_target_return, target_return
 from experts.core import Core, check_at_most, check_positive
 from experts.state import State, expand_mask
 from experts.trajectory.futures import BidirectionalFuture, CategoricalFuture, Future
@@ -156,3 +157,22 @@ class GeneralizedDT(Core):
     def metrics(self, state: GeneralizedState) -> dict[str, Float[Tensor, " B"]]:
         """Those of the Decision Transformer."""
         return self.inner.metrics(state.inner)
+
+
+def ask_for_rewards(module: nn.Module, reward: Float[Tensor, " L"]) -> None:
+    """Asks an agent for the rewards of an episode: a `GeneralizedDT` for all of them, others for their sum.
+
+    Args:
+        module: an agent, or a core.
+        reward: of an episode, in order.
+
+    Raises:
+        ValueError: it is not asked for a return.
+    """
+    asked = [part for part in module.modules() if isinstance(part, GeneralizedDT)]
+    for core in asked:
+        core.ask(reward)
+    if not asked and target_return(module) is None:
+        raise ValueError("target_rewards: the agent is not asked for any; want one with a core such as generalized_dt")
+    if not asked:
+        set_target_return(module, float(reward.sum()))

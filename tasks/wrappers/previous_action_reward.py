@@ -80,7 +80,7 @@ class PreviousActionReward(TaskWrapper):
         inner, step = self.task.step(self._inner_state(state), action, rng)
         done = step.terminated | step.truncated
         features = [
-            _encode_action(self.action_space, action.detach()),
+            encode_action(self.action_space, action.detach()),
             step.reward.detach().unsqueeze(-1),
             done.unsqueeze(-1),
         ]
@@ -107,7 +107,7 @@ class PreviousActionReward(TaskWrapper):
             reward: the rewards after the actions.
             done: the end flags after the actions.
         """
-        parts = [_encode_action(self.action_space, action), reward.unsqueeze(-1), done.unsqueeze(-1)]
+        parts = [encode_action(self.action_space, action), reward.unsqueeze(-1), done.unsqueeze(-1)]
         features = pad(torch.cat([part.to(obs) for part in parts], -1), (0, 0, 1, 0))  # (B, T + 1, k)
         lead = obs.shape[:-1]
         if len(lead) > 2:  # an observation for each expert
@@ -146,7 +146,7 @@ class _TeamState(NamedTuple):
 
 
 def _part_sizes(space: ActionSpace) -> tuple[int, int]:
-    """The sizes of choices and of real numbers in `_encode_action`."""
+    """The sizes of choices and of real numbers in `encode_action`."""
     match space:
         case Continuous(size=size):
             return 0, size
@@ -155,8 +155,13 @@ def _part_sizes(space: ActionSpace) -> tuple[int, int]:
     return space.size, 0
 
 
-def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:
-    """The action as an input vector (..., size)."""
+def encode_action(space: ActionSpace, action: Tensor) -> Tensor:
+    """The action as an input vector (..., size): choices one-hot, real numbers as they are.
+
+    Args:
+        space: the action space.
+        action: integers of choices, or logits; real numbers.
+    """
     match space:
         case Continuous():
             return action
@@ -164,7 +169,7 @@ def _encode_action(space: ActionSpace, action: Tensor) -> Tensor:
             return one_hot(action.argmax(-1) if action.is_floating_point() else action, n)
         case Mixed(choices=choices):
             chosen, numbers = space.split(action)
-            return torch.cat([_encode_action(choices, chosen), numbers], -1)
+            return torch.cat([encode_action(choices, chosen), numbers], -1)
         case MultiDiscrete(nvec=nvec):
             if action.is_floating_point():
                 action = torch.stack([part.argmax(-1) for part in action.split(nvec, -1)], -1)

@@ -18,7 +18,7 @@ from experts import CORES, GRU, LSTM, Core, EpisodicMemory, Private
 from experts.recurrent.gru import GRUState
 from toy_memories import DrawingGRU
 
-NO_GRADIENT = ("feedforward", "linear", "trajectory_transformer")  # the last one plans
+NO_GRADIENT = ("feedforward", "linear", "trajectory_transformer", "merlin")  # the third plans, the last stops it
 MEMORYLESS = {(name, "gradient_reaches_the_first_input") for name in NO_GRADIENT}
 EVERY = [(name, holds) for name in CORES for holds in CORE_PROPERTIES if holds in UNCOMPILED]
 FAMILIES = ["gru", "episodic", "dnc", "ntm", "neural_memory", "gtrxl", "hcam"]  # one core of each folder of experts

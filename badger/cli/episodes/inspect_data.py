@@ -10,7 +10,7 @@ from tyro.conf import Positional
 from badger.cli.paths import check_output_file
 from badger.cli.usage import Work, parse
 from badger.datasets import EpisodeDataset
-from badger.datasets.minari_reader import METADATA
+from badger.datasets.minari.reader import METADATA
 from badger.datasets.statistics import QUANTILES, EpisodeStatistics, episode_statistics
 from badger.errors import DamagedFile
 from badger.figures.recorded_episodes import plot_recorded_episodes

@@ -60,6 +60,7 @@ def record_command(words: list[str]) -> Work:
         sampled: bool = False,
         experts: int | None = None,
         target_return: float | None = None,
+        target_rewards: tuple[str, ...] = (),
         batch: int | None = None,
         member: int = 0,
         best: bool = False,
@@ -83,6 +84,8 @@ def record_command(words: list[str]) -> Work:
             sampled: sample the actions, as in training.
             experts: number of experts; default: as in training.
             target_return: the return that a Decision Transformer is asked for; default: as in training.
+            target_rewards: the rewards that a Generalised Decision Transformer is asked for, such as 30x0.6 30x-0.6:
+                0.6 in 30 steps, and -0.6 in 30; default: as in training.
             batch: episodes side by side; default: as many as fit into 256 MiB, up to 1,024.
             member: index of an agent in a population, from 0 on.
             best: use best.pt, the checkpoint of the best figure of training or evaluation, not the last one.
@@ -100,7 +103,7 @@ def record_command(words: list[str]) -> Work:
         else:
             subject = load_subject(
                 run, member=member, best=best, seed=seed, build=build, trust_code=trust_code, stream=STREAM,
-                target_return=target_return,
+                target_return=target_return, target_rewards=target_rewards,
             )  # fmt: skip
             policy = choose_policy(subject.learner, deterministic, sampled)[1]
             recorded = _recorded(subject.learner, policy, subject.rng, random=random)

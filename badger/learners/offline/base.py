@@ -16,7 +16,7 @@ from badger.datasets import EpisodeDataset, Episodes
 from badger.learners import host
 from badger.learners.offline.imitation import accuracy, action_error, learned_steps, masked_mean
 from badger.learners.offline.replayed import check_data, observations, to_recording
-from badger.learners.offline.windows import Windows, WindowSampler
+from badger.learners.offline.windows import Sampler, Windows, WindowSampler
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_auxiliary, check_sizes
@@ -104,16 +104,32 @@ class Offline:
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
-        self.sampler: WindowSampler = host.on_host(WindowSampler, data, rows, sequence_length or None, weights)
+        self.sampler: Sampler = host.on_host(WindowSampler, data, rows, sequence_length or None, weights)
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.eval_policy: Policy = _policy(eval_policy, task)
         self.updater = GuardedAdamW(
             agent.parameters(), lr=lr, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay
         )
         self.step = self.env_steps = 0
+        self.data_facts = self.trained_on = host.on_host(describe_data, data)
+
+    def check_data(self) -> None:
+        """Checks that the data is there, and the same as at the start of training; acting does not need it.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is other data.
+        """
+        self.data.check_exists()
+        if self.data_facts != self.trained_on:
+            raise ValueError(
+                f"data={self.data.source.name} has {self.data_facts}, and the agent was trained on {self.trained_on}: "
+                "want the same data"
+            )
 
     def update(self) -> dict[str, Tensor | float]:
         """One outer step; returns detached metrics, on the device and without a synchronization."""
+        self.check_data()
         lr, device = self.updater.schedule(self.step), self.updater.device
         drawn = host.on_host(
             self.sampler.draw, self.local_batch, generator(self.seed, "data", self.step, rank=self.rank)
@@ -171,34 +187,31 @@ class Offline:
             "optimizer": self.updater.optimizer.state_dict(),
             "step": self.step,
             "env_steps": self.env_steps,
-            "data": self._data_facts(),
+            "data": self.trained_on,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores a saved state.
+        """Restores a saved state; that of other data is not trained on.
 
         Args:
             state: from `state_dict`.
-
-        Raises:
-            ValueError: it was trained on other data.
         """
-        if state["data"] != self._data_facts():
-            raise ValueError(
-                f"data has {self._data_facts()}, and the learner that was saved had {state['data']}: want the same data"
-            )
         self.agent.load_state_dict(state["agent"])
         self.updater.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.env_steps = state["step"], state["env_steps"]
+        self.step, self.env_steps, self.trained_on = state["step"], state["env_steps"], state["data"]
 
-    def _data_facts(self) -> dict[str, float]:
-        """What tells data sets apart."""
-        length = self.data.length
-        return {
-            "episodes": len(length),
-            "steps": int(length.sum()),
-            "mean return": float(self.data.returns.double().mean()),
-        }
+
+def describe_data(data: EpisodeDataset) -> dict[str, float]:
+    """What tells data sets apart.
+
+    Args:
+        data: recorded episodes.
+    """
+    return {
+        "episodes": len(data.length),
+        "steps": int(data.length.sum()),
+        "mean return": float(data.returns.double().mean()),
+    }
 
 
 def _to(episodes: Episodes, device: torch.device) -> Episodes:

@@ -1,7 +1,7 @@
 """The learner of a Trajectory Transformer: each number of recorded steps is predicted from those before."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from badger.act import Mean
@@ -9,6 +9,7 @@ from badger.agent import Agent
 from badger.datasets import EpisodeDataset
 from badger.learners import host
 from badger.learners.offline.base import Offline
+from badger.learners.offline.goals import GoalSampler
 from badger.learners.offline.replayed import observations
 from badger.learners.offline.returns_to_go import ReturnsToGo
 from badger.learners.offline.windows import Windows, WindowSampler
@@ -27,19 +28,20 @@ class TrajectoryTransformerLearner(Offline):
 
     The bins of the core are fitted to the data at once. An outer step draws windows that begin anywhere in an episode;
     their tokens are predicted in one pass, with the weight 5 for those of actions. For the objective "goal" a window
-    ends at a later state of its episode, up to `goal_steps` steps after its start, which the core reads first. The
-    agent's output head is set to pass the planned action on, and is not trained.
+    ends at a later state of its episode, which the core reads first (`badger.learners.offline.goals`). The agent's
+    output head is set to pass the planned action on, and is not trained.
 
     Metrics: those of `Offline`.
 
     Args:
         agent: one expert with the core `TrajectoryTransformer` and the output head `act.Mean`.
         task, data: as in `Offline`.
-        goal_steps: the most steps from the start of a window to its final state, for the objective "goal".
+        goal_steps: the most steps from the start of a window to its goal, for the objective "goal".
+        goal_bins: draw goals in so many ranges of distances from the start equally often; 0: all equally often.
         experts, batch, lr, eval_policy, clip, betas, eps, weight_decay, seed, rank: as in `Offline`.
 
     Raises:
-        ValueError: as `Offline` does; another core or head; `goal_steps` below 1.
+        ValueError: as `Offline` does; another core or head; `goal_steps` below 1, `goal_bins` below 0.
 
     Source: Janner, Li and Levine 2021 (arXiv:2106.02039).
     """
@@ -53,7 +55,8 @@ class TrajectoryTransformerLearner(Offline):
         task: Task,
         *,
         data: EpisodeDataset,
-        goal_steps: int = 30,
+        goal_steps: int = 20,
+        goal_bins: int = 8,
         experts: int | None = None,
         batch: int = 64,
         lr: LearningRate = 1e-3,
@@ -74,15 +77,23 @@ class TrajectoryTransformerLearner(Offline):
             )
         if goal_steps < 1:
             raise ValueError(f"goal_steps={goal_steps}, want at least 1")
+        if goal_bins < 0:
+            raise ValueError(f"goal_bins={goal_bins}, want at least 0")
         pass_action_on(agent, task, core.layout)
         super().__init__(
             agent, task, data=data, sequence_length=core.window, experts=experts, batch=batch, lr=lr,
             auxiliary=auxiliary, eval_policy=eval_policy, clip=clip, betas=betas, eps=eps, weight_decay=weight_decay,
             seed=seed, rank=rank,
         )  # fmt: skip
-        self.core, self.goal_steps = core, goal_steps
+        self.core = core
         self.values_to_go: ReturnsToGo = host.on_host(ReturnsToGo, data, core.gamma)
-        core.discretizer.set(*host.on_host(self._fitted_bins, core))
+        edges, centers = host.on_host(self._fitted_bins, core)
+        core.discretizer.set(edges, centers)
+        if core.layout.goals:
+            reached = [reached for _, reached in core.layout.goals]
+            self.sampler = GoalSampler(
+                self.sampler, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins
+            )
 
     def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:
         sampler = WindowSampler(self.data, None, core.window)
@@ -99,27 +110,14 @@ class TrajectoryTransformerLearner(Offline):
         obs = observations(self.task, episodes)[:, :-1, : layout.obs]
         return layout.read_step(obs, episodes.action, episodes.reward, episodes.terminated, values.to(obs))
 
-    def _goals(self, windows: Windows) -> tuple[Float[Tensor, "B G"], Int[Tensor, " B"]]:
-        """On the host a later state of each episode, and how many steps after the start of the window it is."""
-        rng = generator(self.seed, "goal", self.step, rank=self.rank)
-        later = torch.randint(1, self.goal_steps + 1, windows.start.shape, generator=rng)
-        final = torch.minimum(windows.start + later, self.data.length[windows.rows])
-        obs = self.data.windows(windows.rows, final, 0).obs[:, 0]
-        return obs[:, [reached for _, reached in self.core.layout.goals]], final - windows.start
-
     def _loss(self, windows: Windows, rng: torch.Generator) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         device, valid = self.updater.device, windows.episodes.valid
         steps = self._steps(windows, host.on_host(self._values, windows).to(device))
         goal = steps.new_zeros(len(steps), 0)
-        layout = self.core.layout
-        if layout.goals:
-            goal, until = (part.to(device) for part in host.on_host(self._goals, windows))
-            left = until.unsqueeze(-1) - torch.arange(valid.shape[1], device=device)
-            valid = valid & (left > 0)
-            steps = steps.index_copy(
-                -1, torch.tensor([layout.reward + 1], device=device), (left == 1).to(steps)[..., None]
-            )
-        return sequence_loss(self.core, steps, goal.to(steps), valid), {}
+        if windows.goal is not None and windows.until is not None:
+            goal = windows.goal.to(steps)
+            valid = valid & (torch.arange(valid.shape[1], device=device) < windows.until.to(device).unsqueeze(-1))
+        return sequence_loss(self.core, steps, goal, valid), {}
 
 
 @torch.no_grad()

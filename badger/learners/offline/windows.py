@@ -1,9 +1,9 @@
 """Windows of recorded episodes, drawn at random.
 
-Shapes: N episode of the data, B window, T step.
+Shapes: N episode of the data, B window, T step, G numbers of a goal.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -20,11 +20,27 @@ class Windows(NamedTuple):
         episodes: the steps, episode first; where an episode ends earlier, padding.
         rows: which episode of the data each is of.
         start: its first step there.
+        goal: the later state that each leads to, of the numbers that a goal names; None: windows have no goals.
+        until: how many steps after the start it is reached.
     """
 
     episodes: Episodes
     rows: Int[Tensor, " B"]
     start: Int[Tensor, " B"]
+    goal: Float[Tensor, "B G"] | None = None
+    until: Int[Tensor, " B"] | None = None
+
+
+class Sampler(Protocol):
+    """What draws the windows of an outer step."""
+
+    def draw(self, batch: int, rng: torch.Generator) -> Windows:
+        """Random windows.
+
+        Args:
+            batch: their number B.
+            rng: the generator, on the CPU.
+        """
 
 
 class WindowSampler:
@@ -68,14 +84,34 @@ class WindowSampler:
         Raises:
             DamagedFile: names the first episode and step of them that `EpisodeDataset.check` would refuse.
         """
+        return self.read(*self.draw_starts(batch, rng))
+
+    def draw_starts(self, batch: int, rng: torch.Generator) -> tuple[Int[Tensor, " B"], Int[Tensor, " B"]]:
+        """The episodes and first steps of random windows.
+
+        Args:
+            batch: their number B.
+            rng: the generator, on the CPU.
+        """
         drawn = torch.rand(batch, generator=rng, dtype=torch.float64) * self.mass[-1]
         place = torch.searchsorted(self.mass, drawn, right=True).clamp(max=len(self.rows) - 1)
         rows = self.rows[place]
         if self.steps is None:
-            start, steps = torch.zeros_like(rows), int(self.data.length[rows].max())
-        else:
-            from_end = ((self.mass[place] - drawn) / self.weight[place]).long()
-            start, steps = self.length[place] - 1 - from_end.clamp(max=self.length[place] - 1), self.steps
+            return rows, torch.zeros_like(rows)
+        from_end = ((self.mass[place] - drawn) / self.weight[place]).long()
+        return rows, self.length[place] - 1 - from_end.clamp(max=self.length[place] - 1)
+
+    def read(self, rows: Int[Tensor, " B"], start: Int[Tensor, " B"]) -> Windows:
+        """The windows that begin there.
+
+        Args:
+            rows: their episodes.
+            start: their first steps.
+
+        Raises:
+            DamagedFile: as in `draw`.
+        """
+        steps = int(self.data.length[rows].max()) if self.steps is None else self.steps
         episodes = self.data.windows(rows, start, steps)
         check_windows(self.data.source, self.data.action_space, episodes, rows, start)
         return Windows(episodes, rows, start)

@@ -1,4 +1,4 @@
-"""The collector of Q-learning: rolls out running episodes without gradient and cuts them into replay sequences.
+"""The collector of replay sequences: rolls out running episodes without gradient and cuts them into pieces.
 
 Shapes: T step, B row.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 from badger.agent import Agent, AgentState
 from badger.learners import host, returns
 from badger.learners.episode_stream import pack_carry, unpack_carry
-from badger.learners.q_learning.replay import SequenceBatch, Transitions
+from badger.learners.q_learning.replay import ReplayBuffer, SequenceBatch, Transitions
 from badger.learners.q_learning.sequences import SequenceBuilder, SequenceSpec, recurrent_state
 from badger.learners.update import masked
 from badger.policies.policies import Policy
@@ -26,7 +26,7 @@ Returns: TypeAlias = tuple[Tensor, Tensor]  # (T, B) running return of each step
 
 
 class Collector:
-    """The running episodes of a Q-learner, and the builder that cuts them into sequences.
+    """The running episodes of a learner, and the builder that cuts them into sequences.
 
     `episode_reward` (B,) is the reward of each running episode so far; `last_return` the mean return of the episodes
     that ended last, NaN before any has ended.
@@ -50,9 +50,45 @@ class Collector:
         if self.episode_reward.dim() > 1:
             raise ValueError(
                 f"{type(task).__name__} returns a reward for each expert, {tuple(self.episode_reward.shape)}, and "
-                "Q-learning wants one for the agent, (B,): return their mean"
+                "sequences for replay want one for the agent, (B,): return their mean"
             )
         self.builder, self.last_return = SequenceBuilder(spec, rows), torch.full_like(self.episode_reward[0], torch.nan)
+
+    def fill(
+        self, replay_buffer: ReplayBuffer, policy: Policy, rng: torch.Generator, *, horizon: int, prefill: int
+    ) -> tuple[list[Trajectory], Returns]:
+        """Rolls out episodes for an outer step, and adds the sequences that are complete to a replay buffer.
+
+        Args:
+            replay_buffer: where they go.
+            policy: chooses the actions.
+            rng: generator of agent, task and policy.
+            horizon: steps of each row, at least.
+            prefill: sequences that are to be in the buffer; as many more steps are made, before the first update.
+
+        Returns:
+            The trajectories; the running returns of all their steps, and where episodes ended.
+        """
+        trajectories, ended, pieces, steps = [], [], [], 0
+        while steps < horizon:
+            trajectory, piece, returned = self.rollout(horizon - steps, policy, rng)
+            trajectories.append(trajectory)
+            pieces.append(piece)
+            ended.append(returned)
+            steps += len(trajectory.obs)
+        complete = self.cut(pieces)
+        while True:
+            for sequences in complete:
+                if sequences is not None:
+                    replay_buffer.add(sequences)
+            if len(replay_buffer) >= prefill:
+                sums, ends = map(torch.cat, zip(*ended, strict=True))
+                return trajectories, (sums, ends)
+            trajectory, new, returned = self.collect(horizon - steps % horizon, policy, rng)
+            complete = [new]
+            trajectories.append(trajectory)
+            ended.append(returned)
+            steps += len(trajectory.obs)
 
     def collect(
         self, steps: int, policy: Policy, rng: torch.Generator

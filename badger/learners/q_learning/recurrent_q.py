@@ -17,6 +17,7 @@ from badger.learners import returns
 from badger.learners.q_learning import targets
 from badger.learners.q_learning.collector import Collector
 from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions
+from badger.learners.q_learning.replayed import to_recording
 from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state, with_recurrent_states
 from badger.learners.q_learning.targets import ErrorLoss, ValueTransform, squared_error
 from badger.learners.requirements import check_critic, check_memory, check_task
@@ -256,31 +257,15 @@ class RecurrentQ:
         self, collector: Collector, policy: EpsilonGreedy, rng: torch.Generator
     ) -> tuple[dict[str, Tensor], list[Trajectory]]:
         """Rolls out episodes and fills the replay buffer; sums and counts of the metrics of the rollout, and itself."""
-        trajectories, ended, pieces, steps = [], [], [], 0
-        while steps < self.horizon:
-            trajectory, piece, returned = collector.rollout(self.horizon - steps, policy, rng)
-            trajectories.append(trajectory)
-            pieces.append(piece)
-            ended.append(returned)
-            steps += len(trajectory.obs)
-        for sequences in collector.cut(pieces):
-            self._add(sequences)
-        while len(self.replay_buffer) < self.prefill:  # before the first gradient step only
-            trajectory, sequences, returned = collector.collect(self.horizon - steps % self.horizon, policy, rng)
-            self._add(sequences)
-            trajectories.append(trajectory)
-            ended.append(returned)
-            steps += len(trajectory.obs)
+        trajectories, ended = collector.fill(
+            self.replay_buffer, policy, rng, horizon=self.horizon, prefill=self.prefill
+        )
         if self.reward_scaling is not None:
             for trajectory in trajectories:
                 ended_steps = trajectory.terminated | trajectory.truncated
                 self.reward_scaling.update(trajectory.reward, ended_steps, trajectory.valid)
         totals = metric_totals(trajectories, self.task, self, BASE_METRICS | Q_METRICS)
-        return totals | returns.ended_totals(*map(torch.cat, zip(*ended, strict=True))), trajectories
-
-    def _add(self, sequences: SequenceBatch | None) -> None:
-        if sequences is not None:
-            self.replay_buffer.add(sequences)
+        return totals | returns.ended_totals(*ended), trajectories
 
     def _gradient_step(self, lr: float, rng: torch.Generator, totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimizer step on a batch of sequences; its metrics, with the means of `totals`."""
@@ -344,17 +329,7 @@ class RecurrentQ:
 
     def _to_recording(self, batch: SequenceBatch, rng: torch.Generator) -> Recording:
         """The recording that replays a batch of sequences from their initial states."""
-        obs, identity, assignment = batch.steps.obs, batch.identity, batch.assignment
-        initial = self.agent.initial_state(obs[0], rng, self.experts, self.task.action_space.size)
-        initial = self.agent.with_graph(initial._replace(identity=identity, assignment=assignment), batch.graph)
-        return Recording(
-            with_recurrent_states(batch.initial_states, initial),
-            obs,
-            batch.steps.episode_start,
-            identity.expand(len(obs), *identity.shape),
-            None if assignment is None else assignment.expand(len(obs), *assignment.shape),
-            graph=None if batch.graph is None else batch.graph.expand(len(obs), *batch.graph.shape),
-        )
+        return to_recording(self.agent, batch, rng, experts=self.experts, outputs=self.task.action_space.size)
 
     def _td_targets(
         self, steps: Transitions, q: Float[Tensor, "T1 B D"], target_q: Float[Tensor, "T1 B D"]

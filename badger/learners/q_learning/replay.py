@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from badger.learners import host
@@ -32,7 +32,7 @@ class Transitions(NamedTuple):
     """
 
     obs: Float[Tensor, "T B *EO"]
-    action: Int[Tensor, "T B"]
+    action: Shaped[Tensor, "T B *D"]
     reward: Float[Tensor, "T B"]
     terminated: Bool[Tensor, "T B"]
     valid: Bool[Tensor, "T B"]

@@ -3,6 +3,8 @@
 - `experts.belief.variational.dvbf`: `DVBF`, a deep variational Bayes filter: one latent state, moved by locally linear
   transitions.
 - `experts.belief.variational.dvrl`: `VariationalModel`, a model of particles, and `dvrl`, a particle filter of it.
+- `experts.belief.variational.merlin`: `MERLIN`, a predictor with a memory of its latents, which a policy reads.
+  `experts.belief.variational.event_memory`: the memory, whose rows also tell what followed.
 - `experts.belief.variational.gaussian`: normal distributions of networks, their densities and divergences.
 
 ```python

@@ -57,6 +57,24 @@ def divergence_from_standard_normal(mean: Float[Tensor, "*B D"], std: Float[Tens
     return (0.5 * (mean.square() + std.square() - 1) - std.log()).sum(-1)
 
 
+def gaussian_divergence(
+    mean: Float[Tensor, "*B D"],
+    std: Float[Tensor, "*B D"],
+    prior_mean: Float[Tensor, "*B D"],
+    prior_std: Float[Tensor, "*B D"],
+) -> Float[Tensor, "*B"]:
+    """KL divergence of a diagonal normal distribution from another one, summed over the last axis.
+
+    Args:
+        mean: of the distribution.
+        std: standard deviations.
+        prior_mean: of the other one.
+        prior_std: standard deviations.
+    """
+    # both are shifted and scaled alike, which does not change the divergence
+    return divergence_from_standard_normal((mean - prior_mean) / prior_std, std / prior_std)
+
+
 def check_predicted(predicted: int | None, input_size: int) -> int:
     """The number of inputs that a model predicts; all for None.
 

@@ -12,9 +12,11 @@ import torch
 from badger import Maze
 from badger import bench as package
 from badger.bench import BENCHMARKS, BenchResult, as_json, bench, measure, table
-from badger.bench.cases import agents, crowd, lengths, memory, million
+from badger.bench.cases import agents, crowd, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes
+from badger.bench.cases.memory_costs import lengths
+from badger.bench.cases.memory_costs.price import price_table, prices
 from badger.bench.cases.offline import OfflineSizes
 from badger.bench.cases.recurrent_ppo import PPOSizes
 from badger.bench.cases.sparse import LinkSizes, SparseSizes
@@ -33,6 +35,7 @@ TINY = {
     "memory-vs-dense": {"sizes": SIZES, "repeats": 1},
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
     "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
+    "memory-price": {"cores": ("lstm",), "sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "input-length": {"sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "input-crossing": {"sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},
     "million-slots": {"sizes": million.MillionSizes(slots=16, members=2, word=2, hidden_size=3, steps=3), "repeats": 1},
@@ -216,6 +219,19 @@ def test_a_missing_package_is_named_in_the_note(monkeypatch):
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
     (row,) = BENCHMARKS["recurrent-ppo"](CPU)
     assert not row.ours and row.note == "not measured: wants sb3-contrib; pip install sb3-contrib gymnasium"
+
+
+def test_the_price_of_a_memory_is_a_multiple_of_that_of_a_gru():
+    rows = [
+        BenchResult("memory-price/time-100/dnc", "us a step", [6.0], [2.0]),
+        BenchResult("memory-price/memory-100/dnc", "MB", [3.0], [1.0]),
+        BenchResult("memory-price/time-400/dnc", "us a step", [8.0], [2.0]),
+        BenchResult("memory-price/memory-400/dnc", "MB", [9.0], [2.0]),
+    ]
+    found = as_json(rows, CPU)
+    assert prices(found)["dnc"].bytes_a_step == pytest.approx(20_000)  # 6 MB in 300 steps
+    assert prices(found)["gru"].times == [2.0, 2.0]
+    assert price_table(found).splitlines()[-1] == "| dnc | 6 | 8 | 3 | 4 | 20 | 6 |"
 
 
 def test_a_peak_that_does_not_rise_has_no_exponent():

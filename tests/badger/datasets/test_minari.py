@@ -11,10 +11,17 @@ import torch
 
 from badger.datasets import EpisodeDataset
 from badger.errors import DamagedFile
-from tasks import Continuous, Discrete, MultiDiscrete
+from tasks import Continuous, Discrete, Mixed, MultiDiscrete
 from toy_episodes import SPACES, make_data, same_episodes
 
-ONE_AGENT = {name: space for name, space in SPACES.items() if name != "mixed"}
+
+def stacked(samples):
+    """Samples of a space as one array, or a tuple or dict of them."""
+    if isinstance(samples[0], tuple):
+        return tuple(stacked(part) for part in zip(*samples, strict=True))
+    if isinstance(samples[0], dict):
+        return {key: stacked([sample[key] for sample in samples]) for key in samples[0]}
+    return np.array(samples)
 
 
 @pytest.fixture
@@ -36,7 +43,7 @@ def made_by_minari(minari, obs_space, action_space, lengths=(3, 5), seed=0, **in
             minari.data_collector.EpisodeBuffer(
                 id=i,
                 observations=np.array([obs_space.sample() for _ in range(steps + 1)]),
-                actions=np.array([action_space.sample() for _ in range(steps)]),
+                actions=stacked([action_space.sample() for _ in range(steps)]),
                 rewards=rng.normal(size=steps).tolist(),
                 terminations=[False] * (steps - 1) + [i == 0],
                 truncations=[False] * (steps - 1) + [i != 0],
@@ -49,7 +56,7 @@ def made_by_minari(minari, obs_space, action_space, lengths=(3, 5), seed=0, **in
     return buffers
 
 
-@pytest.mark.parametrize("space", ONE_AGENT.values(), ids=ONE_AGENT)
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_minari_reads_what_is_saved(minari, space, tmp_path):
     data = make_data((3, 1, 4), space=space)
     data.save(tmp_path / "mine-v1", out_format="minari")
@@ -58,16 +65,18 @@ def test_minari_reads_what_is_saved(minari, space, tmp_path):
     for i, episode in enumerate(theirs.iterate_episodes()):
         ours, steps = data[i : i + 1], data.length[i]
         assert np.array_equal(episode.observations, ours.obs[0, : steps + 1])
-        assert np.array_equal(episode.actions, ours.action[0, :steps])
+        parts = episode.actions if isinstance(episode.actions, tuple) else (episode.actions,)
+        assert np.array_equal(np.concatenate(parts, -1), ours.action[0, :steps])
         assert np.array_equal(episode.rewards, ours.reward[0, :steps])
         assert np.array_equal(episode.terminations, ours.terminated[0, :steps])
         assert np.array_equal(episode.truncations, ours.truncated[0, :steps])
-        assert all(action in theirs.action_space for action in episode.actions)
+        actions = zip(*parts, strict=True) if len(parts) > 1 else parts[0]
+        assert all(action in theirs.action_space for action in actions)
         assert all(obs in theirs.observation_space for obs in episode.observations)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("space", ONE_AGENT.values(), ids=ONE_AGENT)
+@pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_what_is_saved_for_minari_is_loaded_bit_for_bit(space, dtype, tmp_path):
     data = make_data((3, 1, 4), space=space, dtype=dtype, info=True, mask=not isinstance(space, Continuous))
     data.save(tmp_path / "mine-v1", out_format="minari")
@@ -112,6 +121,28 @@ def test_numbers_of_different_bounds_are_those_of_the_task_of_gymnasium(minari, 
     assert data.action_space == Continuous(2, -1.0, 1.0)  # the third is constant
     scaled = (buffers[0].actions[:, :2] - low[:2]) / (high - low)[:2] * 2 - 1
     assert np.allclose(data[:1].action[0], scaled, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["tuple", "dict"])
+def test_choices_and_numbers_of_several_parts_are_joined(kind, minari, tmp_path):
+    box, choice = gymnasium.spaces.Box(-2, 2, (2,), np.float32), gymnasium.spaces.Discrete(3, start=4)
+    several = {"tuple": gymnasium.spaces.Tuple((box, choice)), "dict": gymnasium.spaces.Dict(aim=box, fire=choice)}
+    buffers = made_by_minari(minari, gymnasium.spaces.Box(-1, 1, (2,)), several[kind])
+    data = EpisodeDataset.load(tmp_path / "toy-v0")
+    data.check()
+    assert data.action_space == Mixed(MultiDiscrete((3,)), Continuous(2, -2.0, 2.0))
+    actions = buffers[1].actions
+    numbers, choices = actions if kind == "tuple" else (actions["aim"], actions["fire"])
+    assert np.array_equal(data[1:].action[0], np.column_stack([choices - 4, numbers]))
+
+
+@pytest.mark.parametrize("text", ['{"type": "Tuple"}', '{"type": "Box", "dtype": 3}', '{"type": "Discrete", "n": [2]}'])
+def test_a_space_that_is_damaged_is_named(text, tmp_path):
+    make_data().save(tmp_path / "d-v0", out_format="minari")
+    file = tmp_path / "d-v0/data/metadata.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"action_space": text}))
+    with pytest.raises(DamagedFile, match="a space in its metadata cannot be read"):
+        EpisodeDataset.load(tmp_path / "d-v0")
 
 
 def test_spaces_that_are_not_read_are_named(minari, tmp_path):
@@ -177,7 +208,6 @@ def test_metadata_that_is_damaged_or_missing_is_named(tmp_path):
     ("data", "name", "words"),
     [
         (make_data(agents=2), "d-v0", "2 agents, and a data set of Minari has one"),
-        (make_data(space=SPACES["mixed"]), "d-v0", "of choices or of numbers, not of both"),
         (make_data(), "data.h5", "want a folder whose name Minari accepts, such as data-v0"),
     ],
 )

@@ -45,13 +45,14 @@ ROWS_WRITTEN = {  # core -> rows of 6 steps: an episodic memory writes that of t
     "frmqn": 6,
 }
 NEURAL = ("neural_memory", "neural_memory_gradient")
-ADDRESSED = ("dnc", "ntm", "sam", "sdnc")  # writes, too, have weights over slots
+ADDRESSED = ("dnc", "ntm", "sam", "sdnc", "merlin")  # writes, too, have weights over slots
 BELIEFS = ("exact_belief", "kalman_filter", "particle_filter", "dvrl", "dvbf", "psd", "psr", "rpsp")
 WITH_METRICS = {
     "decision_transformer",
     "hcam",
     "neural_map",
     "relational_memory",
+    "rssm",
     "generalized_dt",
     "trajectory_transformer",
     "working_memory_graph",

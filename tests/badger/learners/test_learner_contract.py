@@ -5,7 +5,7 @@ from functools import cache, partial
 import pytest
 
 from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2, Agent, act
-from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, DecisionTransformerLearner, PercentBC, host
+from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, DecisionTransformerLearner, Dreamer, PercentBC, host
 from badger.learners.offline.generalized_dt import GeneralizedDTLearner
 from badger.learners.offline.step_layout import step_layout
 from badger.learners.offline.trajectory_transformer import TrajectoryTransformerLearner
@@ -14,7 +14,7 @@ from badger.sense import Broadcast
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
 from comms import Silent
-from experts import CORES, GeneralizedDT, TrajectoryTransformer
+from experts import CORES, RSSM, GeneralizedDT, TrajectoryTransformer
 from recorded import random_episodes
 from tasks import PreviousActionReward
 
@@ -66,7 +66,20 @@ def planned_by(agent, task, core, **sizes):
         return Agent(sense=sense, core=made, bus=Silent(16), act=head, experts=1, identity_size=0).double()
 
 
+def imagining(agent, task, **options):
+    """Dreamer, likewise."""
+    wrapped = PreviousActionReward(task)
+    if not isinstance(agent.core, RSSM):
+        with drawing_from(generator(0, "agent")):
+            sizes = {"layout": step_layout(wrapped), "latent_size": 2, "classes": 3}
+            core, sense = RSSM(wrapped.obs_size, 8, **sizes), Broadcast(wrapped.obs_size)
+            head = act.with_deviations(act.Mean(8, task.action_space.size), task.action_space)
+            agent = Agent(sense=sense, core=core, bus=Silent(8), act=head, experts=1, identity_size=0).double()
+    return Dreamer(agent, wrapped, train_length=4, overlap=2, imagine_steps=3, hidden_size=8, **REPLAY, **options)
+
+
 QUICK = {
+    "dreamer": imagining,
     "generalized_dt": distribution_conditioned,
     "trajectory_transformer": planning,
     "behavior_cloning": partial(offline, BehaviorCloning, batch=4),
@@ -103,7 +116,7 @@ def test_every_learner_keeps_the_contract(name, holds):
 
 
 @pytest.mark.parametrize(("name", "reads"), [
-    ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("drqn", 1), ("r2d2", 1),
+    ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("dreamer", 1), ("drqn", 1), ("r2d2", 1),
     ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0), ("decision_transformer", 0),
     ("generalized_dt", 0), ("trajectory_transformer", 0),
 ])  # fmt: skip

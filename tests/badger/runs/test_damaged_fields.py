@@ -28,6 +28,7 @@ RUN_JSON = {  # by field: the values of WRONG that have its type
     "recipe": OPTIONAL_TEXT,
     "arguments": ANY_OBJECT,
     "defaults": ANY_OBJECT,
+    "resolved": ANY_OBJECT,
     "outer_steps": (3, 10**400),
     "extended_to": (None, 3, 10**400),
     "seeds": ([1], []),

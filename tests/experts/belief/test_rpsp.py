@@ -128,7 +128,7 @@ def test_gradients_reach_the_filter_through_time():
     ("make", "message"),
     [
         (lambda: RPSP(3, 4, ridge=0.0), "ridge=0.0, want a number above 0"),
-        (lambda: RPSP(3, 4, target_size=4), "target_size=4, want 1 to input_size=3"),
+        (lambda: RPSP(3, 4, target_size=4), "target_size=4, want 1 to the core.s input_size=3"),
         (lambda: RPSP(3, 4, features=0), "features=0, want at least 1"),
         (lambda: RPSP(3, 4, state_size=300), "random=200, want at least 300"),
         (lambda: RPSP(1, 4).double().fit(oscillation(2, 12), starts(12, 2)), "fitted to 4 windows of 11 steps"),

@@ -80,7 +80,7 @@ def test_a_sequence_read_through_the_cache_has_the_same_features():
 
 @pytest.mark.parametrize(("layout", "objective"), [(LAYOUT, "return"), (LAYOUT, "likelihood"), (GOAL, "goal")])
 def test_a_beam_with_room_for_all_plans_finds_the_best_of_them(layout, objective):
-    core, xs = make(layout, objective=objective, horizon=2, **ALL), inputs(layout)[:1]
+    core, xs = make(layout, objective=objective, horizon=2, **ALL), inputs(layout, batch=12)[:1]
     y, state = run(core, xs)
     encode = core.discretizer.encode
     for row, obs in enumerate(xs[0, :, 0, :2]):

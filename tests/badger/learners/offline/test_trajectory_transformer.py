@@ -59,12 +59,26 @@ def test_steps_are_state_action_reward_and_value():
     assert torch.equal(found[1, :, 5], recorded.reward[1, :2])
 
 
-def test_a_goal_is_a_later_state_of_the_episode_and_ends_the_window():
-    learner = make(objective="goal", goal_steps=3, horizon=4)
-    drawn = windows(learner, [0] * 30, [0] * 30)
-    goal, until = learner._goals(drawn)
-    assert torch.equal(goal, drawn.episodes.obs[torch.arange(30), until, :2])
-    assert set(until.tolist()) == {1, 2, 3} and learner.core.layout.size == 2 + 4
+def test_a_window_ends_where_its_goal_is_visited_first():
+    learner = make(objective="goal", goal_steps=3, goal_bins=0, horizon=4)
+    drawn = learner.sampler.draw(200, seeded_generator(0))
+    for row, start, goal, until in zip(drawn.rows, drawn.start, drawn.goal, drawn.until, strict=True):
+        obs = learner.data[row : row + 1].obs[0, start:, :2]
+        visits = [k for k in range(1, len(obs)) if torch.equal(obs[k], goal)]
+        assert until == visits[0]
+    assert set(drawn.until.tolist()) == {1, 2, 3} and learner.core.layout.size == 2 + 4
+    assert learner.update()["finite"]
+
+
+def test_goals_of_each_range_of_distances_are_drawn_equally_often():
+    learner, far = make(objective="goal", episodes=60, goal_steps=12, goal_bins=2), []
+    for bins in (0, 2):
+        learner.sampler.bins = bins
+        drawn = learner.sampler.draw(400, seeded_generator(0))
+        begin = learner.data.windows(drawn.rows, drawn.start, 1).obs[:, 0, :2]
+        distance = (drawn.goal - begin).norm(dim=-1)
+        far.append((distance > distance.max() / 2).float().mean().item())
+    assert far[0] < 0.3 < 0.4 < far[1] < 0.6
 
 
 def test_an_update_makes_the_recorded_steps_more_likely():
@@ -111,3 +125,5 @@ def test_an_agent_that_does_not_plan_is_refused():
         make(core=GRU(ROOMS.obs_size, 64))
     with pytest.raises(ValueError, match="goal_steps=0, want at least 1"):
         make(goal_steps=0)
+    with pytest.raises(ValueError, match="goal_bins=-1, want at least 0"):
+        make(goal_bins=-1)

@@ -310,7 +310,8 @@ class PerExpertRewards(Steps):
 
 def test_rewards_of_each_expert_are_refused():
     with pytest.raises(
-        ValueError, match=r"PerExpertRewards returns a reward for each expert, \(3, 4\), and Q-learning wants one"
+        ValueError,
+        match=r"PerExpertRewards returns a reward for each expert, \(3, 4\), and sequences for replay want one",
     ):
         r2d2(PerExpertRewards(dtype=torch.float64)).update()
 

@@ -21,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from badger.datasets.hdf5 import Group, is_array, open_hdf5
-from badger.datasets.minari_spaces import read_action_space, read_obs_space
+from badger.datasets.minari.actions import read_action_space
+from badger.datasets.minari.spaces import read_obs_space
 from badger.datasets.sources import Episodes
 from badger.errors import DamagedFile
 from tasks import ActionSpace
@@ -29,7 +30,7 @@ from tasks import ActionSpace
 METADATA, MAIN_DATA, MASK = "metadata.json", "main_data.hdf5", "action_mask"
 TASK = "badger_task"
 """The name of the task in the metadata of a data set that was recorded here."""
-STEP_FIELDS = {"actions": 0, "rewards": 0, "terminations": 0, "truncations": 0, "observations": 1}
+STEP_FIELDS = {"rewards": 0, "terminations": 0, "truncations": 0, "observations": 1}
 """Rows of each field beyond one for each step."""
 
 
@@ -44,7 +45,7 @@ class MinariFolder:
     Raises:
         FileNotFoundError: it is no such folder.
         DamagedFile: a part is missing, or its lengths and shapes do not fit together.
-        ValueError: spaces other than Box and Discrete observations, Discrete, MultiDiscrete and Box actions.
+        ValueError: spaces other than Box and Discrete observations, and actions of Discrete, MultiDiscrete and Box.
     """
 
     def __init__(self, path: Path):
@@ -57,6 +58,8 @@ class MinariFolder:
             )  # fmt: skip
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+        except (KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise self._damaged(f"a space in its metadata cannot be read, {type(error).__name__}: {error}") from error
         self.action_space: ActionSpace = self._action.space
         task = str(metadata.get(TASK, metadata.get("dataset_id", "")))
         self.task = task if task.isprintable() else ""
@@ -87,7 +90,7 @@ class MinariFolder:
         length = (self.length[rows] - start).clamp(0, steps)
         spans = list(zip(rows.tolist(), start.tolist(), length.tolist(), strict=True))
         obs, dtype = self._obs, self._obs.dtype
-        action = self._padded(spans, "actions", steps, self._action.decode)
+        action = self._padded_actions(spans, steps)
         infos = {name: self._padded(spans, f"infos/{name}", steps, None) for name in self._infos}
         return Episodes(
             self._padded(spans, "observations", steps, obs.decode),
@@ -106,10 +109,16 @@ class MinariFolder:
         parts = [self._rows(row, name, start + skipped, length + more) for row, start, length in spans]
         parts = [part if decode is None else decode(part) for part in parts]
         sample = parts[0] if parts else self._decoded_row(name, decode)
-        whole = np.zeros((len(spans), steps + more, *sample.shape[1:]), sample.dtype)
-        for k, part in enumerate(parts):
-            whole[k, : len(part)] = part
-        return torch.from_numpy(whole)
+        return torch.from_numpy(_pad(parts, steps + more, sample))
+
+    def _padded_actions(self, spans: list[tuple[int, int, int]], steps: int) -> Tensor:
+        """(B, steps, ...) actions, of whose parts each has an array."""
+        parts = [
+            self._action.decode([self._rows(row, name, start, length) for name in self._action.shapes])
+            for row, start, length in spans
+        ]
+        sample = parts[0] if parts else self._action.decode([self._rows(0, name, 0, 1) for name in self._action.shapes])
+        return torch.from_numpy(_pad(parts, steps, sample))
 
     def _decoded_row(self, name: str, decode: Any) -> np.ndarray:
         row = self._rows(0, name, 0, 1)
@@ -134,17 +143,18 @@ class MinariFolder:
 
     def _check_episode(self, number: int, group: Group) -> int:
         """The steps of an episode; raises DamagedFile if its parts do not fit together."""
-        for name in STEP_FIELDS:
+        actions = dict.fromkeys(self._action.shapes, 0)
+        for name in (*STEP_FIELDS, *actions):
             if name not in group or not is_array(group[name]):
                 kind = "a group, not an array" if name in group else "missing"
                 raise self._damaged(f"episode {number}: {name} is {kind}")
         length = len(group["rewards"])
         if length < 1:
             raise self._damaged(f"episode {number} has no steps, want at least 1")
-        for name, more in STEP_FIELDS.items():
+        for name, more in (STEP_FIELDS | actions).items():
             if (found := len(group[name])) != length + more:
                 raise self._damaged(f"episode {number}: {found} {name} and {length} rewards, want {length + more}")
-        for name, shape in {"observations": self._obs.shape, "actions": self._action.shape}.items():
+        for name, shape in {"observations": self._obs.shape, **self._action.shapes}.items():
             if (found := group[name].shape[1:]) != shape:
                 images = "; JPEG images are not read" if name == "observations" and len(shape) in (2, 3) else ""
                 raise self._damaged(f"episode {number}: {name} have shape {found}, want {shape}{images}")
@@ -174,3 +184,11 @@ class MinariFolder:
 
     def _damaged(self, problem: str) -> DamagedFile:
         return DamagedFile(f"{self.path} is damaged: {problem}", file=self.path)
+
+
+def _pad(parts: list[np.ndarray], rows: int, sample: np.ndarray) -> np.ndarray:
+    """(B, rows, ...) arrays with zeros behind them; sample: gives shape and type of a row."""
+    whole = np.zeros((len(parts), rows, *sample.shape[1:]), sample.dtype)
+    for k, part in enumerate(parts):
+        whole[k, : len(part)] = part
+    return whole

@@ -10,18 +10,17 @@ Shapes: N episode, T step.
 import json
 import os
 import re
-import shutil
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import torch
 
-from badger.datasets.episode_writer import check_first, check_folder, sync, to_numpy
 from badger.datasets.hdf5 import create_hdf5
-from badger.datasets.minari_reader import MAIN_DATA, MASK, METADATA, TASK
-from badger.datasets.minari_spaces import write_action_space, write_box
+from badger.datasets.minari.actions import encode_actions, write_action_space
+from badger.datasets.minari.reader import MAIN_DATA, MASK, METADATA, TASK
+from badger.datasets.minari.spaces import write_box
 from badger.datasets.sources import Episodes
+from badger.datasets.writer import Writer, check_first, to_numpy
 from tasks import ActionSpace
 
 NAME = re.compile(r"[-_\w]+-v\d+")
@@ -30,8 +29,8 @@ MINARI_VERSION = "0.5.0"
 """The oldest version that reads what is written; newer ones do, too."""
 
 
-class MinariWriter:
-    """Writes episodes to a temporary folder, which is renamed when all are written.
+class MinariWriter(Writer):
+    """Writes episodes to a new folder.
 
     Args:
         path: the folder, whose name is that of the data set, such as data-v0.
@@ -39,30 +38,18 @@ class MinariWriter:
         task: its name.
 
     Raises:
-        ValueError: a name that Minari does not accept, or choices beside real numbers.
+        ValueError: a name that Minari does not accept.
         FileExistsError: the folder exists.
     """
 
     def __init__(self, path: str | os.PathLike[str], action_space: ActionSpace, task: str = ""):
-        self.path, self.action_space, self.task = Path(path), action_space, task
-        check_minari(self.path, action_space, None)
-        check_folder(self.path)
+        super().__init__(path, action_space, task)
+        check_minari(self.path, None)
         if self.path.exists():
             raise FileExistsError(f"{self.path} exists: choose another folder, or delete it")
-        self.episodes = self.steps = 0
         self._spaces: dict[str, str] = {}
-        self._temporary = self.path.with_name(f"unfinished-{os.getpid()}-{self.path.name}.tmp")
         (self._temporary / "data").mkdir(parents=True)
         self._file = create_hdf5(self._temporary / "data" / MAIN_DATA)
-
-    def __enter__(self) -> "MinariWriter":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.discard()
 
     def append(self, episodes: Episodes) -> None:
         """Appends whole episodes.
@@ -75,17 +62,18 @@ class MinariWriter:
         """
         check_first(episodes, self.action_space, self.episodes)
         agents = episodes.reward.shape[2] if episodes.reward.dim() == 3 else None
-        check_minari(self.path, self.action_space, agents)
+        check_minari(self.path, agents)
         fields = {
-            "observations": episodes.obs, "actions": episodes.action, "rewards": episodes.reward,
-            "terminations": episodes.terminated, "truncations": episodes.truncated,
+            "observations": episodes.obs, "rewards": episodes.reward, "terminations": episodes.terminated,
+            "truncations": episodes.truncated,
         }  # fmt: skip
-        arrays = {name: to_numpy(name, values) for name, values in fields.items()}
+        arrays, action = {name: to_numpy(name, values) for name, values in fields.items()}, episodes.action
+        arrays |= encode_actions(self.action_space, to_numpy("actions", action))
         infos = {name: to_numpy(name, values) for name, values in self._infos(episodes).items()}
         obs = arrays["observations"]
         self._spaces = {
             "observation_space": write_box(obs.shape[2:], obs.dtype, -np.inf, np.inf),
-            "action_space": write_action_space(self.action_space, arrays["actions"].dtype),
+            "action_space": write_action_space(self.action_space, to_numpy("actions", action[:0]).dtype),
         }
         for row, length in enumerate(episodes.length.tolist()):
             group = self._file.create_group(f"episode_{self.episodes}")
@@ -99,36 +87,17 @@ class MinariWriter:
             self.episodes += 1
             self.steps += length
 
-    def close(self) -> None:
-        """Writes the metadata, and gives the folder its name.
-
-        Raises:
-            ValueError: there is no episode.
-            OSError: that of the system.
-        """
-        if not self.episodes:
-            self.discard()
-            raise ValueError(f"{self.path}: there are no episodes to write, want at least 1")
-        try:
-            self._file.close()
-            data = self._temporary / "data"
-            metadata = {
-                "total_episodes": self.episodes, "total_steps": self.steps, "data_format": "hdf5",
-                "jpeg_encoding": False, **self._spaces, "dataset_id": self.path.name,
-                "minari_version": MINARI_VERSION, "dataset_size": round((data / MAIN_DATA).stat().st_size / 1e6, 1),
-                TASK: self.task,
-            }  # fmt: skip
-            (data / METADATA).write_text(json.dumps(metadata))
-            sync(data / MAIN_DATA, data / METADATA, data)
-            os.replace(self._temporary, self.path)
-            sync(self.path.parent)
-        finally:
-            self.discard()
-
-    def discard(self) -> None:
-        """Deletes what was written; without effect once the data set is closed."""
+    def _finish(self) -> list[Path]:
         self._file.close()
-        shutil.rmtree(self._temporary, ignore_errors=True)
+        data = self._temporary / "data"
+        metadata = {
+            "total_episodes": self.episodes, "total_steps": self.steps, "data_format": "hdf5",
+            "jpeg_encoding": False, **self._spaces, "dataset_id": self.path.name,
+            "minari_version": MINARI_VERSION, "dataset_size": round((data / MAIN_DATA).stat().st_size / 1e6, 1),
+            TASK: self.task,
+        }  # fmt: skip
+        (data / METADATA).write_text(json.dumps(metadata))
+        return [data / MAIN_DATA, data / METADATA, data]
 
     def _infos(self, episodes: Episodes) -> dict[str, torch.Tensor]:
         """Infos with a row for each observation."""
@@ -141,12 +110,11 @@ class MinariWriter:
         return infos
 
 
-def check_minari(path: Path, action_space: ActionSpace, agents: int | None) -> None:
+def check_minari(path: Path, agents: int | None) -> None:
     """Checks what a data set of Minari can hold.
 
     Args:
         path: its folder.
-        action_space: of the task.
         agents: of the environment.
 
     Raises:
@@ -156,4 +124,3 @@ def check_minari(path: Path, action_space: ActionSpace, agents: int | None) -> N
         raise ValueError(f"out={path}, want a folder whose name Minari accepts, such as {path.stem or 'data'}-v0")
     if agents is not None:
         raise ValueError(f"the environment has {agents} agents, and a data set of Minari has one: use out_format=hdf5")
-    write_action_space(action_space, np.dtype(np.float32))

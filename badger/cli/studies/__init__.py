@@ -1,0 +1,5 @@
+"""Commands about studies.
+
+- `badger.cli.studies.study`: `badger study` and `badger compare`.
+- `badger.cli.studies.reproduce`: `badger study reproduce`, published results and ours.
+"""

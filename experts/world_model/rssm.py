@@ -1,0 +1,218 @@
+"""Recurrent state-space model (RSSM): a world model of which one part is deterministic and another is drawn.
+
+Shapes: T step, B episode, N members, D input, H deterministic state, Z latent state, P parameters of its distribution,
+F = H + Z features, A numbers of an action, O numbers that are predicted, Y = H output.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from experts import state as states
+from experts.belief.variational.gaussian import gaussian_log_density
+from experts.core import check_positive, check_target_size, mean_of_present
+from experts.random_key import RandomKey, initial_key
+from experts.recurrent.gru import GRU, GRUState
+from experts.trajectory.layout import StepLayout
+from experts.world_model.base import WorldModel
+from experts.world_model.latents import Categorical, Latent, Normal
+from experts.world_model.networks import mlp, symexp, symlog
+
+
+class RSSMState(NamedTuple):
+    """The state after a step, and what its losses depend on.
+
+    Args:
+        h: deterministic state; zeros before the first step.
+        z: latent state; zeros before the first step.
+        posterior: parameters of the distribution that z was drawn from.
+        target: the last observation.
+        action: the action before it.
+        present: members that took part in the last step.
+        key: of random numbers.
+    """
+
+    h: Float[Tensor, "*B N H"]
+    z: Float[Tensor, "*B N Z"]
+    posterior: Float[Tensor, "*B N P"]
+    target: Float[Tensor, "*B N O"]
+    action: Float[Tensor, "*B N A"]
+    present: Bool[Tensor, "*B N"]
+    key: RandomKey
+
+
+class RSSM(WorldModel):
+    """Recurrent state-space model: h' = GRU(h, [z, a]); prior p(z' | h'), posterior q(z' | h', x).
+
+    The input x is [observation, last action a, rest]. A step draws z' from the posterior, which has read x; imagination
+    draws it from the prior. The observation is predicted from [h', z']. The output is a network of [h', z'] with two
+    hidden layers. Random numbers follow from the key in the state.
+
+    Losses: "kl", the divergence of posterior and prior, of which the part `balance` moves the prior and the rest the
+    posterior, and each counts at least `free_nats`; and "reconstruction", minus the log-likelihood of the observation
+    with the standard deviation `obs_std`.
+
+    Args:
+        input_size: D.
+        hidden_size: H, of h, the output and all layers.
+        latent_size: numbers of the latent state, or its choices.
+        classes: options of each choice (DreamerV2); 0: the latent state are normal numbers (PlaNet).
+        uniform: uniform part of the probabilities of choices.
+        balance: weight of the prior's side of the divergence.
+        free_nats: divergence below which it is not reduced further.
+        obs_std: standard deviation of predicted observations.
+        squash: observe and predict symlog(x) instead of x (DreamerV3), for observations of any size.
+        layout: of the input, which recipes pass: where observation and last action are; None: no action.
+        target_size: O where there is no layout; None: all.
+
+    Raises:
+        ValueError: a size out of range, or a weight outside of 0 to 1.
+
+    Source: Hafner et al. 2019 (arXiv:1811.04551), PlaNet; 2021 (arXiv:2010.02193), DreamerV2.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int = 64,
+        *,
+        latent_size: int = 8,
+        classes: int = 8,
+        uniform: float = 0.01,
+        balance: float = 0.8,
+        free_nats: float = 0.0,
+        obs_std: float = 0.1,
+        squash: bool = False,
+        layout: StepLayout | None = None,
+        target_size: int | None = None,
+    ):
+        super().__init__()
+        check_positive(hidden_size=hidden_size, latent_size=latent_size)
+        _check_numbers(classes, uniform, balance, free_nats, obs_std)
+        if layout is not None and input_size < layout.input_size:
+            raise ValueError(f"input_size={input_size}, want at least {layout.input_size}: {layout}")
+        self.latent: Latent = Categorical(latent_size, classes, uniform) if classes else Normal(latent_size)
+        self.input_size, self.output_size = input_size, hidden_size
+        self.target_size = check_target_size(target_size, input_size) if layout is None else layout.obs
+        self.action_size = 0 if layout is None else layout.action_inputs
+        self.feature_size = hidden_size + self.latent.size
+        self.balance, self.free_nats, self.obs_std, self.squash = balance, free_nats, obs_std, squash
+        self.loss_weights = {"kl": 0.1, "reconstruction": 1.0}
+        h = hidden_size
+        self.encoder = nn.Sequential(nn.Linear(input_size, h), nn.ELU())
+        self.gru = GRU(self.latent.size + self.action_size, h)
+        self.prior, self.posterior = mlp(h, h, self.latent.parameters), mlp(2 * h, h, self.latent.parameters)
+        self.decoder = mlp(self.feature_size, h, self.target_size)
+        self.out = nn.Sequential(mlp(self.feature_size, h, h), nn.ELU())
+
+    def initial_state(self, x: Float[Tensor, "B N D"]) -> RSSMState:
+        lead, z = x.shape[:2], self.latent
+        return RSSMState(
+            x.new_zeros(*lead, self.output_size),
+            x.new_zeros(*lead, z.size),
+            x.new_zeros(*lead, z.parameters),
+            x.new_zeros(*lead, self.target_size),
+            x.new_zeros(*lead, self.action_size),
+            x.new_zeros(lead, dtype=torch.bool),
+            initial_key(x),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B N D"], state: RSSMState, present: Bool[Tensor, "B N"] | None = None
+    ) -> tuple[Float[Tensor, "B N Y"], RSSMState]:
+        new = self._step(x, self.encoder(self._squashed(x)), state)
+        if present is not None:
+            new = states.where(present, new, state._replace(present=torch.zeros_like(present)))
+        return self.out(self.features(new)), new
+
+    def unroll(
+        self, xs: Float[Tensor, "T B N D"], state: RSSMState, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[Float[Tensor, "T B N Y"], RSSMState]:
+        """As the loop of `forward`; what does not depend on the step before is computed for all steps at once."""
+        every, last = self.observe(xs, state, reset)
+        return self.out(self.features(every)), last
+
+    def observe(
+        self, xs: Float[Tensor, "T B N D"], state: RSSMState, reset: Bool[Tensor, "T B"] | None = None
+    ) -> tuple[RSSMState, RSSMState]:
+        initial, steps = self.initial_state(xs[0]), []
+        for t, (x, embedded) in enumerate(zip(xs, self.encoder(self._squashed(xs)), strict=True)):
+            if reset is not None:
+                state = states.where(reset[t], initial, state)
+            state = self._step(x, embedded, state)
+            steps.append(state)
+        key = RandomKey(*(torch.stack(parts) for parts in zip(*(step.key for step in steps), strict=True)))
+        stacked = {
+            name: torch.stack([getattr(step, name) for step in steps]) for name in RSSMState._fields if name != "key"
+        }
+        return RSSMState(**stacked, key=key), state
+
+    def imagine(self, action: Float[Tensor, "B N A"], state: RSSMState) -> RSSMState:
+        h = self._next(action, state)
+        prior = self.prior(h)
+        return state._replace(
+            h=h, z=self.latent.sample(prior, state.key), posterior=prior, action=action, key=state.key.next()
+        )
+
+    def features(self, state: RSSMState) -> Float[Tensor, "*B N F"]:
+        return torch.cat([state.h, state.z], -1)
+
+    def predict(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B O"]:
+        predicted = self.decoder(features)
+        return symexp(predicted) if self.squash else predicted
+
+    def last_step(self, state: RSSMState) -> tuple[Float[Tensor, "*B N O"], Float[Tensor, "*B N A"]]:
+        return state.target, state.action
+
+    def losses(self, state: RSSMState) -> dict[str, Float[Tensor, " B"]]:
+        prior, posterior = self.prior(state.h), state.posterior
+        to_posterior = self.latent.divergence(posterior.detach(), prior)
+        to_prior = self.latent.divergence(posterior, prior.detach())
+        kl = self.balance * to_posterior.clamp(min=self.free_nats) + (1 - self.balance) * to_prior.clamp(
+            min=self.free_nats
+        )
+        predicted = self.decoder(self.features(state))
+        likelihood = gaussian_log_density(
+            self._squashed(state.target), predicted, torch.full_like(predicted, self.obs_std)
+        )
+        terms = {"kl": kl, "reconstruction": -likelihood}
+        return {name: mean_of_present(value, state.present) for name, value in terms.items()}
+
+    def metrics(self, state: RSSMState) -> dict[str, Float[Tensor, " B"]]:
+        """The divergence of posterior and prior in nats, and the root of the mean squared error of predictions."""
+        divergence = self.latent.divergence(state.posterior, self.prior(state.h))
+        error = (self.predict(self.features(state)) - state.target).square().mean(-1)
+        return {
+            "latent_divergence": mean_of_present(divergence, state.present).detach(),
+            "prediction_error": mean_of_present(error, state.present).detach().sqrt(),
+        }
+
+    def _step(self, x: Float[Tensor, "B N D"], embedded: Float[Tensor, "B N H"], state: RSSMState) -> RSSMState:
+        target, action, _ = x.split(
+            [self.target_size, self.action_size, self.input_size - self.target_size - self.action_size], -1
+        )
+        h = self._next(action, state)
+        posterior = self.posterior(torch.cat([h, embedded], -1))
+        z, here = self.latent.sample(posterior, state.key), torch.ones_like(state.present)
+        return RSSMState(h, z, posterior, target.detach(), action.detach(), here, state.key.next())
+
+    def _next(self, action: Float[Tensor, "B N A"], state: RSSMState) -> Float[Tensor, "B N H"]:
+        return self.gru(torch.cat([state.z, action], -1), GRUState(state.h))[0]
+
+    def _squashed(self, x: Tensor) -> Tensor:
+        return symlog(x) if self.squash else x
+
+
+def _check_numbers(classes: int, uniform: float, balance: float, free_nats: float, obs_std: float) -> None:
+    if classes < 0 or classes == 1:
+        raise ValueError(f"classes={classes}, want 0, for normal latent states, or at least 2 options of a choice")
+    if not 0 < uniform <= 1:
+        raise ValueError(f"uniform={uniform}, want above 0, so that divergences are finite, and at most 1")
+    if not 0 <= balance <= 1:
+        raise ValueError(f"balance={balance}, want 0 to 1")
+    if not free_nats >= 0:
+        raise ValueError(f"free_nats={free_nats}, want at least 0")
+    if not obs_std > 0:
+        raise ValueError(f"obs_std={obs_std}, want a number above 0")

@@ -1,0 +1,46 @@
+"""The figures in README's tables of results are those of files of results, which commands wrote."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = [
+    line.split("|")
+    for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    if line.startswith("| ") and "](notebooks/results/" in line
+]
+SETTINGS: dict[str, set[str]] = {  # what a question asks, bounds of a task, numbers of runs: no results
+    "catch": {"3"},
+    "load-unload": {"2.075", ".372"},
+    "i-maze": {"5", "9", "36", ".5"},
+    "dec-tiger": {"5.19", "13.0"},
+    "tree-mdp": {"2", "3", "4"},
+}
+
+
+def numbers(text):
+    """Numbers as they are printed."""
+    return re.findall(r"-?\d*\.?\d+", text)
+
+
+def is_rounded(printed, values):
+    decimals = len(printed.partition(".")[2])
+    return any(abs(value - float(printed)) <= 0.5 * 10**-decimals + 1e-9 for value in values)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row[3].split("`")[1])
+def test_the_figures_of_a_row_are_in_its_results(row):
+    name = re.search(r"notebooks/results/([\w-]+)/", row[3])[1]
+    folder = ROOT / "notebooks" / "results" / name
+    summary = folder / "summary.csv"
+    values = [float(value) for value in numbers((summary if summary.exists() else folder / "report.md").read_text())]
+    text = re.sub(r"(?<=\d),(?=\d{3})", "", row[2])  # separators of thousands
+    printed = [number for number in numbers(text) if number not in SETTINGS.get(name, set())]
+    assert len(printed) >= 3
+    assert [number for number in printed if not is_rounded(number, values)] == []
+
+
+def test_a_figure_that_no_file_has_is_found():
+    assert is_rounded(".998", [0.99765]) and not is_rounded(".999", [0.99765])
