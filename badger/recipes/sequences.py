@@ -226,7 +226,7 @@ def pathfinding(setup: Setup, *, nodes: int = 7) -> Run:
 
 @recipe(
     **READER_DEFAULTS
-    | {"batch": 64, "outer_steps": 800, "lr": 2e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16}
+    | {"batch": 64, "outer_steps": 600, "lr": 2e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16}
     | {"core.heads": 2, "core.key_size": 64}
 )
 def ballet_recall(setup: Setup, *, dances: int = 8, delay: int = 16) -> Run:
