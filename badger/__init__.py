@@ -7,7 +7,7 @@ are imported from their sub-package, as in `from badger.rollouts.trajectory impo
 - `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: input maps and output heads.
   `badger.normalized_sense`: observations normalized by running moments.
 - `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
-- `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, and populations of seeds.
+- `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, Dreamer, and populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
 - `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
 - `badger.planning`: solvers of partially observed Markov decision processes.
@@ -66,6 +66,7 @@ badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64  
 badger inspect runs/shared --animate episode.html              # an episode, step by step, with a slider
 badger study memory-helps --quick                              # a minute or two
 badger study memory-helps --jobs 2                             # in full; the same command resumes it
+badger study memory-helps --executor dask://HOST:PORT        # on the machines of a dask cluster, which see the folder
 badger study reproduce --report                              # published results and ours, with verdicts
 badger compare runs/a runs/b --threshold 0.1                   # a report of any runs
 badger bench --json bench.json

@@ -7,6 +7,7 @@
 - `badger.evaluation.size_grid`: scores over a grid of sizes, far from those of training.
   `badger.evaluation.heatmaps` draws it, `badger.evaluation.published` has published figures to compare with.
 - `badger.evaluation.inspection`: one batch of episodes in numbers and plots, for TensorBoard.
+- `badger.evaluation.imagined_episode`: continuations of an episode in imagination.
 - `badger.evaluation.played_episode`: one episode, recorded to be watched as an animation.
 - `badger.evaluation.trace_similarity`: similarity of memory reads and writes at pairs of steps.
 - `badger.evaluation.sensitivity`: which observations the answer of an agent depends on: what any memory remembers.

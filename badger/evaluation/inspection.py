@@ -15,14 +15,17 @@ from badger.agent import Agent, AgentState
 from badger.evaluation.batches import cap_episodes
 from badger.evaluation.default_size import SHORTEST_LIMIT, with_limit
 from badger.evaluation.evaluate import evaluation_mode
+from badger.evaluation.imagined_episode import first_row, imagined_episode
 from badger.evaluation.played_episode import SeenStep, episode_frames, see_step
 from badger.evaluation.trace_similarity import plot_similarities, similarities
 from badger.figures.episode_animation import episode_strip
 from badger.figures.grid_paths import plot_paths
+from badger.figures.imagined_episode import plot_imagined_episode
 from badger.policies.policies import Policy, identity_policy
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import Carry, Trajectory, initial_carry
 from comms import Edges
+from experts.state import State
 from tasks import Task
 
 EPISODES = 64
@@ -67,6 +70,7 @@ class _StepStats(NamedTuple):
     num_floats: Tensor  # (B,)
     writes: Tensor | None  # (1, E, slots)
     seen: SeenStep  # plots show the first episode
+    world: State | None  # of a world model
     traces: dict[str, Tensor]  # (1, 1, V) each
 
 
@@ -81,7 +85,8 @@ def inspect_agent(
     last step; `comms/*` messages and floats in each step, and the entropy of attention in nats; experts/similarity
     the mean cosine between the outputs of two experts. Plots: scores over the steps of an episode, read and write
     weights, similarity of reads and writes at pairs of steps, communication graph, guesses and targets, paths on a
-    grid, and four steps of an episode (`badger.figures.episode_animation`).
+    grid, four steps of an episode (`badger.figures.episode_animation`), and what a world model imagines of the first
+    episode (`badger.evaluation.imagined_episode`).
 
     Args:
         agent: the agent.
@@ -99,6 +104,7 @@ def inspect_agent(
             state.delivery.num_floats,
             None if (writes := agent.core.write_weights(state.core)) is None else writes[:1],
             see_step(agent, state),
+            first_row(agent, state.core),
             {name: trace[:1, :1] for name, trace in agent.core.read_write_vectors(state.core).items()},
         )
 
@@ -131,6 +137,10 @@ def inspect_agent(
     plots = _make_plots(task, trajectory, carry, stats, labels)
     seen = [step.seen for step in stats]
     plots["episode/steps"] = episode_strip(episode_frames(task, start.env_state, trajectory, seen, carry.agent_state))
+    lived = [s.world for s in stats[: _first_episode_length(trajectory) + 1] if s.world is not None]
+    imagined = imagined_episode(agent, lived) if lived else None
+    if imagined is not None:
+        plots["memory/imagined"] = plot_imagined_episode(*imagined)
     path = task.path(start.env_state, trajectory.action)
     if path is not None:
         plots["inner/paths"] = plot_paths(path)

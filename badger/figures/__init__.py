@@ -7,6 +7,7 @@
 - `badger.figures.grid_paths`: the path of an agent through a grid.
 - `badger.figures.episode_animation`: an episode that plays, in HTML, GIF or MP4, or as a strip of pictures.
   `badger.figures.episode_panels`: what each of its steps shows.
+- `badger.figures.imagined_episode`: an episode beside what a world model imagines of it.
 - `badger.figures.recorded_episodes`: a data set of recorded episodes.
 - `badger.figures.episode_diagram`: a diagram of an episode, as in the README.
 

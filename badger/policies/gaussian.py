@@ -9,10 +9,12 @@ Shapes: ... any leading axes, D numbers of an action.
 """
 
 from math import e, inf, log, pi
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd import Function
 
 from tasks import Continuous
 
@@ -43,17 +45,39 @@ def add_noise(output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], space
 def reparameterized(
     output: Float[Tensor, "*B _"], noise: Float[Tensor, "*B D"], space: Continuous
 ) -> Float[Tensor, "*B D"]:
-    """The action of given noise, with the gradient of means and standard deviations where it is within its bounds.
+    """The action of given noise, with the gradient of means and standard deviations.
+
+    Beyond a bound a gradient passes only if it leads back: else a policy whose actions are all clipped would never
+    learn again, or its means would grow without end.
 
     Args:
         output: means and log standard deviations.
         noise: standard normal numbers.
         space: the action space.
 
-    Source: Kingma and Welling 2014 (arXiv:1312.6114).
+    Source: Kingma and Welling 2014 (arXiv:1312.6114); gradients at bounds as in Hausknecht and Stone 2016
+    (arXiv:1511.04143).
     """
     mean, log_std = _mean_and_log_std(output, space)
-    return _rescale_and_clip(mean + noise * log_std.exp(), space)
+    center, half_range = center_and_half_range(space)
+    numbers = (mean + noise * log_std.exp()) * half_range + center
+    return ClipFunction.apply(numbers, space.low, space.high)
+
+
+class ClipFunction(Function):
+    """(x, low, high) -> x clipped to its bounds. The gradient of a loss passes where descent does not lead outwards."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.low, ctx.high = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        outwards = ((x > ctx.high) & (grad < 0)) | ((x < ctx.low) & (grad > 0))
+        return torch.where(outwards, 0, grad), None, None
 
 
 def conditional_output(

@@ -21,6 +21,7 @@ MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
 
 
 @recipe(
+    {"core": {"rssm": {"obs_std": 0.03}}},  # of .1 the model is too coarse to tell velocities: it stays below 220
     experts=1, bus="silent", topology="none", act="mean", identity_size=0, batch=8, lr=2e-3, outer_steps=97,
     learner="ppo", sense="scaled",
     **{
@@ -32,8 +33,8 @@ MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
 def cartpole(setup: Setup, *, velocities: bool = False) -> Run:
     """One expert balances a pole without observing velocities, so that it must remember earlier positions.
 
-    An outer step of ppo has 1,024 environment steps, one of a2c 256. `--core feedforward` is the control without
-    memory.
+    An outer step of ppo has 1,024 environment steps, one of a2c or dreamer 256. `--core feedforward` is the control
+    without memory; `--learner dreamer --core rssm` learns in imagination, and observes its last action and reward.
 
     Args:
         velocities: observe them.

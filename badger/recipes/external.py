@@ -39,6 +39,7 @@ LEARNER_DEFAULTS: dict[str, dict[str, Any]] = {
         "exploration": LinearEpsilon(1.0, 0.05, 20_000), "capacity": 50_000, "prefill": 1000,
         "target_update_interval": 250,
     },
+    "dreamer": {"horizon": 8, "gradient_steps": 8, "capacity": 15_000},
     "mfec": {"gamma": 0.99},  # of 1 a way that comes back to where it was is as good as the shortest
     "nec": {"exploration": LinearEpsilon(1.0, 0.05, 20_000), "horizon": 8, "gradient_steps": 16},
     "drqn": {

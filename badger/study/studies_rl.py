@@ -207,6 +207,18 @@ RPSP = _study(
     **BALANCED,
 )
 
+DREAMER = _study(
+    "cartpole",
+    {
+        "dreamer": {"learner": "dreamer", "core": "rssm", "evaluate_every": 8},
+        "ppo": {"outer_steps": 24, "evaluate_every": 2},
+    },
+    {"learner.train_length": 8, "learner.overlap": 4, "learner.gradient_steps": 1, "learner.imagine_steps": 2},
+    name="dreamer",
+    claim="In imagination Dreamer learns to balance a pole without velocities within 25,000 environment steps.",
+    **BALANCED,
+)
+
 DEC_TIGER = _study(
     "dec_tiger",
     {"may not talk": {"bus": "silent"}, "may talk": {"bus": "attention"}},
@@ -254,5 +266,5 @@ MOUNTAIN_HIKE = _study(
 
 RL_MEMORY_STUDIES = (
     T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, MERLIN, CATCH,
-    PREDICTIVE_DECODERS, RPSP, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
+    PREDICTIVE_DECODERS, RPSP, DREAMER, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from experts.torch_internals import host_readable
+
 
 def step_numbers(
     written: Int[Tensor, "B N"], before: int, steps: int, reset: Bool[Tensor, "T B"] | None = None
@@ -48,6 +50,19 @@ def split_chunks(
     index = (last.unsqueeze(-1) + torch.arange(1 - size, 1, device=rows.device)).clamp(min=0).flatten(2)
     chunks = rows.gather(2, index.unsqueeze(-1).expand(-1, -1, -1, rows.shape[-1]))
     return chunks.unflatten(2, (-1, size)), last
+
+
+def written_chunks(
+    chunks: Float[Tensor, "B N P C W"], last: Int[Tensor, "B N P"]
+) -> tuple[Float[Tensor, "B N P2 C W"], Int[Tensor, "B N P2"]]:
+    """Those that any episode has, at least one, where their number can be read without a synchronization; else all.
+
+    Args:
+        chunks: newest first.
+        last: row of the last step of each, -1 for no chunk.
+    """
+    count = max(1, int((last >= 0).flatten(0, 1).any(0).sum())) if host_readable(last) else last.shape[-1]
+    return chunks[:, :, :count], last[..., :count]
 
 
 def chunk_numbers(

@@ -12,7 +12,7 @@ from experts import state as states
 from experts.attention import sliding_window as band
 from experts.attention.gtrxl_layer import sinusoidal_encoding
 from experts.core import Core, check_positive, make_controller
-from experts.hcam.chunks import chunk_numbers, split_chunks, step_numbers
+from experts.hcam.chunks import chunk_numbers, split_chunks, step_numbers, written_chunks
 from experts.memory_metrics import store_metrics
 from experts.state import State
 
@@ -38,9 +38,9 @@ class HCAMState(NamedTuple):
 class HCAM(Core):
     """Hierarchical chunk attention memory (HCAM) beside a controller: chooses chunks of the past, then steps in them.
 
-    A step computes h = controller(x) and its content c = norm([x, h]), with mean 0 and variance 1. Every C contents of
-    an episode are a chunk, which later steps may read; the newest S chunks are kept. The key of a chunk is the mean of
-    its contents. A read attends to the keys of all chunks, and takes the K most relevant ones,
+    A step computes h = controller(x) and its content c = [norm(x), norm(h)], both with mean 0 and variance 1. Every C
+    contents of an episode are a chunk, which later steps may read; the newest S chunks are kept. The key of a chunk is
+    the mean of its contents. A read attends to the keys of all chunks, and takes the K most relevant ones,
 
         relevance = softmax of the K largest of (W_q c) . (W_k key) / sqrt(key_size)
 
@@ -71,6 +71,8 @@ class HCAM(Core):
 
     Source: Lampinen et al. 2021 (arXiv:2105.14039), section 3, where the memory is in each layer of a transformer.
     """
+
+    places: Tensor  # (C, W)
 
     def __init__(
         self,
@@ -135,7 +137,7 @@ class HCAM(Core):
         return hs + self.out(torch.cat(reads, 2).movedim(2, 0)), state._replace(controller=controller)
 
     def _contents(self, x: Tensor, h: Tensor) -> Tensor:
-        return layer_norm(torch.cat([x, h], -1), (self.width,))
+        return torch.cat([layer_norm(part, part.shape[-1:]) for part in (x, h)], -1)
 
     def _segment(
         self, contents: Float[Tensor, "B N T W"], state: HCAMState, reset: Bool[Tensor, "T B"] | None = None
@@ -143,7 +145,7 @@ class HCAM(Core):
         """What T steps read, and the new state without the controller's."""
         number = step_numbers(state.written, self.rows, contents.shape[2], reset)
         rows = torch.cat([state.rows, contents.detach()], 2)[:, :, :-1]  # the last step's is for later steps
-        chunks, last = split_chunks(rows, number[..., :-1], self.chunk_size)
+        chunks, last = written_chunks(*split_chunks(rows, number[..., :-1], self.chunk_size))
         numbers = chunk_numbers(number[..., self.rows :], self.rows, last, self.chunk_size, self.slots)
         read, weights = self._read(contents, chunks, numbers >= 0)
         written = number[..., -1] + 1

@@ -51,7 +51,7 @@ class WorldModel(Core):
 
     @abstractmethod
     def features(self, state: Any) -> Float[Tensor, "*B N F"]:
-        """What outputs, and further predictions of a learner, depend on.
+        """The features of a state: outputs, and further predictions of a learner, depend on them.
 
         Args:
             state: of one step, or of several, stacked.

@@ -109,9 +109,15 @@ class RSSM(WorldModel):
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> RSSMState:
         lead, z = x.shape[:2], self.latent
-        sizes = self.output_size, z.size, z.parameters, self.target_size, self.action_size
-        parts = [x.new_zeros(*lead, size) for size in sizes]
-        return RSSMState(*parts, x.new_zeros(lead, dtype=torch.bool), initial_key(x))
+        return RSSMState(
+            x.new_zeros(*lead, self.output_size),
+            x.new_zeros(*lead, z.size),
+            x.new_zeros(*lead, z.parameters),
+            x.new_zeros(*lead, self.target_size),
+            x.new_zeros(*lead, self.action_size),
+            x.new_zeros(lead, dtype=torch.bool),
+            initial_key(x),
+        )
 
     def forward(
         self, x: Float[Tensor, "B N D"], state: RSSMState, present: Bool[Tensor, "B N"] | None = None
@@ -137,9 +143,11 @@ class RSSM(WorldModel):
                 state = states.where(reset[t], initial, state)
             state = self._step(x, embedded, state)
             steps.append(state)
-        *parts, keys = zip(*steps, strict=True)
-        key = RandomKey(*map(torch.stack, zip(*keys, strict=True)))
-        return RSSMState(*map(torch.stack, parts), key), state
+        key = RandomKey(*(torch.stack(parts) for parts in zip(*(step.key for step in steps), strict=True)))
+        stacked = {
+            name: torch.stack([getattr(step, name) for step in steps]) for name in RSSMState._fields if name != "key"
+        }
+        return RSSMState(**stacked, key=key), state
 
     def imagine(self, action: Float[Tensor, "B N A"], state: RSSMState) -> RSSMState:
         h = self._next(action, state)

@@ -1,4 +1,4 @@
-"""What is predicted from the features of a world model's state: the reward, whether the episode goes on, the value.
+"""Networks that predict reward, end and value from the features of a world model's state.
 
 Shapes: ... any leading axes, F features.
 """

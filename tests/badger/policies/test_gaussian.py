@@ -16,6 +16,17 @@ FREE, UNIT, TWICE = Continuous(2), Continuous(2, 0.0, 1.0), Continuous(2, -1.0, 
 OUTPUT = torch.tensor([0.5, -1.0, log(2), log(0.5), 9.0], dtype=torch.float64)  # means, log_std, a value
 
 
+def test_a_reparameterized_action_has_a_gradient_that_leads_back_from_a_bound():
+    """Numbers: beyond the upper bound, within, beyond the lower bound; a loss that grows, then one that falls."""
+    mean = torch.tensor([2.0, 0.5, -2.0]).requires_grad_()
+    space = Continuous(3, -1.0, 1.0)
+    for slope, want in [(1.0, [1, 1, 0]), (-1.0, [0, -1, -1])]:
+        action = gaussian.reparameterized(torch.cat([mean, torch.zeros(3)]), torch.zeros(3), space)
+        assert action.tolist() == [1, 0.5, -1]
+        (grad,) = torch.autograd.grad(slope * action.sum(), mean)
+        assert grad.tolist() == want
+
+
 def below(z):
     return 0.5 * (1 + erf(z / sqrt(2)))
 

@@ -51,8 +51,7 @@ class Oracle:
         with torch.no_grad():
             h, self.state = core.controller(torch.tensor(x).view(1, 1, D), state)
         h = h.flatten().numpy()
-        both = np.concatenate([x, h])
-        content = (both - both.mean()) / np.sqrt(both.var() + 1e-5)
+        content = np.concatenate([(part - part.mean()) / np.sqrt(part.var() + 1e-5) for part in (x, h)])
         chunks = [self.contents[start : start + size] for start in range(0, len(self.contents) - size + 1, size)]
         slots = np.zeros((core.slots, size))
         read = np.zeros(H)
