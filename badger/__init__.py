@@ -66,6 +66,7 @@ badger evaluate runs/shared --grid --experts 4 8 16 --dims 2 4 8 --slots 16 64  
 badger inspect runs/shared --animate episode.html              # an episode, step by step, with a slider
 badger study memory-helps --quick                              # a minute or two
 badger study memory-helps --jobs 2                             # in full; the same command resumes it
+badger study memory-helps --executor dask://HOST:PORT        # on the machines of a dask cluster, which see the folder
 badger study reproduce --report                              # published results and ours, with verdicts
 badger compare runs/a runs/b --threshold 0.1                   # a report of any runs
 badger bench --json bench.json

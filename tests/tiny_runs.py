@@ -10,9 +10,11 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import torch
 
 from badger import BPTT, Run, build_run, load_run, read_metrics, train
@@ -20,8 +22,9 @@ from badger.recipes.build import referenced_modules
 from badger.runs.lock import write_lock
 from badger.runs.signals import Interrupted, catch_signals
 from badger.study import Arm, Study
-from badger.study import process_pool as workers
+from badger.study.execution import jobs
 from badger.study.trial import run_trial
+from forked_children import patch_children
 
 STEPS = 30
 
@@ -165,10 +168,10 @@ def hold_lock(folder):
 
 
 def hold(file):
-    """Locks the file until this process ends, and writes into it how the process handles Ctrl-C."""
+    """Locks the file until this process ends, and writes into it whether a terminal's Ctrl-C does not reach it."""
     with file.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        held.write(f"{os.getpgrp() == os.getpid()} {signal.getsignal(signal.SIGINT) == signal.SIG_IGN}")
+        held.write(f"{os.getsid(0) == os.getpid()}")
         held.flush()
         time.sleep(60)
 
@@ -199,9 +202,9 @@ def spread_save(file):
 
 
 def spread(function, file):
-    context = multiprocessing.get_context("fork")
-    workers.multiprocessing.get_context = lambda method: context
-    workers.run_in_processes(function, [file], 1, print)
+    patch_children(pytest.MonkeyPatch(), multiprocessing.get_context("fork"))
+    with ThreadPoolExecutor(1) as executor:
+        jobs.run_jobs(function, [file], executor, file.parent, print)
 
 
 def _deadly(name, call):

@@ -46,7 +46,7 @@ class EpisodeDataset:
 
     @classmethod
     def missing(cls, path: str | os.PathLike[str], task: Task) -> "EpisodeDataset":
-        """What stands for a file that does not exist, when the agent that learned from it is only to be judged.
+        """A stand-in for a file that does not exist, with which a trained agent can be judged.
 
         Args:
             path: the file.

@@ -7,7 +7,7 @@ writes a report; `badger compare RUN ...` writes the same report for any runs.
 - `badger.study.studies`: the studies by name; further ones in `badger.study.studies_memory`,
   `badger.study.studies_rl`, `badger.study.studies_external`, `badger.study.recordings`.
 - `badger.study.simulations`: studies that train no network, such as `tree-mdp`.
-- `badger.study.run`: runs a study. `badger.study.trial`: one run of it. `badger.study.process_pool`: worker processes.
+- `badger.study.run`: runs a study. `badger.study.trial`: one run of it. `badger.study.execution`: its processes.
 - `badger.study.compare`: results of any run folders. `badger.study.results`: results as dataclasses.
 - `badger.study.statistics`: interquartile means, bootstrap intervals, probability of improvement.
 - `badger.study.published`: published results and ours, with verdicts.

@@ -39,9 +39,12 @@ def _curve(results: StudyResults, arm: str) -> figures.Band:
 
 
 def _profiles(results: StudyResults) -> dict[str, figures.Band]:
-    """Performance profiles with pointwise 95 % bootstrap intervals; a run that diverged reaches no threshold."""
+    """Performance profiles with pointwise 95 % bootstrap intervals; a run that diverged reaches no threshold.
+
+    Arms in which the other direction is better are left out.
+    """
     worst = np.inf if results.better == "lower" else -np.inf
-    finals = {arm: np.array(results.final_scores(arm)) for arm in results.arms if results.trials(arm)}
+    finals = {arm: np.array(results.final_scores(arm)) for arm in _comparable(results)}
     finite = np.array([value for values in finals.values() for value in values if not np.isnan(value)])
     if np.unique(finite).size < 2:  # a profile would be a single step
         return {}
@@ -57,3 +60,9 @@ def _profiles(results: StudyResults) -> dict[str, figures.Band]:
         low, high = bootstrap([scores], profile, np.random.default_rng(SEED))
         bands[arm] = figures.Band(thresholds, profile(scores), low, high)
     return bands
+
+
+def _comparable(results: StudyResults) -> list[str]:
+    """The arms that have runs, and the direction of the study."""
+    same = (arm for arm in results.arms if results.better_in.get(arm, results.better) == results.better)
+    return [arm for arm in same if results.trials(arm)]

@@ -17,7 +17,7 @@ NOTES = """\
 - Reached: number of runs whose {curve} crossed the threshold, with Wilson's
   95 % interval{averages}. Steps: median of the outer steps until
   then; a run that did not reach the threshold is censored (infinite).
-- {score}: in evaluation episodes after the last outer step, {better} is better; mean over runs +- standard error, and
+- {score}: in evaluation episodes after the last outer step, {better}; mean over runs +- standard error, and
   interquartile mean. P: probability that a run of the first arm is better than one of the second.
 - Intervals of steps, interquartile mean and P: 95 %, by bootstrap over runs.
 - A run that diverged has no score. It counts as one that did not reach the threshold, unless it reached it before, and
@@ -91,13 +91,20 @@ def _header(results: StudyResults) -> str:
     counts = {arm: len(results.trials(arm)) for arm in results.arms}
     threshold = f", threshold {results.threshold:g}" if results.threshold is not None else ""
     lines = ", ".join(f"{line} {value:.3g}" for line, value in results.references.items())
-    text = f"Score: {results.score} ({results.better} is better{threshold})" + (
+    text = f"Score: {results.score} ({_direction(results)}{threshold})" + (
         f"; for comparison: {lines}" if lines else ""
     )
     few = min(counts.values(), default=0)
     if not few:
         return f"{text}. No run of {', '.join(arm for arm, count in counts.items() if not count)} has finished."
     return text + ("." if few >= 5 else f". {few} runs per arm: treat this as a smoke test.")
+
+
+def _direction(results: StudyResults) -> str:
+    """Whether lower or higher scores are better, and the arms where it is the other way round."""
+    other = [arm for arm in results.arms if results.better_in.get(arm, results.better) != results.better]
+    exception = f", but {'lower' if results.better == 'higher' else 'higher'} in {', '.join(other)}" if other else ""
+    return f"{results.better} is better{exception}"
 
 
 def _summary(results: StudyResults) -> str:
@@ -112,9 +119,9 @@ def _summary(results: StudyResults) -> str:
         columns["reached"] = lambda row: f"{row['reached']} of {row['runs']}{_interval_text(row, 'reached')}"
         columns["steps to threshold"] = lambda row: _steps(row, "steps") + _interval_text(row, "steps", _steps)
     if results.gates:
-        sign = "<=" if results.better == "lower" else ">="
+        signs = {arm: "<=" if results.sign(arm) > 0 else ">=" for arm in results.arms}
         columns["median"] = lambda row: f"{row['median']:.4g}"
-        columns["gate"] = lambda row: f"{sign} {row['gate']:g}: {'met' if row['met'] else 'missed'}"
+        columns["gate"] = lambda row: f"{signs[row['arm']]} {row['gate']:g}: {'met' if row['met'] else 'missed'}"
     columns[results.score] = lambda row: _plus_minus(row)
     columns["interquartile mean"] = lambda row: f"{row['iqm']:.4g}{_interval_text(row, 'iqm')}"
     return _table(columns, rows)
@@ -156,7 +163,7 @@ def _notes(results: StudyResults) -> str:
         curve = "moving average of the score of training batches"
         averages = f"; averages of fewer than {MIN_AVERAGED_STEPS} batches do not count"
     return "## How to read this\n\n" + NOTES.format(
-        curve=curve, averages=averages, score=results.score, better=results.better
+        curve=curve, averages=averages, score=results.score, better=_direction(results)
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from badger.runs.evaluations import Scores
 from badger.runs.milestones import first_better, first_crossing
 from badger.runs.recorder import MetricsRow, read_metrics
-from badger.study.process_pool import Failure
+from badger.study.execution import Failure
 from badger.study.trial import Trial, read_result
 
 
@@ -62,6 +62,7 @@ class StudyResults:
         notes: further facts about the episodes, as sentences.
         gates: as in `Study`.
         curve: as in `Study`.
+        better_in: by arm, what is better there, where arms differ.
     """
 
     name: str
@@ -76,6 +77,15 @@ class StudyResults:
     notes: Sequence[str] = ()
     gates: Mapping[str, float] = field(default_factory=dict)
     curve: str | None = None
+    better_in: Mapping[str, str] = field(default_factory=dict)
+
+    def sign(self, arm: str) -> int:
+        """1 where lower scores of an arm are better, else -1.
+
+        Args:
+            arm: its name.
+        """
+        return 1 if self.better_in.get(arm, self.better) == "lower" else -1
 
     def trials(self, arm: str) -> list[TrialResult]:
         """Results of the runs of an arm.
@@ -160,10 +170,12 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
     """
     study, outcomes, missing = jobs[0].study, [], {}
     description: dict[str, Any] = {}
+    better_in: dict[str, str] = {}
     notes: dict[str, None] = {}
     for job in jobs:
         failure, result = failures.get(job.name), read_result(job.folder)
         description = description or result or {}
+        better_in |= {job.arm: result["better"]} if result else {}
         notes |= dict.fromkeys((result or {}).get("notes", []))
         diverged = failure is not None and failure.kind == "Diverged"
         if failure is not None:
@@ -189,4 +201,5 @@ def collect_results(jobs: Sequence[Trial], failures: dict[str, Failure]) -> Stud
         notes=list(notes),
         gates=study.gates,
         curve=study.curve,
+        better_in=better_in if len(set(better_in.values())) > 1 else {},
     )

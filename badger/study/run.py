@@ -4,6 +4,8 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from badger.runs.files import as_path, atomic_write, check_new_folder
 from badger.runs.json_files import read_json
 from badger.runs.lock import write_lock
 from badger.runs.signals import Interrupted, signal_number
-from badger.study.process_pool import Failure, run_in_processes
+from badger.study.execution import Failure, run_jobs
 from badger.study.results import StudyResults, collect_results
 from badger.study.simulations.simulation import Simulation
 from badger.study.study import Study
@@ -26,6 +28,7 @@ def run_study(
     seeds: int | None = None,
     arms: Sequence[str] = (),
     workers: int = 1,
+    executor: Executor | None = None,
     tensorboard: bool = True,
     quiet: bool = False,
 ) -> StudyResults:
@@ -36,7 +39,8 @@ def run_study(
         folder: of the study, created if it does not exist.
         seeds: number of seeds, from 0 on; None: the study's own number.
         arms: names of a subset of the arms; empty: all arms.
-        workers: number of processes that train in parallel, with one thread each.
+        workers: number of processes on this machine that train in parallel, with one thread each.
+        executor: starts the processes elsewhere, on machines that see the folder; None: on this one.
         tensorboard: write TensorBoard events.
         quiet: print no progress to standard error.
 
@@ -52,7 +56,8 @@ def run_study(
     jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
     write_definition(study, root)
     with write_lock(root):
-        failures = _run_missing(jobs, workers, quiet)
+        with nullcontext(executor) if executor is not None else ThreadPoolExecutor(workers) as started_by:
+            failures = _run_missing(jobs, started_by, quiet)
         return collect_results(jobs, failures)
 
 
@@ -101,7 +106,7 @@ def _compared(definition: dict[str, Any], existing: dict[str, Any]) -> dict[str,
     return pairs
 
 
-def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Failure]:
+def _run_missing(jobs: list[Trial], executor: Executor, quiet: bool) -> dict[str, Failure]:
     remaining = [job for job in jobs if not is_finished(job)]
     failures: dict[str, Failure] = {}
     done = len(jobs) - len(remaining)
@@ -119,7 +124,7 @@ def _run_missing(jobs: list[Trial], workers: int, quiet: bool) -> dict[str, Fail
     if done and not quiet:
         print(f"{done} of {len(jobs)} runs are finished in {jobs[0].root}", file=sys.stderr, flush=True)
     try:
-        run_in_processes(run_trial, _by_seed(remaining), workers, on_finished)
+        run_jobs(run_trial, _by_seed(remaining), executor, jobs[0].root, on_finished)
     except KeyboardInterrupt as stop:
         raise Interrupted(
             f"stopped; {done} of {len(jobs)} runs are finished, the others are saved in {jobs[0].root}",

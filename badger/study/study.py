@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from badger.recipes.build import find_recipe
 from badger.recipes.flags import drop_unknown_options
@@ -18,25 +18,36 @@ class Arm:
         recipe: its name, or `module:function`.
         arguments: of the recipe.
         score: the score of its task, where it has another name than the study's: in the study it has that one.
+        better: "lower" or "higher", of a score that is not the main one of its task; None: as the task says.
+        episodes: of an evaluation, where it has others than the study.
     """
 
     recipe: str
     arguments: dict[str, Any] = field(default_factory=dict)
     score: str | None = None
+    better: Literal["lower", "higher"] | None = None
+    episodes: int | None = None
 
 
-def make_arm(recipe: str, arguments: Mapping[str, Any], score: str | None = None) -> Arm:
+def make_arm(
+    recipe: str,
+    arguments: Mapping[str, Any],
+    score: str | None = None,
+    *,
+    better: Literal["lower", "higher"] | None = None,
+    episodes: int | None = None,
+) -> Arm:
     """An arm of a study; options that its parts do not have are dropped, so that arms with several cores share one set.
 
     Args:
         recipe: a registered name, or `module:function`.
         arguments: keyword arguments of the recipe without the seed, such as `{"core": "dnc", "core.slots": 16}`.
-        score: as in `Arm`.
+        score, better, episodes: as in `Arm`.
 
     Raises:
         ValueError: the recipe or a part is unknown.
     """
-    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments), score)
+    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments), score, better, episodes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +136,8 @@ class Study:
         if quick is None:
             raise ValueError(f"study {self.name!r} has no quick version; add one: quick=QuickOverrides(...)")
         arms = {
-            name: make_arm(arm.recipe, arm.arguments | quick.arguments, arm.score) for name, arm in self.arms.items()
+            name: make_arm(arm.recipe, arm.arguments | quick.arguments, arm.score, better=arm.better)
+            for name, arm in self.arms.items()
         }
         return dataclasses.replace(
             self,
@@ -148,8 +160,9 @@ class Study:
         names = ("name", "arms", "milestones", "episodes", "evaluations")
         fields = dataclasses.asdict(self)
         for arm in fields["arms"].values():
-            if arm["score"] is None:
-                del arm["score"]
+            for name in ("score", "better", "episodes"):  # as in the definition of a study without them
+                if arm[name] is None:
+                    del arm[name]
         try:
             return json.loads(json.dumps({name: fields[name] for name in names}))
         except TypeError as error:

@@ -50,8 +50,8 @@ def _arm_columns(results: StudyResults, arm: str) -> MetricsRow:
         row |= {"seconds_to_threshold": float(censored_median(seconds))}
     if arm in results.gates:
         median = float(np.median(_signed_scores(results, arm)))  # lower is better; infinite for a run that diverged
-        sign = 1 if results.better == "lower" else -1
-        row |= {"median": sign * median, "gate": results.gates[arm], "met": median <= sign * results.gates[arm]}
+        sign = results.sign(arm)
+        row |= {"median": sign * median + 0.0, "gate": results.gates[arm], "met": median <= sign * results.gates[arm]}
     finals = [value for value in results.final_scores(arm) if not math.isnan(value)]
     if finals:
         mean, sem = mean_and_sem(finals)
@@ -98,7 +98,7 @@ def _improvement(name: str, values: np.ndarray, baseline: np.ndarray) -> Metrics
 
 def _signed_scores(results: StudyResults, arm: str) -> np.ndarray:
     """Final scores, negated if necessary so that lower is better; infinite for a run that diverged."""
-    finals = np.array(results.final_scores(arm)) * (1 if results.better == "lower" else -1)
+    finals = np.array(results.final_scores(arm)) * results.sign(arm)
     return np.where(np.isnan(finals), math.inf, finals)
 
 

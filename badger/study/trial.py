@@ -17,14 +17,14 @@ from badger.errors import DamagedFile
 from badger.evaluation.evaluate import evaluate, replace_fields
 from badger.learners import Learner
 from badger.recipes.build import load_or_build
-from badger.rng import generator
+from badger.rng import generator, seeded_generator
 from badger.runs.evaluations import MeanScore, Scores, mean_scores
 from badger.runs.events import log_evaluation
 from badger.runs.files import as_path, atomic_write
 from badger.runs.json_files import REQUIRED, read_json
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
-from badger.study.study import Study
+from badger.study.study import Arm, Study
 from tasks import Task
 
 """By score: its `mean` and the standard error `sem` of the mean."""
@@ -62,8 +62,14 @@ class Trial:
     def expected(self) -> dict[str, Any]:
         """Everything on which the run depends, as decoded from JSON."""
         arm, definition = self.study.arms[self.arm], self.study.definition()
-        call = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}}
-        return json.loads(json.dumps(call)) | {name: definition[name] for name in ("episodes", "evaluations")}
+        call = {"recipe": arm.recipe, "arguments": {**arm.arguments, "seed": self.seed}, "episodes": self.episodes}
+        return json.loads(json.dumps(call)) | {"evaluations": definition["evaluations"]}
+
+    @property
+    def episodes(self) -> int | None:
+        """Of an evaluation."""
+        arm = self.study.arms[self.arm]
+        return self.study.episodes if arm.episodes is None else arm.episodes
 
 
 FIELDS: dict[str, tuple[Any, Any]] = {
@@ -134,15 +140,16 @@ def run_trial(job: Trial) -> None:
     expected, study = job.expected, job.study
     run = load_or_build(job.folder, expected["recipe"], **expected["arguments"])
     task, milestones = run.learner.task, _milestones(run, study)
-    score = study.arms[job.arm].score or study.score
+    arm = study.arms[job.arm]
+    score, better = arm.score or study.score, arm.better or task.better
     if score != task.score:
-        raise ValueError(f"study {study.name!r}: score={score!r}, want {task.score!r}, the score of {task}")
+        _check_other_score(study, arm, score, task)
     evaluations = {name: _evaluation(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _saved_scores(job)
     notes = list(dict.fromkeys(note for played in (task, *(task for task, _ in evaluations.values()))
                                for note in played.notes))  # fmt: skip
     description = {
-        **expected, "milestones": milestones, "better": task.better, "references": task.references(), "notes": notes
+        **expected, "milestones": milestones, "better": better, "references": task.references(), "notes": notes
     }  # fmt: skip
     _write_result(job.folder, description, scores)
     for step in milestones:
@@ -155,7 +162,7 @@ def run_trial(job: Trial) -> None:
             )
         train(run, step - run.step, quiet=True, tensorboard=job.tensorboard)
         scores[str(step)] = {
-            name: evaluate_trial(run.learner, played, study.episodes, step, run.device, experts)
+            name: evaluate_trial(run.learner, played, job.episodes, step, run.device, experts)
             for name, (played, experts) in evaluations.items()
         }
         for evaluated in scores[str(step)].values():
@@ -195,6 +202,18 @@ def _saved_scores(job: Trial) -> dict[str, dict[str, Scores]]:
                 f"{job.folder} was evaluated with {name}={result[name]}, want {expected}; use another --folder"
             )
     return result["scores"]
+
+
+def _check_other_score(study: Study, arm: Arm, score: str, task: Task) -> None:
+    """Raises ValueError if a score that is not the main one of the task is unknown, or has no direction."""
+    if arm.better is None:
+        raise ValueError(
+            f"study {study.name!r}: score={score!r}, want {task.score!r}, the score of {task}; an arm with another one "
+            "says by better=, whether lower or higher is better"
+        )
+    known = task.reset(1, seeded_generator(0))[1].scores
+    if score not in known:
+        raise ValueError(f"study {study.name!r}: score={score!r}, want one of {', '.join(known)}, the scores of {task}")
 
 
 def _milestones(run: Run, study: Study) -> list[int]:

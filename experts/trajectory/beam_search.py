@@ -122,34 +122,38 @@ class BeamSearch(nn.Module):
             beam, count = self._act(beam, count, step, key)
             if step + 1 < self.horizon:
                 beam = self._predict(beam, goal)
-        best = self._prune(beam, count, 1)
-        return Plan(best.action, best.score)
+        best = _best(beam.score, count, 1)
+        return Plan(beam.action[best], beam.score[best])
 
     def _act(self, beam: Beam, count: int, step: int, key: RandomKey) -> tuple[Beam, int]:
         """The best continuations by an action, with its reward, and how many of each row there are.
 
-        The value to go is expected, and not yet a token.
+        The value to go is expected, and not yet a token. Plans that are compared by likelihood are pruned before their
+        last token is read: what follows does not change it.
         """
-        first = self.layout.first_action
+        first, numbers = self.layout.first_action, self.layout.actions
         tokens: list[Tensor] = []
-        for dim in range(first, first + self.layout.actions):
+        for dim in range(first, first + numbers):
             log_probs = self._logits(beam, dim).log_softmax(-1)
-            stream = step * self.layout.actions + dim - first
-            uniform = key.uniform(log_probs, count, self._options(dim), stream=stream)
+            uniform = key.uniform(log_probs, count, self._options(dim), stream=step * numbers + dim - first)
             drawn = self._perturbed(log_probs, uniform.flatten(0, 1))
             expand = min(self.expand, drawn.shape[-1]) if dim == first else 1
             keys, token = drawn.topk(expand, -1)  # (RM, E)
             index = torch.arange(len(token), device=token.device).repeat_interleave(expand)
-            tokens = [earlier[index] for earlier in tokens]
             log_prob = log_probs.gather(-1, token).flatten() * beam.alive[index]
             impossible = torch.where(keys.flatten() == -torch.inf, -torch.inf, 0)
             gain = beam.gain[index] + impossible + (log_prob if self.likelihood else 0)
-            beam, count = self._append(beam.select(index)._replace(gain=gain), token.flatten(), dim), count * expand
-            tokens.append(token.flatten())
+            tokens, count = [*(earlier[index] for earlier in tokens), token.flatten()], count * expand
+            if self.likelihood and dim == first + numbers - 1:
+                kept = min(self.beam, count)
+                best = _best(gain, count, kept)
+                tokens, index, gain, count = [part[best] for part in tokens], index[best], gain[best], kept
+            beam = self._append(beam.select(index)._replace(gain=gain), tokens[-1], dim)
         if not step:
             beam = beam._replace(action=torch.stack(tokens, -1))
+        beam = self._reward(beam, step)
         kept = min(self.beam, count)
-        return self._prune(self._reward(beam, step), count, kept), kept
+        return beam.select(_best(beam.score, count, kept)), kept
 
     def _reward(self, beam: Beam, step: int) -> Beam:
         """The sequences with their rewards, ends and scores."""
@@ -166,12 +170,6 @@ class BeamSearch(nn.Module):
             return beam._replace(score=beam.gain)
         value = expectation(self._logits(beam, dim + 2).softmax(-1), dim + 2)
         return beam._replace(gain=gain, score=gain + self.gamma ** (step + 1) * alive * value)
-
-    def _prune(self, beam: Beam, count: int, kept: int) -> Beam:
-        """The best sequences of each row."""
-        best = beam.score.unflatten(0, (-1, count)).topk(kept, -1).indices
-        start = torch.arange(len(best), device=best.device).unsqueeze(-1) * count
-        return beam.select((start + best).flatten())
 
     def _predict(self, beam: Beam, goal: Int[Tensor, "R G"]) -> Beam:
         """The sequences with their most likely value to go and next state, which may be the goal."""
@@ -207,3 +205,10 @@ class BeamSearch(nn.Module):
         dims = torch.full((1,), dim, device=token.device)
         features, cache = self.model(token.unsqueeze(1), dims, position, valid[:, None, None], beam.cache)
         return beam._replace(features=features[:, 0], cache=cache, valid=valid)
+
+
+def _best(score: Float[Tensor, " RM"], count: int, kept: int) -> Int[Tensor, " RK"]:
+    """The places of the best sequences of each row, of which there are `count`."""
+    best = score.unflatten(0, (-1, count)).topk(kept, -1).indices
+    start = torch.arange(len(best), device=best.device).unsqueeze(-1) * count
+    return (start + best).flatten()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from experts import state as states
 from experts.attention.decision_transformer import DecisionTransformer
-from experts.attention.return_to_go import set_target_return
+from experts.attention.return_to_go import set_target_return, target_return
 from experts.core import Core, check_at_most, check_positive
 from experts.state import State, expand_mask
 from experts.trajectory.futures import BidirectionalFuture, CategoricalFuture, Future
@@ -172,5 +172,7 @@ def ask_for_rewards(module: nn.Module, reward: Float[Tensor, " L"]) -> None:
     asked = [part for part in module.modules() if isinstance(part, GeneralizedDT)]
     for core in asked:
         core.ask(reward)
+    if not asked and target_return(module) is None:
+        raise ValueError("target_rewards: the agent is not asked for any; want one with a core such as generalized_dt")
     if not asked:
         set_target_return(module, float(reward.sum()))

@@ -1,4 +1,4 @@
-"""The ballet as supervised recall: where was the dance that is named?"""
+"""Supervised recall in the ballet task: the place of the dance that is named."""
 
 from dataclasses import dataclass
 

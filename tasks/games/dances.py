@@ -1,4 +1,4 @@
-"""What is danced and said in the ballet task: thirteen dances, their order in an episode, and what one sees of them.
+"""The thirteen dances of the ballet task, their order in an episode, and what is observed of them.
 
 Shapes: B episode, T step, n dancer.
 """

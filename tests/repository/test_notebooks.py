@@ -10,15 +10,21 @@ NOTEBOOKS = sorted((Path(__file__).resolve().parents[2] / "notebooks").glob("*.i
 
 # Studies and benchmarks start processes. Here they are forked from a server that has imported everything once;
 # spawned processes would take five seconds of CPU each for their imports.
-FORKED = """
+FORKED = f"""
 import multiprocessing
+import sys
 
+import pytest
+
+sys.path.append({str(Path(__file__).resolve().parents[1])!r})
 from badger.bench import measure
-from badger.study import process_pool
+from forked_children import patch_children
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["badger.study.trial", "badger.recipes", "badger.bench", "torch._dynamo"])
-measure.get_context = process_pool.multiprocessing.get_context = lambda method=None: context
+names = ["forked_children", "badger.study.trial", "badger.recipes", "badger.bench", "torch._dynamo"]
+context.set_forkserver_preload(names)
+measure.get_context = lambda method=None: context
+patch_children(pytest.MonkeyPatch(), context)
 """
 
 

@@ -1,6 +1,5 @@
 """The command `badger study reproduce`: published results and ours."""
 
-import os
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -9,7 +8,7 @@ from badger.cli.paths import check_output_folder
 from badger.cli.usage import Work, parse
 from badger.runs.files import as_path
 from badger.runs.signals import Interrupted, signal_number
-from badger.study.process_pool import check_num_processes
+from badger.study.execution.executors import find_executor
 from badger.study.published import PUBLISHED, collect_kept, published_table
 from badger.study.published.report import published_report, write_published_report
 from badger.study.report import write_report
@@ -31,6 +30,7 @@ def reproduce(argv: list[str]) -> Work:
         report: bool = False,
         seeds: int | None = None,
         jobs: int | None = None,
+        executor: str = "threads",
         folder: str | None = None,
         tensorboard: bool = True,
     ) -> Work:
@@ -41,6 +41,7 @@ def reproduce(argv: list[str]) -> Work:
             report: print the table of all published results, with ours and a verdict.
             seeds: number of seeds, from 0 on; default: that of the study.
             jobs: number of processes that train in parallel, one thread each; default: number of cores.
+            executor: as of badger study.
             folder: of the study, which is resumed there; default: runs/STUDY. With --report: write report.md and a
                 chart there; default: print only.
             tensorboard: write TensorBoard events of runs that train.
@@ -52,14 +53,16 @@ def reproduce(argv: list[str]) -> Work:
         entry = get_by_name(PUBLISHED, name, "published result")
         study = STUDIES[entry.study]
         root = Path("runs") / study.name if folder is None else as_path(folder)
-        workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
-        check_num_processes(workers)
+        start_executor = find_executor(executor, jobs)
         check_output_folder("folder", root)
         check_study(study, root, seeds=seeds, arms=entry.arms)
 
         def work() -> int:
             try:
-                results = run_study(study, root, seeds=seeds, arms=entry.arms, workers=workers, tensorboard=tensorboard)
+                with start_executor() as started:
+                    results = run_study(
+                        study, root, seeds=seeds, arms=entry.arms, executor=started, tensorboard=tensorboard
+                    )
             except KeyboardInterrupt as stop:
                 command = f"badger study reproduce {' '.join(argv)}"
                 raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop

@@ -14,7 +14,7 @@ from badger.cli.user_code import search_current_directory
 from badger.runs.files import as_path
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.compare import compare_runs
-from badger.study.process_pool import check_num_processes
+from badger.study.execution.executors import find_executor
 from badger.study.report import check_report_folder, write_report
 from badger.study.results import StudyResults
 from badger.study.run import check_study, run_study
@@ -39,6 +39,7 @@ def study(argv: list[str]) -> Work:
         quick: bool = False,
         folder: str | None = None,
         arms: tuple[str, ...] = (),
+        executor: str = "threads",
         tensorboard: bool = True,
     ) -> Work:
         """Train and evaluate all arms of a study with several seeds, and report the results with error bars.
@@ -54,22 +55,26 @@ def study(argv: list[str]) -> Work:
             quick: run a small version, as a smoke test.
             folder: of runs and report; default: runs/NAME.
             arms: a subset of the arms; default: all.
+            executor: starts the processes: threads of this one; dask://HOST:PORT, the workers of a dask scheduler, on
+                machines that see the folder; or your own module:function, which returns a concurrent.futures.Executor.
             tensorboard: write TensorBoard events of runs that train.
         """
-        if ":" in name:
+        if ":" in name + executor:
             search_current_directory()
         definition = find_study(name).quick_version() if quick else find_study(name)
         root = Path("runs") / definition.name if folder is None else as_path(folder)
-        workers = len(os.sched_getaffinity(0)) if jobs is None else jobs
-        check_num_processes(workers)
+        start_executor = find_executor(executor, jobs)
         check_output_folder("folder", root)
         check_study(definition, root, seeds=seeds, arms=arms)
 
         def work() -> int:
             try:
-                if isinstance(definition, Simulation):
-                    return _simulate(definition, root, seeds=seeds, arms=arms, workers=workers)
-                results = run_study(definition, root, seeds=seeds, arms=arms, workers=workers, tensorboard=tensorboard)
+                with start_executor() as started:
+                    if isinstance(definition, Simulation):
+                        return _simulate(definition, root, seeds=seeds, arms=arms, executor=started)
+                    results = run_study(
+                        definition, root, seeds=seeds, arms=arms, executor=started, tensorboard=tensorboard
+                    )
             except KeyboardInterrupt as stop:
                 command = f"badger study {' '.join(argv)}"
                 raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop

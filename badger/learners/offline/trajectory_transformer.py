@@ -91,9 +91,8 @@ class TrajectoryTransformerLearner(Offline):
         core.discretizer.set(edges, centers)
         if core.layout.goals:
             reached = [reached for _, reached in core.layout.goals]
-            self.sampler = GoalSampler(
-                self.sampler, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins
-            )
+            starts = WindowSampler(data, None, core.window)
+            self.sampler = GoalSampler(starts, reached, edges[core.layout.goal_dims], steps=goal_steps, bins=goal_bins)
 
     def _fitted_bins(self, core: TrajectoryTransformer) -> tuple[Tensor, Tensor]:
         sampler = WindowSampler(self.data, None, core.window)

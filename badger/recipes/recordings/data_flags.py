@@ -160,10 +160,9 @@ class DataFlags:
         try:
             data.check_task(task.task if inside else task)  # type: ignore[attr-defined]
         except ValueError as error:
-            recorded = f"; {self.data} was recorded in {data.task}" if data.task else ""
-            raise ValueError(
-                f"task={self.task.name}: {error}{recorded}; sizes of a task are options, such as --task.steps 10"
-            ) from error
+            named = {"task": self.task.name} | {f"task.{name}": value for name, value in self.task.options.items()}
+            given = ", ".join(f"{name}={value}" for name, value in named.items())
+            raise ValueError(f"{given}: {error}; without task and its options it is that one") from error
 
     def _named(self, data: EpisodeDataset) -> Part:
         if self.task.name != RECORDED:

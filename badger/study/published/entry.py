@@ -73,7 +73,7 @@ class PublishedResult:
         Args:
             results: of the study.
         """
-        return self.measure == "steps" or results.better == "lower"
+        return self.measure == "steps" or results.sign(self.arm) > 0
 
     def estimate(self, results: StudyResults) -> Estimate | None:
         """Ours; None where a run of each arm is missing.
@@ -122,4 +122,4 @@ class PublishedResult:
         if self.measure == "steps":
             return np.array(results.steps_to_threshold(arm), float)
         finals = np.array(results.final_scores(arm, self.evaluation), float)
-        return np.where(np.isnan(finals), np.inf if results.better == "lower" else -np.inf, finals)
+        return np.where(np.isnan(finals), results.sign(arm) * np.inf, finals)

@@ -38,6 +38,7 @@ FIELDS: dict[str, tuple[Any, Any]] = {
     "arms": (list[str], REQUIRED),
     "score": (str, REQUIRED),
     "better": (Literal["lower", "higher"], REQUIRED),
+    "better_in": (dict[str, Literal["lower", "higher"]], {}),
     "threshold": (float | None, REQUIRED),
     "runs": (list[KeptRun], REQUIRED),
 }
@@ -50,7 +51,8 @@ def results_to_json(results: StudyResults) -> str:
     Args:
         results: of a study.
     """
-    content = {name: getattr(results, name) for name in FIELDS if name != "runs"}
+    content = {name: getattr(results, name) for name in FIELDS if name not in ("runs", "better_in")}
+    content |= {"better_in": dict(results.better_in)} if results.better_in else {}
     runs = []
     for outcome in results.outcomes:
         run = {field.name: getattr(outcome, field.name) for field in dataclasses.fields(outcome)}

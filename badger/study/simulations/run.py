@@ -5,13 +5,15 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from badger.runs.files import as_path, atomic_write
 from badger.runs.json_files import REQUIRED, read_json
 from badger.runs.lock import write_lock
-from badger.study.process_pool import Failure, run_in_processes
+from badger.study.execution import Failure, run_jobs
 from badger.study.run import check_study, write_definition
 from badger.study.simulations.simulation import Curves, Simulation
 
@@ -61,6 +63,7 @@ def run_simulation(
     seeds: int | None = None,
     arms: Sequence[str] = (),
     workers: int = 1,
+    executor: Executor | None = None,
 ) -> Results:
     """Computes all arms and seeds to `folder`/arm/seed-K.json; those that are there are read.
 
@@ -69,7 +72,8 @@ def run_simulation(
         folder: of the study, created if it does not exist.
         seeds: number of seeds, from 0 on; None: the study's own number.
         arms: names of a subset of the arms; empty: all arms.
-        workers: number of processes.
+        workers: number of processes on this machine.
+        executor: as of `run_study`.
 
     Raises:
         ValueError: there is no such arm, or the folder holds another study.
@@ -92,7 +96,8 @@ def run_simulation(
 
     write_definition(simulation, root)
     with write_lock(root):
-        run_in_processes(compute, [job for job in jobs if not job.file.exists()], workers, on_finished)
+        with nullcontext(executor) if executor is not None else ThreadPoolExecutor(workers) as started_by:
+            run_jobs(compute, [job for job in jobs if not job.file.exists()], started_by, root, on_finished)
         return _collect([job for job in jobs if job.file.exists()], failures)
 
 

@@ -3,6 +3,7 @@
 Shapes: B episode, N members, S rows, H read heads, Z numbers of a latent.
 """
 
+from math import log
 from typing import NamedTuple
 
 import torch
@@ -77,16 +78,22 @@ def updated_usage(usage: Float[Tensor, "B N S"], read: Float[Tensor, "B N S"]) -
 class ReadHeads(nn.Module):
     """Read heads with keys and strengths that are linear maps of a hidden state, addressed by cosine similarity.
 
+    A row gets the weight softmax(strength * similarity). Strengths begin near log S, with which a row that equals the
+    key gets as much weight as all others together, so that a read is no mean over all rows.
+
     Args:
         hidden_size: of the hidden state.
+        slots: S.
         width: numbers of a row.
         heads: H.
     """
 
-    def __init__(self, hidden_size: int, width: int, heads: int):
+    def __init__(self, hidden_size: int, slots: int, width: int, heads: int):
         super().__init__()
         self.heads, self.width = heads, width
         self.address = nn.Linear(hidden_size, heads * (width + 1))
+        with torch.no_grad():
+            self.address.bias.view(heads, -1)[:, -1] += log(max(slots - 1, 1))  # softplus of it is log S
 
     def forward(
         self, h: Float[Tensor, "B N _"], rows: Float[Tensor, "B N S Z2"]

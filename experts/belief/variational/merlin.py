@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.belief.variational.event_memory import EventMemory, ReadHeads, updated_usage
 from experts.belief.variational.gaussian import Gaussian, gaussian_divergence, gaussian_log_density
-from experts.core import Core, check_at_most, check_positive, mean_of_present
+from experts.core import Core, check_positive, check_target_size, mean_of_present
 from experts.random_key import RandomKey, initial_key
 from experts.recurrent.lstm import LSTM, LSTMState
 
@@ -111,9 +111,7 @@ class MERLIN(Core):
             raise ValueError(f"discount={discount}, want 0 to 1")
         if not std > 0:
             raise ValueError(f"std={std}, want a number above 0")
-        self.target_size = input_size if target_size is None else target_size
-        check_positive(target_size=self.target_size)
-        check_at_most(input_size, target_size=self.target_size)
+        self.target_size = check_target_size(target_size, input_size)
         self.input_size, self.output_size, self.latent_size = input_size, hidden_size, latent_size
         self.slots, self.heads, self.std, self.discount = slots, heads, std, discount
         self.policy_gradient = policy_gradient
@@ -123,8 +121,8 @@ class MERLIN(Core):
         self.encoder = nn.Sequential(nn.Linear(input_size, y), nn.Tanh())
         self.correction = nn.Sequential(nn.Linear(2 * y + reads + 2 * z, y), nn.Tanh(), nn.Linear(y, 2 * z))
         self.decoder = nn.Sequential(nn.Linear(z, y), nn.Tanh(), nn.Linear(y, self.target_size))
-        self.predictor, self.predictor_heads = LSTM(z + reads, y), ReadHeads(y, row, heads)
-        self.policy, self.policy_head = LSTM(z + row, y), ReadHeads(y, row, 1)
+        self.predictor, self.predictor_heads = LSTM(z + reads, y), ReadHeads(y, slots, row, heads)
+        self.policy, self.policy_head = LSTM(z + row, y), ReadHeads(y, slots, row, 1)
         self.out = nn.Linear(z + y + row, y)
 
     def initial_state(self, x: Float[Tensor, "B N D"]) -> MERLINState:
@@ -207,5 +205,5 @@ class MERLIN(Core):
         return state.memory.written
 
     def read_write_vectors(self, state: MERLINState) -> dict[str, Float[Tensor, "B N _"]]:
-        """What the policy read, and the row [z, 0] that the step wrote."""
+        """The vector that the policy read, and the row that the step wrote: z and zeros."""
         return {"read": state.policy_read, "write_value": torch.cat([state.z, torch.zeros_like(state.z)], -1)}

@@ -171,7 +171,7 @@ def test_an_agent_is_judged_from_any_folder_and_without_its_data_but_not_trained
         ("--learner decision_transformer --core lstm", "the agent's core is a LSTM, which is not asked for a return"),
         (
             "--task random_walk_graph --task.nodes 7",
-            'data.h5 was recorded in random_walk_graph {"steps": 6, "nodes": 6',
+            "badger: --task random_walk_graph, --task.nodes 7: ",
         ),
         ("--learner decision_transformer --core decision_transformer --core.max-time 3", "--core.max-time 3: want at"),
         ("--learner percent_bc --learner.percent 0", "--learner.percent 0: want above 0 and at most 100"),
@@ -182,6 +182,15 @@ def test_what_does_not_fit_is_refused_in_words(flags, message, data, tmp_path, c
     shutil.copy(data, "data.h5")
     assert main(["train", "offline", *flags.split()]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_environment_that_does_not_fit_is_named(tmp_path, capsys):
+    file = str(tmp_path / "poles.h5")
+    assert main(["record", "--recipe", "gymnasium", "--random", "--episodes", "2", "--out", file]) == 0
+    capsys.readouterr()
+    assert main(["train", "offline", "--data", file, "--task", "gymnasium", "--task.env", "Acrobot-v1"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("badger: --task gymnasium, --task.env Acrobot-v1: ") and "Gymnasium 6" in message
 
 
 def test_a_file_names_the_options_of_its_task(data):

@@ -289,9 +289,10 @@ AUXILIARY = (
 
 @each_value(core=CORES, bus=BUSES)
 def test_gradient_flows_from_the_last_reward_to_the_parameters(core, bus):
-    task = game(steps=6)
+    steps = 34 if core == "hcam" else 6  # two chunks of 16 steps must be complete for a choice between them
+    task = game(steps=steps)
     agent = toy_agent(task, core=core, bus=bus)
-    trajectory, _ = run(agent, task, 6)
+    trajectory, _ = run(agent, task, steps)
     trajectory.reward[-1].sum().backward()
     gradients = {name: p.grad for name, p in agent.named_parameters() if not name.startswith(AUXILIARY)}
     if core in (*OF_MODELS, "merlin"):  # equal outputs, over which attention has no gradient; or inputs have none

@@ -21,7 +21,7 @@ SPELLINGS = {
     "recipe": {"recipe": "evil:run"},
     "recipe of the standard library": {"recipe": "subprocess:getoutput", "arguments": {"cmd": "touch executed"}},
     "recipe with a hyphen": {"recipe": "evil-mod:run"},
-    "recipe that is no recipe": {"recipe": "badger.study.process_pool:run_in_processes"},
+    "recipe that is no recipe": {"recipe": "badger.study.execution.jobs:run_jobs"},
     **{
         part: {"recipe": "t_maze", "arguments": {part: "evil:run"}}
         for part in ("core", "sense", "bus", "topology", "act", "learner", "learner.eval_policy")

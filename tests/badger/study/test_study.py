@@ -23,11 +23,12 @@ from badger.cli.main import main
 from badger.errors import RunLocked
 from badger.runs.evaluations import read_evaluation
 from badger.runs.lock import write_lock
-from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, process_pool, tables
+from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots, tables
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results, make_trial_result
 from badger.study.run import check_study, run_study, write_definition
 from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
+from forked_children import patch_children
 from tiny_runs import (
     TINY,
     load_trusted,
@@ -47,7 +48,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def make_tiny(patch):
     """Workers are forked from a server that has imported everything, and averages count from the first step on."""
-    patch.setattr(process_pool.multiprocessing, "get_context", lambda method: processes)
+    patch_children(patch, processes)
     patch.setattr("badger.runs.milestones.MIN_AVERAGED_STEPS", 1)
 
 
@@ -139,6 +140,41 @@ def test_gates_are_compared_with_the_median_and_arms_with_them_not_with_each_oth
     assert found == {"low": (0.2, True), "high": (3.0, False), "diverged": (math.inf, False)}
     report = report_markdown(results)
     assert "<= 0.5: met" in report and "<= 0.5: missed" in report and "P(improvement)" not in report
+
+
+def test_lower_is_better_in_one_arm_and_higher_in_another():
+    finals = {"share": (0.9, 0.8, 0.1), "distance": (0.2, 0.3, 9.0)}
+    outcomes = [outcome(arm, seed, final=value) for arm, values in finals.items() for seed, value in enumerate(values)]
+    gates, better_in = {"share": 0.7, "distance": 0.25}, {"share": "higher", "distance": "lower"}
+    results = study_results(outcomes, gates=gates, threshold=None, better="higher", better_in=better_in)
+    found = {row["arm"]: (row["median"], row["met"]) for row in tables.summary(results)}
+    assert found == {"share": (0.8, True), "distance": (0.3, False)}
+    report = report_markdown(results)
+    assert ">= 0.7: met" in report and "<= 0.25: missed" in report
+    assert "error (higher is better, but lower in distance)" in report
+    assert set(plots._profiles(results)) == {"share"}
+
+
+@pytest.mark.parametrize(
+    ("arm", "error"),
+    [
+        ({"score": "return"}, "says by better=, whether lower or higher is better"),
+        ({"score": "none", "better": "lower"}, "score='none', want one of error, final_error"),
+    ],
+)
+def test_a_score_that_is_not_the_main_one_of_the_task_is_checked_before_training(arm, error, tmp_path):
+    own = dataclasses.replace(TINY, arms={"short": dataclasses.replace(TINY.arms["short"], **arm)})
+    with pytest.raises(ValueError, match=error):
+        run_trial(job(tmp_path, of=own))
+    assert not (tmp_path / "short").exists()
+
+
+def test_an_arm_may_have_other_evaluation_episodes_and_another_score_of_its_task(tmp_path):
+    arms = {"short": dataclasses.replace(TINY.arms["short"], score="error", better="lower", episodes=3)}
+    run_trial(job(tmp_path, of=dataclasses.replace(TINY, arms=arms, milestones=())))
+    result = json.loads((tmp_path / "short" / "seed-0" / "result.json").read_text())
+    scores = result["scores"]["6"][""]
+    assert result["episodes"] == 3 and result["better"] == "lower" and scores["final_error"] == scores["error"]
 
 
 def test_the_curve_of_a_study_may_be_a_logged_metric():
@@ -244,7 +280,7 @@ def test_a_registered_study_and_its_quick_version_fit_their_recipes(name):
             module, separator, _ = re.split(r"([.:])|$", arm.arguments.get("env", ""), maxsplit=1)
             pytest.importorskip(module if separator else "badger")
             run = build_run(arm.recipe, **arm.arguments, seed=0, device="cpu")
-            assert run.learner.task.score == (arm.score or study.score)
+            assert arm.better is not None or run.learner.task.score == (arm.score or study.score)
             assert max(study.milestones, default=1) <= run.outer_steps
 
 
@@ -306,11 +342,11 @@ def test_a_killed_study_leaves_no_worker_and_ends_with_the_same_results(tmp_path
 
 
 @pytest.mark.timeout(45)
-def test_a_worker_exits_with_its_parent_and_ignores_ctrl_c(tmp_path):
+def test_a_job_exits_with_its_parent_and_gets_no_ctrl_c(tmp_path):
     file = tmp_path / "held"
     process = start(spread_hold, file)
     wait_for(file)
-    assert file.read_text() == "True True"  # its own process group, and SIGINT is ignored
+    assert file.read_text() == "True"  # a session of its own
     with file.open() as held:
         with pytest.raises(BlockingIOError):
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -431,7 +467,7 @@ def failed(tmp_path_factory):
     }
     own = dataclasses.replace(TINY, arms=arms, seeds=1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process_pool.multiprocessing, "get_context", lambda method: processes)
+        patch_children(patch, processes)
         found = run_study(own, folder, tensorboard=False, quiet=True)
     return found, write_report(found, folder), folder
 

@@ -159,7 +159,7 @@ def test_an_agent_reconstructs_what_it_observes_and_not_its_name():
         ({"heads": 0}, "heads=0, want at least 1"),
         ({"std": 0.0}, "std=0.0, want a number above 0"),
         ({"discount": 1.5}, "discount=1.5, want 0 to 1"),
-        ({"target_size": 6}, "target_size=6, want at most 5"),
+        ({"target_size": 6}, "target_size=6, want 1 to the core's input_size=5"),
     ],
 )
 def test_options_out_of_range_are_refused(options, error):

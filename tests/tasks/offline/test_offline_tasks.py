@@ -1,6 +1,7 @@
 """The tasks that are learned from recordings: their rules, worked out by hand, and their references, by simulation."""
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 
@@ -151,9 +152,24 @@ def test_a_cart_is_paid_its_velocity():
     assert step.obs.tolist() == [[pytest.approx(0.4), 0.0]] and step.terminated.all()
 
 
+def test_velocities_are_compared_with_those_that_are_wanted():
+    task, rng = CartWorld(12, wanted=(0.6, -0.4)), seeded()
+    state, step = task.reset(3, rng)
+    assert step.scores["velocity_distance"].isnan().all()
+    lived = []
+    for _ in range(12):
+        state, step = task.step(state, torch.randint(3, (3,), generator=rng), rng)
+        lived.append(step.reward)
+    stats = pytest.importorskip("scipy.stats")
+    wanted = [0.6] * 6 + [-0.4] * 6
+    want = [stats.wasserstein_distance(row, wanted) for row in torch.stack(lived, 1).tolist()]
+    np.testing.assert_allclose(step.scores["velocity_distance"].numpy(), want, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [
+        (lambda: CartWorld(wanted=(0.5, 2.0)), r"wanted=\(0.5, 2.0\), want velocities from -1 to 1"),
         (lambda: RandomWalkGraph(nodes=1), "nodes=1, want at least 2"),
         (lambda: RandomWalkGraph(edge_probability=1.5), "edge_probability=1.5, want a probability"),
         (lambda: KeyToDoor(side=1), "side=1, want at least 2"),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ def memory_price(
 
     Of each core in turn, alternately with the GRU: two rows for each length, `memory-price/time-100/dnc` and
     `memory-price/memory-100/dnc`. On a CPU the time is that of the process, which other processes hardly change.
+    `price_table` makes one line for each core of them.
     """
     clock = time.process_time if device.type == "cpu" else measure.wall_clock(device)
     few = {core: partial(training_step, core, 2, sizes, device) for core in (GRU, *general_memories())}
@@ -72,14 +74,18 @@ def prices(results: Mapping[str, Mapping[str, Any]]) -> dict[str, Price]:
     Args:
         results: of `memory_price`, by name, as `badger bench --json` writes them.
     """
-    found: dict[str, dict[int, tuple[float, float, float]]] = {}
+    found: dict[str, dict[int, tuple[float, float, float]]] = {GRU: {}}
+    grus: dict[int, list[tuple[float, float]]] = {}  # times and peaks
     for name, row in results.items():
         if not name.startswith(f"{NAME}/time-"):
             continue
         steps, core = name.removeprefix(f"{NAME}/time-").split("/")
         memory = results[f"{NAME}/memory-{steps}/{core}"]
-        found.setdefault(GRU, {})[int(steps)] = (row["reference"], 1.0, memory["reference"])
+        grus.setdefault(int(steps), []).append((row["reference"], memory["reference"]))
         found.setdefault(core, {})[int(steps)] = (row["ours"], row["ratio"], memory["ours"])
+    for length, measured in grus.items():
+        times, peaks = zip(*measured, strict=True)
+        found[GRU][length] = (median(times), 1.0, median(peaks))
     return {
         core: Price(sorted(at), *([at[steps][i] for steps in sorted(at)] for i in range(3)))
         for core, at in found.items()
