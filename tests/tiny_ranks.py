@@ -9,6 +9,7 @@ from contextlib import suppress
 import torch
 
 from badger import A2C, BPTT, RepeatPrevious, Run, act, distributed, train
+from badger.learners import Evolution
 from tiny_runs import At, load_trusted, made, start, tiny
 from toys import Steps, Walk, game, toy_agent
 
@@ -79,6 +80,13 @@ def choices(folder):
     made = chooser(24)
     metrics = {name: torch.as_tensor(value) for name, value in made.update().items()}
     return {"metrics": metrics, "gradients": gradients(made), "parameters": parameters(made)}
+
+
+def evolved(folder):
+    """Two updates by evolution strategies."""
+    made = Evolution(toy_agent(TASKS["guessing_game"], core="episodic"), TASKS["guessing_game"], batch=3, population=8)
+    returns = [made.update()["return"] for _ in range(2)]
+    return {"returns": returns, "parameters": parameters(made)}
 
 
 class HalfBroken(BPTT):

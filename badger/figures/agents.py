@@ -30,7 +30,8 @@ def plot_read_weights(weights: Tensor) -> Figure:
     used = int(weights.abs().sum((0, 1)).nonzero().max().item()) + 1 if weights.any() else 1
     columns = min(4, weights.shape[1])
     rows = math.ceil(weights.shape[1] / columns)
-    figure = new_figure(2.6 * columns, 2.4 * rows)
+    width = min(6.0, max(2.6, used / 32))  # inches of a panel: the slots of a large memory are told apart
+    figure = new_figure(width * columns, 2.4 * rows)
     for expert in range(weights.shape[1]):
         axes = figure.add_subplot(rows, columns, expert + 1, title=f"expert {expert}")
         axes.imshow(weights[:, expert, :used].numpy(), aspect="auto", cmap="magma", vmin=0, interpolation="nearest")

@@ -8,6 +8,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
 - `badger.learners.imagination`: `Dreamer`, which learns in what a world model imagines.
+- `badger.learners.evolution`: `Evolution`, evolution strategies, which need no gradient of anything.
 - `badger.learners.offline`: from recorded episodes: `BehaviorCloning`, `PercentBC`, Decision and Trajectory
   Transformers.
 - `badger.learners.population`: several seeds trained as one batched computation.
@@ -38,6 +39,7 @@ from badger.learners.bptt import BPTT
 from badger.learners.episodic_control.emdqn import EMDQN
 from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
+from badger.learners.evolution import Evolution
 from badger.learners.imagination.dreamer import Dreamer
 from badger.learners.offline.behavior_cloning import BehaviorCloning
 from badger.learners.offline.decision_transformer import DecisionTransformerLearner
@@ -106,6 +108,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "dreamer": Dreamer,
     "drqn": DRQN,
     "emdqn": EMDQN,
+    "evolution": Evolution,
     "generalized_dt": GeneralizedDTLearner,
     "mfec": MFEC,
     "nec": NEC,
@@ -132,6 +135,7 @@ __all__ = [
     "BehaviorCloning",
     "DecisionTransformerLearner",
     "Dreamer",
+    "Evolution",
     "Learner",
     "PercentBC",
     "check_critic",

@@ -85,6 +85,17 @@ class GuardedAdamW:
         """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         distributed.all_reduce_mean_([*gradients, *means.values(), *totals.values()])
+        return self.apply(lr, means, totals)
+
+    def apply(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same with gradients and metrics that are equal in all processes already.
+
+        Args:
+            lr: the learning rate of this step.
+            means: metrics; `loss` is one of them.
+            totals: metrics as sum and count, (2,) each.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients)
         if self.clip is not None:
             clip_grads_with_norm_(self.parameters, self.clip, norm)

@@ -231,7 +231,7 @@ def input_tape(
     {"learner": {"ppo": {"horizon": 64, "entropy_weight": 0.02, "lam": 0.95}}},
     **RL_DEFAULTS
     | {"learner": "ppo", "batch": 64, "lr": 1e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16}
-    | {"core.heads": 2, "core.key_size": 64, "sense.scale": 6.0},
+    | {"core.heads": 2, "core.key_size": 64, "sense.scale": 1.0},
 )
 def ballet(setup: Setup, *, dances: int = 2, delay: int = 16) -> Run:
     """One expert watches dances, and goes to the dancer whose dance is named (Lampinen et al. 2021).

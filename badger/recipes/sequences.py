@@ -226,8 +226,8 @@ def pathfinding(setup: Setup, *, nodes: int = 7) -> Run:
 
 @recipe(
     **READER_DEFAULTS
-    | {"batch": 64, "outer_steps": 800, "lr": 2e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16}
-    | {"core.heads": 2, "core.key_size": 64, "sense": "scaled", "sense.power": 0.0, "sense.scale": 6.0}
+    | {"batch": 64, "outer_steps": 600, "lr": 2e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16}
+    | {"core.heads": 2, "core.key_size": 64}
 )
 def ballet_recall(setup: Setup, *, dances: int = 8, delay: int = 16) -> Run:
     """One expert watches dances, and answers where the one that is named was danced (Lampinen et al. 2021).

@@ -138,7 +138,10 @@ CARD_GAME = _study(
     threshold=0.0,
 )
 
-PREDICTED = GAME | {"core": "merlin", "core.latent_size": 16}
+PREDICTED: dict[str, Any] = GAME | {  # entropy that falls: a player that is sure too soon turns known cards first
+    "core": "merlin", "core.latent_size": 16, "lr": 2e-3, "schedule": "linear", "learner.entropy_weight": 0.08,
+    "learner.entropy_schedule": "lr", "outer_steps": 500,
+}  # fmt: skip
 
 MERLIN = _study(
     "card_game",
@@ -147,15 +150,15 @@ MERLIN = _study(
         "no prediction": PREDICTED | {"auxiliary_weights": {"negative_elbo": 0.0}},
         "policy gradient in predictor": PREDICTED | {"core.policy_gradient": True},
         "no retroactive writes": PREDICTED | {"core.discount": 1.0},
-        "lstm": GAME | {"core": "lstm"},
+        "lstm": PREDICTED | {"core": "lstm"},
     },
     {},
     name="merlin",
-    claim="A memory that is formed by prediction alone (MERLIN) plays four cards with a mean return above 0, and not "
+    claim="A memory that is formed by prediction alone (MERLIN) plays four cards with a mean return above .5, and not "
     "without the loss of its predictor.",
     score="episodic_return",
-    threshold=0.0,
-    seeds=1,
+    threshold=0.5,
+    seeds=3,
 )
 
 CATCH_ARMS: dict[str, dict[str, Any]] = {  # to compare another learner is to add a line

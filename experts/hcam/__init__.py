@@ -1,6 +1,7 @@
 """Hierarchical chunk attention: an episode is kept in chunks, and a read chooses chunks first and steps within them.
 
 - `experts.hcam.core`: `HCAM`, this memory beside any recurrent controller.
+- `experts.hcam.attention`: attention to chunks, and to the steps within them.
 - `experts.hcam.chunks`: which steps of a sequence are a chunk, and which chunks each step may read.
 
 ```python

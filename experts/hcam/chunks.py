@@ -39,6 +39,9 @@ def split_chunks(
 ) -> tuple[Float[Tensor, "B N P C W"], Int[Tensor, "B N P"]]:
     """The complete chunks among some rows, newest first, and the row of the last step of each, -1 for no chunk.
 
+    P is the number of chunks that some episode has, at least 1, where it can be read without a synchronization, so that
+    no time is spent on a memory that is not full; else the number for which there are rows.
+
     Args:
         rows: in the order of time.
         number: of each row.
@@ -47,22 +50,11 @@ def split_chunks(
     length = rows.shape[2]
     complete = (number >= 0) & (number % size == size - 1)
     last = torch.where(complete, torch.arange(length, device=rows.device), -1).topk(length // size).values
+    if last.numel() and host_readable(last):
+        last = last[..., : max(1, int((last >= 0).sum(-1).max()))]
     index = (last.unsqueeze(-1) + torch.arange(1 - size, 1, device=rows.device)).clamp(min=0).flatten(2)
     chunks = rows.gather(2, index.unsqueeze(-1).expand(-1, -1, -1, rows.shape[-1]))
     return chunks.unflatten(2, (-1, size)), last
-
-
-def written_chunks(
-    chunks: Float[Tensor, "B N P C W"], last: Int[Tensor, "B N P"]
-) -> tuple[Float[Tensor, "B N P2 C W"], Int[Tensor, "B N P2"]]:
-    """Those that any episode has, at least one, where their number can be read without a synchronization; else all.
-
-    Args:
-        chunks: newest first.
-        last: row of the last step of each, -1 for no chunk.
-    """
-    count = max(1, int((last >= 0).flatten(0, 1).any(0).sum())) if host_readable(last) else last.shape[-1]
-    return chunks[:, :, :count], last[..., :count]
 
 
 def chunk_numbers(

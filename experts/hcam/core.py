@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from experts import state as states
 from experts.attention import sliding_window as band
-from experts.attention.gtrxl_layer import sinusoidal_encoding
 from experts.core import Core, check_positive, make_controller
-from experts.hcam.chunks import chunk_numbers, split_chunks, step_numbers, written_chunks
+from experts.hcam.attention import ChunkAttention, unbiased_linear
+from experts.hcam.chunks import chunk_numbers, split_chunks, step_numbers
 from experts.memory_metrics import store_metrics
 from experts.state import State
 
@@ -38,9 +38,9 @@ class HCAMState(NamedTuple):
 class HCAM(Core):
     """Hierarchical chunk attention memory (HCAM) beside a controller: chooses chunks of the past, then steps in them.
 
-    A step computes h = controller(x) and its content c = [norm(x), norm(h)], both with mean 0 and variance 1. Every C
-    contents of an episode are a chunk, which later steps may read; the newest S chunks are kept. The key of a chunk is
-    the mean of its contents. A read attends to the keys of all chunks, and takes the K most relevant ones,
+    A step computes h = controller(x) and its content c = norm([x, h]), with mean 0 and variance 1. Every C contents of
+    an episode are a chunk, which later steps may read; the newest S chunks are kept. The key of a chunk is the mean of
+    its contents. A read attends to the keys of all chunks, and takes the K most relevant ones,
 
         relevance = softmax of the K largest of (W_q c) . (W_k key) / sqrt(key_size)
 
@@ -72,8 +72,6 @@ class HCAM(Core):
     Source: Lampinen et al. 2021 (arXiv:2105.14039), section 3, where the memory is in each layer of a transformer.
     """
 
-    places: Tensor  # (C, W)
-
     def __init__(
         self,
         input_size: int,
@@ -91,13 +89,10 @@ class HCAM(Core):
         check_positive(key_size=key_size, value_size=value_size)
         self.controller = make_controller(controller, input_size, 0)
         self.input_size, self.output_size = input_size, self.controller.output_size
-        self.slots, self.chunk_size, self.top_k = slots, chunk_size, min(top_k, slots)
-        self.key_size, self.heads = key_size, heads
-        self.width = width = input_size + self.output_size
-        self.chunk_query, self.chunk_key = _linear(width, key_size), _linear(width, key_size)
-        self.query, self.key = _linear(width, heads * key_size), _linear(width, heads * key_size)
-        self.value, self.out = _linear(width, heads * value_size), _linear(heads * value_size, self.output_size)
-        self.register_buffer("places", sinusoidal_encoding(chunk_size - 1, width), persistent=False)
+        self.slots, self.chunk_size = slots, chunk_size
+        self.width = input_size + self.output_size
+        self.attention = ChunkAttention(self.width, chunk_size, top_k, heads, key_size, value_size)
+        self.out = unbiased_linear(heads * value_size, self.output_size)
 
     @property
     def rows(self) -> int:
@@ -110,7 +105,7 @@ class HCAM(Core):
             self.controller.initial_state(x),
             x.new_zeros(*lead, self.rows, self.width),
             x.new_zeros(lead, dtype=torch.long),
-            x.new_zeros(*lead, self.value.out_features),
+            x.new_zeros(*lead, self.attention.value.out_features),
             x.new_zeros(*lead, self.slots * self.chunk_size),
         )
 
@@ -118,7 +113,7 @@ class HCAM(Core):
         self, x: Float[Tensor, "B N D"], state: HCAMState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], HCAMState]:
         h, controller = self.controller(x, state.controller, present)
-        _, new = self._segment(self._contents(x, h).unsqueeze(2), state)
+        _, new = self._attend(self._contents(x, h).unsqueeze(2), state)
         if present is not None:
             new = states.where(present, new, state._replace(controller=None))
         return h + self.out(new.read), new._replace(controller=controller)
@@ -128,53 +123,32 @@ class HCAM(Core):
     ) -> tuple[Float[Tensor, "T B N Y"], HCAMState]:
         """As the loop of `forward`: the controller takes all steps, then each reads, many at once."""
         hs, controller = self.controller.unroll(xs, state.controller, reset)
-        contents = self._contents(xs, hs).movedim(0, 2)  # (B, N, T, W)
-        reads, size = [], band.chunk_size(self.chunk_size)
-        for start in range(0, len(xs), size):
-            part = slice(start, start + size)
-            read, state = self._segment(contents[:, :, part], state, None if reset is None else reset[part])
-            reads.append(read)
-        return hs + self.out(torch.cat(reads, 2).movedim(2, 0)), state._replace(controller=controller)
+        reads, state = self._attend(self._contents(xs, hs).movedim(0, 2), state, reset)
+        return hs + self.out(reads.movedim(2, 0)), state._replace(controller=controller)
 
     def _contents(self, x: Tensor, h: Tensor) -> Tensor:
-        return torch.cat([layer_norm(part, part.shape[-1:]) for part in (x, h)], -1)
+        return layer_norm(torch.cat([x, h], -1), (self.width,))
 
-    def _segment(
+    def _attend(
         self, contents: Float[Tensor, "B N T W"], state: HCAMState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "B N T HV"], HCAMState]:
         """What T steps read, and the new state without the controller's."""
-        number = step_numbers(state.written, self.rows, contents.shape[2], reset)
-        rows = torch.cat([state.rows, contents.detach()], 2)[:, :, :-1]  # the last step's is for later steps
-        chunks, last = written_chunks(*split_chunks(rows, number[..., :-1], self.chunk_size))
-        numbers = chunk_numbers(number[..., self.rows :], self.rows, last, self.chunk_size, self.slots)
-        read, weights = self._read(contents, chunks, numbers >= 0)
+        before, steps = self.rows, contents.shape[2]
+        number = step_numbers(state.written, before, steps, reset)
+        rows, reads, size = torch.cat([state.rows, contents.detach()], 2), [], band.chunk_size(self.chunk_size)
+        for start in range(0, steps, size):
+            end = min(start + size, steps)
+            past = slice(start, before + end - 1)  # rows that any of these steps may read
+            chunks, last = split_chunks(rows[:, :, past], number[..., past], self.chunk_size)
+            numbers = chunk_numbers(
+                number[..., before + start : before + end], before, last, self.chunk_size, self.slots
+            )
+            read, weights = self.attention(contents[:, :, start:end], chunks, numbers >= 0)
+            reads.append(read)
         written = number[..., -1] + 1
-        kept = band.update_window(state.rows, contents.detach(), written.clamp(max=self.rows), reset)
+        kept = band.update_window(state.rows, contents.detach(), written.clamp(max=before), reset)
         by_slot = self._by_slot(weights, numbers[:, :, -1])
-        return read, HCAMState(None, kept, written, read[:, :, -1], by_slot)
-
-    def _read(
-        self, contents: Float[Tensor, "B N T W"], chunks: Float[Tensor, "B N P C W"], visible: Bool[Tensor, "B N T P"]
-    ) -> tuple[Float[Tensor, "B N T HV"], Float[Tensor, "B N P C"]]:
-        """What T steps read from the chunks, and the weights of the last step's read, mean over heads."""
-        relevance = self._relevance(contents, chunks.mean(-2), visible)
-        steps = (chunks + self.places).flatten(2, 3).unsqueeze(2)  # (B, N, 1, P C, W)
-        # the maps of keys and values are applied to the queries and to what was read, as these are fewer than contents
-        query = band.split_heads(self.query(contents), self.heads) * self.key_size**-0.5
-        scores = query @ _by_head(self.key, self.heads) @ steps.mT  # (B, N, H, T, P C)
-        within = scores.unflatten(-1, chunks.shape[2:4]).softmax(-1)
-        weights = within * relevance.unsqueeze(2).unsqueeze(-1)
-        read = weights.flatten(-2) @ steps @ _by_head(self.value, self.heads).mT
-        return band.merge_heads(read), weights[..., -1, :, :].mean(2).detach()
-
-    def _relevance(self, contents: Tensor, keys: Tensor, visible: Tensor) -> Float[Tensor, "B N T P"]:
-        """Softmax over the K best of the visible chunks; 0 for all others."""
-        query = self.chunk_query(contents) * self.key_size**-0.5
-        logits = query @ self.chunk_key(keys).mT
-        lowest = torch.finfo(logits.dtype).min
-        best, index = logits.masked_fill(~visible, lowest).topk(min(self.top_k, logits.shape[-1]))
-        weights = best.softmax(-1) * (best > lowest)
-        return torch.zeros_like(logits).scatter(-1, index, weights)
+        return torch.cat(reads, 2), HCAMState(None, kept, written, reads[-1][:, :, -1], by_slot)
 
     def _by_slot(self, weights: Float[Tensor, "B N P C"], numbers: Int[Tensor, "B N P"]) -> Float[Tensor, "B N slots"]:
         """Weights over S slots of C steps; a chunk stays in its slot until another one takes its place."""
@@ -203,21 +177,14 @@ class HCAM(Core):
     def read_write_vectors(self, state: HCAMState) -> dict[str, Float[Tensor, "B N _"]]:
         """The values that the last step read, and keys and values of the content that it wrote."""
         newest = state.rows[..., -1, :]
-        return {"read": state.read, "write_key": self.key(newest), "write_value": self.value(newest)}
+        return {
+            "read": state.read,
+            "write_key": self.attention.key(newest),
+            "write_value": self.attention.value(newest),
+        }
 
     def select_members(self, state: HCAMState, index: Int[Tensor, " M"], x: Float[Tensor, "B M D"]) -> HCAMState:
         """Selects members of the memories and of the controller's state; -1 gives an initial one."""
         own, initial = (part._replace(controller=None) for part in (state, self.initial_state(x)))
         controller = self.controller.select_members(state.controller, index, x)
         return states.select_or_reset_members(own, initial, index)._replace(controller=controller)
-
-
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    """A linear map without bias whose outputs have twice the variance of its inputs, as published."""
-    linear = nn.Linear(inputs, outputs, bias=False)
-    nn.init.normal_(linear.weight, std=(2 / inputs) ** 0.5)
-    return linear
-
-
-def _by_head(linear: nn.Linear, heads: int) -> Float[Tensor, "H K W"]:
-    return linear.weight.unflatten(0, (heads, -1))

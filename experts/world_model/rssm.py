@@ -46,9 +46,14 @@ class RSSMState(NamedTuple):
 class RSSM(WorldModel):
     """Recurrent state-space model: h' = GRU(h, [z, a]); prior p(z' | h'), posterior q(z' | h', x).
 
-    The input x is [observation, last action a, rest]. A step draws z' from the posterior, which has read x; imagination
-    draws it from the prior. The observation is predicted from [h', z']. The output is a network of [h', z'] with two
-    hidden layers. Random numbers follow from the key in the state.
+    The input x is [observation, last action a, last reward, end of the episode, rest]. A step draws z' from the
+    posterior, which has read the observation and the rest, such as messages; imagination draws it from the prior. The
+    observation is predicted from [h', z']. The output is a network of [h', z'] with two hidden layers. Random numbers
+    follow from the key in the state.
+
+    Reward and end are not read. They are for a learner to predict from [h', z']: a posterior that has read that the
+    episode is over says so without any notion of why, and then nothing ends in imagination, as so rare an event hardly
+    counts in the divergence from the prior.
 
     Losses: "kl", the divergence of posterior and prior, of which the part `balance` moves the prior and the rest the
     posterior, and each counts at least `free_nats`; and "reconstruction", minus the log-likelihood of the observation
@@ -98,10 +103,11 @@ class RSSM(WorldModel):
         self.target_size = check_target_size(target_size, input_size) if layout is None else layout.obs
         self.action_size = 0 if layout is None else layout.action_inputs
         self.feature_size = hidden_size + self.latent.size
+        self._rest = self.target_size if layout is None else min(input_size, layout.obs + layout.action_inputs + 2)
         self.balance, self.free_nats, self.obs_std, self.squash = balance, free_nats, obs_std, squash
         self.loss_weights = {"kl": 0.1, "reconstruction": 1.0}
         h = hidden_size
-        self.encoder = nn.Sequential(nn.Linear(input_size, h), nn.ELU())
+        self.encoder = nn.Sequential(nn.Linear(self.target_size + input_size - self._rest, h), nn.ELU())
         self.gru = GRU(self.latent.size + self.action_size, h)
         self.prior, self.posterior = mlp(h, h, self.latent.parameters), mlp(2 * h, h, self.latent.parameters)
         self.decoder = mlp(self.feature_size, h, self.target_size)
@@ -122,7 +128,7 @@ class RSSM(WorldModel):
     def forward(
         self, x: Float[Tensor, "B N D"], state: RSSMState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], RSSMState]:
-        new = self._step(x, self.encoder(self._squashed(x)), state)
+        new = self._step(x, self._encode(x), state)
         if present is not None:
             new = states.where(present, new, state._replace(present=torch.zeros_like(present)))
         return self.out(self.features(new)), new
@@ -138,7 +144,7 @@ class RSSM(WorldModel):
         self, xs: Float[Tensor, "T B N D"], state: RSSMState, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[RSSMState, RSSMState]:
         initial, steps = self.initial_state(xs[0]), []
-        for t, (x, embedded) in enumerate(zip(xs, self.encoder(self._squashed(xs)), strict=True)):
+        for t, (x, embedded) in enumerate(zip(xs, self._encode(xs), strict=True)):
             if reset is not None:
                 state = states.where(reset[t], initial, state)
             state = self._step(x, embedded, state)
@@ -197,6 +203,9 @@ class RSSM(WorldModel):
         posterior = self.posterior(torch.cat([h, embedded], -1))
         z, here = self.latent.sample(posterior, state.key), torch.ones_like(state.present)
         return RSSMState(h, z, posterior, target.detach(), action.detach(), here, state.key.next())
+
+    def _encode(self, x: Float[Tensor, "*T B N D"]) -> Float[Tensor, "*T B N H"]:
+        return self.encoder(self._squashed(torch.cat([x[..., : self.target_size], x[..., self._rest :]], -1)))
 
     def _next(self, action: Float[Tensor, "B N A"], state: RSSMState) -> Float[Tensor, "B N H"]:
         return self.gru(torch.cat([state.z, action], -1), GRUState(state.h))[0]

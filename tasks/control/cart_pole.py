@@ -109,7 +109,7 @@ def euler_step(motion: Float[Tensor, "B 4"], action: Int[Tensor, " B"]) -> Float
     cos, sin = angle.cos(), angle.sin()
     force = (2 * FORCE_MAG) * action - FORCE_MAG
     temp = torch.add(force, angular_velocity.square() * sin, alpha=MASSPOLE * HALF_LENGTH) / TOTAL_MASS
-    angular_acceleration = (GRAVITY * sin).addcmul_(cos, temp, value=-1) / (
+    angular_acceleration = torch.addcmul(GRAVITY * sin, cos, temp, value=-1) / (
         cos.square() * (-HALF_LENGTH * MASSPOLE / TOTAL_MASS) + HALF_LENGTH * 4 / 3
     )
     acceleration = torch.addcmul(temp, angular_acceleration, cos, value=-MASSPOLE * HALF_LENGTH / TOTAL_MASS)

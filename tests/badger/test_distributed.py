@@ -16,6 +16,7 @@ from tiny_ranks import (
     broken,
     choices,
     chooser,
+    evolved,
     gradients,
     joined,
     launch,
@@ -116,6 +117,15 @@ def test_every_step_of_all_processes_has_the_same_weight_in_the_policy_gradient(
     )
     assert_close(zero["metrics"]["return"], (separate[0]["return"] + separate[1]["return"]) / 2)
     assert same(zero["metrics"], one["metrics"]) and same(zero["parameters"], one["parameters"])
+
+
+def test_processes_that_share_a_population_are_bit_identical_to_one_process(tmp_path):
+    zero, one = together(evolved, tmp_path)
+    alone = evolved(tmp_path)
+    for rank in (zero, one):
+        assert rank["returns"] == alone["returns"]
+        for name, parameter in alone["parameters"].items():
+            assert torch.equal(rank["parameters"][name], parameter), name
 
 
 def test_a_nonfinite_gradient_on_one_rank_skips_the_update_on_all(tmp_path):

@@ -16,7 +16,10 @@ from experts import AMRL, CORES, DNC, GRU, LSTM, ClusteredMemory, Core, Plastic,
 T, B, N, D, H = 3, 2, 2, 3, 4
 REFUSAL = r"has no second derivatives \(create_graph=True\)\. .*(has|have) them"
 Run = Callable[[Core, Tensor], Tensor]
-SMOOTH = CORES | {"merlin": partial(CORES["merlin"], policy_gradient=True)}  # no differences see a stopped gradient
+SMOOTH = CORES | {
+    "merlin": partial(CORES["merlin"], policy_gradient=True),  # no differences see a stopped gradient,
+    "rssm": partial(CORES["rssm"], classes=0),  # or that of a choice, which is that of its probabilities
+}
 
 
 def build(make: Callable[[int, int], Core]) -> Core:
@@ -106,7 +109,7 @@ def test_second_derivatives_of_a_core_are_right_or_refused(name, way):
 
 
 RIGHT = {"gru", "lstm", "clustered", "dnc", "ntm", "feedforward", "gtrxl", "window", "plastic_modulated"}
-RIGHT |= {"frmqn", "hcam", "neural_map", "relational_memory", "working_memory_graph", "merlin"}
+RIGHT |= {"frmqn", "hcam", "neural_map", "relational_memory", "working_memory_graph", "merlin", "rssm"}
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))

@@ -205,5 +205,5 @@ class MERLIN(Core):
         return state.memory.written
 
     def read_write_vectors(self, state: MERLINState) -> dict[str, Float[Tensor, "B N _"]]:
-        """What the policy read, and the row [z, 0] that the step wrote."""
+        """The vector that the policy read, and the row that the step wrote: z and zeros."""
         return {"read": state.policy_read, "write_value": torch.cat([state.z, torch.zeros_like(state.z)], -1)}

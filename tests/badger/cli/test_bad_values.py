@@ -29,6 +29,7 @@ OTHER_TASKS = {
     "neural_map": "labyrinth",
     "decision_transformer": "mountain_hike",
 }  # of senses and cores
+ITS_CORE = {"dreamer": {"--core": "rssm"}}  # of learners
 RECORDED = {"--data": "random:5", "--task": "gambling"}
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
 
@@ -71,7 +72,8 @@ def base(kind: PartKind, name: str) -> tuple[str, dict[str, str]]:
         return "offline", {"--learner": name} | RECORDED
     recipe = "catch" if kind is LEARNER and requirement(LEARNERS[name], "needs_memoryless") else recipe
     recipe = OTHER_TASKS.get(name, recipe) if kind in (SENSE, CORE) else recipe
-    return recipe, {f"--{kind.flag}": name} | (ZOO if recipe == "pettingzoo" else {})
+    core = ITS_CORE.get(name, {}) if kind is LEARNER else {}
+    return recipe, {f"--{kind.flag}": name} | core | (ZOO if recipe == "pettingzoo" else {})
 
 
 def cases():

@@ -5,7 +5,17 @@ from functools import cache, partial
 import pytest
 
 from badger import BPTT, DQN, DRQN, LEARNERS, PPO, R2D2, Agent, act
-from badger.learners import EMDQN, MFEC, NEC, BehaviorCloning, DecisionTransformerLearner, Dreamer, PercentBC, host
+from badger.learners import (
+    EMDQN,
+    MFEC,
+    NEC,
+    BehaviorCloning,
+    DecisionTransformerLearner,
+    Dreamer,
+    Evolution,
+    PercentBC,
+    host,
+)
 from badger.learners.offline.generalized_dt import GeneralizedDTLearner
 from badger.learners.offline.step_layout import step_layout
 from badger.learners.offline.trajectory_transformer import TrajectoryTransformerLearner
@@ -80,6 +90,7 @@ def imagining(agent, task, **options):
 
 QUICK = {
     "dreamer": imagining,
+    "evolution": partial(Evolution, batch=2, population=4),
     "generalized_dt": distribution_conditioned,
     "trajectory_transformer": planning,
     "behavior_cloning": partial(offline, BehaviorCloning, batch=4),
@@ -118,7 +129,7 @@ def test_every_learner_keeps_the_contract(name, holds):
 @pytest.mark.parametrize(("name", "reads"), [
     ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("dreamer", 1), ("drqn", 1), ("r2d2", 1),
     ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0), ("decision_transformer", 0),
-    ("generalized_dt", 0), ("trajectory_transformer", 0),
+    ("generalized_dt", 0), ("trajectory_transformer", 0), ("evolution", 0),
 ])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads

@@ -41,38 +41,44 @@ class Oracle:
         width, half = D + H, (D + H + 1) // 2
         angles = np.array([[age / 10_000 ** (i / half) for i in range(half)] for age in range(self.core.chunk_size)])
         want = np.concatenate([np.sin(angles), np.cos(angles)], 1)[::-1, :width]  # age 0 last
-        got = self.core.places.numpy()  # a table in single precision
+        got = self.core.attention.places.numpy()  # a table in single precision
         assert np.abs(got - want).max() < 1e-6
         return got
 
     def step(self, x):
         core, size = self.core, self.core.chunk_size
+        key_size = self.p["attention.chunk_key.weight"].shape[0]
         state = core.controller.initial_state(torch.zeros(1, 1, D).double()) if self.state is None else self.state
         with torch.no_grad():
             h, self.state = core.controller(torch.tensor(x).view(1, 1, D), state)
         h = h.flatten().numpy()
-        content = np.concatenate([(part - part.mean()) / np.sqrt(part.var() + 1e-5) for part in (x, h)])
+        both = np.concatenate([x, h])
+        content = (both - both.mean()) / np.sqrt(both.var() + 1e-5)
         chunks = [self.contents[start : start + size] for start in range(0, len(self.contents) - size + 1, size)]
         slots = np.zeros((core.slots, size))
         read = np.zeros(H)
         kept = list(enumerate(chunks))[-core.slots :]
         if kept:
-            query = self.linear("chunk_query", content)
-            logits = [query @ self.linear("chunk_key", np.mean(chunk, 0)) / np.sqrt(core.key_size) for _, chunk in kept]
-            best = np.argsort(logits)[::-1][: core.top_k]
+            query = self.linear("attention.chunk_query", content)
+            logits = [
+                query @ self.linear("attention.chunk_key", np.mean(chunk, 0)) / np.sqrt(key_size) for _, chunk in kept
+            ]
+            best = np.argsort(logits)[::-1][: core.attention.top_k]
             relevance = np.exp([logits[i] for i in best]) / np.exp([logits[i] for i in best]).sum()
-            inner = np.zeros((core.heads, self.p["value.weight"].shape[0] // core.heads))
+            inner = np.zeros((core.attention.heads, self.p["attention.value.weight"].shape[0] // core.attention.heads))
             for weight, i in zip(relevance, best, strict=True):
                 number, chunk = kept[i]
                 rows = np.array(chunk) + self.places()
-                for head in range(core.heads):
-                    part = slice(head * core.key_size, (head + 1) * core.key_size)
-                    q = self.linear("query", content)[part]
-                    scores = np.exp([q @ self.linear("key", row)[part] / np.sqrt(core.key_size) for row in rows])
+                for head in range(core.attention.heads):
+                    part = slice(head * key_size, (head + 1) * key_size)
+                    q = self.linear("attention.query", content)[part]
+                    scores = np.exp([q @ self.linear("attention.key", row)[part] / np.sqrt(key_size) for row in rows])
                     within = scores / scores.sum()
-                    values = np.array([np.split(self.linear("value", row), core.heads)[head] for row in rows])
+                    values = np.array(
+                        [np.split(self.linear("attention.value", row), core.attention.heads)[head] for row in rows]
+                    )
                     inner[head] += weight * within @ values
-                    slots[number % core.slots] += weight * within / core.heads
+                    slots[number % core.slots] += weight * within / core.attention.heads
             read = self.linear("out", inner.flatten())
         self.contents.append(content)
         return h + read, slots.flatten()
@@ -175,10 +181,11 @@ def test_chunks_that_are_not_written_have_no_weight():
 def test_the_read_shows_which_chunk_and_which_step_was_read():
     """A query for one content finds the chunk that has most of it, and within it the step."""
     core = make(heads=1, key_size=D + H, value_size=D + H)
-    for query, key in ((core.chunk_query, core.chunk_key), (core.query, core.key)):
+    attention = core.attention
+    for query, key in ((attention.chunk_query, attention.chunk_key), (attention.query, attention.key)):
         query.weight.data = 30 * torch.eye(D + H, dtype=torch.double)
         torch.nn.init.eye_(key.weight)
-    core.places.zero_()
+    attention.places.zero_()
     xs = torch.eye(D, dtype=torch.double).repeat_interleave(C, 0).view(3 * C, 1, 1, D)
     xs[4] = -1
     _, state = core.unroll(xs, core.initial_state(xs[0]))

@@ -20,7 +20,7 @@ from experts.world_model.networks import symexp, symlog
 from toys import seeded as generator
 
 LAYOUT = StepLayout(obs=2, choices=(2,))
-D, H, OBS, A = 6, 4, 2, 2  # x = [observation, last action, last reward, identity]
+D, H, OBS, A = 7, 4, 2, 2  # x = [observation, last action, last reward, end, identity]
 KINDS = {"choices": {"latent_size": 2, "classes": 3}, "normal": {"latent_size": 3, "classes": 0}}
 
 
@@ -81,7 +81,9 @@ def test_a_step_is_that_of_numpy(kind, steps):
     y, new = model(x, before)
     row = x[0, 0].numpy()
     h = gru(model.gru, np.concatenate([before.z[0, 0].detach(), row[OBS : OBS + A]]), before.h[0, 0].detach().numpy())
-    posterior = network(model.posterior, np.concatenate([h, network(model.encoder, row)]))
+    posterior = network(
+        model.posterior, np.concatenate([h, network(model.encoder, np.concatenate([row[:OBS], row[6:]]))])
+    )
     z = draw(kind, posterior, before.key, x)
     for got, want in [(new.h, h), (new.posterior, posterior), (new.z, z)]:
         assert_close(got[0, 0].detach(), torch.tensor(want))
@@ -144,6 +146,14 @@ def test_free_nats_have_no_gradient():
     loss = model.losses(after(model, 3))["kl"]
     assert loss.item() == 100
     assert not any(g.any() for g in torch.autograd.grad(loss.sum(), list(model.prior.parameters())))
+
+
+def test_reward_and_end_are_not_read():
+    model, x = core(), noise(1, 1, D)
+    state = seeded(model.initial_state(x), generator(0))
+    other = x.clone()
+    other[..., OBS + A : OBS + A + 2] += 1
+    assert model(x, state)[0].equal(model(other, state)[0])
 
 
 def test_choices_have_the_gradient_of_their_probabilities():
@@ -226,8 +236,8 @@ def test_normal_latent_states_hold_the_contract():
         ({"balance": 1.5}, "balance=1.5, want 0 to 1"),
         ({"free_nats": -1.0}, "free_nats=-1.0, want at least 0"),
         ({"obs_std": 0.0}, "obs_std=0.0, want a number above 0"),
-        ({"layout": StepLayout(obs=9)}, "input_size=6, want at least 10"),
-        ({"target_size": 7, "layout": None}, "target_size=7, want 1 to the core's input_size=6"),
+        ({"layout": StepLayout(obs=9)}, "input_size=7, want at least 10"),
+        ({"target_size": 8, "layout": None}, "target_size=8, want 1 to the core's input_size=7"),
     ],
 )
 def test_options_out_of_range_are_refused(options, error):
