@@ -78,8 +78,8 @@ class Dreamer:
         gamma: discount factor of a step.
         lam: lambda of the returns.
         reward_weight, continue_weight: of the losses of reward and end, beside those of the core.
-        entropy_weight: weight of the policy's entropy; where actions are many a second, one of them is worth little, and
-            a large weight keeps the policy random.
+        entropy_weight: weight of the policy's entropy; where a single action matters little, a large weight keeps the
+            policy random.
         symlog: learn the symlog of rewards and values (DreamerV3), for rewards of any size.
         return_decay: of the moving average of the returns' spread, by which the policy's loss is divided (DreamerV3);
             1: not divided.
