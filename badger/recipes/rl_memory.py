@@ -228,13 +228,15 @@ def input_tape(
 
 
 @recipe(
-    {"learner": {"ppo": {"horizon": 64, "entropy_weight": 0.02, "lam": 0.95}}},
+    {"learner": {"ppo": {"horizon": 64, "gamma": 0.95, "entropy_weight": 0.01}}},
     **RL_DEFAULTS
-    | {"learner": "ppo", "batch": 64, "lr": 1e-3, "core": "hcam", "core.slots": 32, "core.chunk_size": 16}
+    | {"learner": "ppo", "batch": 64, "lr": 1e-3, "core": "hcam", "core.slots": 16, "core.chunk_size": 16}
     | {"core.heads": 2, "core.key_size": 64, "sense.scale": 1.0},
 )
 def ballet(setup: Setup, *, dances: int = 2, delay: int = 16) -> Run:
     """One expert watches dances, and goes to the dancer whose dance is named (Lampinen et al. 2021).
+
+    The default memory keeps 256 steps, those of 8 dances with a delay of 16; longer ones need more `--core.slots`.
 
     Args:
         dances: number of dancers, from 1 to 8.

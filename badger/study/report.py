@@ -97,6 +97,9 @@ def _header(results: StudyResults) -> str:
     few = min(counts.values(), default=0)
     if not few:
         return f"{text}. No run of {', '.join(arm for arm, count in counts.items() if not count)} has finished."
+    most = max(counts.values())
+    if few < 5 <= most:
+        return f"{text}. {few} to {most} runs per arm: treat arms with fewer than 5 as a smoke test."
     return text + ("." if few >= 5 else f". {few} runs per arm: treat this as a smoke test.")
 
 

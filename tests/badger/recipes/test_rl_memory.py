@@ -3,7 +3,7 @@
 import pytest
 
 from badger import A2C, BPTT, PPO, CardGame, CardGameImitation, TMaze, TMazeLong, build_run
-from tasks import IMaze, LoadUnload, Notes, PreviousActionReward
+from tasks import Ballet, BalletRecall, IMaze, LoadUnload, Notes, PreviousActionReward
 
 TINY = {"core.hidden_size": 3, "batch": 2, "outer_steps": 2, "device": "cpu"}
 KINDS = {
@@ -12,6 +12,8 @@ KINDS = {
     "i_maze": ({"length": (3, 4)}, PPO, IMaze),
     "proof_of_memory": ({"observe_previous": True}, A2C, PreviousActionReward),
     "load_unload": ({"steps": 8, "learner.horizon": 8}, PPO, Notes),
+    "ballet": ({"dances": 1, "delay": 1, "learner.horizon": 4}, PPO, Ballet),
+    "ballet_recall": ({"dances": 1, "delay": 1}, BPTT, BalletRecall),
     "card_game": ({"cards": 4}, A2C, CardGame),
     "lessons": ({"cards": 4, "teacher": "dagger"}, BPTT, CardGameImitation),
 }

@@ -155,6 +155,12 @@ def test_lower_is_better_in_one_arm_and_higher_in_another():
     assert set(plots._profiles(results)) == {"share"}
 
 
+def test_arms_with_few_runs_are_named_a_smoke_test():
+    outcomes = [outcome("many", seed) for seed in range(5)] + [outcome("few", 0)]
+    assert "1 to 5 runs per arm: treat arms with fewer than 5" in report_markdown(study_results(outcomes))
+    assert ". 1 runs per arm: treat this" in report_markdown(study_results(outcomes[-1:]))
+
+
 @pytest.mark.parametrize(
     ("arm", "error"),
     [
