@@ -28,8 +28,11 @@ OTHER_TASKS = {
     "team": "pettingzoo",
     "neural_map": "labyrinth",
     "decision_transformer": "mountain_hike",
+    "trajectory_transformer": "mountain_hike",
+    "generalized_dt": "mountain_hike",
 }  # of senses and cores
 ITS_CORE = {"dreamer": {"--core": "rssm"}}  # of learners
+ASKED = {"target_return": "decision_transformer", "target_rewards": "generalized_dt"}  # flags of one learner
 RECORDED = {"--data": "random:5", "--task": "gambling"}
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
 
@@ -47,8 +50,8 @@ def recipe_cases():
     shared = set(inspect.signature(Setup).parameters)
     for name, recipe in RECIPES.items():
         for flag, parameter in inspect.signature(recipe).parameters.items():
-            if flag == "target_return":
-                yield name, {"--learner": "decision_transformer"} | RECORDED, "--target-return", parameter.annotation
+            if learner := ASKED.get(flag):
+                yield name, {"--learner": learner} | RECORDED, f"--{flag.replace('_', '-')}", parameter.annotation
                 continue
             extra = ZOO if name == "pettingzoo" else {"--data-dir": "."} if flag == "dataset_version" else {}
             if name == "guessing_game" or flag not in shared:
