@@ -138,6 +138,10 @@ class EpisodeDataset:
     def __len__(self) -> int:
         return len(self.length)
 
+    def __repr__(self) -> str:
+        of = f" of {self.task}" if self.task else ""
+        return f"{type(self).__name__}({len(self)} episodes{of}, {int(self.length.sum())} steps)"
+
     @property
     def length(self) -> Int[Tensor, " N"]:
         """The number of steps of each episode."""

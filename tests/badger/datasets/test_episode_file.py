@@ -50,6 +50,10 @@ def test_each_action_space_agents_and_doubles_are_kept(space, agents, tmp_path):
     assert (loaded.action_space, loaded.task, loaded.agents, loaded.dtype) == (space, "toy", agents, torch.float64)
 
 
+def test_a_data_set_is_printed_with_its_size_and_task(tmp_path):
+    assert repr(saved(make_data((3, 4)), tmp_path)) == "EpisodeDataset(2 episodes of toy, 7 steps)"
+
+
 def test_a_window_longer_than_a_chunk_is_read(tmp_path):
     data = make_data((9000, 20))
     loaded = saved(data, tmp_path)
