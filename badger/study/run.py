@@ -4,8 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from badger.runs.json_files import read_json
 from badger.runs.lock import write_lock
 from badger.runs.signals import Interrupted, signal_number
 from badger.study.execution import Failure, run_jobs
+from badger.study.execution.executors import given_or_threads
 from badger.study.results import StudyResults, collect_results
 from badger.study.simulations.simulation import Simulation
 from badger.study.study import Study
@@ -56,7 +56,7 @@ def run_study(
     jobs = [Trial(study, arm, seed, root, tensorboard) for arm in arms or study.arms for seed in range(count)]
     write_definition(study, root)
     with write_lock(root):
-        with nullcontext(executor) if executor is not None else ThreadPoolExecutor(workers) as started_by:
+        with given_or_threads(executor, workers) as started_by:
             failures = _run_missing(jobs, started_by, quiet)
         return collect_results(jobs, failures)
 

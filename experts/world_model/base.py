@@ -16,7 +16,7 @@ class WorldModel(Core):
     """A core with a state that moves by an input, or by an action alone.
 
     The input begins with the numbers that are predicted, an observation; the last action follows. The output is a
-    network `out` of features of the state. It is the part of whoever reads the output, such as a policy; all other
+    network `out` of features of the state. It belongs to what reads the output, such as a policy; all other
     weights are the model's.
 
     A subclass sets `target_size` (O), `action_size` (A; 0: it is not told the last action, and cannot imagine),

@@ -5,9 +5,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from badger.cli.paths import check_output_folder
+from badger.cli.studies.resumable import resumed_by
 from badger.cli.usage import Work, parse
 from badger.runs.files import as_path
-from badger.runs.signals import Interrupted, signal_number
 from badger.study.execution.executors import find_executor
 from badger.study.published import PUBLISHED, collect_kept, published_table
 from badger.study.published.report import published_report, write_published_report
@@ -58,14 +58,10 @@ def reproduce(argv: list[str]) -> Work:
         check_study(study, root, seeds=seeds, arms=entry.arms)
 
         def work() -> int:
-            try:
-                with start_executor() as started:
-                    results = run_study(
-                        study, root, seeds=seeds, arms=entry.arms, executor=started, tensorboard=tensorboard
-                    )
-            except KeyboardInterrupt as stop:
-                command = f"badger study reproduce {' '.join(argv)}"
-                raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop
+            with resumed_by(f"badger study reproduce {' '.join(argv)}"), start_executor() as started:
+                results = run_study(
+                    study, root, seeds=seeds, arms=entry.arms, executor=started, tensorboard=tensorboard
+                )
             write_report(results, root)
             print(published_table([entry], {study.name: results}))
             print(f"report          {root / 'report.md'}")

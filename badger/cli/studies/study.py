@@ -9,10 +9,10 @@ from tyro.conf import Positional
 
 from badger.cli.paths import check_output_folder
 from badger.cli.studies.reproduce import reproduce
+from badger.cli.studies.resumable import resumed_by
 from badger.cli.usage import Work, parse, print_usage
 from badger.cli.user_code import search_current_directory
 from badger.runs.files import as_path
-from badger.runs.signals import Interrupted, signal_number
 from badger.study.compare import compare_runs
 from badger.study.execution.executors import find_executor
 from badger.study.report import check_report_folder, write_report
@@ -68,16 +68,10 @@ def study(argv: list[str]) -> Work:
         check_study(definition, root, seeds=seeds, arms=arms)
 
         def work() -> int:
-            try:
-                with start_executor() as started:
-                    if isinstance(definition, Simulation):
-                        return _simulate(definition, root, seeds=seeds, arms=arms, executor=started)
-                    results = run_study(
-                        definition, root, seeds=seeds, arms=arms, executor=started, tensorboard=tensorboard
-                    )
-            except KeyboardInterrupt as stop:
-                command = f"badger study {' '.join(argv)}"
-                raise Interrupted(f"{stop}. Resume with: {command}", signal_number(stop)) from stop
+            with resumed_by(f"badger study {' '.join(argv)}"), start_executor() as started:
+                if isinstance(definition, Simulation):
+                    return _simulate(definition, root, seeds=seeds, arms=arms, executor=started)
+                results = run_study(definition, root, seeds=seeds, arms=arms, executor=started, tensorboard=tensorboard)
             _print_report(results, root)
             return 1 if results.missing else 0
 

@@ -4,6 +4,7 @@ Shapes: T step, T1 = T + 1 observations, B sequence, R = T1 B states from which 
 F features.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,10 +19,10 @@ from badger.learners.imagination.heads import SYMLOG, Heads
 from badger.learners.imagination.imagined import discounted_returns, imagine, step_weights
 from badger.learners.imagination.requirements import check_imagining
 from badger.learners.imagination.return_scale import ReturnScale
-from badger.learners.q_learning.collector import Collector
-from badger.learners.q_learning.replay import ReplayBuffer, SequenceBatch, Transitions, UniformSampler
+from badger.learners.q_learning.collector import Collector, pack_stream, unpack_stream
+from badger.learners.q_learning.replay import ReplayBuffer, SequenceBatch, Transitions, UniformSampler, check_prefill
 from badger.learners.q_learning.replayed import to_recording
-from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state
+from badger.learners.q_learning.sequences import SequenceSpec
 from badger.learners.q_learning.targets import IDENTITY
 from badger.learners.requirements import check_task
 from badger.learners.schedules import LearningRate
@@ -327,9 +328,7 @@ class Dreamer:
             "return_scale": self.return_scale.state_dict(),
             "step": self.step,
             "num_updates": self.num_updates,
-            "collector": None if self.collector is None else self.collector.pack(),
-            "replay_buffer": self.replay_buffer.pack(),
-            "rank": self.rank,
+            **pack_stream(self.collector, self.replay_buffer, self.rank),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -349,14 +348,12 @@ class Dreamer:
         for name, updater in self.updaters.items():
             updater.optimizer.load_state_dict(state["optimizers"][name])
         self.return_scale.load_state_dict(state["return_scale"])
-        self.step, self.num_updates, packed = state["step"], state["num_updates"], state["collector"]
-        self.collector, self.replay_buffer = None, ReplayBuffer(self.replay_buffer.capacity, UniformSampler())
-        if packed is None or state["rank"] != self.rank or len(packed["episode_reward"]) != self.local_batch:
-            return
+        self.step, self.num_updates = state["step"], state["num_updates"]
+        self.replay_buffer = ReplayBuffer(self.replay_buffer.capacity, UniformSampler())
         like = generator(self.seed, "like", self.step, rank=self.rank, device=self.updater.device)
-        self.collector = self._make_collector(like)
-        self.replay_buffer.unpack(state["replay_buffer"], recurrent_state(self.collector.carry.agent_state))
-        self.collector.unpack(packed)
+        self.collector = unpack_stream(
+            state, partial(self._make_collector, like), self.replay_buffer, rank=self.rank, rows=self.local_batch
+        )
 
 
 def reseeded(state: State, rng: torch.Generator) -> State:
@@ -388,8 +385,7 @@ def _check_options(
 ) -> None:
     if experts not in (None, 1):
         raise ValueError(f"experts={experts}, want 1: one expert imagines alone")
-    if prefill > capacity:
-        raise ValueError(f"prefill={prefill}, want at most capacity={capacity}, the number of sequences in the buffer")
+    check_prefill(prefill, capacity)
     for name, rate in {"actor_lr": actor_lr, "critic_lr": critic_lr}.items():
         if not rate > 0:
             raise ValueError(f"{name}={rate}, want a number above 0, a part of the model's learning rate")

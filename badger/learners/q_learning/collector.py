@@ -3,6 +3,7 @@
 Shapes: T step, B row.
 """
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -198,3 +199,39 @@ def _to_transitions(
     if longer.action_mask is not None and end.step.action_mask is not None:
         longer.action_mask[-1] = end.step.action_mask
     return longer, [*agent_states, end.agent_state]
+
+
+def pack_stream(collector: Collector | None, replay_buffer: ReplayBuffer, rank: int) -> dict[str, Any]:
+    """Running episodes and replay buffer, in plain types, for a checkpoint.
+
+    Args:
+        collector: None before the first update.
+        replay_buffer: its sequences.
+        rank: of the process whose episodes these are.
+    """
+    packed = None if collector is None else collector.pack()
+    return {"collector": packed, "replay_buffer": replay_buffer.pack(), "rank": rank}
+
+
+def unpack_stream(
+    state: dict[str, Any], make: Callable[[], Collector], empty: ReplayBuffer, *, rank: int, rows: int
+) -> Collector | None:
+    """Restores the running episodes, and the replay buffer in place; None where another rank or batch saved them.
+
+    Args:
+        state: with the entries of `pack_stream`.
+        make: a collector with new episodes.
+        empty: a replay buffer without sequences.
+        rank: of this process.
+        rows: parallel episodes of this process.
+
+    Raises:
+        ValueError: a replay buffer of another capacity.
+    """
+    packed = state["collector"]
+    if packed is None or state["rank"] != rank or len(packed["episode_reward"]) != rows:
+        return None
+    collector = make()
+    empty.unpack(state["replay_buffer"], recurrent_state(collector.carry.agent_state))
+    collector.unpack(packed)
+    return collector

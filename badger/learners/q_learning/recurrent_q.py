@@ -5,6 +5,7 @@ Shapes: T step, T1 = T + 1 observations, B row or sequence, D actions.
 
 import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from badger import distributed
 from badger.agent import Agent
 from badger.learners import returns
 from badger.learners.q_learning import targets
-from badger.learners.q_learning.collector import Collector
-from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions
+from badger.learners.q_learning.collector import Collector, pack_stream, unpack_stream
+from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions, check_prefill
 from badger.learners.q_learning.replayed import to_recording
-from badger.learners.q_learning.sequences import SequenceSpec, recurrent_state, with_recurrent_states
+from badger.learners.q_learning.sequences import SequenceSpec, with_recurrent_states
 from badger.learners.q_learning.targets import ErrorLoss, ValueTransform, squared_error
 from badger.learners.requirements import check_critic, check_memory, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
@@ -149,10 +150,7 @@ class RecurrentQ:
             "discrepancy_interval": discrepancy_interval,
         }
         check_sizes(sizes, {"gamma": gamma, "priority_eta": priority_eta})
-        if prefill > capacity:
-            raise ValueError(
-                f"prefill={prefill}, want at most capacity={capacity}, the number of sequences in the buffer"
-            )
+        check_prefill(prefill, capacity)
         self.agent, self.seed = agent, seed
         self.experts = agent.experts if experts is None else experts
         self.rank = distributed.rank() if rank is None else rank
@@ -350,10 +348,8 @@ class RecurrentQ:
             "optimizer": self.updater.optimizer.state_dict(),
             "step": self.step,
             "num_updates": self.num_updates,
-            "collector": None if self.collector is None else self.collector.pack(),
-            "replay_buffer": self.replay_buffer.pack(),
             "reward_scaling": pack_scaling(self.reward_scaling),
-            "rank": self.rank,
+            **pack_stream(self.collector, self.replay_buffer, self.rank),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -371,16 +367,11 @@ class RecurrentQ:
         self.agent.load_state_dict(state["agent"])
         self.target.load_state_dict(state["target"])
         self.updater.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.num_updates, packed = state["step"], state["num_updates"], state["collector"]
-        old = self.replay_buffer
-        self.collector, self.replay_buffer = None, ReplayBuffer(old.capacity, old.sampler, old.bytes_of)
-        matches = (
-            packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
+        self.step, self.num_updates, old = state["step"], state["num_updates"], self.replay_buffer
+        self.replay_buffer = ReplayBuffer(old.capacity, old.sampler, old.bytes_of)
+        like = generator(self.seed, "like", self.step, rank=self.rank, device=self.updater.device)
+        self.collector = unpack_stream(
+            state, partial(self._make_collector, like), self.replay_buffer, rank=self.rank, rows=self.local_batch
         )
-        if matches:
-            like = generator(self.seed, "like", self.step, rank=self.rank, device=self.updater.device)
-            self.collector = self._make_collector(like)
-            self.replay_buffer.unpack(state["replay_buffer"], recurrent_state(self.collector.carry.agent_state))
-            self.collector.unpack(packed)
-        same_episodes = matches and packed["carry"] is not None
+        same_episodes = self.collector is not None and state["collector"]["carry"] is not None
         unpack_scaling(self.reward_scaling, state["reward_scaling"], same_episodes=same_episodes)

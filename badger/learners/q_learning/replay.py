@@ -279,3 +279,17 @@ class ReplayBuffer:
 
 def _batch_first(batch: SequenceBatch) -> list[Any]:
     return [*batch.steps.map(lambda part: part.transpose(0, 1)), batch.identity, batch.assignment, batch.graph]
+
+
+def check_prefill(prefill: int, capacity: int) -> None:
+    """Refuses a prefill for which a replay buffer has no room.
+
+    Args:
+        prefill: sequences in the buffer before the first update.
+        capacity: of the buffer.
+
+    Raises:
+        ValueError: more than its capacity.
+    """
+    if prefill > capacity:
+        raise ValueError(f"prefill={prefill}, want at most capacity={capacity}, the number of sequences in the buffer")

@@ -1,7 +1,7 @@
 """The process of one job of a study.
 
 It reads the job from standard input, and writes its failure, or null, to standard output. What the job prints goes to
-standard error. When standard input ends, so does the process: whoever started it is dead.
+standard error. When standard input ends, so does the process: the one that started it is dead.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 
 from badger.errors import RunLocked
 from badger.runs.signals import interrupt_on_signals
-from badger.study.execution.jobs import POLL, watch_for_stop
+from badger.study.execution.jobs import POLL
 
 LOCK_TIMEOUT = 30.0
 """Seconds to wait for a run that another process writes to: the job may run again while its lost process still ends."""
@@ -46,8 +46,7 @@ def serve(source: BinaryIO, answer: BinaryIO) -> None:
     torch.set_num_threads(1)
     try:
         with interrupt_on_signals():  # `train` saves a checkpoint first
-            stop = (Path(header["stop_file"]), _stop)
-            threading.Thread(target=watch_for_stop, args=stop, daemon=True).start()
+            threading.Thread(target=_stop_at, args=(Path(header["stop_file"]),), daemon=True).start()
             function, job = pickle.loads(pickled)
             failure = call(function, job)
     except KeyboardInterrupt:
@@ -56,7 +55,10 @@ def serve(source: BinaryIO, answer: BinaryIO) -> None:
     answer.flush()
 
 
-def _stop() -> None:
+def _stop_at(file: Path) -> None:
+    """Saves and ends the job as soon as the file exists."""
+    while not file.exists():
+        time.sleep(POLL)
     # not SIGTERM: the second one would interrupt at once, where a scheduler has sent the first to all processes
     os.kill(os.getpid(), signal.SIGUSR1)
 

@@ -18,13 +18,23 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
 from badger.registry import resolve_name
 
 THREADS, DASK = "threads", "dask://"
+
+
+def given_or_threads(executor: Executor | None, workers: int) -> AbstractContextManager[Executor]:
+    """An executor that stays open at the end of the context, or, where there is none, threads, which are shut down.
+
+    Args:
+        executor: of the caller; None: none.
+        workers: number of threads.
+    """
+    return ThreadPoolExecutor(workers) if executor is None else nullcontext(executor)
 
 
 def find_executor(name: str, jobs: int | None) -> Callable[[], AbstractContextManager[Executor]]:

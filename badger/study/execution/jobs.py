@@ -1,4 +1,4 @@
-"""Runs the jobs of a study by an executor; each is a process of its own, which ends with whoever started it."""
+"""Runs the jobs of a study by an executor, each in a process of its own, which ends with the one that started it."""
 
 import contextlib
 import json
@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
@@ -144,15 +143,3 @@ def kill_children() -> None:
     with _lock:
         for child in _children:
             child.kill()
-
-
-def watch_for_stop(stop_file: Path, then: Callable[[], None]) -> None:
-    """Calls a function as soon as a file exists.
-
-    Args:
-        stop_file: see `STOP_FILE`.
-        then: called once.
-    """
-    while not stop_file.exists():
-        time.sleep(POLL)
-    then()

@@ -106,8 +106,16 @@ class PublishedResult:
         Args:
             results: of the study; None: it was not run.
         """
-        ours = None if results is None else self.estimate(results)
-        if results is None or ours is None:
+        return "not run" if results is None else self.judge(self.estimate(results), results)
+
+    def judge(self, ours: Estimate | None, results: StudyResults) -> Verdict:
+        """The verdict on an estimate.
+
+        Args:
+            ours: from `estimate`.
+            results: of the study.
+        """
+        if ours is None:
             return "not run"
         if self.published is None:
             return "not run" if ours.runs < MIN_RUNS else "reached" if ours.low > 0.5 else "missed"

@@ -100,9 +100,8 @@ def plot_published(entries: Iterable[PublishedResult], results: dict[str, StudyR
     panels: dict[str, list[ForestRow]] = {FIGURES: [], CLAIMS: []}
     for entry in entries:
         of_study = results.get(entry.study)
-        verdict = entry.verdict(of_study)
-        ours = None if of_study is None or verdict == "not run" else entry.estimate(of_study)
-        if of_study is None or ours is None:
+        ours = None if of_study is None else entry.estimate(of_study)
+        if of_study is None or ours is None or (verdict := entry.judge(ours, of_study)) == "not run":
             continue
         lower, ours_is = entry.is_lower_better(of_study), (ours.value, ours.low, ours.high)
         value, low, high = (_percent_better(end, entry.published, lower) for end in ours_is)
@@ -127,7 +126,7 @@ def _row(entry: PublishedResult, results: StudyResults | None) -> list[str]:
     cells += (
         ["-", "-"] if results is None or ours is None else [str(ours.runs), f"{hours(results, set(entry.arms)):.2g}"]
     )
-    return [*cells, entry.verdict(results), entry.source]
+    return [*cells, "not run" if results is None else entry.judge(ours, results), entry.source]
 
 
 def _estimate(ours: Estimate) -> str:

@@ -5,8 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from badger.runs.files import as_path, atomic_write
 from badger.runs.json_files import REQUIRED, read_json
 from badger.runs.lock import write_lock
 from badger.study.execution import Failure, run_jobs
+from badger.study.execution.executors import given_or_threads
 from badger.study.run import check_study, write_definition
 from badger.study.simulations.simulation import Curves, Simulation
 
@@ -96,7 +96,7 @@ def run_simulation(
 
     write_definition(simulation, root)
     with write_lock(root):
-        with nullcontext(executor) if executor is not None else ThreadPoolExecutor(workers) as started_by:
+        with given_or_threads(executor, workers) as started_by:
             run_jobs(compute, [job for job in jobs if not job.file.exists()], started_by, root, on_finished)
         return _collect([job for job in jobs if job.file.exists()], failures)
 
