@@ -35,6 +35,7 @@ from badger.bench.cases.memory_costs.price import memory_price
 from badger.bench.cases.million import million_slots
 from badger.bench.cases.offline import offline
 from badger.bench.cases.offline_data import episode_dataset
+from badger.bench.cases.populations import low_rank_noise
 from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
 from badger.bench.cases.sparse import sam_million, sdnc_vs_dnc
 from badger.bench.result import BenchResult, as_json, table, versions
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "episodic-store": episodic_store,
     "episode-dataset": episode_dataset,
     "offline": offline,
+    "evolution": low_rank_noise,
     "badger-2019": badger_2019,
     "experts": experts,
     "logging": logging,
