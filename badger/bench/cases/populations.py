@@ -38,7 +38,7 @@ def outer_step(sizes: MemberSizes, device: torch.device, noise_rank: int | None)
     return Evolution(sizes.agent(device), task, **options).update
 
 
-def low_rank_noise(device: torch.device, sizes: MemberSizes = MemberSizes(), repeats: int = 5) -> Iterator[BenchResult]:
+def low_rank_noise(device: torch.device, sizes: MemberSizes = MemberSizes(), repeats: int = 5) -> Iterator[BenchResult]:  # noqa: B008
     """Time and peak memory of an outer step with noise of rank 1, compared with dense noise."""
     works = {name: partial(outer_step, sizes, device, rank) for name, rank in {"ours": 1, "dense": None}.items()}
     seconds = measure.time_interleaved(works, repeats=repeats, clock=measure.wall_clock(device))
