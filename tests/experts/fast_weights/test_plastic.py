@@ -13,6 +13,8 @@ from experts import Plastic
 from experts import state as states
 from experts.fast_weights.hebbian_rules import ClampedHebbFunction, PlasticMatmulFunction
 from experts.fast_weights.low_rank_sum import MAX_RANK, LowRankSum
+from experts.fast_weights.recorded_traces import CHUNK
+from experts.recorded import record_steps
 
 D, H, B, N, T = 2, 3, 2, 2, 6
 FORMS = pytest.mark.parametrize(
@@ -190,3 +192,16 @@ def test_metrics_tell_the_size_of_the_trace_and_the_rate():
 def test_options_out_of_range_are_refused(options, message):
     with unchecked(), pytest.raises(ValueError, match=message):
         Plastic(D, **{"hidden_size": H, **options})
+
+
+@FORMS
+def test_the_gradient_from_recorded_outputs_is_that_of_the_graph(options):
+    """With resets, from a trace in mid-episode, over several chunks of steps, where traces are clamped."""
+    core, xs = build(**options), inputs(steps=2 * CHUNK + 3)
+    with torch.no_grad():
+        _, state = run(core, inputs(1))
+    for reset in (None, noise(len(xs), B, seed=3) > 1):
+        records, _ = record_steps(core, xs, state, reset)
+        ys, losses = core.unroll_recorded(xs, records, state, reset)
+        assert not losses
+        equal_runs(core, xs, ys, core.unroll(xs, state, reset)[0])
