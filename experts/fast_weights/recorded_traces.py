@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from experts.activation_gradients import tanh_backward
+from experts.fast_weights import plastic_kernels
 from experts.fast_weights.deferred_matmul import BLOCK
 from experts.fast_weights.hebbian_rules import DENSE_RULES, DenseRule
 from experts.second_derivatives import first_order_only
@@ -94,6 +95,9 @@ def backward_through_steps(
     """
     grad_pre, grad_rate, grad_alpha = torch.empty_like(grad), torch.empty_like(steps.rate), torch.zeros_like(alpha)
     networks, size = grad.shape[1], len(w)
+    if plastic_kernels.usable(grad, *steps, w, alpha):
+        plastic_kernels.backward(rule == "hebb", steps, grad, w, alpha, direction, (grad_pre, grad_rate, grad_alpha))
+        return grad_pre, grad_alpha, grad_rate
     block = max(1, BLOCK // size**2) if grad.device.type == "cpu" else networks
     for start in range(0, networks, block):
         rows = slice(start, start + block)
