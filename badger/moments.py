@@ -42,12 +42,13 @@ class RunningMoments(nn.Module):
         return (self.var + self.EPSILON).sqrt()
 
     @torch.no_grad()
-    def update(self, rows: Float[Tensor, "*rows O"], mask: Bool[Tensor, "*rows"]) -> None:
+    def update(self, rows: Float[Tensor, "*rows O"], mask: Bool[Tensor, "*rows"], *, copies: int = 1) -> None:
         """Merges the rows of the mask, of all processes, into the moments.
 
         Args:
             rows: new numbers.
             mask: the rows that count.
+            copies: number of processes that have the same rows.
         """
         rows, mask = rows.detach().to(self.mean), mask.unsqueeze(-1)
         axes = tuple(range(rows.dim() - 1))
@@ -57,7 +58,7 @@ class RunningMoments(nn.Module):
         mean = total / local_count.clamp(min=1e-9)  # of no rows: 0, with a weight of 0
         second = [torch.where(mask, rows - mean, 0).square().sum(axes)]
         distributed.all_reduce_mean_(second)
-        processes = distributed.world_size()
+        processes = distributed.world_size() / copies
         new, squares = local_count * processes, second[0] * processes
         count = self.count + new
         share, delta = new / count.clamp(min=1e-9), mean - self.mean
