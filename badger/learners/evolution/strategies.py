@@ -11,6 +11,7 @@ from torch import Tensor
 
 from badger import distributed
 from badger.agent import Agent
+from badger.learners import host
 from badger.learners.evolution.members import Members, Played, Running, join_members
 from badger.learners.evolution.perturbations import Perturbations, add_perturbations, sample_perturbations
 from badger.learners.evolution.ranks import centered_ranks
@@ -35,7 +36,7 @@ class Evolution:
     **Long episodes** (`unroll`, persistent evolution strategies): an outer step plays the next `unroll` steps of
     episodes that all members continue, and the gradient has the sum of the perturbations since the episodes began in
     place of e. So it counts what earlier perturbations did to the state, and is unbiased where a truncated gradient is
-    not; its noise grows with the number of unrolls in an episode. After the longest episode all members start anew.
+    not; its noise grows with the number of unrolls in an episode. All members start anew when no episode is left.
 
     **Large matrices** (`noise_rank`): noise of a matrix is a product of two narrow ones, and members share the product
     with the matrix itself; that saves time and memory where layers have hundreds of units.
@@ -127,7 +128,7 @@ class Evolution:
 
     @torch.no_grad()
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step; returns detached metrics, on the device and without a synchronization."""
+        """One outer step; returns detached metrics. It waits for the device where parts of episodes may end early."""
         lr = self.updater.schedule(self.step)
         task = sample_task(self.tasks, generator(self.seed, "sizes", self.first_step), self.first_step).mirrored
         steps = min(self.unroll or task.steps, task.steps - self.elapsed)
@@ -143,12 +144,19 @@ class Evolution:
         self.step += 1
         self.env_steps += steps * self.batch * self.population
         summary = _mean_and_best(episode_return)
+        ended = ended or self._all_over(task)
         if ended:
             self.last_return = summary
             self._restart()
         mean, best = summary if self.last_return is None else self.last_return
         episodes = float(self.population * self.batch * ended)
         return {**metrics, "return": mean, "best_return": best, "episodes": episodes, "lr": lr}
+
+    def _all_over(self, task: Task) -> bool:
+        """Whether the episodes of all members have ended before the longest possible one."""
+        if task.fixed_length or self.running is None:
+            return False
+        return not distributed.any_process(not host.to_host(self.running.over.all()))
 
     def _set_gradient(self, return_: Float[Tensor, " P"]) -> None:
         """The estimate for each parameter; a pair of which a member is not finite counts only where ranks do."""
