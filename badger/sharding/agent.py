@@ -108,7 +108,7 @@ class _Part:
         agent, shard = self.agent, self.shard
         core, bus, y, delivery, edges, identity, assignment, present, graph = state
         if present is not None:
-            raise ValueError("shard_experts: experts are absent, or lesioned; want all of them in each step")
+            raise ValueError("shard_experts=True: experts are absent, or lesioned; want all of them in each step")
         inputs = self._sense(obs, agent.num_outputs(assignment))
         for _ in range(agent.comm_rounds):
             y, core = agent.core(torch.cat([inputs, delivery.inbox, identity], -1), core)
@@ -163,4 +163,4 @@ def _with_share_of_losses(core: Core, shard: Shard) -> Core:
 
 
 def _refuse(name: str, *args: Any, **kwargs: Any) -> NoReturn:
-    raise ValueError(f"shard_experts: {name} needs all experts in one process; call it with the agent itself")
+    raise ValueError(f"shard_experts=True: {name} needs all experts in one process; call it with the agent itself")

@@ -94,7 +94,7 @@ class Old(Attention):
 @pytest.mark.parametrize("core", ["episodic_shared", "episodic_both", "episodic_tagged"])
 def test_experts_that_share_a_memory_are_refused(monkeypatch, core):
     pretend(monkeypatch)
-    with pytest.raises(ValueError, match="shard_experts: the experts share the memory of core "):
+    with pytest.raises(ValueError, match="shard_experts=True: the experts share the memory of core "):
         shard_experts(toy_agent(core=core))
 
 
@@ -102,25 +102,25 @@ def test_a_head_that_needs_all_experts_is_refused(monkeypatch):
     pretend(monkeypatch)
     agent = toy_agent()
     agent.act = act.Gaussian(act.Team(HIDDEN, 2, 2))
-    with pytest.raises(ValueError, match="shard_experts: act Team needs all experts in one process"):
+    with pytest.raises(ValueError, match="shard_experts=True: act Team needs all experts in one process"):
         shard_experts(agent)
 
 
 def test_each_process_needs_an_expert(monkeypatch):
     pretend(monkeypatch, 5)
-    with pytest.raises(ValueError, match="shard_experts: 5 processes for experts=4, want at least one expert for each"):
+    with pytest.raises(ValueError, match="shard_experts=True: 5 processes for experts=4, want at least one expert for each"):
         BPTT(toy_agent(), game(), shard_experts=True)
 
 
 def test_compiled_steps_are_refused():
-    with pytest.raises(ValueError, match="shard_experts with compile=True: the exchange is not compiled"):
+    with pytest.raises(ValueError, match="shard_experts=True with compile=True: the exchange is not compiled"):
         BPTT(toy_agent(), game(), shard_experts=True, compile=True)
 
 
 def test_interventions_are_refused():
     agent = shard_experts(toy_agent())
     state = agent.initial_state(observations()[0], seeded())
-    with pytest.raises(ValueError, match="shard_experts: silence needs all experts in one process"):
+    with pytest.raises(ValueError, match="shard_experts=True: silence needs all experts in one process"):
         agent.silence(state, [0])
 
 
