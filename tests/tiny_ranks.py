@@ -83,10 +83,13 @@ def choices(folder):
 
 
 def evolved(folder):
-    """Two updates by evolution strategies."""
-    made = Evolution(toy_agent(TASKS["guessing_game"], core="episodic"), TASKS["guessing_game"], batch=3, population=8)
-    returns = [made.update()["return"] for _ in range(2)]
-    return {"returns": returns, "parameters": parameters(made)}
+    """Two updates by evolution strategies: of whole episodes, and of parts of them with low-rank noise."""
+    by_kind = {}
+    for kind, options in {"whole": {}, "parts": {"unroll": 3, "noise_rank": 1}}.items():
+        agent = toy_agent(TASKS["guessing_game"], core="episodic")
+        made = Evolution(agent, TASKS["guessing_game"], batch=3, population=8, **options)
+        by_kind[kind] = {"returns": [made.update()["return"] for _ in range(2)], "parameters": parameters(made)}
+    return by_kind
 
 
 class HalfBroken(BPTT):

@@ -8,9 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts import state as states
+from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.core import Core, check_positive
 from experts.fast_weights.hebbian_rules import RULES
 from experts.fast_weights.low_rank_sum import LowRankSum
+from experts.fast_weights.recorded_traces import RecordedTracesFunction
 
 RuleName = Literal["oja", "hebb"]
 
@@ -102,6 +104,40 @@ class Plastic(Core):
             ys.append(y)
         return torch.stack(ys), state
 
+    def step_record(self, state: PlasticState) -> tuple[Tensor, ...]:
+        """The output alone."""
+        return (state.h,)
+
+    def unroll_recorded(
+        self,
+        xs: Float[Tensor, "T B N D"],
+        records: tuple[Tensor, ...],
+        state: PlasticState,
+        reset: Bool[Tensor, "T B"] | None = None,
+    ) -> tuple[Float[Tensor, "T B N H"], dict[str, Float[Tensor, "T B"]]]:
+        """By `experts.fast_weights.recorded_traces`."""
+        (hs,) = records
+        sent = torch.cat([state.h.unsqueeze(0), hs[:-1]])
+        if reset is not None:
+            sent = sent.masked_fill(reset[..., None, None], 0)
+            reset = reset.repeat_interleave(xs.shape[2], 1)
+        rate, slope, direction = self._rate(hs.flatten(0, 1)).unflatten(0, hs.shape[:2]), None, None
+        if self.modulator is not None and self.fan is not None:
+            slope, direction = self._rate_slope(hs, rate.detach()), self.modulator.weight.detach()[0]
+        flat = (None if part is None else part.flatten(1, 2) for part in (sent, hs, slope))
+        ys = RecordedTracesFunction.apply(
+            self.input_layer(xs).flatten(1, 2),
+            self.w,
+            self.alpha,
+            rate.flatten(1, 2),
+            self.rule,
+            direction,
+            *flat,
+            reset,
+            state.trace.dense().flatten(0, 1),
+        )
+        return ys.view(hs.shape), {}
+
     def _step(self, x_proj: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
         sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
         plastic, trace = RULES[self.rule].read(state.trace, sent, self.alpha)
@@ -123,6 +159,12 @@ class Plastic(Core):
             return self.rate.expand(*h.shape[:2], 1)
         rate = self.fan(torch.tanh(self.modulator(h)))
         return rate if self.rule == "hebb" else torch.sigmoid(rate)
+
+    def _rate_slope(self, h: Tensor, rate: Tensor) -> Tensor:
+        """Derivative of a modulated rate by the input of the tanh of m; (..., H)."""
+        assert self.modulator is not None and self.fan is not None
+        slope = tanh_backward(self.fan.weight[:, 0], torch.tanh(self.modulator(h))).detach()
+        return slope if self.rule == "hebb" else sigmoid_backward(slope, rate)
 
     def metrics(self, state: PlasticState) -> dict[str, Float[Tensor, " B"]]:
         """Metrics: trace_norm, the root mean square of the trace; plasticity, the mean rate of the last step."""

@@ -121,6 +121,22 @@ def test_transforms_are_seen_while_they_run():
     assert seen == [False, True, True]
 
 
+def test_both_kinds_of_batched_tensors_are_seen():
+    seen = []
+
+    def noted(x):
+        seen.append(torch_internals.is_batched(x))
+        return x
+
+    x = torch.ones(3, requires_grad=True)
+    y = x * 1
+    y.register_hook(noted)
+    torch.autograd.grad(y, x, torch.ones(2, 3), is_grads_batched=True, retain_graph=True)
+    torch.autograd.grad(y, x, torch.ones(3))
+    vmap(noted)(torch.ones(2, 3))
+    assert seen == [True, False, True]
+
+
 def test_only_what_is_recorded_around_the_innermost_transform_counts():
     seen = []
 
