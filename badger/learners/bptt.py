@@ -272,10 +272,12 @@ class BPTT:
 def _check_sharding(agent: Agent, task: Task, fewest: int, compile: bool | str) -> None:
     """Raises ValueError where the experts cannot be spread over processes."""
     if compile:
-        raise ValueError(f"shard_experts=True with compile={compile!r}: the exchange is not compiled; leave one of them out")
+        raise ValueError(
+            f"shard_experts=True with compile={compile!r}: the exchange is not compiled; leave one of them out"
+        )
     if task.agents is not None:
         raise ValueError(
-            f"shard_experts=True: {type(task).__name__} is an environment of {task.agents} agents, whose experts may be "
-            "absent; want a task with one agent"
+            f"shard_experts=True: {type(task).__name__} has {task.agents} agents, and the experts of one that is absent "
+            "are masked; want a task with one agent"
         )
     check_shardable(agent, fewest)

@@ -81,16 +81,18 @@ def _check_bus(agent: Agent) -> None:
     pools = any(isinstance(bus, Workspace) for bus in buses)
     if pools and not isinstance(agent.bus, Workspace):
         raise ValueError(
-            f"shard_experts=True: a Workspace inside of {type(agent.bus).__name__} needs all experts in one process; want a "
-            "Workspace alone, or another bus"
+            f"shard_experts=True: a Workspace inside of {type(agent.bus).__name__} needs all experts in one process; "
+            "want a Workspace alone, or another bus"
         )
     drops = [bus for bus in buses if isinstance(bus, Noisy) and bus.drop]
     if any(isinstance(inner, Delayed) for bus in drops for inner in bus.modules()):
-        raise ValueError("shard_experts=True: a Noisy around a Delayed needs all experts in one process; want the reverse")
+        raise ValueError(
+            "shard_experts=True: a Noisy around a Delayed needs all experts in one process; want the reverse"
+        )
     if isinstance(agent.topology, PerEpisode) and (pools or drops):
         raise ValueError(
-            f"shard_experts=True: bus {type(agent.bus).__name__} with a topology that is drawn for each episode needs all "
-            "experts in one process; want one that is the same in each episode, or another bus"
+            f"shard_experts=True: bus {type(agent.bus).__name__} with a topology that is drawn for each episode needs "
+            "all experts in one process; want one that is the same in each episode, or another bus"
         )
 
 

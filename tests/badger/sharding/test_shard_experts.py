@@ -4,11 +4,21 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, act, distributed
+from badger import BPTT, act, distributed, load_run, read_metrics, train
 from badger.sharding import shard_experts
 from comms import Attention, Delayed, Noisy, PerEpisode, Workspace
 from tiny_ranks import together
-from tiny_shards import CASES, PRODUCT, made_learners, played, product_played, sharded_updates, two_updates
+from tiny_shards import (
+    CASES,
+    PRODUCT,
+    first_half,
+    made_learners,
+    made_run,
+    played,
+    product_played,
+    sharded_updates,
+    two_updates,
+)
 from toys import HIDDEN, MESSAGE, game, observations, seeded, toy_agent
 
 NAMES = [*CASES, "per_expert"]
@@ -57,6 +67,18 @@ def test_every_bus_topology_head_and_core_equals_one_process_or_is_refused(tmp_p
         for rank in ranks:
             assert_close(rank[name], played(toy_agent(experts=6, **parts)))
     assert refused == {"episodic_shared", "episodic_both", "episodic_tagged"}
+
+
+# --- runs
+
+
+def test_a_run_resumes_with_another_number_of_processes(tmp_path):
+    together(first_half, tmp_path, 3)
+    with pytest.warns(UserWarning, match="saved with processes 3, now 1"):
+        train(load_run(tmp_path / "run"), tensorboard=False)
+    train(made_run(tmp_path / "alone"), tensorboard=False)
+    losses, alone = ([row["loss"] for row in read_metrics(tmp_path / name)] for name in ("run", "alone"))
+    assert_close(losses, alone, rtol=1e-4, atol=1e-5)
 
 
 # --- what cannot be spread over processes
@@ -108,7 +130,9 @@ def test_a_head_that_needs_all_experts_is_refused(monkeypatch):
 
 def test_each_process_needs_an_expert(monkeypatch):
     pretend(monkeypatch, 5)
-    with pytest.raises(ValueError, match="shard_experts=True: 5 processes for experts=4, want at least one expert for each"):
+    with pytest.raises(
+        ValueError, match="shard_experts=True: 5 processes for experts=4, want at least one expert for each"
+    ):
         BPTT(toy_agent(), game(), shard_experts=True)
 
 
