@@ -69,12 +69,13 @@ class RunningMoments(nn.Module):
         return (self.var + self.EPSILON).sqrt()
 
     @torch.no_grad()
-    def update(self, rows: Float[Tensor, "*rows O"], mask: Bool[Tensor, "*rows"]) -> None:
+    def update(self, rows: Float[Tensor, "*rows O"], mask: Bool[Tensor, "*rows"], *, copies: int = 1) -> None:
         """Merges the rows of the mask, of all processes, into the moments.
 
         Args:
             rows: new numbers.
             mask: the rows that count.
+            copies: number of processes that have the same rows.
         """
         parts = summarize(rows.detach().to(self.mean), mask)
         self.merge(Summary(*(part.unsqueeze(0) for part in parts)))
@@ -93,7 +94,7 @@ class RunningMoments(nn.Module):
         mean = total / local_count.clamp(min=1e-9)  # of no rows: 0, with a weight of 0
         second = [(parts.squares + counts * (parts.mean - mean).square()).sum(0)]
         distributed.all_reduce_mean_(second)
-        processes = distributed.world_size()
+        processes = distributed.world_size() / copies
         new, squares = local_count * processes, second[0] * processes
         count = self.count + new
         share, delta = new / count.clamp(min=1e-9), mean - self.mean

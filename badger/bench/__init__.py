@@ -37,6 +37,7 @@ from badger.bench.cases.offline import offline
 from badger.bench.cases.offline_data import episode_dataset
 from badger.bench.cases.populations import low_rank_noise
 from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
+from badger.bench.cases.sharded import sharded_experts
 from badger.bench.cases.sparse import sam_million, sdnc_vs_dnc
 from badger.bench.result import BenchResult, as_json, table, versions
 from badger.registry import resolve_name
@@ -66,6 +67,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "evolution": low_rank_noise,
     "badger-2019": badger_2019,
     "experts": experts,
+    "shard-experts": sharded_experts,
     "logging": logging,
 }
 """Benchmarks by name, as `badger bench` accepts them."""

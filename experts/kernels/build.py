@@ -1,14 +1,13 @@
 """Compiles the C sources of this folder into one shared library.
 
 Uses the standard library alone, as it also runs while a wheel is built, without torch: `hatch_build.py` loads it by its
-path. In a checkout, `python -m experts.kernels.build` builds the library in place.
+path. In a checkout, `python -m experts.kernels` builds the library in place.
 """
 
 import os
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
 import zlib
 from pathlib import Path
@@ -23,7 +22,7 @@ FLAGS = (
 )  # fmt: skip
 """Options of the compiler.
 
-Without -ffast-math: it discards NaN, and a library linked with it changes how the whole process treats denormal numbers.
+Without -ffast-math: it discards NaN, and a library linked with it changes how the process treats denormal numbers.
 Without -march: the machine that compiles need not be the one that runs.
 """
 
@@ -121,11 +120,3 @@ def _compile(compiler: list[str], folder: Path, temporary: Path, clones: str) ->
 
 def _run(command: list[str]) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, errors="replace")
-
-
-if __name__ == "__main__":
-    try:
-        build_library(FOLDER / FILE)
-    except BuildFailed as failure:
-        sys.exit(f"kernels were not built: {failure}")
-    print(f"built {FOLDER / FILE}")

@@ -21,7 +21,7 @@ import torch
 
 from experts.kernels import build
 
-HINT = "with a C compiler (gcc or clang), `pip install .` or `python -m experts.kernels.build` builds them"
+HINT = "with a C compiler (gcc or clang), `pip install .` or `python -m experts.kernels` builds them"
 SUFFIXES = {torch.float32: "float", torch.float64: "double"}
 
 _switched_off: ContextVar[bool] = ContextVar("kernels_switched_off", default=False)

@@ -34,6 +34,7 @@ FEW = crowd.CrowdSizes(experts=12, neighbors=2, hidden_size=4, message_size=4, s
 MAZES = {"plasticity": Maze(3, 5), "backpropamine": Maze(3, 5, True, True)}
 TINY = {
     "memory-vs-dense": {"sizes": SIZES, "repeats": 1},
+    "shard-experts": {"sizes": FEW, "processes": 1, "repeats": 1},
     "memory-vs-gru": {"sizes": SIZES, "repeats": 1},
     "episode-length": {"sizes": SIZES, "lengths": (2, 4), "repeats": 1},
     "memory-price": {"cores": ("lstm",), "sizes": lengths.LengthSizes(2, 2, 3), "lengths": (2, 4), "repeats": 1},

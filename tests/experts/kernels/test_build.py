@@ -96,7 +96,7 @@ def test_a_file_that_is_no_library_is_refused(tmp_path):
 
 def test_a_missing_library_is_no_warning_and_says_how_to_get_it(tmp_path):
     handle, description = load(tmp_path / build.FILE, 0)
-    assert handle is None and "python -m experts.kernels.build" in description
+    assert handle is None and "python -m experts.kernels" in description
 
 
 @pytest.mark.nightly
