@@ -15,11 +15,11 @@ from badger.bench import BENCHMARKS, BenchResult, as_json, bench, measure, table
 from badger.bench.cases import agents, crowd, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes
+from badger.bench.cases.learners.populations import MemberSizes
+from badger.bench.cases.learners.recurrent_ppo import PPOSizes
 from badger.bench.cases.memory_costs import lengths
 from badger.bench.cases.memory_costs.price import price_table, prices
 from badger.bench.cases.offline import OfflineSizes
-from badger.bench.cases.populations import MemberSizes
-from badger.bench.cases.recurrent_ppo import PPOSizes
 from badger.bench.cases.sparse import LinkSizes, SparseSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, max_ratio, min_speedup, on_gpu
