@@ -34,8 +34,8 @@ class MemberSizes(NamedTuple):
 def outer_step(sizes: MemberSizes, device: torch.device, noise_rank: int | None) -> Work:
     """One update of `Evolution`."""
     task = build_run("guessing_game", experts=1, dims=1, steps=sizes.steps).learner.task
-    options = {"batch": sizes.batch, "population": sizes.population, "noise_rank": noise_rank}
-    return Evolution(sizes.agent(device), task, **options).update
+    agent = sizes.agent(device)
+    return Evolution(agent, task, batch=sizes.batch, population=sizes.population, noise_rank=noise_rank).update
 
 
 def low_rank_noise(device: torch.device, sizes: MemberSizes = MemberSizes(), repeats: int = 5) -> Iterator[BenchResult]:  # noqa: B008
