@@ -19,12 +19,12 @@ class Summary(NamedTuple):
     """Number, mean and sum of squared deviations of a set of rows.
 
     Args:
-        count: of rows.
+        num_rows: the number.
         mean: of each number; 0 of no rows.
         squares: of the deviations from the mean, summed over the rows.
     """
 
-    count: Tensor
+    num_rows: Tensor
     mean: Tensor
     squares: Tensor
 
@@ -78,16 +78,17 @@ class RunningMoments(nn.Module):
             copies: number of processes that have the same rows.
         """
         parts = summarize(rows.detach().to(self.mean), mask)
-        self.merge(Summary(*(part.unsqueeze(0) for part in parts)))
+        self.merge(Summary(*(part.unsqueeze(0) for part in parts)), copies=copies)
 
     @torch.no_grad()
-    def merge(self, parts: "Summary") -> None:
+    def merge(self, parts: Summary, *, copies: int = 1) -> None:
         """Merges rows of which only a summary is there, of all processes, into the moments.
 
         Args:
             parts: summaries of several sets of rows, one after the other.
+            copies: as in `update`.
         """
-        counts = parts.count.to(self.count).unsqueeze(-1)  # (parts, 1)
+        counts = parts.num_rows.to(self.count).unsqueeze(-1)  # (parts, 1)
         first = [counts.sum(), (counts * parts.mean).sum(0)]
         distributed.all_reduce_mean_(first)
         local_count, total = first
