@@ -58,7 +58,7 @@ def test_trained_agents_are_those_of_one_process(shards, whole, name):
 @pytest.mark.nightly
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_bus_topology_head_and_core_equals_one_process_or_is_refused(tmp_path, processes):
-    ranks, refused = together(product_played, tmp_path, processes), set()
+    ranks, refused = together(product_played, tmp_path, processes, seconds=1200), set()
     for name, parts in PRODUCT.items():
         if isinstance(ranks[0][name], str):
             refused.add(parts["core"])
