@@ -52,7 +52,7 @@ class LowRankSum(Leaf):
     ) -> tuple[Float[Tensor, "S 1 J"], "LowRankSum"]:
         """x (alpha * matrix), and this sum with a cached alpha * M; or, by a kernel, with as few outer products."""
         parts, cached = self.parts, self.cached
-        if cached is None and kernels.usable_without_graph(x, alpha, *parts):
+        if cached is None and kernels.usable_without_graph(x, alpha, parts.matrix):
             y, dense = kernels.low_rank_matmul(x, alpha, parts)
             return y, self if dense is None else LowRankSum(_from_matrix(dense), self.lead)
         if cached is None or not cached.is_valid_for(alpha):
@@ -71,7 +71,7 @@ class LowRankSum(Leaf):
         """The sum matrix * keep + left^T right."""
         matrix, decay, lefts, rights = self.parts
         parts = LowRankMatrix(matrix, decay * keep, torch.cat([lefts, left], 1), torch.cat([rights * keep, right], 1))
-        materialized_by_matmul = self.cached is None and kernels.usable_without_graph(left, right, *parts)
+        materialized_by_matmul = self.cached is None and kernels.usable_without_graph(left, lefts)
         if parts.left.shape[1] < MAX_RANK + materialized_by_matmul:
             return LowRankSum(parts, self.lead, self.cached)
         if self.cached is None or not self.cached.is_valid_for(self.cached.alpha):

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from experts import state as states
 from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.core import Core, check_positive
+from experts.fast_weights.deferred_matmul import LowRankMatrix
 from experts.fast_weights.hebbian_rules import RULES
 from experts.fast_weights.low_rank_sum import LowRankSum
+from experts.fast_weights.plastic_kernels import LARGEST_RANK, oja_step, usable_without_graph
 from experts.fast_weights.recorded_traces import RecordedTracesFunction
 
 RuleName = Literal["oja", "hebb"]
@@ -139,6 +141,10 @@ class Plastic(Core):
         return ys.view(hs.shape), {}
 
     def _step(self, x_proj: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
+        if self.rule == "oja" and self.rate is not None and present is None:
+            parts = state.trace.parts
+            if len(parts.left[0]) <= LARGEST_RANK and usable_without_graph(x_proj, self.alpha, parts.matrix):
+                return self._kernel_step(x_proj, state, self.rate)
         sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
         plastic, trace = RULES[self.rule].read(state.trace, sent, self.alpha)
         h = torch.tanh(x_proj + state.h @ self.w + plastic.view(x_proj.shape))
@@ -151,6 +157,12 @@ class Plastic(Core):
         mean_rate = rate.mean(-1)
         mean_rate = mean_rate if present is None else torch.where(present, mean_rate, state.rate)
         return h, PlasticState(h, trace, mean_rate)
+
+    def _kernel_step(self, x_proj: Tensor, state: PlasticState, rate: Tensor) -> tuple[Tensor, PlasticState]:
+        sent = state.h.flatten(0, 1)
+        h, parts = oja_step(torch.addmm(x_proj.flatten(0, 1), sent, self.w), sent, self.alpha, rate, state.trace.parts)
+        h = h.view(x_proj.shape)
+        return h, PlasticState(h, LowRankSum(LowRankMatrix(*parts), state.trace.lead), rate.expand(x_proj.shape[:2]))
 
     def _rate(self, h: Tensor) -> Tensor:
         """The rate of each postsynaptic neuron, (B, N, H); where it is not modulated, one for all, (B, N, 1)."""

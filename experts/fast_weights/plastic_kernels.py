@@ -2,37 +2,40 @@
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from experts.fast_weights.buffer_pool import BufferPool
 from experts.kernels.library import SUFFIXES, kernel, library
-from experts.torch_internals import host_readable
+from experts.torch_internals import host_readable, is_batched
 
+pool = BufferPool()
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 LARGEST_RANK = 8  # outer products that low_rank.c adds without making the matrix
 CHUNK = 8  # steps whose traces are recomputed at a time, for which a CPU core's cache has room
 
 
-def usable(*tensors: Tensor | None) -> bool:
-    """Whether there are kernels for these tensors: on the CPU, float32 or float64, outside of torch.func.
+def usable(like: Tensor, *others: Tensor) -> bool:
+    """Whether there are kernels for tensors of these dtypes: float32 or float64 on the CPU, outside of torch.func.
 
     Args:
-        tensors: arguments of a kernel; None: not given.
+        like: an argument of a kernel.
+        others: arguments of another origin, which must have the same dtype.
     """
-    reals = [x for x in tensors if x is not None and x.dtype != torch.bool]
-    same = all(x.dtype == reals[0].dtype and host_readable(x) for x in reals)
-    return same and reals[0].dtype in SUFFIXES and library() is not None
+    dtype = like.dtype
+    same = dtype in SUFFIXES and all(other.dtype == dtype for other in others)
+    return same and library() is not None and host_readable(like) and not is_batched(like)
 
 
-def usable_without_graph(*tensors: Tensor) -> bool:
+def usable_without_graph(like: Tensor, *others: Tensor) -> bool:
     """Whether there are kernels for these tensors, and no gradient is wanted.
 
     Args:
-        tensors: arguments of a kernel.
+        like: as in `usable`.
+        others: as in `usable`.
     """
-    return not torch.is_grad_enabled() and usable(*tensors)
+    return not torch.is_grad_enabled() and usable(like, *others)
 
 
 def low_rank_matmul(
@@ -53,12 +56,33 @@ def low_rank_matmul(
     if rank > LARGEST_RANK:
         dense = (matrix * keep).baddbmm_(left.mT, right)
         return low_rank_matmul(x, alpha, (dense, torch.ones_like(keep), left[:, :0], right[:, :0]))[0], dense
-    dense = torch.empty_like(matrix) if rank == LARGEST_RANK else None
+    sum_ = pool.empty_like(matrix) if rank == LARGEST_RANK else None
     y = keep.new_empty(keep.shape)
-    inputs = [None if t is None else t.contiguous() for t in (matrix, keep, left, right, alpha, x, y, dense)]
-    function = kernel("low_rank_matmul", x.dtype, *[LONG] * 4, *[POINTER] * 8)
-    function(*matrix.shape, rank, *map(_address, inputs))
-    return y, dense
+    _call("low_rank_matmul", (*matrix.shape, rank), (matrix, keep, left, right, alpha, x, y, sum_))
+    return y, sum_
+
+
+def oja_step(
+    pre: Tensor, h: Tensor, alpha: Tensor, rate: Tensor, parts: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """A step of plastic networks with Oja's rule: the new h, and the parts of the new traces.
+
+    Args:
+        pre: preactivations without the plastic part, (S, H).
+        h: before the step, (S, H).
+        alpha: factors of the traces.
+        rate: of all neurons, one number.
+        parts: of the traces, a `deferred_matmul.LowRankMatrix` of at most `LARGEST_RANK` outer products.
+    """
+    matrix, keep, left, _ = parts
+    stores, rank, size = left.shape
+    dense = pool.empty_like(matrix) if rank == LARGEST_RANK else None
+    after = 1 if dense is not None else rank + 1
+    new_h, new_keep = torch.empty_like(h), keep.new_empty(keep.shape)
+    new_left, new_right = h.new_empty(stores, after, size), h.new_empty(stores, after, size)
+    tensors = (*parts, alpha, rate, h, pre, new_h, new_keep, new_left, new_right, dense)
+    _call("oja_step", (stores, size, rank), tensors)
+    return new_h, (matrix if dense is None else dense, new_keep, new_left, new_right)
 
 
 def backward(
@@ -86,11 +110,12 @@ def backward(
     assert rate is not None
     matrices = (num_steps - 1) // CHUNK + 1 + CHUNK + 1
     work = grad.new_empty(matrices * size * size + 7 * size)
-    function = kernel("plastic_backward", grad.dtype, *[LONG] * 6, *[POINTER] * 14)
     tensors = [sent, received, rate, slope, direction, reset, trace, grad, w, alpha, *results, work]
-    inputs = [None if x is None else x.contiguous() for x in tensors]  # kept until the call is over
-    function(num_steps, networks, size, CHUNK, hebb, rate.shape[-1], *map(_address, inputs))
+    _call("plastic_backward", (num_steps, networks, size, CHUNK, hebb, rate.shape[-1]), tensors)
 
 
-def _address(x: Any) -> int | None:
-    return None if x is None else x.data_ptr()
+def _call(name: str, sizes: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+    """Calls a kernel with sizes and then the addresses of tensors; results among them must be contiguous."""
+    kept = [None if x is None else x.contiguous() for x in tensors]  # until the call is over
+    function = kernel(name, tensors[0].dtype, *[LONG] * len(sizes), *[POINTER] * len(kept))  # type: ignore[union-attr]
+    function(*sizes, *[None if x is None else x.data_ptr() for x in kept])

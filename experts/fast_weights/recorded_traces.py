@@ -95,7 +95,7 @@ def backward_through_steps(
     """
     grad_pre, grad_rate, grad_alpha = torch.empty_like(grad), torch.empty_like(steps.rate), torch.zeros_like(alpha)
     networks, size = grad.shape[1], len(w)
-    if plastic_kernels.usable(grad, *steps, w, alpha):
+    if plastic_kernels.usable(grad, steps.received, w, alpha):
         plastic_kernels.backward(rule == "hebb", steps, grad, w, alpha, direction, (grad_pre, grad_rate, grad_alpha))
         return grad_pre, grad_alpha, grad_rate
     block = max(1, BLOCK // size**2) if grad.device.type == "cpu" else networks

@@ -18,6 +18,7 @@ from badger.learners.evolution.ranks import centered_ranks
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_sizes
+from badger.normalized_sense import merge_obs_summaries, normalizer_metrics
 from badger.policies import mixed
 from badger.policies.policies import Greedy, MeanAction, Policy, identity_policy
 from badger.rng import generator
@@ -43,7 +44,8 @@ class Evolution:
 
     Members are one batched computation (`torch.vmap`). Their actions are deterministic: the agent's outputs where the
     task is differentiable, else the most likely choices and the means of real numbers. Under torchrun each process
-    plays a share of the members, and processes exchange returns and scores alone: all draw the same perturbations.
+    plays a share of the members, and processes exchange returns, scores and moments of observations alone: all draw the
+    same perturbations.
 
     Metrics: `return` (mean over members) and `best_return` of the episodes that ended last, and of those in progress
     before any has ended; `episodes` that ended; `loss`, minus the mean return of the steps played; `gradient_norm` and
@@ -135,11 +137,14 @@ class Evolution:
         ended = self.elapsed + steps == task.steps
         drawn = self._perturbations(self.step)
         self.noise = add_perturbations(self.noise, drawn)
-        return_, episode_return, totals = self._play(task, drawn, steps, last=ended)
+        return_, episode_return, played = self._play(task, drawn, steps, last=ended)
+        totals = {name: total.sum(0) for name, total in played.totals.items()}
+        distributed.all_reduce_mean_(list(totals.values()))  # used as quotients only
         self._set_gradient(return_)
         finite = return_.isfinite()
         means = {"loss": -torch.where(finite, return_, 0).sum() / finite.sum()}
         metrics = self.updater.apply(lr, means, totals)
+        merge_obs_summaries(self.agent, played.obs)  # not before: all members play with equal moments
         self.elapsed += steps
         self.step += 1
         self.env_steps += steps * self.batch * self.population
@@ -150,6 +155,7 @@ class Evolution:
             self._restart()
         mean, best = summary if self.last_return is None else self.last_return
         episodes = float(self.population * self.batch * ended)
+        metrics |= normalizer_metrics(self.agent, None)
         return {**metrics, "return": mean, "best_return": best, "episodes": episodes, "lr": lr}
 
     def _all_over(self, task: Task) -> bool:
@@ -173,8 +179,8 @@ class Evolution:
 
     def _play(
         self, task: Task, drawn: Perturbations, steps: int, *, last: bool
-    ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], dict[str, Tensor]]:
-        """The returns of all members in these steps and since the episodes began; sums and counts of all scores."""
+    ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], Played]:
+        """The returns of all members in these steps and since the episodes began; what this process's have played."""
         share = self.population // distributed.world_size()
         own = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
         starts = range(0, share, self.chunk_size)
@@ -183,10 +189,9 @@ class Evolution:
         self.running = played.running
         returns = played.return_.new_zeros(2, self.population)
         returns[:, own] = torch.stack([played.return_, played.episode_return])
-        totals = {name: total.sum(0) for name, total in played.totals.items()}
-        distributed.all_reduce_mean_([returns, *totals.values()])  # totals are used as quotients only
+        distributed.all_reduce_mean_([returns])
         return_, episode_return = returns * distributed.world_size()
-        return return_, episode_return, totals
+        return return_, episode_return, played
 
     def _play_chunk(
         self, task: Task, drawn: Perturbations, first: int, chunk: slice, steps: int, *, last: bool
