@@ -43,6 +43,14 @@ def is_batched(tensor: Tensor) -> bool:
     return functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
 
 
+def storage_users(tensor: Tensor) -> int:
+    """Number of tensors that share the storage of this one, itself included; those of autograd's graph, too.
+
+    Shows whether memory may be written again. Public replacement: none; to allocate new memory each time.
+    """
+    return torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) - 1  # without the object made here
+
+
 def recorded_outside(tensor: Tensor) -> bool:
     """Whether autograd, or a `torch.func.grad` around the innermost transform, records this tensor.
 

@@ -227,3 +227,17 @@ def test_fake_tensors_have_devices_but_no_values():
             with pytest.raises(Exception, match=r"tolist|_local_scalar_dense"):
                 read(y.sum())
     assert module.weight.grad is None and torch.ones(1).item() == 1
+
+
+def test_the_users_of_a_storage_are_tensors_views_and_graphs():
+    x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+    assert torch_internals.storage_users(x) == 1
+    view = x[1:]
+    assert torch_internals.storage_users(x) == 2
+    product = x * w  # saves x for its backward pass, which may share the tensor itself
+    del view
+    assert torch_internals.storage_users(x) >= 1
+    y = (x.view(3) * w).sum()  # the view is gone, but the graph has it
+    assert torch_internals.storage_users(x) == 2
+    del product, y
+    assert torch_internals.storage_users(x) == 1
