@@ -60,7 +60,7 @@ def load(file: Path, checksum: int) -> Loaded:
         return _refused(f"{file} cannot be loaded ({error}); {HINT}")
     if built_from != checksum:
         return _refused(f"{file} was built from other sources than those beside it; {HINT}")
-    return Loaded(handle, f"built with {handle.badger_kernels_compiler().decode()}")
+    return Loaded(handle, f"built with {handle.badger_kernels_compiler().decode().strip()}")
 
 
 def _refused(reason: str) -> Loaded:
