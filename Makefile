@@ -1,4 +1,4 @@
-# Each command sets up .venv first; a change of pyproject.toml or constraints.txt sets it up again.
+# Each command sets up .venv first; a change of pyproject.toml, constraints.txt or a kernel sets it up again.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -53,7 +53,7 @@ clean: ## remove .venv, builds and caches, but no runs
 
 # .venv/.test, .venv/.dev and .venv/.docs mark that the extra of that name is installed.
 # torch is installed first, so that no other package selects its build.
-$(VENV)/.%: pyproject.toml constraints.txt
+$(VENV)/.%: pyproject.toml constraints.txt hatch_build.py $(wildcard experts/kernels/*.[ch]) experts/kernels/build.py
 	@echo "setting up $(VENV) with the extra '$*': some minutes the first time"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch

@@ -180,21 +180,44 @@ class Agent(nn.Module):
             self._edge_lists[experts] = edge_list(saved, experts)
             self._episode_edges.clear()
 
-    def _all_edges(self, experts: int, like: Tensor) -> Edges:
-        """The edges of the topology's graphs on the device of `like`. Only the first call copies data to the device."""
+    def all_edges(self, experts: int, like: Tensor) -> Edges:
+        """The edges (G, K) of the topology's graphs. Only the first call copies data to the device.
+
+        Args:
+            experts: E.
+            like: gives device and dtype.
+        """
         key = experts, like.device, like.dtype
         if key not in self._episode_edges:
-            topology = self.topology if isinstance(self.topology, PerEpisode) else self._edge_list(experts)
-            make = partial(_topology_edges, topology, experts, like.device, like.dtype)
+            make = partial(self.make_all_edges, experts, like.device, like.dtype)
             # in another thread, without the transforms of torch.func and the inference mode of this one, in which the
             # cached tensors could not be used later
             with ThreadPoolExecutor(1) as thread:
                 self._episode_edges[key] = thread.submit(make).result()
         return self._episode_edges[key]
 
-    def _sample_edges(self, experts: int, like: Tensor, rng: torch.Generator) -> tuple[Edges, Int[Tensor, " B"] | None]:
-        """The edges of new episodes, and the indices of their graphs."""
-        edges, batch = self._all_edges(experts, like), like.shape[0]
+    def make_all_edges(self, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
+        """As `all_edges`, without a cache.
+
+        Args:
+            experts: E.
+            device: of the edges.
+            dtype: of their weights.
+        """
+        like = torch.empty(0, device=device, dtype=dtype)
+        if isinstance(self.topology, PerEpisode):
+            return self.topology.make_edges(experts, like)
+        return make_edges(self._edge_list(experts), experts, 1, like)
+
+    def sample_edges(self, experts: int, like: Tensor, rng: torch.Generator) -> tuple[Edges, Int[Tensor, " B"] | None]:
+        """The edges of new episodes, and the indices of their graphs.
+
+        Args:
+            experts: E.
+            like: (B, ...), gives batch, device and dtype.
+            rng: the generator of graphs, where the topology is drawn for each episode.
+        """
+        edges, batch = self.all_edges(experts, like), like.shape[0]
         if not isinstance(self.topology, PerEpisode):
             return expand_batch(edges, batch), None
         graph = torch.randint(self.topology.graphs, (batch,), generator=rng, device=like.device)
@@ -209,7 +232,7 @@ class Agent(nn.Module):
         """
         if graph is None:
             return state
-        edges = select_graphs(self._all_edges(state.identity.shape[1], state.y), graph)
+        edges = select_graphs(self.all_edges(state.identity.shape[1], state.y), graph)
         return state._replace(edges=edges, graph=graph)
 
     def initial_state(
@@ -230,7 +253,7 @@ class Agent(nn.Module):
         experts = self.experts if experts is None else experts
         outputs = self.act.outputs if outputs is None else outputs
         like, batch = obs.flatten(1), obs.shape[0]
-        edges, graph = self._sample_edges(experts, like, rng)
+        edges, graph = self.sample_edges(experts, like, rng)
         x = like.new_zeros(batch, experts, self.core.input_size)
         y = like.new_zeros(batch, experts, self.core.output_size)
         identity = self._identities(like, experts, rng)
@@ -323,7 +346,7 @@ class Agent(nn.Module):
         new_size = old_size + n
         like, batch = obs.flatten(1), obs.shape[0]
         if isinstance(self.topology, PerEpisode):
-            edges, graph = self._sample_edges(new_size, like, rng)
+            edges, graph = self.sample_edges(new_size, like, rng)
         else:
             rows = self._edge_list(new_size)
             edges, graph = connect_new_experts(state.edges, rows, old_size=old_size, new_size=new_size), None
@@ -412,13 +435,6 @@ class Agent(nn.Module):
         """Identities with the output names of the head appended."""
         names = self.act.output_names(assignment, identity.shape[1])
         return identity if names is None else torch.cat([identity, names], -1)
-
-
-def _topology_edges(topology: EdgeList | PerEpisode, experts: int, device: torch.device, dtype: torch.dtype) -> Edges:
-    like = torch.empty(0, device=device, dtype=dtype)
-    if isinstance(topology, PerEpisode):
-        return topology.make_edges(experts, like)
-    return make_edges(topology, experts, 1, like)
 
 
 def _empty_delivery(inbox: Tensor, edges: Edges) -> Delivery:

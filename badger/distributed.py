@@ -163,8 +163,19 @@ def _all_reduce_max(numbers: list[int]) -> list[int]:
 
 
 def _reduce(tensor: Tensor, how: dist.ReduceOp.RedOpType) -> None:
-    try:
+    with collective():
         dist.all_reduce(tensor, how)
+
+
+@contextmanager
+def collective() -> Iterator[None]:
+    """Context of an operation of all processes.
+
+    Raises:
+        ProcessLost: another process has died.
+    """
+    try:
+        yield
     except RuntimeError as error:
         raise ProcessLost(str(error).splitlines()[0]) from error
 

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent
-from badger.moments import RewardScaling, RunningMoments
+from badger.moments import RewardScaling, RunningMoments, Summary, summarize
 from badger.sense import Sense
 
 
@@ -43,7 +43,7 @@ class Normalized(Sense):
         if not clip > 0:
             raise ValueError(f"clip={clip}, want a number above 0")
         self.base, self.clip, self.output_size = base, clip, base.output_size
-        self.elementwise = base.elementwise
+        self.elementwise, self.broadcasts = base.elementwise, base.broadcasts
         self.moments = RunningMoments(obs_size)
         chosen = torch.ones(obs_size, dtype=torch.bool) if numeric is None else torch.tensor(numeric)
         self.register_buffer("numeric", chosen, persistent=False)
@@ -53,18 +53,47 @@ class Normalized(Sense):
         return self.base(torch.where(self.numeric, normalized, obs), experts, outputs)
 
 
-def update_obs_moments(agent: Agent, obs: Float[Tensor, "T B *EO"], present: Sequence[Bool[Tensor, "B *P"]]) -> None:
+def update_obs_moments(
+    agent: Agent, obs: Float[Tensor, "T B *EO"], present: Sequence[Bool[Tensor, "B *P"]], *, copies: int = 1
+) -> None:
     """Merges the observations of a rollout into the moments of an agent's sense, where it is `Normalized`.
 
     Args:
         agent: the agent.
         obs: the observations.
         present: rows, or agents in them, that observed each step; empty: all.
+        copies: number of processes that have the same rollout.
     """
     if isinstance(agent.sense, Normalized):
         rows = obs.shape[:-1]
         mask = torch.stack(list(present)) if present else torch.ones(rows, dtype=torch.bool, device=obs.device)
-        agent.sense.moments.update(obs, mask)
+        agent.sense.moments.update(obs, mask, copies=copies)
+
+
+def summarize_obs(agent: Agent, obs: Float[Tensor, "T B *EO"], mask: Bool[Tensor, "T B"]) -> Summary | tuple[()]:
+    """The summary of observations that are finite, for the moments of an agent's sense; () where it keeps none.
+
+    Args:
+        agent: the agent.
+        obs: the observations.
+        mask: the steps that count.
+    """
+    if not isinstance(agent.sense, Normalized):
+        return ()
+    finite = obs.isfinite().all(-1)
+    rows = mask.reshape(mask.shape + (1,) * (finite.dim() - mask.dim()))
+    return summarize(obs.to(agent.sense.moments.mean), finite & rows)
+
+
+def merge_obs_summaries(agent: Agent, parts: Summary | tuple[()]) -> None:
+    """Merges summaries of observations into the moments of an agent's sense.
+
+    Args:
+        agent: the agent.
+        parts: one after the other, as `summarize_obs` made them.
+    """
+    if isinstance(agent.sense, Normalized) and parts:
+        agent.sense.moments.merge(Summary(*parts))
 
 
 def normalizer_metrics(agent: Agent, reward_scaling: RewardScaling | None) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from comms.bus import Bus, Delivery, State, make_delivery
 from comms.edge_softmax import edge_attention
+from comms.sharding import Shard
 from comms.topology import Edges
 
 
@@ -43,7 +44,12 @@ class Attention(Bus):
         self.query_key_value = nn.Linear(input_size, sum(self.sizes))  # one product instead of three
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: each expert sends along its outgoing edges and attends over its incoming ones."""
         parts = self.query_key_value(y).split(self.sizes, dim=-1)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from comms.sharding import Shard
 from comms.topology import Edges, is_unmodified
 
 State: TypeAlias = Tensor | tuple
@@ -52,7 +53,12 @@ class Bus(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round of communication.
 
@@ -61,6 +67,10 @@ class Bus(nn.Module, ABC):
             edges: the communication graph of each episode.
             state: the state after the previous round.
             rng: the generator of random choices; None: the default generator.
+            shard: where the experts are spread over several processes (`comms.sharding`), the part of this one: y has
+                its own experts, then those that are heard from others, and only the inboxes of its own are used.
+                Messages and floats are those sent to its own experts. A bus without this parameter works in one
+                process only. None: all experts are in this process.
 
         Returns:
             The delivery, and the state after this round.
@@ -90,11 +100,32 @@ class Silent(Bus):
         self.input_size, self.message_size = input_size, message_size
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """An inbox of zeros, without cost."""
         inbox, cost = y.new_zeros(*y.shape[:2], self.message_size), y.new_zeros(y.shape[0])
         return Delivery(inbox, torch.zeros_like(edges.weight), cost, cost), state
+
+
+def deliver_inside(
+    bus: Bus, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None, shard: Shard | None
+) -> tuple[Delivery, State]:
+    """One round of a wrapped bus, which may have no parameter `shard` where all experts are in one process.
+
+    Args:
+        bus: the wrapped bus.
+        y: as in `Bus.forward`.
+        edges: as in `Bus.forward`.
+        state: as in `Bus.forward`.
+        rng: as in `Bus.forward`.
+        shard: as in `Bus.forward`.
+    """
+    return bus(y, edges, state, rng) if shard is None else bus(y, edges, state, rng, shard)
 
 
 def make_delivery(

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from comms.bus import Bus, Delivery, State, select_experts
+from comms.bus import Bus, Delivery, State, deliver_inside, select_experts
+from comms.sharding import Shard
 from comms.topology import Edges, max_edge_weights
 
 
@@ -56,14 +57,20 @@ class Delayed(Bus):
         return Queue(y.new_zeros(*size, y.shape[2]), none, none, self.bus.initial_state(y))
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: delivers the oldest entry of the queue and appends the current outputs."""
         assert isinstance(state, Queue)
         newest = (y, *(weight.ne(0) for weight in max_edge_weights(edges, y.shape[1])))
         oldest_y, can_send, can_receive = (part[:, :, 0] for part in state[:3])
         arrives = can_send.gather(1, edges.senders) & can_receive.gather(1, edges.receivers)
-        delivery, bus = self.bus(oldest_y, edges._replace(weight=edges.weight * arrives), state.bus, rng)
+        arriving = edges._replace(weight=edges.weight * arrives)
+        delivery, bus = deliver_inside(self.bus, oldest_y, arriving, state.bus, rng, shard)
         pairs = zip(state[:3], newest, strict=True)
         y, can_send, can_receive = (torch.cat([queue[:, :, 1:], new.unsqueeze(2)], 2) for queue, new in pairs)
         return delivery, Queue(y, can_send, can_receive, bus)

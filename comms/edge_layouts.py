@@ -68,6 +68,8 @@ class DenseLayout:
 class RegularLayout:
     """Scores of the edges of a regular graph, (B, N, R, H): reductions run over the short axis of neighbors.
 
+    The first R of the E experts receive.
+
     Args:
         edges: the communication graph, with `layout_index`.
         experts: E.
@@ -112,7 +114,7 @@ class RegularLayout:
         batch, neighbors, receivers = self.shape
         size = max(1, MAX_GATHERED // (batch * neighbors * rows.shape[1]))
         parts = []
-        for block in (slice(i, i + size) for i in range(0, receivers, size)):
+        for block in (slice(i, min(i + size, receivers)) for i in range(0, receivers, size)):
             sent = rows.index_select(0, self.sender_rows[:, :, block].flatten())
             parts.append(reduce(sent.view(batch, neighbors, -1, *x.shape[2:]), block))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -2)

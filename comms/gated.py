@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from comms.bus import Bus, Delivery, State
+from comms.bus import Bus, Delivery, State, deliver_inside
+from comms.sharding import Shard, draw
 from comms.topology import Edges
 
 
@@ -34,14 +35,20 @@ class Gated(Bus):
         return self.bus.initial_state(y)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: only messages of experts with an open gate are delivered and counted."""
         p = self.gate(y).squeeze(-1).sigmoid()  # (B, E)
-        threshold = torch.rand(p.shape, generator=rng, device=p.device, dtype=p.dtype) if self.training else 0.5
+        threshold = draw(torch.rand, p, rng, None if shard is None else shard.experts) if self.training else 0.5
         # p - p.detach() is exactly 0, so that the gate stays 0 or 1
         gate = (p > threshold).to(p.dtype) + (p - p.detach())
-        return self.bus(y, edges._replace(weight=edges.weight * gate.gather(1, edges.senders)), state, rng)
+        gated = edges._replace(weight=edges.weight * gate.gather(1, edges.senders))
+        return deliver_inside(self.bus, y, gated, state, rng, shard)
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """Selects experts of the wrapped bus's state."""

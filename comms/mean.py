@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from comms.bus import Bus, Delivery, State, make_delivery
 from comms.edge_softmax import edge_attention
+from comms.sharding import Shard
 from comms.topology import Edges
 
 
@@ -27,7 +28,12 @@ class Mean(Bus):
         self.message = nn.Linear(input_size, message_size, bias=False)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: each expert sends along its outgoing edges."""
         inbox, weights = edge_attention(self.message(y).unsqueeze(2), edges)

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from comms.bus import Bus, Delivery, State
+from comms.bus import Bus, Delivery, State, deliver_inside
+from comms.sharding import Shard, draw
 from comms.topology import Edges
 
 
@@ -39,16 +40,21 @@ class Noisy(Bus):
         return self.bus.initial_state(y)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: drops edges, then adds noise to the inboxes of the wrapped bus."""
         if self.drop:
-            uniform = torch.rand(edges.weight.shape, generator=rng, device=y.device, dtype=y.dtype)
+            uniform = draw(torch.rand, edges.weight, rng, None if shard is None else shard.edges)
             edges = edges._replace(weight=edges.weight * (uniform >= self.drop))
-        delivery, state = self.bus(y, edges, state, rng)
+        delivery, state = deliver_inside(self.bus, y, edges, state, rng, shard)
         if self.noise:
             inbox = delivery.inbox
-            noise = torch.randn(inbox.shape, generator=rng, device=y.device, dtype=y.dtype) * self.noise
+            noise = draw(torch.randn, inbox, rng, None if shard is None else shard.experts) * self.noise
             received = inbox.detach().ne(0).any(-1, keepdim=True)  # without active edges an inbox is zeros
             delivery = delivery._replace(inbox=inbox + noise * received)
         return delivery, state

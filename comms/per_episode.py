@@ -4,7 +4,7 @@ Axes: G graph, B episode, K edge.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import networkx as nx
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from comms.generators import TOPOLOGIES, EdgeList
 from comms.lookup import get_by_name
-from comms.topology import Edges, edge_list, is_unmodified, make_edges, map_edges
+from comms.topology import Edges, edge_list, is_unmodified, list_edges, map_edges
 
 
 @dataclass(frozen=True)
@@ -59,15 +59,19 @@ class PerEpisode:
         Raises:
             ValueError: as `edge_list`.
         """
+        return stack_graphs(self.edge_lists(experts), experts, experts, like)
+
+    def edge_lists(self, experts: int) -> list[EdgeList]:
+        """The edge lists of all graphs.
+
+        Args:
+            experts: E.
+
+        Raises:
+            ValueError: as `edge_list`.
+        """
         seeds = range(self.seed, self.seed + self.graphs)
-        lists = [edge_list(self._function(experts, seed=seed), experts) for seed in seeds]
-        size = max(len(rows.senders) for rows in lists)
-        made = [make_edges(_padded(rows, size, experts), experts, 1, like) for rows in lists]
-        if any(edges.log_weight_source is None for edges in made):  # not regular: no cached fields
-            made = [Edges(*edges[:3]) for edges in made]
-        parts = zip(*(edges[:5] for edges in made), strict=True)
-        edges = Edges(*(None if part[0] is None else torch.cat(part) for part in parts))  # type: ignore[arg-type]
-        return edges if edges.log_weight is None else edges._replace(log_weight_source=edges.weight)
+        return [edge_list(self._function(experts, seed=seed), experts) for seed in seeds]
 
     def first(self, experts: int) -> nx.Graph | EdgeList:
         """The first of the graphs, as a topology of its own.
@@ -80,6 +84,26 @@ class PerEpisode:
     @property
     def _function(self) -> Callable[..., nx.Graph | EdgeList]:
         return get_by_name(TOPOLOGIES, self.topology, "topology") if isinstance(self.topology, str) else self.topology
+
+
+def stack_graphs(lists: Sequence[EdgeList], senders: int, receivers: int, like: Tensor) -> Edges:
+    """The edges (G, K) of several graphs.
+
+    Args:
+        lists: the sorted edge list of each.
+        senders: as in `comms.topology.list_edges`.
+        receivers: as in `comms.topology.list_edges`.
+        like: gives the device, and the dtype of the weights.
+    """
+    size = max(len(rows.senders) for rows in lists)
+    made = [list_edges(_padded(rows, size, receivers - 1), senders, receivers, like) for rows in lists]
+    if len(made) == 1:
+        return made[0]
+    if any(edges.log_weight_source is None for edges in made):  # not regular: no cached fields
+        made = [Edges(*edges[:3]) for edges in made]
+    parts = zip(*(edges[:5] for edges in made), strict=True)
+    edges = Edges(*(None if part[0] is None else torch.cat(part) for part in parts))  # type: ignore[arg-type]
+    return edges if edges.log_weight is None else edges._replace(log_weight_source=edges.weight)
 
 
 def select_graphs(edges: Edges, graph: Int[Tensor, " B"]) -> Edges:
@@ -108,8 +132,8 @@ def where_edges(mask: Tensor, new: Edges, old: Edges) -> Edges:
     return edges._replace(log_weight_source=edges.weight) if is_unmodified(new) and is_unmodified(old) else edges
 
 
-def _padded(rows: EdgeList, size: int, experts: int) -> EdgeList:
-    """The edge list with inactive edges of the last expert to itself appended."""
+def _padded(rows: EdgeList, size: int, last: int) -> EdgeList:
+    """The edge list with inactive edges of the last receiver to itself appended."""
     missing = size - len(rows.senders)
-    last = np.full(missing, experts - 1)
-    return EdgeList(*(np.concatenate(pair) for pair in zip(rows, (last, last, np.zeros(missing)), strict=True)))
+    ends = np.full(missing, last)
+    return EdgeList(*(np.concatenate(pair) for pair in zip(rows, (ends, ends, np.zeros(missing)), strict=True)))

@@ -106,15 +106,26 @@ def make_edges(topology: Topology, experts: int, batch: int, like: Tensor) -> Ed
         ValueError: as `edge_list`.
         TypeError: as `edge_list`.
     """
-    rows = edge_list(topology, experts)
-    senders, receivers = (torch.tensor(x, device=like.device).unsqueeze(0) for x in rows[:2])
-    weight = torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0)
-    edges = Edges(senders, receivers, weight)
-    if _is_regular(rows, experts):
-        edges = _with_layout(edges, experts)
+    return expand_batch(list_edges(edge_list(topology, experts), experts, experts, like), batch)
+
+
+def list_edges(rows: EdgeList, senders: int, receivers: int, like: Tensor) -> Edges:
+    """The edges (1, K) of a sorted edge list.
+
+    Args:
+        rows: sorted by receiver, then by sender.
+        senders: number of experts that may send.
+        receivers: number of experts that may receive, the first of those; the inboxes of others are not used.
+        like: gives the device, and the dtype of the weights.
+    """
+    ends = [torch.tensor(x, device=like.device).unsqueeze(0) for x in rows[:2]]
+    edges = Edges(ends[0], ends[1], torch.tensor(rows.weight, device=like.device, dtype=like.dtype).unsqueeze(0))
+    dense = is_dense(senders, len(rows.senders))
+    if _is_regular(rows, receivers) and not (dense and senders > receivers):
+        edges = _with_dense_layout(edges, senders) if dense else _with_regular_layout(edges, receivers)
         if not rows.weight.all():
             edges = edges._replace(log_weight=None, log_weight_source=None)
-    return expand_batch(edges, batch)
+    return edges
 
 
 def expand_batch(edges: Edges, batch: int) -> Edges:
@@ -160,25 +171,28 @@ def max_edge_weights(edges: Edges, experts: int) -> tuple[Float[Tensor, "B E"], 
     return outgoing, incoming
 
 
-def _with_layout(edges: Edges, experts: int) -> Edges:
-    """The edges (1, K) of a regular graph, with the cached fields."""
+def _with_dense_layout(edges: Edges, experts: int) -> Edges:
+    """The edges (1, K) of a dense regular graph, with the cached fields."""
+    weight, index = edges.weight, edges.senders * experts + edges.receivers
+    pairs = weight.new_zeros(1, experts**2).scatter(1, index, weight)
+    return edges._replace(
+        layout_index=index, log_weight=pairs.log().view(1, 1, experts, experts), log_weight_source=weight
+    )
+
+
+def _with_regular_layout(edges: Edges, receivers: int) -> Edges:
+    """The edges (1, K) of a sparse regular graph, with the cached fields."""
     weight = edges.weight
-    if is_dense(experts, weight.shape[1]):
-        index = edges.senders * experts + edges.receivers
-        pairs = weight.new_zeros(1, experts**2).scatter(1, index, weight)
-        return edges._replace(
-            layout_index=index, log_weight=pairs.log().view(1, 1, experts, experts), log_weight_source=weight
-        )
-    index, weights = (x.view(1, experts, -1).mT.contiguous() for x in (edges.senders, weight))
+    index, weights = (x.view(1, receivers, -1).mT.contiguous() for x in (edges.senders, weight))
     return edges._replace(layout_index=index, log_weight=weights.log().unsqueeze(-1), log_weight_source=weight)
 
 
-def _is_regular(rows: EdgeList, experts: int) -> bool:
+def _is_regular(rows: EdgeList, receivers: int) -> bool:
     """Whether all receivers have equally many different senders."""
-    count, remainder = divmod(len(rows.senders), experts)
-    if remainder or not count or (rows.receivers != np.arange(experts).repeat(count)).any():
+    count, remainder = divmod(len(rows.senders), receivers)
+    if remainder or not count or (rows.receivers != np.arange(receivers).repeat(count)).any():
         return False
-    return bool((np.diff(rows.senders.reshape(experts, count)) > 0).all())
+    return bool((np.diff(rows.senders.reshape(receivers, count)) > 0).all())
 
 
 def _check_edge_list(rows: EdgeList, experts: int) -> EdgeList:

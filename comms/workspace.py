@@ -3,8 +3,10 @@
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from comms.bus import Bus, Delivery, State
+from comms.sharding import Shard
 from comms.topology import Edges, max_edge_weights
 
 
@@ -65,33 +67,59 @@ class Workspace(Bus):
         return y.new_zeros(y.shape[0], *self.slot_embedding.shape)
 
     def forward(
-        self, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None
+        self,
+        y: Float[Tensor, "B E Y"],
+        edges: Edges,
+        state: State,
+        rng: torch.Generator | None,
+        shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: all experts write, then all experts read."""
         assert isinstance(state, Tensor)
         outgoing, incoming = max_edge_weights(edges, y.shape[1])
-        read_query, key, value = self.query_key_value(y).split(self.sizes, dim=-1)
-        write = self._write_weights(self.query(state + self.slot_embedding) @ key.mT, outgoing)  # (B, S, E)
-        new = (write @ value).tanh()
+        own = y.shape[1] if shard is None else shard.size
+        if shard is not None:
+            outgoing, incoming = shard.outgoing.to(y).expand_as(outgoing), incoming[:, :own]
+        query, key, value = self.query_key_value(y).split(self.sizes, dim=-1)
+        write, total = self._write_weights(self.query(state + self.slot_embedding) @ key.mT, outgoing, shard)
+        written = write[..., :own] @ value[:, :own]  # (B, S, M)
+        new = (written if shard is None else shard.sum(written)).tanh()
         gate = self.gate(torch.cat([state, new], -1)).sigmoid()
-        slots = torch.where(outgoing.any(-1)[:, None, None], state + gate * (new - state), state)
-        scores = read_query @ self.key(slots + self.slot_embedding).mT  # (B, E, S)
+        slots = torch.where(total.ne(0), state + gate * (new - state), state)
+        scores = query[:, :own] @ self.key(slots + self.slot_embedding).mT  # (B, E, S)
         read = (scores * self.key_size**-0.5).softmax(-1) * incoming.ne(0).unsqueeze(-1)
         weights = _edge_credit(read.detach(), write.detach(), edges)
-        messages = (outgoing.count_nonzero(-1) + len(self.slot_embedding) * incoming.count_nonzero(-1)).to(y.dtype)
+        writers, readers = outgoing[:, :own].count_nonzero(-1), incoming.count_nonzero(-1)
+        messages = (writers + len(self.slot_embedding) * readers).to(y.dtype)
         return Delivery(read @ slots, weights, messages, messages * (self.key_size + self.message_size)), slots
 
-    def _write_weights(self, scores: Tensor, outgoing: Tensor) -> Tensor:
-        """Attention weights of the writers for each slot, (B, S, E); zeros where no expert writes."""
+    def _write_weights(self, scores: Tensor, outgoing: Tensor, shard: Shard | None) -> tuple[Tensor, Tensor]:
+        """Attention weights of the writers for each slot, (B, S, E), and their sum before they are normalized.
+
+        Both are 0 where no expert writes.
+        """
         out_weight = outgoing.unsqueeze(1)  # (B, 1, E)
         scores = scores * self.key_size**-0.5
         active = scores.detach().masked_fill(out_weight == 0, -torch.inf)
-        excess = scores - active.amax(-1, keepdim=True)  # of an absent writer it may be above 0; no writers: inf
+        peak, own = active.amax(-1, keepdim=True), scores.shape[-1]
+        if shard is not None:
+            peak, own = shard.max(peak), shard.size
+        excess = scores - peak  # of an absent writer it may be above 0; no writers: inf
         exp_scores = excess.masked_fill(excess > 0, 0).exp()  # clamp's gradient at 0 depends on the version of torch
-        if self.top_k is not None and self.top_k < active.shape[-1]:
-            exp_scores = exp_scores.masked_fill(active < active.topk(self.top_k).values[..., -1:], 0)
-        total = (exp_scores * out_weight).sum(-1, keepdim=True)
-        return exp_scores * out_weight * total.masked_fill(total == 0, 1).reciprocal()
+        if self.top_k is not None and self.top_k < (own if shard is None else shard.experts.total):
+            exp_scores = exp_scores.masked_fill(active < self._lowest_of_best(active[..., :own], shard), 0)
+        total = (exp_scores * out_weight)[..., :own].sum(-1, keepdim=True)
+        total = total if shard is None else shard.sum(total)
+        return exp_scores * out_weight * total.masked_fill(total == 0, 1).reciprocal(), total
+
+    def _lowest_of_best(self, active: Tensor, shard: Shard | None) -> Tensor:
+        """The `top_k`-th highest score of a slot's writers, in all processes."""
+        assert self.top_k is not None
+        best = active.topk(min(self.top_k, active.shape[-1])).values
+        if shard is not None:
+            missing = self.top_k - best.shape[-1]
+            best = shard.gather(pad(best, (0, missing), value=-torch.inf)).topk(self.top_k).values
+        return best[..., -1:]
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """The state unchanged: slots belong to no expert."""

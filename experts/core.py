@@ -75,6 +75,43 @@ class Core(nn.Module, ABC):
             ys.append(y)
         return torch.stack(ys), state
 
+    def step_record(self, state: State) -> tuple[Tensor, ...]:
+        """What `unroll_recorded` must know of each step; empty for a core that needs the graph of its steps.
+
+        Args:
+            state: the state after a step, without a graph.
+        """
+        return ()
+
+    def unroll_recorded(
+        self,
+        xs: Float[Tensor, "T B N D"],
+        records: tuple[Tensor, ...],
+        state: State,
+        reset: Bool[Tensor, "T B"] | None = None,
+    ) -> tuple[Float[Tensor, "T B N Y"], dict[str, Float[Tensor, "T B"]]]:
+        """The outputs of steps that were made without a graph, with the gradient to inputs and parameters.
+
+        An override makes no second forward pass: it goes backward through all steps from what was recorded of them.
+
+        Args:
+            xs: the inputs of all steps.
+            records: the results of `step_record` with the present parameters, stacked along a first axis.
+            state: the state before the first step, which gets no gradient.
+            reset: as in `unroll`.
+
+        Returns:
+            The outputs, and the auxiliary losses, of all steps.
+        """
+        ys, losses = [], []
+        for t, x in enumerate(xs):
+            if reset is not None:
+                state = states.where(reset[t], self.initial_state(x), state)
+            y, state = self(x, state)
+            ys.append(y)
+            losses.append(self.losses(state))
+        return torch.stack(ys), {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
+
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
         """Auxiliary losses by name, one value for each episode.
 
@@ -161,6 +198,23 @@ class Private(Core):
         folded_reset = None if reset is None else reset.repeat_interleave(n, 1)
         ys, folded = self.core.unroll(xs.flatten(1, 2).unsqueeze(2), states.fold(state), folded_reset)
         return ys.view(*xs.shape[:3], self.output_size), states.unfold(folded, n)
+
+    def step_record(self, state: State) -> tuple[Tensor, ...]:
+        return self.core.step_record(states.fold(state))
+
+    def unroll_recorded(
+        self,
+        xs: Float[Tensor, "T B N D"],
+        records: tuple[Tensor, ...],
+        state: State,
+        reset: Bool[Tensor, "T B"] | None = None,
+    ) -> tuple[Float[Tensor, "T B N Y"], dict[str, Float[Tensor, "T B"]]]:
+        """By `unroll_recorded` of the wrapped core."""
+        n = xs.shape[2]
+        folded_reset = None if reset is None else reset.repeat_interleave(n, 1)
+        ys, losses = self.core.unroll_recorded(xs.flatten(1, 2).unsqueeze(2), records, states.fold(state), folded_reset)
+        means = {name: loss.unflatten(1, (-1, n)).mean(2) for name, loss in losses.items()}
+        return ys.view(*xs.shape[:3], self.output_size), means
 
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
         return self._mean_over_members(self.core.losses, state)

@@ -76,17 +76,25 @@ def initial_key(x: Float[Tensor, "B N D"]) -> RandomKey:
     return RandomKey(*(x.new_zeros(x.shape[:2], dtype=torch.int64) for _ in range(2)))
 
 
-def seeded(state: State, rng: torch.Generator) -> State:
+def seeded(state: State, rng: torch.Generator, members: tuple[int, Int[Tensor, " N"]] | None = None) -> State:
     """The state with a random seed for each episode and member that has none; a state without keys as it is.
 
     Args:
         state: of a core; nothing is drawn where it has no `RandomKey`.
         rng: the generator, on the device of the state.
+        members: where the state has some of all members: the number of all, and which of them, so that each gets the
+            seed that it has among all.
     """
     old = random_seeds(state)
     if old is None:
         return state
-    new = torch.randint(1, 2**63 - 1, old.shape, generator=rng, device=old.device)
+    total, index = members or (1, torch.zeros(1, dtype=torch.int64, device=old.device))
+    size = old.shape[1] // len(index)  # numbers of a member
+    new = torch.randint(1, 2**63 - 1, (len(old), total * size), generator=rng, device=old.device)
+    if members is not None:
+        sizes = [prod(key.seed.shape[2:]) for key in _keys(state)]
+        parts = new.split([total * size for size in sizes], 1)
+        new = torch.cat([p.unflatten(1, (total, -1))[:, index].flatten(1) for p in parts], 1)
     return with_random_seeds(state, torch.where(old == 0, new, old))
 
 

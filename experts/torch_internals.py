@@ -33,6 +33,24 @@ def functorch_active() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def is_batched(tensor: Tensor) -> bool:
+    """Whether a tensor stands for a batch: under vmap, or as a gradient of `grad(..., is_grads_batched=True)`.
+
+    The latter uses an older vmap, of which `functorch_active` knows nothing. Such a tensor has no address.
+    Public replacement: none; to catch the RuntimeError of `data_ptr`.
+    """
+    functorch = torch._C._functorch
+    return functorch.is_batchedtensor(tensor) or functorch.is_legacy_batchedtensor(tensor)
+
+
+def storage_users(tensor: Tensor) -> int:
+    """Number of tensors that share the storage of this one, itself included; those of autograd's graph, too.
+
+    Shows whether memory may be written again. Public replacement: none; to allocate new memory each time.
+    """
+    return torch._C._storage_Use_Count(tensor.untyped_storage()._cdata) - 1  # without the object made here
+
+
 def recorded_outside(tensor: Tensor) -> bool:
     """Whether autograd, or a `torch.func.grad` around the innermost transform, records this tensor.
 

@@ -4,7 +4,7 @@ Shapes: B episode, E expert, P agent of the environment, O observation, A action
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -286,6 +286,15 @@ class Task(ABC):
         """The task for evaluation: this one by default, as its episodes are sampled; held-out data of a finite task."""
         return self
 
+    @property
+    def mirrored(self) -> "Task":
+        """The task with its episodes in mirrored pairs, for estimates with less variance; itself where it has no pairs.
+
+        The first half of a batch, rounded up, is drawn as ever; the others have the opposite draws (antithetic
+        variates), so that what a batch has by chance on one side, it has on the other side, too.
+        """
+        return self
+
     def preview(self, state: Any, step: Step, steps: int, rng: torch.Generator) -> list[Tensor]:
         """The next observations of an `open_loop` task, starting with the current one.
 
@@ -427,6 +436,17 @@ def _split_logits(logits: Tensor, nvec: tuple[int, ...]) -> Tensor:
         return logits.unflatten(-1, (len(nvec), nvec[0]))
     parts = logits.split(nvec, -1)
     return torch.stack([pad(part, (0, max(nvec) - part.shape[-1]), value=-torch.inf) for part in parts], -2)
+
+
+def opposite_pairs(draw: Callable[[int], Tensor], batch: int) -> Tensor:
+    """Numbers of a batch of episodes, symmetric around 0: a half of them drawn, and their opposites.
+
+    Args:
+        draw: from a number of rows to random numbers, rows first.
+        batch: B.
+    """
+    drawn = draw((batch + 1) // 2)
+    return torch.cat([drawn, -drawn])[:batch]
 
 
 def check_integer_action(task: Task, action: Tensor) -> None:

@@ -24,14 +24,14 @@ def learner(task, batch, rank=None, **options):
     return BPTT(toy_agent(TASKS[task], core="episodic", port="readout"), TASKS[task], batch=batch, rank=rank, **options)
 
 
-def together(work, folder, processes=2):
-    """Runs work(folder) in several processes; returns the result of each."""
+def together(work, folder, processes=2, seconds=60):
+    """Runs work(folder) in several processes, which are killed after so many seconds; returns the result of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = [start(_as_rank, number, processes, port, work, folder) for number in range(processes)]
     for child in children:
-        child.join(60)
+        child.join(seconds)
         if child.is_alive():
             child.kill()
     assert [child.exitcode for child in children] == [0] * processes
@@ -83,10 +83,13 @@ def choices(folder):
 
 
 def evolved(folder):
-    """Two updates by evolution strategies."""
-    made = Evolution(toy_agent(TASKS["guessing_game"], core="episodic"), TASKS["guessing_game"], batch=3, population=8)
-    returns = [made.update()["return"] for _ in range(2)]
-    return {"returns": returns, "parameters": parameters(made)}
+    """Two updates by evolution strategies: of whole episodes, and of parts of them with low-rank noise."""
+    by_kind = {}
+    for kind, options in {"whole": {}, "parts": {"unroll": 3, "noise_rank": 1}}.items():
+        agent = toy_agent(TASKS["guessing_game"], core="episodic")
+        made = Evolution(agent, TASKS["guessing_game"], batch=3, population=8, **options)
+        by_kind[kind] = {"returns": [made.update()["return"] for _ in range(2)], "parameters": parameters(made)}
+    return by_kind
 
 
 class HalfBroken(BPTT):

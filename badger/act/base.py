@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from badger.teams import team_size
+from comms.sharding import Rows, Shard
 
 
 class Act(nn.Module, ABC):
@@ -48,6 +49,30 @@ class Act(nn.Module, ABC):
             assignment: the result of `make_assignment` or `extend_assignment`.
             present: experts that take part; None: all.
         """
+
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B *PD"]:
+        """The same outputs where the experts are spread over several processes, in each of them.
+
+        Args:
+            y: the outputs of this process's own experts.
+            assignment: the result of `select_experts`.
+            shard: the part of this process, which sums over the processes.
+
+        Raises:
+            NotImplementedError: this head needs all experts in one process.
+        """
+        raise NotImplementedError(f"act.{type(self).__name__} needs all experts in one process")
+
+    def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor | None:
+        """The assignment of some experts. Without an axis of experts, it is that of all.
+
+        Args:
+            assignment: of all experts.
+            rows: which of them.
+        """
+        return assignment
 
     def extend_assignment(
         self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
@@ -99,6 +124,11 @@ class Mean(Act):
             return self.linear(y.mean(1))
         return _masked_mean(self.linear, y, present.unsqueeze(-1))
 
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B D"]:
+        return self(mean_expert(y, shard), None, None)
+
 
 class Team(Act):
     """A head for environments of several agents: for agent p the mean over experts e, e mod P = p, of a linear map.
@@ -134,6 +164,16 @@ class Team(Act):
 
     def extend_assignment(self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
         team_size(experts, self.agents)
+
+
+def mean_expert(y: Float[Tensor, "B N Y"], shard: Shard) -> Float[Tensor, "B 1 Y"]:
+    """The mean output over the experts of all processes, as that of a single expert.
+
+    Args:
+        y: the outputs of this process's own experts.
+        shard: the part of this process.
+    """
+    return shard.sum(y.sum(1, keepdim=True)) / shard.experts.total
 
 
 def _masked_mean(linear: nn.Linear, y: Tensor, present: Tensor) -> Tensor:

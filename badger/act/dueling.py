@@ -7,7 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from badger.act.base import Act, Mean
+from badger.act.base import Act, Mean, mean_expert
+from comms.sharding import Shard
 
 
 class Dueling(Act):
@@ -39,3 +40,8 @@ class Dueling(Act):
     ) -> Float[Tensor, "B D"]:
         advantage = self.advantage(y, None, present)
         return self.value(y, None, present) + advantage - advantage.mean(-1, keepdim=True)
+
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B D"]:
+        return self(mean_expert(y, shard), None, None)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from badger.act.base import Act
+from comms.sharding import Rows, Shard
 
 
 class OwnedOutputs(Act):
@@ -32,6 +33,15 @@ class OwnedOutputs(Act):
     ) -> Float[Tensor, "B D"]:
         assert assignment is not None
         return _owner_mean(assignment, self.linear(y), present)
+
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B D"]:
+        return shard.sum(self(y, assignment, None))
+
+    def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor:
+        assert assignment is not None
+        return assignment.index_select(2, rows.chosen)
 
 
 class RoundRobin(OwnedOutputs):
@@ -131,6 +141,16 @@ class NamedOutputs(Act):
     ) -> Float[Tensor, "B D"]:
         assert assignment is not None
         return _owner_mean(assignment[..., : y.shape[1]], self.linear(y), present)
+
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B D"]:
+        return shard.sum(self(y, assignment, None))
+
+    def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor:
+        assert assignment is not None
+        weights, names = assignment.split([rows.total, self.name_size], -1)
+        return torch.cat([weights.index_select(2, rows.chosen), names], -1)
 
 
 def _owner_weights(owned: Tensor, outputs: int, like: Tensor) -> Tensor:

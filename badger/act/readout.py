@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from badger.act.base import Act
+from comms.sharding import Shard
 
 
 class Readout(Act):
@@ -44,13 +45,25 @@ class Readout(Act):
     def forward(
         self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B D"]:
-        assert assignment is not None
-        query = torch.cat([self.query.expand(*assignment.shape[:2], -1), assignment], -1)  # (B, D, K)
-        keys, values = self.key_value(y).split([query.shape[-1], 1], -1)
-        scores = query @ keys.mT * query.shape[-1] ** -0.5  # (B, D, E)
+        scores, values = self._scores_and_values(y, assignment)
         if present is None:
             return (scores.softmax(-1) @ values).squeeze(-1)
         mask = present.unsqueeze(1)
         lowest = torch.finfo(scores.dtype).min
         weights = scores.masked_fill(~mask, lowest).softmax(-1) * mask  # all zero where no expert is present
         return (weights @ values).squeeze(-1)
+
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B D"]:
+        scores, values = self._scores_and_values(y, assignment)
+        exp_scores = (scores - shard.max(scores.amax(-1, keepdim=True))).exp()
+        parts = shard.sum(torch.cat([exp_scores @ values, exp_scores.sum(-1, keepdim=True)], -1))
+        return parts[..., 0] / parts[..., 1]
+
+    def _scores_and_values(self, y: Tensor, assignment: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(B, D, E) the scores of the experts for each output, and (B, E, 1) the experts' values."""
+        assert assignment is not None
+        query = torch.cat([self.query.expand(*assignment.shape[:2], -1), assignment], -1)  # (B, D, K)
+        keys, values = self.key_value(y).split([query.shape[-1], 1], -1)
+        return query @ keys.mT * query.shape[-1] ** -0.5, values

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from badger.act.base import Act, Mean, Team
+from comms.sharding import Rows, Shard
 from tasks import ActionSpace, Continuous, Mixed
 
 
@@ -39,7 +40,14 @@ class Gaussian(Act):
     def forward(
         self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B *PD"]:
-        output = self.base(y, assignment, present)
+        return self._with_log_std(self.base(y, assignment, present))
+
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B *PD"]:
+        return self._with_log_std(self.base.forward_sharded(y, assignment, shard))
+
+    def _with_log_std(self, output: Tensor) -> Tensor:
         means = output if self.numbers is None else output[..., output.shape[-1] - self.numbers :]
         return torch.cat([output, self.log_std.expand_as(means)], -1)
 
@@ -47,6 +55,9 @@ class Gaussian(Act):
         self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
     ) -> Tensor | None:
         return self.base.extend_assignment(assignment, like, experts, rng)
+
+    def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor | None:
+        return self.base.select_experts(assignment, rows)
 
     def output_names(self, assignment: Tensor | None, experts: int) -> Tensor | None:
         return self.base.output_names(assignment, experts)
@@ -97,10 +108,20 @@ class WithCritic(Act):
     ) -> Float[Tensor, "B *PD"]:
         return torch.cat([self.base(y, assignment, present), self.critic(y, None, present)], -1)
 
+    def forward_sharded(
+        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
+    ) -> Float[Tensor, "B *PD"]:
+        return torch.cat(
+            [self.base.forward_sharded(y, assignment, shard), self.critic.forward_sharded(y, None, shard)], -1
+        )
+
     def extend_assignment(
         self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator
     ) -> Tensor | None:
         return self.base.extend_assignment(assignment, like, experts, rng)
+
+    def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor | None:
+        return self.base.select_experts(assignment, rows)
 
     def output_names(self, assignment: Tensor | None, experts: int) -> Tensor | None:
         return self.base.output_names(assignment, experts)

@@ -14,6 +14,7 @@ import torch
 from badger.runs.milestones import markdown_table
 from badger.runs.run import git_commit
 from badger.version import __version__
+from experts.kernels import library as kernels
 
 
 class Goal(NamedTuple):
@@ -189,6 +190,7 @@ def versions(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "badger": __version__,
+        "kernels": kernels.description(),
         "git_commit": git_commit(),
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),

@@ -30,6 +30,7 @@ from badger.study.simulations import SIMULATIONS
 from badger.version import __version__
 from comms import BUSES, TOPOLOGIES, get_by_name
 from experts import CORES
+from experts.kernels import library as kernels
 from tasks import TASKS
 
 USAGE = """usage: badger COMMAND ...
@@ -169,5 +170,6 @@ def _print_names() -> int:
     }  # fmt: skip
     for kind, registry in registries.items():
         print(f"{kind:<{width + 2}}{', '.join(registry)}")
+    print(f"{'kernels':<{width + 2}}{kernels.description()}")
     print("\nA flag that names a part takes one of these names or module:name; --help shows the options of the part.")
     return 0

@@ -39,7 +39,7 @@ from badger.learners.bptt import BPTT
 from badger.learners.episodic_control.emdqn import EMDQN
 from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
-from badger.learners.evolution import Evolution
+from badger.learners.evolution.strategies import Evolution
 from badger.learners.imagination.dreamer import Dreamer
 from badger.learners.offline.behavior_cloning import BehaviorCloning
 from badger.learners.offline.decision_transformer import DecisionTransformerLearner

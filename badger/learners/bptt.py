@@ -18,6 +18,7 @@ from badger.rng import generator
 from badger.rollouts.checkpointing import checkpointed_rollout
 from badger.rollouts.precision import Precision, wrap_forward
 from badger.rollouts.trajectory import Trajectory, detach_carry, initial_carry
+from badger.sharding import check_shardable, shard_experts
 from experts.torch_internals import compiler_error
 from tasks import (
     Continuous,
@@ -62,12 +63,15 @@ class BPTT:
         compile: compile the agent's step with torch.compile, or with its backend of that name. If compilation fails,
             a warning gives the reason and training continues without it.
         cuda_graph: capture the outer step as a CUDA graph and replay it (`badger.learners.cuda_graph`).
+        shard_experts: spread the experts of each episode over the processes of the run, not the episodes
+            (`badger.sharding`); the results are those of one process.
         seed: seed of all random streams of the learner.
         rank: the process whose episodes are sampled; None: this one's. Each process samples its own.
 
     Raises:
         ValueError: a task without gradient, an agent with a critic, an auxiliary loss that the core does not have, a
-            batch that is not divisible by the number of processes, or cuda_graph where no capture is possible.
+            batch that is not divisible by the number of processes, cuda_graph where no capture is possible, or
+            shard_experts of an agent that needs all experts in one process.
     """
 
     needs_differentiable = True
@@ -92,6 +96,7 @@ class BPTT:
         precision: Precision = "float32",
         compile: bool | str = False,
         cuda_graph: bool = False,
+        shard_experts: bool = False,
         seed: int = 0,
         rank: int | None = None,
     ):
@@ -111,8 +116,12 @@ class BPTT:
         for size in dict.fromkeys((low, min(low + 1, high), high)):  # low + 1: the head may want multiples
             agent.act.make_assignment(torch.zeros(1, 1), size, agent.act.outputs, torch.Generator())
         self.agent, self.seed, self.experts = agent, seed, (low, high)
-        self.rank = distributed.rank() if rank is None else rank
-        self.local_batch = distributed.local_batch_size(batch)
+        self.shard_experts, self._sharded = shard_experts, dict[int, Agent]()  # by number of experts
+        if shard_experts:
+            _check_sharding(agent, self.task, low, compile)
+        own_rank = 0 if shard_experts else distributed.rank()  # the same episodes in all processes
+        self.rank = own_rank if rank is None else rank
+        self.local_batch = batch if shard_experts else distributed.local_batch_size(batch)
         self.batch, self.truncation, self.grad_checkpoint_steps = batch, truncation, grad_checkpoint_steps
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
@@ -185,7 +194,8 @@ class BPTT:
         return_ = torch.stack([trajectory.reward.detach().sum(0).mean() for trajectory in trajectories]).sum()
         metrics = self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(trajectories, self.task, self))
         for trajectory in trajectories:
-            update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present)
+            copies = distributed.world_size() if self.shard_experts else 1
+            update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present, copies=copies)
         return metrics
 
     def _backward_compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
@@ -202,7 +212,8 @@ class BPTT:
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         """Rolls out the episodes in truncated pieces, and leaves the gradient in the parameters."""
         task, experts = self.sample_task_and_experts()
-        carry = initial_carry(self.rollout_agent, task, self.local_batch, rng, experts=experts)
+        agent = self.acting_agent(experts)
+        carry = initial_carry(agent, task, self.local_batch, rng, experts=experts)
         total_loss, trajectories = torch.zeros((), device=self.device), []
         size = self.truncation or task.steps
         for start in range(0, task.steps, size):
@@ -210,7 +221,7 @@ class BPTT:
                 carry = detach_carry(carry)
             steps = min(size, task.steps - start)
             trajectory, carry = checkpointed_rollout(
-                self.rollout_agent,
+                agent,
                 task,
                 carry,
                 rng,
@@ -223,6 +234,19 @@ class BPTT:
             total_loss = total_loss + loss.detach()
             trajectories.append(trajectory)
         return total_loss, trajectories
+
+    def acting_agent(self, experts: int | None = None) -> Agent:
+        """The agent of the rollouts: all experts, or those of this process.
+
+        Args:
+            experts: E; None: the largest number.
+        """
+        if not self.shard_experts:
+            return self.rollout_agent
+        experts = self.experts[1] if experts is None else experts
+        if experts not in self._sharded:
+            self._sharded[experts] = wrap_forward(shard_experts(self.agent, experts), precision=self.precision)
+        return self._sharded[experts]
 
     def _loss(self, trajectory: Trajectory, episode_steps: int) -> Tensor:
         """The loss of a piece of an episode; `episode_steps`: steps of the whole episode."""
@@ -248,3 +272,17 @@ class BPTT:
         if self.cuda_graph:  # the captured graph refers to the old storage
             self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimizer)
         self.step = state["step"]
+
+
+def _check_sharding(agent: Agent, task: Task, fewest: int, compile: bool | str) -> None:
+    """Raises ValueError where the experts cannot be spread over processes."""
+    if compile:
+        raise ValueError(
+            f"shard_experts=True with compile={compile!r}: the exchange is not compiled; leave one of them out"
+        )
+    if task.agents is not None:
+        raise ValueError(
+            f"shard_experts=True: {type(task).__name__} has {task.agents} agents, and the experts of absent ones are "
+            "masked; want a task with one agent"
+        )
+    check_shardable(agent, fewest)

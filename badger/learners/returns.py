@@ -31,10 +31,14 @@ def lambda_returns(
         gamma: discount factor of a step.
         lam: weight of the longer returns.
     """
-    returns, following = [], value_next[-1]
-    for t in range(len(reward) - 1, -1, -1):
-        mixed = torch.where(truncated[t], value_next[t], (1 - lam) * value_next[t] + lam * following)
-        following = torch.where(terminated[t], reward[t], reward[t] + gamma * mixed)
+    ended = terminated | truncated
+    weight = torch.where(ended, 0, gamma * lam).to(reward.dtype)  # of the later return
+    own = torch.where(truncated, value_next, (1 - lam) * value_next)
+    own[-1] = value_next[-1]
+    own = torch.where(terminated, reward, reward + gamma * own)  # what does not depend on later returns
+    returns, following = [], torch.zeros_like(own[-1])
+    for step_own, step_weight in zip(reversed(own.unbind()), reversed(weight.unbind()), strict=True):
+        following = torch.addcmul(step_own, step_weight, following)
         returns.append(following)
     return torch.stack(returns[::-1])
 

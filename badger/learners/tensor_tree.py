@@ -15,10 +15,12 @@ class LeafSpec(NamedTuple):
     """The place of a tensor in a tree, or of a `Leaf`, an object that packs itself into tensors.
 
     Args:
+        place: of the tensor in the list.
         like: the detached leaf, which unpacks the new one; None: a plain tensor.
         packed: the tree of the packed leaf, with its own `LeafSpec` for each tensor.
     """
 
+    place: int = -1
     like: Leaf | None = None
     packed: Any = None
 
@@ -43,16 +45,22 @@ def tree_map(function: Callable[[Any], Any], tree: Any) -> Any:
 def tree_flatten(tree: Any) -> tuple[Any, list[Tensor]]:
     """The tree with a `LeafSpec` in place of each tensor, and the list of the tensors. Leaves are detached.
 
+    A tensor that occurs twice in the tree is listed once, and is one tensor again after `tree_unflatten`.
+
     Args:
         tree: nested tuples, named tuples, lists and dicts.
     """
     tensors: list[Tensor] = []
+    places: dict[int, int] = {}  # by the identity of the tensor, which the list keeps alive
 
     def take(leaf: Tensor | Leaf) -> LeafSpec:
-        if isinstance(leaf, Tensor):
+        if not isinstance(leaf, Tensor):
+            spec = tree_map(take, leaf.pack())
+            return LeafSpec(like=leaf.detach(), packed=spec)  # detached: a spec must not keep a graph alive
+        if id(leaf) not in places:
+            places[id(leaf)] = len(tensors)
             tensors.append(leaf)
-            return LeafSpec()
-        return LeafSpec(leaf.detach(), tree_map(take, leaf.pack()))  # detached: a spec must not keep a graph alive
+        return LeafSpec(places[id(leaf)])
 
     return tree_map(take, tree), tensors
 
@@ -62,11 +70,10 @@ def tree_unflatten(tree_spec: Any, tensors: list[Tensor]) -> Any:
 
     Args:
         tree_spec: the tree of specs that `tree_flatten` returned.
-        tensors: one for each spec, in the same order.
+        tensors: one for each tensor that it listed, in the same order.
     """
-    remaining = iter(tensors)
 
     def fill(spec: LeafSpec) -> Tensor | Leaf:
-        return next(remaining) if spec.like is None else spec.like.unpack(tree_map(fill, spec.packed))
+        return tensors[spec.place] if spec.like is None else spec.like.unpack(tree_map(fill, spec.packed))
 
     return tree_map(fill, tree_spec)

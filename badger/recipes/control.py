@@ -31,7 +31,7 @@ MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
         "learner.eval_policy": "greedy",  # a random push now and then ends many an episode
     },
 )  # fmt: skip
-def cartpole(setup: Setup, *, velocities: bool = False) -> Run:
+def cartpole(setup: Setup, *, velocities: bool = False, steps: int = 500) -> Run:
     """One expert balances a pole without observing velocities, so that it must remember earlier positions.
 
     An outer step of ppo has 1,024 environment steps, one of a2c or dreamer 256. `--core feedforward` is the control
@@ -39,8 +39,10 @@ def cartpole(setup: Setup, *, velocities: bool = False) -> Run:
 
     Args:
         velocities: observe them.
+        steps: after which an episode is truncated.
     """
-    return setup.make_run(CartPole(velocities=velocities), learner_defaults=CARTPOLE_LEARNERS.get(setup.learner.name))
+    task = CartPole(steps, velocities=velocities)
+    return setup.make_run(task, learner_defaults=CARTPOLE_LEARNERS.get(setup.learner.name))
 
 
 @recipe(

@@ -213,7 +213,7 @@ def _type_hints(factory: Callable[..., Any]) -> dict[str, Any]:
     return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)  # type: ignore[misc]
 
 
-TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph")
+TRAINING_FLAGS = ("experts", "batch", "grad_checkpoint_steps", "precision", "compile", "cuda_graph", "shard_experts")
 """Flags of every recipe that a learner is given where it has them."""
 
 CORE = PartKind(

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from badger import act
+from badger import act, distributed
 from badger.act import Act
 from badger.agent import Agent
 from badger.datasets import EpisodeDataset
@@ -81,6 +81,8 @@ class Setup:
         precision: float32, or bf16 for matrix products in bfloat16.
         compile: compile the agent's step by torch.compile.
         cuda_graph: capture an outer step as a CUDA graph and replay it.
+        shard_experts: under torchrun, spread the experts of each episode over the processes, not the episodes: for
+            agents that do not fit into one.
     """
 
     core: Part = CORE("gru")
@@ -110,6 +112,7 @@ class Setup:
     precision: Precision = "float32"
     compile: bool = False
     cuda_graph: bool = False
+    shard_experts: bool = False
 
     def with_default_experts(self, task: Task) -> "Setup":
         """The setup with an expert for each agent of the environment, where no number of experts is given.
@@ -146,6 +149,8 @@ class Setup:
         tasks = with_previous(learner.factory, tasks)
         if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
             raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
+        if self.seeds > 1 and self.shard_experts:
+            raise ValueError(f"seeds={self.seeds} with shard_experts=True: want seeds=1, one agent over all processes")
         device, training = resolve_device(self.device), self._training_flags(learner)
         self._check_memory(nominal(tasks), learner, device)
         members = []
@@ -246,6 +251,8 @@ class Setup:
         with torch.device("meta"):
             _, core, bus, _, _ = self._build_parts(task)
         experts = size_range(experts=self.experts)[1]
+        if self.shard_experts:
+            experts = -(-experts // distributed.world_size())
         check_training_fits(
             core, bus, task, learner, batch=self.batch, experts=experts, seeds=self.seeds, device=device
         )

@@ -4,6 +4,7 @@
 - `badger.rollouts.trajectory`: `Carry`, the state between steps, and `Trajectory`, the recorded steps.
 - `badger.rollouts.open_loop`: all steps at once, for tasks whose observations do not depend on actions.
 - `badger.rollouts.recording`: replay of recorded steps, with gradient or with other weights.
+- `badger.rollouts.recorded`: rollouts with gradient that store records of the core's steps instead of a graph.
 - `badger.rollouts.checkpointing`: gradient checkpointing over time, for long episodes.
 - `badger.rollouts.precision`: bfloat16 matrix products and `torch.compile` for the agent's step.
 - `badger.rollouts.actor`: `Actor`: a trained agent that acts in an environment, observations in, actions out.

@@ -20,6 +20,8 @@ from comms import Silent, map_edges
 from comms.topology import is_unmodified
 from experts import random_seeds, with_random_seeds
 from experts import state as states
+from experts.recorded import keeps_records, record_steps
+from experts.state import State
 from tasks import Task
 
 
@@ -147,18 +149,29 @@ def record(
         policy: as in `rollout`.
         steps: T.
     """
-    trajectory, next_carry = rollout(agent, task, carry, rng, policy, steps=steps, hook=_replayed_parts)
-    identity, assignment, present, graph, seeds = (
-        None if parts[0] is None else torch.stack(parts) for parts in zip(*trajectory.hook_outputs, strict=True)
-    )
-    assert identity is not None
-    fields = (trajectory.obs, trajectory.episode_start, identity, assignment, present, graph, seeds)
-    recording = Recording(carry.agent_state, *fields)
+    trajectory, next_carry = rollout(agent, task, carry, rng, policy, steps=steps, hook=replayed_parts)
+    recording = make_recording(carry.agent_state, trajectory, trajectory.hook_outputs)
     return trajectory._replace(hook_outputs=[]), recording, next_carry
 
 
-def _replayed_parts(state: AgentState) -> tuple[Tensor | None, ...]:
-    """What was sampled at the start of an episode or changes within it, as in the fields of a `Recording`."""
+def make_recording(state: AgentState, trajectory: Trajectory, parts: Sequence[tuple[Tensor | None, ...]]) -> Recording:
+    """The recording of a rollout.
+
+    Args:
+        state: the agent's state before it.
+        trajectory: its steps.
+        parts: `replayed_parts` of each step.
+    """
+    fields = [None if field[0] is None else torch.stack(field) for field in zip(*parts, strict=True)]
+    return Recording(state, trajectory.obs, trajectory.episode_start, *fields)  # type: ignore[arg-type]
+
+
+def replayed_parts(state: AgentState) -> tuple[Tensor | None, ...]:
+    """What was sampled at the start of an episode or changes within it, as in the fields of a `Recording`.
+
+    Args:
+        state: the agent's state after a step.
+    """
     return state.identity, state.assignment, state.present, state.graph, random_seeds(state.core)
 
 
@@ -169,7 +182,8 @@ def replay(
 
     With the weights of the recording, outputs and gradients equal those of the rollout: identities, assignments and
     seeds of the core are stored, not sampled again. Experts that do not communicate, and whose core draws nothing,
-    process all steps in one call (`Core.unroll`).
+    process all steps in one call: without a graph and by `Core.unroll_recorded` where the core keeps records, else by
+    `Core.unroll`.
 
     Args:
         agent: the agent, with the same or other weights.
@@ -178,7 +192,8 @@ def replay(
             that outputs of such an agent differ from the rollout; None: a generator of a fixed seed.
 
     Returns:
-        The outputs, the auxiliary losses of the core, and the state after the last step.
+        The outputs, the auxiliary losses of the core, and the state after the last step, through which a gradient may
+        or may not go.
     """
     if rng is None:
         rng = seeded_generator(0, recording.obs.device)
@@ -201,12 +216,25 @@ def replay(
 
 
 def _can_unroll(agent: Agent, recording: Recording) -> bool:
-    """Whether all inputs of the core are known from the recording, and a step of the agent is a step of its core."""
+    """Whether all inputs of the core are known from the recording, and the core can process them in one call."""
+    state = recording.initial_state
+    if recording.present is not None or not steps_are_of_core(agent, state):
+        return False
+    return keeps_records(agent.core, state.core) or not agent.core.losses(state.core)
+
+
+def steps_are_of_core(agent: Agent, state: AgentState) -> bool:
+    """Whether a step of the agent is one step of its core, whose inputs do not depend on its outputs.
+
+    So for a plain agent with silent and present experts, whose core draws nothing.
+
+    Args:
+        agent: the agent.
+        state: its state before the first step.
+    """
     plain = type(agent) is Agent and "forward" not in vars(agent)
-    all_present = recording.present is None and recording.initial_state.present is None
     silent = type(agent.bus) is Silent and agent.comm_rounds == 1
-    core = recording.initial_state.core
-    return plain and all_present and silent and random_seeds(core) is None and not agent.core.losses(core)
+    return plain and silent and state.present is None and random_seeds(state.core) is None
 
 
 def core_inputs(agent: Agent, recording: Recording) -> Float[Tensor, "T B E D"]:
@@ -223,13 +251,34 @@ def core_inputs(agent: Agent, recording: Recording) -> Float[Tensor, "T B E D"]:
     return torch.cat([inputs.unflatten(0, episode_start.shape), inbox, identity], -1)
 
 
+def core_start(
+    agent: Agent, recording: Recording, xs: Float[Tensor, "T B E D"]
+) -> tuple[State, Bool[Tensor, "T B"] | None]:
+    """The state of the core before recorded steps, and where it is reset before a later step; None: nowhere.
+
+    Args:
+        agent: as in `core_inputs`.
+        recording: recorded steps.
+        xs: the inputs of the core.
+    """
+    reset, state = recording.episode_start, recording.initial_state.core
+    if not known_empty(reset[:1]):
+        state = states.where(reset[0], agent.core.initial_state(xs[0]), state)
+    return state, None if known_empty(reset[1:]) else reset
+
+
 def _replay_unrolled(agent: Agent, recording: Recording) -> tuple[Tensor, dict[str, Tensor], AgentState]:
     state, _, episode_start, identity, assignment, _, graph, _ = recording
     xs = core_inputs(agent, recording)
-    ys, core = agent.core.unroll(xs, state.core, None if known_empty(episode_start) else episode_start)
+    initial, reset = core_start(agent, recording, xs)
+    if keeps_records(agent.core, initial):
+        records, core = record_steps(agent.core, xs, initial, reset)
+        ys, losses = agent.core.unroll_recorded(xs, records, initial, reset)
+    else:
+        (ys, core), losses = agent.core.unroll(xs, initial, reset), {}
     output = agent.act(ys.flatten(0, 1), None if assignment is None else assignment.flatten(0, 1), None)
     state = agent.with_graph(state, None if graph is None else graph[-1])
     delivery, bus = agent.bus(ys[-1], state.edges, state.bus, None)
     last_assignment = None if assignment is None else assignment[-1]
     last = AgentState(core, bus, ys[-1], delivery, state.edges, identity[-1], last_assignment, None, state.graph)
-    return output.unflatten(0, episode_start.shape), {}, last
+    return output.unflatten(0, episode_start.shape), losses, last

@@ -31,6 +31,7 @@ from badger.runs.json_files import REQUIRED, check_fields, read_json
 from badger.runs.lock import write_lock
 from badger.trust import code_names
 from badger.version import __version__
+from experts.kernels import library as kernels
 
 LAST_OF_0_1 = "53bf7fa"
 """The last commit that reads the run folders of version 0.1."""
@@ -411,16 +412,18 @@ def platform_facts(device: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
         "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
+        "kernels": kernels.description(),
     }
 
 
 def versions() -> dict[str, str]:
-    """The versions of this library, Python, torch and numpy."""
+    """The versions of this library, Python, torch and numpy, and the compiler of the kernels."""
     return {
         "badger": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "kernels": kernels.description(),
     }
 
 

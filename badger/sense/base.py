@@ -14,6 +14,7 @@ class Sense(nn.Module, ABC):
 
     output_size: int
     elementwise: bool = False  # number i of the output depends on number i of the observation alone
+    broadcasts: bool = False  # all experts have the same input
 
     @abstractmethod
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:

@@ -22,6 +22,7 @@ class Broadcast(Sense):
     """
 
     elementwise = True
+    broadcasts = True
 
     def __init__(self, obs_size: int):
         super().__init__()
@@ -54,6 +55,7 @@ class Scaled(Sense):
     """
 
     elementwise = True
+    broadcasts = True
 
     def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0):
         super().__init__()
@@ -79,6 +81,8 @@ class Embedding(Sense):
     Raises:
         ValueError: size < 1.
     """
+
+    broadcasts = True
 
     def __init__(self, obs_size: int, size: int = 64):
         super().__init__()

@@ -8,6 +8,8 @@
 - `experts.episodic.row_log`: the storage. A ring buffer of `slots` rows is a window over an append-only log, so that no
   step clones the buffer. `experts.episodic.row_log_autograd` carries its gradients.
 - `experts.episodic.fused_step`: several steps around a gated cell with a backward pass written by hand.
+- `experts.episodic.kernel_step`: the same around a GRU by kernels in C (`experts.kernels`), where these were built;
+  `experts.episodic.kernel_arguments` has the struct that they take.
 
 ```python
 from functools import partial

@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 from experts import state as states
 from experts.core import Core, check_positive, make_controller
 from experts.episodic.fused_step import FusedConfig, FusedWeights, fused_steps
+from experts.episodic.kernel_step import kernel_steps, supported
 from experts.episodic.row_log import RowLog
 from experts.episodic.top_k_read import WEIGHTINGS, TopKAttention
 from experts.memory_metrics import store_metrics
@@ -53,7 +54,8 @@ class EpisodicMemory(Core):
     present. With two independent layers it retrieves the same few rows for every query, and training takes longer.
 
     Around a `Cell` (GRU, LSTM), unless similarity is "cosine", `unroll` computes many steps at once, by one autograd
-    function with a backward pass written by hand (`experts.episodic.fused_step`). It does not call hooks on submodules.
+    function with a backward pass written by hand (`experts.episodic.fused_step`). Around a GRU on the CPU, `unroll` and
+    `forward` use kernels in C where they were built (`experts.kernels`). Neither calls hooks on submodules.
 
     Rows are written in place, so there are no second derivatives: create_graph=True raises RuntimeError.
     `ClusteredMemory` has second derivatives, and with threshold=2 it is the same memory.
@@ -162,6 +164,9 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
+        weights = None if present is not None else self._kernel_weights(x, state)
+        if weights is not None:
+            return self._by_kernels(weights, x, state, None)
         m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
         log = log.append(*self.make_row(x, h), present)  # rows of absent members are invalid
@@ -201,26 +206,46 @@ class EpisodicMemory(Core):
         if self.fused_config is None or functorch_active() or not xs.shape[1]:  # neither vmap nor an empty batch
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
+        weights = self._kernel_weights(xs, state)
+        steps = self._fused if weights is None else partial(self._by_kernels, weights)
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
         for start in range(0, len(xs), UNROLL_CHUNK):
             part = slice(start, start + UNROLL_CHUNK)
-            y, state = self._fused(xs[part], state, None if reset is None else reset[part])
-            ys += y
-        return torch.stack(ys), state
+            y, state = steps(xs[part], state, None if reset is None else reset[part])
+            ys.append(y)
+        return ys[0] if len(ys) == 1 else torch.cat(ys), state
 
-    def _fused(
-        self, xs: Tensor, state: EpisodicState, reset: Tensor | None
-    ) -> tuple[tuple[Tensor, ...], EpisodicState]:
-        assert self.fused_config is not None and isinstance(self.controller, Cell)
+    def _weights(self) -> FusedWeights:
         c = self.controller
-        weights = FusedWeights(
+        assert isinstance(c, Cell)
+        return FusedWeights(
             self.key.weight, self.key.bias, self.query.weight, self.query.bias,
             c.weight_ih, c.weight_hh, c.bias_ih, c.bias_hh, None if self.compress is None else self.compress.weight,
         )  # fmt: skip
+
+    def _fused(self, xs: Tensor, state: EpisodicState, reset: Tensor | None) -> tuple[Tensor, EpisodicState]:
+        assert self.fused_config is not None and isinstance(self.controller, Cell)
         hs, final, log, positions, read_weights = fused_steps(
-            self.fused_config, weights, state.log, state.controller, xs, reset
+            self.fused_config, self._weights(), state.log, state.controller, xs, reset
         )
-        return hs, EpisodicState(c.State(*final), hs[-1], log, positions, read_weights)
+        return torch.stack(hs), EpisodicState(self.controller.State(*final), hs[-1], log, positions, read_weights)
+
+    def _kernel_weights(self, x: Tensor, state: EpisodicState) -> FusedWeights | None:
+        """The parameters, if the kernels compute steps with input x; else None."""
+        config = self.fused_config
+        if config is None or torch.compiler.is_compiling() or not x.numel():
+            return None
+        weights = self._weights()
+        return weights if supported(config, weights, state.log, x) else None
+
+    def _by_kernels(
+        self, weights: FusedWeights, xs: Tensor, state: EpisodicState, reset: Tensor | None
+    ) -> tuple[Tensor, EpisodicState]:
+        """One step (B, N, D), or several (T, B, N, D)."""
+        assert self.fused_config is not None and isinstance(self.controller, Cell)
+        hs, log, positions, read_weights = kernel_steps(self.fused_config, weights, state.log, state.h, xs, reset)
+        h = hs if xs.dim() == state.h.dim() else hs[-1]
+        return hs, EpisodicState(self.controller.State(h), h, log, positions, read_weights)
 
     def _normalize_for_cosine(self, vector: Tensor) -> Tensor:
         return normalize(vector, dim=-1) if self.similarity == "cosine" else vector

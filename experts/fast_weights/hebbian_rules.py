@@ -86,3 +86,51 @@ class HebbianRule(NamedTuple):
 
 
 RULES = {"oja": HebbianRule(LowRankSum.matmul, oja), "hebb": HebbianRule(plastic_matmul, hebb)}
+
+
+class DenseRule(NamedTuple):
+    """A Hebbian rule on a dense trace (S, H, H), for a backward pass written by hand.
+
+    Args:
+        update: (trace, x, y, rate) -> the new trace; x, y (S, H), rate (S, H or 1).
+        backward: (gradient of the new trace, trace, x, y, rate) -> gradients of trace, x, y and each neuron's rate.
+    """
+
+    update: Callable[..., Tensor]
+    backward: Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+def dense_oja(trace: Tensor, x: Tensor, y: Tensor, rate: Tensor) -> Tensor:
+    """Oja's rule on a dense trace."""
+    delta = rate * y
+    return (trace * (1 - delta * y).unsqueeze(1)).baddbmm_(x.unsqueeze(2), delta.unsqueeze(1))
+
+
+def dense_oja_backward(
+    grad: Tensor, trace: Tensor, x: Tensor, y: Tensor, rate: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Backward pass of `dense_oja`; see `DenseRule`."""
+    delta = rate * y
+    by_delta, by_keep = (x.unsqueeze(1) @ grad).squeeze(1), (grad * trace).sum(1)
+    grad_x = (grad @ delta.unsqueeze(2)).squeeze(2)
+    grad_rate = y * torch.addcmul(by_delta, y, by_keep, value=-1)
+    grad_y = rate * torch.addcmul(by_delta, y, by_keep, value=-2)
+    return grad * (1 - delta * y).unsqueeze(1), grad_x, grad_y, grad_rate
+
+
+def dense_hebb(trace: Tensor, x: Tensor, y: Tensor, rate: Tensor) -> Tensor:
+    """Clamped Hebb rule on a dense trace."""
+    return torch.baddbmm(trace, x.unsqueeze(2), (rate * y).unsqueeze(1)).clamp_(-1, 1)
+
+
+def dense_hebb_backward(
+    grad: Tensor, trace: Tensor, x: Tensor, y: Tensor, rate: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Backward pass of `dense_hebb`; see `DenseRule`."""
+    delta = (rate * y).unsqueeze(1)
+    grad = grad * (torch.baddbmm(trace, x.unsqueeze(2), delta).abs_() <= 1)  # zero where the sum was clamped
+    by_delta = (x.unsqueeze(1) @ grad).squeeze(1)
+    return grad, (grad @ delta.mT).squeeze(2), rate * by_delta, y * by_delta
+
+
+DENSE_RULES = {"oja": DenseRule(dense_oja, dense_oja_backward), "hebb": DenseRule(dense_hebb, dense_hebb_backward)}

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from experts.fast_weights import plastic_kernels as kernels
 from experts.fast_weights.deferred_matmul import CachedProduct, LowRankMatrix
 from experts.state import Leaf, expand_mask
 from experts.torch_internals import not_compiled
@@ -49,8 +50,11 @@ class LowRankSum(Leaf):
     def matmul(
         self, x: Float[Tensor, "S 1 I"], alpha: Float[Tensor, "I J"]
     ) -> tuple[Float[Tensor, "S 1 J"], "LowRankSum"]:
-        """x (alpha * matrix), and this sum with a cached alpha * M."""
+        """x (alpha * matrix), and this sum with a cached alpha * M; or, by a kernel, with as few outer products."""
         parts, cached = self.parts, self.cached
+        if cached is None and kernels.usable_without_graph(x, alpha, parts.matrix):
+            y, dense = kernels.low_rank_matmul(x, alpha, parts)
+            return y, self if dense is None else LowRankSum(_from_matrix(dense), self.lead)
         if cached is None or not cached.is_valid_for(alpha):
             cached = CachedProduct(_from_matrix(parts.matrix), alpha)
             parts = parts._replace(matrix=cached.matrix)
@@ -67,7 +71,8 @@ class LowRankSum(Leaf):
         """The sum matrix * keep + left^T right."""
         matrix, decay, lefts, rights = self.parts
         parts = LowRankMatrix(matrix, decay * keep, torch.cat([lefts, left], 1), torch.cat([rights * keep, right], 1))
-        if parts.left.shape[1] < MAX_RANK:
+        materialized_by_matmul = self.cached is None and kernels.usable_without_graph(left, lefts)
+        if parts.left.shape[1] < MAX_RANK + materialized_by_matmul:
             return LowRankSum(parts, self.lead, self.cached)
         if self.cached is None or not self.cached.is_valid_for(self.cached.alpha):
             return LowRankSum(_from_matrix(parts.materialize()), self.lead)

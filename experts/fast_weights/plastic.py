@@ -8,9 +8,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from experts import state as states
+from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.core import Core, check_positive
+from experts.fast_weights.deferred_matmul import LowRankMatrix
 from experts.fast_weights.hebbian_rules import RULES
 from experts.fast_weights.low_rank_sum import LowRankSum
+from experts.fast_weights.plastic_kernels import LARGEST_RANK, oja_step, usable_without_graph
+from experts.fast_weights.recorded_traces import RecordedTracesFunction
 
 RuleName = Literal["oja", "hebb"]
 
@@ -102,7 +106,45 @@ class Plastic(Core):
             ys.append(y)
         return torch.stack(ys), state
 
+    def step_record(self, state: PlasticState) -> tuple[Tensor, ...]:
+        """The output alone."""
+        return (state.h,)
+
+    def unroll_recorded(
+        self,
+        xs: Float[Tensor, "T B N D"],
+        records: tuple[Tensor, ...],
+        state: PlasticState,
+        reset: Bool[Tensor, "T B"] | None = None,
+    ) -> tuple[Float[Tensor, "T B N H"], dict[str, Float[Tensor, "T B"]]]:
+        """By `experts.fast_weights.recorded_traces`."""
+        (hs,) = records
+        sent = torch.cat([state.h.unsqueeze(0), hs[:-1]])
+        if reset is not None:
+            sent = sent.masked_fill(reset[..., None, None], 0)
+            reset = reset.repeat_interleave(xs.shape[2], 1)
+        rate, slope, direction = self._rate(hs.flatten(0, 1)).unflatten(0, hs.shape[:2]), None, None
+        if self.modulator is not None and self.fan is not None:
+            slope, direction = self._rate_slope(hs, rate.detach()), self.modulator.weight.detach()[0]
+        flat = (None if part is None else part.flatten(1, 2) for part in (sent, hs, slope))
+        ys = RecordedTracesFunction.apply(
+            self.input_layer(xs).flatten(1, 2),
+            self.w,
+            self.alpha,
+            rate.flatten(1, 2),
+            self.rule,
+            direction,
+            *flat,
+            reset,
+            state.trace.dense().flatten(0, 1),
+        )
+        return ys.view(hs.shape), {}
+
     def _step(self, x_proj: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
+        if self.rule == "oja" and self.rate is not None and present is None:
+            parts = state.trace.parts
+            if len(parts.left[0]) <= LARGEST_RANK and usable_without_graph(x_proj, self.alpha, parts.matrix):
+                return self._kernel_step(x_proj, state, self.rate)
         sent = state.h.flatten(0, 1).unsqueeze(1)  # (B * N, 1, H)
         plastic, trace = RULES[self.rule].read(state.trace, sent, self.alpha)
         h = torch.tanh(x_proj + state.h @ self.w + plastic.view(x_proj.shape))
@@ -116,6 +158,12 @@ class Plastic(Core):
         mean_rate = mean_rate if present is None else torch.where(present, mean_rate, state.rate)
         return h, PlasticState(h, trace, mean_rate)
 
+    def _kernel_step(self, x_proj: Tensor, state: PlasticState, rate: Tensor) -> tuple[Tensor, PlasticState]:
+        sent = state.h.flatten(0, 1)
+        h, parts = oja_step(torch.addmm(x_proj.flatten(0, 1), sent, self.w), sent, self.alpha, rate, state.trace.parts)
+        h = h.view(x_proj.shape)
+        return h, PlasticState(h, LowRankSum(LowRankMatrix(*parts), state.trace.lead), rate.expand(x_proj.shape[:2]))
+
     def _rate(self, h: Tensor) -> Tensor:
         """The rate of each postsynaptic neuron, (B, N, H); where it is not modulated, one for all, (B, N, 1)."""
         if self.modulator is None or self.fan is None:
@@ -123,6 +171,12 @@ class Plastic(Core):
             return self.rate.expand(*h.shape[:2], 1)
         rate = self.fan(torch.tanh(self.modulator(h)))
         return rate if self.rule == "hebb" else torch.sigmoid(rate)
+
+    def _rate_slope(self, h: Tensor, rate: Tensor) -> Tensor:
+        """Derivative of a modulated rate by the input of the tanh of m; (..., H)."""
+        assert self.modulator is not None and self.fan is not None
+        slope = tanh_backward(self.fan.weight[:, 0], torch.tanh(self.modulator(h))).detach()
+        return slope if self.rule == "hebb" else sigmoid_backward(slope, rate)
 
     def metrics(self, state: PlasticState) -> dict[str, Float[Tensor, " B"]]:
         """Metrics: trace_norm, the root mean square of the trace; plasticity, the mean rate of the last step."""

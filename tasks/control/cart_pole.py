@@ -1,7 +1,7 @@
 """Cart pole, batched, with optional velocity masking for tests of recurrent policies."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.task import Discrete, Step, Task, check_integer_action, check_positive
+from tasks.task import Discrete, Step, Task, check_integer_action, check_positive, opposite_pairs
 
 GRAVITY, MASSPOLE, TOTAL_MASS, HALF_LENGTH, FORCE_MAG, TAU = 9.8, 0.1, 1.1, 0.5, 10.0, 0.02  # m/s2, kg, kg, m, N, s
 X_THRESHOLD, THETA_THRESHOLD, INIT_RANGE = 2.4, math.radians(12), 0.05  # m, rad; initial range of all four components
@@ -46,10 +46,12 @@ class CartPole(Task):
     Args:
         steps: the maximum length of an episode.
         velocities: whether velocities are observed.
+        antithetic: episodes come in pairs that are mirror images at their start, as those of `mirrored`.
     """
 
     steps: int = 500
     velocities: bool = True
+    antithetic: bool = False
 
     fixed_length: ClassVar[bool] = False
     score: ClassVar[str] = "episodic_return"
@@ -66,10 +68,16 @@ class CartPole(Task):
     def action_space(self) -> Discrete:
         return Discrete(2)
 
+    @property
+    def mirrored(self) -> "CartPole":
+        return replace(self, antithetic=True)
+
     def reset(self, batch: int, rng: torch.Generator) -> tuple[CartState, Step]:
-        motion = torch.empty(batch, 4, dtype=self.dtype, device=rng.device).uniform_(
-            -INIT_RANGE, INIT_RANGE, generator=rng
-        )
+        def draw(rows: int) -> Tensor:
+            motion = torch.empty(rows, 4, dtype=self.dtype, device=rng.device)
+            return motion.uniform_(-INIT_RANGE, INIT_RANGE, generator=rng)
+
+        motion = opposite_pairs(draw, batch) if self.antithetic else draw(batch)
         state = CartState(motion, torch.zeros(batch, dtype=torch.long, device=rng.device))
         zeros, not_done = torch.zeros_like(motion[:, 0]), torch.zeros_like(state.t, dtype=torch.bool)
         scores = {"episodic_return": torch.full_like(zeros, torch.nan)}

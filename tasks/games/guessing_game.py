@@ -1,14 +1,14 @@
 """Guessing game: find a hidden vector when the only feedback is the error of the last guess."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tasks.task import Continuous, Step, Task, check_positive
+from tasks.task import Continuous, Step, Task, check_positive, opposite_pairs
 
 
 class GuessingState(NamedTuple):
@@ -37,10 +37,12 @@ class GuessingGame(Task):
     Args:
         steps: the number of guesses in an episode.
         dims: the dimension D of the vector.
+        antithetic: episodes come in pairs of opposite vectors, as those of `mirrored`.
     """
 
     steps: int = 20
     dims: int = 4
+    antithetic: bool = False
 
     differentiable: ClassVar[bool] = True
     score: ClassVar[str] = "final_error"
@@ -57,8 +59,15 @@ class GuessingGame(Task):
     def action_space(self) -> Continuous:
         return Continuous(self.dims)
 
+    @property
+    def mirrored(self) -> "GuessingGame":
+        return replace(self, antithetic=True)
+
     def reset(self, batch: int, rng: torch.Generator) -> tuple[GuessingState, Step]:
-        target = torch.rand(batch, self.dims, generator=rng, device=rng.device, dtype=self.dtype) * 2 - 1
+        def draw(rows: int) -> Tensor:
+            return torch.rand(rows, self.dims, generator=rng, device=rng.device, dtype=self.dtype) * 2 - 1
+
+        target = opposite_pairs(draw, batch) if self.antithetic else draw(batch)
         state = GuessingState(target, torch.zeros(batch, dtype=torch.long, device=rng.device))
         return state, self._make_step(state, torch.zeros_like(target))
 

@@ -62,6 +62,11 @@ class TaskWrapper(Task):
         return replace(self, task=self.task.evaluation_task)
 
     @property
+    def mirrored(self) -> Task:
+        mirrored = self.task.mirrored
+        return self if mirrored is self.task else replace(self, task=mirrored)
+
+    @property
     def notes(self) -> list[str]:
         return self.task.notes
 

@@ -1,5 +1,6 @@
 """Data-parallel training: gradients, metrics and shutdown of several processes."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -122,10 +123,10 @@ def test_every_step_of_all_processes_has_the_same_weight_in_the_policy_gradient(
 def test_processes_that_share_a_population_are_bit_identical_to_one_process(tmp_path):
     zero, one = together(evolved, tmp_path)
     alone = evolved(tmp_path)
-    for rank in (zero, one):
-        assert rank["returns"] == alone["returns"]
-        for name, parameter in alone["parameters"].items():
-            assert torch.equal(rank["parameters"][name], parameter), name
+    for rank, kind in itertools.product((zero, one), alone):
+        assert rank[kind]["returns"] == alone[kind]["returns"]
+        for name, parameter in alone[kind]["parameters"].items():
+            assert torch.equal(rank[kind]["parameters"][name], parameter), name
 
 
 def test_a_nonfinite_gradient_on_one_rank_skips_the_update_on_all(tmp_path):

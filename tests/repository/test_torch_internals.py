@@ -121,6 +121,22 @@ def test_transforms_are_seen_while_they_run():
     assert seen == [False, True, True]
 
 
+def test_both_kinds_of_batched_tensors_are_seen():
+    seen = []
+
+    def noted(x):
+        seen.append(torch_internals.is_batched(x))
+        return x
+
+    x = torch.ones(3, requires_grad=True)
+    y = x * 1
+    y.register_hook(noted)
+    torch.autograd.grad(y, x, torch.ones(2, 3), is_grads_batched=True, retain_graph=True)
+    torch.autograd.grad(y, x, torch.ones(3))
+    vmap(noted)(torch.ones(2, 3))
+    assert seen == [True, False, True]
+
+
 def test_only_what_is_recorded_around_the_innermost_transform_counts():
     seen = []
 
@@ -211,3 +227,17 @@ def test_fake_tensors_have_devices_but_no_values():
             with pytest.raises(Exception, match=r"tolist|_local_scalar_dense"):
                 read(y.sum())
     assert module.weight.grad is None and torch.ones(1).item() == 1
+
+
+def test_the_users_of_a_storage_are_tensors_views_and_graphs():
+    x, w = torch.ones(3), torch.ones(3, requires_grad=True)
+    assert torch_internals.storage_users(x) == 1
+    view = x[1:]
+    assert torch_internals.storage_users(x) == 2
+    product = x * w  # saves x for its backward pass, which may share the tensor itself
+    del view
+    assert torch_internals.storage_users(x) >= 1
+    y = (x.view(3) * w).sum()  # the view is gone, but the graph has it
+    assert torch_internals.storage_users(x) == 2
+    del product, y
+    assert torch_internals.storage_users(x) == 1

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import BPTT, GuessingGame, PooledRecall, RepeatPrevious, sense
 from badger.testing.task.cases import play
-from tasks import Continuous, Discrete, MultiDiscrete
+from tasks import Continuous, Discrete, MultiDiscrete, PreviousActionReward
 from toys import game, seeded, toy_agent
 
 
@@ -32,6 +32,13 @@ def test_the_error_is_three_times_the_mean_square():
     _, step = task.step(state, torch.tensor([[0.0, 1.0]], dtype=torch.float64), seeded())
     assert step.obs.item() == 3 * (0.25 + 4) / 2
     assert step.scores["error"].item() == step.obs.item()
+
+
+def test_mirrored_games_hide_opposite_vectors_also_behind_a_wrapper():
+    for task in (game(dims=2), PreviousActionReward(game(dims=2))):
+        state = task.mirrored.reset(5, seeded())[0]
+        target = getattr(state, "inner", state).target
+        torch.testing.assert_close(target[3:], -target[:2])
 
 
 def test_targets_are_uniform_between_minus_one_and_one():

@@ -11,7 +11,7 @@ from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
 from badger.normalized_sense import update_obs_moments
 from badger.policies.policies import entropy, simpson
-from badger.rollouts.checkpointing import checkpointed_rollout
+from badger.rollouts.recorded import differentiable_rollout
 from badger.rollouts.trajectory import Carry, Trajectory, first_episode_mask, stack_steps
 from tasks import Task, TaskDistribution
 
@@ -24,6 +24,8 @@ class A2C(ActorCritic):
         -log pi(a) (G - V) + value_weight (G - V)^2 - entropy_weight H(pi) + simpson_weight sum_a pi(a)^2
 
     The gradient goes through the agent's memory over all steps of the rollout; it stops at the start of the rollout.
+    Where it can be computed from records of the core's steps, no graph of them is stored
+    (`badger.rollouts.recorded`).
     With whole episodes, steps after the first episode of a row are masked out.
 
     Metrics: those of `ActorCritic`, and `simpson`, the last term of the loss.
@@ -115,14 +117,14 @@ class A2C(ActorCritic):
         if self.horizon is not None:
             remaining = steps - carry.elapsed % steps if self.task.fixed_length else self.horizon
             steps = min(self.horizon, remaining)
-        return checkpointed_rollout(
+        return differentiable_rollout(
             self.agent,
             self.task,
             carry,
             rng,
             self.rollout_policy,
             steps=steps,
-            grad_checkpoint_steps=self.grad_checkpoint_steps or steps,
+            grad_checkpoint_steps=self.grad_checkpoint_steps,
         )
 
     def _backward(

@@ -14,6 +14,7 @@ from badger.testing.contract import by_name, close, line
 from badger.testing.core.cases import B, D, H, Make, N, T, build, equal_runs, inputs, noise, run, through_a_file
 from experts import Core
 from experts import state as states
+from experts.recorded import keeps_records, record_steps
 from experts.recurrent.cell import Cell
 
 
@@ -71,6 +72,24 @@ def unroll_equals_the_loop_of_forward(make: Make) -> None:
         ys, last = core.unroll(xs, state, reset)
         equal_runs(core, xs, ys, torch.stack(looped))
         close(run(core, xs, last)[0], run(core, xs, end)[0], "a last state equivalent to that of the loop")
+
+
+@line
+def unroll_recorded_equals_the_loop_of_forward(make: Make) -> None:
+    """Outputs, losses and gradients of both, with resets, from a state in mid-episode; only for cores with records."""
+    core, xs = build(make), inputs()
+    with torch.no_grad():
+        _, state = run(core, inputs(1))
+    if not keeps_records(core, state):
+        return
+    for reset in (None, noise(T, B) > 0):
+        with torch.no_grad():
+            records, _ = record_steps(core, xs, state, reset)
+        want = Core.unroll_recorded(core, xs, records, state, reset)
+        got = core.unroll_recorded(xs, records, state, reset)
+        equal_runs(core, xs, got[0], want[0])
+        for name, loss in want[1].items():
+            equal_runs(core, xs, got[1][name], loss)
 
 
 @line
@@ -148,6 +167,7 @@ def one_step_may_be_compiled_to_code(make: Make) -> None:
 STEPPING = by_name(
     cell_backward_equals_autograd,
     unroll_equals_the_loop_of_forward,
+    unroll_recorded_equals_the_loop_of_forward,
     branches_of_an_old_state_are_independent,
     episodes_of_a_state_can_be_selected,
     the_state_survives_a_save_in_mid_episode,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from badger.rng import drawing_from, seeded_generator
-from badger.testing.contract import by_name, expect, line
+from badger.testing.contract import by_name, close, expect, line
 from badger.testing.task.cases import B, Play, action, actions, episode_done, play, same, seeded
 from tasks import Step, Task
 
@@ -115,6 +115,20 @@ def restart_changes_only_masked_rows(task: Task) -> None:
 
 
 @line
+def mirrored_episodes_begin_as_half_a_batch(task: Task) -> None:
+    """The first half of a batch of `Task.mirrored` is drawn as the episodes of the task; mirroring twice is no more."""
+    mirrored = task.mirrored
+    expect(mirrored.mirrored == mirrored, "a mirrored task that is its own mirrored one", mirrored.mirrored)
+    if mirrored is task:
+        return
+    for batch in (2 * B, 2 * B - 1):
+        (_, half), (_, whole) = task.reset(B, seeded()), mirrored.reset(batch, seeded())
+        expect(len(whole.obs) == batch, f"{batch} episodes", len(whole.obs))
+        for name, one, both in (("obs", half.obs, whole.obs), ("reward", half.reward, whole.reward)):
+            close(both[:B], one, f"the {name} of a batch of half the size", rtol=0, atol=0)
+
+
+@line
 def episodes_end_in_time(task: Task) -> None:
     """Episodes end after exactly `steps` steps with `fixed_length`, otherwise after at most `steps`."""
     ends = torch.stack([episode_done(step) for _, step in play(task, actions(task))])
@@ -161,6 +175,7 @@ EPISODES = by_name(
     a_state_is_a_value,
     open_loop_observations_do_not_depend_on_actions,
     restart_changes_only_masked_rows,
+    mirrored_episodes_begin_as_half_a_batch,
     episodes_end_in_time,
     end_flags_are_repeated_until_the_episode_is_over,
     ended_agents_are_absent_unless_just_truncated,

@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 from tasks.control.mazes.maze_tables import MazeTables, build_maze_tables, distances
 from tasks.task import Discrete, Path, Step, Task, check_integer_action, check_positive
 
+ACTIONS = 4
 WALLS, ACTION, REWARD, TIME, ONE = slice(0, 9), slice(9, 13), 14, 15, 16  # indices into an observation
 
 
@@ -104,7 +105,7 @@ class Maze(Task):
 
     @property
     def action_space(self) -> Discrete:
-        return Discrete(4)
+        return Discrete(ACTIONS)
 
     def _tables(self, device: torch.device) -> MazeTables:
         return build_maze_tables(self.size, device)
@@ -129,15 +130,14 @@ class Maze(Task):
 
     def _transition(self, state: MazeState, action: Tensor) -> tuple[MazeState, Tensor, Tensor]:
         """The next state, and masks of goals reached and of collisions with a wall."""
-        next_cell = self._tables(action.device).next_cell[state.cell, action]
+        next_cell = self._tables(action.device).next_cell.take(torch.add(action, state.cell, alpha=ACTIONS))
         reached, collided = next_cell == state.goal, next_cell == state.cell
         respawn = state.respawn_cells.gather(1, state.t.clamp(max=self.steps - 1).unsqueeze(1)).squeeze(1)
         return state._replace(cell=torch.where(reached, respawn, next_cell), t=state.t + 1), reached, collided
 
     def _make_step(self, state: MazeState, action: Tensor | None, reward: Tensor, scores: dict[str, Tensor]) -> Step:
-        obs = _observation_table(self.size, self.dtype, state.cell.device).index_select(0, state.cell)
-        if self.observe_action and action is not None:
-            obs[:, ACTION] = one_hot(action, 4).to(self.dtype)
+        row = state.cell * (ACTIONS + 1) + (action if self.observe_action and action is not None else ACTIONS)
+        obs = _observation_table(self.size, self.dtype, state.cell.device).index_select(0, row)
         obs[:, REWARD] = reward
         obs[:, TIME] = state.t / self.steps if self.relative_time else state.t
         done = state.t >= self.steps
@@ -208,9 +208,10 @@ def _sample_other_cell(cell: Tensor, tables: MazeTables, rng: torch.Generator) -
 
 
 @lru_cache(maxsize=16)
-def _observation_table(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "C O"]:
-    """The observation of each cell, without action, reward and time."""
+def _observation_table(size: int, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "C5 O"]:
+    """The observation of each cell after each action, and after none, without reward and time: row 5 cell + action."""
     walls = build_maze_tables(size, device).local_walls.to(dtype)
-    table = walls.new_zeros(len(walls), ONE + 1)
-    table[:, WALLS], table[:, ONE] = walls, 1
-    return table
+    table = walls.new_zeros(len(walls), ACTIONS + 1, ONE + 1)
+    table[..., WALLS], table[..., ONE] = walls.unsqueeze(1), 1
+    table[:, :ACTIONS, ACTION] = torch.eye(ACTIONS, dtype=dtype, device=device)
+    return table.flatten(0, 1)

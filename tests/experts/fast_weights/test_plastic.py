@@ -1,9 +1,12 @@
 """A plastic network equals its equations, neuron by neuron; its traces stay within bounds; its gradients are right."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.testing import assert_close
 
 from badger.learners.update import GuardedAdamW
 from badger.testing.contract import close
@@ -13,8 +16,12 @@ from experts import Plastic
 from experts import state as states
 from experts.fast_weights.hebbian_rules import ClampedHebbFunction, PlasticMatmulFunction
 from experts.fast_weights.low_rank_sum import MAX_RANK, LowRankSum
+from experts.fast_weights.recorded_traces import CHUNK
+from experts.kernels.library import description, library, without_kernels
+from experts.recorded import record_steps
 
 D, H, B, N, T = 2, 3, 2, 2, 6
+needs_kernels = pytest.mark.skipif(library() is None, reason=f"kernels: {description()}")
 FORMS = pytest.mark.parametrize(
     "options", [{"rule": rule, "modulated": numbers} for rule in ("oja", "hebb") for numbers in (False, True)], ids=str
 )
@@ -190,3 +197,47 @@ def test_metrics_tell_the_size_of_the_trace_and_the_rate():
 def test_options_out_of_range_are_refused(options, message):
     with unchecked(), pytest.raises(ValueError, match=message):
         Plastic(D, **{"hidden_size": H, **options})
+
+
+@FORMS
+@pytest.mark.parametrize("block", [nullcontext, without_kernels], ids=["kernels", "tensor operations"])
+def test_the_gradient_from_recorded_outputs_is_that_of_the_graph(options, block):
+    """With resets, from a trace in mid-episode, over several chunks of steps, where traces are clamped."""
+    core, xs = build(**options), inputs(steps=2 * CHUNK + 3)
+    with torch.no_grad():
+        _, state = run(core, inputs(1))
+    for reset in (None, noise(len(xs), B, seed=3) > 1):
+        with block():
+            records, _ = record_steps(core, xs, state, reset)
+            ys, losses = core.unroll_recorded(xs, records, state, reset)
+            assert not losses
+            equal_runs(core, xs, ys, core.unroll(xs, state, reset)[0])
+
+
+@needs_kernels
+@FORMS
+def test_kernels_in_single_precision_differ_by_rounding_errors(options):
+    core, xs = build(hidden_size=19, **options).float(), inputs(steps=2 * CHUNK + 3).float()
+    state = core.initial_state(xs[0])
+    records, _ = record_steps(core, xs, state)
+    results = []
+    for block in (nullcontext, without_kernels):
+        with block():
+            ys, _ = core.unroll_recorded(xs, records, state)
+            results.append(grads(ys, *core.parameters()))
+    for a, b in zip(*results, strict=True):
+        assert_close(a, b, rtol=1e-3, atol=1e-4 * float(b.abs().max()))
+
+
+@needs_kernels
+@FORMS
+def test_a_network_that_is_not_finite_stays_so_and_leaves_the_others_alone(options):
+    core, xs = build(**options), inputs()
+    for bad in (float("nan"), float("inf")):
+        state = core.initial_state(xs[0])
+        records, _ = record_steps(core, xs, state)
+        records[0][2, 0, 0, 1] = bad
+        ys, _ = core.unroll_recorded(xs, records, state)
+        (grad,) = torch.autograd.grad(ys.sum(), xs)
+        assert not grad[0, 0, 0].isfinite().any()
+        assert grad[:, 1].isfinite().all() and grad[:, 0, 1].isfinite().all()

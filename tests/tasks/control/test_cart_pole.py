@@ -89,3 +89,11 @@ def test_logits_and_no_steps_are_refused():
         TASK.step(TASK.reset(2, seeded())[0], torch.randn(2, 2), seeded())
     with pytest.raises(ValueError, match="steps=0, want at least 1"):
         CartPole(0)
+
+
+def test_mirrored_carts_move_as_mirror_images_under_mirrored_pushes():
+    rng, push = seeded(), torch.tensor([0, 1])
+    state, step = TASK.mirrored.reset(4, rng)
+    for _ in range(3):
+        assert_close(step.obs[2:], -step.obs[:2])
+        state, step = TASK.step(state, torch.cat([push, 1 - push]), rng)

@@ -18,7 +18,7 @@ from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
 from tasks import CartPole
 
-GOAL = Goal(">= 2x the steps/s", "ratio", minimum=2.0)
+GOAL = Goal(">= 4x the steps/s", "ratio", minimum=4.0)
 
 
 class PPOSizes(NamedTuple):

@@ -6,7 +6,8 @@ import torch
 
 from badger import BPTT, GuessingGame, build_run
 from badger.learners import Evolution
-from badger.learners.evolution import centered_ranks
+from badger.learners.evolution.ranks import centered_ranks
+from badger.normalized_sense import Normalized
 from badger.rng import generator
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
@@ -27,7 +28,8 @@ def test_ranks_are_centered_equal_values_share_theirs_and_nan_is_lowest():
 
 def played_one_by_one(learner):
     """Returns and perturbations of all members, which play one after the other."""
-    agent, noise, returns = learner.agent, learner._perturbations(), []
+    agent, returns = learner.agent, []
+    noise = [one.noise for one in learner._perturbations(learner.step)]
     center = [parameter.detach().clone() for parameter in agent.parameters()]
     for sign in (1, -1):
         for pair in range(learner.population // 2):
@@ -35,8 +37,9 @@ def played_one_by_one(learner):
                 for parameter, weight, drawn in zip(agent.parameters(), center, noise, strict=True):
                     parameter.copy_(weight + sign * learner.sigma * drawn[pair])
                 rng = generator(learner.seed, "train", learner.step)
-                carry = initial_carry(agent, learner.task, learner.batch, rng)
-                trajectory, _ = rollout(agent, learner.task, carry, rng, learner.eval_policy, steps=learner.task.steps)
+                task = learner.task.mirrored
+                carry = initial_carry(agent, task, learner.batch, rng)
+                trajectory, _ = rollout(agent, task, carry, rng, learner.eval_policy, steps=task.steps)
             returns.append(trajectory.reward.sum(0).mean())
     with torch.no_grad():
         for parameter, weight in zip(agent.parameters(), center, strict=True):
@@ -72,7 +75,7 @@ def test_many_perturbations_point_along_the_gradient_of_backpropagation():
     task = GuessingGame(2, 2, dtype=torch.float64)
     learner = evolution(task, population=4000, batch=8, sigma=0.01)
     agent = small_agent(task)
-    exact = BPTT(agent, task, batch=8)
+    exact = BPTT(agent, task.mirrored, batch=8)
     exact.rng = lambda: generator(0, "train", 0)
     learner.update(), exact._backward(exact.rng())
     found, wanted = (
@@ -88,6 +91,19 @@ def test_a_discrete_task_that_is_not_differentiable_is_learned_from_first_episod
     learner = evolution(CartPole(12, dtype=torch.float64), population=4)
     metrics = [learner.update() for _ in range(2)]
     assert all(metric["finite"] and 1 <= metric["return"] <= 12 for metric in metrics)
+
+
+def test_observations_of_all_members_are_merged_into_the_moments_of_the_sense():
+    learner = evolution(population=4, sigma=1e-9, chunk_size=3)
+    agent, task, rng = learner.agent, GAME.mirrored, generator(0, "train", 0)
+    agent.sense = Normalized(agent.sense, 1).double()
+    carry = initial_carry(agent, task, 3, rng)
+    obs = rollout(agent, task, carry, rng, steps=4)[0].obs.detach()
+    assert learner.update()["normalizer/obs_std"] != 1
+    moments = agent.sense.moments
+    assert moments.count == 3 * 4 * 4
+    torch.testing.assert_close(moments.mean, obs.mean((0, 1)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(moments.var, obs.var((0, 1), correction=0), rtol=1e-6, atol=0)
 
 
 def test_a_member_that_diverges_is_the_worst_and_the_others_go_on():

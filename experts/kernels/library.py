@@ -1,0 +1,114 @@
+"""Loads the shared library of the kernels, if there is one.
+
+```python
+from experts.kernels.library import description, library
+
+if library() is None:
+    print(description())  # none, with the reason and how to get them
+```
+"""
+
+import ctypes
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from experts.kernels import build
+
+HINT = "with a C compiler (gcc or clang), `pip install .` or `python -m experts.kernels` builds them"
+SUFFIXES = {torch.float32: "float", torch.float64: "double"}
+
+_switched_off: ContextVar[bool] = ContextVar("kernels_switched_off", default=False)
+
+
+class Loaded(NamedTuple):
+    """The result of loading.
+
+    Args:
+        handle: the library, or None.
+        description: "built with ...", or "none: ..." with the reason.
+    """
+
+    handle: ctypes.CDLL | None
+    description: str
+
+
+def load(file: Path, checksum: int) -> Loaded:
+    """Loads a library, and checks that it was built from the sources beside it.
+
+    Args:
+        file: the shared library.
+        checksum: of the sources.
+
+    Warns:
+        RuntimeWarning: there is a library, but it cannot be used.
+    """
+    if not file.exists():
+        return Loaded(None, f"none: they were not built; {HINT}")
+    try:
+        handle = ctypes.CDLL(str(file))
+        handle.badger_kernels_sources.restype = ctypes.c_uint32
+        handle.badger_kernels_compiler.restype = ctypes.c_char_p
+        built_from = handle.badger_kernels_sources()
+    except (OSError, AttributeError) as error:
+        return _refused(f"{file} cannot be loaded ({error}); {HINT}")
+    if built_from != checksum:
+        return _refused(f"{file} was built from other sources than those beside it; {HINT}")
+    return Loaded(handle, f"built with {handle.badger_kernels_compiler().decode()}")
+
+
+def _refused(reason: str) -> Loaded:
+    warnings.warn(f"kernels are not used: {reason}", RuntimeWarning, stacklevel=2)
+    return Loaded(None, f"none: {reason}")
+
+
+@cache
+def _loaded() -> Loaded:
+    return load(build.FOLDER / build.FILE, build.checksum())
+
+
+def library() -> ctypes.CDLL | None:
+    """The kernels, loaded at the first call; None if there are none, or inside of `without_kernels`."""
+    return None if _switched_off.get() else _loaded().handle
+
+
+def description() -> str:
+    """Which compiler built the kernels; or "none", the reason, and how to get them."""
+    return "none: switched off by without_kernels" if _switched_off.get() else _loaded().description
+
+
+@cache
+def _function(name: str, dtype: torch.dtype, argtypes: tuple[Any, ...]) -> Any:
+    function = getattr(_loaded().handle, f"{name}_{SUFFIXES[dtype]}")
+    function.argtypes, function.restype = list(argtypes), None
+    return function
+
+
+def kernel(name: str, dtype: torch.dtype, *argtypes: Any) -> Any:
+    """A function of the library, for one dtype. It returns nothing, and releases the interpreter's lock.
+
+    Args:
+        name: without the suffix for the dtype.
+        dtype: torch.float32 or torch.float64.
+        argtypes: ctypes of its arguments.
+
+    Raises:
+        AttributeError: the library has no such function, or there is no library: ask `library` first.
+    """
+    return _function(name, dtype, argtypes)
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """Kernels are not used inside of the `with` block: to compare them with tensor operations."""
+    token = _switched_off.set(True)
+    try:
+        yield
+    finally:
+        _switched_off.reset(token)
