@@ -6,13 +6,40 @@ ones.
 Shapes: ... any leading axes, T step, B episode, P agent of the environment, O numbers of a row.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from badger import distributed
+
+
+class Summary(NamedTuple):
+    """Number, mean and sum of squared deviations of a set of rows.
+
+    Args:
+        num_rows: the number.
+        mean: of each number; 0 of no rows.
+        squares: of the deviations from the mean, summed over the rows.
+    """
+
+    num_rows: Tensor
+    mean: Tensor
+    squares: Tensor
+
+
+def summarize(rows: Float[Tensor, "*rows O"], mask: Bool[Tensor, "*rows"]) -> Summary:
+    """The summary of the rows of a mask.
+
+    Args:
+        rows: numbers.
+        mask: the rows that count.
+    """
+    axes, mask = tuple(range(rows.dim() - 1)), mask.unsqueeze(-1)
+    count = mask.sum().to(rows.dtype)
+    mean = torch.where(mask, rows, 0).sum(axes) / count.clamp(min=1e-9)
+    return Summary(count, mean, torch.where(mask, rows - mean, 0).square().sum(axes))
 
 
 class RunningMoments(nn.Module):
@@ -50,13 +77,23 @@ class RunningMoments(nn.Module):
             mask: the rows that count.
             copies: number of processes that have the same rows.
         """
-        rows, mask = rows.detach().to(self.mean), mask.unsqueeze(-1)
-        axes = tuple(range(rows.dim() - 1))
-        first = [mask.sum().to(self.count), torch.where(mask, rows, 0).sum(axes)]
+        parts = summarize(rows.detach().to(self.mean), mask)
+        self.merge(Summary(*(part.unsqueeze(0) for part in parts)), copies=copies)
+
+    @torch.no_grad()
+    def merge(self, parts: Summary, *, copies: int = 1) -> None:
+        """Merges rows of which only a summary is there, of all processes, into the moments.
+
+        Args:
+            parts: summaries of several sets of rows, one after the other.
+            copies: as in `update`.
+        """
+        counts = parts.num_rows.to(self.count).unsqueeze(-1)  # (parts, 1)
+        first = [counts.sum(), (counts * parts.mean).sum(0)]
         distributed.all_reduce_mean_(first)
         local_count, total = first
         mean = total / local_count.clamp(min=1e-9)  # of no rows: 0, with a weight of 0
-        second = [torch.where(mask, rows - mean, 0).square().sum(axes)]
+        second = [(parts.squares + counts * (parts.mean - mean).square()).sum(0)]
         distributed.all_reduce_mean_(second)
         processes = distributed.world_size() / copies
         new, squares = local_count * processes, second[0] * processes

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from badger.agent import Agent
-from badger.moments import RewardScaling, RunningMoments
+from badger.moments import RewardScaling, RunningMoments, Summary, summarize
 from badger.sense import Sense
 
 
@@ -68,6 +68,32 @@ def update_obs_moments(
         rows = obs.shape[:-1]
         mask = torch.stack(list(present)) if present else torch.ones(rows, dtype=torch.bool, device=obs.device)
         agent.sense.moments.update(obs, mask, copies=copies)
+
+
+def summarize_obs(agent: Agent, obs: Float[Tensor, "T B *EO"], mask: Bool[Tensor, "T B"]) -> Summary | tuple[()]:
+    """The summary of observations that are finite, for the moments of an agent's sense; () where it keeps none.
+
+    Args:
+        agent: the agent.
+        obs: the observations.
+        mask: the steps that count.
+    """
+    if not isinstance(agent.sense, Normalized):
+        return ()
+    finite = obs.isfinite().all(-1)
+    rows = mask.reshape(mask.shape + (1,) * (finite.dim() - mask.dim()))
+    return summarize(obs.to(agent.sense.moments.mean), finite & rows)
+
+
+def merge_obs_summaries(agent: Agent, parts: Summary | tuple[()]) -> None:
+    """Merges summaries of observations into the moments of an agent's sense.
+
+    Args:
+        agent: the agent.
+        parts: one after the other, as `summarize_obs` made them.
+    """
+    if isinstance(agent.sense, Normalized) and parts:
+        agent.sense.moments.merge(Summary(*parts))
 
 
 def normalizer_metrics(agent: Agent, reward_scaling: RewardScaling | None) -> dict[str, Tensor]:

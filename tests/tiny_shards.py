@@ -3,7 +3,7 @@
 import networkx as nx
 import torch
 
-from badger import BPTT, BUSES, TOPOLOGIES, PooledRecall, distributed, generator, sense
+from badger import BPTT, BUSES, TOPOLOGIES, PooledRecall, build_run, distributed, generator, sense, train
 from badger.normalized_sense import Normalized
 from badger.sharding import shard_experts
 from comms import PerEpisode
@@ -83,6 +83,20 @@ def made_learners(**options):
 def sharded_updates(folder):
     """The updates of every case, with the experts spread over the processes."""
     return {name: two_updates(made) for name, made in made_learners(shard_experts=True).items()}
+
+
+def made_run(folder, **options):
+    """A small run in a folder."""
+    sizes = {"experts": 5, "dims": 2, "steps": 3, "core.hidden_size": 6, "message_size": 4, "batch": 4}
+    run = build_run("guessing_game", topology="ring", **sizes, outer_steps=4, device="cpu", **options)
+    run.folder, run.save_every = folder, 1
+    return run
+
+
+def first_half(folder):
+    """The first two outer steps of a run."""
+    train(made_run(folder / "run", shard_experts=True), 2, tensorboard=False)
+    return {}
 
 
 PRODUCT = {

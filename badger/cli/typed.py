@@ -107,7 +107,7 @@ def without_value(message: str, flag: TypedFlag) -> str:
 
 def _same(printed: str, typed: Sequence[str]) -> bool:
     """Whether a value that an error prints is the value that was typed."""
-    values, value = tuple(map(_literal, typed)), _literal(printed)
+    values, value = tuple(map(_literal, typed or ("True",))), _literal(printed)  # a switch is typed without a value
     return value in (values, list(values)) or (len(values) == 1 and value in (*values, *typed))
 
 

@@ -13,7 +13,8 @@ from tasks import CartPole, CartWorld, FourRooms, Labyrinth, Maze, RandomWalkGra
 CARTPOLE_LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95},
     "a2c": {"horizon": 32, "lam": 0.95, "value_weight": 0.5, "entropy_weight": 0.0, "clip": 0.5},
-    "dreamer": {"actor_lr": 1.0, "entropy_weight": 1e-4},  # a single push matters little: else it stays random
+    # A single push matters little: with a slow actor, or a larger weight of the entropy, it stays random.
+    "dreamer": {"actor_lr": 1.0, "entropy_weight": 1e-4, "gradient_steps": 40},
 }
 MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
     "plasticity": (Maze.plasticity, {"value_weight": 0.03, "entropy_weight": 0.0, "simpson_weight": 0.1, "clip": None}),
@@ -31,7 +32,7 @@ MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
         "learner.eval_policy": "greedy",  # a random push now and then ends many an episode
     },
 )  # fmt: skip
-def cartpole(setup: Setup, *, velocities: bool = False) -> Run:
+def cartpole(setup: Setup, *, velocities: bool = False, steps: int = 500) -> Run:
     """One expert balances a pole without observing velocities, so that it must remember earlier positions.
 
     An outer step of ppo has 1,024 environment steps, one of a2c or dreamer 256. `--core feedforward` is the control
@@ -39,8 +40,10 @@ def cartpole(setup: Setup, *, velocities: bool = False) -> Run:
 
     Args:
         velocities: observe them.
+        steps: after which an episode is truncated.
     """
-    return setup.make_run(CartPole(velocities=velocities), learner_defaults=CARTPOLE_LEARNERS.get(setup.learner.name))
+    task = CartPole(steps, velocities=velocities)
+    return setup.make_run(task, learner_defaults=CARTPOLE_LEARNERS.get(setup.learner.name))
 
 
 @recipe(

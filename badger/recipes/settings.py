@@ -150,7 +150,7 @@ class Setup:
         if self.seeds > 1 and not requirement(learner.factory, "joins_populations"):
             raise ValueError(f"seeds={self.seeds}: learner {learner.name!r} trains one agent at a time; want seeds=1")
         if self.seeds > 1 and self.shard_experts:
-            raise ValueError(f"seeds={self.seeds} with shard_experts: want seeds=1, one agent over all processes")
+            raise ValueError(f"seeds={self.seeds} with shard_experts=True: want seeds=1, one agent over all processes")
         device, training = resolve_device(self.device), self._training_flags(learner)
         self._check_memory(nominal(tasks), learner, device)
         members = []

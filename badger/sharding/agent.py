@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from badger import distributed
@@ -67,6 +68,23 @@ def shard_of(agent: Agent) -> Shard:
     return agent.initial_state.__self__.shard  # type: ignore[attr-defined]
 
 
+def exchange_outputs(y: Float[Tensor, "B N Y"], shard: Shard) -> Float[Tensor, "B S Y"]:
+    """The outputs of own experts, then of those in other processes that they hear.
+
+    Args:
+        y: the outputs of own experts.
+        shard: the part of this process.
+
+    Raises:
+        ProcessLost: another process has died.
+    """
+    if not shard.num_crossing:
+        return y
+    sent = y.transpose(0, 1).index_select(0, shard.send)  # (C, B, Y)
+    heard = exchange_rows(sent, shard.send_counts, shard.receive_counts)
+    return torch.cat([y, heard.transpose(0, 1)], 1)
+
+
 class _Part:
     """The experts of one process: methods of an agent."""
 
@@ -108,11 +126,11 @@ class _Part:
         agent, shard = self.agent, self.shard
         core, bus, y, delivery, edges, identity, assignment, present, graph = state
         if present is not None:
-            raise ValueError("shard_experts: experts are absent, or lesioned; want all of them in each step")
+            raise ValueError("shard_experts=True: experts are absent, or lesioned; want all of them in each step")
         inputs = self._sense(obs, agent.num_outputs(assignment))
         for _ in range(agent.comm_rounds):
             y, core = agent.core(torch.cat([inputs, delivery.inbox, identity], -1), core)
-            delivery, bus = agent.bus(self._with_heard(y), edges, bus, rng, shard)
+            delivery, bus = agent.bus(exchange_outputs(y, shard), edges, bus, rng, shard)
             delivery = delivery._replace(inbox=delivery.inbox[:, : shard.size])
         output = agent.act.forward_sharded(y, assignment, shard)
         return output, AgentState(core, bus, y, delivery, edges, identity, assignment, None, graph)
@@ -127,14 +145,6 @@ class _Part:
         if self.agent.sense.broadcasts:
             return self.agent.sense(obs, self.shard.size, outputs)
         return self.agent.sense(obs, self.shard.experts.total, outputs).index_select(1, self.shard.own.chosen)
-
-    def _with_heard(self, y: Tensor) -> Tensor:
-        """(B, N, Y) -> (B, S, Y) the outputs of own experts, then of those in other processes that they hear."""
-        if not self.shard.num_crossing:
-            return y
-        sent = y.transpose(0, 1).index_select(0, self.shard.send)  # (C, B, Y)
-        heard = exchange_rows(sent, self.shard.send_counts, self.shard.receive_counts)
-        return torch.cat([y, heard.transpose(0, 1)], 1)
 
 
 def _make_shard(agent: Agent, experts: int) -> Shard:
@@ -163,4 +173,4 @@ def _with_share_of_losses(core: Core, shard: Shard) -> Core:
 
 
 def _refuse(name: str, *args: Any, **kwargs: Any) -> NoReturn:
-    raise ValueError(f"shard_experts: {name} needs all experts in one process; call it with the agent itself")
+    raise ValueError(f"shard_experts=True: {name} needs all experts in one process; call it with the agent itself")

@@ -34,15 +34,15 @@ def check_shardable(agent: Agent, fewest: int) -> None:
     processes = distributed.world_size()
     if fewest < processes:
         raise ValueError(
-            f"shard_experts: {processes} processes for experts={fewest}, want at least one expert for each process"
+            f"shard_experts=True: {processes} processes for experts={fewest}, want at least one expert for each process"
         )
     if members_interact(agent.core):
-        raise ValueError(f"shard_experts: the experts share the memory of {_name(agent.core)}; {MEMBERS_INTERACT}")
+        raise ValueError(f"shard_experts=True: the experts share the memory of {_name(agent.core)}; {MEMBERS_INTERACT}")
     _check_bus(agent)
     for head in agent.act.modules():
         if isinstance(head, Act) and type(head).forward_sharded is Act.forward_sharded:
             raise ValueError(
-                f"shard_experts: act {type(head).__name__} needs all experts in one process (it has no "
+                f"shard_experts=True: act {type(head).__name__} needs all experts in one process (it has no "
                 "forward_sharded); want named_outputs, random_owners, round_robin, mean, dueling or readout"
             )
 
@@ -75,22 +75,24 @@ def _check_bus(agent: Agent) -> None:
     for bus in buses:
         if "shard" not in inspect.signature(bus.forward).parameters:
             raise ValueError(
-                f"shard_experts: bus {type(bus).__name__} works in one process only: its forward has no parameter "
+                f"shard_experts=True: bus {type(bus).__name__} works in one process only: its forward has no parameter "
                 "shard (comms.Bus.forward)"
             )
     pools = any(isinstance(bus, Workspace) for bus in buses)
     if pools and not isinstance(agent.bus, Workspace):
         raise ValueError(
-            f"shard_experts: a Workspace inside of {type(agent.bus).__name__} needs all experts in one process; want a "
-            "Workspace alone, or another bus"
+            f"shard_experts=True: a Workspace inside of {type(agent.bus).__name__} needs all experts in one process; "
+            "want a Workspace alone, or another bus"
         )
     drops = [bus for bus in buses if isinstance(bus, Noisy) and bus.drop]
     if any(isinstance(inner, Delayed) for bus in drops for inner in bus.modules()):
-        raise ValueError("shard_experts: a Noisy around a Delayed needs all experts in one process; want the reverse")
+        raise ValueError(
+            "shard_experts=True: a Noisy around a Delayed needs all experts in one process; want the reverse"
+        )
     if isinstance(agent.topology, PerEpisode) and (pools or drops):
         raise ValueError(
-            f"shard_experts: bus {type(agent.bus).__name__} with a topology that is drawn for each episode needs all "
-            "experts in one process; want one that is the same in each episode, or another bus"
+            f"shard_experts=True: bus {type(agent.bus).__name__} with a topology that is drawn for each episode needs "
+            "all experts in one process; want one that is the same in each episode, or another bus"
         )
 
 

@@ -3,6 +3,7 @@
 from badger.registry import register, resolve_name
 from badger.study.recordings.offline import OFFLINE_STUDIES
 from badger.study.simulations import SIMULATIONS, Simulation
+from badger.study.studies_evolution import EVOLUTION
 from badger.study.studies_external import EXTERNAL_ENV_STUDIES
 from badger.study.studies_memory import MEMORY_STUDIES
 from badger.study.studies_rl import RL_MEMORY_STUDIES
@@ -147,7 +148,7 @@ STUDIES: dict[str, Study] = register(
         (study.name, study)
         for study in (
             MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, GENERALIZATION,
-            *MEMORY_STUDIES, *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES, *OFFLINE_STUDIES,
+            EVOLUTION, *MEMORY_STUDIES, *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES, *OFFLINE_STUDIES,
         )
     ],
 )  # fmt: skip

@@ -4,7 +4,8 @@ Shapes: T step, S stores, N members, D input, H hidden, K key, V value, k rows r
 """
 
 import ctypes
-from itertools import chain
+from collections.abc import Iterable
+from itertools import accumulate, chain
 from typing import NamedTuple
 
 from torch import Tensor
@@ -18,11 +19,14 @@ SIZES = (
     "stores", "members", "inputs", "hidden", "key_size", "value_size", "capacity", "top_k", "weighting", "distance",
     "stores_x", "stores_h", "passes_gradient",
 )  # fmt: skip
-ADDRESSES = (
-    "spans", "starts", "valid", "x", "x_products", "h_products", "read_products", "bias_h", "first_h", "masked_h",
-    "after", "pending_key", "pending_value", "keys", "values", "query", "read", "weights", "index", "gates",
-    "candidate", "new_h", "scratch", "grad_after", "grad_pending_value", "grad_read", "grad_keys", "grad_values",
-    "carry", "grad_x_products", "grad_h_products",
+SAVED = ("query", "read", "gates", "candidate", "new_h")
+SHARED = ("spans", "keys", "values", "first_h", "masked_h", "after", "index", "weights", *SAVED, "scratch")
+FORWARD = (
+    "starts", "valid", "x", "x_products", "h_products", "read_products", "bias_h", "pending_key", "pending_value",
+)  # fmt: skip
+BACKWARD = (
+    "grad_after", "grad_pending_value", "grad_read", "grad_keys", "grad_values", "carry", "grad_x_products",
+    "grad_h_products",
 )  # fmt: skip
 
 
@@ -32,7 +36,7 @@ class EpisodicStep(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in SIZES),
         ("scale", ctypes.c_double),
-        *((name, ctypes.c_void_p) for name in ADDRESSES),
+        *((name, ctypes.c_void_p) for name in (*SHARED, *FORWARD, *BACKWARD)),
     )
 
 
@@ -40,15 +44,13 @@ ARGUMENTS = ctypes.POINTER(EpisodicStep), ctypes.c_int64
 """Types of the arguments of a kernel: the struct and the number of the step."""
 
 
-class Saved(NamedTuple):
-    """Numbers that the steps save for the backward pass, as parts of one tensor."""
+def addresses(tensors: Iterable[Tensor | None]) -> list[int | None]:
+    """The addresses of contiguous tensors; None stays None.
 
-    query: Tensor  # (T, S N, K)
-    read: Tensor  # (T, S N, V)
-    weights: Tensor  # (T, S N, k)
-    gates: Tensor  # (T, S N, 2 H)
-    candidate: Tensor  # (T, S N, H)
-    new_h: Tensor  # (T, S N, H)
+    Args:
+        tensors: they must live as long as the addresses are used.
+    """
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 class Sizes(NamedTuple):
@@ -67,45 +69,46 @@ class Sizes(NamedTuple):
         """P."""
         return 2 * self.key + 3 * self.hidden
 
-    def saved(self, like: Tensor) -> tuple[Tensor, Saved]:
-        """A tensor for what the steps save, and its parts.
-
-        Args:
-            like: gives dtype and device.
-        """
-        whole = like.new_empty(self.steps * self.rows * sum(self._widths))
-        return whole, self.split(whole)
-
     @property
-    def _widths(self) -> tuple[int, ...]:
-        return self.key, self.value, self.top_k, 2 * self.hidden, self.hidden, self.hidden
+    def saved(self) -> list[int]:
+        """Where in the tensor of what the steps save each part of `SAVED` begins, and its end."""
+        widths = self.key, self.value, 2 * self.hidden, self.hidden, self.hidden
+        return [self.steps * self.rows * end for end in accumulate(widths, initial=0)]
 
-    def split(self, whole: Tensor) -> Saved:
-        """The parts of the tensor of `saved`.
+    def part(self, saved: Tensor, name: str) -> Tensor:
+        """A part of what the steps save, (T, S N, ...).
 
         Args:
-            whole: the tensor.
+            saved: all parts, one after the other.
+            name: one of `SAVED`.
         """
-        parts = whole.split([self.steps * self.rows * size for size in self._widths])
-        return Saved(*(x.view(self.steps, self.rows, n) for x, n in zip(parts, self._widths, strict=True)))
+        i, bounds = SAVED.index(name), self.saved
+        return saved[bounds[i] : bounds[i + 1]].view(self.steps, self.rows, -1)
 
-    def struct(self, config: FusedConfig, storage: tuple[Tensor, Tensor], **tensors: Tensor | None) -> EpisodicStep:
-        """The struct for the kernels.
+    def struct(
+        self, config: FusedConfig, storage: tuple[Tensor, Tensor], shared: list[Tensor | None], saved: Tensor,
+        scratch: Tensor, forward: list[Tensor | None], backward: list[Tensor | None],
+    ) -> EpisodicStep:  # fmt: skip
+        """The struct for the kernels. Tensors are contiguous, and must live as long as it is used.
 
         Args:
             config: static options, with spans.
             storage: keys and values of the log.
-            tensors: contiguous tensors by the names of `ADDRESSES`, which must live as long as the struct is used.
+            shared: first_h, masked_h, after, index and weights.
+            saved: what the steps save.
+            scratch: numbers that the kernels may overwrite.
+            forward: the tensors of `FORWARD`, or none in the backward pass.
+            backward: the tensors of `BACKWARD`, or none in the forward pass.
         """
+        stores, capacity, _ = storage[0].shape
+        spans = (ctypes.c_int64 * (3 * self.steps))(*chain.from_iterable(config.spans))
+        first, width = saved.data_ptr(), saved.element_size()
         step = EpisodicStep(
-            storage[0].shape[0], self.rows // storage[0].shape[0], self.inputs, self.hidden, self.key, self.value,
-            storage[0].shape[1], self.top_k, WEIGHTINGS.index(config.attend.weighting), config.attend.distance,
-            config.row_content != "h", config.row_content != "x", not config.detach, config.scale,
+            stores, self.rows // stores, self.inputs, self.hidden, self.key, self.value, capacity, self.top_k,
+            WEIGHTINGS.index(config.attend.weighting), config.attend.distance, config.row_content != "h",
+            config.row_content != "x", not config.detach, config.scale,
+            ctypes.addressof(spans), *addresses((*storage, *shared)), *(first + width * at for at in self.saved[:-1]),
+            *addresses((scratch, *(forward or [None] * len(FORWARD)), *backward)),
         )  # fmt: skip
-        step.keys, step.values = storage[0].data_ptr(), storage[1].data_ptr()
-        numbers = (ctypes.c_int64 * (3 * self.steps))(*chain.from_iterable(config.spans))
-        step.numbers = numbers  # lives as long as the struct
-        step.spans = ctypes.addressof(numbers)
-        for name, tensor in tensors.items():
-            setattr(step, name, None if tensor is None else tensor.data_ptr())
+        step.numbers = spans  # lives as long as the struct
         return step

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from experts.episodic.fused_step import FusedConfig, FusedStepFunction, FusedWeights
-from experts.episodic.kernel_arguments import ARGUMENTS, WEIGHTINGS, Sizes
+from experts.episodic.kernel_arguments import ARGUMENTS, SAVED, WEIGHTINGS, Sizes, addresses
 from experts.episodic.row_log import PendingRows, RowLog
 from experts.episodic.row_log_autograd import owned_grad, rows_written_in_place
 from experts.episodic.top_k_read import TopKRows
@@ -27,6 +27,10 @@ from experts.torch_internals import host_readable, is_batched
 
 MAX_SELECTED = 64
 """Most rows that a kernel selects out of more: its search is quick for few."""
+
+
+POINTERS = ctypes.c_void_p * 8
+"""Addresses of the parameters, or of their gradients."""
 
 
 def supported(config: FusedConfig, weights: FusedWeights, log: RowLog, x: Tensor) -> bool:
@@ -68,31 +72,27 @@ class KernelStepFunction(Function):
     @staticmethod
     def forward(ctx, keys, values, _, __, key, value, x, h, starts, valid_rows, same_episode, config, *parameters):
         weights, spans, storage = FusedWeights(*parameters, None), config.spans, (keys, values)
-        size, members = keys.shape[-1], (keys.shape[0], x.shape[-2])
+        size, members, hidden = keys.shape[-1], (keys.shape[0], x.shape[-2]), h.shape[-1]
         window = max(span.end - span.window_start for span in spans)
         top_k = min(config.attend.top_k, window)
-        sizes = Sizes(
-            len(spans), h[..., 0].numel(), x.shape[-1], h.shape[-1], size, values.shape[-1], top_k
-        )  # fmt: skip
-        xs, first_h = x.reshape(-1, sizes.inputs), h.reshape(-1, sizes.hidden).contiguous()
-        weights_x, weights_h, weights_m = weights.by_input(sizes.inputs)
-        bias = torch.cat([weights.key_bias, weights.query_bias, weights.bias_x])
+        rows = members[0] * members[1]
+        sizes = Sizes(len(spans), rows, x.shape[-1], hidden, size, values.shape[-1], top_k)
+        xs, first_h = x.reshape(-1, sizes.inputs), h.reshape(rows, hidden).contiguous()
+        weights_x, weights_h, bias = _stack(sizes, weights)
         x_products = torch.addmm(bias, xs, weights_x.t())
-        saved, parts = sizes.saved(keys)
-        index = torch.empty(sizes.steps, sizes.rows, top_k, dtype=torch.long)
-        hs = x.new_empty(*x.shape[:-1], sizes.hidden)
-        after = hs.view(sizes.steps, sizes.rows, sizes.hidden)
+        saved, read_weights = keys.new_empty(sizes.saved[-1]), keys.new_empty(sizes.steps, *members, top_k)
+        index = torch.empty(sizes.steps, *members, top_k, dtype=torch.long)
+        hs = x.new_empty(*x.shape[:-1], hidden)
+        after, reads = hs.view(sizes.steps, rows, hidden), sizes.part(saved, "read")
         masked_h, zero = None if same_episode is None else torch.empty_like(after), keys.new_zeros(())
-        h_products, read_products = (keys.new_empty(sizes.rows, n) for n in (sizes.products, 3 * sizes.hidden))
-        temporary = keys.new_empty(window + top_k), key.contiguous(), value.contiguous()
-        step = sizes.struct(
-            config, storage, starts=starts, valid=None if starts is None else valid_rows, x=xs, x_products=x_products,
-            h_products=h_products, read_products=read_products, bias_h=weights.bias_h, first_h=first_h,
-            masked_h=masked_h, after=after, scratch=temporary[0], pending_key=temporary[1],
-            pending_value=temporary[2], index=index, **parts._asdict(),
-        )  # fmt: skip
+        h_products, read_products = keys.new_empty(rows, sizes.products), keys.new_empty(rows, 3 * hidden)
+        scratch, key, value = keys.new_empty(window), key.contiguous(), value.contiguous()
+        valid_rows = None if starts is None else valid_rows
+        shared = [first_h, masked_h, after, index, read_weights]
+        forward = [starts, valid_rows, xs, x_products, h_products, read_products, weights.bias_h, key, value]
+        step = sizes.struct(config, storage, shared, saved, scratch, forward, [])
         read, gru = (kernel(name, keys.dtype, *ARGUMENTS) for name in ("episodic_read", "episodic_gru"))
-        old, of_h, of_m = first_h, weights_h.t(), weights_m.t()
+        old, of_h, of_m = first_h, weights_h.t(), weights.gates_x[:, sizes.inputs :].t()
         for t in range(sizes.steps):
             if masked_h is not None:
                 old = torch.where(same_episode[t], old, zero, out=masked_h[t])
@@ -101,20 +101,18 @@ class KernelStepFunction(Function):
             else:  # the key of the pending rows is known
                 torch.mm(old, of_h[:, size:], out=h_products[:, size:])
             read(step, t)
-            torch.mm(parts.read[t], of_m, out=read_products)
+            torch.mm(reads[t], of_m, out=read_products)
             gru(step, t)
             old = after[t]
-        last_x = x_products[-sizes.rows :]
-        key = torch.addmm(last_x[:, :size], old, of_h[:, :size]).view(*members, size)
-        value = config.value(xs[-sizes.rows :], old).view(*members, sizes.value)
+        key = torch.addmm(x_products[-rows:, :size], old, of_h[:, :size]).view(*members, size)
+        value = config.value(xs[-rows:], old).view(*members, sizes.value)
         # the storage is not saved: the version check would refuse the rows that later steps append
         ctx.storage, ctx.config, ctx.sizes = storage, config, sizes
         ctx.save_for_backward(
-            xs, first_h, hs, masked_h, same_episode, weights_x, weights_h, weights.gates_x, saved, index
+            xs, first_h, hs, masked_h, same_episode, weights_x, weights_h, weights.gates_x, saved, index, read_weights
         )
-        count = min(config.attend.top_k, spans[-1].end - spans[-1].window_start)
-        last_index = index[-1].view(*members, top_k)[..., :count]
-        last_weights = parts.weights[-1].view(*members, top_k)[..., :count].clone()
+        count = min(top_k, spans[-1].end - spans[-1].window_start)
+        last_index, last_weights = index[-1, ..., :count], read_weights[-1, ..., :count]
         ctx.mark_non_differentiable(last_index, last_weights)
         ctx.set_materialize_grads(False)
         return key, value, zero.expand(keys.shape), zero.expand(values.shape), last_index, last_weights, hs
@@ -127,8 +125,8 @@ class KernelStepFunction(Function):
         ):
             return _backward_by_tensors(ctx, grad_key, grad_value, grad_keys, grad_values, grad_hs)
         sizes, config, storage = ctx.sizes, ctx.config, ctx.storage
-        xs, first_h, hs, masked_h, same_episode, weights_x, weights_h, gates_x, saved, index = ctx.saved_tensors
-        size, after, parts = sizes.key, hs.view(sizes.steps, sizes.rows, -1), sizes.split(saved)
+        xs, first_h, hs, masked_h, same_episode, weights_x, weights_h, gates_x, saved, *selection = ctx.saved_tensors
+        size, after = sizes.key, hs.view(sizes.steps, sizes.rows, -1)
         columns = tuple(map(owned_grad, (grad_keys, grad_values), storage, storage))
         inputs, products = (saved.new_empty(sizes.steps, sizes.rows, sizes.products) for _ in range(2))
         key_part, from_key = inputs[-1, :, :size], slice(size if config.detach else 0, None)
@@ -140,11 +138,9 @@ class KernelStepFunction(Function):
         carry = key_part @ weights_h[:size] if reaches_h else torch.zeros_like(first_h)
         grad_read, scratch = saved.new_empty(sizes.rows, sizes.value), saved.new_empty(sizes.top_k)
         grad_hs, grad_value = (None if grad is None else grad.contiguous() for grad in (grad_hs, grad_value))
-        step = sizes.struct(
-            config, storage, first_h=first_h, masked_h=masked_h, after=after, index=index, scratch=scratch,
-            grad_after=grad_hs, grad_pending_value=grad_value, grad_read=grad_read, grad_keys=columns[0],
-            grad_values=columns[1], carry=carry, grad_x_products=inputs, grad_h_products=products, **parts._asdict(),
-        )  # fmt: skip
+        shared = [first_h, masked_h, after, *selection]
+        backward = [grad_hs, grad_value, grad_read, *columns, carry, inputs, products]
+        step = sizes.struct(config, storage, shared, saved, scratch, [], backward)
         read = kernel("episodic_read_backward", saved.dtype, *ARGUMENTS)
         gru = kernel("episodic_gru_backward", saved.dtype, *ARGUMENTS, ctypes.c_int64)
         weights_m, of_products, last = gates_x[:, sizes.inputs :], weights_h[from_key], sizes.steps - 1
@@ -172,7 +168,8 @@ class KernelStepFunction(Function):
                     steps_x[:-1] += written.unflatten(1, (last, -1)).transpose(0, 1)
                 if grad_value is not None:
                     steps_x[-1] += grad_value[..., :width]
-        to_weights = _weight_gradients(sizes, inputs, products, xs, first_h, after, masked_h, parts.read)
+        reads = sizes.part(saved, "read")
+        to_weights = _weight_gradients(sizes, inputs, products, xs, first_h, after, masked_h, reads)
         return None, None, *columns, to_key, to_value, to_x, carry.view(*hs.shape[-3:]), *[None] * 4, *to_weights
 
 
@@ -181,16 +178,16 @@ def _backward_by_tensors(
 ) -> Any:
     """The backward pass of `KernelStepFunction` by tensor operations."""
     sizes, config, (keys, values) = ctx.sizes, ctx.config, ctx.storage
-    xs, first_h, hs, _, same_episode, weights_x, weights_h, gates_x, saved, index = ctx.saved_tensors
-    members, parts, cache = (len(keys), sizes.rows // len(keys)), sizes.split(saved), []
+    xs, first_h, hs, _, same_episode, weights_x, weights_h, gates_x, saved, index, read_weights = ctx.saved_tensors
+    cache, (queries, *parts) = [], (sizes.part(saved, name) for name in SAVED)
     for t, span in enumerate(config.spans):
         count = min(sizes.top_k, span.end - span.window_start)
-        selected, read_weights = (x[t].view(*members, -1)[..., :count] for x in (index, parts.weights))
-        query, scores = parts.query[t].view(*members, -1), read_weights
+        selected, weights = index[t, ..., :count], read_weights[t, ..., :count]
+        query, scores = queries[t].view(*index.shape[1:3], -1), weights
         if config.attend.distance:
             rows = TopKRows(selected, span.window_start, span.end, keys.shape[1], True)
             scores = -(query.unsqueeze(-2) - rows.gather(keys)).square().sum(-1)
-        cache += [query, parts.read[t], selected, scores, read_weights, *(part[t] for part in parts[3:])]
+        cache += [query, parts[0][t], selected, scores, weights, *(part[t] for part in parts[1:])]
     states = hs.view(sizes.steps, sizes.rows, -1).unbind()
     tensors = xs.view(sizes.steps, sizes.rows, -1), same_episode, weights_x, weights_h, gates_x, None
     fused = SimpleNamespace(
@@ -203,10 +200,22 @@ def _backward_by_tensors(
     return *found[:6], to_x, found[20].view(*hs.shape[-3:]), *[None] * 4, *found[11:19]
 
 
+def _stack(sizes: Sizes, weights: FusedWeights) -> tuple[Tensor, Tensor, Tensor]:
+    """Stacked weights of x (P, D) and of h (P, H), and biases (P,)."""
+    w = [weight.contiguous() for weight in weights[:8] if weight is not None]
+    like = w[0]
+    of_x, of_h, bias = (like.new_empty(sizes.products, n) for n in (sizes.inputs, sizes.hidden, 1))
+    # in the order of the kernel: key, query, gates_x, gates_h, and the biases of the first three
+    parameters = POINTERS(*addresses((w[0], w[2], w[4], w[5], w[1], w[3], w[6])))
+    stack = kernel("episodic_stack", like.dtype, POINTERS, *[ctypes.c_int64] * 4, *[ctypes.c_void_p] * 3)
+    stack(parameters, *sizes[2:6], *addresses((of_x, of_h, bias)))
+    return of_x, of_h, bias.view(-1)
+
+
 def _weight_gradients(
     sizes: Sizes, inputs: Tensor, products: Tensor, xs: Tensor, first_h: Tensor, after: Tensor,
     masked_h: Tensor | None, read: Tensor,
-) -> tuple[Tensor, ...]:  # fmt: skip
+) -> list[Tensor]:  # fmt: skip
     """Gradients in the order of `FusedWeights`, without the last.
 
     inputs, products (T, S N, P): gradients of the products with x and with h.
@@ -218,15 +227,19 @@ def _weight_gradients(
         by_h = of_h[0].t() @ first_h
         if sizes.steps > 1:
             by_h.addmm_(of_h[1:].flatten(0, 1).t(), after[:-1].flatten(0, 1))
-    flat = inputs.flatten(0, 1)
-    by_x, bias_h = flat.t() @ xs, products[:, :, 2 * size :].sum((0, 1))
-    key, query, gates = by_x.split([size, size, 3 * sizes.hidden])
-    key_bias, query_bias, bias_x = flat.sum(0).split([size, size, 3 * sizes.hidden])
-    return (
-        torch.cat([key, flat[:, :size].t() @ after.flatten(0, 1)], -1), key_bias,
-        torch.cat([query, by_h[:size]], -1), query_bias,
-        torch.cat([gates, flat[:, 2 * size :].t() @ read.flatten(0, 1)], -1), by_h[size:], bias_x, bias_h,
+    flat = inputs.view(-1, sizes.products)
+    by_x, by_after = flat.t() @ xs, flat[:, :size].t() @ after.view(-1, sizes.hidden)
+    by_read = flat[:, 2 * size :].t() @ read.view(-1, sizes.value)
+    gates, wide = 3 * sizes.hidden, sizes.inputs + sizes.hidden
+    shapes = ((size, wide), (size,)) * 2, (gates, sizes.inputs + sizes.value), (gates, sizes.hidden), (gates,), (gates,)
+    grads = [inputs.new_empty(shape) for shape in (*shapes[0], *shapes[1:])]
+    g, sums = addresses(grads), inputs.new_empty(sizes.products)
+    types = (*[ctypes.c_int64] * 4, *[ctypes.c_void_p] * 6, ctypes.c_int64, ctypes.c_void_p)
+    kernel("episodic_unstack", inputs.dtype, POINTERS, *types)(
+        POINTERS(g[0], g[2], g[4], g[5], g[1], g[3], g[6], g[7]), *sizes[2:6],
+        *addresses((by_x, by_h, by_after, by_read, inputs, products)), len(flat), sums.data_ptr(),
     )  # fmt: skip
+    return grads
 
 
 def kernel_steps(

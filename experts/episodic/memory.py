@@ -164,8 +164,9 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
-        if present is None and self._has_kernels(x, state):
-            return self._by_kernels(x, state, None)
+        weights = None if present is not None else self._kernel_weights(x, state)
+        if weights is not None:
+            return self._by_kernels(weights, x, state, None)
         m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
         log = log.append(*self.make_row(x, h), present)  # rows of absent members are invalid
@@ -205,7 +206,8 @@ class EpisodicMemory(Core):
         if self.fused_config is None or functorch_active() or not xs.shape[1]:  # neither vmap nor an empty batch
             return super().unroll(xs, state, reset)
         ys: list[Tensor] = []
-        steps = self._by_kernels if self._has_kernels(xs, state) else self._fused
+        weights = self._kernel_weights(xs, state)
+        steps = self._fused if weights is None else partial(self._by_kernels, weights)
         state = state._replace(log=state.log.reserve(len(xs) * xs.shape[2], xs.shape[2]))
         for start in range(0, len(xs), UNROLL_CHUNK):
             part = slice(start, start + UNROLL_CHUNK)
@@ -228,16 +230,20 @@ class EpisodicMemory(Core):
         )
         return torch.stack(hs), EpisodicState(self.controller.State(*final), hs[-1], log, positions, read_weights)
 
-    def _has_kernels(self, x: Tensor, state: EpisodicState) -> bool:
+    def _kernel_weights(self, x: Tensor, state: EpisodicState) -> FusedWeights | None:
+        """The parameters, if the kernels compute steps with input x; else None."""
         config = self.fused_config
-        return config is not None and x.numel() > 0 and supported(config, self._weights(), state.log, x)
+        if config is None or torch.compiler.is_compiling() or not x.numel():
+            return None
+        weights = self._weights()
+        return weights if supported(config, weights, state.log, x) else None
 
-    def _by_kernels(self, xs: Tensor, state: EpisodicState, reset: Tensor | None) -> tuple[Tensor, EpisodicState]:
+    def _by_kernels(
+        self, weights: FusedWeights, xs: Tensor, state: EpisodicState, reset: Tensor | None
+    ) -> tuple[Tensor, EpisodicState]:
         """One step (B, N, D), or several (T, B, N, D)."""
         assert self.fused_config is not None and isinstance(self.controller, Cell)
-        hs, log, positions, read_weights = kernel_steps(
-            self.fused_config, self._weights(), state.log, state.h, xs, reset
-        )
+        hs, log, positions, read_weights = kernel_steps(self.fused_config, weights, state.log, state.h, xs, reset)
         h = hs if xs.dim() == state.h.dim() else hs[-1]
         return hs, EpisodicState(self.controller.State(h), h, log, positions, read_weights)
 

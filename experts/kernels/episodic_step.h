@@ -16,6 +16,16 @@ struct EpisodicStep {
     int64_t passes_gradient;       // whether gradients of a row's value reach x and h
     double scale;                  // factor of queries
     const int64_t *spans;          // (T, 3): write_start, end and window_start
+    REAL *keys, *values;           // (S, C, K), (S, C, V)
+    const REAL *first_h;           // (S N, H): hidden state before the first step
+    const REAL *masked_h;          // (T, S N, H): hidden states before the steps, 0 after a reset; NULL: no resets
+    REAL *after;                   // (T, S N, H): hidden states after the steps
+    int64_t *index;                // (T, S N, k): rows read, relative to the window; -1 for none
+    REAL *weights;                 // (T, S N, k)
+    REAL *query, *read;            // (T, S N, K), (T, S N, V)
+    REAL *gates, *candidate, *new_h;          // (T, S N, 2 H), (T, S N, H), (T, S N, H)
+    REAL *scratch;                 // as many numbers as a window has rows, or as rows are read
+    // of the forward pass
     const int64_t *starts;         // (T, S): first valid row; NULL: all rows are valid
     const uint8_t *valid;          // (S, C): valid rows; NULL: all
     const REAL *x;                 // (T, S N, D)
@@ -23,15 +33,7 @@ struct EpisodicStep {
     const REAL *h_products;        // (S N, P): products of the hidden state before the step, without biases
     const REAL *read_products;     // (S N, 3 H)
     const REAL *bias_h;            // (3 H)
-    const REAL *first_h;           // (S N, H): hidden state before the first step
-    const REAL *masked_h;          // (T, S N, H): hidden states before the steps, 0 after a reset; NULL: no resets
-    REAL *after;                   // (T, S N, H): hidden states after the steps
     const REAL *pending_key, *pending_value;  // (S, n, K), (S, n, V): rows that the first step writes
-    REAL *keys, *values;           // (S, C, K), (S, C, V)
-    REAL *query, *read, *weights;  // (T, S N, K), (T, S N, V), (T, S N, k)
-    int64_t *index;                // (T, S N, k): rows read, relative to the window; -1 for none
-    REAL *gates, *candidate, *new_h;          // (T, S N, 2 H), (T, S N, H), (T, S N, H)
-    REAL *scratch;                 // as many numbers as a window has rows, and as rows are read
     // of the backward pass
     const REAL *grad_after;        // (T, S N, H) or NULL
     const REAL *grad_pending_value;           // (S N, V): of the rows of the last step; or NULL

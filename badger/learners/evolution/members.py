@@ -3,7 +3,6 @@
 Shapes: M members, B episodes.
 """
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -18,6 +17,8 @@ from badger.learners.evolution.low_rank import LowRankWeights
 from badger.learners.evolution.perturbations import Dense, LowRank, Perturbations
 from badger.learners.tensor_tree import tree_flatten, tree_unflatten
 from badger.learners.update import BASE_METRICS, masked, metric_totals
+from badger.moments import Summary
+from badger.normalized_sense import Normalized, summarize_obs
 from badger.policies.policies import Policy
 from badger.rollouts.loop import rollout, with_policy_state
 from badger.rollouts.trajectory import first_episode_mask, initial_carry
@@ -57,12 +58,14 @@ class Played(NamedTuple):
         return_: mean over its episodes of what a member got in these steps.
         episode_return: the same since the episodes began.
         totals: sum and count of each score, (M, 2).
+        obs: summary of the observations of a sense that keeps moments; else ().
         running: the episodes after these steps; None: over.
     """
 
     return_: Float[Tensor, " M"]
     episode_return: Float[Tensor, " M"]
     totals: dict[str, Float[Tensor, "M 2"]]
+    obs: Summary | tuple[()]
     running: Running | None
 
 
@@ -141,20 +144,11 @@ class Members(nn.Module):
             over, reward = torch.zeros_like(carry.episode_start), torch.zeros_like(carry.step.reward)
         else:
             carry, over, reward = unpack_carry(running.carry, carry), running.over, running.episode_reward
-        trajectory, carry = rollout(agent, task, carry, rng, self.policy, steps=steps, keep_obs=False)
+        keep_obs = isinstance(agent.sense, Normalized)
+        trajectory, carry = rollout(agent, task, carry, rng, self.policy, steps=steps, keep_obs=keep_obs)
         mask = trajectory.active & first_episode_mask(trajectory) & ~over
         totals = metric_totals([masked(trajectory, mask)], task, self.learner, METRICS)
         got = torch.where(mask, trajectory.reward, 0).sum(0)
         over, reward = over | episode_end_mask(trajectory, mask).any(0), reward + got
         running = None if last else Running(pack_carry(carry), over, reward)
-        return Played(got.mean(), reward.mean(), totals, running)
-
-
-def join_members(parts: Sequence[Played]) -> Played:
-    """What members have played that played in several chunks.
-
-    Args:
-        parts: of each chunk.
-    """
-    flat = [tree_flatten(part) for part in parts]
-    return tree_unflatten(flat[0][0], [torch.cat(tensors) for tensors in zip(*(part[1] for part in flat), strict=True)])
+        return Played(got.mean(), reward.mean(), totals, summarize_obs(agent, trajectory.obs, mask), running)

@@ -11,16 +11,19 @@ from torch import Tensor
 
 from badger import distributed
 from badger.agent import Agent
-from badger.learners.evolution.members import Members, Played, Running, join_members
+from badger.learners import host
+from badger.learners.evolution.members import Members, Played, Running
 from badger.learners.evolution.perturbations import Perturbations, add_perturbations, sample_perturbations
 from badger.learners.evolution.ranks import centered_ranks
+from badger.learners.evolution.share import Share
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_sizes
-from badger.policies import mixed
-from badger.policies.policies import Greedy, MeanAction, Policy, identity_policy
+from badger.normalized_sense import merge_obs_summaries, normalizer_metrics
+from badger.policies.deterministic import deterministic_policy
+from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
-from tasks import ActionSpace, Continuous, Mixed, Task, TaskDistribution, nominal, sample_task
+from tasks import Task, TaskDistribution, nominal, sample_task
 
 
 class Evolution:
@@ -35,14 +38,15 @@ class Evolution:
     **Long episodes** (`unroll`, persistent evolution strategies): an outer step plays the next `unroll` steps of
     episodes that all members continue, and the gradient has the sum of the perturbations since the episodes began in
     place of e. So it counts what earlier perturbations did to the state, and is unbiased where a truncated gradient is
-    not; its noise grows with the number of unrolls in an episode. After the longest episode all members start anew.
+    not; its noise grows with the number of unrolls in an episode. All members start anew when no episode is left.
 
     **Large matrices** (`noise_rank`): noise of a matrix is a product of two narrow ones, and members share the product
     with the matrix itself; that saves time and memory where layers have hundreds of units.
 
     Members are one batched computation (`torch.vmap`). Their actions are deterministic: the agent's outputs where the
     task is differentiable, else the most likely choices and the means of real numbers. Under torchrun each process
-    plays a share of the members, and processes exchange returns and scores alone: all draw the same perturbations.
+    plays a share of the members, and processes exchange returns, scores and moments of observations alone: all draw the
+    same perturbations.
 
     Metrics: `return` (mean over members) and `best_return` of the episodes that ended last, and of those in progress
     before any has ended; `episodes` that ended; `loss`, minus the mean return of the steps played; `gradient_norm` and
@@ -114,7 +118,7 @@ class Evolution:
         self.use_ranks = unroll is None if use_ranks is None else use_ranks
         self.updater = GuardedAdamW(agent.parameters(), lr=lr, clip=clip, betas=betas, weight_decay=weight_decay)
         space = self.task.action_space
-        self.eval_policy: Policy = identity_policy if self.task.differentiable else deterministic(space)
+        self.eval_policy: Policy = identity_policy if self.task.differentiable else deterministic_policy(space)
         self.step = self.env_steps = 0
         self._restart()
         self.last_return: Tensor | None = None  # mean and best of the episodes that ended last
@@ -127,28 +131,39 @@ class Evolution:
 
     @torch.no_grad()
     def update(self) -> dict[str, Tensor | float]:
-        """One outer step; returns detached metrics, on the device and without a synchronization."""
+        """One outer step; returns detached metrics. It waits for the device where parts of episodes may end early."""
         lr = self.updater.schedule(self.step)
         task = sample_task(self.tasks, generator(self.seed, "sizes", self.first_step), self.first_step).mirrored
         steps = min(self.unroll or task.steps, task.steps - self.elapsed)
         ended = self.elapsed + steps == task.steps
         drawn = self._perturbations(self.step)
         self.noise = add_perturbations(self.noise, drawn)
-        return_, episode_return, totals = self._play(task, drawn, steps, last=ended)
+        (return_, episode_return), played = self._play(task, drawn, steps, last=ended)
+        totals = {name: total.sum(0) for name, total in played.totals.items()}
+        distributed.all_reduce_mean_(list(totals.values()))  # used as quotients only
         self._set_gradient(return_)
         finite = return_.isfinite()
         means = {"loss": -torch.where(finite, return_, 0).sum() / finite.sum()}
         metrics = self.updater.apply(lr, means, totals)
+        merge_obs_summaries(self.agent, played.obs)  # not before: all members play with equal moments
         self.elapsed += steps
         self.step += 1
         self.env_steps += steps * self.batch * self.population
         summary = _mean_and_best(episode_return)
+        ended = ended or self._all_over(task)
         if ended:
             self.last_return = summary
             self._restart()
         mean, best = summary if self.last_return is None else self.last_return
         episodes = float(self.population * self.batch * ended)
+        metrics |= normalizer_metrics(self.agent, None)
         return {**metrics, "return": mean, "best_return": best, "episodes": episodes, "lr": lr}
+
+    def _all_over(self, task: Task) -> bool:
+        """Whether the episodes of all members have ended before the longest possible one."""
+        if task.fixed_length or self.running is None:
+            return False
+        return not distributed.any_process(not host.to_host(self.running.over.all()))
 
     def _set_gradient(self, return_: Float[Tensor, " P"]) -> None:
         """The estimate for each parameter; a pair of which a member is not finite counts only where ranks do."""
@@ -163,35 +178,14 @@ class Evolution:
         rng = generator(self.seed, "perturbations", step, device=self.updater.device)
         return sample_perturbations(self.updater.parameters, self.population // 2, self.noise_rank, rng)
 
-    def _play(
-        self, task: Task, drawn: Perturbations, steps: int, *, last: bool
-    ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], dict[str, Tensor]]:
-        """The returns of all members in these steps and since the episodes began; sums and counts of all scores."""
-        share = self.population // distributed.world_size()
-        own = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
-        starts = range(0, share, self.chunk_size)
-        chunks = [slice(start, min(start + self.chunk_size, share)) for start in starts]
-        played = join_members([self._play_chunk(task, drawn, own.start, chunk, steps, last=last) for chunk in chunks])
-        self.running = played.running
-        returns = played.return_.new_zeros(2, self.population)
-        returns[:, own] = torch.stack([played.return_, played.episode_return])
-        totals = {name: total.sum(0) for name, total in played.totals.items()}
-        distributed.all_reduce_mean_([returns, *totals.values()])  # totals are used as quotients only
-        return_, episode_return = returns * distributed.world_size()
-        return return_, episode_return, totals
-
-    def _play_chunk(
-        self, task: Task, drawn: Perturbations, first: int, chunk: slice, steps: int, *, last: bool
-    ) -> Played:
-        """Some of this process's members, of which `first` is the number of the first one."""
-        device, pairs = self.updater.device, self.population // 2
-        member = torch.arange(first + chunk.start, first + chunk.stop, device=device)
-        like = self.updater.parameters[0]
-        scale = torch.where(member < pairs, 1.0, -1.0).to(like.dtype) * self.sigma
-        rng = generator(self.seed, "train", self.step, device=device)  # the same episodes for all
+    def _play(self, task: Task, drawn: Perturbations, steps: int, *, last: bool) -> tuple[Tensor, Played]:
+        """The returns (2, P) of all members in these steps and since the episodes began; and what was played here."""
         members = Members(self.agent, task, self.eval_policy, experts=self.experts, batch=self.batch, learner=self)
-        running = None if self.running is None else self.running.select(chunk)
-        return members.play(drawn, member % pairs, scale, running, rng, steps, last=last)
+        share = Share(self.population, self.chunk_size)
+        rng = generator(self.seed, "train", self.step, device=self.updater.device)
+        played = share.play(members, drawn, self.sigma, self.running, rng, steps, last=last)
+        self.running = played.running
+        return share.gather(torch.stack([played.return_, played.episode_return])), played
 
     def state_dict(self) -> dict[str, Any]:
         """Agent, optimizer, counters and episodes in progress, as plain types and tensors.
@@ -234,14 +228,3 @@ def _mean_and_best(returns: Float[Tensor, " P"]) -> Float[Tensor, "2"]:
     finite = returns.isfinite()
     mean = torch.where(finite, returns, 0).sum() / finite.sum()
     return torch.stack([mean, torch.where(finite, returns, -torch.inf).max()])
-
-
-def deterministic(space: ActionSpace) -> Policy:
-    """The policy of the most likely choices and of the means of real numbers.
-
-    Args:
-        space: the action space.
-    """
-    if isinstance(space, Mixed):
-        return mixed.Product(space, Greedy(space.choices), MeanAction(space.numbers))
-    return MeanAction(space) if isinstance(space, Continuous) else Greedy(space)

@@ -4,11 +4,21 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, act, distributed
+from badger import BPTT, act, distributed, load_run, read_metrics, train
 from badger.sharding import shard_experts
-from comms import Attention, Delayed, Noisy, PerEpisode, Workspace
+from comms import Attention, Delayed, Gated, Noisy, PerEpisode, Workspace
 from tiny_ranks import together
-from tiny_shards import CASES, PRODUCT, made_learners, played, product_played, sharded_updates, two_updates
+from tiny_shards import (
+    CASES,
+    PRODUCT,
+    first_half,
+    made_learners,
+    made_run,
+    played,
+    product_played,
+    sharded_updates,
+    two_updates,
+)
 from toys import HIDDEN, MESSAGE, game, observations, seeded, toy_agent
 
 NAMES = [*CASES, "per_expert"]
@@ -48,7 +58,7 @@ def test_trained_agents_are_those_of_one_process(shards, whole, name):
 @pytest.mark.nightly
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_bus_topology_head_and_core_equals_one_process_or_is_refused(tmp_path, processes):
-    ranks, refused = together(product_played, tmp_path, processes), set()
+    ranks, refused = together(product_played, tmp_path, processes, seconds=1200), set()
     for name, parts in PRODUCT.items():
         if isinstance(ranks[0][name], str):
             refused.add(parts["core"])
@@ -57,6 +67,18 @@ def test_every_bus_topology_head_and_core_equals_one_process_or_is_refused(tmp_p
         for rank in ranks:
             assert_close(rank[name], played(toy_agent(experts=6, **parts)))
     assert refused == {"episodic_shared", "episodic_both", "episodic_tagged"}
+
+
+# --- runs
+
+
+def test_a_run_resumes_with_another_number_of_processes(tmp_path):
+    together(first_half, tmp_path, 3)
+    with pytest.warns(UserWarning, match="saved with processes 3, now 1"):
+        train(load_run(tmp_path / "run"), tensorboard=False)
+    train(made_run(tmp_path / "alone"), tensorboard=False)
+    losses, alone = ([row["loss"] for row in read_metrics(tmp_path / name)] for name in ("run", "alone"))
+    assert_close(losses, alone, rtol=1e-4, atol=1e-5)
 
 
 # --- what cannot be spread over processes
@@ -94,7 +116,7 @@ class Old(Attention):
 @pytest.mark.parametrize("core", ["episodic_shared", "episodic_both", "episodic_tagged"])
 def test_experts_that_share_a_memory_are_refused(monkeypatch, core):
     pretend(monkeypatch)
-    with pytest.raises(ValueError, match="shard_experts: the experts share the memory of core "):
+    with pytest.raises(ValueError, match="shard_experts=True: the experts share the memory of core "):
         shard_experts(toy_agent(core=core))
 
 
@@ -102,25 +124,27 @@ def test_a_head_that_needs_all_experts_is_refused(monkeypatch):
     pretend(monkeypatch)
     agent = toy_agent()
     agent.act = act.Gaussian(act.Team(HIDDEN, 2, 2))
-    with pytest.raises(ValueError, match="shard_experts: act Team needs all experts in one process"):
+    with pytest.raises(ValueError, match="shard_experts=True: act Team needs all experts in one process"):
         shard_experts(agent)
 
 
 def test_each_process_needs_an_expert(monkeypatch):
     pretend(monkeypatch, 5)
-    with pytest.raises(ValueError, match="shard_experts: 5 processes for experts=4, want at least one expert for each"):
+    with pytest.raises(
+        ValueError, match="shard_experts=True: 5 processes for experts=4, want at least one expert for each"
+    ):
         BPTT(toy_agent(), game(), shard_experts=True)
 
 
 def test_compiled_steps_are_refused():
-    with pytest.raises(ValueError, match="shard_experts with compile=True: the exchange is not compiled"):
+    with pytest.raises(ValueError, match="shard_experts=True with compile=True: the exchange is not compiled"):
         BPTT(toy_agent(), game(), shard_experts=True, compile=True)
 
 
 def test_interventions_are_refused():
     agent = shard_experts(toy_agent())
     state = agent.initial_state(observations()[0], seeded())
-    with pytest.raises(ValueError, match="shard_experts: silence needs all experts in one process"):
+    with pytest.raises(ValueError, match="shard_experts=True: silence needs all experts in one process"):
         agent.silence(state, [0])
 
 
@@ -130,3 +154,9 @@ def test_interventions_are_refused():
 def test_in_one_process_the_agent_is_the_same():
     agent = toy_agent(bus="noisy", core="particle_filter", topology="grid", port="named_outputs", experts=6)
     assert torch.equal(played(shard_experts(agent))["output"], played(agent)["output"])
+
+
+def test_a_bus_without_a_shard_still_works_inside_of_a_wrapper():
+    agent = toy_agent()
+    agent.bus = Delayed(Gated(Noisy(Old(HIDDEN, MESSAGE)))).double()
+    assert played(agent)["output"].isfinite().all()

@@ -7,6 +7,7 @@ import torch
 from badger import BPTT, GuessingGame, build_run
 from badger.learners import Evolution
 from badger.learners.evolution.ranks import centered_ranks
+from badger.normalized_sense import Normalized
 from badger.rng import generator
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
@@ -90,6 +91,19 @@ def test_a_discrete_task_that_is_not_differentiable_is_learned_from_first_episod
     learner = evolution(CartPole(12, dtype=torch.float64), population=4)
     metrics = [learner.update() for _ in range(2)]
     assert all(metric["finite"] and 1 <= metric["return"] <= 12 for metric in metrics)
+
+
+def test_observations_of_all_members_are_merged_into_the_moments_of_the_sense():
+    learner = evolution(population=4, sigma=1e-9, chunk_size=3)
+    agent, task, rng = learner.agent, GAME.mirrored, generator(0, "train", 0)
+    agent.sense = Normalized(agent.sense, 1).double()
+    carry = initial_carry(agent, task, 3, rng)
+    obs = rollout(agent, task, carry, rng, steps=4)[0].obs.detach()
+    assert learner.update()["normalizer/obs_std"] != 1
+    moments = agent.sense.moments
+    assert moments.count == 3 * 4 * 4
+    torch.testing.assert_close(moments.mean, obs.mean((0, 1)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(moments.var, obs.var((0, 1), correction=0), rtol=1e-6, atol=0)
 
 
 def test_a_member_that_diverges_is_the_worst_and_the_others_go_on():

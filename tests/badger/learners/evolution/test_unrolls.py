@@ -1,23 +1,17 @@
 """Evolution by parts of episodes: unbiased, equal to whole episodes where it is the whole, and resumed within one."""
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
 
-from badger import BPTT, CartPole, GuessingGame, act
-from badger.agent import Agent
+from badger import BPTT, CartPole, GuessingGame
 from badger.learners import Evolution
-from badger.rng import drawing_from, generator
-from badger.sense import Broadcast
+from badger.rng import generator
 from badger.testing import check_learner
 from badger.testing.learner import small_agent
-from comms import Silent
-from experts import CORES
-from tasks import Continuous, RandomSizes, Step, Task
+from tasks import RandomSizes
+from toy_efforts import Effort, effort_agent
 
 GAME = GuessingGame(4, 2, dtype=torch.float64)
 
@@ -32,52 +26,6 @@ def no_learning(step):
 
 def gradients(agent):
     return torch.cat([parameter.grad.flatten() for parameter in agent.parameters()])
-
-
-class Level(NamedTuple):
-    height: Tensor
-    t: Tensor
-
-
-@dataclass(frozen=True)
-class Effort(Task):
-    """Each action costs 1.5 times its size at once, and raises the reward of every later step by its size."""
-
-    steps: int = 6
-    differentiable: ClassVar[bool] = True
-    score: ClassVar[str] = "height"
-    better: ClassVar[str] = "higher"
-
-    @property
-    def obs_size(self):
-        return 1
-
-    @property
-    def action_space(self):
-        return Continuous(1)
-
-    def reset(self, batch: int, rng: torch.Generator) -> tuple[Any, Step]:
-        zero = torch.zeros(batch, dtype=self.dtype, device=rng.device)
-        return self._result(Level(zero, zero.long()), zero)
-
-    def step(self, state: Any, action: Tensor, rng: torch.Generator) -> tuple[Any, Step]:
-        force = action.squeeze(-1)
-        return self._result(Level(state.height + force, state.t + 1), state.height - 1.5 * force)
-
-    def _result(self, state: Level, reward: Tensor) -> tuple[Level, Step]:
-        over = state.t >= self.steps
-        obs = torch.ones_like(reward).unsqueeze(-1)
-        return state, Step(obs, reward, over, torch.zeros_like(over), {"height": state.height.detach()})
-
-    def references(self):
-        return {}
-
-
-def effort_agent():
-    """An agent of seven weights without memory."""
-    with drawing_from(generator(0, "effort")):
-        core, head = CORES["feedforward"](1, 2), act.Mean(2, 1)
-        return Agent(sense=Broadcast(1), core=core, bus=Silent(2), act=head, experts=1, identity_size=0).double()
 
 
 def test_the_gradient_of_one_step_at_a_time_is_that_of_whole_episodes_and_a_truncated_one_is_not():
@@ -119,6 +67,12 @@ def test_members_continue_their_episodes_until_the_longest_is_over(task):
         found = parts.update()
     torch.testing.assert_close((found["return"], found["best_return"]), (wanted["return"], wanted["best_return"]))
     assert parts.env_steps == whole.env_steps == task.steps * 18 and parts.running is None
+
+
+def test_new_episodes_begin_when_all_have_ended():
+    learner = evolution(CartPole(10_000, dtype=torch.float64), batch=1, population=2, unroll=40)
+    episodes = [learner.update()["episodes"] for _ in range(2)]
+    assert sum(episodes) > 0 and learner.env_steps == 2 * 40 * 2
 
 
 def test_a_learner_is_resumed_within_an_episode():
