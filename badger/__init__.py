@@ -12,7 +12,7 @@ are imported from their sub-package, as in `from badger.rollouts.trajectory impo
 - `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
 - `badger.planning`: solvers of partially observed Markov decision processes.
 - `badger.study`: arms x seeds with error bars. `badger.bench`: speed and memory, compared with references.
-- `badger.distributed`: several processes. `badger.rng`: derived random streams.
+- `badger.distributed`: several processes; `badger.sharding`: one agent over them. `badger.rng`: derived random streams.
 
 An agent that balances a pole without observing velocities, trained by reward alone, and a task as an environment of
 PettingZoo:
@@ -108,6 +108,19 @@ machines must be able to read when a run is resumed. If a process dies, the run 
 checkpoint. If torchrun is killed, its processes save and end. With another number of processes the parameters are
 restored exactly, but the episodes that follow differ, and a message says so. In a script of your own:
 `with badger.distributed.process_group(): ...`.
+
+With `--shard-experts` it is not the episodes that are divided over the processes, but the experts of each episode, with
+their states and memories: for one agent that is too large for one machine. In a round of communication an expert's
+output goes once to each process that hears it; rings, lattices and grids are cut into blocks, other graphs where few
+edges cross. Losses and gradients are those of one process, up to rounding, and a run may resume with another number of
+processes. It trains by `bptt`; experts that share a memory, populations and tasks with several agents are refused.
+Evaluations and pictures are made by rank 0 with the whole agent. In Python: `BPTT(..., shard_experts=True)`, or
+`badger.sharding.shard_experts(agent)` in the place of any agent.
+
+```
+torchrun --no-python --standalone --nproc-per-node=2 \\
+    badger train guessing_game --shard-experts --experts 1000 --topology ring_lattice
+```
 
 # Long episodes, large agents, speed
 

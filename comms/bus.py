@@ -112,6 +112,22 @@ class Silent(Bus):
         return Delivery(inbox, torch.zeros_like(edges.weight), cost, cost), state
 
 
+def deliver_inside(
+    bus: Bus, y: Float[Tensor, "B E Y"], edges: Edges, state: State, rng: torch.Generator | None, shard: Shard | None
+) -> tuple[Delivery, State]:
+    """One round of a wrapped bus, which may have no parameter `shard` where all experts are in one process.
+
+    Args:
+        bus: the wrapped bus.
+        y: as in `Bus.forward`.
+        edges: as in `Bus.forward`.
+        state: as in `Bus.forward`.
+        rng: as in `Bus.forward`.
+        shard: as in `Bus.forward`.
+    """
+    return bus(y, edges, state, rng) if shard is None else bus(y, edges, state, rng, shard)
+
+
 def make_delivery(
     inbox: Float[Tensor, "B E M"],
     weights: Float[Tensor, "B K"],

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from comms.bus import Bus, Delivery, State, select_experts
+from comms.bus import Bus, Delivery, State, deliver_inside, select_experts
 from comms.sharding import Shard
 from comms.topology import Edges, max_edge_weights
 
@@ -69,7 +69,8 @@ class Delayed(Bus):
         newest = (y, *(weight.ne(0) for weight in max_edge_weights(edges, y.shape[1])))
         oldest_y, can_send, can_receive = (part[:, :, 0] for part in state[:3])
         arrives = can_send.gather(1, edges.senders) & can_receive.gather(1, edges.receivers)
-        delivery, bus = self.bus(oldest_y, edges._replace(weight=edges.weight * arrives), state.bus, rng, shard)
+        arriving = edges._replace(weight=edges.weight * arrives)
+        delivery, bus = deliver_inside(self.bus, oldest_y, arriving, state.bus, rng, shard)
         pairs = zip(state[:3], newest, strict=True)
         y, can_send, can_receive = (torch.cat([queue[:, :, 1:], new.unsqueeze(2)], 2) for queue, new in pairs)
         return delivery, Queue(y, can_send, can_receive, bus)

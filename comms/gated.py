@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from comms.bus import Bus, Delivery, State
+from comms.bus import Bus, Delivery, State, deliver_inside
 from comms.sharding import Shard, draw
 from comms.topology import Edges
 
@@ -47,7 +47,8 @@ class Gated(Bus):
         threshold = draw(torch.rand, p, rng, None if shard is None else shard.experts) if self.training else 0.5
         # p - p.detach() is exactly 0, so that the gate stays 0 or 1
         gate = (p > threshold).to(p.dtype) + (p - p.detach())
-        return self.bus(y, edges._replace(weight=edges.weight * gate.gather(1, edges.senders)), state, rng, shard)
+        gated = edges._replace(weight=edges.weight * gate.gather(1, edges.senders))
+        return deliver_inside(self.bus, y, gated, state, rng, shard)
 
     def select_members(self, state: State, index: Int[Tensor, " E"], y: Float[Tensor, "B E Y"]) -> State:
         """Selects experts of the wrapped bus's state."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from comms.bus import Bus, Delivery, State
+from comms.bus import Bus, Delivery, State, deliver_inside
 from comms.sharding import Shard, draw
 from comms.topology import Edges
 
@@ -51,7 +51,7 @@ class Noisy(Bus):
         if self.drop:
             uniform = draw(torch.rand, edges.weight, rng, None if shard is None else shard.edges)
             edges = edges._replace(weight=edges.weight * (uniform >= self.drop))
-        delivery, state = self.bus(y, edges, state, rng, shard)
+        delivery, state = deliver_inside(self.bus, y, edges, state, rng, shard)
         if self.noise:
             inbox = delivery.inbox
             noise = draw(torch.randn, inbox, rng, None if shard is None else shard.experts) * self.noise

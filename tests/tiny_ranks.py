@@ -24,14 +24,14 @@ def learner(task, batch, rank=None, **options):
     return BPTT(toy_agent(TASKS[task], core="episodic", port="readout"), TASKS[task], batch=batch, rank=rank, **options)
 
 
-def together(work, folder, processes=2):
-    """Runs work(folder) in several processes; returns the result of each."""
+def together(work, folder, processes=2, seconds=60):
+    """Runs work(folder) in several processes, which are killed after so many seconds; returns the result of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     children = [start(_as_rank, number, processes, port, work, folder) for number in range(processes)]
     for child in children:
-        child.join(60)
+        child.join(seconds)
         if child.is_alive():
             child.kill()
     assert [child.exitcode for child in children] == [0] * processes

@@ -212,7 +212,7 @@ class BPTT:
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         """Rolls out the episodes in truncated pieces, and leaves the gradient in the parameters."""
         task, experts = self.sample_task_and_experts()
-        agent = self._acting_agent(experts)
+        agent = self.acting_agent(experts)
         carry = initial_carry(agent, task, self.local_batch, rng, experts=experts)
         total_loss, trajectories = torch.zeros((), device=self.device), []
         size = self.truncation or task.steps
@@ -235,10 +235,15 @@ class BPTT:
             trajectories.append(trajectory)
         return total_loss, trajectories
 
-    def _acting_agent(self, experts: int) -> Agent:
-        """The agent of the rollouts: all experts, or those of this process."""
+    def acting_agent(self, experts: int | None = None) -> Agent:
+        """The agent of the rollouts: all experts, or those of this process.
+
+        Args:
+            experts: E; None: the largest number.
+        """
         if not self.shard_experts:
             return self.rollout_agent
+        experts = self.experts[1] if experts is None else experts
         if experts not in self._sharded:
             self._sharded[experts] = wrap_forward(shard_experts(self.agent, experts), precision=self.precision)
         return self._sharded[experts]
@@ -277,7 +282,7 @@ def _check_sharding(agent: Agent, task: Task, fewest: int, compile: bool | str) 
         )
     if task.agents is not None:
         raise ValueError(
-            f"shard_experts=True: {type(task).__name__} has {task.agents} agents, and the experts of one that is absent "
-            "are masked; want a task with one agent"
+            f"shard_experts=True: {type(task).__name__} has {task.agents} agents, and the experts of absent ones are "
+            "masked; want a task with one agent"
         )
     check_shardable(agent, fewest)

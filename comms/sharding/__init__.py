@@ -1,6 +1,6 @@
 """The experts of one agent, spread over several processes.
 
-- `comms.sharding.partition`: cuts a topology into parts with few crossing edges.
+- `comms.sharding.graph_partition`: cuts a topology into parts with few crossing edges.
 - `comms.sharding.shard`: `Shard`, the part of one process: its experts, its edges, and what it sends and receives.
 - `comms.sharding.draws`: random numbers of some experts or edges, the same as where all are in one process.
 
@@ -26,7 +26,7 @@ assert shard.send.tolist() == [0, 2] and shard.send_counts == [0, 2]
 """
 
 from comms.sharding.draws import Rows, draw
-from comms.sharding.partition import crossing_edges, partition
+from comms.sharding.graph_partition import crossing_edges, partition
 from comms.sharding.shard import Shard, make_shard
 
 __all__ = ["Rows", "Shard", "crossing_edges", "draw", "make_shard", "partition"]

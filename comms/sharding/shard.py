@@ -4,7 +4,7 @@ Axes: E expert, N own expert, S expert whose output is here, K edge, C output se
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -49,9 +49,9 @@ class Shard:
     send_counts: list[int]
     receive_counts: list[int]
     num_crossing: int
-    sum: Callable[[Tensor], Tensor] = _whole
-    max: Callable[[Tensor], Tensor] = _whole
-    gather: Callable[[Tensor], Tensor] = _whole
+    sum: Callable[[Tensor], Tensor] = field(default_factory=lambda: _whole)
+    max: Callable[[Tensor], Tensor] = field(default_factory=lambda: _whole)
+    gather: Callable[[Tensor], Tensor] = field(default_factory=lambda: _whole)
 
     @property
     def own(self) -> Rows:

@@ -43,6 +43,7 @@ LAYERS = (  # inside badger: a module imports modules of its own line and of the
     ("evaluation", "learners", "planning"),
     ("datasets",),
     ("figures", "rollouts"),
+    ("sharding",),
     ("policies", "act", "sense", "normalized_sense", "agent"),
     ("registry", "trust", "rng", "distributed", "moments", "teams", "host_memory"),
     ("errors", "version"),

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from badger import BPTT, act, distributed, load_run, read_metrics, train
 from badger.sharding import shard_experts
-from comms import Attention, Delayed, Noisy, PerEpisode, Workspace
+from comms import Attention, Delayed, Gated, Noisy, PerEpisode, Workspace
 from tiny_ranks import together
 from tiny_shards import (
     CASES,
@@ -58,7 +58,7 @@ def test_trained_agents_are_those_of_one_process(shards, whole, name):
 @pytest.mark.nightly
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_bus_topology_head_and_core_equals_one_process_or_is_refused(tmp_path, processes):
-    ranks, refused = together(product_played, tmp_path, processes), set()
+    ranks, refused = together(product_played, tmp_path, processes, seconds=1200), set()
     for name, parts in PRODUCT.items():
         if isinstance(ranks[0][name], str):
             refused.add(parts["core"])
@@ -154,3 +154,9 @@ def test_interventions_are_refused():
 def test_in_one_process_the_agent_is_the_same():
     agent = toy_agent(bus="noisy", core="particle_filter", topology="grid", port="named_outputs", experts=6)
     assert torch.equal(played(shard_experts(agent))["output"], played(agent)["output"])
+
+
+def test_a_bus_without_a_shard_still_works_inside_of_a_wrapper():
+    agent = toy_agent()
+    agent.bus = Delayed(Gated(Noisy(Old(HIDDEN, MESSAGE)))).double()
+    assert played(agent)["output"].isfinite().all()
