@@ -236,7 +236,7 @@ class EpisodicMemory(Core):
         if config is None or torch.compiler.is_compiling() or not x.numel():
             return None
         weights = self._weights()
-        return weights if supported(config, weights, state.log, x) else None
+        return weights if supported(config, weights, state.log, state.h, x) else None
 
     def _by_kernels(
         self, weights: FusedWeights, xs: Tensor, state: EpisodicState, reset: Tensor | None

@@ -31,7 +31,8 @@ def supported(x: Tensor, h: Tensor, parameters: Tensors) -> bool:
         and torch.is_grad_enabled()
         and library() is not None
         and x.dtype in SUFFIXES
-        and all(tensor.dtype == x.dtype for tensor in (h, *parameters))
+        and all(tensor.dtype == x.dtype and tensor.device == x.device for tensor in (h, *parameters))
+        and x.shape[:-1] == h.shape[:-1]
         and host_readable(x)
         and not torch.is_autocast_enabled("cpu")
     )
