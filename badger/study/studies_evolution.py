@@ -1,4 +1,4 @@
-"""What evolution is good for: beside backpropagation at equal CPU time, without gradients, and in long episodes.
+"""The study of evolution: beside backpropagation at equal CPU time, without gradients, and in long episodes.
 
 Arms that are compared have outer steps for about the same CPU time (on one core of 2026).
 """
