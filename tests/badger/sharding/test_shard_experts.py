@@ -55,6 +55,11 @@ def test_trained_agents_are_those_of_one_process(shards, whole, name):
             assert_close(rank[name][part], whole[name][part])
 
 
+def test_outputs_are_exchanged_once_in_a_round_forward_and_backward(shards):
+    rounds = 3 * 2
+    assert {rank["exchanges"] for rank in shards} == {rounds + rounds - 1}  # what the last round sends has no reader
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("processes", [2, 3])
 def test_every_bus_topology_head_and_core_equals_one_process_or_is_refused(tmp_path, processes):
