@@ -1,4 +1,4 @@
-"""What evolution is good for: beside backpropagation at equal CPU time, without gradients, and in long episodes.
+"""The study of evolution: beside backpropagation at equal CPU time, without gradients, and in long episodes.
 
 Arms that are compared have outer steps for about the same CPU time (on one core of 2026).
 """
@@ -36,8 +36,8 @@ PARTS: dict[str, Any] = {
 
 EVOLUTION = Study(
     name="evolution",
-    claim="Evolution learns where there is no gradient, and in episodes of 10,000 steps; where there is one, "
-    "backpropagation learns more in the same CPU time, the more so the more weights and experts there are.",
+    claim="Evolution learns from returns alone, also in episodes of 10,000 steps; where rewards or policies have a "
+    "gradient, more is learned with it in the same CPU time.",
     arms={
         "guess-1": _guess(1, outer_steps=150, **GUESSING),
         "guess-1-bptt": _guess(1, outer_steps=475),
