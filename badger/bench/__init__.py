@@ -28,6 +28,8 @@ from badger.bench.cases.dnc import dnc_case
 from badger.bench.cases.env_throughput import env_throughput
 from badger.bench.cases.episodic_store import episodic_store
 from badger.bench.cases.external_envs import external_envs
+from badger.bench.cases.learners.populations import low_rank_noise
+from badger.bench.cases.learners.recurrent_ppo import recurrent_ppo_case
 from badger.bench.cases.maze import maze_case
 from badger.bench.cases.memory import episode_length, memory_vs_dense, memory_vs_gru
 from badger.bench.cases.memory_costs.lengths import input_crossing, input_length
@@ -35,7 +37,6 @@ from badger.bench.cases.memory_costs.price import memory_price
 from badger.bench.cases.million import million_slots
 from badger.bench.cases.offline import offline
 from badger.bench.cases.offline_data import episode_dataset
-from badger.bench.cases.recurrent_ppo import recurrent_ppo_case
 from badger.bench.cases.sharded import sharded_experts
 from badger.bench.cases.sparse import sam_million, sdnc_vs_dnc
 from badger.bench.result import BenchResult, as_json, table, versions
@@ -63,6 +64,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "episodic-store": episodic_store,
     "episode-dataset": episode_dataset,
     "offline": offline,
+    "evolution": low_rank_noise,
     "badger-2019": badger_2019,
     "experts": experts,
     "shard-experts": sharded_experts,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from badger.policies.mixed import Product
 from badger.policies.policies import Greedy, MeanAction, Policy, Sampled, identity_policy
-from tasks import ActionSpace, Continuous
+from tasks import ActionSpace, Continuous, Mixed
 
 
 def choose_deterministic(policy: Policy, deterministic: bool | None, space: ActionSpace | None = None) -> Policy:
@@ -38,3 +38,14 @@ def policy_for_env(policy: Policy, space: ActionSpace) -> Policy:
     """
     takes_output = policy is identity_policy and not isinstance(space, Continuous)
     return choose_deterministic(policy, True if takes_output else None, space)
+
+
+def deterministic_policy(space: ActionSpace) -> Policy:
+    """The policy of the most likely choices and of the means of real numbers.
+
+    Args:
+        space: the action space.
+    """
+    if isinstance(space, Mixed):
+        return Product(space, Greedy(space.choices), MeanAction(space.numbers))
+    return MeanAction(space) if isinstance(space, Continuous) else Greedy(space)

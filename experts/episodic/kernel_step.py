@@ -29,6 +29,9 @@ MAX_SELECTED = 64
 """Most rows that a kernel selects out of more: its search is quick for few."""
 
 
+MAX_SLOTS = 1 << 14
+"""Most slots of a store: torch searches larger ones for all members at once, and with threads."""
+
 POINTERS = ctypes.c_void_p * 8
 """Addresses of the parameters, or of their gradients."""
 
@@ -49,6 +52,7 @@ def supported(config: FusedConfig, weights: FusedWeights, log: RowLog, x: Tensor
         and config.cell is GRU
         and weights.compress is None
         and config.attend.weighting in WEIGHTINGS
+        and log.slots <= MAX_SLOTS
         and (config.attend.top_k <= MAX_SELECTED or config.attend.top_k >= log.slots)
         and dtype in SUFFIXES
         and all(weight.dtype == dtype for weight in weights[:8])

@@ -13,7 +13,7 @@ from experts.core import Core, check_positive
 from experts.fast_weights.deferred_matmul import LowRankMatrix
 from experts.fast_weights.hebbian_rules import RULES
 from experts.fast_weights.low_rank_sum import LowRankSum
-from experts.fast_weights.plastic_kernels import LARGEST_RANK, oja_step, usable_without_graph
+from experts.fast_weights.plastic_kernels import LARGEST_RANK, oja_step, usable, usable_without_graph
 from experts.fast_weights.recorded_traces import RecordedTracesFunction
 
 RuleName = Literal["oja", "hebb"]
@@ -107,8 +107,8 @@ class Plastic(Core):
         return torch.stack(ys), state
 
     def step_record(self, state: PlasticState) -> tuple[Tensor, ...]:
-        """The output alone."""
-        return (state.h,)
+        """The output alone; nothing without kernels, as the graph of the steps is then as quick."""
+        return (state.h,) if usable(state.h, self.w) else ()
 
     def unroll_recorded(
         self,

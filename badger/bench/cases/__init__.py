@@ -7,6 +7,6 @@
 - `badger.bench.cases.sharded`: one agent over several processes.
 - `badger.bench.cases.env_throughput`, `badger.bench.cases.external_envs`, `badger.bench.cases.maze`: tasks.
 - `badger.bench.cases.offline_data`: a data set of recorded episodes in a file.
-- `badger.bench.cases.recurrent_ppo`: PPO, compared with sb3-contrib's. `badger.bench.cases.offline`: a Decision
-  Transformer, trained and acting, compared with a plain one.
+- `badger.bench.cases.learners`: PPO, compared with sb3-contrib's, and evolution strategies.
+  `badger.bench.cases.offline`: a Decision Transformer, trained and acting, compared with a plain one.
 """

@@ -2,6 +2,7 @@
 
 - `badger.learners.evolution.strategies`: `Evolution`, one outer step, of whole or of truncated episodes.
 - `badger.learners.evolution.members`: how the members of a population play, as one batched computation.
+- `badger.learners.evolution.share`: the members of one process, in chunks.
 - `badger.learners.evolution.perturbations`: dense and low-rank noise.
 - `badger.learners.evolution.low_rank`: members that share a matrix and differ in a product of narrow ones.
 - `badger.learners.evolution.ranks`: ranks in place of returns.

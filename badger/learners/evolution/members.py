@@ -3,7 +3,6 @@
 Shapes: M members, B episodes.
 """
 
-from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -153,13 +152,3 @@ class Members(nn.Module):
         over, reward = over | episode_end_mask(trajectory, mask).any(0), reward + got
         running = None if last else Running(pack_carry(carry), over, reward)
         return Played(got.mean(), reward.mean(), totals, summarize_obs(agent, trajectory.obs, mask), running)
-
-
-def join_members(parts: Sequence[Played]) -> Played:
-    """What members have played that played in several chunks.
-
-    Args:
-        parts: of each chunk.
-    """
-    flat = [tree_flatten(part) for part in parts]
-    return tree_unflatten(flat[0][0], [torch.cat(tensors) for tensors in zip(*(part[1] for part in flat), strict=True)])

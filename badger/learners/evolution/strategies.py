@@ -12,17 +12,18 @@ from torch import Tensor
 from badger import distributed
 from badger.agent import Agent
 from badger.learners import host
-from badger.learners.evolution.members import Members, Played, Running, join_members
+from badger.learners.evolution.members import Members, Played, Running
 from badger.learners.evolution.perturbations import Perturbations, add_perturbations, sample_perturbations
 from badger.learners.evolution.ranks import centered_ranks
+from badger.learners.evolution.share import Share
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_sizes
 from badger.normalized_sense import merge_obs_summaries, normalizer_metrics
-from badger.policies import mixed
-from badger.policies.policies import Greedy, MeanAction, Policy, identity_policy
+from badger.policies.deterministic import deterministic_policy
+from badger.policies.policies import Policy, identity_policy
 from badger.rng import generator
-from tasks import ActionSpace, Continuous, Mixed, Task, TaskDistribution, nominal, sample_task
+from tasks import Task, TaskDistribution, nominal, sample_task
 
 
 class Evolution:
@@ -117,7 +118,7 @@ class Evolution:
         self.use_ranks = unroll is None if use_ranks is None else use_ranks
         self.updater = GuardedAdamW(agent.parameters(), lr=lr, clip=clip, betas=betas, weight_decay=weight_decay)
         space = self.task.action_space
-        self.eval_policy: Policy = identity_policy if self.task.differentiable else deterministic(space)
+        self.eval_policy: Policy = identity_policy if self.task.differentiable else deterministic_policy(space)
         self.step = self.env_steps = 0
         self._restart()
         self.last_return: Tensor | None = None  # mean and best of the episodes that ended last
@@ -137,7 +138,7 @@ class Evolution:
         ended = self.elapsed + steps == task.steps
         drawn = self._perturbations(self.step)
         self.noise = add_perturbations(self.noise, drawn)
-        return_, episode_return, played = self._play(task, drawn, steps, last=ended)
+        (return_, episode_return), played = self._play(task, drawn, steps, last=ended)
         totals = {name: total.sum(0) for name, total in played.totals.items()}
         distributed.all_reduce_mean_(list(totals.values()))  # used as quotients only
         self._set_gradient(return_)
@@ -177,34 +178,14 @@ class Evolution:
         rng = generator(self.seed, "perturbations", step, device=self.updater.device)
         return sample_perturbations(self.updater.parameters, self.population // 2, self.noise_rank, rng)
 
-    def _play(
-        self, task: Task, drawn: Perturbations, steps: int, *, last: bool
-    ) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"], Played]:
-        """The returns of all members in these steps and since the episodes began; what this process's have played."""
-        share = self.population // distributed.world_size()
-        own = slice(distributed.rank() * share, (distributed.rank() + 1) * share)
-        starts = range(0, share, self.chunk_size)
-        chunks = [slice(start, min(start + self.chunk_size, share)) for start in starts]
-        played = join_members([self._play_chunk(task, drawn, own.start, chunk, steps, last=last) for chunk in chunks])
-        self.running = played.running
-        returns = played.return_.new_zeros(2, self.population)
-        returns[:, own] = torch.stack([played.return_, played.episode_return])
-        distributed.all_reduce_mean_([returns])
-        return_, episode_return = returns * distributed.world_size()
-        return return_, episode_return, played
-
-    def _play_chunk(
-        self, task: Task, drawn: Perturbations, first: int, chunk: slice, steps: int, *, last: bool
-    ) -> Played:
-        """Some of this process's members, of which `first` is the number of the first one."""
-        device, pairs = self.updater.device, self.population // 2
-        member = torch.arange(first + chunk.start, first + chunk.stop, device=device)
-        like = self.updater.parameters[0]
-        scale = torch.where(member < pairs, 1.0, -1.0).to(like.dtype) * self.sigma
-        rng = generator(self.seed, "train", self.step, device=device)  # the same episodes for all
+    def _play(self, task: Task, drawn: Perturbations, steps: int, *, last: bool) -> tuple[Tensor, Played]:
+        """The returns (2, P) of all members in these steps and since the episodes began; and what was played here."""
         members = Members(self.agent, task, self.eval_policy, experts=self.experts, batch=self.batch, learner=self)
-        running = None if self.running is None else self.running.select(chunk)
-        return members.play(drawn, member % pairs, scale, running, rng, steps, last=last)
+        share = Share(self.population, self.chunk_size)
+        rng = generator(self.seed, "train", self.step, device=self.updater.device)
+        played = share.play(members, drawn, self.sigma, self.running, rng, steps, last=last)
+        self.running = played.running
+        return share.gather(torch.stack([played.return_, played.episode_return])), played
 
     def state_dict(self) -> dict[str, Any]:
         """Agent, optimizer, counters and episodes in progress, as plain types and tensors.
@@ -247,14 +228,3 @@ def _mean_and_best(returns: Float[Tensor, " P"]) -> Float[Tensor, "2"]:
     finite = returns.isfinite()
     mean = torch.where(finite, returns, 0).sum() / finite.sum()
     return torch.stack([mean, torch.where(finite, returns, -torch.inf).max()])
-
-
-def deterministic(space: ActionSpace) -> Policy:
-    """The policy of the most likely choices and of the means of real numbers.
-
-    Args:
-        space: the action space.
-    """
-    if isinstance(space, Mixed):
-        return mixed.Product(space, Greedy(space.choices), MeanAction(space.numbers))
-    return MeanAction(space) if isinstance(space, Continuous) else Greedy(space)

@@ -15,10 +15,11 @@ from badger.bench import BENCHMARKS, BenchResult, as_json, bench, measure, table
 from badger.bench.cases import agents, crowd, memory, million
 from badger.bench.cases.agents import Game
 from badger.bench.cases.dnc import DNCSizes
+from badger.bench.cases.learners.populations import MemberSizes
+from badger.bench.cases.learners.recurrent_ppo import PPOSizes
 from badger.bench.cases.memory_costs import lengths
 from badger.bench.cases.memory_costs.price import price_table, prices
 from badger.bench.cases.offline import OfflineSizes
-from badger.bench.cases.recurrent_ppo import PPOSizes
 from badger.bench.cases.sparse import LinkSizes, SparseSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, max_ratio, min_speedup, on_gpu
@@ -52,6 +53,7 @@ TINY = {
     "experts": {"sizes": FEW, "numbers": (6, 18), "looped": 4, "dense": 8, "huge": 24, "repeats": 1},
     "episodic-store": {"rows": (20,), "hnsw_rows": 20, "repeats": 1},
     "episode-dataset": {"steps": 300, "windows": (3, 200), "batches": 2, "repeats": 1},
+    "evolution": {"sizes": MemberSizes(population=4, hidden_size=4, batch=1, steps=2), "repeats": 1},
     "offline": {"sizes": OfflineSizes(4, 1, 3, 2, 1, 2, 4, 5, 2), "repeats": 1},
     "logging": {"recipe": RECIPE, "outer_steps": 2, "repeats": 1},
 }

@@ -209,6 +209,7 @@ def test_what_the_kernels_lack_is_done_by_tensor_operations():
     assert not any(used(core, xs) for core in (lstm, build(row_size=2), build(similarity="cosine")))
     many = build(slots=200, top_k=100)
     assert not used(many, xs) and used(build(slots=100, top_k=100), xs)
+    assert not used(build(slots=20_000), xs)
     with torch.autocast("cpu"):
         assert not used(build(torch.float), episode(torch.float))
     with without_kernels():
