@@ -111,6 +111,8 @@ def where(mask: Tensor, initial: State, state: State) -> State:
     def choose(new: Any, old: Any) -> Any:
         if isinstance(old, Leaf):
             return old.where(mask, new)
+        if not old.numel():  # such as identities of size 0: nothing to select
+            return old
         return torch.where(expand_mask(mask, old.dim()), new, old)
 
     return _walk(choose, initial, state)

@@ -13,7 +13,8 @@ from tasks import CartPole, CartWorld, FourRooms, Labyrinth, Maze, RandomWalkGra
 CARTPOLE_LEARNERS: dict[str, dict[str, Any]] = {
     "ppo": {"horizon": 128, "epochs": 10, "minibatches": 4, "lam": 0.95},
     "a2c": {"horizon": 32, "lam": 0.95, "value_weight": 0.5, "entropy_weight": 0.0, "clip": 0.5},
-    "dreamer": {"actor_lr": 1.0, "entropy_weight": 1e-4},  # a single push matters little: else it stays random
+    # A single push matters little: with a slow actor, or a larger weight of the entropy, it stays random.
+    "dreamer": {"actor_lr": 1.0, "entropy_weight": 1e-4, "gradient_steps": 40},
 }
 MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
     "plasticity": (Maze.plasticity, {"value_weight": 0.03, "entropy_weight": 0.0, "simpson_weight": 0.1, "clip": None}),

@@ -7,13 +7,16 @@ from torch import Tensor
 
 from experts.torch_internals import storage_users
 
-MOST = 4  # buffers that are kept in each thread
-
 
 class BufferPool(threading.local):
-    """Buffers of one thread. A buffer is free if no tensor, view or graph outside of the pool has its storage."""
+    """Buffers of one thread. A buffer is free if no tensor, view or graph outside of the pool has its storage.
 
-    def __init__(self) -> None:
+    Args:
+        most: buffers that are kept in each thread.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.buffers: list[Tensor] = []
 
     def empty_like(self, x: Tensor) -> Tensor:
@@ -26,7 +29,7 @@ class BufferPool(threading.local):
             if _fits(buffer, x) and storage_users(buffer) == 1:
                 return buffer.view(x.shape)
         buffer = torch.empty_like(x, memory_format=torch.contiguous_format, requires_grad=False)
-        self.buffers = [*self.buffers[-MOST + 1 :], buffer]
+        self.buffers = [*self.buffers[1 - self.most :], buffer]
         return buffer.view(x.shape)
 
 

@@ -15,6 +15,7 @@ from experts.fast_weights.hebbian_rules import RULES
 from experts.fast_weights.low_rank_sum import LowRankSum
 from experts.fast_weights.plastic_kernels import LARGEST_RANK, oja_step, usable_without_graph
 from experts.fast_weights.recorded_traces import RecordedTracesFunction
+from experts.kernels.library import library
 
 RuleName = Literal["oja", "hebb"]
 
@@ -107,8 +108,8 @@ class Plastic(Core):
         return torch.stack(ys), state
 
     def step_record(self, state: PlasticState) -> tuple[Tensor, ...]:
-        """The output alone."""
-        return (state.h,)
+        """The output alone; nothing without kernels, as the graph of the steps is then as quick."""
+        return (state.h,) if state.h.device.type == "cpu" and library() is not None else ()
 
     def unroll_recorded(
         self,
@@ -141,7 +142,7 @@ class Plastic(Core):
         return ys.view(hs.shape), {}
 
     def _step(self, x_proj: Tensor, state: PlasticState, present: Tensor | None = None) -> tuple[Tensor, PlasticState]:
-        if self.rule == "oja" and self.rate is not None and present is None:
+        if self.rule == "oja" and self.rate is not None and present is None and not torch.is_grad_enabled():
             parts = state.trace.parts
             if len(parts.left[0]) <= LARGEST_RANK and usable_without_graph(x_proj, self.alpha, parts.matrix):
                 return self._kernel_step(x_proj, state, self.rate)

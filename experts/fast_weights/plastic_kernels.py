@@ -10,7 +10,7 @@ from experts.fast_weights.buffer_pool import BufferPool
 from experts.kernels.library import SUFFIXES, kernel, library
 from experts.torch_internals import host_readable, is_batched
 
-pool = BufferPool()
+pool = BufferPool(most=4)
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
 LARGEST_RANK = 8  # outer products that low_rank.c adds without making the matrix
 CHUNK = 8  # steps whose traces are recomputed at a time, for which a CPU core's cache has room

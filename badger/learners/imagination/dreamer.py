@@ -5,6 +5,7 @@ F features.
 """
 
 from functools import partial
+from math import ceil
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from badger import distributed
 from badger.agent import Agent
 from badger.learners import returns
-from badger.learners.imagination.heads import SYMLOG, Heads
+from badger.learners.imagination.heads import Heads
 from badger.learners.imagination.imagined import discounted_returns, imagine, step_weights
 from badger.learners.imagination.requirements import check_imagining
 from badger.learners.imagination.return_scale import ReturnScale
@@ -23,7 +24,6 @@ from badger.learners.q_learning.collector import Collector, pack_stream, unpack_
 from badger.learners.q_learning.replay import ReplayBuffer, SequenceBatch, Transitions, UniformSampler, check_prefill
 from badger.learners.q_learning.replayed import to_recording
 from badger.learners.q_learning.sequences import SequenceSpec
-from badger.learners.q_learning.targets import IDENTITY
 from badger.learners.requirements import check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
@@ -52,7 +52,8 @@ class Dreamer:
 
     1. `batch` episodes run for `horizon` more steps, with sampled actions; they are cut into sequences, which go to the
        replay buffer.
-    2. `gradient_steps` times, on `replay_batch` sequences from the buffer:
+    2. `gradient_steps` times, on `replay_batch` sequences, of which each new one is in one batch, and the others are
+       drawn from the buffer:
 
        - The model is trained on all observations of the sequences, also the final ones of episodes: on the core's own
          losses, and on the reward and the end, each predicted from the state that it led to.
@@ -81,7 +82,7 @@ class Dreamer:
         reward_weight, continue_weight: of the losses of reward and end, beside those of the core.
         entropy_weight: weight of the policy's entropy; where a single action matters little, a large weight keeps the
             policy random.
-        symlog: learn the symlog of rewards and values (DreamerV3), for rewards of any size.
+        bins: of the distributions by which rewards and values are learned (`TwoHot`), for rewards of any size.
         return_decay: of the moving average of the returns' spread, by which the policy's loss is divided (DreamerV3);
             1: not divided.
         actor_lr, critic_lr: learning rates of actor and critic, as parts of `lr`.
@@ -126,7 +127,7 @@ class Dreamer:
         reward_weight: float = 1.0,
         continue_weight: float = 5.0,
         entropy_weight: float = 1e-4,
-        symlog: bool = False,
+        bins: int = 127,
         return_decay: float = 0.99,
         actor_lr: float = 0.4,
         critic_lr: float = 1.0,
@@ -173,7 +174,7 @@ class Dreamer:
         self.eval_policy: Policy = resolve_name(POLICIES, eval_policy, "policy", callable)(task.action_space)
         like = next(agent.parameters())
         with drawing_from(generator(seed, "heads")):
-            self.heads = Heads(self.core.feature_size, hidden_size, SYMLOG if symlog else IDENTITY, like.detach())
+            self.heads = Heads(self.core.feature_size, hidden_size, bins, like.detach())
         actor = {id(p) for part in (agent.act, self.core.out) for p in part.parameters()}
         parameters = {
             "model": [p for p in agent.parameters() if id(p) not in actor]
@@ -205,8 +206,9 @@ class Dreamer:
         lr, rng = self.updater.schedule(self.step), self.rng()
         collector = self.collector = self.collector or self._make_collector(rng)
         totals, trajectories = self._collect(collector, rng)
+        new = ceil(self.replay_buffer.num_new / self.gradient_steps)
         last = self.gradient_steps - 1
-        steps = [self._gradient_step(lr, rng, totals if i == last else {}) for i in range(self.gradient_steps)]
+        steps = [self._gradient_step(lr, rng, new, totals if i == last else {}) for i in range(self.gradient_steps)]
         metrics: dict[str, Tensor | float] = {**steps[-1]}
         for name in steps[0]:  # the metrics of every gradient step, not those of the rollout
             metrics[name] = torch.stack([step[name] for step in steps]).double().mean()
@@ -231,9 +233,9 @@ class Dreamer:
         totals = metric_totals(trajectories, self.task, self, BASE_METRICS | DREAMER_METRICS)
         return totals | returns.ended_totals(*ended), trajectories
 
-    def _gradient_step(self, lr: float, rng: torch.Generator, totals: dict[str, Tensor]) -> dict[str, Tensor]:
-        """One update of model, actor and critic; its metrics, with the means of `totals`."""
-        batch, _, _ = self.replay_buffer.sample(self.replay_batch, rng)
+    def _gradient_step(self, lr: float, rng: torch.Generator, new: int, totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One update of model, actor and critic, of which `new` sequences are new if there are any."""
+        batch, _, _ = self.replay_buffer.sample(self.replay_batch, rng, new=new)
         state, means = self._model_loss(batch, rng)
         self._backward("model", means["loss"])
         metrics = self.updater.step(lr, {name: mean.detach() for name, mean in means.items()}, totals)
@@ -269,7 +271,7 @@ class Dreamer:
             term = returns.masked_mean(value.view_as(observed), observed, count)
             loss = loss + self.auxiliary.get(name, 0.0) * term
         features = self.core.features(every)[1:].squeeze(2)  # of the states that the steps led to
-        reward_error = self.heads.squared_error(self.heads.reward, features, steps.reward)
+        reward_error = self.heads.error(self.heads.reward, features, steps.reward)
         goes_on = self.heads.continues(features).squeeze(-1)
         continue_error = binary_cross_entropy_with_logits(goes_on, (~steps.terminated).to(goes_on), reduction="none")
         reward_loss = returns.masked_mean(reward_error, steps.valid, count_steps)
@@ -308,7 +310,7 @@ class Dreamer:
         entropies = entropy(output, space)
         return {
             "actor": -mean(gain) - self.entropy_weight * mean(entropies),
-            "critic": mean(self.heads.squared_error(self.heads.critic, before, return_.detach())),
+            "critic": mean(self.heads.error(self.heads.critic, before, return_.detach())),
             "entropy": mean(entropies),
             "value": mean(return_),
             "return_scale": scale,

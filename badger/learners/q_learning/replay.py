@@ -156,6 +156,7 @@ class ReplayBuffer:
             raise ValueError(f"capacity={capacity}, want room for at least 1 sequence")
         self.capacity, self.sampler, self.bytes_of = capacity, sampler, bytes_of
         self.count, self.position = 0, 0  # sequences in the buffer, and the index of the next one
+        self.num_new = 0  # sequences that `sample(new=...)` has not taken
         self.storage: list[Any] = []  # (capacity, ...) each; its width is that of the first batch
         self.priority = torch.zeros(0)
         self.states: dict[int, tuple[State | None, State | None]] = {}  # initial and final, of sequences that have any
@@ -186,13 +187,17 @@ class ReplayBuffer:
                 self.states[i] = pair
         self.position = (self.position + total) % self.capacity
         self.count = min(self.capacity, self.count + total)
+        self.num_new = min(self.capacity, self.num_new + total)
 
-    def sample(self, size: int, rng: torch.Generator) -> tuple[SequenceBatch, Int[Tensor, " B"], Float[Tensor, " B"]]:
+    def sample(
+        self, size: int, rng: torch.Generator, *, new: int = 0
+    ) -> tuple[SequenceBatch, Int[Tensor, " B"], Float[Tensor, " B"]]:
         """Samples with replacement: the sequences, their indices and their importance weights.
 
         Args:
             size: number of sequences, B.
             rng: generator of the samples; gives the device.
+            new: so many of them are the oldest that were not taken by `new` before, as long as there are any.
 
         Raises:
             ValueError: the buffer is empty.
@@ -203,6 +208,11 @@ class ReplayBuffer:
         cumulative = weights.cumsum(0)
         threshold = torch.rand(size, generator=rng, device=rng.device, dtype=cumulative.dtype) * cumulative[-1]
         indices = torch.searchsorted(cumulative, threshold, right=True).clamp(max=self.count - 1)
+        new = min(new, size, self.num_new)
+        indices[:new] = (
+            torch.arange(self.position - self.num_new, self.position, device=rng.device)[:new] % self.capacity
+        )
+        self.num_new -= new
         importance = self.sampler.importance_weights(weights[indices], cumulative[-1] / self.count)
         return self.get(indices), indices, importance
 
@@ -237,6 +247,7 @@ class ReplayBuffer:
         return {
             "capacity": self.capacity,
             "position": self.position,
+            "num_new": self.num_new,
             "storage": [None if stored is None else stored[: self.count].clone() for stored in self.storage],
             "priority": self.priority[: self.count].clone(),
             "states": {index: [states.pack(state) for state in pair] for index, pair in self.states.items()},
@@ -257,6 +268,7 @@ class ReplayBuffer:
                 f"capacity={self.capacity}, and the saved replay buffer has {packed['capacity']}: load it with that"
             )
         self.count, self.position = len(packed["priority"]), packed["position"]
+        self.num_new = packed["num_new"]
         self.storage = []
         if packed["storage"]:
             self._allocate(packed["storage"])

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from badger import A2C, PPO
 from badger.rollouts import recorded, recording
+from experts.kernels.library import description, library
 from toy_learners import REPEAT, STEPS, agent_with_critic, flat, slopes
 
 CORES = pytest.mark.parametrize("core", ["plastic", "plastic_modulated"])
@@ -55,6 +56,7 @@ def test_the_second_epoch_of_ppo_equals_the_one_with_the_graph(core, task, monke
     equal_without_records(lambda: ppo(core, task), monkeypatch)
 
 
+@pytest.mark.skipif(library() is None, reason=f"kernels: {description()}")
 def test_no_graph_of_the_steps_is_stored():
     learner = a2c("plastic", REPEAT)
     trajectory, _ = learner._collect(learner._open_stream(learner.rng()).carry, learner.rng())

@@ -125,6 +125,20 @@ def test_a_nonfinite_priority_changes_nothing():
     assert_close(buffer.priority.tolist(), [1.0, 0.5, 0.0, 0.0])
 
 
+def test_each_new_sequence_is_taken_once_the_oldest_first():
+    def taken(buffer, new):
+        return buffer.sample(3, seeded(), new=new)[0].steps.reward[0, :new].tolist()
+
+    buffer = replay(1, 2, 3, 4, 5)
+    assert taken(buffer, 2) == [2, 3] and buffer.num_new == 2
+    other = replay()
+    other.unpack(buffer.pack(), (torch.zeros(1, 2),))
+    for one in (buffer, other):
+        one.add(sequences(6))
+        assert taken(one, 3) == [4, 5, 6] and one.num_new == 0
+        assert torch.equal(one.sample(3, seeded(), new=3)[1], one.sample(3, seeded())[1])
+
+
 def test_sampling_is_reproducible():
     buffer = replay(1, 2, 3, 4)
     assert torch.equal(buffer.sample(9, seeded(3))[1], buffer.sample(9, seeded(3))[1])
