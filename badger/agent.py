@@ -145,9 +145,14 @@ class Agent(nn.Module):
         self.identity_size, self.comm_rounds = identity_size, comm_rounds
         self._edge_lists: dict[int, EdgeList] = {}  # cache of the topology, by number of experts
         self._episode_edges: dict[tuple[int, torch.device, torch.dtype], Edges] = {}  # cache of _edge_lists as tensors
-        self._edge_list(experts)
+        self.edge_rows(experts)
 
-    def _edge_list(self, experts: int) -> EdgeList:
+    def edge_rows(self, experts: int) -> EdgeList:
+        """The edges of the topology, made once; those of the first graph where it is drawn for each episode.
+
+        Args:
+            experts: E.
+        """
         if experts not in self._edge_lists:
             topology = self.topology.first if isinstance(self.topology, PerEpisode) else self.topology
             self._edge_lists[experts] = edge_list(topology, experts)
@@ -161,7 +166,7 @@ class Agent(nn.Module):
         """
         if isinstance(self.topology, str | PerEpisode):
             return torch.empty(3, 0, dtype=torch.float64)
-        edges = np.stack([part.astype(np.float64) for part in self._edge_list(self.experts)])
+        edges = np.stack([part.astype(np.float64) for part in self.edge_rows(self.experts)])
         return torch.tensor(np.concatenate([[[self.experts], [0.0], [0.0]], edges], 1))
 
     def set_extra_state(self, state: Float[Tensor, "3 columns"]) -> None:
@@ -207,7 +212,7 @@ class Agent(nn.Module):
         like = torch.empty(0, device=device, dtype=dtype)
         if isinstance(self.topology, PerEpisode):
             return self.topology.make_edges(experts, like)
-        return make_edges(self._edge_list(experts), experts, 1, like)
+        return make_edges(self.edge_rows(experts), experts, 1, like)
 
     def sample_edges(self, experts: int, like: Tensor, rng: torch.Generator) -> tuple[Edges, Int[Tensor, " B"] | None]:
         """The edges of new episodes, and the indices of their graphs.
@@ -348,7 +353,7 @@ class Agent(nn.Module):
         if isinstance(self.topology, PerEpisode):
             edges, graph = self.sample_edges(new_size, like, rng)
         else:
-            rows = self._edge_list(new_size)
+            rows = self.edge_rows(new_size)
             edges, graph = connect_new_experts(state.edges, rows, old_size=old_size, new_size=new_size), None
         index = torch.arange(new_size, device=obs.device)
         index[old_size:] = -1

@@ -7,6 +7,7 @@
 - `comms.per_episode`: a random topology that is drawn anew for each episode.
 - `comms.topology`: a name, a networkx graph, an `EdgeList` or a function of the number of experts becomes `Edges`.
 - `comms.surgery`: lesions, silenced experts and added experts, as functions of the edges.
+- `comms.sharding`: the experts of one agent spread over several processes: who is where, and what is sent.
 - `comms.edge_softmax` and `comms.edge_layouts`: softmax over incoming edges, in three layouts with equal results.
 
 `BUSES` has every bus by name. To add a bus, write one file with a subclass of `Bus` and one line in `BUSES`.

@@ -2,6 +2,7 @@
 
 import networkx as nx
 import torch
+import torch.distributed as dist
 
 from badger import BPTT, BUSES, TOPOLOGIES, PooledRecall, build_run, distributed, generator, sense, train
 from badger.normalized_sense import Normalized
@@ -81,8 +82,20 @@ def made_learners(**options):
 
 
 def sharded_updates(folder):
-    """The updates of every case, with the experts spread over the processes."""
-    return {name: two_updates(made) for name, made in made_learners(shard_experts=True).items()}
+    """The updates of every case, with the experts spread over the processes; and how often outputs are exchanged."""
+    found = {name: two_updates(made) for name, made in made_learners(shard_experts=True).items()}
+    return found | {"exchanges": count_exchanges(steps=3, comm_rounds=2)}
+
+
+def count_exchanges(steps, comm_rounds):
+    """The number of all_to_all operations in a rollout, forward and backward."""
+    calls, original = [], dist.all_to_all_single
+    dist.all_to_all_single = lambda *args: (calls.append(args), original(*args))[1]
+    try:
+        played(shard_experts(toy_agent(topology="ring", comm_rounds=comm_rounds)), steps)
+    finally:
+        dist.all_to_all_single = original
+    return len(calls)
 
 
 def made_run(folder, **options):

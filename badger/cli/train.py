@@ -53,8 +53,10 @@ def train_command(words: list[str]) -> Work:
     check_data(run)
     learner = member_learners(run.learner)[0]
     if not learner.task.external:  # an external environment is first stepped by the training
-        sharded = isinstance(learner, BPTT) and learner.shard_experts  # no process may hold the whole agent
-        check_step(learner.acting_agent() if sharded else learner.agent, learner.task, learner.eval_policy)
+        agent = learner.agent
+        if isinstance(learner, BPTT) and learner.shard_experts:
+            agent = learner.acting_agent()  # the whole agent may fit into no process
+        check_step(agent, learner.task, learner.eval_policy)
 
     def work() -> int:
         stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side

@@ -108,7 +108,7 @@ def plot_agent(agent: Agent) -> Figure:
         _line(axes, (-2.6, 0.0), position, "-", "#bbb")
         _line(axes, position, (2.6, 0.0), "-", "#bbb")
         _box(axes, *position, f"expert {i}\n{name}", "#dde7f3")
-    edges = agent._edge_list(agent.experts)
+    edges = agent.edge_rows(agent.experts)
     for i, j in zip(edges.senders.tolist(), edges.receivers.tolist(), strict=True):
         if max(i, j) < n:
             _line(axes, positions[i], positions[j], "-|>", "#c77")

@@ -266,6 +266,7 @@ class BPTT:
             state: from `state_dict`.
         """
         self.agent.load_state_dict(state["agent"])
+        self._sharded.clear()  # a saved topology may have other edges
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
             group["capturable"] = self.cuda_graph  # as constructed, not as saved

@@ -23,7 +23,7 @@ from badger.sharding.collectives import (
     max_over_processes,
     sum_over_processes,
 )
-from comms import Delivery, EdgeList, Edges, PerEpisode, Silent, edge_list
+from comms import Delivery, EdgeList, Edges, PerEpisode, Silent
 from comms.per_episode import stack_graphs
 from comms.sharding import Shard, draw, make_shard, partition
 from experts import Core, seeded
@@ -44,7 +44,7 @@ def shard_experts(agent: Agent, experts: int | None = None) -> Agent:
         experts: E; None: as the agent was built.
 
     Raises:
-        ValueError: this agent cannot be spread over the processes (`check_shardable`).
+        ValueError: this agent cannot be spread over the processes (`check_shardable`), or they have different graphs.
     """
     experts = agent.experts if experts is None else experts
     check_shardable(agent, experts)
@@ -148,9 +148,18 @@ class _Part:
 
 
 def _make_shard(agent: Agent, experts: int) -> Shard:
-    """The part of this process."""
+    """The part of this process.
+
+    Raises:
+        ValueError: the processes have different graphs.
+    """
     topology = agent.topology
-    graphs = topology.edge_lists(experts) if isinstance(topology, PerEpisode) else [edge_list(topology, experts)]
+    graphs = topology.edge_lists(experts) if isinstance(topology, PerEpisode) else [agent.edge_rows(experts)]
+    if not distributed.same_on_all_ranks(torch.as_tensor(part) for rows in graphs for part in rows):
+        raise ValueError(
+            f"shard_experts=True: the topology among {experts} experts has other edges in other processes; want one "
+            "that is a function of the number of experts alone, such as a random one with a fixed seed"
+        )
     if isinstance(agent.bus, Silent):  # nothing is sent
         graphs = [EdgeList(*(part[:0] for part in graphs[0]))] * len(graphs)
     union = EdgeList(*(np.concatenate(parts) for parts in zip(*graphs, strict=True)))

@@ -29,31 +29,41 @@ MAX_SELECTED = 64
 """Most rows that a kernel selects out of more: its search is quick for few."""
 
 
+MAX_SLOTS = 1 << 14
+"""Most slots of a store: torch searches larger ones for all members at once, and with threads."""
+
 POINTERS = ctypes.c_void_p * 8
 """Addresses of the parameters, or of their gradients."""
 
 
-def supported(config: FusedConfig, weights: FusedWeights, log: RowLog, x: Tensor) -> bool:
+def supported(config: FusedConfig, weights: FusedWeights, log: RowLog, h: Tensor, x: Tensor) -> bool:
     """Whether the kernels compute these steps: on the CPU, around a GRU, with uncompressed values, in one dtype.
+
+    They check nothing, so sizes that do not fit are left to tensor operations, which raise.
 
     Args:
         config: static options.
         weights: parameters of memory and cell.
         log: the store.
+        h: the hidden state.
         x: inputs.
     """
-    dtype = x.dtype
+    dtype, size = x.dtype, h.shape[-1]
     return (
         not torch.compiler.is_compiling()  # first, so that the compiler traces nothing of what follows
         and library() is not None
         and config.cell is GRU
         and weights.compress is None
         and config.attend.weighting in WEIGHTINGS
+        and log.slots <= MAX_SLOTS
         and (config.attend.top_k <= MAX_SELECTED or config.attend.top_k >= log.slots)
         and dtype in SUFFIXES
-        and all(weight.dtype == dtype for weight in weights[:8])
-        and log.store.keys.dtype == dtype
         and host_readable(x)
+        and all(part.dtype == dtype and part.device == x.device for part in (h, log.store.keys, *weights[:8]))
+        and h.shape[:-1] == x.shape[-3:-1]
+        and len(log.store.keys) == len(h)
+        and weights.key.shape[-1] == x.shape[-1] + size
+        and weights.gates_h.shape == (3 * size, size)
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -89,7 +99,17 @@ class KernelStepFunction(Function):
         scratch, key, value = keys.new_empty(window), key.contiguous(), value.contiguous()
         valid_rows = None if starts is None else valid_rows
         shared = [first_h, masked_h, after, index, read_weights]
-        forward = [starts, valid_rows, xs, x_products, h_products, read_products, weights.bias_h, key, value]
+        forward = [
+            starts,
+            valid_rows,
+            xs,
+            x_products,
+            h_products,
+            read_products,
+            weights.bias_h.contiguous(),
+            key,
+            value,
+        ]
         step = sizes.struct(config, storage, shared, saved, scratch, forward, [])
         read, gru = (kernel(name, keys.dtype, *ARGUMENTS) for name in ("episodic_read", "episodic_gru"))
         old, of_h, of_m = first_h, weights_h.t(), weights.gates_x[:, sizes.inputs :].t()

@@ -164,9 +164,9 @@ class EpisodicMemory(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: EpisodicState, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N Y"], EpisodicState]:
-        weights = None if present is not None else self._kernel_weights(x, state)
-        if weights is not None:
-            return self._by_kernels(weights, x, state, None)
+        parameters = None if present is not None else self._kernel_weights(x, state)
+        if parameters is not None:
+            return self._by_kernels(parameters, x, state, None)
         m, positions, weights, log = state.log.read(self.make_query(x, state.h), self.attend)
         h, controller = self.controller(torch.cat([x, m], -1), state.controller, present)
         log = log.append(*self.make_row(x, h), present)  # rows of absent members are invalid
@@ -236,7 +236,7 @@ class EpisodicMemory(Core):
         if config is None or torch.compiler.is_compiling() or not x.numel():
             return None
         weights = self._weights()
-        return weights if supported(config, weights, state.log, x) else None
+        return weights if supported(config, weights, state.log, state.h, x) else None
 
     def _by_kernels(
         self, weights: FusedWeights, xs: Tensor, state: EpisodicState, reset: Tensor | None

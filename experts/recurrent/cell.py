@@ -35,6 +35,8 @@ class Cell(Core):
     gates: ClassVar[int]
     State: ClassVar[Any]  # the NamedTuple of the state
     sequence: ClassVar[Callable[..., Any]]  # torch's function for whole sequences, with the same weights
+    # (x, state, weights, biases) -> output of a cell whose state has one part; None where no kernel applies
+    kernel_step: ClassVar[Callable[..., Tensor | None] | None] = None
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
@@ -80,6 +82,11 @@ class Cell(Core):
     def forward(
         self, x: Float[Tensor, "B N D"], state: Any, present: Bool[Tensor, "B N"] | None = None
     ) -> tuple[Float[Tensor, "B N H"], Any]:
+        kernel_step = type(self).kernel_step
+        if kernel_step is not None:
+            y = kernel_step(x, *state, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+            if y is not None:
+                return self._keep_absent((y,), state, present)
         return self._step(linear(x, self.weight_ih, self.bias_ih), state, present)
 
     def unroll(
@@ -125,6 +132,10 @@ class Cell(Core):
 
     def _step(self, x_proj: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:
         new, _ = self.cell_forward(x_proj, linear(state[0], self.weight_hh, self.bias_hh), state)
+        return self._keep_absent(new, state, present)
+
+    def _keep_absent(self, new: Tensors, state: Any, present: Tensor | None) -> tuple[Tensor, Any]:
+        """Output and state of a step; absent members keep the old state."""
         if present is not None:
             new = tuple(torch.where(present.unsqueeze(-1), a, b) for a, b in zip(new, state, strict=True))
         return new[0], self.State(*new)

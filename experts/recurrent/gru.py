@@ -13,6 +13,7 @@ from torch.autograd import Function
 
 from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.recurrent.cell import Cell, Tensors
+from experts.recurrent.gru_step import gru_step
 from experts.second_derivatives import differentiable_gradients
 from experts.torch_internals import gru_sequence
 
@@ -39,6 +40,7 @@ class GRU(Cell):
     gates = 3
     State = GRUState
     sequence = gru_sequence
+    kernel_step = gru_step
 
     @staticmethod
     def cell_forward(x_proj: Tensor, h_proj: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:

@@ -41,7 +41,7 @@ def memory_overhead(
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     times = {core: [1e3 * s for s in values] for core, values in seconds.items()}
     yield BenchResult(
-        "memory-overhead", "ms an outer step", times["episodic"], times["gru"], "no memory", max_ratio(1.8)
+        "memory-overhead", "ms an outer step", times["episodic"], times["gru"], "no memory", max_ratio(1.95)
     )
 
 
@@ -97,7 +97,7 @@ def badger_2019(device: torch.device, game: Game = Game(), repeats: int = 4) -> 
     sides = {name: no_setup(learner.update) for name, learner in learners.items()}
     cpu = measure.time_interleaved(sides, repeats=repeats, clock=time.process_time)
     published_goal = Goal(f">= 40x fewer than {ORIGINAL}", "ours", maximum=ORIGINAL / 40)
-    ratio_goal = Goal("< 1x", "ratio", maximum=1)
+    ratio_goal = max_ratio(0.95)
     names = {"broadcast": "broadcast multiply", "products": "matrix products"}
     for name, ours, reference, goal in (
         ("broadcast-multiply", "ours", "broadcast", published_goal),

@@ -116,6 +116,8 @@ def experts(
             goal,
             "linear",
         )
+    goal, note = at_least(6, "steps/s"), f"{many} experts"
+    yield BenchResult("experts/rate-of-many", "steps/s", rates[str(many)], goal=goal, note=note)
     yield from _attention(device, sizes._replace(experts=dense), repeats)
     for n, minimum in ((many, 300), (huge, 30)):
         goal = at_least(minimum, "steps/s")

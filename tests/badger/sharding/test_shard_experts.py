@@ -1,11 +1,14 @@
 """Agents whose experts are spread over processes: equal to one process, gradients included, or refused in words."""
 
+import networkx as nx
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
 
 from badger import BPTT, act, distributed, load_run, read_metrics, train
 from badger.sharding import shard_experts
+from badger.sharding.agent import shard_of
 from comms import Attention, Delayed, Gated, Noisy, PerEpisode, Workspace
 from tiny_ranks import together
 from tiny_shards import (
@@ -53,6 +56,11 @@ def test_trained_agents_are_those_of_one_process(shards, whole, name):
     for rank in shards:
         for part in ("parameters", "buffers"):
             assert_close(rank[name][part], whole[name][part])
+
+
+def test_outputs_are_exchanged_once_in_a_round_forward_and_backward(shards):
+    rounds = 3 * 2
+    assert {rank["exchanges"] for rank in shards} == {rounds + rounds - 1}  # what the last round sends has no reader
 
 
 @pytest.mark.nightly
@@ -154,6 +162,23 @@ def test_interventions_are_refused():
 def test_in_one_process_the_agent_is_the_same():
     agent = toy_agent(bus="noisy", core="particle_filter", topology="grid", port="named_outputs", experts=6)
     assert torch.equal(played(shard_experts(agent))["output"], played(agent)["output"])
+
+
+def test_a_saved_topology_is_the_one_that_is_cut():
+    rng = np.random.default_rng(0)  # other edges in each call
+
+    def drawn(experts):
+        return nx.gnp_random_graph(experts, 0.5, seed=int(rng.integers(1000)))
+
+    agent, loaded = (toy_agent(topology=drawn, experts=9) for _ in range(2))
+    loaded.load_state_dict(agent.state_dict())
+    assert np.array_equal(shard_of(shard_experts(loaded)).graphs[0], agent.edge_rows(9))
+
+
+def test_processes_with_different_graphs_are_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "same_on_all_ranks", lambda tensors: False)
+    with pytest.raises(ValueError, match="shard_experts=True: the topology among 4 experts has other edges in other"):
+        shard_experts(toy_agent())
 
 
 def test_a_bus_without_a_shard_still_works_inside_of_a_wrapper():

@@ -209,6 +209,7 @@ def test_what_the_kernels_lack_is_done_by_tensor_operations():
     assert not any(used(core, xs) for core in (lstm, build(row_size=2), build(similarity="cosine")))
     many = build(slots=200, top_k=100)
     assert not used(many, xs) and used(build(slots=100, top_k=100), xs)
+    assert not used(build(slots=20_000), xs)
     with torch.autocast("cpu"):
         assert not used(build(torch.float), episode(torch.float))
     with without_kernels():
@@ -227,3 +228,12 @@ def test_a_copy_of_a_memory_has_kernels_too():
     core, xs = build(), episode()
     torch.testing.assert_close(unrolled(copy.deepcopy(core), xs)[0], unrolled(core, xs)[0])
     assert run(core, xs)[0].equal(stepped(core, xs)[0])
+
+
+def test_a_state_of_another_batch_is_refused():
+    """The kernels check nothing, so tensor operations must raise."""
+    core, xs = build(), episode()
+    _, state = unrolled(core, xs)
+    for x in (xs[0, :2], xs[0, :, :1], xs[0, ..., :2]):
+        with pytest.raises((RuntimeError, ValueError, TypeError)):
+            core(x, state)
