@@ -76,7 +76,7 @@ class Core(nn.Module, ABC):
         return torch.stack(ys), state
 
     def step_record(self, state: State) -> tuple[Tensor, ...]:
-        """What `unroll_recorded` must know of each step; empty for a core that needs the graph of its steps.
+        """The record of a step for `unroll_recorded`; empty for a core that needs the graph of its steps.
 
         Args:
             state: the state after a step, without a graph.

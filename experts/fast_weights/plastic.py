@@ -108,7 +108,7 @@ class Plastic(Core):
         return torch.stack(ys), state
 
     def step_record(self, state: PlasticState) -> tuple[Tensor, ...]:
-        """The output alone; nothing without kernels, as the graph of the steps is then as quick."""
+        """The output; nothing without kernels, as the graph of the steps is then as quick."""
         return (state.h,) if state.h.device.type == "cpu" and library() is not None else ()
 
     def unroll_recorded(
