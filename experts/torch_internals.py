@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.autograd import Function
 from torch.optim import Optimizer
+from torch.utils._device import DeviceContext
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -156,6 +157,17 @@ def outside_fake_tensors(function: Callable[..., Any], *args: Any) -> Any:
 
     with _disable_current_modes():
         return function(*args)
+
+
+def functions_are_changed() -> bool:
+    """Whether a `TorchFunctionMode` may change what functions of torch compute, such as one of lower precision.
+
+    The mode of a default device changes where tensors are made, and counts for nothing here.
+    Public replacement: none; an argument through every call.
+    """
+    if not torch._C._len_torch_function_stack():
+        return False
+    return any(not isinstance(mode, DeviceContext) for mode in torch.overrides._get_current_function_mode_stack())
 
 
 def host_readable(tensor: Tensor) -> bool:

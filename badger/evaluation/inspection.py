@@ -133,7 +133,7 @@ def inspect_agent(
         "comms/attention_entropy": torch.stack([s.entropy for s in stats]).mean(),
         "experts/similarity": torch.stack([s.similarity for s in stats]).mean(),
     }
-    scalars = {tag: float(value) for tag, value in numbers.items()}
+    scalars = {tag: value.item() for tag, value in numbers.items()}
     plots = _make_plots(task, trajectory, carry, stats, labels)
     seen = [step.seen for step in stats]
     plots["episode/steps"] = episode_strip(episode_frames(task, start.env_state, trajectory, seen, carry.agent_state))

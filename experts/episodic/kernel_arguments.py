@@ -4,13 +4,13 @@ Shapes: T step, S stores, N members, D input, H hidden, K key, V value, k rows r
 """
 
 import ctypes
-from collections.abc import Iterable
 from itertools import accumulate, chain
 from typing import NamedTuple
 
 from torch import Tensor
 
 from experts.episodic.fused_step import FusedConfig
+from experts.kernels.library import addresses
 
 WEIGHTINGS = ("softmax", "similarity", "inverse_distance")
 """Weightings in the order of the enum of episodic_step.h."""
@@ -42,15 +42,6 @@ class EpisodicStep(ctypes.Structure):
 
 ARGUMENTS = ctypes.POINTER(EpisodicStep), ctypes.c_int64
 """Types of the arguments of a kernel: the struct and the number of the step."""
-
-
-def addresses(tensors: Iterable[Tensor | None]) -> list[int | None]:
-    """The addresses of contiguous tensors; None stays None.
-
-    Args:
-        tensors: they must live as long as the addresses are used.
-    """
-    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 class Sizes(NamedTuple):

@@ -17,11 +17,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 from experts.episodic.fused_step import FusedConfig, FusedStepFunction, FusedWeights
-from experts.episodic.kernel_arguments import ARGUMENTS, SAVED, WEIGHTINGS, Sizes, addresses
+from experts.episodic.kernel_arguments import ARGUMENTS, SAVED, WEIGHTINGS, Sizes
 from experts.episodic.row_log import PendingRows, RowLog
 from experts.episodic.row_log_autograd import owned_grad, rows_written_in_place
 from experts.episodic.top_k_read import TopKRows
-from experts.kernels.library import SUFFIXES, kernel, library
+from experts.kernels.library import SUFFIXES, addresses, kernel, library
 from experts.recurrent.gru import GRU
 from experts.torch_internals import host_readable, is_batched
 
@@ -87,7 +87,8 @@ class KernelStepFunction(Function):
         top_k = min(config.attend.top_k, window)
         rows = members[0] * members[1]
         sizes = Sizes(len(spans), rows, x.shape[-1], hidden, size, values.shape[-1], top_k)
-        xs, first_h = x.reshape(-1, sizes.inputs), h.reshape(rows, hidden).contiguous()
+        xs = x.reshape(-1, sizes.inputs).contiguous()  # a slice of a batch may be a view with gaps
+        first_h = h.reshape(rows, hidden).contiguous()
         weights_x, weights_h, bias = _stack(sizes, weights)
         x_products = torch.addmm(bias, xs, weights_x.t())
         saved, read_weights = keys.new_empty(sizes.saved[-1]), keys.new_empty(sizes.steps, *members, top_k)
@@ -257,7 +258,7 @@ def _weight_gradients(
     types = (*[ctypes.c_int64] * 4, *[ctypes.c_void_p] * 6, ctypes.c_int64, ctypes.c_void_p)
     kernel("episodic_unstack", inputs.dtype, POINTERS, *types)(
         POINTERS(g[0], g[2], g[4], g[5], g[1], g[3], g[6], g[7]), *sizes[2:6],
-        *addresses((by_x, by_h, by_after, by_read, inputs, products)), len(flat), sums.data_ptr(),
+        *addresses((by_x, by_h, by_after, by_read, inputs, products)), len(flat), *addresses((sums,)),
     )  # fmt: skip
     return grads
 

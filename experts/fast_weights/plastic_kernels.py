@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from experts.fast_weights.buffer_pool import BufferPool
-from experts.kernels.library import SUFFIXES, kernel, library
+from experts.kernels.library import SUFFIXES, addresses, kernel, library
 from experts.torch_internals import host_readable, is_batched
 
 pool = BufferPool(most=4)
@@ -118,4 +118,4 @@ def _call(name: str, sizes: Sequence[int], tensors: Sequence[Tensor | None]) -> 
     """Calls a kernel with sizes and then the addresses of tensors; results among them must be contiguous."""
     kept = [None if x is None else x.contiguous() for x in tensors]  # until the call is over
     function = kernel(name, tensors[0].dtype, *[LONG] * len(sizes), *[POINTER] * len(kept))  # type: ignore[union-attr]
-    function(*sizes, *[None if x is None else x.data_ptr() for x in kept])
+    function(*sizes, *addresses(kept))

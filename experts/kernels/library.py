@@ -10,7 +10,7 @@ if library() is None:
 
 import ctypes
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -18,8 +18,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from experts.kernels import build
+from experts.torch_internals import functions_are_changed
 
 HINT = "with a C compiler (gcc or clang), `pip install .` or `python -m experts.kernels` builds them"
 SUFFIXES = {torch.float32: "float", torch.float64: "double"}
@@ -74,8 +76,9 @@ def _loaded() -> Loaded:
 
 
 def library() -> ctypes.CDLL | None:
-    """The kernels, loaded at the first call; None if there are none, or inside of `without_kernels`."""
-    return None if _switched_off.get() else _loaded().handle
+    """The kernels, loaded at the first call; None if there are none, inside of `without_kernels`, or inside of a
+    `TorchFunctionMode`, which computes matrix products in its own way."""
+    return None if _switched_off.get() or functions_are_changed() else _loaded().handle
 
 
 def description() -> str:
@@ -102,6 +105,23 @@ def kernel(name: str, dtype: torch.dtype, *argtypes: Any) -> Any:
         AttributeError: the library has no such function, or there is no library: ask `library` first.
     """
     return _function(name, dtype, argtypes)
+
+
+def addresses(tensors: Iterable[Tensor | None]) -> list[int | None]:
+    """The addresses of tensors for a kernel; None stays None.
+
+    Args:
+        tensors: contiguous; they must live as long as the addresses are used.
+
+    Raises:
+        ValueError: a tensor with gaps, of which a kernel would read other numbers.
+    """
+    found: list[int | None] = []
+    for tensor in tensors:
+        if tensor is not None and not tensor.is_contiguous():
+            raise ValueError(f"a tensor of shape {tuple(tensor.shape)} has strides {tensor.stride()}, want none")
+        found.append(None if tensor is None else tensor.data_ptr())
+    return found
 
 
 @contextmanager

@@ -38,6 +38,11 @@ class Cell(Core):
     # (x, state, weights, biases) -> output of a cell whose state has one part; None where no kernel applies
     kernel_step: ClassVar[Callable[..., Tensor | None] | None] = None
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "cell_forward" in vars(cls) and "kernel_step" not in vars(cls):  # the kernel is that of another step
+            cls.kernel_step = None
+
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         check_positive(hidden_size=hidden_size)

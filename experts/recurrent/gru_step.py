@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
-from experts.kernels.library import SUFFIXES, kernel, library
+from experts.kernels.library import SUFFIXES, addresses, kernel, library
 from experts.second_derivatives import differentiable_gradients
 from experts.torch_internals import host_readable, is_batched
 
@@ -68,7 +68,7 @@ class GRUStepFunction(Function):
         out, saved = h.new_empty(h.shape), h.new_empty(len(flat_h), 4 * size)
         tensors = x_proj, h_proj, flat_h, out, saved
         run = kernel("gru_gates", h.dtype, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 5)
-        run(len(flat_h), size, *(tensor.data_ptr() for tensor in tensors))
+        run(len(flat_h), size, *addresses(tensors))
         ctx.save_for_backward(x, h, *parameters, saved)
         return out
 
@@ -83,7 +83,7 @@ class GRUStepFunction(Function):
         to_old, to_bias_x, to_bias_h = torch.empty_like(flat_h), saved.new_empty(3 * size), saved.new_empty(3 * size)
         tensors = grad.contiguous(), flat_h, saved, to_x, to_h, to_old, to_bias_x, to_bias_h
         run = kernel("gru_gates_backward", h.dtype, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 8)
-        run(len(flat_h), size, *(tensor.data_ptr() for tensor in tensors))
+        run(len(flat_h), size, *addresses(tensors))
         needed = ctx.needs_input_grad
         return (
             (to_x @ weight_ih).view(x.shape) if needed[0] else None,

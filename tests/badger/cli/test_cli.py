@@ -314,7 +314,8 @@ def test_evaluate_writes_what_it_prints_as_json(folder, tmp_path, command):
     scores = evaluate(run.learner.agent, run.learner.task, 50, generator(3, "evaluate"))
     assert values == {
         "run": str(folder), "outer_step": STEPS, "experts": 2, "lesion": [], "member": 0, "episodes": 50, "seed": 3,
-        "env_api": None, "policy": "deterministic", "task": {"steps": 3, "dims": 2, "dtype": "torch.float32"},
+        "env_api": None, "policy": "deterministic",
+        "task": {"steps": 3, "dims": 2, "antithetic": False, "dtype": "torch.float32"},
         "truncated_after": None, "references": run.learner.task.references(), "notes": [],
         "scores": {
             name: {"mean": value.double().mean().item(), "sem": value.double().std().item() / 50**0.5}
