@@ -15,7 +15,7 @@ from badger.bench.result import BenchResult, Goal, at_least, max_ratio, on_gpu
 from badger.rng import drawing_from, generator
 from badger.rollouts.loop import rollout
 from badger.rollouts.trajectory import initial_carry
-from comms import Attention, EdgeList, make_edges
+from comms import Attention, EdgeList, Topology, make_edges
 from comms.generators import ring_lattice
 from experts import GRU, EpisodicMemory, Private
 from tasks import GuessingGame
@@ -42,8 +42,12 @@ class CrowdSizes(NamedTuple):
         """The ring lattice."""
         return ring_lattice(experts, neighbors=self.neighbors)
 
-    def agent(self) -> Agent:
-        """An agent for the guessing game in one dimension."""
+    def agent(self, topology: Topology | None = None) -> Agent:
+        """An agent for the guessing game in one dimension.
+
+        Args:
+            topology: None: the ring lattice.
+        """
         input_size = 1 + self.message_size + self.identity_size
         with drawing_from(generator(0, "init")):
             return Agent(
@@ -51,7 +55,7 @@ class CrowdSizes(NamedTuple):
                 core=Private(EpisodicMemory(input_size, partial(GRU, hidden_size=self.hidden_size), **self.memory)),
                 bus=Attention(self.hidden_size, self.message_size, key_size=self.key_size),
                 act=act.Mean(self.hidden_size, 1),
-                topology=self.topology,
+                topology=self.topology if topology is None else topology,
                 experts=self.experts,
                 identity_size=self.identity_size,
             )

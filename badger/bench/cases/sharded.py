@@ -70,8 +70,7 @@ def sharded_experts(
 
 def _exchange(name: str, sizes: CrowdSizes, repeats: int) -> Exchange:
     """Measures in all processes at the same time."""
-    whole = sizes.agent()
-    whole.topology = TOPOLOGIES[name](sizes.experts, **{DEGREES[name]: sizes.neighbors})
+    whole = sizes.agent(TOPOLOGIES[name](sizes.experts, **{DEGREES[name]: sizes.neighbors}))
     agent = shard_experts(whole)
     shard = shard_of(agent)
     step, step_alone = _acting(agent, sizes.slots), _acting(whole, sizes.slots) if distributed.rank() == 0 else None

@@ -24,6 +24,7 @@ from badger.bench.cases.sparse import LinkSizes, SparseSizes
 from badger.bench.references import selected_read
 from badger.bench.result import Goal, at_least, at_most, max_ratio, min_speedup, on_gpu
 from badger.cli.main import main
+from comms.generators import random_regular
 from experts import Core
 from tiny_runs import strict_json
 
@@ -356,3 +357,9 @@ def test_a_missing_device_is_refused(capsys):
 def test_importing_badger_does_not_load_the_benchmark():
     code = "import sys, badger.__main__; assert 'badger.bench' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_the_crowd_has_the_topology_that_it_is_given():
+    rows = random_regular(12, degree=4)
+    assert (FEW.agent(rows).edge_rows(12).senders == rows.senders).all()
+    assert len(FEW.agent().edge_rows(12).senders) == 24
