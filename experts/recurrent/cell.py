@@ -25,7 +25,8 @@ class Cell(Core):
 
     Parameters have the names and shapes of torch.nn's cells. The state is a NamedTuple `State` of (B, N, H) tensors,
     initially zero; the first of them is the output. `cell_forward` and its gradient `cell_backward` are pure functions.
-    `forward` uses `cell_forward` with autograd; `experts.episodic.fused_step` uses both.
+    `forward` uses `cell_forward` with autograd; `experts.episodic.fused_step` uses both. A subclass with a step of its
+    own inherits neither torch's function for sequences nor a kernel.
 
     Args:
         input_size: D.
@@ -34,14 +35,20 @@ class Cell(Core):
 
     gates: ClassVar[int]
     State: ClassVar[Any]  # the NamedTuple of the state
-    sequence: ClassVar[Callable[..., Any]]  # torch's function for whole sequences, with the same weights
+    # torch's function for whole sequences, with the same weights; None: there is none
+    sequence: ClassVar[Callable[..., Any] | None] = None
     # (x, state, weights, biases) -> output of a cell whose state has one part; None where no kernel applies
     kernel_step: ClassVar[Callable[..., Tensor | None] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "cell_forward" in vars(cls) and "kernel_step" not in vars(cls):  # the kernel is that of another step
-            cls.kernel_step = None
+        if "cell_forward" not in vars(cls):
+            return
+        if "cell_backward" not in vars(cls):
+            raise TypeError(f"{cls.__name__} has a cell_forward of its own: want cell_backward, its gradient, too")
+        for name in ("sequence", "kernel_step"):  # those of another step
+            if name not in vars(cls):
+                setattr(cls, name, None)
 
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
@@ -98,10 +105,12 @@ class Cell(Core):
         self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], Any]:
         """As the loop of `forward`, by torch's function for whole sequences; sequences are split at resets."""
-        if reset is None and not functorch_active():  # vmap has no rule for torch's function
+        whole = type(self).sequence is not None and not functorch_active()  # vmap has no rule for torch's function
+        if whole and reset is None:
             return self._unroll_full(xs, state)
-        readable = not (functorch_active() or torch.compiler.is_compiling())  # whether values of `reset` can be read
-        if reset is not None and readable and not reset.is_meta:
+        if (
+            whole and reset is not None and not torch.compiler.is_compiling() and not reset.is_meta
+        ):  # has values to read
             return self._unroll_packed(xs, state, reset)
         initial, ys = self.initial_state(xs[0]), []
         for t, x_proj in enumerate(linear(xs, self.weight_ih, self.bias_ih).unbind()):
@@ -132,7 +141,9 @@ class Cell(Core):
         parts = tuple(part.unsqueeze(0) for part in state)
         hidden = parts if len(parts) > 1 else parts[0]
         options = (True, 1, 0.0, torch.is_grad_enabled(), False, *batch_first)
-        ys, *final = type(self).sequence(*xs, hidden, weights, *options)
+        sequence = type(self).sequence
+        assert sequence is not None
+        ys, *final = sequence(*xs, hidden, weights, *options)
         return ys, tuple(part.squeeze(0) for part in final)
 
     def _step(self, x_proj: Tensor, state: Any, present: Tensor | None = None) -> tuple[Tensor, Any]:

@@ -80,21 +80,3 @@ def test_gradients_are_only_computed_where_they_are_needed():
     (grad,) = torch.autograd.grad(core(x, core.initial_state(x))[0].sum(), x)
     with without_kernels():
         torch.testing.assert_close(grad, torch.autograd.grad(core(x, core.initial_state(x))[0].sum(), x)[0])
-
-
-class Leaky(GRU):
-    """Another step of the same weights."""
-
-    @staticmethod
-    def cell_forward(x_proj, h_proj, state):
-        (new,), saved = GRU.cell_forward(x_proj, h_proj, state)
-        return (0.5 * (new + state[0]),), saved
-
-
-def test_a_subclass_with_a_step_of_its_own_has_no_kernel():
-    core = Leaky(4, 7).double()
-    xs = episode()
-    y, _ = core(xs[0], core.initial_state(xs[0]))
-    plain = GRU(4, 7).double()
-    plain.load_state_dict(core.state_dict())
-    torch.testing.assert_close(y, 0.5 * plain(xs[0], plain.initial_state(xs[0]))[0])
