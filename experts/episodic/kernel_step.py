@@ -21,9 +21,9 @@ from experts.episodic.kernel_arguments import ARGUMENTS, SAVED, WEIGHTINGS, Size
 from experts.episodic.row_log import PendingRows, RowLog
 from experts.episodic.row_log_autograd import owned_grad, rows_written_in_place
 from experts.episodic.top_k_read import TopKRows
-from experts.kernels.library import SUFFIXES, addresses, kernel, library
+from experts.kernels.library import addresses, kernel, usable
 from experts.recurrent.gru import GRU
-from experts.torch_internals import host_readable, is_batched
+from experts.torch_internals import is_batched
 
 MAX_SELECTED = 64
 """Most rows that a kernel selects out of more: its search is quick for few."""
@@ -48,18 +48,14 @@ def supported(config: FusedConfig, weights: FusedWeights, log: RowLog, h: Tensor
         h: the hidden state.
         x: inputs.
     """
-    dtype, size = x.dtype, h.shape[-1]
+    size = h.shape[-1]
     return (
-        not torch.compiler.is_compiling()  # first, so that the compiler traces nothing of what follows
-        and library() is not None
+        usable(x, h, log.store.keys, *weights[:8])
         and config.cell is GRU
         and weights.compress is None
         and config.attend.weighting in WEIGHTINGS
         and log.slots <= MAX_SLOTS
         and (config.attend.top_k <= MAX_SELECTED or config.attend.top_k >= log.slots)
-        and dtype in SUFFIXES
-        and host_readable(x)
-        and all(part.dtype == dtype and part.device == x.device for part in (h, log.store.keys, *weights[:8]))
         and h.shape[:-1] == x.shape[-3:-1]
         and len(log.store.keys) == len(h)
         and weights.key.shape[-1] == x.shape[-1] + size

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from experts.fast_weights.buffer_pool import BufferPool
-from experts.kernels.library import SUFFIXES, addresses, kernel, library
-from experts.torch_internals import host_readable, is_batched
+from experts.kernels.library import addresses, kernel, usable
 
 pool = BufferPool(most=4)
 LONG, POINTER = ctypes.c_long, ctypes.c_void_p
@@ -16,24 +15,12 @@ LARGEST_RANK = 8  # outer products that low_rank.c adds without making the matri
 CHUNK = 8  # steps whose traces are recomputed at a time, for which a CPU core's cache has room
 
 
-def usable(like: Tensor, *others: Tensor) -> bool:
-    """Whether there are kernels for tensors of these dtypes: float32 or float64 on the CPU, outside of torch.func.
-
-    Args:
-        like: an argument of a kernel.
-        others: arguments of another origin, which must have the same dtype.
-    """
-    dtype = like.dtype
-    same = dtype in SUFFIXES and all(other.dtype == dtype for other in others)
-    return same and library() is not None and host_readable(like) and not is_batched(like)
-
-
 def usable_without_graph(like: Tensor, *others: Tensor) -> bool:
     """Whether there are kernels for these tensors, and no gradient is wanted.
 
     Args:
-        like: as in `usable`.
-        others: as in `usable`.
+        like: an argument of a kernel.
+        others: as in `experts.kernels.library.usable`.
     """
     return not torch.is_grad_enabled() and usable(like, *others)
 

@@ -19,6 +19,7 @@ from experts.activation_gradients import tanh_backward
 from experts.fast_weights import plastic_kernels
 from experts.fast_weights.deferred_matmul import BLOCK
 from experts.fast_weights.hebbian_rules import DENSE_RULES, DenseRule
+from experts.kernels.library import usable
 from experts.second_derivatives import first_order_only
 
 CHUNK = 16  # steps whose traces are recomputed at a time
@@ -95,7 +96,7 @@ def backward_through_steps(
     """
     grad_pre, grad_rate, grad_alpha = torch.empty_like(grad), torch.empty_like(steps.rate), torch.zeros_like(alpha)
     networks, size = grad.shape[1], len(w)
-    if plastic_kernels.usable(grad, steps.received, w, alpha):
+    if usable(grad, steps.received, w, alpha):
         plastic_kernels.backward(rule == "hebb", steps, grad, w, alpha, direction, (grad_pre, grad_rate, grad_alpha))
         return grad_pre, grad_alpha, grad_rate
     block = max(1, BLOCK // size**2) if grad.device.type == "cpu" else networks

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from experts.kernels import build
-from experts.torch_internals import functions_are_changed
+from experts.torch_internals import functions_are_changed, host_readable, is_batched
 
 HINT = "with a C compiler (gcc or clang), `pip install .` or `python -m experts.kernels` builds them"
 SUFFIXES = {torch.float32: "float", torch.float64: "double"}
@@ -79,6 +79,23 @@ def library() -> ctypes.CDLL | None:
     """The kernels, loaded at the first call; None if there are none, inside of `without_kernels`, or inside of a
     `TorchFunctionMode`, which computes matrix products in its own way."""
     return None if _switched_off.get() or functions_are_changed() else _loaded().handle
+
+
+def usable(like: Tensor, *others: Tensor) -> bool:
+    """Whether kernels may compute with these tensors: float32 or float64 on the CPU, outside of `torch.func`.
+
+    Args:
+        like: an argument of a kernel.
+        others: arguments of another origin, which must have the same dtype and device.
+    """
+    return (
+        not torch.compiler.is_compiling()  # first, so that the compiler traces nothing of what follows
+        and library() is not None
+        and like.dtype in SUFFIXES
+        and all(other.dtype == like.dtype and other.device == like.device for other in others)
+        and host_readable(like)
+        and not is_batched(like)
+    )
 
 
 def description() -> str:

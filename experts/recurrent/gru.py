@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.recurrent.cell import Cell, Tensors
-from experts.recurrent.gru_step import gru_step
+from experts.recurrent.gru_step import gates_and_candidate, gru_step
 from experts.second_derivatives import differentiable_gradients
 from experts.torch_internals import gru_sequence
 
@@ -44,13 +44,8 @@ class GRU(Cell):
 
     @staticmethod
     def cell_forward(x_proj: Tensor, h_proj: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:
-        size = x_proj.shape[-1] // 3
-        gates_x, new_x = x_proj.split_with_sizes([2 * size, size], -1)
-        gates_h, new_h = h_proj.split_with_sizes([2 * size, size], -1)
-        gates = torch.sigmoid(gates_x + gates_h)
-        reset, keep = gates.chunk(2, -1)
-        candidate = torch.tanh(new_x + reset * new_h)
-        return (torch.lerp(candidate, state[0], keep),), (
+        gates, candidate, new_h = gates_and_candidate(x_proj, h_proj)
+        return (torch.lerp(candidate, state[0], gates[..., new_h.shape[-1] :]),), (
             gates,
             candidate,
             new_h.clone(),

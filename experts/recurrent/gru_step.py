@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import linear
 
-from experts.kernels.library import SUFFIXES, addresses, kernel, library
+from experts.kernels.library import addresses, kernel, usable
 from experts.second_derivatives import differentiable_gradients
-from experts.torch_internals import host_readable, is_batched
+from experts.torch_internals import is_batched
 
 Tensors = tuple[Tensor, ...]
 
@@ -27,15 +27,25 @@ def supported(x: Tensor, h: Tensor, parameters: Tensors) -> bool:
         parameters: weight_ih, weight_hh, bias_ih and bias_hh.
     """
     return (
-        not torch.compiler.is_compiling()
-        and torch.is_grad_enabled()
-        and library() is not None
-        and x.dtype in SUFFIXES
-        and all(tensor.dtype == x.dtype and tensor.device == x.device for tensor in (h, *parameters))
+        torch.is_grad_enabled()
+        and usable(x, h, *parameters)
         and x.shape[:-1] == h.shape[:-1]
-        and host_readable(x)
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def gates_and_candidate(x_proj: Tensor, h_proj: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gates reset and keep (..., 2 H), the candidate, and the candidate's part of h_proj.
+
+    Args:
+        x_proj: W x + b of both gates and the candidate, (..., 3 H).
+        h_proj: U h + b of the same.
+    """
+    size = x_proj.shape[-1] // 3
+    gates_x, new_x = x_proj.split_with_sizes([2 * size, size], -1)
+    gates_h, new_h = h_proj.split_with_sizes([2 * size, size], -1)
+    gates = torch.sigmoid(gates_x + gates_h)
+    return gates, torch.tanh(new_x + gates[..., :size] * new_h), new_h
 
 
 def plain_step(x: Tensor, h: Tensor, *parameters: Tensor) -> Tensor:
@@ -47,10 +57,8 @@ def plain_step(x: Tensor, h: Tensor, *parameters: Tensor) -> Tensor:
         parameters: weight_ih, weight_hh, bias_ih and bias_hh.
     """
     weight_ih, weight_hh, bias_ih, bias_hh = parameters
-    reset_x, keep_x, new_x = linear(x, weight_ih, bias_ih).chunk(3, -1)
-    reset_h, keep_h, new_h = linear(h, weight_hh, bias_hh).chunk(3, -1)
-    candidate = torch.tanh(new_x + torch.sigmoid(reset_x + reset_h) * new_h)
-    return torch.lerp(candidate, h, torch.sigmoid(keep_x + keep_h))
+    gates, candidate, _ = gates_and_candidate(linear(x, weight_ih, bias_ih), linear(h, weight_hh, bias_hh))
+    return torch.lerp(candidate, h, gates[..., h.shape[-1] :])
 
 
 class GRUStepFunction(Function):
