@@ -31,7 +31,7 @@ OTHER_TASKS = {
     "trajectory_transformer": "mountain_hike",
     "generalized_dt": "mountain_hike",
 }  # of senses and cores
-ITS_CORE = {"dreamer": {"--core": "rssm"}}  # of learners
+ITS_CORE = {"dreamer": {"--core": "rssm"}, "world_models": {"--core": "mdn_rnn"}}  # of learners
 ASKED = {"target_return": "decision_transformer", "target_rewards": "generalized_dt"}  # flags of one learner
 RECORDED = {"--data": "random:5", "--task": "gambling"}
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
