@@ -223,7 +223,8 @@ class WorldModels:
         ended_return = metrics.pop("ended_return", None)  # of random episodes, where some have ended
         if ended_return is not None and self.last_return is not None:
             self.last_return = torch.where(ended_return.isnan(), self.last_return, ended_return)
-        return metrics | {"return": self.last_return, "episodes": metrics.get("episodes", 0.0), "lr": lr}
+        metrics.setdefault("episodes", torch.zeros_like(metrics["loss"]))
+        return metrics | {"return": self.last_return, "lr": lr}
 
     def _collect(self, rng: torch.Generator) -> dict[str, Tensor]:
         """Records episodes of random actions; sums and counts of the metrics of the rollout."""
@@ -267,14 +268,17 @@ class WorldModels:
             self.env_steps += round(float(host.to_host(played.steps))) * distributed.world_size()
             self.last_return = return_.mean()
             metrics = {name: total / count for name, (total, count) in played.totals.items()}
-            metrics |= {"best_return": return_.max(), "episodes": float(len(return_) * self.batch)}
+            metrics |= {
+                "best_return": return_.max(),
+                "episodes": torch.full_like(return_[0], len(return_) * self.batch),
+            }
         else:
             start = self._starts(rng)
             imagined = imagine_members(
                 self.agent, self.task, own, self.eval_policy, rng, start, self.heads, steps=self.imagine_steps
             )
             return_ = self.share.gather(imagined.unsqueeze(0))[0]
-            metrics = {"imagined_return": return_.mean(), "episodes": 0.0}
+            metrics = {"imagined_return": return_.mean(), "episodes": torch.zeros_like(return_[0])}
         self.strategy.tell(members, -return_)
         set_controller(self.agent.act, self.strategy.mean)
         return metrics | {
