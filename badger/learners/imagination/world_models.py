@@ -189,7 +189,7 @@ class WorldModels:
 
     @property
     def stage(self) -> str:
-        """What the next outer step trains: vision, memory or controller."""
+        """The part that the next outer step trains: vision, memory or controller."""
         if self.step < self.vision_steps:
             return "vision"
         return "memory" if self.step < self.vision_steps + self.memory_steps else "controller"
