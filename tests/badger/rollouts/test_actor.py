@@ -13,7 +13,7 @@ import toy_worlds
 from badger import Greedy, Sampled, act, build_run, generator, initial_carry, rollout, sense
 from badger.errors import UntrustedCode
 from badger.rollouts.actor import Actor
-from tasks import InputTape, Notes
+from tasks import InputTape, Notes, PreviousActionReward
 from toy_teams import Choosy
 from toys import Herd, Steps, game, seeded, toy_agent
 
@@ -62,6 +62,53 @@ def test_predictions_are_the_actions_of_a_rollout(deterministic, policy):
         if not want.valid[: t + 1].all():
             break
         assert action.tolist() == want.action[t].tolist()
+
+
+def told(agent, task):
+    return Actor(agent, task, Greedy(task.action_space), Sampled(task.action_space), seed=3)
+
+
+def test_an_actor_remembers_its_last_action_and_is_told_its_reward():
+    """What a rollout observes, of which the environment returns the first part and the reward."""
+    task = PreviousActionReward(Steps(steps=6, dtype=torch.float64))
+    agent, own = toy_agent(task), task.task.obs_size
+    whole, parts = told(agent, task), told(agent, task)
+    carry = initial_carry(agent, task, 3, seeded())
+    lived, _ = rollout(agent, task, carry, seeded(), Greedy(task.action_space), steps=12)
+    states = [None, None]
+    for t in range(12):
+        obs = lived.obs[t].numpy()
+        reward = None if t == 0 else lived.reward[t - 1].numpy()
+        start = lived.episode_start[t].numpy() if t else None
+        first, states[0] = whole.predict(obs * [*[1] * (obs.shape[-1] - 1), 0], states[0], start)  # no flag of an end
+        second, states[1] = parts.predict(obs[:, :own], states[1], start, reward=reward)
+        states = [state._replace(previous=encoded(lived.action[t])) for state in states]
+        assert first.tolist() == second.tolist()
+        assert torch.equal(states[0].agent.y, states[1].agent.y)
+
+
+def encoded(action):
+    one_hot = torch.nn.functional.one_hot(action, 3).double()
+    return torch.cat([one_hot, torch.ones_like(one_hot[:, :1])], -1)
+
+
+def test_an_actor_that_observes_its_reward_is_refused_without_it():
+    task = PreviousActionReward(Steps(dtype=torch.float64))
+    actor, obs = told(toy_agent(task), task), np.zeros(task.task.obs_size)
+    _, state = actor.predict(obs)
+    with pytest.raises(ValueError, match=r"reward=None: this agent observes its last reward; want .*reward=reward"):
+        actor.predict(obs, state)
+    actor.predict(obs, state, True)  # an episode starts
+    actor.predict(obs, state, reward=1.0)
+
+
+def test_an_agent_of_a_gymnasium_environment_may_be_told_its_reward(tmp_path):
+    run = saved(tmp_path / "run", mask_velocity=True, learner="dreamer", core="rssm")
+    actor, env = badger.load_actor(run.folder), gymnasium.make("CartPole-v1")
+    obs, state, reward = env.reset(seed=5)[0], None, None
+    for _ in range(5):
+        action, state = actor.predict(obs, state, reward=reward)
+        obs, reward, *_ = env.step(action)
 
 
 def test_a_single_observation_is_a_batch_of_one(folder):
