@@ -316,7 +316,10 @@ class WorldModels:
         return self.stage != "controller" or self.imagine_steps is not None
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores a saved state. If another rank saved it, new random episodes are recorded where there are to be any.
+        """Restores a saved state.
+
+        If another rank saved it, or several processes share the run, new random episodes are recorded where V, M or
+        imagination needs some.
 
         Args:
             state: from `state_dict`.
@@ -331,7 +334,7 @@ class WorldModels:
         self.strategy.load_state_dict(state["strategy"])
         self.step, self.env_steps, self.last_return = state["step"], state["env_steps"], state["last_return"]
         self.replay_buffer = ReplayBuffer(self.replay_buffer.capacity, UniformSampler())
-        if state["replay_buffer"] is not None and state["rank"] == self.rank:
+        if state["replay_buffer"] is not None and state["rank"] == self.rank and distributed.world_size() == 1:
             self.replay_buffer.unpack(state["replay_buffer"], None)
 
 
