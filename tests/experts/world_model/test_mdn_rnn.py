@@ -59,9 +59,7 @@ def test_a_step_is_that_of_numpy(steps):
     before, x = after(model, steps), noise(1, 1, D, seed=9)
     y, new = model(x, before)
     row = numbers(x)
-    h, c = lstm(
-        model.memory, np.concatenate([numbers(before.z), row[OBS : OBS + A]]), numbers(before.h), numbers(before.c)
-    )
+    h, c = lstm(model.memory, np.concatenate([numbers(before.z), row[OBS : OBS + A]]), before)
     mean, raw = np.split(network(model.encoder, np.concatenate([row[:OBS], row[6:]])), 2)
     z = mean + (np.log1p(np.exp(raw)) + 1e-3) * numbers(before.key.normal(x, Z))
     for got, want in [(new.h, h), (new.c, c), (new.z, z), (y, np.concatenate([z, h]))]:
@@ -72,9 +70,7 @@ def test_a_step_is_that_of_numpy(steps):
 def test_imagination_draws_from_the_mixture_and_reads_no_input():
     model, before, action = core(), after(core(), 3), noise(1, 1, A, seed=9)
     imagined = model.imagine(action, before)
-    h, c = lstm(
-        model.memory, np.concatenate([numbers(before.z), numbers(action)]), numbers(before.h), numbers(before.c)
-    )
+    h, c = lstm(model.memory, np.concatenate([numbers(before.z), numbers(action)]), before)
     assert_close(numbers(imagined.h), h)
     assert_close(numbers(imagined.c), c)
     assert imagined.z.equal(model.mixture.sample(imagined.h, before.key))
