@@ -81,6 +81,18 @@ EPISODIC_CONTROL = [
     )
 ]  # fmt: skip
 
+REPLAY = [
+    PublishedResult(
+        name=f"r2d2-{name}", text=f"first Q values of replayed sequences in noisy T-mazes: {arm} over {over}",
+        source="Kapturowski et al. 2019, Recurrent experience replay", study="t-maze-r2d2", arm=arm, over=over,
+    )
+    for name, arm, over in (
+        ("zero-state-burn-in", "zero state, burn-in", "zero state"),
+        ("stored-state", "stored state", "zero state"),
+        ("burn-in", "stored state, burn-in", "stored state"),
+    )
+]  # fmt: skip
+
 BELIEFS = [
     PublishedResult(
         name="dec-tiger", text="Dec-Tiger, horizon 3, two agents that may not talk",
@@ -144,7 +156,7 @@ PUBLISHED: dict[str, PublishedResult] = register(
     "published results",
     [
         (entry.name, entry)
-        for entry in (*GUESSING, *MEMORIES, *EPISODIC_CONTROL, *BELIEFS, *CONTROL, *RECORDINGS)
+        for entry in (*GUESSING, *MEMORIES, *EPISODIC_CONTROL, *REPLAY, *BELIEFS, *CONTROL, *RECORDINGS)
     ],
 )  # fmt: skip
 """Published results by name."""
