@@ -128,6 +128,7 @@ GENERALIZATION = Study(
             {
                 "experts": (5, 40), "dims": (3, 6), "steps": (20, 25), "core": "episodic", "core.hidden_size": 32,
                 "core.slots": 1024, "bus": "silent", "batch": 64, "outer_steps": 4000,
+                "sense.power": 1.0, "sense.scale": 1 / 3, "sense.max_outputs": 6,  # sums of squares; LOG
             },
         )
     },

@@ -15,6 +15,7 @@ SETTINGS: dict[str, set[str]] = {  # what a question asks, bounds of a task, num
     "catch": {"3"},
     "load-unload": {"2.075", ".372"},
     "i-maze": {"5", "9", "36", ".5"},
+    "sharing": {".438"},
     "dec-tiger": {"5.19", "13.0"},
     "evolution": {"10000", "100", "500", "1", "2", "4"},
     "tree-mdp": {"2", "3", "4"},
