@@ -20,7 +20,7 @@ def _study(
     return Study(
         arms={arm: make_arm(recipe, arguments, better=better, metric=metric) for arm, arguments in arms.items()},
         seeds=seeds,
-        quick=QuickOverrides(arguments=TINY | tiny, milestones=(), threshold=-100.0, episodes=64),
+        quick=QuickOverrides(arguments=TINY | tiny, milestones=(), threshold=None if metric else -100.0, episodes=64),
         **rest,
     )
 

@@ -152,6 +152,8 @@ def run_trial(job: Trial) -> None:
     description = {
         **expected, "milestones": milestones, "better": better, "references": task.references(), "notes": notes
     }  # fmt: skip
+    if arm.metric is not None:
+        description["notes"].append(f"{study.score}: mean of {arm.metric} in training since the milestone before")
     _write_result(job.folder, description, scores)
     for step in milestones:
         if str(step) in scores:

@@ -183,6 +183,8 @@ def test_the_score_of_an_arm_may_be_the_mean_of_a_metric_since_the_milestone_bef
     for step, since in {"4": rows[:4], "6": rows[4:]}.items():
         mean = sum(row["loss"] for row in since) / len(since)
         assert scores[step][""]["mean loss"]["mean"] == pytest.approx(mean) and "final_error" in scores[step][""]
+    note = "mean loss: mean of loss in training since the milestone before"
+    assert note in read_result(tmp_path / "short" / "seed-0")["notes"]
     unknown = dataclasses.replace(own, arms={"short": dataclasses.replace(arm, metric="none")})
     with pytest.raises(ValueError, match="metric='none', want one that is logged: step, loss"):
         run_trial(job(tmp_path / "other", of=unknown))
