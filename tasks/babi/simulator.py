@@ -24,7 +24,7 @@ TASK, QUESTIONS = 3, 5
 """The number of the task, and the questions of a story."""
 DROP_SHARE, TAKE_SHARE, THERE_SHARE = 0.53, 0.66, 0.2
 """How often what is held is dropped, what is in reach is taken, and "there" is said, measured on the training file."""
-ASKED_DROPPED, ASKED_HELD = (8, 1.0), (3, 0.25)
+ASKED_DROPPED, ASKED_HELD = (10, 1.0), (3, 0.2)
 """Sentences after which an object is not asked for any more, and how often it is before, measured on the same file."""
 
 
