@@ -158,9 +158,9 @@ def associative_recall(
 
 @recipe(
     **READER_DEFAULTS
-    | {"batch": 64, "outer_steps": 1500, "core": "episodic", "core.hidden_size": 64, "core.slots": 8}
-    | {"core.memory": 8, "core.key_size": 32, "core.value_size": 32, "core.width": 32, "core.slot_size": 32}
-    | {"lr": 3e-3, "schedule": "cooldown"}
+    | {"batch": 64, "outer_steps": 1000, "core": "episodic", "core.hidden_size": 24, "core.slots": 12}
+    | {"core.memory": 12, "core.threshold": 0.7, "core.key_size": 32, "core.value_size": 32, "core.width": 32}
+    | {"core.slot_size": 32, "lr": 3e-3, "schedule": "cooldown"}
 )
 def noisy_recall(
     setup: Setup,
@@ -168,9 +168,9 @@ def noisy_recall(
     items: int = 4,
     vectors: int = 1,
     bits: int = 6,
-    views: int = 2,
+    views: int = 4,
     size: int = 64,
-    noise: float = 1.0,
+    noise: float = 0.3,
 ) -> Run:
     """One expert recalls the item after the queried one from noisy, high-dimensional views, with few slots.
 

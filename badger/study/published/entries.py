@@ -69,6 +69,15 @@ MEMORIES = [
     ),
 ]  # fmt: skip
 
+AUXILIARY = [
+    PublishedResult(
+        name=f"noisy-recall-{loss}", text=f"recall from noisy views with few slots: {loss} as auxiliary loss over none",
+        source="Fortunato et al. 2019, Generalization of RL agents with working and episodic memory",
+        study="noisy-recall", arm=f"episodic_{loss}", over="episodic",
+    )
+    for loss in ("cpc", "reconstruction")
+]  # fmt: skip
+
 EPISODIC_CONTROL = [
     PublishedResult(
         name=f"catch-{arm}", text=f"episodes until every ball of Catch is caught: {arm.upper()} over DQN",
@@ -156,7 +165,7 @@ PUBLISHED: dict[str, PublishedResult] = register(
     "published results",
     [
         (entry.name, entry)
-        for entry in (*GUESSING, *MEMORIES, *EPISODIC_CONTROL, *REPLAY, *BELIEFS, *CONTROL, *RECORDINGS)
+        for entry in (*GUESSING, *MEMORIES, *AUXILIARY, *EPISODIC_CONTROL, *REPLAY, *BELIEFS, *CONTROL, *RECORDINGS)
     ],
 )  # fmt: skip
 """Published results by name."""
