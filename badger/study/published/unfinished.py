@@ -65,7 +65,7 @@ def check_unfinished(study: Study, arms: Collection[str], folder: Path, row: str
     check_study(study, target, arms=arms, advice=f"delete {target}")
     if not _runs(folder, arms):
         raise ValueError(
-            f"--folder {folder}: no run of {', '.join(arms)} has a checkpoint there; train first: badger study "
+            f"--keep: no run of {', '.join(arms)} has a checkpoint in --folder {folder}; train first: badger study "
             f"reproduce {row} --folder {folder}"
         )
     _check_size(_runs(target, arms) | _newer(folder, target, arms))

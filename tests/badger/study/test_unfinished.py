@@ -140,7 +140,7 @@ def test_code_that_a_kept_run_names_is_not_executed(tmp_path, kept):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["--keep", "--report"], "want the name"), ([ROW, "--keep"], "--folder runs/tiny: no run of")],
+    [(["--keep", "--report"], "want the name"), ([ROW, "--keep"], "no run of long has a checkpoint in --folder runs/")],
 )
 def test_keep_wants_a_name_and_runs(tmp_path, kept, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
