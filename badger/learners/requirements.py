@@ -13,6 +13,7 @@
 - `joins_populations`: several of it train together as a `Population`.
 - `needs_previous`: the agent observes its last action and reward; recipes wrap their task (`with_previous`).
 - `needs_data`: it learns from recorded episodes, its argument `data`, and lives none.
+- `fewest_outer_steps`: of an instance, after which its policy has learned anything.
 
 A learner without one of these attributes has the default of `DEFAULTS`.
 """
@@ -36,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "joins_populations": False,
     "needs_data": False,
     "needs_previous": False,
+    "fewest_outer_steps": 1,
 }
 
 
@@ -129,6 +131,25 @@ def check_data_given(learner: Any, name: str, data: Any | None) -> None:
         raise ValueError(
             f"learner {name!r} learns from episodes that the agent lives, not from recorded ones; want a learner such "
             "as behavior_cloning"
+        )
+
+
+def check_outer_steps(learner: Any, name: str, outer_steps: int) -> None:
+    """Refuses a training that ends before the policy has learned anything.
+
+    Args:
+        learner: a learner instance.
+        name: of the learner, for the message.
+        outer_steps: of the training.
+
+    Raises:
+        ValueError: says how many it takes.
+    """
+    fewest = requirement(learner, "fewest_outer_steps")
+    if outer_steps < fewest:
+        raise ValueError(
+            f"outer_steps={outer_steps}, want at least {fewest}, better some dozens more: learner {name!r} trains its "
+            f"policy after {fewest - 1} outer steps"
         )
 
 

@@ -15,7 +15,7 @@ from badger.datasets import EpisodeDataset
 from badger.learners import check_task, requirement
 from badger.learners.offline.step_layout import step_layout
 from badger.learners.population import Population
-from badger.learners.requirements import check_data_given, samples_actions, with_previous
+from badger.learners.requirements import check_data_given, check_outer_steps, samples_actions, with_previous
 from badger.learners.schedules import Cooldown, LearningRate, WarmupCosine
 from badger.normalized_sense import Normalized
 from badger.recipes.initial_weights import orthogonal_
@@ -167,6 +167,7 @@ class Setup:
             training["auxiliary"] = {name: weight for name, weight in weights.items() if weight}
             recorded = {} if data is None else {"data": data}
             members.append(learner.build(agent, tasks, seed=seed, **training, **recorded))
+        check_outer_steps(members[0], learner.name, self.outer_steps)
         learner_of_run = members[0] if self.seeds == 1 else Population(members)
         return Run(learner_of_run, outer_steps=self.outer_steps, evaluate_every=self.evaluate_every)
 

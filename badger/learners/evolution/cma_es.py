@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+MOST_MEMBERS = 10_000
 SMALLEST_VARIANCE = 1e-20  # an eigenvalue of the covariance matrix, which rounding may make negative
 
 
@@ -79,14 +80,14 @@ class CMAES:
         population: P.
 
     Raises:
-        ValueError: fewer than 4 members, or a sigma that is not above 0.
+        ValueError: fewer than 4 members, or more than 10,000, or a sigma that is not above 0.
 
     Source: Hansen 2016 (arXiv:1604.00772), The CMA evolution strategy: a tutorial, figure 6 and table 1.
     """
 
     def __init__(self, mean: Float[Tensor, " n"], sigma: float, population: int):
-        if population < 4:
-            raise ValueError(f"population={population}, want at least 4 members")
+        if not 4 <= population <= MOST_MEMBERS:
+            raise ValueError(f"population={population}, want at least 4 members, and at most {MOST_MEMBERS:,}")
         if not sigma > 0:
             raise ValueError(f"sigma={sigma}, want a number above 0")
         self.population, self.constants = population, cma_constants(len(mean), population)

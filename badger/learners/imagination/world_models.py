@@ -156,6 +156,7 @@ class WorldModels:
         self.rank = distributed.rank() if rank is None else rank
         self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
         self.random_steps, self.vision_steps, self.memory_steps = random_steps, vision_steps, memory_steps
+        self.fewest_outer_steps = vision_steps + memory_steps + 1
         self.gradient_steps, self.replay_batch, self.imagine_steps = gradient_steps, replay_batch, imagine_steps
         self.spec = SequenceSpec(train_length, 0, overlap, stored_state=False).clamp_to(task.steps)
         weights = check_auxiliary(default_loss_weights(agent.core) if auxiliary is None else auxiliary, agent.core)

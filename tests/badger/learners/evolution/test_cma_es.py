@@ -81,11 +81,11 @@ def test_a_restored_strategy_goes_on_exactly():
 
 
 def test_members_are_drawn_from_the_covariance_matrix():
-    strategy = CMAES(zeros(2) + 3, 2.0, 40_000)
+    strategy = CMAES(zeros(2) + 3, 2.0, 10_000)
     strategy.covariance = torch.tensor([[2.0, 0.6], [0.6, 0.5]], dtype=torch.float64)
     members = strategy.ask(seeded())
-    assert_close(members.mean(0), strategy.mean, atol=0.05, rtol=0)
-    assert_close(torch.cov(members.mT), 4 * strategy.covariance, atol=0.15, rtol=0)
+    assert_close(members.mean(0), strategy.mean, atol=0.1, rtol=0)
+    assert_close(torch.cov(members.mT), 4 * strategy.covariance, atol=0.3, rtol=0)
 
 
 def test_a_cost_that_is_not_finite_is_the_highest():
@@ -97,7 +97,8 @@ def test_a_cost_that_is_not_finite_is_the_highest():
 
 
 def test_options_out_of_range_are_refused():
-    for options, error in [((0.5, 3), "population=3, want at least 4"), ((0.0, 8), "sigma=0.0, want a number above 0")]:
+    errors = {(0.5, 3): "population=3, want at least 4", (0.5, 10**14): "at most 10,000", (0.0, 8): "sigma=0.0, want"}
+    for options, error in errors.items():
         with pytest.raises(ValueError, match=error):
             CMAES(zeros(), *options)
     with pytest.raises(ValueError, match="a saved mean of 5 numbers, want 4"):

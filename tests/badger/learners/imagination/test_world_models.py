@@ -182,6 +182,13 @@ def test_any_recipe_is_learned_by_the_name_of_the_learner():
     assert all(math.isfinite(row["return"]) for row in run.history)
 
 
+def test_a_training_that_ends_before_the_controller_is_refused():
+    with pytest.raises(
+        ValueError, match=r"outer_steps=30, want at least 31, .*'world_models' trains its policy after 30"
+    ):
+        badger.build_run("cartpole", learner="world_models", core="mdn_rnn", outer_steps=30)
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [
