@@ -242,6 +242,30 @@ DREAMER = _study(
     **BALANCED,
 )
 
+EVOLVED: dict[str, Any] = {  # V in 10 outer steps, M in 20, and 30 generations of 16 members with 4 episodes each
+    "learner": "world_models", "core": "mdn_rnn", "batch": 4, "learner.population": 16, "outer_steps": 60,
+    "evaluate_every": 3,
+}  # fmt: skip
+UNTRAINED: dict[str, Any] = EVOLVED | {"learner.memory_steps": 0, "outer_steps": 40}
+
+WORLD_MODELS = _study(
+    "cartpole",
+    {
+        "world models": EVOLVED,
+        "untrained memory": UNTRAINED,
+        "vision alone": UNTRAINED | {"core.hidden_size": 8, "core.latent_size": 8},
+    },
+    {
+        "learner.train_length": 8, "learner.overlap": 4, "learner.random_steps": 100, "learner.gradient_steps": 1,
+        "learner.vision_steps": 1, "learner.memory_steps": 1, "learner.population": 4,
+    },
+    name="world-models",
+    claim="A linear controller of a model of 10,000 random steps balances a pole without velocities, also of a model "
+    "whose memory is not trained, and not of one without.",
+    seeds=3,
+    **BALANCED | {"threshold": 400.0},
+)  # fmt: skip
+
 DEC_TIGER = _study(
     "dec_tiger",
     {"may not talk": {"bus": "silent"}, "may talk": {"bus": "attention"}},
@@ -289,5 +313,5 @@ MOUNTAIN_HIKE = _study(
 
 RL_MEMORY_STUDIES = (
     T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, MERLIN, CATCH,
-    PREDICTIVE_DECODERS, RPSP, DREAMER, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
+    PREDICTIVE_DECODERS, RPSP, DREAMER, WORLD_MODELS, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip
