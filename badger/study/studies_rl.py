@@ -70,6 +70,7 @@ T_MAZE_R2D2 = _study(
     "a stored state than with a zero state, and closest with a burn-in beside it.",
     score="initial_discrepancy",
     metric="initial_discrepancy",
+    curve="initial_discrepancy",
     better="lower",
     threshold=None,
     milestones=(300,),

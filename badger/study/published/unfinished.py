@@ -1,8 +1,8 @@
 """Unfinished trainings that are kept in the repository, so that another machine resumes them from there.
 
-Of each run a folder ARM/seed-K has run.json, result.json, metrics.jsonl and the newest checkpoint. It is data, also
-from strangers (`badger.trust`): names of runs come from the study, and the files are checked as those of any run are
-when it is loaded.
+Of each run a folder ARM/seed-K has run.json, result.json, metrics.jsonl and the newest checkpoint, but not best.pt, by
+which no study is evaluated, and no TensorBoard events. It is data, also from strangers (`badger.trust`): names of runs
+come from the study, and the files are checked as those of any run are when it is loaded.
 """
 
 import os
