@@ -5,7 +5,8 @@
 - `experts.sparse.slots`: `Slots`, the memory as a value: a persistent array, whose old states can be restored.
 - `experts.sparse.arrays`: changes of few slots, in place or in copies. `experts.sparse.autograd`: backward passes.
 - `experts.sparse.links`: temporal links. `experts.sparse.heads`: weights of the few slots that a head reads.
-- `experts.sparse.search`: exact search in large arrays.
+- `experts.sparse.search`: exact search in large arrays. `experts.sparse.approximate`: by lists that follow the writes;
+  `experts.sparse.inverted_file`: such lists, by the optional library faiss.
 
 ```python
 from functools import partial

@@ -1,7 +1,7 @@
 """Sparse access memory, SAM (Rae et al. 2016)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from experts import state as states
 from experts.core import Core, check_positive, make_controller
+from experts.sparse.approximate import search_by
 from experts.sparse.heads import check_access, dense_weights, similarity_weights, used_slots
 from experts.sparse.slots import Slots
 from experts.state import State
@@ -56,7 +57,8 @@ class SAM(Core):
 
     Writes are in place, and undone where an old state is used again (`experts.sparse.slots`). The backward pass touches
     the same few slots. So an episode of T steps takes O(T K + R W) memory, and the time of a step beside the search is
-    independent of the number of slots R. The search compares all slots with the query.
+    independent of the number of slots R. Exact search compares all slots with the query; with `index="ivf"` it is
+    approximate (`experts.sparse.approximate`).
 
     The paper's equation 6 takes the slot of minimal usage, which is right for a decayed sum of weights; for the time
     since the last use it must be the maximum. The similarity's strength is not in the paper's list of a head's
@@ -73,10 +75,14 @@ class SAM(Core):
         heads: H, each of which writes and reads.
         top_k: K, slots that a head reads.
         threshold: sum of weights with which a slot counts as used.
+        index: exact: all slots are compared with a query; ivf: approximate search among more than 16,384 words, by
+            lists of the optional library faiss.
+        probes: lists that ivf searches for a query; more find more of the most similar words.
         output_size: Y; None: that of the controller.
 
     Raises:
-        ValueError: a size below 1, more slots to read than there are, or a controller whose sizes do not fit.
+        ValueError: a size below 1, more slots to read than there are, a controller whose sizes do not fit, or ivf
+            without faiss.
 
     Source: Rae et al. 2016 (arXiv:1610.09027), section 3.
     """
@@ -91,6 +97,8 @@ class SAM(Core):
         heads: int = 4,
         top_k: int = 4,
         threshold: float = 0.005,
+        index: Literal["exact", "ivf"] = "exact",
+        probes: int = 64,
         output_size: int | None = None,
     ):
         super().__init__()
@@ -107,6 +115,7 @@ class SAM(Core):
         hidden = self.controller.output_size
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.slots, self.slot_size, self.heads, self.top_k, self.threshold = slots, slot_size, heads, top_k, threshold
+        self.ivf = search_by(index, probes)
         self.interface = nn.Linear(hidden, heads * (2 * slot_size + 3))
         self.output = nn.Linear(hidden + reads, self.output_size)
 
@@ -116,7 +125,7 @@ class SAM(Core):
         read, written = (x.new_zeros(batch, n, self.heads, k) for k in (self.top_k, self.top_k + 1))
         return SAMState(
             self.controller.initial_state(x.new_zeros(batch, n, self.controller.input_size)),
-            Slots.empty(x, batch, self.slots, self.slot_size),
+            Slots.empty(x, batch, self.slots, self.slot_size, ivf=self.ivf),
             torch.zeros_like(read, dtype=torch.long),
             read,
             torch.zeros_like(written, dtype=torch.long),

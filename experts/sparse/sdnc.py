@@ -1,7 +1,7 @@
 """Sparse differentiable neural computer, SDNC (Rae et al. 2016, supplementary D)."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 
 from experts import state as states
 from experts.core import Core, check_positive, make_controller
+from experts.sparse.approximate import search_by
 from experts.sparse.heads import check_access, dense_weights, similarity_weights, used_slots
 from experts.sparse.links import AFTER, BEFORE, link, moved, strongest
 from experts.sparse.slots import Slots
@@ -75,10 +76,14 @@ class SDNC(Core):
         top_k: K, slots that a head reads in each of the three ways.
         links: L, links of a slot in each direction, and slots of the precedence.
         threshold: sum of weights with which a slot counts as used.
+        index: exact: all slots are compared with a query; ivf: approximate search among more than 16,384 words, by
+            lists of the optional library faiss.
+        probes: lists that ivf searches for a query; more find more of the most similar words.
         output_size: Y; None: that of the controller.
 
     Raises:
-        ValueError: a size below 1, more slots to read than there are, or a controller whose sizes do not fit.
+        ValueError: a size below 1, more slots to read than there are, a controller whose sizes do not fit, or ivf
+            without faiss.
 
     Source: Rae et al. 2016 (arXiv:1610.09027), supplementary D.
     """
@@ -94,6 +99,8 @@ class SDNC(Core):
         top_k: int = 4,
         links: int = 8,
         threshold: float = 0.005,
+        index: Literal["exact", "ivf"] = "exact",
+        probes: int = 64,
         output_size: int | None = None,
     ):
         super().__init__()
@@ -106,6 +113,7 @@ class SDNC(Core):
         self.input_size, self.output_size = input_size, hidden if output_size is None else output_size
         self.slots, self.slot_size, self.heads, self.top_k, self.links = slots, slot_size, heads, top_k, links
         self.threshold = threshold
+        self.ivf = search_by(index, probes)
         self.interface = nn.Linear(hidden, heads * (slot_size + 4) + slot_size + 2)
         self.output = nn.Linear(hidden + reads, self.output_size)
 
@@ -116,7 +124,7 @@ class SDNC(Core):
         precedence = x.new_zeros(batch, self.links)
         return SDNCState(
             self.controller.initial_state(x.new_zeros(batch, n, self.controller.input_size)),
-            Slots.empty(x, batch, self.slots, self.slot_size, self.links),
+            Slots.empty(x, batch, self.slots, self.slot_size, links=self.links, ivf=self.ivf),
             torch.zeros_like(precedence, dtype=torch.long),
             precedence,
             torch.zeros_like(read, dtype=torch.long),

@@ -5,13 +5,13 @@ Shapes: S stores, R slots, W slot size, M queries a store.
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from experts.dnc.addressing import EPS
 
 BLOCK = 512  # numbers whose maximum is compared first
 LEVELS = 1e5  # cosines are rounded to 1 / LEVELS
 WIDE = 32  # slots side by side in the first maximum
+FOLDS = 16  # parts of a row whose minima are compared first
 LARGE = 64 * BLOCK  # columns of fewer numbers are searched in one pass
 
 
@@ -28,16 +28,42 @@ def top_k(values: Tensor, k: int) -> Tensor:
     size = values.shape[1]
     if size < LARGE or k * BLOCK > size // 4:
         return values.mT.topk(k, -1, sorted=False).indices
-    info = torch.finfo(values.dtype) if values.is_floating_point() else torch.iinfo(values.dtype)
-    if size % BLOCK:
-        values = pad(values, (0, 0, 0, -size % BLOCK), value=info.min)
-    stores, padded, columns = values.shape
+    full = size // BLOCK * BLOCK
+    blocks = values[:, :full].unflatten(1, (-1, BLOCK))
     # two maxima: the inner axis of the first is wide, as vectors of a processor are
-    maxima = values.reshape(stores, padded // BLOCK, -1, WIDE * columns).amax(2).unflatten(-1, (WIDE, columns)).amax(2)
+    parts = blocks.flatten(2).unflatten(-1, (-1, WIDE * values.shape[-1])).amax(2)
+    maxima = parts.unflatten(-1, (WIDE, -1)).amax(2)
+    if full < size:
+        maxima = torch.cat([maxima, values[:, full:].amax(1, keepdim=True)], 1)
     best = maxima.mT.topk(k, -1, sorted=False).indices  # (S, M, k) blocks
     rows = (best.unsqueeze(-1) * BLOCK + torch.arange(BLOCK, device=values.device)).flatten(2)
-    winner = values.gather(1, rows.mT).mT.topk(k, -1, sorted=False).indices
+    inside = values.gather(1, rows.clamp(max=size - 1).mT).mT
+    info = torch.finfo(values.dtype) if values.is_floating_point() else torch.iinfo(values.dtype)
+    winner = inside.masked_fill(rows >= size, info.min).topk(k, -1, sorted=False).indices
     return rows.gather(-1, winner)
+
+
+def smallest(values: Tensor, k: int) -> Tensor:
+    """Indices (S, k) of the k smallest numbers of each row, unsorted.
+
+    The k smallest lie in the k columns with the smallest minima of `FOLDS` parts laid on top of each other, which are
+    compared elementwise: torch's minimum of integers along an axis is many times slower.
+
+    Args:
+        values: (S, R), different numbers.
+        k: at most R.
+    """
+    part = values.shape[1] // FOLDS
+    if values.shape[1] < LARGE or k > part:
+        return values.topk(k, -1, largest=False, sorted=False).indices
+    folded = values[:, :part].clone()
+    for fold in range(1, FOLDS):
+        torch.minimum(folded, values[:, fold * part : (fold + 1) * part], out=folded)
+    columns = top_k(-folded.unsqueeze(-1), k)  # (S, 1, k)
+    steps = part * torch.arange(FOLDS, device=values.device).view(-1, 1)
+    rest = torch.arange(FOLDS * part, values.shape[1], device=values.device).expand(len(values), -1)
+    rows = torch.cat([(columns + steps).flatten(1), rest], -1)
+    return rows.gather(-1, values.gather(-1, rows).topk(k, -1, largest=False, sorted=False).indices)
 
 
 def nearest(query: Tensor, memory: Tensor, scale: Tensor, k: int, stale: Tensor | None) -> Tensor:

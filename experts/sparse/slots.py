@@ -16,6 +16,7 @@ from torch import Tensor
 
 from experts.dnc.addressing import EPS
 from experts.episodic.row_log_autograd import NewColumn, SliceColumn
+from experts.sparse.approximate import IVF, Lists
 from experts.sparse.arrays import (
     COPYING,
     EMPTY_SCALE,
@@ -31,7 +32,7 @@ from experts.sparse.arrays import (
 )
 from experts.sparse.autograd import ReadFunction, WriteFunction
 from experts.sparse.links import no_links
-from experts.sparse.search import nearest, top_k
+from experts.sparse.search import nearest, smallest
 from experts.state import Leaf, expand_mask
 from experts.torch_internals import functorch_active, not_compiled
 
@@ -39,10 +40,11 @@ from experts.torch_internals import functorch_active, not_compiled
 class _Version:
     """A point of a history: the arrays if it is the newest, else what the next write overwrote, and the next point."""
 
-    __slots__ = ("arrays", "next", "undo")
+    __slots__ = ("arrays", "lists", "next", "undo")
 
     def __init__(self, arrays: Arrays | None):
         self.arrays = arrays
+        self.lists = Lists()
         self.undo: list[Undo] = []
         self.next: _Version | None = None
 
@@ -65,6 +67,10 @@ class _Version:
     def overwritten(self, undo: list[Undo]) -> "_Version":
         """The next point, after a write in place that overwrote `undo`."""
         successor = _Version(self.arrays)
+        successor.lists, self.lists = self.lists, successor.lists
+        for record in undo:
+            if record.number == 0:
+                successor.lists.note(record.rows)
         self.arrays, self.undo, self.next = None, undo, successor
         return successor
 
@@ -78,13 +84,25 @@ class Slots(Leaf):
         start: first stamp of the present episode of each store, (B,) or (B, N).
         clock: number of accesses so far.
         has_stale: whether slots may be stale.
+        ivf: approximate search of each store; none: exact search.
     """
 
-    def __init__(self, version: _Version, handle: Tensor | None, start: Tensor, clock: int, has_stale: bool):
+    def __init__(
+        self,
+        version: _Version,
+        handle: Tensor | None,
+        start: Tensor,
+        clock: int,
+        has_stale: bool,
+        ivf: tuple[IVF, ...] = (),
+    ):
         self.version, self.handle, self.start, self.clock, self.has_stale = version, handle, start, clock, has_stale
+        self.ivf = ivf
 
     @classmethod
-    def empty(cls, like: Tensor, batch: int, slots: int, slot_size: int, links: int = 0) -> "Slots":
+    def empty(
+        cls, like: Tensor, batch: int, slots: int, slot_size: int, *, links: int = 0, ivf: IVF | None = None
+    ) -> "Slots":
         """Slots of zeros.
 
         Args:
@@ -93,24 +111,27 @@ class Slots(Leaf):
             slots: R.
             slot_size: W.
             links: links of a slot to those written after it, and to those written before; 0: none are kept.
+            ivf: approximate search; None: exact.
         """
         start = like.new_zeros(batch, dtype=torch.long)
         memory, scale = like.new_zeros(batch, slots, slot_size), like.new_full((batch, slots), EMPTY_SCALE)
         stamp = torch.arange(slots, device=like.device) + start.unsqueeze(-1)
         handle = None if functorch_active() else like.new_zeros(()).expand(memory.shape)
         arrays = Arrays(memory, scale, stamp, no_links(like, batch, slots, links) if links else ())
-        return cls(_Version(arrays), handle, start, 0, False)
+        return cls(_Version(arrays), handle, start, 0, False, () if ivf is None else (ivf,) * batch)
 
     @classmethod
-    def filled(cls, memory: Tensor) -> "Slots":
+    def filled(cls, memory: Tensor, ivf: IVF | None = None) -> "Slots":
         """Slots with content, such as prior knowledge; the first is the one that was used longest ago.
 
         Args:
             memory: (B, R, W).
+            ivf: approximate search; None: exact.
         """
-        empty = cls.empty(memory, *memory.shape)
+        empty = cls.empty(memory, *memory.shape, ivf=ivf)
         scale = (memory.detach().square().sum(-1) + EPS).rsqrt()
-        return empty._of(Arrays(memory, scale, empty.version.restored().stamp), empty.start, 1)
+        filled = empty._of(Arrays(memory, scale, empty.version.restored().stamp), empty.start, 1)
+        return filled._counted(memory.shape[1])
 
     @property
     def shape(self) -> torch.Size:
@@ -132,7 +153,7 @@ class Slots(Leaf):
         if start is not None:
             order = start.unsqueeze(-1) + torch.arange(stamp.shape[1], device=stamp.device)
             stamp = torch.where(stamp < start.unsqueeze(-1), order, stamp)
-        oldest = top_k(-stamp.unsqueeze(-1), heads).squeeze(1)
+        oldest = smallest(stamp, heads)
         oldest = oldest.gather(-1, stamp.gather(-1, oldest).argsort(-1))
         if active is None:
             return oldest
@@ -156,7 +177,15 @@ class Slots(Leaf):
         def record(slots: Slots, arrays: Arrays, undo: list[Undo]) -> Tensor:
             return WriteFunction.apply(arrays, slots.handle, rows, erases, start, undo, weights, add)
 
-        return self._changed(change, record)._with(clock=self.clock + 1)
+        return self._changed(change, record)._with(clock=self.clock + 1)._counted(add.shape[1])
+
+    @not_compiled
+    def _counted(self, words: int) -> "Slots":
+        """These slots, after a write of so many words, with centroids where they are due."""
+        if not self.ivf:
+            return self
+        arrays, start = self.version.restored(), self._first_stamp()
+        return self._with(ivf=tuple(ivf.written(words, arrays, store, start) for store, ivf in enumerate(self.ivf)))
 
     def nearest(self, query: Tensor, k: int) -> Tensor:
         """The slots (S, M, k) with the highest cosine similarity to each query, without gradient.
@@ -165,11 +194,12 @@ class Slots(Leaf):
             query: (S, M, W).
             k: at most R.
         """
-        memory, scale, stamp, _ = self.version.restored()
-        start = self._first_stamp()
-        stale = None if start is None else stamp < start.unsqueeze(-1)
+        arrays, start = self.version.restored(), self._first_stamp()
         with torch.no_grad():
-            return nearest(query, memory, scale, k, stale)
+            if self.ivf:
+                return self.version.lists.nearest(self.ivf, query, arrays, start, k)
+            stale = None if start is None else arrays.stamp < start.unsqueeze(-1)
+            return nearest(query, arrays.memory, arrays.scale, k, stale)
 
     def read(self, rows: Tensor) -> tuple[Tensor, "Slots"]:
         """The content (S, ..., W) of slots, and the slots after this read.
@@ -275,7 +305,7 @@ class Slots(Leaf):
         if not functorch_active():
             memory, handle = NewColumn.apply(memory, memory.shape[1])
         version = _Version(Arrays.of((memory, *(part.clone() for part in others))))
-        return Slots(version, handle, start, max(clock, self.clock), self.has_stale)
+        return self._with(version=version, handle=handle, start=start, clock=max(clock, self.clock))
 
     def _map(self, function: Callable[[Tensor], Tensor], start: Tensor) -> "Slots":
         return self._of(Arrays.of(tuple(function(part) for part in self._plain().tensors)), start)
@@ -286,21 +316,27 @@ class Slots(Leaf):
     def where(self, mask: Tensor, initial: Leaf) -> "Slots":
         assert isinstance(initial, Slots)
         mask = expand_mask(mask, self.start.dim()).expand(self.start.shape)
+        ivf = self.ivf
+        if ivf and not mask.is_meta:
+            chosen = zip(mask.flatten().tolist(), initial.ivf, ivf, strict=True)
+            ivf = tuple(new if taken else old for taken, new, old in chosen)
         if initial.clock == 0:  # a new episode: all slots become stale
             first = (2 * self.clock + 2) * self.shape[1]  # between the stamps of this write and of the next one
-            return self._with(start=torch.where(mask, first, self.start), has_stale=True)
+            return self._with(start=torch.where(mask, first, self.start), has_stale=True, ivf=ivf)
         pairs = zip(initial._plain().tensors, self._plain().tensors, strict=True)
         parts = (torch.where(expand_mask(mask.flatten(), old.dim()), new, old) for new, old in pairs)
         arrays = Arrays.of(tuple(parts))
         new = self._of(arrays, torch.where(mask, initial.start, self.start), initial.clock)
-        new.has_stale = self.has_stale or initial.has_stale
-        return new
+        return new._with(has_stale=self.has_stale or initial.has_stale, ivf=ivf)
 
     def index(self, rows: Tensor, axis: int = 0) -> "Slots":
         def select(part: Tensor) -> Tensor:
             return part.unflatten(0, self.start.shape).index_select(axis, rows).flatten(0, self.start.dim() - 1)
 
-        return self._map(select, self.start.index_select(axis, rows))
+        ivf = self.ivf
+        if ivf and not rows.is_meta:
+            ivf = tuple(ivf[store] for store in select(torch.arange(len(ivf), device=rows.device)).tolist())
+        return self._map(select, self.start.index_select(axis, rows))._with(ivf=ivf)
 
     def fold(self) -> "Slots":
         return self._with(start=self.start.flatten(0, 1))
@@ -310,19 +346,24 @@ class Slots(Leaf):
 
     def _with(self, **changes: Any) -> "Slots":
         """These slots with other attributes."""
-        names = "version", "handle", "start", "clock", "has_stale"
+        names = "version", "handle", "start", "clock", "has_stale", "ivf"
         return Slots(**{name: getattr(self, name) for name in names} | changes)
 
     def pack(self) -> dict[str, Any]:
         arrays = [part.detach().clone() for part in self._cleaned().tensors]
-        return {"arrays": arrays, "start": self.start, "clock": self.clock}
+        packed = {"arrays": arrays, "start": self.start, "clock": self.clock}
+        return packed | {"ivf": [[ivf.left, ivf.centroids] for ivf in self.ivf]} if self.ivf else packed
 
     def unpack(self, packed: dict[str, Any]) -> "Slots":
         keys = {"arrays", "start", "clock"}
-        if not isinstance(packed, dict) or set(packed) != keys:
+        if not isinstance(packed, dict) or set(packed) - {"ivf"} != keys:
             raise ValueError(
                 f"packed slots: got {type(packed).__name__}, want a dict with the keys {', '.join(sorted(keys))}; "
                 "unpack them with the initial state of the core that packed them"
             )
         slots = self._of(Arrays.of(tuple(packed["arrays"])), packed["start"])
-        return slots._with(clock=packed["clock"], has_stale=False)
+        ivf: tuple[IVF, ...] = ()
+        if self.ivf:  # without centroids, from a core with exact search, they are learned at the next write
+            learned = packed.get("ivf", [[0, None]] * packed["start"].numel())
+            ivf = tuple(IVF(self.ivf[0].probes, *one) for one in learned)
+        return slots._with(clock=packed["clock"], has_stale=False, ivf=ivf)

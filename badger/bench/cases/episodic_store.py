@@ -14,6 +14,7 @@ from badger.bench.result import BenchResult
 from badger.learners.episodic_control.hnsw import HNSWIndex
 from badger.learners.episodic_control.store import EpisodicStore
 from badger.rng import seeded_generator
+from experts.sparse.inverted_file import load_faiss
 
 KEY_SIZE, K = 64, 11
 QUERIES = (1, 32)
@@ -52,9 +53,7 @@ def _references(keys: np.ndarray, *, with_hnsw: bool) -> dict[str, Callable[[np.
         "torch.cdist": lambda query, k: torch.cdist(torch.from_numpy(query), table).topk(k, largest=False)
     }
     if find_spec("faiss"):
-        import faiss
-
-        flat = faiss.IndexFlatL2(KEY_SIZE)
+        flat = load_faiss("episodic-store").IndexFlatL2(KEY_SIZE)
         flat.add(keys)
         searches["faiss flat"] = flat.search
     if with_hnsw and find_spec("hnswlib"):

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,11 +11,14 @@ from torch import Tensor
 from badger.bench import measure
 from badger.bench.measure import Work
 from badger.bench.references import DenseAccess
-from badger.bench.result import BenchResult, at_most, min_speedup
+from badger.bench.result import BenchResult, at_least, at_most, min_speedup
 from badger.rng import drawing_from, generator
 from experts import DNC, LSTM, SAM, SDNC, Core
 from experts.sparse.sam import SAMState
 from experts.sparse.slots import Slots
+
+CLUSTER_NOISE, QUERY_NOISE = 0.5, 0.1
+"""Standard deviations of a word around its center, of norm 1 in each number, and of a query around a word."""
 
 
 class SparseSizes(NamedTuple):
@@ -33,12 +37,12 @@ class SparseSizes(NamedTuple):
     input_size: int = 16
     hidden_size: int = 100
 
-    def core(self, device: torch.device) -> SAM:
+    def core(self, device: torch.device, index: Literal["exact", "ivf"] = "exact") -> SAM:
         """The memory."""
         controller = partial(LSTM, hidden_size=self.hidden_size)
         sizes = {"slots": self.slots, "slot_size": self.slot_size, "heads": self.heads}
         with drawing_from(generator(0, "init")):
-            return SAM(self.input_size, controller, **sizes).to(device)
+            return SAM(self.input_size, controller, **sizes, index=index).to(device)
 
     def inputs(self, device: torch.device, steps: int) -> Tensor:
         """Random inputs (T, 1, 1, D)."""
@@ -48,12 +52,31 @@ class SparseSizes(NamedTuple):
         """A full store (1, slots, slot_size)."""
         return torch.randn(1, self.slots, self.slot_size, generator=generator(0, "rows")).to(device)
 
+    def clusters(self, device: torch.device) -> Tensor:
+        """A full store whose words lie around one center for each hundred of them."""
+        rng = generator(0, "clusters")
+        centers = torch.randn(1 + self.slots // 100, self.slot_size, generator=rng).to(device)
+        chosen = torch.randint(len(centers), (self.slots,), generator=rng).to(device)
+        return (centers[chosen] + CLUSTER_NOISE * self.content(device)).view(1, self.slots, -1)
 
-def badger_work(sizes: SparseSizes, device: torch.device) -> Work:
-    """Forward and backward of an episode that starts with a full store, which every round fills anew."""
-    core, xs = sizes.core(device), sizes.inputs(device, sizes.steps)
-    start: list[SAMState] = [core.initial_state(xs[0])._replace(slots=Slots.filled(sizes.content(device)))]
+
+def badger_work(sizes: SparseSizes, device: torch.device, index: Literal["exact", "ivf"] = "exact") -> Work:
+    """Forward and backward of an episode that starts with a full store, which every round fills, and lists, anew."""
+    core, xs = sizes.core(device, index), sizes.inputs(device, sizes.steps)
+    start: list[SAMState] = [core.initial_state(xs[0])._replace(slots=Slots.filled(sizes.content(device), core.ivf))]
+    start[0].slots.nearest(torch.zeros(1, 1, sizes.slot_size, device=device), 1)  # makes the lists
     return lambda: core.unroll(xs, start.pop())[0].square().mean().backward()
+
+
+def recall(sizes: SparseSizes, content: Tensor, queries: int = 200) -> float:
+    """Fraction of the words that exact search finds which the index finds, too; queries are words with noise."""
+    core = sizes.core(content.device, "ivf")
+    slots = Slots.filled(content, core.ivf)
+    words = content[:, torch.randperm(sizes.slots, generator=generator(0, "queries"))[:queries]]
+    query = words + QUERY_NOISE * torch.randn(words.shape, generator=generator(0, "noise")).to(words)
+    sides = slots, Slots.filled(content)
+    found, exact = (torch.cat([side.nearest(q, core.top_k) for q in query.split(sizes.heads, 1)], 1) for side in sides)
+    return (found.unsqueeze(-1) == exact.unsqueeze(-2)).any(-1).double().mean().item()
 
 
 def dense_work(sizes: SparseSizes, device: torch.device) -> Work:
@@ -66,12 +89,21 @@ def dense_work(sizes: SparseSizes, device: torch.device) -> Work:
 def sam_million(device: torch.device, sizes: SparseSizes = SparseSizes(), repeats: int = 3) -> Iterator[BenchResult]:  # noqa: B008
     """Time of a step, forward and backward, of a store with a million slots; and the memory of an episode."""
     sides = {"ours": partial(badger_work, sizes, device), "dense": partial(dense_work, sizes, device)}
+    if find_spec("faiss"):
+        sides["ivf"] = partial(badger_work, sizes, device, "ivf")
     seconds = measure.time_interleaved(sides, repeats=repeats, clock=measure.wall_clock(device))
     times = [1e3 * s / sizes.steps for s in seconds["ours"]]
     reference = [1e3 * s / sizes.reference_steps for s in seconds["dense"]]
     name = f"dense access, {sizes.reference_steps} steps"
     note = f"mean of {sizes.steps} steps, exact search"
     yield BenchResult("sam-million", "ms a step", times, reference, name, at_most(30, "ms"), note)
+    if "ivf" in sides:
+        listed, note = [1e3 * s / sizes.steps for s in seconds["ivf"]], f"mean of {sizes.steps} steps, index=ivf"
+        yield BenchResult("sam-million/ivf", "ms a step", listed, times, "exact search", at_most(10, "ms"), note)
+        stores = {"clusters": sizes.clusters(device), "random": sizes.content(device)}
+        for store, content in stores.items():
+            found, goal = [recall(sizes, content)], at_least(0.9, "recall") if store == "clusters" else None
+            yield BenchResult(f"sam-million/ivf/{store}", "recall at 4", found, goal=goal, note=f"{store} of words")
     small = sizes._replace(slots=sizes.memory_slots, steps=sizes.memory_steps)
     warm_up = sizes._replace(slots=8, steps=2)
     peak = measure.peak_memory(partial(badger_work, small, device), partial(badger_work, warm_up, device), device)

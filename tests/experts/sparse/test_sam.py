@@ -8,8 +8,9 @@ import torch
 
 from experts import LSTM, SAM, Private
 from experts import state as states
+from experts.sparse import autograd
 from experts.sparse import slots as slots_module
-from experts.sparse.search import top_k
+from experts.sparse.search import smallest, top_k
 from oracles_sparse import sam
 
 T, B, N, D, H = 12, 2, 2, 3, 6
@@ -69,8 +70,10 @@ def cases():
     }
 
 
+@pytest.mark.parametrize("mapped", [1, autograd.MAPPED], ids=["mapped zeros", "written zeros"])
 @pytest.mark.parametrize("case", cases())
-def test_the_backward_pass_equals_autograd_through_copies(case, monkeypatch):
+def test_the_backward_pass_equals_autograd_through_copies(case, mapped, monkeypatch):
+    monkeypatch.setattr(autograd, "MAPPED", mapped)
     core, xs = make(), noise(T, B, N, D).requires_grad_()
 
     def gradients():
@@ -125,6 +128,12 @@ def test_seeds_as_a_mapped_axis_equal_each_alone():
 def test_two_passes_find_the_largest_numbers_of_a_long_column(dtype):
     values = torch.randperm(2 * 70_001 * 2, generator=torch.Generator().manual_seed(0)).view(2, -1, 2).to(dtype)
     assert torch.equal(top_k(values, 5).sort(-1).values, values.mT.topk(5).indices.sort(-1).values)
+
+
+def test_minima_of_parts_find_the_smallest_numbers_of_a_long_row():
+    values = torch.stack([torch.randperm(70_001, generator=torch.Generator().manual_seed(s)) for s in (0, 1)])
+    values[0, -1] -= 70_001  # the last one, in no part
+    assert torch.equal(smallest(values, 5).sort().values, values.topk(5, largest=False).indices.sort().values)
 
 
 def test_second_derivatives_are_refused_in_words():
