@@ -121,7 +121,7 @@ class Mean(Act):
         self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B D"]:
         if present is None:
-            return self.linear(y.mean(1))
+            return self.linear(_mean(y))
         return _masked_mean(self.linear, y, present.unsqueeze(-1))
 
     def forward_sharded(
@@ -159,7 +159,7 @@ class Team(Act):
     ) -> Float[Tensor, "B P D"]:
         teams = y.unflatten(1, (-1, self.agents))  # (B, k, P, Y)
         if present is None:
-            return self.linear(teams.mean(1))
+            return self.linear(_mean(teams))
         return _masked_mean(self.linear, teams, present.unflatten(1, (-1, self.agents)).unsqueeze(-1))
 
     def extend_assignment(self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> None:
@@ -174,6 +174,11 @@ def mean_expert(y: Float[Tensor, "B N Y"], shard: Shard) -> Float[Tensor, "B 1 Y
         shard: the part of this process.
     """
     return shard.sum(y.sum(1, keepdim=True)) / shard.experts.total
+
+
+def _mean(y: Tensor) -> Tensor:
+    """The mean over axis 1, without an operation where it has one entry."""
+    return y.mean(1) if y.shape[1] > 1 else y.squeeze(1)
 
 
 def _masked_mean(linear: nn.Linear, y: Tensor, present: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class Sampled:
         # with probability p_i; it returns a choice for logits that are not finite, too, and needs no synchronization
         def sample(log_probs: Tensor) -> Tensor:
             times = torch.empty_like(log_probs).exponential_(generator=rng)
-            return (log_probs - times.clamp(min=torch.finfo(log_probs.dtype).tiny).log()).argmax(-1)
+            return (log_probs - times.clamp_(min=torch.finfo(log_probs.dtype).tiny).log_()).argmax(-1)
 
         return _select(sample, output, self.space, action_mask), state
 

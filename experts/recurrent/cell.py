@@ -39,6 +39,8 @@ class Cell(Core):
     sequence: ClassVar[Callable[..., Any] | None] = None
     # (x, state, weights, biases) -> output of a cell whose state has one part; None where no kernel applies
     kernel_step: ClassVar[Callable[..., Tensor | None] | None] = None
+    # (xs, state, reset, weights, biases) -> outputs and last state, likewise
+    kernel_sequence: ClassVar[Callable[..., tuple[Tensor, Tensor] | None] | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -46,7 +48,7 @@ class Cell(Core):
             return
         if "cell_backward" not in vars(cls):
             raise TypeError(f"{cls.__name__} has a cell_forward of its own: want cell_backward, its gradient, too")
-        for name in ("sequence", "kernel_step"):  # those of another step
+        for name in ("sequence", "kernel_step", "kernel_sequence"):  # those of another step
             if name not in vars(cls):
                 setattr(cls, name, None)
 
@@ -104,7 +106,12 @@ class Cell(Core):
     def unroll(
         self, xs: Float[Tensor, "T B N D"], state: Any, reset: Bool[Tensor, "T B"] | None = None
     ) -> tuple[Float[Tensor, "T B N H"], Any]:
-        """As the loop of `forward`, by torch's function for whole sequences; sequences are split at resets."""
+        """As the loop of `forward`, by a kernel, or by torch's function for whole sequences, split at resets."""
+        kernel_sequence = type(self).kernel_sequence
+        if kernel_sequence is not None:
+            result = kernel_sequence(xs, *state, reset, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+            if result is not None:
+                return result[0], self.State(result[1])
         whole = type(self).sequence is not None and not functorch_active()  # vmap has no rule for torch's function
         if whole and reset is None:
             return self._unroll_full(xs, state)

@@ -13,6 +13,7 @@ from torch.autograd import Function
 
 from experts.activation_gradients import sigmoid_backward, tanh_backward
 from experts.recurrent.cell import Cell, Tensors
+from experts.recurrent.gru_sequence import unroll_few_rows
 from experts.recurrent.gru_step import gates_and_candidate, gru_step
 from experts.second_derivatives import differentiable_gradients
 from experts.torch_internals import gru_sequence
@@ -41,6 +42,7 @@ class GRU(Cell):
     State = GRUState
     sequence = gru_sequence
     kernel_step = gru_step
+    kernel_sequence = unroll_few_rows
 
     @staticmethod
     def cell_forward(x_proj: Tensor, h_proj: Tensor, state: Tensors) -> tuple[Tensors, Tensors]:

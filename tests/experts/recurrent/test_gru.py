@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from experts import GRU
+from experts.kernels.library import without_kernels
 from experts.recurrent.cell import Cell
 from toys import seeded
 
@@ -16,7 +17,7 @@ def gone_through(core, reset, own, monkeypatch):
         torch.randn(size, dtype=torch.float64, generator=rng, requires_grad=i < 2)
         for i, size in enumerate([(7, 3, 2, 4), (3, 2, 5), (7, 3, 2, 5), (3, 2, 5)])
     )
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, without_kernels():
         if not own:
             patch.setattr(GRU, "_sequence", Cell._sequence)
         ys, (last,) = core.unroll(xs, core.State(h), reset)
