@@ -7,7 +7,7 @@ are imported from their sub-package, as in `from badger.rollouts.trajectory impo
 - `badger.agent`: `Agent`, from sense, core, bus and act. `badger.sense`, `badger.act`: input maps and output heads.
   `badger.normalized_sense`: observations normalized by running moments.
 - `badger.rollouts`: an agent acts in episodes of a task. `badger.policies`: from outputs to actions.
-- `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, Dreamer, and populations of seeds.
+- `badger.learners`: one outer step each: BPTT, A2C, PPO, DQN, DRQN, R2D2, Dreamer, World Models, populations of seeds.
 - `badger.runs`: the outer loop, checkpoints, metrics. `badger.recipes`: agents for tasks, as typed functions.
 - `badger.evaluation`, `badger.figures`: scores of trained agents, inspection, plots.
 - `badger.planning`: solvers of partially observed Markov decision processes.

@@ -2,6 +2,7 @@
 
 - `comms.bus`: the base class `Bus`, `Delivery`, and `Silent` for agents that do not communicate.
 - `comms.mean` (CommNet), `comms.attention` (TarMAC), `comms.workspace` (a global workspace): buses.
+- `comms.attention_step`: attention on dense graphs by a kernel in C (`experts.kernels`), where there is one.
 - `comms.gated` (IC3Net), `comms.delayed`, `comms.noisy`: wrappers around any bus.
 - `comms.generators`: `TOPOLOGIES` by name: complete, ring, grid, star, small world and others, for 100,000 experts too.
 - `comms.per_episode`: a random topology that is drawn anew for each episode.

@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from comms.attention_step import Heads, attention_step
 from comms.bus import Bus, Delivery, State, make_delivery
 from comms.edge_softmax import edge_attention
 from comms.sharding import Shard
@@ -40,8 +41,8 @@ class Attention(Bus):
             raise ValueError(f"key_size={key_size}, want at least 1")
         self.input_size, self.message_size = input_size, message_size
         self.heads, self.key_size = heads, key_size
-        self.sizes = [heads * key_size, heads * key_size, message_size]
-        self.query_key_value = nn.Linear(input_size, sum(self.sizes))  # one product instead of three
+        self.sizes = Heads(heads, key_size, message_size // heads)
+        self.query_key_value = nn.Linear(input_size, sum(self.sizes.columns))  # one product instead of three
 
     def forward(
         self,
@@ -52,7 +53,11 @@ class Attention(Bus):
         shard: Shard | None = None,
     ) -> tuple[Delivery, State]:
         """One round: each expert sends along its outgoing edges and attends over its incoming ones."""
-        parts = self.query_key_value(y).split(self.sizes, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, E, H, .)
-        inbox, weights = edge_attention(value, edges, query * self.key_size**-0.5, key)
+        projection = self.query_key_value
+        received = attention_step(y, edges, self.sizes, projection.weight, projection.bias)
+        if received is None:
+            parts = projection(y).split(self.sizes.columns, dim=-1)
+            query, key, value = (part.unflatten(-1, (self.heads, -1)) for part in parts)  # (B, E, H, .)
+            received = edge_attention(value, edges, query * self.key_size**-0.5, key)
+        inbox, weights = received
         return make_delivery(inbox, weights, edges, floats=self.heads * self.key_size + self.message_size), state

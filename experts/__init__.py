@@ -13,7 +13,8 @@ A core maps `(x, state) -> (y, state)`. Its state is a value: it is passed in an
 - `experts.attention`: windows, GTrXL, a look-up table.
 - `experts.belief`: the exact belief of a known model, learned beliefs of particles (DPFRL, DVRL) and of a latent state
   (DVBF), a memory of latents (MERLIN), and predictive state representations.
-- `experts.world_model`: the recurrent state-space model (RSSM), in which an agent can act in imagination.
+- `experts.world_model`: the recurrent state-space model (RSSM) and the MDN-RNN of World Models, in which an agent can
+  act in imagination.
 - `experts.cores`: the registry `CORES`, factories with plain options.
 - `experts.auxiliary`: auxiliary losses around any core.
 - `experts.trajectory`: transformers over recorded steps: one that plans (Trajectory Transformer), and one that is asked
@@ -82,6 +83,7 @@ from experts.trajectory.generalized import GeneralizedDT, ask_for_rewards
 from experts.trajectory.layout import StepLayout
 from experts.unrolled import Unrolled
 from experts.world_model.base import WorldModel
+from experts.world_model.mdn_rnn import MDNRNN
 from experts.world_model.rssm import RSSM
 
 __all__ = [
@@ -92,6 +94,7 @@ __all__ = [
     "GRU",
     "HCAM",
     "LSTM",
+    "MDNRNN",
     "MQN",
     "NTM",
     "PSD",

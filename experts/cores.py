@@ -47,6 +47,7 @@ from experts.sparse.sam import SAM
 from experts.sparse.sdnc import SDNC
 from experts.trajectory.core import TrajectoryTransformer
 from experts.trajectory.generalized import GeneralizedDT
+from experts.world_model.mdn_rnn import MDNRNN
 from experts.world_model.rssm import RSSM
 
 
@@ -185,6 +186,7 @@ CORES: dict[str, Callable[..., Core]] = {
     "dvbf": DVBF,
     "merlin": MERLIN,
     "rssm": RSSM,
+    "mdn_rnn": MDNRNN,
     "trajectory_transformer": partial(TrajectoryTransformer, layers=1, horizon=2, beam=4),  # recipes pass the layout
     "decision_transformer": DecisionTransformer,
     "generalized_dt": GeneralizedDT,

@@ -123,6 +123,11 @@ def index(state: State, rows: Tensor) -> State:
     return _walk(lambda leaf: leaf.index(rows) if isinstance(leaf, Leaf) else leaf[rows], state)
 
 
+def stack(steps: Sequence[State]) -> State:
+    """Stacks the states of several steps along a new first axis; they must have no leaves but tensors."""
+    return _walk(lambda *leaves: torch.stack(leaves), *steps)
+
+
 def cat(parts: Sequence[State], sizes: Sequence[int]) -> State:
     """Concatenates the episodes of several states; sizes: number of episodes of each."""
 

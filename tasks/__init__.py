@@ -78,6 +78,7 @@ from tasks.sequence.base import SequenceState, SequenceTask
 from tasks.sequence.copy import Copy, DoubleCopy
 from tasks.sequence.dictionary_inference import DictionaryInference
 from tasks.sequence.input_tape import InputTape
+from tasks.sequence.noisy_views import NoisyViews
 from tasks.sequence.nth_farthest import NthFarthest
 from tasks.sequence.pathfinding import Pathfinding
 from tasks.sequence.pooled_recall import PooledRecall
@@ -110,6 +111,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "repeat_previous": RepeatPrevious,
     "sequential_mnist": SequentialMNIST,
     "associative_recall": AssociativeRecall,
+    "noisy_views": NoisyViews,
     "copy": Copy,
     "dictionary_inference": DictionaryInference,
     "double_copy": DoubleCopy,
@@ -181,6 +183,7 @@ __all__ = [
     "Mixture",
     "MountainHike",
     "MultiDiscrete",
+    "NoisyViews",
     "Notes",
     "NthFarthest",
     "ObsPart",

@@ -87,40 +87,52 @@ class RandomOwners(OwnedOutputs):
 class NamedOutputs(OwnedOutputs):
     """Random owners that observe a name of their output: every expert makes one output, assigned in each episode.
 
-    As in `RandomOwners`, but in each episode the D outputs also get D different names, sampled from NUM_NAMES, and an
-    expert's identity holds the name of its output. Experts of the same output thereby share an input, and those of
-    different outputs can tell each other apart, instead of inferring from errors whose outputs they affect. Names are
-    positions on a line, encoded as sines and cosines of four frequencies; an agent trained with few of them at a time
-    observes all of them over episodes, and can distinguish more outputs than in training. With more than NUM_NAMES
-    outputs some share a name.
+    As in `RandomOwners`, but in each episode the D outputs also get D different names of NUM_NAMES, and an expert's
+    identity holds the name of its output. Experts of the same output thereby share an input, and those of different
+    outputs can tell each other apart, instead of inferring from errors whose outputs they affect. Names are positions
+    on a line, encoded as sines and cosines of four frequencies; an agent trained with few of them at a time observes
+    all of them over episodes, and can distinguish more outputs than in training. With more than NUM_NAMES outputs some
+    share a name.
 
-    D and E can change after training. Where E < D, an expert makes several outputs, all equal, and observes the name of
-    the first. The assignment is (B, D, E + name_size): the weights of the owners, and the name of the output.
+    Names are drawn without replacement, each next one with a probability of DECAY times that of the one before. Agents
+    learn that the owners of an output try it at the time that its name says. Were all names as likely, the few outputs
+    of most episodes would often have their turns at the end of it, when no time is left to use what was learned
+    (notebooks/LOG.md).
+
+    D and E can change after training. Where E < D, the outputs that have no owner are 0. The assignment is
+    (B, D, E + name_size): the weights of the owners, and the name of the output.
 
     Args:
         input_size: Y, outputs of an expert.
         outputs: D.
 
-    Source: sinusoidal codes as in Vaswani et al. 2017 (arXiv:1706.03762), section 3.5.
+    Source: sinusoidal codes as in Vaswani et al. 2017 (arXiv:1706.03762), section 3.5; weighted sampling of Efraimidis
+    and Spirakis 2006, *Weighted random sampling with a reservoir*.
     """
 
-    NUM_NAMES, FREQUENCIES = 20, (0.5, 1, 2, 4)
+    NUM_NAMES, DECAY, FREQUENCIES = 20, 0.8, (0.5, 1, 2, 4)
     name_size = 2 * len(FREQUENCIES)
 
     def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
         order = _permutations(like, experts, rng)
-        pair = torch.arange(max(experts, outputs), device=like.device)  # pairs of an expert and an output
+        place = torch.arange(experts, device=like.device)
         owners = like.new_zeros(like.shape[0], outputs, experts)
-        row = torch.arange(len(owners), device=like.device).unsqueeze(-1)
-        owners[row, pair % outputs, order[:, pair % experts]] = 1
-        name = _permutations(like, max(self.NUM_NAMES, outputs), rng)[:, :outputs, None] % self.NUM_NAMES
-        angle = name * (2 * pi / self.NUM_NAMES) * like.new_tensor(self.FREQUENCIES)
-        return torch.cat([owners / owners.sum(-1, keepdim=True), angle.sin(), angle.cos()], -1)
+        owners[torch.arange(len(owners), device=like.device).unsqueeze(-1), place % outputs, order] = 1
+        angle = self._names(like, outputs, rng).unsqueeze(-1) * (2 * pi / self.NUM_NAMES)
+        angle = angle * like.new_tensor(self.FREQUENCIES)
+        return torch.cat([_normalized(owners), angle.sin(), angle.cos()], -1)
+
+    def _names(self, like: Tensor, outputs: int, rng: torch.Generator) -> Tensor:
+        """(B, D): a weighted sample of names, in any order."""
+        name = torch.arange(max(self.NUM_NAMES, outputs), device=like.device) % self.NUM_NAMES
+        uniform = torch.rand(like.shape[0], len(name), generator=rng, device=like.device)
+        chosen = (uniform.log() / self.DECAY**name).argsort(-1, descending=True)[:, :outputs]
+        return name[chosen].gather(1, _permutations(like, outputs, rng))
 
     def output_names(self, assignment: Tensor | None, experts: int) -> Tensor:
         assert assignment is not None
         weights, names = assignment.split([experts, self.name_size], -1)
-        owned = (weights > 0).to(torch.uint8).argmax(1)  # (B, E), the first of several
+        owned = (weights > 0).to(torch.uint8).argmax(1)  # (B, E)
         return names.gather(1, owned.unsqueeze(-1).expand(-1, -1, self.name_size))
 
     def extend_assignment(self, assignment: Tensor | None, like: Tensor, experts: int, rng: torch.Generator) -> Tensor:
@@ -130,13 +142,17 @@ class NamedOutputs(OwnedOutputs):
         weights, names = assignment.split([old_size, self.name_size], -1)
         new = torch.randint(outputs, (batch, experts - old_size), generator=rng, device=assignment.device)
         owners = torch.cat([(weights > 0).to(like.dtype), _owner_one_hot(new, outputs, like)], -1)
-        return torch.cat([owners / owners.sum(-1, keepdim=True), names], -1)
+        return torch.cat([_normalized(owners), names], -1)
 
 
 def _owner_weights(owned: Tensor, outputs: int, like: Tensor) -> Tensor:
     """(B, E) index of each expert's output -> (B, D, E) weights that sum to 1 over the owners of an output."""
-    owners = _owner_one_hot(owned, outputs, like)
-    return owners / owners.sum(-1, keepdim=True)
+    return _normalized(_owner_one_hot(owned, outputs, like))
+
+
+def _normalized(owners: Tensor) -> Tensor:
+    """(B, D, E), 1 for an owner -> weights that sum to 1 over the owners of an output; an output without one has 0."""
+    return owners / owners.sum(-1, keepdim=True).clamp_min(1)
 
 
 def _owner_one_hot(owned: Tensor, outputs: int, like: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
   by gradient for the real numbers beside them.
 - `badger.learners.q_learning`: `DQN`, `DRQN` and `R2D2`, deep Q-learning from replayed steps or sequences.
 - `badger.learners.episodic_control`: `MFEC`, `NEC` and `EMDQN`, which remember returns in an `EpisodicStore`.
-- `badger.learners.imagination`: `Dreamer`, which learns in what a world model imagines.
+- `badger.learners.imagination`: `Dreamer`, which learns in what a world model imagines, and `WorldModels`, whose linear
+  controller reads the state of one.
 - `badger.learners.evolution`: `Evolution`, evolution strategies, which need no gradient of anything.
 - `badger.learners.offline`: from recorded episodes: `BehaviorCloning`, `PercentBC`, Decision and Trajectory
   Transformers.
@@ -42,6 +43,7 @@ from badger.learners.episodic_control.mfec import MFEC
 from badger.learners.episodic_control.nec import NEC
 from badger.learners.evolution.strategies import Evolution
 from badger.learners.imagination.dreamer import Dreamer
+from badger.learners.imagination.world_models import WorldModels
 from badger.learners.offline.behavior_cloning import BehaviorCloning
 from badger.learners.offline.decision_transformer import DecisionTransformerLearner
 from badger.learners.offline.generalized_dt import GeneralizedDTLearner
@@ -128,6 +130,7 @@ LEARNERS: dict[str, type[Learner]] = {
     "r2d2": R2D2,
     "reinforce": REINFORCE,
     "trajectory_transformer": TrajectoryTransformerLearner,
+    "world_models": WorldModels,
 }
 """Learners by name, each `(agent, task, *, options) -> Learner`."""
 
@@ -149,6 +152,7 @@ __all__ = [
     "Evolution",
     "Learner",
     "PercentBC",
+    "WorldModels",
     "acting_agent",
     "check_critic",
     "check_task",

@@ -13,8 +13,9 @@ def to_host(tensor: Tensor) -> np.ndarray:
     Learners call it as `host.to_host`, and nothing else that waits: a contract replaces it by a prepared answer on the
     meta device, and counts its calls, of which an update makes at most `host_reads`, by default 1. `BPTT` and `A2C`
     never call it; `PPO` only with `target_kl`, for each minibatch; `DQN`, `DRQN`, `R2D2`, `MFEC` and `NEC` once in an
-    update, and `R2D2` once more in each gradient step to find stored recurrent states; `EMDQN` twice. A store of MFEC,
-    NEC or EMDQN that is full calls it once more for each action that is written.
+    update, and `R2D2` once more in each gradient step to find stored recurrent states; `EMDQN` twice; `WorldModels`
+    once, to record random episodes, or to count the steps of a generation. A store of MFEC, NEC or EMDQN that is full
+    calls it once more for each action that is written.
 
     Args:
         tensor: on any device; its gradient is cut off.

@@ -48,6 +48,7 @@ from badger.recipes.sequences import (
     ballet_recall,
     copy,
     dictionary_inference,
+    noisy_recall,
     nth_farthest,
     pathfinding,
     priority_sort,
@@ -63,7 +64,7 @@ RECIPES: dict[str, Callable[..., Run]] = register(
         for recipe in (
             associative_recall, atari, babi, ballet, ballet_recall, card_game, cart_world, cartpole, catch,
             copy, dec_tiger, dictionary_inference, four_rooms, gambling, guessing_game, gymnasium, i_maze,
-            input_tape, key_to_door, labyrinth, load_unload, maze, minatar, mountain_hike, nth_farthest,
+            input_tape, key_to_door, labyrinth, load_unload, maze, minatar, mountain_hike, noisy_recall, nth_farthest,
             offline, pathfinding, pettingzoo, pomdp, pooled_recall, priority_sort, proof_of_memory,
             random_walk_graph, repeat_previous, sequential_mnist, spread, t_maze, t_maze_long, t_maze_r2d2,
         )

@@ -172,7 +172,9 @@ def load_or_build(folder: str | os.PathLike[str], recipe: str, **arguments: Any)
             f"{folder} holds a run of {about.recipe} {about.arguments}, want {recipe} {arguments}; use another folder"
         )
     same_defaults = about.defaults == json.loads(json.dumps(_defaults(find_recipe(recipe), arguments)))
-    return load_run(folder, trusted=(ALL,) if same_defaults else modules(code_names(recipe, arguments)))
+    given = code_names(recipe, arguments)
+    is_known = same_defaults and set(code_names(recipe, about.resolved)) <= set(given)
+    return load_run(folder, trusted=(ALL,) if is_known else modules(given))
 
 
 def _build_described(folder: Path, about: Description, trusted: Collection[str]) -> Run:

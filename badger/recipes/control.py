@@ -15,6 +15,7 @@ CARTPOLE_LEARNERS: dict[str, dict[str, Any]] = {
     "a2c": {"horizon": 32, "lam": 0.95, "value_weight": 0.5, "entropy_weight": 0.0, "clip": 0.5},
     # A single push matters little: with a slow actor, or a larger weight of the entropy, it stays random.
     "dreamer": {"actor_lr": 1.0, "entropy_weight": 1e-4, "gradient_steps": 40},
+    "world_models": {"population": 16},
 }
 MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
     "plasticity": (Maze.plasticity, {"value_weight": 0.03, "entropy_weight": 0.0, "simpson_weight": 0.1, "clip": None}),
@@ -23,7 +24,7 @@ MAZE_SETTINGS: dict[str, tuple[Callable[[], Maze], dict[str, Any]]] = {
 
 
 @recipe(
-    {"core": {"rssm": {"obs_std": 0.03}}},  # of .1 the model is too coarse to tell velocities: it stays below 220
+    {"core": {"rssm": {"obs_std": 0.03}, "mdn_rnn": {"obs_std": 0.03}}},  # of .1 too coarse to tell velocities
     experts=1, bus="silent", topology="none", act="mean", identity_size=0, batch=8, lr=2e-3, outer_steps=97,
     learner="ppo", sense="scaled",
     **{
@@ -36,7 +37,8 @@ def cartpole(setup: Setup, *, velocities: bool = False, steps: int = 500) -> Run
     """One expert balances a pole without observing velocities, so that it must remember earlier positions.
 
     An outer step of ppo has 1,024 environment steps, one of a2c or dreamer 256. `--core feedforward` is the control
-    without memory; `--learner dreamer --core rssm` learns in imagination, and observes its last action and reward.
+    without memory. `--learner dreamer --core rssm` learns in imagination, and `--learner world_models --core mdn_rnn`
+    evolves a linear controller of a model of random episodes; both observe the last action and reward.
 
     Args:
         velocities: observe them.

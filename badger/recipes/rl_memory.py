@@ -98,8 +98,8 @@ def t_maze(setup: Setup, rl: RLFlags, *, length: int = 20, penalty: float | None
 def t_maze_r2d2(setup: Setup, rl: RLFlags, *, length: int = 20) -> Run:
     """R2D2 in a T-maze with sequences shorter than its episodes, to compare initial states of replayed sequences.
 
-    The metric `discrepancy` is the error of the Q values that a replayed sequence gets from its stored or zero initial
-    state and its burn-in (Kapturowski et al. 2019, section 3.2).
+    The metrics `initial_discrepancy` and `discrepancy` are the errors of the first and last Q values that a replayed
+    sequence gets from its stored or zero initial state and its burn-in (Kapturowski et al. 2019, section 3).
 
     Args:
         length: steps to the junction.
@@ -108,11 +108,11 @@ def t_maze_r2d2(setup: Setup, rl: RLFlags, *, length: int = 20) -> Run:
 
 
 @recipe(**RL_DEFAULTS)
-def t_maze_long(setup: Setup, rl: RLFlags, *, length: int = 30, noise: bool = True) -> Run:
+def t_maze_long(setup: Setup, rl: RLFlags, *, length: IntOrRange = 30, noise: bool = True) -> Run:
     """One expert is moved down a noisy corridor and turns as the cue at its start showed (Beck et al. 2020).
 
     Args:
-        length: steps to the end; 100 in the paper.
+        length: steps to the end; 100 in the paper; two numbers: a range, drawn for each episode.
         noise: whether a random bit is observed in each step.
     """
     return rl.make_run(setup, TMazeLong(length, noise))

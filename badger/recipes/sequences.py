@@ -15,6 +15,7 @@ from tasks import (
     Copy,
     DictionaryInference,
     IntOrRange,
+    NoisyViews,
     NthFarthest,
     Pathfinding,
     PrioritySort,
@@ -156,6 +157,35 @@ def associative_recall(
 
 
 @recipe(
+    **READER_DEFAULTS
+    | {"batch": 64, "outer_steps": 1000, "core": "episodic", "core.hidden_size": 24, "core.slots": 12}
+    | {"core.memory": 12, "core.threshold": 0.7, "core.key_size": 32, "core.value_size": 32, "core.width": 32}
+    | {"core.slot_size": 32, "lr": 3e-3, "schedule": "cooldown"}
+)
+def noisy_recall(
+    setup: Setup,
+    *,
+    items: int = 4,
+    vectors: int = 1,
+    bits: int = 6,
+    views: int = 4,
+    size: int = 64,
+    noise: float = 0.3,
+) -> Run:
+    """One expert recalls the item after the queried one from noisy, high-dimensional views, with few slots.
+
+    Args:
+        items: number of items shown.
+        vectors: vectors in an item.
+        bits: bits in a vector.
+        views: steps in which each vector is shown, each with new noise.
+        size: numbers in an observation.
+        noise: standard deviation of the noise in each number.
+    """
+    return setup.make_run(NoisyViews(AssociativeRecall(items, vectors, bits), size, noise, views))
+
+
+@recipe(
     **SYMBOL_DEFAULTS
     | {"batch": 128, "outer_steps": 60_000, "core.hidden_size": 256, "core.slots": 256, "core.memory": 256}
     | {"core.heads": 3}
@@ -170,6 +200,7 @@ def babi(
     dataset_version: str = "en-valid-10k",
     data_dir: str | None = None,
     substitute: bool = False,
+    simulated: int = 0,
 ) -> Run:
     """One expert reads stories word by word and answers questions (Weston et al. 2015; Munkhdalai et al. 2019).
 
@@ -183,12 +214,14 @@ def babi(
         dataset_version: folder of the files: en-valid-10k, or en-valid, with a tenth of the questions.
         data_dir: folder with the files' folder; $BADGER_DATA, or a download, if not given.
         substitute: where the training file of a task is missing, train on its other files, with a warning.
+        simulated: simulated questions of task 3 that are added to its training questions, with a warning.
     """
     if not dataset_version or Path(dataset_version).name != dataset_version:
         raise ValueError(f"dataset_version={dataset_version!r}, want the name of a folder, such as en-valid-10k")
     _, longest = size_range(limit=max_words)
     task = BAbI(
-        longest, tasks, data_dir=data_dir, folder=dataset_version, split=split, substitute=substitute, max_words=longest
+        longest, tasks, data_dir=data_dir, folder=dataset_version, split=split, substitute=substitute,
+        simulated=simulated, max_words=longest,
     )  # fmt: skip
     stories = Bucketed(
         _with_curriculum(RandomSizes(task, {"steps": max_words}), RandomSizes.increasing_curriculum, curriculum_steps)

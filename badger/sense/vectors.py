@@ -43,28 +43,34 @@ class Scaled(Sense):
 
     The effect of one output on a mean (power 0) shrinks with their number. Its effect on the sum (power 1) is constant,
     but the sum grows beyond the range of training. With power 1/2 both change slowly, so that an agent can make fewer
-    or more outputs than in training.
+    or more outputs than in training. With power 1 and the largest number of training as `max_outputs` the effect is as
+    in training where there are fewer, and the range is where there are more.
 
     Args:
         obs_size: O.
         power: exponent of the number of outputs.
         scale: a constant factor.
+        max_outputs: more outputs count as this number; None: all count.
 
     Raises:
-        ValueError: a scale of 0, which hides the observation.
+        ValueError: a scale of 0, which hides the observation, or max_outputs < 1.
     """
 
     elementwise = True
     broadcasts = True
 
-    def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0):
+    def __init__(self, obs_size: int, *, power: float = 0.5, scale: float = 1.0, max_outputs: int | None = None):
         super().__init__()
         if scale == 0:
             raise ValueError(f"scale={scale}, want a number other than 0, which hides the observation")
-        self.output_size, self.power, self.scale, self.broadcast = obs_size, power, scale, Broadcast(obs_size)
+        if max_outputs is not None and max_outputs < 1:
+            raise ValueError(f"max_outputs={max_outputs}, want at least 1")
+        self.output_size, self.power, self.scale, self.max_outputs = obs_size, power, scale, max_outputs
+        self.broadcast = Broadcast(obs_size)
 
     def forward(self, obs: Float[Tensor, "B *EO"], experts: int, outputs: int) -> Float[Tensor, "B E S"]:
-        return self.broadcast(obs, experts, outputs) * (outputs**self.power * self.scale)
+        counted = outputs if self.max_outputs is None else min(outputs, self.max_outputs)
+        return self.broadcast(obs, experts, outputs) * (counted**self.power * self.scale)
 
 
 class Embedding(Sense):

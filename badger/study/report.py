@@ -17,8 +17,9 @@ NOTES = """\
 - Reached: number of runs whose {curve} crossed the threshold, with Wilson's
   95 % interval{averages}. Steps: median of the outer steps until
   then; a run that did not reach the threshold is censored (infinite).
-- {score}: in evaluation episodes after the last outer step, {better}; mean over runs +- standard error, and
-  interquartile mean. P: probability that a run of the first arm is better than one of the second.
+- {score}: after the last outer step, in evaluation episodes unless a note above says otherwise, {better}; mean over
+  runs +- standard error, and interquartile mean. P: probability that a run of the first arm is better than one of the
+  second.
 - Intervals of steps, interquartile mean and P: 95 %, by bootstrap over runs.
 - A run that diverged has no score. It counts as one that did not reach the threshold, unless it reached it before, and
   in P as worse than any other."""

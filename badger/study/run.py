@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,12 @@ def run_study(
 
 
 def check_study(
-    study: Study | Simulation, folder: str | os.PathLike[str], *, seeds: int | None = None, arms: Sequence[str] = ()
+    study: Study | Simulation,
+    folder: str | os.PathLike[str],
+    *,
+    seeds: int | None = None,
+    arms: Collection[str] = (),
+    advice: str = "use another --folder",
 ) -> None:
     """Checks the arguments of `run_study`; writes nothing.
 
@@ -73,6 +78,7 @@ def check_study(
         folder: of the study.
         seeds: number of seeds.
         arms: names of a subset of the arms.
+        advice: what to do if the folder holds another study.
 
     Raises:
         ValueError: as `run_study`.
@@ -87,12 +93,12 @@ def check_study(
     if not file.exists():
         check_new_folder(file.parent)
         return
-    existing = read_json(file, {name: (Any, None) for name in definition}, "use another --folder")
+    existing = read_json(file, {name: (Any, None) for name in definition}, advice)
     for name, (value, held) in _compared(definition, existing).items():
         if held != value:
             raise ValueError(
                 f"{folder} holds study {existing.get('name')!r} with {name}={held}, "
-                f"want {name}={value} of {study.name!r}; use another --folder"
+                f"want {name}={value} of {study.name!r}; {advice}"
             )
 
 

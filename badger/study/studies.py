@@ -119,6 +119,21 @@ IMPROVEMENTS = Study(
     ),
 )
 
+NOISY_RECALL = Study(
+    name="noisy-recall",
+    claim="With noisy observations and few slots, auxiliary losses and clustering of rows help an episodic memory.",
+    arms={
+        core: Arm("noisy_recall", {"core": core})
+        for core in ("episodic", "clustered", "episodic_cpc", "episodic_reconstruction")
+    },
+    score="error",
+    threshold=0.2,
+    seeds=5,
+    quick=QuickOverrides(
+        arguments={"items": 2, "size": 8, "core.hidden_size": 16, "batch": 8, "outer_steps": 20}, milestones=()
+    ),
+)
+
 GENERALIZATION = Study(
     name="generalization",
     claim="Agents that are trained on 3 to 6 dimensions with 5 to 40 experts act with 1 to 19, and with 1 to 76.",
@@ -128,6 +143,7 @@ GENERALIZATION = Study(
             {
                 "experts": (5, 40), "dims": (3, 6), "steps": (20, 25), "core": "episodic", "core.hidden_size": 32,
                 "core.slots": 1024, "bus": "silent", "batch": 64, "outer_steps": 4000,
+                "sense.power": 1.0, "sense.scale": 1 / 3, "sense.max_outputs": 6,  # sums of squares; LOG
             },
         )
     },
@@ -147,8 +163,8 @@ STUDIES: dict[str, Study] = register(
     [
         (study.name, study)
         for study in (
-            MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, SYMMETRY, LEARNING_SPEED, GENERALIZATION,
-            EVOLUTION, *MEMORY_STUDIES, *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES, *OFFLINE_STUDIES,
+            MEMORY_HELPS, SEQUENTIAL_MNIST, SHARING, IMPROVEMENTS, NOISY_RECALL, SYMMETRY, LEARNING_SPEED,
+            GENERALIZATION, EVOLUTION, *MEMORY_STUDIES, *RL_MEMORY_STUDIES, *EXTERNAL_ENV_STUDIES, *OFFLINE_STUDIES,
         )
     ],
 )  # fmt: skip

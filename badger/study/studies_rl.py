@@ -1,17 +1,26 @@
 """Studies of learners by reward: of what they remember with, where only remembering is hard, and of fast learning."""
 
-from typing import Any
+from typing import Any, Literal
 
 from badger.study.study import Arm, QuickOverrides, Study, make_arm
 
 TINY = {"core.hidden_size": 8, "batch": 4, "outer_steps": 3}
 
 
-def _study(recipe: str, arms: dict[str, dict[str, Any]], tiny: dict[str, Any], *, seeds: int = 5, **rest: Any) -> Study:
+def _study(
+    recipe: str,
+    arms: dict[str, dict[str, Any]],
+    tiny: dict[str, Any],
+    *,
+    seeds: int = 5,
+    better: Literal["lower", "higher"] | None = None,
+    metric: str | None = None,
+    **rest: Any,
+) -> Study:
     return Study(
-        arms={arm: make_arm(recipe, arguments) for arm, arguments in arms.items()},
+        arms={arm: make_arm(recipe, arguments, better=better, metric=metric) for arm, arguments in arms.items()},
         seeds=seeds,
-        quick=QuickOverrides(arguments=TINY | tiny, milestones=(), threshold=-100.0, episodes=64),
+        quick=QuickOverrides(arguments=TINY | tiny, milestones=(), threshold=None if metric else -100.0, episodes=64),
         **rest,
     )
 
@@ -35,25 +44,36 @@ T_MAZE = _study(
     threshold=0.55,  # in training, where one explores: more than is to be had without a memory
 )
 
+PIECES: dict[str, Any] = {  # sequences of 10 steps of episodes of 5 to 50: the cue is seen in the first ones alone
+    "learner": "r2d2", "length": (5, 50), "batch": 16, "lr": 3e-3, "core.hidden_size": 32, "outer_steps": 400,
+    "learner.train_length": 10, "learner.overlap": 5, "learner.gradient_steps": 4, "learner.target_update_interval": 25,
+    "learner.discrepancy_interval": 5,
+}  # fmt: skip
+
 T_MAZE_R2D2 = _study(
-    "t_maze_r2d2",
+    "t_maze_long",
     {
-        "zero state": {"learner.stored_state": False, "learner.burn_in": 0},
-        "stored state": {"learner.burn_in": 0},
-        "stored state, burn-in": {},
+        f"{state} state{', burn-in' if burn_in else ''}": PIECES
+        | {"learner.stored_state": state == "stored", "learner.burn_in": burn_in}
+        for state in ("zero", "stored")
+        for burn_in in (0, 10)
     },
     {
-        "length": 6,
+        "length": (3, 6),
         "learner.train_length": 2,
         "learner.overlap": 1,
         "learner.burn_in": 2,
         "learner.discrepancy_interval": 1,
     },
     name="t-maze-r2d2",
-    claim="The Q values of replayed sequences are closer to those of the rollout with a stored state than with a zero "
-    "state, and closest with a burn-in.",
-    score="success",
-    threshold=0.95,
+    claim="The Q values with which a replayed sequence starts are closer to those after the whole episode so far with "
+    "a stored state than with a zero state, and closest with a burn-in beside it.",
+    score="initial_discrepancy",
+    metric="initial_discrepancy",
+    curve="initial_discrepancy",
+    better="lower",
+    threshold=None,
+    milestones=(300,),
 )
 
 NOISY = {"learner": "ppo", "batch": 32, "lr": 1e-3, "core.controller": "lstm", "outer_steps": 300}  # 960 steps each
@@ -222,6 +242,30 @@ DREAMER = _study(
     **BALANCED,
 )
 
+EVOLVED: dict[str, Any] = {  # V in 10 outer steps, M in 20, and 30 generations of 16 members with 4 episodes each
+    "learner": "world_models", "core": "mdn_rnn", "batch": 4, "learner.population": 16, "outer_steps": 60,
+    "evaluate_every": 3,
+}  # fmt: skip
+UNTRAINED: dict[str, Any] = EVOLVED | {"learner.memory_steps": 0, "outer_steps": 40}
+
+WORLD_MODELS = _study(
+    "cartpole",
+    {
+        "world models": EVOLVED,
+        "untrained memory": UNTRAINED,
+        "vision alone": UNTRAINED | {"core.hidden_size": 8, "core.latent_size": 8},
+    },
+    {
+        "learner.train_length": 8, "learner.overlap": 4, "learner.random_steps": 100, "learner.gradient_steps": 1,
+        "learner.vision_steps": 1, "learner.memory_steps": 1, "learner.population": 4,
+    },
+    name="world-models",
+    claim="A linear controller of a model of 10,000 random steps balances a pole without velocities, also of a model "
+    "whose memory is not trained, and not of one without.",
+    seeds=3,
+    **BALANCED | {"threshold": 400.0},
+)  # fmt: skip
+
 DEC_TIGER = _study(
     "dec_tiger",
     {"may not talk": {"bus": "silent"}, "may talk": {"bus": "attention"}},
@@ -269,5 +313,5 @@ MOUNTAIN_HIKE = _study(
 
 RL_MEMORY_STUDIES = (
     T_MAZE, T_MAZE_R2D2, T_MAZE_LONG, I_MAZE, LABYRINTH, PROOF_OF_MEMORY, CARD_GAME_IMITATION, CARD_GAME, MERLIN, CATCH,
-    PREDICTIVE_DECODERS, RPSP, DREAMER, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
+    PREDICTIVE_DECODERS, RPSP, DREAMER, WORLD_MODELS, DEC_TIGER, LOAD_UNLOAD, MOUNTAIN_HIKE,
 )  # fmt: skip

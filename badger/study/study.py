@@ -20,6 +20,11 @@ class Arm:
         score: the score of its task, where it has another name than the study's: in the study it has that one.
         better: "lower" or "higher", of a score that is not the main one of its task; None: as the task says.
         episodes: of an evaluation, where it has others than the study.
+        metric: a metric of training whose mean since the milestone before is the study's score; None: a score of
+            evaluation episodes.
+
+    Raises:
+        ValueError: a metric without a direction.
     """
 
     recipe: str
@@ -27,6 +32,11 @@ class Arm:
     score: str | None = None
     better: Literal["lower", "higher"] | None = None
     episodes: int | None = None
+    metric: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and self.better is None:
+            raise ValueError(f"metric={self.metric!r} without better=, want 'lower' or 'higher'")
 
 
 def make_arm(
@@ -36,18 +46,19 @@ def make_arm(
     *,
     better: Literal["lower", "higher"] | None = None,
     episodes: int | None = None,
+    metric: str | None = None,
 ) -> Arm:
     """An arm of a study; options that its parts do not have are dropped, so that arms with several cores share one set.
 
     Args:
         recipe: a registered name, or `module:function`.
         arguments: keyword arguments of the recipe without the seed, such as `{"core": "dnc", "core.slots": 16}`.
-        score, better, episodes: as in `Arm`.
+        score, better, episodes, metric: as in `Arm`.
 
     Raises:
         ValueError: the recipe or a part is unknown.
     """
-    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments), score, better, episodes)
+    return Arm(recipe, drop_unknown_options(find_recipe(recipe), arguments), score, better, episodes, metric)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +147,7 @@ class Study:
         if quick is None:
             raise ValueError(f"study {self.name!r} has no quick version; add one: quick=QuickOverrides(...)")
         arms = {
-            name: make_arm(arm.recipe, arm.arguments | quick.arguments, arm.score, better=arm.better)
+            name: make_arm(arm.recipe, arm.arguments | quick.arguments, arm.score, better=arm.better, metric=arm.metric)
             for name, arm in self.arms.items()
         }
         return dataclasses.replace(
@@ -160,7 +171,7 @@ class Study:
         names = ("name", "arms", "milestones", "episodes", "evaluations")
         fields = dataclasses.asdict(self)
         for arm in fields["arms"].values():
-            for name in ("score", "better", "episodes"):  # as in the definition of a study without them
+            for name in ("score", "better", "episodes", "metric"):  # as in the definition of a study without them
                 if arm[name] is None:
                     del arm[name]
         try:

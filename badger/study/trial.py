@@ -22,6 +22,7 @@ from badger.runs.evaluations import MeanScore, Scores, mean_scores
 from badger.runs.events import log_evaluation
 from badger.runs.files import as_path, atomic_write
 from badger.runs.json_files import REQUIRED, read_json
+from badger.runs.recorder import read_metrics
 from badger.runs.run import Run, read_description
 from badger.runs.training import train
 from badger.study.study import Arm, Study
@@ -142,7 +143,7 @@ def run_trial(job: Trial) -> None:
     task, milestones = run.learner.task, _milestones(run, study)
     arm = study.arms[job.arm]
     score, better = arm.score or study.score, arm.better or task.better
-    if score != task.score:
+    if arm.metric is None and score != task.score:
         _check_other_score(study, arm, score, task)
     evaluations = {name: _evaluation(task, name, fields) for name, fields in study.evaluations.items()}
     scores = _saved_scores(job)
@@ -151,6 +152,8 @@ def run_trial(job: Trial) -> None:
     description = {
         **expected, "milestones": milestones, "better": better, "references": task.references(), "notes": notes
     }  # fmt: skip
+    if arm.metric is not None:
+        description["notes"].append(f"{study.score}: mean of {arm.metric} in training since the milestone before")
     _write_result(job.folder, description, scores)
     for step in milestones:
         if str(step) in scores:
@@ -166,7 +169,7 @@ def run_trial(job: Trial) -> None:
             for name, (played, experts) in evaluations.items()
         }
         for evaluated in scores[str(step)].values():
-            evaluated[study.score] = evaluated[score]
+            evaluated[study.score] = evaluated[score] if arm.metric is None else _logged_mean(job, arm.metric, step)
         if job.tensorboard:
             _log_to_tensorboard(run, scores[str(step)], study.score)
         _write_result(job.folder, description, scores)
@@ -214,6 +217,16 @@ def _check_other_score(study: Study, arm: Arm, score: str, task: Task) -> None:
     known = task.reset(1, seeded_generator(0))[1].scores
     if score not in known:
         raise ValueError(f"study {study.name!r}: score={score!r}, want one of {', '.join(known)}, the scores of {task}")
+
+
+def _logged_mean(job: Trial, metric: str, step: int) -> dict[str, float | None]:
+    """The mean of a metric of training since the milestone before `step`, and its standard error."""
+    start = max((before for before in job.study.milestones if before < step), default=0)
+    rows = [row for row in read_metrics(job.folder) if start < row["step"] <= step]
+    values = [row[metric] for row in rows if row.get(metric) is not None]
+    if not values:
+        raise ValueError(f"arm {job.arm!r}: metric={metric!r}, want one that is logged: {', '.join(rows[-1])}")
+    return mean_scores({metric: torch.tensor(values, dtype=torch.float64)})[metric]
 
 
 def _milestones(run: Run, study: Study) -> list[int]:

@@ -31,7 +31,9 @@ KERNEL(episodic_gru_backward, (const struct EpisodicStep *s, int64_t t, int64_t 
                 : s->grad_values + ((b / N) * s->capacity + written + b % N) * V);
             for (int64_t i = 0; i < H; i++) carry[i] += grad[i];
         }
-        gru_row_backward(H, carry, before + b * H, s->gates + at * 2 * H, s->candidate + at * H, s->new_h + at * H,
-                         s->grad_x_products + at * P + 2 * K, s->grad_h_products + at * P + 2 * K, carry);
+        REAL *to_x = s->grad_x_products + at * P + 2 * K, *to_h = s->grad_h_products + at * P + 2 * K;
+        gru_row_backward(H, carry, before + b * H, s->gates + at * 2 * H, s->candidate + at * H, s->new_h + at * H, to_x,
+                         to_h + 2 * H, carry);
+        memcpy(to_h, to_x, 2 * H * sizeof(REAL));
     }
 }

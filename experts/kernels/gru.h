@@ -23,20 +23,20 @@ INLINE void gru_row(int64_t H, const REAL *restrict from_x, const REAL *restrict
     }
 }
 
-// to_x and to_h (3 H): gradients of the products; to_old (H): what reaches the old state past the products; it may be
-// the same array as `grad`, the gradient of the new state.
+// to_x (3 H): gradient of the products with x, of which those of both gates are also those of the products with h;
+// to_new (H): gradient of the candidate's product with h; to_old (H): what reaches the old state past the products; it
+// may be the same array as `grad`, the gradient of the new state.
 INLINE void gru_row_backward(int64_t H, const REAL *grad, const REAL *restrict h, const REAL *restrict gates,
                              const REAL *restrict candidate, const REAL *restrict new_h, REAL *restrict to_x,
-                             REAL *restrict to_h, REAL *to_old) {
+                             REAL *restrict to_new, REAL *to_old) {
     SIMD_LOOP
     for (int64_t i = 0; i < H; i++) {
         const REAL reset = gates[i], keep = gates[H + i], n = candidate[i], g = grad[i];
-        const REAL kept = g * keep, to_new = (g - kept) * (1 - n * n);
-        const REAL to_reset = to_new * new_h[i] * reset * (1 - reset), to_keep = g * (h[i] - n) * keep * (1 - keep);
-        to_x[i] = to_h[i] = to_reset;
-        to_x[H + i] = to_h[H + i] = to_keep;
-        to_x[2 * H + i] = to_new;
-        to_h[2 * H + i] = to_new * reset;
+        const REAL kept = g * keep, to_candidate = (g - kept) * (1 - n * n);
+        to_x[i] = to_candidate * new_h[i] * reset * (1 - reset);
+        to_x[H + i] = g * (h[i] - n) * keep * (1 - keep);
+        to_x[2 * H + i] = to_candidate;
+        to_new[i] = to_candidate * reset;
         to_old[i] = kept;
     }
 }

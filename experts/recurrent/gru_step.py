@@ -64,20 +64,23 @@ def plain_step(x: Tensor, h: Tensor, *parameters: Tensor) -> Tensor:
 class GRUStepFunction(Function):
     """(x, h, weight_ih, weight_hh, bias_ih, bias_hh) -> new state, equal to `plain_step`.
 
-    It saves its inputs, and four numbers for each of the new state: gates, candidate and the product of the candidate.
+    It saves its inputs, and four numbers for each of the new state, in the place of the products: both gates, whose
+    products with x and h are added up by the matrix product itself, the candidate, and the candidate's product with h.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, h: Tensor, *parameters: Tensor) -> Tensor:
         weight_ih, weight_hh, bias_ih, bias_hh = parameters
         size, flat_x, flat_h = h.shape[-1], x.flatten(0, -2), h.flatten(0, -2).contiguous()
-        x_proj = torch.addmm(bias_ih, flat_x, weight_ih.t())
-        h_proj = torch.addmm(bias_hh, flat_h, weight_hh.t())
-        out, saved = h.new_empty(h.shape), h.new_empty(len(flat_h), 4 * size)
-        tensors = x_proj, h_proj, flat_h, out, saved
+        out, products = h.new_empty(h.shape), h.new_empty(len(flat_h), 4 * size)
+        gates_hh, new_hh = weight_hh.split([2 * size, size])
+        torch.mm(flat_x, weight_ih.t(), out=products[:, : 3 * size])
+        products[:, : 2 * size].addmm_(flat_h, gates_hh.t())
+        torch.mm(flat_h, new_hh.t(), out=products[:, 3 * size :])
+        tensors = bias_ih.contiguous(), bias_hh.contiguous(), flat_h, out, products
         run = kernel("gru_gates", h.dtype, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 5)
         run(len(flat_h), size, *addresses(tensors))
-        ctx.save_for_backward(x, h, *parameters, saved)
+        ctx.save_for_backward(x, h, *parameters, products)
         return out
 
     @staticmethod
@@ -87,17 +90,24 @@ class GRUStepFunction(Function):
             return differentiable_gradients(lambda *tensors: (plain_step(*tensors),), inputs, (grad,))
         x, h, weight_ih, weight_hh, *_ = inputs
         size, flat_x, flat_h = h.shape[-1], x.flatten(0, -2), h.flatten(0, -2).contiguous()
-        to_x, to_h = (saved.new_empty(len(flat_h), 3 * size) for _ in range(2))
-        to_old, to_bias_x, to_bias_h = torch.empty_like(flat_h), saved.new_empty(3 * size), saved.new_empty(3 * size)
-        tensors = grad.contiguous(), flat_h, saved, to_x, to_h, to_old, to_bias_x, to_bias_h
-        run = kernel("gru_gates_backward", h.dtype, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 8)
+        to_products, to_old = torch.empty_like(saved), torch.empty_like(flat_h)
+        to_bias_x, to_bias_h = (saved.new_empty(3 * size) for _ in range(2))
+        tensors = grad.contiguous(), flat_h, saved, to_products, to_old, to_bias_x, to_bias_h
+        run = kernel("gru_gates_backward", h.dtype, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 7)
         run(len(flat_h), size, *addresses(tensors))
-        needed = ctx.needs_input_grad
+        to_x, to_gates, to_new = to_products[:, : 3 * size], to_products[:, : 2 * size], to_products[:, 3 * size :]
+        gates_hh, new_hh = weight_hh.split([2 * size, size])
+        needed, to_weight_hh = ctx.needs_input_grad, None
+        if needed[3]:
+            to_weight_hh = weight_hh.new_empty(size, 3 * size)  # transposed, which MKL computes faster
+            torch.mm(flat_h.t(), to_gates, out=to_weight_hh[:, : 2 * size])
+            torch.mm(flat_h.t(), to_new, out=to_weight_hh[:, 2 * size :])
+            to_weight_hh = to_weight_hh.t()
         return (
             (to_x @ weight_ih).view(x.shape) if needed[0] else None,
-            to_old.addmm_(to_h, weight_hh).view(h.shape) if needed[1] else None,
-            to_x.t() @ flat_x if needed[2] else None,
-            to_h.t() @ flat_h if needed[3] else None,
+            to_old.addmm_(to_gates, gates_hh).addmm_(to_new, new_hh).view(h.shape) if needed[1] else None,
+            (flat_x.t() @ to_x).t() if needed[2] else None,
+            to_weight_hh,
             to_bias_x,
             to_bias_h,
         )

@@ -2,7 +2,9 @@
 
 - `experts.world_model.base`: `WorldModel`, the interface that imagination needs. Start here to write one.
 - `experts.world_model.rssm`: `RSSM`, the recurrent state-space model of PlaNet and Dreamer.
-- `experts.world_model.latents`: its latent states, normal numbers or choices.
+- `experts.world_model.mdn_rnn`: `MDNRNN`, a VAE and an LSTM, the world model of World Models.
+- `experts.world_model.mixture`: `MixtureDensity`, by which it predicts.
+- `experts.world_model.latents`: latent states, normal numbers or choices.
 - `experts.world_model.networks`: small networks, and symlog.
 
 ```python
@@ -19,6 +21,7 @@ assert core.predict(core.features(state)).shape == (4, 1, 2)
 """
 
 from experts.world_model.base import WorldModel
+from experts.world_model.mdn_rnn import MDNRNN, MDNRNNState
 from experts.world_model.rssm import RSSM, RSSMState
 
-__all__ = ["RSSM", "RSSMState", "WorldModel"]
+__all__ = ["MDNRNN", "RSSM", "MDNRNNState", "RSSMState", "WorldModel"]

@@ -12,8 +12,6 @@ from torch.nn.functional import one_hot, softplus
 
 from experts.random_key import RandomKey
 
-SMALLEST_STD = 0.1  # of a normal latent state
-
 
 class Latent(ABC):
     """A family of distributions. A subclass sets `parameters` (P) and `size` (Z)."""
@@ -41,29 +39,35 @@ class Latent(ABC):
 
 
 class Normal(Latent):
-    """Independent normal numbers; the parameters are means and, through softplus, standard deviations above .1.
+    """Independent normal numbers; the parameters are means and, through softplus, standard deviations.
 
     Args:
         size: Z.
+        smallest_std: to which the softplus is added.
 
     Source: Hafner et al. 2019 (arXiv:1811.04551), PlaNet.
     """
 
-    def __init__(self, size: int):
-        self.size, self.parameters = size, 2 * size
+    def __init__(self, size: int, smallest_std: float = 0.1):
+        self.size, self.parameters, self.smallest_std = size, 2 * size, smallest_std
 
     def sample(self, parameters: Float[Tensor, "*B P"], key: RandomKey) -> Float[Tensor, "*B Z"]:
-        mean, std = self._moments(parameters)
+        mean, std = self.moments(parameters)
         return mean + std * key.normal(mean, self.size)
 
     def divergence(self, p: Float[Tensor, "*B P"], q: Float[Tensor, "*B P"]) -> Float[Tensor, "*B"]:
-        (mean, std), (other, other_std) = self._moments(p), self._moments(q)
+        (mean, std), (other, other_std) = self.moments(p), self.moments(q)
         ratio = std / other_std
         return (0.5 * (ratio.square() + ((mean - other) / other_std).square() - 1) - ratio.log()).sum(-1)
 
-    def _moments(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, parameters: Float[Tensor, "*B P"]) -> tuple[Float[Tensor, "*B Z"], Float[Tensor, "*B Z"]]:
+        """Mean and standard deviation.
+
+        Args:
+            parameters: of the distribution.
+        """
         mean, raw = parameters.chunk(2, -1)
-        return mean, softplus(raw) + SMALLEST_STD
+        return mean, softplus(raw) + self.smallest_std
 
 
 class Categorical(Latent):

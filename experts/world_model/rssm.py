@@ -149,11 +149,7 @@ class RSSM(WorldModel):
                 state = states.where(reset[t], initial, state)
             state = self._step(x, embedded, state)
             steps.append(state)
-        key = RandomKey(*(torch.stack(parts) for parts in zip(*(step.key for step in steps), strict=True)))
-        stacked = {
-            name: torch.stack([getattr(step, name) for step in steps]) for name in RSSMState._fields if name != "key"
-        }
-        return RSSMState(**stacked, key=key), state
+        return states.stack(steps), state
 
     def imagine(self, action: Float[Tensor, "B N A"], state: RSSMState) -> RSSMState:
         h = self._next(action, state)

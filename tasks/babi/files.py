@@ -14,7 +14,9 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from tasks.babi.parse import Story, parse_stories
+from tasks.babi.parse import Question, Story, parse_stories
+from tasks.babi.simulator import TASK as SIMULATED_TASK
+from tasks.babi.simulator import simulate_stories
 from tasks.data import download as files
 
 ROOT, ARCHIVE = "tasks_1-20_v1-2", "babi.tar.gz"
@@ -38,13 +40,14 @@ BABI = files.DataSource(
 
 
 class BabiSpec(NamedTuple):
-    """Selection of questions: data folder, folder of the archive, split, tasks, and whether to substitute files."""
+    """Selection of questions, as in `BAbI`."""
 
     data_dir: str | Path | None
     folder: str
     split: str
     tasks: tuple[int, ...]
     substitute: bool
+    simulated: int
 
 
 class Questions(NamedTuple):
@@ -162,7 +165,9 @@ def _read_split(spec: BabiSpec) -> tuple[dict[int, list[Story]], list[str]]:
         task: _substitute_patterns(spec.folder, task) for task in spec.tasks if spec.substitute and spec.split != "test"
     }
     train_patterns = {task: _name_patterns(spec.folder, task, "train") for task in substitutes}
-    all_patterns = [*patterns.values(), *train_patterns.values(), *substitutes.values()]
+    is_simulated = spec.simulated > 0 and "train" in parts
+    test_patterns = _name_patterns(spec.folder, SIMULATED_TASK, "test") if is_simulated else []
+    all_patterns = [*patterns.values(), *train_patterns.values(), *substitutes.values(), test_patterns]
     file_set = _find_files([name for names in all_patterns for name in names], spec.data_dir)
     stories: dict[int, list[Story]] = {}
     notes: list[str] = []
@@ -179,7 +184,26 @@ def _read_split(spec: BabiSpec) -> tuple[dict[int, list[Story]], list[str]]:
             file_stories = file_set.stories(name)
             stories[task] += file_stories
             notes += _truncation_notes(file_set, name, part, sum(map(len, file_stories)))
+    if is_simulated:
+        name = next((name for pattern in test_patterns for name in file_set.match(pattern)), None)
+        if name is None:
+            raise FileNotFoundError(
+                f"{test_patterns[0]} not in {file_set.root}: put it there, so that none of its questions is simulated, "
+                "or set simulated=0"
+            )
+        new, note = _simulated_stories(spec.simulated, [q for story in file_set.stories(name) for q in story])
+        stories[SIMULATED_TASK] += new
+        notes.append(note)
     return stories, notes
+
+
+def _simulated_stories(questions: int, test: list[Question]) -> tuple[list[Story], str]:
+    """Simulated stories without the questions of a test file, and a note."""
+    stories, removed = simulate_stories(questions, seed=0, exclude=test)
+    return stories, (
+        f"task {SIMULATED_TASK}: {questions - removed} of its questions are simulated; {removed} that are in the test "
+        f"file were removed. Report error_task_{SIMULATED_TASK} separately from the error of all tasks"
+    )
 
 
 def _name_patterns(folder: str, task: int, part: str) -> list[str]:

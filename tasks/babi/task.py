@@ -14,6 +14,7 @@ from torch import Tensor
 from tasks.babi.baselines import references
 from tasks.babi.files import SPLITS, BabiSpec, Questions, load_questions, notes, num_skipped, word_counts
 from tasks.babi.parse import PLACEHOLDER, WORDS
+from tasks.babi.simulator import check_simulated
 from tasks.task import Discrete, Step, Task, check_positive, reward_and_correct
 
 ALL_TASKS = tuple(range(1, 21))
@@ -70,11 +71,14 @@ class BAbI(Task):
         substitute: whether a task whose training file is missing uses the distinct stories of `en` and of the
             validation file, of which the last tenth is then for validation, with a warning. Otherwise a missing file is
             an error.
+        simulated: number of questions of task 3, whose training file some copies lack, that are simulated and added to
+            its training split (`tasks.babi.simulator`); those of the test file are removed, and a note counts them.
         min_words: questions with this number of words or fewer are in another bucket.
         max_words: `steps` of the whole task of which this is a bucket; None: this is the whole task.
 
     Raises:
-        ValueError: unknown or repeated `tasks`, an unknown `split`, or `steps` below 1.
+        ValueError: unknown or repeated `tasks`, an unknown `split`, `steps` below 1, or simulated questions that are no
+            multiple of 5 or not of `tasks`.
     """
 
     steps: int = 256
@@ -83,6 +87,7 @@ class BAbI(Task):
     folder: str = field(default="en-valid-10k", kw_only=True)
     split: str = field(default="train", kw_only=True)
     substitute: bool = field(default=False, kw_only=True)
+    simulated: int = field(default=0, kw_only=True)
     min_words: int = field(default=0, kw_only=True)
     max_words: int | None = field(default=None, kw_only=True)
 
@@ -98,6 +103,7 @@ class BAbI(Task):
             raise ValueError(f"tasks={self.tasks}, want some of the numbers from 1 to 20, each at most once")
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}, want one of: {', '.join(SPLITS)}")
+        check_simulated(self.simulated, self.tasks)
 
     @property
     def evaluation_task(self) -> "BAbI":
@@ -146,7 +152,7 @@ class BAbI(Task):
 
     @property
     def _spec(self) -> BabiSpec:
-        return BabiSpec(self.data_dir, self.folder, self.split, self.tasks, self.substitute)
+        return BabiSpec(self.data_dir, self.folder, self.split, self.tasks, self.substitute, self.simulated)
 
     def _questions(self, device: torch.device) -> Questions:
         return load_questions(self._spec, device)

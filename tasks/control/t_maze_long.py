@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tasks.distributions import IntOrRange, size_range
 from tasks.task import Discrete, Step, Task, check_integer_action
 
 UP, DOWN = 0, 1
@@ -17,11 +18,13 @@ class LongState(NamedTuple):
 
     Args:
         cue: 1 up, -1 down.
+        length: of the corridor.
         noise: the noise of all steps, 0 or 1 component each.
         t: the number of actions taken.
     """
 
     cue: Int[Tensor, " B"]
+    length: Int[Tensor, " B"]
     noise: Float[Tensor, "B T bits"]
     t: Int[Tensor, " B"]
 
@@ -43,16 +46,16 @@ class TMazeLong(Task):
     Scores, at the end of the episode: `episodic_return` and `success`.
 
     Args:
-        steps: the length; derived.
-        length: the number of observations from the start to the end.
+        steps: the largest length; derived.
+        length: the number of observations from the start to the end; two numbers: a range, drawn for each episode.
         noise: whether observations include noise.
 
     Raises:
-        ValueError: `length` below 2.
+        ValueError: `length` below 2, or a range that is empty.
     """
 
     steps: int = field(init=False, repr=False)
-    length: int = 100
+    length: IntOrRange = 100
     noise: bool = False
 
     open_loop: ClassVar[bool] = True
@@ -62,9 +65,16 @@ class TMazeLong(Task):
     WRONG_PENALTY: ClassVar[float] = 3.0
 
     def __post_init__(self) -> None:
-        if self.length < 2:
+        shortest, longest = self.lengths
+        if shortest < 2:
             raise ValueError(f"length={self.length}, want at least 2: a start, and an end without the cue")
-        object.__setattr__(self, "steps", self.length)
+        for name, value in {"steps": longest, "fixed_length": shortest == longest}.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """The shortest and the longest corridor."""
+        return size_range(length=self.length)
 
     @property
     def obs_size(self) -> int:
@@ -76,9 +86,12 @@ class TMazeLong(Task):
 
     def reset(self, batch: int, rng: torch.Generator) -> tuple[LongState, Step]:
         cue = torch.randint(2, (batch,), generator=rng, device=rng.device) * 2 - 1
-        shape = (batch, self.length, self.obs_size - 3)
+        shape = (batch, self.steps, self.obs_size - 3)
         noise = torch.randint(2, shape, generator=rng, device=rng.device).to(self.dtype) * 2 - 1
-        state = LongState(cue, noise, torch.zeros_like(cue))
+        length = torch.full_like(cue, self.steps)
+        if not self.fixed_length:
+            length = torch.randint(self.lengths[0], self.steps + 1, (batch,), generator=rng, device=rng.device)
+        state = LongState(cue, length, noise, torch.zeros_like(cue))
         zeros = torch.zeros(batch, dtype=self.dtype, device=rng.device)
         scores = dict.fromkeys(("episodic_return", "success"), torch.full_like(zeros, torch.nan))
         return state, self._make_step(state, zeros, scores)
@@ -86,7 +99,7 @@ class TMazeLong(Task):
     def step(self, state: LongState, action: Tensor, rng: torch.Generator) -> tuple[LongState, Step]:
         check_integer_action(self, action)
         state = state._replace(t=state.t + 1)
-        done = state.t >= self.steps
+        done = state.t >= state.length
         success = ((action == UP) == (state.cue > 0)).to(self.dtype)
         reward = success * (self.CORRECT_REWARD + self.WRONG_PENALTY) - self.WRONG_PENALTY
         scores = {"episodic_return": reward, "success": success}
@@ -95,19 +108,20 @@ class TMazeLong(Task):
 
     def _make_step(self, state: LongState, reward: Tensor, scores: dict[str, Tensor]) -> Step:
         """The step of the current state; the final observation repeats the one at the end of the corridor."""
-        at_start, at_end = state.t == 0, state.t >= self.length - 1
+        at_start, at_end = state.t == 0, state.t >= state.length - 1
         obs = torch.stack([at_start, state.cue * at_start, at_end], -1).to(self.dtype)
-        done = state.t >= self.steps
+        done = state.t >= state.length
         if self.noise:
-            t = state.t.clamp(max=self.length - 1).view(-1, 1, 1)
+            t = state.t.minimum(state.length - 1).view(-1, 1, 1)
             obs = torch.cat([obs, state.noise.gather(1, t).squeeze(1)], -1)
         return Step(obs, reward, done, torch.zeros_like(done), scores)
 
     def step_labels(self, state: LongState, row: int = 0) -> list[str]:
         cue = "up" if state.cue[row].item() > 0 else "down"
-        noise = state.noise[row, :, 0].tolist() if self.noise else [0.0] * self.length
+        length = int(state.length[row])
+        noise = state.noise[row, :length, 0].tolist() if self.noise else [0.0] * length
         signs = {1.0: "+", -1.0: "-", 0.0: ""}
-        labels = [cue, *[""] * (self.length - 2), "turn"]
+        labels = [cue, *[""] * (length - 2), "turn"]
         return [f"{label}{signs[bit]}" if label or bit else "." for label, bit in zip(labels, noise, strict=True)]
 
     def references(self) -> dict[str, dict[str, float]]:

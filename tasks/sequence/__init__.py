@@ -5,6 +5,7 @@
 - `tasks.sequence.associative_recall`, `tasks.sequence.priority_sort`: after Graves et al. 2014.
 - `tasks.sequence.dictionary_inference`: infer a dictionary from examples, then translate.
 - `tasks.sequence.input_tape`: `InputTape`, copying and reversing from a tape whose head is moved by actions.
+- `tasks.sequence.noisy_views`: another sequence task behind noisy, high-dimensional observations.
 - `tasks.sequence.nth_farthest`: which of several vectors is the Nth farthest from another one.
 - `tasks.sequence.pathfinding`: questions about paths in a graph that grows by a link a step.
 - `tasks.sequence.pooled_recall`: experts observe different key-value pairs and are queried about all of them.

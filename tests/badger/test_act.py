@@ -190,9 +190,19 @@ def named(experts, outputs, batch=200, seed=0):
 def test_named_outputs_have_equally_many_owners_up_to_one(experts, outputs):
     weights, _, _ = named(experts, outputs)
     mine = (weights > 0).double()
-    assert_close(weights, mine / mine.sum(-1, keepdim=True))
-    for counts, total in ((mine.sum(-1), experts / outputs), (mine.sum(1), outputs / experts)):
-        assert counts.min() == max(1, int(total)) and counts.max() == max(1, -(-total // 1))
+    assert_close(weights, mine / mine.sum(-1, keepdim=True).clamp_min(1))
+    assert (mine.sum(1) == 1).all()
+    counts = mine.sum(-1)
+    assert counts.min() == experts // outputs and counts.max() == -(-experts // outputs)
+
+
+def test_a_named_output_without_an_owner_is_0():
+    made, y = port("named_outputs"), outputs_of(2)
+    assignment = made.make_assignment(LIKE, 2, 5, seeded())
+    action = made(y, assignment, None)
+    assert ((action != 0).sum(-1) == 2).all()
+    more = made.extend_assignment(assignment, LIKE, 40, seeded())
+    assert more.isfinite().all() and ((more[..., :40] > 0).sum(-1) >= 1).all()
 
 
 @pytest.mark.parametrize("outputs", [1, 6, 20])
@@ -201,6 +211,22 @@ def test_outputs_of_an_episode_have_different_names(outputs):
     distance = torch.cdist(names, names) + 10 * torch.eye(outputs)
     assert distance.min() > 0.3
     assert len(names[:, 0].unique(dim=0)) > 15  # of 20, sampled in each episode
+
+
+def test_a_name_is_sampled_with_a_probability_of_decay_times_that_of_the_one_before():
+    made = port("named_outputs")
+    assignment = made.make_assignment(LIKE[:1].expand(40_000, -1), 1, 1, seeded())
+    angle = torch.atan2(assignment[:, 0, 2], assignment[:, 0, 6]) % (2 * torch.pi)  # frequency 1
+    frequency = (angle * made.NUM_NAMES / (2 * torch.pi)).round().long().bincount(minlength=20) / 40_000
+    expected = made.DECAY ** torch.arange(20)
+    assert (frequency - expected / expected.sum()).abs().max() < 0.01
+    assert frequency[0] > 1.15 * frequency[1] > 1.3 * frequency[2]
+
+
+def test_which_of_the_outputs_has_a_frequent_name_is_random():
+    _, names, _ = named(3, 2, batch=4_000)
+    first = names[:, :, 5].gt(0.99).double().mean(0)  # the first name: angle 0 at frequency 1
+    assert (first[0] - first[1]).abs() < 0.05 and first.min() > 0.1
 
 
 def test_there_are_twenty_names_and_more_outputs_repeat_them():
@@ -213,13 +239,6 @@ def test_an_expert_observes_the_name_of_its_output():
     for b in range(5):
         for e in range(7):
             assert_close(observed[b, e], names[b, weights[b, :, e].argmax()])
-
-
-def test_an_expert_with_several_outputs_observes_the_first_name():
-    weights, names, observed = named(2, 5)
-    for b in range(5):
-        for e in range(2):
-            assert_close(observed[b, e], names[b, weights[b, :, e] > 0][0])
 
 
 def test_a_named_output_is_the_mean_of_its_owners():
@@ -309,6 +328,14 @@ def test_scaled_by_the_number_of_outputs_turns_a_mean_into_a_sum():
 def test_scaled_by_the_root_of_the_number_of_outputs(outputs, factor):
     obs = torch.randn(B, 2, generator=seeded())
     assert_close(sense.Scaled(2)(obs, 3, outputs), factor * obs.unsqueeze(1).expand(B, 3, 2))
+
+
+@pytest.mark.parametrize(("outputs", "factor"), [(1, 1), (3, 3), (9, 3)])
+def test_scaled_counts_outputs_up_to_a_maximum(outputs, factor):
+    obs = torch.randn(B, 2, generator=seeded())
+    assert_close(sense.Scaled(2, power=1, max_outputs=3)(obs, 3, outputs), factor * obs.unsqueeze(1).expand(B, 3, 2))
+    with pytest.raises(ValueError, match="max_outputs=0, want at least 1"):
+        sense.Scaled(2, max_outputs=0)
 
 
 def test_a_one_hot_symbol_selects_its_embedding():

@@ -109,7 +109,7 @@ def test_second_derivatives_of_a_core_are_right_or_refused(name, way):
 
 
 RIGHT = {"gru", "lstm", "clustered", "dnc", "ntm", "feedforward", "gtrxl", "window", "plastic_modulated"}
-RIGHT |= {"frmqn", "hcam", "neural_map", "relational_memory", "working_memory_graph", "merlin", "rssm"}
+RIGHT |= {"frmqn", "hcam", "neural_map", "relational_memory", "working_memory_graph", "merlin", "rssm", "mdn_rnn"}
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))

@@ -48,6 +48,8 @@ LAYERS = (  # inside badger: a module imports modules of its own line and of the
     ("registry", "trust", "rng", "distributed", "moments", "teams", "host_memory"),
     ("errors", "version"),
 )
+KERNEL_OF_A_BUS = Path("comms/attention_step.py")  # the one file of comms that calls kernels, which experts has
+UNDER_KERNELS = ("experts.kernels.library.", "experts.second_derivatives.", "experts.torch_internals.")
 MAX_MODULES = {"comms": 16}  # in a folder; 14 in the others
 
 
@@ -137,7 +139,8 @@ def python(code: str) -> str:
 
 
 def test_experts_comms_and_tasks_import_torch_numpy_networkx_and_themselves():
-    wrong = [i for i in imports(*PARTS) if i.library not in BASE | OPTIONAL | {i.file.parts[0]}]
+    own = [i for i in imports(*PARTS) if not (i.file == KERNEL_OF_A_BUS and i.name.startswith(UNDER_KERNELS))]
+    wrong = [i for i in own if i.library not in BASE | OPTIONAL | {i.file.parts[0]}]
     assert not wrong, "\n".join(map(str, wrong))
 
 

@@ -13,7 +13,8 @@ from toys import Herd, Walk
 
 QUICK = {  # episodes that are not long; all of the tests' own questions
     "babi": partial(BAbI, 52, (1, 8)), "sequential_mnist": partial(SequentialMNIST, 14),
-    "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True)
+    "cart_pole": partial(CartPole, 40), "t_maze_long": partial(TMazeLong, 8, True),
+    "t_maze_long_range": partial(TMazeLong, (3, 8), True),
 }  # fmt: skip
 MAKE = TASKS | {"walk": Walk, "herd": Herd} | QUICK
 

@@ -85,12 +85,12 @@ class PlainTMazeLong:
 
     def step(self, action: int) -> StepResult:
         self.t += 1
-        done = self.t == self.task.length
+        done = self.t == self.task.steps
         reward = (4.0 if (action == 0) == (self.cue > 0) else -3.0) if done else 0.0
         return self._observe(), reward, done
 
     def _observe(self) -> np.ndarray:
-        obs = [self.t == 0, self.cue * (self.t == 0), self.t >= self.task.length - 1]
+        obs = [self.t == 0, self.cue * (self.t == 0), self.t >= self.task.steps - 1]
         if self.task.noise:
             obs.append(1 - 2 * int(self.rng.integers(2)))
         return np.array(obs, dtype=np.float32)

@@ -6,4 +6,6 @@
 - `badger.learners.evolution.perturbations`: dense and low-rank noise.
 - `badger.learners.evolution.low_rank`: members that share a matrix and differ in a product of narrow ones.
 - `badger.learners.evolution.ranks`: ranks in place of returns.
+- `badger.learners.evolution.cma_es`: `CMAES`, which adapts a covariance matrix, for some hundred weights.
+- `badger.learners.evolution.member_act`: members that differ in their output head alone, as rows of one batch.
 """

@@ -11,31 +11,29 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from badger import distributed
 from badger.agent import Agent
-from badger.learners import returns
 from badger.learners.imagination.heads import Heads
-from badger.learners.imagination.imagined import discounted_returns, imagine, step_weights
-from badger.learners.imagination.requirements import check_imagining
+from badger.learners.imagination.imagined import discounted_returns, imagine, reseeded, step_weights
+from badger.learners.imagination.model_loss import ModelWeights, check_weights, model_loss, observed_mask
+from badger.learners.imagination.requirements import check_imagining, check_one_expert
 from badger.learners.imagination.return_scale import ReturnScale
 from badger.learners.q_learning.collector import Collector, pack_stream, unpack_stream
 from badger.learners.q_learning.replay import ReplayBuffer, SequenceBatch, Transitions, UniformSampler, check_prefill
-from badger.learners.q_learning.replayed import to_recording
 from badger.learners.q_learning.sequences import SequenceSpec
 from badger.learners.requirements import check_task
+from badger.learners.returns import ended_totals
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, metric_totals
 from badger.normalized_sense import normalizer_metrics, update_obs_moments
 from badger.policies.policies import POLICIES, Policy, Sampled, entropy, log_probability
 from badger.registry import resolve_name
 from badger.rng import drawing_from, generator
-from badger.rollouts.recording import core_inputs
 from badger.rollouts.trajectory import Trajectory
-from experts import default_loss_weights, random_seeds, with_random_seeds
-from experts import state as states
+from experts import default_loss_weights
 from experts.state import State
+from experts.world_model import WorldModel
 from tasks import Continuous, Discrete, MultiDiscrete, Task, TaskDistribution
 
 DREAMER_METRICS = {
@@ -151,7 +149,7 @@ class Dreamer:
     ):
         check_task(self, type(self).__name__, task)
         assert isinstance(task, Task)
-        self.core = check_imagining(self, agent, task)
+        self.core = check_imagining(self, agent, task, model=WorldModel, core_name="rssm")  # type: ignore[type-abstract]
         sizes = {
             "experts": experts, "batch": batch, "horizon": horizon, "gradient_steps": gradient_steps,
             "replay_batch": replay_batch, "capacity": capacity, "prefill": prefill, "imagine_steps": imagine_steps,
@@ -231,7 +229,7 @@ class Dreamer:
             self.replay_buffer, self.rollout_policy, rng, horizon=self.horizon, prefill=self.prefill
         )
         totals = metric_totals(trajectories, self.task, self, BASE_METRICS | DREAMER_METRICS)
-        return totals | returns.ended_totals(*ended), trajectories
+        return totals | ended_totals(*ended), trajectories
 
     def _gradient_step(self, lr: float, rng: torch.Generator, new: int, totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """One update of model, actor and critic, of which `new` sequences are new if there are any."""
@@ -260,24 +258,8 @@ class Dreamer:
 
     def _model_loss(self, batch: SequenceBatch, rng: torch.Generator) -> tuple[State, dict[str, Tensor]]:
         """The states of the core at all observations, and the loss of the model with its terms."""
-        recording = to_recording(self.agent, batch, rng, experts=1, outputs=self.task.action_space.size)
-        every, _ = self.core.observe(core_inputs(self.agent, recording), recording.initial_state.core)
-        flat, observed = states.map(lambda part: part.flatten(0, 1), every), _observed(batch.steps)
-        steps = batch.steps.map(lambda part: part[:-1])
-        count, count_steps = (mask.sum().to(steps.reward.dtype) for mask in (observed, steps.valid))
-        distributed.all_reduce_mean_([count, count_steps])  # before the backward pass: processes may differ
-        loss = torch.zeros_like(count)
-        for name, value in self.core.losses(flat).items():
-            term = returns.masked_mean(value.view_as(observed), observed, count)
-            loss = loss + self.auxiliary.get(name, 0.0) * term
-        features = self.core.features(every)[1:].squeeze(2)  # of the states that the steps led to
-        reward_error = self.heads.error(self.heads.reward, features, steps.reward)
-        goes_on = self.heads.continues(features).squeeze(-1)
-        continue_error = binary_cross_entropy_with_logits(goes_on, (~steps.terminated).to(goes_on), reduction="none")
-        reward_loss = returns.masked_mean(reward_error, steps.valid, count_steps)
-        continue_loss = returns.masked_mean(continue_error, steps.valid, count_steps)
-        loss = loss + self.reward_weight * reward_loss + self.continue_weight * continue_loss
-        return states.detach(flat), {"loss": loss, "reward_loss": reward_loss, "continue_loss": continue_loss}
+        weights = ModelWeights(self.auxiliary, self.reward_weight, self.continue_weight)
+        return model_loss(self.agent, self.task, self.heads, batch, rng, weights)
 
     def _imagined_losses(self, batch: SequenceBatch, start: State, rng: torch.Generator) -> dict[str, Tensor]:
         """The losses of actor and critic from some states of the model, and means of what was imagined."""
@@ -358,39 +340,18 @@ class Dreamer:
         )
 
 
-def reseeded(state: State, rng: torch.Generator) -> State:
-    """The state with new seeds of its random numbers, so that imagination does not repeat what was drawn before.
-
-    Args:
-        state: of a core.
-        rng: the generator.
-    """
-    seeds = random_seeds(state)
-    if seeds is None:
-        return state
-    return with_random_seeds(state, torch.randint(1, 2**63 - 1, seeds.shape, generator=rng, device=seeds.device))
-
-
-def _observed(steps: Transitions) -> Bool[Tensor, "T1 B"]:
-    """The observations that are none of padding: of each step, and the one after it."""
-    return torch.cat([steps.valid[:1], steps.valid[:-1]])
-
-
 def _running(steps: Transitions) -> Bool[Tensor, "T1 B"]:
     """The observations after which an episode goes on, or went on but for its time limit."""
     ended = steps.terminated & steps.valid
-    return _observed(steps) & ~torch.cat([torch.zeros_like(ended[:1]), ended[:-1]])
+    return observed_mask(steps) & ~torch.cat([torch.zeros_like(ended[:1]), ended[:-1]])
 
 
 def _check_options(
     experts: int | None, prefill: int, capacity: int, actor_lr: float, critic_lr: float, *weights: float
 ) -> None:
-    if experts not in (None, 1):
-        raise ValueError(f"experts={experts}, want 1: one expert imagines alone")
+    check_one_expert(experts)
     check_prefill(prefill, capacity)
     for name, rate in {"actor_lr": actor_lr, "critic_lr": critic_lr}.items():
         if not rate > 0:
             raise ValueError(f"{name}={rate}, want a number above 0, a part of the model's learning rate")
-    for name, weight in zip(("reward_weight", "continue_weight"), weights, strict=True):
-        if not weight >= 0:
-            raise ValueError(f"{name}={weight}, want at least 0")
+    check_weights(*weights)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from badger.agent import Agent
 from badger.policies import gaussian
-from badger.policies.policies import Sampled
+from badger.policies.policies import Policy, Sampled
+from experts import random_seeds, with_random_seeds
 from experts.state import State
 from experts.world_model import WorldModel
 from tasks import Continuous, Task
@@ -31,7 +32,14 @@ class Imagined(NamedTuple):
 
 
 def imagine(
-    agent: Agent, task: Task, start: State, assignment: Tensor | None, rng: torch.Generator, *, steps: int
+    agent: Agent,
+    task: Task,
+    start: State,
+    assignment: Tensor | None,
+    rng: torch.Generator,
+    *,
+    steps: int,
+    policy: Policy | None = None,
 ) -> Imagined:
     """Acts in imagination. Only real numbers of an action, and the states that follow them, have a gradient.
 
@@ -42,6 +50,7 @@ def imagine(
         assignment: as in `AgentState`, of each start.
         rng: the generator of actions.
         steps: H.
+        policy: of the actions; None: sampled ones.
     """
     core, space, actions, state = agent.core, task.action_space, [], start
     assert isinstance(core, WorldModel)
@@ -49,7 +58,9 @@ def imagine(
     with torch.set_grad_enabled(isinstance(space, Continuous)):
         for _ in range(steps):
             output = agent.act(core.out(features[-1].detach()), assignment, None)
-            if isinstance(space, Continuous):
+            if policy is not None:
+                action, _ = policy(output, None, (), rng)
+            elif isinstance(space, Continuous):
                 shape = *output.shape[:-1], space.size
                 noise = torch.randn(shape, generator=rng, device=output.device, dtype=output.dtype)
                 action = gaussian.reparameterized(output, noise, space)
@@ -59,6 +70,19 @@ def imagine(
             actions.append(action)
             features.append(core.features(state))
     return Imagined(torch.stack(features).squeeze(2), torch.stack(actions))
+
+
+def reseeded(state: State, rng: torch.Generator) -> State:
+    """The state with new seeds of its random numbers, so that imagination does not repeat what was drawn before.
+
+    Args:
+        state: of a core.
+        rng: the generator.
+    """
+    seeds = random_seeds(state)
+    if seeds is None:
+        return state
+    return with_random_seeds(state, torch.randint(1, 2**63 - 1, seeds.shape, generator=rng, device=seeds.device))
 
 
 def action_inputs(agent: Agent, task: Task, action: Tensor) -> Float[Tensor, "R 1 A"]:

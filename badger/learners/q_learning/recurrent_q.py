@@ -19,7 +19,7 @@ from badger.learners.q_learning import targets
 from badger.learners.q_learning.collector import Collector, pack_stream, unpack_stream
 from badger.learners.q_learning.replay import ReplayBuffer, Sampler, SequenceBatch, Transitions, check_prefill
 from badger.learners.q_learning.replayed import to_recording
-from badger.learners.q_learning.sequences import SequenceSpec, with_recurrent_states
+from badger.learners.q_learning.sequences import SequenceSpec
 from badger.learners.q_learning.targets import ErrorLoss, ValueTransform, squared_error
 from badger.learners.requirements import check_critic, check_memory, check_task
 from badger.learners.schedules import EpsilonSchedule, LearningRate
@@ -33,7 +33,9 @@ from badger.rollouts.trajectory import Trajectory
 from tasks import Discrete, Task, TaskDistribution
 from tasks.observations import fit_bytes
 
-Q_METRICS = {"q_value", "td_error", "epsilon", "replay_size", "env_steps", "discrepancy", "ended_return"}
+Q_METRICS = {
+    "q_value", "td_error", "epsilon", "replay_size", "env_steps", "ended_return", "discrepancy", "initial_discrepancy",
+}  # fmt: skip
 
 
 class RecurrentQ:
@@ -55,10 +57,10 @@ class RecurrentQ:
 
     Metrics: `loss`; `q_value` of the actions taken and `td_error`, the mean |y - Q(a)|, both in the units of
     `value_transform`; `epsilon`, the mean over rows; `replay_size`, sequences in the buffer; `env_steps`, environment
-    steps of this process so far; `discrepancy`, in the updates where it is measured; `return`: mean undiscounted
-    return of the episodes that ended in this update; if none ended, of those that ended last; if none has ended yet,
-    the mean reward of the running episodes; and the metrics of the optimizer, of scores and of auxiliary losses, as in
-    `ActorCritic`.
+    steps of this process so far; `discrepancy` and `initial_discrepancy`, of the last and the first training step of
+    sequences, in the updates where they are measured; `return`: mean undiscounted return of the episodes that ended in
+    this update; if none ended, of those that ended last; if none has ended yet, the mean reward of the running
+    episodes; and the metrics of the optimizer, of scores and of auxiliary losses, as in `ActorCritic`.
 
     Args:
         agent: the agent to train, without a critic.
@@ -82,8 +84,8 @@ class RecurrentQ:
         replay_batch: sequences in an optimizer step, in each process.
         prefill: sequences in the buffer before the first optimizer step; the first outer step collects them.
         target_update_interval: optimizer steps between two updates of the target network.
-        discrepancy_interval: outer steps between two measurements of `discrepancy`, for which the buffer stores twice
-            as many recurrent states; None: never.
+        discrepancy_interval: outer steps between two measurements of `discrepancy`, for which the buffer stores the
+            episode before each sequence; None: never.
         lr: learning rate: a number, or a function of the outer step, such as a `WarmupCosine`.
         auxiliary: weights of the core's auxiliary losses by name; None: not trained on.
         clip: largest norm of the gradient; None: no clipping.
@@ -161,7 +163,9 @@ class RecurrentQ:
         self.value_transform, self.priority_eta, self.error_loss = value_transform, priority_eta, error_loss
         self.target_update_interval, self.discrepancy_interval = target_update_interval, discrepancy_interval
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
-        self.spec = replace(spec.clamp_to(self.task.steps), keep_final_state=discrepancy_interval is not None)
+        self.spec = spec = spec.clamp_to(self.task.steps)
+        if discrepancy_interval is not None:
+            self.spec = replace(spec, context=spec.last_start(self.task.steps) - spec.burn_in)
         self.exploration = exploration
         self.eval_policy: Policy = Greedy(self.task.action_space)
         self.updater = GuardedAdamW(
@@ -199,7 +203,8 @@ class RecurrentQ:
         metrics["finite"] = torch.stack([step["finite"] for step in steps]).all()
         metrics["return"] = collector.mean_return(steps[-1]["ended_return"])
         if self.discrepancy_interval is not None and self.step % self.discrepancy_interval == 0:
-            metrics["discrepancy"] = self.discrepancy(rng).mean()
+            for name, values in zip(("initial_discrepancy", "discrepancy"), self.discrepancy(rng), strict=True):
+                metrics[name] = values.mean()
         metrics |= normalizer_metrics(self.agent, self.reward_scaling)
         for trajectory in trajectories:
             update_obs_moments(self.agent, trajectory.obs, trajectory.present)
@@ -213,33 +218,35 @@ class RecurrentQ:
             "lr": lr,
         }
 
-    def discrepancy(self, rng: torch.Generator) -> Float[Tensor, " B"]:
-        """The Q-value discrepancy between replayed and stored recurrent states at the last observation of sequences.
+    def discrepancy(self, rng: torch.Generator) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """The Q-value discrepancy of replayed sequences at their first and at their last training step.
 
-        Samples `replay_batch` sequences and compares the Q values of their replay, as in training, with those from
-        the recurrent state that was stored in the rollout (`targets.discrepancy`).
+        Samples `replay_batch` sequences and compares the Q values of their replay, as in training, with those that the
+        agent has after the whole episode so far, which is replayed, too (`targets.discrepancy`).
 
         Args:
             rng: generator of the samples.
 
         Raises:
-            ValueError: discrepancy_interval is None, so that the buffer has no such states.
+            ValueError: discrepancy_interval is None, so that the buffer has no beginnings of episodes.
         """
-        batch, _, _ = self.replay_buffer.sample(self.replay_batch, rng)
-        if any(state is None for state in batch.final_states):
+        if self.discrepancy_interval is None:
             raise ValueError(
-                "discrepancy_interval=None, so the final recurrent states of sequences are not stored: "
-                "build the learner with discrepancy_interval=1"
+                "discrepancy_interval=None, so the beginnings of episodes are not stored: build the learner with "
+                "discrepancy_interval=1"
             )
-        recording, valid = self._to_recording(batch, rng), batch.steps.valid
-        index = valid.shape[0] - valid.flip(0).int().argmax(0)  # of the observation after the last step
-        rows = torch.arange(len(index), device=index.device)
+        batch, _, _ = self.replay_buffer.sample(self.replay_batch, rng)
+        episodes = batch._replace(initial_states=[None] * len(batch.initial_states))
         with torch.no_grad():
-            replayed, _, _ = replay(self.agent, recording, rng)
-            stored, _ = self.agent(
-                recording.obs[index, rows], with_recurrent_states(batch.final_states, recording.initial_state), rng
-            )
-        return targets.discrepancy(replayed[self.spec.burn_in :], stored, index - self.spec.burn_in)
+            reference, _, _ = replay(self.agent, self._to_recording(episodes, rng), rng)
+            replayed, _, _ = replay(self.agent, self._to_recording(self._without_context(batch), rng), rng)
+        trained = slice(self.spec.burn_in, self.spec.burn_in + self.spec.train_length)
+        mask = batch.steps.valid[self.spec.context :][trained]
+        found = targets.discrepancy(replayed[trained], reference[self.spec.context :][trained], mask)
+        return found[0], found.gather(0, mask.sum(0, keepdim=True) - 1).squeeze(0)
+
+    def _without_context(self, batch: SequenceBatch) -> SequenceBatch:
+        return batch._replace(steps=batch.steps.map(lambda part: part[self.spec.context :]))
 
     def _make_collector(self, rng: torch.Generator) -> Collector:
         if self.reward_scaling is not None:
@@ -268,6 +275,7 @@ class RecurrentQ:
     def _gradient_step(self, lr: float, rng: torch.Generator, totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """One optimizer step on a batch of sequences; its metrics, with the means of `totals`."""
         batch, indices, weights = self.replay_buffer.sample(self.replay_batch, rng)
+        batch = self._without_context(batch)
         q, target_q, losses = self._replay_q(batch, rng)
         steps = batch.steps.map(lambda part: part[self.spec.burn_in :])
         target = self._td_targets(steps, q.detach(), target_q)[: self.spec.train_length]

@@ -55,8 +55,8 @@ class SequenceBatch(NamedTuple):
         steps: observations, actions and rewards.
         identity: identity vectors of the experts in that episode (`AgentState.identity`).
         assignment: output assignment in that episode (`AgentState.assignment`).
-        initial_states: recurrent state before the first step, one row each; None: the initial state of an episode.
-        final_states: recurrent state before the last observation; None where it is not stored.
+        initial_states: recurrent state before the first step, or after the `context` of a `SequenceSpec`, one row each;
+            None: the initial state of an episode.
         graph: index of the communication graph in that episode (`AgentState.graph`).
     """
 
@@ -64,7 +64,6 @@ class SequenceBatch(NamedTuple):
     identity: Float[Tensor, "B E I"]
     assignment: Tensor | None
     initial_states: Sequence[State | None]
-    final_states: Sequence[State | None]
     graph: Int[Tensor, " B"] | None = None
 
 
@@ -159,7 +158,7 @@ class ReplayBuffer:
         self.num_new = 0  # sequences that `sample(new=...)` has not taken
         self.storage: list[Any] = []  # (capacity, ...) each; its width is that of the first batch
         self.priority = torch.zeros(0)
-        self.states: dict[int, tuple[State | None, State | None]] = {}  # initial and final, of sequences that have any
+        self.states: dict[int, State] = {}  # of sequences that have one
 
     def __len__(self) -> int:
         return self.count
@@ -180,11 +179,10 @@ class ReplayBuffer:
             if stored is not None:
                 stored[index] = part[skipped:].to(stored.dtype)
         self.priority[index] = torch.where(self.priority.max() > 0, self.priority.max(), 1.0)
-        pairs = zip(batch.initial_states[skipped:], batch.final_states[skipped:], strict=True)
-        for i, pair in zip(indices, pairs, strict=True):
+        for i, state in zip(indices, batch.initial_states[skipped:], strict=True):
             self.states.pop(i, None)
-            if any(state is not None for state in pair):
-                self.states[i] = pair
+            if state is not None:
+                self.states[i] = state
         self.position = (self.position + total) % self.capacity
         self.count = min(self.capacity, self.count + total)
         self.num_new = min(self.capacity, self.num_new + total)
@@ -225,12 +223,11 @@ class ReplayBuffer:
         found: list[Any] = [None if stored is None else stored[indices] for stored in self.storage]
         *steps, identity, assignment, graph = found
         steps[0] = steps[0].to(self.bytes_of or steps[0].dtype)
-        pairs: list[tuple[State | None, State | None]] = [(None, None)] * len(indices)
+        initial_states: list[State | None] = [None] * len(indices)
         if self.states:  # else the indices need not go to the host
-            pairs = [self.states.get(i, (None, None)) for i in host.to_host(indices).tolist()]
-        initial_states, final_states = zip(*pairs, strict=True)
+            initial_states = [self.states.get(i) for i in host.to_host(indices).tolist()]
         transitions = Transitions(*steps).map(lambda part: part.transpose(0, 1))
-        return SequenceBatch(transitions, identity, assignment, initial_states, final_states, graph)
+        return SequenceBatch(transitions, identity, assignment, initial_states, graph)
 
     def update_priorities(self, indices: Int[Tensor, " B"], priority: Float[Tensor, " B"]) -> None:
         """Sets priorities; one that is not finite leaves the old one.
@@ -250,7 +247,7 @@ class ReplayBuffer:
             "num_new": self.num_new,
             "storage": [None if stored is None else stored[: self.count].clone() for stored in self.storage],
             "priority": self.priority[: self.count].clone(),
-            "states": {index: [states.pack(state) for state in pair] for index, pair in self.states.items()},
+            "states": {index: [states.pack(state)] for index, state in self.states.items()},
         }
 
     def unpack(self, packed: dict[str, Any], like: State) -> None:
@@ -276,11 +273,8 @@ class ReplayBuffer:
             if stored is not None:
                 stored[: self.count] = part
         self.priority[: self.count] = packed["priority"]
-
-        def unpack(state: Any) -> State | None:
-            return None if state is None else states.unpack(state, like)
-
-        self.states = {index: (unpack(first), unpack(last)) for index, (first, last) in packed["states"].items()}
+        initial = {index: first for index, (first, *_) in packed["states"].items()}  # 0.2 has the final one, too
+        self.states = {index: states.unpack(state, like) for index, state in initial.items() if state is not None}
 
     def _allocate(self, parts: list[Any]) -> None:
         self.storage = [None if part is None else part.new_zeros(self.capacity, *part.shape[1:]) for part in parts]

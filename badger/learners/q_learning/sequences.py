@@ -29,7 +29,8 @@ class SequenceSpec:
     Sequence k of an episode (k = 0, 1, ...) trains on `train_length` steps from step k (train_length - overlap) on;
     the last sequence of an episode may be shorter. Up to `burn_in` steps before them are replayed without a loss, and
     up to `lookahead` steps after them are there for n-step returns alone. A sequence also has the observation after
-    its last step. A row of the replay buffer therefore has burn_in + train_length + lookahead + 1 observations.
+    its last step. A row of the replay buffer therefore has context + burn_in + train_length + lookahead + 1
+    observations.
 
     Args:
         train_length: steps that are trained on.
@@ -38,7 +39,8 @@ class SequenceSpec:
         lookahead: steps after them that only enter their returns.
         stored_state: start from the recurrent state that was stored in the rollout; False: from the initial state of
             an episode.
-        keep_final_state: also store the state before the last observation, for `targets.discrepancy`.
+        context: steps before the burn-in that are stored, and not replayed in training; `RecurrentQ.discrepancy`
+            replays episodes from their start.
 
     Raises:
         ValueError: a length that is out of range.
@@ -49,14 +51,14 @@ class SequenceSpec:
     overlap: int = 40
     lookahead: int = field(default=0, kw_only=True)
     stored_state: bool = True
-    keep_final_state: bool = False
+    context: int = field(default=0, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.train_length < 1:
             raise ValueError(f"train_length={self.train_length}, want at least 1 step")
         if not 0 <= self.overlap < self.train_length:
             raise ValueError(f"overlap={self.overlap}, want 0 to train_length - 1 = {self.train_length - 1} steps")
-        for name in ("burn_in", "lookahead"):
+        for name in ("burn_in", "lookahead", "context"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}={getattr(self, name)}, want 0 steps or more")
 
@@ -68,7 +70,7 @@ class SequenceSpec:
     @property
     def total_length(self) -> int:
         """The longest sequence, L steps."""
-        return self.burn_in + self.train_length + self.lookahead
+        return self.context + self.burn_in + self.train_length + self.lookahead
 
     def clamp_to(self, steps: int) -> "SequenceSpec":
         """The spec that cuts the same sequences from episodes of at most `steps` steps, with the least padding.
@@ -76,8 +78,7 @@ class SequenceSpec:
         Args:
             steps: the longest episode.
         """
-        train_length = min(self.train_length, steps)
-        last_start = max(0, -(-(steps - self.train_length) // self.stride)) * self.stride  # of the last sequence
+        train_length, last_start = min(self.train_length, steps), self.last_start(steps)
         return replace(
             self,
             train_length=train_length,
@@ -85,6 +86,14 @@ class SequenceSpec:
             overlap=self.overlap if train_length == self.train_length else 0,
             lookahead=min(self.lookahead, steps - train_length),
         )
+
+    def last_start(self, steps: int) -> int:
+        """The step from which the last sequence of an episode trains.
+
+        Args:
+            steps: of the episode.
+        """
+        return max(0, -(-(steps - self.train_length) // self.stride)) * self.stride
 
     def completed(self, episode_steps: int, ended: bool) -> range:
         """The numbers k of the sequences that are complete now and were not one step before.
@@ -110,7 +119,6 @@ class _Completed(NamedTuple):
     episode_steps: int  # before its last observation
     start: int  # of the burn-in, as a step of the episode; below 0: padding
     initial_state: State | None
-    final_state: State | None
 
 
 class SequenceBuilder:
@@ -149,9 +157,7 @@ class SequenceBuilder:
             for row, episode_steps in enumerate(self.episode_steps.tolist()):
                 for k in self.spec.completed(episode_steps, not valid_rows[row]):
                     start = k * self.spec.stride - self.spec.burn_in
-                    final = recurrent_state(agent_states[t], row) if self.spec.keep_final_state else None
-                    initial = self.stored_states[row].pop(start, None)
-                    completed.append(_Completed(t, row, episode_steps, start, initial, final))
+                    completed.append(_Completed(t, row, episode_steps, start, self.stored_states[row].pop(start, None)))
                 if not valid_rows[row]:
                     self.stored_states[row].clear()
             self.episode_steps = np.where(valid_rows, self.episode_steps + 1, 0)
@@ -179,7 +185,8 @@ class SequenceBuilder:
         length, device = self.spec.total_length, stream.obs.device
         columns = [[done.t, done.row, done.episode_steps, done.start] for done in completed]
         t, row, episode_steps, start = torch.tensor(columns, device=device).unbind(1)
-        episode_step = start + torch.arange(length + 1, device=device).unsqueeze(-1)  # (L + 1, N)
+        offset = torch.arange(length + 1, device=device) - self.spec.context
+        episode_step = start + offset.unsqueeze(-1)  # (L + 1, N)
         index = (length + t - episode_steps + episode_step).clamp(min=0).minimum(length + t)
         valid = (episode_step >= 0) & (episode_step < episode_steps)
         observed = (episode_step >= 0) & (episode_step <= episode_steps)
@@ -199,11 +206,11 @@ class SequenceBuilder:
         )
         identity = torch.stack([agent_states[done.t + 1].identity[done.row] for done in completed])
         assigned = [a[done.row] for done in completed if (a := agent_states[done.t + 1].assignment) is not None]
-        initial_states, final_states = zip(*[(done.initial_state, done.final_state) for done in completed], strict=True)
+        initial_states = [done.initial_state for done in completed]
         assignment = torch.stack(assigned) if assigned else None
         drawn = [g[done.row] for done in completed if (g := agent_states[done.t + 1].graph) is not None]
         graph = torch.stack(drawn) if drawn else None
-        return SequenceBatch(steps, identity, assignment, initial_states, final_states, graph)
+        return SequenceBatch(steps, identity, assignment, initial_states, graph)
 
     def pack(self) -> dict[str, Any]:
         """Plain types and tensors, for a checkpoint."""

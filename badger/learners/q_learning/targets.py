@@ -156,18 +156,17 @@ def sequence_priority(error: Float[Tensor, "T B"], mask: Bool[Tensor, "T B"], *,
 
 
 def discrepancy(
-    replayed: Float[Tensor, "T B A"], stored: Float[Tensor, "B A"], index: Int[Tensor, " B"]
-) -> Float[Tensor, " B"]:
-    """The Q-value discrepancy of recurrent state staleness: |difference| / largest |Q| of the sequence so far.
+    replayed: Float[Tensor, "T B A"], reference: Float[Tensor, "T B A"], mask: Bool[Tensor, "T B"]
+) -> Float[Tensor, "T B"]:
+    """The Q-value discrepancy of stale recurrent states at each step: |difference| / largest |Q| of the sequence.
 
     Args:
         replayed: Q values of a sequence, replayed from its initial state.
-        stored: Q values at one observation, computed from the recurrent state that was stored there.
-        index: the position of that observation in the sequence.
+        reference: Q values of the same network from the recurrent state that it has after the whole episode so far.
+        mask: the steps of the sequence.
 
-    Source: Kapturowski et al. 2019 (R2D2), section 3.2.
+    Source: Kapturowski et al. 2019 (R2D2), section 3. A state that was stored in the rollout is no reference: it is as
+    stale as the stored state from which the sequence starts, and a burn-in, which renews it, would count as an error.
     """
-    steps = torch.arange(len(replayed), device=index.device).unsqueeze(-1)
-    largest = torch.where(steps <= index, replayed.abs().amax(-1), 0).amax(0)  # (B,)
-    q = replayed[index, torch.arange(len(index), device=index.device)]
-    return (q - stored).norm(dim=-1) / largest
+    largest = torch.where(mask, replayed.abs().amax(-1), 0).amax(0)  # (B,)
+    return (replayed - reference).norm(dim=-1) / largest

@@ -3,6 +3,7 @@
 - `badger.study.published.entries`: the published figures and claims, by name.
 - `badger.study.published.entry`: one of them, with our estimate and the verdict.
 - `badger.study.published.kept_results`: results of studies as small JSON files, which are kept in the repository.
+- `badger.study.published.unfinished`: trainings that are kept unfinished, and resumed by `reproduce NAME`.
 - `badger.study.published.report`: the table and the chart.
 
 ```python

@@ -69,6 +69,15 @@ MEMORIES = [
     ),
 ]  # fmt: skip
 
+AUXILIARY = [
+    PublishedResult(
+        name=f"noisy-recall-{loss}", text=f"recall from noisy views with few slots: {loss} as auxiliary loss over none",
+        source="Fortunato et al. 2019, Generalization of RL agents with working and episodic memory",
+        study="noisy-recall", arm=f"episodic_{loss}", over="episodic",
+    )
+    for loss in ("cpc", "reconstruction")
+]  # fmt: skip
+
 EPISODIC_CONTROL = [
     PublishedResult(
         name=f"catch-{arm}", text=f"episodes until every ball of Catch is caught: {arm.upper()} over DQN",
@@ -78,6 +87,18 @@ EPISODIC_CONTROL = [
         ("mfec", "Blundell et al. 2016, Model-free episodic control"),
         ("nec", "Pritzel et al. 2017, Neural episodic control"),
         ("emdqn", "Lin et al. 2018, Episodic memory deep Q-networks"),
+    )
+]  # fmt: skip
+
+REPLAY = [
+    PublishedResult(
+        name=f"r2d2-{name}", text=f"first Q values of replayed sequences in noisy T-mazes: {arm} over {over}",
+        source="Kapturowski et al. 2019, Recurrent experience replay", study="t-maze-r2d2", arm=arm, over=over,
+    )
+    for name, arm, over in (
+        ("zero-state-burn-in", "zero state, burn-in", "zero state"),
+        ("stored-state", "stored state", "zero state"),
+        ("burn-in", "stored state, burn-in", "stored state"),
     )
 ]  # fmt: skip
 
@@ -144,7 +165,7 @@ PUBLISHED: dict[str, PublishedResult] = register(
     "published results",
     [
         (entry.name, entry)
-        for entry in (*GUESSING, *MEMORIES, *EPISODIC_CONTROL, *BELIEFS, *CONTROL, *RECORDINGS)
+        for entry in (*GUESSING, *MEMORIES, *AUXILIARY, *EPISODIC_CONTROL, *REPLAY, *BELIEFS, *CONTROL, *RECORDINGS)
     ],
 )  # fmt: skip
 """Published results by name."""

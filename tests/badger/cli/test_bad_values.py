@@ -31,7 +31,8 @@ OTHER_TASKS = {
     "trajectory_transformer": "mountain_hike",
     "generalized_dt": "mountain_hike",
 }  # of senses and cores
-ITS_CORE = {"dreamer": {"--core": "rssm"}}  # of learners
+RANDOM = {"--learner.random-steps": "20", "--learner.gradient-steps": "1"}
+ITS_FLAGS = {"dreamer": {"--core": "rssm"}, "world_models": {"--core": "mdn_rnn"} | RANDOM}  # of learners
 ASKED = {"target_return": "decision_transformer", "target_rewards": "generalized_dt"}  # flags of one learner
 RECORDED = {"--data": "random:5", "--task": "gambling"}
 ZOO = {"--env": "toy_zoo:Meadow", "--steps": "4"}
@@ -75,8 +76,8 @@ def base(kind: PartKind, name: str) -> tuple[str, dict[str, str]]:
         return "offline", {"--learner": name} | RECORDED
     recipe = "catch" if kind is LEARNER and requirement(LEARNERS[name], "needs_memoryless") else recipe
     recipe = OTHER_TASKS.get(name, recipe) if kind in (SENSE, CORE) else recipe
-    core = ITS_CORE.get(name, {}) if kind is LEARNER else {}
-    return recipe, {f"--{kind.flag}": name} | core | (ZOO if recipe == "pettingzoo" else {})
+    flags = ITS_FLAGS.get(name, {}) if kind is LEARNER else {}
+    return recipe, {f"--{kind.flag}": name} | flags | (ZOO if recipe == "pettingzoo" else {})
 
 
 def cases():

@@ -53,6 +53,7 @@ WITH_METRICS = {
     "neural_map",
     "relational_memory",
     "rssm",
+    "mdn_rnn",
     "generalized_dt",
     "trajectory_transformer",
     "working_memory_graph",

@@ -14,6 +14,7 @@ from badger.learners import (
     Dreamer,
     Evolution,
     PercentBC,
+    WorldModels,
     host,
 )
 from badger.learners.offline.generalized_dt import GeneralizedDTLearner
@@ -24,7 +25,7 @@ from badger.sense import Broadcast
 from badger.testing import LEARNER_PROPERTIES, ContractError, check_learner
 from badger.testing.learner import TASKS, host_reads, make_learner, supports_task
 from comms import Silent
-from experts import CORES, RSSM, GeneralizedDT, TrajectoryTransformer
+from experts import CORES, MDNRNN, RSSM, GeneralizedDT, TrajectoryTransformer
 from recorded import random_episodes
 from tasks import PreviousActionReward
 
@@ -79,17 +80,34 @@ def planned_by(agent, task, core, **sizes):
 def imagining(agent, task, **options):
     """Dreamer, likewise."""
     wrapped = PreviousActionReward(task)
-    if not isinstance(agent.core, RSSM):
-        with drawing_from(generator(0, "agent")):
-            sizes = {"layout": step_layout(wrapped), "latent_size": 2, "classes": 3}
-            core, sense = RSSM(wrapped.obs_size, 8, **sizes), Broadcast(wrapped.obs_size)
-            head = act.with_deviations(act.Mean(8, task.action_space.size), task.action_space)
-            agent = Agent(sense=sense, core=core, bus=Silent(8), act=head, experts=1, identity_size=0).double()
+    agent = with_model(agent, wrapped, RSSM, act.with_deviations, latent_size=2, classes=3)
     return Dreamer(agent, wrapped, train_length=4, overlap=2, imagine_steps=3, hidden_size=8, **REPLAY, **options)
+
+
+def evolved_controller(agent, task, *, stages=(1, 1), **options):
+    """World Models, likewise; each outer step is of another stage."""
+    wrapped = PreviousActionReward(task)
+    agent = with_model(agent, wrapped, MDNRNN, lambda head, space: head)
+    sizes = {"random_steps": 20, "train_length": 3, "overlap": 1, "gradient_steps": 1, "replay_batch": 4, "batch": 2}
+    vision, memory = stages
+    return WorldModels(
+        agent, wrapped, vision_steps=vision, memory_steps=memory, hidden_size=8, population=4, **sizes, **options
+    )
+
+
+def with_model(agent, task, core, wrap, **sizes):
+    """The agent, if its core is such a world model, else a new one with a wrapped head."""
+    if isinstance(agent.core, core):
+        return agent
+    with drawing_from(generator(0, "agent")):
+        made = core(task.obs_size, 8, layout=step_layout(task), **sizes)
+        sense, head = Broadcast(task.obs_size), wrap(act.Mean(8, task.action_space.size), task.action_space)
+        return Agent(sense=sense, core=made, bus=Silent(8), act=head, experts=1, identity_size=0).double()
 
 
 QUICK = {
     "dreamer": imagining,
+    "world_models": evolved_controller,
     "evolution": partial(Evolution, batch=2, population=4),
     "generalized_dt": distribution_conditioned,
     "trajectory_transformer": planning,
@@ -129,7 +147,7 @@ def test_every_learner_keeps_the_contract(name, holds):
 @pytest.mark.parametrize(("name", "reads"), [
     ("bptt", 0), ("a2c", 0), ("ppo", 0), ("reinforce", 0), ("dqn", 1), ("dreamer", 1), ("drqn", 1), ("r2d2", 1),
     ("mfec", 1), ("nec", 1), ("emdqn", 2), ("behavior_cloning", 0), ("percent_bc", 0), ("decision_transformer", 0),
-    ("generalized_dt", 0), ("trajectory_transformer", 0), ("evolution", 0),
+    ("generalized_dt", 0), ("trajectory_transformer", 0), ("evolution", 0), ("world_models", 0),
 ])  # fmt: skip
 def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
     assert host_reads(partial(make_learner, MAKE[name], ON[supported(name)[0]])) == reads
@@ -138,6 +156,10 @@ def test_an_update_waits_for_the_device_as_often_as_documented(name, reads):
 def test_stored_states_are_looked_up_by_one_read_for_each_gradient_step():
     learner = partial(R2D2, **REPLAY | {"gradient_steps": 2}, train_length=2, burn_in=1, overlap=0)
     assert host_reads(partial(make_learner, learner, TASKS[2])) == 1 + 2
+
+
+def test_a_generation_of_controllers_counts_its_steps_by_one_read():
+    assert host_reads(partial(make_learner, partial(evolved_controller, stages=(0, 0)), TASKS[0])) == 1
 
 
 class Frozen(BPTT):

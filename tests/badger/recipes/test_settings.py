@@ -105,6 +105,7 @@ def test_every_core_is_trained_by_a_recipe(name, core):
         ({"core": "dvrl"}, {"negative_elbo": 0.1}),
         ({"core": "dvbf"}, {"negative_elbo": 0.1}),
         ({"core": "rssm"}, {"kl": 0.1, "reconstruction": 1.0}),
+        ({"core": "mdn_rnn"}, {"kl": 1.0, "reconstruction": 1.0, "transition": 1.0}),
     ],
 )
 def test_a_core_suggests_the_weights_of_its_losses(given, wanted):

@@ -284,6 +284,7 @@ AUXILIARY = (
     "core.decoder.",
     "core.prior",
     "core.correction",
+    "core.mixture",
 )  # parameters of auxiliary losses: rewards do not reach them
 
 

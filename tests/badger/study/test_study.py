@@ -27,7 +27,7 @@ from badger.study import Arm, QuickOverrides, Study, compare, find_study, plots,
 from badger.study.report import report_markdown, write_report
 from badger.study.results import StudyResults, TrialResult, collect_results, make_trial_result
 from badger.study.run import check_study, run_study, write_definition
-from badger.study.trial import Trial, evaluate_trial, is_finished, run_trial
+from badger.study.trial import Trial, evaluate_trial, is_finished, read_result, run_trial
 from forked_children import patch_children
 from tiny_runs import (
     TINY,
@@ -173,6 +173,23 @@ def test_a_score_that_is_not_the_main_one_of_the_task_is_checked_before_training
     with pytest.raises(ValueError, match=error):
         run_trial(job(tmp_path, of=own))
     assert not (tmp_path / "short").exists()
+
+
+def test_the_score_of_an_arm_may_be_the_mean_of_a_metric_since_the_milestone_before(tmp_path):
+    arm = dataclasses.replace(TINY.arms["short"], metric="loss", better="lower")
+    own = dataclasses.replace(TINY, arms={"short": arm}, score="mean loss")
+    run_trial(job(tmp_path, of=own))
+    rows, scores = read_metrics(tmp_path / "short" / "seed-0"), read_result(tmp_path / "short" / "seed-0")["scores"]
+    for step, since in {"4": rows[:4], "6": rows[4:]}.items():
+        mean = sum(row["loss"] for row in since) / len(since)
+        assert scores[step][""]["mean loss"]["mean"] == pytest.approx(mean) and "final_error" in scores[step][""]
+    note = "mean loss: mean of loss in training since the milestone before"
+    assert note in read_result(tmp_path / "short" / "seed-0")["notes"]
+    unknown = dataclasses.replace(own, arms={"short": dataclasses.replace(arm, metric="none")})
+    with pytest.raises(ValueError, match="metric='none', want one that is logged: step, loss"):
+        run_trial(job(tmp_path / "other", of=unknown))
+    with pytest.raises(ValueError, match="metric='loss' without better=, want 'lower' or 'higher'"):
+        dataclasses.replace(arm, better=None)
 
 
 def test_an_arm_may_have_other_evaluation_episodes_and_another_score_of_its_task(tmp_path):

@@ -66,3 +66,24 @@ def test_logits_and_a_maze_without_a_corridor_are_refused():
         QUIET.step(QUIET.reset(2, seeded())[0], torch.randn(2, 2), seeded())
     with pytest.raises(ValueError, match="length=1, want at least 2"):
         TMazeLong(1)
+
+
+def test_of_a_range_each_episode_has_its_own_length():
+    task = TMazeLong((2, 5), True, dtype=torch.float64)
+    seen, steps, state = shown(task, batch=200)
+    assert set(state.length.tolist()) == {2, 3, 4, 5} and task.steps == 5 and not task.fixed_length
+    for row, length in enumerate(state.length.tolist()):
+        assert [bool(step.terminated[row]) for step in steps[1 : length + 1]] == [False] * (length - 1) + [True]
+        assert seen[:length, row, 2].tolist() == [0.0] * (length - 1) + [1.0]
+        assert len(task.step_labels(state, row)) == length
+    with pytest.raises(ValueError, match=r"length=\(1, 5\), want at least 2"):
+        TMazeLong((1, 5))
+
+
+def test_episodes_of_one_length_are_those_of_before_there_were_ranges():
+    rng = seeded()
+    state, _ = NOISY.reset(3, rng)
+    drawn = seeded()
+    assert torch.equal(state.cue, torch.randint(2, (3,), generator=drawn) * 2 - 1)
+    assert torch.equal(state.noise, torch.randint(2, (3, 5, 1), generator=drawn).double() * 2 - 1)
+    assert torch.equal(rng.get_state(), drawn.get_state())

@@ -11,8 +11,9 @@ from torch.testing import assert_close
 import badger
 from badger import Agent, act
 from badger.learners import Dreamer, returns
-from badger.learners.imagination.dreamer import _observed, _running, reseeded
-from badger.learners.imagination.imagined import action_inputs, discounted_returns, imagine, step_weights
+from badger.learners.imagination.dreamer import _running
+from badger.learners.imagination.imagined import action_inputs, discounted_returns, imagine, reseeded, step_weights
+from badger.learners.imagination.model_loss import observed_mask
 from badger.learners.imagination.return_scale import ReturnScale
 from badger.learners.offline.step_layout import step_layout
 from badger.learners.q_learning.replay import Transitions
@@ -88,7 +89,7 @@ def test_observations_of_padding_and_ends_start_no_imagination():
     terminated = torch.tensor([[0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]).T.bool()
     zeros = torch.zeros(4, 3)
     steps = Transitions(zeros.unsqueeze(-1), zeros.long(), zeros, terminated, valid, valid, None)
-    assert _observed(steps).T.tolist() == [[True] * 3 + [False], [True] * 3 + [False], [True] * 4]
+    assert observed_mask(steps).T.tolist() == [[True] * 3 + [False], [True] * 3 + [False], [True] * 4]
     assert _running(steps).T.tolist() == [[True, True, False, False], [True] * 3 + [False], [True] * 4]
 
 
@@ -260,7 +261,7 @@ TASK = PreviousActionReward(Steps(dtype=torch.float64))
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
-        ({"core": GRU(TASK.obs_size, 8)}, "core is a GRU, which predicts no observations, .*--core rssm"),
+        ({"core": GRU(TASK.obs_size, 8)}, "core is a GRU, and Dreamer learns with a WorldModel, .*--core rssm"),
         ({"core": RSSM(TASK.obs_size, 8)}, "core is not told its last action in PreviousActionReward"),
         ({"experts": 2}, "has 2 experts, comms.Silent and 1 rounds of communication, .*--experts 1"),
         ({"comm_rounds": 2}, "1 experts, comms.Silent and 2 rounds"),

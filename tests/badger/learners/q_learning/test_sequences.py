@@ -17,7 +17,8 @@ CUTS = [
     SequenceSpec(2, 5, 1),
     SequenceSpec(5, 0, 0),
     SequenceSpec(6, 1, 3, stored_state=False),
-    SequenceSpec(1, 0, 0, keep_final_state=True),
+    SequenceSpec(1, 0, 0, context=3),
+    SequenceSpec(4, 2, 2, context=4),
     SequenceSpec(1, 0, 0, lookahead=2, stored_state=False),
     SequenceSpec(4, 1, 2, lookahead=3),
 ]
@@ -100,7 +101,7 @@ def through_a_file(builder, cut, state):
 def check_sequence(new, row, cut):
     """Compares all fields of a sequence with the expected ones; returns which sequence it is."""
     steps = new.steps.map(lambda part: part[:, row]) if new.steps.action_mask is None else None
-    learned = cut.burn_in + cut.train_length
+    learned = cut.context + cut.burn_in + cut.train_length
     length, there = learned + cut.lookahead, steps.valid
     assert len(there) == length + 1 and not there[-1]
     first, last = there.nonzero().min().item(), there.nonzero().max().item()
@@ -114,16 +115,12 @@ def check_sequence(new, row, cut):
         assert steps.reward[p] == (10 * number + begin + p if there[p] else 0)
         assert steps.episode_start[p] == (bool(there[p]) and begin + p == 0)
     assert (new.identity[row, 0, 0] == number).all()
-    if begin > 0 and cut.stored_state:
-        assert new.initial_states[row][0].tolist() == [[[number, begin]]]
+    start = begin + cut.context  # of the burn-in
+    if start > 0 and cut.stored_state:
+        assert new.initial_states[row][0].tolist() == [[[number, start]]]
     else:
         assert new.initial_states[row] is None
-    assert (
-        new.final_states[row] is None
-        if not cut.keep_final_state
-        else new.final_states[row][0].tolist() == [[[number, begin + last + 1]]]
-    )
-    return (number, begin, begin + cut.burn_in, begin + min(last + 1, learned), begin + last + 1), steps
+    return (number, start, start + cut.burn_in, begin + min(last + 1, learned), begin + last + 1), steps
 
 
 def test_no_sequence_is_longer_than_an_episode():

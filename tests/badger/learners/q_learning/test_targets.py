@@ -95,6 +95,8 @@ def test_a_priority_mixes_the_largest_error_and_the_mean():
     assert_close(sequence_priority(errors, counts, eta=0.9), torch.tensor([0.9 * 3 + 0.1 * 2]))
 
 
-def test_a_discrepancy_is_relative_to_the_largest_value_so_far():
+def test_a_discrepancy_is_relative_to_the_largest_value_of_the_sequence():
     replayed = torch.tensor([[[1.0, -4.0]], [[3.0, 0.0]], [[100.0, 100.0]]])
-    assert_close(discrepancy(replayed, torch.tensor([[0.0, 4.0]]), torch.tensor([1])), torch.tensor([5 / 4]))
+    reference = torch.tensor([[[1.0, -4.0]], [[0.0, 4.0]], [[0.0, 0.0]]])
+    found = discrepancy(replayed, reference, torch.tensor([[True], [True], [False]]))
+    assert_close(found[:2], torch.tensor([[0.0], [5 / 4]]))
