@@ -1,4 +1,4 @@
-"""How the processes of a run share its work: each has its own episodes, or its own experts of all episodes."""
+"""Division of a run over its processes: each has episodes of its own, or experts of its own in all episodes."""
 
 from badger import distributed
 from badger.agent import Agent
