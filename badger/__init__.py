@@ -113,8 +113,9 @@ With `--shard-experts` it is not the episodes that are divided over the processe
 their states and memories: for one agent that is too large for one machine. In a round of communication an expert's
 output goes once to each process that hears it; rings, lattices and grids are cut into blocks, other graphs where few
 edges cross. Losses and gradients are those of one process, up to rounding, and a run may resume with another number of
-processes. It trains by `bptt`; experts that share a memory, populations and tasks with several agents are refused.
-Evaluations and pictures are made by rank 0 with the whole agent. In Python: `BPTT(..., shard_experts=True)`, or
+processes, by `a2c` and `ppo` with new episodes. It trains by `bptt`, `a2c`, `ppo` and `reinforce`; experts that share a
+memory, populations, tasks with several agents and external environments are refused. Evaluations and pictures are made
+by rank 0 with the whole agent. In Python: `BPTT(..., shard_experts=True)`, or
 `badger.sharding.shard_experts(agent)` in the place of any agent.
 
 ```

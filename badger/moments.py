@@ -123,13 +123,21 @@ class RewardScaling:
         self.moments = RunningMoments(1).to(like)
         self.running: Tensor | None = None  # (B, *P) R of the running episodes; None: all start
 
-    def update(self, reward: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"], mask: Bool[Tensor, "T *B"]) -> None:
+    def update(
+        self,
+        reward: Float[Tensor, "T *B"],
+        ended: Bool[Tensor, "T *B"],
+        mask: Bool[Tensor, "T *B"],
+        *,
+        copies: int = 1,
+    ) -> None:
         """Follows the running episodes through a rollout and merges their discounted returns into the moments.
 
         Args:
             reward: of each step.
             ended: the episode ended in this step.
             mask: the steps that are part of an episode.
+            copies: number of processes that have the same rollout.
         """
         reward = torch.where(mask, reward.detach(), 0)
         running = torch.zeros_like(reward[0]) if self.running is None else self.running
@@ -139,7 +147,7 @@ class RewardScaling:
             returns.append(running)
             running = torch.where(done, 0, running)
         self.running = running
-        self.moments.update(torch.stack(returns).unsqueeze(-1), mask)
+        self.moments.update(torch.stack(returns).unsqueeze(-1), mask, copies=copies)
 
     def __call__(self, reward: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
         """The scaled rewards.

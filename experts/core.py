@@ -92,7 +92,7 @@ class Core(nn.Module, ABC):
     ) -> tuple[Float[Tensor, "T B N Y"], dict[str, Float[Tensor, "T B"]]]:
         """The outputs of steps that were made without a graph, with the gradient to inputs and parameters.
 
-        An override makes no second forward pass: it goes backward through all steps from what was recorded of them.
+        There is no second forward pass: a core that keeps records goes backward through all steps from them.
 
         Args:
             xs: the inputs of all steps.
@@ -102,15 +102,11 @@ class Core(nn.Module, ABC):
 
         Returns:
             The outputs, and the auxiliary losses, of all steps.
+
+        Raises:
+            NotImplementedError: the core keeps no records.
         """
-        ys, losses = [], []
-        for t, x in enumerate(xs):
-            if reset is not None:
-                state = states.where(reset[t], self.initial_state(x), state)
-            y, state = self(x, state)
-            ys.append(y)
-            losses.append(self.losses(state))
-        return torch.stack(ys), {name: torch.stack([loss[name] for loss in losses]) for name in losses[0]}
+        raise NotImplementedError(f"{type(self).__name__} keeps no records of its steps (step_record)")
 
     def losses(self, state: State) -> dict[str, Float[Tensor, " B"]]:
         """Auxiliary losses by name, one value for each episode.

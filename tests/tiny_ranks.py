@@ -24,7 +24,7 @@ def learner(task, batch, rank=None, **options):
     return BPTT(toy_agent(TASKS[task], core="episodic", port="readout"), TASKS[task], batch=batch, rank=rank, **options)
 
 
-def together(work, folder, processes=2, seconds=60):
+def together(work, folder, processes=2, seconds=120):
     """Runs work(folder) in several processes, which are killed after so many seconds; returns the result of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

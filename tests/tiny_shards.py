@@ -4,12 +4,12 @@ import networkx as nx
 import torch
 import torch.distributed as dist
 
-from badger import BPTT, BUSES, TOPOLOGIES, PooledRecall, build_run, distributed, generator, sense, train
+from badger import BPTT, BUSES, LEARNERS, TOPOLOGIES, PooledRecall, act, build_run, distributed, generator, sense, train
 from badger.normalized_sense import Normalized
 from badger.sharding import shard_experts
 from comms import PerEpisode
 from tiny_ranks import gradients, parameters
-from toys import FOR_ANY_TASK, HEADS, game, observations, toy_agent
+from toys import FOR_ANY_TASK, HEADS, Steps, game, observations, toy_agent
 
 
 def weighted_graph(experts):
@@ -67,6 +67,20 @@ def pooled_learner(**options):
     return BPTT(agent, task, batch=4, clip=1e9, **options)
 
 
+def actor_critic(name, **options):
+    """A learner whose actions are sampled, and whose episodes go on in the next update."""
+    task = Steps(dtype=torch.float64)
+    agent = toy_agent(task, experts=5, core="episodic", topology="ring", port="mean")
+    agent.act = act.WithCritic(agent.act).double()
+    agent.sense = Normalized(agent.sense, task.obs_size).double()
+    sizes = {
+        "a2c": {"horizon": 4, "normalize_reward": True, "normalize_advantage": True},
+        "ppo": {"horizon": 6, "sequence_length": 3, "epochs": 2, "minibatches": 2},
+        "reinforce": {},
+    }
+    return LEARNERS[name](agent, task, batch=4, **sizes[name], **options)
+
+
 def two_updates(made):
     """Metrics and gradients of the first update, and the state of the agent after the second."""
     metrics = {name: torch.as_tensor(value) for name, value in made.update().items()}
@@ -78,6 +92,7 @@ def two_updates(made):
 def made_learners(**options):
     """A learner of each case."""
     made = {name: sharded_learner(name, **options) for name in CASES}
+    made |= {name: actor_critic(name, **options) for name in ("a2c", "ppo", "reinforce")}
     return made | {"per_expert": pooled_learner(**options)}
 
 

@@ -16,7 +16,7 @@ from comms.sharding import Rows, Shard
 class OwnedOutputs(Act):
     """Base class: every expert makes one output, and an output is the mean over its owners.
 
-    The assignment (B, D, E) holds the weights of the owners, which sum to 1 over E.
+    The assignment (B, D, E) holds the weights of the owners, which sum to 1 over E; a head may keep more behind them.
 
     Args:
         input_size: Y, outputs of an expert.
@@ -32,7 +32,7 @@ class OwnedOutputs(Act):
         self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
     ) -> Float[Tensor, "B D"]:
         assert assignment is not None
-        return _owner_mean(assignment, self.linear(y), present)
+        return _owner_mean(assignment[..., : y.shape[1]], self.linear(y), present)
 
     def forward_sharded(
         self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
@@ -41,7 +41,8 @@ class OwnedOutputs(Act):
 
     def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor:
         assert assignment is not None
-        return assignment.index_select(2, rows.chosen)
+        weights, rest = assignment.tensor_split([rows.total], -1)
+        return torch.cat([weights.index_select(2, rows.chosen), rest], -1)
 
 
 class RoundRobin(OwnedOutputs):
@@ -83,7 +84,7 @@ class RandomOwners(OwnedOutputs):
         return _owner_weights(torch.cat([old, new], 1), outputs, like)
 
 
-class NamedOutputs(Act):
+class NamedOutputs(OwnedOutputs):
     """Random owners that observe a name of their output: every expert makes one output, assigned in each episode.
 
     As in `RandomOwners`, but in each episode the D outputs also get D different names of NUM_NAMES, and an expert's
@@ -111,11 +112,6 @@ class NamedOutputs(Act):
 
     NUM_NAMES, DECAY, FREQUENCIES = 20, 0.8, (0.5, 1, 2, 4)
     name_size = 2 * len(FREQUENCIES)
-
-    def __init__(self, input_size: int, outputs: int):
-        super().__init__()
-        self.input_size, self.outputs = input_size, outputs
-        self.linear = nn.Linear(input_size, 1)
 
     def make_assignment(self, like: Tensor, experts: int, outputs: int, rng: torch.Generator) -> Tensor:
         order = _permutations(like, experts, rng)
@@ -147,22 +143,6 @@ class NamedOutputs(Act):
         new = torch.randint(outputs, (batch, experts - old_size), generator=rng, device=assignment.device)
         owners = torch.cat([(weights > 0).to(like.dtype), _owner_one_hot(new, outputs, like)], -1)
         return torch.cat([_normalized(owners), names], -1)
-
-    def forward(
-        self, y: Float[Tensor, "B E Y"], assignment: Tensor | None, present: Bool[Tensor, "B E"] | None
-    ) -> Float[Tensor, "B D"]:
-        assert assignment is not None
-        return _owner_mean(assignment[..., : y.shape[1]], self.linear(y), present)
-
-    def forward_sharded(
-        self, y: Float[Tensor, "B N Y"], assignment: Tensor | None, shard: Shard
-    ) -> Float[Tensor, "B D"]:
-        return shard.sum(self(y, assignment, None))
-
-    def select_experts(self, assignment: Tensor | None, rows: Rows) -> Tensor:
-        assert assignment is not None
-        weights, names = assignment.split([rows.total, self.name_size], -1)
-        return torch.cat([weights.index_select(2, rows.chosen), names], -1)
 
 
 def _owner_weights(owned: Tensor, outputs: int, like: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from badger.cli.usage import Work, parse, print_usage
 from badger.errors import Diverged, ProcessLost
 from badger.evaluation.default_size import describe_limit
 from badger.evaluation.evaluate import check_step, evaluate
-from badger.learners import BPTT, Learner, requirement
+from badger.learners import Learner, acting_agent, requirement
 from badger.learners.offline.base import Offline
 from badger.learners.population import member_learners
 from badger.recipes import RECIPES
@@ -53,10 +53,7 @@ def train_command(words: list[str]) -> Work:
     check_data(run)
     learner = member_learners(run.learner)[0]
     if not learner.task.external:  # an external environment is first stepped by the training
-        agent = learner.agent
-        if isinstance(learner, BPTT) and learner.shard_experts:
-            agent = learner.acting_agent()  # the whole agent may fit into no process
-        check_step(agent, learner.task, learner.eval_policy)
+        check_step(acting_agent(learner), learner.task, learner.eval_policy)
 
     def work() -> int:
         stamp = f"{recipe.replace(':', '.')}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"  # seeds start side by side

@@ -16,6 +16,7 @@ A learner owns the state of one training run: optimizer, replay buffer, target n
 - `badger.learners.returns`: returns and advantages, as pure functions.
 - `badger.learners.schedules`: learning rates and exploration. `badger.learners.update`: the guarded optimizer step.
 - `badger.learners.episode_stream`: episodes that continue from one outer step to the next.
+- `badger.learners.expert_shares`: how the processes of a run share episodes or experts.
 - `badger.learners.cuda_graph`, `badger.learners.tensor_tree`: capture of an outer step on a GPU.
 
 `LEARNERS` has every learner by name. A learner of your own is one file with `update`, `state_dict` and
@@ -71,7 +72,7 @@ class Learner(Protocol):
         eval_policy: the policy of evaluations and inspections.
 
     One that counts its environment steps, over all copies and processes, has them as `env_steps`, too: they decide how
-    many episodes an evaluation has by default.
+    many episodes an evaluation has by default. One that can spread experts over processes has `acting_agent()`.
     """
 
     agent: Agent
@@ -99,6 +100,16 @@ class Learner(Protocol):
         Args:
             state: from `state_dict`.
         """
+
+
+def acting_agent(learner: Learner) -> Agent:
+    """The agent that acts in this process: that of the learner, or the part of it with the experts of this process.
+
+    Args:
+        learner: any learner.
+    """
+    own = getattr(learner, "acting_agent", None)
+    return learner.agent if own is None else own()
 
 
 LEARNERS: dict[str, type[Learner]] = {
@@ -142,6 +153,7 @@ __all__ = [
     "Learner",
     "PercentBC",
     "WorldModels",
+    "acting_agent",
     "check_critic",
     "check_task",
     "requirement",

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from badger import distributed
 from badger.agent import Agent
 from badger.learners.cuda_graph import CudaGraphStep, check_capturable
+from badger.learners.expert_shares import ExpertShares
 from badger.learners.requirements import check_critic, check_task
 from badger.learners.schedules import LearningRate
 from badger.learners.update import GuardedAdamW, check_auxiliary, metric_totals
@@ -18,7 +18,6 @@ from badger.rng import generator
 from badger.rollouts.checkpointing import checkpointed_rollout
 from badger.rollouts.precision import Precision, wrap_forward
 from badger.rollouts.trajectory import Trajectory, detach_carry, initial_carry
-from badger.sharding import check_shardable, shard_experts
 from experts.torch_internals import compiler_error
 from tasks import (
     Continuous,
@@ -116,12 +115,13 @@ class BPTT:
         for size in dict.fromkeys((low, min(low + 1, high), high)):  # low + 1: the head may want multiples
             agent.act.make_assignment(torch.zeros(1, 1), size, agent.act.outputs, torch.Generator())
         self.agent, self.seed, self.experts = agent, seed, (low, high)
-        self.shard_experts, self._sharded = shard_experts, dict[int, Agent]()  # by number of experts
-        if shard_experts:
-            _check_sharding(agent, self.task, low, compile)
-        own_rank = 0 if shard_experts else distributed.rank()  # the same episodes in all processes
-        self.rank = own_rank if rank is None else rank
-        self.local_batch = batch if shard_experts else distributed.local_batch_size(batch)
+        if shard_experts and compile:
+            raise ValueError(
+                f"shard_experts=True with compile={compile!r}: the exchange is not compiled; leave one of them out"
+            )
+        self.shares = ExpertShares(agent, self.task, low, spread=shard_experts)
+        self.rank = self.shares.rank if rank is None else rank
+        self.local_batch = self.shares.local_batch_size(batch)
         self.batch, self.truncation, self.grad_checkpoint_steps = batch, truncation, grad_checkpoint_steps
         self.auxiliary = check_auxiliary(auxiliary, agent.core)
         self.precision, self.compile, self.cuda_graph = precision, compile, cuda_graph
@@ -194,8 +194,7 @@ class BPTT:
         return_ = torch.stack([trajectory.reward.detach().sum(0).mean() for trajectory in trajectories]).sum()
         metrics = self.updater.step(lr, {"loss": loss, "return": return_}, metric_totals(trajectories, self.task, self))
         for trajectory in trajectories:
-            copies = distributed.world_size() if self.shard_experts else 1
-            update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present, copies=copies)
+            update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present, copies=self.shares.copies)
         return metrics
 
     def _backward_compiled(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
@@ -212,7 +211,9 @@ class BPTT:
     def _backward(self, rng: torch.Generator) -> tuple[Tensor, list[Trajectory]]:
         """Rolls out the episodes in truncated pieces, and leaves the gradient in the parameters."""
         task, experts = self.sample_task_and_experts()
-        agent = self.acting_agent(experts)
+        agent = self.rollout_agent
+        if self.shares.spread:
+            agent = wrap_forward(self.shares.agent(experts), precision=self.precision)
         carry = initial_carry(agent, task, self.local_batch, rng, experts=experts)
         total_loss, trajectories = torch.zeros((), device=self.device), []
         size = self.truncation or task.steps
@@ -235,18 +236,9 @@ class BPTT:
             trajectories.append(trajectory)
         return total_loss, trajectories
 
-    def acting_agent(self, experts: int | None = None) -> Agent:
-        """The agent of the rollouts: all experts, or those of this process.
-
-        Args:
-            experts: E; None: the largest number.
-        """
-        if not self.shard_experts:
-            return self.rollout_agent
-        experts = self.experts[1] if experts is None else experts
-        if experts not in self._sharded:
-            self._sharded[experts] = wrap_forward(shard_experts(self.agent, experts), precision=self.precision)
-        return self._sharded[experts]
+    def acting_agent(self) -> Agent:
+        """The agent with the experts of this process, at their largest number."""
+        return self.shares.agent(self.experts[1])
 
     def _loss(self, trajectory: Trajectory, episode_steps: int) -> Tensor:
         """The loss of a piece of an episode; `episode_steps`: steps of the whole episode."""
@@ -266,24 +258,10 @@ class BPTT:
             state: from `state_dict`.
         """
         self.agent.load_state_dict(state["agent"])
-        self._sharded.clear()  # a saved topology may have other edges
+        self.shares.forget()
         self.optimizer.load_state_dict(state["optimizer"])
         for group in self.optimizer.param_groups:
             group["capturable"] = self.cuda_graph  # as constructed, not as saved
         if self.cuda_graph:  # the captured graph refers to the old storage
             self.graph = CudaGraphStep(self._outer_step, self.parameters, self.optimizer)
         self.step = state["step"]
-
-
-def _check_sharding(agent: Agent, task: Task, fewest: int, compile: bool | str) -> None:
-    """Raises ValueError where the experts cannot be spread over processes."""
-    if compile:
-        raise ValueError(
-            f"shard_experts=True with compile={compile!r}: the exchange is not compiled; leave one of them out"
-        )
-    if task.agents is not None:
-        raise ValueError(
-            f"shard_experts=True: {type(task).__name__} has {task.agents} agents, and the experts of absent ones are "
-            "masked; want a task with one agent"
-        )
-    check_shardable(agent, fewest)

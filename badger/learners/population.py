@@ -207,7 +207,7 @@ def _check_options(member: BPTT) -> None:
         "precision": member.precision != "float32",
         "compile": member.compile is not False,
         "cuda_graph": member.cuda_graph,
-        "shard_experts": member.shard_experts,
+        "shard_experts": member.shares.spread,
     }
     if any(options.values()):
         names = ", ".join(name for name, is_set in options.items() if is_set)

@@ -63,15 +63,16 @@ def running_returns(
     return torch.stack(sums), carried
 
 
-def ended_totals(sums: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"]) -> dict[str, Tensor]:
+def ended_totals(sums: Float[Tensor, "T *B"], ended: Bool[Tensor, "T *B"], *, copies: int = 1) -> dict[str, Tensor]:
     """Sum and count (2,) of `ended_return`, the mean return of the episodes that ended, and `episodes`, their number.
 
     Args:
         sums: the running returns of `running_returns`.
         ended: the episode ended in this step.
+        copies: number of processes that have the same episodes.
     """
     count, total = ended.sum().to(sums.dtype), torch.where(ended, sums, 0).sum()
-    share = torch.full_like(count, 1 / distributed.world_size())  # the number in all processes is no mean over them
+    share = torch.full_like(count, copies / distributed.world_size())  # the number in all processes is no mean
     return {"ended_return": torch.stack([total, count]), "episodes": torch.stack([count, share])}
 
 

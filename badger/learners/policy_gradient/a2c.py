@@ -9,7 +9,6 @@ from badger.learners import returns
 from badger.learners.policy_gradient.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
-from badger.normalized_sense import update_obs_moments
 from badger.policies.policies import entropy, simpson
 from badger.rollouts.recorded import differentiable_rollout
 from badger.rollouts.trajectory import Carry, Trajectory, first_episode_mask, stack_steps
@@ -67,6 +66,7 @@ class A2C(ActorCritic):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        shard_experts: bool = False,
         seed: int = 0,
         rank: int | None = None,
     ):
@@ -90,6 +90,7 @@ class A2C(ActorCritic):
             betas=betas,
             eps=eps,
             weight_decay=weight_decay,
+            shard_experts=shard_experts,
             seed=seed,
             rank=rank,
         )
@@ -107,7 +108,7 @@ class A2C(ActorCritic):
         self.updater.optimizer.zero_grad()
         means = self._backward(trajectory, mask, self._bootstrap_value(carry, rng))
         metrics = self._finish_update(self.updater.step(lr, means, totals), lr, len(trajectory.obs))
-        update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present)
+        self._update_obs_moments(trajectory)
         self.stream = None if self.horizon is None else stream.advance(carry, episode_reward)
         return metrics
 
@@ -118,7 +119,7 @@ class A2C(ActorCritic):
             remaining = steps - carry.elapsed % steps if self.task.fixed_length else self.horizon
             steps = min(self.horizon, remaining)
         return differentiable_rollout(
-            self.agent,
+            self.acting_agent(),
             self.task,
             carry,
             rng,

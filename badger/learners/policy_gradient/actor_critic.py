@@ -22,12 +22,13 @@ from badger.learners.episode_stream import (
     open_stream,
     unpack_stream,
 )
+from badger.learners.expert_shares import ExpertShares
 from badger.learners.requirements import check_critic, check_task, requirement
 from badger.learners.returns import masked_mean
 from badger.learners.schedules import LearningRate
 from badger.learners.update import BASE_METRICS, GuardedAdamW, check_auxiliary, check_sizes, masked, metric_totals
 from badger.moments import RewardScaling, pack_scaling, unpack_scaling
-from badger.normalized_sense import normalizer_metrics
+from badger.normalized_sense import normalizer_metrics, update_obs_moments
 from badger.policies.correlated import exploring_policy
 from badger.policies.policies import POLICIES, Policy, Sampled, log_probability, sampled_choices
 from badger.registry import resolve_name
@@ -84,12 +85,15 @@ class ActorCritic(ABC):
             that is trained; a greedy one may repeat an action for ever where two states give the same observation.
         clip: largest norm of the gradient; None: no clipping.
         betas, eps, weight_decay: of AdamW.
+        shard_experts: spread the experts of each episode over the processes of the run, not the episodes
+            (`badger.sharding`); the results are those of one process. A checkpoint of several processes has no running
+            episodes; new ones start after loading.
         seed: seed of all random streams of the learner.
         rank: the process whose episodes are sampled; None: this one's.
 
     Raises:
         ValueError: a distribution of tasks, an agent without a critic or, for continuous actions, without a Gaussian
-            policy, or an option that is out of range.
+            policy, an option that is out of range, or shard_experts of an agent that needs all experts in one process.
     """
 
     needs_critic = True
@@ -116,6 +120,7 @@ class ActorCritic(ABC):
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
+        shard_experts: bool,
         seed: int,
         rank: int | None,
     ):
@@ -126,8 +131,9 @@ class ActorCritic(ABC):
         if not value_weight >= 0:
             raise ValueError(f"value_weight={value_weight}, want at least 0")
         self.experts = agent.experts if experts is None else experts
-        self.rank = distributed.rank() if rank is None else rank
-        self.batch, self.local_batch = batch, distributed.local_batch_size(batch)
+        self.shares = ExpertShares(agent, self.task, self.experts, spread=shard_experts)
+        self.rank = self.shares.rank if rank is None else rank
+        self.batch, self.local_batch = batch, self.shares.local_batch_size(batch)
         self.gamma, self.lam, self.reward_scale = gamma, lam, reward_scale
         self.weights = {"policy_loss": 1.0, "value_loss": value_weight, "entropy": -entropy_weight}
         if entropy_schedule not in ENTROPY_SCHEDULES:
@@ -159,15 +165,20 @@ class ActorCritic(ABC):
         """The generator of the next outer step."""
         return generator(self.seed, "train", self.step, rank=self.rank, device=self.updater.device)
 
+    def acting_agent(self) -> Agent:
+        """The agent of the rollouts: with all experts, or with those of this process."""
+        return self.shares.agent(self.experts)
+
     def _open_stream(self, rng: torch.Generator) -> EpisodeStream:
         if self.reward_scaling is not None:
             self.reward_scaling.restart()
-        return open_stream(self.agent, self.task, self.local_batch, rng, self.experts)
+        return open_stream(self.acting_agent(), self.task, self.local_batch, rng, self.experts)
 
     def _bootstrap_value(self, carry: Carry, rng: torch.Generator) -> Float[Tensor, "B *P"]:
         """The value of the observation after the last step of a rollout."""
         with torch.no_grad():
-            output, _ = self.agent(carry.step.obs, carry.agent_state.with_active_agents(carry.step.present), rng)
+            state = carry.agent_state.with_active_agents(carry.step.present)
+            output, _ = self.acting_agent()(carry.step.obs, state, rng)
         return output[..., -1]
 
     def _log_probability(
@@ -182,7 +193,8 @@ class ActorCritic(ABC):
         reward = trajectory.reward.detach() * self.reward_scale
         if self.reward_scaling is None:
             return reward
-        self.reward_scaling.update(reward, trajectory.terminated | trajectory.truncated, mask)
+        ended = trajectory.terminated | trajectory.truncated
+        self.reward_scaling.update(reward, ended, mask, copies=self.shares.copies)
         return self.reward_scaling(reward)
 
     def _episode_metrics(
@@ -192,7 +204,7 @@ class ActorCritic(ABC):
         sums, episode_reward = episode_returns(trajectory, mask, stream.episode_reward)
         ended = episode_end_mask(trajectory, mask)
         totals = metric_totals([masked(trajectory, any_agent(mask))], self.task, self, ACTOR_CRITIC_METRICS)
-        totals |= returns.ended_totals(sums, ended)
+        totals |= returns.ended_totals(sums, ended, copies=self.shares.copies)
         totals["running_return"] = torch.stack([sums[-1].sum(), torch.ones_like(sums[-1]).sum()])
         return totals, episode_reward
 
@@ -205,6 +217,10 @@ class ActorCritic(ABC):
         return_ = torch.where(self.last_return.isnan(), running_return, self.last_return)
         normalizer = normalizer_metrics(self.agent, self.reward_scaling)
         return {**metrics, **normalizer, "return": return_, "env_steps": float(self.env_steps), "lr": lr}
+
+    def _update_obs_moments(self, trajectory: Trajectory) -> None:
+        obs = trajectory.obs.detach()
+        update_obs_moments(self.agent, obs, trajectory.present, copies=self.shares.copies)
 
     def _term_weights(self) -> dict[str, float]:
         """The weights of the terms of the loss in this outer step."""
@@ -233,10 +249,11 @@ class ActorCritic(ABC):
     def state_dict(self) -> dict[str, Any]:
         """Agent, optimizer, counters and running episodes, as plain types and tensors.
 
-        Running episodes of an external environment (`Task.external`) are not saved; new ones start after loading, and
-        `return` stays that of the episodes that ended last until others have ended.
+        Running episodes of an external environment (`Task.external`), or of experts that are spread over processes,
+        are not saved; new ones start after loading, and `return` stays that of the episodes that ended last until
+        others have ended.
         """
-        stream = None if self.task.external else self.stream
+        stream = None if self.task.external or self.shares.copies > 1 else self.stream
         return {
             "agent": self.agent.state_dict(),
             "optimizer": self.updater.optimizer.state_dict(),
@@ -255,12 +272,12 @@ class ActorCritic(ABC):
             state: from `state_dict`.
         """
         self.agent.load_state_dict(state["agent"])
+        self.shares.forget()
         self.updater.optimizer.load_state_dict(state["optimizer"])
         self.step, self.env_steps, packed = state["step"], state["env_steps"], state["stream"]
         self.last_return = state.get("last_return", self.last_return)  # 0.2 did not save it
-        matches = (
-            packed is not None and state["rank"] == self.rank and len(packed["episode_reward"]) == self.local_batch
-        )
+        matches = packed is not None and self.shares.copies == 1 and state["rank"] == self.rank
+        matches = matches and len(packed["episode_reward"]) == self.local_batch
         like = generator(self.seed, "like", device=self.updater.device)
         self.stream = None
         if matches:

@@ -13,7 +13,6 @@ from badger.learners.policy_gradient import surrogate
 from badger.learners.policy_gradient.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
-from badger.normalized_sense import update_obs_moments
 from badger.policies.policies import entropy
 from badger.rollouts.checkpointing import concat_trajectories
 from badger.rollouts.recording import Recording, concat_batch, record, replay
@@ -117,6 +116,7 @@ class PPO(ActorCritic):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-5,
         weight_decay: float = 0.0,
+        shard_experts: bool = False,
         seed: int = 0,
         rank: int | None = None,
     ):
@@ -140,6 +140,7 @@ class PPO(ActorCritic):
             betas=betas,
             eps=eps,
             weight_decay=weight_decay,
+            shard_experts=shard_experts,
             seed=seed,
             rank=rank,
         )
@@ -176,7 +177,7 @@ class PPO(ActorCritic):
                 self.updater.step(lr, means, {}) if steps else self.updater.step(lr, means | explained, totals)
             )
         metrics = self._finish_update(_mean_metrics(steps), lr, self.horizon)
-        update_obs_moments(self.agent, trajectory.obs, trajectory.present)  # not before: replayed outputs are as played
+        self._update_obs_moments(trajectory)  # not before: replayed outputs are as played
         self.stream = stream.advance(carry, episode_reward)
         return metrics
 
@@ -189,7 +190,7 @@ class PPO(ActorCritic):
                 if self.task.fixed_length:
                     steps = min(steps, self.task.steps - carry.elapsed % self.task.steps)
                 trajectory, recording, carry = record(
-                    self.agent, self.task, detach_carry(carry), rng, self.rollout_policy, steps=steps
+                    self.acting_agent(), self.task, detach_carry(carry), rng, self.rollout_policy, steps=steps
                 )
                 sequences.append((trajectory, recording, self._bootstrap_value(carry, rng)))
                 done += steps
@@ -234,7 +235,7 @@ class PPO(ActorCritic):
         """Leaves the gradient of a minibatch in the parameters; returns the loss and its terms, detached."""
         space, mask, advantage = self.task.action_space, batch.mask, batch.advantage
         self.updater.optimizer.zero_grad()
-        output, losses, _ = replay(self.agent, batch.recording, rng)
+        output, losses, _ = replay(self.acting_agent(), batch.recording, rng)
         if self.normalize_advantage == "minibatch":
             advantage = returns.masked_normalize(advantage, mask)
         log_prob = self._log_probability(output, batch.action, batch.action_mask, batch.policy_state)

@@ -10,7 +10,6 @@ from badger.learners.episode_stream import EpisodeStream
 from badger.learners.policy_gradient.actor_critic import ActorCritic
 from badger.learners.schedules import LearningRate
 from badger.learners.update import check_sizes
-from badger.normalized_sense import update_obs_moments
 from badger.policies.policies import entropy, log_probability
 from badger.rng import generator
 from badger.rollouts.checkpointing import checkpointed_rollout
@@ -83,6 +82,7 @@ class REINFORCE(ActorCritic):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        shard_experts: bool = False,
         seed: int = 0,
         rank: int | None = None,
     ):
@@ -106,6 +106,7 @@ class REINFORCE(ActorCritic):
             betas=betas,
             eps=eps,
             weight_decay=weight_decay,
+            shard_experts=shard_experts,
             seed=seed,
             rank=rank,
         )
@@ -124,9 +125,9 @@ class REINFORCE(ActorCritic):
         """One outer step; returns detached metrics, on the device and without a synchronization."""
         lr, rng = self.updater.schedule(self.step), self.rng()
         task = sample_task(self.tasks, generator(self.seed, "sizes", self.step), self.step)
-        start = initial_carry(self.agent, task, self.local_batch, rng, experts=self.experts)
+        start = initial_carry(self.acting_agent(), task, self.local_batch, rng, experts=self.experts)
         trajectory, carry = checkpointed_rollout(
-            self.agent,
+            self.acting_agent(),
             task,
             start,
             rng,
@@ -142,7 +143,7 @@ class REINFORCE(ActorCritic):
         loss.backward()
         means["explained_variance"] = returns.explained_variance(value.detach(), return_, mask)
         metrics = self._finish_update(self.updater.step(lr, means, totals), lr, task.steps)
-        update_obs_moments(self.agent, trajectory.obs.detach(), trajectory.present)
+        self._update_obs_moments(trajectory)
         return metrics
 
     def _returns(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from badger import BPTT, act, distributed, load_run, read_metrics, train
+from badger import BPTT, GuessingGame, act, distributed, load_run, read_metrics, train
 from badger.sharding import shard_experts
 from badger.sharding.agent import shard_of
 from comms import Attention, Delayed, Gated, Noisy, PerEpisode, Workspace
@@ -14,6 +14,7 @@ from tiny_ranks import together
 from tiny_shards import (
     CASES,
     PRODUCT,
+    actor_critic,
     first_half,
     made_learners,
     made_run,
@@ -24,7 +25,7 @@ from tiny_shards import (
 )
 from toys import HIDDEN, MESSAGE, game, observations, seeded, toy_agent
 
-NAMES = [*CASES, "per_expert"]
+NAMES = [*CASES, "a2c", "ppo", "reinforce", "per_expert"]
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -147,6 +148,22 @@ def test_each_process_needs_an_expert(monkeypatch):
 def test_compiled_steps_are_refused():
     with pytest.raises(ValueError, match="shard_experts=True with compile=True: the exchange is not compiled"):
         BPTT(toy_agent(), game(), shard_experts=True, compile=True)
+
+
+def test_an_external_environment_is_refused(monkeypatch):
+    monkeypatch.setattr(GuessingGame, "external", True)
+    with pytest.raises(ValueError, match="shard_experts=True: GuessingGame is an external environment"):
+        BPTT(toy_agent(), game(), shard_experts=True)
+
+
+def test_running_episodes_of_several_processes_are_not_saved(monkeypatch):
+    made = actor_critic("a2c", shard_experts=True)
+    made.update()
+    assert made.state_dict()["stream"] is not None
+    pretend(monkeypatch)
+    saved = made.state_dict()
+    made.load_state_dict(saved)
+    assert saved["stream"] is None and made.stream is None
 
 
 def test_interventions_are_refused():
