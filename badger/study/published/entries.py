@@ -69,24 +69,20 @@ MEMORIES = [
     ),
 ]  # fmt: skip
 
-AUXILIARY = [
+NOISY = [
     PublishedResult(
-        name=f"noisy-recall-{loss}", text=f"recall from noisy views with few slots: {loss} as auxiliary loss over none",
+        name=f"noisy-recall-{arm}", text=f"recall from noisy views with few slots: {text}",
         source="Fortunato et al. 2019, Generalization of RL agents with working and episodic memory",
-        study="noisy-recall", arm=f"episodic_{loss}", over="episodic",
+        study="noisy-recall", arm=arm, over="episodic",
     )
-    for loss in ("cpc", "reconstruction")
-]  # fmt: skip
-
-EPISODIC_CONTROL = [
+    for arm, text in (
+        ("episodic_cpc", "contrastive predictive coding over none"),
+        ("episodic_reconstruction", "reconstruction as auxiliary loss over none"),
+    )
+] + [
     PublishedResult(
-        name=f"catch-{arm}", text=f"episodes until every ball of Catch is caught: {arm.upper()} over DQN",
-        source=source, study="catch", arm=arm, over="dqn", measure="steps",
-    )
-    for arm, source in (
-        ("mfec", "Blundell et al. 2016, Model-free episodic control"),
-        ("nec", "Pritzel et al. 2017, Neural episodic control"),
-        ("emdqn", "Lin et al. 2018, Episodic memory deep Q-networks"),
+        name="noisy-recall-clustered", text="recall from noisy views with few slots: similar rows merged over all rows",
+        source=ANDERSSON, study="noisy-recall", arm="clustered", over="episodic",
     )
 ]  # fmt: skip
 
@@ -165,7 +161,7 @@ PUBLISHED: dict[str, PublishedResult] = register(
     "published results",
     [
         (entry.name, entry)
-        for entry in (*GUESSING, *MEMORIES, *AUXILIARY, *EPISODIC_CONTROL, *REPLAY, *BELIEFS, *CONTROL, *RECORDINGS)
+        for entry in (*GUESSING, *MEMORIES, *NOISY, *EPISODIC_CONTROL, *REPLAY, *BELIEFS, *CONTROL, *RECORDINGS)
     ],
 )  # fmt: skip
 """Published results by name."""
