@@ -71,7 +71,7 @@ MEMORIES = [
 
 NOISY = [
     PublishedResult(
-        name=f"noisy-recall-{arm}", text=f"recall from noisy views with few slots: {text}",
+        name=f"noisy-recall-{arm.removeprefix('episodic_')}", text=f"recall from noisy views with few slots: {text}",
         source="Fortunato et al. 2019, Generalization of RL agents with working and episodic memory",
         study="noisy-recall", arm=arm, over="episodic",
     )
@@ -83,6 +83,18 @@ NOISY = [
     PublishedResult(
         name="noisy-recall-clustered", text="recall from noisy views with few slots: similar rows merged over all rows",
         source=ANDERSSON, study="noisy-recall", arm="clustered", over="episodic",
+    )
+]  # fmt: skip
+
+EPISODIC_CONTROL = [
+    PublishedResult(
+        name=f"catch-{arm}", text=f"episodes until every ball of Catch is caught: {arm.upper()} over DQN",
+        source=source, study="catch", arm=arm, over="dqn", measure="steps",
+    )
+    for arm, source in (
+        ("mfec", "Blundell et al. 2016, Model-free episodic control"),
+        ("nec", "Pritzel et al. 2017, Neural episodic control"),
+        ("emdqn", "Lin et al. 2018, Episodic memory deep Q-networks"),
     )
 ]  # fmt: skip
 
