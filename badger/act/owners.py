@@ -120,7 +120,7 @@ class NamedOutputs(OwnedOutputs):
         owners[torch.arange(len(owners), device=like.device).unsqueeze(-1), place % outputs, order] = 1
         angle = self._names(like, outputs, rng).unsqueeze(-1) * (2 * pi / self.NUM_NAMES)
         angle = angle * like.new_tensor(self.FREQUENCIES)
-        return torch.cat([_normalized(owners), angle.sin(), angle.cos()], -1)
+        return torch.cat([_normalized(owners), angle.sin().to(like.dtype), angle.cos().to(like.dtype)], -1)
 
     def _names(self, like: Tensor, outputs: int, rng: torch.Generator) -> Tensor:
         """(B, D): a weighted sample of names, in any order."""

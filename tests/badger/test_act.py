@@ -229,6 +229,12 @@ def test_which_of_the_outputs_has_a_frequent_name_is_random():
     assert (first[0] - first[1]).abs() < 0.05 and first.min() > 0.1
 
 
+def test_names_have_the_type_of_the_head():
+    head, like = act.NamedOutputs(3, 2).bfloat16(), torch.zeros(2, 1, dtype=torch.bfloat16)
+    assignment = head.make_assignment(like, 4, 2, seeded())
+    assert head(torch.ones(2, 4, 3, dtype=like.dtype), assignment, None).dtype == like.dtype
+
+
 def test_there_are_twenty_names_and_more_outputs_repeat_them():
     _, names, _ = named(3, 25, batch=1)
     assert len(names[0].round(decimals=9).unique(dim=0)) == 20

@@ -13,6 +13,7 @@ from torch import Tensor
 
 MOST_MEMBERS = 10_000
 SMALLEST_VARIANCE = 1e-20  # an eigenvalue of the covariance matrix, which rounding may make negative
+LARGEST_STD = 1e15  # of a number of a member: where more is always better, the distribution grows up to here
 
 
 class CMAConstants(NamedTuple):
@@ -139,12 +140,15 @@ class CMAES:
         scaled = torch.where(weights < 0, weights * scale, weights)
         lost = (1 - slow) * constants.c_c * (2 - constants.c_c)
         decay = 1 + constants.c_1 * lost - constants.c_1 - constants.c_mu * sum(constants.weights)
-        self.covariance = (
+        covariance = (
             decay * self.covariance
             + constants.c_1 * torch.outer(self.covariance_path, self.covariance_path)
             + constants.c_mu * (steps.mT * scaled) @ steps
         )
-        self.sigma = self.sigma * torch.exp(constants.c_sigma / constants.d_sigma * (length / expected - 1))
+        sigma = self.sigma * torch.exp(constants.c_sigma / constants.d_sigma * (length / expected - 1))
+        small = sigma * covariance.diagonal().max().sqrt() < LARGEST_STD
+        self.covariance = torch.where(small, covariance, self.covariance)
+        self.sigma = torch.where(small, sigma, self.sigma)
 
     def _axes(self) -> tuple[Float[Tensor, "n n"], Float[Tensor, " n"]]:
         """Principal axes of the covariance matrix, in columns, and the standard deviations along them."""

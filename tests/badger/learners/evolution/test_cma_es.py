@@ -103,3 +103,11 @@ def test_options_out_of_range_are_refused():
             CMAES(zeros(), *options)
     with pytest.raises(ValueError, match="a saved mean of 5 numbers, want 4"):
         CMAES(zeros(4), 0.5, P).load_state_dict(CMAES(zeros(), 0.5, P).state_dict())
+
+
+def test_a_cost_without_a_minimum_leaves_members_finite():
+    strategy = CMAES(zeros(3), 1.0, 4)
+    for i in range(1000):
+        members = strategy.ask(seeded(i))
+        strategy.tell(members, members.sum(-1))
+    assert strategy.ask(seeded()).float().isfinite().all()
