@@ -5,7 +5,7 @@ Shapes: P members, n numbers of a member.
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -81,7 +81,7 @@ class CMAES:
         population: P.
 
     Raises:
-        ValueError: fewer than 4 members, or more than 10,000, or a sigma that is not above 0.
+        ValueError: fewer than 4 members, or more than 10,000, a sigma that is not above 0 and finite, or an empty mean.
 
     Source: Hansen 2016 (arXiv:1604.00772), The CMA evolution strategy: a tutorial, figure 6 and table 1.
     """
@@ -89,8 +89,10 @@ class CMAES:
     def __init__(self, mean: Float[Tensor, " n"], sigma: float, population: int):
         if not 4 <= population <= MOST_MEMBERS:
             raise ValueError(f"population={population}, want at least 4 members, and at most {MOST_MEMBERS:,}")
-        if not sigma > 0:
-            raise ValueError(f"sigma={sigma}, want a number above 0")
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma={sigma}, want a finite number above 0")
+        if not len(mean):
+            raise ValueError("a mean of 0 numbers, want at least 1")
         self.population, self.constants = population, cma_constants(len(mean), population)
         self.mean = mean.detach().double().clone()
         self.sigma = self.mean.new_full((), sigma)
@@ -160,19 +162,30 @@ class CMAES:
         names = ("mean", "sigma", "covariance", "sigma_path", "covariance_path")
         return {name: getattr(self, name) for name in names} | {"generation": self.generation}
 
-    def load_state_dict(self, state: Mapping[str, Tensor | int]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores them.
 
         Args:
             state: from `state_dict`.
 
         Raises:
-            ValueError: a mean of another length.
+            ValueError: another entry, a missing one, or a tensor of another shape or type; nothing is loaded.
         """
-        if state["mean"].shape != self.mean.shape:  # type: ignore[union-attr]
-            raise ValueError(f"a saved mean of {len(state['mean'])} numbers, want {len(self.mean)}")  # type: ignore[arg-type]
+        own = self.state_dict()
+        if wrong := sorted(state.keys() ^ own.keys()):
+            raise ValueError(f"a saved state with other entries ({', '.join(wrong)}), want {', '.join(own)}")
+        for name, value in own.items():
+            if (got := _kind(state[name])) != (want := _kind(value)):
+                raise ValueError(f"a saved {name} that is {got}, want {want}")
         for name, value in state.items():
-            setattr(self, name, value)
+            setattr(self, name, value.to(self.mean.device) if isinstance(value, Tensor) else value)
+
+
+def _kind(value: object) -> str:
+    """What a value is, but for its numbers."""
+    if isinstance(value, Tensor):
+        return f"a tensor of {list(value.shape)} {value.dtype}"
+    return type(value).__name__
 
 
 def _moved(path: Tensor, move: Tensor, decay: float, mu_eff: float) -> Tensor:

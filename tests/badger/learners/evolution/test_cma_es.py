@@ -101,8 +101,29 @@ def test_options_out_of_range_are_refused():
     for options, error in errors.items():
         with pytest.raises(ValueError, match=error):
             CMAES(zeros(), *options)
-    with pytest.raises(ValueError, match="a saved mean of 5 numbers, want 4"):
-        CMAES(zeros(4), 0.5, P).load_state_dict(CMAES(zeros(), 0.5, P).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"mean": zeros(4)}, r"a saved mean that is a tensor of \[4\] torch.float64, want a tensor of \[5\]"),
+        ({"covariance": torch.eye(5)}, "a saved covariance that is .* torch.float32, want"),
+        ({"generation": "ask"}, "a saved generation that is str, want int"),
+        ({"ask": 1}, r"other entries \(ask\), want mean, sigma"),
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(change, error):
+    strategy = CMAES(zeros(), 0.5, P)
+    with pytest.raises(ValueError, match=error):
+        strategy.load_state_dict(strategy.state_dict() | change)
+    assert strategy.mean.shape == (N,) and strategy.generation == 0
+
+
+def test_a_state_with_a_missing_entry_is_refused():
+    saved = CMAES(zeros(), 0.5, P).state_dict()
+    del saved["sigma"]
+    with pytest.raises(ValueError, match=r"other entries \(sigma\)"):
+        CMAES(zeros(), 0.5, P).load_state_dict(saved)
 
 
 def test_a_cost_without_a_minimum_leaves_members_finite():

@@ -197,7 +197,7 @@ def test_a_training_that_ends_before_the_controller_is_refused():
         ({"memory_steps": 0, "imagine_steps": 5}, "imagine_steps=5 with memory_steps=0"),
         ({"imagine_steps": 0}, "imagine_steps=0, want at least 1"),
         ({"population": 3}, "population=3, want at least 4 members"),
-        ({"sigma": 0.0}, "sigma=0.0, want a number above 0"),
+        ({"sigma": 0.0}, "sigma=0.0, want a finite number above 0"),
         ({"continue_weight": -1.0}, "continue_weight=-1.0, want at least 0"),
         ({"auxiliary": {"elbo": 1.0}}, "the core MDNRNN has no such auxiliary loss"),
     ],
