@@ -89,7 +89,8 @@ def _rebuild(like: tuple, parts: Sequence[Any]) -> tuple:
 
 def expand_mask(mask: Tensor, axes: int) -> Tensor:
     """A mask over leading axes, reshaped to broadcast against a tensor of `axes` axes."""
-    return mask.reshape(mask.shape + (1,) * (axes - mask.dim()))
+    missing = axes - mask.dim()
+    return mask.reshape(mask.shape + (1,) * missing) if missing else mask
 
 
 def map(visit: Callable[[Tensor], Tensor], state: State) -> State:

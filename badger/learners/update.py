@@ -83,9 +83,19 @@ class GuardedAdamW:
             means: metrics to average over processes, changed in place; `loss` is one of them.
             totals: metrics as sum and count, (2,) each, whose mean is over the counts of all processes.
         """
+        return self.inner_step(lr, means, totals) | {"parameter_norm": self.parameter_norm()}
+
+    def inner_step(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """One of several steps of an update: as `step`, without `parameter_norm`, which is that after the last one.
+
+        Args:
+            lr: the learning rate of this step.
+            means: as in `step`.
+            totals: as in `step`.
+        """
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         distributed.all_reduce_mean_([*gradients, *means.values(), *totals.values()])
-        return self.apply(lr, means, totals)
+        return self._clipped_step(lr, means, totals)
 
     def apply(self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same with gradients and metrics that are equal in all processes already.
@@ -95,6 +105,15 @@ class GuardedAdamW:
             means: metrics; `loss` is one of them.
             totals: metrics as sum and count, (2,) each.
         """
+        return self._clipped_step(lr, means, totals) | {"parameter_norm": self.parameter_norm()}
+
+    def parameter_norm(self) -> Tensor:
+        """The norm of all parameters together."""
+        return get_total_norm(self.parameters).detach()
+
+    def _clipped_step(
+        self, lr: float | Tensor, means: dict[str, Tensor], totals: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         norm = get_total_norm(gradients)
         if self.clip is not None:
@@ -105,7 +124,6 @@ class GuardedAdamW:
             **means,
             **{name: total / count for name, (total, count) in totals.items()},
             "gradient_norm": norm,
-            "parameter_norm": get_total_norm(self.parameters).detach(),
             "finite": finite,
         }
 

@@ -86,12 +86,12 @@ class CartPole(Task):
     def step(self, state: CartState, action: Tensor, rng: torch.Generator) -> tuple[CartState, Step]:
         check_integer_action(self, action)
         state = CartState(euler_step(state.motion, action), state.t + 1)
-        position, angle = state.motion[:, 0], state.motion[:, 2]
-        terminated = (position.abs() > X_THRESHOLD) | (angle.abs() > THETA_THRESHOLD)
+        position, _, angle, _ = state.motion.abs().unbind(-1)
+        terminated = (position > X_THRESHOLD) | (angle > THETA_THRESHOLD)
         timeout = state.t >= self.steps
         scores = {"episodic_return": torch.where(terminated | timeout, state.t.to(self.dtype), torch.nan)}
         obs = self._observe(state.motion)
-        return state, Step(obs, torch.ones_like(position), terminated, timeout & ~terminated, scores)
+        return state, Step(obs, torch.ones_like(position), terminated, timeout > terminated, scores)  # timeout alone
 
     def _observe(self, motion: Tensor) -> Tensor:
         return motion if self.velocities else motion[:, ::2]
@@ -115,11 +115,10 @@ def euler_step(motion: Float[Tensor, "B 4"], action: Int[Tensor, " B"]) -> Float
     """
     _, velocity, angle, angular_velocity = motion.unbind(-1)
     cos, sin = angle.cos(), angle.sin()
-    force = (2 * FORCE_MAG) * action - FORCE_MAG
-    temp = torch.add(force, angular_velocity.square() * sin, alpha=MASSPOLE * HALF_LENGTH) / TOTAL_MASS
-    angular_acceleration = torch.addcmul(GRAVITY * sin, cos, temp, value=-1) / (
-        cos.square() * (-HALF_LENGTH * MASSPOLE / TOTAL_MASS) + HALF_LENGTH * 4 / 3
-    )
+    force = ((2 * FORCE_MAG) * action).sub_(FORCE_MAG)
+    temp = torch.add(force, angular_velocity.square() * sin, alpha=MASSPOLE * HALF_LENGTH).div_(TOTAL_MASS)
+    inertia = cos.square().mul_(-HALF_LENGTH * MASSPOLE / TOTAL_MASS).add_(HALF_LENGTH * 4 / 3)
+    angular_acceleration = torch.addcmul(GRAVITY * sin, cos, temp, value=-1).div_(inertia)
     acceleration = torch.addcmul(temp, angular_acceleration, cos, value=-MASSPOLE * HALF_LENGTH / TOTAL_MASS)
     derivative = torch.stack([velocity, acceleration, angular_velocity, angular_acceleration], -1)
     return torch.add(motion, derivative, alpha=TAU)

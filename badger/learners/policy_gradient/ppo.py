@@ -174,9 +174,12 @@ class PPO(ActorCritic):
             if steps and self._exceeds_target_kl(means):
                 break
             steps.append(
-                self.updater.step(lr, means, {}) if steps else self.updater.step(lr, means | explained, totals)
+                self.updater.inner_step(lr, means, {})
+                if steps
+                else self.updater.inner_step(lr, means | explained, totals)
             )
-        metrics = self._finish_update(_mean_metrics(steps), lr, self.horizon)
+        means = _mean_metrics(steps) | {"parameter_norm": self.updater.parameter_norm()}
+        metrics = self._finish_update(means, lr, self.horizon)
         self._update_obs_moments(trajectory)  # not before: replayed outputs are as played
         self.stream = stream.advance(carry, episode_reward)
         return metrics
@@ -268,8 +271,8 @@ def _concat_pieces(part: Tensor, lengths: list[int], size: int) -> Tensor:
 
 
 def _mean_metrics(steps: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Means over gradient steps; metrics of the first step alone; the last parameter_norm; whether all are finite."""
+    """Means over gradient steps; metrics of the first step alone; whether all are finite."""
     metrics = {name: torch.stack([step[name] for step in steps]) for name in steps[-1] if name != "finite"}
     means = {name: values.mean() for name, values in metrics.items()}
     finite = torch.stack([step["finite"] for step in steps]).all()
-    return steps[0] | means | {"parameter_norm": steps[-1]["parameter_norm"], "finite": finite}
+    return steps[0] | means | {"finite": finite}
