@@ -7,12 +7,17 @@ INLINE void softmax_rows(int64_t rows, int64_t padded, REAL scale, const REAL *r
     for (int64_t r = 0; r < rows; r++) {
         REAL *restrict row = scores + r * padded;
         const REAL *restrict added = log_weight + r * padded;
-        REAL peak = -INFINITY;
-        _Pragma("omp simd reduction(max : peak)")
-        for (int64_t s = 0; s < padded; s++) {
-            row[s] = row[s] * scale + added[s];
-            peak = row[s] > peak ? row[s] : peak;
+        REAL peaks[LANES], peak = -INFINITY;
+        for (int64_t l = 0; l < LANES; l++) peaks[l] = -INFINITY;
+        for (int64_t s = 0; s < padded; s += LANES) {
+            SIMD_LOOP
+            for (int64_t l = 0; l < LANES; l++) {  // clang does not vectorize a largest number over the whole row
+                const REAL score = row[s + l] * scale + added[s + l];
+                row[s + l] = score;
+                peaks[l] = score > peaks[l] ? score : peaks[l];
+            }
         }
+        for (int64_t l = 0; l < LANES; l++) peak = peaks[l] > peak ? peaks[l] : peak;
         SIMD_LOOP
         for (int64_t s = 0; s < padded; s++) row[s] -= peak;
     }
