@@ -173,11 +173,8 @@ class PPO(ActorCritic):
             means = self._backward(batch.select(index), rng)
             if steps and self._exceeds_target_kl(means):
                 break
-            steps.append(
-                self.updater.inner_step(lr, means, {})
-                if steps
-                else self.updater.inner_step(lr, means | explained, totals)
-            )
+            once, once_totals = ({}, {}) if steps else (explained, totals)
+            steps.append(self.updater.inner_step(lr, means | once, once_totals))
         means = _mean_metrics(steps) | {"parameter_norm": self.updater.parameter_norm()}
         metrics = self._finish_update(means, lr, self.horizon)
         self._update_obs_moments(trajectory)  # not before: replayed outputs are as played
