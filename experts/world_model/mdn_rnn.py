@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from experts import state as states
 from experts.belief.variational.gaussian import divergence_from_standard_normal, gaussian_log_density
-from experts.core import check_positive, check_target_size, mean_of_present
+from experts.core import check_positive, mean_of_present
 from experts.random_key import RandomKey, initial_key
 from experts.recurrent.lstm import LSTM, LSTMState
 from experts.trajectory.layout import StepLayout
@@ -95,21 +94,16 @@ class MDNRNN(WorldModel):
         layout: StepLayout | None = None,
         target_size: int | None = None,
     ):
-        super().__init__()
         z = max(1, hidden_size // 8) if latent_size is None else latent_size
         check_positive(hidden_size=hidden_size, latent_size=z, components=components)
         units = _units(hidden_size, z, cell)
         _check_numbers(kl_floor, obs_std, temperature)
-        if layout is not None and input_size < layout.input_size:
-            raise ValueError(f"input_size={input_size}, want at least {layout.input_size}: {layout}")
+        super().__init__(input_size, layout, target_size)
         self.latent, self.cell = Normal(z, SMALLEST_STD), cell
-        self.input_size, self.output_size, self.feature_size = input_size, hidden_size, hidden_size
-        self.target_size = check_target_size(target_size, input_size) if layout is None else layout.obs
-        self.action_size = 0 if layout is None else layout.action_inputs
-        self._rest = self.target_size if layout is None else min(input_size, layout.obs + layout.action_inputs + 2)
+        self.output_size = self.feature_size = hidden_size
         self.kl_floor, self.obs_std, self.temperature = kl_floor, obs_std, temperature
         self.loss_weights = {"kl": 1.0, "reconstruction": 1.0, "transition": 1.0}
-        self.encoder = mlp(self.target_size + input_size - self._rest, hidden_size, self.latent.parameters)
+        self.encoder = mlp(self.encoder_size, hidden_size, self.latent.parameters)
         self.decoder = mlp(z, hidden_size, self.target_size)
         self.memory = LSTM(z + self.action_size, units)
         self.mixture = MixtureDensity(units, z, components)
@@ -138,32 +132,6 @@ class MDNRNN(WorldModel):
             initial_key(x),
         )
 
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: MDNRNNState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N Y"], MDNRNNState]:
-        new = self._step(x, self._encode(x), state)
-        if present is not None:
-            new = states.where(present, new, state._replace(present=torch.zeros_like(present)))
-        return self.features(new), new
-
-    def unroll(
-        self, xs: Float[Tensor, "T B N D"], state: MDNRNNState, reset: Bool[Tensor, "T B"] | None = None
-    ) -> tuple[Float[Tensor, "T B N Y"], MDNRNNState]:
-        """As the loop of `forward`; observations are encoded all at once."""
-        every, last = self.observe(xs, state, reset)
-        return self.features(every), last
-
-    def observe(
-        self, xs: Float[Tensor, "T B N D"], state: MDNRNNState, reset: Bool[Tensor, "T B"] | None = None
-    ) -> tuple[MDNRNNState, MDNRNNState]:
-        initial, steps = self.initial_state(xs[0]), []
-        for t, (x, posterior) in enumerate(zip(xs, self._encode(xs), strict=True)):
-            if reset is not None:
-                state = states.where(reset[t], initial, state)
-            state = self._step(x, posterior, state)
-            steps.append(state)
-        return states.stack(steps), state
-
     def imagine(self, action: Float[Tensor, "B N A"], state: MDNRNNState) -> MDNRNNState:
         h, c = self._next(action, state)
         z = self.mixture.sample(h, state.key, self.temperature)
@@ -175,9 +143,6 @@ class MDNRNN(WorldModel):
 
     def predict(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B O"]:
         return self.decoder(features[..., : self.latent.size])
-
-    def last_step(self, state: MDNRNNState) -> tuple[Float[Tensor, "*B N O"], Float[Tensor, "*B N A"]]:
-        return state.target, state.action
 
     def losses(self, state: MDNRNNState) -> dict[str, Float[Tensor, " B"]]:
         divergence = divergence_from_standard_normal(*self.latent.moments(state.posterior))
@@ -199,14 +164,13 @@ class MDNRNN(WorldModel):
         }
 
     def _step(self, x: Float[Tensor, "B N D"], posterior: Float[Tensor, "B N P"], state: MDNRNNState) -> MDNRNNState:
-        action = x[..., self.target_size : self.target_size + self.action_size]
+        target, action = self._observed(x)
         h, c = self._next(action, state)
         z, here = self.latent.sample(posterior, state.key), torch.ones_like(state.present)
-        target = x[..., : self.target_size].detach()
-        return MDNRNNState(h, c, z, posterior, target, action.detach(), here, state.key.next())
+        return MDNRNNState(h, c, z, posterior, target.detach(), action.detach(), here, state.key.next())
 
     def _encode(self, x: Float[Tensor, "*T B N D"]) -> Float[Tensor, "*T B N P"]:
-        return self.encoder(torch.cat([x[..., : self.target_size], x[..., self._rest :]], -1))
+        return self.encoder(self._encoder_input(x))
 
     def _next(self, action: Float[Tensor, "B N A"], state: MDNRNNState) -> LSTMState:
         return self.memory(torch.cat([state.z, action], -1), LSTMState(state.h, state.c))[1]

@@ -10,9 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from experts import state as states
 from experts.belief.variational.gaussian import gaussian_log_density
-from experts.core import check_positive, check_target_size, mean_of_present
+from experts.core import check_positive, mean_of_present
 from experts.random_key import RandomKey, initial_key
 from experts.recurrent.gru import GRU, GRUState
 from experts.trajectory.layout import StepLayout
@@ -93,21 +92,15 @@ class RSSM(WorldModel):
         layout: StepLayout | None = None,
         target_size: int | None = None,
     ):
-        super().__init__()
         check_positive(hidden_size=hidden_size, latent_size=latent_size)
         _check_numbers(classes, uniform, balance, free_nats, obs_std)
-        if layout is not None and input_size < layout.input_size:
-            raise ValueError(f"input_size={input_size}, want at least {layout.input_size}: {layout}")
+        super().__init__(input_size, layout, target_size)
         self.latent: Latent = Categorical(latent_size, classes, uniform) if classes else Normal(latent_size)
-        self.input_size, self.output_size = input_size, hidden_size
-        self.target_size = check_target_size(target_size, input_size) if layout is None else layout.obs
-        self.action_size = 0 if layout is None else layout.action_inputs
-        self.feature_size = hidden_size + self.latent.size
-        self._rest = self.target_size if layout is None else min(input_size, layout.obs + layout.action_inputs + 2)
+        self.output_size, self.feature_size = hidden_size, hidden_size + self.latent.size
         self.balance, self.free_nats, self.obs_std, self.squash = balance, free_nats, obs_std, squash
         self.loss_weights = {"kl": 0.1, "reconstruction": 1.0}
         h = hidden_size
-        self.encoder = nn.Sequential(nn.Linear(self.target_size + input_size - self._rest, h), nn.ELU())
+        self.encoder = nn.Sequential(nn.Linear(self.encoder_size, h), nn.ELU())
         self.gru = GRU(self.latent.size + self.action_size, h)
         self.prior, self.posterior = mlp(h, h, self.latent.parameters), mlp(2 * h, h, self.latent.parameters)
         self.decoder = mlp(self.feature_size, h, self.target_size)
@@ -125,32 +118,6 @@ class RSSM(WorldModel):
             initial_key(x),
         )
 
-    def forward(
-        self, x: Float[Tensor, "B N D"], state: RSSMState, present: Bool[Tensor, "B N"] | None = None
-    ) -> tuple[Float[Tensor, "B N Y"], RSSMState]:
-        new = self._step(x, self._encode(x), state)
-        if present is not None:
-            new = states.where(present, new, state._replace(present=torch.zeros_like(present)))
-        return self.out(self.features(new)), new
-
-    def unroll(
-        self, xs: Float[Tensor, "T B N D"], state: RSSMState, reset: Bool[Tensor, "T B"] | None = None
-    ) -> tuple[Float[Tensor, "T B N Y"], RSSMState]:
-        """As the loop of `forward`; what does not depend on the step before is computed for all steps at once."""
-        every, last = self.observe(xs, state, reset)
-        return self.out(self.features(every)), last
-
-    def observe(
-        self, xs: Float[Tensor, "T B N D"], state: RSSMState, reset: Bool[Tensor, "T B"] | None = None
-    ) -> tuple[RSSMState, RSSMState]:
-        initial, steps = self.initial_state(xs[0]), []
-        for t, (x, embedded) in enumerate(zip(xs, self._encode(xs), strict=True)):
-            if reset is not None:
-                state = states.where(reset[t], initial, state)
-            state = self._step(x, embedded, state)
-            steps.append(state)
-        return states.stack(steps), state
-
     def imagine(self, action: Float[Tensor, "B N A"], state: RSSMState) -> RSSMState:
         h = self._next(action, state)
         prior = self.prior(h)
@@ -164,9 +131,6 @@ class RSSM(WorldModel):
     def predict(self, features: Float[Tensor, "*B F"]) -> Float[Tensor, "*B O"]:
         predicted = self.decoder(features)
         return symexp(predicted) if self.squash else predicted
-
-    def last_step(self, state: RSSMState) -> tuple[Float[Tensor, "*B N O"], Float[Tensor, "*B N A"]]:
-        return state.target, state.action
 
     def losses(self, state: RSSMState) -> dict[str, Float[Tensor, " B"]]:
         prior, posterior = self.prior(state.h), state.posterior
@@ -192,16 +156,14 @@ class RSSM(WorldModel):
         }
 
     def _step(self, x: Float[Tensor, "B N D"], embedded: Float[Tensor, "B N H"], state: RSSMState) -> RSSMState:
-        target, action, _ = x.split(
-            [self.target_size, self.action_size, self.input_size - self.target_size - self.action_size], -1
-        )
+        target, action = self._observed(x)
         h = self._next(action, state)
         posterior = self.posterior(torch.cat([h, embedded], -1))
         z, here = self.latent.sample(posterior, state.key), torch.ones_like(state.present)
         return RSSMState(h, z, posterior, target.detach(), action.detach(), here, state.key.next())
 
     def _encode(self, x: Float[Tensor, "*T B N D"]) -> Float[Tensor, "*T B N H"]:
-        return self.encoder(self._squashed(torch.cat([x[..., : self.target_size], x[..., self._rest :]], -1)))
+        return self.encoder(self._squashed(self._encoder_input(x)))
 
     def _next(self, action: Float[Tensor, "B N A"], state: RSSMState) -> Float[Tensor, "B N H"]:
         return self.gru(torch.cat([state.z, action], -1), GRUState(state.h))[0]
